@@ -1,0 +1,109 @@
+"""The parts of Kubernetes' own kinds that the mesh reads: partial on purpose, so that decoding is cheap and changes
+that do not concern the mesh (status, resource limits, …) compare equal."""
+
+from __future__ import annotations
+
+from .meta import ObjectMeta, Struct
+
+
+class ServicePort(Struct):
+    name: str = ""
+    port: int = 0
+    protocol: str = "TCP"
+    app_protocol: str | None = None
+    target_port: int | str | None = None
+    node_port: int | None = None
+
+
+class ServiceSpec(
+    Struct,
+    names={"cluster_ip": "clusterIP", "cluster_ips": "clusterIPs"},
+):
+    type: str = "ClusterIP"
+    cluster_ip: str = ""
+    cluster_ips: list[str] = []
+    ports: list[ServicePort] = []
+    selector: dict[str, str] = {}
+    external_name: str = ""
+    publish_not_ready_addresses: bool = False
+
+
+class Service(Struct):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: ServiceSpec = ServiceSpec()
+
+
+class TargetRef(Struct):
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class EndpointConditions(Struct):
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class Endpoint(Struct):
+    addresses: list[str] = []
+    conditions: EndpointConditions = EndpointConditions()
+    hostname: str | None = None
+    node_name: str | None = None
+    zone: str | None = None
+    target_ref: TargetRef | None = None
+
+
+class EndpointPort(Struct):
+    name: str | None = None
+    port: int | None = None
+    protocol: str | None = None
+
+
+class EndpointSlice(Struct):
+    metadata: ObjectMeta = ObjectMeta()
+    address_type: str = "IPv4"
+    endpoints: list[Endpoint] = []
+    ports: list[EndpointPort] | None = None
+
+
+class ContainerPort(Struct):
+    container_port: int = 0
+    name: str = ""
+    protocol: str = "TCP"
+
+
+class Container(Struct):
+    name: str = ""
+    ports: list[ContainerPort] = []
+
+
+class PodSpec(Struct):
+    service_account_name: str = ""
+    node_name: str = ""
+    containers: list[Container] = []
+    host_network: bool = False
+
+
+class PodStatus(Struct, names={"pod_ip": "podIP"}):
+    pod_ip: str = ""
+    phase: str = ""
+
+
+class Pod(Struct):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class Namespace(Struct):
+    metadata: ObjectMeta = ObjectMeta()
+
+
+class Node(Struct):
+    metadata: ObjectMeta = ObjectMeta()
+
+
+class ConfigMap(Struct):
+    metadata: ObjectMeta = ObjectMeta()
+    data: dict[str, str] = {}

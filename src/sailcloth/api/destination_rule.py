@@ -1,0 +1,215 @@
+"""DestinationRule (networking.istio.io): policies for traffic to a host after routing, and its subsets."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .meta import D, Duration, ObjectMeta, PercentNumber, PortSelector, Selector, Struct
+
+
+class HTTPCookie(Struct):
+    """A cookie to hash on; made by the proxy if a ttl is given and the request has none."""
+
+    name: Annotated[str, D("Name of the cookie.")]
+    path: Annotated[str | None, D("Path of the cookie.")] = None
+    ttl: Annotated[Duration | None, D("Lifetime of a cookie that the proxy makes.")] = None
+
+
+class RingHash(Struct):
+    """Ring hash."""
+
+    minimum_ring_size: Annotated[int | None, D("Least number of points on the ring; default 1024.")] = None
+
+
+class Maglev(Struct):
+    """Maglev hash."""
+
+    table_size: Annotated[int | None, D("Size of the table, a prime number.")] = None
+
+
+class ConsistentHashLB(Struct):
+    """Sends equal requests to the same endpoint."""
+
+    http_header_name: Annotated[str | None, D("Hash on this header.")] = None
+    http_cookie: Annotated[HTTPCookie | None, D("Hash on this cookie.")] = None
+    use_source_ip: Annotated[bool | None, D("Hash on the source address.")] = None
+    http_query_parameter_name: Annotated[str | None, D("Hash on this query parameter.")] = None
+    ring_hash: Annotated[RingHash | None, D("Use a ring hash (default).")] = None
+    maglev: Annotated[Maglev | None, D("Use Maglev.")] = None
+    minimum_ring_size: Annotated[int | None, D("Older form of ringHash.minimumRingSize.")] = None
+
+
+class LocalityDistribute(Struct):
+    """Weights of localities for traffic from one locality."""
+
+    from_: Annotated[str, D("Origin, as region/zone/subzone.")] = ""
+    to: Annotated[dict[str, int], D("Weights by locality, 100 in sum.")] = {}
+
+
+class LocalityFailover(Struct):
+    """Where traffic of a region goes when its endpoints fail."""
+
+    from_: Annotated[str, D("Region of the caller.")] = ""
+    to: Annotated[str, D("Region to fail over to.")] = ""
+
+
+class LocalityLbSetting(Struct):
+    """Locality-aware load balancing."""
+
+    distribute: Annotated[list[LocalityDistribute], D("Explicit weights.")] = []
+    failover: Annotated[list[LocalityFailover], D("Explicit fail-over regions.")] = []
+    failover_priority: Annotated[list[str], D("Labels by which endpoints are preferred.")] = []
+    enabled: Annotated[bool | None, D("Turns locality load balancing on or off.")] = None
+
+
+class WarmupConfiguration(Struct):
+    """Lets new endpoints take traffic slowly."""
+
+    duration: Annotated[Duration | None, D("Length of the warm-up.")] = None
+    minimum_percent: Annotated[float | None, D("Least share at the start; default 10.")] = None
+    aggression: Annotated[float | None, D("Shape of the increase; default 1.")] = None
+
+
+class LoadBalancerSettings(Struct):
+    """How endpoints are chosen."""
+
+    simple: Annotated[
+        Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"] | None,
+        D("Algorithm; default LEAST_REQUEST."),
+    ] = None
+    consistent_hash: Annotated[ConsistentHashLB | None, D("Consistent hashing.")] = None
+    locality_lb_setting: Annotated[LocalityLbSetting | None, D("Locality settings.")] = None
+    warmup_duration_secs: Annotated[Duration | None, D("Older form of warmup.duration.")] = None
+    warmup: Annotated[WarmupConfiguration | None, D("Slow start of new endpoints.")] = None
+
+
+class TcpKeepalive(Struct):
+    """TCP keepalive probes."""
+
+    probes: Annotated[int | None, D("Unanswered probes until the connection is dead.")] = None
+    time: Annotated[Duration | None, D("Idle time before the first probe.")] = None
+    interval: Annotated[Duration | None, D("Time between probes.")] = None
+
+
+class TCPSettings(Struct):
+    """Limits for connections."""
+
+    max_connections: Annotated[int | None, D("Most connections to all endpoints.")] = None
+    connect_timeout: Annotated[Duration | None, D("Time to connect; default 10s.")] = None
+    tcp_keepalive: Annotated[TcpKeepalive | None, D("Keepalive probes.")] = None
+    max_connection_duration: Annotated[Duration | None, D("Longest life of a connection.")] = None
+    idle_timeout: Annotated[Duration | None, D("Longest idle time of a TCP connection.")] = None
+
+
+class HTTPSettings(Struct):
+    """Limits for HTTP requests."""
+
+    http1_max_pending_requests: Annotated[int | None, D("Most requests waiting for a connection.")] = None
+    http2_max_requests: Annotated[int | None, D("Most requests at once to all endpoints.")] = None
+    max_requests_per_connection: Annotated[int | None, D("Requests until a connection is closed; 0: no limit.")] = None
+    max_retries: Annotated[int | None, D("Most retries at once.")] = None
+    idle_timeout: Annotated[Duration | None, D("Longest idle time of a connection.")] = None
+    h2_upgrade_policy: Annotated[
+        Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None, D("Whether HTTP/1.1 is upgraded to HTTP/2.")
+    ] = None
+    use_client_protocol: Annotated[bool | None, D("Use the protocol of the caller.")] = None
+    max_concurrent_streams: Annotated[int | None, D("Most streams on one HTTP/2 connection.")] = None
+
+
+class ConnectionPoolSettings(Struct):
+    """Limits for connections and requests: what exceeds them fails fast."""
+
+    tcp: Annotated[TCPSettings | None, D("Limits for TCP and HTTP connections.")] = None
+    http: Annotated[HTTPSettings | None, D("Limits for HTTP.")] = None
+
+
+class OutlierDetection(Struct):
+    """Ejects endpoints that fail."""
+
+    split_external_local_origin_errors: Annotated[bool, D("Tell local failures from upstream errors.")] = False
+    consecutive_local_origin_failures: Annotated[int | None, D("Local failures until ejection.")] = None
+    consecutive_gateway_errors: Annotated[int | None, D("502, 503 and 504 answers until ejection.")] = None
+    consecutive_5xx_errors: Annotated[int | None, D("5xx answers until ejection; default 5.")] = None
+    consecutive_errors: Annotated[int | None, D("Older form of consecutive gateway errors.")] = None
+    interval: Annotated[Duration | None, D("Time between checks; default 10s.")] = None
+    base_ejection_time: Annotated[Duration | None, D("Least time of ejection; default 30s.")] = None
+    max_ejection_percent: Annotated[PercentNumber | None, D("Most endpoints ejected at once; default 10.")] = None
+    min_health_percent: Annotated[PercentNumber | None, D("Below this share detection is off; default 0.")] = None
+
+
+class ClientTLSSettings(Struct):
+    """TLS towards the host."""
+
+    mode: Annotated[
+        Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"],
+        D("DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL (the mesh's own certificates)."),
+    ] = "DISABLE"
+    client_certificate: Annotated[str | None, D("File with the client certificate (MUTUAL).")] = None
+    private_key: Annotated[str | None, D("File with the client key (MUTUAL).")] = None
+    ca_certificates: Annotated[str | None, D("File with trusted roots; default: the system's.")] = None
+    ca_crl: Annotated[str | None, D("File with revoked certificates.")] = None
+    credential_name: Annotated[str | None, D("Secret with the certificates.")] = None
+    subject_alt_names: Annotated[list[str], D("Names that the server's certificate must carry.")] = []
+    sni: Annotated[str | None, D("Server name sent in the handshake.")] = None
+    insecure_skip_verify: Annotated[bool | None, D("Do not verify the server.")] = None
+
+
+class PortTrafficPolicy(Struct):
+    """Replaces the whole policy for one port."""
+
+    port: Annotated[PortSelector | None, D("The port.")] = None
+    load_balancer: Annotated[LoadBalancerSettings | None, D("How endpoints are chosen.")] = None
+    connection_pool: Annotated[ConnectionPoolSettings | None, D("Limits.")] = None
+    outlier_detection: Annotated[OutlierDetection | None, D("Ejection of failing endpoints.")] = None
+    tls: Annotated[ClientTLSSettings | None, D("TLS towards the host.")] = None
+
+
+class TunnelSettings(Struct):
+    """Tunnels TCP through HTTP CONNECT or POST."""
+
+    protocol: Annotated[str | None, D("CONNECT (default) or POST.")] = None
+    target_host: Annotated[str, D("Host to reach through the tunnel.")] = ""
+    target_port: Annotated[int, D("Port to reach through the tunnel.")] = 0
+
+
+class ProxyProtocol(Struct):
+    """Sends a PROXY protocol header."""
+
+    version: Annotated[Literal["V1", "V2"] | None, D("Version; default V1.")] = None
+
+
+class TrafficPolicy(Struct):
+    """Policies for traffic to a host."""
+
+    load_balancer: Annotated[LoadBalancerSettings | None, D("How endpoints are chosen.")] = None
+    connection_pool: Annotated[ConnectionPoolSettings | None, D("Limits for connections and requests.")] = None
+    outlier_detection: Annotated[OutlierDetection | None, D("Ejection of failing endpoints.")] = None
+    tls: Annotated[ClientTLSSettings | None, D("TLS towards the host; default: mutual TLS where possible.")] = None
+    port_level_settings: Annotated[list[PortTrafficPolicy], D("Policies for single ports.")] = []
+    tunnel: Annotated[TunnelSettings | None, D("Tunnel for TCP.")] = None
+    proxy_protocol: Annotated[ProxyProtocol | None, D("PROXY protocol towards the host.")] = None
+
+
+class Subset(Struct):
+    """A named part of the host's endpoints."""
+
+    name: Annotated[str, D("Name, used in route rules.")]
+    labels: Annotated[dict[str, str], D("Labels that an endpoint must all have.")] = {}
+    traffic_policy: Annotated[TrafficPolicy | None, D("Overrides the host's policy, block by block.")] = None
+
+
+class DestinationRuleSpec(Struct):
+    """Policies and subsets of a host."""
+
+    host: Annotated[str, D("Service name: a short name is completed with the rule's own namespace.")]
+    traffic_policy: Annotated[TrafficPolicy | None, D("Policies for all traffic to the host.")] = None
+    subsets: Annotated[list[Subset], D("Named versions of the host.")] = []
+    export_to: Annotated[list[str], D("Namespaces that see it: `*` (default), `.` for its own, or names.")] = []
+    workload_selector: Annotated[Selector | None, D("Calling workloads to which it applies.")] = None
+
+
+class DestinationRule(Struct):
+    """Policies for traffic to a host after routing."""
+
+    spec: DestinationRuleSpec
+    metadata: ObjectMeta = ObjectMeta()

@@ -1,0 +1,63 @@
+"""Gateway (networking.istio.io): what a standalone proxy at the edge of the mesh listens on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .meta import D, ObjectMeta, PortNumber, Struct
+
+
+class Port(Struct):
+    """A port with its protocol."""
+
+    number: Annotated[int, D("Port number.", ge=1, le=65535)]
+    protocol: Annotated[str, D("HTTP, HTTPS, GRPC, GRPC-WEB, HTTP2, MONGO, REDIS, MYSQL, TCP or TLS.")] = ""
+    name: Annotated[str, D("Label of the port, unique in the object.")] = ""
+    target_port: Annotated[PortNumber | None, D("Has no effect in a Gateway.")] = None
+
+
+class ServerTLSSettings(Struct):
+    """TLS of a server."""
+
+    https_redirect: Annotated[bool, D("Answer plain HTTP with a redirect to HTTPS.")] = False
+    mode: Annotated[
+        Literal["PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL"] | None,
+        D("How connections are secured; default PASSTHROUGH."),
+    ] = None
+    server_certificate: Annotated[str | None, D("File with the server certificate.")] = None
+    private_key: Annotated[str | None, D("File with the server key.")] = None
+    ca_certificates: Annotated[str | None, D("File with roots that verify clients.")] = None
+    ca_crl: Annotated[str | None, D("File with revoked certificates.")] = None
+    credential_name: Annotated[str | None, D("Secret with key and certificate.")] = None
+    credential_names: Annotated[list[str], D("Secrets with keys and certificates, at most two.")] = []
+    subject_alt_names: Annotated[list[str], D("Names that a client's certificate must carry.")] = []
+    verify_certificate_spki: Annotated[list[str], D("Accepted SPKI hashes.")] = []
+    verify_certificate_hash: Annotated[list[str], D("Accepted certificate hashes.")] = []
+    min_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
+    max_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
+    cipher_suites: Annotated[list[str], D("Cipher suites in Envoy's names.")] = []
+
+
+class Server(Struct):
+    """One listening port."""
+
+    port: Annotated[Port, D("Where to listen.")]
+    bind: Annotated[str | None, D("Address to listen on; default all.")] = None
+    hosts: Annotated[list[str], D("Hosts exposed: `[namespace/]name`, a leading wildcard is allowed.")] = []
+    tls: Annotated[ServerTLSSettings | None, D("TLS settings; needed for HTTPS and TLS.")] = None
+    default_endpoint: Annotated[str | None, D("Accepted, not used.")] = None
+    name: Annotated[str | None, D("Name used in statistics.")] = None
+
+
+class GatewaySpec(Struct):
+    """Servers, and the proxies that run them."""
+
+    servers: Annotated[list[Server], D("What to listen on.")] = []
+    selector: Annotated[dict[str, str], D("Labels of the gateway's pods.")] = {}
+
+
+class Gateway(Struct):
+    """A load balancer at the edge of the mesh."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: GatewaySpec = GatewaySpec()

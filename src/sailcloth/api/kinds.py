@@ -1,0 +1,74 @@
+"""The register of kinds: names, versions, types, printer columns. One row a kind; everything else derives from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import core
+from .destination_rule import DestinationRule
+from .gateway import Gateway
+from .meta import Struct
+from .peer_authentication import PeerAuthentication
+from .service_entry import ServiceEntry, WorkloadEntry
+from .sidecar import Sidecar
+from .virtual_service import VirtualService
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind. `versions` are served and the first is stored; `columns` are (name, type, JSON path)."""
+
+    name: str
+    plural: str
+    group: str
+    versions: tuple[str, ...]
+    type: type[Struct]
+    short: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str, str], ...] = ()
+    namespaced: bool = True
+    conditions: bool = field(default=False)  # whether we write status conditions on it
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.versions[0]}" if self.group else self.versions[0]
+
+
+_AGE = ("Age", "date", ".metadata.creationTimestamp")
+_NET, _ALL = "networking.istio.io", ("v1", "v1beta1", "v1alpha3")
+
+MESH_KINDS: tuple[Kind, ...] = (
+    Kind("VirtualService", "virtualservices", _NET, _ALL, VirtualService, ("vs",),
+         (("Gateways", "string", ".spec.gateways"), ("Hosts", "string", ".spec.hosts"),
+          ("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
+    Kind("DestinationRule", "destinationrules", _NET, _ALL, DestinationRule, ("dr",),
+         (("Host", "string", ".spec.host"),
+          ("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
+    Kind("Gateway", "gateways", _NET, _ALL, Gateway, ("gw",),
+         (("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
+    Kind("ServiceEntry", "serviceentries", _NET, _ALL, ServiceEntry, ("se",),
+         (("Hosts", "string", ".spec.hosts"), ("Location", "string", ".spec.location"),
+          ("Resolution", "string", ".spec.resolution"), _AGE), conditions=True),
+    Kind("Sidecar", "sidecars", _NET, _ALL, Sidecar, (), (_AGE,), conditions=True),
+    Kind("WorkloadEntry", "workloadentries", _NET, _ALL, WorkloadEntry, ("we",),
+         (_AGE, ("Address", "string", ".spec.address"))),
+    Kind("PeerAuthentication", "peerauthentications", "security.istio.io", ("v1", "v1beta1"), PeerAuthentication,
+         ("pa",), (("Mode", "string", ".spec.mtls.mode"), _AGE)),
+)  # fmt: skip
+
+CORE_KINDS: tuple[Kind, ...] = (
+    Kind("Namespace", "namespaces", "", ("v1",), core.Namespace, namespaced=False),
+    Kind("Node", "nodes", "", ("v1",), core.Node, namespaced=False),
+    Kind("Service", "services", "", ("v1",), core.Service),
+    Kind("Pod", "pods", "", ("v1",), core.Pod),
+    Kind("EndpointSlice", "endpointslices", "discovery.k8s.io", ("v1",), core.EndpointSlice),
+    Kind("ConfigMap", "configmaps", "", ("v1",), core.ConfigMap),
+)
+
+BY_GROUP_KIND: dict[tuple[str, str], Kind] = {(k.group, k.name): k for k in MESH_KINDS + CORE_KINDS}
+
+
+def kind_of(obj: dict[str, Any]) -> Kind | None:
+    """The kind of an unstructured object, by group and kind; None if the mesh does not read it."""
+    group = str(obj.get("apiVersion", "")).rpartition("/")[0]
+    return BY_GROUP_KIND.get((group, str(obj.get("kind", ""))))

@@ -1,0 +1,131 @@
+"""What all objects share: metadata, object keys, findings, and the small value types of Istio's API.
+
+Must not know any particular kind.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, NamedTuple, dataclass_transform
+
+import msgspec
+from msgspec import Meta
+
+
+def D(description: str, **constraints: Any) -> Meta:
+    """A field's description (it becomes the CRD's, so `kubectl explain` shows it) and its constraints."""
+    return Meta(description=description, **constraints)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
+class _FrozenMeta(msgspec.StructMeta):
+    """Gives every API type the same class options, so that none can be forgotten."""
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        own = options.pop("names", {})
+        options = {"frozen": True, "kw_only": True, "omit_defaults": True, **options}
+        options["rename"] = lambda field: own.get(field) or _camel(field)
+        return super().__new__(mcls, name, bases, namespace, **options)
+
+
+def _camel(field: str) -> str:
+    first, *rest = field.rstrip("_").split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+class Struct(msgspec.Struct, metaclass=_FrozenMeta):
+    """Base of all API types: immutable, compared by value, camelCase on the wire, unknown fields ignored when decoding.
+
+    A field `from_` is `from` on the wire; `names={"cluster_ip": "clusterIP"}` overrides single names.
+    """
+
+
+class ObjectMeta(Struct):
+    """The part of Kubernetes metadata that the mesh reads. resourceVersion and status are left out on purpose: a status
+    write must not look like a change."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Key(NamedTuple):
+    """Names an object: kind (of the served API, e.g. `VirtualService`), namespace (empty if cluster-scoped), name."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+
+
+Severity = Literal["Error", "Warning", "Info"]
+
+
+class Finding(Struct):
+    """A user's mistake, as a value: what, where, and the fix. Never raised."""
+
+    code: str
+    severity: Severity
+    resource: Key
+    path: str
+    text: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.resource}" + (f": {self.path}" if self.path else "")
+        return f"{self.severity} [{self.code}] ({where}) {self.text}" + (f" {self.fix}" if self.fix else "")
+
+
+PortNumber = Annotated[int, Meta(ge=0, le=65535)]
+PercentNumber = Annotated[int, Meta(ge=0, le=100)]
+
+Duration = Annotated[str, Meta(pattern=r"^(-?(\d+(\.\d+)?(h|m|s|ms|us|µs|ns))+|0)$")]
+"""A Go-style duration such as `10s`, `1m30s`, `0.5s`."""
+
+_UNITS = {"h": 3_600_000.0, "m": 60_000.0, "s": 1000.0, "ms": 1.0, "us": 0.001, "µs": 0.001, "ns": 0.000001}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
+
+
+def duration_ms(text: str | None) -> float | None:
+    """A duration in milliseconds; None stays None. Raises ValueError for text that is not a duration."""
+    if text is None:
+        return None
+    if text == "0":
+        return 0.0
+    total, end = 0.0, 1 if text.startswith("-") else 0
+    sign = -1.0 if end else 1.0
+    for match in _DURATION_PART.finditer(text, end):
+        if match.start() != end:
+            raise ValueError(f"not a duration: {text!r} (write for example 5s, 250ms or 1m30s)")
+        total += float(match[1]) * _UNITS[match[2]]
+        end = match.end()
+    if end != len(text) or not text:
+        raise ValueError(f"not a duration: {text!r} (write for example 5s, 250ms or 1m30s)")
+    return sign * total
+
+
+class StringMatch(Struct):
+    """How to compare a string; exactly one of the fields is set. Matching is case-sensitive."""
+
+    exact: Annotated[str | None, D("The whole string, exactly.")] = None
+    prefix: Annotated[str | None, D("The beginning of the string.")] = None
+    regex: Annotated[str | None, D("An RE2 regular expression that matches the whole string.")] = None
+
+
+class Selector(Struct):
+    """Chooses workloads by their labels."""
+
+    match_labels: Annotated[dict[str, str], D("Labels that a workload must all have.")] = {}
+
+
+class PortSelector(Struct):
+    """Names a port of a service by number."""
+
+    number: Annotated[PortNumber | None, D("Port number of the service.")] = None

@@ -1,0 +1,30 @@
+"""PeerAuthentication (security.istio.io): whether a workload demands mutual TLS."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .meta import D, ObjectMeta, Selector, Struct
+
+MtlsMode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
+
+
+class MutualTLS(Struct):
+    """The mode."""
+
+    mode: Annotated[MtlsMode, D("UNSET (inherit), DISABLE, PERMISSIVE or STRICT.")] = "UNSET"
+
+
+class PeerAuthenticationSpec(Struct):
+    """Mutual TLS settings."""
+
+    selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
+    mtls: Annotated[MutualTLS | None, D("Mode for all ports.")] = None
+    port_level_mtls: Annotated[dict[str, MutualTLS], D("Mode by port number of the workload.")] = {}
+
+
+class PeerAuthentication(Struct):
+    """Defines whether traffic to workloads must be mutually authenticated."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PeerAuthenticationSpec = PeerAuthenticationSpec()

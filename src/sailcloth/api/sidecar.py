@@ -1,0 +1,74 @@
+"""Sidecar (networking.istio.io): what a sidecar accepts and what it can see."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .destination_rule import ConnectionPoolSettings
+from .gateway import Port, ServerTLSSettings
+from .meta import D, ObjectMeta, Struct
+
+
+class WorkloadSelector(Struct):
+    """Chooses workloads by their labels."""
+
+    labels: Annotated[dict[str, str], D("Labels that a workload must all have.")] = {}
+
+
+CaptureMode = Literal["DEFAULT", "IPTABLES", "NONE"]
+
+
+class IstioIngressListener(Struct):
+    """One port that the sidecar accepts traffic on."""
+
+    port: Annotated[Port, D("The port.")]
+    bind: Annotated[str | None, D("Address to bind to.")] = None
+    capture_mode: Annotated[CaptureMode | None, D("How traffic gets to the listener.")] = None
+    default_endpoint: Annotated[
+        str | None, D("Where the application listens: 127.0.0.1:port, 0.0.0.0:port or unix://.")
+    ] = None
+    tls: Annotated[ServerTLSSettings | None, D("TLS terminated by the sidecar.")] = None
+    connection_pool: Annotated[ConnectionPoolSettings | None, D("Limits for this port.")] = None
+
+
+class IstioEgressListener(Struct):
+    """Hosts that the sidecar can reach, on all ports or on one."""
+
+    hosts: Annotated[list[str], D("Hosts as `namespace/name`; `.` own namespace, `*` any, `~` none.")]
+    port: Annotated[Port | None, D("The port; default all.")] = None
+    bind: Annotated[str | None, D("Address to bind to.")] = None
+    capture_mode: Annotated[CaptureMode | None, D("How traffic gets to the listener.")] = None
+
+
+class EgressProxy(Struct):
+    """Destination of unknown traffic."""
+
+    host: Annotated[str, D("Service name.")] = ""
+    subset: Annotated[str | None, D("Subset of the service.")] = None
+    port: Annotated[Port | None, D("Port of the service.")] = None
+
+
+class OutboundTrafficPolicy(Struct):
+    """What happens to traffic for unknown destinations."""
+
+    mode: Annotated[Literal["REGISTRY_ONLY", "ALLOW_ANY"] | None, D("Refuse or forward.")] = None
+    egress_proxy: Annotated[EgressProxy | None, D("Send it to this service.")] = None
+
+
+class SidecarSpec(Struct):
+    """Scope of the sidecars of a namespace, or of chosen workloads."""
+
+    workload_selector: Annotated[
+        WorkloadSelector | None, D("Workloads it applies to; default the whole namespace.")
+    ] = None
+    ingress: Annotated[list[IstioIngressListener], D("Ports to accept; default: from the services.")] = []
+    egress: Annotated[list[IstioEgressListener], D("What can be reached; default everything visible.")] = []
+    inbound_connection_pool: Annotated[ConnectionPoolSettings | None, D("Limits for all accepted ports.")] = None
+    outbound_traffic_policy: Annotated[OutboundTrafficPolicy | None, D("Unknown destinations.")] = None
+
+
+class Sidecar(Struct):
+    """Configures the scope of sidecar proxies."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: SidecarSpec = SidecarSpec()

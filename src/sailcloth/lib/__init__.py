@@ -1,0 +1,1 @@
+"""Things with no domain word in them. Nothing here may know of meshes, Envoy or Kubernetes kinds."""
