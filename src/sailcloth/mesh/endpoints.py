@@ -1,0 +1,164 @@
+"""Endpoints of services: EndpointSlices joined with the pods behind them, ServiceEntry endpoints, WorkloadEntries.
+
+This path is short on purpose: an endpoint change touches the endpoints of one service port and nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from sailcloth.api import core
+from sailcloth.api.meta import Key
+from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry, WorkloadEntrySpec
+from sailcloth.lib.incremental import Graph, derived
+
+from . import registry
+from .model import Endpoint, Port, Service
+
+TLS_MODE = "security.istio.io/tlsMode"
+_POD_NAME = re.compile(r"-[a-z0-9]{5,10}(-[a-z0-9]{5})?$")
+
+
+@derived
+def pod_at(graph: Graph, ip: str) -> Key | None:
+    """The pod that holds an address, if any."""
+    keys = registry.select(graph, ("pod-ip", ip))
+    return keys[0] if keys else None
+
+
+def workload_name(pod: core.Pod) -> str:
+    """Name of the workload that a pod belongs to: the Deployment's, or the pod's own name where it has no template hash."""
+    name = pod.metadata.name
+    template_hash = pod.metadata.labels.get("pod-template-hash")
+    if template_hash and f"-{template_hash}" in name:
+        return name.rsplit(f"-{template_hash}", 1)[0]
+    return _POD_NAME.sub("", name) if pod.metadata.labels.get("pod-template-hash") else name
+
+
+def labels_of(pod: core.Pod) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(pod.metadata.labels.items()))
+
+
+@derived
+def of_port(graph: Graph, source: Key, host: str, port: Port) -> tuple[Endpoint, ...]:
+    """All endpoints of one port of a service, sorted by address; unready ones are marked unhealthy, terminating ones left out.
+
+    `source` names the object that defines the service: a Kubernetes Service or a ServiceEntry.
+    """
+    obj = registry.read(graph, source)
+    if isinstance(obj, core.Service):
+        found = _from_slices(graph, source, obj, port)
+    elif isinstance(obj, ServiceEntry):
+        found = _from_entry(graph, source, obj, port)
+    else:
+        return ()
+    unique = {(e.address, e.port): e for e in found}
+    return tuple(unique[k] for k in sorted(unique))
+
+
+def of_service(graph: Graph, svc: Service, port: Port, sources: tuple[Key, ...]) -> tuple[Endpoint, ...]:
+    """Endpoints of a port over all objects that define the service together."""
+    if len(sources) <= 1:
+        return graph.get(of_port, svc.source, svc.host, port)
+    joined: dict[tuple[str, int], Endpoint] = {}
+    for source in sources:
+        if source.kind == svc.source.kind:
+            joined.update({(e.address, e.port): e for e in graph.get(of_port, source, svc.host, port)})
+    return tuple(joined[k] for k in sorted(joined))
+
+
+def _from_slices(graph: Graph, source: Key, obj: core.Service, port: Port) -> list[Endpoint]:
+    out = []
+    for key in registry.select(graph, ("slices", source.namespace, source.name)):
+        slice_: core.EndpointSlice | None = registry.read(graph, key)
+        if slice_ is None or slice_.address_type not in ("IPv4", "IPv6"):
+            continue
+        for entry in slice_.ports or ():
+            if (entry.name or "") != port.name or not entry.port or entry.protocol == "UDP":
+                continue
+            for ep in slice_.endpoints:
+                terminating = bool(ep.conditions.terminating)
+                ready = ep.conditions.ready is not False
+                if terminating or not ep.addresses:
+                    continue
+                out.append(
+                    _endpoint(
+                        graph,
+                        ep.addresses[0],
+                        entry.port,
+                        source.namespace,
+                        healthy=ready or obj.spec.publish_not_ready_addresses,
+                        hostname=ep.hostname or "",
+                    )
+                )
+    return out
+
+
+def _endpoint(
+    graph: Graph, address: str, port: int, namespace: str, healthy: bool = True, hostname: str = ""
+) -> Endpoint:
+    key = graph.get(pod_at, address)
+    pod: core.Pod | None = registry.read(graph, key) if key else None
+    if pod is None or key is None:
+        return Endpoint(address, port, namespace=namespace, healthy=healthy, hostname=hostname)
+    return Endpoint(
+        address=address,
+        port=port,
+        labels=labels_of(pod),
+        namespace=key.namespace,
+        workload=workload_name(pod),
+        service_account=pod.spec.service_account_name or "default",
+        mtls=pod.metadata.labels.get(TLS_MODE) == "istio",
+        healthy=healthy,
+        hostname=hostname,
+        locality=pod.metadata.labels.get("istio-locality", "").replace(".", "/"),
+    )
+
+
+def _from_entry(graph: Graph, source: Key, obj: ServiceEntry, port: Port) -> list[Endpoint]:
+    if obj.spec.workload_selector is not None:
+        return _selected(graph, source.namespace, obj.spec.workload_selector.labels, port)
+    return [e for w in obj.spec.endpoints if (e := _from_workload(w, source.namespace, port)) is not None]
+
+
+def _from_workload(spec: WorkloadEntrySpec, namespace: str, port: Port) -> Endpoint | None:
+    if not spec.address:
+        return None
+    number = spec.ports.get(port.name) or (port.target if isinstance(port.target, int) else None) or port.number
+    declared = spec.labels.get(TLS_MODE)
+    return Endpoint(
+        address=spec.address,
+        port=0 if spec.address.startswith("unix://") else number,
+        labels=tuple(sorted(spec.labels.items())),
+        namespace=namespace,
+        workload=spec.labels.get("app", ""),
+        service_account=spec.service_account or "",
+        mtls=declared == "istio" if declared else bool(spec.service_account),
+        locality=spec.locality or "",
+        weight=spec.weight or 1,
+    )
+
+
+def _selected(graph: Graph, namespace: str, wanted: dict[str, str], port: Port) -> list[Endpoint]:
+    out = []
+    for key in registry.select(graph, ("workload-entries", namespace)):
+        entry: WorkloadEntry | None = registry.read(graph, key)
+        if entry is not None and matches(wanted, entry.spec.labels):
+            made = _from_workload(entry.spec, namespace, port)
+            out += [made] if made else []
+    for key in registry.select(graph, ("pods", namespace)):
+        pod: core.Pod | None = registry.read(graph, key)
+        if pod is not None and pod.status.pod_ip and matches(wanted, pod.metadata.labels):
+            number = port.target if isinstance(port.target, int) else port.number
+            out.append(_endpoint(graph, pod.status.pod_ip, number, namespace))
+    return out
+
+
+def matches(wanted: dict[str, str], labels: dict[str, str]) -> bool:
+    """Whether labels hold every wanted pair."""
+    return all(labels.get(k) == v for k, v in wanted.items())
+
+
+def has_labels(wanted: dict[str, str], labels: tuple[tuple[str, str], ...]) -> bool:
+    """The same, for labels as sorted pairs."""
+    return not wanted or matches(wanted, dict(labels))

@@ -1,0 +1,162 @@
+"""The neutral model: services, ports, endpoints, whatever API they were written in."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from sailcloth.api.meta import Key
+
+
+class Protocol(enum.StrEnum):
+    """Protocol of a port as the mesh treats it. AUTO is detected from the first bytes."""
+
+    HTTP = "HTTP"
+    HTTP2 = "HTTP2"
+    GRPC = "GRPC"
+    GRPC_WEB = "GRPC-WEB"
+    HTTPS = "HTTPS"
+    TLS = "TLS"
+    TCP = "TCP"
+    MONGO = "MONGO"
+    REDIS = "REDIS"
+    MYSQL = "MYSQL"
+    UDP = "UDP"
+    AUTO = "AUTO"
+    HTTP_PROXY = "HTTP_PROXY"
+
+    @property
+    def is_http(self) -> bool:
+        return self in (Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB, Protocol.HTTP_PROXY)
+
+    @property
+    def is_http2(self) -> bool:
+        return self in (Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB)
+
+    @property
+    def is_tls(self) -> bool:
+        return self in (Protocol.HTTPS, Protocol.TLS)
+
+    @property
+    def is_tcp(self) -> bool:
+        return not self.is_http and self not in (Protocol.UDP, Protocol.AUTO)
+
+
+_WELL_KNOWN_TCP = frozenset({25, 53, 3306, 27017})
+_APP_PROTOCOLS = {
+    "kubernetes.io/h2c": Protocol.HTTP2,
+    "kubernetes.io/ws": Protocol.HTTP,
+    "kubernetes.io/wss": Protocol.HTTPS,
+}
+
+
+def protocol(name: str, app_protocol: str | None = None, number: int = 0, transport: str = "TCP") -> Protocol:
+    """Protocol of a Kubernetes port: appProtocol, else the port name's prefix up to the first `-`, else detection.
+
+    Ports whose servers speak first by custom (25, 53, 3306, 27017) are TCP. Source: Istio pkg/config/kube/conversion.go.
+    """
+    if transport.upper() == "UDP":
+        return Protocol.UDP
+    if app_protocol:
+        known = _APP_PROTOCOLS.get(app_protocol.lower()) or _parse(app_protocol)
+        if known is not None:
+            return known
+    else:
+        prefix = "grpc-web" if name.lower().startswith("grpc-web") else name.split("-", 1)[0]
+        known = _parse(prefix)
+        if known is not None:
+            return known
+    return Protocol.TCP if number in _WELL_KNOWN_TCP else Protocol.AUTO
+
+
+def declared_protocol(text: str, number: int = 0) -> Protocol:
+    """Protocol as a Gateway, ServiceEntry or Sidecar declares it; empty means detection."""
+    if not text:
+        return Protocol.TCP if number in _WELL_KNOWN_TCP else Protocol.AUTO
+    return _parse(text) or Protocol.AUTO
+
+
+def _parse(text: str) -> Protocol | None:
+    try:
+        return Protocol(text.upper())
+    except ValueError:
+        return None
+
+
+class Resolution(enum.StrEnum):
+    """How a proxy finds a service's endpoints."""
+
+    EDS = "EDS"
+    DNS = "DNS"
+    DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+    PASSTHROUGH = "PASSTHROUGH"
+    ALIAS = "ALIAS"
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A service's port; `target` is the number or name of the workload's port."""
+
+    number: int
+    name: str
+    protocol: Protocol
+    target: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A host name with ports, from a Kubernetes Service or a ServiceEntry."""
+
+    host: str
+    namespace: str
+    name: str
+    source: Key
+    ports: tuple[Port, ...]
+    addresses: tuple[str, ...] = ()  # virtual addresses, IP or CIDR
+    resolution: Resolution = Resolution.EDS
+    kubernetes: bool = False
+    headless: bool = False
+    external: bool = False
+    alias: str = ""
+    created: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    selector: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    publish_not_ready: bool = False
+
+    def port(self, number: int) -> Port | None:
+        return next((p for p in self.ports if p.number == number), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and port of a workload that serves a service's port."""
+
+    address: str
+    port: int
+    labels: tuple[tuple[str, str], ...] = ()
+    namespace: str = ""
+    workload: str = ""
+    service_account: str = ""
+    mtls: bool = False
+    healthy: bool = True
+    locality: str = ""
+    weight: int = 1
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MeshConfig:
+    """The mesh-wide options that are read so far (ConfigMap `istio`, key `mesh`)."""
+
+    trust_domain: str = "cluster.local"
+    domain: str = "cluster.local"
+    root_namespace: str = "istio-system"
+    enable_auto_mtls: bool = True
+    outbound_mode: str = "ALLOW_ANY"
+    inbound_mode: str = "PASSTHROUGH"
+    connect_timeout_ms: float = 10_000.0
+    access_log_file: str = ""
+    access_log_format: str = ""
+    ingress_service: str = "istio-ingressgateway"
+    default_export: tuple[str, ...] = field(default=("*",))

@@ -1,0 +1,207 @@
+"""The mesh as graph inputs: applies typed objects and keeps the fine-grained indexes that derived values read.
+
+Every question that a derived value asks ("rules for this host in this namespace", "services that namespace a may see")
+is a slice of an index, so an object that does not concern the question never wakes the asker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from typing import Any, NamedTuple, cast
+
+from sailcloth.api import core
+from sailcloth.api.destination_rule import DestinationRule
+from sailcloth.api.gateway import Gateway
+from sailcloth.api.meta import Key, Struct
+from sailcloth.api.peer_authentication import PeerAuthentication
+from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry
+from sailcloth.api.sidecar import Sidecar
+from sailcloth.api.virtual_service import VirtualService
+from sailcloth.lib.incremental import Graph, Index
+
+from . import hosts
+from .model import MeshConfig
+
+
+class ServiceId(NamedTuple):
+    """One host of one registry object; sorts by host."""
+
+    host: str
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> Key:
+        return Key(self.kind, self.namespace, self.name)
+
+
+class _LabelIndex:
+    """The label keys that any selector of callers uses, counted; one graph input that rarely changes."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._of: dict[Key, set[str]] = {}
+        self._count: Counter[str] = Counter()
+
+    def put(self, key: Key, labels: set[str]) -> None:
+        old = self._of.pop(key, set())
+        if labels:
+            self._of[key] = labels
+        if old != labels:
+            self._count.update(labels)
+            self._count.subtract(old)
+            self._graph.set("selected-labels", tuple(sorted(k for k, n in self._count.items() if n > 0)))
+
+
+class Mesh:
+    """All objects of the mesh. `apply` is the only way in; it belongs to the graph's thread."""
+
+    def __init__(self, config: MeshConfig | None = None) -> None:
+        self.graph = Graph()
+        self._index = Index(self.graph, "index")
+        self._host_index = Index(self.graph, "services")
+        self._label_index = _LabelIndex(self.graph)
+        self.objects: dict[Key, Struct] = {}
+        self._service_ids: dict[Key, tuple[ServiceId, ...]] = {}
+        self.configure(config or MeshConfig())
+
+    def configure(self, config: MeshConfig) -> None:
+        """Set the mesh-wide options; every object's slices are computed anew if they change."""
+        self.config = config
+        if self.graph.set("config", config):
+            for key, obj in list(self.objects.items()):
+                self._place(key, obj)
+
+    def apply(self, key: Key, obj: Struct | None) -> bool:
+        """Add, replace or (None) remove an object. Returns whether anything changed."""
+        if obj is None:
+            if self.objects.pop(key, None) is None:
+                return False
+            self._index.put(key, ())
+            self._label_index.put(key, set())
+            for ident in self._service_ids.pop(key, ()):
+                self._host_index.put(ident, ())
+            return self.graph.unset(("object", key))
+        self.objects[key] = obj
+        if not self.graph.set(("object", key), obj):
+            return False
+        self._place(key, obj)
+        return True
+
+    def _place(self, key: Key, obj: Struct) -> None:
+        self._index.put(key, _slices(key, obj, self.config))
+        self._label_index.put(key, _selected_labels(obj))
+        ids, slices = _service_slices(key, obj, self.config)
+        for gone in set(self._service_ids.get(key, ())) - set(ids):
+            self._host_index.put(gone, ())
+        for ident in ids:
+            self._host_index.put(ident, slices(ident))
+        if ids:
+            self._service_ids[key] = ids
+        else:
+            self._service_ids.pop(key, None)
+
+
+def config(graph: Graph) -> MeshConfig:
+    """The mesh-wide options."""
+    return cast(MeshConfig, graph.read("config"))
+
+
+def selected_labels(graph: Graph) -> tuple[str, ...]:
+    """Label keys by which some object tells calling workloads apart."""
+    return graph.read("selected-labels") or ()
+
+
+def read(graph: Graph, key: Key) -> Any:
+    """An object, or None."""
+    return graph.read(("object", key))
+
+
+def select(graph: Graph, slice_: Hashable) -> tuple[Key, ...]:
+    """Keys of the objects in a slice, sorted."""
+    return graph.read(("index", slice_)) or ()
+
+
+def services(graph: Graph, slice_: Hashable) -> tuple[ServiceId, ...]:
+    """Service ids in a slice: ("host", h), or ("visible", namespace or "*")."""
+    return graph.read(("services", slice_)) or ()
+
+
+def exported_to(export: Iterable[str], namespace: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Namespaces (or `*`) that see an object, with `.` resolved and `~` giving nothing."""
+    export = tuple(export) or default
+    if "*" in export:
+        return ("*",)
+    return tuple(sorted({namespace if e == "." else e for e in export if e != "~"}))
+
+
+def _selected_labels(obj: Struct) -> set[str]:
+    """Label keys by which an object tells calling workloads apart; they become part of a proxy's view."""
+    if isinstance(obj, VirtualService):
+        http = (m.source_labels for r in obj.spec.http for m in r.match)
+        tls = (m.source_labels for r in obj.spec.tls for m in r.match)
+        tcp = (m.source_labels for r in obj.spec.tcp for m in r.match)
+        return {k for group in (http, tls, tcp) for labels in group for k in labels}
+    if isinstance(obj, DestinationRule) and obj.spec.workload_selector is not None:
+        return set(obj.spec.workload_selector.match_labels)
+    if isinstance(obj, Sidecar) and obj.spec.workload_selector is not None:
+        return set(obj.spec.workload_selector.labels)
+    return set()
+
+
+def _slices(key: Key, obj: Struct, cfg: MeshConfig) -> list[Hashable]:
+    ns = key.namespace
+    kind: list[Hashable] = [("kind", key.kind)]
+    if isinstance(obj, VirtualService):
+        for gateway in obj.spec.gateways or ["mesh"]:
+            name = gateway if "/" in gateway or gateway == "mesh" else f"{ns}/{gateway}"
+            for host in obj.spec.hosts:
+                full = hosts.resolve(host, ns, cfg.domain)
+                if name == "mesh":
+                    kind.append(("vs-host", full))
+                    kind.append(("vs-mesh",))
+                else:
+                    kind.append(("vs-gateway", name))
+        kind += [("vs-gateway-any",)] if any(g != "mesh" for g in obj.spec.gateways) else []
+    elif isinstance(obj, DestinationRule):
+        kind.append(("dr", ns, hosts.resolve(obj.spec.host, ns, cfg.domain)))
+        kind.append(("dr-host", hosts.resolve(obj.spec.host, ns, cfg.domain)))
+    elif isinstance(obj, core.EndpointSlice):
+        service = obj.metadata.labels.get("kubernetes.io/service-name", "")
+        if service:
+            kind.append(("slices", ns, service))
+    elif isinstance(obj, core.Pod):
+        if obj.status.pod_ip and obj.status.phase not in ("Succeeded", "Failed") and not obj.spec.host_network:
+            kind.append(("pod-ip", obj.status.pod_ip))
+        kind.append(("pods", ns))
+    elif isinstance(obj, WorkloadEntry):
+        kind.append(("workload-entries", ns))
+    elif isinstance(obj, Sidecar):
+        kind.append(("sidecars", ns))
+    elif isinstance(obj, PeerAuthentication):
+        kind.append(("peer-authentications", ns))
+    elif isinstance(obj, Gateway):
+        kind.append(("gateways", ns))
+    elif isinstance(obj, core.Service):
+        kind.append(("service-ns", ns))
+    elif isinstance(obj, ServiceEntry):
+        kind.append(("service-entries", ns))
+        kind += [("entry-address", e.address) for e in obj.spec.endpoints if e.address]
+    return kind
+
+
+def _service_slices(key: Key, obj: Struct, cfg: MeshConfig) -> tuple[tuple[ServiceId, ...], Any]:
+    if isinstance(obj, core.Service):
+        names = [f"{key.name}.{key.namespace}.svc.{cfg.domain}"]
+        annotation = obj.metadata.annotations.get("networking.istio.io/exportTo", "")
+        export: list[str] = [e.strip() for e in annotation.split(",") if e.strip()]
+    elif isinstance(obj, ServiceEntry):
+        names = [hosts.resolve(h, key.namespace, cfg.domain) for h in obj.spec.hosts]
+        export = obj.spec.export_to
+    else:
+        return (), None
+    seen = exported_to(export, key.namespace, cfg.default_export)
+    ids = tuple(ServiceId(h, *key) for h in dict.fromkeys(names))
+    return ids, lambda i: [("host", i.host), *(("visible", n) for n in seen)]

@@ -1,0 +1,146 @@
+"""Services from Kubernetes Services and ServiceEntries, and which of several with one host name counts."""
+
+from __future__ import annotations
+
+from sailcloth.api import core
+from sailcloth.api.meta import Key
+from sailcloth.api.service_entry import ServiceEntry
+from sailcloth.lib.incremental import Graph, derived
+
+from . import hosts, registry
+from .model import Port, Protocol, Resolution, Service, declared_protocol, protocol
+from .registry import ServiceId
+
+
+@derived
+def service(graph: Graph, ident: ServiceId) -> Service | None:
+    """The service that one host of one object stands for; None if the object is gone or has no usable port."""
+    obj = registry.read(graph, ident.key)
+    if isinstance(obj, core.Service):
+        return _from_service(obj, ident, registry.config(graph).domain)
+    if isinstance(obj, ServiceEntry):
+        return _from_entry(obj, ident)
+    return None
+
+
+def _from_service(obj: core.Service, ident: ServiceId, domain: str) -> Service:
+    spec = obj.spec
+    ports = tuple(
+        Port(p.port, p.name, protocol(p.name, p.app_protocol, p.port, p.protocol), p.target_port or p.port)
+        for p in spec.ports
+        if p.protocol != "UDP"
+    )
+    headless = spec.cluster_ip == "None"
+    alias = spec.type == "ExternalName"
+    addresses = tuple(a for a in (spec.cluster_ips or [spec.cluster_ip]) if a and a != "None")
+    return Service(
+        host=ident.host,
+        namespace=ident.namespace,
+        name=ident.name,
+        source=ident.key,
+        ports=ports,
+        addresses=() if alias else addresses,
+        resolution=Resolution.ALIAS if alias else Resolution.PASSTHROUGH if headless else Resolution.EDS,
+        kubernetes=True,
+        headless=headless,
+        alias=hosts.resolve(spec.external_name.rstrip("."), ident.namespace, domain) if alias else "",
+        created=obj.metadata.creation_timestamp or "",
+        selector=tuple(sorted(spec.selector.items())),
+        labels=tuple(sorted(obj.metadata.labels.items())),
+        publish_not_ready=spec.publish_not_ready_addresses,
+    )
+
+
+_ENTRY_RESOLUTION = {
+    "NONE": Resolution.PASSTHROUGH,
+    "STATIC": Resolution.EDS,
+    "DNS": Resolution.DNS,
+    "DNS_ROUND_ROBIN": Resolution.DNS_ROUND_ROBIN,
+    "DYNAMIC_DNS": Resolution.PASSTHROUGH,
+}
+
+
+def _from_entry(obj: ServiceEntry, ident: ServiceId) -> Service:
+    spec = obj.spec
+    return Service(
+        host=ident.host,
+        namespace=ident.namespace,
+        name=ident.name,
+        source=ident.key,
+        ports=tuple(
+            Port(p.number, p.name, declared_protocol(p.protocol, p.number), p.target_port or p.number)
+            for p in spec.ports
+            if p.protocol.upper() != "UDP"
+        ),
+        addresses=tuple(spec.addresses),
+        resolution=_ENTRY_RESOLUTION[spec.resolution],
+        external=spec.location == "MESH_EXTERNAL",
+        created=obj.metadata.creation_timestamp or "",
+        subject_alt_names=tuple(spec.subject_alt_names),
+        labels=tuple(sorted(obj.metadata.labels.items())),
+    )
+
+
+@derived
+def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
+    """The service that a proxy in a namespace means by a host name.
+
+    A Kubernetes Service beats a ServiceEntry; of several ServiceEntries the caller's own namespace, then the oldest wins,
+    and ports of entries in the winner's namespace are joined. Source: istio.md 2.8.
+    """
+    candidates = [
+        s
+        for ident in registry.services(graph, ("host", host))
+        if _visible(graph, ident, namespace) and (s := graph.get(service, ident)) is not None
+    ]
+    if not candidates:
+        return None
+    if len(candidates) == 1:
+        return candidates[0]
+    best = min(candidates, key=lambda s: (not s.kubernetes, s.created, s.namespace, s.name))
+    if best.kubernetes:
+        return best
+    joined = {p.number: p for s in reversed(candidates) if s.namespace == best.namespace for p in s.ports}
+    joined.update({p.number: p for p in best.ports})
+    addresses = dict.fromkeys(a for s in [best, *candidates] if s.namespace == best.namespace for a in s.addresses)
+    return Service(
+        **{
+            **{f: getattr(best, f) for f in Service.__slots__},
+            "ports": tuple(sorted(joined.values(), key=lambda p: p.number)),
+            "addresses": tuple(addresses),
+        }
+    )
+
+
+@derived
+def siblings(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
+    """Objects in one namespace that define the host: their endpoints are joined."""
+    return tuple(i.key for i in registry.services(graph, ("host", host)) if i.namespace == namespace)
+
+
+def _visible(graph: Graph, ident: ServiceId, namespace: str) -> bool:
+    obj = registry.read(graph, ident.key)
+    if isinstance(obj, core.Service):
+        text = obj.metadata.annotations.get("networking.istio.io/exportTo", "")
+        export = [e.strip() for e in text.split(",") if e.strip()]
+    elif isinstance(obj, ServiceEntry):
+        export = obj.spec.export_to
+    else:
+        return False
+    seen = registry.exported_to(export, ident.namespace, registry.config(graph).default_export)
+    return "*" in seen or namespace in seen
+
+
+def resolve_alias(graph: Graph, svc: Service, namespace: str) -> Service | None:
+    """The service behind an ExternalName; up to ten steps, so that a loop ends."""
+    seen: Service | None = svc
+    for _ in range(10):
+        if seen is None or seen.resolution is not Resolution.ALIAS:
+            return seen
+        seen = graph.get(by_host, seen.alias, namespace)
+    return None
+
+
+def routable(port: Port) -> bool:
+    """Whether the mesh routes this port at all."""
+    return port.protocol is not Protocol.UDP

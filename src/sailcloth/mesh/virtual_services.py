@@ -1,0 +1,71 @@
+"""Which VirtualService routes a host for a caller, and where its destinations lead."""
+
+from __future__ import annotations
+
+from sailcloth.api.meta import Key
+from sailcloth.api.virtual_service import Destination, HTTPRoute, VirtualService
+from sailcloth.lib.incremental import Graph, derived
+
+from . import hosts, registry
+
+
+@derived
+def for_host(graph: Graph, host: str, namespace: str) -> Key | None:
+    """The VirtualService for a host in the mesh, seen from a namespace: the most specific host, then the oldest object.
+
+    Source: istio.md 2.6 (no merging of two VirtualServices in sidecars).
+    """
+    for name in (host, *hosts.wildcards(host)):
+        found = _visible(graph, registry.select(graph, ("vs-host", name)), namespace)
+        if found:
+            return found[0]
+    return None
+
+
+@derived
+def mesh_hosts(graph: Graph, namespace: str) -> tuple[tuple[str, Key], ...]:
+    """Every host that a VirtualService visible in the namespace routes in the mesh, with the object that wins it."""
+    won: dict[str, Key] = {}
+    domain = registry.config(graph).domain
+    for key in _visible(graph, registry.select(graph, ("vs-mesh",)), namespace):
+        rule: VirtualService = registry.read(graph, key)
+        for host in rule.spec.hosts:
+            won.setdefault(hosts.resolve(host, key.namespace, domain), key)
+    return tuple(sorted(won.items(), key=lambda item: hosts.specificity(item[0])))
+
+
+@derived
+def for_gateway(graph: Graph, gateway: str) -> tuple[Key, ...]:
+    """VirtualServices bound to a gateway (`namespace/name`), oldest first. Visibility is the gateway's namespace."""
+    return tuple(_visible(graph, registry.select(graph, ("vs-gateway", gateway)), gateway.split("/")[0]))
+
+
+def _visible(graph: Graph, keys: tuple[Key, ...], namespace: str) -> list[Key]:
+    default = registry.config(graph).default_export
+    found: list[tuple[str, str, str, Key]] = []
+    for key in keys:
+        rule: VirtualService | None = registry.read(graph, key)
+        if rule is None:
+            continue
+        seen = registry.exported_to(rule.spec.export_to, key.namespace, default)
+        if "*" in seen or namespace in seen:
+            found.append((rule.metadata.creation_timestamp or "", key.name, key.namespace, key))
+    return [key for *_, key in sorted(found)]
+
+
+def destination_host(destination: Destination, namespace: str, domain: str) -> str:
+    """Full host name of a destination in a VirtualService of a namespace."""
+    return hosts.resolve(destination.host, namespace, domain)
+
+
+def destinations(rule: VirtualService) -> list[Destination]:
+    """All destinations that a VirtualService sends traffic to, mirrors included."""
+    out = [r.destination for h in rule.spec.http for r in h.route]
+    out += [m for h in rule.spec.http for m in _mirrors(h)]
+    out += [r.destination for t in rule.spec.tls for r in t.route]
+    out += [r.destination for t in rule.spec.tcp for r in t.route]
+    return out
+
+
+def _mirrors(route: HTTPRoute) -> list[Destination]:
+    return ([route.mirror] if route.mirror else []) + [m.destination for m in route.mirrors]

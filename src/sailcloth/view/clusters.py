@@ -1,0 +1,195 @@
+"""Plans of outbound clusters: which clusters a view has, and for each its endpoints' kind, policy and TLS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sailcloth.api.destination_rule import TrafficPolicy
+from sailcloth.api.meta import Key
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, services
+from sailcloth.mesh.model import Endpoint, MeshConfig, Port, Resolution, Service
+
+from . import scope
+from .proxy import View
+from .routes import ClusterId
+
+
+@dataclass(frozen=True)
+class AutoMtls:
+    """Mutual TLS with endpoints that have a sidecar: names to verify, and whether all of them have one."""
+
+    identities: tuple[str, ...]
+    all: bool
+
+
+@dataclass(frozen=True)
+class ClusterPlan:
+    """One outbound cluster."""
+
+    id: ClusterId
+    port: Port
+    service: Service
+    resolution: Resolution
+    policy: TrafficPolicy
+    auto_mtls: AutoMtls | None
+    config: MeshConfig
+    sources: tuple[Key, ...]
+    rule: Key | None = None
+    endpoints: tuple[Endpoint, ...] = ()  # only for resolutions whose endpoints stand in the cluster itself
+    upgrade_http2: bool = False
+    subset_labels: tuple[tuple[str, str], ...] = ()
+
+
+@derived
+def ids(graph: Graph, view: View) -> tuple[ClusterId, ...]:
+    """All outbound clusters of a view: every visible service's ports, each with the subsets of its DestinationRule."""
+    out: list[ClusterId] = []
+    for host in graph.get(scope.visible, view):
+        out += graph.get(of_host, view, host)
+    return tuple(out)
+
+
+@derived
+def of_host(graph: Graph, view: View, host: str) -> tuple[ClusterId, ...]:
+    """Outbound clusters of one host."""
+    svc = scope.service(graph, view, host)
+    if svc is None or svc.resolution is Resolution.ALIAS:
+        return ()
+    rules = graph.get(destination_rules.for_host, host, svc.namespace, view.namespace, view.labels)
+    subsets = ("", *(s.name for s in rules.subsets))
+    return tuple(ClusterId(host, p.number, s) for p in svc.ports for s in subsets)
+
+
+@derived
+def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
+    """The plan of one outbound cluster; None if its service or port is gone."""
+    svc = scope.service(graph, view, cluster.host)
+    port = svc.port(cluster.port) if svc else None
+    if svc is None or port is None:
+        return None
+    rules = graph.get(destination_rules.for_host, cluster.host, svc.namespace, view.namespace, view.labels)
+    policy = destination_rules.policy(rules, cluster.port, cluster.subset)
+    resolution = svc.resolution
+    if view.kind == "router" and svc.headless:
+        resolution = Resolution.EDS
+    balancer = policy.load_balancer
+    if balancer is not None and balancer.simple == "PASSTHROUGH" and resolution is Resolution.EDS:
+        resolution = Resolution.PASSTHROUGH
+    config = registry.config(graph)
+    auto = None
+    if policy.tls is None and config.enable_auto_mtls and not svc.external:
+        auto = graph.get(auto_mtls, svc, port, resolution)
+    elif policy.tls is not None and policy.tls.mode == "ISTIO_MUTUAL":
+        auto = graph.get(auto_mtls, svc, port, resolution) or AutoMtls((), True)
+    pool = policy.connection_pool
+    http = pool.http if pool else None
+    return ClusterPlan(
+        id=cluster,
+        port=port,
+        service=svc,
+        resolution=resolution,
+        policy=policy,
+        auto_mtls=auto,
+        config=config,
+        sources=(svc.source, *rules.sources),
+        rule=rules.sources[0] if rules.sources else None,
+        endpoints=of_cluster(graph, view, cluster)
+        if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
+        else (),
+        upgrade_http2=_upgrades(auto, port, http.h2_upgrade_policy if http else None),
+    )
+
+
+def _upgrades(auto: AutoMtls | None, port: Port, wish: str | None) -> bool:
+    """HTTP/2 towards sidecars unless the user says no: cheaper under concurrency, and only where every endpoint has one."""
+    if wish == "UPGRADE":
+        return port.protocol == "HTTP"
+    return wish != "DO_NOT_UPGRADE" and port.protocol == "HTTP" and auto is not None and auto.all
+
+
+@derived
+def auto_mtls(graph: Graph, svc: Service, port: Port, resolution: Resolution) -> AutoMtls | None:
+    """Whether and how the endpoints of a port speak mutual TLS; None if none of them has a sidecar and none may.
+
+    An endpoint that is addressed directly (headless) must not be guessed about: mutual TLS only if all have a sidecar.
+    """
+    found = endpoint_list(graph, svc, port)
+    capable = [e for e in found if graph.get(accepts_mtls, e.namespace, e.labels, e.port) and e.mtls]
+    if resolution is Resolution.PASSTHROUGH and (not found or len(capable) != len(found)):
+        return None
+    if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN) and not capable:
+        return None
+    trust = registry.config(graph).trust_domain
+    identities = {f"spiffe://{trust}/ns/{e.namespace}/sa/{e.service_account}" for e in capable if e.service_account}
+    return AutoMtls(tuple(sorted(identities | set(svc.subject_alt_names))), bool(found) and len(capable) == len(found))
+
+
+@derived
+def accepts_mtls(graph: Graph, namespace: str, labels: tuple[tuple[str, str], ...], port: int) -> bool:
+    """Whether a workload's port takes mutual TLS, as its PeerAuthentication says."""
+    return peer_authentication.mode_at(graph.get(peer_authentication.modes, namespace, labels), port) != "DISABLE"
+
+
+def endpoint_list(graph: Graph, svc: Service, port: Port) -> tuple[Endpoint, ...]:
+    """All endpoints of a service's port."""
+    sources = graph.get(services.siblings, svc.host, svc.namespace)
+    return endpoints.of_service(graph, svc, port, sources)
+
+
+def of_cluster(graph: Graph, view: View, cluster: ClusterId) -> tuple[Endpoint, ...]:
+    """Endpoints of a cluster: the port's, those of the subset only."""
+    svc = scope.service(graph, view, cluster.host)
+    port = svc.port(cluster.port) if svc else None
+    if svc is None or port is None:
+        return ()
+    found = endpoint_list(graph, svc, port)
+    if not cluster.subset:
+        return found
+    rules = graph.get(destination_rules.for_host, cluster.host, svc.namespace, view.namespace, view.labels)
+    subset = rules.subset(cluster.subset)
+    return tuple(e for e in found if endpoints.has_labels(subset.labels, e.labels)) if subset else ()
+
+
+@dataclass(frozen=True)
+class EndpointsPlan:
+    """The endpoints of one cluster, with those that take mutual TLS marked."""
+
+    id: ClusterId
+    endpoints: tuple[Endpoint, ...]
+    mtls: tuple[bool, ...]
+
+
+@derived
+def subset_labels(graph: Graph, view: View, cluster: ClusterId) -> tuple[tuple[str, str], ...] | None:
+    """Labels of a cluster's subset: () for the whole service, None if the subset is not defined."""
+    if not cluster.subset:
+        return ()
+    svc = scope.service(graph, view, cluster.host)
+    namespace = svc.namespace if svc else ""
+    rules = graph.get(destination_rules.for_host, cluster.host, namespace, view.namespace, view.labels)
+    subset = rules.subset(cluster.subset)
+    return tuple(sorted(subset.labels.items())) if subset else None
+
+
+@derived
+def of_subset(
+    graph: Graph, svc: Service, port: Port, subset: str, labels: tuple[tuple[str, str], ...]
+) -> EndpointsPlan:
+    """Endpoints by service, port and subset labels: shared by every view that means the same."""
+    found = endpoint_list(graph, svc, port)
+    if labels:
+        found = tuple(e for e in found if endpoints.has_labels(dict(labels), e.labels))
+    mtls = tuple(e.mtls and graph.get(accepts_mtls, e.namespace, e.labels, e.port) for e in found)
+    return EndpointsPlan(ClusterId(svc.host, port.number, subset), found, mtls)
+
+
+@derived
+def endpoints_plan(graph: Graph, view: View, cluster: ClusterId) -> EndpointsPlan | None:
+    """The endpoints plan of a cluster of a view."""
+    svc = scope.service(graph, view, cluster.host)
+    port = svc.port(cluster.port) if svc else None
+    labels = graph.get(subset_labels, view, cluster)
+    if svc is None or port is None or labels is None:
+        return None
+    return graph.get(of_subset, svc, port, cluster.subset, labels)

@@ -1,0 +1,89 @@
+"""A proxy as the control plane knows it, and the key of what it sees.
+
+Two proxies with equal views share every byte of their outbound configuration: a view holds the namespace and only those
+labels that some rule tells callers apart by, never the pod.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sailcloth.api.meta import Key
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import registry
+
+from . import scope
+
+Labels = tuple[tuple[str, str], ...]
+ProxyKind = Literal["sidecar", "router"]
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Identity and metadata of one proxy, from its node message."""
+
+    kind: ProxyKind
+    name: str
+    namespace: str
+    ips: tuple[str, ...] = ()
+    labels: Labels = ()
+    domain: str = "cluster.local"
+    mark: int = 0  # SO_MARK that tells the proxy's own connections from the application's; 0: told apart by user id
+    lean: bool = False  # leave out telemetry
+    metadata: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}.{self.namespace}"
+
+    @property
+    def pod(self) -> Key:
+        return Key("Pod", self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The key of an outbound world."""
+
+    kind: ProxyKind
+    namespace: str
+    labels: Labels
+    domain: str
+    sidecar: Key | None = None
+
+
+@derived
+def view(graph: Graph, proxy: Proxy) -> View:
+    """The view of a proxy, with labels reduced to those that matter."""
+    if proxy.kind == "router":
+        return View("router", proxy.namespace, proxy.labels, proxy.domain)
+    keys = set(registry.selected_labels(graph))
+    labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
+    return View("sidecar", proxy.namespace, labels, proxy.domain, graph.get(scope.sidecar, proxy.namespace, labels))
+
+
+def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
+    """A proxy from Envoy's node id `type~ip~pod.namespace~dnsDomain` and Istio's node metadata.
+
+    Raises ValueError with the expected form if the id is not of it.
+    """
+    parts = node_id.split("~")
+    if len(parts) != 4 or parts[0] not in ("sidecar", "router"):
+        raise ValueError(f"node id {node_id!r} is not of the form (sidecar|router)~IP~POD.NAMESPACE~DNS_DOMAIN")
+    kind, ip, ident, domain = parts
+    name, _, namespace = ident.rpartition(".")
+    namespace = str(metadata.get("NAMESPACE") or namespace)
+    labels = metadata.get("LABELS") or {}
+    ips = tuple(dict.fromkeys([ip, *(metadata.get("INSTANCE_IPS") or "").split(",")]))
+    return Proxy(
+        kind="router" if kind == "router" else "sidecar",
+        name=name or ident,
+        namespace=namespace,
+        ips=tuple(i for i in ips if i),
+        labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
+        domain=domain.partition(".svc.")[2] or domain,
+        mark=int(metadata.get("SAILCLOTH_MARK") or 0),
+        lean=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
+        metadata=metadata,
+    )

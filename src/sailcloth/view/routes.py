@@ -1,0 +1,309 @@
+"""Plans of HTTP routes: virtual hosts, their domains, and what each route does.
+
+The same route plan serves sidecars and gateways; how rules become Envoy's routes is decided downstream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sailcloth.api.destination_rule import ConsistentHashLB
+from sailcloth.api.meta import Key
+from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRoute, VirtualService
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import destination_rules, endpoints, hosts, registry, services, virtual_services
+from sailcloth.mesh.model import Service
+
+from . import layout, scope
+from .proxy import View
+
+
+class ClusterId(NamedTuple):
+    """Names an outbound cluster: a service's port and subset."""
+
+    host: str
+    port: int
+    subset: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A weighted destination of a route."""
+
+    cluster: ClusterId
+    weight: int = 1
+    headers: Headers | None = None
+    hash: ConsistentHashLB | None = None
+
+
+@dataclass(frozen=True)
+class RoutePlan:
+    """One Envoy route: a rule, one of its matches (None for every request), and where it leads."""
+
+    rule: HTTPRoute | None
+    match: HTTPMatchRequest | None
+    targets: tuple[Target, ...]
+    mirrors: tuple[tuple[ClusterId, float], ...] = ()  # with percentages
+    source: Key | None = None
+    port: int = 0
+    gateway: bool = False
+
+
+@dataclass(frozen=True)
+class VirtualHostPlan:
+    """A virtual host: its name, domains and routes in order."""
+
+    name: str
+    domains: tuple[str, ...]
+    routes: tuple[RoutePlan, ...] = ()
+    require_tls: bool = False
+    sources: tuple[Key, ...] = ()
+
+
+# -- domains ------------------------------------------------------------------------------------
+
+
+def service_domains(svc: Service, view: View, domain: str) -> list[str]:
+    """Domains of a service's virtual host, as seen from the view's namespace. Source: istio.md 2.2."""
+    host = svc.host
+    names = [host]
+    if not host.startswith("*"):
+        names.append(host + ".")
+    if svc.kubernetes and host.endswith(f".svc.{domain}"):
+        names += short_names(svc.name, svc.namespace, view.namespace)
+    if svc.headless and svc.kubernetes:
+        names += ["*." + n for n in names if not n.endswith(".")]
+    names += [a for a in svc.addresses if "/" not in a and a not in ("0.0.0.0", "::")]
+    return list(dict.fromkeys(names))
+
+
+def short_names(name: str, namespace: str, own: str) -> list[str]:
+    """Short forms of a Kubernetes service name; the bare name only inside its own namespace."""
+    dotted = [f"{name}.{namespace}", f"{name}.{namespace}.svc"]
+    return [name, *dotted] if namespace == own else dotted
+
+
+@derived
+def taken(graph: Graph, view: View, port: int) -> tuple[tuple[str, str], ...]:
+    """(host, domain) pairs where a host must give a domain up, because another host on the port has the better claim.
+
+    Full names beat generated short names and addresses; otherwise the first host in order keeps it.
+    """
+    domain = registry.config(graph).domain
+    owner: dict[str, tuple[bool, str]] = {}
+    lost = []
+    for host in graph.get(virtual_hosts, view, port):
+        svc = scope.service(graph, view, host)
+        for name in service_domains(svc, view, domain) if svc else [host]:
+            claim = (name != host, host)
+            old = owner.get(name)
+            if old is None or claim < old:
+                owner[name] = claim
+                if old is not None:
+                    lost.append((old[1], name))
+            else:
+                lost.append((host, name))
+    return tuple(sorted(lost))
+
+
+@derived
+def given_up(graph: Graph, view: View, port: int, host: str) -> frozenset[str]:
+    """The domains that one host must give up on a port."""
+    return frozenset(name for loser, name in graph.get(taken, view, port) if loser == host)
+
+
+@derived
+def virtual_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
+    """Hosts that get a virtual host in a port's route configuration, sorted: services with the port, and hosts that only
+    a VirtualService names (on port 80, for history's sake)."""
+    names = list(graph.get(layout.http_hosts, view, port))
+    if port == 80:
+        names += graph.get(unregistered, view)
+    return tuple(sorted(set(names)))
+
+
+@derived
+def unregistered(graph: Graph, view: View) -> tuple[str, ...]:
+    """Hosts that VirtualServices route but no service defines, limited by the Sidecar's imports."""
+    limit = graph.get(scope.spec, view)
+    domain = registry.config(graph).domain
+    out = []
+    for host, key in graph.get(virtual_services.mesh_hosts, view.namespace):
+        if graph.get(services.by_host, host, view.namespace) is not None:
+            continue
+        rule: VirtualService | None = registry.read(graph, key)
+        if rule is None or not rule.spec.http:
+            continue
+        egress = limit.spec.egress if limit is not None else []
+        if egress and not any(scope.imports_rule(e.hosts, rule, key, view, domain) for e in egress):
+            continue
+        if host.startswith("*") and graph.get(_only_services, view, host):
+            continue
+        out.append(host)
+    return tuple(out)
+
+
+@derived
+def _only_services(graph: Graph, view: View, pattern: str) -> bool:
+    """Whether a wildcard host is used up by registered services that it covers."""
+    return any(hosts.covers(pattern, h) for h in graph.get(scope.visible, view))
+
+
+# -- virtual hosts ------------------------------------------------------------------------------
+
+
+@derived
+def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostPlan | None:
+    """The virtual host of one host in a sidecar's route configuration; None if it has no domain left."""
+    domain = registry.config(graph).domain
+    svc = scope.service(graph, view, host)
+    names = service_domains(svc, view, domain) if svc else _rule_domains(host, view, domain)
+    if graph.get(layout.any_alias, view):
+        for alias in graph.get(layout.aliases, view, host):
+            alias_service = scope.service(graph, view, alias)
+            if alias_service is not None:
+                names += service_domains(alias_service, view, domain)
+    names = [n for n in dict.fromkeys(names) if n not in graph.get(given_up, view, port, host)]
+    if not names:
+        return None
+    key = rule_for(graph, view, host)
+    plans: tuple[RoutePlan, ...] = ()
+    if key is not None:
+        rule: VirtualService | None = registry.read(graph, key)
+        if rule is not None and rule.spec.http:
+            plans = rule_routes(graph, view, key, rule, port, "mesh")
+            if not plans and svc is None:
+                return None
+        elif svc is None:
+            return None
+    if not plans and svc is not None and (key is None or not _routes_http(graph, key)):
+        plans = (default_route(graph, view, svc, port),)
+    return VirtualHostPlan(
+        name=f"{host}:{port}",
+        domains=tuple(names),
+        routes=plans,
+        sources=(key,) if key and plans and plans[0].source else (),
+    )
+
+
+def _routes_http(graph: Graph, key: Key) -> bool:
+    rule: VirtualService | None = registry.read(graph, key)
+    return rule is not None and bool(rule.spec.http)
+
+
+def _rule_domains(host: str, view: View, domain: str) -> list[str]:
+    suffix = f".svc.{domain}"
+    names = [host] if host.startswith("*") else [host, host + "."]
+    if host.endswith(suffix) and host[: -len(suffix)].count(".") == 1:
+        name, namespace = host[: -len(suffix)].split(".")
+        names += short_names(name, namespace, view.namespace)
+    return names
+
+
+def rule_for(graph: Graph, view: View, host: str) -> Key | None:
+    """The VirtualService that routes a host for this view, if the view's Sidecar imports it."""
+    key = graph.get(virtual_services.for_host, host, view.namespace)
+    limit = graph.get(scope.spec, view)
+    if key is None or limit is None or not limit.spec.egress:
+        return key
+    rule: VirtualService | None = registry.read(graph, key)
+    domain = registry.config(graph).domain
+    if rule is not None and any(scope.imports_rule(e.hosts, rule, key, view, domain) for e in limit.spec.egress):
+        return key
+    return None
+
+
+def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePlan:
+    """The route of a service that no VirtualService routes: everything to the service."""
+    cluster = ClusterId(svc.host, port)
+    return RoutePlan(None, None, (Target(cluster, hash=hash_policy(graph, view, cluster)),), port=port)
+
+
+def rule_routes(
+    graph: Graph, view: View, key: Key, rule: VirtualService, port: int, gateway: str
+) -> tuple[RoutePlan, ...]:
+    """Routes of a VirtualService, one for each match of each rule that can hold for this caller on this port.
+
+    Rules after one that matches every request are unreachable and dropped, as in Istio.
+    """
+    out: list[RoutePlan] = []
+    for http in rule.spec.http:
+        targets, mirrors = _targets(graph, view, key, http, port)
+        matches: list[HTTPMatchRequest | None] = [*http.match] or [None]
+        for match in matches:
+            if match is not None and not _applies(match, view, port, gateway, key, rule):
+                continue
+            out.append(RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh"))
+            if match is None or catches_all(match):
+                return tuple(out)
+        if not http.match and rule.spec.gateways and gateway not in _gateways(rule.spec.gateways, key):
+            out.pop()
+    return tuple(out)
+
+
+def _gateways(names: list[str], key: Key) -> set[str]:
+    return {n if n == "mesh" or "/" in n else f"{key.namespace}/{n}" for n in names}
+
+
+def _applies(match: HTTPMatchRequest, view: View, port: int, gateway: str, key: Key, rule: VirtualService) -> bool:
+    """Conditions that are decided here: port, gateway, labels and namespace of the caller. Source: istio.md 1.1."""
+    if match.port is not None and match.port != port:
+        return False
+    if match.gateways:
+        return gateway in _gateways(match.gateways, key)
+    if gateway not in _gateways(rule.spec.gateways or ["mesh"], key):
+        return False
+    if match.source_namespace and match.source_namespace != view.namespace:
+        return False
+    return endpoints.has_labels(match.source_labels, view.labels)
+
+
+def catches_all(match: HTTPMatchRequest) -> bool:
+    """Whether a match holds for every request."""
+    uri = match.uri
+    everything = uri is None or uri.prefix == "/" or uri.regex in ("*", ".*")
+    return everything and not (
+        match.headers or match.without_headers or match.query_params or match.method or match.authority or match.scheme
+    )
+
+
+def _targets(
+    graph: Graph, view: View, key: Key, http: HTTPRoute, port: int
+) -> tuple[tuple[Target, ...], tuple[tuple[ClusterId, float], ...]]:
+    targets = []
+    several = len(http.route) > 1
+    for r in http.route:
+        if several and r.weight == 0:
+            continue
+        cluster = cluster_of(graph, view, key, r.destination, port)
+        targets.append(Target(cluster, r.weight if several else 1, r.headers, hash_policy(graph, view, cluster)))
+    mirrors = []
+    if http.mirror is not None:
+        percent = http.mirror_percentage.value if http.mirror_percentage else http.mirror_percent
+        mirrors.append((cluster_of(graph, view, key, http.mirror, port), 100.0 if percent is None else float(percent)))
+    for m in http.mirrors:
+        percent = m.percentage.value if m.percentage else 100.0
+        mirrors.append((cluster_of(graph, view, key, m.destination, port), percent))
+    return tuple(targets), tuple(m for m in mirrors if m[1] > 0)
+
+
+def cluster_of(graph: Graph, view: View, key: Key, destination: Destination, port: int) -> ClusterId:
+    """The cluster of a destination: its own port, else the service's only one, else the listener's."""
+    domain = registry.config(graph).domain
+    host = virtual_services.destination_host(destination, key.namespace, domain)
+    if destination.port is not None and destination.port.number:
+        return ClusterId(host, destination.port.number, destination.subset or "")
+    svc = graph.get(services.by_host, host, view.namespace)
+    if svc is not None and len(svc.ports) == 1:
+        port = svc.ports[0].number
+    return ClusterId(host, port, destination.subset or "")
+
+
+def hash_policy(graph: Graph, view: View, cluster: ClusterId) -> ConsistentHashLB | None:
+    """The consistent hash of the DestinationRule for a cluster; it is told to Envoy on the route."""
+    svc = graph.get(services.by_host, cluster.host, view.namespace)
+    namespace = svc.namespace if svc else ""
+    rules = graph.get(destination_rules.for_host, cluster.host, namespace, view.namespace, view.labels)
+    balancer = destination_rules.policy(rules, cluster.port, cluster.subset).load_balancer
+    return balancer.consistent_hash if balancer else None

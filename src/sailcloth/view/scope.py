@@ -1,0 +1,127 @@
+"""Scoping: which Sidecar holds for a workload, and which hosts a view can see."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sailcloth.api.meta import Key
+from sailcloth.api.sidecar import IstioEgressListener, Sidecar
+from sailcloth.api.virtual_service import VirtualService
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import endpoints, hosts, registry, services, virtual_services
+from sailcloth.mesh.model import Service
+
+if TYPE_CHECKING:
+    from .proxy import View
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@derived
+def sidecar(graph: Graph, namespace: str, labels: Labels) -> Key | None:
+    """The Sidecar object for a workload: one that selects it, else the namespace's, else the root namespace's; the oldest
+    at each level. Source: istio.md 1.5."""
+    root = registry.config(graph).root_namespace
+    own = _oldest_first(graph, namespace)
+    for key, obj in own:
+        selector = obj.spec.workload_selector
+        if selector is not None and selector.labels and endpoints.has_labels(selector.labels, labels):
+            return key
+    shared = _oldest_first(graph, root) if namespace != root else []
+    for key, obj in [*own, *shared]:
+        if obj.spec.workload_selector is None or not obj.spec.workload_selector.labels:
+            return key
+    return None
+
+
+def _oldest_first(graph: Graph, namespace: str) -> list[tuple[Key, Sidecar]]:
+    found = [(k, s) for k in registry.select(graph, ("sidecars", namespace)) if (s := registry.read(graph, k))]
+    return sorted(found, key=lambda item: (item[1].metadata.creation_timestamp or "", item[0].name))
+
+
+@derived
+def spec(graph: Graph, view: View) -> Sidecar | None:
+    """The Sidecar object of a view, if any."""
+    return registry.read(graph, view.sidecar) if view.sidecar else None
+
+
+@derived
+def exported(graph: Graph, namespace: str) -> tuple[str, ...]:
+    """All hosts that are exported to a namespace, sorted."""
+    idents = registry.services(graph, ("visible", "*")) + registry.services(graph, ("visible", namespace))
+    return tuple(sorted({i.host for i in idents}))
+
+
+@derived
+def visible(graph: Graph, view: View) -> tuple[str, ...]:
+    """Hosts that a view can reach on any port, sorted: what is exported to it and imported by its Sidecar, and the services
+    that imported VirtualServices send traffic to."""
+    hosts_ = graph.get(exported, view.namespace)
+    limit = graph.get(spec, view)
+    if limit is None or not limit.spec.egress:
+        return hosts_
+    seen = {h for h in hosts_ if _imported(graph, view, h, limit.spec.egress)}
+    return tuple(sorted(seen | set(_destinations(graph, view, limit))))
+
+
+def _imported(graph: Graph, view: View, host: str, listeners: list[IstioEgressListener]) -> bool:
+    svc = graph.get(services.by_host, host, view.namespace)
+    return svc is not None and any(imports(e.hosts, svc.host, svc.namespace, view.namespace) for e in listeners)
+
+
+def imports(patterns: list[str], host: str, namespace: str, own: str) -> bool:
+    """Whether `namespace/host` patterns of an egress listener let a host of a namespace in; `~ns/host` excludes."""
+    seen = False
+    for pattern in patterns:
+        ns, _, name = pattern.rpartition("/")
+        exclude = ns.startswith("~") and len(ns) > 1
+        ns = ns[1:] if exclude else ns
+        ns = own if ns == "." else ns
+        if ns in ("*", namespace) and hosts.covers(name, host):
+            if exclude:
+                return False
+            seen = True
+    return seen
+
+
+def _destinations(graph: Graph, view: View, limit: Sidecar) -> list[str]:
+    """Hosts that VirtualServices imported by the Sidecar send traffic to, as far as they exist."""
+    domain = registry.config(graph).domain
+    out = []
+    for _, key in graph.get(virtual_services.mesh_hosts, view.namespace):
+        rule: VirtualService | None = registry.read(graph, key)
+        if rule is None or not any(imports_rule(e.hosts, rule, key, view, domain) for e in limit.spec.egress):
+            continue
+        for destination in virtual_services.destinations(rule):
+            host = virtual_services.destination_host(destination, key.namespace, domain)
+            if graph.get(services.by_host, host, view.namespace) is not None:
+                out.append(host)
+    return out
+
+
+def imports_rule(patterns: list[str], rule: VirtualService, key: Key, view: View, domain: str) -> bool:
+    """Whether an egress listener lets a VirtualService in: some host of it overlaps a pattern of its namespace."""
+    for pattern in patterns:
+        ns, _, name = pattern.rpartition("/")
+        ns = view.namespace if ns == "." else ns
+        if ns in ("*", key.namespace) and any(
+            hosts.overlaps(name, hosts.resolve(h, key.namespace, domain)) for h in rule.spec.hosts
+        ):
+            return True
+    return False
+
+
+@derived
+def on_port(graph: Graph, view: View, port: int) -> frozenset[str] | None:
+    """The hosts that a Sidecar allows on one port, None for no limit beyond `visible`."""
+    limit = graph.get(spec, view)
+    if limit is None or not limit.spec.egress:
+        return None
+    own = [e for e in limit.spec.egress if e.port is not None and e.port.number == port]
+    listeners = own or [e for e in limit.spec.egress if e.port is None]
+    return frozenset(h for h in graph.get(visible, view) if _imported(graph, view, h, listeners))
+
+
+def service(graph: Graph, view: View, host: str) -> Service | None:
+    """The service that a view means by a host name, if it may see it."""
+    return graph.get(services.by_host, host, view.namespace)
