@@ -1,0 +1,1 @@
+"""The process that wires store, mesh, delivery, certificate authority, injection, status and debug endpoints."""

@@ -1,0 +1,102 @@
+"""What a proxy would be sent for a set of manifests, without any cluster, in the shape of Envoy's config dump."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sailcloth.api.meta import Key, Struct
+from sailcloth.envoy import build
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
+from sailcloth.mesh.model import MeshConfig
+from sailcloth.mesh.registry import Mesh
+from sailcloth.view.proxy import Proxy
+
+_ORDER = (
+    (LISTENER, "ListenersConfigDump", "dynamic_listeners"),
+    (ROUTES, "RoutesConfigDump", "dynamic_route_configs"),
+    (CLUSTER, "ClustersConfigDump", "dynamic_active_clusters"),
+    (ENDPOINTS, "EndpointsConfigDump", "dynamic_endpoint_configs"),
+)
+_DEFAULTS = {"type": "sidecar", "namespace": "default", "ip": "1.1.1.1"}
+
+
+def describe(spec: dict[str, Any]) -> Proxy:
+    """A proxy from its description: type, id, namespace, ip, dnsDomain, labels, metadata; all optional.
+
+    Raises ValueError for an unknown type or an unknown key.
+    """
+    unknown = sorted(set(spec) - {"type", "id", "namespace", "ip", "dnsDomain", "labels", "metadata"})
+    if unknown:
+        raise ValueError(f"proxy description: unknown key {unknown[0]!r}; known are type, id, namespace, ip, dnsDomain, labels, metadata")
+    given = {**_DEFAULTS, **{k: v for k, v in spec.items() if v is not None}}
+    if given["type"] not in ("sidecar", "router"):
+        raise ValueError(f"proxy description: type is {given['type']!r}, must be sidecar or router")
+    metadata = dict(given.get("metadata") or {})
+    name, _, namespace = str(given.get("id") or "").rpartition(".")
+    if "namespace" not in spec:
+        given["namespace"] = metadata.get("NAMESPACE") or metadata.get("namespace") or namespace or "default"
+    labels = given.get("labels") or metadata.get("LABELS") or metadata.get("labels") or {}
+    domain = str(given.get("dnsDomain") or "cluster.local")
+    ips = given["ip"] if isinstance(given["ip"], list) else [given["ip"]]
+    return Proxy(
+        kind=given["type"],
+        name=name or "app",
+        namespace=str(given["namespace"]),
+        ips=tuple(str(i) for i in ips),
+        labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
+        domain=domain.partition(".svc.")[2] or domain,
+        metadata=metadata,
+    )
+
+
+def resources(mesh: Mesh, proxy: Proxy) -> dict[str, list[EnvoyResource]]:
+    """All resources of a proxy by type URL."""
+    out: dict[str, list[EnvoyResource]] = {}
+    for url, parts in build.collections(mesh.graph, proxy).items():
+        found = out.setdefault(url, [])
+        for part in parts:
+            for ident in mesh.graph.get(part.ids, *part.args):
+                made = mesh.graph.get(part.one, *part.args, ident)
+                if made is not None:
+                    found.append(made)
+    return out
+
+
+def config_dump(found: dict[str, list[EnvoyResource]]) -> dict[str, Any]:
+    """The resources as Envoy's `/config_dump` would show them. Endpoints of clusters that are not EDS are left out."""
+    from envoy.config.cluster.v3 import cluster_pb2
+    from envoy.config.endpoint.v3 import endpoint_pb2
+    from envoy.config.listener.v3 import listener_pb2
+    from envoy.config.route.v3 import route_pb2
+    from google.protobuf import json_format
+
+    types = {
+        LISTENER: listener_pb2.Listener,
+        ROUTES: route_pb2.RouteConfiguration,
+        CLUSTER: cluster_pb2.Cluster,
+        ENDPOINTS: endpoint_pb2.ClusterLoadAssignment,
+    }
+    eds = {r.name for r in found.get(CLUSTER, ()) if cluster_pb2.Cluster.FromString(r.body).type == 3}
+    configs = []
+    for url, dump, field in _ORDER:
+        entries = []
+        for r in found.get(url, ()):
+            if url == ENDPOINTS and r.name not in eds:
+                continue
+            message = json_format.MessageToDict(types[url].FromString(r.body), preserving_proto_field_name=True)
+            body = {"@type": url, **message}
+            if url == LISTENER:
+                entries.append({"name": r.name, "active_state": {"version_info": r.version, "listener": body}})
+            else:
+                label = {ROUTES: "route_config", CLUSTER: "cluster", ENDPOINTS: "endpoint_config"}[url]
+                entries.append({"version_info": r.version, label: body})
+        configs.append({"@type": f"type.googleapis.com/envoy.admin.v3.{dump}", field: entries})
+    return {"configs": configs}
+
+
+def mesh_of(objects: list[tuple[Key, Struct]], config: MeshConfig | None = None) -> Mesh:
+    """A mesh that holds the objects."""
+    mesh = Mesh(config)
+    for key, obj in objects:
+        mesh.apply(key, obj)
+    return mesh

@@ -1,0 +1,187 @@
+"""Joins plans to bytes in the incremental graph: for each type of resource, which names a proxy has, and each one's bytes.
+
+A `Collection` is the unit that delivery works with: the names it holds (one derived value) and the resource of each name
+(one derived value each). Collections with equal keys are shared by all proxies that have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import registry
+from sailcloth.view import clusters as cluster_plans
+from sailcloth.view import inbound as inbound_plans
+from sailcloth.view import layout, routes
+from sailcloth.view import proxy as proxies
+from sailcloth.view.inbound import InboundPlan
+from sailcloth.view.proxy import Proxy, View
+from sailcloth.view.routes import ClusterId
+
+from . import gateway, inbound, names, outbound
+from .resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
+from .resources import cluster as cluster_shape
+from .resources import endpoint as endpoint_shape
+from .resources import route as route_shape
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """`ids(graph, *args)` gives the ids; `one(graph, *args, id)` gives an id's resource or None. Hashable, so shareable."""
+
+    ids: Callable[..., tuple[Any, ...]]
+    one: Callable[..., EnvoyResource | None]
+    args: tuple[Any, ...]
+
+
+def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]:
+    """The collections of a proxy by type URL. Reads the graph: ask again when `key` of the proxy changes."""
+    view, plan = graph.get(key, proxy)
+    shared = (view,)
+    if proxy.kind == "router":
+        return {
+            CLUSTER: (Collection(cluster_ids, cluster, shared),),
+            ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
+            LISTENER: (Collection(_gateway_listener_ids, _gateway_listener, (proxy,)),),
+            ROUTES: (Collection(gateway.route_names, gateway.routes, (proxy, view)),),
+        }
+    own = (plan,)
+    return {
+        CLUSTER: (Collection(cluster_ids, cluster, shared), Collection(_inbound_ids, _inbound_cluster, own)),
+        ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
+        LISTENER: (Collection(_listener_ids, _listener, shared), Collection(_one, _inbound_listener, own)),
+        ROUTES: (Collection(route_ids, route_configuration, shared),),
+    }
+
+
+@derived
+def key(graph: Graph, proxy: Proxy) -> tuple[View, InboundPlan]:
+    """What decides a proxy's collections: equal keys, equal configuration."""
+    view = graph.get(proxies.view, proxy)
+    ports = graph.get(inbound_plans.accepted, proxy) if proxy.kind == "sidecar" else ()
+    plan = graph.get(inbound_plans.plan, proxy.namespace, proxy.labels, ports, proxy.mark, proxy.lean)
+    return view, plan
+
+
+# -- clusters -----------------------------------------------------------------------------------
+
+
+@derived
+def cluster_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
+    special = (names.BLACK_HOLE,) if view.kind == "router" else (names.BLACK_HOLE, names.PASSTHROUGH)
+    return (*special, *graph.get(cluster_plans.ids, view))
+
+
+@derived
+def cluster(graph: Graph, view: View, ident: ClusterId | str) -> EnvoyResource | None:
+    """One outbound cluster."""
+    if isinstance(ident, str):
+        return cluster_shape.special(ident, registry.config(graph).connect_timeout_ms)
+    plan = graph.get(cluster_plans.plan, view, ident)
+    return cluster_shape.outbound(plan) if plan is not None else None
+
+
+@derived
+def _inbound_ids(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
+    return tuple(range(len(plan.ports) + 1))
+
+
+@derived
+def _inbound_cluster(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResource | None:
+    return graph.get(inbound.clusters, plan)[index]
+
+
+# -- endpoints ----------------------------------------------------------------------------------
+
+
+@derived
+def endpoint_ids(graph: Graph, view: View) -> tuple[ClusterId, ...]:
+    """Clusters whose endpoints are delivered apart. May name more than the EDS clusters; nobody subscribes to the rest."""
+    return graph.get(cluster_plans.ids, view)
+
+
+@derived
+def endpoints(graph: Graph, view: View, ident: ClusterId) -> EnvoyResource | None:
+    """The endpoints of one cluster: the bytes are shared by every view that means the same."""
+    plan = graph.get(cluster_plans.endpoints_plan, view, ident)
+    return graph.get(_assignment, plan) if plan is not None else None
+
+
+@derived
+def _assignment(graph: Graph, plan: cluster_plans.EndpointsPlan) -> EnvoyResource:
+    return endpoint_shape.assignment(plan)
+
+
+# -- listeners ----------------------------------------------------------------------------------
+
+
+@derived
+def _listener_ids(graph: Graph, view: View) -> tuple[outbound.Place, ...]:
+    return (("", names.OUTBOUND_PORT), *graph.get(outbound.places, view))
+
+
+@derived
+def _listener(graph: Graph, view: View, place: outbound.Place) -> EnvoyResource | None:
+    return graph.get(outbound.at, view, place) if place[0] else graph.get(outbound.virtual, view)
+
+
+@derived
+def _one(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
+    return (0,)
+
+
+@derived
+def _inbound_listener(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResource | None:
+    return graph.get(inbound.listener, plan)
+
+
+@derived
+def _gateway_listener_ids(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
+    return tuple(r.name for r in graph.get(gateway.listeners, proxy))
+
+
+@derived
+def _gateway_listener(graph: Graph, proxy: Proxy, name: str) -> EnvoyResource | None:
+    return next((r for r in graph.get(gateway.listeners, proxy) if r.name == name), None)
+
+
+# -- routes -------------------------------------------------------------------------------------
+
+
+@derived
+def route_ids(graph: Graph, view: View) -> tuple[str, ...]:
+    """Route configurations of a sidecar: one for each HTTP port, and one for each service whose protocol is detected."""
+    found = graph.get(layout.layout, view)
+    out = [str(port) for port, _ in found.http]
+    out += [f"{s.host}:{s.port.number}" for _, s in found.bound if s.port.protocol == "AUTO"]
+    out += [f"{s.host}:{s.port.number}" for s in found.headless if s.port.protocol == "AUTO"]
+    return tuple(dict.fromkeys(out))
+
+
+@derived
+def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
+    """One route configuration of a sidecar."""
+    host, _, number = name.rpartition(":")
+    port = int(number)
+    if host:
+        plan = graph.get(routes.virtual_host, view, host, port)
+        if plan is None:
+            return None
+        only = routes.VirtualHostPlan(plan.name, ("*",), plan.routes, plan.require_tls, plan.sources)
+        return route_shape.configuration(name, [route_shape.virtual_host(only)])
+    hosts = [
+        made
+        for h in graph.get(routes.virtual_hosts, view, port)
+        if (made := graph.get(virtual_host, view, h, port)) is not None
+    ]
+    hosts.append(route_shape.catch_all(outbound.registry_only(graph, view)))
+    return route_shape.configuration(name, hosts)
+
+
+@derived
+def virtual_host(graph: Graph, view: View, host: str, port: int) -> route_shape.VirtualHost | None:
+    """The bytes of one virtual host: what a VirtualService change recomputes."""
+    plan = graph.get(routes.virtual_host, view, host, port)
+    return route_shape.virtual_host(plan) if plan is not None else None

@@ -1,0 +1,97 @@
+"""Upstream TLS as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
+from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import struct_pb2
+
+from sailcloth.api.destination_rule import ClientTLSSettings
+from sailcloth.envoy import names
+from sailcloth.envoy.protobuf import typed
+from sailcloth.envoy.resources import tls
+from sailcloth.view.clusters import ClusterPlan
+
+_TLS = "envoy.transport_sockets.tls"
+ALPN_H2 = ("istio-h2", "istio", "h2")
+ALPN_HTTP = ("istio-http/1.1", "istio", "http/1.1")
+ALPN_TCP = ("istio",)
+
+
+def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
+    """Sets `transport_socket` or `transport_socket_matches`."""
+    settings = plan.policy.tls
+    if settings is None or settings.mode == "ISTIO_MUTUAL":
+        if plan.auto_mtls is None:
+            return
+        sni = (settings.sni if settings else None) or names.sni(plan.id)
+        identities = (
+            tuple(settings.subject_alt_names) if settings and settings.subject_alt_names else plan.auto_mtls.identities
+        )
+        socket = mesh_socket(sni, identities, alpn(plan))
+        if settings is not None or (plan.auto_mtls.all and not plan.endpoints and plan.resolution == "PASSTHROUGH"):
+            out.transport_socket.CopyFrom(socket)
+            return
+        match = out.transport_socket_matches.add(name="tlsMode-istio", transport_socket=socket)
+        match.match.fields["tlsMode"].string_value = "istio"
+        out.transport_socket_matches.append(_plain_match())
+    elif settings.mode in ("SIMPLE", "MUTUAL"):
+        out.transport_socket.CopyFrom(_external(settings, plan))
+
+
+def alpn(plan: ClusterPlan) -> tuple[str, ...]:
+    """Application protocols that a cluster offers in the mesh's own TLS."""
+    if plan.upgrade_http2 or plan.port.protocol.is_http2:
+        return ALPN_H2
+    return ALPN_HTTP if plan.port.protocol.is_http else ALPN_TCP
+
+
+def mesh_socket(sni: str, identities: tuple[str, ...], protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
+    """Mutual TLS with the workload's own certificate; the server must have one of the identities (none: any in the mesh)."""
+    context = tls_pb2.UpstreamTlsContext(sni=sni, common_tls_context=_mesh_context(identities, protocols))
+    return base_pb2.TransportSocket(**typed(_TLS, context))
+
+
+@lru_cache(maxsize=4096)
+def _mesh_context(identities: tuple[str, ...], protocols: tuple[str, ...]) -> tls_pb2.CommonTlsContext:
+    matchers = [
+        common_pb2.SubjectAltNameMatcher(
+            san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=string_pb2.StringMatcher(exact=i)
+        )
+        for i in identities
+    ]
+    return tls.mesh_context(protocols, matchers)
+
+
+@lru_cache(maxsize=1)
+def _plain_match() -> cluster_pb2.Cluster.TransportSocketMatch:
+    return cluster_pb2.Cluster.TransportSocketMatch(
+        name="tlsMode-disabled",
+        match=struct_pb2.Struct(),
+        transport_socket=base_pb2.TransportSocket(
+            **typed("envoy.transport_sockets.raw_buffer", raw_buffer_pb2.RawBuffer())
+        ),
+    )
+
+
+def _external(settings: ClientTLSSettings, plan: ClusterPlan) -> base_pb2.TransportSocket:
+    common = tls.client_context(
+        roots=settings.ca_certificates or "",
+        certificate=settings.client_certificate or "" if settings.mode == "MUTUAL" else "",
+        key=settings.private_key or "" if settings.mode == "MUTUAL" else "",
+        subject_alt_names=tuple(settings.subject_alt_names) or plan.service.subject_alt_names,
+        verify=not settings.insecure_skip_verify,
+        protocols=("h2",) if plan.port.protocol.is_http2 else (),
+    )
+    context = tls_pb2.UpstreamTlsContext(sni=settings.sni or "", common_tls_context=common)
+    if not settings.sni:
+        context.auto_host_sni = True
+        context.auto_sni_san_validation = not settings.subject_alt_names and not settings.insecure_skip_verify
+        if context.auto_sni_san_validation and not context.common_tls_context.HasField("validation_context"):
+            context.auto_sni_san_validation = False
+    return base_pb2.TransportSocket(**typed(_TLS, context))

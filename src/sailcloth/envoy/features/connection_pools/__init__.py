@@ -1,0 +1,5 @@
+"""`trafficPolicy.connectionPool`: limits for connections and requests (the circuit breaker), and timeouts.
+
+Default: no limits (2^32-1), 10 s to connect. What exceeds a limit fails at once with 503 (UO). Envoy: `circuit_breakers`,
+`connect_timeout`, TCP keepalive, HTTP protocol options (set by the `protocols` feature from the same plan).
+"""

@@ -1,0 +1,42 @@
+"""CORS policies as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from envoy.type.v3 import percent_pb2
+
+from sailcloth.api.meta import duration_ms
+from sailcloth.envoy.protobuf import pack
+from sailcloth.view.routes import RoutePlan
+
+FILTER = "envoy.filters.http.cors"
+
+
+def route(plan: RoutePlan, out: route_pb.Route) -> None:
+    """Sets the route's own configuration of the CORS filter."""
+    policy = plan.rule.cors_policy if plan.rule is not None else None
+    if policy is None:
+        return
+    made = cors_pb2.CorsPolicy(
+        allow_methods=",".join(policy.allow_methods),
+        allow_headers=",".join(policy.allow_headers),
+        expose_headers=",".join(policy.expose_headers),
+    )
+    for origin in policy.allow_origins:
+        if origin.regex is not None:
+            matcher = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=origin.regex))
+        elif origin.prefix is not None:
+            matcher = string_pb2.StringMatcher(prefix=origin.prefix)
+        else:
+            matcher = string_pb2.StringMatcher(exact=origin.exact or "")
+        made.allow_origin_string_match.append(matcher)
+    made.allow_origin_string_match.extend(string_pb2.StringMatcher(exact=o) for o in policy.allow_origin)
+    made.filter_enabled.default_value.CopyFrom(percent_pb2.FractionalPercent(numerator=100))
+    if policy.max_age:
+        made.max_age = str(int((duration_ms(policy.max_age) or 0) / 1000))
+    if policy.allow_credentials is not None:
+        made.allow_credentials.value = policy.allow_credentials
+    made.forward_not_matching_preflights.value = policy.unmatched_preflights != "IGNORE"
+    out.typed_per_filter_config[FILTER].CopyFrom(pack(made))

@@ -1,0 +1,20 @@
+"""Clusters of a route action as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+
+from sailcloth.envoy import names
+from sailcloth.view.routes import RoutePlan
+
+
+def route(plan: RoutePlan, out: route_pb.Route) -> None:
+    """Sets `route.cluster` or `route.weighted_clusters` (names and weights)."""
+    if not plan.targets or (plan.rule is not None and (plan.rule.redirect or plan.rule.direct_response)):
+        return
+    if len(plan.targets) == 1:
+        out.route.cluster = names.outbound(plan.targets[0].cluster)
+        return
+    for target in plan.targets:
+        weighted = out.route.weighted_clusters.clusters.add(name=names.outbound(target.cluster))
+        weighted.weight.value = target.weight

@@ -1,0 +1,70 @@
+"""Faults as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+from envoy.extensions.filters.common.fault.v3 import fault_pb2 as common_pb
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.type.v3 import percent_pb2
+
+from sailcloth.api.meta import duration_ms
+from sailcloth.api.virtual_service import Percent
+from sailcloth.envoy.protobuf import duration, pack
+from sailcloth.view.routes import RoutePlan
+
+FILTER = "envoy.filters.http.fault"
+_GRPC_STATUS = {
+    name: number
+    for number, name in enumerate(
+        [
+            "OK",
+            "CANCELLED",
+            "UNKNOWN",
+            "INVALID_ARGUMENT",
+            "DEADLINE_EXCEEDED",
+            "NOT_FOUND",
+            "ALREADY_EXISTS",
+            "PERMISSION_DENIED",
+            "RESOURCE_EXHAUSTED",
+            "FAILED_PRECONDITION",
+            "ABORTED",
+            "OUT_OF_RANGE",
+            "UNIMPLEMENTED",
+            "INTERNAL",
+            "UNAVAILABLE",
+            "DATA_LOSS",
+            "UNAUTHENTICATED",
+        ]
+    )
+}
+
+
+def route(plan: RoutePlan, out: route_pb.Route) -> None:
+    """Sets the route's own configuration of the fault filter."""
+    fault = plan.rule.fault if plan.rule is not None else None
+    if fault is None:
+        return
+    made = fault_pb2.HTTPFault()
+    delay = fault.delay
+    if delay is not None and delay.fixed_delay:
+        percent = delay.percentage or (Percent(value=float(delay.percent)) if delay.percent is not None else None)
+        made.delay.CopyFrom(
+            common_pb.FaultDelay(
+                fixed_delay=duration(duration_ms(delay.fixed_delay) or 0), percentage=per_million(percent)
+            )
+        )
+    abort = fault.abort
+    if abort is not None and (abort.http_status or abort.grpc_status):
+        made.abort.percentage.CopyFrom(per_million(abort.percentage))
+        if abort.http_status:
+            made.abort.http_status = abort.http_status
+        else:
+            made.abort.grpc_status = _GRPC_STATUS.get((abort.grpc_status or "").upper(), 2)
+    out.typed_per_filter_config[FILTER].CopyFrom(pack(made))
+
+
+def per_million(percent: Percent | None) -> percent_pb2.FractionalPercent:
+    """A percentage in parts per million; none means zero."""
+    return percent_pb2.FractionalPercent(
+        numerator=round((percent.value if percent else 0.0) * 10_000), denominator=percent_pb2.FractionalPercent.MILLION
+    )

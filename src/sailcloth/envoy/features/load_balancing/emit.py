@@ -1,0 +1,83 @@
+"""Load balancing as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+
+from sailcloth.api.destination_rule import ConsistentHashLB
+from sailcloth.api.meta import duration_ms
+from sailcloth.envoy.protobuf import duration
+from sailcloth.mesh.model import Resolution
+from sailcloth.view.clusters import ClusterPlan
+from sailcloth.view.routes import RoutePlan
+
+_Cluster = cluster_pb2.Cluster
+
+
+def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
+    """Sets `lb_policy` and its configuration."""
+    if plan.resolution is Resolution.PASSTHROUGH:
+        out.lb_policy = _Cluster.CLUSTER_PROVIDED
+        return
+    settings = plan.policy.load_balancer
+    hashed = settings.consistent_hash if settings else None
+    if hashed is not None:
+        if hashed.maglev is not None:
+            out.lb_policy = _Cluster.MAGLEV
+            if hashed.maglev.table_size:
+                out.maglev_lb_config.table_size.value = hashed.maglev.table_size
+        else:
+            out.lb_policy = _Cluster.RING_HASH
+            size = (
+                (hashed.ring_hash.minimum_ring_size if hashed.ring_hash else None) or hashed.minimum_ring_size or 1024
+            )
+            out.ring_hash_lb_config.minimum_ring_size.value = size
+        return
+    simple = settings.simple if settings else None
+    if simple == "ROUND_ROBIN":
+        out.lb_policy = _Cluster.ROUND_ROBIN
+    elif simple == "RANDOM":
+        out.lb_policy = _Cluster.RANDOM
+    else:
+        out.lb_policy = _Cluster.LEAST_REQUEST
+    warmup = settings.warmup if settings else None
+    window = (warmup.duration if warmup else None) or (settings.warmup_duration_secs if settings else None)
+    if window and simple != "RANDOM":
+        slow = out.round_robin_lb_config if simple == "ROUND_ROBIN" else out.least_request_lb_config
+        slow.slow_start_config.slow_start_window.CopyFrom(duration(duration_ms(window) or 0))
+        if warmup is not None and warmup.minimum_percent is not None:
+            slow.slow_start_config.min_weight_percent.value = warmup.minimum_percent
+        if warmup is not None and warmup.aggression is not None:
+            slow.slow_start_config.aggression.default_value = warmup.aggression
+            slow.slow_start_config.aggression.runtime_key = "slow_start.aggression"
+
+
+def route(plan: RoutePlan, out: route_pb.Route) -> None:
+    """Sets `route.hash_policy`."""
+    if not out.HasField("route"):
+        return
+    for hashed in dict.fromkeys(t.cluster for t in plan.targets if t.hash is not None):
+        target = next(t for t in plan.targets if t.cluster == hashed)
+        made = hash_policy(target.hash) if target.hash else None
+        if made is not None and made not in out.route.hash_policy:
+            out.route.hash_policy.append(made)
+
+
+def hash_policy(hashed: ConsistentHashLB) -> route_pb.RouteAction.HashPolicy | None:
+    """Envoy's hash policy for a consistent hash; None if it names nothing to hash on."""
+    out = route_pb.RouteAction.HashPolicy(terminal=True)
+    if hashed.http_header_name:
+        out.header.header_name = hashed.http_header_name
+    elif hashed.http_cookie is not None:
+        out.cookie.name = hashed.http_cookie.name
+        out.cookie.path = hashed.http_cookie.path or ""
+        if hashed.http_cookie.ttl is not None:
+            out.cookie.ttl.CopyFrom(duration(duration_ms(hashed.http_cookie.ttl) or 0))
+    elif hashed.use_source_ip:
+        out.connection_properties.source_ip = True
+    elif hashed.http_query_parameter_name:
+        out.query_parameter.name = hashed.http_query_parameter_name
+    else:
+        return None
+    return out

@@ -1,0 +1,45 @@
+"""HTTP protocol options as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
+
+from sailcloth.api.meta import duration_ms
+from sailcloth.envoy.protobuf import duration, pack
+from sailcloth.mesh.model import Protocol
+from sailcloth.view.clusters import ClusterPlan
+
+KEY = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
+    """Sets the HTTP protocol options."""
+    protocol = plan.port.protocol
+    if not protocol.is_http and protocol is not Protocol.AUTO:
+        return
+    pool = plan.policy.connection_pool
+    http = pool.http if pool else None
+    options = options_pb.HttpProtocolOptions()
+    if (http is not None and http.use_client_protocol) or protocol is Protocol.AUTO:
+        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
+    elif plan.upgrade_http2 or protocol.is_http2:
+        options.explicit_http_config.http2_protocol_options.allow_connect = True
+        streams = (http.max_concurrent_streams if http else None) or 0
+        options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value = streams or 1073741824
+    elif http is None:
+        return
+    else:
+        options.explicit_http_config.http_protocol_options.SetInParent()
+    if http is not None:
+        common = options.common_http_protocol_options
+        if http.idle_timeout:
+            common.idle_timeout.CopyFrom(duration(duration_ms(http.idle_timeout) or 0))
+        if http.max_requests_per_connection:
+            common.max_requests_per_connection.value = http.max_requests_per_connection
+    tcp = pool.tcp if pool else None
+    if tcp is not None and tcp.max_connection_duration:
+        limit = duration(duration_ms(tcp.max_connection_duration) or 0)
+        options.common_http_protocol_options.max_connection_duration.CopyFrom(limit)
+    out.typed_extension_protocol_options[KEY].CopyFrom(pack(options))

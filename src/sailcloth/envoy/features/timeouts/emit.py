@@ -1,0 +1,19 @@
+"""Timeouts as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+
+from sailcloth.api.meta import duration_ms
+from sailcloth.envoy.protobuf import duration
+from sailcloth.view.routes import RoutePlan
+
+
+def route(plan: RoutePlan, out: route_pb.Route) -> None:
+    """Sets `route.timeout` and the limit for grpc-timeout."""
+    if not out.HasField("route"):
+        return
+    limit = duration_ms(plan.rule.timeout) if plan.rule is not None else None
+    out.route.timeout.CopyFrom(duration(limit or 0))
+    if limit:
+        out.route.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(limit))

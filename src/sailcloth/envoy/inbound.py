@@ -1,0 +1,165 @@
+"""The listener virtualInbound: one filter chain for each port, protocol and kind of TLS. Source: istio.md 2.9.
+
+STRICT means STRICT: with it, no chain takes plain text, the pass-through chains included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+from envoy.config.route.v3 import route_pb2
+
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh.model import Protocol
+from sailcloth.view.inbound import Accepted, InboundPlan
+
+from . import names
+from .protobuf import duration, encode
+from .resource import EnvoyResource
+from .resources import cluster as cluster_shape
+from .resources import listener as lb
+from .resources import tls
+
+_TCP_ALPN = ("istio-peer-exchange", "h2", "http/1.1")
+_HTTP_ALPN = ("h2", "http/1.1")
+
+
+@derived
+def clusters(graph: Graph, plan: InboundPlan) -> tuple[EnvoyResource, ...]:
+    """Clusters of the application's ports, and the one for all other ports."""
+    through = cluster_shape.special(names.INBOUND_PASSTHROUGH, plan.config.connect_timeout_ms, plan.mark)
+    return (through, *(cluster_shape.inbound(plan, a) for a in plan.ports))
+
+
+@derived
+def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
+    """virtualInbound."""
+    logs = () if plan.lean else lb.access_log(plan.config.access_log_file, plan.config.access_log_format)
+    hole = lb.chain(
+        "virtualInbound-blackhole", [lb.tcp_proxy(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=names.INBOUND_PORT
+    )
+    chains = [hole, *_passthrough(plan, plan.mode, 0, logs)]
+    served = {a.port for a in plan.ports}
+    for port, mode in plan.port_modes:
+        if port not in served:
+            chains += _passthrough(plan, mode, port, logs)
+    for accepted in plan.ports:
+        chains += _port(plan, accepted, logs)
+    return lb.listener(
+        names.VIRTUAL_INBOUND,
+        "0.0.0.0",
+        names.INBOUND_PORT,
+        chains,
+        direction="inbound",
+        filters=("original_dst", "tls_inspector", "http_inspector"),
+        http_ports=None,
+        sources=plan.sources,
+    )
+
+
+def _port(plan: InboundPlan, accepted: Accepted, logs: Any) -> list[Any]:
+    cluster = names.inbound(accepted.port)
+    routes = _routes(cluster, f"inbound|http|{accepted.service_port or accepted.port}", accepted)
+    http = accepted.protocol.is_http
+    auto = accepted.protocol is Protocol.AUTO
+    stat = f"inbound_0.0.0.0_{accepted.port};"
+    return _chains(
+        plan,
+        plan.mode_at(accepted.port),
+        name=f"0.0.0.0_{accepted.port}",
+        http_name=f"0.0.0.0_{accepted.port}",
+        port=accepted.port,
+        http_filters=lambda mutual: [
+            lb.connection_manager(stat, inline=routes, direction="inbound", mutual=mutual, logs=logs)
+        ],
+        tcp_filters=[lb.tcp_proxy(cluster, cluster, logs)],
+        http=http or auto,
+        tcp=not http,
+    )
+
+
+def _passthrough(plan: InboundPlan, mode: str, port: int, logs: Any) -> list[Any]:
+    """Chains for ports that no service has."""
+    cluster = names.INBOUND_PASSTHROUGH
+    routes = _routes(cluster, "inbound|http|0", None)
+    return _chains(
+        plan,
+        mode,
+        name=names.VIRTUAL_INBOUND,
+        http_name="virtualInbound-catchall-http",
+        port=port,
+        http_filters=lambda mutual: [
+            lb.connection_manager(cluster + ";", inline=routes, direction="inbound", mutual=mutual, logs=logs)
+        ],
+        tcp_filters=[lb.tcp_proxy(cluster, cluster, logs)],
+        http=True,
+        tcp=True,
+    )
+
+
+def _chains(
+    plan: InboundPlan,
+    mode: str,
+    *,
+    name: str,
+    http_name: str,
+    port: int,
+    http_filters: Any,
+    tcp_filters: list[Any],
+    http: bool,
+    tcp: bool,
+) -> list[Any]:
+    """The table of modes and protocols: `http` and `tcp` both set means that the protocol is detected."""
+    out = []
+    trust = plan.config.trust_domain
+    sniffed = http and tcp
+    if mode != "DISABLE":
+        every = () if mode == "STRICT" else lb.MTLS_ALL
+        if http:
+            out.append(
+                lb.chain(
+                    http_name,
+                    http_filters(True),
+                    port=port,
+                    transport="tls",
+                    protocols=lb.MTLS_HTTP if sniffed else every,
+                    socket=tls.server_socket(trust, _HTTP_ALPN),
+                )
+            )
+        if tcp:
+            out.append(
+                lb.chain(
+                    name,
+                    tcp_filters,
+                    port=port,
+                    transport="tls",
+                    protocols=lb.MTLS_TCP if sniffed and mode != "STRICT" else every,
+                    socket=tls.server_socket(trust, _TCP_ALPN),
+                )
+            )
+    if mode != "STRICT":
+        if http:
+            protocols = lb.HTTP_PLAIN if sniffed else ()
+            out.append(lb.chain(http_name, http_filters(False), port=port, transport="raw_buffer", protocols=protocols))
+        if tcp:
+            out.append(lb.chain(name, tcp_filters, port=port, transport="raw_buffer"))
+            out.append(lb.chain(name, tcp_filters, port=port, transport="tls"))
+    return out
+
+
+def _routes(cluster: str, vhost: str, accepted: Accepted | None) -> bytes:
+    out = route_pb2.RouteConfiguration(name=cluster)
+    host = out.virtual_hosts.add(name=vhost, domains=["*"])
+    made = host.routes.add(name="default")
+    made.match.prefix = "/"
+    made.route.cluster = cluster
+    made.route.timeout.CopyFrom(duration(0))
+    made.route.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
+    if accepted is not None and accepted.host:
+        made.decorator.operation = f"{accepted.host}:{accepted.service_port}/*"
+    if accepted is not None and accepted.protocol in (Protocol.HTTP, Protocol.HTTP2):
+        retry = route_pb.RetryPolicy(retry_on="reset-before-request")
+        retry.num_retries.value = 2
+        made.route.retry_policy.CopyFrom(retry)
+    return encode(out)

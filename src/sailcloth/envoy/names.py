@@ -1,0 +1,50 @@
+"""Names of Envoy objects, byte-compatible with Istio's. The only place where such a name is made or taken apart."""
+
+from __future__ import annotations
+
+from sailcloth.view.routes import ClusterId
+
+BLACK_HOLE = "BlackHoleCluster"
+PASSTHROUGH = "PassthroughCluster"
+INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_INBOUND = "virtualInbound"
+SDS_CLUSTER = "sds-grpc"
+XDS_CLUSTER = "xds-grpc"
+
+OUTBOUND_PORT, INBOUND_PORT = 15001, 15006
+INBOUND_SOURCE = "127.0.0.6"
+
+
+def outbound(cluster: ClusterId) -> str:
+    """`outbound|9080|v1|reviews.default.svc.cluster.local`."""
+    return f"outbound|{cluster.port}|{cluster.subset}|{cluster.host}"
+
+
+def parse_outbound(name: str) -> ClusterId | None:
+    """The inverse of `outbound`; None for any other name."""
+    parts = name.split("|", 3)
+    if len(parts) != 4 or parts[0] != "outbound" or not parts[1].isdigit():
+        return None
+    return ClusterId(parts[3], int(parts[1]), parts[2])
+
+
+def sni(cluster: ClusterId) -> str:
+    """Server name in the mesh's own TLS: `outbound_.9080_.v1_.reviews.default.svc.cluster.local`."""
+    return f"outbound_.{cluster.port}_.{cluster.subset}_.{cluster.host}"
+
+
+def inbound(port: int) -> str:
+    """`inbound|9080||`."""
+    return f"inbound|{port}||"
+
+
+def listener(address: str, port: int) -> str:
+    """`0.0.0.0_9080` or `<address>_<port>`."""
+    return f"{address}_{port}"
+
+
+def config_path(kind: str, namespace: str, name: str) -> str:
+    """The path under which Envoy metadata names the object that a route or cluster comes from."""
+    dashed = "".join(f"-{c.lower()}" if c.isupper() else c for c in kind).lstrip("-")
+    return f"/apis/networking.istio.io/v1/namespaces/{namespace}/{dashed}/{name}"

@@ -1,0 +1,1 @@
+"""Shapes of Envoy resources: what every cluster, route, listener and endpoint looks like before features refine it."""

@@ -1,0 +1,141 @@
+"""Clusters: outbound from plans, inbound for the application's ports, and the three special ones."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import address_pb2, config_source_pb2, socket_option_pb2
+from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
+
+from sailcloth.envoy import names, pipeline
+from sailcloth.envoy.features.protocols import emit as protocols
+from sailcloth.envoy.protobuf import duration, encode, pack
+from sailcloth.envoy.resource import EnvoyResource, resource
+from sailcloth.mesh.model import Protocol, Resolution
+from sailcloth.view.clusters import ClusterPlan
+from sailcloth.view.inbound import Accepted, InboundPlan
+
+from . import endpoint
+
+_TYPES = {
+    Resolution.EDS: cluster_pb2.Cluster.EDS,
+    Resolution.DNS: cluster_pb2.Cluster.STRICT_DNS,
+    Resolution.DNS_ROUND_ROBIN: cluster_pb2.Cluster.LOGICAL_DNS,
+    Resolution.PASSTHROUGH: cluster_pb2.Cluster.ORIGINAL_DST,
+}
+_EDS_SOURCE = config_source_pb2.ConfigSource(
+    ads=config_source_pb2.AggregatedConfigSource(),
+    resource_api_version=config_source_pb2.V3,
+    initial_fetch_timeout=duration(0),
+)
+
+
+def outbound(plan: ClusterPlan) -> EnvoyResource:
+    """An outbound cluster."""
+    name = names.outbound(plan.id)
+    out = cluster_pb2.Cluster(name=name, type=_TYPES[plan.resolution], alt_stat_name=name + ";")
+    if plan.resolution is Resolution.EDS:
+        out.eds_cluster_config.eds_config.CopyFrom(_EDS_SOURCE)
+        out.eds_cluster_config.service_name = name
+    elif plan.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
+        out.dns_lookup_family = cluster_pb2.Cluster.V4_ONLY
+        out.dns_refresh_rate.CopyFrom(duration(60_000))
+        out.respect_dns_ttl = True
+        out.load_assignment.CopyFrom(endpoint.dns_assignment(name, plan))
+    for feature in pipeline.CLUSTER:
+        feature(plan, out)
+    istio = out.metadata.filter_metadata["istio"]
+    if plan.rule is not None:
+        istio.fields["config"].string_value = names.config_path(plan.rule.kind, plan.rule.namespace, plan.rule.name)
+    if plan.id.subset:
+        istio.fields["subset"].string_value = plan.id.subset
+    service = istio.fields["services"].list_value.values.add().struct_value
+    service.fields["host"].string_value = plan.service.host
+    service.fields["name"].string_value = plan.service.name
+    service.fields["namespace"].string_value = plan.service.namespace
+    return resource(name, encode(out), sources=plan.sources)
+
+
+def inbound(plan: InboundPlan, accepted: Accepted) -> EnvoyResource:
+    """The cluster of one of the application's ports: the address that was dialled, from 127.0.0.6, so that capture lets
+    the connection through. A Sidecar's defaultEndpoint on 127.0.0.1 makes it a fixed address."""
+    name = names.inbound(accepted.port)
+    out = cluster_pb2.Cluster(
+        name=name, connect_timeout=duration(plan.config.connect_timeout_ms), alt_stat_name=name + ";"
+    )
+    address, _, port = accepted.endpoint.rpartition(":")
+    if accepted.endpoint.startswith("unix://"):
+        out.type = cluster_pb2.Cluster.STATIC
+        pipe = address_pb2.Address(pipe=address_pb2.Pipe(path=accepted.endpoint.removeprefix("unix://")))
+        out.load_assignment.CopyFrom(_assignment(name, pipe))
+    elif address == "127.0.0.1" or (not accepted.endpoint and plan.config.inbound_mode == "LOCALHOST"):
+        out.type = cluster_pb2.Cluster.STATIC
+        target = socket_address("127.0.0.1", int(port) if port else accepted.port)
+        out.load_assignment.CopyFrom(_assignment(name, target))
+    else:
+        out.type = cluster_pb2.Cluster.ORIGINAL_DST
+        out.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+        out.upstream_bind_config.CopyFrom(bind_config(plan.mark))
+        if port and int(port) != accepted.port:
+            out.original_dst_lb_config.upstream_port_override.value = int(port)
+    options = options_pb.HttpProtocolOptions()
+    if accepted.protocol is Protocol.AUTO:
+        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
+        out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
+    elif accepted.protocol.is_http2:
+        options.explicit_http_config.http2_protocol_options.allow_connect = True
+        out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
+    limits = out.circuit_breakers.thresholds.add()
+    for field in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
+        field.value = 2**32 - 1
+    if accepted.host:
+        service = out.metadata.filter_metadata["istio"].fields["services"].list_value.values.add().struct_value
+        service.fields["host"].string_value = accepted.host
+    return resource(name, encode(out))
+
+
+def socket_address(address: str, port: int) -> address_pb2.Address:
+    return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=address, port_value=port))
+
+
+def bind_config(mark: int) -> address_pb2.BindConfig:
+    """Source 127.0.0.6, which capture leaves alone; the mark is repeated because this replaces the bootstrap's setting."""
+    out = address_pb2.BindConfig(source_address=address_pb2.SocketAddress(address=names.INBOUND_SOURCE, port_value=0))
+    if mark:
+        out.socket_options.append(mark_option(mark))
+    return out
+
+
+def mark_option(mark: int) -> socket_option_pb2.SocketOption:
+    """SO_MARK on connections of the proxy."""
+    return socket_option_pb2.SocketOption(
+        description="SO_MARK", level=1, name=36, int_value=mark, state=socket_option_pb2.SocketOption.STATE_PREBIND
+    )
+
+
+def _assignment(name: str, address: address_pb2.Address) -> endpoint_pb2.ClusterLoadAssignment:
+    host = endpoint_components_pb2.LbEndpoint(endpoint=endpoint_components_pb2.Endpoint(address=address))
+    locality = endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=[host])
+    return endpoint_pb2.ClusterLoadAssignment(cluster_name=name, endpoints=[locality])
+
+
+def special(kind: str, connect_timeout_ms: float, mark: int = 0) -> EnvoyResource:
+    """BlackHoleCluster, PassthroughCluster or InboundPassthroughCluster."""
+    out = cluster_pb2.Cluster(name=kind, connect_timeout=duration(connect_timeout_ms))
+    if kind == names.BLACK_HOLE:
+        out.type = cluster_pb2.Cluster.STATIC
+    else:
+        out.type = cluster_pb2.Cluster.ORIGINAL_DST
+        out.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+        options = options_pb.HttpProtocolOptions()
+        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
+        out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
+    if kind == names.INBOUND_PASSTHROUGH:
+        out.upstream_bind_config.CopyFrom(bind_config(mark))
+    if kind != names.BLACK_HOLE:
+        limits = out.circuit_breakers.thresholds.add()
+        for field in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
+            field.value = 2**32 - 1
+    return resource(kind, encode(out))

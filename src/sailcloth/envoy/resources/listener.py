@@ -1,0 +1,208 @@
+"""Listeners: the HTTP connection manager, TCP proxies, filter chains and their matches."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import base_pb2, config_source_pb2
+from envoy.config.listener.v3 import listener_components_pb2 as components
+from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.access_loggers.file.v3 import file_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
+from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from sailcloth.envoy import pipeline
+from sailcloth.envoy.protobuf import duration, encode, pack, typed
+from sailcloth.envoy.resource import EnvoyResource, resource
+
+from .cluster import socket_address
+
+HTTP_PLAIN = ("http/1.0", "http/1.1", "h2c")
+MTLS_HTTP = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
+MTLS_TCP = ("istio-peer-exchange", "istio")
+MTLS_ALL = ("istio", "istio-peer-exchange", *MTLS_HTTP)
+
+ACCESS_LOG_FORMAT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% '
+    '%BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% '
+    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
+
+_EMPTY: dict[str, Any] = {"envoy.filters.http.fault": fault_pb2.HTTPFault(), "envoy.filters.http.cors": cors_pb2.Cors()}
+
+
+@lru_cache(maxsize=32)
+def access_log(path: str, text: str) -> tuple[accesslog_pb2.AccessLog, ...]:
+    """Istio's text log to a file; none without a path."""
+    if not path:
+        return ()
+    log = file_pb2.FileAccessLog(path=path)
+    log.log_format.text_format_source.inline_string = text or ACCESS_LOG_FORMAT
+    return (accesslog_pb2.AccessLog(**typed("envoy.access_loggers.file", log)),)
+
+
+@lru_cache(maxsize=8)
+def http_filters(router_first: bool = False) -> tuple[hcm_pb.HttpFilter, ...]:
+    """Filters of every HTTP chain: those that single routes turn on (disabled until then), then the router."""
+    optional = [
+        hcm_pb.HttpFilter(name=name, typed_config=pack(_EMPTY[name]), disabled=True)
+        for name in pipeline.OPTIONAL_HTTP_FILTERS
+    ]
+    return (*optional, hcm_pb.HttpFilter(**typed("envoy.filters.http.router", router_pb2.Router())))
+
+
+def connection_manager(
+    stat_prefix: str,
+    *,
+    rds: str = "",
+    inline: bytes = b"",
+    direction: str,
+    mutual: bool = False,
+    logs: tuple[accesslog_pb2.AccessLog, ...] = (),
+) -> components.Filter:
+    """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration."""
+    out = hcm_pb.HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        http_filters=http_filters(),
+        access_log=logs,
+        stream_idle_timeout=duration(0),
+        server_name="istio-envoy",
+        proxy_100_continue=True,
+    )
+    out.normalize_path.value = True
+    out.use_remote_address.value = direction == "gateway"
+    out.upgrade_configs.add(upgrade_type="websocket")
+    out.http_protocol_options.accept_http_10 = True
+    out.http2_protocol_options.allow_connect = True
+    if rds:
+        out.rds.route_config_name = rds
+        out.rds.config_source.CopyFrom(
+            config_source_pb2.ConfigSource(
+                ads=config_source_pb2.AggregatedConfigSource(),
+                resource_api_version=config_source_pb2.V3,
+                initial_fetch_timeout=duration(0),
+            )
+        )
+    else:
+        out.route_config.CopyFrom(route_pb2.RouteConfiguration.FromString(inline))
+    if direction == "inbound":
+        out.server_header_transformation = hcm_pb.HttpConnectionManager.PASS_THROUGH
+    if mutual or direction == "gateway":
+        append, sanitize = hcm_pb.HttpConnectionManager.APPEND_FORWARD, hcm_pb.HttpConnectionManager.SANITIZE_SET
+        out.forward_client_cert_details = sanitize if direction == "gateway" else append
+        details = out.set_current_client_cert_details
+        details.subject.value = True
+        details.dns = details.uri = True
+        details.cert = direction == "gateway"
+    return components.Filter(**typed("envoy.filters.network.http_connection_manager", out))
+
+
+def tcp_proxy(stat_prefix: str, cluster: str, logs: tuple[accesslog_pb2.AccessLog, ...] = ()) -> components.Filter:
+    """A TCP proxy to one cluster."""
+    out = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, cluster=cluster, access_log=logs)
+    return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
+
+
+def chain(
+    name: str,
+    filters: list[components.Filter],
+    *,
+    port: int = 0,
+    transport: str = "",
+    protocols: tuple[str, ...] = (),
+    sni: tuple[str, ...] = (),
+    prefixes: tuple[str, ...] = (),
+    socket: base_pb2.TransportSocket | None = None,
+) -> components.FilterChain:
+    """A filter chain with its match."""
+    out = components.FilterChain(name=name, filters=filters)
+    match = components.FilterChainMatch(transport_protocol=transport, application_protocols=protocols, server_names=sni)
+    if port:
+        match.destination_port.value = port
+    for prefix in prefixes:
+        address, _, length = prefix.partition("/")
+        cidr = match.prefix_ranges.add(address_prefix=address)
+        cidr.prefix_len.value = int(length) if length else (128 if ":" in address else 32)
+    if match.ByteSize():
+        out.filter_chain_match.CopyFrom(match)
+    if socket is not None:
+        out.transport_socket.CopyFrom(socket)
+        out.transport_socket_connect_timeout.CopyFrom(duration(15_000))
+    return out
+
+
+@lru_cache(maxsize=4)
+def _listener_filter(name: str) -> components.ListenerFilter:
+    messages = {
+        "original_dst": original_dst_pb2.OriginalDst(),
+        "tls_inspector": tls_inspector_pb2.TlsInspector(),
+        "http_inspector": http_inspector_pb2.HttpInspector(),
+    }
+    return components.ListenerFilter(**typed(f"envoy.filters.listener.{name}", messages[name]))
+
+
+def listener(
+    name: str,
+    address: str,
+    port: int,
+    chains: list[components.FilterChain],
+    *,
+    direction: str,
+    default: components.FilterChain | None = None,
+    filters: tuple[str, ...] = (),
+    bind: bool = True,
+    original: bool = False,
+    reuse_port: bool = True,
+    clusters: frozenset[str] = frozenset(),
+    sources: tuple[Any, ...] = (),
+    http_ports: tuple[int, ...] | None = None,
+) -> EnvoyResource:
+    """A listener. `http_ports`: ports on which the HTTP inspector is needed; None for all."""
+    out = listener_pb2.Listener(
+        name=name,
+        address=socket_address(address, port),
+        filter_chains=chains,
+        traffic_direction=base_pb2.INBOUND if direction == "inbound" else base_pb2.OUTBOUND,
+        continue_on_listener_filters_timeout=True,
+        listener_filters_timeout=duration(0),
+    )
+    if default is not None:
+        out.default_filter_chain.CopyFrom(default)
+    if not bind:
+        out.bind_to_port.value = False
+    if original:
+        out.use_original_dst.value = True
+    if not reuse_port:
+        out.enable_reuse_port.value = False
+    for f in filters:
+        made = components.ListenerFilter()
+        made.CopyFrom(_listener_filter(f))
+        if f == "http_inspector" and http_ports is not None:
+            made.filter_disabled.CopyFrom(_except_ports(http_ports))
+        out.listener_filters.append(made)
+    return resource(name, encode(out), clusters, sources)
+
+
+def _except_ports(ports: tuple[int, ...]) -> components.ListenerFilterChainMatchPredicate:
+    """True for every destination port but these."""
+    predicate = components.ListenerFilterChainMatchPredicate
+    if not ports:
+        return predicate(any_match=True)
+    rules = []
+    for port in ports:
+        one = predicate()
+        one.destination_port_range.start, one.destination_port_range.end = port, port + 1
+        rules.append(one)
+    inner = rules[0] if len(rules) == 1 else predicate(or_match=predicate.MatchSet(rules=rules))
+    return predicate(not_match=inner)
