@@ -25,6 +25,7 @@ class EnvoyResource:
     body: bytes = field(repr=False)
     clusters: frozenset[str] = frozenset()
     sources: tuple[Key, ...] = ()
+    endpoints: str = ""  # a cluster's name in the endpoint service, empty if its endpoints come otherwise
 
 
 def version_of(body: bytes) -> str:
@@ -33,7 +34,7 @@ def version_of(body: bytes) -> str:
 
 
 def resource(
-    name: str, body: bytes, clusters: frozenset[str] = frozenset(), sources: tuple[Key, ...] = ()
+    name: str, body: bytes, clusters: frozenset[str] = frozenset(), sources: tuple[Key, ...] = (), endpoints: str = ""
 ) -> EnvoyResource:
     """A resource from its bytes."""
-    return EnvoyResource(name, version_of(body), body, clusters, tuple(dict.fromkeys(sources)))
+    return EnvoyResource(name, version_of(body), body, clusters, tuple(dict.fromkeys(sources)), endpoints)

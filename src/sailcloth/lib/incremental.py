@@ -59,7 +59,7 @@ class _Failure:
 
 
 class _Node:
-    __slots__ = ("deps", "fn", "key", "pins", "rdeps", "state", "value")
+    __slots__ = ("deps", "fn", "key", "pins", "rdeps", "state", "value", "watched")
 
     def __init__(self, key: Any, fn: Callable[..., Any] | None) -> None:
         self.key = key
@@ -69,6 +69,7 @@ class _Node:
         self.rdeps: dict[_Node, None] = {}  # insertion-ordered, so that everything is deterministic
         self.state = _DIRTY
         self.pins = 0
+        self.watched = False
 
     def name(self) -> str:
         if self.fn is None:
@@ -97,6 +98,7 @@ class Graph:
         self._current: dict[_Node, None] | None = None
         self._running: list[_Node] = []
         self.computed = 0  # how many derived values were computed so far, for tests and benchmarks
+        self._touched: dict[_Node, None] = {}
         self.trace: Callable[[str], None] | None = None  # called with the name of each recomputed value
 
     # -- inputs ---------------------------------------------------------------------------------
@@ -145,7 +147,10 @@ class Graph:
                     stack.append(reader)
                 reader.state = _DIRTY
         while stack:
-            for reader in stack.pop().rdeps:
+            node = stack.pop()
+            if node.watched:
+                self._touched[node] = None
+            for reader in node.rdeps:
                 if reader.state == _CLEAN:
                     reader.state = _MAYBE
                     stack.append(reader)
@@ -233,10 +238,25 @@ class Graph:
         node.pins += 1
 
     def unpin(self, fn: Callable[..., Any], *args: Any) -> None:
-        """Undo one `pin`. Values nobody needs go with the next `collect`."""
+        """Undo one `pin` or `watch`. Values nobody needs go with the next `collect`."""
         node = self._nodes.get((fn, args))
         if node is not None and node.pins:
             node.pins -= 1
+            if not node.pins:
+                node.watched = False
+                self._touched.pop(node, None)
+
+    def watch(self, fn: Callable[..., Any], *args: Any) -> None:
+        """Pin a derived value and report it in `touched` whenever something it rests on changes."""
+        self.pin(fn, *args)
+        self._nodes[fn, args].watched = True
+
+    def touched(self) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
+        """Watched values that may have changed since the last call, as (fn, args), in order of first touch. Asking `get` for
+        one tells whether it really has. Cost: what the changes affect, never the size of the graph."""
+        out = [node.key for node in self._touched]
+        self._touched.clear()
+        return out
 
     def collect(self) -> int:
         """Forget every derived value that no pinned value depends on, and absent inputs nobody reads.

@@ -53,7 +53,8 @@ def outbound(plan: ClusterPlan) -> EnvoyResource:
     service.fields["host"].string_value = plan.service.host
     service.fields["name"].string_value = plan.service.name
     service.fields["namespace"].string_value = plan.service.namespace
-    return resource(name, encode(out), sources=plan.sources)
+    eds = name if plan.resolution is Resolution.EDS else ""
+    return resource(name, encode(out), sources=plan.sources, endpoints=eds)
 
 
 def inbound(plan: InboundPlan, accepted: Accepted) -> EnvoyResource:

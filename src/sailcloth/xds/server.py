@@ -1,0 +1,150 @@
+"""The gRPC service AggregatedDiscoveryService: moves bytes between clients and `stream.Stream`s.
+
+Must not decide what anybody gets; who a client is, and what it may have, is `Admit`'s word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import grpc
+from envoy.service.discovery.v3 import discovery_pb2
+
+from .stream import Cache, Stream
+
+log = logging.getLogger(__name__)
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", 16 << 20),
+    # The defaults refuse part of a herd of reconnecting proxies.
+    ("grpc.server.max_pending_requests", 20_000),
+    ("grpc.server.max_pending_requests_hard_limit", 30_000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+)
+_BIG = (
+    256 << 10
+)  # responses from this size on are limited in number, so that a full push does not hold a copy for each proxy
+_BIG_AT_ONCE = 64
+
+
+@dataclass(eq=False)
+class Connection:
+    """A client's stream and its writer's wake-up."""
+
+    stream: Stream
+    peer: str
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    node: Any = None
+    since: float = field(default_factory=time.time)
+
+
+class Audience(Protocol):
+    """What the server needs of the control plane."""
+
+    async def admit(self, connection: Connection, node: Any, metadata: dict[str, str]) -> None:
+        """Called with the first message; assigns collections or raises PermissionError or ValueError."""
+
+    def leave(self, connection: Connection) -> None:
+        """The client is gone; called once for each admitted one."""
+
+    def result(self, connection: Connection, type_url: str, error: str) -> None:
+        """The client accepted (empty error) or refused a response."""
+
+
+class Server:
+    """Serves discovery on any number of ports."""
+
+    def __init__(self, audience: Audience) -> None:
+        self._audience = audience
+        self.cache: Cache = {}
+        self._big = asyncio.Semaphore(_BIG_AT_ONCE)
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The generic handler to add to a grpc.aio server; messages pass as bytes."""
+        handlers = {
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
+        }
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+    async def _delta(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        await self._serve(context, delta=True)
+
+    async def _sotw(self, requests: AsyncIterator[bytes], context: Any) -> None:
+        await self._serve(context, delta=False)
+
+    async def _serve(self, context: Any, delta: bool) -> None:
+        connection = Connection(Stream(self.cache, delta=delta), context.peer())
+        connection.stream.on_result = lambda url, error: self._audience.result(connection, url, error)
+        admitted = False
+        writer: asyncio.Task[None] | None = None
+        try:
+            while (message := await context.read()) is not grpc.aio.EOF:
+                request = (discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest).FromString(
+                    message
+                )
+                if not admitted:
+                    metadata = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
+                    try:
+                        await self._audience.admit(connection, request.node, metadata)
+                    except PermissionError as error:
+                        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+                    except ValueError as error:
+                        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                    admitted = True
+                    writer = asyncio.create_task(self._write(connection, context.write))
+                self._receive(connection.stream, request, delta)
+                connection.wake.set()
+                if writer is not None and writer.done():
+                    break
+        except asyncio.CancelledError:
+            raise
+        finally:
+            if writer is not None:
+                writer.cancel()
+                with contextlib.suppress(asyncio.CancelledError, grpc.RpcError, grpc.aio.UsageError):
+                    await writer
+            if admitted:
+                self._audience.leave(connection)
+
+    def _receive(self, stream: Stream, request: Any, delta: bool) -> None:
+        error = request.error_detail.message if request.HasField("error_detail") else ""
+        if error:
+            error = error[:2000] or "refused without a reason"
+        if delta:
+            stream.on_delta(
+                request.type_url,
+                subscribe=request.resource_names_subscribe,
+                unsubscribe=request.resource_names_unsubscribe,
+                nonce=request.response_nonce,
+                error=error,
+                initial=dict(request.initial_resource_versions),
+            )
+        else:
+            stream.on_sotw(request.type_url, request.resource_names, request.response_nonce, error)
+
+    async def _write(self, connection: Connection, write: Callable[[bytes], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await connection.wake.wait()
+            connection.wake.clear()
+            for message in connection.stream.pump(loop.time()):
+                if len(message) >= _BIG:
+                    async with self._big:
+                        await write(message)
+                else:
+                    await write(message)
+            deadline = connection.stream.deadline
+            if deadline is not None:
+                loop.call_at(deadline + 0.001, connection.wake.set)

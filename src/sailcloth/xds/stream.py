@@ -1,0 +1,340 @@
+"""The state of one discovery stream, without I/O: requests in, responses out, in the order that never breaks traffic.
+
+Make before break, for each proxy by itself:
+
+1. clusters first, new and changed ones; removals wait;
+2. endpoints of changed clusters again (Envoy warms a changed cluster until it hears of its endpoints), others at once;
+3. listeners and routes only when every new cluster is warm (acknowledged, its endpoints too), or a deadline has passed;
+4. cluster removals only after listeners and routes are acknowledged, and a while later, for requests already routed.
+
+At most one response of a type is in flight; what changes meanwhile is coalesced into the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
+
+from . import wire
+from .collection import LiveCollection
+
+ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+WILDCARD_TYPES = (CLUSTER, LISTENER)
+WARM_DEADLINE_S = 5.0
+REMOVAL_LINGER_S = 2.0
+
+Cache = dict[Any, tuple[bytes, frozenset[str]]]
+_interned: dict[frozenset[str], frozenset[str]] = {}
+
+
+def intern(names: frozenset[str]) -> frozenset[str]:
+    """One object for equal sets: a thousand proxies subscribe to the same thousand names."""
+    if len(_interned) > 4096:
+        _interned.clear()
+    return _interned.setdefault(names, names)
+
+
+@dataclass(slots=True)
+class _Type:
+    """State of one resource type on one stream."""
+
+    subscribed: frozenset[str] | None = None  # None: nothing asked for yet; with `wildcard` everything
+    wildcard: bool = False
+    sent: dict[int, int] = field(default_factory=dict)  # id(collection) -> seq the client was told of
+    fresh: set[str] = field(default_factory=set)  # names asked for and not yet answered
+    again: set[str] = field(default_factory=set)  # names to send once more
+    gone: set[str] = field(default_factory=set)  # names to take back from the client
+    nonce: str = ""  # of the response in flight
+    pending: frozenset[str] = frozenset()  # names in it
+    error: str = ""  # the client's last refusal
+    acked: int = 0  # how many responses were accepted
+    known: dict[str, str] | None = None  # versions that a reconnecting client has, until the first answer
+
+
+class Stream:
+    """One client. `cache` is shared by all streams of a server: bytes by what they say."""
+
+    def __init__(self, cache: Cache, *, delta: bool = True) -> None:
+        self._cache = cache
+        self.delta = delta
+        self._types: dict[str, _Type] = {}
+        self.collections: dict[str, tuple[LiveCollection, ...]] = {}
+        self._warming: set[str] = set()  # new clusters whose endpoints the client has not acknowledged
+        self._warm_by = 0.0
+        self._remove_at = 0.0
+        self._count = 0
+        self.on_result: Callable[[str, str], None] | None = None  # (type URL, error) of each answer
+        self.deadline: float | None = None  # when `pump` wants to be called again, at the latest
+
+    # -- what is wanted -------------------------------------------------------------------------
+
+    def assign(self, collections: dict[str, tuple[LiveCollection, ...]]) -> None:
+        """Set, or replace, the collections that the client is to have."""
+        old, self.collections = self.collections, collections
+        for url, parts in collections.items():
+            state = self._types.get(url)
+            if state is None or url not in old:
+                continue
+            kept = {id(c) for c in parts} & {id(c) for c in old[url]}
+            present = {n for c in parts for n in c.resources}
+            for c in old[url]:
+                if id(c) not in kept:
+                    state.sent.pop(id(c), None)
+                    state.gone |= {n for n in c.resources if n not in present}
+
+    def subscribes(self, url: str) -> bool:
+        return url in self._types
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether the client has acknowledged all that it is to have."""
+        return all(self._idle(url) and not self._changes(url, state)[2] for url, state in self._types.items())
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """The client's refusals by type URL."""
+        return {url: state.error for url, state in self._types.items() if state.error}
+
+    def state(self, url: str) -> tuple[bool, bool, int]:
+        """(asked for, acknowledged all, responses accepted) of a type, for status commands."""
+        state = self._types.get(url)
+        if state is None:
+            return False, False, 0
+        return True, self._idle(url) and not self._changes(url, state)[2] and not state.error, state.acked
+
+    # -- requests -------------------------------------------------------------------------------
+
+    def on_delta(
+        self,
+        url: str,
+        *,
+        subscribe: Iterable[str] = (),
+        unsubscribe: Iterable[str] = (),
+        nonce: str = "",
+        error: str = "",
+        initial: dict[str, str] | None = None,
+    ) -> None:
+        """A DeltaDiscoveryRequest."""
+        state = self._types.get(url)
+        if state is None:
+            state = self._types[url] = _Type(wildcard=url in WILDCARD_TYPES, known=initial or None)
+            names = frozenset(subscribe)
+            state.subscribed = intern(names - {"*"})
+            state.wildcard = (state.wildcard and (not names or "*" in names)) or "*" in names
+            state.fresh = set(state.subscribed)
+            if initial and not state.wildcard:
+                state.subscribed = intern(state.subscribed | frozenset(initial))
+        else:
+            if nonce:
+                self._answered(url, state, nonce, error)
+            new, lost = frozenset(subscribe), frozenset(unsubscribe)
+            if new or lost:
+                state.subscribed = intern(((state.subscribed or frozenset()) | new) - lost - {"*"})
+                state.fresh |= new - {"*"}
+                state.fresh -= lost
+
+    def on_sotw(self, url: str, names: Iterable[str], nonce: str = "", error: str = "") -> None:
+        """A DiscoveryRequest (state of the world)."""
+        wanted = frozenset(names)
+        state = self._types.get(url)
+        if state is None:
+            state = self._types[url] = _Type(wildcard=url in WILDCARD_TYPES and not wanted)
+            state.subscribed, state.fresh = intern(wanted), set(wanted)
+            return
+        if nonce and nonce != state.nonce and not error:
+            return  # an answer to an older response
+        if nonce:
+            self._answered(url, state, nonce, error)
+        if wanted != state.subscribed and not state.wildcard:
+            state.fresh |= wanted - (state.subscribed or frozenset())
+            state.subscribed = intern(wanted)
+
+    def _answered(self, url: str, state: _Type, nonce: str, error: str) -> None:
+        if nonce != state.nonce:
+            return
+        state.nonce = ""
+        if error:
+            state.error = error
+        else:
+            state.error = ""
+            state.acked += 1
+            if url == ENDPOINTS:
+                self._warming -= state.pending
+        state.pending = frozenset()
+        if self.on_result is not None:
+            self.on_result(url, error)
+
+    def _idle(self, url: str) -> bool:
+        state = self._types.get(url)
+        return state is None or not state.nonce
+
+    # -- responses ------------------------------------------------------------------------------
+
+    def pump(self, now: float) -> list[bytes]:
+        """The responses that may go out now, in order; sets `deadline` if time alone will allow more."""
+        out: list[bytes] = []
+        self.deadline = None
+        cluster_state = self._types.get(CLUSTER)
+        if cluster_state is not None and not cluster_state.nonce:
+            message = self._respond(CLUSTER, cluster_state, removals=False)
+            if message is not None:
+                self._after_clusters(cluster_state, now)
+                out.append(message)
+        clusters_settled = self._idle(CLUSTER)
+        endpoint_state = self._types.get(ENDPOINTS)
+        if endpoint_state is not None and not endpoint_state.nonce and clusters_settled:
+            message = self._respond(ENDPOINTS, endpoint_state)
+            if message is not None:
+                out.append(message)
+        if not clusters_settled or not self._warm(now):
+            return out
+        for url in [LISTENER, ROUTES, *(u for u in self._types if u not in ORDER)]:
+            state = self._types.get(url)
+            if state is not None and not state.nonce:
+                message = self._respond(url, state)
+                if message is not None:
+                    out.append(message)
+        if not out:
+            out += self._remove_clusters(now)
+        return out
+
+    def _after_clusters(self, state: _Type, now: float) -> None:
+        """Note which of the clusters just sent are new (they must warm), and which changed (their endpoints go again)."""
+        eds = self._types.get(ENDPOINTS)
+        known = eds.subscribed if eds is not None and eds.subscribed else frozenset()
+        listeners = self._types.get(LISTENER)
+        if listeners is None or not listeners.acked:
+            return  # at the start Envoy itself waits for clusters before it listens
+        for c in self.collections.get(CLUSTER, ()):
+            for name in state.pending:
+                made = c.resources.get(name)
+                if made is None or not made.endpoints:
+                    continue
+                if made.endpoints in known and eds is not None:
+                    eds.again.add(made.endpoints)
+                self._warming.add(made.endpoints)
+        if self._warming:
+            self._warm_by = now + WARM_DEADLINE_S
+
+    def _warm(self, now: float) -> bool:
+        if not self._warming:
+            return True
+        if now >= self._warm_by:
+            self._warming.clear()
+            return True
+        self.deadline = self._warm_by
+        return False
+
+    def _remove_clusters(self, now: float) -> list[bytes]:
+        state = self._types.get(CLUSTER)
+        if state is None or state.nonce or not state.gone:
+            self._remove_at = 0.0
+            return []
+        if not self._idle(LISTENER) or not self._idle(ROUTES):
+            return []
+        present = {n for c in self.collections.get(CLUSTER, ()) for n in c.resources}
+        state.gone -= present
+        if not state.gone:
+            return []
+        if not self._remove_at:
+            self._remove_at = now + REMOVAL_LINGER_S
+        if now < self._remove_at:
+            self.deadline = self._remove_at
+            return []
+        self._remove_at = 0.0
+        message = self._respond(CLUSTER, state, removals=True)
+        return [message] if message is not None else []
+
+    def _changes(self, url: str, state: _Type) -> tuple[list[EnvoyResource], set[str], bool, Any]:
+        """(resources to send, names gone, whether there is anything to say, cache key or None)."""
+        parts = self.collections.get(url, ())
+        key: list[Any] = []
+        send: dict[str, EnvoyResource] = {}
+        gone: set[str] = set()
+        for c in parts:
+            at = state.sent.get(id(c), 0)
+            if at == c.seq and not (state.fresh or state.again):
+                key.append((id(c), at, at))
+                continue
+            names = c.since(at)
+            key.append((id(c), at, c.seq))
+            wanted: Iterable[str] = c.resources if names is None else names
+            if not state.wildcard:
+                limit = state.subscribed or frozenset()
+                changed = c.resources if names is None else names
+                small, large = (changed, limit) if len(changed) < len(limit) else (limit, changed)
+                wanted = [n for n in small if n in large]
+            for name in wanted:
+                made = c.resources.get(name)
+                if made is None:
+                    gone.add(name)
+                else:
+                    send[name] = made
+            for name in (*state.fresh, *state.again):
+                made = c.resources.get(name)
+                if made is not None:
+                    send[name] = made
+        if state.known is not None:
+            have = state.known
+            send = {n: r for n, r in send.items() if have.get(n) != r.version}
+            present = {n for c in parts for n in c.resources}
+            gone |= {n for n in have if n not in present}
+        # Only what the client holds by itself is taken back: it drops endpoints and routes with their clusters and listeners.
+        gone = gone - send.keys() if state.wildcard else set()
+        first = state.acked == 0 and not state.error and not state.sent and state.known is None
+        cacheable = state.known is None and not state.again
+        full = (url, tuple(key), state.wildcard or state.subscribed, frozenset(state.fresh)) if cacheable else None
+        return list(send.values()), gone, bool(send or gone or (first and state.wildcard)), full
+
+    def _respond(self, url: str, state: _Type, removals: bool = True) -> bytes | None:
+        send, gone, anything, key = self._changes(url, state)
+        if url == CLUSTER and not removals:
+            anything = bool(send) or (anything and not state.sent)
+            state.gone |= gone
+            gone = set()
+        else:
+            gone |= state.gone
+            state.gone = set()
+            anything = anything or bool(gone)
+        missing = self._unknown(url, state)
+        for c in self.collections.get(url, ()):
+            state.sent[id(c)] = c.seq
+        state.fresh, state.again, state.known = set(), set(), None
+        if not anything and not missing:
+            return None
+        nonce = state.nonce = f"{self._count:x}"
+        self._count += 1
+        if not self.delta:
+            state.pending = frozenset(r.name for r in send)
+            return self._sotw(url, state, nonce)
+        removed = sorted(gone | missing)
+        cached = self._cache.get((key, nonce)) if key is not None and not removed else None
+        if cached is None:
+            body = wire.delta_response(url, nonce, sorted(send, key=lambda r: r.name), removed)
+            cached = body, frozenset(r.name for r in send)
+            if key is not None and not removed:
+                if len(self._cache) > 512:
+                    self._cache.clear()
+                self._cache[key, nonce] = cached
+        state.pending = cached[1]
+        return cached[0]
+
+    def _unknown(self, url: str, state: _Type) -> set[str]:
+        """Names asked for that do not exist: the client is told so, or it would wait."""
+        if not state.fresh:
+            return set()
+        present = self.collections.get(url, ())
+        return {n for n in state.fresh if not any(n in c.resources for c in present)}
+
+    def _sotw(self, url: str, state: _Type, nonce: str) -> bytes:
+        found = [
+            r
+            for c in self.collections.get(url, ())
+            for n, r in c.resources.items()
+            if state.wildcard or n in (state.subscribed or frozenset())
+        ]
+        found.sort(key=lambda r: r.name)
+        return wire.response(url, nonce, nonce, found)
