@@ -1,0 +1,170 @@
+"""Envoy's bootstrap: who the proxy is, where its control plane and secrets are, what it counts. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ADMIN_PORT, STATUS_PORT, HEALTH_PORT, PROMETHEUS_PORT = 15000, 15020, 15021, 15090
+
+# Statistics that a sidecar keeps by default; everything else is never created.
+STAT_PREFIXES = ("cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "component", "istio")
+_TYPE = "type.googleapis.com/envoy."
+
+
+@dataclass(frozen=True)
+class ProxyIdentity:
+    """Who a proxy is."""
+
+    kind: str  # sidecar or router
+    name: str
+    namespace: str
+    ip: str
+    service_account: str
+    labels: dict[str, str] = field(default_factory=dict)
+    domain: str = "cluster.local"
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def node_id(self) -> str:
+        return f"{self.kind}~{self.ip}~{self.name}.{self.namespace}~{self.namespace}.svc.{self.domain}"
+
+    @property
+    def node_cluster(self) -> str:
+        app = self.labels.get("service.istio.io/canonical-name") or self.labels.get("app") or self.name
+        return f"{app}.{self.namespace}"
+
+
+def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0) -> dict[str, Any]:
+    """The bootstrap as JSON-able data. `socket` is the agent's UNIX socket for xDS and SDS; `mark` is set as SO_MARK on the
+    proxy's own connections, where it is told from the application by that and not by its user id."""
+    metadata = {
+        "NAMESPACE": proxy.namespace,
+        "LABELS": proxy.labels,
+        "NAME": proxy.name,
+        "INSTANCE_IPS": proxy.ip,
+        "SERVICE_ACCOUNT": proxy.service_account,
+        "WORKLOAD_NAME": proxy.metadata.get("WORKLOAD_NAME", proxy.name),
+        "CLUSTER_ID": "Kubernetes",
+        "MESH_ID": "cluster.local",
+        "ISTIO_VERSION": "1.30.0",
+        **proxy.metadata,
+    }
+    if mark:
+        metadata["SAILCLOTH_MARK"] = mark
+    out: dict[str, Any] = {
+        "node": {"id": proxy.node_id, "cluster": proxy.node_cluster, "metadata": metadata},
+        "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": [{"prefix": p} for p in STAT_PREFIXES]}},
+        },
+        "deferred_stat_options": {"enable_deferred_creation_stats": True},
+        "layered_runtime": {
+            "layers": [
+                {
+                    "name": "static",
+                    "static_layer": {
+                        "envoy.reloadable_features.http_reject_path_with_fragment": False,
+                        "re2.max_program_size.error_level": 32768,
+                        "re2.max_program_size.warn_level": 1024,
+                    },
+                },
+                {"name": "admin", "admin_layer": {}},
+            ]
+        },
+        "dynamic_resources": {
+            "lds_config": {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"},
+            "cds_config": {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"},
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "set_node_on_first_message_only": True,
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+        },
+        "static_resources": {
+            "listeners": [
+                _status_listener(HEALTH_PORT, "/healthz/ready", "/ready"),
+                _status_listener(PROMETHEUS_PORT, "/stats/prometheus", "/stats/prometheus"),
+            ],
+            "clusters": [
+                _pipe_cluster("xds-grpc", socket),
+                _pipe_cluster("sds-grpc", socket),
+                {
+                    "name": "prometheus_stats",
+                    "type": "STATIC",
+                    "connect_timeout": "0.250s",
+                    "load_assignment": _assignment("prometheus_stats", _address("127.0.0.1", ADMIN_PORT)),
+                },
+            ],
+        },
+    }
+    if mark:
+        option = {"description": "SO_MARK", "level": 1, "name": 36, "int_value": mark, "state": "STATE_PREBIND"}
+        out["cluster_manager"] = {"upstream_bind_config": {"socket_options": [option]}}
+    return out
+
+
+def _address(host: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _assignment(name: str, address: dict[str, Any]) -> dict[str, Any]:
+    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}
+
+
+def _pipe_cluster(name: str, path: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": _TYPE + "extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        },
+        "load_assignment": _assignment(name, {"pipe": {"path": path}}),
+    }
+
+
+def _status_listener(port: int, path: str, rewrite: str) -> dict[str, Any]:
+    """A listener that shows one page of the admin interface, and nothing else of it, to the pod's network."""
+    return {
+        "name": f"status_{port}",
+        "address": _address("0.0.0.0", port),
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": _TYPE
+                            + "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                            "stat_prefix": "agent",
+                            "route_config": {
+                                "virtual_hosts": [
+                                    {
+                                        "name": "backend",
+                                        "domains": ["*"],
+                                        "routes": [
+                                            {
+                                                "match": {"path": path},
+                                                "route": {"cluster": "prometheus_stats", "prefix_rewrite": rewrite},
+                                            }
+                                        ],
+                                    }
+                                ]
+                            },
+                            "http_filters": [
+                                {
+                                    "name": "envoy.filters.http.router",
+                                    "typed_config": {"@type": _TYPE + "extensions.filters.http.router.v3.Router"},
+                                }
+                            ],
+                        },
+                    }
+                ]
+            }
+        ],
+    }

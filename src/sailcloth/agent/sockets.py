@@ -1,0 +1,149 @@
+"""The agent's UNIX socket for one Envoy: secrets (SDS), and its discovery stream relayed to the control plane.
+
+The relay moves bytes both ways and reads none of them; it adds the workload's token, so Envoy itself holds no credential.
+When the control plane goes away the stream ends and Envoy keeps its configuration and reconnects by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+from envoy.config.core.v3 import base_pb2
+from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+
+from sailcloth.envoy.resource import SECRET
+
+from .identity import Secret, WorkloadIdentity
+
+log = logging.getLogger(__name__)
+
+ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+SDS = "envoy.service.secret.v3.SecretDiscoveryService"
+
+
+class ProxySocket:
+    """Serves one Envoy on a UNIX socket (mode 0600)."""
+
+    def __init__(
+        self,
+        path: str,
+        identity: WorkloadIdentity,
+        channel: Callable[[], grpc.aio.Channel],
+        token: Callable[[], Awaitable[str]],
+    ) -> None:
+        self._path, self._identity, self._channel, self._token = path, identity, channel, token
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+        server = grpc.aio.server(
+            options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        )
+        ads = {
+            name: grpc.stream_stream_rpc_method_handler(self._relay(name))
+            for name in ("DeltaAggregatedResources", "StreamAggregatedResources")
+        }
+        sds = {"StreamSecrets": grpc.stream_stream_rpc_method_handler(self._secrets)}
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(ADS, ads), grpc.method_handlers_generic_handler(SDS, sds))
+        )
+        old = os.umask(0o177)
+        try:
+            server.add_insecure_port(f"unix:{self._path}")
+            await server.start()
+        finally:
+            os.umask(old)
+        self._server = server
+
+    async def close(self) -> None:
+        if self._server is not None:
+            await self._server.stop(0)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path)
+
+    def _relay(self, method: str) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
+        async def relay(_: AsyncIterator[bytes], context: Any) -> None:
+            await self._identity.newer(0)  # a proxy without a certificate could serve nobody
+            call = self._channel().stream_stream(f"/{ADS}/{method}")(
+                metadata=(("authorization", f"Bearer {await self._token()}"),)
+            )
+
+            async def up() -> None:
+                while (message := await context.read()) is not grpc.aio.EOF:
+                    await call.write(message)
+                await call.done_writing()
+
+            upward = asyncio.create_task(up())
+            try:
+                while (message := await call.read()) is not grpc.aio.EOF:
+                    await context.write(message)
+                await context.abort(await call.code(), (await call.details()) or "")
+            except grpc.aio.AioRpcError as error:
+                await context.abort(error.code(), error.details() or "")
+            finally:
+                upward.cancel()
+                with contextlib.suppress(asyncio.CancelledError, grpc.RpcError, asyncio.InvalidStateError):
+                    await upward
+                call.cancel()
+
+        return relay
+
+    async def _secrets(self, _: AsyncIterator[bytes], context: Any) -> None:
+        """State-of-the-world SDS: one secret a stream; a new version is sent whenever the certificate is renewed."""
+        names: tuple[str, ...] = ()
+        version = 0
+        reader: asyncio.Task[Any] = asyncio.create_task(context.read())
+        fresh: asyncio.Task[Secret] | None = None
+        try:
+            while True:
+                waiting = {t for t in (reader, fresh) if t is not None}
+                done, _pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if reader in done:
+                    message = reader.result()
+                    if message is grpc.aio.EOF:
+                        return
+                    request = discovery_pb2.DiscoveryRequest.FromString(message)
+                    if request.HasField("error_detail"):
+                        log.warning("Envoy refused a secret: %s", request.error_detail.message)
+                    if tuple(request.resource_names) != names:
+                        names, version = tuple(request.resource_names), 0
+                        if fresh is not None:
+                            fresh.cancel()
+                        fresh = asyncio.create_task(self._identity.newer(0))
+                    reader = asyncio.create_task(context.read())
+                if fresh is not None and fresh in done:
+                    secret = fresh.result()
+                    version = self._identity.version
+                    await context.write(_secret_response(names, secret, version))
+                    fresh = asyncio.create_task(self._identity.newer(version))
+        finally:
+            for task in (reader, fresh):
+                if task is not None:
+                    task.cancel()
+
+
+def _secret_response(names: tuple[str, ...], secret: Secret, version: int) -> bytes:
+    out = discovery_pb2.DiscoveryResponse(version_info=str(version), type_url=SECRET, nonce=str(version))
+    for name in names:
+        made = secret_pb2.Secret(name=name)
+        if name == "ROOTCA":
+            made.validation_context.trusted_ca.inline_bytes = secret.roots
+        else:
+            made.tls_certificate.CopyFrom(
+                common_pb2.TlsCertificate(
+                    certificate_chain=base_pb2.DataSource(inline_bytes=secret.chain),
+                    private_key=base_pb2.DataSource(inline_bytes=secret.key),
+                )
+            )
+        resource = out.resources.add()
+        resource.type_url = SECRET
+        resource.value = made.SerializeToString()
+    return bytes(out.SerializeToString())

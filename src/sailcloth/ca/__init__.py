@@ -1,0 +1,4 @@
+"""The certificate authority: signs workload certificates for verified identities.
+
+Names in a certificate come from the verified identity, never from the request.
+"""
