@@ -19,7 +19,11 @@ def documents(text: str) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     try:
         for doc in yaml.load_all(text, Loader=_Loader):
-            if isinstance(doc, dict) and str(doc.get("kind", "")).endswith("List") and isinstance(doc.get("items"), list):
+            if (
+                isinstance(doc, dict)
+                and str(doc.get("kind", "")).endswith("List")
+                and isinstance(doc.get("items"), list)
+            ):
                 out += [i for i in doc["items"] if isinstance(i, dict)]
             elif isinstance(doc, dict):
                 out.append(doc)
@@ -46,7 +50,12 @@ def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Struct]
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$.")
         return Finding(
-            code="SAIL0001", severity="Error", resource=key, path=path.rstrip("`"), text=text, fix="See kubectl explain."
+            code="SAIL0001",
+            severity="Error",
+            resource=key,
+            path=path.rstrip("`"),
+            text=text,
+            fix="See kubectl explain.",
         )
 
 

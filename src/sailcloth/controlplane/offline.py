@@ -27,7 +27,9 @@ def describe(spec: dict[str, Any]) -> Proxy:
     """
     unknown = sorted(set(spec) - {"type", "id", "namespace", "ip", "dnsDomain", "labels", "metadata"})
     if unknown:
-        raise ValueError(f"proxy description: unknown key {unknown[0]!r}; known are type, id, namespace, ip, dnsDomain, labels, metadata")
+        raise ValueError(
+            f"proxy description: unknown key {unknown[0]!r}; known are type, id, namespace, ip, dnsDomain, labels, metadata"
+        )
     given = {**_DEFAULTS, **{k: v for k, v in spec.items() if v is not None}}
     if given["type"] not in ("sidecar", "router"):
         raise ValueError(f"proxy description: type is {given['type']!r}, must be sidecar or router")

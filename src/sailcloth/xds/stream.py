@@ -3,9 +3,10 @@
 Make before break, for each proxy by itself:
 
 1. clusters first, new and changed ones; removals wait;
-2. endpoints of changed clusters again (Envoy warms a changed cluster until it hears of its endpoints), others at once;
-3. listeners and routes only when every new cluster is warm (acknowledged, its endpoints too), or a deadline has passed;
-4. cluster removals only after listeners and routes are acknowledged, and a while later, for requests already routed.
+2. endpoints at once, those of changed clusters again (Envoy warms a changed cluster until it hears of its endpoints);
+3. listeners and routes only when clusters are acknowledged, which Envoy does when all are warm, or a deadline has passed;
+4. cluster removals only after listeners and routes are acknowledged, none refers to them, and a while has passed, for
+   requests already routed.
 
 At most one response of a type is in flight; what changes meanwhile is coalesced into the next.
 """
@@ -13,6 +14,7 @@ At most one response of a type is in flight; what changes meanwhile is coalesced
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,8 +64,7 @@ class Stream:
         self.delta = delta
         self._types: dict[str, _Type] = {}
         self.collections: dict[str, tuple[LiveCollection, ...]] = {}
-        self._warming: set[str] = set()  # new clusters whose endpoints the client has not acknowledged
-        self._warm_by = 0.0
+        self._settled_by = 0.0  # routes wait for clusters until then
         self._remove_at = 0.0
         self._count = 0
         self.on_result: Callable[[str, str], None] | None = None  # (type URL, error) of each answer
@@ -161,8 +162,6 @@ class Stream:
         else:
             state.error = ""
             state.acked += 1
-            if url == ENDPOINTS:
-                self._warming -= state.pending
         state.pending = frozenset()
         if self.on_result is not None:
             self.on_result(url, error)
@@ -177,19 +176,20 @@ class Stream:
         """The responses that may go out now, in order; sets `deadline` if time alone will allow more."""
         out: list[bytes] = []
         self.deadline = None
-        cluster_state = self._types.get(CLUSTER)
-        if cluster_state is not None and not cluster_state.nonce:
-            message = self._respond(CLUSTER, cluster_state, removals=False)
+        clusters = self._types.get(CLUSTER)
+        if clusters is not None and not clusters.nonce:
+            message = self._respond(CLUSTER, clusters, removals=False)
             if message is not None:
-                self._after_clusters(cluster_state, now)
+                self._again(clusters)
+                self._settled_by = now + WARM_DEADLINE_S
                 out.append(message)
-        clusters_settled = self._idle(CLUSTER)
-        endpoint_state = self._types.get(ENDPOINTS)
-        if endpoint_state is not None and not endpoint_state.nonce and clusters_settled:
-            message = self._respond(ENDPOINTS, endpoint_state)
+        endpoints = self._types.get(ENDPOINTS)
+        if endpoints is not None and not endpoints.nonce:
+            message = self._respond(ENDPOINTS, endpoints)
             if message is not None:
                 out.append(message)
-        if not clusters_settled or not self._warm(now):
+        if clusters is not None and clusters.nonce and now < self._settled_by and self._started:
+            self.deadline = self._settled_by
             return out
         for url in [LISTENER, ROUTES, *(u for u in self._types if u not in ORDER)]:
             state = self._types.get(url)
@@ -201,32 +201,23 @@ class Stream:
             out += self._remove_clusters(now)
         return out
 
-    def _after_clusters(self, state: _Type, now: float) -> None:
-        """Note which of the clusters just sent are new (they must warm), and which changed (their endpoints go again)."""
-        eds = self._types.get(ENDPOINTS)
-        known = eds.subscribed if eds is not None and eds.subscribed else frozenset()
+    @property
+    def _started(self) -> bool:
+        """Whether the client listens already; until then Envoy itself waits for its clusters."""
         listeners = self._types.get(LISTENER)
-        if listeners is None or not listeners.acked:
-            return  # at the start Envoy itself waits for clusters before it listens
-        for c in self.collections.get(CLUSTER, ()):
-            for name in state.pending:
-                made = c.resources.get(name)
-                if made is None or not made.endpoints:
-                    continue
-                if made.endpoints in known and eds is not None:
-                    eds.again.add(made.endpoints)
-                self._warming.add(made.endpoints)
-        if self._warming:
-            self._warm_by = now + WARM_DEADLINE_S
+        return listeners is not None and listeners.acked > 0
 
-    def _warm(self, now: float) -> bool:
-        if not self._warming:
-            return True
-        if now >= self._warm_by:
-            self._warming.clear()
-            return True
-        self.deadline = self._warm_by
-        return False
+    def _again(self, clusters: _Type) -> None:
+        """Endpoints of clusters just sent go again: a changed cluster warms until it hears of them, and Envoy does not ask
+        twice. It acknowledges clusters only when all are warm, which is the sign that routes may follow."""
+        endpoints = self._types.get(ENDPOINTS)
+        if endpoints is None or not endpoints.subscribed:
+            return
+        for c in self.collections.get(CLUSTER, ()):
+            for name in clusters.pending:
+                made = c.resources.get(name)
+                if made is not None and made.endpoints in endpoints.subscribed:
+                    endpoints.again.add(made.endpoints)
 
     def _remove_clusters(self, now: float) -> list[bytes]:
         state = self._types.get(CLUSTER)
@@ -235,9 +226,12 @@ class Stream:
             return []
         if not self._idle(LISTENER) or not self._idle(ROUTES):
             return []
-        present = {n for c in self.collections.get(CLUSTER, ()) for n in c.resources}
-        state.gone -= present
-        if not state.gone:
+        state.gone -= {n for c in self.collections.get(CLUSTER, ()) for n in c.resources}
+        referred: set[str] = set()
+        for url in (LISTENER, ROUTES):
+            for c in self.collections.get(url, ()):
+                referred.update(*(r.clusters & state.gone for r in c.resources.values()))
+        if not state.gone - referred:
             return []
         if not self._remove_at:
             self._remove_at = now + REMOVAL_LINGER_S
@@ -245,7 +239,7 @@ class Stream:
             self.deadline = self._remove_at
             return []
         self._remove_at = 0.0
-        message = self._respond(CLUSTER, state, removals=True)
+        message = self._respond(CLUSTER, state, keep=referred)
         return [message] if message is not None else []
 
     def _changes(self, url: str, state: _Type) -> tuple[list[EnvoyResource], set[str], bool, Any]:
@@ -289,15 +283,17 @@ class Stream:
         full = (url, tuple(key), state.wildcard or state.subscribed, frozenset(state.fresh)) if cacheable else None
         return list(send.values()), gone, bool(send or gone or (first and state.wildcard)), full
 
-    def _respond(self, url: str, state: _Type, removals: bool = True) -> bytes | None:
+    def _respond(
+        self, url: str, state: _Type, removals: bool = True, keep: AbstractSet[str] = frozenset()
+    ) -> bytes | None:
         send, gone, anything, key = self._changes(url, state)
         if url == CLUSTER and not removals:
             anything = bool(send) or (anything and not state.sent)
             state.gone |= gone
             gone = set()
         else:
-            gone |= state.gone
-            state.gone = set()
+            gone |= state.gone - keep
+            state.gone &= keep
             anything = anything or bool(gone)
         missing = self._unknown(url, state)
         for c in self.collections.get(url, ()):

@@ -1,0 +1,188 @@
+"""Who gets what: connected proxies, the collections they share, and the push when the mesh changes.
+
+A change is applied to the graph; the graph says which resources it touched; each touched collection takes them in; every
+proxy that holds a changed collection is woken. Nothing here is proportional to the size of the mesh.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sailcloth.api.meta import Key
+from sailcloth.envoy import build
+from sailcloth.envoy.build import Collection
+from sailcloth.lib.incremental import Graph
+from sailcloth.mesh.registry import Mesh
+from sailcloth.view.proxy import Proxy, parse_node
+from sailcloth.xds.collection import LiveCollection
+from sailcloth.xds.server import Connection
+
+log = logging.getLogger(__name__)
+
+_COLLECT_EVERY_S = 5.0
+
+Authenticate = Callable[[dict[str, str]], Awaitable[str | None]]
+"""From a call's metadata, the verified namespace of the caller; None where the transport needs no proof. Raises
+PermissionError."""
+
+
+@dataclass(eq=False)
+class Client:
+    """A connected proxy."""
+
+    connection: Connection
+    proxy: Proxy
+    key: Any
+    collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
+    connected_at: float = field(default_factory=time.time)
+
+
+class Audiences:
+    """Implements the server's `Audience`, over one mesh."""
+
+    def __init__(self, mesh: Mesh, authenticate: Authenticate) -> None:
+        self.mesh = mesh
+        self._authenticate = authenticate
+        self._live: dict[Collection, LiveCollection] = {}
+        self._users: dict[Collection, set[Client]] = {}
+        self._by_node: dict[Any, Collection] = {}
+        self.clients: dict[Connection, Client] = {}
+        self._proxies: dict[Proxy, set[Client]] = {}
+        self.pushes = 0
+        self.on_change: Callable[[set[Key], set[Client]], None] | None = None
+        self.on_result: Callable[[Client, str, str], None] | None = None
+        self._last_collect = 0.0
+        self._garbage = False
+
+    @property
+    def graph(self) -> Graph:
+        return self.mesh.graph
+
+    # -- the server's side ----------------------------------------------------------------------
+
+    async def admit(self, connection: Connection, node: Any, metadata: dict[str, str]) -> None:
+        """Verify who calls, and give it what its node describes."""
+        from google.protobuf import json_format
+
+        namespace = await self._authenticate(metadata)
+        described = parse_node(node.id, json_format.MessageToDict(node.metadata))
+        if namespace is not None and namespace != described.namespace:
+            raise PermissionError(
+                f"the token is of namespace {namespace}, but the proxy says it is in {described.namespace}"
+            )
+        self.join(connection, described)
+
+    def join(self, connection: Connection, proxy: Proxy) -> Client:
+        """Add a client; its streams get their collections at once."""
+        client = Client(connection, proxy, None)
+        self.clients[connection] = client
+        peers = self._proxies.setdefault(proxy, set())
+        if not peers:
+            self.graph.watch(build.key, proxy)
+        peers.add(client)
+        self._assign(client)
+        return client
+
+    def leave(self, connection: Connection) -> None:
+        client = self.clients.pop(connection, None)
+        if client is None:
+            return
+        self._release(client, {})
+        peers = self._proxies[client.proxy]
+        peers.discard(client)
+        if not peers:
+            del self._proxies[client.proxy]
+            self.graph.unpin(build.key, client.proxy)
+            self._garbage = True
+
+    def result(self, connection: Connection, type_url: str, error: str) -> None:
+        client = self.clients.get(connection)
+        if client is None:
+            return
+        if error:
+            log.warning("%s refused %s: %s", client.proxy.id, type_url.rsplit(".", 1)[-1], error)
+        if self.on_result is not None:
+            self.on_result(client, type_url, error)
+
+    # -- changes --------------------------------------------------------------------------------
+
+    def flush(self) -> int:
+        """Push what has changed in the graph since the last call. Returns the number of proxies woken."""
+        idents: dict[Collection, list[Any]] = {}
+        lists: set[Collection] = set()
+        moved: list[Proxy] = []
+        for fn, args in self.graph.touched():
+            if fn is build.key:
+                moved.append(args[0])
+            elif (fn, args) in self._by_node:
+                lists.add(self._by_node[fn, args])
+            elif (fn, args[:-1]) in self._by_node:
+                idents.setdefault(self._by_node[fn, args[:-1]], []).append(args[-1])
+        woken: set[Client] = set()
+        causes: set[Key] = set()
+        for proxy in moved:
+            for client in list(self._proxies.get(proxy, ())):
+                if self.graph.get(build.key, proxy) != client.key:
+                    self._assign(client)
+                    woken.add(client)
+        for key in {**dict.fromkeys(lists), **dict.fromkeys(idents)}:
+            live = self._live.get(key)
+            if live is None:
+                continue
+            before = dict(live.resources) if self.on_change and len(live.resources) < 256 else {}
+            changed = live.refresh_ids() if key in lists else frozenset()
+            if key in idents:
+                changed |= live.refresh(idents[key])
+            if changed:
+                woken |= self._users[key]
+                for name in changed:
+                    for made in (live.resources.get(name), before.get(name)):
+                        causes.update(made.sources if made is not None else ())
+        for client in woken:
+            client.connection.wake.set()
+        if woken:
+            self.pushes += 1
+        if self.on_change is not None and (woken or causes):
+            self.on_change(causes, woken)
+        now = time.monotonic()
+        if self._garbage and now - self._last_collect > _COLLECT_EVERY_S:
+            self._last_collect, self._garbage = now, False
+            self.graph.collect()
+        return len(woken)
+
+    def _assign(self, client: Client) -> None:
+        proxy = client.proxy
+        client.key = self.graph.get(build.key, proxy)
+        wanted = build.collections(self.graph, proxy)
+        new = {url: tuple(self._acquire(c, client) for c in parts) for url, parts in wanted.items()}
+        client.connection.stream.assign(new)
+        self._release(client, new)
+        client.collections = new
+
+    def _acquire(self, key: Collection, client: Client) -> LiveCollection:
+        live = self._live.get(key)
+        if live is None:
+            live = self._live[key] = LiveCollection(self.graph, key.ids, key.one, key.args)
+            self._users[key] = set()
+            self._by_node[key.ids, key.args] = key
+            self._by_node[key.one, key.args] = key
+        self._users[key].add(client)
+        return live
+
+    def _release(self, client: Client, kept: dict[str, tuple[LiveCollection, ...]]) -> None:
+        keep = {id(c) for parts in kept.values() for c in parts}
+        for key in [k for k, live in self._live.items() if client in self._users[k] and id(live) not in keep]:
+            users = self._users[key]
+            users.discard(client)
+            if not users:
+                self._live.pop(key).close()
+                del self._users[key], self._by_node[key.ids, key.args], self._by_node[key.one, key.args]
+                self._garbage = True
+
+    def find(self, name: str, namespace: str) -> Iterable[Client]:
+        """Clients of one pod."""
+        return [c for c in self.clients.values() if c.proxy.name == name and c.proxy.namespace == namespace]
