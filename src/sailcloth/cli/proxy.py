@@ -1,0 +1,148 @@
+"""`sailctl proxy-config` and `proxy-status`: what a proxy has, from its Envoy, from a file, or computed offline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import output
+
+PARTS = ("all", "cluster", "listener", "route", "endpoint", "secret", "bootstrap", "log")
+File = Annotated[
+    list[Path] | None, typer.Option("-f", "--file", help="Manifest, directory, or config dump (without --offline).")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("proxy-config", help="Show the configuration of a proxy.", rich_help_panel="Proxies")(proxy_config)
+    app.command("pc", hidden=True)(proxy_config)
+    app.command(
+        "proxy-status", help="Show which proxies are connected and whether they are in sync.", rich_help_panel="Proxies"
+    )(proxy_status)
+    app.command("ps", hidden=True)(proxy_status)
+
+
+def proxy_config(
+    part: Annotated[str, typer.Argument(help="One of: " + ", ".join(PARTS))],
+    pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]")] = "",
+    out: Annotated[str, typer.Option("-o", "--output", help="short, json or yaml")] = "short",
+    offline: Annotated[bool, typer.Option("--offline", help="Compute from manifests; no cluster needed.")] = False,
+    file: File = None,
+    proxy: Annotated[
+        Path | None, typer.Option("--proxy", help="YAML description of the proxy (with --offline).")
+    ] = None,
+    mesh_config: Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
+    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    fqdn: Annotated[str, typer.Option("--fqdn", help="Only clusters of this host.")] = "",
+    port: Annotated[int, typer.Option("--port", help="Only this port.")] = 0,
+    subset: Annotated[str, typer.Option("--subset", help="Only this subset.")] = "",
+    direction: Annotated[str, typer.Option("--direction", help="Only inbound or outbound clusters.")] = "",
+    name: Annotated[str, typer.Option("--name", help="Only the route configuration of this name.")] = "",
+    cluster: Annotated[str, typer.Option("--cluster", help="Only endpoints of this cluster.")] = "",
+    level: Annotated[str, typer.Option("--level", help="For `log`: level, or logger:level[,…].")] = "",
+) -> None:
+    """Show the configuration of a proxy, in istioctl's columns."""
+    if part.rstrip("s") in PARTS or part in ("endpoints", "eds", "clusters", "listeners", "routes", "secrets"):
+        part = {"eds": "endpoint"}.get(part, part.rstrip("s") if part != "all" else part)
+    if part not in PARTS:
+        output.fail(f"unknown part {part!r}; known are {', '.join(PARTS)}", output.USAGE)
+    if out not in ("short", "table", "json", "yaml"):
+        output.fail(f"unknown output {out!r}; use short, json or yaml", output.USAGE)
+    from . import dumps
+
+    if part == "log":
+        print(dumps.logging(pod, namespace, kubeconfig, level), end="")
+        return
+    if offline:
+        dump = _offline(file or [], proxy, mesh_config)
+    elif file:
+        try:
+            dump = json.loads(file[0].read_text())
+        except (OSError, ValueError) as error:
+            output.fail(f"{file[0]}: {error}", output.DATA)
+    elif pod:
+        dump = dumps.fetch(pod, namespace, kubeconfig)
+    else:
+        output.fail("name a pod (POD[.NAMESPACE]), a dump with -f, or manifests with --offline -f", output.USAGE)
+    if out in ("json", "yaml"):
+        output.structured(dumps.part(dump, part), out)
+        return
+    filters = {"fqdn": fqdn, "port": port, "subset": subset, "direction": direction, "name": name, "cluster": cluster}
+    for index, (columns, rows) in enumerate(dumps.tables(dump, part, filters)):
+        if index:
+            print()
+        output.table(columns, rows)
+
+
+def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) -> dict[str, Any]:
+    import yaml
+
+    from sailcloth.controlplane import manifests, offline
+    from sailcloth.controlplane import mesh_config as mesh_options
+
+    if not files:
+        output.fail("--offline needs manifests: -f FILE [-f FILE…]", output.USAGE)
+    texts = []
+    for path in files:
+        for one in sorted(path.rglob("*.y*ml")) if path.is_dir() else [path]:
+            try:
+                texts.append((one, one.read_text()))
+            except OSError as error:
+                output.fail(f"{one}: {error.strerror}", output.DATA)
+    objects = []
+    for one, text in texts:
+        try:
+            found, findings = manifests.load([text])
+        except ValueError as error:
+            output.fail(f"{one}: {error}", output.DATA)
+        for finding in findings:
+            output.fail(f"{one}: {finding}", output.DATA)
+        objects += found
+    try:
+        described = yaml.safe_load(proxy.read_text()) if proxy else {}
+        config = mesh_options.parse(mesh_config.read_text()) if mesh_config else None
+        return offline.config_dump(
+            offline.resources(offline.mesh_of(objects, config), offline.describe(described or {}))
+        )
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        output.fail(str(error), output.DATA)
+
+
+def proxy_status(
+    pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]: only this proxy.")] = "",
+    out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="One column for each type of resource.")] = False,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
+    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+) -> None:
+    """Which proxies are connected, and whether they have acknowledged everything."""
+    from . import dumps
+
+    found = dumps.sync_status(kubeconfig)
+    if pod:
+        name, _, ns = pod.partition(".")
+        ns = ns or namespace or "default"
+        found = [p for p in found if p["name"] == f"{name}.{ns}"]
+        if not found:
+            output.fail(f"no proxy {name}.{ns} is connected to the control plane")
+    if out in ("json", "yaml"):
+        output.structured(found, out)
+        return
+    if verbose:
+        types = ("CDS", "LDS", "EDS", "RDS")
+        rows = [
+            [p["name"], p["cluster"], *(p["types"].get(t, "NOT SENT") for t in types), p["istiod"], p["version"]]
+            for p in found
+        ]
+        output.table(["NAME", "CLUSTER", *types, "ISTIOD", "VERSION"], rows)
+        return
+    rows = [
+        [p["name"], p["cluster"], p["istiod"], p["version"], f"{len(p['subscribed'])} ({','.join(p['subscribed'])})"]
+        for p in found
+    ]
+    output.table(["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"], rows)
