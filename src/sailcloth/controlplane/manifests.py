@@ -46,8 +46,10 @@ def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Struct]
     stamp = metadata.get("creationTimestamp")
     metadata = {**metadata, "namespace": own, "creationTimestamp": str(stamp) if stamp else None}
     try:
-        return key, msgspec.convert({**obj, "metadata": metadata}, kind.type, strict=False)
-    except msgspec.ValidationError as error:
+        # By way of JSON, so that number keys and dates of YAML become what an API server would see.
+        plain = msgspec.json.decode(msgspec.json.encode({**obj, "metadata": metadata}))
+        return key, msgspec.convert(plain, kind.type)
+    except (msgspec.ValidationError, TypeError) as error:
         text, _, path = str(error).partition(" - at `$.")
         return Finding(
             code="SAIL0001",

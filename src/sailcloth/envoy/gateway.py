@@ -19,14 +19,7 @@ def listeners(graph: Graph, proxy: Proxy) -> tuple[EnvoyResource, ...]:
     """Listeners of a gateway proxy."""
     config = registry.config(graph)
     logs = () if proxy.lean else lb.access_log(config.access_log_file, config.access_log_format)
-    return tuple(_listener(plan, logs) for plan in http_plans(graph, proxy))
-
-
-def http_plans(graph: Graph, proxy: Proxy) -> list[ListenerPlan]:
-    """The HTTP listeners of a gateway proxy."""
-    ports = graph.get(gateways.translation, proxy)
-    plans = graph.get(gateways.listeners, proxy.labels, proxy.namespace, ports)
-    return [p for p in plans if p.protocol.is_http]
+    return tuple(_listener(plan, logs) for plan in graph.get(gateways.http, proxy))
 
 
 def _listener(plan: ListenerPlan, logs: tuple[object, ...]) -> EnvoyResource:
@@ -41,16 +34,16 @@ def _listener(plan: ListenerPlan, logs: tuple[object, ...]) -> EnvoyResource:
 
 
 @derived
-def route_names(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
+def route_names(graph: Graph, proxy: Proxy, view: View) -> tuple[str, ...]:
     """Names of a gateway proxy's route configurations."""
-    return tuple(p.route_name for p in http_plans(graph, proxy))
+    return tuple(p.route_name for p in graph.get(gateways.http, proxy))
 
 
 @derived
 def routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
     """One route configuration of a gateway proxy; without routes every request gets 404."""
-    plan = next((p for p in http_plans(graph, proxy) if p.route_name == name), None)
+    plan = next((p for p in graph.get(gateways.http, proxy) if p.route_name == name), None)
     if plan is None:
         return None
-    hosts = [route.virtual_host(h) for h in graph.get(gateways.virtual_hosts, view, plan)]
+    hosts = [route.virtual_host(h) for h in graph.get(gateways.virtual_hosts, proxy, view, name)]
     return route.configuration(name, hosts or [route.black_hole(plan.port)])

@@ -138,12 +138,16 @@ def _chains(
                     socket=tls.server_socket(trust, _TCP_ALPN),
                 )
             )
-    if mode != "STRICT":
-        if http:
-            protocols = lb.HTTP_PLAIN if sniffed else ()
-            out.append(lb.chain(http_name, http_filters(False), port=port, transport="raw_buffer", protocols=protocols))
-        if tcp:
-            out.append(lb.chain(name, tcp_filters, port=port, transport="raw_buffer"))
+    if mode == "STRICT":
+        return out
+    # With TLS off everything is plain text to us, TLS from the application included.
+    plain = "" if mode == "DISABLE" and not sniffed else "raw_buffer"
+    if http:
+        protocols = lb.HTTP_PLAIN if sniffed else ()
+        out.append(lb.chain(http_name, http_filters(False), port=port, transport=plain, protocols=protocols))
+    if tcp:
+        out.append(lb.chain(name, tcp_filters, port=port, transport=plain))
+        if plain:
             out.append(lb.chain(name, tcp_filters, port=port, transport="tls"))
     return out
 

@@ -48,18 +48,21 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
     """virtualOutbound: hands connections to the listener of their original destination, the rest to the catch-all."""
     logs = _logs(graph)
     refuse = registry_only(graph, view)
-    hole = lb.chain(
-        "virtualOutbound-blackhole",
-        [lb.tcp_proxy(names.BLACK_HOLE, names.BLACK_HOLE, logs)],
-        port=names.OUTBOUND_PORT,
-    )
+    # Nobody may dial the proxy's own ports: the connection would come back for ever.
+    holes = [
+        lb.chain(name, [lb.tcp_proxy(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=port)
+        for name, port in (
+            ("virtualOutbound-blackhole", names.OUTBOUND_PORT),
+            ("virtualOutbound-blackhole-inbound", names.INBOUND_PORT),
+        )
+    ]
     rest = names.BLACK_HOLE if refuse else names.PASSTHROUGH
     catch_all = lb.chain("virtualOutbound-catchall-tcp", [lb.tcp_proxy(rest, rest, logs)])
     return lb.listener(
         names.VIRTUAL_OUTBOUND,
         "0.0.0.0",
         names.OUTBOUND_PORT,
-        [hole, catch_all],
+        [*holes, catch_all],
         direction="outbound",
         original=True,
     )

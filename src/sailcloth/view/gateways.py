@@ -116,8 +116,20 @@ def _numbers(number: int, ports: Translation, named: list[str]) -> list[int]:
 
 
 @derived
-def virtual_hosts(graph: Graph, view: View, listener: ListenerPlan) -> tuple[VirtualHostPlan, ...]:
-    """Virtual hosts of an HTTP listener: VirtualServices bound to its Gateways, by host; catch-all routes come last."""
+def http(graph: Graph, proxy: Proxy) -> tuple[ListenerPlan, ...]:
+    """The HTTP listeners of a gateway proxy."""
+    ports = graph.get(translation, proxy)
+    plans = graph.get(listeners, proxy.labels, proxy.namespace, ports)
+    return tuple(p for p in plans if p.protocol.is_http)
+
+
+@derived
+def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[VirtualHostPlan, ...]:
+    """Virtual hosts of an HTTP listener, by its route configuration's name: VirtualServices bound to its Gateways, by host;
+    catch-all routes come last."""
+    listener = next((p for p in graph.get(http, proxy) if p.route_name == route), None)
+    if listener is None:
+        return ()
     domain = registry.config(graph).domain
     found: dict[str, list[RoutePlan]] = {}
     port_of: dict[str, int] = {}

@@ -1,0 +1,240 @@
+"""Follows a call through a proxy's configuration as Envoy would: listener, filter chain, route, cluster.
+
+Tests written with it say intent and survive refactors. It covers what the mesh generates, not all of Envoy.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Protocol = Literal["http", "http2", "tcp"]
+Tls = Literal["plaintext", "tls", "mtls"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call. `mode` says which side of the proxy it meets."""
+
+    port: int
+    protocol: Protocol = "http"
+    tls: Tls = "plaintext"
+    address: str = "1.3.3.7"
+    host: str = ""
+    path: str = "/"
+    method: str = "GET"
+    headers: dict[str, str] = field(default_factory=dict)
+    sni: str = ""
+    alpn: str = ""
+    mode: Literal["outbound", "inbound", "gateway"] = "outbound"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where the call went; `error` says why it went nowhere. Weighted routes give every cluster."""
+
+    listener: str = ""
+    filter_chain: str = ""
+    route_config: str = ""
+    virtual_host: str = ""
+    route: str = ""
+    clusters: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def cluster(self) -> str:
+        return self.clusters[0] if self.clusters else ""
+
+
+class Simulator:
+    """Over a config dump as `controlplane.offline.config_dump` makes it."""
+
+    def __init__(self, dump: dict[str, Any]) -> None:
+        parts = {c["@type"].rsplit(".", 1)[-1]: c for c in dump["configs"]}
+        self.listeners = [e["active_state"]["listener"] for e in parts["ListenersConfigDump"]["dynamic_listeners"]]
+        self.routes = {
+            e["route_config"]["name"]: e["route_config"] for e in parts["RoutesConfigDump"]["dynamic_route_configs"]
+        }
+        self.clusters = {e["cluster"]["name"] for e in parts["ClustersConfigDump"]["dynamic_active_clusters"]}
+
+    def run(self, call: Call) -> Result:
+        """Follow the call."""
+        listener = self._listener(call)
+        if listener is None:
+            return Result(error="no listener matched")
+        name = listener["name"]
+        chain, error = self._chain(listener, call)
+        if chain is None:
+            return Result(listener=name, error=error)
+        if "transport_socket" in chain and call.tls == "plaintext":
+            return Result(listener=name, filter_chain=chain.get("name", ""), error="protocol error")
+        for each in chain["filters"]:
+            config = each["typed_config"]
+            if "TcpProxy" in config["@type"]:
+                return Result(name, chain.get("name", ""), clusters=(config["cluster"],))
+            if "HttpConnectionManager" in config["@type"]:
+                return self._http(name, chain, config, call)
+        return Result(listener=name, error="no filter")
+
+    def _listener(self, call: Call) -> dict[str, Any] | None:
+        by_name = {entry["name"]: entry for entry in self.listeners}
+        if call.mode == "inbound":
+            return by_name.get("virtualInbound")
+
+        def at(address: str) -> dict[str, Any] | None:
+            for entry in self.listeners:
+                place = entry["address"]["socket_address"]
+                if (
+                    place["address"] == address
+                    and place["port_value"] == call.port
+                    and not entry.get("use_original_dst")
+                ):
+                    if entry["name"] not in ("virtualInbound",):
+                        return entry
+            return None
+
+        return (
+            at(call.address) or at("0.0.0.0") or (by_name.get("virtualOutbound") if call.mode == "outbound" else None)
+        )
+
+    # -- filter chains --------------------------------------------------------------------------
+
+    def _chain(self, listener: dict[str, Any], call: Call) -> tuple[dict[str, Any] | None, str]:
+        inspectors = {f["name"].rsplit(".", 1)[-1] for f in listener.get("listener_filters", ())}
+        transport = "tls" if call.tls != "plaintext" and "tls_inspector" in inspectors else "raw_buffer"
+        alpn = call.alpn or self._alpn(call)
+        if call.tls == "plaintext" and "http_inspector" not in inspectors:
+            alpn = ""
+        if call.tls != "plaintext" and "tls_inspector" not in inspectors:
+            alpn = ""
+        sni = call.sni or (call.host if call.tls == "tls" else "")
+        chains = listener.get("filter_chains", [])
+        steps = (
+            ("destination_port", lambda m: m.get("destination_port"), lambda v: v == call.port),
+            ("prefix_ranges", lambda m: m.get("prefix_ranges"), lambda v: _in(call.address, v)),
+            ("server_names", lambda m: m.get("server_names"), lambda v: bool(sni) and any(_sni(p, sni) for p in v)),
+            ("transport_protocol", lambda m: m.get("transport_protocol"), lambda v: v == transport),
+            ("application_protocols", lambda m: m.get("application_protocols"), lambda v: alpn in v),
+        )
+        for name, get, holds in steps:
+            exact = [
+                c
+                for c in chains
+                if get(c.get("filter_chain_match", {})) and holds(get(c.get("filter_chain_match", {})))
+            ]
+            if name == "prefix_ranges" and exact:
+                longest = max(_length(call.address, get(c["filter_chain_match"])) for c in exact)
+                exact = [c for c in exact if _length(call.address, get(c["filter_chain_match"])) == longest]
+            chains = exact or [c for c in chains if not get(c.get("filter_chain_match", {}))]
+        if len(chains) > 1:
+            return None, "multiple filter chains matched"
+        if chains:
+            return chains[0], ""
+        default = listener.get("default_filter_chain")
+        return (default, "") if default else (None, "no filter chains matched")
+
+    @staticmethod
+    def _alpn(call: Call) -> str:
+        if call.tls == "mtls":
+            return {"http": "istio-http/1.1", "http2": "istio-h2", "tcp": "istio"}[call.protocol]
+        if call.tls == "tls":
+            return {"http": "http/1.1", "http2": "h2", "tcp": ""}[call.protocol]
+        return {"http": "http/1.1", "http2": "h2c", "tcp": ""}[call.protocol]
+
+    # -- HTTP -----------------------------------------------------------------------------------
+
+    def _http(self, listener: str, chain: dict[str, Any], manager: dict[str, Any], call: Call) -> Result:
+        name = chain.get("name", "")
+        if call.protocol == "tcp" or (call.tls != "plaintext" and "transport_socket" not in chain):
+            return Result(listener, name, error="protocol error")
+        if "rds" in manager:
+            config = self.routes.get(manager["rds"]["route_config_name"])
+            if config is None:
+                return Result(listener, name, manager["rds"]["route_config_name"], error="no route config")
+        else:
+            config = manager["route_config"]
+        found = Result(listener, name, config["name"])
+        host = _virtual_host(config, call)
+        if host is None:
+            return Result(listener, name, config["name"], error="no virtual host matched")
+        found = Result(listener, name, config["name"], host["name"])
+        if host.get("require_tls") == "ALL" and call.tls == "plaintext":
+            return Result(listener, name, config["name"], host["name"], error="tls required, sending 301")
+        for route in host.get("routes", ()):
+            if _matches(route["match"], call):
+                return Result(listener, name, config["name"], host["name"], route.get("name", ""), _clusters(route))
+        return Result(found.listener, name, config["name"], host["name"], error="no route matched")
+
+
+def _in(address: str, ranges: list[dict[str, Any]]) -> bool:
+    ip = ipaddress.ip_address(address)
+    return any(
+        ip in ipaddress.ip_network(f"{r['address_prefix']}/{r.get('prefix_len', 32)}", strict=False) for r in ranges
+    )
+
+
+def _length(address: str, ranges: list[dict[str, Any]]) -> int:
+    return max((r.get("prefix_len", 32) for r in ranges if _in(address, [r])), default=-1)
+
+
+def _sni(pattern: str, name: str) -> bool:
+    return name.endswith(pattern[1:]) if pattern.startswith("*") else name == pattern
+
+
+def _virtual_host(config: dict[str, Any], call: Call) -> dict[str, Any] | None:
+    host = call.host.lower() or call.address
+    if config.get("ignore_port_in_host_matching") and host.rpartition(":")[2].isdigit() and host.count(":") == 1:
+        host = host.rpartition(":")[0]
+    best: tuple[int, int, dict[str, Any]] | None = None
+    for vhost in config.get("virtual_hosts", ()):
+        for domain in vhost["domains"]:
+            if domain.lower() == host:
+                rank = (3, len(domain))
+            elif domain == "*":
+                rank = (0, 0)
+            elif domain.startswith("*") and host.endswith(domain[1:].lower()) and len(host) >= len(domain):
+                rank = (2, len(domain))
+            else:
+                continue
+            if best is None or rank > best[:2]:
+                best = (*rank, vhost)
+    return best[2] if best else None
+
+
+def _matches(match: dict[str, Any], call: Call) -> bool:
+    path = call.path.split("?", 1)[0]
+    if "path" in match and path != match["path"]:
+        return False
+    if "prefix" in match and not path.startswith(match["prefix"]):
+        return False
+    if "safe_regex" in match and not re.fullmatch(match["safe_regex"]["regex"], path):
+        return False
+    headers = {k.lower(): v for k, v in call.headers.items()}
+    headers |= {":method": call.method, ":authority": call.host, ":path": call.path}
+    return all(_header(m, headers) for m in match.get("headers", ()))
+
+
+def _header(matcher: dict[str, Any], headers: dict[str, str]) -> bool:
+    value = headers.get(matcher["name"].lower())
+    if "present_match" in matcher:
+        holds = (value is not None) == matcher["present_match"]
+    else:
+        holds = value is not None and _string(matcher.get("string_match", {}), value)
+    return holds != matcher.get("invert_match", False)
+
+
+def _string(matcher: dict[str, Any], value: str) -> bool:
+    if "exact" in matcher:
+        return bool(value == matcher["exact"])
+    if "prefix" in matcher:
+        return value.startswith(matcher["prefix"])
+    return bool(re.fullmatch(matcher.get("safe_regex", {}).get("regex", ""), value))
+
+
+def _clusters(route: dict[str, Any]) -> tuple[str, ...]:
+    action = route.get("route", {})
+    if "cluster" in action:
+        return (action["cluster"],)
+    return tuple(c["name"] for c in action.get("weighted_clusters", {}).get("clusters", ()))
