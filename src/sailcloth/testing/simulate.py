@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -86,13 +87,9 @@ class Simulator:
         def at(address: str) -> dict[str, Any] | None:
             for entry in self.listeners:
                 place = entry["address"]["socket_address"]
-                if (
-                    place["address"] == address
-                    and place["port_value"] == call.port
-                    and not entry.get("use_original_dst")
-                ):
-                    if entry["name"] not in ("virtualInbound",):
-                        return entry
+                virtual = entry.get("use_original_dst") or entry["name"] == "virtualInbound"
+                if (place["address"], place["port_value"]) == (address, call.port) and not virtual:
+                    return dict(entry)
             return None
 
         return (
@@ -111,23 +108,20 @@ class Simulator:
             alpn = ""
         sni = call.sni or (call.host if call.tls == "tls" else "")
         chains = listener.get("filter_chains", [])
-        steps = (
-            ("destination_port", lambda m: m.get("destination_port"), lambda v: v == call.port),
-            ("prefix_ranges", lambda m: m.get("prefix_ranges"), lambda v: _in(call.address, v)),
-            ("server_names", lambda m: m.get("server_names"), lambda v: bool(sni) and any(_sni(p, sni) for p in v)),
-            ("transport_protocol", lambda m: m.get("transport_protocol"), lambda v: v == transport),
-            ("application_protocols", lambda m: m.get("application_protocols"), lambda v: alpn in v),
+        steps: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+            ("destination_port", lambda v: v == call.port),
+            ("prefix_ranges", lambda v: _in(call.address, v)),
+            ("server_names", lambda v: bool(sni) and any(_sni(p, sni) for p in v)),
+            ("transport_protocol", lambda v: v == transport),
+            ("application_protocols", lambda v: alpn in v),
         )
-        for name, get, holds in steps:
-            exact = [
-                c
-                for c in chains
-                if get(c.get("filter_chain_match", {})) and holds(get(c.get("filter_chain_match", {})))
-            ]
-            if name == "prefix_ranges" and exact:
-                longest = max(_length(call.address, get(c["filter_chain_match"])) for c in exact)
-                exact = [c for c in exact if _length(call.address, get(c["filter_chain_match"])) == longest]
-            chains = exact or [c for c in chains if not get(c.get("filter_chain_match", {}))]
+        for field_name, holds in steps:
+            given = [(c, c.get("filter_chain_match", {}).get(field_name)) for c in chains]
+            exact = [c for c, value in given if value and holds(value)]
+            if field_name == "prefix_ranges" and exact:
+                lengths = [_length(call.address, c["filter_chain_match"][field_name]) for c in exact]
+                exact = [c for c, length in zip(exact, lengths, strict=True) if length == max(lengths)]
+            chains = exact or [c for c, value in given if not value]
         if len(chains) > 1:
             return None, "multiple filter chains matched"
         if chains:
@@ -219,18 +213,18 @@ def _matches(match: dict[str, Any], call: Call) -> bool:
 def _header(matcher: dict[str, Any], headers: dict[str, str]) -> bool:
     value = headers.get(matcher["name"].lower())
     if "present_match" in matcher:
-        holds = (value is not None) == matcher["present_match"]
+        holds = (value is not None) == bool(matcher["present_match"])
     else:
         holds = value is not None and _string(matcher.get("string_match", {}), value)
-    return holds != matcher.get("invert_match", False)
+    return holds != bool(matcher.get("invert_match", False))
 
 
 def _string(matcher: dict[str, Any], value: str) -> bool:
     if "exact" in matcher:
-        return bool(value == matcher["exact"])
+        return value == str(matcher["exact"])
     if "prefix" in matcher:
         return value.startswith(matcher["prefix"])
-    return bool(re.fullmatch(matcher.get("safe_regex", {}).get("regex", ""), value))
+    return re.fullmatch(matcher.get("safe_regex", {}).get("regex", ""), value) is not None
 
 
 def _clusters(route: dict[str, Any]) -> tuple[str, ...]:

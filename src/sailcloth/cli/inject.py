@@ -1,0 +1,53 @@
+"""`sailctl kube-inject`: the webhook's injection, offline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import output
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("kube-inject", rich_help_panel="Injection")(kube_inject)
+
+
+def kube_inject(
+    file: Annotated[str, typer.Option("-f", "--filename", help="Manifest to inject; - for standard input.")],
+    out: Annotated[str, typer.Option("-o", "--output", help="Where to write; default standard output.")] = "",
+    revision: Annotated[str, typer.Option("--revision", help="Revision that the pods belong to.")] = "default",
+) -> None:
+    """Add the sidecar to every pod and pod template of a manifest; other documents pass unchanged."""
+    import yaml
+
+    from sailcloth.injector.config import InjectorConfig
+    from sailcloth.injector.inject import InjectionError, inject_object
+
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except OSError as error:
+        output.fail(f"{file}: {error.strerror}", output.DATA)
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        documents = [d for d in yaml.load_all(text, Loader=loader) if d is not None]
+    except yaml.YAMLError as error:
+        output.fail(f"{file}: not YAML: {' '.join(str(error).split())}", output.DATA)
+    config = InjectorConfig(revision=revision)
+    made = []
+    for index, document in enumerate(documents):
+        if not isinstance(document, dict):
+            output.fail(f"{file}: document {index + 1} is not an object", output.DATA)
+        try:
+            made.append(inject_object(document, config))
+        except InjectionError as error:
+            name = (document.get("metadata") or {}).get("name", "")
+            output.fail(f"{file}: {document.get('kind')} {name}: {error}", output.DATA)
+    text = yaml.safe_dump_all(made, sort_keys=False, width=1000)
+    if out:
+        Path(out).write_text(text)
+    else:
+        sys.stdout.write(text)

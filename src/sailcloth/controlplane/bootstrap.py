@@ -1,0 +1,122 @@
+"""The objects of an installation: CRDs, the control plane's Service, the ingress gateway, the mesh options.
+
+`objects` is what `sailctl up` applies to the local cluster; nothing here talks to an API server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sailcloth.api import crd
+
+NAMESPACE = "istio-system"
+_LABELS = {"app": "istiod", "istio": "pilot", "istio.io/rev": "default"}
+_GATEWAY = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
+
+
+def objects(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """Objects in the order in which they are applied. `config`: `address` of the control plane, `access_log` (bool)."""
+    return [
+        *crd.crds(),
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+        mesh_config(bool(config.get("access_log", True))),
+        *control_plane(str(config.get("address", "10.42.0.1"))),
+        *ingress_gateway(),
+    ]
+
+
+def mesh_config(access_log: bool) -> dict[str, Any]:
+    """The ConfigMap `istio`."""
+    lines = ["accessLogFile: /dev/stdout"] if access_log else []
+    lines += ["defaultConfig:", "  discoveryAddress: istiod.istio-system.svc:15012", "rootNamespace: istio-system"]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "istio", "namespace": NAMESPACE, "labels": {"istio.io/rev": "default"}},
+        "data": {"mesh": "\n".join([*lines, "trustDomain: cluster.local", ""])},
+    }
+
+
+def control_plane(address: str) -> list[dict[str, Any]]:
+    """The Service `istiod` for a control plane that runs on the node itself, not in a pod."""
+    ports = [
+        ("grpc-xds", 15010, 15010),
+        ("https-dns", 15012, 15012),
+        ("https-webhook", 443, 15017),
+        ("http-monitoring", 15014, 15014),
+    ]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "istiod", "namespace": NAMESPACE, "labels": _LABELS},
+            "spec": {
+                "ports": [{"name": n, "port": p, "targetPort": t, "protocol": "TCP"} for n, p, t in ports],
+            },
+        },
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "istiod-local",
+                "namespace": NAMESPACE,
+                "labels": {
+                    "kubernetes.io/service-name": "istiod",
+                    "endpointslice.kubernetes.io/managed-by": "sailcloth",
+                },
+            },
+            "addressType": "IPv4",
+            "endpoints": [
+                {"addresses": [address], "conditions": {"ready": True, "serving": True, "terminating": False}}
+            ],
+            "ports": [{"name": n, "port": t, "protocol": "TCP"} for n, _, t in ports],
+        },
+    ]
+
+
+def ingress_gateway() -> list[dict[str, Any]]:
+    """The ingress gateway: an injected Deployment and its LoadBalancer Service."""
+    ports = [("status-port", 15021, 15021), ("http2", 80, 8080), ("https", 443, 8443)]
+    metadata = {"name": "istio-ingressgateway", "namespace": NAMESPACE, "labels": _GATEWAY}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": "istio-ingressgateway-service-account", "namespace": NAMESPACE, "labels": _GATEWAY},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata,
+            "spec": {
+                "type": "LoadBalancer",
+                "selector": _GATEWAY,
+                "ports": [{"name": n, "port": p, "targetPort": t, "protocol": "TCP"} for n, p, t in ports],
+            },
+        },
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {
+                "replicas": 1,
+                "selector": {"matchLabels": _GATEWAY},
+                "template": {
+                    "metadata": {
+                        "labels": {**_GATEWAY, "sidecar.istio.io/inject": "true"},
+                        "annotations": {"inject.istio.io/templates": "gateway"},
+                    },
+                    "spec": {
+                        "serviceAccountName": "istio-ingressgateway-service-account",
+                        "containers": [
+                            {
+                                "name": "istio-proxy",
+                                "image": "auto",
+                                "ports": [{"containerPort": t, "name": n, "protocol": "TCP"} for n, _, t in ports],
+                            }
+                        ],
+                    },
+                },
+            },
+        },
+    ]

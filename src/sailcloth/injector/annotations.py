@@ -1,0 +1,97 @@
+"""Annotations that change injection, and what is wrong with their values."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable
+
+PREFIX = "traffic.sidecar.istio.io/"
+
+
+def validate(annotations: dict[str, str]) -> list[str]:
+    """Messages for annotations with bad values; empty if all are well formed."""
+    checks: dict[str, Callable[[str], None]] = {
+        PREFIX + "includeOutboundIPRanges": _ranges_or_star,
+        PREFIX + "excludeOutboundIPRanges": _ranges,
+        PREFIX + "includeInboundPorts": _ports_or_star,
+        PREFIX + "excludeInboundPorts": _ports,
+        PREFIX + "includeOutboundPorts": _ports_or_star,
+        PREFIX + "excludeOutboundPorts": _ports,
+        "status.sidecar.istio.io/port": _port,
+        "sidecar.istio.io/interceptionMode": _one_of("REDIRECT", "TPROXY", "NONE"),
+        "sidecar.istio.io/inject": _one_of("true", "false", "yes", "no", "on", "off", "y", "n", ""),
+        "readiness.status.sidecar.istio.io/initialDelaySeconds": _number,
+        "readiness.status.sidecar.istio.io/periodSeconds": _number,
+        "readiness.status.sidecar.istio.io/failureThreshold": _number,
+        "readiness.status.sidecar.istio.io/applicationPorts": _ports,
+    }
+    out = []
+    for name, check in checks.items():
+        if name in annotations:
+            try:
+                check(annotations[name])
+            except ValueError as error:
+                out.append(f"annotation {name}: {error}")
+    return out
+
+
+def _port(text: str) -> None:
+    if not text.isdigit() or not 0 <= int(text) <= 65535:
+        raise ValueError(f"{text!r} is not a port number (0 to 65535)")
+
+
+def _ports(text: str) -> None:
+    for part in text.split(","):
+        if part.strip():
+            _port(part.strip())
+
+
+def _ports_or_star(text: str) -> None:
+    if text.strip() != "*":
+        _ports(text)
+
+
+def _ranges(text: str) -> None:
+    for part in text.split(","):
+        if part.strip():
+            try:
+                ipaddress.ip_network(part.strip(), strict=False)
+            except ValueError:
+                raise ValueError(f"{part.strip()!r} is not an IP range in CIDR form, such as 10.0.0.0/8") from None
+            if "/" not in part:
+                raise ValueError(f"{part.strip()!r} is not an IP range in CIDR form, such as 10.0.0.0/8")
+
+
+def _ranges_or_star(text: str) -> None:
+    if text.strip() != "*":
+        _ranges(text)
+
+
+def _number(text: str) -> None:
+    if not text.isdigit():
+        raise ValueError(f"{text!r} is not a number")
+
+
+def _one_of(*values: str) -> Callable[[str], None]:
+    def check(text: str) -> None:
+        if text.lower() not in {v.lower() for v in values}:
+            raise ValueError(f"{text!r} is not one of {', '.join(v for v in values if v)}")
+
+    return check
+
+
+def proxy_config(annotations: dict[str, str]) -> dict[str, object]:
+    """The annotation `proxy.istio.io/config`, YAML or JSON; empty if there is none. Raises ValueError."""
+    text = annotations.get("proxy.istio.io/config", "")
+    if not text:
+        return {}
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"annotation proxy.istio.io/config: {' '.join(str(error).split())}") from None
+    if not isinstance(found, dict):
+        raise ValueError("annotation proxy.istio.io/config: must be an object")
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]

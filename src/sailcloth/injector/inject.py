@@ -1,0 +1,270 @@
+"""Decides whether a pod gets a sidecar, and puts it in. Pure: the same code serves the webhook and `kube-inject`."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+from . import annotations as notes
+from . import template
+from .config import InjectorConfig
+from .template import PROXY
+
+IGNORED_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "local-path-storage")
+STATUS = "sidecar.istio.io/status"
+_YES, _NO = ("true", "yes", "y", "on", "1"), ("false", "no", "n", "off", "0")
+
+
+class InjectionError(ValueError):
+    """The pod cannot be injected as it stands; the text names the annotation and the fix."""
+
+
+def wanted(pod: dict[str, Any], namespace: str, config: InjectorConfig, default: bool = True) -> bool:
+    """Whether a pod is to be injected. Label beats annotation beats selectors beats the default. Source: istio.md 2.19."""
+    spec, metadata = pod.get("spec", {}), pod.get("metadata", {})
+    if spec.get("hostNetwork") or namespace in IGNORED_NAMESPACES:
+        return False
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    if STATUS in annotations:
+        return False
+    given = str(labels.get("sidecar.istio.io/inject", annotations.get("sidecar.istio.io/inject", ""))).lower()
+    if given in _YES:
+        return True
+    if given in _NO:
+        return False
+    if any(_selected(s, labels) for s in config.never_inject):
+        return False
+    return default or any(_selected(s, labels) for s in config.always_inject)
+
+
+def _selected(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return bool(selector) and all(labels.get(k) == v for k, v in selector.items())
+
+
+def inject(
+    pod: dict[str, Any],
+    config: InjectorConfig,
+    *,
+    namespace: str = "default",
+    owner: tuple[str, str, str] | None = None,
+) -> dict[str, Any]:
+    """A copy of the pod (or pod template) with the proxy in it. `owner` is (apiVersion, kind, name) of what makes the pods.
+
+    Raises InjectionError for annotations with bad values.
+    """
+    out = copy.deepcopy(pod)
+    metadata = out.setdefault("metadata", {})
+    spec = out.setdefault("spec", {})
+    given = {k: str(v) for k, v in (metadata.get("annotations") or {}).items()}
+    problems = notes.validate(given)
+    if problems:
+        raise InjectionError("; ".join(problems))
+    try:
+        options: dict[str, object] = {**config.proxy_config, **notes.proxy_config(given)}
+    except ValueError as error:
+        raise InjectionError(str(error)) from None
+    gateway = "gateway" in given.get("inject.istio.io/templates", "").split(",")
+    native = config.native_sidecars and not gateway
+    if "sidecar.istio.io/nativeSidecar" in given and not gateway:
+        native = given["sidecar.istio.io/nativeSidecar"].lower() in _YES
+    image = given.get("sidecar.istio.io/proxyImage", config.image)
+    labels = metadata.setdefault("labels", {}) or {}
+    metadata["labels"] = labels
+    workload, owner_url = _workload(metadata, namespace, owner)
+    limits = template.resources(config, given)
+    containers = spec.setdefault("containers", [])
+    probers = {} if gateway else _rewrite_probes(containers, given, config)
+    made = template.proxy(
+        config,
+        role="router" if gateway else "sidecar",
+        pod=out,
+        annotations=given,
+        image=image,
+        limits=limits,
+        workload=workload,
+        owner=owner_url,
+        mesh_options=options,
+        probers=probers,
+        native=native,
+    )
+    own = next((c for c in containers if c.get("name") == PROXY), None)
+    if own is not None:
+        containers.remove(own)
+        made = _overlay(made, own)
+    init = spec.setdefault("initContainers", [])
+    names = {"initContainers": [], "containers": []}  # type: dict[str, list[str]]
+    if not gateway and given.get("sidecar.istio.io/interceptionMode") != "NONE":
+        first = template.capture(config, given, image, limits)
+        init.insert(0, first)
+        names["initContainers"].append(first["name"])
+    if native:
+        init.insert(len(names["initContainers"]), made)
+        names["initContainers"].append(PROXY)
+    else:
+        hold = bool(options.get("holdApplicationUntilProxyStarts")) or config.hold_application
+        containers.insert(0 if hold else len(containers), made)
+        names["containers"].append(PROXY)
+    if not init:
+        del spec["initContainers"]
+    have = {v["name"] for v in spec.get("volumes", ())}
+    added = [v for v in template.volumes(config) if v["name"] not in have]
+    spec["volumes"] = [*spec.get("volumes", []), *added]
+    _label(labels, workload, config, gateway)
+    _annotate(metadata, given, config, containers, names, added, gateway)
+    if gateway:
+        spec.setdefault("securityContext", {}).setdefault(
+            "sysctls", [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
+        )
+    return out
+
+
+def _workload(metadata: dict[str, Any], namespace: str, owner: tuple[str, str, str] | None) -> tuple[str, str]:
+    if owner is None:
+        name = str(metadata.get("name") or metadata.get("generateName") or "").rstrip("-")
+        return name, (f"kubernetes://apis/v1/namespaces/{namespace}/pods/{name}" if name else "")
+    version, kind, name = owner
+    return name, f"kubernetes://apis/{version}/namespaces/{namespace}/{kind.lower()}s/{name}"
+
+
+def _label(labels: dict[str, str], workload: str, config: InjectorConfig, gateway: bool) -> None:
+    labels.setdefault("security.istio.io/tlsMode", "istio")
+    name = labels.get("app.kubernetes.io/name") or labels.get("app") or workload
+    revision = labels.get("app.kubernetes.io/version") or labels.get("version") or "latest"
+    if name:
+        labels.setdefault("service.istio.io/canonical-name", name[:63].rstrip("-_."))
+    labels.setdefault("service.istio.io/canonical-revision", revision)
+    if gateway:
+        labels.setdefault("istio.io/rev", config.revision)
+    if config.network:
+        labels.setdefault("topology.istio.io/network", config.network)
+
+
+def _annotate(
+    metadata: dict[str, Any],
+    given: dict[str, str],
+    config: InjectorConfig,
+    containers: list[dict[str, Any]],
+    names: dict[str, list[str]],
+    added: list[dict[str, Any]],
+    gateway: bool,
+) -> None:
+    out = dict(given)
+    out["istio.io/rev"] = config.revision
+    application = next((c["name"] for c in containers if c["name"] != PROXY), PROXY if gateway else "")
+    if application:
+        out.setdefault("kubectl.kubernetes.io/default-container", application)
+        out.setdefault("kubectl.kubernetes.io/default-logs-container", application)
+    scraped = given.get("prometheus.io/scrape", "true") != "false"
+    if config.prometheus_merge and scraped and given.get("prometheus.istio.io/merge-metrics", "true") != "false":
+        out["prometheus.io/scrape"] = "true"
+        out["prometheus.io/port"] = str(config.status_port)
+        out["prometheus.io/path"] = "/stats/prometheus"
+    if config.cni:
+        out.setdefault("sidecar.istio.io/interceptionMode", "REDIRECT")
+        out.setdefault(notes.PREFIX + "includeInboundPorts", "*")
+        out.setdefault(notes.PREFIX + "includeOutboundIPRanges", "*")
+        out.setdefault(notes.PREFIX + "excludeInboundPorts", str(config.status_port))
+    out[STATUS] = json.dumps(
+        {
+            "initContainers": names["initContainers"] or None,
+            "containers": names["containers"] or None,
+            "volumes": [v["name"] for v in added],
+            "imagePullSecrets": None,
+            "revision": config.revision,
+        },
+        separators=(",", ":"),
+    )
+    metadata["annotations"] = out
+
+
+_PROBES = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
+
+
+def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], config: InjectorConfig) -> dict[str, Any]:
+    """Point the application's probes at the agent, so that strict mutual TLS does not fail them; returns the originals."""
+    if given.get("sidecar.istio.io/rewriteAppHTTPProbers", "true").lower() in _NO:
+        return {}
+    port = int(given.get("status.sidecar.istio.io/port", config.status_port) or 0)
+    if not port:
+        return {}
+    out: dict[str, Any] = {}
+    for container in containers:
+        if container.get("name") == PROXY:
+            continue
+        named = {p.get("name"): p["containerPort"] for p in container.get("ports", ()) if "containerPort" in p}
+        for field, short in _PROBES.items():
+            probe = container.get(field)
+            if not probe:
+                continue
+            path = f"/app-health/{container['name']}/{short}"
+            kept: dict[str, Any] = {"timeoutSeconds": probe["timeoutSeconds"]} if "timeoutSeconds" in probe else {}
+            for kind in ("httpGet", "tcpSocket", "grpc"):
+                target = probe.get(kind)
+                if target is None:
+                    continue
+                number = target.get("port")
+                original = {**target, "port": named.get(number, number)}
+                out[path] = {kind: original, **kept}
+                del probe[kind]
+                probe["httpGet"] = {"path": path, "port": port}
+    return out
+
+
+def _overlay(made: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A user's own `istio-proxy` container refines ours: maps merge, named lists merge by name, other values replace."""
+    out = dict(made)
+    for key, value in own.items():
+        if key == "image" and value == "auto":
+            continue
+        old = out.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            out[key] = _overlay(old, value)
+        elif key in ("env", "volumeMounts", "ports") and isinstance(value, list) and isinstance(old, list):
+            by = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort"}[key]
+            merged = {item.get(by): item for item in old}
+            merged.update({item.get(by): item for item in value})
+            out[key] = list(merged.values())
+        else:
+            out[key] = value
+    return out
+
+
+# -- whole manifests ----------------------------------------------------------------------------
+
+_TEMPLATES = {
+    "Deployment": ("spec", "template"),
+    "ReplicaSet": ("spec", "template"),
+    "StatefulSet": ("spec", "template"),
+    "DaemonSet": ("spec", "template"),
+    "Job": ("spec", "template"),
+    "ReplicationController": ("spec", "template"),
+    "DeploymentConfig": ("spec", "template"),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+
+
+def inject_object(obj: dict[str, Any], config: InjectorConfig) -> dict[str, Any]:
+    """A manifest with its pod template injected; kinds without pods, and pods that opt out, come back unchanged."""
+    kind = str(obj.get("kind", ""))
+    if kind == "List":
+        return {**obj, "items": [inject_object(i, config) for i in obj.get("items", ())]}
+    metadata = obj.get("metadata") or {}
+    namespace = str(metadata.get("namespace") or "default")
+    if kind == "Pod":
+        return inject(obj, config, namespace=namespace) if wanted(obj, namespace, config) else obj
+    path = _TEMPLATES.get(kind)
+    if path is None:
+        return obj
+    pod: Any = obj
+    for step in path:
+        pod = pod.get(step) if isinstance(pod, dict) else None
+    if not isinstance(pod, dict) or not wanted(pod, namespace, config):
+        return obj
+    owner = (str(obj.get("apiVersion", "apps/v1")), kind, str(metadata.get("name", "")))
+    out = copy.deepcopy(obj)
+    target = out
+    for step in path[:-1]:
+        target = target[step]
+    target[path[-1]] = inject(pod, config, namespace=namespace, owner=owner)
+    return out

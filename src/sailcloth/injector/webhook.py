@@ -1,0 +1,62 @@
+"""The mutating webhook: AdmissionReview in, JSON patch out. A pod that cannot be injected is refused with the reason."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from typing import Any
+
+import jsonpatch
+import orjson
+from aiohttp import web
+
+from .config import InjectorConfig
+from .inject import InjectionError, inject, wanted
+
+log = logging.getLogger(__name__)
+
+
+def review(request: dict[str, Any], config: InjectorConfig) -> dict[str, Any]:
+    """The answer to one AdmissionReview request."""
+    pod: dict[str, Any] = request.get("object") or {}
+    namespace = str(request.get("namespace") or pod.get("metadata", {}).get("namespace") or "default")
+    answer: dict[str, Any] = {"uid": request.get("uid", ""), "allowed": True}
+    if not wanted(pod, namespace, config):
+        return answer
+    try:
+        made = inject(pod, config, namespace=namespace, owner=owner_of(pod))
+    except InjectionError as error:
+        text = f"sidecar injection: {error}"
+        return {**answer, "allowed": False, "status": {"code": 400, "reason": "BadRequest", "message": text}}
+    patch = jsonpatch.make_patch(pod, made).patch
+    return {**answer, "patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
+
+
+def owner_of(pod: dict[str, Any]) -> tuple[str, str, str] | None:
+    """(apiVersion, kind, name) of the workload that makes the pod; a ReplicaSet of a Deployment counts as the Deployment."""
+    metadata = pod.get("metadata", {})
+    for reference in metadata.get("ownerReferences") or ():
+        if not reference.get("controller"):
+            continue
+        name, kind = str(reference["name"]), str(reference["kind"])
+        template_hash = (metadata.get("labels") or {}).get("pod-template-hash", "")
+        if kind == "ReplicaSet" and template_hash and name.endswith("-" + template_hash):
+            return "apps/v1", "Deployment", name.removesuffix("-" + template_hash)
+        return str(reference["apiVersion"]), kind, name
+    return None
+
+
+def handler(config: InjectorConfig) -> Any:
+    """An aiohttp handler for POST /inject."""
+
+    async def inject_pods(request: web.Request) -> web.Response:
+        try:
+            body = orjson.loads(await request.read())
+            asked = body["request"]
+        except (ValueError, KeyError, TypeError):
+            return web.Response(status=400, text="the body is not an AdmissionReview")
+        answer = review(asked, config)
+        made = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+        return web.Response(body=orjson.dumps(made), content_type="application/json")
+
+    return inject_pods
