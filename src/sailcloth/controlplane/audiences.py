@@ -53,7 +53,6 @@ class Audiences:
         self.clients: dict[Connection, Client] = {}
         self._proxies: dict[Proxy, set[Client]] = {}
         self.pushes = 0
-        self.on_change: Callable[[set[Key], set[Client]], None] | None = None
         self.on_result: Callable[[Client, str, str], None] | None = None
         self._last_collect = 0.0
         self._garbage = False
@@ -123,7 +122,6 @@ class Audiences:
             elif (fn, args[:-1]) in self._by_node:
                 idents.setdefault(self._by_node[fn, args[:-1]], []).append(args[-1])
         woken: set[Client] = set()
-        causes: set[Key] = set()
         for proxy in moved:
             for client in list(self._proxies.get(proxy, ())):
                 if self.graph.get(build.key, proxy) != client.key:
@@ -133,21 +131,15 @@ class Audiences:
             live = self._live.get(key)
             if live is None:
                 continue
-            before = dict(live.resources) if self.on_change and len(live.resources) < 256 else {}
             changed = live.refresh_ids() if key in lists else frozenset()
             if key in idents:
                 changed |= live.refresh(idents[key])
             if changed:
                 woken |= self._users[key]
-                for name in changed:
-                    for made in (live.resources.get(name), before.get(name)):
-                        causes.update(made.sources if made is not None else ())
         for client in woken:
             client.connection.wake.set()
         if woken:
             self.pushes += 1
-        if self.on_change is not None and (woken or causes):
-            self.on_change(causes, woken)
         now = time.monotonic()
         if self._garbage and now - self._last_collect > _COLLECT_EVERY_S:
             self._last_collect, self._garbage = now, False
@@ -182,6 +174,14 @@ class Audiences:
                 self._live.pop(key).close()
                 del self._users[key], self._by_node[key.ids, key.args], self._by_node[key.one, key.args]
                 self._garbage = True
+
+    def holders(self, source: Key) -> set[Client]:
+        """Clients whose configuration holds something that came from a user object."""
+        out: set[Client] = set()
+        for key, live in self._live.items():
+            if source in live.sources:
+                out |= self._users[key]
+        return out
 
     def find(self, name: str, namespace: str) -> Iterable[Client]:
         """Clients of one pod."""

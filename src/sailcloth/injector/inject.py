@@ -73,6 +73,7 @@ def inject(
     metadata["labels"] = labels
     workload, owner_url = _workload(metadata, namespace, owner)
     limits = template.resources(config, given)
+    own_limits = copy.deepcopy(limits)  # two objects, so that YAML shows no alias
     containers = spec.setdefault("containers", [])
     probers = {} if gateway else _rewrite_probes(containers, given, config)
     made = template.proxy(
@@ -81,7 +82,7 @@ def inject(
         pod=out,
         annotations=given,
         image=image,
-        limits=limits,
+        limits=own_limits,
         workload=workload,
         owner=owner_url,
         mesh_options=options,

@@ -6,7 +6,7 @@ once for all streams that stand at n.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -29,6 +29,7 @@ class LiveCollection:
         self._graph, self._ids, self._one, self.args = graph, ids, one, args
         self._names: dict[Hashable, str | None] = {}  # id -> name of its resource
         self.resources: dict[str, EnvoyResource] = {}
+        self.sources: Counter[Any] = Counter()  # how many resources came from each user object
         self.seq = 0
         self._log: deque[tuple[int, frozenset[str]]] = deque(maxlen=_LOG)
         graph.watch(ids, *args)
@@ -50,7 +51,7 @@ class LiveCollection:
         for ident in [i for i in self._names if i not in wanted]:
             self._graph.unpin(self._one, *self.args, ident)
             name = self._names.pop(ident)
-            if name is not None and self.resources.pop(name, None) is not None:
+            if name is not None and self._drop(name):
                 changed.add(name)
         for ident in wanted:
             if ident not in self._names:
@@ -72,15 +73,31 @@ class LiveCollection:
         name = self._names[ident]
         changed = set()
         if name is not None and (made is None or made.name != name):
-            self.resources.pop(name, None)
+            self._drop(name)
             changed.add(name)
         self._names[ident] = made.name if made is not None else None
         if made is not None:
             old = self.resources.get(made.name)
             self.resources[made.name] = made
+            if old is None or old.sources != made.sources:
+                self.sources.update(made.sources)
+                if old is not None:
+                    self._forget(old)
             if old is None or old.version != made.version:
                 changed.add(made.name)
         return changed
+
+    def _drop(self, name: str) -> bool:
+        old = self.resources.pop(name, None)
+        if old is not None:
+            self._forget(old)
+        return old is not None
+
+    def _forget(self, old: EnvoyResource) -> None:
+        for source in old.sources:
+            self.sources[source] -= 1
+            if self.sources[source] <= 0:
+                del self.sources[source]
 
     def _record(self, changed: set[str]) -> frozenset[str]:
         if changed:

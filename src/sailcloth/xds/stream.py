@@ -92,7 +92,14 @@ class Stream:
     @property
     def in_sync(self) -> bool:
         """Whether the client has acknowledged all that it is to have."""
-        return all(self._idle(url) and not self._changes(url, state)[2] for url, state in self._types.items())
+        return all(self._settled(url, state) for url, state in self._types.items())
+
+    def _settled(self, url: str, state: _Type) -> bool:
+        return (
+            not state.nonce
+            and not state.fresh
+            and all(state.sent.get(id(c)) == c.seq for c in self.collections.get(url, ()))
+        )
 
     @property
     def errors(self) -> dict[str, str]:
@@ -104,7 +111,7 @@ class Stream:
         state = self._types.get(url)
         if state is None:
             return False, False, 0
-        return True, self._idle(url) and not self._changes(url, state)[2] and not state.error, state.acked
+        return True, self._settled(url, state) and not state.error, state.acked
 
     # -- requests -------------------------------------------------------------------------------
 
