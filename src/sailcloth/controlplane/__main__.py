@@ -1,0 +1,25 @@
+"""`python -m sailcloth.controlplane --config FILE`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="sailcloth-controlplane", description="The control plane of a Sailcloth mesh."
+    )
+    parser.add_argument("--config", required=True, help="JSON file with the process's settings")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    from .process import load_config, serve
+
+    gc.freeze()
+    asyncio.run(serve(load_config(arguments.config)))
+
+
+if __name__ == "__main__":
+    main()

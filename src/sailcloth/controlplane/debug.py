@@ -1,0 +1,64 @@
+"""The control plane's HTTP pages: readiness, proxies' sync state, and what a proxy would be sent. Read only."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+
+from . import offline
+from .audiences import Audiences, Client
+
+_SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS"}
+
+
+def json(value: Any) -> web.Response:
+    return web.Response(body=orjson.dumps(value, option=orjson.OPT_INDENT_2), content_type="application/json")
+
+
+def sync(client: Client, name: str) -> dict[str, Any]:
+    """One proxy's line of proxy-status."""
+    stream = client.connection.stream
+    types = {}
+    for url, short in _SHORT.items():
+        asked, settled, acked = stream.state(url)
+        error = stream.errors.get(url)
+        types[short] = "ERROR" if error else "SYNCED" if settled and acked else "STALE" if asked else "NOT SENT"
+    return {
+        "name": client.proxy.id,
+        "cluster": str(client.proxy.metadata.get("CLUSTER_ID") or "Kubernetes"),
+        "istiod": name,
+        "version": str(client.proxy.metadata.get("ISTIO_VERSION") or ""),
+        "types": types,
+        "subscribed": [s for u, s in _SHORT.items() if stream.subscribes(u)],
+        "errors": {_SHORT.get(u, u): e for u, e in stream.errors.items()},
+        "connectedAt": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(client.connected_at)),
+    }
+
+
+def routes(audiences: Audiences, name: str) -> list[web.RouteDef]:
+    """The pages."""
+
+    async def syncz(_: web.Request) -> web.Response:
+        clients = sorted(audiences.clients.values(), key=lambda c: c.proxy.id)
+        return json([sync(c, name) for c in clients])
+
+    async def config_dump(request: web.Request) -> web.Response:
+        pod, _, namespace = request.query.get("proxyID", "").partition(".")
+        for client in audiences.find(pod, namespace):
+            return json(offline.config_dump(offline.resources(audiences.mesh, client.proxy)))
+        return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
+
+    async def registryz(_: web.Request) -> web.Response:
+        found = audiences.mesh.graph.read(("index", ("kind", "Service"))) or ()
+        return json([str(k) for k in found])
+
+    return [
+        web.get("/debug/syncz", syncz),
+        web.get("/debug/config_dump", config_dump),
+        web.get("/debug/registryz", registryz),
+    ]

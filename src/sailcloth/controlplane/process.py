@@ -1,0 +1,320 @@
+"""The control plane as a process: store → activation → mesh → audiences → proxies, beside it CA, webhook, status, pages.
+
+A change is pushed at once when things were quiet (leading edge); changes that arrive in the same turn of the event loop go
+together. If this process dies, proxies keep what they have; a new one resends nothing that has not changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import os
+import signal
+import ssl
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import msgspec
+from aiohttp import web
+
+from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, Kind
+from sailcloth.api.meta import Finding, Key, Struct
+from sailcloth.ca.authority import Authority
+from sailcloth.ca.service import CertificateService
+from sailcloth.injector import webhook
+from sailcloth.injector.config import InjectorConfig
+from sailcloth.injector.webhook_config import configuration
+from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS
+from sailcloth.mesh.model import MeshConfig
+from sailcloth.mesh.registry import Mesh
+from sailcloth.store.kubernetes import KubernetesSource
+from sailcloth.xds.server import OPTIONS, Server
+
+from . import debug, mesh_config
+from .activation import Activation
+from .audiences import Audiences
+from .identity import Verifier
+from .status import StatusWriter
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "istio-system"
+NAME = "istiod"
+CA_SECRET = "istio-ca-secret"
+ROOT_CONFIGMAP = "istio-ca-root-cert"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the process, from its JSON file."""
+
+    kubeconfig: str = ""
+    address: str = "0.0.0.0"
+    http_port: int = 8080
+    xds_port: int = 15012
+    plain_port: int = 0  # plaintext discovery without proof of identity, for tests on loopback; 0: off
+    webhook_port: int = 15017
+    ready_fd: int = -1
+    workload_cert_ttl_s: int = 86_400
+    names: tuple[str, ...] = ()
+
+
+class ControlPlane:
+    """One instance; `run` returns when cancelled."""
+
+    def __init__(self, client: Client, config: Config) -> None:
+        self.client, self.config = client, config
+        self.mesh = Mesh(MeshConfig())
+        self.activation = Activation(self.mesh)
+        self.verifier = Verifier(client, self.mesh)
+        self.audiences = Audiences(self.mesh, self._authenticate)
+        self.audiences.on_result = lambda *_: self.status.answered()
+        self.status = StatusWriter(self.audiences, self.activation, self._write_status)
+        self._scheduled = False
+        self._synced = False
+        self._roots: asyncio.Queue[str] = asyncio.Queue()
+        self._proxies = 0
+
+    # -- changes --------------------------------------------------------------------------------
+
+    def change(self, key: Key, obj: Struct | Finding | None) -> None:
+        """Take in one change; the push follows in this turn of the event loop."""
+        if isinstance(obj, Finding):
+            log.warning("%s", obj)
+            self.status.touch(key, self._generation(key), obj)
+            return  # what was accepted before stays
+        if key == Key("ConfigMap", NAMESPACE, "istio"):
+            self._configure(obj)
+        elif key.kind == "ConfigMap":
+            return
+        if key.kind == "Namespace" and obj is not None:
+            self._roots.put_nowait(key.name)
+        self.activation.apply(key, obj)
+        if obj is None:
+            self.status.forget(key)
+        else:
+            self.status.touch(key, obj.metadata.generation)
+        self._schedule()
+
+    def _generation(self, key: Key) -> int:
+        known = self.mesh.objects.get(key)
+        return int(known.metadata.generation) if known is not None else 1
+
+    def _configure(self, obj: Struct | None) -> None:
+        text = getattr(obj, "data", {}).get("mesh", "") if obj is not None else ""
+        try:
+            self.mesh.configure(mesh_config.parse(text))
+        except ValueError as error:
+            log.error("ConfigMap %s/istio: %s; the options before stay", NAMESPACE, error)
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._settle)
+
+    def _settle(self) -> None:
+        self._scheduled = False
+        if not self._synced:
+            return  # proxies are not told of a mesh that is only half known
+        held = set(self.activation.held)
+        self.activation.settle()
+        self.audiences.flush()
+        self.status.again(held ^ set(self.activation.held))
+
+    # -- identity and status --------------------------------------------------------------------
+
+    async def _authenticate(self, metadata: dict[str, str]) -> str | None:
+        if metadata.get("x-sailcloth-plain") == "1" and self.config.plain_port:
+            return None
+        header = metadata.get("authorization", "")
+        return await self.verifier.namespace(header[7:].strip() if header.lower().startswith("bearer ") else "")
+
+    async def _write_status(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
+        resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
+        with contextlib.suppress(ApiError) as _:
+            try:
+                await self.client.patch(
+                    resource, key.name, key.namespace, {"status": status}, type="merge", sub="status"
+                )
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+
+    # -- start ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS])
+        tasks = [asyncio.create_task(source.run(self.change), name="store")]
+        authority = await self._authority()
+        lifetime = dt.timedelta(seconds=self.config.workload_cert_ttl_s)
+        certificates = CertificateService(authority, self.verifier.identity, lifetime)
+        names = (
+            "istiod.istio-system.svc",
+            "istiod.istio-system",
+            "istiod",
+            "localhost",
+            "127.0.0.1",
+            *self.config.names,
+        )
+        chain, key = authority.server([n for n in names if n], dt.timedelta(days=365))
+        await source.synced()
+        self._synced = True
+        self._settle()
+        server = await self._discovery(certificates, chain, key)
+        runner = await self._pages(chain, key)
+        await self._install_webhook(authority)
+        tasks.append(asyncio.create_task(self.status.run(), name="status"))
+        tasks.append(asyncio.create_task(self._distribute_root(authority), name="roots"))
+        tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
+        log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)
+        if self.config.ready_fd >= 0:
+            os.write(self.config.ready_fd, b"1")
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await server.stop(0.5)
+            await runner.cleanup()
+
+    async def _authority(self) -> Authority:
+        """The root from its Secret, made on the first start."""
+        try:
+            found = await self.client.get(SECRETS, CA_SECRET, NAMESPACE)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+        else:
+            return _load(found)
+        made = Authority.create()
+        try:
+            await self.client.create(SECRETS, _secret(made))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            return _load(await self.client.get(SECRETS, CA_SECRET, NAMESPACE))
+        return made
+
+    async def _discovery(self, certificates: CertificateService, chain: bytes, key: bytes) -> grpc.aio.Server:
+        discovery = Server(self.audiences)
+        server = grpc.aio.server(options=OPTIONS)
+        server.add_generic_rpc_handlers((discovery.handler(), certificates.handler()))
+        credentials = grpc.ssl_server_credentials([(key, chain)])
+        server.add_secure_port(f"{self.config.address}:{self.config.xds_port}", credentials)
+        if self.config.plain_port:
+            server.add_insecure_port(f"127.0.0.1:{self.config.plain_port}")
+        await server.start()
+        return server
+
+    async def _pages(self, chain: bytes, key: bytes) -> web.AppRunner:
+        async def ready(_: web.Request) -> web.Response:
+            return web.Response(text="ready")
+
+        app = web.Application(client_max_size=8 << 20)
+        app.add_routes([web.get("/ready", ready), *debug.routes(self.audiences, NAME)])
+        app.router.add_post("/inject", webhook.handler(InjectorConfig()))
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, self.config.address, self.config.http_port).start()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        with (
+            tempfile.NamedTemporaryFile() as file
+        ):  # the ssl module takes certificates from files only; mode 0600, gone at once
+            file.write(chain + key)
+            file.flush()
+            context.load_cert_chain(file.name)
+        await web.TCPSite(runner, self.config.address, self.config.webhook_port, ssl_context=context).start()
+        return runner
+
+    async def _install_webhook(self, authority: Authority) -> None:
+        made = configuration(authority.certificate_pem)
+        await self.client.apply(MUTATING_WEBHOOKS, made, field_manager=NAME, force=True)
+
+    async def _distribute_root(self, authority: Authority) -> None:
+        """Every namespace gets the root certificate in a ConfigMap, for the pods' agents."""
+        pem = authority.certificate_pem.decode()
+        while True:
+            namespace = await self._roots.get()
+            made = {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": ROOT_CONFIGMAP, "namespace": namespace, "labels": {"istio.io/config": "true"}},
+                "data": {"root-cert.pem": pem},
+            }
+            try:
+                await self.client.apply(CONFIGMAPS, made, field_manager=NAME, force=True)
+            except (ApiError, OSError) as error:
+                if isinstance(error, ApiError) and error.status in (403, 404, 409):
+                    continue  # the namespace is going away
+                log.warning("root certificate not written to %s yet: %s", namespace, error)
+                asyncio.get_running_loop().call_later(1.0, self._roots.put_nowait, namespace)
+
+    async def _watch_proxies(self) -> None:
+        """Statuses count proxies, so they are looked at again when proxies come or go."""
+        while True:
+            await asyncio.sleep(0.5)
+            if len(self.audiences.clients) != self._proxies:
+                self._proxies = len(self.audiences.clients)
+                self.status.everyone()
+
+
+def _secret(authority: Authority) -> dict[str, Any]:
+    import base64
+
+    data = {"ca-cert.pem": authority.certificate_pem, "ca-key.pem": authority.key_pem}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "istio.io/ca-root",
+        "metadata": {"name": CA_SECRET, "namespace": NAMESPACE},
+        "data": {k: base64.b64encode(v).decode() for k, v in data.items()},
+    }
+
+
+def _load(secret: dict[str, Any]) -> Authority:
+    import base64
+
+    data = secret.get("data") or {}
+    return Authority.load(base64.b64decode(data["ca-cert.pem"]), base64.b64decode(data["ca-key.pem"]))
+
+
+async def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT."""
+    client = Client.from_kubeconfig(config.kubeconfig) if config.kubeconfig else Client.load()
+    async with client:
+        await _server_ready(client)
+        task = asyncio.create_task(ControlPlane(client, config).run())
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _server_ready(client: Client) -> None:
+    """Wait for the API server and the namespace of the installation."""
+    delay = 0.02
+    while True:
+        try:
+            await client.get(NAMESPACES, NAMESPACE)
+            return
+        except (ApiError, OSError) as error:
+            if isinstance(error, ApiError) and error.status not in (404, 429, 500, 503):
+                raise
+            if delay > 0.5:
+                log.info("waiting for the API server: %s", error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 1.5, 1.0)
+
+
+def load_config(path: str) -> Config:
+    """Settings from a JSON file. Unknown keys are errors: they are most likely misspelt."""
+    with open(path, "rb") as file:
+        return msgspec.json.decode(file.read(), type=Config)
