@@ -295,7 +295,7 @@ class Stream:
     ) -> bytes | None:
         send, gone, anything, key = self._changes(url, state)
         if url == CLUSTER and not removals:
-            anything = bool(send) or (anything and not state.sent)
+            anything = bool(send) or (anything and not gone and not state.sent)
             state.gone |= gone
             gone = set()
         else:

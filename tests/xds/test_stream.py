@@ -1,0 +1,243 @@
+"""The discovery state machine on plain method calls and a hand-set clock: order, coalescing, refusal, reconnection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.service.discovery.v3 import discovery_pb2
+
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
+from sailcloth.lib.incremental import Graph
+from sailcloth.xds.collection import LiveCollection
+from sailcloth.xds.stream import REMOVAL_LINGER_S, WARM_DEADLINE_S, Stream
+
+
+def names(graph: Graph, kind: str) -> tuple[str, ...]:
+    return tuple(graph.read(("names", kind)) or ())
+
+
+def one(graph: Graph, kind: str, name: str) -> EnvoyResource | None:
+    value = graph.read((kind, name))
+    if value is None:
+        return None
+    body, clusters = value
+    return EnvoyResource(name, body, body.encode(), frozenset(clusters), (), name if kind == CLUSTER else "")
+
+
+class World:
+    """A mesh of plain strings, one stream that watches it, and a client that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.now = 100.0
+        self.live: dict[str, LiveCollection] = {}
+        for kind in (CLUSTER, ENDPOINTS, LISTENER, ROUTES):
+            self.graph.set(("names", kind), ())
+            self.live[kind] = LiveCollection(self.graph, names, one, (kind,))
+        self.stream = Stream({})
+        self.stream.assign({kind: (live,) for kind, live in self.live.items()})
+
+    def put(self, kind: str, name: str, body: str | None, clusters: tuple[str, ...] = ()) -> None:
+        have = set(names(self.graph, kind))
+        if body is None:
+            self.graph.unset((kind, name))
+            have.discard(name)
+        else:
+            self.graph.set((kind, name), (body, clusters))
+            have.add(name)
+        self.graph.set(("names", kind), tuple(sorted(have)))
+        self.graph.touched()
+        self.live[kind].refresh_ids()
+        self.live[kind].refresh([name])
+
+    def pump(self) -> list[Any]:
+        return [discovery_pb2.DeltaDiscoveryResponse.FromString(m) for m in self.stream.pump(self.now)]
+
+    def ack(self, response: Any, error: str = "") -> None:
+        self.stream.on_delta(response.type_url, nonce=response.nonce, error=error)
+
+    def settle(self) -> list[Any]:
+        out = []
+        for _ in range(20):
+            got = self.pump()
+            if not got:
+                return out
+            for response in got:
+                out.append(response)
+                self.ack(response)
+        raise AssertionError("the stream does not come to rest")
+
+    def start(self) -> None:
+        self.put(CLUSTER, "c1", "c1.1")
+        self.put(ENDPOINTS, "c1", "e1.1")
+        self.put(LISTENER, "l", "l.1")
+        self.put(ROUTES, "r", "r.1", ("c1",))
+        self.stream.on_delta(CLUSTER)
+        self.stream.on_delta(LISTENER)
+        self.settle()
+        self.stream.on_delta(ENDPOINTS, subscribe=["c1"])
+        self.stream.on_delta(ROUTES, subscribe=["r"])
+        self.settle()
+        assert self.stream.in_sync
+
+
+def told(responses: list[Any]) -> list[tuple[str, list[str], list[str]]]:
+    return [
+        (r.type_url.rsplit(".", 1)[-1], [x.name for x in r.resources], list(r.removed_resources)) for r in responses
+    ]
+
+
+def test_one_changed_endpoint_sends_one_assignment_and_nothing_else() -> None:
+    world = World()
+    world.start()
+    world.put(ENDPOINTS, "c1", "e1.2")
+    assert told(world.settle()) == [("ClusterLoadAssignment", ["c1"], [])]
+
+
+def test_routes_wait_until_new_clusters_are_acknowledged() -> None:
+    world = World()
+    world.start()
+    world.put(ROUTES, "r", "r.2", ("c2",))
+    world.put(CLUSTER, "c2", "c2.1")
+    world.put(ENDPOINTS, "c2", "e2.1")
+    first = world.pump()
+    assert told(first) == [("Cluster", ["c2"], [])]
+    assert world.pump() == []
+    world.stream.on_delta(ENDPOINTS, subscribe=["c2"])  # Envoy asks before it acknowledges
+    endpoints = world.pump()
+    assert told(endpoints) == [("ClusterLoadAssignment", ["c2"], [])]
+    world.ack(endpoints[0])
+    assert world.pump() == []
+    world.ack(first[0])
+    assert told(world.pump()) == [("RouteConfiguration", ["r"], [])]
+
+
+def test_routes_follow_after_a_deadline_if_a_cluster_never_warms() -> None:
+    world = World()
+    world.start()
+    world.put(CLUSTER, "c2", "c2.1")
+    world.put(ROUTES, "r", "r.2")
+    world.pump()
+    assert world.stream.deadline is not None
+    world.now += WARM_DEADLINE_S + 0.1
+    assert ("RouteConfiguration", ["r"], []) in told(world.pump())
+
+
+def test_a_changed_cluster_gets_its_endpoints_again() -> None:
+    world = World()
+    world.start()
+    world.put(CLUSTER, "c1", "c1.2")
+    assert told(world.pump()) == [("Cluster", ["c1"], []), ("ClusterLoadAssignment", ["c1"], [])]
+
+
+def test_clusters_are_removed_last_and_after_a_while() -> None:
+    world = World()
+    world.start()
+    world.put(CLUSTER, "c2", "c2.1")
+    world.settle()
+    world.put(CLUSTER, "c1", None)
+    world.put(ROUTES, "r", "r.2", ("c2",))
+    assert told(world.settle()) == [("RouteConfiguration", ["r"], [])]
+    assert world.pump() == []
+    world.now += REMOVAL_LINGER_S + 0.1
+    assert told(world.settle()) == [("Cluster", [], ["c1"])]
+
+
+def test_a_cluster_stays_while_a_route_refers_to_it() -> None:
+    world = World()
+    world.start()
+    world.put(CLUSTER, "c1", None)
+    world.settle()
+    world.now += 10 * REMOVAL_LINGER_S
+    assert world.settle() == []
+    world.put(CLUSTER, "c1", "c1.3")
+    assert told(world.settle())[0] == ("Cluster", ["c1"], [])
+
+
+def test_changes_while_one_is_in_flight_are_sent_once() -> None:
+    world = World()
+    world.start()
+    world.put(ROUTES, "r", "r.2")
+    (first,) = world.pump()
+    for n in range(3, 9):
+        world.put(ROUTES, "r", f"r.{n}")
+        assert world.pump() == []
+    world.ack(first)
+    (last,) = world.pump()
+    assert last.resources[0].resource.value == b"r.8"
+
+
+def test_refusal_is_kept_and_not_repeated() -> None:
+    world = World()
+    world.start()
+    world.put(LISTENER, "l", "bad")
+    (response,) = world.pump()
+    world.ack(response, error="no such filter")
+    assert world.pump() == []
+    assert world.stream.errors == {LISTENER: "no such filter"}
+    world.put(LISTENER, "l", "good")
+    world.settle()
+    assert world.stream.errors == {}
+
+
+def test_an_answer_to_an_older_nonce_changes_nothing() -> None:
+    world = World()
+    world.start()
+    world.put(ROUTES, "r", "r.2")
+    world.pump()
+    world.stream.on_delta(ROUTES, nonce="not-mine")
+    assert not world.stream.in_sync
+
+
+def test_a_reconnecting_client_is_sent_only_what_changed() -> None:
+    world = World()
+    world.start()
+    again = Stream({})
+    again.assign({kind: (live,) for kind, live in world.live.items()})
+    world.stream = again
+    again.on_delta(CLUSTER, initial={"c1": "c1.1", "gone": "x"})
+    again.on_delta(LISTENER, initial={"l": "l.0"})
+    again.on_delta(ENDPOINTS, subscribe=["c1"], initial={"c1": "e1.1"})
+    again.on_delta(ROUTES, subscribe=["r"], initial={"r": "r.1"})
+    assert told(world.settle()) == [("Listener", ["l"], [])]
+    world.now += REMOVAL_LINGER_S + 0.1
+    world.settle()
+    world.now += REMOVAL_LINGER_S + 0.1
+    assert world.stream.in_sync
+
+
+def test_an_unknown_name_is_answered() -> None:
+    world = World()
+    world.start()
+    world.stream.on_delta(ENDPOINTS, subscribe=["nobody"])
+    assert told(world.settle()) == [("ClusterLoadAssignment", [], ["nobody"])]
+
+
+def test_equal_streams_share_their_bytes() -> None:
+    world = World()
+    world.put(CLUSTER, "c1", "c1.1")
+    cache: Any = {}
+    messages = []
+    for _ in range(3):
+        stream = Stream(cache)
+        stream.assign({CLUSTER: (world.live[CLUSTER],)})
+        stream.on_delta(CLUSTER)
+        messages += stream.pump(0.0)
+    assert len(messages) == 3
+    assert len({id(m) for m in messages}) == 1
+
+
+def test_state_of_the_world_sends_everything_of_a_type() -> None:
+    world = World()
+    world.put(CLUSTER, "a", "a.1")
+    world.put(CLUSTER, "b", "b.1")
+    stream = Stream({}, delta=False)
+    stream.assign({CLUSTER: (world.live[CLUSTER],)})
+    stream.on_sotw(CLUSTER, [])
+    (first,) = [discovery_pb2.DiscoveryResponse.FromString(m) for m in stream.pump(0.0)]
+    assert len(first.resources) == 2
+    stream.on_sotw(CLUSTER, [], nonce=first.nonce)
+    assert stream.pump(0.0) == []
+    world.put(CLUSTER, "a", "a.2")
+    (second,) = [discovery_pb2.DiscoveryResponse.FromString(m) for m in stream.pump(0.0)]
+    assert len(second.resources) == 2
