@@ -88,7 +88,7 @@ class StatusServer:
         return 200, b""
 
     async def _get(
-        self, host: str, port: int, path: str, headers: dict[str, str], timeout: float, secure: bool = False
+        self, host: str, port: int, path: str, headers: dict[str, str], limit_s: float, secure: bool = False
     ) -> tuple[int, bytes]:
         async def fetch() -> tuple[int, bytes]:
             context: ssl.SSLContext | None = None
@@ -113,7 +113,7 @@ class StatusServer:
             return (int(status[1]) if len(status) > 1 and status[1].isdigit() else 0), body
 
         try:
-            return await asyncio.wait_for(fetch(), timeout)
+            return await asyncio.wait_for(fetch(), limit_s)
         except (TimeoutError, OSError, ssl.SSLError):
             return 0, b""
 

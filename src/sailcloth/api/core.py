@@ -3,7 +3,7 @@ that do not concern the mesh (status, resource limits, …) compare equal."""
 
 from __future__ import annotations
 
-from .meta import ObjectMeta, Struct
+from .meta import Object, Struct
 
 
 class ServicePort(Struct):
@@ -28,8 +28,7 @@ class ServiceSpec(
     publish_not_ready_addresses: bool = False
 
 
-class Service(Struct):
-    metadata: ObjectMeta = ObjectMeta()
+class Service(Object):
     spec: ServiceSpec = ServiceSpec()
 
 
@@ -60,8 +59,7 @@ class EndpointPort(Struct):
     protocol: str | None = None
 
 
-class EndpointSlice(Struct):
-    metadata: ObjectMeta = ObjectMeta()
+class EndpointSlice(Object):
     address_type: str = "IPv4"
     endpoints: list[Endpoint] = []
     ports: list[EndpointPort] | None = None
@@ -90,20 +88,18 @@ class PodStatus(Struct, names={"pod_ip": "podIP"}):
     phase: str = ""
 
 
-class Pod(Struct):
-    metadata: ObjectMeta = ObjectMeta()
+class Pod(Object):
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
 
-class Namespace(Struct):
-    metadata: ObjectMeta = ObjectMeta()
+class Namespace(Object):
+    pass
 
 
-class Node(Struct):
-    metadata: ObjectMeta = ObjectMeta()
+class Node(Object):
+    pass
 
 
-class ConfigMap(Struct):
-    metadata: ObjectMeta = ObjectMeta()
+class ConfigMap(Object):
     data: dict[str, str] = {}

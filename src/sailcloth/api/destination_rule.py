@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .meta import D, Duration, ObjectMeta, PercentNumber, PortSelector, Selector, Struct
+from .meta import D, Duration, Object, PercentNumber, PortSelector, Selector, Struct
 
 
 class HTTPCookie(Struct):
@@ -208,8 +208,7 @@ class DestinationRuleSpec(Struct):
     workload_selector: Annotated[Selector | None, D("Calling workloads to which it applies.")] = None
 
 
-class DestinationRule(Struct):
+class DestinationRule(Object):
     """Policies for traffic to a host after routing."""
 
     spec: DestinationRuleSpec
-    metadata: ObjectMeta = ObjectMeta()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .meta import D, ObjectMeta, PortNumber, Struct
+from .meta import D, Object, PortNumber, Struct
 
 
 class Port(Struct):
@@ -56,8 +56,7 @@ class GatewaySpec(Struct):
     selector: Annotated[dict[str, str], D("Labels of the gateway's pods.")] = {}
 
 
-class Gateway(Struct):
+class Gateway(Object):
     """A load balancer at the edge of the mesh."""
 
-    metadata: ObjectMeta = ObjectMeta()
     spec: GatewaySpec = GatewaySpec()

@@ -8,7 +8,7 @@ from typing import Any
 from . import core
 from .destination_rule import DestinationRule
 from .gateway import Gateway
-from .meta import Struct
+from .meta import Object
 from .peer_authentication import PeerAuthentication
 from .service_entry import ServiceEntry, WorkloadEntry
 from .sidecar import Sidecar
@@ -23,7 +23,7 @@ class Kind:
     plural: str
     group: str
     versions: tuple[str, ...]
-    type: type[Struct]
+    type: type[Object]
     short: tuple[str, ...] = ()
     columns: tuple[tuple[str, str, str], ...] = ()
     namespaced: bool = True

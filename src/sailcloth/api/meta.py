@@ -54,6 +54,12 @@ class ObjectMeta(Struct):
     annotations: dict[str, str] = {}
 
 
+class Object(Struct):
+    """Base of all kinds."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
 class Key(NamedTuple):
     """Names an object: kind (of the served API, e.g. `VirtualService`), namespace (empty if cluster-scoped), name."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .meta import D, ObjectMeta, Selector, Struct
+from .meta import D, Object, Selector, Struct
 
 MtlsMode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
 
@@ -23,8 +23,7 @@ class PeerAuthenticationSpec(Struct):
     port_level_mtls: Annotated[dict[str, MutualTLS], D("Mode by port number of the workload.")] = {}
 
 
-class PeerAuthentication(Struct):
+class PeerAuthentication(Object):
     """Defines whether traffic to workloads must be mutually authenticated."""
 
-    metadata: ObjectMeta = ObjectMeta()
     spec: PeerAuthenticationSpec = PeerAuthenticationSpec()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .meta import D, ObjectMeta, PortNumber, Struct
+from .meta import D, Object, PortNumber, Struct
 
 
 class WorkloadEntrySpec(Struct):
@@ -19,10 +19,9 @@ class WorkloadEntrySpec(Struct):
     service_account: Annotated[str | None, D("Service account of the workload.")] = None
 
 
-class WorkloadEntry(Struct):
+class WorkloadEntry(Object):
     """A workload that is not a pod, such as a virtual machine."""
 
-    metadata: ObjectMeta = ObjectMeta()
     spec: WorkloadEntrySpec = WorkloadEntrySpec()
 
 
@@ -59,8 +58,7 @@ class ServiceEntrySpec(Struct):
     subject_alt_names: Annotated[list[str], D("Names that the servers' certificates must carry.")] = []
 
 
-class ServiceEntry(Struct):
+class ServiceEntry(Object):
     """A service that is added to the mesh's registry."""
 
     spec: ServiceEntrySpec
-    metadata: ObjectMeta = ObjectMeta()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from .destination_rule import ConnectionPoolSettings
 from .gateway import Port, ServerTLSSettings
-from .meta import D, ObjectMeta, Struct
+from .meta import D, Object, Struct
 
 
 class WorkloadSelector(Struct):
@@ -67,8 +67,7 @@ class SidecarSpec(Struct):
     outbound_traffic_policy: Annotated[OutboundTrafficPolicy | None, D("Unknown destinations.")] = None
 
 
-class Sidecar(Struct):
+class Sidecar(Object):
     """Configures the scope of sidecar proxies."""
 
-    metadata: ObjectMeta = ObjectMeta()
     spec: SidecarSpec = SidecarSpec()

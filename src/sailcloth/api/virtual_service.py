@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from .meta import D, Duration, ObjectMeta, PercentNumber, PortNumber, PortSelector, StringMatch, Struct
+from .meta import D, Duration, Object, PercentNumber, PortNumber, PortSelector, StringMatch, Struct
 
 
 class Destination(Struct):
@@ -243,8 +243,7 @@ class VirtualServiceSpec(Struct):
     ] = []
 
 
-class VirtualService(Struct):
+class VirtualService(Object):
     """Routes traffic for one or more hosts."""
 
-    metadata: ObjectMeta = ObjectMeta()
     spec: VirtualServiceSpec = VirtualServiceSpec()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sailcloth.api.destination_rule import DestinationRule
-from sailcloth.api.meta import Key, Struct
+from sailcloth.api.meta import Key, Object
 from sailcloth.api.virtual_service import VirtualService
 from sailcloth.mesh import hosts, registry, virtual_services
 from sailcloth.mesh.registry import Mesh
@@ -24,12 +24,12 @@ class Activation:
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
-        self._pending: dict[Key, Struct | None] = {}
+        self._pending: dict[Key, Object | None] = {}
         self._users: dict[Subset, set[Key]] = {}  # VirtualServices in effect that send traffic to a subset
         self._uses: dict[Key, set[Subset]] = {}
         self.held: dict[Key, tuple[str, str]] = {}  # object -> (reason, message)
 
-    def apply(self, key: Key, obj: Struct | None) -> None:
+    def apply(self, key: Key, obj: Object | None) -> None:
         """Note that an object is to be this, or (None) to go away."""
         self._pending[key] = obj
 
@@ -54,7 +54,7 @@ class Activation:
                     self._note(key, obj)
         return changed
 
-    def _reason(self, key: Key, obj: Struct | None) -> tuple[str, str] | None:
+    def _reason(self, key: Key, obj: Object | None) -> tuple[str, str] | None:
         if isinstance(obj, VirtualService):
             return self._missing(key, obj)
         if key.kind == "DestinationRule":
@@ -84,7 +84,7 @@ class Activation:
                 if key != but and isinstance(rule, DestinationRule):
                     yield rule
 
-    def _needed(self, key: Key, new: Struct | None) -> tuple[str, str] | None:
+    def _needed(self, key: Key, new: Object | None) -> tuple[str, str] | None:
         old = self._mesh.objects.get(key)
         if not isinstance(old, DestinationRule):
             return None
@@ -105,7 +105,7 @@ class Activation:
                 )
         return None
 
-    def _note(self, key: Key, obj: Struct | None) -> None:
+    def _note(self, key: Key, obj: Object | None) -> None:
         for subset in self._uses.pop(key, set()):
             self._users[subset].discard(key)
             if not self._users[subset]:

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from sailcloth.api import kinds
-from sailcloth.api.meta import Finding, Key, Struct
+from sailcloth.api.meta import Finding, Key, Object
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -34,7 +34,7 @@ def documents(text: str) -> list[dict[str, Any]]:
     return out
 
 
-def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Struct] | Finding | None:
+def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Object] | Finding | None:
     """The typed object; None for kinds that the mesh does not read, a Finding if it does not fit its kind."""
     kind = kinds.kind_of(obj)
     if kind is None:
@@ -61,7 +61,7 @@ def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Struct]
         )
 
 
-def load(texts: Iterable[str]) -> tuple[list[tuple[Key, Struct]], list[Finding]]:
+def load(texts: Iterable[str]) -> tuple[list[tuple[Key, Object]], list[Finding]]:
     """Typed objects and findings from several texts."""
     objects, findings = [], []
     for text in texts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sailcloth.api.meta import Key, Struct
+from sailcloth.api.meta import Key, Object
 from sailcloth.envoy import build
 from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
 from sailcloth.mesh.model import MeshConfig
@@ -96,7 +96,7 @@ def config_dump(found: dict[str, list[EnvoyResource]]) -> dict[str, Any]:
     return {"configs": configs}
 
 
-def mesh_of(objects: list[tuple[Key, Struct]], config: MeshConfig | None = None) -> Mesh:
+def mesh_of(objects: list[tuple[Key, Object]], config: MeshConfig | None = None) -> Mesh:
     """A mesh that holds the objects."""
     mesh = Mesh(config)
     for key, obj in objects:

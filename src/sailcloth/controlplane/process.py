@@ -22,7 +22,7 @@ import msgspec
 from aiohttp import web
 
 from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, Kind
-from sailcloth.api.meta import Finding, Key, Struct
+from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import CertificateService
 from sailcloth.injector import webhook
@@ -73,8 +73,8 @@ class ControlPlane:
         self.activation = Activation(self.mesh)
         self.verifier = Verifier(client, self.mesh)
         self.audiences = Audiences(self.mesh, self._authenticate)
+        self.status: StatusWriter = StatusWriter(self.audiences, self.activation, self._write_status)
         self.audiences.on_result = lambda *_: self.status.answered()
-        self.status = StatusWriter(self.audiences, self.activation, self._write_status)
         self._scheduled = False
         self._synced = False
         self._roots: asyncio.Queue[str] = asyncio.Queue()
@@ -82,7 +82,7 @@ class ControlPlane:
 
     # -- changes --------------------------------------------------------------------------------
 
-    def change(self, key: Key, obj: Struct | Finding | None) -> None:
+    def change(self, key: Key, obj: Object | Finding | None) -> None:
         """Take in one change; the push follows in this turn of the event loop."""
         if isinstance(obj, Finding):
             log.warning("%s", obj)
@@ -105,7 +105,7 @@ class ControlPlane:
         known = self.mesh.objects.get(key)
         return int(known.metadata.generation) if known is not None else 1
 
-    def _configure(self, obj: Struct | None) -> None:
+    def _configure(self, obj: Object | None) -> None:
         text = getattr(obj, "data", {}).get("mesh", "") if obj is not None else ""
         try:
             self.mesh.configure(mesh_config.parse(text))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from sailcloth.api import core
 from sailcloth.api.destination_rule import DestinationRule
 from sailcloth.api.gateway import Gateway
-from sailcloth.api.meta import Key, Struct
+from sailcloth.api.meta import Key, Object
 from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry
 from sailcloth.api.sidecar import Sidecar
@@ -63,7 +63,7 @@ class Mesh:
         self._index = Index(self.graph, "index")
         self._host_index = Index(self.graph, "services")
         self._label_index = _LabelIndex(self.graph)
-        self.objects: dict[Key, Struct] = {}
+        self.objects: dict[Key, Object] = {}
         self._service_ids: dict[Key, tuple[ServiceId, ...]] = {}
         self.configure(config or MeshConfig())
 
@@ -74,7 +74,7 @@ class Mesh:
             for key, obj in list(self.objects.items()):
                 self._place(key, obj)
 
-    def apply(self, key: Key, obj: Struct | None) -> bool:
+    def apply(self, key: Key, obj: Object | None) -> bool:
         """Add, replace or (None) remove an object. Returns whether anything changed."""
         if obj is None:
             if self.objects.pop(key, None) is None:
@@ -90,7 +90,7 @@ class Mesh:
         self._place(key, obj)
         return True
 
-    def _place(self, key: Key, obj: Struct) -> None:
+    def _place(self, key: Key, obj: Object) -> None:
         self._index.put(key, _slices(key, obj, self.config))
         self._label_index.put(key, _selected_labels(obj))
         ids, slices = _service_slices(key, obj, self.config)
@@ -137,7 +137,7 @@ def exported_to(export: Iterable[str], namespace: str, default: tuple[str, ...])
     return tuple(sorted({namespace if e == "." else e for e in export if e != "~"}))
 
 
-def _selected_labels(obj: Struct) -> set[str]:
+def _selected_labels(obj: Object) -> set[str]:
     """Label keys by which an object tells calling workloads apart; they become part of a proxy's view."""
     if isinstance(obj, VirtualService):
         http = (m.source_labels for r in obj.spec.http for m in r.match)
@@ -151,7 +151,7 @@ def _selected_labels(obj: Struct) -> set[str]:
     return set()
 
 
-def _slices(key: Key, obj: Struct, cfg: MeshConfig) -> list[Hashable]:
+def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
     ns = key.namespace
     kind: list[Hashable] = [("kind", key.kind)]
     if isinstance(obj, VirtualService):
@@ -192,7 +192,7 @@ def _slices(key: Key, obj: Struct, cfg: MeshConfig) -> list[Hashable]:
     return kind
 
 
-def _service_slices(key: Key, obj: Struct, cfg: MeshConfig) -> tuple[tuple[ServiceId, ...], Any]:
+def _service_slices(key: Key, obj: Object, cfg: MeshConfig) -> tuple[tuple[ServiceId, ...], Any]:
     if isinstance(obj, core.Service):
         names = [f"{key.name}.{key.namespace}.svc.{cfg.domain}"]
         annotation = obj.metadata.annotations.get("networking.istio.io/exportTo", "")

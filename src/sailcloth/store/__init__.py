@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from sailcloth.api.meta import Finding, Key, Struct
+from sailcloth.api.meta import Finding, Key, Object
 
-Change = Callable[[Key, Struct | Finding | None], None]
+Change = Callable[[Key, Object | Finding | None], None]
 """(key, object): a typed object, None when it is gone, a Finding when it does not fit its kind."""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from sailcloth.api.kinds import Kind
-from sailcloth.api.meta import Finding, Key, ObjectMeta, Struct
+from sailcloth.api.meta import Finding, Key, Object, ObjectMeta
 from sailcloth.kube import Client, Informer, Resource
 
 from . import Change
@@ -28,7 +28,7 @@ def decoder(kind: Kind) -> Any:
     typed = msgspec.json.Decoder(kind.type)
     head = msgspec.json.Decoder(_Head)
 
-    def decode(raw: bytes) -> tuple[Key, Struct | Finding]:
+    def decode(raw: bytes) -> tuple[Key, Object | Finding]:
         try:
             obj = typed.decode(raw)
         except msgspec.ValidationError as error:
@@ -47,13 +47,13 @@ class KubernetesSource:
 
     def __init__(self, client: Client, kinds: Sequence[Kind]) -> None:
         self._client, self._kinds = client, kinds
-        self._informers: list[Informer[tuple[Key, Struct | Finding]]] = []
+        self._informers: list[Informer[tuple[Key, Object | Finding]]] = []
         for kind in kinds:
             resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
             self._informers.append(Informer(client, resource, decoder(kind)))
 
     async def run(self, change: Change) -> None:
-        def report(event: str, item: tuple[Key, Struct | Finding], _: Any = None) -> None:
+        def report(event: str, item: tuple[Key, Object | Finding], _: Any = None) -> None:
             key, obj = item
             change(key, None if event == "DELETED" else obj)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from sailcloth.api.meta import Finding, Key, Struct
+from sailcloth.api.meta import Finding, Key, Object
 
 from . import Change
 
@@ -13,11 +13,11 @@ class MemorySource:
     """Holds objects in memory; `put` and `delete` report at once while `run` is active."""
 
     def __init__(self) -> None:
-        self._objects: dict[Key, Struct | Finding] = {}
+        self._objects: dict[Key, Object | Finding] = {}
         self._change: Change | None = None
         self._synced = asyncio.Event()
 
-    def put(self, key: Key, obj: Struct | Finding) -> None:
+    def put(self, key: Key, obj: Object | Finding) -> None:
         self._objects[key] = obj
         if self._change is not None:
             self._change(key, obj)

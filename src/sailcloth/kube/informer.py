@@ -1,0 +1,161 @@
+"""Follows a resource: list in pages, watch from there, resume after every interruption, never silently skip."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar
+
+import aiohttp
+import msgspec
+
+from .client import ApiError, Client, refusal
+from .resources import Resource
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+EventKind = Literal["ADDED", "MODIFIED", "DELETED"]
+ObjectId = tuple[str, str]  # namespace, name
+_WATCH_S = 300
+
+
+class _Meta(msgspec.Struct):
+    name: str = ""
+    namespace: str = ""
+    resourceVersion: str = ""
+
+
+class _Head(msgspec.Struct):
+    metadata: _Meta = _Meta()
+
+
+class _ListMeta(msgspec.Struct):
+    resourceVersion: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct):
+    metadata: _ListMeta = _ListMeta()
+    items: list[msgspec.Raw] | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Expired(Exception):
+    pass
+
+
+class Informer(Generic[T]):
+    """`decode` turns one object's JSON bytes into whatever the caller keeps. Events of one object come in order."""
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource,
+        decode: Callable[[bytes], T],
+        namespace: str = "",
+        field_selector: str = "",
+        label_selector: str = "",
+    ) -> None:
+        self._client, self._resource, self._decode = client, resource, decode
+        self._namespace = namespace
+        self._query = {"fieldSelector": field_selector, "labelSelector": label_selector}
+        self.synced = asyncio.Event()
+        self._known: dict[ObjectId, tuple[str, T]] = {}
+        self._head = msgspec.json.Decoder(_Head)
+        self._event = msgspec.json.Decoder(_Event)
+        self._list = msgspec.json.Decoder(_List)
+
+    async def run(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> None:
+        """Report events until cancelled."""
+        version, delay = "", 0.05
+        while True:
+            try:
+                if not version:
+                    version = await self._relist(on_event)
+                    self.synced.set()
+                version = await self._watch(version, on_event)
+                delay = 0.05
+            except _Expired:
+                version = ""
+            except (ApiError, OSError, aiohttp.ClientError, TimeoutError) as error:
+                if isinstance(error, ApiError) and error.status == 410:
+                    version = ""
+                    continue
+                log.log(
+                    logging.INFO if delay > 0.4 else logging.DEBUG, "%s: %s; trying again", self._resource.plural, error
+                )
+                await asyncio.sleep(delay * (0.5 + random.random()))
+                delay = min(delay * 2, 5.0)
+
+    async def _relist(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
+        seen: set[ObjectId] = set()
+        more = ""
+        while True:
+            body = await self._client.call(
+                "GET", self._resource.path(self._namespace), limit=500, **self._query, **{"continue": more}
+            )
+            page = self._list.decode(body)
+            for raw in page.items or ():
+                seen.add(self._take(bytes(raw), on_event))
+            more = page.metadata.continue_
+            if not more:
+                break
+        for ident in [i for i in self._known if i not in seen]:
+            _, old = self._known.pop(ident)
+            on_event("DELETED", old, ident)
+        return page.metadata.resourceVersion
+
+    def _take(self, raw: bytes, on_event: Callable[[EventKind, T, ObjectId], None]) -> ObjectId:
+        metadata = self._head.decode(raw).metadata
+        ident = (metadata.namespace, metadata.name)
+        old = self._known.get(ident)
+        if old is None or old[0] != metadata.resourceVersion:
+            item = self._decode(raw)
+            self._known[ident] = (metadata.resourceVersion, item)
+            on_event("ADDED" if old is None else "MODIFIED", item, ident)
+        return ident
+
+    async def _watch(self, version: str, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
+        params = {k: v for k, v in self._query.items() if v}
+        params |= {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(int(_WATCH_S * (1 + random.random()))),
+        }
+        path = self._resource.path(self._namespace)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=None)
+        async with self._client.request("GET", path, params=params, timeout=timeout) as response:
+            if response.status >= 400:
+                raise refusal(response.status, await response.read())
+            pending = b""
+            async for chunk in response.content.iter_any():
+                *lines, pending = (pending + chunk).split(b"\n")
+                for line in lines:
+                    if line:
+                        version = self._on_line(line, version, on_event)
+        return version
+
+    def _on_line(self, line: bytes, version: str, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
+        event = self._event.decode(line)
+        raw = bytes(event.object)
+        if event.type == "ERROR":
+            found: Any = msgspec.json.decode(raw)
+            if found.get("code") == 410:
+                raise _Expired
+            raise ApiError(int(found.get("code", 500)), str(found.get("reason", "")), str(found.get("message", "")))
+        metadata = self._head.decode(raw).metadata
+        if event.type == "DELETED":
+            ident = (metadata.namespace, metadata.name)
+            self._known.pop(ident, None)
+            on_event("DELETED", self._decode(raw), ident)
+        elif event.type != "BOOKMARK":
+            self._take(raw, on_event)
+        return metadata.resourceVersion or version
