@@ -211,4 +211,4 @@ class DestinationRuleSpec(Struct):
 class DestinationRule(Object):
     """Policies for traffic to a host after routing."""
 
-    spec: DestinationRuleSpec
+    spec: DestinationRuleSpec  # type: ignore[misc]  # keyword-only, which the plugin-less checker cannot know

@@ -61,4 +61,4 @@ class ServiceEntrySpec(Struct):
 class ServiceEntry(Object):
     """A service that is added to the mesh's registry."""
 
-    spec: ServiceEntrySpec
+    spec: ServiceEntrySpec  # type: ignore[misc]  # keyword-only, which the plugin-less checker cannot know

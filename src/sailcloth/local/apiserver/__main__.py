@@ -1,0 +1,156 @@
+"""`python -m sailcloth.local.apiserver --config FILE`: the API server and the controllers as one process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from . import pki as pki_files
+from .access import Access
+from .admission import Admission
+from .objects import Objects
+from .resources import Registry
+from .server import ApiServer
+from .storage import Store
+from .tokens import Tokens
+
+log = logging.getLogger("sailcloth.local.apiserver")
+
+
+class Listen(msgspec.Struct, frozen=True):
+    """A socket that is already listening, or an address."""
+
+    fd: int = -1
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Settings of the process."""
+
+    db: str
+    pki_dir: str
+    listen: list[Listen]
+    public_url: str = ""
+    kubeconfig: str = ""
+    component_kubeconfigs: dict[str, str] = {}
+    component_url: str = "https://10.42.0.1:6443"
+    node_socket: str = ""
+    pod_log_root: str = ""
+    cluster_domain: str = "cluster.local"
+    service_cidr: str = "10.96.0.0/16"
+    durability: str = "normal"
+    load_balancer_ip: str = "127.0.0.1"
+    api_address: str = "10.42.0.1"
+    ready_fd: int = -1
+
+
+_GROUPS = {
+    "node": ("system:node:sailcloth", ("system:nodes",)),
+    "controlplane": ("sailcloth:controlplane", ("system:masters",)),
+    "admin": ("kubernetes-admin", ("system:masters",)),
+}
+
+
+async def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT."""
+    from sailcloth.local.controllers import Controllers
+
+    from .streams import Streams
+
+    pki = pki_files.load(Path(config.pki_dir))
+    store = Store(config.db, config.durability)
+    registry = Registry()
+    admission = Admission(store)
+    objects = Objects(store, registry, admission, config.service_cidr)
+    tokens = Tokens(pki.service_account_key)
+    api = ApiServer(store, registry, objects, Access(tokens, store))
+    api.tokens = tokens
+    api.streams = Streams(store, config.node_socket, config.pod_log_root)
+    controllers = Controllers(
+        objects,
+        root_certificate=pki.ca.certificate.decode(),
+        load_balancer_ip=config.load_balancer_ip,
+        api_address=config.api_address,
+        service_ip=_first(config.service_cidr),
+    )
+    await controllers.bootstrap()
+    context = _tls(pki)
+    runner = web.AppRunner(api.application(), access_log=None, keepalive_timeout=3600)
+    await runner.setup()
+    for listen in config.listen:
+        if listen.fd >= 0:
+            site: Any = web.SockSite(runner, socket.socket(fileno=listen.fd), ssl_context=context)
+        else:
+            site = web.TCPSite(runner, listen.host, listen.port, ssl_context=context)
+        await site.start()
+    _write_kubeconfigs(config, pki)
+    api.ready = True
+    tasks = [asyncio.create_task(controllers.run(), name="controllers")]
+    if config.ready_fd >= 0:
+        os.write(config.ready_fd, b"1")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    await admission.close()
+    await asyncio.wait_for(runner.cleanup(), 2)
+    store.close()
+
+
+def _first(cidr: str) -> str:
+    import ipaddress
+
+    return str(ipaddress.ip_network(cidr).network_address + 1)
+
+
+def _tls(pki: pki_files.Pki) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(pki.server.certificate + pki.server.key)
+        file.flush()
+        context.load_cert_chain(file.name)
+    context.load_verify_locations(cadata=pki.ca.certificate.decode())
+    context.verify_mode = ssl.CERT_OPTIONAL  # a client may prove itself by certificate or by token
+    return context
+
+
+def _write_kubeconfigs(config: Config, pki: pki_files.Pki) -> None:
+    wanted = [("admin", config.kubeconfig, config.public_url)] if config.kubeconfig else []
+    wanted += [(name, path, config.component_url) for name, path in config.component_kubeconfigs.items()]
+    for name, path, url in wanted:
+        user, groups = _GROUPS[name]
+        file = Path(path)
+        if not file.exists() or url not in file.read_text():
+            pki_files.write_private(file, pki_files.kubeconfig(pki, url, user, groups))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="sailcloth-apiserver", description="The embedded Kubernetes API server.")
+    parser.add_argument("--config", required=True, help="JSON file with the process's settings")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = msgspec.json.decode(Path(arguments.config).read_bytes(), type=Config)
+    gc.freeze()
+    asyncio.run(serve(config))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The server side of SPDY/3.1 as kubectl uses it for port-forward and older exec, over any duplex byte pipe."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import zlib
+from collections.abc import Awaitable, Callable
+
+_WORDS = ["options", "get", "head", "post", "put", "delete", "trace", "accept", "accept-charset", "accept-encoding", "accept-language", "accept-ranges", "age", "allow", "authorization", "cache-control", "connection", "content-base", "content-encoding", "content-language", "content-length", "content-location", "content-md5", "content-range", "content-type", "date", "etag", "expect", "expires", "from", "host", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "last-modified", "location", "max-forwards", "pragma", "proxy-authenticate", "proxy-authorization", "range", "referer", "retry-after", "server", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "vary", "via", "warning", "www-authenticate", "method", "get", "status"]
+
+
+def _dictionary() -> bytes:
+    """The compression dictionary of SPDY/3 (draft 3.1, section 2.6.10.1): length-prefixed words, then fixed text."""
+    words = b"".join(struct.pack(">I", len(w)) + w.encode() for w in _WORDS)
+    words += struct.pack(">I", 6) + b"200 OK" + struct.pack(">I", 7) + b"version" + struct.pack(">I", 8) + b"HTTP/1.1"
+    words += struct.pack(">I", 3) + b"url" + struct.pack(">I", 6) + b"public" + struct.pack(">I", 10) + b"set-cookie"
+    words += struct.pack(">I", 10) + b"keep-alive" + struct.pack(">I", 6) + b"origin"
+    return words + (
+        b"100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505"
+        b"203 Non-Authoritative Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden"
+        b"404 Not Found500 Internal Server Error501 Not Implemented503 Service Unavailable"
+        b"Jan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMT"
+        b"chunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,text/javascript,"
+        b"publicprivatemax-age=gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0."
+    )
+
+
+Queue = asyncio.Queue[bytes | None]
+
+
+class Session:
+    """Streams of one connection. `on_stream(id, headers, queue)` is called for each; None in the queue means the end."""
+
+    def __init__(
+        self, send: Callable[[bytes], Awaitable[None]], on_stream: Callable[[int, dict[str, str], Queue], None]
+    ) -> None:
+        self._send, self._on_stream = send, on_stream
+        self._buffer = bytearray()
+        dictionary = _dictionary()
+        self._inflate = zlib.decompressobj(zdict=dictionary)
+        self._deflate = zlib.compressobj(zdict=dictionary)
+        self._streams: dict[int, Queue] = {}
+
+    async def feed(self, data: bytes) -> None:
+        """Take in bytes of the client."""
+        self._buffer += data
+        while len(self._buffer) >= 8:
+            first, second = struct.unpack_from(">II", self._buffer)
+            length, flags = second & 0xFFFFFF, second >> 24
+            if len(self._buffer) < 8 + length:
+                return
+            body = bytes(self._buffer[8 : 8 + length])
+            del self._buffer[: 8 + length]
+            if first & 0x80000000:
+                await self._control(first & 0xFFFF, flags, body)
+            else:
+                await self._data(first, flags, body)
+
+    async def _control(self, kind: int, flags: int, body: bytes) -> None:
+        if kind == 1:  # SYN_STREAM
+            stream = struct.unpack_from(">I", body)[0] & 0x7FFFFFFF
+            headers = self._headers(body[10:])
+            packed = self._deflate.compress(struct.pack(">I", 0)) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
+            await self._send(_frame(2, 0, struct.pack(">I", stream) + packed))
+            queue: Queue = asyncio.Queue()
+            self._streams[stream] = queue
+            self._on_stream(stream, headers, queue)
+            if flags & 1:
+                queue.put_nowait(None)
+        elif kind == 6:  # PING
+            await self._send(_frame(6, 0, body))
+        elif kind == 3:  # RST_STREAM
+            gone = self._streams.pop(struct.unpack_from(">I", body)[0], None)
+            if gone is not None:
+                gone.put_nowait(None)
+
+    async def _data(self, stream: int, flags: int, body: bytes) -> None:
+        queue = self._streams.get(stream)
+        if queue is None:
+            return
+        if body:
+            queue.put_nowait(body)
+            await self._send(_frame(9, 0, struct.pack(">II", stream, len(body))))
+        if flags & 1:
+            queue.put_nowait(None)
+
+    def _headers(self, packed: bytes) -> dict[str, str]:
+        data = self._inflate.decompress(packed)
+        (count,) = struct.unpack_from(">I", data)
+        at, out = 4, {}
+        for _ in range(count):
+            pair = []
+            for _ in range(2):
+                (length,) = struct.unpack_from(">I", data, at)
+                pair.append(data[at + 4 : at + 4 + length].decode(errors="replace"))
+                at += 4 + length
+            out[pair[0]] = pair[1]
+        return out
+
+    async def write(self, stream: int, data: bytes, end: bool = False) -> None:
+        """Send data of a stream, and its end."""
+        for at in range(0, max(len(data), 1), 1 << 15):
+            part = data[at : at + (1 << 15)]
+            last = end and at + len(part) >= len(data)
+            await self._send(struct.pack(">II", stream, (1 << 24 if last else 0) | len(part)) + part)
+
+
+def _frame(kind: int, flags: int, body: bytes) -> bytes:
+    return struct.pack(">HHI", 0x8003, kind, flags << 24 | len(body)) + body

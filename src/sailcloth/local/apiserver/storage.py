@@ -1,0 +1,221 @@
+"""Objects with revisions, in SQLite and in memory. The event loop's thread is the only writer.
+
+A write is answered after its commit, watchers are told after the commit, and every event is encoded once. Writes of one turn
+of the event loop share a commit. A watch resumes from any revision since the last compaction, across restarts too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import logging
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import apsw
+import orjson
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+Type = Literal["ADDED", "MODIFIED", "DELETED"]
+Name = tuple[str, str]  # namespace, name
+
+KEEP = 20_000  # events kept for resuming watches
+_COMPACT_EVERY = 5_000
+_SCHEMA = """
+create table if not exists obj(gr text, ns text, name text, rv integer, body blob, primary key(gr, ns, name)) without rowid;
+create table if not exists log(rv integer primary key, gr text, ns text, name text, type text, body blob, prev blob);
+create table if not exists meta(key text primary key, value text);
+"""
+
+
+class Gone(Exception):
+    """The revision asked for has been compacted."""
+
+
+class StorageError(Exception):
+    """The disk refused a write; nothing of it is kept."""
+
+
+@dataclass(slots=True)
+class Event:
+    """One change. `prev` is the object before it, for selectors that it may have left."""
+
+    revision: int
+    type: Type
+    obj: Object
+    prev: Object | None
+    _encoded: dict[str, bytes] = field(default_factory=dict)
+
+    def encoded(self, type_: str, make: Callable[[], Any], kind: str = "") -> bytes:
+        """The event as a line of JSON, made once for all watchers that want the same."""
+        key = type_ + kind
+        line = self._encoded.get(key)
+        if line is None:
+            line = self._encoded[key] = orjson.dumps({"type": type_, "object": make()}) + b"\n"
+        return line
+
+
+class Store:
+    """All objects by resource (`plural.group`)."""
+
+    def __init__(self, path: str, durability: str = "normal") -> None:
+        self._db = apsw.Connection(path)
+        self._db.setbusytimeout(5000)
+        level = "full" if durability == "full" else "normal"
+        self._db.execute(f"pragma journal_mode=wal; pragma synchronous={level}; pragma cache_size=-16000")
+        self._db.execute(_SCHEMA)
+        version = self._db.execute("select value from meta where key='format'").fetchone()
+        if version is None:
+            self._db.execute("insert into meta values('format', '1')")
+        elif version[0] != "1":
+            raise StorageError(
+                f"{path} has format {version[0]}, this program reads format 1: use the version that made it"
+            )
+        self.data: dict[str, dict[Name, Object]] = defaultdict(dict)
+        self._events: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=KEEP))
+        self._watchers: dict[str, set[Callable[[Event], None]]] = defaultdict(set)
+        self._dirty: list[tuple[str, Event]] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._handle: asyncio.Handle | None = None
+        self._since_compaction = 0
+        self._load()
+
+    def _load(self) -> None:
+        for gr, ns, name, body in self._db.execute("select gr, ns, name, body from obj"):
+            self.data[gr][(ns, name)] = orjson.loads(body)
+        (top,) = self._db.execute("select max(rv) from log").fetchone() or (None,)
+        floor = self._db.execute("select value from meta where key='floor'").fetchone()
+        self.floor = int(floor[0]) if floor else 0
+        self.revision = max(int(top or 0), self.floor, 1)
+        for rv, gr, type_, body, prev in self._db.execute("select rv, gr, type, body, prev from log order by rv"):
+            self._events[gr].append(Event(rv, type_, orjson.loads(body), orjson.loads(prev) if prev else None))
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def get(self, gr: str, ns: str, name: str) -> Object | None:
+        return self.data[gr].get((ns, name))
+
+    def all(self, gr: str, ns: str | None = None) -> list[Object]:
+        """Objects sorted by namespace and name."""
+        found = self.data[gr]
+        return [found[k] for k in sorted(found) if ns is None or k[0] == ns]
+
+    # -- writing --------------------------------------------------------------------------------
+
+    def put(self, gr: str, obj: Object) -> Object:
+        """Add or replace; the object gets its new revision. Effective in memory at once, durable after `committed`."""
+        metadata = obj["metadata"]
+        key = (metadata.get("namespace", ""), metadata["name"])
+        old = self.data[gr].get(key)
+        self.revision += 1
+        metadata["resourceVersion"] = str(self.revision)
+        self.data[gr][key] = obj
+        self._record(gr, Event(self.revision, "MODIFIED" if old is not None else "ADDED", obj, old))
+        return obj
+
+    def delete(self, gr: str, ns: str, name: str) -> Object:
+        old = self.data[gr].pop((ns, name))
+        self.revision += 1
+        gone = {**old, "metadata": {**old["metadata"], "resourceVersion": str(self.revision)}}
+        self._record(gr, Event(self.revision, "DELETED", gone, old))
+        return gone
+
+    def _record(self, gr: str, event: Event) -> None:
+        self._dirty.append((gr, event))
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_soon(self.commit)
+
+    async def committed(self) -> None:
+        """Wait until everything written so far is durable. Raises StorageError if it could not be written."""
+        if self._dirty:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+
+    def commit(self) -> None:
+        """Write what is dirty in one transaction, then tell watchers and those who wait."""
+        self._handle = None
+        batch, self._dirty = self._dirty, []
+        waiting, self._waiting = self._waiting, []
+        if not batch:
+            return
+        try:
+            with self._db:
+                for gr, e in batch:
+                    metadata = e.obj["metadata"]
+                    ns, name = metadata.get("namespace", ""), metadata["name"]
+                    body = orjson.dumps(e.obj)
+                    prev = orjson.dumps(e.prev) if e.prev is not None and e.type != "DELETED" else None
+                    self._db.execute(
+                        "insert into log values(?,?,?,?,?,?,?)", (e.revision, gr, ns, name, e.type, body, prev)
+                    )
+                    if e.type == "DELETED":
+                        self._db.execute("delete from obj where gr=? and ns=? and name=?", (gr, ns, name))
+                    else:
+                        self._db.execute(
+                            "insert or replace into obj values(?,?,?,?,?)", (gr, ns, name, e.revision, body)
+                        )
+        except apsw.Error as error:
+            self._undo(batch)
+            log.error("the database refused a write: %s", error)
+            for future in waiting:
+                if not future.done():
+                    future.set_exception(StorageError(f"the database refused the write: {error}"))
+            return
+        for gr, event in batch:
+            self._events[gr].append(event)
+            for tell in list(self._watchers[gr]):
+                tell(event)
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        self._since_compaction += len(batch)
+        if self._since_compaction >= _COMPACT_EVERY:
+            self._compact()
+
+    def _undo(self, batch: list[tuple[str, Event]]) -> None:
+        """Put memory back to what the disk holds."""
+        for gr, event in reversed(batch):
+            metadata = event.obj["metadata"]
+            key = (metadata.get("namespace", ""), metadata["name"])
+            if event.prev is None:
+                self.data[gr].pop(key, None)
+            else:
+                self.data[gr][key] = event.prev
+
+    def _compact(self) -> None:
+        self._since_compaction = 0
+        floor = self.revision - KEEP
+        if floor <= self.floor:
+            return
+        try:
+            with self._db:
+                self._db.execute("delete from log where rv <= ?", (floor,))
+                self._db.execute("insert or replace into meta values('floor', ?)", (str(floor),))
+            self.floor = floor
+        except apsw.Error as error:
+            log.warning("compaction failed: %s", error)
+
+    # -- watching -------------------------------------------------------------------------------
+
+    def watch(self, gr: str, since: int | None, tell: Callable[[Event], None]) -> Callable[[], None]:
+        """Report events after a revision (None: from now on). Returns a function that stops it. Raises Gone."""
+        events = self._events[gr]
+        if since is not None:
+            if since < self.floor or (len(events) == KEEP and events[0].revision > since + 1):
+                raise Gone
+            start = bisect.bisect_right(events, since, key=lambda e: e.revision)
+            for index in range(start, len(events)):
+                tell(events[index])
+        self._watchers[gr].add(tell)
+        return lambda: self._watchers[gr].discard(tell)
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self.commit()
+        self._db.close()

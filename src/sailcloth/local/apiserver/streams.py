@@ -1,0 +1,399 @@
+"""Logs, exec, attach and port-forward: kubectl's streaming protocols towards the client, the node socket towards the pod."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import fcntl
+import json
+import os
+import pty
+import socket
+import struct
+import termios
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from . import nodelink, spdy
+from .errors import Refused, bad_request
+from .nodelink import NodeError
+from .storage import Store
+
+Object = dict[str, Any]
+_CHUNK = 1 << 15
+
+
+class Streams:
+    """Serves the streaming subresources of pods."""
+
+    def __init__(self, store: Store, node_socket: str, log_root: str) -> None:
+        self._store, self._node, self._logs = store, node_socket, Path(log_root)
+
+    async def serve(self, request: web.Request, namespace: str, name: str, sub: str) -> web.StreamResponse:
+        pod = self._store.get("pods", namespace, name)
+        assert pod is not None
+        if sub == "log":
+            return await self._log(request, pod)
+        if sub == "portforward":
+            return await self._forward(request, pod)
+        if sub == "exec":
+            return await self._exec(request, pod)
+        raise bad_request(f"{sub} is not supported by this cluster yet")
+
+    # -- logs -----------------------------------------------------------------------------------
+
+    def _container(self, request: web.Request, pod: Object) -> str:
+        wanted = request.query.get("container", "")
+        names = [c["name"] for c in [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ())]]
+        if not wanted:
+            if len(pod["spec"]["containers"]) > 1:
+                text = f"a container name must be specified for pod {pod['metadata']['name']}, choose one of: {names}"
+                raise bad_request(text)
+            return str(pod["spec"]["containers"][0]["name"])
+        if wanted not in names:
+            raise bad_request(f"container {wanted} is not valid for pod {pod['metadata']['name']}")
+        return wanted
+
+    def _status(self, pod: Object, container: str) -> Object:
+        status = pod.get("status", {})
+        for entry in [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]:
+            if entry["name"] == container:
+                return dict(entry)
+        return {}
+
+    async def _log(self, request: web.Request, pod: Object) -> web.StreamResponse:
+        query = request.query
+        container = self._container(request, pod)
+        metadata = pod["metadata"]
+        folder = self._logs / f"{metadata['namespace']}_{metadata['name']}_{metadata['uid']}" / container
+        restarts = int(self._status(pod, container).get("restartCount", 0))
+        previous = query.get("previous") == "true"
+        number = restarts - 1 if previous else restarts
+        path = folder / f"{number}.log"
+        if number < 0 or (previous and not path.exists()):
+            raise bad_request(f'previous terminated container "{container}" in pod "{metadata["name"]}" not found')
+        follow = query.get("follow") == "true"
+        if not path.exists() and not follow:
+            waiting = (self._status(pod, container).get("state") or {}).get("waiting") or {}
+            if waiting:
+                reason = waiting.get("reason", "waiting to start")
+                raise bad_request(f'container "{container}" in pod "{metadata["name"]}" is waiting to start: {reason}')
+        since = _since(query)
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        limit = int(query.get("limitBytes") or 0) or None
+        stamps = query.get("timestamps") == "true"
+        tail = int(query["tailLines"]) if query.get("tailLines") else None
+        with contextlib.suppress(ConnectionResetError):
+            async for line in self._lines(path, pod, container, follow, tail):
+                text = _render(line, since, stamps)
+                if text is None:
+                    continue
+                if limit is not None:
+                    text = text[:limit]
+                    limit -= len(text)
+                await response.write(text)
+                if limit == 0:
+                    break
+        return response
+
+    async def _lines(
+        self, path: Path, pod: Object, container: str, follow: bool, tail: int | None
+    ) -> AsyncIterator[bytes]:
+        rest = b""
+        position = 0
+        first = True
+        while True:
+            try:
+                with path.open("rb") as file:
+                    if os.fstat(file.fileno()).st_size < position:
+                        position = 0  # the file was rotated
+                    file.seek(position)
+                    data = file.read()
+            except FileNotFoundError:
+                data = b""
+            position += len(data)
+            *lines, rest = (rest + data).split(b"\n")
+            if first and tail is not None:
+                lines = lines[len(lines) - tail :] if tail < len(lines) else lines
+            first = False
+            for line in lines:
+                yield line
+            if not follow or (not data and not self._runs(pod, container)):
+                return
+            if not data:
+                await asyncio.sleep(0.1)
+
+    def _runs(self, pod: Object, container: str) -> bool:
+        live = self._store.get("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
+        if live is None or live["metadata"]["uid"] != pod["metadata"]["uid"]:
+            return False
+        return "terminated" not in (self._status(live, container).get("state") or {})
+
+    # -- exec -----------------------------------------------------------------------------------
+
+    async def _exec(self, request: web.Request, pod: Object) -> web.StreamResponse:
+        query = request.query
+        container = query.get("container") or pod["spec"]["containers"][0]["name"]
+        self._container(request, pod) if query.get("container") else None
+        command = query.getall("command", [])
+        if not command:
+            raise bad_request("you must specify at least one command for the container")
+        if not (self._status(pod, container).get("state") or {}).get("running"):
+            raise Refused(500, "InternalError", f'unable to upgrade connection: container not found ("{container}")')
+        protocols = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
+        ws = web.WebSocketResponse(protocols=protocols, max_msg_size=0)
+        if not ws.can_prepare(request).ok:
+            raise bad_request("exec needs a websocket: use kubectl 1.30 or later")
+        await ws.prepare(request)
+        run = _Exec(
+            self._node,
+            pod["metadata"]["uid"],
+            container,
+            command,
+            query.get("tty") == "true",
+            query.get("stdin") == "true",
+        )
+        await run.serve(ws)
+        return ws
+
+    # -- port-forward ---------------------------------------------------------------------------
+
+    async def _forward(self, request: web.Request, pod: Object) -> web.StreamResponse:
+        if pod.get("status", {}).get("phase") != "Running":
+            raise bad_request(
+                f"unable to forward port because pod is not running. Current status={pod.get('status', {}).get('phase')}"
+            )
+        if request.headers.get("Upgrade", "").upper() == "SPDY/3.1":
+            return await self._forward_classic(request, pod)
+        ws = web.WebSocketResponse(protocols=("SPDY/3.1+portforward.k8s.io",), max_msg_size=0)
+        if not ws.can_prepare(request).ok:
+            raise bad_request("port-forward needs a websocket or SPDY/3.1 upgrade")
+        await ws.prepare(request)
+        forward = _Forward(self._node, pod["metadata"]["uid"], ws.send_bytes)
+        async for message in ws:
+            if message.type == WSMsgType.BINARY:
+                await forward.session.feed(message.data)
+        forward.close()
+        return ws
+
+    async def _forward_classic(self, request: web.Request, pod: Object) -> web.StreamResponse:
+        """An HTTP upgrade: the connection is taken from the HTTP server and speaks SPDY from then on."""
+        transport = request.transport
+        assert transport is not None
+        received: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+        class Raw(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                received.put_nowait(data)
+
+            def connection_lost(self, error: Exception | None) -> None:
+                received.put_nowait(None)
+
+        async def send(data: bytes) -> None:
+            transport.write(data)
+
+        forward = _Forward(self._node, pod["metadata"]["uid"], send)
+        transport.set_protocol(Raw())
+        transport.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
+            b"X-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n"
+        )
+        while (data := await received.get()) is not None:
+            await forward.session.feed(data)
+        forward.close()
+        raise ConnectionResetError
+
+
+class _Exec:
+    """One command in a container over a websocket: channel 0 stdin, 1 stdout, 2 stderr, 3 result, 4 terminal size."""
+
+    def __init__(self, node: str, uid: str, container: str, command: list[str], tty: bool, stdin: bool) -> None:
+        self._node, self._tty, self._stdin = node, tty, stdin
+        self._request = {"op": "exec", "uid": uid, "container": container, "argv": command, "tty": tty}
+
+    async def serve(self, ws: web.WebSocketResponse) -> None:
+        ours: list[int] = []
+        theirs: list[int] = []
+        if self._tty:
+            master, slave = pty.openpty()
+            ours, theirs = [master], [slave, os.dup(slave), os.dup(slave)]
+        else:
+            for reads in (True, False, False):
+                r, w = os.pipe()
+                theirs.append(r if reads else w)
+                ours.append(w if reads else r)
+            if not self._stdin:
+                os.close(ours[0])
+                ours[0] = -1
+        try:
+            link, _, _ = await nodelink.request(self._node, self._request, theirs)
+        except NodeError as error:
+            for fd in [*ours, *theirs]:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+            await ws.send_bytes(b"\3" + _failure(f"error executing command in container: {error}", None))
+            await ws.close()
+            return
+        for fd in theirs:
+            os.close(fd)
+        outputs = [(1, ours[0])] if self._tty else [(1, ours[1]), (2, ours[2])]
+        feed = asyncio.create_task(self._input(ws, ours[0]))
+        code: int | None = None
+        try:
+            await asyncio.gather(*(self._output(ws, channel, fd) for channel, fd in outputs))
+            answer, _ = await nodelink.receive(link)
+            code = answer.get("exit")
+        except ConnectionResetError:
+            pass
+        finally:
+            link.close()
+            feed.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await feed
+            for fd in {f for f in ours if f >= 0}:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        if not ws.closed:
+            result = orjson.dumps({"metadata": {}, "status": "Success"})
+            if code != 0:
+                result = _failure(f"command terminated with non-zero exit code: exit status {code}", code)
+            with contextlib.suppress(ConnectionResetError):
+                await ws.send_bytes(b"\3" + result)
+                await ws.close()
+
+    async def _output(self, ws: web.WebSocketResponse, channel: int, fd: int) -> None:
+        loop = asyncio.get_running_loop()
+        os.set_blocking(fd, False)
+        while True:
+            try:
+                data = os.read(fd, _CHUNK)
+            except BlockingIOError:
+                ready: asyncio.Future[None] = loop.create_future()
+                loop.add_reader(fd, nodelink.done, ready)
+                try:
+                    await ready
+                finally:
+                    loop.remove_reader(fd)
+                continue
+            except OSError:
+                return  # a terminal reports its end as an error
+            if not data:
+                return
+            await ws.send_bytes(bytes([channel]) + data)
+
+    async def _input(self, ws: web.WebSocketResponse, fd: int) -> None:
+        async for message in ws:
+            if message.type != WSMsgType.BINARY or not message.data:
+                continue
+            channel, data = message.data[0], message.data[1:]
+            if channel == 0 and fd >= 0 and data:
+                await asyncio.to_thread(_write_all, fd, data)
+            elif channel == 4 and self._tty and data:
+                size = json.loads(data)
+                packed = struct.pack("HHHH", size.get("Height", 24), size.get("Width", 80), 0, 0)
+                fcntl.ioctl(fd, termios.TIOCSWINSZ, packed)
+            elif channel == 255 and data[:1] == b"\0" and fd >= 0 and not self._tty:
+                os.close(fd)  # version 5: the end of standard input
+                fd = -1
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    os.set_blocking(fd, True)
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[os.write(fd, data) :]
+
+
+def _failure(text: str, code: int | None) -> bytes:
+    out: Object = {"metadata": {}, "status": "Failure", "message": text}
+    if code is None:
+        return orjson.dumps({**out, "reason": "InternalError", "code": 500})
+    causes = [{"reason": "ExitCode", "message": str(code)}]
+    return orjson.dumps({**out, "reason": "NonZeroExitCode", "details": {"causes": causes}})
+
+
+class _Forward:
+    """Connections into a pod for the data streams of a SPDY session."""
+
+    def __init__(self, node: str, uid: str, send: Any) -> None:
+        self._node, self._uid = node, uid
+        self.session = spdy.Session(send, self._on_stream)
+        self._errors: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _on_stream(self, stream: int, headers: dict[str, str], queue: spdy.Queue) -> None:
+        if headers.get("streamtype") == "error":
+            self._errors[headers.get("requestid", "")] = stream
+        elif headers.get("streamtype") == "data":
+            task = asyncio.create_task(self._serve(stream, headers, queue))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, stream: int, headers: dict[str, str], queue: spdy.Queue) -> None:
+        port = int(headers.get("port", "0"))
+        error_stream = self._errors.get(headers.get("requestid", ""))
+        try:
+            link, _, fds = await nodelink.request(self._node, {"op": "connect", "uid": self._uid, "port": port}, [])
+        except NodeError as error:
+            if error_stream is not None:
+                text = f"an error occurred forwarding {port} -> {port}: {error}"
+                await self.session.write(error_stream, text.encode(), end=True)
+            await self.session.write(stream, b"", end=True)
+            return
+        link.close()
+        reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fds[0]))
+
+        async def up() -> None:
+            while (data := await queue.get()) is not None:
+                writer.write(data)
+                await writer.drain()
+            with contextlib.suppress(OSError):
+                writer.write_eof()
+
+        upward = asyncio.create_task(up())
+        try:
+            while data := await reader.read(_CHUNK):
+                await self.session.write(stream, data)
+        except OSError:
+            pass
+        finally:
+            upward.cancel()
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await upward
+            writer.close()
+        with contextlib.suppress(ConnectionResetError):
+            await self.session.write(stream, b"", end=True)
+            if error_stream is not None:
+                await self.session.write(error_stream, b"", end=True)
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+
+def _since(query: Any) -> str:
+    """The earliest time to show, as text that compares with the log's stamps."""
+    if query.get("sinceTime"):
+        return str(query["sinceTime"]).replace("Z", "")
+    if query.get("sinceSeconds"):
+        then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=int(query["sinceSeconds"]))
+        return then.strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return ""
+
+
+def _render(line: bytes, since: str, stamps: bool) -> bytes | None:
+    """A line of the log file (`time stream F|P text`) as the client wants it; None to leave it out."""
+    parts = line.split(b" ", 3)
+    if len(parts) < 3:
+        return line + b"\n"
+    if since and parts[0].decode(errors="replace").rstrip("Z") < since:
+        return None
+    text = parts[3] if len(parts) > 3 else b""
+    end = b"\n" if parts[2] == b"F" else b""
+    return parts[0] + b" " + text + end if stamps else text + end

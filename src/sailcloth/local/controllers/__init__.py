@@ -1,0 +1,259 @@
+"""The controllers that the local cluster needs, in the API server's process: watches in, writes out, no polling.
+
+Each reconciles one object by key: reads what is, computes what should be, writes the difference. They may be started and
+stopped at any time; everything they know is in the API server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import logging
+from typing import Any
+
+from sailcloth.local.apiserver.access import User
+from sailcloth.local.apiserver.errors import Refused
+from sailcloth.local.apiserver.objects import Objects
+from sailcloth.local.apiserver.resources import Served
+from sailcloth.local.apiserver.storage import Event, StorageError
+
+from . import deployments, endpointslices, replicasets, services
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+NODE = "sailcloth"
+_USER = User("system:kube-controller-manager", ("system:masters",))
+_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", "istio-system")
+
+
+class Cluster:
+    """What controllers may do: read the store, write through admission and all the rules."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self.store = objects.store
+
+    def served(self, gr: str) -> Served:
+        return next(s for s in self._objects.registry.by_path.values() if s.gr == gr)
+
+    async def create(self, gr: str, obj: Object) -> Object | None:
+        """Create; None if it is there already. Raises Refused for anything else."""
+        namespace = obj["metadata"].get("namespace", "")
+        try:
+            made, _ = await self._objects.create(self.served(gr), obj, namespace, _USER, "kube-controller-manager", {})
+        except Refused as error:
+            if error.reason == "AlreadyExists":
+                return None
+            raise
+        return made
+
+    async def change(self, gr: str, namespace: str, name: str, make: Any, sub: str = "") -> Object | None:
+        """Change by a function of a copy; None if the object is gone."""
+
+        def fresh(live: Object) -> Object:
+            live["metadata"].pop("resourceVersion", None)
+            return make(live)  # type: ignore[no-any-return]
+
+        try:
+            made, _ = await self._objects.change(
+                self.served(gr), namespace, name, sub, fresh, _USER, "kube-controller-manager", {}
+            )
+        except Refused as error:
+            if error.code == 404:
+                return None
+            raise
+        return made
+
+    async def delete(self, gr: str, namespace: str, name: str) -> None:
+        with contextlib.suppress(Refused):
+            await self._objects.delete(self.served(gr), namespace, name, {}, _USER)
+
+
+class _Queue:
+    """Keys to reconcile, each at most once in the queue; failures come back with a growing delay."""
+
+    def __init__(self, name: str, reconcile: Any) -> None:
+        self.name, self._reconcile = name, reconcile
+        self._keys: dict[tuple[str, str], None] = {}
+        self._wake = asyncio.Event()
+        self._failures: dict[tuple[str, str], int] = {}
+
+    def add(self, key: tuple[str, str]) -> None:
+        self._keys[key] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._keys:
+                key = next(iter(self._keys))
+                del self._keys[key]
+                try:
+                    again = await self._reconcile(*key)
+                    self._failures.pop(key, None)
+                    if again:
+                        asyncio.get_running_loop().call_later(again, self.add, key)
+                except (Refused, StorageError) as error:
+                    count = self._failures[key] = self._failures.get(key, 0) + 1
+                    delay = min(0.05 * 2**count, 30.0)
+                    log.log(logging.WARNING if count > 3 else logging.DEBUG, "%s %s/%s: %s", self.name, *key, error)
+                    asyncio.get_running_loop().call_later(delay, self.add, key)
+                except Exception:
+                    log.exception("%s %s/%s", self.name, *key)
+
+
+class Controllers:
+    """Wires controllers to the store's watches."""
+
+    def __init__(
+        self, objects: Objects, root_certificate: str, load_balancer_ip: str, api_address: str, service_ip: str
+    ) -> None:
+        self._cluster = Cluster(objects)
+        self._store = objects.store
+        self._root, self._lb, self._api, self._service_ip = root_certificate, load_balancer_ip, api_address, service_ip
+        cluster = self._cluster
+        self._queues = {
+            "deployments.apps": _Queue("deployment", lambda ns, n: deployments.reconcile(cluster, ns, n)),
+            "replicasets.apps": _Queue("replicaset", lambda ns, n: replicasets.reconcile(cluster, ns, n)),
+            "services": _Queue("service", self._service),
+            "pods": _Queue("pod", self._pod),
+            "namespaces": _Queue("namespace", self._namespace),
+        }
+
+    async def bootstrap(self) -> None:
+        """The objects that every cluster has."""
+        for name in _NAMESPACES:
+            await self._cluster.create("namespaces", {"metadata": {"name": name}})
+            await self._namespace("", name)
+        await self._cluster.create(
+            "services",
+            {
+                "metadata": {
+                    "name": "kubernetes",
+                    "namespace": "default",
+                    "labels": {"component": "apiserver", "provider": "kubernetes"},
+                },
+                "spec": {
+                    "clusterIP": self._service_ip,
+                    "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+                },
+            },
+        )
+        await self._cluster.create(
+            "endpointslices.discovery.k8s.io",
+            {
+                "metadata": {
+                    "name": "kubernetes",
+                    "namespace": "default",
+                    "labels": {"kubernetes.io/service-name": "kubernetes"},
+                },
+                "addressType": "IPv4",
+                "endpoints": [{"addresses": [self._api], "conditions": {"ready": True}}],
+                "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}],
+            },
+        )
+        await self._cluster.create(
+            "endpoints",
+            {
+                "metadata": {"name": "kubernetes", "namespace": "default"},
+                "subsets": [
+                    {"addresses": [{"ip": self._api}], "ports": [{"name": "https", "port": 6443, "protocol": "TCP"}]}
+                ],
+            },
+        )
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        stops = []
+        for gr in (*self._queues, "nodes", "serviceaccounts"):
+            stops.append(self._store.watch(gr, None, lambda event, gr=gr: self._event(gr, event)))  # type: ignore[misc]
+            for obj in self._store.all(gr):
+                self._event(gr, Event(0, "ADDED", obj, None))
+        try:
+            await asyncio.gather(*(q.run() for q in self._queues.values()))
+        finally:
+            for stop in stops:
+                stop()
+
+    def _event(self, gr: str, event: Event) -> None:
+        metadata = event.obj["metadata"]
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        if gr in self._queues and event.type != "DELETED":
+            self._queues[gr].add((namespace, name))
+        if gr == "replicasets.apps":
+            self._owner(metadata, namespace, "Deployment", "deployments.apps")
+        elif gr == "pods":
+            self._owner(metadata, namespace, "ReplicaSet", "replicasets.apps")
+            for pod in (event.obj, event.prev or event.obj):
+                for service in services.selecting(self._store, namespace, pod["metadata"].get("labels") or {}):
+                    self._queues["services"].add((namespace, service))
+        elif gr == "services" and event.type == "DELETED":
+            self._queues["services"].add((namespace, name))
+        elif gr == "nodes":
+            for pod in self._store.all("pods"):
+                if not pod["spec"].get("nodeName"):
+                    self._queues["pods"].add((pod["metadata"]["namespace"], pod["metadata"]["name"]))
+        elif gr == "serviceaccounts" and event.type == "DELETED":
+            self._queues["namespaces"].add(("", namespace))
+
+    def _owner(self, metadata: Object, namespace: str, kind: str, gr: str) -> None:
+        for reference in metadata.get("ownerReferences") or ():
+            if reference.get("kind") == kind and reference.get("controller"):
+                self._queues[gr].add((namespace, reference["name"]))
+
+    async def _service(self, namespace: str, name: str) -> float | None:
+        await services.reconcile(self._cluster, namespace, name, self._lb)
+        await endpointslices.reconcile(self._cluster, namespace, name)
+        return None
+
+    async def _pod(self, namespace: str, name: str) -> float | None:
+        """The scheduler of a cluster with one node."""
+        pod = self._store.get("pods", namespace, name)
+        if pod is None or pod["spec"].get("nodeName") or pod["metadata"].get("deletionTimestamp"):
+            return None
+        node = self._store.get("nodes", "", NODE)
+        if node is None or node["spec"].get("unschedulable"):
+            return None
+        wanted = pod["spec"].get("nodeSelector") or {}
+        labels = node["metadata"].get("labels") or {}
+        missing = sorted(f"{k}={v}" for k, v in wanted.items() if labels.get(k) != v)
+        if missing:
+            await self._unschedulable(
+                namespace,
+                name,
+                f"0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector ({', '.join(missing)}).",
+            )
+            return None
+
+        def bind(live: Object) -> Object:
+            live["spec"]["nodeName"] = NODE
+            return live
+
+        await self._cluster.change("pods", namespace, name, bind)
+        return None
+
+    async def _unschedulable(self, namespace: str, name: str, text: str) -> None:
+        def mark(live: Object) -> Object:
+            condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": text}
+            live["status"]["conditions"] = [condition]
+            return live
+
+        await self._cluster.change("pods", namespace, name, mark, sub="status")
+
+    async def _namespace(self, _: str, name: str) -> float | None:
+        """The default service account and the cluster's root certificate in every namespace."""
+        found = self._store.get("namespaces", "", name)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            return None
+        await self._cluster.create("serviceaccounts", {"metadata": {"name": "default", "namespace": name}})
+        root = {"metadata": {"name": "kube-root-ca.crt", "namespace": name}, "data": {"ca.crt": self._root}}
+        if await self._cluster.create("configmaps", copy.deepcopy(root)) is None:
+            known = self._store.get("configmaps", name, "kube-root-ca.crt")
+            if known is not None and known.get("data") != root["data"]:
+                await self._cluster.change(
+                    "configmaps", name, "kube-root-ca.crt", lambda live: {**live, "data": root["data"]}
+                )
+        return None

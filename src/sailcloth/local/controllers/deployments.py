@@ -1,0 +1,262 @@
+"""Deployment: a ReplicaSet for each pod template, rolled from old to new within maxSurge and maxUnavailable."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from sailcloth.local.apiserver.objects import now
+
+from .replicasets import reference
+
+if TYPE_CHECKING:
+    from . import Cluster
+
+Object = dict[str, Any]
+REVISION = "deployment.kubernetes.io/revision"
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+GR = "replicasets.apps"
+
+
+async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+    """One step of a rollout; ReplicaSets' status changes bring the next."""
+    deployment = cluster.store.get("deployments.apps", namespace, name)
+    if deployment is None or deployment["metadata"].get("deletionTimestamp"):
+        return None
+    sets = _sets(cluster, deployment)
+    current = next((s for s in sets if _same_template(s, deployment)), None)
+    if not deployment["spec"].get("paused") or not sets:
+        current = await _current(cluster, deployment, sets, current)
+        sets = _sets(cluster, deployment)
+        current = next((s for s in sets if current and s["metadata"]["uid"] == current["metadata"]["uid"]), current)
+        if current is not None and not deployment["spec"].get("paused"):
+            await _scale(cluster, deployment, sets, current)
+            await _forget_old(cluster, deployment, sets, current)
+    await _status(cluster, deployment, _sets(cluster, deployment), current)
+    return None
+
+
+def _sets(cluster: Cluster, deployment: Object) -> list[Object]:
+    metadata = deployment["metadata"]
+    return [
+        s
+        for s in cluster.store.all(GR, metadata["namespace"])
+        if any(r.get("uid") == metadata["uid"] for r in s["metadata"].get("ownerReferences") or ())
+        and not s["metadata"].get("deletionTimestamp")
+    ]
+
+
+def _template(obj: Object) -> Object:
+    template = copy.deepcopy(obj["spec"]["template"])
+    (template.get("metadata") or {}).get("labels", {}).pop("pod-template-hash", None)
+    (template.get("metadata") or {}).pop("creationTimestamp", None)
+    return template  # type: ignore[no-any-return]
+
+
+def _same_template(rs: Object, deployment: Object) -> bool:
+    return _template(rs) == _template(deployment)
+
+
+def template_hash(template: Object) -> str:
+    """A short name for a pod template, in the alphabet that Kubernetes uses."""
+    number = int.from_bytes(hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).digest()[:7], "big")
+    out = ""
+    for _ in range(10):
+        number, digit = divmod(number, len(_ALPHABET))
+        out += _ALPHABET[digit]
+    return out
+
+
+def _revision(obj: Object) -> int:
+    return int((obj["metadata"].get("annotations") or {}).get(REVISION, "0") or 0)
+
+
+async def _current(cluster: Cluster, deployment: Object, sets: list[Object], current: Object | None) -> Object | None:
+    """The ReplicaSet of the present template, with the newest revision."""
+    metadata = deployment["metadata"]
+    newest = max((_revision(s) for s in sets), default=0)
+    if current is None:
+        revision = str(newest + 1)
+        current = await cluster.create(GR, _new_set(deployment, revision))
+        if current is None:  # a name taken by another's set: its hash clashes, which has not been seen
+            return None
+    elif _revision(current) < newest:
+        revision = str(newest + 1)
+        current = await cluster.change(
+            GR, metadata["namespace"], current["metadata"]["name"], lambda o: _annotate(o, revision)
+        )
+    else:
+        revision = str(_revision(current))
+    if _revision(deployment) != int(revision):
+        await cluster.change(
+            "deployments.apps", metadata["namespace"], metadata["name"], lambda o: _annotate(o, revision)
+        )
+    return current
+
+
+def _annotate(obj: Object, revision: str) -> Object:
+    obj["metadata"].setdefault("annotations", {})[REVISION] = revision
+    return obj
+
+
+def _new_set(deployment: Object, revision: str) -> Object:
+    metadata = deployment["metadata"]
+    digest = template_hash(_template(deployment))
+    template = _template(deployment)
+    labels = template.setdefault("metadata", {}).setdefault("labels", {})
+    labels["pod-template-hash"] = digest
+    selector = copy.deepcopy(deployment["spec"]["selector"])
+    selector.setdefault("matchLabels", {})["pod-template-hash"] = digest
+    notes = {
+        k: v
+        for k, v in (metadata.get("annotations") or {}).items()
+        if k != "kubectl.kubernetes.io/last-applied-configuration"
+    }
+    replicas = str(deployment["spec"].get("replicas", 1))
+    notes |= {REVISION: revision, "deployment.kubernetes.io/desired-replicas": replicas}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": f"{metadata['name']}-{digest}",
+            "namespace": metadata["namespace"],
+            "labels": dict(labels),
+            "annotations": notes,
+            "ownerReferences": [reference(deployment)],
+        },
+        "spec": {"replicas": 0, "selector": selector, "template": template},
+    }
+
+
+def _amount(value: Any, total: int, up: bool) -> int:
+    """A number, or a percentage of the total rounded up or down."""
+    if isinstance(value, str) and value.endswith("%"):
+        exact = total * int(value[:-1])
+        return -(-exact // 100) if up else exact // 100
+    return int(value or 0)
+
+
+async def _scale(cluster: Cluster, deployment: Object, sets: list[Object], current: Object) -> None:
+    wanted = int(deployment["spec"].get("replicas", 1))
+    strategy = deployment["spec"].get("strategy") or {}
+    old = [s for s in sets if s["metadata"]["uid"] != current["metadata"]["uid"]]
+    namespace = deployment["metadata"]["namespace"]
+
+    async def to(rs: Object, replicas: int) -> None:
+        if rs["spec"].get("replicas") != replicas:
+            await cluster.change(GR, namespace, rs["metadata"]["name"], lambda o: _with_replicas(o, replicas))
+
+    if strategy.get("type") == "Recreate":
+        for s in old:
+            await to(s, 0)
+        if not any(s.get("status", {}).get("replicas") for s in old):
+            await to(current, wanted)
+        return
+    rolling = strategy.get("rollingUpdate") or {}
+    surge = _amount(rolling.get("maxSurge", "25%"), wanted, up=True)
+    unavailable = _amount(rolling.get("maxUnavailable", "25%"), wanted, up=False)
+    if not surge and not unavailable:
+        unavailable = 1
+    total = sum(int(s["spec"].get("replicas", 0)) for s in sets)
+    have = int(current["spec"].get("replicas", 0))
+    if have > wanted:
+        await to(current, wanted)
+    elif have < wanted:
+        await to(current, have + min(wanted - have, max(0, wanted + surge - total)))
+    ready = sum(int(s.get("status", {}).get("availableReplicas", 0)) for s in sets)
+    # First the old pods that do not work anyway, then working ones as far as enough others do.
+    spare = ready - (wanted - unavailable)
+    for s in sorted(old, key=lambda o: o["metadata"]["creationTimestamp"]):
+        replicas = int(s["spec"].get("replicas", 0))
+        broken = replicas - int(s.get("status", {}).get("availableReplicas", 0))
+        drop = min(replicas, max(0, broken)) if int(s.get("status", {}).get("observedGeneration", 0)) else 0
+        more = min(replicas - drop, max(0, spare))
+        spare -= more
+        if drop + more:
+            await to(s, replicas - drop - more)
+
+
+def _with_replicas(obj: Object, replicas: int) -> Object:
+    obj["spec"]["replicas"] = replicas
+    return obj
+
+
+async def _forget_old(cluster: Cluster, deployment: Object, sets: list[Object], current: Object) -> None:
+    limit = int(deployment["spec"].get("revisionHistoryLimit", 10))
+    idle = [
+        s
+        for s in sets
+        if s["metadata"]["uid"] != current["metadata"]["uid"]
+        and not s["spec"].get("replicas")
+        and not s.get("status", {}).get("replicas")
+    ]
+    for s in sorted(idle, key=_revision)[: max(0, len(idle) - limit)]:
+        await cluster.delete(GR, s["metadata"]["namespace"], s["metadata"]["name"])
+
+
+async def _status(cluster: Cluster, deployment: Object, sets: list[Object], current: Object | None) -> None:
+    metadata, spec = deployment["metadata"], deployment["spec"]
+    wanted = int(spec.get("replicas", 1))
+
+    def total(field: str, of: list[Object]) -> int:
+        return sum(int(s.get("status", {}).get(field, 0)) for s in of)
+
+    mine = [s for s in sets if current is not None and s["metadata"]["uid"] == current["metadata"]["uid"]]
+    replicas, updated = total("replicas", sets), total("replicas", mine)
+    ready, available = total("readyReplicas", sets), total("availableReplicas", sets)
+    least = wanted - _amount(
+        ((spec.get("strategy") or {}).get("rollingUpdate") or {}).get("maxUnavailable", "25%"), wanted, up=False
+    )
+    done = updated == replicas == available == wanted and bool(mine)
+    name = mine[0]["metadata"]["name"] if mine else ""
+    conditions = _conditions(deployment.get("status", {}).get("conditions") or [], available >= least, done, name)
+    status: Object = {"observedGeneration": metadata.get("generation", 1), "conditions": conditions}
+    for field, value in (
+        ("replicas", replicas),
+        ("updatedReplicas", updated),
+        ("readyReplicas", ready),
+        ("availableReplicas", available),
+        ("unavailableReplicas", max(0, max(wanted, replicas) - available)),
+    ):
+        if value:
+            status[field] = value
+    if deployment.get("status") != status:
+        await cluster.change(
+            "deployments.apps", metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
+        )
+
+
+def _conditions(old: list[Object], available: bool, done: bool, name: str) -> list[Object]:
+    known = {c["type"]: c for c in old}
+    stamp = now()
+
+    def make(kind: str, status: str, reason: str, text: str) -> Object:
+        before = known.get(kind)
+        if before and (before["status"], before["reason"], before["message"]) == (status, reason, text):
+            return before
+        moved = before["lastTransitionTime"] if before and before["status"] == status else stamp
+        return {
+            "type": kind,
+            "status": status,
+            "reason": reason,
+            "message": text,
+            "lastUpdateTime": stamp,
+            "lastTransitionTime": moved,
+        }
+
+    if available:
+        first = make("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+    else:
+        first = make(
+            "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability."
+        )
+    if done:
+        second = make(
+            "Progressing", "True", "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'
+        )
+    else:
+        second = make("Progressing", "True", "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.')
+    return [first, second]

@@ -1,0 +1,110 @@
+"""ReplicaSet: as many pods as wanted."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from sailcloth.local.apiserver.selectors import label_selector
+
+if TYPE_CHECKING:
+    from . import Cluster
+
+Object = dict[str, Any]
+
+
+def pods_of(cluster: Cluster, owner: Object) -> list[Object]:
+    """Pods that an object controls."""
+    metadata = owner["metadata"]
+    return [
+        p
+        for p in cluster.store.all("pods", metadata["namespace"])
+        if any(
+            r.get("uid") == metadata["uid"] and r.get("controller") for r in p["metadata"].get("ownerReferences") or ()
+        )
+    ]
+
+
+def is_ready(pod: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions") or ())
+
+
+def active(pod: Object) -> bool:
+    return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get(
+        "deletionTimestamp"
+    )
+
+
+async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+    """Make or delete pods, and say how many there are."""
+    rs = cluster.store.get("replicasets.apps", namespace, name)
+    if rs is None or rs["metadata"].get("deletionTimestamp"):
+        return None
+    await _adopt(cluster, rs)
+    live = [p for p in pods_of(cluster, rs) if active(p)]
+    wanted = int(rs["spec"].get("replicas", 1))
+    for _ in range(wanted - len(live)):
+        await cluster.create("pods", _pod(rs))
+    surplus = sorted(live, key=_deletion_order)[: max(0, len(live) - wanted)]
+    for pod in surplus:
+        await cluster.delete("pods", namespace, pod["metadata"]["name"])
+    live = [p for p in pods_of(cluster, rs) if active(p)]
+    ready = sum(1 for p in live if is_ready(p))
+    status = {"replicas": len(live), "observedGeneration": rs["metadata"].get("generation", 1)}
+    if live:
+        status |= {"fullyLabeledReplicas": len(live)}
+    if ready:
+        status |= {"readyReplicas": ready, "availableReplicas": ready}
+    if rs.get("status") != status:
+        await cluster.change("replicasets.apps", namespace, name, lambda o: {**o, "status": status}, sub="status")
+    return None
+
+
+def _deletion_order(pod: Object) -> tuple[bool, bool, str]:
+    """Unassigned before assigned, unready before ready, younger before older."""
+    stamp = "".join(chr(255 - ord(c)) for c in pod["metadata"]["creationTimestamp"])
+    return bool(pod["spec"].get("nodeName")), is_ready(pod), stamp
+
+
+async def _adopt(cluster: Cluster, rs: Object) -> None:
+    """Pods without an owner that match the selector become ours."""
+    match = label_selector(rs["spec"].get("selector"))
+    for pod in cluster.store.all("pods", rs["metadata"]["namespace"]):
+        metadata = pod["metadata"]
+        if not metadata.get("ownerReferences") and match(metadata.get("labels") or {}) and active(pod):
+            await cluster.change("pods", metadata["namespace"], metadata["name"], lambda o: _owned(o, rs))
+
+
+def _owned(obj: Object, owner: Object) -> Object:
+    obj["metadata"]["ownerReferences"] = [reference(owner)]
+    return obj
+
+
+def reference(owner: Object) -> Object:
+    """A controller reference."""
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _pod(rs: Object) -> Object:
+    template = copy.deepcopy(rs["spec"]["template"])
+    metadata = {
+        k: v for k, v in (template.get("metadata") or {}).items() if k in ("labels", "annotations", "finalizers")
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **metadata,
+            "generateName": rs["metadata"]["name"] + "-",
+            "namespace": rs["metadata"]["namespace"],
+            "ownerReferences": [reference(rs)],
+        },
+        "spec": template["spec"],
+    }
