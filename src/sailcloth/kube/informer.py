@@ -22,17 +22,17 @@ ObjectId = tuple[str, str]  # namespace, name
 _WATCH_S = 300
 
 
-class _Meta(msgspec.Struct):
+class _Meta(msgspec.Struct, frozen=True):
     name: str = ""
     namespace: str = ""
     resourceVersion: str = ""
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, frozen=True):
     metadata: _Meta = _Meta()
 
 
-class _ListMeta(msgspec.Struct):
+class _ListMeta(msgspec.Struct, frozen=True):
     resourceVersion: str = ""
     continue_: str = msgspec.field(default="", name="continue")
 

@@ -19,7 +19,7 @@ from . import Change
 log = logging.getLogger(__name__)
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
 
 
