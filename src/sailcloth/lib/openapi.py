@@ -117,7 +117,12 @@ class Schemas:
                 yield from self.check(properties[name], inner, _join(path, name))
             elif isinstance(extra, dict):
                 yield from self.check(extra, inner, _join(path, name))
-            elif keep or extra is True or (not properties and extra is None) or ((embedded or not path) and name in ("apiVersion", "kind", "metadata")):
+            elif (
+                keep
+                or extra is True
+                or (not properties and extra is None)
+                or ((embedded or not path) and name in ("apiVersion", "kind", "metadata"))
+            ):
                 continue
             else:
                 yield Problem("unknown", _join(path, name), f'unknown field "{_join(path, name)}"')

@@ -1,0 +1,121 @@
+"""Linux namespaces, mounts and capabilities through libc. Nothing here knows what they are for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 24, 28, 38, 47
+CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 10, 12, 13
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def unshare(flags: int) -> None:
+    """Leave namespaces for new ones. NEWNET is per thread; the others need a process with one thread."""
+    _check(_libc.unshare(flags), f"unshare({flags:#x})")
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    _check(_libc.setns(fd, flags), "setns")
+
+
+def prctl(operation: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
+    longs = (ctypes.c_ulong(x) for x in (a, b, c, d))
+    return _check(_libc.prctl(operation, *longs), f"prctl({operation})")
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Have the kernel end this process when its parent ends. Set after unshare(NEWUSER), which clears it."""
+    prctl(_PR_SET_PDEATHSIG, int(number))
+
+
+def sethostname(name: str) -> None:
+    raw = name.encode()
+    _check(_libc.sethostname(raw, len(raw)), "sethostname")
+
+
+def mount(source: str, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
+    def encoded(text: str | None) -> bytes | None:
+        return None if text is None else os.fsencode(text)
+
+    result = _libc.mount(encoded(source), encoded(target), encoded(kind), ctypes.c_ulong(flags), encoded(data))
+    _check(result, f"mount({source}, {target})")
+
+
+def in_netns(fd: int, make: Callable[[], T]) -> T:
+    """Run a function in a throw-away thread that has joined a network namespace."""
+
+    def joined() -> T:
+        setns(fd, NEWNET)
+        return make()
+
+    return _in_thread(joined)
+
+
+def new_netns() -> int:
+    """A new network namespace, kept alive by the returned descriptor alone."""
+
+    def make() -> int:
+        unshare(NEWNET)
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    return _in_thread(make)
+
+
+def _in_thread(make: Callable[[], T]) -> T:
+    result: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            result["value"] = make()
+        except BaseException as error:
+            result["error"] = error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if "error" in result:
+        raise result["error"]
+    return result["value"]  # type: ignore[no-any-return]
+
+
+class _Header(ctypes.Structure):
+    _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
+
+
+class _Data(ctypes.Structure):
+    _fields_ = [("effective", ctypes.c_uint32), ("permitted", ctypes.c_uint32), ("inheritable", ctypes.c_uint32)]
+
+
+def keep_capabilities(keep: tuple[int, ...] = ()) -> None:
+    """Give up every capability but these, for ever: bounding set, no root magic, no new privileges."""
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        last = int(file.read())
+    for capability in range(last + 1):
+        if capability not in keep:
+            prctl(_PR_CAPBSET_DROP, capability)
+    prctl(_PR_SET_SECUREBITS, 0x2F)
+    mask = sum(1 << c for c in keep)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    data = (_Data * 2)(_Data(low, low, low), _Data(high, high, high))
+    header = _Header(0x20080522, 0)
+    _check(_libc.capset(ctypes.byref(header), data), "capset")
+    for capability in keep:
+        prctl(_PR_CAP_AMBIENT, 2, capability)
+    prctl(PR_SET_NO_NEW_PRIVS, 1)

@@ -1,0 +1,102 @@
+"""Transparent capture of a pod's traffic: the rules that `istio-iptables` makes, as nftables. Source: istio.md 2.19."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sailcloth.lib import nftables as n
+from sailcloth.lib.nftables import Batch
+
+TABLE = "mesh"
+INBOUND_SOURCE = "127.0.0.6/32"
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What to capture. The proxy's own traffic is told by its mark."""
+
+    outbound: int = 15001
+    inbound: int = 15006
+    mark: int = 1337
+    include_ranges: tuple[str, ...] = ("*",)
+    exclude_ranges: tuple[str, ...] = ()
+    include_inbound: tuple[str, ...] = ("*",)
+    exclude_inbound: tuple[int, ...] = ()
+    exclude_outbound: tuple[int, ...] = ()
+    include_outbound: tuple[int, ...] = ()
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    return tuple(int(p) for p in text.split(",") if p.strip().isdigit())
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(w.strip() for w in text.split(",") if w.strip())
+
+
+def parse(arguments: list[str]) -> Capture:
+    """From the flags of `istio-iptables`. Raises ValueError for one that is not known."""
+    given: dict[str, str] = {}
+    known = {"-p", "-z", "-u", "-g", "-m", "-i", "-x", "-b", "-d", "-q", "-o", "-k", "-c"}
+    rest = iter(arguments[1:] if arguments[:1] == ["istio-iptables"] else arguments)
+    for word in rest:
+        if word.startswith("--"):
+            continue
+        if word not in known:
+            raise ValueError(f"istio-iptables: flag {word!r} is not known")
+        given[word] = next(rest, "")
+    if given.get("-m", "REDIRECT") != "REDIRECT":
+        raise ValueError(f"interception mode {given['-m']} is not supported here; use REDIRECT")
+    return Capture(
+        outbound=int(given.get("-p", "15001")),
+        inbound=int(given.get("-z", "15006")),
+        include_ranges=_words(given.get("-i", "*")),
+        exclude_ranges=_words(given.get("-x", "")),
+        include_inbound=_words(given.get("-b", "*")),
+        exclude_inbound=(15008, *_ports(given.get("-d", ""))),
+        exclude_outbound=_ports(given.get("-o", "")),
+        include_outbound=_ports(given.get("-q", "")),
+    )
+
+
+def rules(c: Capture) -> Batch:
+    """The rules, replacing any that are there."""
+    b = Batch().fresh_table(TABLE)
+    b.chain(TABLE, "in_redirect").rule(TABLE, "in_redirect", n.tcp(), n.redirect(c.inbound))
+    b.chain(TABLE, "out_redirect").rule(TABLE, "out_redirect", n.tcp(), n.redirect(c.outbound))
+    b.chain(TABLE, "output", "output").chain(TABLE, "prerouting", "prerouting")
+
+    def out(*expressions: bytes) -> None:
+        b.rule(TABLE, "output", *expressions)
+
+    out(n.tcp(), n.out_loopback(), n.source(INBOUND_SOURCE), n.verdict(n.RETURN))
+    # The application that calls itself by its service: to the proxy, and back in by the inbound listener.
+    out(
+        n.tcp(),
+        n.out_loopback(),
+        n.destination("127.0.0.1/32", n.NEQ),
+        n.mark(c.mark),
+        n.verdict(n.GOTO, "in_redirect"),
+    )
+    out(n.tcp(), n.out_loopback(), n.mark(c.mark, n.NEQ), n.verdict(n.RETURN))
+    out(n.mark(c.mark), n.verdict(n.RETURN))
+    out(n.destination("127.0.0.1/32"), n.verdict(n.RETURN))
+    for number in c.exclude_outbound:
+        out(n.tcp(), n.port(number), n.verdict(n.RETURN))
+    for cidr in c.exclude_ranges:
+        out(n.destination(cidr), n.verdict(n.RETURN))
+    for number in c.include_outbound:
+        out(n.tcp(), n.port(number), n.verdict(n.GOTO, "out_redirect"))
+    for cidr in c.include_ranges:
+        if cidr == "*":
+            out(n.tcp(), n.verdict(n.GOTO, "out_redirect"))
+        else:
+            out(n.tcp(), n.destination(cidr), n.verdict(n.GOTO, "out_redirect"))
+    for number in c.exclude_inbound:
+        b.rule(TABLE, "prerouting", n.tcp(), n.port(number), n.verdict(n.RETURN))
+    for word in c.include_inbound:
+        if word == "*":
+            b.rule(TABLE, "prerouting", n.tcp(), n.verdict(n.GOTO, "in_redirect"))
+        elif word.isdigit():
+            b.rule(TABLE, "prerouting", n.tcp(), n.port(int(word)), n.verdict(n.GOTO, "in_redirect"))
+    return b

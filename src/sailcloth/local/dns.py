@@ -1,0 +1,155 @@
+"""Cluster DNS: names of services over UDP and TCP, other names forwarded through a socket made in the host's network.
+
+NODATA, never NXDOMAIN, for AAAA of names that have an IPv4 address and for names above others; case does not matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_TTL = 5
+
+
+def encode(name: str) -> bytes:
+    """A name in wire form."""
+    return (
+        b"".join(bytes([len(label)]) + label.encode() for label in name.lower().rstrip(".").split(".") if label) + b"\0"
+    )
+
+
+_SOA = (
+    encode("ns.dns.cluster.local") + encode("hostmaster.cluster.local") + struct.pack(">IIIII", 1, 7200, 1800, 86400, 5)
+)
+Answer = tuple[int, int, int, bytes]  # code, answers, authorities, records
+
+
+class Zone:
+    """Names and their addresses."""
+
+    def __init__(self, domain: str = "cluster.local") -> None:
+        self._domain = encode(domain)
+        self._names: dict[bytes, list[bytes]] = {}
+        self._parents: set[bytes] = set()
+        self._cache: dict[bytes, Answer] = {}
+
+    def replace(self, names: dict[str, Iterable[str]]) -> None:
+        """Set all names at once."""
+        self._names = {encode(k): [socket.inet_aton(a) for a in sorted(v)] for k, v in names.items()}
+        self._parents = set()
+        for name in self._names:
+            rest = name
+            while len(rest) > 1:
+                rest = rest[rest[0] + 1 :]
+                self._parents.add(rest)
+        self._cache.clear()
+
+    def answer(self, question: bytes) -> Answer | None:
+        """For a lower-case question (name, type, class); None for names that are not ours."""
+        known = self._cache.get(question)
+        if known is not None:
+            return known
+        name, kind = question[:-4], struct.unpack(">H", question[-4:-2])[0]
+        ours = name.endswith(self._domain)
+        at = struct.pack(">H", 0xC000 | 12 + len(name) - len(self._domain)) if ours else b"\xc0\x0c"
+        negative = at + struct.pack(">HHIH", 6, 1, _TTL, len(_SOA)) + _SOA
+        addresses = self._names.get(name)
+        made: Answer
+        if addresses is not None:
+            if kind in (1, 255):
+                records = [b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, _TTL, 4) + a for a in addresses]
+                made = (0, len(records), 0, b"".join(records))
+            else:
+                made = (0, 0, 1, negative)
+        elif ours:
+            made = (0 if name in self._parents else 3, 0, 1, negative)
+        else:
+            return None
+        if len(self._cache) > 20_000:
+            self._cache.clear()
+        self._cache[question] = made
+        return made
+
+
+class Server(asyncio.DatagramProtocol):
+    """Answers over UDP; `tcp` is the handler for the same over TCP."""
+
+    def __init__(self, zone: Zone, upstream: Upstream | None = None) -> None:
+        self._zone, self._upstream = zone, upstream
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        self.resolve(data, lambda answer: self._transport.sendto(answer, address))
+
+    def resolve(self, data: bytes, reply: Callable[[bytes], None]) -> None:
+        """Answer one query, now or when the upstream has answered."""
+        question = _question(data)
+        if question is None:
+            return
+        found = self._zone.answer(question.lower())
+        if found is not None:
+            code, answers, authorities, records = found
+            flags = bytes([0x84 | data[2] & 1, 0x80 | code])
+            counts = struct.pack(">HHHH", 1, answers, authorities, 0)
+            reply(data[:2] + flags + counts + question + records)
+        elif self._upstream is not None:
+            self._upstream.forward(data, reply)
+        else:  # no way out: say so at once, or resolvers try again for seconds
+            reply(data[:2] + bytes([0x80 | data[2] & 1, 0x83]) + struct.pack(">HHHH", 1, 0, 0, 0) + question)
+
+    async def tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                (length,) = struct.unpack(">H", await reader.readexactly(2))
+                self.resolve(await reader.readexactly(length), lambda a: writer.write(struct.pack(">H", len(a)) + a))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, OSError):
+            pass
+        finally:
+            writer.close()
+
+
+def _question(data: bytes) -> bytes | None:
+    if len(data) < 17 or data[2] & 0x80:
+        return None
+    at = 12
+    try:
+        while data[at]:
+            at += data[at] + 1
+    except IndexError:
+        return None
+    return data[12 : at + 5] if at + 5 <= len(data) else None
+
+
+class Upstream(asyncio.DatagramProtocol):
+    """Forwards over a connected UDP socket of the host's network."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, tuple[bytes, Callable[[bytes], None]]] = {}
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def forward(self, data: bytes, reply: Callable[[bytes], None]) -> None:
+        ident = random.getrandbits(16)
+        while ident in self._waiting and len(self._waiting) < 60_000:
+            ident = random.getrandbits(16)
+        self._waiting[ident] = (data[:2], reply)
+        self._transport.sendto(struct.pack(">H", ident) + data[2:])
+        asyncio.get_running_loop().call_later(5, self._waiting.pop, ident, None)
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        waiting = self._waiting.pop(struct.unpack(">H", data[:2])[0], None) if len(data) > 12 else None
+        if waiting is not None:
+            waiting[1](waiting[0] + data[2:])
+
+    def error_received(self, error: Exception) -> None:
+        """The host's resolver refuses: queries time out, as on the host."""
