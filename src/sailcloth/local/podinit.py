@@ -1,0 +1,278 @@
+"""PID 1 of a pod: starts what it is told to, reaps, writes logs, tells whoever is connected. It decides nothing.
+
+It listens on a UNIX socket in the pod's directory, so that a node that comes back finds the pod as it is. Messages are JSON,
+descriptors travel beside them. Imports stay few: every pod carries a copy of this process.
+
+Requests: start {name, argv, env, cwd, caps, mounts, log, ports}, signal {name, signal}, exec {argv, env, tty, caps}, state,
+shutdown. Events: state, started, exited, exit (of an exec), error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from typing import Any
+
+from sailcloth.lib import namespaces as ns
+
+from . import bindswap, mounts
+
+_LOG_LIMIT = 10 << 20
+
+
+def _stamp() -> str:
+    now = time.time_ns()
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 1_000_000_000)) + f".{now % 1_000_000_000:09d}Z"
+
+
+class _Log:
+    """One container's log in CRI form: `time stream F|P text`."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._rest = {"stdout": b"", "stderr": b""}
+
+    def write(self, stream: str, data: bytes, last: bool = False) -> None:
+        *lines, rest = (self._rest[stream] + data).split(b"\n")
+        head = f"{_stamp()} {stream} ".encode()
+        out = [head + b"F " + line + b"\n" for line in lines]
+        if rest and (last or len(rest) > 16384):
+            out.append(head + b"P " + rest + b"\n")
+            rest = b""
+        self._rest[stream] = rest
+        if out:
+            try:
+                os.write(self._file, b"".join(out))
+                if os.fstat(self._file).st_size > _LOG_LIMIT:
+                    os.replace(self._path, self._path + ".old")
+                    os.close(self._file)
+                    self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            except OSError:
+                pass  # a full disk must not stop the application
+
+    def close(self) -> None:
+        for stream in self._rest:
+            self.write(stream, b"", last=True)
+        os.close(self._file)
+
+
+class PodInit:
+    """The event loop of PID 1."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._containers: dict[str, dict[str, Any]] = {}
+        self._by_pid: dict[int, str] = {}
+        self._execs: dict[int, socket.socket] = {}
+        self._clients: set[socket.socket] = set()
+        self._logs: dict[str, tuple[_Log, int]] = {}  # name -> (log, open pipes)
+
+    def run(self) -> None:
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(read, selectors.EVENT_READ, lambda: (os.read(read, 4096), self._reap()))
+        while True:
+            for key, _ in self._selector.select():
+                key.data()
+
+    # -- clients --------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        client, _ = self._listener.accept()
+        self._clients.add(client)
+        self._selector.register(client, selectors.EVENT_READ, lambda: self._receive(client))
+
+    def _drop(self, client: socket.socket) -> None:
+        if client in self._clients:
+            self._clients.discard(client)
+            self._selector.unregister(client)
+            for pid, owner in list(self._execs.items()):
+                if owner is client:
+                    try:
+                        os.killpg(pid, signal.SIGKILL)
+                    except OSError:
+                        pass
+            client.close()
+
+    def _send(self, client: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
+        try:
+            socket.send_fds(client, [json.dumps(message).encode()], fds or [])
+        except OSError:
+            self._drop(client)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        for client in list(self._clients):
+            self._send(client, message)
+
+    def _receive(self, client: socket.socket) -> None:
+        try:
+            data, fds, _, _ = socket.recv_fds(client, 1 << 18, 16)
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._drop(client)
+            return
+        request = json.loads(data)
+        try:
+            self._handle(client, request, fds)
+        except Exception as error:
+            self._send(client, {"event": "error", "name": request.get("name", ""), "text": str(error)})
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def _handle(self, client: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
+        operation = request["op"]
+        if operation == "state":
+            own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            self._send(client, {"event": "state", "containers": self._containers}, [own])
+            os.close(own)
+        elif operation == "start":
+            self._start(request, fds)
+        elif operation == "signal":
+            known = self._containers.get(request["name"], {})
+            if known.get("pid"):
+                try:
+                    os.killpg(known["pid"], request["signal"])
+                except ProcessLookupError:
+                    pass
+        elif operation == "exec":
+            self._exec(client, request, fds)
+        elif operation == "shutdown":
+            os._exit(0)
+
+    # -- processes ------------------------------------------------------------------------------
+
+    def _start(self, request: dict[str, Any], fds: list[int]) -> None:
+        name = request["name"]
+        ports = {int(p): fds[i] for i, p in enumerate(request.get("ports", ()))}
+        kept = {p: os.dup(fd) for p, fd in ports.items()}
+        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                self._become(request, [os.open("/dev/null", os.O_RDONLY), out[1], err[1]], theirs if ports else None)
+            except BaseException as error:
+                os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
+            finally:
+                os._exit(127)
+        theirs.close()
+        os.close(out[1])
+        os.close(err[1])
+        if ports:
+            self._supervise(ours, kept)
+        else:
+            ours.close()
+        self._containers[name] = {"pid": pid, "running": True, "started": time.time(), "log": request["log"]}
+        self._by_pid[pid] = name
+        log = _Log(request["log"])
+        self._logs[name] = (log, 2)
+        for fd, stream in ((out[0], "stdout"), (err[0], "stderr")):
+            self._selector.register(fd, selectors.EVENT_READ, lambda f=fd, s=stream: self._pump(name, log, f, s))
+        self._tell({"event": "started", "name": name, "pid": pid, "time": time.time()})
+
+    def _pump(self, name: str, log: _Log, fd: int, stream: str) -> None:
+        data = os.read(fd, 65536)
+        if data:
+            log.write(stream, data)
+            return
+        self._selector.unregister(fd)
+        os.close(fd)
+        known = self._logs.get(name)
+        if known is not None and known[0] is log:
+            left = known[1] - 1
+            if left:
+                self._logs[name] = (log, left)
+            else:
+                del self._logs[name]
+                log.close()
+
+    def _supervise(self, ours: socket.socket, sockets: dict[int, int]) -> None:
+        _, fds, _, _ = socket.recv_fds(ours, 1, 1)
+        ours.close()
+        if not fds:
+            return
+        fd = fds[0]
+
+        def serve() -> None:
+            try:
+                bindswap.answer(fd, sockets)
+            except OSError:
+                self._selector.unregister(fd)
+                os.close(fd)
+                for held in sockets.values():
+                    os.close(held)
+
+        self._selector.register(fd, selectors.EVENT_READ, serve)
+
+    @staticmethod
+    def _become(request: dict[str, Any], stdio: list[int], notify: socket.socket | None = None) -> None:
+        """In the child: turn into the program. Never returns."""
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        for target, fd in enumerate(stdio):
+            os.dup2(fd, target)
+        if request.get("mounts"):
+            ns.unshare(ns.NEWNS)
+            mounts.apply(request["mounts"], request["scratch"])
+        os.chdir(request.get("cwd") or "/")
+        if notify is not None:
+            listener = bindswap.install()
+            socket.send_fds(notify, [b"x"], [listener])
+            os.close(listener)
+        os.closerange(3, 4096)
+        ns.keep_capabilities(tuple(request.get("caps", ())))
+        os.execvpe(request["argv"][0], request["argv"], request["env"])
+
+    def _exec(self, client: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                if request.get("tty"):
+                    import fcntl
+                    import termios
+
+                    fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
+                self._become({**request, "ports": ()}, fds[:3])
+            except BaseException as error:
+                os.write(2, f"{request['argv'][0]}: {error}\n".encode())
+                os._exit(126 if isinstance(error, PermissionError) else 127)
+        self._execs[pid] = client
+        self._send(client, {"event": "started", "pid": pid})
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            code = os.waitstatus_to_exitcode(status)
+            code = 128 - code if code < 0 else code
+            client = self._execs.pop(pid, None)
+            if client is not None:
+                self._send(client, {"event": "exit", "exit": code})
+                continue
+            name = self._by_pid.pop(pid, None)
+            if name is not None:
+                known = self._containers[name]
+                known.update(running=False, exit=code, finished=time.time(), pid=0)
+                self._tell(
+                    {"event": "exited", "name": name, "exit": code, "started": known["started"], "time": time.time()}
+                )
