@@ -46,7 +46,8 @@ def attr(kind: int, value: Any) -> bytes:
         value = value.encode() + b"\0"
     elif isinstance(value, int):
         value = struct.pack(">I", value & 0xFFFFFFFF)
-    return struct.pack("=HH", len(value) + 4, kind) + value + b"\0" * (-len(value) % 4)
+    raw: bytes = value
+    return struct.pack("=HH", len(raw) + 4, kind) + raw + b"\0" * (-len(raw) % 4)
 
 
 def verdict_data(code: int, chain: str | None = None) -> list[bytes]:

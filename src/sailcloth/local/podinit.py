@@ -9,6 +9,7 @@ shutdown. Events: state, started, exited, exit (of an exec), error.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -81,7 +82,7 @@ class PodInit:
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(read, selectors.EVENT_READ, lambda: (os.read(read, 4096), self._reap()))
+        self._selector.register(read, selectors.EVENT_READ, lambda: self._reap(read))
         while True:
             for key, _ in self._selector.select():
                 key.data()
@@ -99,10 +100,8 @@ class PodInit:
             self._selector.unregister(client)
             for pid, owner in list(self._execs.items()):
                 if owner is client:
-                    try:
+                    with contextlib.suppress(OSError):
                         os.killpg(pid, signal.SIGKILL)
-                    except OSError:
-                        pass
             client.close()
 
     def _send(self, client: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
@@ -143,10 +142,8 @@ class PodInit:
         elif operation == "signal":
             known = self._containers.get(request["name"], {})
             if known.get("pid"):
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.killpg(known["pid"], request["signal"])
-                except ProcessLookupError:
-                    pass
         elif operation == "exec":
             self._exec(client, request, fds)
         elif operation == "shutdown":
@@ -255,7 +252,8 @@ class PodInit:
         self._execs[pid] = client
         self._send(client, {"event": "started", "pid": pid})
 
-    def _reap(self) -> None:
+    def _reap(self, wakeup: int) -> None:
+        os.read(wakeup, 4096)
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,57 @@
+"""The way out: connections that pods make to addresses outside the cluster, made from the host's network.
+
+The listener is made in the node's namespace and accepted on here, in the host's; the original destination is looked up in the
+listener's own namespace. TCP only; names are resolved by the cluster's DNS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import struct
+
+_CHUNK = 1 << 16
+_CLUSTER = tuple(ipaddress.ip_network(c) for c in ("10.42.0.0/16", "10.96.0.0/16", "169.254.1.1/32"))
+_REFUSED = tuple(ipaddress.ip_network(c) for c in ("127.0.0.0/8", "0.0.0.0/8"))
+
+
+async def serve(listener: socket.socket) -> asyncio.Server:
+    """Start relaying."""
+    listener.setblocking(False)
+    return await asyncio.start_server(_relay, sock=listener)
+
+
+async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        made = writer.get_extra_info("socket")
+        _, port, raw = struct.unpack_from(">HH4s", made.getsockopt(socket.IPPROTO_IP, 80, 16))
+        address = ipaddress.ip_address(raw)
+        # The host's own loopback is not the pods' business, and a direct hit on this port would loop.
+        if any(address in n for n in (*_CLUSTER, *_REFUSED)):
+            writer.transport.abort()
+            return
+        other_reader, other_writer = await asyncio.wait_for(asyncio.open_connection(str(address), port), 10)
+    except (OSError, TimeoutError):
+        writer.transport.abort()
+        return
+    await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
+
+
+async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy one direction until its end."""
+    try:
+        while data := await reader.read(_CHUNK):
+            writer.write(data)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+    except OSError:
+        writer.transport.abort()
+    finally:
+        if reader.at_eof():
+            await asyncio.sleep(0)
+    with contextlib.suppress(OSError):
+        if writer.transport.is_closing():
+            writer.close()

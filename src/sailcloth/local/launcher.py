@@ -1,0 +1,201 @@
+"""The host's side of a local cluster: makes the namespaces, holds the host's sockets, relays what leaves the cluster.
+
+`python -m sailcloth.local.launcher --config FILE`. When it ends, however it ends, the kernel ends everything inside. As an
+ordinary user it lives in a user namespace that maps this user to root inside; as root it does without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from sailcloth.lib import namespaces as ns
+
+from .state import StateDir, StateError
+
+
+class NoNamespaces(Exception):
+    """This machine does not allow what a local cluster needs."""
+
+
+def bind(port: int, what: str) -> socket.socket:
+    """A listening socket on the host's loopback. Raises StateError if the port is taken."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind(("127.0.0.1", port))
+    except OSError as error:
+        made.close()
+        option = {"API server": "--api-port", "gateway": "--http-port"}.get(what, "")
+        raise StateError(
+            f"port {port} for the {what} is not free ({error.strerror}); choose another with {option}"
+        ) from None
+    made.listen(1024)
+    return made
+
+
+def resolver() -> socket.socket | None:
+    """A UDP socket connected to the host's first IPv4 name server."""
+    with contextlib.suppress(OSError):
+        for found in re.findall(r"^\s*nameserver\s+([\d.]+)\s*$", Path("/etc/resolv.conf").read_text(), re.M):
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.connect((found, 53))
+            return made
+    return None
+
+
+def enter(argv: list[str], fds: list[int]) -> int:
+    """Start a program as PID 1 of new namespaces. Returns the PID of the process that waits for it. Raises NoNamespaces."""
+    rootless = os.geteuid() != 0
+    uid, gid, parent = os.geteuid(), os.getegid(), os.getpid()
+    read, write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        stage = "unshare"
+        try:
+            os.close(read)
+            ns.unshare(ns.NEWNET | ns.NEWNS | ns.NEWUTS | ns.NEWIPC | ns.NEWPID | (ns.NEWUSER if rootless else 0))
+            if rootless:
+                stage = "uid_map"
+                for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+                    Path(f"/proc/self/{name}").write_text(text)
+            ns.die_with_parent()
+            if os.getppid() != parent:
+                os._exit(1)
+            stage = "mount"
+            ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
+            child = os.fork()
+            if child:
+                os.close(write)
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(number, lambda n, _: os.kill(child, n))
+                os.closerange(3, 4096)
+                while True:
+                    with contextlib.suppress(InterruptedError):
+                        _, status = os.waitpid(child, 0)
+                        os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+            ns.die_with_parent()
+            with contextlib.suppress(OSError):
+                ns.mount("proc", "/proc", "proc", ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC)
+            for fd in fds:
+                os.set_inheritable(fd, True)
+            os.setsid()
+            stage = "exec"
+            os.execvp(argv[0], argv)
+        except BaseException as error:
+            number = error.errno if isinstance(error, OSError) else 0
+            os.write(write, json.dumps({"stage": stage, "errno": number, "text": str(error)}).encode())
+        finally:
+            os._exit(110)
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        failed = file.read()
+    if failed:
+        os.waitpid(pid, 0)
+        from .doctor import explain
+
+        found = json.loads(failed)
+        raise NoNamespaces(explain(found["stage"], found["errno"], found["text"]))
+    return pid
+
+
+async def run(config: dict[str, Any]) -> int:
+    """Start the cluster and stay until a signal, the end of the cluster, or the end of who started us."""
+    state = StateDir(Path(config["state"]))
+    state.make()
+    lock = state.acquire()
+    api, http = bind(config["api_port"], "API server"), bind(config["http_port"], "gateway")
+    upstream = resolver()
+    ours, theirs = socket.socketpair()
+    inner = {
+        **config,
+        "api_fd": api.fileno(),
+        "http_fd": http.fileno(),
+        "dns_fd": upstream.fileno() if upstream is not None else -1,
+        "channel_fd": theirs.fileno(),
+        "api_url": f"https://127.0.0.1:{api.getsockname()[1]}",
+    }
+    path = state.run / "supervisor.json"
+    path.write_text(json.dumps(inner))
+    fds = [f for f in (inner["api_fd"], inner["http_fd"], inner["dns_fd"], inner["channel_fd"]) if f >= 0]
+    argv = [sys.executable, "-m", "sailcloth.local.supervisor", str(path)]
+    pid = enter(argv, fds)
+    theirs.close()
+    record = {
+        "pid": os.getpid(),
+        "api": inner["api_url"],
+        "gateway": f"http://127.0.0.1:{http.getsockname()[1]}",
+        "kubeconfig": str(state.kubeconfig),
+        "started": time.time(),
+    }
+    temporary = state.record.with_suffix(".new")
+    temporary.write_text(json.dumps(record))
+    temporary.rename(state.record)
+    code = await _stay(pid, ours, config.get("parent_fd", -1))
+    for name in (state.record, path):
+        with contextlib.suppress(FileNotFoundError):
+            name.unlink()
+    os.close(lock)
+    return code
+
+
+async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
+    from . import egress
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if parent_fd >= 0:
+        loop.add_reader(parent_fd, stop.set)
+    channel.setblocking(False)
+    ended = asyncio.ensure_future(asyncio.to_thread(os.waitpid, pid, 0))
+    got = loop.create_future()
+    loop.add_reader(channel.fileno(), lambda: got.done() or got.set_result(None))
+    await asyncio.wait({got, ended}, return_when=asyncio.FIRST_COMPLETED)
+    loop.remove_reader(channel.fileno())
+    if got.done():
+        _, fds, _, _ = socket.recv_fds(channel, 16, 1)
+        if fds:
+            await egress.serve(socket.socket(fileno=fds[0]))
+    waiting = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if not ended.done():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        done, _ = await asyncio.wait({ended}, timeout=2.5)
+        if not done:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            await ended
+    waiting.cancel()
+    return os.waitstatus_to_exitcode(ended.result()[1]) if not stop.is_set() else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="sailcloth-launcher", description="Runs a local cluster.")
+    parser.add_argument("--config", required=True, help="JSON file: state, api_port, http_port, parent_fd")
+    arguments = parser.parse_args()
+    config = json.loads(Path(arguments.config).read_text())
+    ctypes.CDLL(None).prctl(15, b"sailcloth", 0, 0, 0)
+    try:
+        code = asyncio.run(run(config))
+    except (StateError, NoNamespaces) as error:
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        code = 1
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""PID 1 of the cluster's namespaces: sets up the node's network, forks the pods' fork server, keeps the processes running.
+
+Each process restarts alone: the API server has its database, the control plane its objects, the node its pods, which live on
+without it. This one must stay small: if it ends, everything ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import zygote
+from .state import StateDir
+
+_BACKOFF = (0.05, 5.0)
+
+
+class _Process:
+    """One supervised process."""
+
+    def __init__(
+        self, name: str, module: str, config: dict[str, Any], state: StateDir, fds: tuple[int, ...] = ()
+    ) -> None:
+        self.name, self._module, self._fds = name, module, fds
+        self._path = state.run / f"{name}.json"
+        self._path.write_text(json.dumps(config))
+        self._log = state.logs / f"{name}.log"
+        self.pid = 0
+        self.due = 0.0
+        self._delay = _BACKOFF[0]
+        self._started = 0.0
+
+    def start(self) -> None:
+        if self._log.exists() and self._log.stat().st_size > 20 << 20:
+            self._log.replace(self._log.with_suffix(".log.old"))
+        argv = [sys.executable, "-m", self._module, "--config", str(self._path)]
+        with self._log.open("ab") as log:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self._fds)
+        self.pid, self._started, self.due = process.pid, time.monotonic(), 0.0
+        process.returncode = 0  # reaped below, with everything else
+
+    def ended(self, code: int) -> None:
+        if time.monotonic() - self._started > 10:
+            self._delay = _BACKOFF[0]
+        print(f"{self.name} ended with {code}; starting again in {self._delay:.2f} s", flush=True)
+        self.pid, self.due = 0, time.monotonic() + self._delay
+        self._delay = min(self._delay * 2, _BACKOFF[1])
+
+
+def main() -> None:
+    config = json.loads(Path(sys.argv[1]).read_text())
+    state = StateDir(Path(config["state"]))
+    _limits()
+    zygote_socket = str(state.run / "zygote.sock")
+    child = os.fork()
+    if child == 0:
+        try:
+            zygote.serve(zygote_socket)
+        finally:
+            os._exit(1)
+    from sailcloth.lib.nftables import Nftables
+
+    from . import network
+
+    network.set_up_node()
+    Nftables().commit(network.egress_rules())
+    _hand_out_egress(config["channel_fd"])
+    processes = _processes(config, state, zygote_socket)
+    stopping = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for process in processes:
+        process.start()
+    while not stopping:
+        now = time.monotonic()
+        for process in processes:
+            if process.due and process.due <= now:
+                process.start()
+        due = [p.due - now for p in processes if p.due]
+        _wait(min([1.0, *due]))
+        for pid, code in _reap():
+            if pid == child:
+                print("the pods' fork server ended; stopping", flush=True)
+                sys.exit(1)
+            for process in processes:
+                if process.pid == pid and not stopping:
+                    process.ended(code)
+    _stop(processes)
+
+
+def _wait(seconds: float) -> None:
+    with contextlib.suppress(InterruptedError):
+        time.sleep(0) if seconds <= 0 else signal.sigtimedwait([signal.SIGCHLD], seconds)
+
+
+def _reap() -> list[tuple[int, int]]:
+    out = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return out
+        if not pid:
+            return out
+        out.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def _stop(processes: list[_Process]) -> None:
+    """The API server closes its database; the rest needs no farewell: what PID 1 leaves behind the kernel ends."""
+    api = processes[0]
+    if api.pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(api.pid, signal.SIGTERM)
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end and api.pid not in {pid for pid, _ in _reap()}:
+            time.sleep(0.01)
+    sys.exit(0)
+
+
+def _limits() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
+
+
+def _hand_out_egress(channel_fd: int) -> None:
+    """The listener that pods' outward connections are redirected to; it is accepted on outside."""
+    from .network import EGRESS_PORT
+
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("0.0.0.0", EGRESS_PORT))
+    listener.listen(1024)
+    with socket.socket(fileno=channel_fd) as channel:
+        socket.send_fds(channel, [b"x"], [listener.fileno()])
+    listener.close()
+
+
+def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> list[_Process]:
+    from .network import NODE_IP
+
+    kubeconfigs = {name: str(state.root / "state" / f"{name}.kubeconfig") for name in ("node", "controlplane")}
+    node_socket = str(state.run / "node.sock")
+    api = {
+        "db": str(state.database),
+        "pki_dir": str(state.pki),
+        "listen": [{"host": NODE_IP, "port": 6443}, {"fd": config["api_fd"]}],
+        "public_url": config["api_url"],
+        "kubeconfig": str(state.kubeconfig),
+        "component_kubeconfigs": kubeconfigs,
+        "component_url": f"https://{NODE_IP}:6443",
+        "node_socket": node_socket,
+        "pod_log_root": str(state.pod_logs),
+        "durability": config.get("durability", "normal"),
+    }
+    plane = {
+        "kubeconfig": kubeconfigs["controlplane"],
+        "address": NODE_IP,
+        "workload_cert_ttl_s": config.get("workload_cert_ttl_s", 86_400),
+    }
+    node = {
+        "kubeconfig": kubeconfigs["node"],
+        "zygote": zygote_socket,
+        "socket": node_socket,
+        "pods": str(state.run / "p"),
+        "logs": str(state.pod_logs),
+        "dns_fd": config["dns_fd"],
+        "host_ports": {"8080": config["http_fd"]},
+        "certificate_lifetime_s": config.get("certificate_lifetime_s", 0),
+    }
+    inherited = tuple(f for f in (config["dns_fd"], config["http_fd"]) if f >= 0)
+    return [
+        _Process("apiserver", "sailcloth.local.apiserver", api, state, (config["api_fd"],)),
+        _Process("controlplane", "sailcloth.controlplane", plane, state),
+        _Process("node", "sailcloth.local.node", node, state, inherited),
+    ]
+
+
+if __name__ == "__main__":
+    main()
