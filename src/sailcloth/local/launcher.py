@@ -78,8 +78,8 @@ def enter(argv: list[str], fds: list[int]) -> int:
             child = os.fork()
             if child:
                 os.close(write)
-                for number in (signal.SIGTERM, signal.SIGINT):
-                    signal.signal(number, lambda n, _: os.kill(child, n))
+                for caught in (signal.SIGTERM, signal.SIGINT):
+                    signal.signal(caught, lambda n, _: os.kill(child, n))
                 os.closerange(3, 4096)
                 while True:
                     with contextlib.suppress(InterruptedError):
@@ -152,6 +152,7 @@ async def run(config: dict[str, Any]) -> int:
 
 async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
     from . import egress
+    from .apiserver.nodelink import done
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -162,7 +163,7 @@ async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
     channel.setblocking(False)
     ended = asyncio.ensure_future(asyncio.to_thread(os.waitpid, pid, 0))
     got = loop.create_future()
-    loop.add_reader(channel.fileno(), lambda: got.done() or got.set_result(None))
+    loop.add_reader(channel.fileno(), done, got)
     await asyncio.wait({got, ended}, return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(channel.fileno())
     if got.done():

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import resource
+import select
 import signal
 import socket
 import subprocess
@@ -84,6 +85,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    wakeup, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     for process in processes:
         process.start()
     while not stopping:
@@ -92,7 +95,7 @@ def main() -> None:
             if process.due and process.due <= now:
                 process.start()
         due = [p.due - now for p in processes if p.due]
-        _wait(min([1.0, *due]))
+        _wait(wakeup, min([60.0, *due]))
         for pid, code in _reap():
             if pid == child:
                 print("the pods' fork server ended; stopping", flush=True)
@@ -103,13 +106,14 @@ def main() -> None:
     _stop(processes)
 
 
-def _wait(seconds: float) -> None:
-    with contextlib.suppress(InterruptedError):
-        time.sleep(0) if seconds <= 0 else signal.sigtimedwait([signal.SIGCHLD], seconds)
+def _wait(wakeup: int, seconds: float) -> None:
+    """Until a signal or the time has passed."""
+    if select.select([wakeup], [], [], max(0.0, seconds))[0]:
+        os.read(wakeup, 4096)
 
 
 def _reap() -> list[tuple[int, int]]:
-    out = []
+    out: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,0 +1,111 @@
+"""The node's connection to one pod's PID 1."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+Event = dict[str, Any]
+
+
+class PodLink:
+    """Sends requests; events arrive at `on_event`, and None when the pod is gone."""
+
+    def __init__(self, path: str, on_event: Callable[[Event | None], None]) -> None:
+        self._path, self._on_event = path, on_event
+        self._socket: socket.socket | None = None
+        self.netns_fd = -1
+        self._state: asyncio.Future[Event] | None = None
+
+    async def connect(self, deadline_s: float = 5.0) -> Event:
+        """Connect, and return the pod's state. Raises OSError if nobody listens by the deadline."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + deadline_s
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        while True:
+            try:
+                made.connect(self._path)
+                break
+            except (FileNotFoundError, ConnectionRefusedError):
+                if loop.time() > end:
+                    made.close()
+                    raise
+                await asyncio.sleep(0.005)
+        made.setblocking(False)
+        self._socket = made
+        self._state = loop.create_future()
+        loop.add_reader(made.fileno(), self._readable)
+        self.send({"op": "state"})
+        return await asyncio.wait_for(self._state, deadline_s)
+
+    def send(self, request: dict[str, Any], fds: list[int] | None = None) -> None:
+        """Send a request. Raises OSError if the pod is gone."""
+        if self._socket is None:
+            raise OSError("the pod is gone")
+        socket.send_fds(self._socket, [json.dumps(request).encode()], fds or [])
+
+    def _readable(self) -> None:
+        assert self._socket is not None
+        try:
+            data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 4)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self.close()
+            self._on_event(None)
+            return
+        event = json.loads(data)
+        if event.get("event") == "state":
+            if self.netns_fd < 0 and fds:
+                self.netns_fd, fds = fds[0], fds[1:]
+            if self._state is not None and not self._state.done():
+                self._state.set_result(event)
+        else:
+            self._on_event(event)
+        for fd in fds:
+            os.close(fd)
+
+    def close(self) -> None:
+        """Close the connection; the pod goes on."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+        if self.netns_fd >= 0:
+            os.close(self.netns_fd)
+            self.netns_fd = -1
+
+
+async def execute(
+    path: str, argv: list[str], env: dict[str, str], fds: list[int], tty: bool = False, caps: tuple[int, ...] = ()
+) -> tuple[socket.socket, asyncio.Future[int]]:
+    """Run a command in a pod. Returns (connection, exit code to come); closing the connection kills the command."""
+    loop = asyncio.get_running_loop()
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    link.connect(path)
+    link.setblocking(False)
+    request = {"op": "exec", "argv": argv, "env": env, "tty": tty, "caps": caps}
+    socket.send_fds(link, [json.dumps(request).encode()], fds)
+    code: asyncio.Future[int] = loop.create_future()
+
+    def readable() -> None:
+        try:
+            data = link.recv(1 << 16)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        event = json.loads(data) if data else {"event": "exit", "exit": 137}
+        if event.get("event") in ("exit", "error"):
+            loop.remove_reader(link.fileno())
+            if not code.done():
+                code.set_result(int(event.get("exit", 126)))
+
+    loop.add_reader(link.fileno(), readable)
+    return link, code

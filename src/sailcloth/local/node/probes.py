@@ -1,0 +1,96 @@
+"""Probes: HTTP, TCP, exec and gRPC, made inside the pod's network, where nothing captures them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from typing import Any
+
+from sailcloth.agent.netns import socket_in
+
+from . import podlink
+
+Object = dict[str, Any]
+
+
+async def once(
+    probe: Object, container: Object, netns_fd: int, init_path: str, env: dict[str, str]
+) -> tuple[bool, str]:
+    """(passed, why not)."""
+    limit = float(probe.get("timeoutSeconds") or 1)
+    try:
+        if "httpGet" in probe:
+            return await asyncio.wait_for(_http(probe["httpGet"], container, netns_fd), limit)
+        if "tcpSocket" in probe:
+            made = await asyncio.wait_for(
+                socket_in(netns_fd, "127.0.0.1", _port(probe["tcpSocket"]["port"], container)), limit
+            )
+            made.close()
+            return True, ""
+        if "grpc" in probe:
+            return await asyncio.wait_for(_grpc(probe["grpc"], netns_fd), limit)
+        if "exec" in probe:
+            return await _exec(probe["exec"].get("command") or [], init_path, env, limit)
+    except TimeoutError:
+        return False, "context deadline exceeded"
+    except OSError as error:
+        return False, error.strerror or str(error)
+    return True, ""
+
+
+def _port(port: Any, container: Object) -> int:
+    if isinstance(port, int) or str(port).isdigit():
+        return int(port)
+    return next((int(p["containerPort"]) for p in container.get("ports") or () if p.get("name") == port), 0)
+
+
+async def _http(get: Object, container: Object, netns_fd: int) -> tuple[bool, str]:
+    port = _port(get["port"], container)
+    secure = str(get.get("scheme", "HTTP")).upper() == "HTTPS"
+    context: ssl.SSLContext | None = None
+    if secure:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as kubelet: probes do not verify
+    made = await socket_in(netns_fd, "127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(sock=made, ssl=context, server_hostname="probe" if secure else None)
+    try:
+        headers = {"Host": f"127.0.0.1:{port}", "User-Agent": "kube-probe/1.32", "Accept": "*/*", "Connection": "close"}
+        headers |= {h["name"]: h["value"] for h in get.get("httpHeaders") or ()}
+        text = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+        writer.write(f"GET {get.get('path') or '/'} HTTP/1.1\r\n{text}\r\n".encode())
+        line = (await reader.readline()).decode(errors="replace").split()
+        code = int(line[1]) if len(line) > 1 and line[1].isdigit() else 0
+        return 200 <= code < 400, f"HTTP probe failed with statuscode: {code}"
+    finally:
+        writer.close()
+
+
+async def _grpc(check: Object, netns_fd: int) -> tuple[bool, str]:
+    """A gRPC health check needs HTTP/2; that the port accepts a connection and speaks it is what is looked at."""
+    made = await socket_in(netns_fd, "127.0.0.1", int(check["port"]))
+    reader, writer = await asyncio.open_connection(sock=made)
+    try:
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        head = await reader.readexactly(9)
+        return head[3] == 4, "the port does not speak HTTP/2"
+    finally:
+        writer.close()
+
+
+async def _exec(command: list[str], init_path: str, env: dict[str, str], limit: float) -> tuple[bool, str]:
+    null = os.open("/dev/null", os.O_RDWR)
+    try:
+        link, code = await podlink.execute(init_path, command, env, [null, null, null])
+    finally:
+        os.close(null)
+    try:
+        result = await asyncio.wait_for(code, limit)
+    except TimeoutError:
+        return False, "command timed out"
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            asyncio.get_running_loop().remove_reader(link.fileno())
+        link.close()
+    return result == 0, f"command exited with {result}"
