@@ -175,8 +175,8 @@ async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
     if not ended.done():
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-        done, _ = await asyncio.wait({ended}, timeout=2.5)
-        if not done:
+        await asyncio.wait({ended}, timeout=2.5)
+        if not ended.done():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             await ended

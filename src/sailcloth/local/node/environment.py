@@ -51,9 +51,9 @@ async def build(pod: Object, container: Object, pod_ip: str, node_ip: str, fetch
         if not origin:
             out[name] = expand(str(variable.get("value") or ""), out)
             continue
-        value = await _value(pod, container, origin, pod_ip, node_ip, fetch)
-        if value is not None:
-            out[name] = value
+        resolved = await _value(pod, container, origin, pod_ip, node_ip, fetch)
+        if resolved is not None:
+            out[name] = resolved
     return out
 
 

@@ -101,7 +101,7 @@ async def execute(
             return
         except OSError:
             data = b""
-        event = json.loads(data) if data else {"event": "exit", "exit": 137}
+        event: dict[str, Any] = json.loads(data) if data else {"event": "exit", "exit": 137}
         if event.get("event") in ("exit", "error"):
             loop.remove_reader(link.fileno())
             if not code.done():

@@ -1,0 +1,64 @@
+"""Images: names that stand for local commands. There is no registry and nothing is pulled."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from . import table
+
+
+@dataclass(frozen=True)
+class Image:
+    """Like an image's own configuration: `entrypoint` is replaced by a container's command, `cmd` by its args."""
+
+    entrypoint: tuple[str, ...] = ()
+    cmd: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    builtin: str = ""  # handled by the node itself: `proxy`
+
+
+def _name(reference: str) -> str:
+    """A reference without registry defaults, tag and digest."""
+    name = reference.split("@", 1)[0]
+    head, _, tail = name.rpartition("/")
+    name = f"{head}/{tail.split(':', 1)[0]}" if head else tail.split(":", 1)[0]
+    return re.sub(r"^(docker\.io/library/|docker\.io/|index\.docker\.io/|registry\.istio\.io/[a-z]+/)", "", name)
+
+
+def programs() -> Path:
+    """Folder of the sample programs."""
+    return Path(__file__).parent.parent.parent / "samples" / "programs"
+
+
+@cache
+def resolve(reference: str) -> Image | None:
+    """The local stand-in for an image reference; None if there is none."""
+    name = _name(reference)
+    for pattern, entry in table.IMAGES:
+        found = re.fullmatch(pattern, name)
+        if found is None:
+            continue
+        groups = {k: v for k, v in found.groupdict().items() if v}
+
+        def fill(text: str, groups: dict[str, str] = groups) -> str:
+            known = {"python": sys.executable, "programs": str(programs()), **groups}
+            return text.format(**known)
+
+        return Image(
+            tuple(fill(t) for t in entry.get("entrypoint", ())),
+            tuple(fill(t) for t in entry.get("cmd", ())),
+            {k: fill(v) for k, v in entry.get("env", {}).items()},
+            entry.get("builtin", ""),
+        )
+    return None
+
+
+def argv(image: Image, command: list[str] | None, args: list[str] | None) -> list[str]:
+    """What to run: a command drops the image's own entrypoint and arguments, arguments replace the image's own."""
+    if command:
+        return [*command, *(args or ())]
+    return [*image.entrypoint, *(args if args is not None and args != [] else image.cmd)]
