@@ -68,7 +68,7 @@ class _Container:
         self.started = False
         self.ready = False
         self.restarts = 0
-        self.state: Object = {"waiting": {"reason": "PodInitializing" if not init else "PodInitializing"}}
+        self.state: Object = {"waiting": {"reason": "PodInitializing"}}
         self.last: Object = {}
         self.delay = _BACKOFF[0]
         self.done = asyncio.Event()  # ended for good

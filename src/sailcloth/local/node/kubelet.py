@@ -1,0 +1,374 @@
+"""The node itself: its object and lease, its pods' workers, addresses, events, DNS and service addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import ipaddress
+import logging
+import os
+import platform
+import random
+import socket
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from sailcloth.agent.node import Agent
+from sailcloth.agent.protocol import NodeAgent
+from sailcloth.kube import ApiError, Client, Informer
+from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SERVICES
+from sailcloth.local import dns, network
+from sailcloth.local.kubeproxy import KubeProxy, ServiceKey, Spec
+
+from . import nodesocket
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+NODE = "sailcloth"
+_LEASE_S = 40
+
+
+class Config(msgspec.Struct, frozen=True):
+    """Settings of the process."""
+
+    kubeconfig: str
+    zygote: str
+    socket: str
+    pods: str
+    logs: str
+    dns_fd: int = -1
+    host_ports: dict[str, int] = {}
+    control_plane: str = "10.42.0.1:15012"
+    certificate_lifetime_s: int = 0
+
+
+class Kubelet:
+    """Implements `worker.NodeServices`."""
+
+    def __init__(self, client: Client, config: Config) -> None:
+        self.client, self._config = client, config
+        self.agent: NodeAgent = Agent(
+            config.control_plane, self._roots, self._token, certificate_lifetime_s=config.certificate_lifetime_s
+        )
+        self.zygote = config.zygote
+        self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
+        self.host_ports = {int(k): v for k, v in config.host_ports.items()}
+        self.service_env: dict[str, str] = {}
+        self.workers: dict[str, Worker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._addresses: dict[str, str] = {}
+        self._counts: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self._services: dict[tuple[str, str], Object] = {}
+        self._slices: dict[tuple[str, str], Object] = {}
+        self._zone = dns.Zone()
+        self._proxy: KubeProxy | None = None
+        self._rewire = asyncio.Event()
+
+    # -- what workers use -----------------------------------------------------------------------
+
+    def allocate(self, uid: str, wanted: str) -> str:
+        """An address for a pod; the one it has, if it has one."""
+        if uid in self._addresses:
+            return self._addresses[uid]
+        taken = set(self._addresses.values())
+        if wanted and wanted not in taken:
+            self._addresses[uid] = wanted
+            return wanted
+        base = int(ipaddress.ip_network(network.POD_CIDR).network_address)
+        start = random.randrange(2, 60_000)  # addresses are not used again at once: old connections may linger
+        for offset in range(65_000):
+            candidate = str(ipaddress.ip_address(base + 2 + (start + offset) % 65_000))
+            if candidate not in taken:
+                self._addresses[uid] = candidate
+                return candidate
+        raise OSError("all pod addresses are in use")
+
+    def release(self, uid: str) -> None:
+        self._addresses.pop(uid, None)
+
+    def address_changed(self) -> None:
+        self._rewire.set()
+
+    async def event(self, pod: Object, kind: str, reason: str, text: str, container: str = "") -> None:
+        """Record an event; a repeated one is counted."""
+        metadata = pod["metadata"]
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        key = (metadata["uid"], reason, text)
+        known = self._counts.get(key)
+        try:
+            if known is not None:
+                self._counts[key] = (known[0], known[1] + 1)
+                patch = {"count": known[1] + 1, "lastTimestamp": now}
+                await self.client.patch(EVENTS, known[0], metadata["namespace"], patch)
+                return
+            reference = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+            }
+            if container:
+                reference["fieldPath"] = f"spec.containers{{{container}}}"
+            made = await self.client.create(
+                EVENTS,
+                {
+                    "apiVersion": "v1",
+                    "kind": "Event",
+                    "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
+                    "involvedObject": reference,
+                    "type": kind,
+                    "reason": reason,
+                    "message": text[:1024],
+                    "source": {"component": "kubelet", "host": NODE},
+                    "firstTimestamp": now,
+                    "lastTimestamp": now,
+                    "count": 1,
+                    "reportingComponent": "kubelet",
+                    "reportingInstance": NODE,
+                },
+            )
+            if len(self._counts) > 5000:
+                self._counts.clear()
+            self._counts[key] = (made["metadata"]["name"], 1)
+        except (ApiError, OSError):
+            self._counts.pop(key, None)
+
+    async def _roots(self) -> bytes:
+        """The mesh's root certificate, once the control plane has published it."""
+        while True:
+            with contextlib.suppress(ApiError, OSError):
+                found = await self.client.get(CONFIGMAPS, "istio-ca-root-cert", "istio-system")
+                return str(found["data"]["root-cert.pem"]).encode()
+            await asyncio.sleep(0.05)
+
+    async def _token(self, pod: Object) -> str:
+        account = pod["spec"].get("serviceAccountName") or "default"
+        return await self.client.create_token(account, pod["metadata"]["namespace"], ["istio-ca"], 43_200, pod)
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        await self._start_dns()
+        self._proxy = KubeProxy()
+        await self._register()
+        server = await nodesocket.serve(self._config.socket, self.workers)
+        pods = Informer(self.client, PODS, orjson.loads, field_selector=f"spec.nodeName={NODE}")
+        services: Informer[Object] = Informer(self.client, SERVICES, orjson.loads)
+        slices: Informer[Object] = Informer(self.client, ENDPOINTSLICES, orjson.loads)
+
+        def on_service(kind: str, obj: Object, ident: tuple[str, str]) -> None:
+            self._services.pop(ident, None) if kind == "DELETED" else self._services.__setitem__(ident, obj)
+            self._rewire.set()
+
+        def on_slice(kind: str, obj: Object, ident: tuple[str, str]) -> None:
+            self._slices.pop(ident, None) if kind == "DELETED" else self._slices.__setitem__(ident, obj)
+            self._rewire.set()
+
+        work = [
+            services.run(on_service),
+            slices.run(on_slice),
+            self._wire(),
+            self._heartbeat(),
+            self._pods(pods, services),
+        ]
+        try:
+            await asyncio.gather(*work)
+        finally:
+            server.close()
+
+    async def _pods(self, pods: Informer[Object], services: Informer[Object]) -> None:
+        await services.synced.wait()  # pods find the services' names in their environment
+        self._service_environment()
+        await pods.run(self._on_pod)
+
+    def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
+        uid = pod["metadata"]["uid"]
+        worker = self.workers.get(uid)
+        if kind == "DELETED":
+            if worker is not None:
+                worker.vanish()
+            return
+        if worker is None:
+            worker = self.workers[uid] = Worker(self, pod)
+            self._tasks[uid] = asyncio.create_task(self._follow(uid, worker))
+        worker.update(pod)
+
+    async def _follow(self, uid: str, worker: Worker) -> None:
+        try:
+            await worker.run()
+        except Exception:
+            log.exception("pod %s/%s", worker.namespace, worker.name)
+        finally:
+            self.workers.pop(uid, None)
+            self._tasks.pop(uid, None)
+
+    async def _register(self) -> None:
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        machine = platform.machine().replace("x86_64", "amd64").replace("aarch64", "arm64")
+        labels = {
+            "kubernetes.io/hostname": NODE,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": machine,
+            "beta.kubernetes.io/os": "linux",
+            "beta.kubernetes.io/arch": machine,
+            "node-role.kubernetes.io/control-plane": "",
+        }
+        node = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": NODE, "labels": labels},
+            "spec": {"podCIDR": network.POD_CIDR},
+        }
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024
+        size = {"cpu": str(os.cpu_count() or 1), "memory": f"{memory}Ki", "pods": "250", "ephemeral-storage": "10Gi"}
+
+        def condition(kind: str, status: str, reason: str) -> Object:
+            return {
+                "type": kind,
+                "status": status,
+                "reason": reason,
+                "message": reason,
+                "lastHeartbeatTime": now,
+                "lastTransitionTime": now,
+            }
+
+        status = {
+            "capacity": size,
+            "allocatable": size,
+            "addresses": [{"type": "InternalIP", "address": network.NODE_IP}, {"type": "Hostname", "address": NODE}],
+            "conditions": [
+                condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
+                condition("DiskPressure", "False", "KubeletHasNoDiskPressure"),
+                condition("PIDPressure", "False", "KubeletHasSufficientPID"),
+                condition("Ready", "True", "KubeletReady"),
+            ],
+            "nodeInfo": {
+                "machineID": "",
+                "systemUUID": "",
+                "bootID": "",
+                "kernelVersion": platform.release(),
+                "osImage": "Linux",
+                "containerRuntimeVersion": "sailcloth://0.1.0",
+                "kubeletVersion": "v1.32.0+sailcloth",
+                "kubeProxyVersion": "v1.32.0+sailcloth",
+                "operatingSystem": "linux",
+                "architecture": machine,
+            },
+        }
+        delay = 0.02
+        while True:
+            try:
+                with contextlib.suppress(ApiError):
+                    await self.client.create(NODES, node)
+                await self.client.patch(NODES, NODE, "", {"status": status}, sub="status")
+                return
+            except (ApiError, OSError) as error:
+                log.debug("waiting for the API server: %s", error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 1.5, 1.0)
+
+    async def _heartbeat(self) -> None:
+        while True:
+            now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+            spec = {"holderIdentity": NODE, "leaseDurationSeconds": _LEASE_S, "renewTime": now}
+            lease = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"name": NODE, "namespace": "kube-node-lease"},
+                "spec": spec,
+            }
+            with contextlib.suppress(ApiError, OSError):
+                await self.client.apply(LEASES, lease, field_manager="kubelet")
+            await asyncio.sleep(_LEASE_S / 4)
+
+    # -- names and service addresses ------------------------------------------------------------
+
+    async def _start_dns(self) -> None:
+        loop = asyncio.get_running_loop()
+        upstream: dns.Upstream | None = None
+        if self._config.dns_fd >= 0:
+            upstream = dns.Upstream()
+            made = socket.socket(fileno=os.dup(self._config.dns_fd))
+            made.setblocking(False)
+            await loop.create_datagram_endpoint(lambda: upstream, sock=made)
+        server = dns.Server(self._zone, upstream)
+        await loop.create_datagram_endpoint(lambda: server, local_addr=(network.DNS_IP, 53))
+        await asyncio.start_server(server.tcp, network.DNS_IP, 53)
+
+    async def _wire(self) -> None:
+        while True:
+            await self._rewire.wait()
+            self._rewire.clear()
+            try:
+                self._wire_once()
+            except OSError as error:
+                log.warning("service addresses not updated: %s", error)
+                asyncio.get_running_loop().call_later(0.5, self._rewire.set)
+            await asyncio.sleep(0.01)
+
+    def _wire_once(self) -> None:
+        by_service: dict[tuple[str, str], list[Object]] = {}
+        for (namespace, _), slice_ in self._slices.items():
+            owner = (slice_["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
+            by_service.setdefault((namespace, owner), []).append(slice_)
+        names: dict[str, list[str]] = {}
+        rules: dict[ServiceKey, Spec] = {}
+        for (namespace, name), service in self._services.items():
+            spec = service["spec"]
+            found = by_service.get((namespace, name), [])
+            host = f"{name}.{namespace}.svc.cluster.local"
+            address = spec.get("clusterIP", "")
+            if address == "None":
+                names[host] = [a for a, _, _ in _ready(found, None)]
+                for a, _, hostname in _ready(found, None):
+                    if hostname:
+                        names[f"{hostname}.{host}"] = [a]
+                continue
+            if not address:
+                continue
+            names[host] = [address]
+            sticky = spec.get("sessionAffinity") == "ClientIP"
+            for port in spec.get("ports") or ():
+                endpoints = tuple(sorted((a, p) for a, p, _ in _ready(found, port.get("name", "")) if p))
+                rules[address, port.get("protocol", "TCP"), int(port["port"])] = (endpoints, sticky)
+        self._zone.replace(names)
+        if self._proxy is not None:
+            self._proxy.apply(rules)
+            self._proxy.pods(set(self._addresses.values()))
+        self._service_environment()
+
+    def _service_environment(self) -> None:
+        """KUBERNETES_SERVICE_HOST and its like."""
+        service = self._services.get(("default", "kubernetes"))
+        if service is not None:
+            address, port = service["spec"]["clusterIP"], "443"
+            self.service_env = {
+                "KUBERNETES_SERVICE_HOST": address,
+                "KUBERNETES_SERVICE_PORT": port,
+                "KUBERNETES_SERVICE_PORT_HTTPS": port,
+                "KUBERNETES_PORT": f"tcp://{address}:{port}",
+            }
+
+
+def _ready(slices: list[Object], port_name: str | None) -> list[tuple[str, int, str]]:
+    """(address, port, hostname) of ready endpoints; a port name of None means any."""
+    out = []
+    for slice_ in slices:
+        ports = slice_.get("ports") or []
+        number = 0
+        if port_name is not None:
+            number = next((int(p["port"]) for p in ports if (p.get("name") or "") == port_name and p.get("port")), 0)
+            if not number:
+                continue
+        for endpoint in slice_.get("endpoints") or ():
+            if (endpoint.get("conditions") or {}).get("ready", True):
+                out += [(a, number, endpoint.get("hostname", "")) for a in endpoint.get("addresses", ())]
+    return out

@@ -1,0 +1,114 @@
+"""The UNIX socket through which the API server reaches into pods: exec and connect, with descriptors beside the messages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from typing import Any
+
+from sailcloth.agent.netns import socket_in
+
+from .worker import Worker, run_in
+
+
+class NodeSocket:
+    """Accepts requests until closed."""
+
+    def __init__(self, listener: socket.socket, workers: dict[str, Worker]) -> None:
+        self._listener, self._workers = listener, workers
+        self._tasks: set[asyncio.Task[None]] = set()
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return
+        client.setblocking(False)
+        task = asyncio.create_task(self._serve(client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, client: socket.socket) -> None:
+        fds: list[int] = []
+        try:
+            await _readable(client)
+            data, fds, _, _ = socket.recv_fds(client, 1 << 18, 8)
+            if not data:
+                return
+            request = json.loads(data)
+            worker = self._workers.get(request.get("uid", ""))
+            if worker is None or worker.link is None:
+                raise OSError("the pod is not running on this node")
+            if request["op"] == "exec":
+                await self._exec(client, worker, request, fds)
+            elif request["op"] == "connect":
+                await self._connect(client, worker, int(request["port"]))
+            else:
+                raise OSError(f"unknown request {request['op']!r}")
+        except (OSError, ValueError, KeyError) as error:
+            text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            with contextlib.suppress(OSError):
+                client.send(json.dumps({"error": text}).encode())
+        finally:
+            for fd in fds:
+                os.close(fd)
+            client.close()
+
+    async def _exec(self, client: socket.socket, worker: Worker, request: dict[str, Any], fds: list[int]) -> None:
+        link, code = await run_in(worker, request["argv"], request["container"], fds[:3], bool(request.get("tty")))
+        while fds:
+            os.close(fds.pop())
+        try:
+            client.send(json.dumps({"started": True}).encode())
+            hung_up = asyncio.ensure_future(_readable(client))
+            await asyncio.wait({code, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+            hung_up.cancel()
+            if code.done():
+                client.send(json.dumps({"exit": code.result()}).encode())
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                asyncio.get_running_loop().remove_reader(link.fileno())
+            link.close()
+
+    async def _connect(self, client: socket.socket, worker: Worker, port: int) -> None:
+        assert worker.link is not None
+        made = await asyncio.wait_for(socket_in(worker.link.netns_fd, "127.0.0.1", port), 5)
+        with made:
+            socket.send_fds(client, [json.dumps({"ok": True}).encode()], [made.fileno()])
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._listener.fileno())
+        self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+
+
+async def serve(path: str, workers: dict[str, Worker]) -> NodeSocket:
+    """Start serving (mode 0600)."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(path)
+    os.chmod(path, 0o600)
+    listener.listen(64)
+    listener.setblocking(False)
+    return NodeSocket(listener, workers)
+
+
+async def _readable(client: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def done() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(client.fileno(), done)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(client.fileno())
