@@ -92,7 +92,9 @@ class Informer(Generic[T]):
                     logging.INFO if delay > 0.4 else logging.DEBUG, "%s: %s; trying again", self._resource.plural, error
                 )
                 await asyncio.sleep(delay * (0.5 + random.random()))
-                delay = min(delay * 2, 5.0)
+                # A kind that is not served yet may be any moment: its definition is being installed.
+                limit = 0.2 if isinstance(error, ApiError) and error.status == 404 else 5.0
+                delay = min(delay * 2, limit)
 
     async def _relist(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
         seen: set[ObjectId] = set()

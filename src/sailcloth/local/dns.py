@@ -9,7 +9,7 @@ import asyncio
 import random
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 _TTL = 5
@@ -37,7 +37,7 @@ class Zone:
         self._parents: set[bytes] = set()
         self._cache: dict[bytes, Answer] = {}
 
-    def replace(self, names: dict[str, Iterable[str]]) -> None:
+    def replace(self, names: Mapping[str, Iterable[str]]) -> None:
         """Set all names at once."""
         self._names = {encode(k): [socket.inet_aton(a) for a in sorted(v)] for k, v in names.items()}
         self._parents = set()

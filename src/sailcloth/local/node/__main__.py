@@ -18,7 +18,7 @@ async def _serve(path: str) -> None:
     from .kubelet import Config, Kubelet
 
     config = msgspec.json.decode(Path(path).read_bytes(), type=Config)
-    while not os.path.exists(config.kubeconfig):  # the API server writes it on its first start
+    while not os.path.exists(config.kubeconfig):  # noqa: ASYNC110  the API server writes it on its first start
         await asyncio.sleep(0.01)
     async with Client.from_kubeconfig(config.kubeconfig) as client:
         await Kubelet(client, config).run()

@@ -1,0 +1,126 @@
+"""What the sample programs share: a small HTTP/1.1 server and client. Standard library only; they start with `-I -S`."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from email.message import Message
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+# Headers that an application passes on, so that traces stay whole and users stay known.
+FORWARDED = ["x-request-id", "x-ot-span-context", "x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-sampling-priority", "traceparent", "tracestate", "x-cloud-trace-context", "grpc-trace-bin", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags", "sw8", "end-user", "user-agent", "cookie", "authorization", "jwt"]
+
+
+class Request:
+    """One request as a page sees it."""
+
+    def __init__(self, method: str, target: str, headers: Message, body: bytes, peer: str) -> None:
+        self.method, self.target, self.headers, self.body, self.peer = method, target, headers, body, peer
+        self.path, _, self.query = target.partition("?")
+
+
+class Response:
+    """One answer."""
+
+    def __init__(self, body: bytes | str, status: int = 200, kind: str = "text/plain", **headers: str) -> None:
+        self.body = body.encode() if isinstance(body, str) else body
+        self.status, self.kind = status, kind
+        self.headers = {k.replace("_", "-"): v for k, v in headers.items()}
+
+
+def as_json(value: Any, status: int = 200) -> Response:
+    return Response(json.dumps(value), status, "application/json")
+
+
+class _Server(socketserver.ThreadingMixIn, HTTPServer):
+    daemon_threads = True
+    request_queue_size = 1024
+    allow_reuse_address = True
+
+
+def serve(page: Callable[[Request], Response], port: int) -> None:
+    """Serve until SIGTERM; requests under way are finished first."""
+    busy = threading.Semaphore(0)
+    active = [0]
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def _answer(self) -> None:
+            with lock:
+                active[0] += 1
+            try:
+                length = int(self.headers.get("content-length") or 0)
+                body = self.rfile.read(length) if length else b""
+                request = Request(self.command, self.path, self.headers, body, self.client_address[0])
+                try:
+                    made = page(request)
+                except Exception as error:
+                    print(f"{self.command} {self.path}: {error!r}", file=sys.stderr, flush=True)
+                    made = Response(f"internal error: {error}", 500)
+                text = HTTPStatus(made.status).phrase if made.status in HTTPStatus._value2member_map_ else "Status"
+                head = f"HTTP/1.1 {made.status} {text}\r\ncontent-type: {made.kind}\r\ncontent-length: {len(made.body)}\r\n"
+                head += "".join(f"{k}: {v}\r\n" for k, v in made.headers.items())
+                if stopping.is_set():
+                    head += "connection: close\r\n"
+                    self.close_connection = True
+                self.wfile.write(head.encode() + b"\r\n" + (b"" if self.command == "HEAD" else made.body))
+            finally:
+                with lock:
+                    active[0] -= 1
+                    busy.release()
+
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _answer
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    stopping = threading.Event()
+    server = _Server(("0.0.0.0", port), Handler)
+
+    def stop(*_: Any) -> None:
+        stopping.set()
+        threading.Thread(target=server.shutdown).start()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    print(f"listening on port {port}", flush=True)
+    server.serve_forever(poll_interval=0.05)
+    for _ in range(200):
+        if not active[0]:
+            break
+        busy.acquire(timeout=0.05)
+    server.server_close()
+
+
+def call(
+    url: str, headers: Mapping[str, str] | None = None, timeout: float = 3.0, method: str = "GET", body: bytes = b""
+) -> tuple[int, bytes]:
+    """(status, body) of a request. Raises OSError or http.client.HTTPException."""
+    rest = url.split("://", 1)[1]
+    authority, _, path = rest.partition("/")
+    host, _, port = authority.partition(":")
+    link = http.client.HTTPConnection(host, int(port or 80), timeout=timeout)
+    try:
+        link.request(method, "/" + path, body or None, dict(headers or {}))
+        if link.sock is not None:
+            link.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        answer = link.getresponse()
+        return answer.status, answer.read()
+    finally:
+        link.close()
+
+
+def forward(headers: Message) -> dict[str, str]:
+    """The headers of a request that its own calls carry on."""
+    return {name: str(headers[name]) for name in FORWARDED if headers.get(name)}
