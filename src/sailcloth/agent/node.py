@@ -86,6 +86,7 @@ class Agent:
         who = _identity(kind, pod, env)
         config = home / "bootstrap.json"
         config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark)))
+        config.chmod(0o600)
         level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
         parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
         argv = [self._envoy, "-c", str(config), "--concurrency", env.get("SAILCLOTH_CONCURRENCY", "1")]

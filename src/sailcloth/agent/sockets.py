@@ -55,12 +55,9 @@ class ProxySocket:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(ADS, ads), grpc.method_handlers_generic_handler(SDS, sds))
         )
-        old = os.umask(0o177)
-        try:
-            server.add_insecure_port(f"unix:{self._path}")
-            await server.start()
-        finally:
-            os.umask(old)
+        server.add_insecure_port(f"unix:{self._path}")
+        await server.start()
+        os.chmod(self._path, 0o600)  # its folder is the owner's alone already
         self._server = server
 
     async def close(self) -> None:

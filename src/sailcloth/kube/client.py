@@ -78,6 +78,12 @@ class Client:
             headers["Authorization"] = f"Bearer {token}"
         return self._session.request(method, self.endpoint.server + path, headers=headers, **options)
 
+    def websocket(self, url: str, protocol: str) -> Any:
+        """A websocket to the server, as an async context."""
+        assert self._session is not None, "use the client as `async with`"
+        headers = {"Authorization": f"Bearer {self.endpoint.token}"} if self.endpoint.token else {}
+        return self._session.ws_connect(url, protocols=(protocol,), headers=headers, max_msg_size=0)
+
     async def call(
         self, method: str, path: str, body: Any = None, *, kind: str = "application/json", **query: Any
     ) -> bytes:

@@ -42,6 +42,7 @@ def bind(port: int, what: str) -> socket.socket:
             f"port {port} for the {what} is not free ({error.strerror}); choose another with {option}"
         ) from None
     made.listen(1024)
+    made.setblocking(False)  # a property of the open socket: whoever it is handed to must not block in accept
     return made
 
 

@@ -69,7 +69,7 @@ _WORDS = [
 ]
 
 
-def _dictionary() -> bytes:
+def dictionary() -> bytes:
     """The compression dictionary of SPDY/3 (draft 3.1, section 2.6.10.1): length-prefixed words, then fixed text."""
     words = b"".join(struct.pack(">I", len(w)) + w.encode() for w in _WORDS)
     words += struct.pack(">I", 6) + b"200 OK" + struct.pack(">I", 7) + b"version" + struct.pack(">I", 8) + b"HTTP/1.1"
@@ -96,9 +96,9 @@ class Session:
     ) -> None:
         self._send, self._on_stream = send, on_stream
         self._buffer = bytearray()
-        dictionary = _dictionary()
-        self._inflate = zlib.decompressobj(zdict=dictionary)
-        self._deflate = zlib.compressobj(zdict=dictionary)
+        words = dictionary()
+        self._inflate = zlib.decompressobj(zdict=words)
+        self._deflate = zlib.compressobj(zdict=words)
         self._streams: dict[int, Queue] = {}
 
     async def feed(self, data: bytes) -> None:

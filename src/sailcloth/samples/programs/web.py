@@ -16,7 +16,28 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 # Headers that an application passes on, so that traces stay whole and users stay known.
-FORWARDED = ["x-request-id", "x-ot-span-context", "x-datadog-trace-id", "x-datadog-parent-id", "x-datadog-sampling-priority", "traceparent", "tracestate", "x-cloud-trace-context", "grpc-trace-bin", "x-b3-traceid", "x-b3-spanid", "x-b3-parentspanid", "x-b3-sampled", "x-b3-flags", "sw8", "end-user", "user-agent", "cookie", "authorization", "jwt"]
+FORWARDED = [
+    "x-request-id",
+    "x-ot-span-context",
+    "x-datadog-trace-id",
+    "x-datadog-parent-id",
+    "x-datadog-sampling-priority",
+    "traceparent",
+    "tracestate",
+    "x-cloud-trace-context",
+    "grpc-trace-bin",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+    "sw8",
+    "end-user",
+    "user-agent",
+    "cookie",
+    "authorization",
+    "jwt",
+]
 
 
 class Request:

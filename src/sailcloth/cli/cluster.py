@@ -1,0 +1,157 @@
+"""Talking to a cluster from commands: manifests applied, Envoy's admin interface and the control plane's pages reached."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import Any
+
+import orjson
+
+from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.local.state import StateDir
+
+Object = dict[str, Any]
+
+
+def client(kubeconfig: str = "") -> Client:
+    """The cluster that is meant: --kubeconfig, $KUBECONFIG, a running local cluster, ~/.kube/config, the pod's own."""
+    if kubeconfig:
+        return Client.from_kubeconfig(kubeconfig)
+    if not os.environ.get("KUBECONFIG"):
+        state = StateDir.default()
+        if state.running():
+            return Client.from_kubeconfig(str(state.kubeconfig))
+    return Client.load()
+
+
+class Applier:
+    """Applies manifests of any kind, with discovery asked once for each group version."""
+
+    def __init__(self, api: Client) -> None:
+        self._api = api
+        self._known: dict[str, dict[str, Resource]] = {}
+
+    async def resource(self, obj: Object) -> Resource:
+        version, kind = str(obj.get("apiVersion", "")), str(obj.get("kind", ""))
+        for _ in range(50):
+            if kind not in self._known.get(version, {}):
+                await self._discover(version)
+            if kind in self._known.get(version, {}):
+                return self._known[version][kind]
+            await asyncio.sleep(0.02)  # a definition that was just created is served a moment later
+        raise ApiError(404, "NotFound", f'no matches for kind "{kind}" in version "{version}"')
+
+    async def _discover(self, version: str) -> None:
+        group, _, name = version.rpartition("/")
+        with contextlib.suppress(ApiError):
+            path = f"/apis/{version}" if group else f"/api/{name}"
+            found = orjson.loads(await self._api.call("GET", path))
+            self._known[version] = {
+                r["kind"]: Resource(group, name, r["name"], r["kind"], r["namespaced"])
+                for r in found["resources"]
+                if "/" not in r["name"]
+            }
+
+    async def apply(self, obj: Object, namespace: str = "default") -> None:
+        """Server-side apply of one object."""
+        resource = await self.resource(obj)
+        if resource.namespaced:
+            obj = {**obj, "metadata": {**obj["metadata"], "namespace": obj["metadata"].get("namespace") or namespace}}
+        await self._api.apply(resource, obj, field_manager="sailctl")
+
+
+async def forward(api: Client, pod: str, namespace: str, port: int, request: bytes) -> bytes:
+    """Send bytes to a port of a pod and return everything it answers, by the API server's port-forward over a websocket."""
+    import struct
+    import zlib
+
+    from sailcloth.local.apiserver.spdy import dictionary
+
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
+    url = api.endpoint.server.replace("https", "wss", 1) + path
+    packer = zlib.compressobj(zdict=dictionary())
+
+    def syn(stream: int, **headers: str) -> bytes:
+        raw = struct.pack(">I", len(headers))
+        for key, value in headers.items():
+            raw += struct.pack(">I", len(key)) + key.encode() + struct.pack(">I", len(value)) + value.encode()
+        body = struct.pack(">IIH", stream, 0, 0) + packer.compress(raw) + packer.flush(zlib.Z_SYNC_FLUSH)
+        return struct.pack(">HHI", 0x8003, 1, len(body)) + body
+
+    out, problem = b"", b""
+    async with api.websocket(url, "SPDY/3.1+portforward.k8s.io") as ws:
+        await ws.send_bytes(syn(1, streamtype="error", port=str(port), requestid="0"))
+        await ws.send_bytes(syn(3, streamtype="data", port=str(port), requestid="0"))
+        await ws.send_bytes(struct.pack(">II", 3, len(request)) + request)
+        buffer = b""
+        async for message in ws:
+            buffer += message.data if isinstance(message.data, bytes) else b""
+            while len(buffer) >= 8:
+                first, second = struct.unpack_from(">II", buffer)
+                length, flags = second & 0xFFFFFF, second >> 24
+                if len(buffer) < 8 + length:
+                    break
+                body, buffer = buffer[8 : 8 + length], buffer[8 + length :]
+                if first & 0x80000000:
+                    continue
+                if first == 1:
+                    problem += body
+                elif first == 3:
+                    out += body
+                    if flags & 1:
+                        if problem and not out:
+                            raise OSError(problem.decode(errors="replace"))
+                        return out
+    return out
+
+
+async def admin_request(pod: str, namespace: str, kubeconfig: str, method: str, path: str) -> str:
+    """A request to the admin interface of a pod's Envoy. Raises OSError or ApiError."""
+    name, _, own = pod.partition(".")
+    async with client(kubeconfig) as api:
+        namespace = own or namespace or api.endpoint.namespace
+        name = await _pod_name(api, name, namespace)
+        request = f"{method} {path} HTTP/1.0\r\nHost: admin\r\nContent-Length: 0\r\n\r\n".encode()
+        answer = await forward(api, name, namespace, 15000, request)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in head.split(b"\r\n", 1)[0]:
+        raise OSError(
+            f"Envoy of {name}.{namespace} answered: {head.splitlines()[0].decode(errors='replace') if head else 'nothing'}"
+        )
+    return body.decode(errors="replace")
+
+
+async def _pod_name(api: Client, name: str, namespace: str) -> str:
+    """`deployment/x`, `deploy/x` and `service/x` stand for one of their pods."""
+    kind, _, rest = name.partition("/")
+    if not rest:
+        return name
+    resources = {
+        "deployment": Resource("apps", "v1", "deployments", "Deployment"),
+        "deploy": Resource("apps", "v1", "deployments", "Deployment"),
+        "service": Resource("", "v1", "services", "Service"),
+        "svc": Resource("", "v1", "services", "Service"),
+        "pod": Resource("", "v1", "pods", "Pod"),
+        "po": Resource("", "v1", "pods", "Pod"),
+    }
+    if kind not in resources:
+        raise ValueError(f"unknown kind {kind!r}; use POD, deployment/NAME or service/NAME")
+    if kind in ("pod", "po"):
+        return rest
+    found = await api.get(resources[kind], rest, namespace)
+    selector = found["spec"].get("selector") or {}
+    labels = selector.get("matchLabels", selector)
+    pods, _ = await api.list(resources["pod"], namespace, ",".join(f"{k}={v}" for k, v in labels.items()))
+    if not pods:
+        raise ValueError(f"{kind}/{rest} in {namespace} has no pods")
+    return str(pods[0]["metadata"]["name"])
+
+
+async def debug(kubeconfig: str, path: str) -> Any:
+    """One of the control plane's debug pages, through the API server."""
+    async with client(kubeconfig) as api:
+        return orjson.loads(
+            await api.call("GET", f"/api/v1/namespaces/istio-system/services/http:istiod:http-monitoring/proxy{path}")
+        )

@@ -1,0 +1,407 @@
+"""`sailctl up`, `down`, `status`, `demo`, `doctor`, `version`, `dashboard`: the life of a local cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sailcloth.local.state import StateDir, StateError
+
+from . import output
+
+Object = dict[str, Any]
+State = Annotated[str, typer.Option("--state", help="State directory (default $SAILCLOTH_HOME or ~/.sailcloth).")]
+HttpPort = Annotated[
+    int, typer.Option("--http-port", min=0, max=65535, help="Host port of the ingress gateway; 0: any free one.")
+]
+ApiPort = Annotated[
+    int, typer.Option("--api-port", min=0, max=65535, help="Host port of the API server; 0: any free one.")
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", "-d", help="Return when everything is ready; `sailctl down` stops it.")
+]
+Form = Annotated[str, typer.Option("-o", "--output", help="text or json")]
+_PANEL = "Local cluster"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("up", rich_help_panel=_PANEL)(up)
+    app.command("down", rich_help_panel=_PANEL)(down)
+    app.command("status", rich_help_panel=_PANEL)(status)
+    app.command("demo", rich_help_panel=_PANEL)(demo)
+    app.command("doctor", rich_help_panel=_PANEL)(doctor)
+    app.command("version")(version)
+
+
+class _Steps:
+    """Progress: one line a step with its time; only on the error output, so that answers stay clean."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet, self.begin = quiet, time.monotonic()
+        self._color = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+
+    def done(self, text: str) -> None:
+        if not self._quiet:
+            mark = "\x1b[32m✓\x1b[0m" if self._color else "✓"
+            print(f"  {mark} {text} ({time.monotonic() - self.begin:.1f} s)", file=sys.stderr, flush=True)
+
+
+class _Cluster:
+    """A launcher process and what it holds."""
+
+    def __init__(self, state: StateDir, detach: bool) -> None:
+        self.state, self._detach = state, detach
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe = -1
+
+    def start(self, options: Object) -> Object:
+        """Start the launcher; returns its record. Raises StateError with the reason if it cannot."""
+        self.state.make()
+        holder = self.state.holder()
+        if holder:
+            raise StateError(
+                f"a cluster is already running in {self.state.root} (process {holder}); `sailctl down` stops it"
+            )
+        config = {"state": str(self.state.root), **options}
+        fds: tuple[int, ...] = ()
+        if not self._detach:
+            read, self._pipe = os.pipe()
+            config["parent_fd"], fds = read, (read,)
+        path = self.state.run / "launcher.json"
+        path.write_text(json.dumps(config))
+        log = self.state.logs / "launcher.log"
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sailcloth.local.launcher", "--config", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                pass_fds=fds,
+            )
+        for fd in fds:
+            os.close(fd)
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            record = self.state.running()
+            if record.get("pid") == self._process.pid:
+                return record
+            if self._process.poll() is not None:
+                text = log.read_text(errors="replace").strip().removeprefix("Error: ")
+                raise StateError(text or f"the launcher ended with {self._process.returncode}; see {log}")
+            time.sleep(0.005)
+        raise StateError(f"the launcher does not come up; see {log}")
+
+    def stop(self) -> None:
+        stop(self.state)
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+
+    def wait(self) -> int:
+        """Until the launcher ends."""
+        assert self._process is not None
+        return self._process.wait()
+
+
+def stop(state: StateDir) -> bool:
+    """Stop the cluster of a state directory. Returns whether one ran."""
+    pid = state.holder()
+    if pid <= 0:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + 10
+    while state.holder() == pid and time.monotonic() < end:
+        time.sleep(0.01)
+    if state.holder() == pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return True
+
+
+def _state(given: str) -> StateDir:
+    return StateDir(Path(given).absolute()) if given else StateDir.default()
+
+
+def _form(form: str) -> bool:
+    if form not in ("text", "json", "yaml"):
+        output.fail(f"unknown output {form!r}; use text or json", output.USAGE)
+    return form != "text"
+
+
+def up(
+    detach: Detach = False,
+    state: State = "",
+    http_port: HttpPort = 0,
+    api_port: ApiPort = 0,
+    durability: Annotated[
+        str, typer.Option("--durability", help="normal, or full to flush every write to disk.")
+    ] = "normal",
+    workload_cert_ttl: Annotated[
+        str, typer.Option("--workload-cert-ttl", help="Lifetime of workload certificates.")
+    ] = "24h",
+    out: Form = "text",
+) -> None:
+    """Start a local cluster with the mesh installed."""
+    options = _options(http_port, api_port, durability, workload_cert_ttl)
+    _run(_state(state), detach, _form(out), options, None, temporary=False)
+
+
+def demo(
+    name: Annotated[str, typer.Argument(help="Which demo: bookinfo.")] = "bookinfo",
+    detach: Detach = False,
+    state: State = "",
+    http_port: HttpPort = 0,
+    api_port: ApiPort = 0,
+    durability: Annotated[
+        str, typer.Option("--durability", help="normal, or full to flush every write to disk.")
+    ] = "normal",
+    workload_cert_ttl: Annotated[
+        str, typer.Option("--workload-cert-ttl", help="Lifetime of workload certificates.")
+    ] = "24h",
+    out: Form = "text",
+) -> None:
+    """Start a local cluster with a sample application in the mesh."""
+    if name != "bookinfo":
+        output.fail(f"unknown demo {name!r}; there is: bookinfo", output.USAGE)
+    options = _options(http_port, api_port, durability, workload_cert_ttl)
+    temporary = not detach and not state and not os.environ.get("SAILCLOTH_HOME")
+    where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else _state(state)
+    _run(where, detach, _form(out), options, name, temporary)
+
+
+def _options(http_port: int, api_port: int, durability: str, ttl: str) -> Object:
+    from sailcloth.api.meta import duration_ms
+
+    if durability not in ("normal", "full"):
+        output.fail(f"--durability {durability!r}: use normal or full", output.USAGE)
+    try:
+        seconds = int((duration_ms(ttl) or 0) / 1000)
+    except ValueError as error:
+        output.fail(f"--workload-cert-ttl: {error}", output.USAGE)
+    return {
+        "http_port": http_port,
+        "api_port": api_port,
+        "durability": durability,
+        "workload_cert_ttl_s": max(1, seconds),
+    }
+
+
+def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: str | None, temporary: bool) -> None:
+    steps = _Steps(quiet)
+    cluster = _Cluster(state, detach)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        try:
+            record = cluster.start(options)
+            found = asyncio.run(_ready(state, record, steps, sample))
+        except StateError as error:
+            output.fail(str(error))
+        except (OSError, TimeoutError) as error:
+            cluster.stop()
+            output.fail(f"{error}; logs are in {state.logs}")
+        if quiet:
+            print(json.dumps(found), flush=True)
+        else:
+            _tell(found, sample, detach)
+        if not detach:
+            cluster.wait()
+    except KeyboardInterrupt:
+        print("", file=sys.stderr)
+    finally:
+        if not detach:
+            cluster.stop()
+        if temporary:
+            shutil.rmtree(state.root, ignore_errors=True)
+
+
+def _tell(found: Object, sample: str | None, detach: bool) -> None:
+    urls = found["urls"]
+    if sample:
+        print(f"  Bookinfo      {urls['productpage']}      (first request answered after {found['first_200_s']:.1f} s)")
+    else:
+        print(f"  Gateway       {urls['gateway']}")
+    print(f"  kubectl       export KUBECONFIG={found['kubeconfig']}")
+    if sample:
+        print("  try           kubectl apply -f samples/bookinfo/networking/virtual-service-reviews-50-v3.yaml")
+    print(f"  stop          {'sailctl down' if detach else 'Ctrl-C'}", flush=True)
+
+
+async def _ready(state: StateDir, record: Object, steps: _Steps, sample: str | None) -> Object:
+    from sailcloth.controlplane import bootstrap, manifests
+    from sailcloth.kube import ApiError, Client
+    from sailcloth.local.images import programs
+
+    from .cluster import Applier
+
+    def deadline(seconds: float) -> Iterator[None]:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            yield
+        raise TimeoutError(f"not ready within {seconds:.0f} s")
+
+    waiting = deadline(30)
+    while True:
+        with contextlib.suppress(OSError, ValueError):
+            if record["api"] in state.kubeconfig.read_text():
+                break
+        next(waiting)
+        await asyncio.sleep(0.005)
+    async with Client.from_kubeconfig(str(state.kubeconfig)) as api:
+        waiting = deadline(30)
+        while True:
+            try:
+                await api.call("GET", "/readyz")
+                break
+            except (OSError, ApiError):
+                next(waiting)
+                await asyncio.sleep(0.005)
+        steps.done("cluster up")
+        applier = Applier(api)
+        mesh = [o for o in bootstrap.objects({}) if o["kind"] != "Deployment"]
+        deployments = [o for o in bootstrap.objects({}) if o["kind"] == "Deployment"]
+        first = [o for o in mesh if o["kind"] == "CustomResourceDefinition"]
+        await asyncio.gather(*(applier.apply(o) for o in first))
+        for obj in (o for o in mesh if o["kind"] != "CustomResourceDefinition"):
+            await applier.apply(obj)
+        folder = programs().parent / "bookinfo"
+        application: list[Object] = []
+        if sample:
+            await applier.apply(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Namespace",
+                    "metadata": {"name": "default", "labels": {"istio-injection": "enabled"}},
+                }
+            )
+            for name in (
+                "networking/bookinfo-gateway.yaml",
+                "networking/destination-rule-all.yaml",
+                "platform/kube/bookinfo.yaml",
+            ):
+                application += manifests.documents((folder / name).read_text())
+        later = [o for o in application if o["kind"] == "Deployment"]
+        for obj in (o for o in application if o["kind"] != "Deployment"):
+            await applier.apply(obj)
+        from sailcloth.kube.resources import MUTATING_WEBHOOKS
+
+        waiting = deadline(30)
+        while True:  # pods that come before the injector would have no sidecar
+            try:
+                await api.get(MUTATING_WEBHOOKS, "istio-sidecar-injector")
+                break
+            except ApiError:
+                next(waiting)
+                await asyncio.sleep(0.01)
+        steps.done("control plane up")
+        await asyncio.gather(*(applier.apply(o) for o in [*deployments, *later]))
+        first_200 = asyncio.ensure_future(_first_200(record["gateway"], steps)) if sample else None
+        count = await _pods_ready(api, deadline(60))
+        steps.done(f"{count} workloads injected and ready")
+        ready_s = time.monotonic() - steps.begin
+        took = await first_200 if first_200 is not None else None
+    return {
+        "urls": {
+            "productpage": record["gateway"] + "/productpage" if sample else None,
+            "gateway": record["gateway"],
+            "api": record["api"],
+        },
+        "kubeconfig": record["kubeconfig"],
+        "first_200_s": round(took, 3) if took is not None else None,
+        "ready_s": round(ready_s, 3),
+    }
+
+
+async def _first_200(gateway: str, steps: _Steps) -> float:
+    """Seconds until the product page is answered with 200 through gateway and sidecars."""
+    host, _, port = gateway.removeprefix("http://").partition(":")
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+            reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), 2)
+            try:
+                writer.write(f"GET /productpage HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+                line = await asyncio.wait_for(reader.readline(), 15)
+                if b" 200 " in line:
+                    return time.monotonic() - steps.begin
+            finally:
+                writer.close()
+        await asyncio.sleep(0.02)
+    raise TimeoutError("the product page does not answer with 200 within 60 s")
+
+
+async def _pods_ready(api: Any, waiting: Iterator[None]) -> int:
+    """Wait until every Deployment has all its replicas; returns how many pods there are."""
+    from sailcloth.kube.resources import DEPLOYMENTS
+
+    while True:
+        found, _ = await api.list(DEPLOYMENTS)
+        wanted = [(int(d["spec"].get("replicas", 1)), d.get("status", {})) for d in found]
+        if all(s.get("readyReplicas", 0) >= n and s.get("updatedReplicas", 0) >= n for n, s in wanted):
+            return sum(n for n, _ in wanted)
+        next(waiting)
+        await asyncio.sleep(0.03)
+
+
+def down(state: State = "") -> None:
+    """Stop the local cluster; its objects are kept for the next `up`."""
+    where = _state(state)
+    if stop(where):
+        print(f"stopped; the state is kept in {where.root}")
+    else:
+        print(f"no cluster is running in {where.root}")
+
+
+def status(state: State = "", out: Form = "text") -> None:
+    """Show whether a local cluster runs, and where."""
+    record = _state(state).running()
+    if _form(out):
+        output.structured({"running": bool(record), **record}, "json")
+    elif record:
+        print(
+            f"running (process {record['pid']})\n  API server    {record['api']}\n  gateway       {record['gateway']}"
+        )
+        print(f"  kubectl       export KUBECONFIG={record['kubeconfig']}")
+    else:
+        print(f"no cluster is running in {_state(state).root}; start one with `sailctl up`")
+    if not record:
+        raise typer.Exit(1)
+
+
+def doctor(out: Form = "text") -> None:
+    """Find out whether this machine can run a local cluster, and how to make it."""
+    from sailcloth.local.doctor import report
+
+    found = report()
+    if _form(out):
+        output.structured([{"check": c, "ok": ok, "detail": d} for c, ok, d in found], "json")
+    else:
+        for check, ok, detail in found:
+            print(f"{'ok  ' if ok else 'FAIL'} {check}: {detail}")
+    if not all(ok for _, ok, _ in found):
+        raise typer.Exit(1)
+
+
+def version(out: Form = "text") -> None:
+    """Show the version of this program."""
+    from sailcloth import __version__
+
+    if _form(out):
+        output.structured({"clientVersion": {"version": __version__}}, "json")
+    else:
+        print(f"client version: {__version__}")
