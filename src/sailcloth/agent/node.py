@@ -14,6 +14,8 @@ from typing import Any
 
 import grpc
 
+from sailcloth.lib import http1
+
 from . import bootstrap as boot
 from .identity import WorkloadIdentity
 from .netns import socket_in
@@ -193,15 +195,9 @@ async def admin(netns_fd: int, method: str, path: str) -> bytes:
     """One request to Envoy's admin interface inside a pod's network. Raises OSError."""
     reader, writer = await asyncio.open_connection(sock=await socket_in(netns_fd, "127.0.0.1", boot.ADMIN_PORT))
     try:
-        writer.write(f"{method} {path} HTTP/1.0\r\nHost: admin\r\nContent-Length: 0\r\n\r\n".encode())
-        answer = await reader.read()
+        writer.write(http1.request(method, path))
+        return http1.body(await reader.read())
     finally:
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if b" 200 " not in head.split(b"\r\n", 1)[0]:
-        raise OSError(
-            f"Envoy's admin interface answered {head.splitlines()[0].decode(errors='replace') if head else 'nothing'}"
-        )
-    return body

@@ -10,6 +10,8 @@ import logging
 import ssl
 from typing import Any
 
+from sailcloth.lib import http1
+
 from .bootstrap import STATUS_PORT
 from .netns import listening, socket_in
 
@@ -106,28 +108,12 @@ class StatusServer:
                 answer = await reader.read()
             finally:
                 writer.close()
-            head, _, body = answer.partition(b"\r\n\r\n")
-            status = head.split(b" ", 2)
-            if b"transfer-encoding: chunked" in head.lower():
-                body = _dechunk(body)
-            return (int(status[1]) if len(status) > 1 and status[1].isdigit() else 0), body
+            return http1.parse(answer)
 
         try:
             return await asyncio.wait_for(fetch(), limit_s)
         except (TimeoutError, OSError, ssl.SSLError):
             return 0, b""
-
-
-def _dechunk(body: bytes) -> bytes:
-    out = []
-    while body:
-        size, _, rest = body.partition(b"\r\n")
-        length = int(size.split(b";")[0] or b"0", 16)
-        if not length:
-            break
-        out.append(rest[:length])
-        body = rest[length + 2 :]
-    return b"".join(out)
 
 
 def _probers(pod: dict[str, Any]) -> dict[str, Any]:

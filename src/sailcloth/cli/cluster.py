@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.lib import http1
 from sailcloth.local.state import StateDir
 
 Object = dict[str, Any]
@@ -81,6 +82,7 @@ async def forward(api: Client, pod: str, namespace: str, port: int, request: byt
         return struct.pack(">HHI", 0x8003, 1, len(body)) + body
 
     out, problem = b"", b""
+    await api.call("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")  # says plainly if there is no such pod
     async with api.websocket(url, "SPDY/3.1+portforward.k8s.io") as ws:
         await ws.send_bytes(syn(1, streamtype="error", port=str(port), requestid="0"))
         await ws.send_bytes(syn(3, streamtype="data", port=str(port), requestid="0"))
@@ -113,14 +115,11 @@ async def admin_request(pod: str, namespace: str, kubeconfig: str, method: str, 
     async with client(kubeconfig) as api:
         namespace = own or namespace or api.endpoint.namespace
         name = await _pod_name(api, name, namespace)
-        request = f"{method} {path} HTTP/1.0\r\nHost: admin\r\nContent-Length: 0\r\n\r\n".encode()
-        answer = await forward(api, name, namespace, 15000, request)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if b" 200 " not in head.split(b"\r\n", 1)[0]:
-        raise OSError(
-            f"Envoy of {name}.{namespace} answered: {head.splitlines()[0].decode(errors='replace') if head else 'nothing'}"
-        )
-    return body.decode(errors="replace")
+        answer = await forward(api, name, namespace, 15000, http1.request(method, path))
+    try:
+        return http1.body(answer).decode(errors="replace")
+    except OSError as error:
+        raise OSError(f"Envoy of {name}.{namespace}: {error}") from None
 
 
 async def _pod_name(api: Client, name: str, namespace: str) -> str:

@@ -87,7 +87,7 @@ def listeners(found: dict[str, Any], filters: dict[str, Any]) -> Table:
 
 
 def _match(match: dict[str, Any]) -> str:
-    parts = []
+    parts: list[str] = []
     if match.get("server_names"):
         parts.append("SNI: " + ",".join(match["server_names"]))
     if match.get("transport_protocol"):
@@ -104,13 +104,13 @@ def _destination(chain: dict[str, Any]) -> str:
     for each in chain.get("filters", ()):
         config = each.get("typed_config", {})
         if "rds" in config:
-            return "Route: " + config["rds"]["route_config_name"]
+            return f"Route: {config['rds']['route_config_name']}"
         if "route_config" in config:
             return "Inline Route: " + ",".join(
                 d for v in config["route_config"].get("virtual_hosts", ()) for d in v.get("domains", ())
             )
         if "cluster" in config:
-            return "Cluster: " + config["cluster"]
+            return f"Cluster: {config['cluster']}"
     return "Non-HTTP/Non-TCP"
 
 
@@ -134,10 +134,10 @@ def routes(found: dict[str, Any], filters: dict[str, Any]) -> Table:
 
 def _route_match(match: dict[str, Any]) -> str:
     if "path" in match:
-        return match["path"]
+        return str(match["path"])
     if "prefix" in match:
-        return match["prefix"] + "*"
-    return "regex " + match.get("safe_regex", {}).get("regex", "")
+        return f"{match['prefix']}*"
+    return f"regex {match.get('safe_regex', {}).get('regex', '')}"
 
 
 def endpoints(found: dict[str, Any], filters: dict[str, Any]) -> Table:
@@ -192,13 +192,15 @@ def secrets(found: dict[str, Any], filters: dict[str, Any]) -> Table:
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; errors of the API server become plain messages."""
+    import aiohttp
+
     from sailcloth.kube import ApiError
 
     try:
         return asyncio.run(work)
     except ApiError as error:
         output.fail(error.message or f"{error.status} {error.reason}")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, aiohttp.ClientError) as error:
         output.fail(str(error))
 
 
@@ -219,13 +221,13 @@ def logging(pod: str, namespace: str, kubeconfig: str, level: str) -> str:
 
 async def admin(pod: str, namespace: str, kubeconfig: str, method: str, path: str) -> str:
     """A request to the admin interface of a pod's Envoy, through the API server's port-forward."""
-    from . import cluster
+    from .cluster import admin_request
 
-    return await cluster.admin_request(pod, namespace, kubeconfig, method, path)
+    return await admin_request(pod, namespace, kubeconfig, method, path)
 
 
 def sync_status(kubeconfig: str) -> list[dict[str, Any]]:
     """The control plane's view of every connected proxy."""
-    from . import cluster
+    from .cluster import debug
 
-    return run(cluster.debug(kubeconfig, "/debug/syncz"))
+    return list(run(debug(kubeconfig, "/debug/syncz")))

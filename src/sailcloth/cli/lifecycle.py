@@ -203,6 +203,8 @@ def _options(http_port: int, api_port: int, durability: str, ttl: str) -> Object
 
 
 def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: str | None, temporary: bool) -> None:
+    from sailcloth.kube import ApiError
+
     steps = _Steps(quiet)
     cluster = _Cluster(state, detach)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -212,9 +214,9 @@ def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: st
             found = asyncio.run(_ready(state, record, steps, sample))
         except StateError as error:
             output.fail(str(error))
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, ApiError) as error:
             cluster.stop()
-            output.fail(f"{error}; logs are in {state.logs}")
+            output.fail(f"{getattr(error, 'message', '') or error}; logs are in {state.logs}")
         if quiet:
             print(json.dumps(found), flush=True)
         else:

@@ -56,6 +56,7 @@ class Config:
     kubeconfig: str = ""
     address: str = "0.0.0.0"
     http_port: int = 8080
+    monitoring_port: int = 15014
     xds_port: int = 15012
     plain_port: int = 0  # plaintext discovery without proof of identity, for tests on loopback; 0: off
     webhook_port: int = 15017
@@ -223,7 +224,8 @@ class ControlPlane:
         app.router.add_post("/inject", webhook.handler(InjectorConfig()))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, self.config.address, self.config.http_port).start()
+        for port in (self.config.http_port, self.config.monitoring_port):
+            await web.TCPSite(runner, self.config.address, port).start()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with (
             tempfile.NamedTemporaryFile() as file

@@ -119,7 +119,7 @@ class Admission:
             self._session = aiohttp.ClientSession()
         service = client.get("service")
         if service:
-            host, port = self._endpoint(service)
+            host, port = self.endpoint(service)
             name = f"{service['name']}.{service['namespace']}.svc"
             url = f"https://{host}:{port}/{service.get('path', '').lstrip('/')}"
         else:
@@ -137,13 +137,15 @@ class Admission:
                 raise ValueError("its answer is not an AdmissionReview")
             return found
 
-    def _endpoint(self, service: Object) -> tuple[str, int]:
-        """A ready endpoint of a service's port."""
-        namespace, name, number = service["namespace"], service["name"], int(service.get("port") or 443)
+    def endpoint(self, service: Object) -> tuple[str, int]:
+        """A ready endpoint of a service's port, which is given by number or name. Raises ValueError."""
+        namespace, name, number = service["namespace"], service["name"], service.get("port") or 443
         found = self._store.get("services", namespace, name)
         if found is None:
             raise ValueError(f"service {namespace}/{name} does not exist")
-        port = next((p for p in found["spec"].get("ports") or () if p["port"] == number), None)
+        port = next(
+            (p for p in found["spec"].get("ports") or () if str(number) in (str(p["port"]), p.get("name"))), None
+        )
         if port is None:
             raise ValueError(f"service {namespace}/{name} has no port {number}")
         for slice_ in self._store.all("endpointslices.discovery.k8s.io", namespace):

@@ -83,6 +83,8 @@ class Fields:
                 keys[key] = item[key]
             else:
                 default = (self._schemas.resolve(self._schemas.field(items, key)) or {}).get("default")
+                if default is None and key == "protocol":
+                    default = "TCP"  # the published schemas leave this default of ports out
                 if default is not None:
                     keys[key] = default
         return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()

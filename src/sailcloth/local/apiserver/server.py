@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import orjson
 import yaml
 from aiohttp import web
@@ -174,6 +175,8 @@ class ApiServer:
         sub = rest[2] if len(rest) > 2 else ""
         if not name:
             return await self._collection(request, served, namespace)
+        if served.kind == "Service" and sub == "proxy":
+            return await self._proxy(request, namespace, name, "/".join(rest[3:]))
         if sub in ("log", "exec", "attach", "portforward", "proxy"):
             if self.store.get(served.gr, namespace, name) is None:
                 raise not_found(served.gr, name, served.group, served.plural)
@@ -454,6 +457,22 @@ class ApiServer:
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
         made = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         return answer({**made, "status": {"token": token, "expirationTimestamp": expiry}}, 201)
+
+    async def _proxy(self, request: web.Request, namespace: str, name: str, path: str) -> web.Response:
+        """A request to a service (`[scheme:]name[:port]`), by one of its endpoints."""
+        words = name.split(":")
+        scheme, service, port = words if len(words) == 3 else ["http", *words, ""][:3]
+        where = {"namespace": namespace, "name": service, "port": port}
+        try:
+            host, number = self.objects.admission.endpoint(where)
+            url = f"{scheme or 'http'}://{host}:{number}/{path}"
+            async with aiohttp.request(
+                request.method, url, params=request.query, data=await request.read()
+            ) as response:
+                body = await response.read()
+                return web.Response(body=body, status=response.status, content_type=response.content_type)
+        except (ValueError, aiohttp.ClientError, OSError) as error:
+            raise Refused(503, "ServiceUnavailable", f"error trying to reach service: {error}") from None
 
     async def _review(self, request: web.Request, group: str, version: str, plural: str) -> web.Response:
         kind = next(k for p, k, _ in REVIEWS[group, version] if p == plural)
