@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 
 _WORDS = [
     "options",
-    "get",
     "head",
     "post",
     "put",

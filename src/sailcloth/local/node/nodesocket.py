@@ -67,6 +67,7 @@ class NodeSocket:
             hung_up = asyncio.ensure_future(_readable(client))
             await asyncio.wait({code, hung_up}, return_when=asyncio.FIRST_COMPLETED)
             hung_up.cancel()
+            await asyncio.wait({hung_up})
             if code.done():
                 client.send(json.dumps({"exit": code.result()}).encode())
         finally:
@@ -107,8 +108,10 @@ async def _readable(client: socket.socket) -> None:
         if not ready.done():
             ready.set_result(None)
 
-    loop.add_reader(client.fileno(), done)
+    number = client.fileno()  # kept: cancelling may come after the socket was closed
+    loop.add_reader(number, done)
     try:
         await ready
     finally:
-        loop.remove_reader(client.fileno())
+        if client.fileno() == number:
+            loop.remove_reader(number)
