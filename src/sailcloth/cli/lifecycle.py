@@ -217,6 +217,9 @@ def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: st
         except (OSError, TimeoutError, ApiError) as error:
             cluster.stop()
             output.fail(f"{getattr(error, 'message', '') or error}; logs are in {state.logs}")
+        except BaseException:
+            cluster.stop()
+            raise
         if quiet:
             print(json.dumps(found), flush=True)
         else:
