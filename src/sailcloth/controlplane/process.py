@@ -15,6 +15,7 @@ import signal
 import ssl
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -290,6 +291,8 @@ def _load(secret: dict[str, Any]) -> Authority:
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
+    while config.kubeconfig and not Path(config.kubeconfig).exists():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)  # started together with the API server, which writes it
     client = Client.from_kubeconfig(config.kubeconfig) if config.kubeconfig else Client.load()
     async with client:
         await _server_ready(client)

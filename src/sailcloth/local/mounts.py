@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 
 from sailcloth.lib import namespaces as ns
+
+_KEPT = "/run/.sailcloth"
 
 
 def pod(directory: str) -> None:
@@ -33,9 +36,14 @@ def _over(source: str, target: str) -> None:
 
 
 def apply(wanted: list[list[str]], scratch: str) -> None:
-    """Bind [source, target, "ro" or "rw"] in order. `scratch` is an empty folder of the pod's own."""
+    """Bind [source, target, "ro" or "rw"] in order. `scratch` is an empty folder of the pod's own.
+
+    Images are programs of the host here, so a volume over a parent folder of theirs (an emptyDir at /tmp, say) must not
+    hide them: they are bound again inside it.
+    """
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
     counter = 0
+    needed = _needed(os.path.dirname(os.path.dirname(scratch)))
     for source, target, mode in wanted:
         real = os.path.realpath(target)
         if not os.path.exists(real):
@@ -51,10 +59,24 @@ def apply(wanted: list[list[str]], scratch: str) -> None:
                 os.makedirs(os.path.dirname(real), exist_ok=True)
                 with open(real, "a"):
                     pass
+        hidden = [p for p in needed if p.startswith(real.rstrip("/") + "/")]
+        for number, path in enumerate(hidden):
+            os.makedirs(f"{_KEPT}/{number}", exist_ok=True)
+            ns.mount(path, f"{_KEPT}/{number}", None, ns.MS_BIND | ns.MS_REC)
         ns.mount(source, real, None, ns.MS_BIND | ns.MS_REC)
+        for number, path in enumerate(hidden):
+            os.makedirs(path, exist_ok=True)
+            ns.mount(f"{_KEPT}/{number}", path, None, ns.MS_BIND | ns.MS_REC)
         if mode == "ro":
             with contextlib.suppress(OSError):
                 ns.mount("none", real, None, 32 | ns.MS_BIND | ns.MS_RDONLY)
+
+
+def _needed(own: str) -> list[str]:
+    """Folders that a container cannot do without: Python, this package, its environment, and the pod's own folder."""
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    paths = sorted({os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, package, own)})
+    return [p for p in paths if not any(p.startswith(q + "/") for q in paths)]
 
 
 def _writable(path: str) -> bool:
