@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -52,7 +53,10 @@ class Client:
         return cls(config.load())
 
     async def __aenter__(self) -> Client:
-        connector = aiohttp.TCPConnector(ssl=self.endpoint.context or False, limit=0)
+        # Before Python 3.12.7, TLS connections that are closed in the middle of a watch linger unless asked not to.
+        connector = aiohttp.TCPConnector(
+            ssl=self.endpoint.context or False, limit=0, enable_cleanup_closed=sys.version_info < (3, 12, 7)
+        )
         timeout = aiohttp.ClientTimeout(total=None, connect=10, sock_connect=10)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, headers={"User-Agent": self._agent})
         return self

@@ -89,7 +89,10 @@ async def serve(config: Config) -> None:
     )
     await controllers.bootstrap()
     context = _tls(pki)
-    runner = web.AppRunner(api.application(), access_log=None, keepalive_timeout=3600)
+    # A client that goes away ends what it asked for: watches, followed logs, commands in containers.
+    runner = web.AppRunner(
+        api.application(), access_log=None, keepalive_timeout=3600, shutdown_timeout=0.5, handler_cancellation=True
+    )
     await runner.setup()
     for listen in config.listen:
         if listen.fd >= 0:
@@ -111,7 +114,8 @@ async def serve(config: Config) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await task
     await admission.close()
-    await asyncio.wait_for(runner.cleanup(), 2)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(runner.cleanup(), 3)
     store.close()
 
 

@@ -224,8 +224,8 @@ class Objects:
                 raise Refused(415, "UnsupportedMediaType", f"the patch type {kind!r} is not supported")
             if isinstance(made, dict) and isinstance(made.get("metadata"), dict):
                 asked = (body.get("metadata") or {}).get("resourceVersion") if isinstance(body, dict) else None
-                if not asked:
-                    made["metadata"].pop("resourceVersion", None)
+                if not asked and made["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
+                    made["metadata"].pop("resourceVersion")  # no precondition: try again if somebody was faster
             return made  # type: ignore[no-any-return]
 
         obj, warnings = await self.change(served, namespace, name, sub, make, user, manager, query)
@@ -473,7 +473,7 @@ class Objects:
             raise invalid(
                 served.kind, served.group, name, [(p.path or "<nil>", reasons[p.kind], p.text) for p in wrong]
             )
-        if unknown and served.custom:
+        if unknown:
             served.schemas.prune(served.node, obj)
         return unknown if mode == "Warn" else []
 

@@ -218,8 +218,10 @@ class Fields:
     def update(
         self, live: dict[str, Any] | None, new: dict[str, Any], manager: str, now: str, sub: str = ""
     ) -> dict[str, Any]:
-        """Records a write that is not an apply: changed fields go to the writer, removed ones to nobody."""
-        owners = _owners(live or {})
+        """Records a write that is not an apply: changed fields go to the writer, removed ones to nobody. Managed fields that
+        the writer sent count: so a client hands fields from one manager to another."""
+        given = (new.get("metadata") or {}).get("managedFields")
+        owners = _owners(new if given is not None else live or {})
         before = self.of(live) if live else set()
         after = self.of(new)
         changed = {p for p in after if p not in before or self._differs(live, new, p)}

@@ -9,8 +9,8 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
-# field number -> (JSON name, type): s string, i integer, b bool, t time, m map, x map of bytes, - ignored,
-# a message name, or [type] for a repeated field.
+# field number -> (JSON name, type): s string, i integer, b bool, t time, m map, x map of bytes, q map of quantities,
+# - ignored, a message name, or [type] for a repeated field. A message without a JSON name is inlined.
 _META = {
     1: ("name", "s"), 2: ("generateName", "s"), 3: ("namespace", "s"), 4: ("selfLink", "s"), 5: ("uid", "s"),
     6: ("resourceVersion", "s"), 7: ("generation", "i"), 8: ("creationTimestamp", "t"), 9: ("deletionTimestamp", "t"),
@@ -48,7 +48,7 @@ _TYPES: dict[str, dict[int, tuple[str, Any]]] = {
         14: ("imagePullPolicy", "s"), 16: ("stdin", "b"), 17: ("stdinOnce", "b"), 18: ("tty", "b"),
         20: ("terminationMessagePolicy", "s"),
     },
-    "ContainerPort": {1: ("name", "s"), 2: ("hostPort", "i"), 3: ("containerPort", "i"), 4: ("protocol", "s")},
+    "ContainerPort": {1: ("name", "s"), 2: ("hostPort", "i"), 3: ("containerPort", "i"), 4: ("protocol", "s"), 5: ("hostIP", "s")},
     "EnvVar": {1: ("name", "s"), 2: ("value", "s")},
     "Service": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ServiceSpec"), 3: ("status", "-")},
     "ServiceSpec": {
@@ -58,6 +58,46 @@ _TYPES: dict[str, dict[int, tuple[str, Any]]] = {
     "ServicePort": {
         1: ("name", "s"), 2: ("protocol", "s"), 3: ("port", "i"), 4: ("targetPort", "IntOrString"), 5: ("nodePort", "i"),
     },
+    "Role": {1: ("metadata", "ObjectMeta"), 2: ("rules", ["PolicyRule"])},
+    "ClusterRole": {1: ("metadata", "ObjectMeta"), 2: ("rules", ["PolicyRule"]), 3: ("aggregationRule", "Aggregation")},
+    "Aggregation": {1: ("clusterRoleSelectors", ["LabelSelector"])},
+    "PolicyRule": {
+        1: ("verbs", ["s"]), 2: ("apiGroups", ["s"]), 3: ("resources", ["s"]), 4: ("resourceNames", ["s"]),
+        5: ("nonResourceURLs", ["s"]),
+    },
+    "RoleBinding": {1: ("metadata", "ObjectMeta"), 2: ("subjects", ["Subject"]), 3: ("roleRef", "RoleRef")},
+    "ClusterRoleBinding": {1: ("metadata", "ObjectMeta"), 2: ("subjects", ["Subject"]), 3: ("roleRef", "RoleRef")},
+    "Subject": {1: ("kind", "s"), 2: ("apiGroup", "s"), 3: ("name", "s"), 4: ("namespace", "s")},
+    "RoleRef": {1: ("apiGroup", "s"), 2: ("kind", "s"), 3: ("name", "s")},
+    "ResourceQuota": {1: ("metadata", "ObjectMeta"), 2: ("spec", "QuotaSpec"), 3: ("status", "-")},
+    "QuotaSpec": {1: ("hard", "q"), 2: ("scopes", ["s"])},
+    "Job": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec"), 3: ("status", "-")},
+    "JobSpec": {
+        1: ("parallelism", "i"), 2: ("completions", "i"), 3: ("activeDeadlineSeconds", "i"), 4: ("selector", "LabelSelector"),
+        5: ("manualSelector", "b"), 6: ("template", "PodTemplateSpec"), 7: ("backoffLimit", "i"),
+        8: ("ttlSecondsAfterFinished", "i"), 9: ("completionMode", "s"), 10: ("suspend", "b"),
+    },
+    "CronJob": {1: ("metadata", "ObjectMeta"), 2: ("spec", "CronJobSpec"), 3: ("status", "-")},
+    "CronJobSpec": {
+        1: ("schedule", "s"), 2: ("startingDeadlineSeconds", "i"), 3: ("concurrencyPolicy", "s"), 4: ("suspend", "b"),
+        5: ("jobTemplate", "JobTemplate"), 6: ("successfulJobsHistoryLimit", "i"), 7: ("failedJobsHistoryLimit", "i"),
+        8: ("timeZone", "s"),
+    },
+    "JobTemplate": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec")},
+    "Ingress": {1: ("metadata", "ObjectMeta"), 2: ("spec", "IngressSpec"), 3: ("status", "-")},
+    "IngressSpec": {
+        1: ("defaultBackend", "IngressBackend"), 2: ("tls", ["IngressTls"]), 3: ("rules", ["IngressRule"]),
+        4: ("ingressClassName", "s"),
+    },
+    "IngressTls": {1: ("hosts", ["s"]), 2: ("secretName", "s")},
+    "IngressRule": {1: ("host", "s"), 2: ("", "IngressRuleValue")},
+    "IngressRuleValue": {1: ("http", "IngressHttp")},
+    "IngressHttp": {1: ("paths", ["IngressPath"])},
+    "IngressPath": {1: ("path", "s"), 2: ("backend", "IngressBackend"), 3: ("pathType", "s")},
+    "IngressBackend": {3: ("resource", "TypedReference"), 4: ("service", "IngressService")},
+    "TypedReference": {1: ("apiGroup", "s"), 2: ("kind", "s"), 3: ("name", "s")},
+    "IngressService": {1: ("name", "s"), 2: ("port", "IngressPort")},
+    "IngressPort": {1: ("name", "s"), 2: ("number", "i")},
     "SelfSubjectAccessReview": {1: ("metadata", "ObjectMeta"), 2: ("spec", "AccessSpec"), 3: ("status", "-")},
     "AccessSpec": {1: ("resourceAttributes", "Attributes"), 2: ("nonResourceAttributes", "Path")},
     "Attributes": {
@@ -134,7 +174,13 @@ def _message(name: str, data: bytes) -> dict[str, Any]:
         field, kind = known
         if kind == "-":
             continue
-        if kind in ("m", "x"):
+        if kind == "q":
+            entry = dict(_fields(raw))
+            quantity = dict(_fields(bytes(entry.get(2, b""))))
+            out.setdefault(field, {})[bytes(entry.get(1, b"")).decode()] = bytes(quantity.get(1, b"")).decode()
+        elif not field:
+            out.update(_message(kind, raw))
+        elif kind in ("m", "x"):
             entry = dict(_fields(raw))
             key, value = bytes(entry.get(1, b"")).decode(), bytes(entry.get(2, b""))
             out.setdefault(field, {})[key] = value.decode() if kind == "m" else base64.b64encode(value).decode()

@@ -53,10 +53,12 @@ class ApiServer:
         self.streams: Any = None  # set by the process: logs, exec, port-forward
         self.tokens: Any = None
         self.ready = False
+        self._watchers: set[_Watcher] = set()
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._outer], client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._route)
+        app.on_shutdown.append(self.end_watches)
         return app
 
     @web.middleware
@@ -261,20 +263,23 @@ class ApiServer:
         match: Callable[[Object], bool],
         query: dict[str, str],
     ) -> web.Response:
-        objects = [o for o in self.store.all(served.gr, namespace or None) if match(o)]
         revision = str(self.store.revision)
+        objects = [] if query.get("continue") else [o for o in self.store.all(served.gr, namespace or None) if match(o)]
         metadata: Object = {"resourceVersion": revision}
-        limit = int(query.get("limit") or 0)
+        limit = _whole(query, "limit")
         start = query.get("continue")
         if start:
             try:
                 revision, _, after = bytes.fromhex(start).decode().partition(":")
                 last = tuple(after.split("/", 1))
+                then = self.store.snapshot(served.gr, namespace or None, int(revision))
             except ValueError:
                 raise bad_request("continue key is not valid") from None
-            if int(revision) < self.store.floor:
-                raise expired()
-            objects = [o for o in objects if (o["metadata"].get("namespace", ""), o["metadata"]["name"]) > last]
+            except Gone:
+                raise expired() from None
+            objects = [
+                o for o in then if (o["metadata"].get("namespace", ""), o["metadata"]["name"]) > last and match(o)
+            ]
             metadata["resourceVersion"] = revision
         if limit and len(objects) > limit:
             tail = objects[limit - 1]["metadata"]
@@ -312,29 +317,29 @@ class ApiServer:
     ) -> web.StreamResponse:
         revision = query.get("resourceVersion") or ""
         initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
-        queue: asyncio.Queue[Event | None] = asyncio.Queue(maxsize=_QUEUE)
-
-        def tell(event: Event) -> None:
-            try:
-                queue.put_nowait(event)
-            except asyncio.QueueFull:
-                stop()  # too slow: the client lists again and resumes
-
-        start = self.store.revision if initial else int(revision)
+        start = self.store.revision if initial else _whole(query, "resourceVersion")
+        seconds = _whole(query, "timeoutSeconds") or random.uniform(1800, 3600)
+        watcher = _Watcher(self, served, namespace, match, query, self._as_table(request), start)
         try:
-            stop = self.store.watch(served.gr, start, tell)
+            stop = self.store.watch(served.gr, start, watcher.tell)
         except Gone:
             raise expired(f"too old resource version: {revision} ({self.store.floor})") from None
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         response.enable_chunked_encoding()
+        self._watchers.add(watcher)
         try:
             await response.prepare(request)
             with contextlib.suppress(ConnectionResetError):
-                watcher = _Watcher(self, served, namespace, match, query, self._as_table(request), start)
-                await watcher.run(response, queue, initial)
+                await watcher.run(response, initial, seconds)
         finally:
             stop()
+            self._watchers.discard(watcher)
         return response
+
+    async def end_watches(self, _: web.Application) -> None:
+        """The process is about to end: watches end in order, so that clients resume at once."""
+        for watcher in self._watchers:
+            watcher.end()
 
     # -- single objects -------------------------------------------------------------------------
 
@@ -500,6 +505,14 @@ def _scale(obj: Object) -> Object:
     }
 
 
+def _whole(query: dict[str, str], name: str) -> int:
+    """A parameter that is a whole number, 0 if absent. Raises Refused."""
+    text = query.get(name) or "0"
+    if not text.isascii() or not text.isdigit():
+        raise bad_request(f"Invalid value: {text!r}: {name} must be a non-negative whole number")
+    return int(text)
+
+
 class _Watcher:
     """Writes one watch: selectors, tables, bookmarks."""
 
@@ -516,6 +529,17 @@ class _Watcher:
         self._server, self._served, self._namespace, self._match = server, served, namespace, match
         self._query, self._table, self._since = query, table, since
         self._heads = True
+        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._lost = False
+
+    def tell(self, event: Event) -> None:
+        if self._queue.qsize() < _QUEUE:
+            self._queue.put_nowait(event)
+        else:
+            self._lost = True  # too slow: the watch ends, the client lists again and resumes
+
+    def end(self) -> None:
+        self._queue.put_nowait(None)
 
     def _wanted(self, obj: Object | None) -> bool:
         if obj is None or (self._namespace and obj["metadata"].get("namespace", "") != self._namespace):
@@ -545,8 +569,8 @@ class _Watcher:
         obj = {"kind": self._served.kind, "apiVersion": self._served.gv, "metadata": metadata}
         return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
 
-    async def run(self, response: web.StreamResponse, queue: asyncio.Queue[Event | None], initial: bool) -> None:
-        store = self._server.store
+    async def run(self, response: web.StreamResponse, initial: bool, seconds: float) -> None:
+        store, queue = self._server.store, self._queue
         if initial:
             for obj in store.all(self._served.gr, self._namespace or None):
                 if self._wanted(obj):
@@ -554,7 +578,7 @@ class _Watcher:
             if self._query.get("sendInitialEvents") == "true":
                 await response.write(self._bookmark(end=True))
         bookmarks = self._query.get("allowWatchBookmarks") == "true" and not self._table
-        end = time.monotonic() + float(self._query.get("timeoutSeconds") or random.uniform(1800, 3600))
+        end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
             if left <= 0:
@@ -565,15 +589,18 @@ class _Watcher:
                 if bookmarks:
                     await response.write(self._bookmark())
                 continue
-            lines = []
+            lines: list[bytes] = []
             while event is not None:
-                if event.revision > self._since:
-                    kind = self._kind(event)
-                    if kind:
-                        lines.append(self._line(event, kind))
-                event = queue.get_nowait() if not queue.empty() else None
+                kind = self._kind(event) if event.revision > self._since else ""
+                if kind:
+                    lines.append(self._line(event, kind))
+                if queue.empty():
+                    break
+                event = queue.get_nowait()
             if lines:
                 await response.write(b"".join(lines))
+            if event is None or (self._lost and queue.empty()):
+                return
 
     def _kind(self, event: Event) -> str:
         """The event as this watch sees it: an object may enter or leave its selection."""

@@ -7,10 +7,9 @@ of the event loop share a commit. A watch resumes from any revision since the la
 from __future__ import annotations
 
 import asyncio
-import bisect
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,8 +22,9 @@ Object = dict[str, Any]
 Type = Literal["ADDED", "MODIFIED", "DELETED"]
 Name = tuple[str, str]  # namespace, name
 
-KEEP = 20_000  # events kept for resuming watches
-_COMPACT_EVERY = 5_000
+KEEP = 5_000  # events kept on disk for resuming watches
+_COMPACT_EVERY = 1_000
+_IN_MEMORY = 1_000  # of them, for each resource, kept decoded
 _SCHEMA = """
 create table if not exists obj(gr text, ns text, name text, rv integer, body blob, primary key(gr, ns, name)) without rowid;
 create table if not exists log(rv integer primary key, gr text, ns text, name text, type text, body blob, prev blob);
@@ -76,7 +76,8 @@ class Store:
                 f"{path} has format {version[0]}, this program reads format 1: use the version that made it"
             )
         self.data: dict[str, dict[Name, Object]] = defaultdict(dict)
-        self._events: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=KEEP))
+        self._events: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=_IN_MEMORY))
+        self._older: dict[str, int] = {}  # last revision of each resource whose event is on disk only
         self._watchers: dict[str, set[Callable[[Event], None]]] = defaultdict(set)
         self._dirty: list[tuple[str, Event]] = []
         self._waiting: list[asyncio.Future[None]] = []
@@ -91,8 +92,7 @@ class Store:
         floor = self._db.execute("select value from meta where key='floor'").fetchone()
         self.floor = int(floor[0]) if floor else 0
         self.revision = max(int(top or 0), self.floor, 1)
-        for rv, gr, type_, body, prev in self._db.execute("select rv, gr, type, body, prev from log order by rv"):
-            self._events[gr].append(Event(rv, type_, orjson.loads(body), orjson.loads(prev) if prev else None))
+        self._first = self.revision  # what happened before this process is read from the log if a watch asks for it
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -102,6 +102,19 @@ class Store:
     def all(self, gr: str, ns: str | None = None) -> list[Object]:
         """Objects sorted by namespace and name."""
         found = self.data[gr]
+        return [found[k] for k in sorted(found) if ns is None or k[0] == ns]
+
+    def snapshot(self, gr: str, ns: str | None, revision: int) -> list[Object]:
+        """Objects as they were at a revision, sorted as `all` does. Raises Gone."""
+        found = dict(self.data[gr])
+        events = [*self._since(gr, revision), *(e for g, e in self._dirty if g == gr)]
+        for event in reversed(events):
+            metadata = event.obj["metadata"]
+            key = (metadata.get("namespace", ""), metadata["name"])
+            if event.prev is None:
+                found.pop(key, None)
+            else:
+                found[key] = event.prev
         return [found[k] for k in sorted(found) if ns is None or k[0] == ns]
 
     # -- writing --------------------------------------------------------------------------------
@@ -167,7 +180,10 @@ class Store:
                     future.set_exception(StorageError(f"the database refused the write: {error}"))
             return
         for gr, event in batch:
-            self._events[gr].append(event)
+            events = self._events[gr]
+            if len(events) == _IN_MEMORY:
+                self._older[gr] = events[0].revision
+            events.append(event)
             for tell in list(self._watchers[gr]):
                 tell(event)
         for future in waiting:
@@ -204,15 +220,27 @@ class Store:
 
     def watch(self, gr: str, since: int | None, tell: Callable[[Event], None]) -> Callable[[], None]:
         """Report events after a revision (None: from now on). Returns a function that stops it. Raises Gone."""
-        events = self._events[gr]
         if since is not None:
-            if since < self.floor or (len(events) == KEEP and events[0].revision > since + 1):
-                raise Gone
-            start = bisect.bisect_right(events, since, key=lambda e: e.revision)
-            for index in range(start, len(events)):
-                tell(events[index])
+            for event in self._since(gr, since):
+                tell(event)
         self._watchers[gr].add(tell)
         return lambda: self._watchers[gr].discard(tell)
+
+    def _since(self, gr: str, since: int) -> Iterable[Event]:
+        """Committed events after a revision. Raises Gone for one that is compacted, or that this store has never reached:
+        it belongs to another state."""
+        if since < self.floor or since > self.revision:
+            raise Gone
+        if since >= self._older.get(gr, self._first):
+            return [e for e in self._events[gr] if e.revision > since]
+        return list(self._logged(gr, since))
+
+    def _logged(self, gr: str, since: int) -> Iterator[Event]:
+        rows = self._db.execute("select rv, type, body, prev from log where rv > ? and gr = ? order by rv", (since, gr))
+        for revision, type_, body, prev in rows:
+            obj = orjson.loads(body)
+            before = obj if type_ == "DELETED" else orjson.loads(prev) if prev else None
+            yield Event(revision, type_, obj, before)
 
     def close(self) -> None:
         if self._handle is not None:

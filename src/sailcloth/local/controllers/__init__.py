@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import datetime as dt
 import logging
+import zlib
 from typing import Any
 
 from sailcloth.local.apiserver.access import User
 from sailcloth.local.apiserver.errors import Refused
-from sailcloth.local.apiserver.objects import Objects
+from sailcloth.local.apiserver.objects import Objects, now
 from sailcloth.local.apiserver.resources import Served
 from sailcloth.local.apiserver.storage import Event, StorageError
 
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 NODE = "sailcloth"
+_EVENT_LIFE_S = 3600
 _USER = User("system:kube-controller-manager", ("system:masters",))
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", "istio-system")
 
@@ -69,6 +72,36 @@ class Cluster:
     async def delete(self, gr: str, namespace: str, name: str) -> None:
         with contextlib.suppress(Refused):
             await self._objects.delete(self.served(gr), namespace, name, {}, _USER)
+
+    async def event(self, about: Object, component: str, reason: str, text: str, kind: str = "Normal") -> None:
+        """Note something for `kubectl describe` and `kubectl events`; the same again only counts up."""
+        metadata, stamp = about["metadata"], now()
+        digest = zlib.crc32(f"{metadata['uid']} {reason} {text}".encode())
+        name = f"{metadata['name']}.{digest:08x}"
+        namespace = metadata.get("namespace") or "default"
+        involved = {k: about[k] for k in ("kind", "apiVersion")}
+        involved |= {k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in metadata}
+
+        def again(live: Object) -> Object:
+            return {**live, "count": int(live.get("count", 1)) + 1, "lastTimestamp": stamp}
+
+        with contextlib.suppress(Refused):  # the namespace may be going away
+            if await self.change("events", namespace, name, again) is None:
+                await self.create(
+                    "events",
+                    {
+                        "metadata": {"name": name, "namespace": namespace},
+                        "involvedObject": involved,
+                        "reason": reason,
+                        "message": text,
+                        "type": kind,
+                        "source": {"component": component},
+                        "reportingComponent": component,
+                        "firstTimestamp": stamp,
+                        "lastTimestamp": stamp,
+                        "count": 1,
+                    },
+                )
 
 
 class _Queue:
@@ -173,10 +206,20 @@ class Controllers:
             for obj in self._store.all(gr):
                 self._event(gr, Event(0, "ADDED", obj, None))
         try:
-            await asyncio.gather(*(q.run() for q in self._queues.values()))
+            await asyncio.gather(*(q.run() for q in self._queues.values()), self._forget_events())
         finally:
             for stop in stops:
                 stop()
+
+    async def _forget_events(self) -> None:
+        """Events live for an hour."""
+        while True:
+            limit = (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=_EVENT_LIFE_S)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            for obj in self._store.all("events"):
+                last = obj.get("lastTimestamp") or obj["metadata"]["creationTimestamp"]
+                if last < limit:
+                    await self._cluster.delete("events", obj["metadata"]["namespace"], obj["metadata"]["name"])
+            await asyncio.sleep(_EVENT_LIFE_S / 12)
 
     def _event(self, gr: str, event: Event) -> None:
         metadata = event.obj["metadata"]

@@ -146,8 +146,12 @@ async def _scale(cluster: Cluster, deployment: Object, sets: list[Object], curre
     namespace = deployment["metadata"]["namespace"]
 
     async def to(rs: Object, replicas: int) -> None:
-        if rs["spec"].get("replicas") != replicas:
+        before = int(rs["spec"].get("replicas") or 0)
+        if before != replicas:
             await cluster.change(GR, namespace, rs["metadata"]["name"], lambda o: _with_replicas(o, replicas))
+            direction = "up" if replicas > before else "down"
+            text = f"Scaled {direction} replica set {rs['metadata']['name']} from {before} to {replicas}"
+            await cluster.event(deployment, "deployment-controller", "ScalingReplicaSet", text)
 
     if strategy.get("type") == "Recreate":
         for s in old:

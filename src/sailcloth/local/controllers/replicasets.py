@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from sailcloth.local.apiserver.errors import Refused
 from sailcloth.local.apiserver.selectors import label_selector
 
 if TYPE_CHECKING:
     from . import Cluster
 
 Object = dict[str, Any]
+_NAME = "replicaset-controller"
 
 
 def pods_of(cluster: Cluster, owner: Object) -> list[Object]:
@@ -44,10 +46,17 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     live = [p for p in pods_of(cluster, rs) if active(p)]
     wanted = int(rs["spec"].get("replicas", 1))
     for _ in range(wanted - len(live)):
-        await cluster.create("pods", _pod(rs))
+        try:
+            made = await cluster.create("pods", _pod(rs))
+        except Refused as error:
+            await cluster.event(rs, _NAME, "FailedCreate", f"Error creating: {error.message}", "Warning")
+            raise
+        if made is not None:
+            await cluster.event(rs, _NAME, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
     surplus = sorted(live, key=_deletion_order)[: max(0, len(live) - wanted)]
     for pod in surplus:
         await cluster.delete("pods", namespace, pod["metadata"]["name"])
+        await cluster.event(rs, _NAME, "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}")
     live = [p for p in pods_of(cluster, rs) if active(p)]
     ready = sum(1 for p in live if is_ready(p))
     status = {"replicas": len(live), "observedGeneration": rs["metadata"].get("generation", 1)}
