@@ -1,0 +1,177 @@
+"""The node's network and its rules, in a network namespace of each test's own."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import Counter
+
+import pytest
+from netlab import connected, inside, listening
+
+from sailcloth.lib import namespaces as ns
+from sailcloth.local import capture, network
+from sailcloth.local.kubeproxy import KubeProxy
+
+A, B = "10.42.0.2", "10.42.0.3"
+
+
+def _original(sock: socket.socket) -> tuple[str, int]:
+    _, port, address = struct.unpack_from(">HH4s", sock.getsockopt(socket.IPPROTO_IP, 80, 16))
+    return socket.inet_ntoa(address), port
+
+
+def _accept(listener: socket.socket) -> tuple[socket.socket, str]:
+    sock, peer = listener.accept()
+    return sock, peer[0]
+
+
+def test_pods_reach_each_other_and_the_node_by_their_own_addresses() -> None:
+    def work() -> None:
+        network.set_up_node()
+        a, b = network.add_pod(A), network.add_pod(B)
+        server = listening(b, "0.0.0.0", 80)
+        with connected(a, B, 80):
+            assert _accept(server)[1] == A
+        with socket.create_connection((B, 80), 3):
+            _accept(server)
+        on_node = socket.create_server((network.NODE_IP, 6443))
+        with connected(a, network.NODE_IP, 6443):
+            assert _accept(on_node)[1] == A
+
+    inside(work)
+
+
+def test_service_addresses_spread_stick_and_refuse() -> None:
+    def work() -> None:
+        network.set_up_node()
+        a, b, c = network.add_pod(A), network.add_pod(B), network.add_pod("10.42.0.4")
+        servers = {fd: listening(fd, "0.0.0.0", 9080) for fd in (b, c)}
+        proxy = KubeProxy()
+        key, ends = ("10.96.0.20", "TCP", 80), ((B, 9080), ("10.42.0.4", 9080))
+
+        def spread(times: int) -> Counter[str]:
+            found: Counter[str] = Counter()
+            for _ in range(times):
+                with connected(a, "10.96.0.20", 80) as client:
+                    for server in servers.values():
+                        server.setblocking(False)
+                        try:
+                            sock, peer = _accept(server)
+                        except BlockingIOError:
+                            continue
+                        assert peer == A
+                        found[sock.getsockname()[0]] += 1
+                        sock.close()
+                    client.close()
+            return found
+
+        with pytest.raises(ConnectionRefusedError):
+            connected(a, "10.96.0.20", 80)
+        proxy.apply({key: (ends, False)})
+        assert set(spread(40)) == {B, "10.42.0.4"}
+        proxy.apply({key: (ends, True)})
+        assert len(spread(10)) == 1
+        proxy.apply({key: (ends[:1], False)})
+        assert set(spread(5)) == {B}
+        proxy.apply({key: ((), False)})
+        with pytest.raises(ConnectionRefusedError):
+            connected(a, "10.96.0.20", 80)
+        proxy.apply({})
+
+    inside(work)
+
+
+def test_a_pod_reaches_itself_through_its_service() -> None:
+    def work() -> None:
+        network.set_up_node()
+        a = network.add_pod(A)
+        server = listening(a, "0.0.0.0", 9080)
+        proxy = KubeProxy()
+        proxy.pods({A})
+        proxy.apply({("10.96.0.20", "TCP", 80): (((A, 9080),), False)})
+        with connected(a, "10.96.0.20", 80):
+            _accept(server)
+
+    inside(work)
+
+
+def test_capture_sends_the_applications_traffic_through_the_proxy_and_the_proxys_own_past_it() -> None:
+    def work() -> None:
+        network.set_up_node()
+        a, b = network.add_pod(A), network.add_pod(B)
+        flags = {
+            "-p": "15001",
+            "-z": "15006",
+            "-u": "1337",
+            "-m": "REDIRECT",
+            "-i": "*",
+            "-x": "",
+            "-b": "*",
+            "-d": "15090",
+        }
+        wanted = capture.parse(["istio-iptables", *(word for pair in flags.items() for word in pair)])
+        network.apply_rules(a, capture.rules(wanted))
+        outbound, inbound = listening(a, "0.0.0.0", 15001), listening(a, "0.0.0.0", 15006)
+        other, own = listening(b, "0.0.0.0", 80), listening(a, "0.0.0.0", 80)
+        excluded = listening(a, "0.0.0.0", 15090)
+
+        with connected(a, B, 80):  # application to another pod
+            sock, _ = _accept(outbound)
+            assert _original(sock) == (B, 80)
+        with connected(a, B, 80, mark=1337):  # the proxy itself
+            assert _accept(other)[1] == A
+        with connected(b, A, 80):  # another pod to the application
+            sock, peer = _accept(inbound)
+            assert (_original(sock), peer) == ((A, 80), B)
+        with connected(b, A, 15090):  # an excluded port
+            _accept(excluded)
+        with connected(a, "127.0.0.1", 80):  # within the pod
+            _accept(own)
+        with connected(a, A, 80, mark=1337):  # the proxy to the pod's own address: as if it came from outside
+            assert _original(_accept(inbound)[0]) == (A, 80)
+
+        def from_inbound_source() -> socket.socket:
+            made = socket.socket()
+            made.settimeout(3)
+            made.bind(("127.0.0.6", 0))
+            made.connect((A, 80))
+            return made
+
+        with ns.in_netns(a, from_inbound_source):  # the proxy delivering to the application
+            assert _accept(own)[1] == "127.0.0.6"
+
+    inside(work)
+
+
+@pytest.mark.parametrize(
+    ("flags", "captured"),
+    [
+        ("-x 10.42.0.3/32", {80: False, 81: False}),
+        ("-o 80", {80: False, 81: True}),
+        ("-i 10.99.0.0/16", {80: False, 81: False}),
+        ("-i 10.42.0.0/16", {80: True, 81: True}),
+        ("-i  -q 81", {80: False, 81: True}),
+    ],
+)
+def test_capture_honours_ranges_and_ports(flags: str, captured: dict[int, bool]) -> None:
+    def work() -> None:
+        network.set_up_node()
+        a, b = network.add_pod(A), network.add_pod(B)
+        network.apply_rules(a, capture.rules(capture.parse(["istio-iptables", *flags.split(" ")])))
+        proxy = listening(a, "0.0.0.0", 15001)
+        for port, through_proxy in captured.items():
+            direct = listening(b, "0.0.0.0", port)
+            with connected(a, B, port):
+                (proxy if through_proxy else direct).accept()
+
+    inside(work)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [(["istio-iptables", "-m", "TPROXY"], "TPROXY"), (["istio-iptables", "-Q", "1"], "-Q")],
+)
+def test_unknown_capture_flags_are_named(arguments: list[str], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        capture.parse(arguments)

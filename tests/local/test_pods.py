@@ -1,0 +1,235 @@
+"""The fork server and PID 1 of a pod: what runs in it, what it sees, and that it outlives its node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from netlab import inside
+
+from sailcloth.lib import namespaces as ns
+from sailcloth.local import network, zygote
+from sailcloth.local.node import podlink
+from sailcloth.local.node.podlink import Event, PodLink
+
+ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+DEADLINE_S = 10
+
+
+class Pod:
+    """A pod without a kubelet."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self.link = PodLink(f"{directory}/{zygote.SOCKET}", self.events.put_nowait)
+
+    async def until(self, kind: str) -> Event:
+        async with asyncio.timeout(DEADLINE_S):
+            while True:
+                event = await self.events.get()
+                assert event is not None, f"the pod ended while waiting for {kind}"
+                if event["event"] == kind:
+                    return event
+
+    def start(self, name: str, argv: list[str], **more: Any) -> None:
+        scratch = self.directory / "scratch" / name
+        scratch.mkdir(parents=True, exist_ok=True)
+        request = {
+            "op": "start",
+            "name": name,
+            "argv": argv,
+            "env": ENV,
+            "cwd": "/",
+            "caps": [],
+            "mounts": [],
+            "ports": [],
+        }
+        self.link.send({**request, "scratch": str(scratch), "log": str(self.log(name)), **more})
+
+    def log(self, name: str) -> Path:
+        return self.directory / "logs" / f"{name}.log"
+
+    async def output(self, name: str, argv: list[str], **more: Any) -> tuple[int, list[str]]:
+        """Exit code and the log's lines without their times, once the container has ended."""
+        self.start(name, argv, **more)
+        code = (await self.until("exited"))["exit"]
+        end = time.monotonic() + DEADLINE_S
+        while time.monotonic() < end:
+            state = (await self.ask())["containers"][name]
+            if not state["running"] and self.log(name).exists():
+                break
+        await asyncio.sleep(0.05)  # the pipe's end is read after the exit is reported
+        return int(code), [line.split(" ", 1)[1] for line in self.log(name).read_text().splitlines()]
+
+    async def ask(self) -> Event:
+        other = PodLink(f"{self.directory}/{zygote.SOCKET}", lambda _: None)
+        try:
+            return await other.connect()
+        finally:
+            other.close()
+
+
+def in_pod(directory: Path, scenario: Callable[[Pod], Coroutine[Any, Any, None]]) -> None:
+    """Run a scenario with one fresh pod, whose processes are gone afterwards."""
+
+    def work() -> None:
+        network.set_up_node()
+        server = str(directory / "z.sock")
+        if os.fork() == 0:
+            try:
+                zygote.serve(server)
+            finally:
+                os._exit(1)
+        end = time.monotonic() + DEADLINE_S
+        while not os.path.exists(server) and time.monotonic() < end:
+            time.sleep(0.002)
+        (directory / "etc").mkdir()
+        for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
+            (directory / "etc" / name).write_text(f"# {name} of the pod\n")
+        fd = network.add_pod("10.42.0.2")
+        zygote.make_pod(server, str(directory), "pod-1", fd)
+        os.close(fd)
+
+        async def run() -> None:
+            pod = Pod(directory)
+            await pod.link.connect()
+            await scenario(pod)
+            pod.link.close()
+
+        asyncio.run(run())
+
+    inside(work, pid_namespace=True)
+
+
+def test_streams_are_told_apart_and_exit_codes_reported(tmp_path: Path) -> None:
+    async def scenario(pod: Pod) -> None:
+        code, lines = await pod.output("c", ["/bin/sh", "-c", "echo out; echo err >&2; printf unended; exit 3"])
+        assert code == 3
+        assert sorted(lines) == ["stderr F err", "stdout F out", "stdout P unended"]
+        code, _ = await pod.output("killed", ["/bin/sh", "-c", "kill -9 $$"])
+        assert code == 137
+        code, lines = await pod.output("absent", ["/no/such/program"])
+        assert code == 127
+        assert any("/no/such/program" in line for line in lines), lines
+
+    in_pod(tmp_path, scenario)
+
+
+def test_a_pod_has_its_own_names_network_and_processes_and_no_rights(tmp_path: Path) -> None:
+    async def scenario(pod: Pod) -> None:
+        script = "hostname; cat /etc/resolv.conf; ls /sys/class/net | tr '\\n' ' '; echo; ls /run; grep CapEff /proc/self/status; ls -d /proc/[0-9]* | wc -l"
+        code, lines = await pod.output("c", ["/bin/sh", "-c", script])
+        text = [line.removeprefix("stdout F ") for line in lines]
+        assert code == 0, lines
+        assert text[:3] == ["pod-1", "# resolv.conf of the pod", "eth0 lo "]
+        assert text[-2].endswith("0000000000000000")
+        assert int(text[-1]) < 10, "a pod sees its own processes only"
+
+    in_pod(tmp_path, scenario)
+
+
+def test_the_proxy_may_mark_its_packets_and_the_application_may_not(tmp_path: Path) -> None:
+    mark = "import socket; socket.socket().setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1337)"
+
+    async def scenario(pod: Pod) -> None:
+        argv = [sys.executable, "-I", "-S", "-c", mark]
+        assert (await pod.output("proxy", argv, caps=[ns.CAP_NET_ADMIN, ns.CAP_NET_RAW]))[0] == 0
+        code, lines = await pod.output("application", argv)
+        assert code == 1
+        assert any("PermissionError" in line for line in lines), lines
+
+    in_pod(tmp_path, scenario)
+
+
+def test_volumes_appear_where_the_host_has_no_such_folder(tmp_path: Path) -> None:
+    source = tmp_path / "volume"
+    source.mkdir()
+    (source / "key").write_text("value\n")
+    target = "/opt/sailcloth-test/deep/volume"
+
+    async def scenario(pod: Pod) -> None:
+        mounts = [[str(source), target, "ro"], [str(source), "/var/sailcloth-rw", "rw"]]
+        script = f"cat {target}/key; echo new > /var/sailcloth-rw/made; echo x 2>/dev/null > {target}/refused || echo read-only"
+        code, lines = await pod.output("c", ["/bin/sh", "-c", script], mounts=mounts)
+        assert lines == ["stdout F value", "stdout F read-only"], (code, lines)
+
+    in_pod(tmp_path, scenario)
+    assert (source / "made").read_text() == "new\n"
+    assert not os.path.exists("/opt/sailcloth-test")
+    assert not os.path.exists("/var/sailcloth-rw")
+
+
+def test_a_node_that_comes_back_finds_the_pod_as_it_is(tmp_path: Path) -> None:
+    async def scenario(pod: Pod) -> None:
+        pod.start("lives", ["/bin/sleep", "60"])
+        pod.start("ended", ["/bin/sh", "-c", "exit 4"])
+        await pod.until("exited")
+        pod.link.close()  # the node is gone
+        again = Pod(pod.directory)
+        found = (await again.link.connect())["containers"]
+        assert found["lives"]["running"]
+        assert (found["ended"]["running"], found["ended"]["exit"]) == (False, 4)
+        again.link.send({"op": "signal", "name": "lives", "signal": int(signal.SIGTERM)})
+        assert (await again.until("exited"))["exit"] == 143
+        again.link.send({"op": "shutdown"})
+        async with asyncio.timeout(DEADLINE_S):
+            assert await again.events.get() is None
+
+    in_pod(tmp_path, scenario)
+
+
+def test_exec_gives_the_commands_output_and_code_and_dies_with_its_connection(tmp_path: Path) -> None:
+    async def scenario(pod: Pod) -> None:
+        path = f"{pod.directory}/{zygote.SOCKET}"
+        null = os.open("/dev/null", os.O_RDWR)
+        read, write = os.pipe()
+        link, code = await podlink.execute(path, ["/bin/sh", "-c", "hostname; exit 5"], ENV, [null, write, write])
+        os.close(write)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await code == 5
+        assert os.read(read, 100) == b"pod-1\n"
+        link.close()
+        os.close(read)
+
+        read, write = os.pipe()
+        link, code = await podlink.execute(path, ["/bin/sh", "-c", "echo $$; exec sleep 60"], ENV, [null, write, write])
+        os.close(write)
+        assert os.read(read, 100)
+        asyncio.get_running_loop().remove_reader(link.fileno())
+        link.close()
+        end = await asyncio.wait_for(asyncio.to_thread(os.read, read, 100), DEADLINE_S)
+        assert end == b"", "the command's output stays open: it still runs"
+        os.close(read)
+        os.close(null)
+
+    in_pod(tmp_path, scenario)
+
+
+def test_a_message_that_makes_no_sense_is_answered_and_harms_nothing(tmp_path: Path) -> None:
+    async def scenario(pod: Pod) -> None:
+        pod.link.send({"op": "start", "name": "c"})
+        assert (await pod.until("error"))["name"] == "c"
+        assert (await pod.output("fine", ["/bin/true"]))[0] == 0
+
+    in_pod(tmp_path, scenario)
+
+
+def test_a_log_is_turned_over_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sailcloth.local import podinit
+
+    monkeypatch.setattr(podinit, "_LOG_LIMIT", 1000)
+    log = podinit._Log(str(tmp_path / "x" / "0.log"))
+    for number in range(40):
+        log.write("stdout", f"{number} {'x' * 50}\n".encode())
+    log.close()
+    kept = (tmp_path / "x" / "0.log").read_text() + (tmp_path / "x" / "0.log.old").read_text()
+    assert "39 xxx" in kept
+    assert (tmp_path / "x" / "0.log").stat().st_size <= 1100
