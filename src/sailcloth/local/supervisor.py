@@ -125,8 +125,13 @@ def _reap() -> list[tuple[int, int]]:
 
 
 def _stop(processes: list[_Process]) -> None:
-    """The API server closes its database; the rest needs no farewell: what PID 1 leaves behind the kernel ends."""
-    api = processes[0]
+    """The API server closes its database, at once when nobody watches it any more; the rest needs no farewell: what PID 1
+    leaves behind the kernel ends."""
+    api, *clients = processes
+    for process in clients:
+        if process.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
     if api.pid:
         with contextlib.suppress(ProcessLookupError):
             os.kill(api.pid, signal.SIGTERM)
