@@ -84,13 +84,13 @@ class Streams:
                 reason = waiting.get("reason", "waiting to start")
                 raise bad_request(f'container "{container}" in pod "{metadata["name"]}" is waiting to start: {reason}')
         since = _since(query)
+        limit = _whole(query, "limitBytes") or None
+        tail = _whole(query, "tailLines")
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
-        limit = int(query.get("limitBytes") or 0) or None
         stamps = query.get("timestamps") == "true"
-        tail = int(query["tailLines"]) if query.get("tailLines") else None
         with contextlib.suppress(ConnectionResetError):
-            async for line in self._lines(path, pod, container, follow, tail):
+            async for line in self._lines(path, pod, container, follow, tail, number):
                 text = _render(line, since, stamps)
                 if text is None:
                     continue
@@ -103,7 +103,7 @@ class Streams:
         return response
 
     async def _lines(
-        self, path: Path, pod: Object, container: str, follow: bool, tail: int | None
+        self, path: Path, pod: Object, container: str, follow: bool, tail: int | None, number: int
     ) -> AsyncIterator[bytes]:
         rest = b""
         position = 0
@@ -124,16 +124,20 @@ class Streams:
             first = False
             for line in lines:
                 yield line
-            if not follow or (not data and not self._runs(pod, container)):
+            if not follow or (not data and not self._runs(pod, container, number)):
                 return
             if not data:
                 await asyncio.sleep(0.1)
 
-    def _runs(self, pod: Object, container: str) -> bool:
+    def _runs(self, pod: Object, container: str, number: int) -> bool:
+        """Whether more may come into the log of a container's run with this number."""
         live = self._store.get("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
         if live is None or live["metadata"]["uid"] != pod["metadata"]["uid"]:
             return False
-        return "terminated" not in (self._status(live, container).get("state") or {})
+        status = self._status(live, container)
+        state = status.get("state") or {}
+        ended = "terminated" in state or ("waiting" in state and status.get("lastState"))
+        return not ended and int(status.get("restartCount", 0)) <= number
 
     # -- exec -----------------------------------------------------------------------------------
 
@@ -207,7 +211,7 @@ class Streams:
         while (data := await received.get()) is not None:
             await forward.session.feed(data)
         forward.close()
-        raise ConnectionResetError
+        return web.Response()  # for the books: the connection is gone
 
 
 class _Exec:
@@ -215,6 +219,7 @@ class _Exec:
 
     def __init__(self, node: str, uid: str, container: str, command: list[str], tty: bool, stdin: bool) -> None:
         self._node, self._tty, self._stdin = node, tty, stdin
+        self._ours: list[int] = []  # our ends; -1 is closed
         self._request = {"op": "exec", "uid": uid, "container": container, "argv": command, "tty": tty}
 
     async def serve(self, ws: web.WebSocketResponse) -> None:
@@ -242,34 +247,41 @@ class _Exec:
             return
         for fd in theirs:
             os.close(fd)
-        outputs = [(1, ours[0])] if self._tty else [(1, ours[1]), (2, ours[2])]
-        feed = asyncio.create_task(self._input(ws, ours[0]))
-        code: int | None = None
+        self._ours = ours
+        for fd in ours:
+            if fd >= 0:
+                os.set_blocking(fd, False)
+        feed = asyncio.create_task(self._input(ws))
+        work = asyncio.create_task(self._work(ws, link))
         try:
+            # The input ends when the client has gone, and then so does the command: its connection closes.
+            await asyncio.wait({feed, work}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (feed, work):
+                task.cancel()
+            await asyncio.gather(feed, work, return_exceptions=True)
+            link.close()
+            for fd in ours:
+                if fd >= 0:
+                    os.close(fd)
+        if not ws.closed:
+            await ws.close()
+
+    async def _work(self, ws: web.WebSocketResponse, link: socket.socket) -> None:
+        ours = self._ours
+        outputs = [(1, ours[0])] if self._tty else [(1, ours[1]), (2, ours[2])]
+        with contextlib.suppress(ConnectionResetError):
             await asyncio.gather(*(self._output(ws, channel, fd) for channel, fd in outputs))
             answer, _ = await nodelink.receive(link)
             code = answer.get("exit")
-        except ConnectionResetError:
-            pass
-        finally:
-            link.close()
-            feed.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await feed
-            for fd in {f for f in ours if f >= 0}:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-        if not ws.closed:
             result = orjson.dumps({"metadata": {}, "status": "Success"})
             if code != 0:
                 result = _failure(f"command terminated with non-zero exit code: exit status {code}", code)
-            with contextlib.suppress(ConnectionResetError):
-                await ws.send_bytes(b"\3" + result)
-                await ws.close()
+            await ws.send_bytes(b"\3" + result)
 
-    async def _output(self, ws: web.WebSocketResponse, channel: int, fd: int) -> None:
+    @staticmethod
+    async def _output(ws: web.WebSocketResponse, channel: int, fd: int) -> None:
         loop = asyncio.get_running_loop()
-        os.set_blocking(fd, False)
         while True:
             try:
                 data = os.read(fd, _CHUNK)
@@ -287,27 +299,35 @@ class _Exec:
                 return
             await ws.send_bytes(bytes([channel]) + data)
 
-    async def _input(self, ws: web.WebSocketResponse, fd: int) -> None:
+    async def _input(self, ws: web.WebSocketResponse) -> None:
         async for message in ws:
             if message.type != WSMsgType.BINARY or not message.data:
                 continue
-            channel, data = message.data[0], message.data[1:]
+            channel, data, fd = message.data[0], message.data[1:], self._ours[0]
             if channel == 0 and fd >= 0 and data:
-                await asyncio.to_thread(_write_all, fd, data)
+                with contextlib.suppress(OSError):  # the command may not want any more
+                    await _write_all(fd, data)
             elif channel == 4 and self._tty and data:
                 size = json.loads(data)
                 packed = struct.pack("HHHH", size.get("Height", 24), size.get("Width", 80), 0, 0)
                 fcntl.ioctl(fd, termios.TIOCSWINSZ, packed)
             elif channel == 255 and data[:1] == b"\0" and fd >= 0 and not self._tty:
-                os.close(fd)  # version 5: the end of standard input
-                fd = -1
+                self._ours[0] = -1  # version 5: the end of standard input
+                os.close(fd)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    os.set_blocking(fd, True)
-    with contextlib.suppress(OSError):
-        while data:
+async def _write_all(fd: int, data: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    while data:
+        try:
             data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            ready: asyncio.Future[None] = loop.create_future()
+            loop.add_writer(fd, nodelink.done, ready)
+            try:
+                await ready
+            finally:
+                loop.remove_writer(fd)
 
 
 def _failure(text: str, code: int | None) -> bytes:
@@ -377,12 +397,21 @@ class _Forward:
             task.cancel()
 
 
+def _whole(query: Any, name: str) -> int | None:
+    text = query.get(name)
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise bad_request(f"Invalid value: {text!r}: {name} must be a non-negative whole number")
+    return int(text)
+
+
 def _since(query: Any) -> str:
     """The earliest time to show, as text that compares with the log's stamps."""
     if query.get("sinceTime"):
         return str(query["sinceTime"]).replace("Z", "")
     if query.get("sinceSeconds"):
-        then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=int(query["sinceSeconds"]))
+        then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=_whole(query, "sinceSeconds") or 0)
         return then.strftime("%Y-%m-%dT%H:%M:%S.%f")
     return ""
 
