@@ -26,7 +26,8 @@ def _name(reference: str) -> str:
     name = reference.split("@", 1)[0]
     head, _, tail = name.rpartition("/")
     name = f"{head}/{tail.split(':', 1)[0]}" if head else tail.split(":", 1)[0]
-    return re.sub(r"^(docker\.io/library/|docker\.io/|index\.docker\.io/|registry\.istio\.io/[a-z]+/)", "", name)
+    name = re.sub(r"^registry\.istio\.io/[a-z]+/", "istio/", name)  # the mesh's registry has no owner in its paths
+    return re.sub(r"^((index\.)?docker\.io/)?(library/)?", "", name)
 
 
 def programs() -> Path:
@@ -61,4 +62,4 @@ def argv(image: Image, command: list[str] | None, args: list[str] | None) -> lis
     """What to run: a command drops the image's own entrypoint and arguments, arguments replace the image's own."""
     if command:
         return [*command, *(args or ())]
-    return [*image.entrypoint, *(args if args is not None and args != [] else image.cmd)]
+    return [*image.entrypoint, *(args or image.cmd)]
