@@ -24,7 +24,7 @@ def part(dump: dict[str, Any], name: str) -> Any:
     """The whole dump, or one kind's part of it."""
     if name == "all":
         return dump
-    found = [c for c in dump.get("configs", ()) if c.get("@type", "").endswith(_DUMPS[name])]
+    found = [c for c in dump.get("configs", ()) if c.get("@type", "").endswith("." + _DUMPS[name])]
     return found[0] if found else {}
 
 

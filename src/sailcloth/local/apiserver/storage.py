@@ -63,6 +63,7 @@ class Store:
     """All objects by resource (`plural.group`)."""
 
     def __init__(self, path: str, durability: str = "normal") -> None:
+        self._path = path
         self._db = apsw.Connection(path)
         self._db.setbusytimeout(5000)
         level = "full" if durability == "full" else "normal"
@@ -107,7 +108,7 @@ class Store:
     def snapshot(self, gr: str, ns: str | None, revision: int) -> list[Object]:
         """Objects as they were at a revision, sorted as `all` does. Raises Gone."""
         found = dict(self.data[gr])
-        events = [*self._since(gr, revision), *(e for g, e in self._dirty if g == gr)]
+        events = [*self._since(gr, revision), *(e for g, e in self._dirty if g == gr and e.revision > revision)]
         for event in reversed(events):
             metadata = event.obj["metadata"]
             key = (metadata.get("namespace", ""), metadata["name"])
@@ -157,27 +158,16 @@ class Store:
         if not batch:
             return
         try:
-            with self._db:
-                for gr, e in batch:
-                    metadata = e.obj["metadata"]
-                    ns, name = metadata.get("namespace", ""), metadata["name"]
-                    body = orjson.dumps(e.obj)
-                    prev = orjson.dumps(e.prev) if e.prev is not None and e.type != "DELETED" else None
-                    self._db.execute(
-                        "insert into log values(?,?,?,?,?,?,?)", (e.revision, gr, ns, name, e.type, body, prev)
-                    )
-                    if e.type == "DELETED":
-                        self._db.execute("delete from obj where gr=? and ns=? and name=?", (gr, ns, name))
-                    else:
-                        self._db.execute(
-                            "insert or replace into obj values(?,?,?,?,?)", (gr, ns, name, e.revision, body)
-                        )
+            self._write(batch)
         except apsw.Error as error:
             self._undo(batch)
-            log.error("the database refused a write: %s", error)
+            text = f"the database refused the write: {error}"
+            if isinstance(error, apsw.FullError | apsw.IOError):
+                text += f"; free some space for {self._path}"
+            log.error(text)
             for future in waiting:
                 if not future.done():
-                    future.set_exception(StorageError(f"the database refused the write: {error}"))
+                    future.set_exception(StorageError(text))
             return
         for gr, event in batch:
             events = self._events[gr]
@@ -192,6 +182,26 @@ class Store:
         self._since_compaction += len(batch)
         if self._since_compaction >= _COMPACT_EVERY:
             self._compact()
+
+    def _write(self, batch: list[tuple[str, Event]]) -> None:
+        self._db.execute("begin immediate")
+        try:
+            for gr, e in batch:
+                metadata = e.obj["metadata"]
+                ns, name = metadata.get("namespace", ""), metadata["name"]
+                body = orjson.dumps(e.obj)
+                prev = orjson.dumps(e.prev) if e.prev is not None and e.type != "DELETED" else None
+                row = (e.revision, gr, ns, name, e.type, body, prev)
+                self._db.execute("insert into log values(?,?,?,?,?,?,?)", row)
+                if e.type == "DELETED":
+                    self._db.execute("delete from obj where gr=? and ns=? and name=?", (gr, ns, name))
+                else:
+                    self._db.execute("insert or replace into obj values(?,?,?,?,?)", (gr, ns, name, e.revision, body))
+            self._db.execute("commit")
+        except apsw.Error:
+            if self._db.in_transaction:  # some errors have rolled back already
+                self._db.execute("rollback")
+            raise
 
     def _undo(self, batch: list[tuple[str, Event]]) -> None:
         """Put memory back to what the disk holds."""

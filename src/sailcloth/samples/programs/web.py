@@ -39,6 +39,8 @@ FORWARDED = [
     "jwt",
 ]
 
+GRACE_S = 10.0  # how long requests under way may take after SIGTERM
+
 
 class Request:
     """One request as a page sees it."""
@@ -69,37 +71,63 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
 
 def serve(page: Callable[[Request], Response], port: int) -> None:
     """Serve until SIGTERM; requests under way are finished first."""
-    busy = threading.Semaphore(0)
-    active = [0]
-    lock = threading.Lock()
+    idle = threading.Condition()
+    active = 0
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
         def _answer(self) -> None:
-            with lock:
-                active[0] += 1
+            nonlocal active
+            with idle:
+                active += 1
             try:
-                length = int(self.headers.get("content-length") or 0)
-                body = self.rfile.read(length) if length else b""
+                try:
+                    body = self._body()
+                except ValueError as error:
+                    self.close_connection = True
+                    self._send(Response(f"bad request: {error}\n", 400))
+                    return
                 request = Request(self.command, self.path, self.headers, body, self.client_address[0])
                 try:
                     made = page(request)
                 except Exception as error:
                     print(f"{self.command} {self.path}: {error!r}", file=sys.stderr, flush=True)
                     made = Response(f"internal error: {error}", 500)
-                text = HTTPStatus(made.status).phrase if made.status in HTTPStatus._value2member_map_ else "Status"
-                head = f"HTTP/1.1 {made.status} {text}\r\ncontent-type: {made.kind}\r\ncontent-length: {len(made.body)}\r\n"
-                head += "".join(f"{k}: {v}\r\n" for k, v in made.headers.items())
-                if stopping.is_set():
-                    head += "connection: close\r\n"
-                    self.close_connection = True
-                self.wfile.write(head.encode() + b"\r\n" + (b"" if self.command == "HEAD" else made.body))
+                self._send(made)
             finally:
-                with lock:
-                    active[0] -= 1
-                    busy.release()
+                with idle:
+                    active -= 1
+                    idle.notify_all()
+
+        def _body(self) -> bytes:
+            """The whole body. Raises ValueError if its framing is broken."""
+            if "chunked" not in self.headers.get("transfer-encoding", "").lower():
+                length = int(self.headers.get("content-length") or 0)
+                if length < 0:
+                    raise ValueError("negative content-length")
+                return self.rfile.read(length)
+            parts: list[bytes] = []
+            while size := int(self.rfile.readline(1024).split(b";")[0], 16):
+                parts.append(self.rfile.read(size))
+                self.rfile.readline(1024)
+            while self.rfile.readline(65536) not in (b"\r\n", b"\n", b""):
+                pass  # trailers
+            return b"".join(parts)
+
+        def _send(self, made: Response) -> None:
+            text = HTTPStatus(made.status).phrase if made.status in HTTPStatus._value2member_map_ else "Status"
+            lines = [f"HTTP/1.1 {made.status} {text}"]
+            if made.status not in (204, 304):  # these have no body by definition (RFC 9110, 6.4.1)
+                lines += [f"content-type: {made.kind}", f"content-length: {len(made.body)}"]
+            lines += [f"{name}: {value}" for name, value in made.headers.items()]
+            if stopping.is_set():
+                self.close_connection = True
+            if self.close_connection:
+                lines.append("connection: close")
+            bare = self.command == "HEAD" or made.status in (204, 304)
+            self.wfile.write("\r\n".join([*lines, "", ""]).encode() + (b"" if bare else made.body))
 
         do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _answer
 
@@ -117,10 +145,8 @@ def serve(page: Callable[[Request], Response], port: int) -> None:
     signal.signal(signal.SIGINT, stop)
     print(f"listening on port {port}", flush=True)
     server.serve_forever(poll_interval=0.05)
-    for _ in range(200):
-        if not active[0]:
-            break
-        busy.acquire(timeout=0.05)
+    with idle:
+        idle.wait_for(lambda: not active, timeout=GRACE_S)
     server.server_close()
 
 
