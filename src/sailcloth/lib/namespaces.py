@@ -58,6 +58,14 @@ def mount(source: str, target: str, kind: str | None = None, flags: int = 0, dat
     _check(result, f"mount({source}, {target})")
 
 
+def pivot_root(new: str) -> None:
+    """Make the mount point `new` the root of this mount namespace; the old root is gone."""
+    os.chdir(new)
+    _check(_libc.pivot_root(b".", b"."), f"pivot_root({new})")
+    _check(_libc.umount2(b".", 2), "umount of the old root")  # MNT_DETACH
+    os.chdir("/")
+
+
 def in_netns(fd: int, make: Callable[[], T]) -> T:
     """Run a function in a throw-away thread that has joined a network namespace."""
 

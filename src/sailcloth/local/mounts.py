@@ -43,6 +43,7 @@ def apply(wanted: list[list[str]], scratch: str) -> None:
     """
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
     counter = 0
+    ours: set[str] = set()  # folders that are temporary and this container's own by now
     needed = _needed(os.path.dirname(os.path.dirname(scratch)))
     for source, target, mode in wanted:
         real = os.path.realpath(target)
@@ -50,9 +51,12 @@ def apply(wanted: list[list[str]], scratch: str) -> None:
             existing = os.path.dirname(real)
             while not os.path.isdir(existing):
                 existing = os.path.dirname(existing)
-            if not _writable(existing):
+            if not _writable(existing) and not any(
+                existing == o or existing.startswith(o.rstrip("/") + "/") for o in ours
+            ):
                 counter += 1
                 _mirror(existing, f"{scratch}/{counter}")
+                ours.add(existing)
             if os.path.isdir(source):
                 os.makedirs(real, exist_ok=True)
             else:
@@ -87,10 +91,19 @@ def _writable(path: str) -> bool:
 def _mirror(folder: str, scratch: str) -> None:
     """Replace a folder by a temporary one with the same entries."""
     os.makedirs(scratch, exist_ok=True)
+    if folder == "/":  # nothing can be mounted over the root: a new one is made and moved into
+        ns.mount("tmpfs", scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
+        _fill("", scratch)
+        ns.pivot_root(scratch)
+        return
     ns.mount(folder, scratch, None, ns.MS_BIND | ns.MS_REC)
     ns.mount("tmpfs", folder, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
-    for entry in os.listdir(scratch):
-        source, target = f"{scratch}/{entry}", f"{folder}/{entry}"
+    _fill(scratch, folder)
+
+
+def _fill(origin: str, folder: str) -> None:
+    for entry in os.listdir(origin or "/"):
+        source, target = f"{origin}/{entry}", f"{folder}/{entry}"
         if os.path.islink(source):
             os.symlink(os.readlink(source), target)
             continue

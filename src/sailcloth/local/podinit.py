@@ -3,7 +3,7 @@
 It listens on a UNIX socket in the pod's directory, so that a node that comes back finds the pod as it is. Messages are JSON,
 descriptors travel beside them. Imports stay few: every pod carries a copy of this process.
 
-Requests: start {name, argv, env, cwd, caps, mounts, log, ports}, signal {name, signal}, exec {argv, env, tty, caps}, state,
+Requests: start {name, argv, env, cwd, caps, mounts, log, ports}, signal {name, signal}, exec {argv, env, tty, caps, container}, state,
 shutdown. Events: state, started, exited, exit (of an exec), error.
 """
 
@@ -245,6 +245,9 @@ class PodInit:
                     import termios
 
                     fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
+                joined = self._containers.get(request.get("container", ""), {}).get("pid", 0)
+                if joined:  # the container's volumes are mounted for it alone
+                    ns.setns(os.pidfd_open(joined), ns.NEWNS)
                 self._become({**request, "ports": ()}, fds[:3])
             except BaseException as error:
                 os.write(2, f"{request['argv'][0]}: {error}\n".encode())

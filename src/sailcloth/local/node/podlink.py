@@ -83,14 +83,20 @@ class PodLink:
 
 
 async def execute(
-    path: str, argv: list[str], env: dict[str, str], fds: list[int], tty: bool = False, caps: tuple[int, ...] = ()
+    path: str,
+    argv: list[str],
+    env: dict[str, str],
+    fds: list[int],
+    tty: bool = False,
+    container: str = "",
+    cwd: str = "/",
 ) -> tuple[socket.socket, asyncio.Future[int]]:
-    """Run a command in a pod. Returns (connection, exit code to come); closing the connection kills the command."""
+    """Run a command in a pod, among the files of `container` if named. Returns (connection, exit code to come); closing the connection kills the command."""
     loop = asyncio.get_running_loop()
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     link.connect(path)
     link.setblocking(False)
-    request = {"op": "exec", "argv": argv, "env": env, "tty": tty, "caps": caps}
+    request = {"op": "exec", "argv": argv, "env": env, "tty": tty, "container": container, "cwd": cwd}
     socket.send_fds(link, [json.dumps(request).encode()], fds)
     code: asyncio.Future[int] = loop.create_future()
 

@@ -32,11 +32,11 @@ async def once(
         if "grpc" in probe:
             return await asyncio.wait_for(_grpc(probe["grpc"], netns_fd), limit)
         if "exec" in probe:
-            return await _exec(probe["exec"].get("command") or [], init_path, env, limit)
+            return await _exec(probe["exec"].get("command") or [], container, init_path, env, limit)
     except TimeoutError:
         return False, "context deadline exceeded"
-    except OSError as error:
-        return False, error.strerror or str(error)
+    except (OSError, EOFError) as error:
+        return False, getattr(error, "strerror", "") or str(error)
     return True, ""
 
 
@@ -79,10 +79,19 @@ async def _grpc(check: Object, netns_fd: int) -> tuple[bool, str]:
         writer.close()
 
 
-async def _exec(command: list[str], init_path: str, env: dict[str, str], limit: float) -> tuple[bool, str]:
+async def _exec(
+    command: list[str], container: Object, init_path: str, env: dict[str, str], limit: float
+) -> tuple[bool, str]:
     null = os.open("/dev/null", os.O_RDWR)
     try:
-        link, code = await podlink.execute(init_path, command, env, [null, null, null])
+        link, code = await podlink.execute(
+            init_path,
+            command,
+            env,
+            [null, null, null],
+            container=str(container["name"]),
+            cwd=str(container.get("workingDir") or "/"),
+        )
     finally:
         os.close(null)
     try:

@@ -705,4 +705,6 @@ async def run_in(worker: Worker, argv: list[str], container: str, fds: list[int]
     if c is None or not c.running:
         raise OSError(f"container {container} is not running")
     env = {**c.env, "TERM": "xterm"} if tty else c.env
-    return await podlink.execute(worker.init_path, argv, env, fds, tty)
+    return await podlink.execute(
+        worker.init_path, argv, env, fds, tty, container=c.name, cwd=str(c.spec.get("workingDir") or "/")
+    )
