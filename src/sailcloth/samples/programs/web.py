@@ -9,7 +9,7 @@ import socket
 import socketserver
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -51,12 +51,19 @@ class Request:
 
 
 class Response:
-    """One answer."""
+    """One answer. Header fields are given by name (`set_cookie=…`) or, where one may repeat, in `fields`."""
 
-    def __init__(self, body: bytes | str, status: int = 200, kind: str = "text/plain", **headers: str) -> None:
+    def __init__(
+        self,
+        body: bytes | str,
+        status: int = 200,
+        kind: str = "text/plain",
+        fields: Sequence[tuple[str, str]] = (),
+        **headers: str,
+    ) -> None:
         self.body = body.encode() if isinstance(body, str) else body
         self.status, self.kind = status, kind
-        self.headers = {k.replace("_", "-"): v for k, v in headers.items()}
+        self.fields = [*fields, *((k.replace("_", "-"), v) for k, v in headers.items())]
 
 
 def as_json(value: Any, status: int = 200) -> Response:
@@ -121,7 +128,7 @@ def serve(page: Callable[[Request], Response], port: int) -> None:
             lines = [f"HTTP/1.1 {made.status} {text}"]
             if made.status not in (204, 304):  # these have no body by definition (RFC 9110, 6.4.1)
                 lines += [f"content-type: {made.kind}", f"content-length: {len(made.body)}"]
-            lines += [f"{name}: {value}" for name, value in made.headers.items()]
+            lines += [f"{name}: {value}" for name, value in made.fields]
             if stopping.is_set():
                 self.close_connection = True
             if self.close_connection:
