@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import io
 import sys
 from types import TracebackType
 from typing import Any
@@ -92,8 +93,10 @@ class Client:
         self, method: str, path: str, body: Any = None, *, kind: str = "application/json", **query: Any
     ) -> bytes:
         """A request and its whole answer. Raises ApiError for a refusal, OSError if the server cannot be reached."""
-        data = None if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
+        data: Any = None if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
         headers = {"Content-Type": kind} if data is not None else {}
+        if data is not None and len(data) > 1 << 20:
+            data = io.BytesIO(data)  # sent in pieces
         params = {k: str(v) for k, v in query.items() if v not in (None, "")}
         try:
             async with self.request(

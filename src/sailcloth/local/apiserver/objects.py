@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import jsonpatch
 import orjson
 
 from . import defaults, patches
@@ -207,8 +206,8 @@ class Objects:
                 made = patches.merge(live, body)
             elif kind == "application/json-patch+json":
                 try:
-                    made = jsonpatch.apply_patch(live, body)
-                except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError) as error:
+                    made = patches.operations(live, body)
+                except ValueError as error:
                     raise Refused(
                         422, "Invalid", f"the server rejected our request due to an error in our request: {error}"
                     ) from None

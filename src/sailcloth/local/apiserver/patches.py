@@ -1,8 +1,10 @@
-"""JSON merge patch (RFC 7396) and strategic merge patch. Pure; the schema says how lists merge."""
+"""JSON patch (RFC 6902), JSON merge patch (RFC 7396) and strategic merge patch. Pure; the schema says how lists merge."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import jsonpatch
 
 from sailcloth.lib.openapi import Node, Schemas
 
@@ -18,6 +20,16 @@ def merge(target: Any, patch: Any) -> Any:
         else:
             out[key] = merge(out.get(key), value)
     return out
+
+
+def operations(target: Any, patch: Any) -> Any:
+    """A JSON patch. Raises ValueError for one that cannot be read or does not fit."""
+    if not isinstance(patch, list):
+        raise ValueError("a JSON patch must be a list of operations")
+    try:
+        return jsonpatch.apply_patch(target, patch)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(str(error)) from None
 
 
 def strategic(schemas: Schemas, node: Node, target: Any, patch: Any) -> Any:

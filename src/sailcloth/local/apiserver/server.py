@@ -222,6 +222,25 @@ class ApiServer:
     def _manager(request: web.Request) -> str:
         return request.query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0][:128]
 
+    @staticmethod
+    def _options(query: dict[str, str], body: Any) -> Object:
+        """DeleteOptions from the body and the query. Raises Refused."""
+        if not isinstance(body, dict):
+            raise bad_request("the body is not a DeleteOptions object")
+        options: Object = {**query, **body}
+        if options.get("gracePeriodSeconds") in (None, ""):
+            options.pop("gracePeriodSeconds", None)
+        else:
+            options["gracePeriodSeconds"] = _whole(
+                {"gracePeriodSeconds": str(options["gracePeriodSeconds"])}, "gracePeriodSeconds"
+            )
+        policy = options.get("propagationPolicy")
+        if policy and policy not in ("Background", "Foreground", "Orphan"):
+            raise bad_request(
+                f"propagationPolicy: Unsupported value: {policy!r}: supported values: Background, Foreground, Orphan"
+            )
+        return options
+
     # -- collections ----------------------------------------------------------------------------
 
     async def _collection(self, request: web.Request, served: Served, namespace: str) -> web.StreamResponse:
@@ -236,7 +255,7 @@ class ApiServer:
             return self._show(request, served, obj, 201, warnings)
         match = self._matcher(query)
         if request.method == "DELETE":
-            options = await self._body(request)
+            options = self._options(query, await self._body(request))
             for obj in self.store.all(served.gr, namespace or None):
                 if match(obj):
                     await self.objects.delete(
@@ -366,7 +385,7 @@ class ApiServer:
                 raise not_found(served.gr, name, served.group, served.plural)
             return answer(_scale(obj)) if sub == "scale" else self._show(request, served, obj)
         if request.method == "DELETE":
-            options = {**query, **(await self._body(request))}
+            options = self._options(query, await self._body(request))
             obj, gone = await self.objects.delete(served, namespace, name, options, user)
             if gone and served.kind != "Pod":
                 details = {"name": name, "group": served.group, "kind": served.plural, "uid": obj["metadata"]["uid"]}
@@ -410,11 +429,14 @@ class ApiServer:
             wanted = body
             if request.method == "PATCH":
                 if kind == "application/json-patch+json":
-                    import jsonpatch
-
-                    wanted = jsonpatch.apply_patch(_scale(live), body)
+                    try:
+                        wanted = patches.operations(_scale(live), body)
+                    except ValueError as error:
+                        raise Refused(422, "Invalid", str(error)) from None
                 else:
                     wanted = patches.merge(_scale(live), body)
+            if not isinstance(wanted, dict) or not isinstance(wanted.get("spec") or {}, dict):
+                raise bad_request("the body is not a Scale object")
             replicas = (wanted.get("spec") or {}).get("replicas", 0)
             if not isinstance(replicas, int) or replicas < 0:
                 raise bad_request(f"spec.replicas: Invalid value: {replicas}: must be greater than or equal to 0")

@@ -1,0 +1,155 @@
+"""Laws of patches and of server-side apply, over generated objects with the real Pod and ConfigMap schemas."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sailcloth.local.apiserver import patches
+from sailcloth.local.apiserver.ownership import Conflict, Fields
+from sailcloth.local.apiserver.resources import builtin
+
+Object = dict[str, Any]
+POD = {"$ref": "#/$defs/io.k8s.api.core.v1.Pod"}
+MAP = {"$ref": "#/$defs/io.k8s.api.core.v1.ConfigMap"}
+words = st.sampled_from(["a", "b", "c", "d"])
+scalars = st.one_of(words, st.integers(0, 3), st.booleans())
+json_values = st.recursive(
+    scalars, lambda v: st.dictionaries(words, v, max_size=3) | st.lists(v, max_size=2), max_leaves=8
+)
+json_objects = st.dictionaries(words, json_values, max_size=4)
+quick = settings(max_examples=80, deadline=None)
+
+
+def pod(containers: dict[str, Object]) -> Object:
+    return {"spec": {"containers": [{"name": n, **c} for n, c in containers.items()]}}
+
+
+container = st.fixed_dictionaries(
+    {"image": words}, optional={"env": st.dictionaries(words, words, max_size=3).map(lambda d: [{"name": k, "value": v} for k, v in d.items()])}
+)  # fmt: skip
+pods = st.dictionaries(words, container, min_size=1, max_size=3).map(pod)
+maps = st.dictionaries(words, words, max_size=3)
+
+
+def config(data: dict[str, str]) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": data}
+
+
+def difference(old: Any, new: Any) -> Any:
+    """The merge patch that leads from one object to the other."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return new
+    out = {k: None for k in old if k not in new}
+    return out | {k: difference(old.get(k), v) for k, v in new.items() if k not in old or old[k] != v}
+
+
+@quick
+@given(json_objects, json_objects)
+def test_a_merge_patch_leads_from_any_object_to_any_other(old: Object, new: Object) -> None:
+    before = copy.deepcopy(old)
+    patch = difference(old, new)
+    assert patches.merge(old, patch) == new
+    assert old == before, "the target is not touched"
+    assert patches.merge(new, patch) == new, "again it changes nothing"
+
+
+@quick
+@given(pods, pods)
+def test_a_strategic_patch_merges_containers_by_name(old: Object, new: Object) -> None:
+    before = copy.deepcopy(old)
+    made = patches.strategic(builtin(), POD, old, new)
+    assert old == before
+    assert patches.strategic(builtin(), POD, made, new) == made, "again it changes nothing"
+    have = {c["name"]: c for c in made["spec"]["containers"]}
+    assert have.keys() == {c["name"] for c in [*old["spec"]["containers"], *new["spec"]["containers"]]}
+    for wanted in new["spec"]["containers"]:
+        found = have[wanted["name"]]
+        assert found["image"] == wanted["image"]
+        variables = {e["name"]: e["value"] for e in found.get("env") or ()}
+        assert {e["name"]: e["value"] for e in wanted.get("env") or ()}.items() <= variables.items()
+
+
+def test_directives_of_strategic_patches() -> None:
+    old = pod({"a": {"image": "1"}, "b": {"image": "2"}})
+
+    def patched(spec: Object) -> list[Object]:
+        return list(patches.strategic(builtin(), POD, old, {"spec": spec})["spec"]["containers"])
+
+    assert patched({"containers": [{"name": "a", "$patch": "delete"}]}) == [{"name": "b", "image": "2"}]
+    assert patched({"containers": [{"name": "c"}, {"$patch": "replace"}]}) == [{"name": "c"}]
+    order = patched(
+        {"$setElementOrder/containers": [{"name": "b"}, {"name": "a"}], "containers": [{"name": "a", "image": "9"}]}
+    )
+    assert order == [{"name": "b", "image": "2"}, {"name": "a", "image": "9"}]
+    meta = {"metadata": {"finalizers": ["x", "y"]}}
+    without = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"]}}
+    assert patches.strategic(builtin(), POD, meta, without) == {"metadata": {"finalizers": ["y"]}}
+
+
+@pytest.mark.parametrize("patch", [{}, "x", [3], [{"op": "nope"}], [{"op": "remove", "path": "/no"}], [{"path": "/a"}]])
+def test_json_patches_that_do_not_fit_are_values_errors(patch: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        patches.operations({"a": 1}, patch)
+
+
+@quick
+@given(maps, maps, maps)
+def test_what_a_manager_no_longer_applies_goes(
+    first: dict[str, str], second: dict[str, str], other: dict[str, str]
+) -> None:
+    fields = Fields(builtin(), MAP)
+    live = fields.apply(None, config(first), "one", False, "t1")
+    live = fields.apply(live, config(other), "two", True, "t2")
+    live = fields.apply(live, config(second), "one", True, "t3")
+    assert (live.get("data") or {}) == {**other, **second}
+
+
+@quick
+@given(maps, maps)
+def test_an_apply_is_idempotent_and_conflicts_exactly_on_others_values(
+    mine: dict[str, str], theirs: dict[str, str]
+) -> None:
+    fields = Fields(builtin(), MAP)
+    live = fields.apply(None, config(mine), "one", False, "t1")
+    assert fields.apply(live, config(mine), "one", False, "t9") == live
+    differing = {k for k in mine.keys() & theirs.keys() if mine[k] != theirs[k]}
+    if not differing:
+        made = fields.apply(live, config(theirs), "two", False, "t2")
+        assert (made.get("data") or {}) == {**mine, **theirs}
+        return
+    with pytest.raises(Conflict) as caught:
+        fields.apply(live, config(theirs), "two", False, "t2")
+    assert {path[-1][2:] for _, _, path in caught.value.fields} == differing
+    assert {who for who, _, _ in caught.value.fields} == {"one"}
+
+
+@quick
+@given(pods, pods)
+def test_two_managers_share_a_list_of_containers(first: Object, second: Object) -> None:
+    fields = Fields(builtin(), POD)
+    live = fields.apply(None, first, "one", False, "t1")
+    live = fields.apply(live, second, "two", True, "t2")
+    names = {c["name"] for c in live["spec"]["containers"]}
+    assert names == {c["name"] for c in [*first["spec"]["containers"], *second["spec"]["containers"]]}
+    alone = fields.apply(live, {"spec": {}}, "one", False, "t3")
+    kept = {c["name"]: c for c in alone["spec"]["containers"]}
+    assert kept.keys() == {c["name"] for c in second["spec"]["containers"]}
+    for wanted in second["spec"]["containers"]:
+        assert kept[wanted["name"]]["image"] == wanted["image"]
+
+
+@quick
+@given(maps, maps)
+def test_an_update_takes_over_what_it_changes(applied: dict[str, str], updated: dict[str, str]) -> None:
+    fields = Fields(builtin(), MAP)
+    live = fields.apply(None, config(applied), "one", False, "t1")
+    new = fields.update(live, {**config(updated), "metadata": {"name": "x"}}, "editor", "t2")
+    owners = {m["manager"]: m["fieldsV1"].get("f:data", {}) for m in new["metadata"]["managedFields"]}
+    changed = {k for k, v in updated.items() if applied.get(k) != v}
+    assert {k[2:] for k in owners.get("editor", {}) if k != "."} >= changed
+    assert not {k[2:] for k in owners.get("one", {}) if k != "."} & changed
