@@ -27,6 +27,7 @@ PRODUCT = {
 SECRET = os.environ.get("FLASK_SECRET_KEY", "bookinfo").encode()
 COUNTS: dict[tuple[str, str], int] = {}
 LOCK = threading.Lock()
+FLOOD = int(os.environ.get("FLOOD_FACTOR") or 0)  # further requests for reviews with each page, to show rate limits
 
 
 def address(name: str) -> str:
@@ -99,6 +100,8 @@ def stars(rating: dict[str, Any]) -> str:
 
 def product_page(request: Request) -> Response:
     headers = carried(request)
+    for _ in range(FLOOD):
+        threading.Thread(target=fetch, args=("reviews", "/reviews/0", headers), daemon=True).start()
     details_status, details = fetch("details", "/details/0", headers)
     reviews_status, reviews = fetch("reviews", "/reviews/0", headers, tries=2)
     user = user_of(request)

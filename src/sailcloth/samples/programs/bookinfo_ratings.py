@@ -1,4 +1,7 @@
-"""Bookinfo ratings: stars by reviewer, kept in memory. Argument: port. SERVICE_VERSION chooses the misbehaving variants."""
+"""Bookinfo ratings: stars by reviewer, kept in memory. Argument: port. SERVICE_VERSION chooses the misbehaving variants.
+
+v2 reads from a database elsewhere; here its answers come from memory too, and like there it takes no POST.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ def page(request: Request) -> Response:
         return as_json({"error": "please provide numeric product ID"}, 400)
     product = int(ident)
     if request.method == "POST":
+        if VERSION.startswith("v2"):
+            return as_json({"error": "Post not implemented for database backed ratings"}, 501)
         try:
             given = {str(k): int(v) for k, v in json.loads(request.body).items()}
         except (ValueError, AttributeError):
