@@ -261,6 +261,14 @@ async def test_rollout_history_undo_restart_pause(kubectl: Kubectl, node: None) 
     await kubectl("rollout", "resume", "deploy/web")
 
 
+async def test_a_rollout_that_stands_still_fails(kubectl: Kubectl) -> None:
+    stuck = deployment()
+    stuck["spec"]["progressDeadlineSeconds"] = 1
+    stuck["spec"]["template"]["spec"]["nodeSelector"] = {"no": "such-node"}
+    await kubectl("apply", "-f", "-", input=stuck)
+    assert "exceeded its progress deadline" in await kubectl.refused("rollout", "status", "deploy/web", "--timeout=15s")
+
+
 async def test_scale_and_wait(kubectl: Kubectl, node: None) -> None:
     await kubectl("apply", "-f", "-", input=deployment(replicas=1))
     await kubectl("scale", "deploy/web", "--replicas=3")

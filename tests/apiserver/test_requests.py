@@ -368,6 +368,13 @@ class Hooks:
 
     def __init__(self) -> None:
         self.seen: list[Object] = []
+        self.connections: set[asyncio.Transport] = set()
+
+    @web.middleware
+    async def note(self, request: web.Request, handler: Any) -> Any:
+        assert isinstance(request.transport, asyncio.Transport)
+        self.connections.add(request.transport)
+        return await handler(request)
 
     async def mutate(self, request: web.Request) -> web.Response:
         review = await request.json()
@@ -392,7 +399,8 @@ async def hooks(server: Server) -> AsyncIterator[tuple[Hooks, str, str]]:
     pem.write_bytes(certificates.server.certificate + certificates.server.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    made, app = Hooks(), web.Application()
+    made = Hooks()
+    app = web.Application(middlewares=[made.note])
     app.router.add_post("/mutate", made.mutate)
     app.router.add_post("/refuse", made.refuse)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
@@ -401,7 +409,11 @@ async def hooks(server: Server) -> AsyncIterator[tuple[Hooks, str, str]]:
     await site.start()
     host, port = runner.addresses[0][:2]
     yield made, f"https://{host}:{port}", base64.b64encode(certificates.ca.certificate).decode()
+    for connection in made.connections:
+        connection.abort()  # the API server keeps its connections open
     await runner.cleanup()
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def webhook(name: str, url: str, bundle: str, namespace: str, policy: str = "Fail") -> Object:

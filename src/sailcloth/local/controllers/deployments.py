@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,11 @@ Object = dict[str, Any]
 REVISION = "deployment.kubernetes.io/revision"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 GR = "replicasets.apps"
+_UNFINISHED = ("ReplicaSetUpdated", "ProgressDeadlineExceeded")
 
 
 async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
-    """One step of a rollout; ReplicaSets' status changes bring the next."""
+    """One step of a rollout; ReplicaSets' status changes bring the next. Returns the seconds until its deadline."""
     deployment = cluster.store.get("deployments.apps", namespace, name)
     if deployment is None or deployment["metadata"].get("deletionTimestamp"):
         return None
@@ -35,8 +37,7 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
         if current is not None and not deployment["spec"].get("paused"):
             await _scale(cluster, deployment, sets, current)
             await _forget_old(cluster, deployment, sets, current)
-    await _status(cluster, deployment, _sets(cluster, deployment), current)
-    return None
+    return await _status(cluster, deployment, _sets(cluster, deployment), current)
 
 
 def _sets(cluster: Cluster, deployment: Object) -> list[Object]:
@@ -201,7 +202,7 @@ async def _forget_old(cluster: Cluster, deployment: Object, sets: list[Object], 
         await cluster.delete(GR, s["metadata"]["namespace"], s["metadata"]["name"])
 
 
-async def _status(cluster: Cluster, deployment: Object, sets: list[Object], current: Object | None) -> None:
+async def _status(cluster: Cluster, deployment: Object, sets: list[Object], current: Object | None) -> float | None:
     metadata, spec = deployment["metadata"], deployment["spec"]
     wanted = int(spec.get("replicas", 1))
 
@@ -216,7 +217,17 @@ async def _status(cluster: Cluster, deployment: Object, sets: list[Object], curr
     )
     done = updated == replicas == available == wanted and bool(mine)
     name = mine[0]["metadata"]["name"] if mine else ""
-    conditions = _conditions(deployment.get("status", {}).get("conditions") or [], available >= least, done, name)
+    before = deployment.get("status", {})
+    moved = (
+        updated > before.get("updatedReplicas", 0)
+        or replicas - updated < before.get("replicas", 0) - before.get("updatedReplicas", 0)
+        or available > before.get("availableReplicas", 0)
+    )
+    deadline = float(spec.get("progressDeadlineSeconds") or 600)
+    complete = _complete(before.get("conditions") or [], name) and replicas == updated
+    known = before.get("conditions") or []
+    progress, left = _progress(known, name, done or complete, moved or bool(spec.get("paused")), deadline)
+    conditions = [_condition(known, *_availability(available >= least)), progress]
     status: Object = {"observedGeneration": metadata.get("generation", 1), "conditions": conditions}
     for field, value in (
         ("replicas", replicas),
@@ -231,36 +242,48 @@ async def _status(cluster: Cluster, deployment: Object, sets: list[Object], curr
         await cluster.change(
             "deployments.apps", metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
         )
+    return left
 
 
-def _conditions(old: list[Object], available: bool, done: bool, name: str) -> list[Object]:
-    known = {c["type"]: c for c in old}
+def _condition(known: list[Object], kind: str, status: str, reason: str, text: str, renew: bool = False) -> Object:
+    """A condition with the times of the one before where it says the same."""
+    before = next((c for c in known if c["type"] == kind), None)
+    if before and (before["status"], before["reason"], before["message"]) == (status, reason, text) and not renew:
+        return before
     stamp = now()
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": text,
+        "lastUpdateTime": stamp,
+        "lastTransitionTime": before["lastTransitionTime"] if before and before["status"] == status else stamp,
+    }
 
-    def make(kind: str, status: str, reason: str, text: str) -> Object:
-        before = known.get(kind)
-        if before and (before["status"], before["reason"], before["message"]) == (status, reason, text):
-            return before
-        moved = before["lastTransitionTime"] if before and before["status"] == status else stamp
-        return {
-            "type": kind,
-            "status": status,
-            "reason": reason,
-            "message": text,
-            "lastUpdateTime": stamp,
-            "lastTransitionTime": moved,
-        }
 
+def _availability(available: bool) -> tuple[str, str, str, str]:
     if available:
-        first = make("Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
-    else:
-        first = make(
-            "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability."
-        )
+        return "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability."
+    return "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability."
+
+
+def _complete(known: list[Object], name: str) -> bool:
+    """Whether the rollout of this ReplicaSet has been completed before: pods that fail later do not undo that."""
+    return any(c["reason"] == "NewReplicaSetAvailable" and f'"{name}"' in c["message"] for c in known)
+
+
+def _progress(known: list[Object], name: str, done: bool, moved: bool, deadline: float) -> tuple[Object, float | None]:
+    """(the Progressing condition, seconds until it has to be looked at again)."""
     if done:
-        second = make(
-            "Progressing", "True", "NewReplicaSetAvailable", f'ReplicaSet "{name}" has successfully progressed.'
-        )
-    else:
-        second = make("Progressing", "True", "ReplicaSetUpdated", f'ReplicaSet "{name}" is progressing.')
-    return [first, second]
+        text = f'ReplicaSet "{name}" has successfully progressed.'
+        return _condition(known, "Progressing", "True", "NewReplicaSetAvailable", text), None
+    late = f'ReplicaSet "{name}" has timed out progressing.'
+    before = next((c for c in known if c["type"] == "Progressing"), None)
+    if before is not None and not moved and f'"{name}"' in before["message"] and before["reason"] in _UNFINISHED:
+        began = dt.datetime.fromisoformat(before["lastUpdateTime"])
+        left = deadline - (dt.datetime.now(dt.UTC) - began).total_seconds()
+        if left <= 0 or before["status"] == "False":
+            return _condition(known, "Progressing", "False", "ProgressDeadlineExceeded", late), None
+        return before, left + 0.1
+    text = f'ReplicaSet "{name}" is progressing.'
+    return _condition(known, "Progressing", "True", "ReplicaSetUpdated", text, renew=moved), deadline + 1.1
