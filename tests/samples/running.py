@@ -85,7 +85,7 @@ def begin(name: str, *more: str, **env: str) -> Program:
     try:
         wait_for_line(process, b"listening")
     except BaseException:
-        process.kill()
-        process.wait()
+        with process:
+            process.kill()
         raise
     return Program(process, port)

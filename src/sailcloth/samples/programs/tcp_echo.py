@@ -10,6 +10,8 @@ from typing import Any
 
 
 class Handler(socketserver.StreamRequestHandler):
+    disable_nagle_algorithm = True
+
     def handle(self) -> None:
         prefix = sys.argv[2] if len(sys.argv) > 2 else "hello"
         for line in self.rfile:
@@ -19,7 +21,7 @@ class Handler(socketserver.StreamRequestHandler):
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
-    request_queue_size = 256
+    request_queue_size = 1024
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
         done.set()
 
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print("listening", flush=True)
