@@ -35,6 +35,7 @@ async def test_events_come_after_the_commit_and_once(path: str) -> None:
     stop = store.watch("things", None, seen.append)
     store.put("things", obj("a", x=1))
     assert not seen
+    assert not store.dependents("nobody")
     await store.committed()
     store.put("things", obj("a", x=2))
     store.delete("things", "n", "a")
@@ -128,6 +129,7 @@ async def test_a_full_disk_refuses_and_keeps_what_was_accepted(path: str) -> Non
         await store.committed()
     assert store.get("things", "n", "kept") == {**obj("kept", x="small"), "metadata": {**obj("kept")["metadata"], "resourceVersion": "2"}}  # fmt: skip
     assert not seen
+    assert not store.dependents("nobody")
     store._db.execute("pragma max_page_count=100000")
     store.put("things", obj("kept", x="now it fits"))
     await store.committed()
@@ -185,3 +187,34 @@ async def _resumes(client: Client, since: int) -> None:
     query = {"watch": "true", "resourceVersion": str(since), "fieldSelector": "metadata.name=after"}
     async with asyncio.timeout(10), client.request("GET", resources.CONFIGMAPS.path("default"), params=query) as answer:
         assert b'"after"' in await answer.content.readline()
+
+
+async def test_owners_are_indexed_through_every_change(path: str) -> None:
+    def owned(name: str, *uids: str) -> Object:
+        made = obj(name)
+        made["metadata"]["ownerReferences"] = [{"uid": u, "kind": "Thing", "name": u} for u in uids]
+        return made
+
+    def names(store: Store, uid: str) -> list[str]:
+        return sorted(o["metadata"]["name"] for _, o in store.dependents(uid))
+
+    store = Store(path)
+    store.put("things", owned("a", "one", "two"))
+    store.put("things", owned("b", "one"))
+    assert (names(store, "one"), names(store, "two")) == (["a", "b"], ["a"])
+    store.put("things", owned("a", "two"))
+    store.delete("things", "n", "b")
+    assert (names(store, "one"), names(store, "two")) == ([], ["a"])
+    await store.committed()
+    pages = store._db.execute("pragma page_count").fetchone()[0]
+    store._db.execute(f"pragma max_page_count={pages}")
+    store.put("things", {**owned("a", "one"), "data": "x" * 100_000})
+    store.put("things", owned("c", "one"))
+    with pytest.raises(StorageError):
+        await store.committed()
+    assert (names(store, "one"), names(store, "two")) == ([], ["a"])
+    store._db.execute("pragma max_page_count=100000")
+    store.close()
+    again = Store(path)
+    assert names(again, "two") == ["a"]
+    again.close()

@@ -40,6 +40,7 @@ class Objects:
     def __init__(self, store: Store, registry: Registry, admission: Admission, service_cidr: str) -> None:
         self.store, self.registry, self.admission = store, registry, admission
         self._cidr = ipaddress.ip_network(service_cidr)
+        self._finishing: set[str] = set()
         self.on_crd: Callable[[], None] | None = None
         for crd in store.all(CRDS):
             self._install(crd)
@@ -352,10 +353,10 @@ class Objects:
         if namespace:
             holder = self.store.get("namespaces", "", namespace)
             if holder is not None and holder["metadata"].get("deletionTimestamp"):
-                asyncio.get_running_loop().call_soon(self.finish_namespace, namespace)
+                self._finish_soon(namespace)
         for owner in metadata.get("ownerReferences") or ():
             if owner.get("blockOwnerDeletion"):
-                asyncio.get_running_loop().call_soon(self._unblock, owner["uid"], namespace)
+                asyncio.get_running_loop().call_soon(self._unblock, owner, namespace)
 
     def _maybe_remove(self, served: Served, obj: Object) -> None:
         """The last finalizer is gone: so is the object, unless a node still stops its processes."""
@@ -364,8 +365,14 @@ class Objects:
         elif served.kind != "Pod" or not int(obj["metadata"].get("deletionGracePeriodSeconds") or 0):
             self._remove(served, obj)
 
+    def _finish_soon(self, namespace: str) -> None:
+        if namespace not in self._finishing:  # once for all objects that go in this turn
+            self._finishing.add(namespace)
+            asyncio.get_running_loop().call_soon(self.finish_namespace, namespace)
+
     def finish_namespace(self, name: str) -> None:
         """Delete what is in a namespace that goes away, and it itself when it is empty."""
+        self._finishing.discard(name)
         holder = self.store.get("namespaces", "", name)
         if holder is None or not holder["metadata"].get("deletionTimestamp"):
             return
@@ -380,13 +387,17 @@ class Objects:
             self.store.delete("namespaces", "", name)
 
     def _dependents(self, owner: Object) -> list[tuple[Served, Object]]:
-        uid, namespace = owner["metadata"]["uid"], owner["metadata"].get("namespace")
-        out = []
-        for served in self.registry.distinct():
-            for obj in self.store.all(served.gr, namespace if served.namespaced else None):
-                if any(r.get("uid") == uid for r in obj["metadata"].get("ownerReferences") or ()):
-                    out.append((served, obj))
-        return out
+        """What names an owner; a namespaced owner counts in its own namespace only."""
+        namespace = owner["metadata"].get("namespace")
+        found = self.store.dependents(owner["metadata"]["uid"])
+        if not found:
+            return []
+        served = {s.gr: s for s in self.registry.distinct()}
+        return [
+            (served[gr], obj)
+            for gr, obj in found
+            if gr in served and namespace in (None, obj["metadata"].get("namespace"))
+        ]
 
     def _delete_dependents(self, owner: Object) -> None:
         for served, obj in self._dependents(owner):
@@ -414,14 +425,20 @@ class Objects:
             new["metadata"].pop("ownerReferences", None)
         self.store.put(served.gr, new)
 
-    def _unblock(self, uid: str, namespace: str) -> None:
+    def _unblock(self, reference: Object, namespace: str) -> None:
         """A dependent is gone: its owner may be too, if it waited for that."""
         for served in self.registry.distinct():
-            for obj in self.store.all(served.gr, namespace if served.namespaced else None):
-                if obj["metadata"]["uid"] == uid and "foregroundDeletion" in (obj["metadata"].get("finalizers") or ()):
-                    if not self._dependents(obj):
-                        self._remove(served, obj)
-                    return
+            if served.kind == reference.get("kind"):
+                obj = self.store.get(served.gr, namespace if served.namespaced else "", reference.get("name", ""))
+                if obj is None or obj["metadata"]["uid"] != reference.get("uid") or self._dependents(obj):
+                    continue
+                finalizers = list(obj["metadata"].get("finalizers") or ())
+                if finalizers == ["foregroundDeletion"]:
+                    self._remove(served, obj)
+                elif "foregroundDeletion" in finalizers:
+                    new = copy.deepcopy(obj)
+                    new["metadata"]["finalizers"] = [f for f in finalizers if f != "foregroundDeletion"]
+                    self.store.put(served.gr, new)
 
     # -- rules ----------------------------------------------------------------------------------
 

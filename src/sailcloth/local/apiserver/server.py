@@ -31,6 +31,9 @@ Object = dict[str, Any]
 MAX_BODY = 3 << 20
 _QUEUE = 10_000
 VERSION = "v1.32.0+sailcloth"
+_OPENAPI_V2_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+# A protobuf `Document`: swagger "2.0", info {title "Sailcloth", version "1"}, no paths.
+_EMPTY_OPENAPI_V2 = b'\n\x032.0\x12\x0e\n\tSailcloth\x12\x011B\x00'
 
 
 def answer(
@@ -134,6 +137,10 @@ class ApiServer:
             body = self.discovery.openapi(group, version)
             if body is not None:
                 return web.Response(body=body, content_type="application/json")
+        if parts[1:] == [
+            "v2"
+        ]:  # kubectl asks for it before it takes a List apart; types it does not find it leaves to us
+            return web.Response(body=_EMPTY_OPENAPI_V2, headers={"Content-Type": _OPENAPI_V2_TYPE})
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
     async def _apis(self, request: web.Request, parts: list[str]) -> web.StreamResponse:

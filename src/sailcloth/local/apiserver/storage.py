@@ -84,11 +84,13 @@ class Store:
         self._waiting: list[asyncio.Future[None]] = []
         self._handle: asyncio.Handle | None = None
         self._since_compaction = 0
+        self._owned: dict[str, dict[tuple[str, Name], None]] = {}  # uid of an owner -> what names it as owner
         self._load()
 
     def _load(self) -> None:
         for gr, ns, name, body in self._db.execute("select gr, ns, name, body from obj"):
-            self.data[gr][(ns, name)] = orjson.loads(body)
+            obj = self.data[gr][(ns, name)] = orjson.loads(body)
+            self._note_owners(gr, (ns, name), None, obj)
         (top,) = self._db.execute("select max(rv) from log").fetchone() or (None,)
         floor = self._db.execute("select value from meta where key='floor'").fetchone()
         self.floor = int(floor[0]) if floor else 0
@@ -104,6 +106,20 @@ class Store:
         """Objects sorted by namespace and name."""
         found = self.data[gr]
         return [found[k] for k in sorted(found) if ns is None or k[0] == ns]
+
+    def dependents(self, uid: str) -> list[tuple[str, Object]]:
+        """(resource, object) of everything that names an owner with this uid."""
+        return [(gr, self.data[gr][key]) for gr, key in self._owned.get(uid, ())]
+
+    def _note_owners(self, gr: str, key: Name, old: Object | None, new: Object | None) -> None:
+        before, after = _owners(old), _owners(new)
+        for uid in before - after:
+            found = self._owned.get(uid, {})
+            found.pop((gr, key), None)
+            if not found:
+                self._owned.pop(uid, None)
+        for uid in after - before:
+            self._owned.setdefault(uid, {})[(gr, key)] = None
 
     def snapshot(self, gr: str, ns: str | None, revision: int) -> list[Object]:
         """Objects as they were at a revision, sorted as `all` does. Raises Gone."""
@@ -128,11 +144,13 @@ class Store:
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
         self.data[gr][key] = obj
+        self._note_owners(gr, key, old, obj)
         self._record(gr, Event(self.revision, "MODIFIED" if old is not None else "ADDED", obj, old))
         return obj
 
     def delete(self, gr: str, ns: str, name: str) -> Object:
         old = self.data[gr].pop((ns, name))
+        self._note_owners(gr, (ns, name), old, None)
         self.revision += 1
         gone = {**old, "metadata": {**old["metadata"], "resourceVersion": str(self.revision)}}
         self._record(gr, Event(self.revision, "DELETED", gone, old))
@@ -208,6 +226,7 @@ class Store:
         for gr, event in reversed(batch):
             metadata = event.obj["metadata"]
             key = (metadata.get("namespace", ""), metadata["name"])
+            self._note_owners(gr, key, None if event.type == "DELETED" else event.obj, event.prev)
             if event.prev is None:
                 self.data[gr].pop(key, None)
             else:
@@ -257,3 +276,8 @@ class Store:
             self._handle.cancel()
             self.commit()
         self._db.close()
+
+
+def _owners(obj: Object | None) -> set[str]:
+    references = obj["metadata"].get("ownerReferences") if obj is not None else None
+    return {r["uid"] for r in references if r.get("uid")} if references else set()
