@@ -14,6 +14,7 @@ import os
 import signal
 import ssl
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ import grpc
 import msgspec
 from aiohttp import web
 
+from sailcloth.api.core import Pod
 from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, Kind
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import CertificateService
 from sailcloth.injector import webhook
 from sailcloth.injector.config import InjectorConfig
+from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import ApiError, Client, Resource
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS
@@ -64,6 +67,9 @@ class Config:
     ready_fd: int = -1
     workload_cert_ttl_s: int = 86_400
     names: tuple[str, ...] = ()
+
+
+_ASSEMBLE_S = 5.0  # how long a new process waits for proxies of the one before, at most, until it writes statuses
 
 
 class ControlPlane:
@@ -260,8 +266,25 @@ class ControlPlane:
                 log.warning("root certificate not written to %s yet: %s", namespace, error)
                 asyncio.get_running_loop().call_later(1.0, self._roots.put_nowait, namespace)
 
+    def _absent(self) -> bool:
+        """Whether a running pod with a sidecar is not connected yet."""
+        here = {(c.proxy.namespace, c.proxy.name) for c in self.audiences.clients.values()}
+        return any(
+            (key.namespace, key.name) not in here
+            for key, obj in self.mesh.objects.items()
+            if isinstance(obj, Pod)
+            and obj.status.phase == "Running"
+            and (
+                SIDECAR_STATUS in obj.metadata.annotations or any(c.name == "istio-proxy" for c in obj.spec.containers)
+            )
+        )
+
     async def _watch_proxies(self) -> None:
         """Statuses count proxies, so they are looked at again when proxies come or go."""
+        end = time.monotonic() + _ASSEMBLE_S
+        while self._absent() and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        self.status.assembled()
         while True:
             await asyncio.sleep(0.5)
             if len(self.audiences.clients) != self._proxies:

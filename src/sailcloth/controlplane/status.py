@@ -39,6 +39,12 @@ class StatusWriter:
         self._generation: dict[Key, int] = {}
         self._findings: dict[Key, Finding] = {}
         self._wake = asyncio.Event()
+        self._assembled = False
+
+    def assembled(self) -> None:
+        """The proxies that were there before this process are connected: from now on their number means something."""
+        self._assembled = True
+        self.everyone()
 
     def touch(self, key: Key, generation: int, finding: Finding | None = None) -> None:
         """An object came or changed."""
@@ -81,6 +87,8 @@ class StatusWriter:
             await self._wake.wait()
             await asyncio.sleep(INTERVAL_S)
             self._wake.clear()
+            if not self._assembled:
+                continue
             dirty, self._dirty = self._dirty, {}
             for key in dirty:
                 if key in self._generation:
