@@ -221,6 +221,22 @@ def test_a_state_directory_that_cannot_be_used_says_why(tmp_path: Path) -> None:
     assert "too long" in refused.stderr
 
 
+@pytest.mark.parametrize(("name", "remedy"), [("api.db", "move that file away"), ("pki/ca", "move that folder away")])
+def test_a_state_directory_that_was_damaged_says_what_to_move_away(own: Up, name: str, remedy: str) -> None:
+    damaged = own.state / "state" / name
+    damaged.parent.mkdir(parents=True)
+    for path in [damaged] if damaged.suffix else [damaged.with_suffix(".crt"), damaged.with_suffix(".key")]:
+        path.write_bytes(os.urandom(8192))
+    begin = time.monotonic()
+    refused = sailctl("up", "--detach", "--state", str(own.state))
+    assert refused.returncode != 0
+    assert str(damaged.parent) in refused.stderr
+    assert remedy in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert time.monotonic() - begin < 15, "it is told at once, not after the time for starting"
+    assert not processes(str(own.state))
+
+
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     def work() -> None:
         from sailcloth.local.state import StateDir, StateError

@@ -112,6 +112,16 @@ class _Cluster:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(5)
 
+    def check(self) -> None:
+        """Raises StateError with the reason if the launcher has ended."""
+        if self._process is None or self._process.poll() is None:
+            return
+        with contextlib.suppress(OSError):
+            lines = (self.state.logs / "apiserver.log").read_text(errors="replace").splitlines()
+            if lines and lines[-1].startswith("Error: "):
+                raise StateError(lines[-1].removeprefix("Error: "))
+        raise StateError(f"the cluster ended with {self._process.returncode}; logs are in {self.state.logs}")
+
     def wait(self) -> int:
         """Until the launcher ends."""
         assert self._process is not None
@@ -211,7 +221,7 @@ def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: st
     try:
         try:
             record = cluster.start(options)
-            found = asyncio.run(_ready(state, record, steps, sample))
+            found = asyncio.run(_ready(cluster, record, steps, sample))
         except StateError as error:
             output.fail(str(error))
         except (OSError, TimeoutError, ApiError) as error:
@@ -247,7 +257,7 @@ def _tell(found: Object, sample: str | None, detach: bool) -> None:
     print(f"  stop          {'sailctl down' if detach else 'Ctrl-C'}", flush=True)
 
 
-async def _ready(state: StateDir, record: Object, steps: _Steps, sample: str | None) -> Object:
+async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: str | None) -> Object:
     from sailcloth.controlplane import bootstrap, manifests
     from sailcloth.kube import ApiError, Client
     from sailcloth.local.images import programs
@@ -263,17 +273,19 @@ async def _ready(state: StateDir, record: Object, steps: _Steps, sample: str | N
     waiting = deadline(30)
     while True:
         with contextlib.suppress(OSError, ValueError):
-            if record["api"] in state.kubeconfig.read_text():
+            if record["api"] in cluster.state.kubeconfig.read_text():
                 break
+        cluster.check()
         next(waiting)
         await asyncio.sleep(0.005)
-    async with Client.from_kubeconfig(str(state.kubeconfig)) as api:
+    async with Client.from_kubeconfig(str(cluster.state.kubeconfig)) as api:
         waiting = deadline(30)
         while True:
             try:
                 await api.call("GET", "/readyz")
                 break
             except (OSError, ApiError):
+                cluster.check()
                 next(waiting)
                 await asyncio.sleep(0.005)
         steps.done("cluster up")

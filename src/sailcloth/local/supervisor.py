@@ -23,6 +23,7 @@ from . import zygote
 from .state import StateDir
 
 _BACKOFF = (0.05, 5.0)
+_UNUSABLE_STATE = 78  # a process's exit code for: what is on disk is wrong, starting again does not help
 
 
 class _Process:
@@ -102,6 +103,8 @@ def main() -> None:
                 sys.exit(1)
             for process in processes:
                 if process.pid == pid and not stopping:
+                    if code == _UNUSABLE_STATE:
+                        sys.exit(code)
                     process.ended(code)
     _stop(processes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import gc
 import logging
@@ -11,10 +12,12 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 from aiohttp import web
 
@@ -24,10 +27,16 @@ from .admission import Admission
 from .objects import Objects
 from .resources import Registry
 from .server import ApiServer
-from .storage import Store
+from .storage import StorageError, Store
 from .tokens import Tokens
 
 log = logging.getLogger("sailcloth.local.apiserver")
+
+UNUSABLE_STATE = 78  # exit code (EX_CONFIG): starting again would not help
+
+
+class _Unusable(Exception):
+    """What an earlier run left cannot be used; the text says what to do."""
 
 
 class Listen(msgspec.Struct, frozen=True):
@@ -71,8 +80,7 @@ async def serve(config: Config) -> None:
 
     from .streams import Streams
 
-    pki = pki_files.load(Path(config.pki_dir))
-    store = Store(config.db, config.durability)
+    pki, store = _open(config)
     registry = Registry()
     admission = Admission(store)
     objects = Objects(store, registry, admission, config.service_cidr)
@@ -119,6 +127,22 @@ async def serve(config: Config) -> None:
     store.close()
 
 
+def _open(config: Config) -> tuple[pki_files.Pki, Store]:
+    try:
+        pki = pki_files.load(Path(config.pki_dir))
+    except (OSError, ValueError) as error:
+        raise _Unusable(
+            f"the keys in {config.pki_dir} cannot be used ({error}); move that folder away to have new ones made"
+        ) from error
+    try:
+        return pki, Store(config.db, config.durability)
+    except (StorageError, apsw.Error) as error:
+        raise _Unusable(
+            f"the objects in {config.db} cannot be read ({error}); "
+            "move that file away to start without them, or use --state for another directory"
+        ) from error
+
+
 def _first(cidr: str) -> str:
     import ipaddress
 
@@ -139,10 +163,11 @@ def _tls(pki: pki_files.Pki) -> ssl.SSLContext:
 def _write_kubeconfigs(config: Config, pki: pki_files.Pki) -> None:
     wanted = [("admin", config.kubeconfig, config.public_url)] if config.kubeconfig else []
     wanted += [(name, path, config.component_url) for name, path in config.component_kubeconfigs.items()]
+    authority = base64.b64encode(pki.ca.certificate).decode()
     for name, path, url in wanted:
         user, groups = _GROUPS[name]
         file = Path(path)
-        if not file.exists() or url not in file.read_text():
+        if not file.exists() or url not in (text := file.read_text()) or authority not in text:
             pki_files.write_private(file, pki_files.kubeconfig(pki, url, user, groups))
 
 
@@ -153,7 +178,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = msgspec.json.decode(Path(arguments.config).read_bytes(), type=Config)
     gc.freeze()
-    asyncio.run(serve(config))
+    try:
+        asyncio.run(serve(config))
+    except _Unusable as error:
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        sys.exit(UNUSABLE_STATE)
 
 
 if __name__ == "__main__":
