@@ -1,14 +1,12 @@
-"""Who is calling, by client certificate or bearer token, and answers to review requests.
-
-Authorisation: the administrator's group and system components may do everything, any other verified identity may too for
-now; nobody else gets further than health and version.
-"""
+"""Who is calling, by client certificate or bearer token, and answers to review requests. What they may do is `rbac`'s."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import rbac
+from .errors import Refused
 from .storage import Store
 from .tokens import ISSUER, BadToken, Tokens
 
@@ -89,7 +87,32 @@ class Access:
         if kind == "SelfSubjectReview":
             return {**obj, "status": {"userInfo": user.info()}}
         if kind == "SelfSubjectRulesReview":
-            rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}]
-            urls = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
-            return {**obj, "status": {"resourceRules": rules, "nonResourceRules": urls, "incomplete": False}}
-        return {**obj, "status": {"allowed": True, "reason": "every verified identity may do everything"}}
+            found = list(rbac.rules(self._store, user.name, user.groups, str(spec.get("namespace") or "")))
+            resources = [r for r in found if r.get("resources")]
+            urls = [r for r in found if r.get("nonResourceURLs")]
+            return {**obj, "status": {"resourceRules": resources, "nonResourceRules": urls, "incomplete": False}}
+        name, groups = user.name, user.groups
+        if kind in ("SubjectAccessReview", "LocalSubjectAccessReview"):
+            name, groups = str(spec.get("user") or ""), tuple(spec.get("groups") or ())
+        yes = rbac.allowed(self._store, name, groups, _asked(spec))
+        return {**obj, "status": {"allowed": yes} | ({} if yes else {"reason": f"no role of {name} allows it"})}
+
+    def check(self, user: User, asked: rbac.Attributes) -> None:
+        """Raises Refused if the user may not."""
+        if not rbac.allowed(self._store, user.name, user.groups, asked):
+            raise Refused(403, "Forbidden", asked.refusal(user.name))
+
+
+def _asked(spec: dict[str, Any]) -> rbac.Attributes:
+    path = spec.get("nonResourceAttributes")
+    if path:
+        return rbac.Attributes(str(path.get("verb", "")), path=str(path.get("path", "")))
+    given = spec.get("resourceAttributes") or {}
+    sub = given.get("subresource")
+    return rbac.Attributes(
+        str(given.get("verb", "")),
+        str(given.get("group", "")),
+        str(given.get("resource", "")) + (f"/{sub}" if sub else ""),
+        str(given.get("namespace", "")),
+        str(given.get("name", "")),
+    )

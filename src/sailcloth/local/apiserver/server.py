@@ -21,6 +21,7 @@ from .access import OPEN_PATHS, Access, User
 from .discovery import AGGREGATED, REVIEWS, Discovery
 from .errors import Refused, bad_request, expired, not_found
 from .objects import Objects
+from .rbac import Attributes
 from .resources import Registry, Served
 from .storage import Event, Gone, StorageError, Store
 from .tokens import BadToken
@@ -30,10 +31,11 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 MAX_BODY = 3 << 20
 _QUEUE = 10_000
+_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 VERSION = "v1.32.0+sailcloth"
 _OPENAPI_V2_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 # A protobuf `Document`: swagger "2.0", info {title "Sailcloth", version "1"}, no paths.
-_EMPTY_OPENAPI_V2 = b'\n\x032.0\x12\x0e\n\tSailcloth\x12\x011B\x00'
+_EMPTY_OPENAPI_V2 = b"\n\x032.0\x12\x0e\n\tSailcloth\x12\x011B\x00"
 
 
 def answer(
@@ -175,6 +177,7 @@ class ApiServer:
         if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
             namespace, rest = rest[1], rest[2:]
         plural = rest[0]
+        self._authorise(request, group, namespace, rest)
         if any(plural == p for p, _, _ in REVIEWS.get((group, version), ())):
             return await self._review(request, group, version, plural)
         served = self.registry.get(group, version, plural)
@@ -199,6 +202,17 @@ class ApiServer:
         if sub == "binding":
             return await self._bind(request, served, namespace, name)
         return await self._item(request, served, namespace, name, sub)
+
+    def _authorise(self, request: web.Request, group: str, namespace: str, rest: list[str]) -> None:
+        """Raises Refused if the caller may not do this to `plural[/name[/subresource]]`."""
+        name, sub = (rest[1:2] or [""])[0], (rest[2:3] or [""])[0]
+        verb = _VERBS.get(request.method, request.method.lower())
+        if not name and request.method == "GET":
+            verb = "watch" if request.query.get("watch") in ("true", "1") else "list"
+        elif not name and request.method == "DELETE":
+            verb = "deletecollection"
+        resource = f"{rest[0]}/{sub}" if sub else rest[0]
+        self.access.check(request["user"], Attributes(verb, group, resource, namespace, name))
 
     # -- bodies ---------------------------------------------------------------------------------
 

@@ -1,0 +1,96 @@
+"""What a service account may do: nothing until a role says so."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from cluster import Kubectl, Server
+
+from sailcloth.kube import resources
+from sailcloth.kube.client import ApiError, Client
+from sailcloth.kube.config import Endpoint
+from sailcloth.kube.resources import Resource
+
+ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
+ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
+
+
+@pytest.fixture
+async def account(server: Server, client: Client, namespace: str) -> AsyncIterator[Client]:
+    """A client that only has the token of a service account `worker`."""
+    metadata = {"name": "worker", "namespace": namespace}
+    await client.create(resources.SERVICEACCOUNTS, {"metadata": metadata})
+    token = await client.create_token("worker", namespace, [], 600)
+    from test_requests import _trusting
+
+    async with Client(Endpoint(server=server.url, context=_trusting(server), token=token)) as made:
+        yield made
+
+
+async def forbidden(request: Any) -> str:
+    with pytest.raises(ApiError) as caught:
+        await request
+    assert (caught.value.status, caught.value.reason) == (403, "Forbidden")
+    return caught.value.message
+
+
+async def test_without_a_role_only_discovery(account: Client, namespace: str) -> None:
+    await account.call("GET", "/apis")
+    await account.call("GET", "/openapi/v3")
+    said = await forbidden(account.list(resources.SECRETS, namespace))
+    user = f"system:serviceaccount:{namespace}:worker"
+    assert said == (
+        f'secrets is forbidden: User "{user}" cannot list resource "secrets" in API group "" in the namespace "{namespace}"'
+    )
+    await forbidden(account.get(resources.PODS, "x", namespace))
+    await forbidden(account.list(resources.NODES))
+    await forbidden(account.create_token("worker", namespace, [], 600))
+    await forbidden(account.call("GET", f"/api/v1/namespaces/{namespace}/pods/x/exec"))
+
+
+async def test_a_role_allows_what_it_names(client: Client, account: Client, namespace: str) -> None:
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"], "resourceNames": []}]
+    await client.create(ROLES, {"metadata": {"name": "reader", "namespace": namespace}, "rules": rules})
+    subject = {"kind": "ServiceAccount", "name": "worker", "namespace": namespace}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "reader"}
+    binding = {"metadata": {"name": "worker", "namespace": namespace}, "subjects": [subject], "roleRef": reference}
+    await client.create(ROLE_BINDINGS, binding)
+    await account.list(resources.CONFIGMAPS, namespace)
+    await forbidden(account.list(resources.CONFIGMAPS, "default"))
+    await forbidden(account.create(resources.CONFIGMAPS, {"metadata": {"name": "x", "namespace": namespace}}))
+    await forbidden(account.list(resources.SECRETS, namespace))
+    await client.delete(ROLE_BINDINGS, "worker", namespace)
+    await forbidden(account.list(resources.CONFIGMAPS, namespace))
+
+
+async def test_kubectl_knows_what_an_account_may(kubectl: Kubectl, account: Client, namespace: str) -> None:
+    token = account.endpoint.token
+    rules = ("--verb=get,list", "--resource=pods")
+    await kubectl("create", "role", "pods", *rules)
+    await kubectl("create", "rolebinding", "pods", "--role=pods", f"--serviceaccount={namespace}:worker")
+    config = kubectl.server.root / f"{namespace}.config"
+    text = kubectl.server.kubeconfig.read_text()
+    config.write_text(text)
+    await kubectl("config", "set-credentials", "worker", f"--token={token}", KUBECONFIG=str(config))
+    as_worker = ("--user=worker", "auth", "can-i")
+    assert (await kubectl(*as_worker, "list", "pods", KUBECONFIG=str(config))).strip() == "yes"
+    result = await kubectl.run(*as_worker, "delete", "pods", KUBECONFIG=str(config))
+    assert (result.code, result.out.split()[0]) == (1, "no")
+    result = await kubectl.run("--user=worker", "get", "secrets", KUBECONFIG=str(config))
+    assert "is forbidden" in result.err
+    assert "pods" in await kubectl(*as_worker, "--list", KUBECONFIG=str(config))
+
+
+async def test_built_in_roles(client: Client, account: Client, kubectl: Kubectl, namespace: str) -> None:
+    await kubectl("create", "rolebinding", "v", "--clusterrole=view", f"--serviceaccount={namespace}:worker")
+    await account.list(resources.PODS, namespace)
+    await forbidden(account.list(resources.SECRETS, namespace))
+    name = f"all-{namespace}"
+    await kubectl(
+        "create", "clusterrolebinding", name, "--clusterrole=cluster-admin", f"--serviceaccount={namespace}:worker"
+    )
+    await account.list(resources.SECRETS)
+    await kubectl("delete", "clusterrolebinding", name)
+    await forbidden(account.list(resources.SECRETS))
