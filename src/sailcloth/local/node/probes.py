@@ -10,7 +10,7 @@ from typing import Any
 
 from sailcloth.agent.netns import socket_in
 
-from . import podlink
+from . import grpchealth, podlink
 
 Object = dict[str, Any]
 
@@ -67,14 +67,11 @@ async def _http(get: Object, container: Object, netns_fd: int) -> tuple[bool, st
         writer.close()
 
 
-async def _grpc(check: Object, netns_fd: int) -> tuple[bool, str]:
-    """A gRPC health check needs HTTP/2; that the port accepts a connection and speaks it is what is looked at."""
-    made = await socket_in(netns_fd, "127.0.0.1", int(check["port"]))
+async def _grpc(wanted: Object, netns_fd: int) -> tuple[bool, str]:
+    made = await socket_in(netns_fd, "127.0.0.1", int(wanted["port"]))
     reader, writer = await asyncio.open_connection(sock=made)
     try:
-        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
-        head = await reader.readexactly(9)
-        return head[3] == 4, "the port does not speak HTTP/2"
+        return await grpchealth.check(reader, writer, str(wanted.get("service") or ""))
     finally:
         writer.close()
 
