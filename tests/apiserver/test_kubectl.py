@@ -48,6 +48,14 @@ async def test_apply_tells_what_it_did(kubectl: Kubectl) -> None:
     assert (await kubectl.json("get", "cm", "settings"))["data"] == {"b": "2"}
 
 
+async def test_a_list_is_applied_item_by_item(kubectl: Kubectl) -> None:
+    both = {"apiVersion": "v1", "kind": "List", "items": [config(a="1"), service()]}
+    assert (await kubectl("apply", "-f", "-", input=both)).splitlines() == [
+        "configmap/settings created",
+        "service/web created",
+    ]
+
+
 async def test_server_side_apply_conflicts_until_forced(kubectl: Kubectl) -> None:
     apply = ("apply", "--server-side", "-f", "-")
     await kubectl(*apply, "--field-manager=one", input=config(a="1"))
@@ -353,7 +361,9 @@ async def test_events_are_listed(kubectl: Kubectl, node: None) -> None:
     await kubectl("apply", "-f", "-", input=deployment(replicas=1))
     await kubectl("wait", "--for=condition=Available", "deploy/web", "--timeout=10s")
     assert "ScalingReplicaSet" in await kubectl("events")
-    assert "ScalingReplicaSet" in await kubectl("get", "events")
+    heads, *rows = (await kubectl("get", "events")).splitlines()
+    assert heads.split() == ["LAST", "SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"]
+    assert any("ScalingReplicaSet" in row and "deployment/web" in row for row in rows)
 
 
 async def test_bad_input_names_every_wrong_path(kubectl: Kubectl) -> None:

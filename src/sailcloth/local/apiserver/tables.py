@@ -76,6 +76,12 @@ def _pod_ready(obj: Object) -> str:
     return f"{ready}/{len(names)}"
 
 
+def _ending(ended: Object) -> str:
+    if ended.get("reason"):
+        return str(ended["reason"])
+    return f"Signal:{ended['signal']}" if ended.get("signal") else f"ExitCode:{ended.get('exitCode')}"
+
+
 def pod_status(obj: Object) -> str:
     """The STATUS column: phase, refined by what containers wait for or ended with."""
     status, spec = obj.get("status", {}), obj["spec"]
@@ -91,7 +97,7 @@ def pod_status(obj: Object) -> str:
         if c["name"] in sidecars and c.get("started"):
             continue
         if ended is not None:
-            reason = "Init:" + (ended.get("reason") or f"ExitCode:{ended.get('exitCode')}")
+            reason = "Init:" + _ending(ended)
         elif waiting and waiting.get("reason") not in (None, "", "PodInitializing"):
             reason = "Init:" + waiting["reason"]
         else:
@@ -106,7 +112,7 @@ def pod_status(obj: Object) -> str:
             if waiting and waiting.get("reason"):
                 reason = waiting["reason"]
             elif ended:
-                reason = ended.get("reason") or f"ExitCode:{ended.get('exitCode')}"
+                reason = _ending(ended)
             elif c.get("ready") and state.get("running"):
                 running = True
         if reason == "Completed" and running:
@@ -197,6 +203,7 @@ def created(obj: Object) -> str:
 
 
 AGE: Column = ("Age", "string", 0, created)
+_NAME: Column = ("Name", "string", 0, lambda o: o["metadata"]["name"])
 _S, _I = "string", "integer"
 
 COLUMNS: dict[str, list[Column]] = {
@@ -269,7 +276,9 @@ COLUMNS: dict[str, list[Column]] = {
         ("Reason", _S, 0, at("reason")),
         ("Object", _S, 0, _event_object),
         ("Message", _S, 0, lambda o: str(o.get("message", "")).strip()),
+        ("First Seen", _S, 1, lambda o: age(o.get("firstTimestamp"))),
         ("Count", _I, 1, at("count", 1)),
+        ("Name", _S, 1, lambda o: o["metadata"]["name"]),
     ],
     "leases.coordination.k8s.io": [("Holder", _S, 0, at("spec.holderIdentity")), AGE],
     "customresourcedefinitions.apiextensions.k8s.io": [("Created At", _S, 0, at("metadata.creationTimestamp"))],
@@ -339,10 +348,12 @@ def _plain(get: Cell) -> Cell:
 def table(
     columns: list[Column], objects: list[Object], revision: str, *, heads: bool = True, include: str = "Metadata"
 ) -> Object:
-    """A meta.k8s.io/v1 Table."""
+    """A meta.k8s.io/v1 Table. The name comes first, unless the columns have it somewhere else."""
+    if not any(c[0] == "Name" for c in columns):
+        columns = [_NAME, *columns]
     rows = []
     for obj in objects:
-        row: Object = {"cells": [obj["metadata"]["name"], *(cell(obj) for _, _, _, cell in columns)]}
+        row: Object = {"cells": [cell(obj) for _, _, _, cell in columns]}
         if include == "Object":
             row["object"] = obj
         elif include != "None":
@@ -357,8 +368,8 @@ def table(
         "rows": rows,
     }
     if heads:
-        name = {"name": "Name", "type": "string", "format": "name", "description": "Name of the object.", "priority": 0}
-        out["columnDefinitions"] = [name] + [
-            {"name": n, "type": t, "format": "", "description": n, "priority": p} for n, t, p, _ in columns
+        out["columnDefinitions"] = [
+            {"name": n, "type": t, "format": "name" if n == "Name" else "", "description": n, "priority": p}
+            for n, t, p, _ in columns
         ]
     return out
