@@ -63,11 +63,8 @@ def _make(request: dict[str, Any], fds: list[int], client: socket.socket) -> Non
         pid = os.fork()
         if pid:
             client.send(json.dumps({"pid": pid}).encode())
-            os.closerange(3, 4096)
-            os.waitpid(pid, 0)
-            os._exit(0)
+            os._exit(0)  # the pod belongs to PID 1 of the cluster, which reaps it, and whose end is the pod's end too
         client.close()
-        ns.die_with_parent()
         for fd in fds:
             os.close(fd)
         ns.sethostname(request["hostname"])
