@@ -63,6 +63,29 @@ class _Log:
         os.close(self._file)
 
 
+def _fork() -> int:
+    """Fork. The child leads a session of its own and takes signals as a program does, from its first moment on."""
+    caught = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, caught)
+    pid = os.fork()
+    if pid == 0:
+        signal.set_wakeup_fd(-1)
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+        os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid
+
+
+def _signal(pid: int, number: int) -> None:
+    """To a child's whole group, or to the child alone if it does not lead one yet."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 class PodInit:
     """The event loop of PID 1."""
 
@@ -100,8 +123,7 @@ class PodInit:
             self._selector.unregister(client)
             for pid, owner in list(self._execs.items()):
                 if owner is client:
-                    with contextlib.suppress(OSError):
-                        os.killpg(pid, signal.SIGKILL)
+                    _signal(pid, signal.SIGKILL)
             client.close()
 
     def _send(self, client: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
@@ -142,8 +164,7 @@ class PodInit:
         elif operation == "signal":
             known = self._containers.get(request["name"], {})
             if known.get("pid"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(known["pid"], request["signal"])
+                _signal(known["pid"], request["signal"])
         elif operation == "exec":
             self._exec(client, request, fds)
         elif operation == "shutdown":
@@ -157,10 +178,9 @@ class PodInit:
         kept = {p: os.dup(fd) for p, fd in ports.items()}
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         ours, theirs = socket.socketpair()
-        pid = os.fork()
+        pid = _fork()
         if pid == 0:
             try:
-                os.setsid()
                 self._become(request, [os.open("/dev/null", os.O_RDONLY), out[1], err[1]], theirs if ports else None)
             except BaseException as error:
                 os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
@@ -200,7 +220,9 @@ class PodInit:
     def _supervise(self, ours: socket.socket, sockets: dict[int, int]) -> None:
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         ours.close()
-        if not fds:
+        if not fds:  # the child ended before it could ask for supervision
+            for held in sockets.values():
+                os.close(held)
             return
         fd = fds[0]
 
@@ -218,9 +240,6 @@ class PodInit:
     @staticmethod
     def _become(request: dict[str, Any], stdio: list[int], notify: socket.socket | None = None) -> None:
         """In the child: turn into the program. Never returns."""
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
         if request.get("mounts"):
@@ -236,10 +255,9 @@ class PodInit:
         os.execvpe(request["argv"][0], request["argv"], request["env"])
 
     def _exec(self, client: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
-        pid = os.fork()
+        pid = _fork()
         if pid == 0:
             try:
-                os.setsid()
                 if request.get("tty"):
                     import fcntl
                     import termios

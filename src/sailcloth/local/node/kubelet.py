@@ -24,7 +24,7 @@ from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES,
 from sailcloth.local import dns, network
 from sailcloth.local.kubeproxy import KubeProxy, ServiceKey, Spec
 
-from . import nodesocket
+from . import leftovers, nodesocket
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,11 @@ class Kubelet:
     async def _pods(self, pods: Informer[Object], services: Informer[Object]) -> None:
         await services.synced.wait()  # pods find the services' names in their environment
         self._service_environment()
-        await pods.run(self._on_pod)
+        await asyncio.gather(pods.run(self._on_pod), self._sweep(pods))
+
+    async def _sweep(self, pods: Informer[Object]) -> None:
+        await pods.synced.wait()
+        await leftovers.sweep(self.pods_dir, self.logs_dir, self.workers)
 
     def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
         uid = pod["metadata"]["uid"]
@@ -197,6 +201,9 @@ class Kubelet:
                 worker.vanish()
             return
         if worker is None:
+            for other in self.workers.values():  # a pod that was deleted and made again, unseen, under its name
+                if (other.namespace, other.name) == (pod["metadata"]["namespace"], pod["metadata"]["name"]):
+                    other.vanish()
             worker = self.workers[uid] = Worker(self, pod)
             self._tasks[uid] = asyncio.create_task(self._follow(uid, worker))
         worker.update(pod)

@@ -21,7 +21,7 @@ from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, PODS, SECRETS
 from sailcloth.local import capture, images, network, zygote
 
-from . import environment, podlink, probes, volumes
+from . import environment, leftovers, podlink, probes, volumes
 from .environment import Missing
 from .podlink import Event, PodLink
 
@@ -75,8 +75,17 @@ class _Container:
         self.ended = asyncio.Event()  # ended once
         self.live = asyncio.Event()  # started in the sense of its startup probe
         self.probing: list[asyncio.Task[None]] = []
+        self.restarting: asyncio.Task[Any] | None = None  # waits for its back-off: nobody else may start it
         self.argv: list[str] = []
         self.env: dict[str, str] = {}
+
+    @property
+    def startable(self) -> bool:
+        return not self.running and not self.done.is_set() and self.restarting is None
+
+    @property
+    def exit_code(self) -> int:
+        return int((self.state.get("terminated") or {}).get("exitCode") or 0)
 
     def status(self) -> Object:
         out: Object = {
@@ -166,7 +175,9 @@ class Worker:
     # -- start ----------------------------------------------------------------------------------
 
     async def _live(self) -> None:
-        if self.pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+        ended = self.pod.get("status", {}).get("phase")
+        if ended in ("Succeeded", "Failed"):
+            self.phase = ended
             return
         adopted = await self._adopt()
         delay = 0.1
@@ -187,17 +198,33 @@ class Worker:
         for c in self.containers:
             if c.init:
                 await self._run_init(c)
+                if c.done.is_set() and c.exit_code:  # it failed and may not try again
+                    self._finish("Failed")
+                    await self._stop_sidecars()
+                    return
         self.initialized = True
         self.phase = "Running"
         self._dirty.set()
-        await asyncio.gather(
-            *(self._start(c) for c in self.containers if not c.init and not c.running and not c.done.is_set())
-        )
+        await asyncio.gather(*(self._start(c) for c in self.containers if not c.init and c.startable))
         await asyncio.gather(*(c.done.wait() for c in self.containers if not c.init))
-        codes = [((c.state.get("terminated") or {}).get("exitCode") or 0) for c in self.containers if not c.init]
-        self.phase = "Failed" if any(codes) else "Succeeded"
+        self._finish("Failed" if any(c.exit_code for c in self.containers if not c.init) else "Succeeded")
         await self._stop_sidecars()
         self._dirty.set()
+
+    def _finish(self, phase: str) -> None:
+        """The pod's work is over: what ends from now on stays ended."""
+        self.phase = phase
+        for c in self.containers:
+            if not c.running:
+                self._drop_restart(c)
+                c.done.set()
+        self._dirty.set()
+
+    @staticmethod
+    def _drop_restart(c: _Container) -> None:
+        if c.restarting is not None:
+            c.restarting.cancel()
+            c.restarting = None
 
     async def _adopt(self) -> bool:
         """Find a pod that runs already. Returns whether there is one."""
@@ -304,7 +331,7 @@ class Worker:
     async def _run_init(self, c: _Container) -> None:
         if c.done.is_set():
             return
-        if not c.running:
+        if c.startable:
             await self._start(c)
         if c.sidecar:
             await c.live.wait()
@@ -466,12 +493,12 @@ class Worker:
             again = code != 0 and policy != "Never"
         else:
             again = policy == "Always" or (policy == "OnFailure" and code != 0)
-        if self._stopping.is_set() or not again:
+        if self._stopping.is_set() or self.phase in ("Succeeded", "Failed") or not again:
             c.done.set()
             return
         if time.time() - started > _STEADY_S:
             c.delay = _BACKOFF[0]
-        self._spawn(self._restart(c, ended))
+        c.restarting = self._spawn(self._restart(c, ended))
 
     async def _restart(self, c: _Container, ended: Object) -> None:
         c.last = {"terminated": ended}
@@ -485,6 +512,7 @@ class Worker:
         await asyncio.sleep(c.delay)
         c.delay = min(c.delay * 2, _BACKOFF[1])
         c.restarts += 1
+        c.restarting = None
         await self._start(c)
 
     def _lost(self) -> None:
@@ -493,6 +521,7 @@ class Worker:
             return
         log.warning("%s/%s: the pod's processes are gone", self.namespace, self.name)
         for c in self.containers:
+            self._drop_restart(c)
             if c.running:
                 c.running = c.ready = c.started = False
                 c.restarts += 1
@@ -508,10 +537,11 @@ class Worker:
         await self.node.agent.forget(self.uid)
         await self._live()
 
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    def _spawn(self, work: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # -- probes ---------------------------------------------------------------------------------
 
@@ -604,9 +634,11 @@ class Worker:
             elif draining is not None:
                 draining.cancel()
             await self._stop_sidecars(max(0.1, end - time.monotonic()))
-        if self.link is not None:
-            with contextlib.suppress(OSError):
-                self.link.send({"op": "shutdown"})
+        if self.link is None:  # it had ended before this node process began
+            await leftovers.end(self.init_path)
+            return
+        with contextlib.suppress(OSError):
+            self.link.send({"op": "shutdown"})
 
     async def _stop_sidecars(self, grace: float = 5.0) -> None:
         last = [c for c in self.containers if (c.sidecar or c.name == "istio-proxy") and c.running]
