@@ -17,6 +17,7 @@ from . import tables
 from .ownership import Fields
 from .tables import Column
 
+CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
@@ -65,6 +66,10 @@ class Served:
         if self.schema is not None:
             return self.schema
         return {"$ref": f"#/$defs/{self.definition}"} if self.definition else None
+
+    def shown(self, obj: dict[str, Any]) -> dict[str, Any]:
+        """An object in this version; versions differ in nothing else."""
+        return obj if obj.get("apiVersion") == self.gv else {**obj, "apiVersion": self.gv}
 
     @property
     def fields(self) -> Fields:

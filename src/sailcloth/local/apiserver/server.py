@@ -23,14 +23,14 @@ from .errors import Refused, bad_request, expired, not_found
 from .objects import Objects
 from .rbac import Attributes
 from .resources import Registry, Served
-from .storage import Event, Gone, StorageError, Store
+from .storage import Gone, StorageError, Store
 from .tokens import BadToken
+from .watches import Watcher
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 MAX_BODY = 3 << 20
-_QUEUE = 10_000
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 VERSION = "v1.32.0+sailcloth"
 _OPENAPI_V2_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
@@ -58,7 +58,7 @@ class ApiServer:
         self.streams: Any = None  # set by the process: logs, exec, port-forward
         self.tokens: Any = None
         self.ready = False
-        self._watchers: set[_Watcher] = set()
+        self._watchers: set[Watcher] = set()
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._outer], client_max_size=MAX_BODY)
@@ -330,22 +330,18 @@ class ApiServer:
         if self._as_table(request):
             made = tables.table(
                 served.columns,
-                [self._version(served, o) for o in objects],
+                [served.shown(o) for o in objects],
                 revision,
                 include=query.get("includeObject", "Metadata"),
             )
             made["metadata"] = metadata
             return answer(made)
-        items = [self._version(served, o) for o in objects]
+        items = [served.shown(o) for o in objects]
         return answer({"kind": f"{served.kind}List", "apiVersion": served.gv, "metadata": metadata, "items": items})
 
     @staticmethod
     def _as_table(request: web.Request) -> bool:
         return "as=Table" in request.headers.get("Accept", "")
-
-    @staticmethod
-    def _version(served: Served, obj: Object) -> Object:
-        return obj if obj.get("apiVersion") == served.gv else {**obj, "apiVersion": served.gv}
 
     async def _watch(
         self,
@@ -359,7 +355,7 @@ class ApiServer:
         initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
         start = self.store.revision if initial else _whole(query, "resourceVersion")
         seconds = _whole(query, "timeoutSeconds") or random.uniform(1800, 3600)
-        watcher = _Watcher(self, served, namespace, match, query, self._as_table(request), start)
+        watcher = Watcher(self.store, served, namespace, match, query, self._as_table(request), start)
         try:
             stop = self.store.watch(served.gr, start, watcher.tell)
         except Gone:
@@ -386,7 +382,7 @@ class ApiServer:
     def _show(
         self, request: web.Request, served: Served, obj: Object, status: int = 200, warnings: list[str] | None = None
     ) -> web.Response:
-        obj = self._version(served, obj)
+        obj = served.shown(obj)
         if self._as_table(request):
             include = request.query.get("includeObject", "Metadata")
             return answer(
@@ -413,7 +409,7 @@ class ApiServer:
                 return answer(
                     {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
                 )
-            return answer(self._version(served, obj))
+            return answer(served.shown(obj))
         if request.method not in ("PUT", "PATCH"):
             raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
         body = await self._body(request)
@@ -430,7 +426,7 @@ class ApiServer:
         if sub == "finalize":
             finalizers = (body.get("spec") or {}).get("finalizers") or []
             if not finalizers:
-                self.objects.finish_namespace(name)
+                self.objects.deletion.finish_namespace(name)
         obj, warnings = await self.objects.change(served, namespace, name, sub, lambda _: body, user, manager, query)
         return self._show(request, served, obj, 200, warnings)
 
@@ -554,102 +550,3 @@ def _whole(query: dict[str, str], name: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise bad_request(f"Invalid value: {text!r}: {name} must be a non-negative whole number")
     return int(text)
-
-
-class _Watcher:
-    """Writes one watch: selectors, tables, bookmarks."""
-
-    def __init__(
-        self,
-        server: ApiServer,
-        served: Served,
-        namespace: str,
-        match: Callable[[Object], bool],
-        query: dict[str, str],
-        table: bool,
-        since: int,
-    ) -> None:
-        self._server, self._served, self._namespace, self._match = server, served, namespace, match
-        self._query, self._table, self._since = query, table, since
-        self._heads = True
-        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._lost = False
-
-    def tell(self, event: Event) -> None:
-        if self._queue.qsize() < _QUEUE:
-            self._queue.put_nowait(event)
-        else:
-            self._lost = True  # too slow: the watch ends, the client lists again and resumes
-
-    def end(self) -> None:
-        self._queue.put_nowait(None)
-
-    def _wanted(self, obj: Object | None) -> bool:
-        if obj is None or (self._namespace and obj["metadata"].get("namespace", "") != self._namespace):
-            return False
-        return self._match(obj)
-
-    def _shape(self, obj: Object) -> Object:
-        obj = self._server._version(self._served, obj)
-        if not self._table:
-            return obj
-        include = self._query.get("includeObject", "Metadata")
-        made = tables.table(
-            self._served.columns, [obj], obj["metadata"]["resourceVersion"], heads=self._heads, include=include
-        )
-        self._heads = False
-        return made
-
-    def _line(self, event: Event, kind: str) -> bytes:
-        if self._table:
-            return orjson.dumps({"type": kind, "object": self._shape(event.obj)}) + b"\n"
-        return event.encoded(kind, lambda: self._shape(event.obj), self._served.gv)
-
-    def _bookmark(self, end: bool = False) -> bytes:
-        metadata: Object = {"resourceVersion": str(self._server.store.revision)}
-        if end:
-            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        obj = {"kind": self._served.kind, "apiVersion": self._served.gv, "metadata": metadata}
-        return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
-
-    async def run(self, response: web.StreamResponse, initial: bool, seconds: float) -> None:
-        store, queue = self._server.store, self._queue
-        if initial:
-            for obj in store.all(self._served.gr, self._namespace or None):
-                if self._wanted(obj):
-                    await response.write(orjson.dumps({"type": "ADDED", "object": self._shape(obj)}) + b"\n")
-            if self._query.get("sendInitialEvents") == "true":
-                await response.write(self._bookmark(end=True))
-        bookmarks = self._query.get("allowWatchBookmarks") == "true" and not self._table
-        end = time.monotonic() + seconds
-        while True:
-            left = end - time.monotonic()
-            if left <= 0:
-                return
-            try:
-                event = await asyncio.wait_for(queue.get(), min(60.0, left))
-            except TimeoutError:
-                if bookmarks:
-                    await response.write(self._bookmark())
-                continue
-            lines: list[bytes] = []
-            while event is not None:
-                kind = self._kind(event) if event.revision > self._since else ""
-                if kind:
-                    lines.append(self._line(event, kind))
-                if queue.empty():
-                    break
-                event = queue.get_nowait()
-            if lines:
-                await response.write(b"".join(lines))
-            if event is None or (self._lost and queue.empty()):
-                return
-
-    def _kind(self, event: Event) -> str:
-        """The event as this watch sees it: an object may enter or leave its selection."""
-        before, after = self._wanted(event.prev), self._wanted(event.obj)
-        if event.type == "DELETED":
-            return "DELETED" if before else ""
-        if after:
-            return "MODIFIED" if before else "ADDED"
-        return "DELETED" if before else ""

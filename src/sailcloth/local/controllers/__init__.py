@@ -16,9 +16,10 @@ from typing import Any
 
 from sailcloth.local.apiserver.access import User
 from sailcloth.local.apiserver.errors import Refused
-from sailcloth.local.apiserver.objects import Objects, now
+from sailcloth.local.apiserver.objects import Objects
 from sailcloth.local.apiserver.resources import Served
 from sailcloth.local.apiserver.storage import Event, StorageError
+from sailcloth.local.apiserver.times import now
 
 from . import deployments, endpointslices, replicasets, services
 

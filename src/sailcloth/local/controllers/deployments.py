@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sailcloth.local.apiserver.objects import now
+from sailcloth.local.apiserver.times import now
 
 from .replicasets import reference
 
