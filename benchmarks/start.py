@@ -1,0 +1,98 @@
+"""The life of a local cluster: from the command to the first answer, to everything ready, and down again; memory a pod."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from . import machine
+
+ROUNDS = 5
+SAILCTL = (sys.executable, "-m", "sailcloth.cli.main")
+
+
+def _processes(state: str) -> dict[int, list[str]]:
+    """Command lines by PID of everything that belongs to a state directory or was started by something that does."""
+    found: dict[int, list[str]] = {}
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                status = (entry / "status").read_text()
+            except OSError:
+                continue
+            match = re.search(r"PPid:\s*(\d+)", status)
+            parents[int(entry.name)] = int(match[1]) if match else 0
+    ours = {pid for pid, argv in found.items() if any(state in a for a in argv)}
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in ours} - ours
+        grown = bool(more)
+        ours |= more
+    return {pid: found[pid] for pid in ours if pid in found}
+
+
+async def run() -> dict[str, Any]:
+    """See `_run`."""
+    return await asyncio.to_thread(_run)
+
+
+def _run() -> dict[str, Any]:
+    """Seconds of `sailctl demo bookinfo --detach` and `sailctl down`, and PSS in MB of one sidecar with its supervision."""
+    first, ready, down, pss = [], [], [], []
+    for _ in range(ROUNDS + 1):
+        state = tempfile.mkdtemp(prefix="sailcloth-bench-")
+        try:
+            done = subprocess.run(
+                [*SAILCTL, "demo", "bookinfo", "--detach", "-o", "json", "--state", state],
+                capture_output=True,
+                check=True,
+            )
+            found = json.loads(done.stdout)
+            first.append(found["first_200_s"])
+            ready.append(found["ready_s"])
+            time.sleep(1)  # memory after the first requests, not amid them
+            pss.append(_sidecar_mb(state))
+            begin = time.monotonic()
+            subprocess.run([*SAILCTL, "down", "--state", state], capture_output=True, check=True)
+            down.append(time.monotonic() - begin)
+        finally:
+            subprocess.run([*SAILCTL, "down", "--state", state], capture_output=True, check=False)
+            shutil.rmtree(state, ignore_errors=True)
+    out: dict[str, Any] = {"rounds": ROUNDS}
+    for name, values in (
+        ("first_200_s", first),
+        ("ready_s", ready),
+        ("down_s", down),
+        ("pss_mb_per_injected_pod", pss),
+    ):
+        out[name] = round(statistics.median(values[1:]), 2)
+        out[name + "_spread"] = machine.spread(values[1:], 2)
+    return out
+
+
+def _sidecar_mb(state: str) -> float:
+    """PSS of all Envoys, and of the pods' init processes and the node's agent, by pod."""
+    processes = _processes(state)
+    envoys = [pid for pid, argv in processes.items() if argv and argv[0].endswith("envoy")]
+    inits = [pid for pid in processes if _name(pid).startswith("pod")]
+    node = [pid for pid, argv in processes.items() if "sailcloth.local.node" in argv]
+    total = sum(machine.memory_mb(p, "Pss") for p in [*envoys, *inits, *node])
+    return total / max(1, len(envoys))
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
