@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 _BACKOFF = (0.2, 300.0)
 _STEADY_S = 600.0
+_LISTEN_S = 3.0  # how long a program may take to open its ports before it is called ready without
 _FAST_STARTUP_S = 2.0  # a startup probe is tried every 50 ms for this long before its own period counts
 _BASE_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -180,6 +181,8 @@ class Worker:
             self.phase = ended
             return
         adopted = await self._adopt()
+        if not adopted:
+            self._count_earlier_runs()
         delay = 0.1
         while not adopted:
             try:
@@ -239,11 +242,7 @@ class Worker:
             return False
         self.link = link
         self.ip = self.node.allocate(self.uid, self.pod.get("status", {}).get("podIP", ""))
-        known = {
-            s["name"]: s
-            for f in ("containerStatuses", "initContainerStatuses")
-            for s in self.pod.get("status", {}).get(f) or ()
-        }
+        known = self._told()
         self._folders = {
             v["name"]: str(self.directory / "volumes" / v["name"])
             for v in self.pod["spec"].get("volumes") or ()
@@ -266,6 +265,18 @@ class Worker:
                 c.running = True
                 self._ended(c, int(now.get("exit", 137)), float(now["started"]))
         return True
+
+    def _told(self) -> dict[str, Object]:
+        """What the API server was last told of each container."""
+        status = self.pod.get("status", {})
+        return {s["name"]: s for f in ("containerStatuses", "initContainerStatuses") for s in status.get(f) or ()}
+
+    def _count_earlier_runs(self) -> None:
+        """A pod that ran before this cluster was started runs again, as after the reboot of a machine."""
+        for c in self.containers:
+            before = self._told().get(c.name, {})
+            if not c.restarts and "waiting" not in (before.get("state") or {"waiting": {}}):
+                c.restarts = int(before.get("restartCount", 0)) + 1
 
     async def _prepare(self) -> None:
         """Network, folders, PID 1. Raises Missing or OSError."""
@@ -469,8 +480,24 @@ class Worker:
             c.started = True
             c.live.set()
             if not c.spec.get("readinessProbe"):
-                c.ready = True
+                c.probing.append(self._spawn(self._listening(c)))
         self._dirty.set()
+
+    async def _listening(self, c: _Container) -> None:
+        """Without a readiness probe: ready when the declared ports are open, so that no request comes too early. A program
+        that opens them late or never is ready after `_LISTEN_S` all the same, as it would be on any other node."""
+        ports = [p["containerPort"] for p in c.spec.get("ports") or () if p.get("protocol", "TCP") == "TCP"]
+        end = time.monotonic() + _LISTEN_S
+        while ports and c.running and self.link is not None and time.monotonic() < end:
+            probe = {"tcpSocket": {"port": ports[0]}, "timeoutSeconds": 1}
+            passed, _ = await probes.once(probe, c.spec, self.link.netns_fd, self.init_path, c.env)
+            if passed:
+                ports.pop(0)
+            else:
+                await asyncio.sleep(0.02)
+        if c.running:
+            c.ready = True
+            self._dirty.set()
 
     def _ended(self, c: _Container, code: int, started: float) -> None:
         c.running = c.ready = c.started = False
