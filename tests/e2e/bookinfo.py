@@ -102,6 +102,13 @@ class Cluster:
         self.kubectl("delete", names, "--all", "--ignore-not-found")
         self.apply("bookinfo-gateway.yaml", "destination-rule-all.yaml")
         self.eventually(lambda: self.get("/productpage").status == 200)
+        self.eventually(self._settled, 40)
+
+    def _settled(self) -> bool:
+        """Whether no pod of an earlier test is still coming or going."""
+        pods = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        ready = [c.get("ready") for p in pods for c in p["status"].get("containerStatuses") or [{}]]
+        return all(ready) and not any(p["metadata"].get("deletionTimestamp") for p in pods)
 
     def pod(self, label: str) -> str:
         return self.kubectl("get", "pod", "-l", label, "-o", "jsonpath={.items[0].metadata.name}")

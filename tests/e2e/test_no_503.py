@@ -40,7 +40,13 @@ def put(mesh: Cluster, obj: Object) -> None:
 
 
 def checked(load: Load) -> None:
-    assert load.counts == {"200": load.total}, (load.counts, load.bad[:5])
+    """Fails with what Envoy says about each failed request: its log has the response flags."""
+    if load.bad:
+        time.sleep(11)  # Envoy writes its log every ten seconds
+        log = load.cluster.kubectl("logs", load.cluster.pod("app=productpage"), "-c", "istio-proxy")
+        lines = [line[:300] for line in log.splitlines() if '" 503 ' in line]
+        raise AssertionError("\n".join([str(load.counts), *load.bad[:5], *lines[-10:]]))
+    assert load.counts == {"200": load.total}
 
 
 def test_rules_for_new_subsets_in_either_order(mesh: Cluster) -> None:
