@@ -288,6 +288,8 @@ def test_without_user_namespaces_the_remedy_is_named() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_foreground_cluster_ends_with_its_command(own: Up, number: signal.Signals) -> None:
     command = [*SAILCTL, "up", "--state", str(own.state)]
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: its children would inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:

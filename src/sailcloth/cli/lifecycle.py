@@ -327,8 +327,9 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: str |
                 await asyncio.sleep(0.01)
         steps.done("control plane up")
         await asyncio.gather(*(applier.apply(o) for o in [*deployments, *later]))
+        started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record["started"]))
         first_200 = asyncio.ensure_future(_first_200(record["gateway"], steps)) if sample else None
-        count = await _pods_ready(api, deadline(60))
+        count = await _pods_ready(api, deadline(60), started)
         steps.done(f"{count} workloads injected and ready")
         ready_s = time.monotonic() - steps.begin
         took = await first_200 if first_200 is not None else None
@@ -362,15 +363,23 @@ async def _first_200(gateway: str, steps: _Steps) -> float:
     raise TimeoutError("the product page does not answer with 200 within 60 s")
 
 
-async def _pods_ready(api: Any, waiting: Iterator[None]) -> int:
+def _begun(pod: Object) -> str:
+    """When the last of a pod's containers started (RFC 3339, UTC); empty if one does not run."""
+    states = [s.get("state", {}).get("running", {}) for s in pod.get("status", {}).get("containerStatuses") or [{}]]
+    return max(s.get("startedAt", "")[:19] for s in states) if all(states) else ""
+
+
+async def _pods_ready(api: Any, waiting: Iterator[None], since: str) -> int:
     """Wait until every Deployment has all its replicas; returns how many pods there are."""
-    from sailcloth.kube.resources import DEPLOYMENTS
+    from sailcloth.kube.resources import DEPLOYMENTS, PODS
 
     while True:
         found, _ = await api.list(DEPLOYMENTS)
         wanted = [(int(d["spec"].get("replicas", 1)), d.get("status", {})) for d in found]
         if all(s.get("readyReplicas", 0) >= n and s.get("updatedReplicas", 0) >= n for n, s in wanted):
-            return sum(n for n, _ in wanted)
+            pods, _ = await api.list(PODS)
+            if all(_begun(pod) >= since for pod in pods):  # a kept state tells of the cluster before, at first
+                return sum(n for n, _ in wanted)
         next(waiting)
         await asyncio.sleep(0.03)
 
