@@ -33,6 +33,8 @@ ApiPort = Annotated[
 Detach = Annotated[
     bool, typer.Option("--detach", "-d", help="Return when everything is ready; `sailctl down` stops it.")
 ]
+Durability = Annotated[str, typer.Option("--durability", help="normal, or full to flush every write to disk.")]
+CertTtl = Annotated[str, typer.Option("--workload-cert-ttl", help="Lifetime of workload certificates.")]
 Form = Annotated[str, typer.Option("-o", "--output", help="text or json")]
 _PANEL = "Local cluster"
 
@@ -159,12 +161,8 @@ def up(
     state: State = "",
     http_port: HttpPort = 0,
     api_port: ApiPort = 0,
-    durability: Annotated[
-        str, typer.Option("--durability", help="normal, or full to flush every write to disk.")
-    ] = "normal",
-    workload_cert_ttl: Annotated[
-        str, typer.Option("--workload-cert-ttl", help="Lifetime of workload certificates.")
-    ] = "24h",
+    durability: Durability = "normal",
+    workload_cert_ttl: CertTtl = "24h",
     out: Form = "text",
 ) -> None:
     """Start a local cluster with the mesh installed."""
@@ -178,12 +176,8 @@ def demo(
     state: State = "",
     http_port: HttpPort = 0,
     api_port: ApiPort = 0,
-    durability: Annotated[
-        str, typer.Option("--durability", help="normal, or full to flush every write to disk.")
-    ] = "normal",
-    workload_cert_ttl: Annotated[
-        str, typer.Option("--workload-cert-ttl", help="Lifetime of workload certificates.")
-    ] = "24h",
+    durability: Durability = "normal",
+    workload_cert_ttl: CertTtl = "24h",
     out: Form = "text",
 ) -> None:
     """Start a local cluster with a sample application in the mesh."""

@@ -10,7 +10,6 @@ INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
 SDS_CLUSTER = "sds-grpc"
-XDS_CLUSTER = "xds-grpc"
 
 OUTBOUND_PORT, INBOUND_PORT = 15001, 15006
 INBOUND_SOURCE = "127.0.0.6"
@@ -19,14 +18,6 @@ INBOUND_SOURCE = "127.0.0.6"
 def outbound(cluster: ClusterId) -> str:
     """`outbound|9080|v1|reviews.default.svc.cluster.local`."""
     return f"outbound|{cluster.port}|{cluster.subset}|{cluster.host}"
-
-
-def parse_outbound(name: str) -> ClusterId | None:
-    """The inverse of `outbound`; None for any other name."""
-    parts = name.split("|", 3)
-    if len(parts) != 4 or parts[0] != "outbound" or not parts[1].isdigit():
-        return None
-    return ClusterId(parts[3], int(parts[1]), parts[2])
 
 
 def sni(cluster: ClusterId) -> str:

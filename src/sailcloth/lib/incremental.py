@@ -21,8 +21,7 @@ Cost: about 0.8 kB and 2-5 µs a node, so a node should stand for something of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -219,15 +218,6 @@ class Graph:
                 reader.state = _DIRTY
 
     # -- lifetime -------------------------------------------------------------------------------
-
-    @contextmanager
-    def untracked(self) -> Iterator[None]:
-        """Reads inside are not recorded: for diagnostics only, never for values."""
-        outer, self._current = self._current, None
-        try:
-            yield
-        finally:
-            self._current = outer
 
     def pin(self, fn: Callable[..., Any], *args: Any) -> None:
         """Keep a derived value, and what it depends on, through `collect`. Pins are counted."""

@@ -37,10 +37,6 @@ class Protocol(enum.StrEnum):
     def is_tls(self) -> bool:
         return self in (Protocol.HTTPS, Protocol.TLS)
 
-    @property
-    def is_tcp(self) -> bool:
-        return not self.is_http and self not in (Protocol.UDP, Protocol.AUTO)
-
 
 _WELL_KNOWN_TCP = frozenset({25, 53, 3306, 27017})
 _APP_PROTOCOLS = {

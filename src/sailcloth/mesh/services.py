@@ -8,7 +8,7 @@ from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
 
 from . import hosts, registry
-from .model import Port, Protocol, Resolution, Service, declared_protocol, protocol
+from .model import Port, Resolution, Service, declared_protocol, protocol
 from .registry import ServiceId
 
 
@@ -139,8 +139,3 @@ def resolve_alias(graph: Graph, svc: Service, namespace: str) -> Service | None:
             return seen
         seen = graph.get(by_host, seen.alias, namespace)
     return None
-
-
-def routable(port: Port) -> bool:
-    """Whether the mesh routes this port at all."""
-    return port.protocol is not Protocol.UDP

@@ -1,4 +1,4 @@
-"""Where objects come from. One Protocol, several sources; all pass the same contract test."""
+"""Where objects come from. One Protocol for any source; so far there is a Kubernetes API."""
 
 from __future__ import annotations
 
