@@ -18,9 +18,10 @@ class _Connection:
     def __init__(self) -> None:
         import asyncio
 
+        from sailcloth.xds.cache import ResponseCache
         from sailcloth.xds.stream import Stream
 
-        self.stream, self.wake = Stream({}), asyncio.Event()
+        self.stream, self.wake = Stream(ResponseCache()), asyncio.Event()
 
 
 async def run() -> dict[str, Any]:

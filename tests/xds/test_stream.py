@@ -8,6 +8,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
 from sailcloth.lib.incremental import Graph
+from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.collection import LiveCollection
 from sailcloth.xds.stream import REMOVAL_LINGER_S, WARM_DEADLINE_S, Stream
 
@@ -34,7 +35,7 @@ class World:
         for kind in (CLUSTER, ENDPOINTS, LISTENER, ROUTES):
             self.graph.set(("names", kind), ())
             self.live[kind] = LiveCollection(self.graph, names, one, (kind,))
-        self.stream = Stream({})
+        self.stream = Stream(ResponseCache())
         self.stream.assign({kind: (live,) for kind, live in self.live.items()})
 
     def put(self, kind: str, name: str, body: str | None, clusters: tuple[str, ...] = ()) -> None:
@@ -192,7 +193,7 @@ def test_an_answer_to_an_older_nonce_changes_nothing() -> None:
 def test_a_reconnecting_client_is_sent_only_what_changed() -> None:
     world = World()
     world.start()
-    again = Stream({})
+    again = Stream(ResponseCache())
     again.assign({kind: (live,) for kind, live in world.live.items()})
     world.stream = again
     again.on_delta(CLUSTER, initial={"c1": "c1.1", "gone": "x"})
@@ -216,7 +217,7 @@ def test_an_unknown_name_is_answered() -> None:
 def test_equal_streams_share_their_bytes() -> None:
     world = World()
     world.put(CLUSTER, "c1", "c1.1")
-    cache: Any = {}
+    cache = ResponseCache()
     messages = []
     for _ in range(3):
         stream = Stream(cache)
@@ -231,7 +232,7 @@ def test_state_of_the_world_sends_everything_of_a_type() -> None:
     world = World()
     world.put(CLUSTER, "a", "a.1")
     world.put(CLUSTER, "b", "b.1")
-    stream = Stream({}, delta=False)
+    stream = Stream(ResponseCache(), delta=False)
     stream.assign({CLUSTER: (world.live[CLUSTER],)})
     stream.on_sotw(CLUSTER, [])
     (first,) = [discovery_pb2.DiscoveryResponse.FromString(m) for m in stream.pump(0.0)]
@@ -241,3 +242,46 @@ def test_state_of_the_world_sends_everything_of_a_type() -> None:
     world.put(CLUSTER, "a", "a.2")
     (second,) = [discovery_pb2.DiscoveryResponse.FromString(m) for m in stream.pump(0.0)]
     assert len(second.resources) == 2
+
+
+def test_a_collection_made_where_an_old_one_was_is_not_taken_for_it() -> None:
+    world = World()
+    cache = ResponseCache()
+    said = []
+    for body in ("old", "new"):
+        world.graph.set(("names", "passing"), ("l",))
+        world.graph.set(("passing", "l"), (body, ()))
+        live = LiveCollection(world.graph, names, one, ("passing",))
+        stream = Stream(cache)
+        stream.assign({LISTENER: (live,)})
+        stream.on_delta(LISTENER)
+        said += [discovery_pb2.DeltaDiscoveryResponse.FromString(m).resources[0].version for m in stream.pump(0.0)]
+        live.close()
+        world.graph.collect()
+        del live, stream  # the next one may well get its address
+    assert said == ["old", "new"]
+
+
+def test_shared_responses_stay_within_their_budget() -> None:
+    cache = ResponseCache(budget=100)
+    for number in range(10):
+        cache.put(number, b"x" * 40, frozenset())
+        cache.get(8)
+    assert cache.size == 80
+    assert cache.get(7) is None
+    assert cache.get(8) is not None
+    cache.put("large", b"x" * 1000, frozenset())
+    assert cache.get("large") is not None
+    assert cache.size == 1000
+
+
+def test_joined_frames_are_what_protobuf_would_write() -> None:
+    world = World()
+    world.put(CLUSTER, "name-1", "v" * 300)
+    world.stream.on_delta(CLUSTER)
+    (message,) = world.stream.pump(0.0)
+    response = discovery_pb2.DeltaDiscoveryResponse.FromString(message)
+    assert response.SerializeToString(deterministic=True) == message
+    (found,) = response.resources
+    assert (found.name, found.version, found.resource.value) == ("name-1", "v" * 300, b"v" * 300)
+    assert found.resource.type_url == CLUSTER

@@ -6,6 +6,7 @@ A `Collection` is the unit that delivery works with: the names it holds (one der
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -170,14 +171,38 @@ def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | 
         if plan is None:
             return None
         only = routes.VirtualHostPlan(plan.name, ("*",), plan.routes, plan.require_tls, plan.sources)
-        return route_shape.configuration(name, [route_shape.virtual_host(only)])
-    hosts = [
-        made
-        for h in graph.get(routes.virtual_hosts, view, port)
-        if (made := graph.get(virtual_host, view, h, port)) is not None
-    ]
-    hosts.append(route_shape.catch_all(outbound.registry_only(graph, view)))
-    return route_shape.configuration(name, hosts)
+        return route_shape.configuration(name, [route_shape.group([route_shape.virtual_host(only)])])
+    groups = [graph.get(_group, view, port, g) for g in graph.get(_groups, view, port)]
+    groups.append(route_shape.group([route_shape.catch_all(outbound.registry_only(graph, view))]))
+    return route_shape.configuration(name, groups)
+
+
+GROUPS = 64  # about the square root of a large mesh: a change joins one group's hosts and then the groups
+
+
+@derived
+def _members(graph: Graph, view: View, port: int) -> dict[int, tuple[str, ...]]:
+    """Hosts of a port by group. A host stays in its group whatever comes and goes beside it."""
+    out: dict[int, list[str]] = {}
+    for host in graph.get(routes.virtual_hosts, view, port):
+        out.setdefault(zlib.crc32(host.encode()) % GROUPS, []).append(host)
+    return {number: tuple(hosts) for number, hosts in sorted(out.items())}
+
+
+@derived
+def _groups(graph: Graph, view: View, port: int) -> tuple[int, ...]:
+    return tuple(graph.get(_members, view, port))
+
+
+@derived
+def _hosts_of(graph: Graph, view: View, port: int, number: int) -> tuple[str, ...]:
+    return graph.get(_members, view, port).get(number, ())
+
+
+@derived
+def _group(graph: Graph, view: View, port: int, number: int) -> route_shape.Group:
+    hosts = graph.get(_hosts_of, view, port, number)
+    return route_shape.group(made for h in hosts if (made := graph.get(virtual_host, view, h, port)) is not None)
 
 
 @derived

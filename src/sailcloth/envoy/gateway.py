@@ -46,4 +46,4 @@ def routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource |
     if plan is None:
         return None
     hosts = [route.virtual_host(h) for h in graph.get(gateways.virtual_hosts, proxy, view, name)]
-    return route.configuration(name, hosts or [route.black_hole(plan.port)])
+    return route.configuration(name, [route.group(hosts or [route.black_hole(plan.port)])])

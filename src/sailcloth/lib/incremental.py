@@ -276,6 +276,11 @@ class Graph:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    @property
+    def stale(self) -> int:
+        """How many derived values a change has marked and nobody has asked for since. Linear in the graph; for tests."""
+        return sum(1 for node in self._nodes.values() if node.state and node.value is not _ABSENT)
+
     def depends_on(self, fn: Callable[..., Any], *args: Any) -> list[str]:
         """Names of the inputs that a derived value rests on at present, transitively, sorted. Explains, never decides."""
         node = self._nodes.get((fn, args))

@@ -142,6 +142,17 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleHead:
+    """What decides whether a VirtualService holds for a host, apart from its routes: a change of routes leaves it equal, and
+    wakes only what is made from the routes."""
+
+    hosts: tuple[str, ...]  # resolved
+    seen: tuple[str, ...]  # namespaces, or `*`
+    created: str = ""
+    http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class MeshConfig:
     """The mesh-wide options that are read so far (ConfigMap `istio`, key `mesh`)."""
 

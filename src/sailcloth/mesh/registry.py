@@ -21,7 +21,7 @@ from sailcloth.api.virtual_service import VirtualService
 from sailcloth.lib.incremental import Graph, Index
 
 from . import hosts
-from .model import MeshConfig
+from .model import MeshConfig, RuleHead
 
 
 class ServiceId(NamedTuple):
@@ -81,6 +81,7 @@ class Mesh:
                 return False
             self._index.put(key, ())
             self._label_index.put(key, set())
+            self.graph.unset(("head", key))
             for ident in self._service_ids.pop(key, ()):
                 self._host_index.put(ident, ())
             return self.graph.unset(("object", key))
@@ -93,6 +94,8 @@ class Mesh:
     def _place(self, key: Key, obj: Object) -> None:
         self._index.put(key, _slices(key, obj, self.config))
         self._label_index.put(key, _selected_labels(obj))
+        if isinstance(obj, VirtualService):
+            self.graph.set(("head", key), _head(key, obj, self.config))
         ids, slices = _service_slices(key, obj, self.config)
         for gone in set(self._service_ids.get(key, ())) - set(ids):
             self._host_index.put(gone, ())
@@ -119,6 +122,11 @@ def read(graph: Graph, key: Key) -> Any:
     return graph.read(("object", key))
 
 
+def head(graph: Graph, key: Key) -> RuleHead | None:
+    """What decides where a VirtualService holds, without its routes; None if there is no such object."""
+    return cast("RuleHead | None", graph.read(("head", key)))
+
+
 def select(graph: Graph, slice_: Hashable) -> tuple[Key, ...]:
     """Keys of the objects in a slice, sorted."""
     return graph.read(("index", slice_)) or ()
@@ -135,6 +143,15 @@ def exported_to(export: Iterable[str], namespace: str, default: tuple[str, ...])
     if "*" in export:
         return ("*",)
     return tuple(sorted({namespace if e == "." else e for e in export if e != "~"}))
+
+
+def _head(key: Key, rule: VirtualService, cfg: MeshConfig) -> RuleHead:
+    return RuleHead(
+        hosts=tuple(hosts.resolve(h, key.namespace, cfg.domain) for h in rule.spec.hosts),
+        seen=exported_to(rule.spec.export_to, key.namespace, cfg.default_export),
+        created=rule.metadata.creation_timestamp or "",
+        http=bool(rule.spec.http),
+    )
 
 
 def _selected_labels(obj: Object) -> set[str]:

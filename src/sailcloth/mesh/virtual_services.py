@@ -26,11 +26,10 @@ def for_host(graph: Graph, host: str, namespace: str) -> Key | None:
 def mesh_hosts(graph: Graph, namespace: str) -> tuple[tuple[str, Key], ...]:
     """Every host that a VirtualService visible in the namespace routes in the mesh, with the object that wins it."""
     won: dict[str, Key] = {}
-    domain = registry.config(graph).domain
     for key in _visible(graph, registry.select(graph, ("vs-mesh",)), namespace):
-        rule: VirtualService = registry.read(graph, key)
-        for host in rule.spec.hosts:
-            won.setdefault(hosts.resolve(host, key.namespace, domain), key)
+        head = registry.head(graph, key)
+        for host in head.hosts if head else ():
+            won.setdefault(host, key)
     return tuple(sorted(won.items(), key=lambda item: hosts.specificity(item[0])))
 
 
@@ -41,21 +40,26 @@ def for_gateway(graph: Graph, gateway: str) -> tuple[Key, ...]:
 
 
 def _visible(graph: Graph, keys: tuple[Key, ...], namespace: str) -> list[Key]:
-    default = registry.config(graph).default_export
+    """Those of the keys whose VirtualService the namespace sees, oldest first."""
     found: list[tuple[str, str, str, Key]] = []
     for key in keys:
-        rule: VirtualService | None = registry.read(graph, key)
-        if rule is None:
-            continue
-        seen = registry.exported_to(rule.spec.export_to, key.namespace, default)
-        if "*" in seen or namespace in seen:
-            found.append((rule.metadata.creation_timestamp or "", key.name, key.namespace, key))
+        head = registry.head(graph, key)
+        if head is not None and ("*" in head.seen or namespace in head.seen):
+            found.append((head.created, key.name, key.namespace, key))
     return [key for *_, key in sorted(found)]
 
 
 def destination_host(destination: Destination, namespace: str, domain: str) -> str:
     """Full host name of a destination in a VirtualService of a namespace."""
     return hosts.resolve(destination.host, namespace, domain)
+
+
+@derived
+def destination_hosts(graph: Graph, key: Key) -> frozenset[str]:
+    """Full names of the hosts that a VirtualService sends traffic to."""
+    rule: VirtualService | None = registry.read(graph, key)
+    domain = registry.config(graph).domain
+    return frozenset(destination_host(d, key.namespace, domain) for d in destinations(rule)) if rule else frozenset()
 
 
 def destinations(rule: VirtualService) -> list[Destination]:

@@ -127,16 +127,15 @@ def virtual_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
 def unregistered(graph: Graph, view: View) -> tuple[str, ...]:
     """Hosts that VirtualServices route but no service defines, limited by the Sidecar's imports."""
     limit = graph.get(scope.spec, view)
-    domain = registry.config(graph).domain
     out = []
     for host, key in graph.get(virtual_services.mesh_hosts, view.namespace):
         if graph.get(services.by_host, host, view.namespace) is not None:
             continue
-        rule: VirtualService | None = registry.read(graph, key)
-        if rule is None or not rule.spec.http:
+        head = registry.head(graph, key)
+        if head is None or not head.http:
             continue
         egress = limit.spec.egress if limit is not None else []
-        if egress and not any(scope.imports_rule(e.hosts, rule, key, view, domain) for e in egress):
+        if egress and not any(scope.imports_rule(graph, e.hosts, key, view) for e in egress):
             continue
         if host.startswith("*") and graph.get(_only_services, view, host):
             continue
@@ -188,8 +187,8 @@ def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostP
 
 
 def _routes_http(graph: Graph, key: Key) -> bool:
-    rule: VirtualService | None = registry.read(graph, key)
-    return rule is not None and bool(rule.spec.http)
+    head = registry.head(graph, key)
+    return head is not None and head.http
 
 
 def _rule_domains(host: str, view: View, domain: str) -> list[str]:
@@ -207,11 +206,7 @@ def rule_for(graph: Graph, view: View, host: str) -> Key | None:
     limit = graph.get(scope.spec, view)
     if key is None or limit is None or not limit.spec.egress:
         return key
-    rule: VirtualService | None = registry.read(graph, key)
-    domain = registry.config(graph).domain
-    if rule is not None and any(scope.imports_rule(e.hosts, rule, key, view, domain) for e in limit.spec.egress):
-        return key
-    return None
+    return key if any(scope.imports_rule(graph, e.hosts, key, view) for e in limit.spec.egress) else None
 
 
 def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePlan:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from sailcloth.api.meta import Key
 from sailcloth.api.sidecar import IstioEgressListener, Sidecar
-from sailcloth.api.virtual_service import VirtualService
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import endpoints, hosts, registry, services, virtual_services
 from sailcloth.mesh.model import Service
@@ -61,7 +60,7 @@ def visible(graph: Graph, view: View) -> tuple[str, ...]:
     if limit is None or not limit.spec.egress:
         return hosts_
     seen = {h for h in hosts_ if _imported(graph, view, h, limit.spec.egress)}
-    return tuple(sorted(seen | set(_destinations(graph, view, limit))))
+    return tuple(sorted(seen | _destinations(graph, view, limit)))
 
 
 def _imported(graph: Graph, view: View, host: str, listeners: list[IstioEgressListener]) -> bool:
@@ -84,29 +83,21 @@ def imports(patterns: list[str], host: str, namespace: str, own: str) -> bool:
     return seen
 
 
-def _destinations(graph: Graph, view: View, limit: Sidecar) -> list[str]:
+def _destinations(graph: Graph, view: View, limit: Sidecar) -> set[str]:
     """Hosts that VirtualServices imported by the Sidecar send traffic to, as far as they exist."""
-    domain = registry.config(graph).domain
-    out = []
-    for _, key in graph.get(virtual_services.mesh_hosts, view.namespace):
-        rule: VirtualService | None = registry.read(graph, key)
-        if rule is None or not any(imports_rule(e.hosts, rule, key, view, domain) for e in limit.spec.egress):
-            continue
-        for destination in virtual_services.destinations(rule):
-            host = virtual_services.destination_host(destination, key.namespace, domain)
-            if graph.get(services.by_host, host, view.namespace) is not None:
-                out.append(host)
-    return out
+    rules = {key for _, key in graph.get(virtual_services.mesh_hosts, view.namespace)}
+    imported = [k for k in rules if any(imports_rule(graph, e.hosts, k, view) for e in limit.spec.egress)]
+    found = {host for key in imported for host in graph.get(virtual_services.destination_hosts, key)}
+    return {host for host in found if graph.get(services.by_host, host, view.namespace) is not None}
 
 
-def imports_rule(patterns: list[str], rule: VirtualService, key: Key, view: View, domain: str) -> bool:
+def imports_rule(graph: Graph, patterns: list[str], key: Key, view: View) -> bool:
     """Whether an egress listener lets a VirtualService in: some host of it overlaps a pattern of its namespace."""
-    for pattern in patterns:
+    head = registry.head(graph, key)
+    for pattern in patterns if head else ():
         ns, _, name = pattern.rpartition("/")
         ns = view.namespace if ns == "." else ns
-        if ns in ("*", key.namespace) and any(
-            hosts.overlaps(name, hosts.resolve(h, key.namespace, domain)) for h in rule.spec.hosts
-        ):
+        if ns in ("*", key.namespace) and head and any(hosts.overlaps(name, host) for host in head.hosts):
             return True
     return False
 

@@ -6,6 +6,7 @@ once for all streams that stand at n.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from sailcloth.envoy.resource import EnvoyResource
 from sailcloth.lib.incremental import Graph
 
+_numbers = itertools.count(1)
 _LOG = 256  # changes remembered; a stream further behind is sent everything
 
 
@@ -27,6 +29,7 @@ class LiveCollection:
         args: tuple[Any, ...],
     ) -> None:
         self._graph, self._ids, self._one, self.args = graph, ids, one, args
+        self.number = next(_numbers)  # never used twice, unlike id(): what was sent of one is not taken for another's
         self._names: dict[Hashable, str | None] = {}  # id -> name of its resource
         self.resources: dict[str, EnvoyResource] = {}
         self.sources: Counter[Any] = Counter()  # how many resources came from each user object

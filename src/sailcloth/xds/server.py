@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import grpc
 from envoy.service.discovery.v3 import discovery_pb2
 
-from .stream import Cache, Stream
+from .cache import ResponseCache
+from .stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Server:
 
     def __init__(self, audience: Audience) -> None:
         self._audience = audience
-        self.cache: Cache = {}
+        self.cache = ResponseCache()
         self._big = asyncio.Semaphore(_BIG_AT_ONCE)
 
     def handler(self) -> grpc.GenericRpcHandler:

@@ -21,6 +21,7 @@ from typing import Any
 from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
 
 from . import wire
+from .cache import ResponseCache
 from .collection import LiveCollection
 
 ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
@@ -28,7 +29,6 @@ WILDCARD_TYPES = (CLUSTER, LISTENER)
 WARM_DEADLINE_S = 5.0
 REMOVAL_LINGER_S = 2.0
 
-Cache = dict[Any, tuple[bytes, frozenset[str]]]
 _interned: dict[frozenset[str], frozenset[str]] = {}
 
 
@@ -45,7 +45,7 @@ class _Type:
 
     subscribed: frozenset[str] | None = None  # None: nothing asked for yet; with `wildcard` everything
     wildcard: bool = False
-    sent: dict[int, int] = field(default_factory=dict)  # id(collection) -> seq the client was told of
+    sent: dict[int, int] = field(default_factory=dict)  # number of a collection -> seq the client was told of
     fresh: set[str] = field(default_factory=set)  # names asked for and not yet answered
     again: set[str] = field(default_factory=set)  # names to send once more
     gone: set[str] = field(default_factory=set)  # names to take back from the client
@@ -59,7 +59,7 @@ class _Type:
 class Stream:
     """One client. `cache` is shared by all streams of a server: bytes by what they say."""
 
-    def __init__(self, cache: Cache, *, delta: bool = True) -> None:
+    def __init__(self, cache: ResponseCache, *, delta: bool = True) -> None:
         self._cache = cache
         self.delta = delta
         self._types: dict[str, _Type] = {}
@@ -79,11 +79,11 @@ class Stream:
             state = self._types.get(url)
             if state is None or url not in old:
                 continue
-            kept = {id(c) for c in parts} & {id(c) for c in old[url]}
+            kept = {c.number for c in parts} & {c.number for c in old[url]}
             present = {n for c in parts for n in c.resources}
             for c in old[url]:
-                if id(c) not in kept:
-                    state.sent.pop(id(c), None)
+                if c.number not in kept:
+                    state.sent.pop(c.number, None)
                     state.gone |= {n for n in c.resources if n not in present}
 
     def subscribes(self, url: str) -> bool:
@@ -98,7 +98,7 @@ class Stream:
         return (
             not state.nonce
             and not state.fresh
-            and all(state.sent.get(id(c)) == c.seq for c in self.collections.get(url, ()))
+            and all(state.sent.get(c.number) == c.seq for c in self.collections.get(url, ()))
         )
 
     @property
@@ -256,12 +256,12 @@ class Stream:
         send: dict[str, EnvoyResource] = {}
         gone: set[str] = set()
         for c in parts:
-            at = state.sent.get(id(c), 0)
+            at = state.sent.get(c.number, 0)
             if at == c.seq and not (state.fresh or state.again):
-                key.append((id(c), at, at))
+                key.append((c.number, at, at))
                 continue
             names = c.since(at)
-            key.append((id(c), at, c.seq))
+            key.append((c.number, at, c.seq))
             wanted: Iterable[str] = c.resources if names is None else names
             if not state.wildcard:
                 limit = state.subscribed or frozenset()
@@ -304,24 +304,23 @@ class Stream:
             anything = anything or bool(gone)
         missing = self._unknown(url, state)
         for c in self.collections.get(url, ()):
-            state.sent[id(c)] = c.seq
+            state.sent[c.number] = c.seq
         state.fresh, state.again, state.known = set(), set(), None
         if not anything and not missing:
             return None
-        nonce = state.nonce = f"{self._count:x}"
         self._count += 1
+        removed = sorted(gone | missing)
+        shared = self.delta and key is not None and not removed
+        # The nonce of a response that others get too says what is in it, so that all of it is the same bytes.
+        nonce = state.nonce = f"s{hash(key) & 0xFFFFFFFFFFFF:x}" if shared else f"{self._count:x}"
         if not self.delta:
             state.pending = frozenset(r.name for r in send)
             return self._sotw(url, state, nonce)
-        removed = sorted(gone | missing)
-        cached = self._cache.get((key, nonce)) if key is not None and not removed else None
+        cached = self._cache.get(key) if shared else None
         if cached is None:
+            names = frozenset(r.name for r in send)
             body = wire.delta_response(url, nonce, sorted(send, key=lambda r: r.name), removed)
-            cached = body, frozenset(r.name for r in send)
-            if key is not None and not removed:
-                if len(self._cache) > 512:
-                    self._cache.clear()
-                self._cache[key, nonce] = cached
+            cached = self._cache.put(key, body, names) if shared else (body, names)
         state.pending = cached[1]
         return cached[0]
 

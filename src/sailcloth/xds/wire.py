@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from sailcloth.envoy.resource import EnvoyResource
 
@@ -23,15 +22,21 @@ def field(number: int, value: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-@lru_cache(maxsize=65536)
-def _entry(name: str, version: str, type_url: str, body: bytes) -> bytes:
-    inner = field(1, type_url.encode()) + field(2, body)
-    return field(2, field(1, version.encode()) + field(2, inner) + field(3, name.encode()))
+def _entry(resource: EnvoyResource, url: bytes) -> tuple[bytes, bytes, bytes]:
+    """A Resource in its frame, the body as it is: before it, itself, after it."""
+    head = url + b"\x12" + varint(len(resource.body))  # Any: type_url=1 and the start of value=2
+    version = field(1, resource.version.encode())
+    name = field(3, resource.name.encode())
+    inner = len(head) + len(resource.body)
+    first = version + b"\x12" + varint(inner)
+    size = len(first) + inner + len(name)
+    return b"".join((b"\x12", varint(size), first, head)), resource.body, name
 
 
 def delta_response(type_url: str, nonce: str, resources: Iterable[EnvoyResource], removed: Iterable[str] = ()) -> bytes:
     """A DeltaDiscoveryResponse: resources=2 {version=1, Any=2, name=3}, type_url=4, nonce=5, removed_resources=6."""
-    parts = [_entry(r.name, r.version, type_url, r.body) for r in resources]
+    url = field(1, type_url.encode())
+    parts = [part for r in resources for part in _entry(r, url)]
     parts.append(field(4, type_url.encode()))
     parts.append(field(5, nonce.encode()))
     parts += [field(6, name.encode()) for name in removed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from envoy.config.route.v3 import route_components_pb2 as route_pb
@@ -10,7 +11,7 @@ from envoy.config.route.v3 import route_pb2
 from sailcloth.api.meta import Key
 from sailcloth.envoy import names, pipeline
 from sailcloth.envoy.protobuf import duration, encode
-from sailcloth.envoy.resource import EnvoyResource, resource
+from sailcloth.envoy.resource import EnvoyResource, version_of
 from sailcloth.view.routes import RoutePlan, VirtualHostPlan
 
 MAX_DIRECT_RESPONSE = 1 << 20
@@ -87,18 +88,39 @@ def black_hole(port: int) -> VirtualHost:
     return VirtualHost(encode(out), frozenset(), ())
 
 
-def configuration(name: str, hosts: list[VirtualHost]) -> EnvoyResource:
-    """A route configuration. Joined from bytes: a thousand virtual hosts cost a copy, not a thousand messages.
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some virtual hosts of a route configuration, framed as its fields. One that did not change is neither joined nor
+    hashed again."""
 
-    `virtual_hosts` is field 2 of RouteConfiguration, length-delimited.
-    """
-    head = route_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True)
-    head.max_direct_response_body_size_bytes.value = MAX_DIRECT_RESPONSE
-    parts = [encode(head)]
+    version: str
+    body: bytes = field(repr=False, compare=False)
+    clusters: frozenset[str] = field(compare=False)
+    sources: tuple[Key, ...] = ()
+
+
+def group(hosts: Iterable[VirtualHost]) -> Group:
+    """Virtual hosts in order. `virtual_hosts` is field 2 of RouteConfiguration, length-delimited."""
+    parts: list[bytes] = []
+    clusters: set[str] = set()
+    sources: list[Key] = []
     for host in hosts:
         parts += (b"\x12", _varint(len(host.body)), host.body)
-    clusters = frozenset().union(*(h.clusters for h in hosts)) if hosts else frozenset[str]()
-    return resource(name, b"".join(parts), clusters, tuple(s for h in hosts for s in h.sources))
+        clusters |= host.clusters
+        sources += host.sources
+    body = b"".join(parts)
+    return Group(version_of(body), body, frozenset(clusters), tuple(sources))
+
+
+def configuration(name: str, groups: list[Group]) -> EnvoyResource:
+    """A route configuration. Joined from bytes: a thousand virtual hosts cost a copy, not a thousand messages."""
+    head = route_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True)
+    head.max_direct_response_body_size_bytes.value = MAX_DIRECT_RESPONSE
+    first = encode(head)
+    version = version_of(first + b"".join(g.version.encode() for g in groups))
+    body = b"".join([first, *(g.body for g in groups)])
+    sources = dict.fromkeys(s for g in groups for s in g.sources)
+    return EnvoyResource(name, version, body, frozenset[str]().union(*(g.clusters for g in groups)), tuple(sources))
 
 
 def _varint(number: int) -> bytes:

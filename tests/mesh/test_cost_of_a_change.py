@@ -1,0 +1,45 @@
+"""What a change wakes does not depend on how large the mesh is."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from benchmarks import meshes
+
+from sailcloth.controlplane import manifests, offline
+from sailcloth.controlplane.audiences import Audiences
+from sailcloth.view.proxy import parse_node
+from sailcloth.xds.cache import ResponseCache
+from sailcloth.xds.server import Connection
+from sailcloth.xds.stream import Stream
+
+
+def _woken(services: int, changed: dict[str, object]) -> int:
+    """How many derived values a change marks in a mesh of so many services and one sidecar."""
+
+    async def nobody(_: dict[str, str]) -> str | None:
+        return None
+
+    mesh = offline.mesh_of(manifests.load([meshes.text(services)])[0])
+    audiences = Audiences(mesh, nobody)
+    proxy = parse_node("sidecar~10.0.0.1~client.default~default.svc.cluster.local", {"NAMESPACE": "default"})
+
+    async def join() -> None:
+        audiences.join(Connection(Stream(ResponseCache()), "test"), proxy)
+
+    asyncio.run(join())
+    audiences.flush()
+    for key, obj in manifests.load([meshes.dump(changed)])[0]:
+        assert mesh.apply(key, obj)
+    return mesh.graph.stale
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [meshes.virtual_service(0, 7), meshes.endpoints(1, 9)],
+    ids=["routes of a VirtualService", "an endpoint"],
+)
+def test_a_change_wakes_as_many_values_in_a_large_mesh_as_in_a_small_one(changed: dict[str, object]) -> None:
+    small, large = _woken(20, changed), _woken(200, changed)
+    assert 0 < small == large
