@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import change, graph, machine, start
+from . import change, graph, machine, pair, start
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "graph": graph.run,
     "change": change.run,
     "start": start.run,
+    "pair": pair.run,
 }
 
 
@@ -26,12 +27,13 @@ def main() -> int:
     parser.add_argument("name", choices=[*BENCHMARKS, "all"], help="which measurement")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--no-save", action="store_true", help="do not write to benchmarks/results/")
+    parser.add_argument("--rounds", type=int, default=pair.ROUNDS, help="of pair: rounds that count")
     arguments = parser.parse_args()
     names = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
     found = {}
     for name in names:
         before = machine.load()
-        found[name] = asyncio.run(BENCHMARKS[name]())
+        found[name] = asyncio.run(pair.run(arguments.rounds) if name == "pair" else BENCHMARKS[name]())
         record = {"benchmark": name, "machine": machine.describe(), "load_before": before, **found[name]}
         if not arguments.no_save:
             RESULTS.mkdir(exist_ok=True)
@@ -40,6 +42,8 @@ def main() -> int:
         if not arguments.json:
             print(f"{name}  (load before: {before})")
             for key, value in found[name].items():
+                if key == "raw":
+                    continue
                 print(f"  {key:34} {value}")
     if arguments.json:
         print(json.dumps(found[names[0]] if len(names) == 1 else found))

@@ -20,7 +20,7 @@ ROUNDS = 5
 SAILCTL = (sys.executable, "-m", "sailcloth.cli.main")
 
 
-def _processes(state: str) -> dict[int, list[str]]:
+def processes(state: str) -> dict[int, list[str]]:
     """Command lines by PID of everything that belongs to a state directory or was started by something that does."""
     found: dict[int, list[str]] = {}
     parents: dict[int, int] = {}
@@ -83,10 +83,10 @@ def _run() -> dict[str, Any]:
 
 def _sidecar_mb(state: str) -> float:
     """PSS of all Envoys, and of the pods' init processes and the node's agent, by pod."""
-    processes = _processes(state)
-    envoys = [pid for pid, argv in processes.items() if argv and argv[0].endswith("envoy")]
-    inits = [pid for pid in processes if _name(pid).startswith("pod")]
-    node = [pid for pid, argv in processes.items() if "sailcloth.local.node" in argv]
+    known = processes(state)
+    envoys = [pid for pid, argv in known.items() if argv and argv[0].endswith("envoy")]
+    inits = [pid for pid in known if _name(pid).startswith("pod")]
+    node = [pid for pid, argv in known.items() if "sailcloth.local.node" in argv]
     total = sum(machine.memory_mb(p, "Pss") for p in [*envoys, *inits, *node])
     return total / max(1, len(envoys))
 

@@ -1,0 +1,429 @@
+"""What a sidecar pair costs: no proxy, a bare Envoy pair, and ours as the control plane makes it, in one run.
+
+Three contestants answer the same client process with the same server process, so that only what stands between differs:
+
+* direct: the client dials the server's pod at a port that capture leaves alone.
+* bare: two Envoys of our own (`pair_bare`), one in each pod's network namespace, on ports that capture leaves alone.
+* ours: the client dials the service; capture takes the connection, and two injected sidecars carry it, configured live by the
+  control plane of a `sailctl up` cluster. Telemetry as it is by default.
+
+All run in the network namespaces of the same two pods: same virtual links, same connection tracking. Ours additionally bears
+the redirection and the look-up of the original destination, which are part of being a sidecar. The proxies have one worker
+thread each and share one CPU; client and server share the other. On one CPU everything shares it, and only ratios say something.
+
+Rounds are interleaved (direct, bare, ours; then begun one further on), the first is thrown away. In each round, for each
+contestant: connections are opened and warmed; then a fixed rate with evenly spaced arrivals gives latency and Envoy's CPU
+time for exactly these requests (`/proc/PID/task/*/schedstat`, both proxies, all threads); then a closed loop gives throughput.
+A ratio is the median of the rounds' own ratios. Source: performance.md 6, measurements a1, a3, a4, a5, a9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sailcloth.agent.node import envoy_path
+from sailcloth.kube import ApiError, Client
+from sailcloth.kube.resources import PODS, SERVICES, Resource
+
+from . import machine, meshes, pair_bare, pair_server
+from .start import SAILCTL, processes
+
+ROUNDS = 5
+RATE, CONNECTIONS, WARM = 1000, 16, 2000
+SPACED_S, CLOSED_S = 10.0, 5.0
+SIZES = (10, 100, 1000)
+GOAL = 1.15
+APP_PORT, DIRECT_PORT, ADMIN_PORT = 8080, 8081, 15000
+HOST = "server.default.svc.cluster.local"
+CONTESTANTS = ("direct", "bare", "ours")
+_ENDPOINTSLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+
+Object = dict[str, Any]
+
+
+# -- the cluster ----------------------------------------------------------------------------------
+
+
+def _pod(name: str, command: list[str]) -> Object:
+    """An injected pod whose direct and bare ports capture leaves alone, in both directions."""
+    left_alone = f"{DIRECT_PORT},{pair_bare.SERVER_PORT}"
+    prefix = "traffic.sidecar.istio.io/"
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": "default",
+            "labels": {"app": name, "sidecar.istio.io/inject": "true"},
+            "annotations": {prefix + "excludeInboundPorts": left_alone, prefix + "excludeOutboundPorts": left_alone},
+        },
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {"name": "app", "image": "busybox", "command": command, "ports": [{"containerPort": APP_PORT}]}
+            ],
+        },
+    }
+
+
+def _service(name: str) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80, "targetPort": APP_PORT}]},
+    }
+
+
+@dataclass
+class Pods:
+    """What the measurement needs to know of the live cluster."""
+
+    server_ip: str
+    service_ip: str
+    apps: dict[str, int]  # client and server: the application's process, as seen from here
+    envoys: dict[str, int]  # and its sidecar's
+
+
+async def _until(check: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    end = time.monotonic() + seconds
+    while True:
+        found = check()
+        found = await found if asyncio.iscoroutine(found) else found
+        if found:
+            return found
+        if time.monotonic() > end:
+            raise TimeoutError(f"after {seconds} s: {what}")
+        await asyncio.sleep(0.1)
+
+
+async def _create(client: Client, state: str) -> Pods:
+    """Make the pods and the service, wait until they are ready, find their processes."""
+    program = str(Path(pair_server.__file__).resolve())
+    python = [sys.executable, "-I", "-S"]
+    wait = ["-c", "import signal; signal.pause()", "benchmark-client"]
+    await client.create(SERVICES, _service("server"))
+    await client.create(PODS, _pod("server", [*python, program, str(APP_PORT), str(DIRECT_PORT)]))
+    await client.create(PODS, _pod("client", [*python, *wait]))
+
+    async def ready(name: str) -> str:
+        with contextlib.suppress(ApiError):
+            status = (await client.get(PODS, name, "default")).get("status") or {}
+            if any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or ()):
+                return str(status["podIP"])
+        return ""
+
+    address = await _until(lambda: ready("server"), "the server's pod is not ready")
+    await _until(lambda: ready("client"), "the client's pod is not ready")
+    service = await client.get(SERVICES, "server", "default")
+    known = processes(state)
+    apps = {
+        "client": next(pid for pid, argv in known.items() if "benchmark-client" in argv),
+        "server": next(pid for pid, argv in known.items() if program in argv),
+    }
+    networks = {os.readlink(f"/proc/{pid}/ns/net"): who for who, pid in apps.items()}
+    envoys = {
+        networks[network]: pid
+        for pid, argv in known.items()
+        if argv[0].endswith("envoy") and (network := os.readlink(f"/proc/{pid}/ns/net")) in networks
+    }
+    return Pods(address, service["spec"]["clusterIP"], apps, envoys)
+
+
+# -- processes ------------------------------------------------------------------------------------
+
+
+def _pin(pid: int, cpu: int) -> None:
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), {cpu})
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU time that all threads of a process have had, to the nanosecond where the kernel tells."""
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += int((thread / "schedstat").read_text().split()[0])
+    if total:
+        return total / 1e9
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _machine_s() -> tuple[float, float]:
+    """(busy, all) CPU seconds of the machine since its start."""
+    fields = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    ticks = os.sysconf("SC_CLK_TCK")
+    return (sum(fields) - fields[3] - fields[4]) / ticks, sum(fields) / ticks
+
+
+class Load:
+    """The client process in the client pod's network."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.pid = self._process.pid
+
+    def order(self, do: str, **what: Any) -> Object:
+        """Give an order and wait for the answer. Raises RuntimeError if the client gave up; it has said why."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps({"do": do, **what}), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the load client ended on {do} {what}")
+        return dict(json.loads(line))
+
+    def get(self, address: str, port: int, path: str, host: str = "localhost") -> str:
+        """A page, as seen from the client's pod; empty unless the status is 200."""
+        return str(self.order("get", address=address, port=port, path=path, host=host)["text"])
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+@contextlib.contextmanager
+def _running(argv: list[str], log: Path) -> Iterator[int]:
+    with log.open("w") as file:
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+    try:
+        yield process.pid
+    finally:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+# -- measuring ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Contestant:
+    """Where the client dials, and whose CPU time is counted."""
+
+    address: str
+    port: int
+    envoys: dict[str, int] = field(default_factory=dict)
+
+
+def _part(load: Load, server: int, contestant: Contestant, do: str, **what: Any) -> Object:
+    """One order, with the CPU time that everyone had for it, in µs a request."""
+    watched = {"client_envoy": contestant.envoys.get("client"), "server_envoy": contestant.envoys.get("server")}
+    pids = {name: pid for name, pid in {**watched, "app": server, "load": load.pid}.items() if pid}
+    busy, total = _machine_s()
+    before = {name: cpu_s(pid) for name, pid in pids.items()}
+    out = load.order(do, **what)
+    after = {name: cpu_s(pid) for name, pid in pids.items()}
+    busy, total = (b - a for a, b in zip((busy, total), _machine_s(), strict=True))
+    used = {name: after[name] - before[name] for name in pids}
+    out.update({f"{name}_us": s / out["requests"] * 1e6 for name, s in used.items()})
+    out["envoys_us"] = sum(out.get(f"{name}_us", 0.0) for name in watched)
+    out["others_share"] = max(0.0, busy - sum(used.values())) / total if total else 0.0
+    out["seconds"] = total / (os.cpu_count() or 1)
+    return out
+
+
+def _round(load: Load, server: int, contestant: Contestant, spaced_s: float, closed_s: float) -> Object:
+    load.order(
+        "connect",
+        address=contestant.address,
+        port=contestant.port,
+        host=HOST,
+        connections=CONNECTIONS,
+        warm=WARM,
+    )
+    out = {
+        "spaced": _part(load, server, contestant, "spaced", rate=RATE, count=max(50, int(RATE * spaced_s))),
+        "closed": _part(load, server, contestant, "closed", seconds=closed_s),
+    }
+    load.order("close")
+    return out
+
+
+def _series(load: Load) -> int:
+    """Statistics that the client's sidecar keeps."""
+    return len(load.get("127.0.0.1", ADMIN_PORT, "/stats").splitlines())
+
+
+async def _grow(client: Client, load: Load, pods: Pods, sizes: tuple[int, ...]) -> Object:
+    """Memory and number of statistics of a sidecar by services in the mesh."""
+    out: Object = {}
+    made = 0
+    for size in sizes:
+        for number in range(made, size):
+            await client.create(SERVICES, meshes.service(number))
+            await client.create(_ENDPOINTSLICES, meshes.endpoints(number))
+        made = size
+
+        def known(size: int = size) -> bool:
+            text = load.get("127.0.0.1", ADMIN_PORT, "/clusters")
+            return len({x.partition("::")[0] for x in text.splitlines() if x.startswith("outbound|80||s")}) >= size
+
+        await _until(known, f"the sidecar does not know {size} services", 60)
+        await asyncio.sleep(1)
+        for name, kind in (("rss", "Rss"), ("pss", "Pss")):
+            out[f"{name}_mb_{size}_services"] = round(machine.memory_mb(pods.envoys["client"], kind), 1)
+        out[f"stats_series_{size}_services"] = _series(load)
+    return out
+
+
+async def run(
+    rounds: int = ROUNDS, spaced_s: float = SPACED_S, closed_s: float = CLOSED_S, sizes: tuple[int, ...] = SIZES
+) -> Object:
+    """CPU time a request, latency, throughput and memory of the three contestants, and the ratios of ours to bare."""
+    state = tempfile.mkdtemp(prefix="sailcloth-bench-")
+    try:
+        command = [*SAILCTL, "up", "--detach", "-o", "json", "--state", state]
+        up = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
+        async with Client.from_kubeconfig(json.loads(up.stdout)["kubeconfig"]) as client:
+            pods = await _create(client, state)
+            with contextlib.ExitStack() as stack:
+                return await _measure(client, pods, Path(state), stack, rounds, spaced_s, closed_s, sizes)
+    finally:
+        await asyncio.to_thread(subprocess.run, [*SAILCTL, "down", "--state", state], capture_output=True, check=False)
+        shutil.rmtree(state, ignore_errors=True)
+
+
+async def _measure(
+    client: Client,
+    pods: Pods,
+    folder: Path,
+    stack: contextlib.ExitStack,
+    rounds: int,
+    spaced_s: float,
+    closed_s: float,
+    sizes: tuple[int, ...],
+) -> Object:
+    first, last = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+
+    def entered(who: str, cpu: int, *program: str) -> list[str]:
+        return [sys.executable, "-m", "benchmarks.pair_enter", str(pods.apps[who]), str(cpu), *program]
+
+    bare_folder = folder / "bare"
+    bare_folder.mkdir()
+    paths = pair_bare.write(bare_folder, pods.server_ip, DIRECT_PORT)
+    bare = {}
+    for who, path in paths.items():
+        options = ("-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "warning")
+        argv = entered(who, last, envoy_path(), *options)
+        bare[who] = stack.enter_context(_running(argv, bare_folder / f"{who}.log"))
+    _pin(pods.apps["server"], first)
+    for pid in pods.envoys.values():
+        _pin(pid, last)
+    load = Load(entered("client", first, sys.executable, "-m", "benchmarks.pair_client"))
+    stack.callback(load.stop)
+
+    contestants = {
+        "direct": Contestant(pods.server_ip, DIRECT_PORT),
+        "bare": Contestant("127.0.0.1", pair_bare.CLIENT_PORT, bare),
+        "ours": Contestant(pods.service_ip, 80, pods.envoys),
+    }
+    for name, each in contestants.items():
+
+        def answers(each: Contestant = each) -> bool:
+            return len(load.get(each.address, each.port, "/a", HOST)) == len(pair_server.BODY)
+
+        await _until(answers, f"{name}: no answer")
+    raw: list[dict[str, Object]] = []
+    for number in range(rounds + 1):
+        shift = number % len(CONTESTANTS)
+        order = CONTESTANTS[shift:] + CONTESTANTS[:shift]
+        found = {n: _round(load, pods.apps["server"], contestants[n], spaced_s, closed_s) for n in order}
+        if number:
+            raw.append({n: found[n] for n in CONTESTANTS})
+    memory = {}
+    for name in ("bare", "ours"):
+        for kind in ("Rss", "Pss"):
+            each = [machine.memory_mb(pid, kind) for pid in contestants[name].envoys.values()]
+            memory[f"{kind.lower()}_mb_per_envoy_{name}"] = round(statistics.mean(each), 1)
+    return {**report(raw), **memory, **await _grow(client, load, pods, sizes), "raw": _rounded(raw)}
+
+
+# -- results --------------------------------------------------------------------------------------
+
+
+def report(raw: list[dict[str, Object]]) -> Object:
+    """Medians, spreads, and ratios from the rounds."""
+
+    def values(name: str, part: str, key: str) -> list[float]:
+        return [r[name][part][key] for r in raw]
+
+    def ratio(part: str, key: str, over: str = "bare") -> list[float]:
+        return [a / b for a, b in zip(values("ours", part, key), values(over, part, key), strict=True)]
+
+    out: Object = {"goal_cpu_ratio": GOAL, "rounds": len(raw), "rate": RATE, "connections": CONNECTIONS}
+    ratios = {
+        "cpu_ratio_ours_to_bare": ratio("spaced", "envoys_us"),
+        "p50_ratio_ours_to_bare": ratio("spaced", "p50"),
+        "p99_ratio_ours_to_bare": ratio("spaced", "p99"),
+        "rps_ratio_ours_to_bare": ratio("closed", "rps"),
+        "cpu_closed_ratio_ours_to_bare": ratio("closed", "envoys_us"),
+    }
+    for key in ("p50", "p99"):  # what the proxies add to the direct path
+        added = [
+            (r["ours"]["spaced"][key] - r["direct"]["spaced"][key])
+            / max(1e-3, r["bare"]["spaced"][key] - r["direct"]["spaced"][key])
+            for r in raw
+        ]
+        ratios[f"added_{key}_ratio_ours_to_bare"] = added
+    for name, found in ratios.items():
+        out[name] = round(statistics.median(found), 3)
+    for name, found in ratios.items():
+        out[name + "_spread"] = machine.spread(found)
+    out["cpu_goal_met"] = out["cpu_ratio_ours_to_bare"] <= GOAL
+
+    def tell(name: str, found: list[float], digits: int) -> None:
+        out[name] = round(statistics.median(found), digits)
+        out[name + "_spread"] = machine.spread(found, digits)
+
+    for who in CONTESTANTS:
+        for key in ("p50", "p90", "p99"):
+            tell(f"{key}_ms_{who}", values(who, "spaced", key), 3)
+        tell(f"rps_{who}", values(who, "closed", "rps"), 0)
+    for who in ("bare", "ours"):
+        for key, part in (("cpu_us_per_request", "spaced"), ("cpu_closed_us_per_request", "closed")):
+            tell(f"{key}_{who}", values(who, part, "envoys_us"), 1)
+            for side in ("client", "server"):
+                tell(f"{key}_{who}_{side}", values(who, part, f"{side}_envoy_us"), 1)
+    for (
+        who
+    ) in CONTESTANTS:  # the load itself: at 1 its CPU is full and the throughput is the client's, not the contestant's
+        for part in ("spaced", "closed"):
+            shares = [(r[who][part]["load_us"] + r[who][part]["app_us"]) * r[who][part]["requests"] / 1e6 for r in raw]
+            busy = [s / r[who][part]["seconds"] for s, r in zip(shares, raw, strict=True)]
+            out[f"load_and_app_cpu_share_{part}_{who}"] = round(statistics.median(busy), 2)
+    direct = values("direct", "spaced", "p50")
+    out["direct_p50_drift"] = round(max(direct) / min(direct) - 1, 2)
+    out["others_cpu_share_max"] = round(max(r[w][p]["others_share"] for r in raw for w in r for p in r[w]), 3)
+    out["steady"] = out["direct_p50_drift"] <= 0.25 and out["others_cpu_share_max"] <= 0.05
+    return out
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return round(value, 4) if isinstance(value, float) else value
