@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from sailcloth.controlplane import manifests, mesh_config, offline
+from sailcloth.testing import validate
 from sailcloth.testing.simulate import Call, Simulator
 
 CASES = Path(os.environ.get("SAILCLOTH_CASES", Path(__file__).parents[3] / "shared" / "cases"))
@@ -67,7 +69,14 @@ def _simulator(case: dict[str, Any]) -> Simulator:
     assert not findings
     options = mesh_config.parse(yaml.safe_dump(case["meshConfig"])) if case.get("meshConfig") else None
     mesh = offline.mesh_of(objects, options)
-    return Simulator(offline.config_dump(offline.resources(mesh, offline.describe(_proxy(case)))))
+    dump = offline.config_dump(offline.resources(mesh, offline.describe(_proxy(case))))
+    assert _refusal(json.dumps(dump, sort_keys=True), _proxy(case)["type"]) == ""
+    return Simulator(dump)
+
+
+@functools.cache
+def _refusal(dump: str, kind: str) -> str:
+    return validate.refusal(validate.static(json.loads(dump), kind))
 
 
 def _short(name: str) -> str:
