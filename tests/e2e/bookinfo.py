@@ -159,6 +159,20 @@ class Cluster:
             time.sleep(0.05)
 
 
+def virtual_service(host: str, *http: Object, **spec: Any) -> Object:
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": host},
+        "spec": {"hosts": [host], "http": list(http), **spec},
+    }
+
+
+def to(host: str, subset: str = "", weight: int | None = None) -> Object:
+    destination: Object = {"host": host, **({"subset": subset} if subset else {})}
+    return {"destination": destination, **({"weight": weight} if weight is not None else {})}
+
+
 def version(page: str) -> str:
     """The version of reviews on a product page. Raises AssertionError if it has no reviews."""
     assert "entertaining play" in page, page

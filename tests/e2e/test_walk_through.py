@@ -10,24 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
-from bookinfo import Answer, Cluster
+from bookinfo import Answer, Cluster, to, virtual_service
 
 Object = dict[str, Any]
 PUBLISHED = Path(__file__).parents[3] / "shared" / "cases" / "samples" / "istio" / "bookinfo"
-
-
-def virtual_service(host: str, *http: Object, **spec: Any) -> Object:
-    return {
-        "apiVersion": "networking.istio.io/v1",
-        "kind": "VirtualService",
-        "metadata": {"name": host},
-        "spec": {"hosts": [host], "http": list(http), **spec},
-    }
-
-
-def to(host: str, subset: str = "", weight: int | None = None) -> Object:
-    destination: Object = {"host": host, **({"subset": subset} if subset else {})}
-    return {"destination": destination, **({"weight": weight} if weight is not None else {})}
 
 
 def test_every_pod_has_its_sidecar(cluster: Cluster) -> None:

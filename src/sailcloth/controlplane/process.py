@@ -23,6 +23,7 @@ import grpc
 import msgspec
 from aiohttp import web
 
+from sailcloth.api import validation
 from sailcloth.api.core import Pod
 from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, Kind
 from sailcloth.api.meta import Finding, Key, Object
@@ -33,13 +34,13 @@ from sailcloth.injector.config import InjectorConfig
 from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import ApiError, Client, Resource
-from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS
+from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
 from sailcloth.xds.server import OPTIONS, Server
 
-from . import debug, mesh_config
+from . import admission, debug, mesh_config
 from .activation import Activation
 from .audiences import Audiences
 from .identity import Verifier
@@ -69,6 +70,7 @@ class Config:
     names: tuple[str, ...] = ()
 
 
+_POLICIES = frozenset(k.name for k in MESH_KINDS if k.group == "security.istio.io")
 _ASSEMBLE_S = 5.0  # how long a new process waits for proxies of the one before, at most, until it writes statuses
 
 
@@ -96,6 +98,11 @@ class ControlPlane:
             log.warning("%s", obj)
             self.status.touch(key, self._generation(key), obj)
             return  # what was accepted before stays
+        wrong = self._wrong(key, obj)
+        if wrong is not None and obj is not None:
+            log.warning("%s", wrong)
+            self.status.touch(key, obj.metadata.generation, wrong)
+            return  # written while nobody validated: what was accepted before stays
         if key == Key("ConfigMap", NAMESPACE, "istio"):
             self._configure(obj)
         elif key.kind == "ConfigMap":
@@ -108,6 +115,16 @@ class ControlPlane:
         else:
             self.status.touch(key, obj.metadata.generation)
         self._schedule()
+
+    @staticmethod
+    def _wrong(key: Key, obj: Object | None) -> Finding | None:
+        """The first error in an object, None if it may take effect.
+
+        A security policy takes effect in any case: one that is half wrong protects more than none.
+        """
+        if obj is None or key.kind in _POLICIES:
+            return None
+        return next((f for f in validation.validate(key, obj) if f.severity == "Error"), None)
 
     def _generation(self, key: Key) -> int:
         known = self.mesh.objects.get(key)
@@ -176,7 +193,7 @@ class ControlPlane:
         self._settle()
         server = await self._discovery(certificates, chain, key)
         runner = await self._pages(chain, key)
-        await self._install_webhook(authority)
+        await self._install_webhooks(authority)
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self._distribute_root(authority), name="roots"))
         tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
@@ -229,6 +246,7 @@ class ControlPlane:
         app = web.Application(client_max_size=8 << 20)
         app.add_routes([web.get("/ready", ready), *debug.routes(self.audiences, NAME)])
         app.router.add_post("/inject", webhook.handler(InjectorConfig()))
+        app.router.add_post(admission.PATH, admission.validate_objects)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         for port in (self.config.http_port, self.config.monitoring_port):
@@ -243,9 +261,10 @@ class ControlPlane:
         await web.TCPSite(runner, self.config.address, self.config.webhook_port, ssl_context=context).start()
         return runner
 
-    async def _install_webhook(self, authority: Authority) -> None:
-        made = configuration(authority.certificate_pem)
-        await self.client.apply(MUTATING_WEBHOOKS, made, field_manager=NAME, force=True)
+    async def _install_webhooks(self, authority: Authority) -> None:
+        pem = authority.certificate_pem
+        await self.client.apply(MUTATING_WEBHOOKS, configuration(pem), field_manager=NAME, force=True)
+        await self.client.apply(VALIDATING_WEBHOOKS, admission.configuration(pem), field_manager=NAME, force=True)
 
     async def _distribute_root(self, authority: Authority) -> None:
         """Every namespace gets the root certificate in a ConfigMap, for the pods' agents."""

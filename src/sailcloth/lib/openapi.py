@@ -6,8 +6,9 @@ References (`$ref`) are looked up by their last path element; `None` stands for 
 from __future__ import annotations
 
 import copy
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ class Problem:
     kind: Literal["unknown", "invalid", "required"]
     path: str
     text: str
+    near: str = ""  # of an unknown field: the field that it is most likely meant to be
 
 
 class Schemas:
@@ -125,7 +127,9 @@ class Schemas:
             ):
                 continue
             else:
-                yield Problem("unknown", _join(path, name), f'unknown field "{_join(path, name)}"')
+                yield Problem(
+                    "unknown", _join(path, name), f'unknown field "{_join(path, name)}"', _nearest(name, properties)
+                )
 
     def _values(self, node: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
         allowed = node.get("enum")
@@ -205,6 +209,13 @@ class Schemas:
         elif isinstance(value, list):
             for item in value:
                 self.default(node.get("items"), item)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like a misspelt one, empty if none is."""
+    plain = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(name.replace("_", "").replace("-", "").lower(), plain, n=1, cutoff=0.7)
+    return plain[found[0]] if found else ""
 
 
 def _join(path: str, name: str) -> str:

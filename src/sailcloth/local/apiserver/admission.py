@@ -54,7 +54,10 @@ class Admission:
                     if not answer.get("allowed"):
                         status = answer.get("status") or {}
                         text = f'admission webhook "{hook["name"]}" denied the request: {status.get("message") or "no reason given"}'
-                        raise Refused(int(status.get("code") or 403), str(status.get("reason") or "Forbidden"), text)
+                        code, reason = int(status.get("code") or 403), str(status.get("reason") or "Forbidden")
+                        refused = Refused(code, reason, text, status.get("details"))
+                        refused.warnings = tuple(warnings)
+                        raise refused
                     if kind.startswith("mutating") and answer.get("patch") and obj is not None:
                         obj = self._patched(hook, obj, answer)
         return obj, warnings

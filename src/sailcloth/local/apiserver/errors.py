@@ -6,7 +6,9 @@ from typing import Any
 
 
 class Refused(Exception):
-    """An answer with a Status body."""
+    """An answer with a Status body. `warnings` go with it as headers."""
+
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, code: int, reason: str, message: str, details: dict[str, Any] | None = None) -> None:
         super().__init__(message)

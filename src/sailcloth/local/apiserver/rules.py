@@ -53,7 +53,7 @@ def check_fields(served: Served, obj: Object, query: dict[str, str]) -> list[str
     """Unknown fields by the request's fieldValidation; wrong values always. Returns warnings."""
     mode = query.get("fieldValidation") or "Warn"
     problems = list(served.schemas.check(served.node, obj))
-    unknown = [p.text for p in problems if p.kind == "unknown"]
+    unknown = [p.text + (f' (did you mean "{p.near}"?)' if p.near else "") for p in problems if p.kind == "unknown"]
     if unknown and mode == "Strict":
         raise bad_request(
             f'{served.kind} in version "{served.version}" cannot be handled as a {served.kind}: strict decoding error: {", ".join(unknown)}'

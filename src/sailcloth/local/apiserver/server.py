@@ -73,7 +73,7 @@ class ApiServer:
         try:
             return await handler(request)
         except Refused as error:
-            return answer(error.body(), error.code)
+            return answer(error.body(), error.code, warnings=list(error.warnings))
         except StorageError as error:
             return answer(Refused(500, "InternalError", f"Internal error occurred: {error}").body(), 500)
         except web.HTTPRequestEntityTooLarge:

@@ -1,0 +1,88 @@
+"""What is wrong with an object, as findings: errors for what Istio's own admission refuses, warnings for what it warns of.
+
+One module a kind, each with `validate(report, object)`; what several kinds have is in modules by subject. All of it looks
+at one object alone: whether what it names exists is not asked here. Nothing raises, whatever the object holds, and nothing
+depends on anything but the object.
+
+`check` is for objects as users write them, `validate` for those that are decoded already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from sailcloth.api import kinds
+from sailcloth.api.meta import Finding, Key, Object
+
+from . import codes, metadata, shape, virtual_service
+from .report import Report
+
+Validate = Callable[[Report, Any], None]
+
+_RULES: dict[str, Validate] = {
+    "VirtualService": virtual_service.validate,
+}
+
+
+def validate(key: Key, obj: Object) -> tuple[Finding, ...]:
+    """Findings about a decoded object, errors first; none for kinds without rules."""
+    report = Report(key)
+    rules = _RULES.get(key.kind)
+    if rules is not None:
+        metadata.check(report, obj.metadata)
+        rules(report, obj)
+    return report.findings()
+
+
+def check(obj: dict[str, Any], namespace: str = "default") -> tuple[Finding, ...]:
+    """Findings about an object in the form of JSON: first its shape, then, if it can be decoded, what it says.
+
+    `namespace` is that of objects that name none. An object of a kind that the mesh does not have gets no finding.
+    """
+    kind = kinds.kind_of(obj)
+    if kind is None or kind.name not in _RULES:
+        return ()
+    meta = obj.get("metadata")
+    meta = meta if isinstance(meta, dict) else {}
+    own = str(meta.get("namespace") or namespace) if kind.namespaced else ""
+    key = Key(kind.name, own, str(meta.get("name") or meta.get("generateName") or ""))
+    report = Report(key)
+    if not shape.check(report, kind, obj):
+        return report.findings()
+    try:
+        typed = msgspec.convert({"metadata": _metadata(meta), **_body(obj)}, kind.type)
+    except (msgspec.ValidationError, TypeError) as error:  # what a schema cannot say
+        text, _, path = str(error).partition(" - at `$.")
+        report.error(codes.TYPE, path.rstrip("`"), text, "See kubectl explain.")
+        return report.findings()
+    metadata.check(report, typed.metadata)
+    _RULES[kind.name](report, typed)
+    return report.findings()
+
+
+def _body(obj: dict[str, Any]) -> dict[str, Any]:
+    """The spec without nulls, which mean the same as nothing (as an API server sees to)."""
+    spec = _without_nulls(obj.get("spec"))
+    return {} if spec is None else {"spec": spec}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
+def _metadata(meta: dict[str, Any]) -> dict[str, Any]:
+    """Only what rules look at, so that odd metadata is not held against the spec; the API server judges it."""
+    out: dict[str, Any] = {}
+    for field in ("name", "namespace"):
+        if isinstance(meta.get(field), str):
+            out[field] = meta[field]
+    for field in ("labels", "annotations"):
+        found = meta.get(field)
+        if isinstance(found, dict):
+            out[field] = {str(k): str(v) for k, v in found.items()}
+    return out

@@ -1,0 +1,73 @@
+"""Header names and changes, methods, status codes, string matches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from sailcloth.api.meta import StringMatch
+from sailcloth.api.virtual_service import HeaderOperations, Headers
+
+from . import codes, regexes
+from .report import Report
+
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
+_HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+\Z")
+
+
+def check_header(report: Report, path: str, name: str, pseudo: bool = False) -> None:
+    """A header's name; `pseudo`: names such as :authority are fine."""
+    bare = name[1:] if pseudo and name.startswith(":") else name
+    if not _HEADER.match(bare):
+        text = f"{name!r} is no header name" if name else "a header has no name"
+        report.error(codes.NAME, path, text, "Use letters, digits and dashes, such as x-user.")
+
+
+def check_match(report: Report, path: str, match: StringMatch | None, empty_prefix: bool = False) -> None:
+    """A string match; `empty_prefix`: a prefix that is empty means something here."""
+    if match is None:
+        return
+    given = [f for f in ("exact", "prefix", "regex") if getattr(match, f) is not None]
+    if len(given) > 1:
+        report.error(codes.CONFLICT, path, f"{' and '.join(given)} exclude each other", "Keep one of them.")
+    if match.prefix == "" and not empty_prefix:
+        report.error(codes.REQUIRED, f"{path}.prefix", "the prefix is empty", "Give a prefix, or remove the match.")
+    if match.regex is not None:
+        problem = "the regular expression is empty" if not match.regex else regexes.problem(match.regex)
+        if problem:
+            report.error(codes.REGEX, f"{path}.regex", problem, "See https://github.com/google/re2/wiki/Syntax.")
+
+
+def check_matches(report: Report, path: str, matches: Mapping[str, StringMatch]) -> None:
+    """String matches by name."""
+    for name, match in matches.items():
+        check_match(report, f"{path}.{name}", match, empty_prefix=True)
+
+
+def check_headers(report: Report, path: str, headers: Headers | None) -> None:
+    """Changes to requests and responses."""
+    if headers is None:
+        return
+    for side, operations in (("request", headers.request), ("response", headers.response)):
+        if operations is not None:
+            _operations(report, f"{path}.{side}", operations, side == "request")
+
+
+def _operations(report: Report, path: str, operations: HeaderOperations, request: bool) -> None:
+    authority = []
+    for verb, names in (("set", operations.set), ("add", operations.add), ("remove", operations.remove)):
+        for name in names:
+            check_header(report, f"{path}.{verb}", name, pseudo=True)
+            if request and name.lower() in ("host", ":authority") and verb != "remove":
+                authority.append(f"{verb} {name}")
+    if len(authority) > 1:
+        text = f"the authority is written more than once ({', '.join(authority)})"
+        report.error(codes.CONFLICT, path, text, "Keep one of them.")
+
+
+def check_status(report: Report, path: str, status: int, least: int = 200) -> None:
+    """An HTTP status that an answer can have."""
+    if not least <= status <= 599:
+        text = f"HTTP status {status} is not in the range {least}-599"
+        report.error(codes.RANGE, path, text, f"Give a status from {least} to 599.")

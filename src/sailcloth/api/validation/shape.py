@@ -1,0 +1,50 @@
+"""Whether an object has the shape of its kind: every unknown field and every value that does not fit, not just the first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sailcloth.api import crd
+from sailcloth.api.kinds import Kind
+from sailcloth.lib.openapi import Problem, Schemas
+
+from . import codes
+from .report import Report
+
+_SCHEMAS = Schemas({})
+
+# Fields of Istio's early versions, which old manifests still have.
+_REMOVED = {
+    "websocketUpgrade": "WebSockets work without it",
+    "appendHeaders": "use headers.request.add",
+    "appendRequestHeaders": "use headers.request.add",
+    "removeRequestHeaders": "use headers.request.remove",
+    "appendResponseHeaders": "use headers.response.add",
+    "removeResponseHeaders": "use headers.response.remove",
+}
+
+
+def check(report: Report, kind: Kind, obj: dict[str, Any]) -> bool:
+    """Compare with the kind's schema. Returns whether all known fields fit, so that the object can be decoded."""
+    node = crd.schema(kind)
+    fits = True
+    for problem in _SCHEMAS.check(
+        node, {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
+    ):
+        if problem.kind == "unknown":
+            _unknown(report, problem)
+            continue
+        fits = False
+        code = codes.REQUIRED if problem.kind == "required" else codes.TYPE
+        report.error(code, problem.path, problem.text, "See kubectl explain.")
+    return fits
+
+
+def _unknown(report: Report, problem: Problem) -> None:
+    name = problem.path.rpartition(".")[2]
+    if name in _REMOVED:
+        text = f"field {name!r} no longer exists and is ignored"
+        report.warning(codes.DEPRECATED, problem.path, text, f"Remove it: {_REMOVED[name]}.")
+        return
+    fix = f"Did you mean {problem.near!r}?" if problem.near else "Remove it; kubectl explain shows the fields."
+    report.error(codes.UNKNOWN_FIELD, problem.path, f"unknown field {name!r}", fix)
