@@ -7,12 +7,20 @@ from typing import Annotated, Literal
 from .meta import D, Duration, Object, PercentNumber, PortSelector, Selector, Struct
 
 
+class CookieAttribute(Struct):
+    """An attribute of a cookie that the proxy makes."""
+
+    name: Annotated[str, D("Name of the attribute, such as SameSite.")]
+    value: Annotated[str | None, D("Value of the attribute.")] = None
+
+
 class HTTPCookie(Struct):
     """A cookie to hash on; made by the proxy if a ttl is given and the request has none."""
 
     name: Annotated[str, D("Name of the cookie.")]
     path: Annotated[str | None, D("Path of the cookie.")] = None
     ttl: Annotated[Duration | None, D("Lifetime of a cookie that the proxy makes.")] = None
+    attributes: Annotated[list[CookieAttribute], D("Further attributes of a cookie that the proxy makes.")] = []
 
 
 class RingHash(Struct):
@@ -65,7 +73,7 @@ class LocalityLbSetting(Struct):
 class WarmupConfiguration(Struct):
     """Lets new endpoints take traffic slowly."""
 
-    duration: Annotated[Duration | None, D("Length of the warm-up.")] = None
+    duration: Annotated[Duration, D("Length of the warm-up.")]
     minimum_percent: Annotated[float | None, D("Least share at the start; default 10.")] = None
     aggression: Annotated[float | None, D("Shape of the increase; default 1.")] = None
 
@@ -101,7 +109,14 @@ class TCPSettings(Struct):
     idle_timeout: Annotated[Duration | None, D("Longest idle time of a TCP connection.")] = None
 
 
-class HTTPSettings(Struct):
+class HTTP2KeepAlive(Struct):
+    """Pings on HTTP/2 connections."""
+
+    interval: Annotated[Duration | None, D("Time between pings.")] = None
+    timeout: Annotated[Duration | None, D("How long to wait for an answer.")] = None
+
+
+class HTTPSettings(Struct, names={"http2_keep_alive": "http2KeepAlive"}):
     """Limits for HTTP requests."""
 
     http1_max_pending_requests: Annotated[int | None, D("Most requests waiting for a connection.")] = None
@@ -114,6 +129,7 @@ class HTTPSettings(Struct):
     ] = None
     use_client_protocol: Annotated[bool | None, D("Use the protocol of the caller.")] = None
     max_concurrent_streams: Annotated[int | None, D("Most streams on one HTTP/2 connection.")] = None
+    http2_keep_alive: Annotated[HTTP2KeepAlive | None, D("Pings on HTTP/2 connections.")] = None
 
 
 class ConnectionPoolSettings(Struct):
@@ -154,6 +170,14 @@ class ClientTLSSettings(Struct):
     insecure_skip_verify: Annotated[bool | None, D("Do not verify the server.")] = None
 
 
+class RetryBudget(Struct):
+    """Bounds retries by the share of requests that they may be."""
+
+    percent: Annotated[float | None, D("Share of active requests; default 20.")] = None
+    min_retry_concurrency: Annotated[int | None, D("Retries that are always allowed; default 3.")] = None
+    budget_interval: Annotated[Duration | None, D("Time over which requests are counted.")] = None
+
+
 class PortTrafficPolicy(Struct):
     """Replaces the whole policy for one port."""
 
@@ -162,6 +186,7 @@ class PortTrafficPolicy(Struct):
     connection_pool: Annotated[ConnectionPoolSettings | None, D("Limits.")] = None
     outlier_detection: Annotated[OutlierDetection | None, D("Ejection of failing endpoints.")] = None
     tls: Annotated[ClientTLSSettings | None, D("TLS towards the host.")] = None
+    retry_budget: Annotated[RetryBudget | None, D("Bound for retries.")] = None
 
 
 class TunnelSettings(Struct):
@@ -188,6 +213,7 @@ class TrafficPolicy(Struct):
     port_level_settings: Annotated[list[PortTrafficPolicy], D("Policies for single ports.")] = []
     tunnel: Annotated[TunnelSettings | None, D("Tunnel for TCP.")] = None
     proxy_protocol: Annotated[ProxyProtocol | None, D("PROXY protocol towards the host.")] = None
+    retry_budget: Annotated[RetryBudget | None, D("Bound for retries.")] = None
 
 
 class Subset(Struct):

@@ -16,6 +16,14 @@ class Port(Struct):
     target_port: Annotated[PortNumber | None, D("Has no effect in a Gateway.")] = None
 
 
+class TLSCertificate(Struct):
+    """A certificate with its key, in files."""
+
+    server_certificate: Annotated[str | None, D("File with the certificate.")] = None
+    private_key: Annotated[str | None, D("File with the key.")] = None
+    ca_certificates: Annotated[str | None, D("File with roots that verify clients.")] = None
+
+
 class ServerTLSSettings(Struct):
     """TLS of a server."""
 
@@ -30,6 +38,8 @@ class ServerTLSSettings(Struct):
     ca_crl: Annotated[str | None, D("File with revoked certificates.")] = None
     credential_name: Annotated[str | None, D("Secret with key and certificate.")] = None
     credential_names: Annotated[list[str], D("Secrets with keys and certificates, at most two.")] = []
+    ca_cert_credential_name: Annotated[str | None, D("Secret with roots that verify clients.")] = None
+    tls_certificates: Annotated[list[TLSCertificate], D("Certificates in files, at most two.")] = []
     subject_alt_names: Annotated[list[str], D("Names that a client's certificate must carry.")] = []
     verify_certificate_spki: Annotated[list[str], D("Accepted SPKI hashes.")] = []
     verify_certificate_hash: Annotated[list[str], D("Accepted certificate hashes.")] = []

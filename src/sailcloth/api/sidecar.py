@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from .destination_rule import ConnectionPoolSettings
-from .gateway import Port, ServerTLSSettings
-from .meta import D, Object, Struct
+from .gateway import ServerTLSSettings
+from .meta import D, Object, PortNumber, PortSelector, Struct
 
 
 class WorkloadSelector(Struct):
@@ -15,13 +15,22 @@ class WorkloadSelector(Struct):
     labels: Annotated[dict[str, str], D("Labels that a workload must all have.")] = {}
 
 
+class SidecarPort(Struct):
+    """A port that a sidecar listens on."""
+
+    number: Annotated[PortNumber, D("Port number; none if it listens on a UNIX socket.")] = 0
+    protocol: Annotated[str, D("HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP or TLS; default: detected.")] = ""
+    name: Annotated[str, D("Label of the port.")] = ""
+    target_port: Annotated[PortNumber | None, D("Has no effect in a Sidecar.")] = None
+
+
 CaptureMode = Literal["DEFAULT", "IPTABLES", "NONE"]
 
 
 class IstioIngressListener(Struct):
     """One port that the sidecar accepts traffic on."""
 
-    port: Annotated[Port, D("The port.")]
+    port: Annotated[SidecarPort, D("The port.")]
     bind: Annotated[str | None, D("Address to bind to.")] = None
     capture_mode: Annotated[CaptureMode | None, D("How traffic gets to the listener.")] = None
     default_endpoint: Annotated[
@@ -35,7 +44,7 @@ class IstioEgressListener(Struct):
     """Hosts that the sidecar can reach, on all ports or on one."""
 
     hosts: Annotated[list[str], D("Hosts as `namespace/name`; `.` own namespace, `*` any, `~` none.")]
-    port: Annotated[Port | None, D("The port; default all.")] = None
+    port: Annotated[SidecarPort | None, D("The port; default all.")] = None
     bind: Annotated[str | None, D("Address to bind to.")] = None
     capture_mode: Annotated[CaptureMode | None, D("How traffic gets to the listener.")] = None
 
@@ -45,7 +54,7 @@ class EgressProxy(Struct):
 
     host: Annotated[str, D("Service name.")] = ""
     subset: Annotated[str | None, D("Subset of the service.")] = None
-    port: Annotated[Port | None, D("Port of the service.")] = None
+    port: Annotated[PortSelector | None, D("Port of the service.")] = None
 
 
 class OutboundTrafficPolicy(Struct):

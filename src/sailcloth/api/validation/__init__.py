@@ -17,13 +17,30 @@ import msgspec
 from sailcloth.api import kinds
 from sailcloth.api.meta import Finding, Key, Object
 
-from . import codes, metadata, shape, virtual_service
+from . import (
+    codes,
+    destination_rule,
+    gateway,
+    metadata,
+    peer_authentication,
+    service_entry,
+    shape,
+    sidecar,
+    virtual_service,
+    workload_entry,
+)
 from .report import Report
 
 Validate = Callable[[Report, Any], None]
 
 _RULES: dict[str, Validate] = {
+    "DestinationRule": destination_rule.validate,
+    "Gateway": gateway.validate,
+    "PeerAuthentication": peer_authentication.validate,
+    "ServiceEntry": service_entry.validate,
+    "Sidecar": sidecar.validate,
     "VirtualService": virtual_service.validate,
+    "WorkloadEntry": workload_entry.validate,
 }
 
 

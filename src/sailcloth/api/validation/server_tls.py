@@ -1,0 +1,123 @@
+"""TLS settings of servers: which certificates a mode needs, and which it cannot have."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sailcloth.api.gateway import ServerTLSSettings
+
+from . import codes
+from .report import Report
+
+_VERSIONS: Final = ("TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3")
+_CIPHERS: Final = frozenset(
+    [
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+        "ECDHE-ECDSA-AES128-SHA",
+        "ECDHE-RSA-AES128-SHA",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-RSA-AES256-SHA",
+        "ECDHE-RSA-AES128-SHA256",
+        "AES128-GCM-SHA256",
+        "AES256-GCM-SHA384",
+        "AES128-SHA",
+        "AES256-SHA",
+        "DES-CBC3-SHA",
+        "ECDHE-PSK-AES128-CBC-SHA",
+        "ECDHE-PSK-AES256-CBC-SHA",
+        "ECDHE-PSK-CHACHA20-POLY1305",
+        "PSK-AES128-CBC-SHA",
+        "PSK-AES256-CBC-SHA",
+    ]
+)
+_VERIFYING: Final = ("MUTUAL", "OPTIONAL_MUTUAL")
+
+
+def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    """The settings of a server that speaks TLS."""
+    _ciphers(report, path, tls)
+    _versions(report, path, tls)
+    sources: dict[str, Any] = {
+        "credentialName": tls.credential_name,
+        "credentialNames": tls.credential_names,
+        "tlsCertificates": tls.tls_certificates,
+        "serverCertificate": tls.server_certificate,
+    }
+    given = [name for name, value in sources.items() if value]
+    if tls.mode == "ISTIO_MUTUAL":
+        for name in [
+            *given,
+            *(["privateKey"] if tls.private_key else []),
+            *(["caCertificates"] if tls.ca_certificates else []),
+        ]:
+            text = f"mode ISTIO_MUTUAL uses the mesh's own certificates and cannot have {name}"
+            report.error(codes.TLS, f"{path}.{name}", text, "Remove it, or use mode MUTUAL.")
+        return
+    if tls.mode in (None, "PASSTHROUGH", "AUTO_PASSTHROUGH"):
+        for name in given:
+            text = f"mode {tls.mode or 'PASSTHROUGH'} does not end TLS, so {name} is not used"
+            report.warning(codes.NO_EFFECT, f"{path}.{name}", text, "Remove it, or use mode SIMPLE.")
+        return
+    if tls.ca_crl and (tls.credential_name or tls.credential_names):
+        text = "caCrl and credentialName exclude each other"
+        report.error(codes.TLS, f"{path}.caCrl", text, "Put the list into the Secret, as ca.crl.")
+    if len(given) > 1:
+        text = f"{' and '.join(given)} exclude each other"
+        report.error(codes.TLS, path, text, "Keep one source of certificates.")
+    for name, count in (("credentialNames", len(tls.credential_names)), ("tlsCertificates", len(tls.tls_certificates))):
+        if count > 2:
+            text = f"{count} certificates are given, at most two are allowed"
+            report.error(codes.TLS, f"{path}.{name}", text, "Keep one for RSA and one for ECDSA.")
+    if tls.credential_name or tls.credential_names:
+        return
+    _files(report, path, tls)
+
+
+def _files(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    """Certificates that are files: all that the mode needs are there."""
+    for index, one in enumerate(tls.tls_certificates):
+        for name, value in (("serverCertificate", one.server_certificate), ("privateKey", one.private_key)):
+            if not value:
+                text = f"the certificate has no {name}"
+                report.error(codes.TLS, f"{path}.tlsCertificates[{index}].{name}", text, "Name the file.")
+    needed: list[tuple[str, Any]] = []
+    if not tls.tls_certificates:
+        needed += [("serverCertificate", tls.server_certificate), ("privateKey", tls.private_key)]
+    if tls.mode in _VERIFYING and not tls.ca_cert_credential_name:
+        needed.append(("caCertificates", tls.ca_certificates))
+    for name, value in needed:
+        if not value:
+            text = f"mode {tls.mode} needs a {name}"
+            report.error(codes.TLS, f"{path}.{name}", text, "Name the file, or give a credentialName.")
+
+
+def _versions(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    found = []
+    for name, version in (
+        ("minProtocolVersion", tls.min_protocol_version),
+        ("maxProtocolVersion", tls.max_protocol_version),
+    ):
+        if version and version not in _VERSIONS:
+            text = f"{version!r} is no version of TLS"
+            report.error(codes.CHOICE, f"{path}.{name}", text, f"Use one of {', '.join(_VERSIONS)}.")
+        found.append(_VERSIONS.index(version) if version in _VERSIONS else 0)
+    if found[1] and found[0] > found[1]:
+        text = "the least version is above the greatest"
+        report.error(codes.TLS, f"{path}.minProtocolVersion", text, "Exchange them.")
+
+
+def _ciphers(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    seen: set[str] = set()
+    for index, cipher in enumerate(tls.cipher_suites):
+        at = f"{path}.cipherSuites[{index}]"
+        if cipher in seen:
+            report.warning(codes.DUPLICATE, at, f"cipher suite {cipher!r} is given twice", "Remove one of them.")
+        elif not all(part in _CIPHERS for part in cipher.strip("[]").split("|")):
+            text = f"cipher suite {cipher!r} is not known and is ignored"
+            report.warning(codes.NO_EFFECT, at, text, "Use a name such as ECDHE-RSA-AES128-GCM-SHA256.")
+        seen.add(cipher)
