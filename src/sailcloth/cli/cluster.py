@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.kube import ApiError, Client, Resource, portforward
 from sailcloth.lib import http1
 from sailcloth.local.state import StateDir
 
@@ -63,66 +63,22 @@ class Applier:
         await self._api.apply(resource, obj, field_manager="sailctl")
 
 
-async def forward(api: Client, pod: str, namespace: str, port: int, request: bytes) -> bytes:
-    """Send bytes to a port of a pod and return everything it answers, by the API server's port-forward over a websocket."""
-    import struct
-    import zlib
-
-    from sailcloth.local.apiserver.spdy import dictionary
-
-    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
-    url = api.endpoint.server.replace("https", "wss", 1) + path
-    packer = zlib.compressobj(zdict=dictionary())
-
-    def syn(stream: int, **headers: str) -> bytes:
-        raw = struct.pack(">I", len(headers))
-        for key, value in headers.items():
-            raw += struct.pack(">I", len(key)) + key.encode() + struct.pack(">I", len(value)) + value.encode()
-        body = struct.pack(">IIH", stream, 0, 0) + packer.compress(raw) + packer.flush(zlib.Z_SYNC_FLUSH)
-        return struct.pack(">HHI", 0x8003, 1, len(body)) + body
-
-    out, problem = b"", b""
-    await api.call("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}")  # says plainly if there is no such pod
-    async with api.websocket(url, "SPDY/3.1+portforward.k8s.io") as ws:
-        await ws.send_bytes(syn(1, streamtype="error", port=str(port), requestid="0"))
-        await ws.send_bytes(syn(3, streamtype="data", port=str(port), requestid="0"))
-        await ws.send_bytes(struct.pack(">II", 3, len(request)) + request)
-        buffer = b""
-        async for message in ws:
-            buffer += message.data if isinstance(message.data, bytes) else b""
-            while len(buffer) >= 8:
-                first, second = struct.unpack_from(">II", buffer)
-                length, flags = second & 0xFFFFFF, second >> 24
-                if len(buffer) < 8 + length:
-                    break
-                body, buffer = buffer[8 : 8 + length], buffer[8 + length :]
-                if first & 0x80000000:
-                    continue
-                if first == 1:
-                    problem += body
-                elif first == 3:
-                    out += body
-                    if flags & 1:
-                        if problem and not out:
-                            raise OSError(problem.decode(errors="replace"))
-                        return out
-    return out
-
-
 async def admin_request(pod: str, namespace: str, kubeconfig: str, method: str, path: str) -> str:
     """A request to the admin interface of a pod's Envoy. Raises OSError or ApiError."""
     name, _, own = pod.partition(".")
     async with client(kubeconfig) as api:
         namespace = own or namespace or api.endpoint.namespace
-        name = await _pod_name(api, name, namespace)
-        answer = await forward(api, name, namespace, 15000, http1.request(method, path))
+        name = await pod_name(api, name, namespace)
+        async with portforward.connect(api, name, namespace, 15000) as tunnel:
+            await tunnel.send(http1.request(method, path))
+            answer = b"".join([part async for part in tunnel.receive()])
     try:
         return http1.body(answer).decode(errors="replace")
     except OSError as error:
         raise OSError(f"Envoy of {name}.{namespace}: {error}") from None
 
 
-async def _pod_name(api: Client, name: str, namespace: str) -> str:
+async def pod_name(api: Client, name: str, namespace: str) -> str:
     """`deployment/x`, `deploy/x` and `service/x` stand for one of their pods."""
     kind, _, rest = name.partition("/")
     if not rest:

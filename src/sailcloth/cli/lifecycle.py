@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -227,7 +228,7 @@ def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: st
         if quiet:
             print(json.dumps(found), flush=True)
         else:
-            _tell(found, sample, detach)
+            _tell(found, sample, state if detach else None)
         if not detach:
             cluster.wait()
     except KeyboardInterrupt:
@@ -239,7 +240,8 @@ def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: st
             shutil.rmtree(state.root, ignore_errors=True)
 
 
-def _tell(found: Object, sample: str | None, detach: bool) -> None:
+def _tell(found: Object, sample: str | None, state: StateDir | None) -> None:
+    """What the user can do now. `state` is that of a cluster in the background."""
     urls = found["urls"]
     if sample:
         print(f"  Bookinfo      {urls['productpage']}      (first request answered after {found['first_200_s']:.1f} s)")
@@ -248,7 +250,12 @@ def _tell(found: Object, sample: str | None, detach: bool) -> None:
     print(f"  kubectl       export KUBECONFIG={found['kubeconfig']}")
     if sample:
         print("  try           kubectl apply -f samples/bookinfo/networking/virtual-service-reviews-50-v3.yaml")
-    print(f"  stop          {'sailctl down' if detach else 'Ctrl-C'}", flush=True)
+    print(f"  stop          {_stop_command(state) if state else 'Ctrl-C'}", flush=True)
+
+
+def _stop_command(state: StateDir) -> str:
+    default = StateDir.default().root
+    return "sailctl down" if state.root == default else f"sailctl down --state {shlex.quote(str(state.root))}"
 
 
 async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: str | None) -> Object:

@@ -7,13 +7,12 @@ nothing heavy at import time, because the start-up time of every command is thei
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 
 import typer
 
-GROUPS = ("lifecycle", "proxy", "inject", "inspect")
+GROUPS = ("lifecycle", "proxy", "wait", "dashboard", "inject", "complete")
 
 app = typer.Typer(
     name="sailctl",
@@ -24,8 +23,7 @@ app = typer.Typer(
 )
 
 for _group in GROUPS:
-    if importlib.util.find_spec(f"sailcloth.cli.{_group}"):
-        importlib.import_module(f"sailcloth.cli.{_group}").register(app)
+    importlib.import_module(f"sailcloth.cli.{_group}").register(app)
 
 
 def run() -> None:

@@ -29,6 +29,11 @@ def structured(value: Any, form: str) -> None:
         print()
 
 
+def warn(message: str) -> None:
+    """Print a warning on the error output."""
+    print(f"Warning: {message}", file=sys.stderr)
+
+
 def fail(message: str, code: int = 1) -> NoReturn:
     """Print an error and leave."""
     prefix = "\x1b[31mError:\x1b[0m" if sys.stderr.isatty() else "Error:"

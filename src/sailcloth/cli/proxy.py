@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 
 PARTS = ("all", "cluster", "listener", "route", "endpoint", "secret", "bootstrap", "log")
 File = Annotated[
@@ -27,8 +27,14 @@ def register(app: typer.Typer) -> None:
 
 
 def proxy_config(
-    part: Annotated[str, typer.Argument(help="One of: " + ", ".join(PARTS))],
-    pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]")] = "",
+    part: Annotated[
+        str,
+        typer.Argument(
+            help="One of: " + ", ".join(PARTS),
+            autocompletion=lambda incomplete: [p for p in PARTS if p.startswith(incomplete)],
+        ),
+    ],
+    pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]", autocompletion=complete.pods)] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="short, json or yaml")] = "short",
     offline: Annotated[bool, typer.Option("--offline", help="Compute from manifests; no cluster needed.")] = False,
     file: File = None,
@@ -114,7 +120,7 @@ def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) ->
 
 
 def proxy_status(
-    pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]: only this proxy.")] = "",
+    pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]: only this proxy.", autocompletion=complete.pods)] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="One column for each type of resource.")] = False,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",

@@ -1,11 +1,14 @@
-"""The server side of SPDY/3.1 as kubectl uses it for port-forward and older exec, over any duplex byte pipe."""
+"""SPDY/3.1 as it lives on in streaming protocols, over any duplex byte pipe: a server's session, and frames for a client.
+
+Only what those need: streams with headers, data, ends, pings. No push, no priorities, no settings.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import struct
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 _WORDS = [
     "options",
@@ -95,21 +98,14 @@ class Session:
     ) -> None:
         self._send, self._on_stream = send, on_stream
         self._buffer = bytearray()
-        words = dictionary()
-        self._inflate = zlib.decompressobj(zdict=words)
-        self._deflate = zlib.compressobj(zdict=words)
+        self._inflate = zlib.decompressobj(zdict=dictionary())
+        self._deflate = compressor()
         self._streams: dict[int, Queue] = {}
 
     async def feed(self, data: bytes) -> None:
         """Take in bytes of the client."""
         self._buffer += data
-        while len(self._buffer) >= 8:
-            first, second = struct.unpack_from(">II", self._buffer)
-            length, flags = second & 0xFFFFFF, second >> 24
-            if len(self._buffer) < 8 + length:
-                return
-            body = bytes(self._buffer[8 : 8 + length])
-            del self._buffer[: 8 + length]
+        for first, flags, body in frames(self._buffer):
             if first & 0x80000000:
                 await self._control(first & 0xFFFF, flags, body)
             else:
@@ -161,7 +157,40 @@ class Session:
         for at in range(0, max(len(data), 1), 1 << 15):
             part = data[at : at + (1 << 15)]
             last = end and at + len(part) >= len(data)
-            await self._send(struct.pack(">II", stream, (1 << 24 if last else 0) | len(part)) + part)
+            await self._send(data_frame(stream, part, last))
+
+
+def opening(stream: int, headers: dict[str, str], packer: zlib._Compress) -> bytes:
+    """A SYN_STREAM frame. `packer` is the connection's one compressor, made by `compressor()`."""
+    raw = struct.pack(">I", len(headers))
+    for key, value in headers.items():
+        for text in (key.encode(), value.encode()):
+            raw += struct.pack(">I", len(text)) + text
+    packed = packer.compress(raw) + packer.flush(zlib.Z_SYNC_FLUSH)
+    return _frame(1, 0, struct.pack(">IIH", stream, 0, 0) + packed)
+
+
+def compressor() -> zlib._Compress:
+    """The header compressor of a new connection."""
+    return zlib.compressobj(zdict=dictionary())
+
+
+def data_frame(stream: int, body: bytes, end: bool = False) -> bytes:
+    """A data frame of at most 16 MiB."""
+    return struct.pack(">II", stream, (1 << 24 if end else 0) | len(body)) + body
+
+
+def frames(buffer: bytearray) -> Iterator[tuple[int, int, bytes]]:
+    """The whole frames at the start of a buffer, which they are taken from: (first word, flags, body). The first word of a
+    data frame is its stream, of a control frame its highest bit is set."""
+    while len(buffer) >= 8:
+        first, second = struct.unpack_from(">II", buffer)
+        length, flags = second & 0xFFFFFF, second >> 24
+        if len(buffer) < 8 + length:
+            return
+        body = bytes(buffer[8 : 8 + length])
+        del buffer[: 8 + length]
+        yield first, flags, body
 
 
 def _frame(kind: int, flags: int, body: bytes) -> bytes:

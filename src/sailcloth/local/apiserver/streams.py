@@ -19,7 +19,9 @@ from typing import Any
 import orjson
 from aiohttp import WSMsgType, web
 
-from . import nodelink, spdy
+from sailcloth.lib import spdy
+
+from . import nodelink
 from .errors import Refused, bad_request
 from .nodelink import NodeError
 from .storage import Store

@@ -1,0 +1,178 @@
+"""`sailctl wait`: until objects are applied everywhere, with the reason and the proxy when they are not.
+
+Reads only what the control plane writes into status, so that `kubectl wait` and the console say the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sailcloth.api.meta import duration_ms
+
+from . import output
+
+if TYPE_CHECKING:
+    from sailcloth.api.kinds import Kind
+    from sailcloth.kube import Client
+
+Object = dict[str, Any]
+Wanted = tuple["Kind", str, str]  # kind, namespace, name; an empty name stands for every object of the kind
+_POLL_S = 0.1
+_FINAL = ("Invalid", "Refused")  # waiting longer does not help: the object itself has to change
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("wait", rich_help_panel="Proxies")(wait)
+    experimental = typer.Typer(help="Commands that istioctl keeps under `x`.", no_args_is_help=True)
+    experimental.command("wait")(wait)
+    app.add_typer(experimental, name="x", hidden=True)
+
+
+def wait(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(help="KIND NAME[.NAMESPACE], KIND/NAME[.NAMESPACE] …, or KIND alone; nothing for every object."),
+    ] = None,
+    condition: Annotated[
+        str, typer.Option("--for", help="distribution (same as programmed), accepted, or delete.")
+    ] = "distribution",
+    timeout: Annotated[str, typer.Option("--timeout", help="How long to wait, such as 30s or 2m.")] = "30s",
+    generation: Annotated[int, typer.Option("--generation", help="The object's generation; 0: the present one.")] = 0,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the objects.")] = "",
+    everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Objects of all namespaces.")] = False,
+    out: Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")] = "text",
+    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+) -> None:
+    """Wait until objects are applied: every proxy that they concern has acknowledged them.
+
+    Ends with 1 as soon as a proxy refuses an object or the control plane calls it invalid, and with 1 after the timeout.
+    """
+    from . import dumps
+
+    names = {"distribution": "Programmed", "programmed": "Programmed", "accepted": "Accepted", "delete": ""}
+    if condition.lower() not in names:
+        output.fail(f"unknown condition {condition!r}; use {', '.join(names)}", output.USAGE)
+    if out not in ("text", "json", "yaml"):
+        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
+    try:
+        seconds = (duration_ms(timeout) or 0.0) / 1e3
+        wanted = list(_wanted(what or [], namespace, everywhere))
+    except ValueError as error:
+        output.fail(str(error), output.USAGE)
+    if condition.lower() == "delete" and not all(name for _, _, name in wanted):
+        output.fail("--for delete needs the names of objects", output.USAGE)
+    found = dumps.run(_until(wanted, names[condition.lower()], seconds, generation, kubeconfig))
+    _show(found, out)
+    if not all(entry["ok"] for entry in found):
+        raise typer.Exit(1)
+
+
+def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Wanted]:
+    """What the arguments name. Raises ValueError for an unknown kind."""
+    from sailcloth.api.kinds import MESH_KINDS
+
+    def kind(word: str) -> Kind:
+        low = word.split(".")[0].lower()
+        for each in MESH_KINDS:
+            if each.conditions and low in (each.name.lower(), each.plural, *each.short):
+                return each
+        known = ", ".join(k.name.lower() for k in MESH_KINDS if k.conditions)
+        raise ValueError(f"{word!r} is no kind that reports where it is applied; use one of {known}")
+
+    def named(which: Kind, word: str) -> Wanted:
+        name, _, own = word.partition(".")
+        return which, own or namespace, name
+
+    if not words:
+        yield from ((k, "" if everywhere else namespace, "") for k in MESH_KINDS if k.conditions)
+    elif all("/" in w for w in words):
+        yield from (named(kind(w.split("/")[0]), w.split("/", 1)[1]) for w in words)
+    elif any("/" in w for w in words):
+        raise ValueError("write either KIND NAME… or KIND/NAME…, not both")
+    elif len(words) == 1:
+        yield kind(words[0]), "" if everywhere else namespace, ""
+    else:
+        yield from (named(kind(words[0]), w) for w in words[1:])
+
+
+async def _until(
+    wanted: list[Wanted], condition: str, seconds: float, generation: int, kubeconfig: str
+) -> list[Object]:
+    """The state of every object when all are ready, when one never will be, or when time is up."""
+    from .cluster import client
+
+    end = time.monotonic() + seconds
+    told = ""
+    async with client(kubeconfig) as api:
+        while True:
+            found = [entry for each in wanted for entry in await _look(api, each, condition, generation)]
+            waiting = [entry for entry in found if not entry["ok"]]
+            if not waiting or any(e["reason"] in _FINAL for e in waiting) or time.monotonic() >= end:
+                return found
+            now = "; ".join(f"{e['object']}: {e['message'] or e['reason']}" for e in waiting[:3])
+            if now != told and sys.stderr.isatty():
+                print(f"waiting for {now}", file=sys.stderr)
+                told = now
+            await asyncio.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
+
+
+async def _look(api: Client, wanted: Wanted, condition: str, generation: int) -> list[Object]:
+    from sailcloth.kube import ApiError, Resource
+
+    kind, namespace, name = wanted
+    resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
+    if not name:
+        items, _ = await api.list(resource, namespace)
+        return [_state(kind, obj, condition, generation) for obj in items]
+    namespace = namespace or api.endpoint.namespace
+    try:
+        obj = await api.get(resource, name, namespace)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        label = f"{kind.name.lower()}/{name}.{namespace}"
+        return [{"object": label, "ok": not condition, "reason": "NotFound", "message": "there is no such object"}]
+    return [_state(kind, obj, condition, generation)]
+
+
+def _state(kind: Kind, obj: Object, condition: str, generation: int) -> Object:
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    label = f"{kind.name.lower()}/{metadata['name']}.{metadata['namespace']}"
+    if not condition:
+        return {"object": label, "ok": False, "reason": "Present", "message": "it is still there"}
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    found = conditions.get(condition, {})
+    seen = int(found.get("observedGeneration") or status.get("observedGeneration") or 0)
+    if not found or seen < (generation or int(metadata.get("generation") or 0)):
+        text = f"the control plane has seen generation {seen} of {metadata.get('generation')}"
+        return {"object": label, "ok": False, "reason": "Pending", "message": text}
+    told = found
+    if found["status"] != "True":  # what holds it back says more than that something does
+        told = next((c for c in conditions.values() if c["type"] == "Accepted" and c["status"] == "False"), found)
+    return {
+        "object": label,
+        "ok": found["status"] == "True",
+        "reason": told.get("reason", ""),
+        "message": told.get("message", ""),
+    }
+
+
+def _show(found: list[Object], out: str) -> None:
+    if out != "text":
+        output.structured(found, out)
+        return
+    for entry in found:
+        text = ": ".join(t for t in (entry["reason"], entry["message"]) if t)
+        if entry["ok"]:
+            print(f"{entry['object']} {text}")
+        else:
+            print(f"{entry['object']} is not ready: {text}", file=sys.stderr)
+    if not found:
+        print("nothing to wait for: there are no objects of the mesh")

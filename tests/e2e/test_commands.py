@@ -1,0 +1,104 @@
+"""`sailctl wait`, `dashboard` and `completion` as their user has them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import urllib.request
+
+import pytest
+from bookinfo import Cluster, Object
+
+
+def service(name: str, subset: str = "") -> Object:
+    destination = {"host": "reviews", **({"subset": subset} if subset else {})}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": name},
+        "spec": {"hosts": ["reviews"], "http": [{"route": [{"destination": destination}]}]},
+    }
+
+
+def run(mesh: Cluster, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*Cluster.SAILCTL, *arguments], capture_output=True, text=True, env=mesh.environment, timeout=60, check=False
+    )
+
+
+def test_wait_returns_when_every_proxy_has_it(mesh: Cluster) -> None:
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(service("reviews")))
+    done = run(mesh, "wait", "virtualservice", "reviews")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"virtualservice/reviews\.default Programmed: (\d+)/\1 proxies\n", done.stdout)
+    assert run(mesh, "x", "wait", "--for=distribution", "vs", "reviews.default").returncode == 0
+    assert run(mesh, "wait", "vs/reviews", "dr/reviews", "--for", "accepted").returncode == 0
+    found = json.loads(run(mesh, "wait", "-A", "-o", "json").stdout)
+    assert {"virtualservice/bookinfo.default", "destinationrule/details.default"} <= {e["object"] for e in found}
+    assert all(e["ok"] for e in found)
+
+
+def test_wait_says_what_holds_an_object_back(mesh: Cluster) -> None:
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(service("reviews", "nosuch")))
+    done = run(mesh, "wait", "vs", "reviews", "--timeout", "1s")
+    assert done.returncode == 1
+    assert "virtualservice/reviews.default is not ready" in done.stderr
+    assert "nosuch" in done.stderr
+    assert run(mesh, "wait", "vs", "absent", "--timeout", "0").returncode == 1
+
+
+def test_wait_for_deletion(mesh: Cluster) -> None:
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(service("reviews")))
+    assert run(mesh, "wait", "vs", "reviews", "--for", "delete", "--timeout", "300ms").returncode == 1
+    mesh.kubectl("delete", "vs", "reviews")
+    assert run(mesh, "wait", "vs", "reviews", "--for", "delete").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("wait", "pod", "x"), "no kind that reports"),
+        (("wait", "vs", "x", "--for", "ever"), "unknown condition"),
+        (("wait", "vs", "x", "--timeout", "soon"), "not a duration"),
+        (("completion", "tcsh"), "unknown shell"),
+    ],
+)
+def test_wrong_arguments_end_with_64(mesh: Cluster, arguments: tuple[str, ...], words: str) -> None:
+    done = run(mesh, *arguments)
+    assert done.returncode == 64
+    assert words in done.stderr
+
+
+def test_dashboard_serves_the_admin_page_of_a_pod(mesh: Cluster) -> None:
+    command = [*Cluster.SAILCTL, "dashboard", "envoy", "deployment/productpage-v1", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=mesh.environment) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            for _ in range(2):
+                with urllib.request.urlopen(f"{address}/server_info", timeout=10) as answer:
+                    assert json.load(answer)["state"] == "LIVE"
+        finally:
+            process.send_signal(signal.SIGTERM)
+    assert "absent" in run(mesh, "dashboard", "envoy", "absent", "--no-browser").stderr
+
+
+def test_completion_offers_live_pods(mesh: Cluster) -> None:
+    script = run(mesh, "completion", "bash").stdout
+    checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+    asked = {
+        "_SAILCTL_COMPLETE": "complete_bash",
+        "COMP_WORDS": "sailctl proxy-config route details",
+        "COMP_CWORD": "3",
+    }
+    done = subprocess.run(
+        Cluster.SAILCTL, capture_output=True, text=True, env={**mesh.environment, **asked}, timeout=20, check=False
+    )
+    assert re.fullmatch(r"details-v1-\S+\.default\n?", done.stdout), (done.stdout, done.stderr)
+    empty = {**os.environ, **asked, "KUBECONFIG": "/nonexistent"}
+    done = subprocess.run(Cluster.SAILCTL, capture_output=True, text=True, env=empty, timeout=20, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
