@@ -6,13 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import core
+from .authorization_policy import AuthorizationPolicy
 from .destination_rule import DestinationRule
+from .envoy_filter import EnvoyFilter
+from .extensions import TrafficExtension, WasmPlugin
 from .gateway import Gateway
 from .meta import Object
 from .peer_authentication import PeerAuthentication
+from .request_authentication import RequestAuthentication
 from .service_entry import ServiceEntry, WorkloadEntry
 from .sidecar import Sidecar
+from .telemetry import Telemetry
 from .virtual_service import VirtualService
+from .workload_group import ProxyConfig, WorkloadGroup
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,21 @@ MESH_KINDS: tuple[Kind, ...] = (
          (_AGE, ("Address", "string", ".spec.address"))),
     Kind("PeerAuthentication", "peerauthentications", "security.istio.io", ("v1", "v1beta1"), PeerAuthentication,
          ("pa",), (("Mode", "string", ".spec.mtls.mode"), _AGE)),
+)  # fmt: skip
+
+# Kinds that can be judged, and are not served yet: a policy that is accepted and not enforced would be worse than none.
+# One whose feature is there moves up into MESH_KINDS.
+LATER_KINDS: tuple[Kind, ...] = (
+    Kind("WorkloadGroup", "workloadgroups", _NET, _ALL, WorkloadGroup, ("wg",), (_AGE,)),
+    Kind("EnvoyFilter", "envoyfilters", _NET, ("v1alpha3",), EnvoyFilter),
+    Kind("ProxyConfig", "proxyconfigs", _NET, ("v1beta1",), ProxyConfig),
+    Kind("AuthorizationPolicy", "authorizationpolicies", "security.istio.io", ("v1", "v1beta1"), AuthorizationPolicy,
+         ("ap",), (("Action", "string", ".spec.action"), _AGE)),
+    Kind("RequestAuthentication", "requestauthentications", "security.istio.io", ("v1", "v1beta1"),
+         RequestAuthentication, ("ra",), (_AGE,)),
+    Kind("Telemetry", "telemetries", "telemetry.istio.io", ("v1", "v1alpha1"), Telemetry, ("telemetry",), (_AGE,)),
+    Kind("WasmPlugin", "wasmplugins", "extensions.istio.io", ("v1alpha1",), WasmPlugin, (), (_AGE,)),
+    Kind("TrafficExtension", "trafficextensions", "extensions.istio.io", ("v1alpha1",), TrafficExtension, (), (_AGE,)),
 )  # fmt: skip
 
 CORE_KINDS: tuple[Kind, ...] = (

@@ -18,30 +18,47 @@ from sailcloth.api import kinds
 from sailcloth.api.meta import Finding, Key, Object
 
 from . import (
+    authorization_policy,
     codes,
     destination_rule,
+    envoy_filter,
+    extensions,
     gateway,
     metadata,
     peer_authentication,
+    request_authentication,
     service_entry,
     shape,
     sidecar,
+    telemetry,
     virtual_service,
     workload_entry,
+    workload_group,
 )
 from .report import Report
 
 Validate = Callable[[Report, Any], None]
 
 _RULES: dict[str, Validate] = {
+    "AuthorizationPolicy": authorization_policy.validate,
     "DestinationRule": destination_rule.validate,
+    "EnvoyFilter": envoy_filter.validate,
     "Gateway": gateway.validate,
     "PeerAuthentication": peer_authentication.validate,
+    "ProxyConfig": workload_group.validate_proxy_config,
+    "RequestAuthentication": request_authentication.validate,
     "ServiceEntry": service_entry.validate,
     "Sidecar": sidecar.validate,
+    "Telemetry": telemetry.validate,
+    "TrafficExtension": extensions.validate_traffic_extension,
     "VirtualService": virtual_service.validate,
+    "WasmPlugin": extensions.validate_wasm_plugin,
     "WorkloadEntry": workload_entry.validate,
+    "WorkloadGroup": workload_group.validate,
 }
+KINDS = tuple(_RULES)  # names of the kinds that have rules
+
+_BY_GROUP_KIND = {(k.group, k.name): k for k in kinds.MESH_KINDS + kinds.LATER_KINDS if k.name in _RULES}
 
 
 def validate(key: Key, obj: Object) -> tuple[Finding, ...]:
@@ -59,8 +76,9 @@ def check(obj: dict[str, Any], namespace: str = "default") -> tuple[Finding, ...
 
     `namespace` is that of objects that name none. An object of a kind that the mesh does not have gets no finding.
     """
-    kind = kinds.kind_of(obj)
-    if kind is None or kind.name not in _RULES:
+    group = str(obj.get("apiVersion", "")).rpartition("/")[0]
+    kind = _BY_GROUP_KIND.get((group, str(obj.get("kind", ""))))
+    if kind is None:
         return ()
     meta = obj.get("metadata")
     meta = meta if isinstance(meta, dict) else {}

@@ -1,0 +1,146 @@
+"""EnvoyFilter (networking.istio.io): users' own changes to what proxies are sent."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from .attachment import PolicyTargetReference
+from .meta import D, Object, Struct
+from .sidecar import WorkloadSelector
+
+_ANY = {"x-kubernetes-preserve-unknown-fields": True}
+
+
+class ProxyMatch(Struct):
+    """Proxies by version and metadata."""
+
+    proxy_version: Annotated[str | None, D("Regular expression of versions.")] = None
+    metadata: Annotated[dict[str, str], D("Metadata that the proxy must have.")] = {}
+
+
+class SubFilterMatch(Struct):
+    """A filter inside another."""
+
+    name: Annotated[str | None, D("Its name.")] = None
+
+
+class FilterMatch(Struct):
+    """A network filter."""
+
+    name: Annotated[str | None, D("Its name.")] = None
+    sub_filter: Annotated[SubFilterMatch | None, D("A filter inside it.")] = None
+
+
+class FilterChainMatch(Struct):
+    """A filter chain."""
+
+    name: Annotated[str | None, D("Its name.")] = None
+    sni: Annotated[str | None, D("Its server name.")] = None
+    transport_protocol: Annotated[str | None, D("raw_buffer or tls.")] = None
+    application_protocols: Annotated[str | None, D("Its ALPN values, with commas.")] = None
+    filter: Annotated[FilterMatch | None, D("A filter of it.")] = None
+    destination_port: Annotated[int | None, D("Its destination port.")] = None
+
+
+class ListenerMatch(Struct):
+    """A listener."""
+
+    port_number: Annotated[int | None, D("Its port.")] = None
+    port_name: Annotated[str | None, D("Accepted, not used.")] = None
+    filter_chain: Annotated[FilterChainMatch | None, D("A filter chain of it.")] = None
+    listener_filter: Annotated[str | None, D("A listener filter of it.")] = None
+    name: Annotated[str | None, D("Its name.")] = None
+
+
+class RouteMatch(Struct):
+    """A route."""
+
+    name: Annotated[str | None, D("Its name.")] = None
+    action: Annotated[Literal["ANY", "ROUTE", "REDIRECT", "DIRECT_RESPONSE"] | None, D("What it does.")] = None
+
+
+class VirtualHostMatch(Struct):
+    """A virtual host."""
+
+    name: Annotated[str | None, D("Its name.")] = None
+    domain_name: Annotated[str | None, D("One of its domains.")] = None
+    route: Annotated[RouteMatch | None, D("A route of it.")] = None
+
+
+class RouteConfigurationMatch(Struct):
+    """A route configuration."""
+
+    port_number: Annotated[int | None, D("Its port.")] = None
+    port_name: Annotated[str | None, D("Its port's name (gateways).")] = None
+    gateway: Annotated[str | None, D("Its Gateway, as namespace/name.")] = None
+    vhost: Annotated[VirtualHostMatch | None, D("A virtual host of it.")] = None
+    name: Annotated[str | None, D("Its name.")] = None
+
+
+class ClusterMatch(Struct):
+    """A cluster."""
+
+    port_number: Annotated[int | None, D("Its port.")] = None
+    service: Annotated[str | None, D("Its service.")] = None
+    subset: Annotated[str | None, D("Its subset.")] = None
+    name: Annotated[str | None, D("Its name.")] = None
+
+
+class WaypointMatch(Struct):
+    """A place in a waypoint."""
+
+    port_number: Annotated[int | None, D("Its port.")] = None
+    filter: Annotated[FilterMatch | None, D("A filter.")] = None
+    route: Annotated[RouteMatch | None, D("A route.")] = None
+
+
+class ConfigObjectMatch(Struct):
+    """Where a patch applies."""
+
+    context: Annotated[
+        Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "WAYPOINT"] | None, D("Kind of traffic.")
+    ] = None
+    proxy: Annotated[ProxyMatch | None, D("Proxies.")] = None
+    listener: Annotated[ListenerMatch | None, D("Listeners.")] = None
+    route_configuration: Annotated[RouteConfigurationMatch | None, D("Route configurations.")] = None
+    cluster: Annotated[ClusterMatch | None, D("Clusters.")] = None
+    waypoint: Annotated[WaypointMatch | None, D("Places in waypoints.")] = None
+
+
+class Patch(Struct):
+    """A change."""
+
+    operation: Annotated[
+        Literal["INVALID", "MERGE", "ADD", "REMOVE", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST", "REPLACE",
+                "MERGE_AND_REPLACE_LIST"] | None,
+        D("How it is changed."),
+    ] = None  # fmt: skip
+    value: Annotated[dict[str, Any], D("Envoy's own configuration.", extra_json_schema=_ANY)] = {}
+    filter_class: Annotated[Literal["UNSPECIFIED", "AUTHN", "AUTHZ", "STATS"] | None, D("Order of filters.")] = None
+
+
+class EnvoyConfigObjectPatch(Struct):
+    """A change, and where it applies."""
+
+    apply_to: Annotated[
+        Literal["INVALID", "LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "ROUTE_CONFIGURATION",
+                "VIRTUAL_HOST", "HTTP_ROUTE", "CLUSTER", "EXTENSION_CONFIG", "BOOTSTRAP", "LISTENER_FILTER"] | None,
+        D("What is changed."),
+    ] = None  # fmt: skip
+    match: Annotated[ConfigObjectMatch | None, D("Where.")] = None
+    patch: Annotated[Patch | None, D("The change.")] = None
+
+
+class EnvoyFilterSpec(Struct):
+    """Changes to the configuration of proxies."""
+
+    workload_selector: Annotated[WorkloadSelector | None, D("Workloads; default the whole namespace.")] = None
+    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16.")] = []
+    config_patches: Annotated[list[EnvoyConfigObjectPatch], D("The changes, in order.")] = []
+    priority: Annotated[int, D("Order among EnvoyFilters, least first.")] = 0
+
+
+class EnvoyFilter(Object):
+    """Changes what proxies are sent."""
+
+    spec: EnvoyFilterSpec = EnvoyFilterSpec()

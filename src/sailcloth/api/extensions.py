@@ -1,0 +1,99 @@
+"""WasmPlugin and TrafficExtension (extensions.istio.io): users' own code in proxies."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from .attachment import PolicyTargetReference
+from .meta import D, Object, Selector, Struct
+
+Phase = Literal["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"]
+_ANY = {"x-kubernetes-preserve-unknown-fields": True}
+
+
+class EnvVar(Struct):
+    """A variable of the plugin's environment."""
+
+    name: Annotated[str, D("Its name.")] = ""
+    value_from: Annotated[Literal["INLINE", "HOST"] | None, D("INLINE (default) or the proxy's environment.")] = None
+    value: Annotated[str | None, D("Its value (INLINE only).")] = None
+
+
+class VmConfig(Struct):
+    """The plugin's virtual machine."""
+
+    env: Annotated[list[EnvVar], D("Environment.")] = []
+
+
+class MatchPort(Struct):
+    """A port."""
+
+    number: Annotated[int, D("Port number.")]
+
+
+class TrafficSelector(Struct):
+    """Traffic that the code sees."""
+
+    mode: Annotated[Literal["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"] | None, D("Direction.")] = None
+    ports: Annotated[list[MatchPort], D("Ports; default all.")] = []
+
+
+class WasmConfig(Struct):
+    """A WebAssembly module."""
+
+    url: Annotated[str, D("Where it is: oci (default), http, https or file.")] = ""
+    sha256: Annotated[str | None, D("Its checksum.")] = None
+    image_pull_policy: Annotated[
+        Literal["UNSPECIFIED_POLICY", "IfNotPresent", "Always"] | None, D("When an image is fetched.")
+    ] = None
+    image_pull_secret: Annotated[str | None, D("Secret with credentials for the registry.")] = None
+    verification_key: Annotated[str | None, D("Key that verifies the image.")] = None
+    plugin_config: Annotated[dict[str, Any], D("Configuration of the plugin.", extra_json_schema=_ANY)] = {}
+    plugin_name: Annotated[str | None, D("Name of the plugin in the module.")] = None
+    fail_strategy: Annotated[
+        Literal["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"] | None, D("What happens if the plugin fails.")
+    ] = None
+    vm_config: Annotated[VmConfig | None, D("Its virtual machine.")] = None
+    type: Annotated[Literal["UNSPECIFIED_PLUGIN_TYPE", "HTTP", "NETWORK"] | None, D("Kind of filter.")] = None
+
+
+class LuaConfig(Struct):
+    """A Lua script."""
+
+    inline_code: Annotated[str, D("The script, at most 64 KB.")] = ""
+
+
+class WasmPluginSpec(WasmConfig):
+    """A WebAssembly module, and where it runs."""
+
+    selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
+    target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
+    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16.")] = []
+    phase: Annotated[Phase | None, D("Before what it stands.")] = None
+    priority: Annotated[int | None, D("Order within the phase, highest first.")] = None
+    match: Annotated[list[TrafficSelector], D("Traffic it sees; default all.")] = []
+
+
+class WasmPlugin(Object):
+    """Runs a WebAssembly module in proxies."""
+
+    spec: WasmPluginSpec = WasmPluginSpec()
+
+
+class TrafficExtensionSpec(Struct):
+    """A module or a script, and where it runs."""
+
+    selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
+    target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
+    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16.")] = []
+    phase: Annotated[Phase | None, D("Before what it stands.")] = None
+    priority: Annotated[int | None, D("Order within the phase, highest first.")] = None
+    match: Annotated[list[TrafficSelector], D("Traffic it sees; default all.")] = []
+    wasm: Annotated[WasmConfig | None, D("A WebAssembly module.")] = None
+    lua: Annotated[LuaConfig | None, D("A Lua script.")] = None
+
+
+class TrafficExtension(Object):
+    """Runs users' code in proxies."""
+
+    spec: TrafficExtensionSpec = TrafficExtensionSpec()

@@ -1,0 +1,130 @@
+"""Telemetry (telemetry.istio.io): which metrics, traces and access logs workloads give."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from .attachment import Attached
+from .meta import D, Duration, Object, Struct
+
+Mode = Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"]
+
+
+class ProviderRef(Struct):
+    """A provider that the mesh options name."""
+
+    name: Annotated[str, D("Its name.")] = ""
+
+
+class ModeMatch(Struct):
+    """A direction of traffic."""
+
+    mode: Annotated[Mode | None, D("CLIENT, SERVER or both.")] = None
+
+
+class LiteralTag(Struct):
+    """A fixed value."""
+
+    value: Annotated[str, D("The value.")] = ""
+
+
+class EnvironmentTag(Struct):
+    """A value from the proxy's environment."""
+
+    name: Annotated[str, D("Name of the variable.")] = ""
+    default_value: Annotated[str | None, D("Value if there is no such variable.")] = None
+
+
+class HeaderTag(Struct):
+    """A value from the request."""
+
+    name: Annotated[str, D("Name of the header.")] = ""
+    default_value: Annotated[str | None, D("Value if there is no such header.")] = None
+
+
+class FormatterTag(Struct):
+    """A value in Envoy's access log format."""
+
+    value: Annotated[str, D("The format.")] = ""
+
+
+class CustomTag(Struct):
+    """The value of a tag, from exactly one source."""
+
+    literal: Annotated[LiteralTag | None, D("A fixed value.")] = None
+    environment: Annotated[EnvironmentTag | None, D("From the proxy's environment.")] = None
+    header: Annotated[HeaderTag | None, D("From the request.")] = None
+    formatter: Annotated[FormatterTag | None, D("In Envoy's access log format.")] = None
+
+
+class Tracing(Struct):
+    """How traces are made."""
+
+    match: Annotated[ModeMatch | None, D("Direction.")] = None
+    providers: Annotated[list[ProviderRef], D("Where spans go; the first one counts.")] = []
+    random_sampling_percentage: Annotated[float | None, D("Share of requests, 0.0 to 100.0.")] = None
+    disable_span_reporting: Annotated[bool | None, D("Report no spans.")] = None
+    custom_tags: Annotated[dict[str, CustomTag], D("Further tags of spans.")] = {}
+    use_request_id_for_trace_sampling: Annotated[bool | None, D("Sample by x-request-id.")] = None
+    enable_istio_tags: Annotated[bool | None, D("Add Istio's own tags.")] = None
+    disable_context_propagation: Annotated[bool | None, D("Do not add headers of traces.")] = None
+
+
+class MetricSelector(Struct):
+    """Metrics by name and direction."""
+
+    metric: Annotated[str | None, D("One of Istio's metrics, such as REQUEST_COUNT.")] = None
+    custom_metric: Annotated[str | None, D("Another metric by name.")] = None
+    mode: Annotated[Mode | None, D("CLIENT, SERVER or both.")] = None
+
+
+class TagOverride(Struct):
+    """A change to a tag."""
+
+    operation: Annotated[Literal["UPSERT", "REMOVE"] | None, D("UPSERT (default) or REMOVE.")] = None
+    value: Annotated[str | None, D("CEL expression of the value (UPSERT only).")] = None
+
+
+class MetricsOverride(Struct):
+    """A change to metrics."""
+
+    match: Annotated[MetricSelector | None, D("Which metrics; default all.")] = None
+    disabled: Annotated[bool | None, D("Turn them off.")] = None
+    tag_overrides: Annotated[dict[str, TagOverride], D("Changes to tags, by name.")] = {}
+
+
+class Metrics(Struct):
+    """Which metrics are kept."""
+
+    providers: Annotated[list[ProviderRef], D("Where metrics go.")] = []
+    overrides: Annotated[list[MetricsOverride], D("Changes to metrics.")] = []
+    reporting_interval: Annotated[Duration | None, D("Time between reports of TCP connections.")] = None
+
+
+class Filter(Struct):
+    """Which requests are logged."""
+
+    expression: Annotated[str | None, D("CEL expression.")] = None
+
+
+class AccessLogging(Struct):
+    """How requests are logged."""
+
+    match: Annotated[ModeMatch | None, D("Direction.")] = None
+    providers: Annotated[list[ProviderRef], D("Where logs go.")] = []
+    disabled: Annotated[bool | None, D("Turn logs off.")] = None
+    filter: Annotated[Filter | None, D("Which requests.")] = None
+
+
+class TelemetrySpec(Attached):
+    """Telemetry of workloads."""
+
+    tracing: Annotated[list[Tracing], D("Traces.")] = []
+    metrics: Annotated[list[Metrics], D("Metrics.")] = []
+    access_logging: Annotated[list[AccessLogging], D("Access logs.")] = []
+
+
+class Telemetry(Object):
+    """Defines the telemetry that workloads give."""
+
+    spec: TelemetrySpec = TelemetrySpec()

@@ -1,0 +1,80 @@
+"""What an EnvoyFilter must be: patches whose place fits what they change. What Envoy makes of them is not known here."""
+
+from __future__ import annotations
+
+from sailcloth.api.envoy_filter import ConfigObjectMatch, EnvoyConfigObjectPatch, EnvoyFilter
+
+from . import attachment, codes, labels, ports, regexes
+from .report import Report
+
+_LISTENER = ("LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "LISTENER_FILTER")
+_ROUTE = ("ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE")
+_ORDERED = ("NETWORK_FILTER", "HTTP_FILTER", "HTTP_ROUTE", "LISTENER_FILTER", "FILTER_CHAIN")
+_HCM = ("envoy.filters.network.http_connection_manager", "envoy.http_connection_manager")
+
+
+def validate(report: Report, obj: EnvoyFilter) -> None:
+    """Report everything that is wrong."""
+    spec = obj.spec
+    selector = spec.workload_selector
+    labels.check_selector(report, "spec.workloadSelector", selector.labels if selector is not None else None)
+    attachment.check_references(report, None, spec.target_refs, "workloadSelector" if selector is not None else "")
+    for index, patch in enumerate(spec.config_patches):
+        _patch(report, f"spec.configPatches[{index}]", patch)
+
+
+def _patch(report: Report, path: str, found: EnvoyConfigObjectPatch) -> None:
+    target, patch, match = found.apply_to or "INVALID", found.patch, found.match
+    if target == "INVALID":
+        text = "it is not said what is changed"
+        report.error(codes.REQUIRED, f"{path}.applyTo", text, "Give applyTo, such as HTTP_FILTER.")
+    operation = (patch.operation if patch is not None else None) or "INVALID"
+    if patch is None:
+        report.error(codes.REQUIRED, f"{path}.patch", "the patch is missing", "Give operation and value.")
+    elif operation == "INVALID":
+        text = "it is not said how it is changed"
+        report.error(codes.REQUIRED, f"{path}.patch.operation", text, "Give an operation, such as MERGE.")
+    elif operation != "REMOVE" and not patch.value:
+        text = f"operation {operation} needs a value"
+        report.error(codes.REQUIRED, f"{path}.patch.value", text, "Give the value.")
+    if operation.startswith("INSERT_") and target not in (*_ORDERED, "INVALID"):
+        text = f"{target} has no order into which something can be inserted"
+        report.error(codes.CONFLICT, f"{path}.patch.operation", text, "Use ADD or MERGE.")
+    if match is not None:
+        _match(report, f"{path}.match", match, target)
+
+
+def _match(report: Report, path: str, match: ConfigObjectMatch, target: str) -> None:
+    places = {
+        "listener": match.listener,
+        "routeConfiguration": match.route_configuration,
+        "cluster": match.cluster,
+        "waypoint": match.waypoint,
+    }
+    given = [name for name, value in places.items() if value is not None]
+    if len(given) > 1:
+        report.error(codes.CONFLICT, path, f"{' and '.join(given)} exclude each other", "Keep one of them.")
+    wanted = "listener" if target in _LISTENER else "routeConfiguration" if target in _ROUTE else "cluster"
+    for name in given:
+        if name == "waypoint":
+            if match.context != "WAYPOINT":
+                text = "a place in a waypoint needs the context WAYPOINT"
+                report.error(codes.CONFLICT, path, text, "Set context to WAYPOINT.")
+        elif target in (*_LISTENER, *_ROUTE, "CLUSTER") and name != wanted:
+            text = f"applyTo {target} cannot be found by {name}"
+            report.error(codes.CONFLICT, f"{path}.{name}", text, f"Match {wanted} instead.")
+    version = match.proxy.proxy_version if match.proxy is not None else None
+    if version and (problem := regexes.problem(version)):
+        report.error(codes.REGEX, f"{path}.proxy.proxyVersion", problem, "Write it as ^1\\.2.*.")
+    if match.waypoint is not None and match.waypoint.port_number is not None:
+        ports.check_number(report, f"{path}.waypoint.portNumber", match.waypoint.port_number)
+    chain = match.listener.filter_chain if match.listener is not None else None
+    if chain is None or chain.filter is None or chain.filter.sub_filter is None:
+        return
+    at = f"{path}.listener.filterChain.filter"
+    if target == "HTTP_FILTER" and chain.filter.name and chain.filter.name not in _HCM:
+        text = f"HTTP filters are in {_HCM[0]}, not in {chain.filter.name}"
+        report.error(codes.CONFLICT, f"{at}.name", text, f"Write {_HCM[0]}.")
+    elif target not in ("HTTP_FILTER", "INVALID"):
+        text = "a filter inside another is for applyTo HTTP_FILTER"
+        report.error(codes.CONFLICT, f"{at}.subFilter", text, "Remove it, or use HTTP_FILTER.")

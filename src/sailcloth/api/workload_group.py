@@ -1,0 +1,101 @@
+"""WorkloadGroup and ProxyConfig (networking.istio.io): templates for workloads that are not pods, and proxies' options."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from .meta import D, Object, Selector, Struct
+from .service_entry import WorkloadEntrySpec
+
+
+class HTTPHeader(Struct):
+    """A header of a probe."""
+
+    name: Annotated[str, D("Its name.")] = ""
+    value: Annotated[str | None, D("Its value.")] = None
+
+
+class HTTPProbe(Struct):
+    """Asks by HTTP."""
+
+    path: Annotated[str | None, D("Path to ask for.")] = None
+    port: Annotated[int, D("Port to ask.")] = 0
+    host: Annotated[str | None, D("Host to ask; default the workload.")] = None
+    scheme: Annotated[str | None, D("HTTP or HTTPS.")] = None
+    http_headers: Annotated[list[HTTPHeader], D("Headers to send.")] = []
+
+
+class TCPProbe(Struct):
+    """Opens a connection."""
+
+    host: Annotated[str | None, D("Host to connect to; default the workload.")] = None
+    port: Annotated[int, D("Port to connect to.")] = 0
+
+
+class ExecProbe(Struct):
+    """Runs a command."""
+
+    command: Annotated[list[str], D("The command and its arguments.")] = []
+
+
+class GRPCProbe(Struct):
+    """Makes the health call."""
+
+    port: Annotated[int | None, D("Port to call.")] = None
+    service: Annotated[str | None, D("Service to ask for.")] = None
+
+
+class ReadinessProbe(Struct):
+    """Finds out whether a workload is ready."""
+
+    initial_delay_seconds: Annotated[int | None, D("Time before the first probe.")] = None
+    timeout_seconds: Annotated[int | None, D("Limit for a probe; default 1.")] = None
+    period_seconds: Annotated[int | None, D("Time between probes; default 10.")] = None
+    success_threshold: Annotated[int | None, D("Successes until ready; default 1.")] = None
+    failure_threshold: Annotated[int | None, D("Failures until not ready; default 3.")] = None
+    http_get: Annotated[HTTPProbe | None, D("Ask by HTTP.")] = None
+    tcp_socket: Annotated[TCPProbe | None, D("Open a connection.")] = None
+    exec: Annotated[ExecProbe | None, D("Run a command.")] = None
+    grpc: Annotated[GRPCProbe | None, D("Make the health call.")] = None
+
+
+class TemplateMetadata(Struct):
+    """Metadata of the entries."""
+
+    labels: Annotated[dict[str, str], D("Their labels.")] = {}
+    annotations: Annotated[dict[str, str], D("Their annotations.")] = {}
+
+
+class WorkloadGroupSpec(Struct):
+    """What the WorkloadEntries of a group look like."""
+
+    template: Annotated[WorkloadEntrySpec, D("The entries, but for their addresses.")]
+    metadata: Annotated[TemplateMetadata | None, D("Labels and annotations of the entries.")] = None
+    probe: Annotated[ReadinessProbe | None, D("Whether an entry is ready.")] = None
+
+
+class WorkloadGroup(Object):
+    """A group of workloads that are not pods."""
+
+    spec: WorkloadGroupSpec  # type: ignore[misc]  # keyword-only, which the plugin-less checker cannot know
+
+
+class ProxyImage(Struct):
+    """Which image of the proxy is used."""
+
+    image_type: Annotated[str | None, D("default, debug or distroless.")] = None
+
+
+class ProxyConfigSpec(Struct):
+    """Options that proxies start with."""
+
+    selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
+    concurrency: Annotated[int | None, D("Number of worker threads; 0: one a core.")] = None
+    environment_variables: Annotated[dict[str, str], D("Further variables of the environment.")] = {}
+    image: Annotated[ProxyImage | None, D("Image of the proxy.")] = None
+
+
+class ProxyConfig(Object):
+    """Options of proxies."""
+
+    spec: ProxyConfigSpec = ProxyConfigSpec()
