@@ -285,3 +285,40 @@ def test_joined_frames_are_what_protobuf_would_write() -> None:
     (found,) = response.resources
     assert (found.name, found.version, found.resource.value) == ("name-1", "v" * 300, b"v" * 300)
     assert found.resource.type_url == CLUSTER
+
+
+def test_a_cluster_that_comes_back_while_its_removal_is_on_the_way_is_there_before_its_routes() -> None:
+    world = World()
+    world.start()
+    world.put(CLUSTER, "c2", "c2.1")
+    world.settle()
+    world.put(CLUSTER, "c2", None)
+    world.settle()
+    world.now += REMOVAL_LINGER_S + 0.1
+    (removal,) = world.pump()
+    assert list(removal.removed_resources) == ["c2"]
+    world.now += WARM_DEADLINE_S + 1  # long after anything before had settled
+    world.put(CLUSTER, "c2", "c2.1")
+    world.put(ROUTES, "r", "r.2", ("c2",))
+    assert told(world.pump()) == []
+    world.ack(removal)
+    (added,) = world.pump()
+    assert told([added]) == [("Cluster", ["c2"], [])]
+    assert told(world.pump()) == []
+    world.ack(added)
+    assert told(world.settle()) == [("RouteConfiguration", ["r"], [])]
+
+
+def test_routes_wait_for_new_clusters_even_while_older_ones_never_settle() -> None:
+    world = World()
+    world.start()
+    world.put(CLUSTER, "slow", "slow.1")
+    (slow,) = world.pump()
+    world.now += WARM_DEADLINE_S + 1
+    world.put(CLUSTER, "c2", "c2.1")
+    world.put(ROUTES, "r", "r.2", ("c2",))
+    assert told(world.pump()) == []
+    world.ack(slow)
+    (added,) = world.pump()
+    world.ack(added)
+    assert told(world.settle()) == [("RouteConfiguration", ["r"], [])]

@@ -65,6 +65,7 @@ class Stream:
         self._types: dict[str, _Type] = {}
         self.collections: dict[str, tuple[LiveCollection, ...]] = {}
         self._settled_by = 0.0  # routes wait for clusters until then
+        self._settling: tuple[int, ...] = ()  # the state of the clusters that they wait for
         self._remove_at = 0.0
         self._count = 0
         self.on_result: Callable[[str, str], None] | None = None  # (type URL, error) of each answer
@@ -188,8 +189,10 @@ class Stream:
             message = self._respond(CLUSTER, clusters, removals=False)
             if message is not None:
                 self._again(clusters)
-                self._settled_by = now + WARM_DEADLINE_S
+                self._settle(now)
                 out.append(message)
+        elif clusters is not None and self._clusters_at != self._settling:
+            self._settle(now)  # new ones wait for an answer to those before, and the routes to them wait too
         endpoints = self._types.get(ENDPOINTS)
         if endpoints is not None and not endpoints.nonce:
             message = self._respond(ENDPOINTS, endpoints)
@@ -207,6 +210,15 @@ class Stream:
         if not out:
             out += self._remove_clusters(now)
         return out
+
+    @property
+    def _clusters_at(self) -> tuple[int, ...]:
+        """Which state of its clusters the client is to have."""
+        return tuple(c.seq for c in self.collections.get(CLUSTER, ()))
+
+    def _settle(self, now: float) -> None:
+        """Routes wait from now on until clusters are acknowledged, or the deadline has passed."""
+        self._settled_by, self._settling = now + WARM_DEADLINE_S, self._clusters_at
 
     @property
     def _started(self) -> bool:
@@ -246,6 +258,7 @@ class Stream:
             self.deadline = self._remove_at
             return []
         self._remove_at = 0.0
+        self._settle(now)
         message = self._respond(CLUSTER, state, keep=referred)
         return [message] if message is not None else []
 
