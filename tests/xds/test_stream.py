@@ -322,3 +322,18 @@ def test_routes_wait_for_new_clusters_even_while_older_ones_never_settle() -> No
     (added,) = world.pump()
     world.ack(added)
     assert told(world.settle()) == [("RouteConfiguration", ["r"], [])]
+
+
+def test_nothing_is_said_once_and_not_for_ever() -> None:
+    world = World()
+    world.stream.on_delta(LISTENER)
+    (empty,) = world.pump()
+    assert not empty.resources
+    world.ack(empty)
+    assert world.pump() == []
+    again = Stream(ResponseCache())
+    again.assign({})
+    again.on_delta(LISTENER)
+    assert len(again.pump(0.0)) == 1
+    again.on_delta(LISTENER, nonce="1")
+    assert again.pump(0.0) == []

@@ -46,9 +46,9 @@ class Verifier:
 
     def _service(self, namespace: str, labels: dict[str, str]) -> str:
         """The first service of the workload, by name."""
-        for key in registry.select(self._mesh.graph, ("service-ns", namespace)):
+        for key in registry.selecting(self._mesh.graph, "service-selecting", namespace, labels.items()):
             obj = self._mesh.objects.get(key)
-            if isinstance(obj, core.Service) and obj.spec.selector and endpoints.matches(obj.spec.selector, labels):
+            if isinstance(obj, core.Service) and endpoints.matches(obj.spec.selector, labels):
                 return key.name
         return ""
 

@@ -10,13 +10,14 @@ import contextlib
 import datetime as dt
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sailcloth.api.kinds import MESH_KINDS, Kind
 from sailcloth.api.meta import Finding, Key
 
 from .activation import Activation
-from .audiences import Audiences
+from .audiences import Audiences, Client
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,20 @@ _BY_NAME: dict[str, Kind] = {k.name: k for k in MESH_KINDS if k.conditions}
 
 Write = Callable[[Kind, Key, dict[str, Any]], Awaitable[None]]
 """Writes the status of an object; a missing object is no error."""
+
+
+@dataclass(frozen=True)
+class _Proxies:
+    """What the connected proxies have answered so far: looked at once, for all objects that are judged together."""
+
+    in_sync: frozenset[Client]
+    refusals: dict[Client, str]
+
+    @classmethod
+    def of(cls, audiences: Audiences) -> _Proxies:
+        clients = audiences.clients.values()
+        refusals = {c: e for c in clients for e in c.connection.stream.errors.values()}
+        return cls(frozenset(c for c in clients if c.connection.stream.in_sync), refusals)
 
 
 class StatusWriter:
@@ -90,12 +105,13 @@ class StatusWriter:
             if not self._assembled:
                 continue
             dirty, self._dirty = self._dirty, {}
+            proxies = _Proxies.of(self._audiences)
             for key in dirty:
                 if key in self._generation:
-                    await self._update(key)
+                    await self._update(key, proxies)
 
-    async def _update(self, key: Key) -> None:
-        accepted, programmed, waiting = self._judge(key)
+    async def _update(self, key: Key, proxies: _Proxies) -> None:
+        accepted, programmed, waiting = self._judge(key, proxies)
         if waiting:
             self._waiting[key] = None
         else:
@@ -116,7 +132,7 @@ class StatusWriter:
             with contextlib.suppress(RuntimeError):
                 asyncio.get_running_loop().call_later(1.0, self.again, [key])
 
-    def _judge(self, key: Key) -> tuple[tuple[str, str, str], tuple[str, str, str], bool]:
+    def _judge(self, key: Key, proxies: _Proxies) -> tuple[tuple[str, str, str], tuple[str, str, str], bool]:
         """((status, reason, message) of Accepted, the same of Programmed, whether answers are still to come)."""
         finding = self._findings.get(key)
         held = self._activation.held.get(key)
@@ -127,8 +143,8 @@ class StatusWriter:
         else:
             accepted = ("True", "Accepted", "")
         holders = self._audiences.holders(key)
-        refused = {c.proxy.id: e for c in holders for e in c.connection.stream.errors.values()}
-        done = sum(1 for c in holders if c.connection.stream.in_sync)
+        refused = {c.proxy.id: e for c, e in proxies.refusals.items() if c in holders}
+        done = len(holders & proxies.in_sync)
         count = f"{done - len(refused) if done >= len(refused) else 0}/{len(holders)} proxies"
         if refused:
             name = min(refused)

@@ -132,6 +132,13 @@ def select(graph: Graph, slice_: Hashable) -> tuple[Key, ...]:
     return graph.read(("index", slice_)) or ()
 
 
+def selecting(graph: Graph, what: str, namespace: str, labels: Iterable[tuple[str, str]]) -> list[Key]:
+    """Objects of a namespace that may select a workload with these labels: `service-selecting` or `entry-selecting`. Each is
+    found by one label of its selector; whether the others match is for the caller to see."""
+    pairs = [*labels, None]
+    return sorted(key for pair in pairs for key in select(graph, (what, namespace, pair)))
+
+
 def services(graph: Graph, slice_: Hashable) -> tuple[ServiceId, ...]:
     """Service ids in a slice: ("host", h), or ("visible", namespace or "*")."""
     return graph.read(("services", slice_)) or ()
@@ -202,9 +209,11 @@ def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
     elif isinstance(obj, Gateway):
         kind.append(("gateways", ns))
     elif isinstance(obj, core.Service):
-        kind.append(("service-ns", ns))
+        if obj.spec.selector:
+            kind.append(("service-selecting", ns, min(obj.spec.selector.items())))
     elif isinstance(obj, ServiceEntry):
-        kind.append(("service-entries", ns))
+        if obj.spec.workload_selector is not None:
+            kind.append(("entry-selecting", ns, min(obj.spec.workload_selector.labels.items(), default=None)))
         kind += [("entry-address", e.address) for e in obj.spec.endpoints if e.address]
     return kind
 

@@ -52,9 +52,9 @@ def translation(graph: Graph, proxy: Proxy) -> Translation:
     labels = dict(proxy.labels)
     domain = registry.config(graph).domain
     out: list[tuple[str, int, int]] = []
-    for key in registry.select(graph, ("service-ns", proxy.namespace)):
+    for key in registry.selecting(graph, "service-selecting", proxy.namespace, proxy.labels):
         obj: core.Service | None = registry.read(graph, key)
-        if obj is None or not obj.spec.selector or not endpoints.matches(obj.spec.selector, labels):
+        if obj is None or not endpoints.matches(obj.spec.selector, labels):
             continue
         if obj.metadata.labels.get(NO_TRANSLATION) == "true":
             continue

@@ -50,9 +50,9 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
     """The ports of the services that a workload belongs to, one for each port number; the oldest service wins a conflict."""
     found: list[Accepted] = []
     labels = dict(proxy.labels)
-    for key in registry.select(graph, ("service-ns", proxy.namespace)):
+    for key in registry.selecting(graph, "service-selecting", proxy.namespace, proxy.labels):
         obj: core.Service | None = registry.read(graph, key)
-        if obj is None or not obj.spec.selector or not endpoints.matches(obj.spec.selector, labels):
+        if obj is None or not endpoints.matches(obj.spec.selector, labels):
             continue
         host = f"{key.name}.{key.namespace}.svc.{registry.config(graph).domain}"
         svc = graph.get(services.service, ServiceId(host, *key))
@@ -81,7 +81,7 @@ def _entries(graph: Graph, proxy: Proxy) -> list[Key]:
     """ServiceEntries that have the workload as an endpoint: by selector in its namespace, or by address."""
     labels = dict(proxy.labels)
     out = []
-    for key in registry.select(graph, ("service-entries", proxy.namespace)):
+    for key in registry.selecting(graph, "entry-selecting", proxy.namespace, proxy.labels):
         entry: ServiceEntry | None = registry.read(graph, key)
         selector = entry.spec.workload_selector if entry else None
         if selector is not None and endpoints.matches(selector.labels, labels):

@@ -56,6 +56,10 @@ class _Type:
     known: dict[str, str] | None = None  # versions that a reconnecting client has, until the first answer
 
 
+def _nonce(key: Any) -> str:
+    return f"s{hash(key) & 0xFFFFFFFFFFFF:x}"
+
+
 class Stream:
     """One client. `cache` is shared by all streams of a server: bytes by what they say."""
 
@@ -262,19 +266,25 @@ class Stream:
         message = self._respond(CLUSTER, state, keep=referred)
         return [message] if message is not None else []
 
-    def _changes(self, url: str, state: _Type) -> tuple[list[EnvoyResource], set[str], bool, Any]:
-        """(resources to send, names gone, whether there is anything to say, cache key or None)."""
+    def _key(self, url: str, state: _Type) -> Any:
+        """What decides the bytes of the next response, for streams that are in the same state; None if nobody else is."""
+        if state.known is not None or state.again or state.gone or not self.delta:
+            return None
+        parts = tuple((c.number, state.sent.get(c.number, 0), c.seq) for c in self.collections.get(url, ()))
+        if not state.fresh and all(at == seq for _, at, seq in parts):
+            return None  # nothing new: what is said then, if anything, depends on what was said before
+        return url, parts, state.wildcard or state.subscribed, frozenset(state.fresh)
+
+    def _changes(self, url: str, state: _Type) -> tuple[list[EnvoyResource], set[str], bool]:
+        """(resources to send, names gone, whether there is anything to say)."""
         parts = self.collections.get(url, ())
-        key: list[Any] = []
         send: dict[str, EnvoyResource] = {}
         gone: set[str] = set()
         for c in parts:
             at = state.sent.get(c.number, 0)
             if at == c.seq and not (state.fresh or state.again):
-                key.append((c.number, at, at))
                 continue
             names = c.since(at)
-            key.append((c.number, at, c.seq))
             wanted: Iterable[str] = c.resources if names is None else names
             if not state.wildcard:
                 limit = state.subscribed or frozenset()
@@ -299,50 +309,50 @@ class Stream:
         # Only what the client holds by itself is taken back: it drops endpoints and routes with their clusters and listeners.
         gone = gone - send.keys() if state.wildcard else set()
         first = state.acked == 0 and not state.error and not state.sent and state.known is None
-        cacheable = state.known is None and not state.again
-        full = (url, tuple(key), state.wildcard or state.subscribed, frozenset(state.fresh)) if cacheable else None
-        return list(send.values()), gone, bool(send or gone or (first and state.wildcard)), full
+        return list(send.values()), gone, bool(send or gone or (first and state.wildcard))
 
     def _respond(
         self, url: str, state: _Type, removals: bool = True, keep: AbstractSet[str] = frozenset()
     ) -> bytes | None:
-        send, gone, anything, key = self._changes(url, state)
+        key = self._key(url, state)
+        if key is not None and (cached := self._cache.get(key)) is not None:
+            self._sent(url, state)
+            state.nonce, (body, state.pending) = _nonce(key), cached
+            return body
+        send, gone, anything = self._changes(url, state)
         if url == CLUSTER and not removals:
             anything = bool(send) or (anything and not gone and not state.sent)
             state.gone |= gone
+            key = None if gone else key
             gone = set()
         else:
             gone |= state.gone - keep
             state.gone &= keep
             anything = anything or bool(gone)
-        missing = self._unknown(url, state)
+        removed = sorted(gone | self._unknown(url, state))
+        self._sent(url, state)
+        if not anything and not removed:
+            return None
+        self._count += 1
+        shared = key is not None and not removed
+        # The nonce of a response that others get too says what is in it, so that all of it is the same bytes.
+        nonce = state.nonce = _nonce(key) if shared else f"{self._count:x}"
+        state.pending = frozenset(r.name for r in send)
+        if not self.delta:
+            return self._sotw(url, state, nonce)
+        body = wire.delta_response(url, nonce, sorted(send, key=lambda r: r.name), removed)
+        if shared:
+            self._cache.put(key, body, state.pending)
+        return body
+
+    def _sent(self, url: str, state: _Type) -> None:
         for c in self.collections.get(url, ()):
             state.sent[c.number] = c.seq
         state.fresh, state.again, state.known = set(), set(), None
-        if not anything and not missing:
-            return None
-        self._count += 1
-        removed = sorted(gone | missing)
-        shared = self.delta and key is not None and not removed
-        # The nonce of a response that others get too says what is in it, so that all of it is the same bytes.
-        nonce = state.nonce = f"s{hash(key) & 0xFFFFFFFFFFFF:x}" if shared else f"{self._count:x}"
-        if not self.delta:
-            state.pending = frozenset(r.name for r in send)
-            return self._sotw(url, state, nonce)
-        cached = self._cache.get(key) if shared else None
-        if cached is None:
-            names = frozenset(r.name for r in send)
-            body = wire.delta_response(url, nonce, sorted(send, key=lambda r: r.name), removed)
-            cached = self._cache.put(key, body, names) if shared else (body, names)
-        state.pending = cached[1]
-        return cached[0]
 
     def _unknown(self, url: str, state: _Type) -> set[str]:
         """Names asked for that do not exist: the client is told so, or it would wait."""
-        if not state.fresh:
-            return set()
-        present = self.collections.get(url, ())
-        return {n for n in state.fresh if not any(n in c.resources for c in present)}
+        return state.fresh.difference(*(c.resources for c in self.collections.get(url, ())))
 
     def _sotw(self, url: str, state: _Type, nonce: str) -> bytes:
         found = [
