@@ -20,7 +20,7 @@ class PeerAuthenticationSpec(Struct):
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     mtls: Annotated[MutualTLS | None, D("Mode for all ports.")] = None
-    port_level_mtls: Annotated[dict[str, MutualTLS], D("Mode by port number of the workload.")] = {}
+    port_level_mtls: Annotated[dict[str, MutualTLS], D("Mode by port number of the workload.", min_length=1)] = {}
 
 
 class PeerAuthentication(Object):

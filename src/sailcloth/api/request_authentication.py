@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from .attachment import Attached
 from .meta import D, Duration, Object, Struct
@@ -36,6 +36,9 @@ class JWTRule(Struct):
     output_claim_to_headers: Annotated[list[ClaimToHeader], D("Claims to copy into headers.")] = []
     forward_original_token: Annotated[bool | None, D("Keep the token in the request.")] = None
     timeout: Annotated[Duration | None, D("Limit for fetching keys; default 5s.")] = None
+    presence: Annotated[
+        Literal["PRESENCE_UNSPECIFIED", "OPTIONAL", "REQUIRED"] | None, D("Whether requests must have a token.")
+    ] = None
     space_delimited_claims: Annotated[list[str], D("Claims that are lists, with spaces.")] = []
 
 

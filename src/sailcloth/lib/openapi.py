@@ -157,6 +157,10 @@ class Schemas:
                 yield Problem(
                     "invalid", path, f"Invalid value: {value}: should be less than or equal to {node['maximum']}"
                 )
+        elif isinstance(value, dict):
+            if len(value) < node.get("minProperties", 0):
+                text = f"Invalid value: {len(value)}: should have at least {node['minProperties']} properties"
+                yield Problem("invalid", path, text)
         elif isinstance(value, list):
             if len(value) > node.get("maxItems", len(value)):
                 yield Problem("invalid", path, f"Too many: {len(value)}: must have at most {node['maxItems']} items")
