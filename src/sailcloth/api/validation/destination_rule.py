@@ -11,7 +11,7 @@ from .report import Report
 def validate(report: Report, obj: DestinationRule) -> None:
     """Report everything that is wrong."""
     spec = obj.spec
-    hosts.check(report, "spec.host", spec.host, ip=True)
+    hosts.check(report, "spec.host", spec.host)
     traffic_policy.check(report, "spec.trafficPolicy", spec.traffic_policy)
     seen: set[str] = set()
     for index, subset in enumerate(spec.subsets):

@@ -39,7 +39,7 @@ def _patch(report: Report, path: str, found: EnvoyConfigObjectPatch) -> None:
         report.error(codes.REQUIRED, f"{path}.patch.value", text, "Give the value.")
     if operation.startswith("INSERT_") and target not in (*_ORDERED, "INVALID"):
         text = f"{target} has no order into which something can be inserted"
-        report.error(codes.CONFLICT, f"{path}.patch.operation", text, "Use ADD or MERGE.")
+        report.warning(codes.NO_EFFECT, f"{path}.patch.operation", text, "Use ADD or MERGE.")
     if match is not None:
         _match(report, f"{path}.match", match, target)
 

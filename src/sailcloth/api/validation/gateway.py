@@ -63,7 +63,8 @@ def _tls(report: Report, path: str, server: Server) -> None:
             report.error(codes.TLS, f"{path}.tls", text, "Remove tls, or use protocol TLS.")
         elif set_fields - {"https_redirect"}:
             text = "a server of plain HTTP can have httpsRedirect only"
-            report.error(codes.TLS, f"{path}.tls", text, "Remove the rest, or use protocol HTTPS.")
+            note = report.warning if tls.https_redirect else report.error
+            note(codes.TLS, f"{path}.tls", text, "Remove the rest, or use protocol HTTPS.")
         return
     if tls is not None:
         server_tls.check(report, f"{path}.tls", tls)

@@ -22,7 +22,7 @@ def check(report: Report, spec: VirtualServiceSpec) -> None:
 
 
 def _rules(report: Report, path: str, rules: Any) -> None:
-    seen: dict[Any, str] = {}
+    seen: dict[bytes, str] = {}
     everything = ""
     for index, rule in enumerate(rules):
         at = f"{path}[{index}]"
@@ -43,37 +43,32 @@ def _rules(report: Report, path: str, rules: Any) -> None:
             report.warning(codes.UNREACHABLE, at, "the rule is never used: all its matches stand before it", _ADVICE)
 
 
-def _same(match: Any) -> Any:
+def _same(match: Any) -> bytes:
     """What decides whether two matches are the same; their names do not."""
-    builtin = msgspec.to_builtins(match)
-    builtin.pop("name", None)
-    builtin.pop("statPrefix", None)
-    return repr(_sorted(builtin))
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return sorted((k, _sorted(v)) for k, v in value.items())
-    return [_sorted(v) for v in value] if isinstance(value, list) else value
+    if getattr(match, "name", None) or getattr(match, "stat_prefix", None):
+        match = msgspec.structs.replace(match, name=None, stat_prefix=None)
+    return msgspec.json.encode(match, order="deterministic")
 
 
 def _prefixes(report: Report, spec: VirtualServiceSpec) -> None:
     """A prefix with no other condition hides later rules for paths below it."""
-    seen: list[tuple[str, str]] = []
+    seen: dict[str, str] = {}
     for index, rule in enumerate(spec.http):
         for number, match in enumerate(rule.match):
             uri, at = match.uri, f"spec.http[{index}].match[{number}]"
             if uri is None:
                 continue
             path = uri.prefix if uri.prefix is not None else uri.exact
-            if path is not None and not match.ignore_uri_case:
-                hidden = next((a for p, a in seen if path.startswith(p) and (path != p or uri.prefix is None)), None)
+            if path is not None and seen and not match.ignore_uri_case:
+                longest = len(path) if uri.prefix is None else len(path) - 1  # the same prefix is found as a repetition
+                hidden = next((path[:n] for n in range(longest + 1) if path[:n] in seen), None)
                 if hidden is not None:
-                    text = f"the match is never used: {hidden} takes all paths with a shorter prefix"
+                    text = f"the match is never used: {seen[hidden]} takes all paths that begin with {hidden!r}"
                     report.warning(codes.UNREACHABLE, f"{at}.uri", text, _ADVICE)
             if uri.prefix is not None and _only_uri(match):
-                seen.append((uri.prefix, at))
+                seen.setdefault(uri.prefix, at)
 
 
 def _only_uri(match: HTTPMatchRequest) -> bool:
-    return set(msgspec.to_builtins(match)) <= {"uri", "name", "statPrefix"}
+    fields = match.__struct_fields__
+    return not any(getattr(match, f) for f in fields if f not in ("uri", "name", "stat_prefix", "ignore_uri_case"))

@@ -26,7 +26,8 @@ def _rule(report: Report, path: str, rule: JWTRule) -> None:
     if not rule.issuer and not rule.jwks_uri and not rule.jwks:
         report.error(codes.REQUIRED, f"{path}.issuer", "the issuer is missing", "Give issuer or jwksUri.")
     if rule.jwks and rule.jwks_uri:
-        report.error(codes.CONFLICT, path, "jwks and jwksUri exclude each other", "Keep one of them.")
+        text = "jwks is used, jwksUri is not"
+        report.warning(codes.NO_EFFECT, f"{path}.jwksUri", text, "Keep one of them.")
     if rule.jwks_uri:
         _uri(report, f"{path}.jwksUri", rule.jwks_uri)
     if rule.jwks:

@@ -116,7 +116,7 @@ def check_destination(report: Report, path: str, destination: Destination) -> No
     elif destination.host == "*":
         report.error(codes.HOST, f"{path}.host", "'*' is no destination", "Name a service.")
     else:
-        hosts.check(report, f"{path}.host", destination.host, ip=True)
+        hosts.check(report, f"{path}.host", destination.host)
     if destination.subset is not None:
         check_subset(report, f"{path}.subset", destination.subset)
     if destination.port is not None:

@@ -39,7 +39,7 @@ def _port(report: Report, path: str, port: SidecarPort) -> None:
     ports.check_protocol(report, f"{path}.protocol", port.protocol)
     if port.target_port:
         text = "targetPort has no effect in a Sidecar"
-        report.error(codes.NO_EFFECT, f"{path}.targetPort", text, "Remove it.")
+        report.warning(codes.NO_EFFECT, f"{path}.targetPort", text, "Remove it.")
 
 
 def _ingress(report: Report, path: str, listener: IstioIngressListener) -> None:

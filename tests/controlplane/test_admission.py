@@ -1,0 +1,140 @@
+"""The validating webhook's verdicts, and what the control plane makes of objects that came in without one."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgspec
+import pytest
+
+from sailcloth.api import kinds
+from sailcloth.api.meta import Key, Object
+from sailcloth.controlplane import admission
+from sailcloth.controlplane.process import Config, ControlPlane
+from sailcloth.kube import Client
+from sailcloth.kube.config import Endpoint
+
+Request = dict[str, Any]
+
+
+def rule(timeout: str = "1s", name: str = "a", **metadata: Any) -> Request:
+    http = {"route": [{"destination": {"host": "b"}}], "timeout": timeout}
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": name, "namespace": "ns", **metadata},
+        "spec": {"hosts": [f"{name}.com"], "http": [http]},
+    }
+
+
+def ask(obj: Request | None, old: Request | None = None, **more: Any) -> Request:
+    operation = "DELETE" if obj is None else "UPDATE" if old is not None else "CREATE"
+    return admission.review({"uid": "1", "operation": operation, "object": obj, "oldObject": old, **more})
+
+
+def test_a_right_object_is_allowed_without_a_word() -> None:
+    assert ask(rule()) == {"uid": "1", "allowed": True}
+
+
+def test_a_wrong_object_is_denied_with_all_findings() -> None:
+    wrong = rule("1us")
+    wrong["spec"]["hosts"] = ["a b"]
+    answer = ask(wrong)
+    assert not answer["allowed"]
+    assert answer["status"]["code"] == 400
+    assert [c["field"] for c in answer["status"]["details"]["causes"]] == ["spec.hosts[0]", "spec.http[0].timeout"]
+    for part in ("configuration is invalid", "spec.hosts[0]", "spec.http[0].timeout", "Give at least 1ms."):
+        assert part in answer["status"]["message"]
+
+
+def test_warnings_are_single_short_lines() -> None:
+    doubtful = rule()
+    doubtful["spec"]["http"].append(doubtful["spec"]["http"][0])
+    doubtful["spec"]["gateways"] = ["a.b"]
+    answer = ask(doubtful)
+    assert answer["allowed"]
+    assert len(answer["warnings"]) == 2
+    assert all(w.isprintable() and len(w) <= 250 for w in answer["warnings"])
+
+
+def test_a_stored_object_that_is_wrong_can_be_finalised_and_labelled() -> None:
+    stored = rule("1us", finalizers=["x/y"])
+    going = rule("1us", deletionTimestamp="2026-01-01T00:00:00Z")
+    labelled = rule("1us", labels={"a": "b"})
+    for new in (going, labelled):
+        answer = ask(new, stored)
+        assert answer["allowed"]
+        assert "spec.http[0].timeout" in answer["warnings"][0]
+    still = copy.deepcopy(stored)
+    still["spec"]["hosts"] = ["c.com"]
+    assert not ask(still, stored)["allowed"]
+    assert ask(rule(), stored)["allowed"]
+
+
+def test_status_deletion_and_unknown_kinds_are_not_judged() -> None:
+    assert ask(rule("1us"), rule("1us"), subResource="status")["allowed"]
+    assert ask(None, rule("1us"))["allowed"]
+    assert ask({"apiVersion": "networking.istio.io/v1", "kind": "Unheard", "spec": {}})["allowed"]
+
+
+def test_the_configuration_never_stops_the_cluster() -> None:
+    (hook,) = admission.configuration(b"pem")["webhooks"]
+    assert hook["failurePolicy"] == "Ignore"
+    (concerned,) = hook["rules"]
+    assert concerned["resources"] == ["*"]  # subresources such as status would be */*
+    assert "DELETE" not in concerned["operations"]
+
+
+def typed(obj: Request) -> tuple[Key, Object]:
+    kind = kinds.kind_of(obj)
+    assert kind is not None
+    found: Object = msgspec.convert(obj, kind.type)
+    return Key(kind.name, found.metadata.namespace, found.metadata.name), found
+
+
+@pytest.fixture
+async def plane() -> ControlPlane:
+    service: Request = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "b", "namespace": "ns"},
+        "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 80}]},
+    }
+    made = ControlPlane(Client(Endpoint("http://127.0.0.1:1", None)), Config())
+    made.change(*typed(service))
+    return made
+
+
+async def test_an_object_that_came_in_wrong_does_not_replace_the_one_before(plane: ControlPlane) -> None:
+    key, before = typed(rule())
+    plane.change(key, before)
+    plane.activation.settle()
+    plane.change(*typed(rule("1us")))
+    plane.activation.settle()
+    assert plane.mesh.objects[key] == before
+
+
+async def test_an_object_that_came_in_wrong_stops_no_other(plane: ControlPlane) -> None:
+    wrong, right = typed(rule("1us", name="wrong")), typed(rule(name="right"))
+    plane.change(*wrong)
+    plane.change(*right)
+    plane.activation.settle()
+    assert right[0] in plane.mesh.objects
+    assert wrong[0] not in plane.mesh.objects
+    plane.change(*typed(rule(name="wrong")))
+    plane.activation.settle()
+    assert wrong[0] in plane.mesh.objects
+
+
+async def test_a_policy_takes_effect_even_if_it_is_half_wrong(plane: ControlPlane) -> None:
+    policy = {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "PeerAuthentication",
+        "metadata": {"name": "a", "namespace": "ns"},
+        "spec": {"mtls": {"mode": "STRICT"}, "portLevelMtls": {"80": {"mode": "DISABLE"}}},
+    }
+    key, obj = typed(policy)
+    plane.change(key, obj)
+    plane.activation.settle()
+    assert plane.mesh.objects[key] == obj
