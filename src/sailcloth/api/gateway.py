@@ -43,6 +43,7 @@ class ServerTLSSettings(Struct):
     subject_alt_names: Annotated[list[str], D("Names that a client's certificate must carry.")] = []
     verify_certificate_spki: Annotated[list[str], D("Accepted SPKI hashes.")] = []
     verify_certificate_hash: Annotated[list[str], D("Accepted certificate hashes.")] = []
+    insecure_skip_verify: Annotated[bool | None, D("Ask for a client's certificate and do not verify it.")] = None
     min_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
     max_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
     cipher_suites: Annotated[list[str], D("Cipher suites in Envoy's names.")] = []
