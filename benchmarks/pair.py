@@ -5,13 +5,14 @@ Three contestants answer the same client process with the same server process, s
 * direct: the client dials the server's pod at a port that capture leaves alone.
 * bare: two Envoys of our own (`pair_bare`), one in each pod's network namespace, on ports that capture leaves alone.
 * ours: the client dials the service; capture takes the connection, and two injected sidecars carry it, configured live by the
-  control plane of a `sailctl up` cluster. Telemetry as it is by default.
+  control plane of a `sailctl up` cluster as it is by default, which writes an access log line in each sidecar.
+* quiet: the same two sidecars with `accessLogFile` emptied in the live MeshConfig, as in a mesh of Istio's default profile.
 
 All run in the network namespaces of the same two pods: same virtual links, same connection tracking. Ours additionally bears
 the redirection and the look-up of the original destination, which are part of being a sidecar. The proxies have one worker
-thread each and share one CPU; client and server share the other. On one CPU everything shares it, and only ratios say something.
+thread each and share one CPU (with the pods' PID 1, which takes the log lines); client and server share the other.
 
-Rounds are interleaved (direct, bare, ours; then begun one further on), the first is thrown away. In each round, for each
+Rounds are interleaved (all contestants in turn; then begun one further on), the first is thrown away. In each round, for each
 contestant: connections are opened and warmed; then a fixed rate with evenly spaced arrivals gives latency and Envoy's CPU
 time for exactly these requests (`/proc/PID/task/*/schedstat`, both proxies, all threads); then a closed loop gives throughput.
 A ratio is the median of the rounds' own ratios. Source: performance.md 6, measurements a1, a3, a4, a5, a9.
@@ -36,19 +37,19 @@ from typing import Any
 
 from sailcloth.agent.node import envoy_path
 from sailcloth.kube import ApiError, Client
-from sailcloth.kube.resources import PODS, SERVICES, Resource
+from sailcloth.kube.resources import CONFIGMAPS, PODS, SERVICES, Resource
 
 from . import machine, meshes, pair_bare, pair_server
 from .start import SAILCTL, processes
 
-ROUNDS = 5
+ROUNDS = 9
 RATE, CONNECTIONS, WARM = 1000, 16, 2000
-SPACED_S, CLOSED_S = 10.0, 5.0
+SPACED_S, CLOSED_S = 5.0, 3.0  # many short rounds: a disturbance spoils one of them
 SIZES = (10, 100, 1000)
 GOAL = 1.15
 APP_PORT, DIRECT_PORT, ADMIN_PORT = 8080, 8081, 15000
 HOST = "server.default.svc.cluster.local"
-CONTESTANTS = ("direct", "bare", "ours")
+CONTESTANTS = ("direct", "bare", "ours", "quiet")
 _ENDPOINTSLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 
 Object = dict[str, Any]
@@ -96,6 +97,7 @@ class Pods:
     service_ip: str
     apps: dict[str, int]  # client and server: the application's process, as seen from here
     envoys: dict[str, int]  # and its sidecar's
+    inits: dict[str, int]  # and the pod's PID 1
 
 
 async def _until(check: Callable[[], Any], what: str, seconds: float = 30) -> Any:
@@ -140,10 +142,30 @@ async def _create(client: Client, state: str) -> Pods:
         for pid, argv in known.items()
         if argv[0].endswith("envoy") and (network := os.readlink(f"/proc/{pid}/ns/net")) in networks
     }
-    return Pods(address, service["spec"]["clusterIP"], apps, envoys)
+    inits = {who: _parent(pid) for who, pid in envoys.items()}
+    return Pods(address, service["spec"]["clusterIP"], apps, envoys, inits)
+
+
+async def _access_log(client: Client, loads: list[Load], on: bool) -> None:
+    """Set the mesh's access log, and wait until both sidecars have it."""
+    found = await client.get(CONFIGMAPS, "istio", "istio-system")
+    lines = [x for x in found["data"]["mesh"].splitlines() if not x.startswith("accessLogFile:")]
+    lines += [f"accessLogFile: {'/dev/stdout' if on else chr(39) * 2}", ""]
+    found["data"]["mesh"] = "\n".join(lines)
+    await client.replace(CONFIGMAPS, found)
+
+    def known() -> bool:
+        dumps = [x.get("127.0.0.1", ADMIN_PORT, "/config_dump?resource=dynamic_listeners") for x in loads]
+        return all(d and ("access_loggers.file" in d) == on and "draining_state" not in d for d in dumps)
+
+    await _until(known, f"the sidecars' access log is not {'on' if on else 'off'}")
 
 
 # -- processes ------------------------------------------------------------------------------------
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def _pin(pid: int, cpu: int) -> None:
@@ -226,12 +248,14 @@ class Contestant:
     address: str
     port: int
     envoys: dict[str, int] = field(default_factory=dict)
+    inits: dict[str, int] = field(default_factory=dict)
 
 
 def _part(load: Load, server: int, contestant: Contestant, do: str, **what: Any) -> Object:
     """One order, with the CPU time that everyone had for it, in µs a request."""
     watched = {"client_envoy": contestant.envoys.get("client"), "server_envoy": contestant.envoys.get("server")}
-    pids = {name: pid for name, pid in {**watched, "app": server, "load": load.pid}.items() if pid}
+    inits = {f"{who}_init": pid for who, pid in contestant.inits.items()}
+    pids = {name: pid for name, pid in {**watched, **inits, "app": server, "load": load.pid}.items() if pid}
     busy, total = _machine_s()
     before = {name: cpu_s(pid) for name, pid in pids.items()}
     out = load.order(do, **what)
@@ -240,6 +264,7 @@ def _part(load: Load, server: int, contestant: Contestant, do: str, **what: Any)
     used = {name: after[name] - before[name] for name in pids}
     out.update({f"{name}_us": s / out["requests"] * 1e6 for name, s in used.items()})
     out["envoys_us"] = sum(out.get(f"{name}_us", 0.0) for name in watched)
+    out["inits_us"] = sum(out[f"{name}_us"] for name in inits)
     out["others_share"] = max(0.0, busy - sum(used.values())) / total if total else 0.0
     out["seconds"] = total / (os.cpu_count() or 1)
     return out
@@ -292,7 +317,7 @@ async def _grow(client: Client, load: Load, pods: Pods, sizes: tuple[int, ...]) 
 async def run(
     rounds: int = ROUNDS, spaced_s: float = SPACED_S, closed_s: float = CLOSED_S, sizes: tuple[int, ...] = SIZES
 ) -> Object:
-    """CPU time a request, latency, throughput and memory of the three contestants, and the ratios of ours to bare."""
+    """CPU time a request, latency, throughput and memory of the contestants, and the ratios of ours to bare."""
     state = tempfile.mkdtemp(prefix="sailcloth-bench-")
     try:
         command = [*SAILCTL, "up", "--detach", "-o", "json", "--state", state]
@@ -330,15 +355,19 @@ async def _measure(
         argv = entered(who, last, envoy_path(), *options)
         bare[who] = stack.enter_context(_running(argv, bare_folder / f"{who}.log"))
     _pin(pods.apps["server"], first)
-    for pid in pods.envoys.values():
+    for pid in (*pods.envoys.values(), *pods.inits.values()):
         _pin(pid, last)
-    load = Load(entered("client", first, sys.executable, "-m", "benchmarks.pair_client"))
+    load, other = (
+        Load(entered(who, first, sys.executable, "-m", "benchmarks.pair_client")) for who in ("client", "server")
+    )
     stack.callback(load.stop)
+    stack.callback(other.stop)
 
     contestants = {
         "direct": Contestant(pods.server_ip, DIRECT_PORT),
         "bare": Contestant("127.0.0.1", pair_bare.CLIENT_PORT, bare),
-        "ours": Contestant(pods.service_ip, 80, pods.envoys),
+        "ours": Contestant(pods.service_ip, 80, pods.envoys, pods.inits),
+        "quiet": Contestant(pods.service_ip, 80, pods.envoys, pods.inits),
     }
     for name, each in contestants.items():
 
@@ -350,9 +379,14 @@ async def _measure(
     for number in range(rounds + 1):
         shift = number % len(CONTESTANTS)
         order = CONTESTANTS[shift:] + CONTESTANTS[:shift]
-        found = {n: _round(load, pods.apps["server"], contestants[n], spaced_s, closed_s) for n in order}
+        found = {}
+        for name in order:
+            if name in ("ours", "quiet"):
+                await _access_log(client, [load, other], on=name == "ours")
+            found[name] = _round(load, pods.apps["server"], contestants[name], spaced_s, closed_s)
         if number:
             raw.append({n: found[n] for n in CONTESTANTS})
+    await _access_log(client, [load, other], on=True)
     memory = {}
     for name in ("bare", "ours"):
         for kind in ("Rss", "Pss"):
@@ -370,43 +404,47 @@ def report(raw: list[dict[str, Object]]) -> Object:
     def values(name: str, part: str, key: str) -> list[float]:
         return [r[name][part][key] for r in raw]
 
-    def ratio(part: str, key: str, over: str = "bare") -> list[float]:
-        return [a / b for a, b in zip(values("ours", part, key), values(over, part, key), strict=True)]
+    def ratio(who: str, part: str, key: str) -> list[float]:
+        return [a / b for a, b in zip(values(who, part, key), values("bare", part, key), strict=True)]
+
+    def added(who: str, key: str) -> list[float]:
+        """What proxies add to the direct path, over what the bare pair adds. Of no use for p99: the difference may be nothing."""
+        direct, bare, proxied = (values(x, "spaced", key) for x in ("direct", "bare", who))
+        return [(p - d) / max(1e-3, b - d) for d, b, p in zip(direct, bare, proxied, strict=True)]
 
     out: Object = {"goal_cpu_ratio": GOAL, "rounds": len(raw), "rate": RATE, "connections": CONNECTIONS}
-    ratios = {
-        "cpu_ratio_ours_to_bare": ratio("spaced", "envoys_us"),
-        "p50_ratio_ours_to_bare": ratio("spaced", "p50"),
-        "p99_ratio_ours_to_bare": ratio("spaced", "p99"),
-        "rps_ratio_ours_to_bare": ratio("closed", "rps"),
-        "cpu_closed_ratio_ours_to_bare": ratio("closed", "envoys_us"),
-    }
-    for key in ("p50", "p99"):  # what the proxies add to the direct path
-        added = [
-            (r["ours"]["spaced"][key] - r["direct"]["spaced"][key])
-            / max(1e-3, r["bare"]["spaced"][key] - r["direct"]["spaced"][key])
-            for r in raw
-        ]
-        ratios[f"added_{key}_ratio_ours_to_bare"] = added
+    ratios = {}
+    for who in ("ours", "quiet"):
+        ratios |= {
+            f"cpu_ratio_{who}_to_bare": ratio(who, "spaced", "envoys_us"),
+            f"p50_ratio_{who}_to_bare": ratio(who, "spaced", "p50"),
+            f"p99_ratio_{who}_to_bare": ratio(who, "spaced", "p99"),
+            f"rps_ratio_{who}_to_bare": ratio(who, "closed", "rps"),
+            f"cpu_closed_ratio_{who}_to_bare": ratio(who, "closed", "envoys_us"),
+            f"added_p50_ratio_{who}_to_bare": added(who, "p50"),
+        }
     for name, found in ratios.items():
         out[name] = round(statistics.median(found), 3)
     for name, found in ratios.items():
-        out[name + "_spread"] = machine.spread(found)
-    out["cpu_goal_met"] = out["cpu_ratio_ours_to_bare"] <= GOAL
+        out[name + "_spread"] = _spread(found)
+    for who in ("ours", "quiet"):
+        out[f"cpu_goal_met_{who}"] = out[f"cpu_ratio_{who}_to_bare"] <= GOAL
 
     def tell(name: str, found: list[float], digits: int) -> None:
         out[name] = round(statistics.median(found), digits)
-        out[name + "_spread"] = machine.spread(found, digits)
+        out[name + "_spread"] = _spread(found, digits)
 
     for who in CONTESTANTS:
         for key in ("p50", "p90", "p99"):
             tell(f"{key}_ms_{who}", values(who, "spaced", key), 3)
         tell(f"rps_{who}", values(who, "closed", "rps"), 0)
-    for who in ("bare", "ours"):
+    for who in ("bare", "ours", "quiet"):
         for key, part in (("cpu_us_per_request", "spaced"), ("cpu_closed_us_per_request", "closed")):
             tell(f"{key}_{who}", values(who, part, "envoys_us"), 1)
             for side in ("client", "server"):
                 tell(f"{key}_{who}_{side}", values(who, part, f"{side}_envoy_us"), 1)
+            if who != "bare":
+                tell(f"{key}_{who}_log_writers", values(who, part, "inits_us"), 1)
     for (
         who
     ) in CONTESTANTS:  # the load itself: at 1 its CPU is full and the throughput is the client's, not the contestant's
@@ -418,6 +456,15 @@ def report(raw: list[dict[str, Object]]) -> Object:
     out["direct_p50_drift"] = round(max(direct) / min(direct) - 1, 2)
     out["others_cpu_share_max"] = round(max(r[w][p]["others_share"] for r in raw for w in r for p in r[w]), 3)
     out["steady"] = out["direct_p50_drift"] <= 0.25 and out["others_cpu_share_max"] <= 0.05
+    return out
+
+
+def _spread(values: list[float], digits: int = 3) -> Object:
+    """Median, extremes, count, and the quartiles if there are enough values for them."""
+    out: Object = machine.spread(values, digits)
+    if len(values) >= 4:
+        low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+        out |= {"q1": round(low, digits), "q3": round(high, digits)}
     return out
 
 
