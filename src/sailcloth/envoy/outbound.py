@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry
 from sailcloth.mesh.model import Protocol
-from sailcloth.view import clusters, layout, scope
+from sailcloth.view import clusters, layout, scope, tcp
 from sailcloth.view.layout import Spot
 from sailcloth.view.proxy import View
 from sailcloth.view.routes import ClusterId
+from sailcloth.view.tcp import ConnectionPlan
 
 from . import names
 from .resource import EnvoyResource
@@ -92,24 +96,54 @@ def at(graph: Graph, view: View, place: Place) -> EnvoyResource | None:
 
 
 def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
-    """A listener at a service's own address: TCP to its cluster, and HTTP by detection if the protocol is not declared."""
+    """A listener at a service's own address: TCP to its clusters, and HTTP by detection if the protocol is not declared."""
     logs = _logs(graph)
-    cluster = names.outbound(ClusterId(spot.host, spot.port.number))
     name = names.listener(*place)
-    tcp = lb.chain("", [lb.tcp_proxy(cluster, cluster, logs)])
-    if spot.port.protocol is not Protocol.AUTO:
-        return lb.listener(name, *place, [tcp], direction="outbound", bind=False, clusters=frozenset({cluster}))
-    http = _http_chain(f"outbound_{name};", f"{spot.host}:{spot.port.number}", logs)
+    plans = graph.get(tcp.of_spot, view, spot)
+    chains = [] if spot.port.protocol is not Protocol.AUTO else [_http_chain(f"outbound_{name};", _own(spot), logs)]
+    chains += [_chain(p, logs) for p in plans if p.matches]
+    default = next((_chain(p, logs) for p in plans if not p.matches), None) or _rest(graph, view, logs)
+    filters = ("tls_inspector", "http_inspector") if spot.port.protocol is Protocol.AUTO else ("tls_inspector",)
     return lb.listener(
         name,
         *place,
-        [http],
-        default=tcp,
+        chains or [default],
+        default=default if chains else None,
         direction="outbound",
         bind=False,
-        filters=("tls_inspector", "http_inspector"),
-        clusters=frozenset({cluster}),
+        filters=filters if chains else (),
+        clusters=_clusters(plans),
+        sources=_sources(plans),
     )
+
+
+def _rest(graph: Graph, view: View, logs: tuple[object, ...]) -> object:
+    """What becomes of connections that no chain of a listener is for."""
+    rest = names.BLACK_HOLE if registry_only(graph, view) else names.PASSTHROUGH
+    return lb.chain("PassthroughFilterChain", [lb.tcp_proxy(rest, rest, logs)])
+
+
+def _own(spot: Spot) -> str:
+    """Name of the route configuration of a service that has a listener of its own."""
+    return f"{spot.host}:{spot.port.number}"
+
+
+def _chain(plan: ConnectionPlan, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
+    return lb.chain(
+        "",
+        [lb.to_targets(plan.targets, logs)],
+        transport="tls" if plan.sni else "",
+        sni=plan.sni,
+        prefixes=plan.prefixes or prefixes,
+    )
+
+
+def _clusters(plans: Iterable[ConnectionPlan]) -> frozenset[str]:
+    return frozenset(names.outbound(t.cluster) for p in plans for t in p.targets)
+
+
+def _sources(plans: Iterable[ConnectionPlan]) -> tuple[Key, ...]:
+    return tuple(p.source for p in plans if p.source is not None)
 
 
 def _shared(
@@ -124,30 +158,28 @@ def _shared(
     rest the one TCP service without an address, or pass-through."""
     logs = _logs(graph)
     name = names.listener("0.0.0.0", port)
-    refers: set[str] = set()
+    used: list[ConnectionPlan] = []
     chains = []
     default = None
-    for spot in wildcard:
-        cluster = names.outbound(ClusterId(spot.host, port))
-        if spot.port.protocol.is_tls:
-            refers.add(cluster)
-            filters = [lb.tcp_proxy(cluster, cluster, logs)]
-            chains.append(lb.chain("", filters, transport="tls", sni=(spot.host,)))
-        elif default is None:
-            refers.add(cluster)
-            default = lb.chain("", [lb.tcp_proxy(cluster, cluster, logs)])
-    for cidr, spot in ranges:
-        cluster = names.outbound(ClusterId(spot.host, port))
-        refers.add(cluster)
-        if spot.port.protocol is Protocol.AUTO:
-            route = f"{spot.host}:{port}"
-            chains.append(_http_chain(f"outbound_{name};", route, logs, prefixes=(cidr,)))
-        chains.append(lb.chain("", [lb.tcp_proxy(cluster, cluster, logs)], prefixes=(cidr,)))
+    taken: set[object] = set()  # two chains may not match the same: the first service keeps it
+    for cidr, spot in [*(("", s) for s in wildcard), *ranges]:
+        if cidr and spot.port.protocol is Protocol.AUTO:
+            chains.append(_http_chain(f"outbound_{name};", _own(spot), logs, prefixes=(cidr,)))
+        for plan in graph.get(tcp.of_spot, view, spot):
+            match = (plan.sni, plan.prefixes or ((cidr,) if cidr else ()))
+            if match in taken:
+                continue
+            taken.add(match)
+            used.append(plan)
+            made = _chain(plan, logs, match[1])
+            if any(match):
+                chains.append(made)
+            else:
+                default = made
     if http:
         chains.append(_http_chain(f"outbound_{name};", str(port), logs))
     if default is None:
-        rest = names.BLACK_HOLE if registry_only(graph, view) else names.PASSTHROUGH
-        default = lb.chain("PassthroughFilterChain", [lb.tcp_proxy(rest, rest, logs)])
+        default = _rest(graph, view, logs)
     inspectors = ("tls_inspector", "http_inspector") if http or ranges else ("tls_inspector",)
     return lb.listener(
         name,
@@ -158,7 +190,8 @@ def _shared(
         direction="outbound",
         bind=False,
         filters=inspectors,
-        clusters=frozenset(refers),
+        clusters=_clusters(used),
+        sources=_sources(used),
     )
 
 

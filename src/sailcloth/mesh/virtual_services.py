@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import Destination, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived
 
-from . import hosts, registry
+from . import delegates, hosts, registry
 
 
 @derived
@@ -57,9 +59,30 @@ def destination_host(destination: Destination, namespace: str, domain: str) -> s
 @derived
 def destination_hosts(graph: Graph, key: Key) -> frozenset[str]:
     """Full names of the hosts that a VirtualService sends traffic to."""
-    rule: VirtualService | None = registry.read(graph, key)
+    rule = graph.get(effective, key)
     domain = registry.config(graph).domain
     return frozenset(destination_host(d, key.namespace, domain) for d in destinations(rule)) if rule else frozenset()
+
+
+@derived
+def effective(graph: Graph, key: Key) -> VirtualService | None:
+    """A VirtualService with the routes of its delegates in their places; None if there is no such object.
+
+    A delegate that does not exist, is not exported to the namespace, or has hosts of its own takes only that route away.
+    """
+    rule: VirtualService | None = registry.read(graph, key)
+    if rule is None or not any(route.delegate for route in rule.spec.http):
+        return rule
+    routes: list[HTTPRoute] = []
+    for route in rule.spec.http:
+        if route.delegate is None:
+            routes.append(route)
+            continue
+        child = Key("VirtualService", route.delegate.namespace or key.namespace, route.delegate.name or "")
+        head, found = registry.head(graph, child), registry.read(graph, child)
+        if head is not None and not head.hosts and ("*" in head.seen or key.namespace in head.seen):
+            routes += delegates.merge(route, found, child.namespace, key.namespace, registry.config(graph).domain)
+    return msgspec.structs.replace(rule, spec=msgspec.structs.replace(rule.spec, http=routes))
 
 
 def destinations(rule: VirtualService) -> list[Destination]:

@@ -140,7 +140,7 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
         tls = bound.server.tls
         number = bound.server.port.number
         for key in graph.get(virtual_services.for_gateway, gateway):
-            rule: VirtualService | None = registry.read(graph, key)
+            rule = graph.get(virtual_services.effective, key)
             if rule is None or not rule.spec.http:
                 continue
             for host in _hosts(rule, key, bound, domain):

@@ -18,6 +18,7 @@ class Spot:
 
     host: str
     port: Port
+    address: str = ""  # or CIDR; empty where no address tells it from other services
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ def layout(graph: Graph, view: View) -> Layout:
             if port.protocol.is_http:
                 http.setdefault(port.number, []).append(host)
             elif svc.headless:
-                headless.append(Spot(host, port))
+                headless.append(Spot(host, port, "*"))
             elif svc.addresses:
                 for address in svc.addresses:
-                    bound.setdefault((address, port.number), Spot(host, port))
+                    bound.setdefault((address, port.number), Spot(host, port, address))
             else:
                 wildcard.setdefault(port.number, []).append(Spot(host, port))
                 if port.protocol is Protocol.AUTO:

@@ -169,7 +169,7 @@ def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostP
     key = rule_for(graph, view, host)
     plans: tuple[RoutePlan, ...] = ()
     if key is not None:
-        rule: VirtualService | None = registry.read(graph, key)
+        rule = graph.get(virtual_services.effective, key)
         if rule is not None and rule.spec.http:
             plans = rule_routes(graph, view, key, rule, port, "mesh")
             if not plans and svc is None:
@@ -232,12 +232,13 @@ def rule_routes(
             out.append(RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh"))
             if match is None or catches_all(match):
                 return tuple(out)
-        if not http.match and rule.spec.gateways and gateway not in _gateways(rule.spec.gateways, key):
+        if not http.match and rule.spec.gateways and gateway not in gateway_names(rule.spec.gateways, key):
             out.pop()
     return tuple(out)
 
 
-def _gateways(names: list[str], key: Key) -> set[str]:
+def gateway_names(names: list[str], key: Key) -> set[str]:
+    """Gateways as a VirtualService names them, with their namespaces; `mesh` stays."""
     return {n if n == "mesh" or "/" in n else f"{key.namespace}/{n}" for n in names}
 
 
@@ -246,8 +247,8 @@ def _applies(match: HTTPMatchRequest, view: View, port: int, gateway: str, key: 
     if match.port is not None and match.port != port:
         return False
     if match.gateways:
-        return gateway in _gateways(match.gateways, key)
-    if gateway not in _gateways(rule.spec.gateways or ["mesh"], key):
+        return gateway in gateway_names(match.gateways, key)
+    if gateway not in gateway_names(rule.spec.gateways or ["mesh"], key):
         return False
     if match.source_namespace and match.source_namespace != view.namespace:
         return False

@@ -20,9 +20,10 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
-from sailcloth.envoy import pipeline
+from sailcloth.envoy import names, pipeline
 from sailcloth.envoy.protobuf import duration, encode, pack, typed
 from sailcloth.envoy.resource import EnvoyResource, resource
+from sailcloth.view.routes import Target
 
 from .cluster import socket_address
 
@@ -108,10 +109,29 @@ def connection_manager(
     return components.Filter(**typed("envoy.filters.network.http_connection_manager", out))
 
 
-def tcp_proxy(stat_prefix: str, cluster: str, logs: tuple[accesslog_pb2.AccessLog, ...] = ()) -> components.Filter:
-    """A TCP proxy to one cluster."""
-    out = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, cluster=cluster, access_log=logs)
+def tcp_proxy(
+    stat_prefix: str, cluster: str | dict[str, int], logs: tuple[accesslog_pb2.AccessLog, ...] = ()
+) -> components.Filter:
+    """A TCP proxy to one cluster, or to several by weight."""
+    out = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=logs)
+    if isinstance(cluster, str):
+        out.cluster = cluster
+    else:
+        for name, weight in cluster.items():
+            out.weighted_clusters.clusters.add(name=name, weight=weight)
     return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
+
+
+def to_targets(targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog, ...] = ()) -> components.Filter:
+    """A TCP proxy to the weighted destinations of a route; to nowhere if it has none."""
+    named: dict[str, int] = {}
+    for t in targets:
+        cluster = names.outbound(t.cluster)
+        named[cluster] = named.get(cluster, 0) + t.weight
+    if len(named) > 1:
+        return tcp_proxy(next(iter(named)), named, logs)
+    only = next(iter(named), names.BLACK_HOLE)
+    return tcp_proxy(only, only, logs)
 
 
 def chain(

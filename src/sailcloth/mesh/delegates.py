@@ -1,0 +1,117 @@
+"""Delegation: the routes of one VirtualService put into a route of another. Pure. Source: istio.md 2.6.
+
+The delegate may only narrow what the root matches; what it does not say itself, it inherits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sailcloth.api.meta import StringMatch
+from sailcloth.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
+
+from . import hosts
+
+_INHERITED = (
+    "rewrite",
+    "direct_response",
+    "timeout",
+    "retries",
+    "fault",
+    "mirror",
+    "mirrors",
+    "mirror_percent",
+    "mirror_percentage",
+    "cors_policy",
+    "headers",
+)
+_MAPS = ("headers", "without_headers", "query_params", "source_labels")
+_SINGLE = ("scheme", "method", "authority", "port", "source_namespace")
+
+
+def merge(root: HTTPRoute, delegate: VirtualService, namespace: str, own: str, domain: str) -> list[HTTPRoute]:
+    """The delegate's routes as they hold in the root's place. One whose matches do not fit into the root's is dropped.
+
+    Destinations in the delegate's `namespace` are written in full, because the root may live in another (`own`).
+    """
+    out = []
+    for route in delegate.spec.http:
+        matches = _matches(root.match, route.match)
+        if matches is None or route.delegate is not None:
+            continue
+        given: dict[str, Any] = {"match": matches, "name": _join(root.name, route.name)}
+        for field in _INHERITED:
+            mine = getattr(route, field)
+            given[field] = mine if mine not in (None, []) else getattr(root, field)
+        made = msgspec.structs.replace(route, **given)
+        out.append(made if namespace == own else _qualified(made, namespace, domain))
+    return out
+
+
+def _join(*names: str | None) -> str | None:
+    return "-".join(n for n in names if n) or None
+
+
+def _matches(root: list[HTTPMatchRequest], delegate: list[HTTPMatchRequest]) -> list[HTTPMatchRequest] | None:
+    """Every match of the delegate within every match of the root that it fits; None if one fits nowhere."""
+    if not root or not delegate:
+        return delegate or root
+    out = []
+    for narrow in delegate:
+        found = [_both(wide, narrow) for wide in root if _fits(wide, narrow)]
+        if not found:
+            return None
+        out += found
+    return out
+
+
+def _fits(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
+    if wide.uri is not None and narrow.uri is not None and not _within(wide.uri, narrow.uri):
+        return False
+    for field in _SINGLE:
+        a, b = getattr(wide, field), getattr(narrow, field)
+        if a is not None and b is not None and a != b:
+            return False
+    for field in _MAPS:
+        a, b = getattr(wide, field), getattr(narrow, field)
+        for key in a.keys() & b.keys():
+            if a[key] != b[key] and not (isinstance(a[key], StringMatch) and _within(a[key], b[key])):
+                return False
+    return not (wide.gateways and narrow.gateways and not set(narrow.gateways) <= set(wide.gateways))
+
+
+def _within(wide: StringMatch, narrow: StringMatch) -> bool:
+    """Whether everything that `narrow` matches is matched by `wide`, as far as that can be told."""
+    if wide.regex is not None:
+        return False
+    if wide.exact is not None:
+        return narrow.exact == wide.exact
+    if wide.prefix is not None:
+        text = narrow.exact if narrow.exact is not None else narrow.prefix
+        return text is not None and text.startswith(wide.prefix)
+    return True
+
+
+def _both(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> HTTPMatchRequest:
+    given: dict[str, Any] = {"name": _join(wide.name, narrow.name)}
+    for field in ("uri", "gateways", "stat_prefix", *_SINGLE):
+        mine = getattr(narrow, field)
+        given[field] = mine if mine not in (None, []) else getattr(wide, field)
+    for field in _MAPS:
+        given[field] = {**getattr(wide, field), **getattr(narrow, field)}
+    given["ignore_uri_case"] = narrow.ignore_uri_case if narrow.uri is not None else wide.ignore_uri_case
+    return msgspec.structs.replace(narrow, **given)
+
+
+def _qualified(route: HTTPRoute, namespace: str, domain: str) -> HTTPRoute:
+    def full(destination: Destination) -> Destination:
+        return msgspec.structs.replace(destination, host=hosts.resolve(destination.host, namespace, domain))
+
+    return msgspec.structs.replace(
+        route,
+        route=[msgspec.structs.replace(r, destination=full(r.destination)) for r in route.route],
+        mirror=full(route.mirror) if route.mirror else None,
+        mirrors=[msgspec.structs.replace(m, destination=full(m.destination)) for m in route.mirrors],
+    )

@@ -1,0 +1,166 @@
+"""Plans of connections that are not taken apart into requests: TCP routes, and TLS routes by server name.
+
+One plan is one filter chain: what it matches, and the weighted clusters behind it. The same rules hold in sidecars and at
+gateways; only which of them apply differs. Source: istio.md 1.1, 2.5, 2.11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sailcloth.api.gateway import Server
+from sailcloth.api.meta import Key
+from sailcloth.api.virtual_service import L4MatchAttributes, RouteDestination, TLSMatchAttributes, VirtualService
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import endpoints, hosts, registry, virtual_services
+
+from . import routes
+from .layout import Spot
+from .proxy import View
+from .routes import ClusterId, Target
+
+Match = L4MatchAttributes | TLSMatchAttributes
+
+
+@dataclass(frozen=True)
+class ConnectionPlan:
+    """One filter chain: the server names and addresses it is for (none: any), and where its connections go."""
+
+    targets: tuple[Target, ...]
+    sni: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    source: Key | None = None
+
+    @property
+    def matches(self) -> bool:
+        """Whether only some connections are meant."""
+        return bool(self.sni or self.prefixes)
+
+
+@derived
+def of_spot(graph: Graph, view: View, spot: Spot) -> tuple[ConnectionPlan, ...]:
+    """What a sidecar does with connections to a service's port that is not HTTP.
+
+    TLS routes of the service's VirtualService hold on TLS ports; without any, the service's own name is the server name if no
+    address tells it from others. Of the TCP routes the first that applies to every address ends the list.
+    """
+    key = routes.rule_for(graph, view, spot.host)
+    rule: VirtualService | None = graph.get(virtual_services.effective, key) if key else None
+    own = ClusterId(spot.host, spot.port.number)
+    addressed = spot.address not in ("", "0.0.0.0")
+    default = ConnectionPlan((Target(own),), sni=() if addressed or not spot.port.protocol.is_tls else (spot.host,))
+    if rule is None or key is None:
+        return (default,)
+    if spot.port.protocol.is_tls:
+        found = list(_tls(graph, view, key, rule, spot.port.number))
+        if found:
+            return tuple(found)
+    out: list[ConnectionPlan] = []
+    for tcp in rule.spec.tcp:
+        targets = _targets(graph, view, key, tcp.route, spot.port.number)
+        matches = [m for m in tcp.match if applies(m, rule, key, view, spot.port.number, "mesh")]
+        if not tcp.match and not _in_mesh(rule, key):
+            continue
+        everywhere = not tcp.match or any(not m.destination_subnets for m in matches)
+        subnets = tuple(s for m in matches for s in m.destination_subnets)
+        if everywhere:
+            return (*out, ConnectionPlan(targets, default.sni, source=key))
+        if subnets:
+            out.append(ConnectionPlan(targets, default.sni, subnets, key))
+    return (*out, default)
+
+
+def _tls(graph: Graph, view: View, key: Key, rule: VirtualService, port: int) -> Iterator[ConnectionPlan]:
+    for tls in rule.spec.tls:
+        targets = _targets(graph, view, key, tls.route, port)
+        for match in tls.match:
+            if applies(match, rule, key, view, port, "mesh"):
+                yield ConnectionPlan(targets, tuple(match.sni_hosts), tuple(match.destination_subnets), key)
+
+
+def _in_mesh(rule: VirtualService, key: Key) -> bool:
+    return "mesh" in routes.gateway_names(rule.spec.gateways or ["mesh"], key)
+
+
+def applies(match: Match, rule: VirtualService, key: Key, view: View, port: int, gateway: str) -> bool:
+    """The conditions that are decided here and not by Envoy: port, gateway, and the calling workload."""
+    if match.port is not None and match.port != port:
+        return False
+    if match.gateways:
+        return gateway in routes.gateway_names(match.gateways, key)
+    if gateway not in routes.gateway_names(rule.spec.gateways or ["mesh"], key):
+        return False
+    if match.source_namespace and match.source_namespace != view.namespace:
+        return False
+    return endpoints.has_labels(match.source_labels, view.labels)
+
+
+def _targets(graph: Graph, view: View, key: Key, route: list[RouteDestination], port: int) -> tuple[Target, ...]:
+    several = len(route) > 1
+    return tuple(
+        Target(routes.cluster_of(graph, view, key, r.destination, port), r.weight if several else 1)
+        for r in route
+        if not several or r.weight > 0
+    )
+
+
+# -- gateways -----------------------------------------------------------------------------------
+
+
+def at_gateway_tcp(graph: Graph, view: View, gateway: Key, server: Server, number: int) -> tuple[Target, ...]:
+    """Where a gateway's server sends the connections that it does not look into: the first TCP route that applies."""
+    name = f"{gateway.namespace}/{gateway.name}"
+    for key, rule in _bound(graph, gateway, server):
+        for tcp in rule.spec.tcp:
+            if not tcp.match or any(applies(m, rule, key, view, number, name) for m in tcp.match):
+                return _targets(graph, view, key, tcp.route, number)
+    return ()
+
+
+def at_gateway_tls(graph: Graph, view: View, gateway: Key, server: Server, number: int) -> tuple[ConnectionPlan, ...]:
+    """Filter chains of a server that looks at the server name only: the TLS routes that apply, each with its names."""
+    name = f"{gateway.namespace}/{gateway.name}"
+    out = []
+    for key, rule in _bound(graph, gateway, server):
+        for tls in rule.spec.tls:
+            for match in tls.match:
+                if applies(match, rule, key, view, number, name):
+                    targets = _targets(graph, view, key, tls.route, number)
+                    out.append(ConnectionPlan(targets, tuple(match.sni_hosts), tuple(match.destination_subnets), key))
+    return tuple(out)
+
+
+@derived
+def every_cluster(graph: Graph, view: View) -> tuple[ClusterId, ...]:
+    """All clusters of a view whose services speak the mesh's own TLS: what AUTO_PASSTHROUGH hands on by server name."""
+    from . import clusters
+
+    found = graph.get(clusters.ids, view)
+    return tuple(c for c in found if (p := graph.get(clusters.plan, view, c)) is not None and not p.service.external)
+
+
+def _bound(graph: Graph, gateway: Key, server: Server) -> Iterator[tuple[Key, VirtualService]]:
+    """VirtualServices bound to a gateway that share a host with one of its servers, oldest first."""
+    for key in graph.get(virtual_services.for_gateway, f"{gateway.namespace}/{gateway.name}"):
+        rule = graph.get(virtual_services.effective, key)
+        if rule is not None and exposed(graph, rule, key, gateway, server):
+            yield key, rule
+
+
+def exposed(graph: Graph, rule: VirtualService, key: Key, gateway: Key, server: Server) -> tuple[str, ...]:
+    """Hosts of a VirtualService that a server exposes: of each overlapping pair the more specific one."""
+    domain = registry.config(graph).domain
+    out: dict[str, None] = {}
+    for pattern in server.hosts:
+        namespace, _, name = pattern.rpartition("/")
+        namespace = gateway.namespace if namespace == "." else namespace
+        if namespace not in ("", "*", key.namespace):
+            continue
+        for host in rule.spec.hosts:
+            full = hosts.resolve(host, key.namespace, domain)
+            if hosts.covers(name, full):
+                out[full] = None
+            elif hosts.covers(full, name):
+                out[name] = None
+    return tuple(out)
