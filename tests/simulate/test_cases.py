@@ -23,7 +23,6 @@ LATER = {
     "TestHTTPGateway/": "",
     "TestInboundSidecarTLSModes": "TLS terminated by a Sidecar's ingress",
     "ALLOW_ANY_DYNAMIC_DNS": "dynamic DNS for unknown hosts",
-    "TestGatewayServices/overlapping_SNI_match": "Gateway TLS",
     "TestTLSRouteTermination": "Gateway API",
     "TestIngress": "Ingress",
 }

@@ -17,6 +17,7 @@ import grpc
 from sailcloth.lib import http1
 
 from . import bootstrap as boot
+from .files import MountedFiles
 from .identity import WorkloadIdentity
 from .netns import socket_in
 from .protocol import ProxyProcess
@@ -82,7 +83,7 @@ class Agent:
         home.mkdir(mode=0o700, exist_ok=True)
         path = str(home / "agent.sock")
         if uid not in self._pods:
-            await self._add(uid, pod, path, netns_fd)
+            await self._add(uid, pod, path, netns_fd, MountedFiles.of(pod, container, pod_dir))
         args = [str(a) for a in container.get("args", ())]
         kind = "router" if "router" in args[:2] else "sidecar"
         who = _identity(kind, pod, env)
@@ -96,14 +97,14 @@ class Agent:
         argv += ["--component-log-level", parts] if parts else []
         return ProxyProcess(argv=argv)
 
-    async def _add(self, uid: str, pod: dict[str, Any], path: str, netns_fd: int) -> None:
+    async def _add(self, uid: str, pod: dict[str, Any], path: str, netns_fd: int, files: MountedFiles) -> None:
         async def token() -> str:
             return await self._token_for(pod)
 
         name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         cached = TokenCache(token)
         identity = WorkloadIdentity(self._upstream, cached.get, name=name, lifetime_s=self._lifetime_s)
-        socket = ProxySocket(path, identity, self._upstream, cached.get)
+        socket = ProxySocket(path, identity, self._upstream, cached.get, files)
         await socket.start()
         identity.start()
         made = self._pods[uid] = _Pod(identity, socket, netns_fd)

@@ -20,6 +20,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from sailcloth.envoy.resource import SECRET
 
+from .files import CERTIFICATE, ROOTS, MountedFiles
 from .identity import Secret, WorkloadIdentity
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,10 @@ class ProxySocket:
         identity: WorkloadIdentity,
         channel: Callable[[], grpc.aio.Channel],
         token: Callable[[], Awaitable[str]],
+        files: MountedFiles | None = None,
     ) -> None:
         self._path, self._identity, self._channel, self._token = path, identity, channel, token
+        self._files = files or MountedFiles()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -94,11 +97,10 @@ class ProxySocket:
         return relay
 
     async def _secrets(self, _: AsyncIterator[bytes], context: Any) -> None:
-        """State-of-the-world SDS: one secret a stream; a new version is sent whenever the certificate is renewed."""
+        """State-of-the-world SDS: one secret a stream; a new version is sent whenever it has changed."""
         names: tuple[str, ...] = ()
-        version = 0
         reader: asyncio.Task[Any] = asyncio.create_task(context.read())
-        fresh: asyncio.Task[Secret] | None = None
+        fresh: asyncio.Task[tuple[str, list[secret_pb2.Secret]]] | None = None
         try:
             while True:
                 waiting = {t for t in (reader, fresh) if t is not None}
@@ -111,35 +113,47 @@ class ProxySocket:
                     if request.HasField("error_detail"):
                         log.warning("Envoy refused a secret: %s", request.error_detail.message)
                     if tuple(request.resource_names) != names:
-                        names, version = tuple(request.resource_names), 0
+                        names = tuple(request.resource_names)
                         if fresh is not None:
                             fresh.cancel()
-                        fresh = asyncio.create_task(self._identity.newer(0))
+                        fresh = asyncio.create_task(self._newer(names, ""))
                     reader = asyncio.create_task(context.read())
                 if fresh is not None and fresh in done:
-                    secret = fresh.result()
-                    version = self._identity.version
-                    await context.write(_secret_response(names, secret, version))
-                    fresh = asyncio.create_task(self._identity.newer(version))
+                    version, secrets = fresh.result()
+                    await context.write(_secret_response(version, secrets))
+                    fresh = asyncio.create_task(self._newer(names, version))
         finally:
             for task in (reader, fresh):
                 if task is not None:
                     task.cancel()
 
+    async def _newer(self, names: tuple[str, ...], after: str) -> tuple[str, list[secret_pb2.Secret]]:
+        """The secrets of a stream once they differ from a version: from files, or the workload's own."""
+        if len(names) == 1 and names[0].startswith((CERTIFICATE, ROOTS)):
+            version, made = await self._files.newer(names[0], after)
+            return version, [made]
+        secret = await self._identity.newer(int(after or 0))
+        return str(self._identity.version), [_own(name, secret) for name in names]
 
-def _secret_response(names: tuple[str, ...], secret: Secret, version: int) -> bytes:
-    out = discovery_pb2.DiscoveryResponse(version_info=str(version), type_url=SECRET, nonce=str(version))
-    for name in names:
-        made = secret_pb2.Secret(name=name)
-        if name == "ROOTCA":
-            made.validation_context.trusted_ca.inline_bytes = secret.roots
-        else:
-            made.tls_certificate.CopyFrom(
-                common_pb2.TlsCertificate(
-                    certificate_chain=base_pb2.DataSource(inline_bytes=secret.chain),
-                    private_key=base_pb2.DataSource(inline_bytes=secret.key),
-                )
+
+def _own(name: str, secret: Secret) -> secret_pb2.Secret:
+    """The workload's certificate, or the mesh's roots."""
+    made = secret_pb2.Secret(name=name)
+    if name == "ROOTCA":
+        made.validation_context.trusted_ca.inline_bytes = secret.roots
+    else:
+        made.tls_certificate.CopyFrom(
+            common_pb2.TlsCertificate(
+                certificate_chain=base_pb2.DataSource(inline_bytes=secret.chain),
+                private_key=base_pb2.DataSource(inline_bytes=secret.key),
             )
+        )
+    return made
+
+
+def _secret_response(version: str, secrets: list[secret_pb2.Secret]) -> bytes:
+    out = discovery_pb2.DiscoveryResponse(version_info=version, type_url=SECRET, nonce=version)
+    for made in secrets:
         resource = out.resources.add()
         resource.type_url = SECRET
         resource.value = made.SerializeToString()

@@ -103,3 +103,13 @@ class Node(Object):
 
 class ConfigMap(Object):
     data: dict[str, str] = {}
+
+
+class Secret(Object):
+    """Certificates and keys. Values are base64, as on the wire; they are never shown."""
+
+    type: str = ""
+    data: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Secret({self.metadata.namespace}/{self.metadata.name}, {len(self.data)} values)"

@@ -34,6 +34,7 @@ class Kind:
     columns: tuple[tuple[str, str, str], ...] = ()
     namespaced: bool = True
     conditions: bool = field(default=False)  # whether we write status conditions on it
+    field_selector: str = ""  # which objects the mesh reads
 
     @property
     def api_version(self) -> str:
@@ -84,6 +85,15 @@ CORE_KINDS: tuple[Kind, ...] = (
     Kind("Pod", "pods", "", ("v1",), core.Pod),
     Kind("EndpointSlice", "endpointslices", "discovery.k8s.io", ("v1",), core.EndpointSlice),
     Kind("ConfigMap", "configmaps", "", ("v1",), core.ConfigMap),
+    # Only what may hold a certificate for a gateway: no tokens, and not the authority's own key.
+    Kind(
+        "Secret",
+        "secrets",
+        "",
+        ("v1",),
+        core.Secret,
+        field_selector="type!=kubernetes.io/service-account-token,type!=helm.sh/release.v1,type!=istio.io/ca-root",
+    ),
 )
 
 BY_GROUP_KIND: dict[tuple[str, str], Kind] = {(k.group, k.name): k for k in MESH_KINDS + CORE_KINDS}

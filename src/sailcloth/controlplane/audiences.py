@@ -15,6 +15,7 @@ from typing import Any
 from sailcloth.api.meta import Key
 from sailcloth.envoy import build
 from sailcloth.envoy.build import Collection
+from sailcloth.envoy.resource import SECRET
 from sailcloth.lib.incremental import Graph
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy, parse_node
@@ -37,6 +38,7 @@ class Client:
     connection: Connection
     proxy: Proxy
     key: Any
+    verified: bool = False  # whether it has proved its namespace: only then it gets secrets
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
     connected_at: float = field(default_factory=time.time)
 
@@ -73,11 +75,11 @@ class Audiences:
             raise PermissionError(
                 f"the token is of namespace {namespace}, but the proxy says it is in {described.namespace}"
             )
-        self.join(connection, described)
+        self.join(connection, described, verified=namespace is not None)
 
-    def join(self, connection: Connection, proxy: Proxy) -> Client:
+    def join(self, connection: Connection, proxy: Proxy, verified: bool = False) -> Client:
         """Add a client; its streams get their collections at once."""
-        client = Client(connection, proxy, None)
+        client = Client(connection, proxy, None, verified)
         self.clients[connection] = client
         peers = self._proxies.setdefault(proxy, set())
         if not peers:
@@ -150,6 +152,8 @@ class Audiences:
         proxy = client.proxy
         client.key = self.graph.get(build.key, proxy)
         wanted = build.collections(self.graph, proxy)
+        if not client.verified:
+            wanted.pop(SECRET, None)
         new = {url: tuple(self._acquire(c, client) for c in parts) for url, parts in wanted.items()}
         client.connection.stream.assign(new)
         self._release(client, new)

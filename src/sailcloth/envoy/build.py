@@ -21,8 +21,8 @@ from sailcloth.view.inbound import InboundPlan
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId
 
-from . import gateway, inbound, names, outbound
-from .resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
+from . import gateway, inbound, names, outbound, secrets
+from .resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, EnvoyResource
 from .resources import cluster as cluster_shape
 from .resources import endpoint as endpoint_shape
 from .resources import route as route_shape
@@ -45,8 +45,9 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]
         return {
             CLUSTER: (Collection(cluster_ids, cluster, shared),),
             ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
-            LISTENER: (Collection(_gateway_listener_ids, _gateway_listener, (proxy,)),),
+            LISTENER: (Collection(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
             ROUTES: (Collection(gateway.route_names, gateway.routes, (proxy, view)),),
+            SECRET: (Collection(secrets.ids, secrets.secret, (proxy.namespace,)),),
         }
     own = (plan,)
     return {
@@ -139,13 +140,13 @@ def _inbound_listener(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResou
 
 
 @derived
-def _gateway_listener_ids(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
-    return tuple(r.name for r in graph.get(gateway.listeners, proxy))
+def _gateway_listener_ids(graph: Graph, proxy: Proxy, view: View) -> tuple[str, ...]:
+    return tuple(r.name for r in graph.get(gateway.listeners, proxy, view))
 
 
 @derived
-def _gateway_listener(graph: Graph, proxy: Proxy, name: str) -> EnvoyResource | None:
-    return next((r for r in graph.get(gateway.listeners, proxy) if r.name == name), None)
+def _gateway_listener(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
+    return next((r for r in graph.get(gateway.listeners, proxy, view) if r.name == name), None)
 
 
 # -- routes -------------------------------------------------------------------------------------

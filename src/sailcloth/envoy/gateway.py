@@ -1,49 +1,135 @@
-"""A gateway proxy's listeners and route configurations."""
+"""A gateway proxy's listeners and route configurations. Source: istio.md 1.3, 2.11."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry
-from sailcloth.view import gateways
-from sailcloth.view.gateways import ListenerPlan
+from sailcloth.mesh.model import Protocol
+from sailcloth.view import gateways, tcp
+from sailcloth.view.gateways import Bound, ListenerPlan
 from sailcloth.view.proxy import Proxy, View
+from sailcloth.view.routes import Target
 
 from . import names
 from .resource import EnvoyResource
 from .resources import listener as lb
-from .resources import route
+from .resources import route, tls
+
+_HTTP_ALPN = ("h2", "http/1.1")
+_TCP_ALPN = ("istio-peer-exchange", "istio", "h2", "http/1.1")
 
 
 @derived
-def listeners(graph: Graph, proxy: Proxy) -> tuple[EnvoyResource, ...]:
-    """Listeners of a gateway proxy."""
+def listeners(graph: Graph, proxy: Proxy, view: View) -> tuple[EnvoyResource, ...]:
+    """Listeners of a gateway proxy; a port for which no server has anywhere to send its connections is not opened."""
+    found = (_listener(graph, proxy, view, plan) for plan in graph.get(gateways.of_proxy, proxy))
+    return tuple(made for made in found if made is not None)
+
+
+def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> EnvoyResource | None:
     config = registry.config(graph)
     logs = () if proxy.lean else lb.access_log(config.access_log_file, config.access_log_format)
-    return tuple(_listener(plan, logs) for plan in graph.get(gateways.http, proxy))
-
-
-def _listener(plan: ListenerPlan, logs: tuple[object, ...]) -> EnvoyResource:
     address = plan.bind or "0.0.0.0"
     name = names.listener(address, plan.port)
-    manager = lb.connection_manager(f"outbound_{name}", rds=plan.route_name, direction="gateway", logs=logs)
-    sources = tuple(dict.fromkeys(b.gateway for b in plan.servers))
+    chains: list[Any] = []
+    clusters: set[str] = set()
+    sources: dict[Key, None] = {}
+    for bound in plan.servers[:1] if plan.plain and plan.servers[0].terminates_http else plan.servers:
+        sources[bound.gateway] = None
+        if bound.terminates_http:
+            socket = _socket(graph, bound) if bound.mode else None
+            manager = lb.connection_manager(
+                f"outbound_{name}",
+                rds=plan.route_of(bound),
+                direction="gateway",
+                mutual=bound.mode == "ISTIO_MUTUAL",
+                logs=logs,
+            )
+            chains.append(lb.chain("", [manager], sni=_sni(bound), socket=socket))
+            continue
+        for connection in _connections(graph, view, bound):
+            clusters |= {names.outbound(t.cluster) for t in connection.targets}
+            sources |= {connection.source: None} if connection.source else {}
+            socket = _socket(graph, bound) if bound.mode and bound.mode not in gateways.PASSING else None
+            filters = [lb.to_targets(connection.targets, logs)]
+            if bound.mode == "AUTO_PASSTHROUGH":
+                filters = [lb.tcp_proxy(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
+            chains.append(
+                lb.chain(
+                    "",
+                    filters,
+                    sni=tuple(n for n in connection.sni if n != "*"),
+                    prefixes=connection.prefixes,
+                    protocols=lb.MTLS_ALL if bound.mode == "AUTO_PASSTHROUGH" else (),
+                    socket=socket,
+                )
+            )
+    sources |= {b.gateway: None for b in plan.servers}
+    chains = list({c.filter_chain_match.SerializeToString(deterministic=True): c for c in reversed(chains)}.values())
+    if not chains:
+        return None
     # One bind for all workers: a published host port hands the proxy a single listening socket.
     return lb.listener(
-        name, address, plan.port, [lb.chain("", [manager])], direction="outbound", reuse_port=False, sources=sources
+        name,
+        address,
+        plan.port,
+        chains[::-1],
+        direction="outbound",
+        reuse_port=False,
+        filters=() if plan.plain else ("tls_inspector",),
+        clusters=frozenset(clusters),
+        sources=tuple(sources),
     )
+
+
+def _sni(bound: Bound) -> tuple[str, ...]:
+    found = gateways.server_names(bound.server) if bound.mode else []
+    return () if "*" in found else tuple(found)
+
+
+def _connections(graph: Graph, view: View, bound: Bound) -> list[tcp.ConnectionPlan]:
+    """The filter chains of a server that routes connections."""
+    number = bound.server.port.number
+    if bound.mode == "AUTO_PASSTHROUGH":
+        found = graph.get(tcp.every_cluster, view)
+        return [tcp.ConnectionPlan((Target(c),), (names.sni(c),)) for c in found]
+    if bound.mode == "PASSTHROUGH":
+        return list(tcp.at_gateway_tls(graph, view, bound.gateway, bound.server, number))
+    targets, source = tcp.at_gateway_tcp(graph, view, bound.gateway, bound.server, number)
+    if targets:
+        return [tcp.ConnectionPlan(targets, _sni(bound), source=source)]
+    # TLS that ends here may also be routed by its server name.
+    return list(tcp.at_gateway_tls(graph, view, bound.gateway, bound.server, number)) if bound.mode else []
+
+
+def _socket(graph: Graph, bound: Bound) -> Any:
+    http = bound.terminates_http
+    if bound.mode == "ISTIO_MUTUAL":
+        return tls.server_socket(registry.config(graph).trust_domain, _HTTP_ALPN if http else _TCP_ALPN)
+    assert bound.server.tls is not None
+    return tls.terminating_socket(bound.server.tls, _HTTP_ALPN if bound.protocol is Protocol.HTTPS else ())
 
 
 @derived
 def route_names(graph: Graph, proxy: Proxy, view: View) -> tuple[str, ...]:
     """Names of a gateway proxy's route configurations."""
-    return tuple(p.route_name for p in graph.get(gateways.http, proxy))
+    return graph.get(gateways.route_names, proxy)
 
 
 @derived
 def routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
     """One route configuration of a gateway proxy; without routes every request gets 404."""
-    plan = next((p for p in graph.get(gateways.http, proxy) if p.route_name == name), None)
-    if plan is None:
+    place = graph.get(gateways.servers_of, proxy, name)
+    if place is None:
         return None
-    hosts = [route.virtual_host(h) for h in graph.get(gateways.virtual_hosts, proxy, view, name)]
-    return route.configuration(name, [route.group(hosts or [route.black_hole(plan.port)])])
+    plans = graph.get(gateways.virtual_hosts, proxy, view, name)
+    hosts = [route.virtual_host(h) for h in plans]
+    hosts = hosts or [route.black_hole(place[1][0].server.port.number if place[1][0].mode else place[0].port)]
+    here = {domain for h in plans for domain in h.domains}
+    elsewhere = tuple(n for n in graph.get(gateways.misdirected, proxy, name) if n not in here)
+    if elsewhere and "*" not in here:
+        hosts.append(route.misdirected(elsewhere))
+    return route.configuration(name, [route.group(hosts)])

@@ -35,6 +35,11 @@ def listener(address: str, port: int) -> str:
     return f"{address}_{port}"
 
 
+def credential(name: str) -> str:
+    """The name of a Secret in discovery: `kubernetes://my-cert`; a name with a scheme stays."""
+    return name if "://" in name else f"kubernetes://{name}"
+
+
 def config_path(kind: str, namespace: str, name: str) -> str:
     """The path under which Envoy metadata names the object that a route or cluster comes from."""
     dashed = "".join(f"-{c.lower()}" if c.isupper() else c for c in kind).lstrip("-")

@@ -200,6 +200,8 @@ def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
         if obj.status.pod_ip and obj.status.phase not in ("Succeeded", "Failed") and not obj.spec.host_network:
             kind.append(("pod-ip", obj.status.pod_ip))
         kind.append(("pods", ns))
+    elif isinstance(obj, core.Secret):
+        kind.append(("secrets", ns))
     elif isinstance(obj, WorkloadEntry):
         kind.append(("workload-entries", ns))
     elif isinstance(obj, Sidecar):

@@ -50,7 +50,7 @@ class KubernetesSource:
         self._informers: list[Informer[tuple[Key, Object | Finding]]] = []
         for kind in kinds:
             resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
-            self._informers.append(Informer(client, resource, decoder(kind)))
+            self._informers.append(Informer(client, resource, decoder(kind), field_selector=kind.field_selector))
 
     async def run(self, change: Change) -> None:
         def report(event: str, item: tuple[Key, Object | Finding], _: Any = None) -> None:

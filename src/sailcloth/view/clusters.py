@@ -39,6 +39,7 @@ class ClusterPlan:
     endpoints: tuple[Endpoint, ...] = ()  # only for resolutions whose endpoints stand in the cluster itself
     upgrade_http2: bool = False
     subset_labels: tuple[tuple[str, str], ...] = ()
+    credentials: bool = False  # whether Secrets are delivered to the proxy
 
 
 @derived
@@ -97,6 +98,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         endpoints=of_cluster(graph, view, cluster)
         if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
         else (),
+        credentials=view.kind == "router",
         upgrade_http2=_upgrades(auto, port, http.h2_upgrade_policy if http else None),
     )
 

@@ -8,16 +8,16 @@ from sailcloth.api import core
 from sailcloth.api.gateway import Gateway, Server
 from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
-from sailcloth.api.virtual_service import VirtualService
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import endpoints, hosts, registry, virtual_services
 from sailcloth.mesh.model import Protocol, declared_protocol
 
-from . import routes
+from . import routes, tcp
 from .proxy import Proxy, View
 from .routes import RoutePlan, VirtualHostPlan
 
 GATEWAY_SERVICE = "internal.istio.io/gateway-service"
+PASSING = ("PASSTHROUGH", "AUTO_PASSTHROUGH")
 NO_TRANSLATION = "experimental.istio.io/disable-gateway-port-translation"
 
 
@@ -28,19 +28,50 @@ class Bound:
     gateway: Key
     server: Server
 
+    @property
+    def protocol(self) -> Protocol:
+        return declared_protocol(self.server.port.protocol, self.server.port.number)
+
+    @property
+    def mode(self) -> str:
+        """The TLS mode; empty for plain text. A redirect to HTTPS alone is plain text."""
+        tls = self.server.tls
+        return "" if tls is None or self.protocol.is_http else tls.mode or "PASSTHROUGH"
+
+    @property
+    def terminates_http(self) -> bool:
+        """Whether requests are routed, and not connections."""
+        return self.protocol.is_http or (self.protocol is Protocol.HTTPS and self.mode not in ("", *PASSING))
+
+    @property
+    def route_name(self) -> str:
+        """Name of the route configuration; all plain servers of a port share one."""
+        port, bind = self.server.port, f".{self.server.bind}" if self.server.bind else ""
+        if not self.mode:
+            return ""
+        return f"https.{port.number}.{port.name}.{self.gateway.name}.{self.gateway.namespace}{bind}"
+
 
 @dataclass(frozen=True)
 class ListenerPlan:
-    """One listening port: HTTP servers share it, and a conflict drops the later server."""
+    """One listening port. Plain HTTP servers share it, TLS servers share it by server name; a server that conflicts with an
+    older one is dropped."""
 
     port: int
     bind: str
     servers: tuple[Bound, ...]
-    protocol: Protocol
 
     @property
-    def route_name(self) -> str:
+    def plain(self) -> bool:
+        return not self.servers[0].mode
+
+    @property
+    def http_route(self) -> str:
+        """Name of the route configuration that the plain HTTP servers share."""
         return f"http.{self.port}" + (f".{self.bind}" if self.bind else "")
+
+    def route_of(self, bound: Bound) -> str:
+        return bound.route_name or self.http_route
 
 
 Translation = tuple[tuple[str, int, int], ...]  # (service host, service port, port of the workload)
@@ -81,7 +112,6 @@ def listeners(
 ) -> tuple[ListenerPlan, ...]:
     """The listening ports of a gateway proxy, merged over the Gateways that select it, oldest first."""
     merged: dict[tuple[int, str], list[Bound]] = {}
-    protocols: dict[tuple[int, str], Protocol] = {}
     services = {host for host, _, _ in ports}
     chosen = []
     for key in registry.select(graph, ("kind", "Gateway")):
@@ -96,17 +126,29 @@ def listeners(
             chosen.append((gateway.metadata.creation_timestamp or "", key.namespace, key.name, key, gateway, []))
     for *_, key, gateway, named in sorted(chosen, key=lambda c: c[:3]):
         for server in gateway.spec.servers:
-            protocol = declared_protocol(server.port.protocol, server.port.number)
+            bound = Bound(key, server)
             for number in _numbers(server.port.number, ports, named):
-                place = (number, server.bind or "")
-                known = protocols.setdefault(place, protocol)
-                if known.is_http and protocol.is_http:
-                    merged.setdefault(place, []).append(Bound(key, server))
-                elif place not in merged:
-                    merged[place] = [Bound(key, server)]
-    return tuple(
-        ListenerPlan(port, bind, tuple(bound), protocols[port, bind]) for (port, bind), bound in sorted(merged.items())
-    )
+                have = merged.setdefault((number, server.bind or ""), [])
+                if _fits(bound, have):
+                    have.append(bound)
+    return tuple(ListenerPlan(port, bind, tuple(bound)) for (port, bind), bound in sorted(merged.items()) if bound)
+
+
+def _fits(new: Bound, have: list[Bound]) -> bool:
+    """Whether a server can share a port with those before it. Source: istio.md 2.11."""
+    if not have:
+        return True
+    if bool(new.mode) != bool(have[0].mode):
+        return False
+    if not new.mode:
+        return new.protocol.is_http and have[0].protocol.is_http
+    taken = {name for b in have for name in server_names(b.server)}
+    return not taken & set(server_names(new.server))
+
+
+def server_names(server: Server) -> list[str]:
+    """Names that a TLS server answers to, without the namespaces that limit who may route for them."""
+    return [h.rpartition("/")[2] for h in server.hosts]
 
 
 def _numbers(number: int, ports: Translation, named: list[str]) -> list[int]:
@@ -116,26 +158,38 @@ def _numbers(number: int, ports: Translation, named: list[str]) -> list[int]:
 
 
 @derived
-def http(graph: Graph, proxy: Proxy) -> tuple[ListenerPlan, ...]:
-    """The HTTP listeners of a gateway proxy."""
-    ports = graph.get(translation, proxy)
-    plans = graph.get(listeners, proxy.labels, proxy.namespace, ports)
-    return tuple(p for p in plans if p.protocol.is_http)
+def of_proxy(graph: Graph, proxy: Proxy) -> tuple[ListenerPlan, ...]:
+    """The listeners of a gateway proxy."""
+    return graph.get(listeners, proxy.labels, proxy.namespace, graph.get(translation, proxy))
+
+
+@derived
+def route_names(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
+    """Names of a gateway proxy's route configurations."""
+    plans = graph.get(of_proxy, proxy)
+    return tuple(dict.fromkeys(p.route_of(b) for p in plans for b in p.servers if b.terminates_http))
+
+
+@derived
+def servers_of(graph: Graph, proxy: Proxy, route: str) -> tuple[ListenerPlan, tuple[Bound, ...]] | None:
+    """The listener of a route configuration, and the servers whose routes are in it."""
+    for plan in graph.get(of_proxy, proxy):
+        found = tuple(b for b in plan.servers if b.terminates_http and plan.route_of(b) == route)
+        if found:
+            return plan, found
+    return None
 
 
 @derived
 def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[VirtualHostPlan, ...]:
-    """Virtual hosts of an HTTP listener, by its route configuration's name: VirtualServices bound to its Gateways, by host;
-    catch-all routes come last."""
-    listener = next((p for p in graph.get(http, proxy) if p.route_name == route), None)
-    if listener is None:
-        return ()
-    domain = registry.config(graph).domain
+    """Virtual hosts of a route configuration, by its name: VirtualServices bound to its Gateways, by host; catch-all routes
+    come last."""
+    place = graph.get(servers_of, proxy, route)
     found: dict[str, list[RoutePlan]] = {}
     port_of: dict[str, int] = {}
     redirect: dict[str, bool] = {}
     sources: dict[str, dict[Key, None]] = {}
-    for bound in listener.servers:
+    for bound in place[1] if place else ():
         gateway = f"{bound.gateway.namespace}/{bound.gateway.name}"
         tls = bound.server.tls
         number = bound.server.port.number
@@ -143,7 +197,7 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
             rule = graph.get(virtual_services.effective, key)
             if rule is None or not rule.spec.http:
                 continue
-            for host in _hosts(rule, key, bound, domain):
+            for host in tcp.exposed(graph, rule, key, bound.gateway, bound.server):
                 plans = routes.rule_routes(graph, view, key, rule, number, gateway)
                 have = found.setdefault(host, [])
                 have += [p for p in plans if p not in have]
@@ -152,8 +206,7 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
                 sources.setdefault(host, {})[key] = None
                 sources[host][bound.gateway] = None
         if tls is not None and tls.https_redirect:
-            for pattern in bound.server.hosts:
-                host = pattern.rpartition("/")[2]
+            for host in server_names(bound.server):
                 found.setdefault(host, [])
                 port_of.setdefault(host, number)
                 redirect[host] = True
@@ -170,22 +223,18 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
     )
 
 
+@derived
+def misdirected(graph: Graph, proxy: Proxy, route: str) -> tuple[str, ...]:
+    """Names that other TLS servers of the same port answer to. A client that reuses a connection for one of them, because a
+    certificate covers both, is to open another (421)."""
+    place = graph.get(servers_of, proxy, route)
+    if place is None or place[0].plain:
+        return ()
+    plan, own = place
+    mine = {name for b in own for name in server_names(b.server)}
+    other = {name for b in plan.servers if b not in own for name in server_names(b.server)}
+    return tuple(sorted(n for n in other - mine if n != "*"))
+
+
 def _catch_all_last(plan: RoutePlan) -> bool:
     return plan.match is None or routes.catches_all(plan.match)
-
-
-def _hosts(rule: VirtualService, key: Key, bound: Bound, domain: str) -> list[str]:
-    """Hosts of a VirtualService that a server exposes: of each overlapping pair the more specific one."""
-    out: dict[str, None] = {}
-    for pattern in bound.server.hosts:
-        namespace, _, name = pattern.rpartition("/")
-        namespace = bound.gateway.namespace if namespace == "." else namespace
-        if namespace not in ("", "*", key.namespace):
-            continue
-        for host in rule.spec.hosts:
-            full = hosts.resolve(host, key.namespace, domain)
-            if hosts.covers(name, full):
-                out[full] = None
-            elif hosts.covers(full, name):
-                out[name] = None
-    return list(out)

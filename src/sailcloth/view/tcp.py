@@ -108,14 +108,17 @@ def _targets(graph: Graph, view: View, key: Key, route: list[RouteDestination], 
 # -- gateways -----------------------------------------------------------------------------------
 
 
-def at_gateway_tcp(graph: Graph, view: View, gateway: Key, server: Server, number: int) -> tuple[Target, ...]:
-    """Where a gateway's server sends the connections that it does not look into: the first TCP route that applies."""
+def at_gateway_tcp(
+    graph: Graph, view: View, gateway: Key, server: Server, number: int
+) -> tuple[tuple[Target, ...], Key | None]:
+    """Where a gateway's server sends the connections that it does not look into, by the first TCP route that applies, and
+    whose route that is."""
     name = f"{gateway.namespace}/{gateway.name}"
     for key, rule in _bound(graph, gateway, server):
         for tcp in rule.spec.tcp:
             if not tcp.match or any(applies(m, rule, key, view, number, name) for m in tcp.match):
-                return _targets(graph, view, key, tcp.route, number)
-    return ()
+                return _targets(graph, view, key, tcp.route, number), key
+    return (), None
 
 
 def at_gateway_tls(graph: Graph, view: View, gateway: Key, server: Server, number: int) -> tuple[ConnectionPlan, ...]:

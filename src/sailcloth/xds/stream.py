@@ -3,7 +3,7 @@
 Make before break, for each proxy by itself:
 
 1. clusters first, new and changed ones; removals wait;
-2. endpoints at once, those of changed clusters again (Envoy warms a changed cluster until it hears of its endpoints);
+2. endpoints and secrets at once, those of changed clusters again (Envoy warms a changed cluster until it hears of its endpoints);
 3. listeners and routes only when clusters are acknowledged, which Envoy does when all are warm, or a deadline has passed;
 4. cluster removals only after listeners and routes are acknowledged, none refers to them, and a while has passed, for
    requests already routed.
@@ -18,13 +18,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, EnvoyResource
 
 from . import wire
 from .cache import ResponseCache
 from .collection import LiveCollection
 
-ORDER = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
 WILDCARD_TYPES = (CLUSTER, LISTENER)
 WARM_DEADLINE_S = 5.0
 REMOVAL_LINGER_S = 2.0
@@ -197,23 +197,19 @@ class Stream:
                 out.append(message)
         elif clusters is not None and self._clusters_at != self._settling:
             self._settle(now)  # new ones wait for an answer to those before, and the routes to them wait too
-        endpoints = self._types.get(ENDPOINTS)
-        if endpoints is not None and not endpoints.nonce:
-            message = self._respond(ENDPOINTS, endpoints)
-            if message is not None:
-                out.append(message)
+        out += self._say((ENDPOINTS, SECRET))
         if clusters is not None and clusters.nonce and now < self._settled_by and self._started:
             self.deadline = self._settled_by
             return out
-        for url in [LISTENER, ROUTES, *(u for u in self._types if u not in ORDER)]:
-            state = self._types.get(url)
-            if state is not None and not state.nonce:
-                message = self._respond(url, state)
-                if message is not None:
-                    out.append(message)
+        out += self._say([LISTENER, ROUTES, *(u for u in self._types if u not in ORDER)])
         if not out:
             out += self._remove_clusters(now)
         return out
+
+    def _say(self, urls: Iterable[str]) -> list[bytes]:
+        """Responses of the types that wait for no answer."""
+        states = [(u, s) for u in urls if (s := self._types.get(u)) is not None and not s.nonce]
+        return [message for u, s in states if (message := self._respond(u, s)) is not None]
 
     @property
     def _clusters_at(self) -> tuple[int, ...]:

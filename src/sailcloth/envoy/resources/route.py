@@ -88,6 +88,15 @@ def black_hole(port: int) -> VirtualHost:
     return VirtualHost(encode(out), frozenset(), ())
 
 
+def misdirected(hosts: tuple[str, ...]) -> VirtualHost:
+    """Hosts that another server of the same port answers for: 421, so that the client opens a connection to that one."""
+    out = route_pb.VirtualHost(name="misdirected", domains=hosts)
+    refused = out.routes.add(name="misdirected")
+    refused.match.prefix = "/"
+    refused.direct_response.status = 421
+    return VirtualHost(encode(out), frozenset(), ())
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Some virtual hosts of a route configuration, framed as its fields. One that did not change is neither joined nor

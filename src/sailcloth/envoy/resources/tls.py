@@ -8,6 +8,7 @@ from envoy.config.core.v3 import base_pb2, config_source_pb2, grpc_service_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2, tls_pb2
 from envoy.type.matcher.v3 import string_pb2
 
+from sailcloth.api.gateway import ServerTLSSettings
 from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import duration, typed
 
@@ -41,6 +42,17 @@ def sds(name: str) -> secret_pb2.SdsSecretConfig:
     return secret_pb2.SdsSecretConfig(name=name, sds_config=source)
 
 
+@lru_cache(maxsize=256)
+def credential(name: str) -> secret_pb2.SdsSecretConfig:
+    """A Kubernetes Secret that the control plane delivers over the proxy's own discovery stream."""
+    source = config_source_pb2.ConfigSource(
+        resource_api_version=config_source_pb2.V3,
+        initial_fetch_timeout=duration(0),
+        ads=config_source_pb2.AggregatedConfigSource(),
+    )
+    return secret_pb2.SdsSecretConfig(name=names.credential(name), sds_config=source)
+
+
 def mesh_context(
     protocols: tuple[str, ...], matchers: list[common_pb2.SubjectAltNameMatcher]
 ) -> tls_pb2.CommonTlsContext:
@@ -59,6 +71,54 @@ def mesh_context(
     )
 
 
+def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
+    """TLS of a server outside the mesh's own: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files."""
+    common = tls_pb2.CommonTlsContext(alpn_protocols=protocols, tls_params=_parameters(tls))
+    stored = tls.credential_names or ([tls.credential_name] if tls.credential_name else [])
+    if stored:
+        common.tls_certificate_sds_secret_configs.extend(credential(n) for n in stored)
+    else:
+        files = [(c.server_certificate, c.private_key) for c in tls.tls_certificates]
+        files = files or [(tls.server_certificate, tls.private_key)]
+        common.tls_certificate_sds_secret_configs.extend(sds(f"file-cert:{c}~{k}") for c, k in files if c and k)
+    out = tls_pb2.DownstreamTlsContext(common_tls_context=common)
+    if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
+        out.require_client_certificate.value = tls.mode == "MUTUAL"
+        combined = out.common_tls_context.combined_validation_context
+        validation = combined.default_validation_context
+        validation.match_typed_subject_alt_names.extend(_alt_name(n) for n in tls.subject_alt_names)
+        validation.verify_certificate_spki.extend(tls.verify_certificate_spki)
+        validation.verify_certificate_hash.extend(tls.verify_certificate_hash)
+        validation.SetInParent()
+        roots = tls.ca_certificates or next((c.ca_certificates for c in tls.tls_certificates if c.ca_certificates), "")
+        if tls.ca_cert_credential_name:
+            source = credential(tls.ca_cert_credential_name.removesuffix("-cacert") + "-cacert")
+        elif stored:
+            source = credential(stored[0].removesuffix("-cacert") + "-cacert")
+        else:
+            source = sds(f"file-root:{roots}")
+        combined.validation_context_sds_secret_config.CopyFrom(source)
+    return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", out))
+
+
+def _parameters(tls: ServerTLSSettings) -> common_pb2.TlsParameters:
+    versions = common_pb2.TlsParameters.TlsProtocol
+    out = common_pb2.TlsParameters(
+        tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
+        tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
+        cipher_suites=tls.cipher_suites or _CIPHERS,
+    )
+    for given, field in ((tls.min_protocol_version, "minimum"), (tls.max_protocol_version, "maximum")):
+        if given and given != "TLS_AUTO":
+            setattr(out, f"tls_{field}_protocol_version", versions.Value(given.replace("TLSV", "TLSv")))
+    return out
+
+
+def _alt_name(name: str) -> common_pb2.SubjectAltNameMatcher:
+    kind = common_pb2.SubjectAltNameMatcher.URI if "://" in name else common_pb2.SubjectAltNameMatcher.DNS
+    return common_pb2.SubjectAltNameMatcher(san_type=kind, matcher=string_pb2.StringMatcher(exact=name))
+
+
 @lru_cache(maxsize=16)
 def server_socket(trust_domain: str, protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
     """Mutual TLS for accepted connections: a client certificate of the trust domain is required."""
@@ -74,14 +134,14 @@ def server_socket(trust_domain: str, protocols: tuple[str, ...]) -> base_pb2.Tra
 
 
 def client_context(
-    roots: str,
-    certificate: str,
-    key: str,
+    *,
+    roots: secret_pb2.SdsSecretConfig | None,
+    certificate: secret_pb2.SdsSecretConfig | None,
     subject_alt_names: tuple[str, ...],
     verify: bool,
     protocols: tuple[str, ...],
 ) -> tls_pb2.CommonTlsContext:
-    """TLS to a server outside the mesh: the system's roots unless a file is named; no verification only on demand."""
+    """TLS to a server outside the mesh: the system's roots unless others are named; no verification only on demand."""
     out = tls_pb2.CommonTlsContext(
         alpn_protocols=protocols,
         tls_params=common_pb2.TlsParameters(
@@ -89,17 +149,15 @@ def client_context(
             tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
         ),
     )
-    if certificate:
-        out.tls_certificates.add(
-            certificate_chain=base_pb2.DataSource(filename=certificate), private_key=base_pb2.DataSource(filename=key)
-        )
-    if verify:
-        validation = out.validation_context
-        if roots:
-            validation.trusted_ca.filename = roots
-        else:
-            validation.system_root_certs.SetInParent()
-        for name in subject_alt_names:
-            kind = common_pb2.SubjectAltNameMatcher.URI if "://" in name else common_pb2.SubjectAltNameMatcher.DNS
-            validation.match_typed_subject_alt_names.add(san_type=kind, matcher=string_pb2.StringMatcher(exact=name))
+    if certificate is not None:
+        out.tls_certificate_sds_secret_configs.append(certificate)
+    matchers = [_alt_name(n) for n in subject_alt_names]
+    if verify and roots is not None:
+        combined = out.combined_validation_context
+        combined.default_validation_context.match_typed_subject_alt_names.extend(matchers)
+        combined.default_validation_context.SetInParent()
+        combined.validation_context_sds_secret_config.CopyFrom(roots)
+    elif verify:
+        out.validation_context.system_root_certs.SetInParent()
+        out.validation_context.match_typed_subject_alt_names.extend(matchers)
     return out

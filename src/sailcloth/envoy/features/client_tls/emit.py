@@ -80,18 +80,26 @@ def _plain_match() -> cluster_pb2.Cluster.TransportSocketMatch:
 
 
 def _external(settings: ClientTLSSettings, plan: ClusterPlan) -> base_pb2.TransportSocket:
+    mutual = settings.mode == "MUTUAL"
+    roots = certificate = None
+    if settings.credential_name and plan.credentials:
+        roots = tls.credential(settings.credential_name.removesuffix("-cacert") + "-cacert")
+        certificate = tls.credential(settings.credential_name) if mutual else None
+    else:
+        if settings.ca_certificates:
+            roots = tls.sds(f"file-root:{settings.ca_certificates}")
+        if mutual and settings.client_certificate and settings.private_key:
+            certificate = tls.sds(f"file-cert:{settings.client_certificate}~{settings.private_key}")
+    verify = not settings.insecure_skip_verify
     common = tls.client_context(
-        roots=settings.ca_certificates or "",
-        certificate=settings.client_certificate or "" if settings.mode == "MUTUAL" else "",
-        key=settings.private_key or "" if settings.mode == "MUTUAL" else "",
+        roots=roots,
+        certificate=certificate,
         subject_alt_names=tuple(settings.subject_alt_names) or plan.service.subject_alt_names,
-        verify=not settings.insecure_skip_verify,
+        verify=verify,
         protocols=("h2",) if plan.port.protocol.is_http2 else (),
     )
     context = tls_pb2.UpstreamTlsContext(sni=settings.sni or "", common_tls_context=common)
     if not settings.sni:
         context.auto_host_sni = True
-        context.auto_sni_san_validation = not settings.subject_alt_names and not settings.insecure_skip_verify
-        if context.auto_sni_san_validation and not context.common_tls_context.HasField("validation_context"):
-            context.auto_sni_san_validation = False
+        context.auto_sni_san_validation = not settings.subject_alt_names and verify
     return base_pb2.TransportSocket(**typed(_TLS, context))

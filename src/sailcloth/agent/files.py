@@ -1,0 +1,93 @@
+"""Certificates and keys in files of a proxy's container, as `file-cert:CERT~KEY` and `file-root:CA` name them.
+
+The agent is not in the container: paths are looked up in its volumes. Nothing outside them is read, but for the system's
+roots, which every image has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+
+log = logging.getLogger(__name__)
+
+CERTIFICATE, ROOTS = "file-cert:", "file-root:"
+_POLL_S = 1.0
+_MAX_BYTES = 1 << 20
+_SYSTEM = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates")
+
+
+@dataclass(frozen=True)
+class MountedFiles:
+    """The files of one container: (folder inside, folder outside) of its mounts."""
+
+    mounts: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, pod: dict[str, Any], container: dict[str, Any], pod_dir: Path) -> MountedFiles:
+        """The mounts of a container as its specification says."""
+        folders = {
+            v["name"]: v["hostPath"]["path"] if "hostPath" in v else str(pod_dir / "volumes" / v["name"])
+            for v in pod["spec"].get("volumes") or ()
+        }
+        found = [
+            (m["mountPath"].rstrip("/"), os.path.join(folders[m["name"]], m.get("subPath", "")).rstrip("/"))
+            for m in container.get("volumeMounts") or ()
+            if m["name"] in folders
+        ]
+        return cls(tuple(sorted(found, key=lambda m: -len(m[0]))))
+
+    def read(self, path: str) -> bytes:
+        """The content of a file at most 1 MiB large. Raises OSError, PermissionError for a path outside the volumes."""
+        inside = os.path.normpath(os.path.join("/", path))
+        for target, source in self.mounts:
+            if inside == target or inside.startswith(target + "/"):
+                real = os.path.realpath(source + inside[len(target) :])
+                top = os.path.realpath(source)
+                if real != top and not real.startswith(top + "/"):
+                    break
+                return _content(real)
+        if inside.startswith(tuple(s + "/" for s in _SYSTEM)):
+            return _content(inside)
+        raise PermissionError(f"{path} is in no volume of the proxy's container")
+
+    async def newer(self, name: str, after: str) -> tuple[str, secret_pb2.Secret]:
+        """A secret by name, as soon as it is complete and differs from the version `after`."""
+        told = ""
+        while True:
+            try:
+                made = self._secret(name)
+            except OSError as error:
+                if str(error) != told:
+                    log.warning("secret %s: %s", name, error)
+                    told = str(error)
+            else:
+                version = blake2b(made.SerializeToString(deterministic=True), digest_size=8).hexdigest()
+                if version != after:
+                    return version, made
+            await asyncio.sleep(_POLL_S)
+
+    def _secret(self, name: str) -> secret_pb2.Secret:
+        out = secret_pb2.Secret(name=name)
+        if name.startswith(ROOTS):
+            out.validation_context.trusted_ca.inline_bytes = self.read(name.removeprefix(ROOTS))
+        else:
+            chain, _, key = name.removeprefix(CERTIFICATE).partition("~")
+            out.tls_certificate.certificate_chain.inline_bytes = self.read(chain)
+            out.tls_certificate.private_key.inline_bytes = self.read(key)
+        return out
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        found = file.read(_MAX_BYTES + 1)
+    if len(found) > _MAX_BYTES:
+        raise OSError(f"{path} is larger than 1 MiB")
+    return found

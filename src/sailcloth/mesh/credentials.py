@@ -1,0 +1,60 @@
+"""Certificates that gateways serve, from Kubernetes Secrets. Source: istio.md 1.13, 2.11.
+
+A Secret holds `tls.crt`, `tls.key` and perhaps `ca.crt`, or the older `cert`, `key`, `cacert`; roots may also stand in a Secret
+of their own, `<name>-cacert`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+from sailcloth.api import core
+from sailcloth.api.meta import Key
+from sailcloth.lib.incremental import Graph, derived
+
+from . import registry
+
+ROOTS = "-cacert"
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A certificate chain with its key, or roots; PEM."""
+
+    chain: bytes = b""
+    key: bytes = field(default=b"", repr=False)
+    roots: bytes = b""
+    revoked: bytes = b""
+
+
+@derived
+def names(graph: Graph, namespace: str) -> tuple[str, ...]:
+    """What the Secrets of a namespace offer: `name` for a certificate, `name-cacert` for roots."""
+    found = {k.name for k in registry.select(graph, ("secrets", namespace))}
+    return tuple(sorted(found | {n + ROOTS for n in found if not n.endswith(ROOTS)}))
+
+
+@derived
+def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
+    """What a name stands for; None if there is no such Secret or it does not hold what is asked for."""
+    if name.endswith(ROOTS):
+        own = _data(graph, namespace, name)
+        data = own or _data(graph, namespace, name.removesuffix(ROOTS))
+        roots = data.get("ca.crt") or data.get("cacert") or (data.get("tls.crt") if own else None)
+        return Credential(roots=roots, revoked=data.get("ca.crl") or data.get("crl") or b"") if roots else None
+    data = _data(graph, namespace, name)
+    chain, key = data.get("tls.crt") or data.get("cert"), data.get("tls.key") or data.get("key")
+    return Credential(chain, key) if chain and key else None
+
+
+def _data(graph: Graph, namespace: str, name: str) -> dict[str, bytes]:
+    obj: core.Secret | None = registry.read(graph, Key("Secret", namespace, name))
+    out = {}
+    for field_, text in (obj.data if obj else {}).items():
+        try:
+            out[field_] = base64.b64decode(text, validate=True)
+        except (ValueError, binascii.Error):
+            continue  # the API server accepts only base64
+    return out
