@@ -28,6 +28,9 @@ State = Annotated[str, typer.Option("--state", help="State directory (default $S
 HttpPort = Annotated[
     int, typer.Option("--http-port", min=0, max=65535, help="Host port of the ingress gateway; 0: any free one.")
 ]
+HttpsPort = Annotated[
+    int, typer.Option("--https-port", min=0, max=65535, help="Host port of the gateway's HTTPS; 0: any free one.")
+]
 ApiPort = Annotated[
     int, typer.Option("--api-port", min=0, max=65535, help="Host port of the API server; 0: any free one.")
 ]
@@ -161,13 +164,14 @@ def up(
     detach: Detach = False,
     state: State = "",
     http_port: HttpPort = 0,
+    https_port: HttpsPort = 0,
     api_port: ApiPort = 0,
     durability: Durability = "normal",
     workload_cert_ttl: CertTtl = "24h",
     out: Form = "text",
 ) -> None:
     """Start a local cluster with the mesh installed."""
-    options = _options(http_port, api_port, durability, workload_cert_ttl)
+    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl)
     _run(_state(state), detach, _form(out), options, None, temporary=False)
 
 
@@ -176,6 +180,7 @@ def demo(
     detach: Detach = False,
     state: State = "",
     http_port: HttpPort = 0,
+    https_port: HttpsPort = 0,
     api_port: ApiPort = 0,
     durability: Durability = "normal",
     workload_cert_ttl: CertTtl = "24h",
@@ -184,13 +189,13 @@ def demo(
     """Start a local cluster with a sample application in the mesh."""
     if name != "bookinfo":
         output.fail(f"unknown demo {name!r}; there is: bookinfo", output.USAGE)
-    options = _options(http_port, api_port, durability, workload_cert_ttl)
+    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl)
     temporary = not detach and not state and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else _state(state)
     _run(where, detach, _form(out), options, name, temporary)
 
 
-def _options(http_port: int, api_port: int, durability: str, ttl: str) -> Object:
+def _options(http_port: int, https_port: int, api_port: int, durability: str, ttl: str) -> Object:
     from sailcloth.api.meta import duration_ms
 
     if durability not in ("normal", "full"):
@@ -201,6 +206,7 @@ def _options(http_port: int, api_port: int, durability: str, ttl: str) -> Object
         output.fail(f"--workload-cert-ttl: {error}", output.USAGE)
     return {
         "http_port": http_port,
+        "https_port": https_port,
         "api_port": api_port,
         "durability": durability,
         "workload_cert_ttl_s": max(1, seconds),
@@ -338,6 +344,7 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: str |
         "urls": {
             "productpage": record["gateway"] + "/productpage" if sample else None,
             "gateway": record["gateway"],
+            "gateway_https": record["gateway_https"],
             "api": record["api"],
         },
         "kubeconfig": record["kubeconfig"],

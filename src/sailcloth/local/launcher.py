@@ -117,19 +117,21 @@ async def run(config: dict[str, Any]) -> int:
     state.make()
     lock = state.acquire()
     api, http = bind(config["api_port"], "API server"), bind(config["http_port"], "gateway")
+    https = bind(config.get("https_port", 0), "gateway's HTTPS")
     upstream = resolver()
     ours, theirs = socket.socketpair()
     inner = {
         **config,
         "api_fd": api.fileno(),
         "http_fd": http.fileno(),
+        "https_fd": https.fileno(),
         "dns_fd": upstream.fileno() if upstream is not None else -1,
         "channel_fd": theirs.fileno(),
         "api_url": f"https://127.0.0.1:{api.getsockname()[1]}",
     }
     path = state.run / "supervisor.json"
     path.write_text(json.dumps(inner))
-    fds = [f for f in (inner["api_fd"], inner["http_fd"], inner["dns_fd"], inner["channel_fd"]) if f >= 0]
+    fds = [inner[name] for name in ("api_fd", "http_fd", "https_fd", "dns_fd", "channel_fd") if inner[name] >= 0]
     argv = [sys.executable, "-m", "sailcloth.local.supervisor", str(path)]
     pid = enter(argv, fds)
     theirs.close()
@@ -137,6 +139,7 @@ async def run(config: dict[str, Any]) -> int:
         "pid": os.getpid(),
         "api": inner["api_url"],
         "gateway": f"http://127.0.0.1:{http.getsockname()[1]}",
+        "gateway_https": f"https://127.0.0.1:{https.getsockname()[1]}",
         "kubeconfig": str(state.kubeconfig),
         "started": time.time(),
     }

@@ -192,10 +192,10 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "pods": str(state.run / "p"),
         "logs": str(state.pod_logs),
         "dns_fd": config["dns_fd"],
-        "host_ports": {"8080": config["http_fd"]},
+        "host_ports": {"8080": config["http_fd"], "8443": config["https_fd"]},
         "certificate_lifetime_s": config.get("certificate_lifetime_s", 0),
     }
-    inherited = tuple(f for f in (config["dns_fd"], config["http_fd"]) if f >= 0)
+    inherited = tuple(f for f in (config["dns_fd"], config["http_fd"], config["https_fd"]) if f >= 0)
     return [
         _Process("apiserver", "sailcloth.local.apiserver", api, state, (config["api_fd"],)),
         _Process("controlplane", "sailcloth.controlplane", plane, state),
