@@ -21,7 +21,6 @@ CASES = Path(os.environ.get("SAILCLOTH_CASES", Path(__file__).parents[3] / "shar
 LATER_KINDS = ("HTTPRoute", "TLSRoute", "Ingress", "EnvoyFilter")
 LATER = {
     "TestHTTPGateway/": "",
-    "TestInboundSidecarTLSModes": "TLS terminated by a Sidecar's ingress",
     "ALLOW_ANY_DYNAMIC_DNS": "dynamic DNS for unknown hosts",
     "TestTLSRouteTermination": "Gateway API",
     "TestIngress": "Ingress",
@@ -103,6 +102,7 @@ def test_simulation(case: dict[str, Any]) -> None:
                 sni=given.get("sni", ""),
                 alpn=given.get("alpn", ""),
                 mode=mode,
+                secret=given.get("mtlsSecretConfigName", "default"),
             )
         )
         names = {"listener": result.listener, "filterChain": result.filter_chain, "routeConfig": result.route_config,

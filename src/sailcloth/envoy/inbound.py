@@ -63,17 +63,28 @@ def _port(plan: InboundPlan, accepted: Accepted, logs: Any) -> list[Any]:
     routes = _routes(cluster, f"inbound|http|{accepted.service_port or accepted.port}", accepted)
     http = accepted.protocol.is_http
     auto = accepted.protocol is Protocol.AUTO
-    stat = f"inbound_0.0.0.0_{accepted.port};"
+    name = names.listener(accepted.bind, accepted.port)
+    stat = f"inbound_{name};"
+
+    def http_filters(mutual: bool) -> list[Any]:
+        return [lb.connection_manager(stat, inline=routes, direction="inbound", mutual=mutual, logs=logs)]
+
+    tcp_filters = [lb.tcp_proxy(cluster, cluster, logs)]
+    settings = accepted.settings()
+    mode = plan.mode_at(accepted.port)
+    if settings is not None and mode == "DISABLE":  # with the mesh's own TLS on, that is what protects the port
+        https = http or accepted.protocol is Protocol.HTTPS
+        socket = tls.terminating_socket(settings, _HTTP_ALPN if https else ())
+        filters = http_filters(settings.mode == "MUTUAL") if https else tcp_filters
+        return [lb.chain(name, filters, port=accepted.port, transport="tls", socket=socket)]
     return _chains(
         plan,
-        plan.mode_at(accepted.port),
-        name=f"0.0.0.0_{accepted.port}",
-        http_name=f"0.0.0.0_{accepted.port}",
+        mode,
+        name=name,
+        http_name=name,
         port=accepted.port,
-        http_filters=lambda mutual: [
-            lb.connection_manager(stat, inline=routes, direction="inbound", mutual=mutual, logs=logs)
-        ],
-        tcp_filters=[lb.tcp_proxy(cluster, cluster, logs)],
+        http_filters=http_filters,
+        tcp_filters=tcp_filters,
         http=http or auto,
         tcp=not http,
     )

@@ -30,6 +30,7 @@ class Call:
     sni: str = ""
     alpn: str = ""
     mode: Literal["outbound", "inbound", "gateway"] = "outbound"
+    secret: str = "default"  # which certificate the server of a mutual TLS call must show
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,13 @@ class Result:
     @property
     def cluster(self) -> str:
         return self.clusters[0] if self.clusters else ""
+
+
+def _is_mutual(chain: dict[str, Any], secret: str) -> bool:
+    """Whether a chain takes only clients with a certificate, and shows the given one itself."""
+    context = chain["transport_socket"]["typed_config"]
+    shown = context["common_tls_context"].get("tls_certificate_sds_secret_configs", ())
+    return bool(context.get("require_client_certificate")) and any(s["name"] == secret for s in shown)
 
 
 class Simulator:
@@ -71,10 +79,15 @@ class Simulator:
             return Result(listener=name, error=error)
         if "transport_socket" in chain and call.tls == "plaintext":
             return Result(listener=name, filter_chain=chain.get("name", ""), error="protocol error")
+        if "transport_socket" in chain and _is_mutual(chain, call.secret) != (call.tls == "mtls"):
+            return Result(listener=name, filter_chain=chain.get("name", ""), error="invalid mTLS")
         for each in chain["filters"]:
             config = each["typed_config"]
             if "TcpProxy" in config["@type"]:
-                return Result(name, chain.get("name", ""), clusters=(config["cluster"],))
+                several = config.get("weighted_clusters", {}).get("clusters", ())
+                return Result(
+                    name, chain.get("name", ""), clusters=tuple(c["name"] for c in several) or (config["cluster"],)
+                )
             if "HttpConnectionManager" in config["@type"]:
                 return self._http(name, chain, config, call)
         return Result(listener=name, error="no filter")

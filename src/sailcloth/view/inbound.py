@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from sailcloth.api import core
+from sailcloth.api.gateway import ServerTLSSettings
 from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
@@ -26,6 +29,12 @@ class Accepted:
     service_port: int = 0
     endpoint: str = ""  # as a Sidecar's defaultEndpoint; empty: the original destination
     created: str = ""
+    bind: str = "0.0.0.0"
+    tls: bytes = b""  # the TLS settings of a Sidecar's ingress, as JSON: a value that can be a key
+
+    def settings(self) -> ServerTLSSettings | None:
+        """TLS that ends at the sidecar instead of the mesh's own."""
+        return msgspec.json.decode(self.tls, type=ServerTLSSettings) if self.tls else None
 
 
 @dataclass(frozen=True)
@@ -118,6 +127,8 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
             hosts[listener.port.number].host if listener.port.number in hosts else "",
             hosts[listener.port.number].service_port if listener.port.number in hosts else listener.port.number,
             listener.default_endpoint or "",
+            bind=listener.bind or next(iter(proxy.ips), "0.0.0.0"),
+            tls=msgspec.json.encode(listener.tls) if listener.tls else b"",
         )
         for listener in limit.spec.ingress
     )
