@@ -321,7 +321,9 @@ async def run(
     state = tempfile.mkdtemp(prefix="sailcloth-bench-")
     try:
         command = [*SAILCTL, "up", "--detach", "-o", "json", "--state", state]
-        up = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
+        up = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+        if up.returncode:
+            raise RuntimeError(f"sailctl up: {up.stderr}")
         async with Client.from_kubeconfig(json.loads(up.stdout)["kubeconfig"]) as client:
             pods = await _create(client, state)
             with contextlib.ExitStack() as stack:
@@ -390,8 +392,8 @@ async def _measure(
     memory = {}
     for name in ("bare", "ours"):
         for kind in ("Rss", "Pss"):
-            each = [machine.memory_mb(pid, kind) for pid in contestants[name].envoys.values()]
-            memory[f"{kind.lower()}_mb_per_envoy_{name}"] = round(statistics.mean(each), 1)
+            sizes_mb = [machine.memory_mb(pid, kind) for pid in contestants[name].envoys.values()]
+            memory[f"{kind.lower()}_mb_per_envoy_{name}"] = round(statistics.mean(sizes_mb), 1)
     return {**report(raw), **memory, **await _grow(client, load, pods, sizes), "raw": _rounded(raw)}
 
 
@@ -413,7 +415,7 @@ def report(raw: list[dict[str, Object]]) -> Object:
         return [(p - d) / max(1e-3, b - d) for d, b, p in zip(direct, bare, proxied, strict=True)]
 
     out: Object = {"goal_cpu_ratio": GOAL, "rounds": len(raw), "rate": RATE, "connections": CONNECTIONS}
-    ratios = {}
+    ratios: dict[str, list[float]] = {}
     for who in ("ours", "quiet"):
         ratios |= {
             f"cpu_ratio_{who}_to_bare": ratio(who, "spaced", "envoys_us"),

@@ -24,7 +24,7 @@ from typing import Any
 from sailcloth.lib import namespaces as ns
 
 _PR_SET_TIMERSLACK = 29
-BODY = 1024
+BODY, PATIENCE_S = 1024, 10
 
 
 class Connection:
@@ -79,7 +79,8 @@ class Client:
 
     def spaced(self, rate: float, count: int) -> list[float]:
         """Latencies in ms of `count` requests, one each 1/rate seconds, from when each was due."""
-        free, late, took = deque(self.all), deque[float](), []
+        free, late = deque(self.all), deque[float]()
+        took: list[float] = []
         clock = time.perf_counter
         sent, begin, step = 0, clock() + 0.01, 1 / rate
         while len(took) < count:
@@ -91,8 +92,11 @@ class Client:
                 each = free.popleft()
                 each.due = late.popleft()
                 each.send()
-            pause = begin + sent * step - clock() if sent < count else 10.0
-            for each in select.select(self.all, (), (), max(0.0, pause))[0]:
+            pause = begin + sent * step - clock() if sent < count else PATIENCE_S
+            ready = select.select(self.all, (), (), max(0.0, pause))[0]
+            if not ready and (sent == count or (late and clock() - late[0] > PATIENCE_S)):
+                raise TimeoutError(f"no answer within {PATIENCE_S} s")
+            for each in ready:
                 if each.done():
                     took.append((clock() - each.due) * 1e3)
                     free.append(each)
@@ -110,7 +114,9 @@ class Client:
         end, done, still = begin + seconds, 0, len(self.all)
         now = begin
         while still:
-            ready = poll.poll()
+            ready = poll.poll(PATIENCE_S)
+            if not ready:
+                raise TimeoutError(f"no answer within {PATIENCE_S} s")
             now = time.perf_counter()
             more = now < end and done < limit
             for fd, _ in ready:
