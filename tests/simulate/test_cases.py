@@ -21,7 +21,6 @@ CASES = Path(os.environ.get("SAILCLOTH_CASES", Path(__file__).parents[3] / "shar
 LATER_KINDS = ("HTTPRoute", "TLSRoute", "Ingress", "EnvoyFilter")
 LATER = {
     "TestHTTPGateway/": "",
-    "ALLOW_ANY_DYNAMIC_DNS": "dynamic DNS for unknown hosts",
     "TestTLSRouteTermination": "Gateway API",
     "TestIngress": "Ingress",
 }

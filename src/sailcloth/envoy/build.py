@@ -72,7 +72,9 @@ def key(graph: Graph, proxy: Proxy) -> tuple[View, InboundPlan]:
 
 @derived
 def cluster_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
-    special = (names.BLACK_HOLE,) if view.kind == "router" else (names.BLACK_HOLE, names.PASSTHROUGH)
+    special = [names.BLACK_HOLE] if view.kind == "router" else [names.BLACK_HOLE, names.PASSTHROUGH]
+    if view.kind == "sidecar" and outbound.mode(graph, view) == "ALLOW_ANY_DYNAMIC_DNS":
+        special.append(names.DYNAMIC_DNS)
     return (*special, *graph.get(cluster_plans.ids, view))
 
 
@@ -174,7 +176,7 @@ def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | 
         only = routes.VirtualHostPlan(plan.name, ("*",), plan.routes, plan.require_tls, plan.sources)
         return route_shape.configuration(name, [route_shape.group([route_shape.virtual_host(only)])])
     groups = [graph.get(_group, view, port, g) for g in graph.get(_groups, view, port)]
-    groups.append(route_shape.group([route_shape.catch_all(outbound.registry_only(graph, view))]))
+    groups.append(route_shape.group([route_shape.catch_all(outbound.mode(graph, view))]))
     return route_shape.configuration(name, groups)
 
 

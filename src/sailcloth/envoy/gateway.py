@@ -13,7 +13,7 @@ from sailcloth.view.gateways import Bound, ListenerPlan
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import Target
 
-from . import names
+from . import names, outbound
 from .resource import EnvoyResource
 from .resources import listener as lb
 from .resources import route, tls
@@ -47,6 +47,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
                 direction="gateway",
                 mutual=bound.mode == "ISTIO_MUTUAL",
                 logs=logs,
+                rare=graph.get(outbound.dynamic_dns, view),
             )
             chains.append(lb.chain("", [manager], sni=_sni(bound), socket=socket))
             continue

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry
-from sailcloth.mesh.model import Protocol
+from sailcloth.mesh.model import Protocol, Resolution
 from sailcloth.view import clusters, layout, scope, tcp
 from sailcloth.view.layout import Spot
 from sailcloth.view.proxy import View
@@ -17,6 +17,7 @@ from sailcloth.view.tcp import ConnectionPlan
 from . import names
 from .resource import EnvoyResource
 from .resources import listener as lb
+from .resources import route
 
 Place = tuple[str, int]
 
@@ -39,12 +40,25 @@ def _addresses(graph: Graph, view: View, host: str, port: int) -> tuple[str, ...
     return tuple(sorted({e.address for e in clusters.of_cluster(graph, view, ClusterId(host, port)) if e.healthy}))
 
 
-def registry_only(graph: Graph, view: View) -> bool:
-    """Whether traffic to unknown destinations is refused."""
+def mode(graph: Graph, view: View) -> str:
+    """What becomes of traffic to unknown destinations: REGISTRY_ONLY, ALLOW_ANY or ALLOW_ANY_DYNAMIC_DNS."""
     limit = graph.get(scope.spec, view)
     policy = limit.spec.outbound_traffic_policy if limit is not None else None
-    mode = (policy.mode if policy is not None else None) or registry.config(graph).outbound_mode
-    return mode == "REGISTRY_ONLY"
+    return (policy.mode if policy is not None else None) or registry.config(graph).outbound_mode
+
+
+def registry_only(graph: Graph, view: View) -> bool:
+    """Whether traffic to unknown destinations is refused."""
+    return mode(graph, view) == "REGISTRY_ONLY"
+
+
+@derived
+def dynamic_dns(graph: Graph, view: View) -> bool:
+    """Whether some request may go to a host that is looked up when it is named."""
+    if mode(graph, view) == "ALLOW_ANY_DYNAMIC_DNS":
+        return True
+    wild = (h for h in graph.get(scope.visible, view) if h.startswith("*"))
+    return any((s := scope.service(graph, view, h)) and s.resolution is Resolution.DYNAMIC_DNS for h in wild)
 
 
 @derived
@@ -62,13 +76,23 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
     ]
     rest = names.BLACK_HOLE if refuse else names.PASSTHROUGH
     catch_all = lb.chain("virtualOutbound-catchall-tcp", [lb.tcp_proxy(rest, rest, logs)])
+    looks_up = mode(graph, view) == "ALLOW_ANY_DYNAMIC_DNS"
+    if looks_up:
+        inline = route.configuration(names.DYNAMIC_DNS, [route.group([route.catch_all(mode(graph, view))])]).body
+        manager = lb.connection_manager(
+            "outbound_virtualOutbound;", inline=inline, direction="outbound", logs=logs, rare=True
+        )
+        made = lb.chain("virtualOutbound-catchall-http", [manager], transport="raw_buffer", protocols=lb.HTTP_PLAIN)
+        holes.append(made)
     return lb.listener(
         names.VIRTUAL_OUTBOUND,
         "0.0.0.0",
         names.OUTBOUND_PORT,
-        [*holes, catch_all],
+        holes if looks_up else [*holes, catch_all],
+        default=catch_all if looks_up else None,
         direction="outbound",
         original=True,
+        filters=("tls_inspector", "http_inspector") if looks_up else (),
     )
 
 
@@ -100,7 +124,11 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
     logs = _logs(graph)
     name = names.listener(*place)
     plans = graph.get(tcp.of_spot, view, spot)
-    chains = [] if spot.port.protocol is not Protocol.AUTO else [_http_chain(f"outbound_{name};", _own(spot), logs)]
+    chains = (
+        []
+        if spot.port.protocol is not Protocol.AUTO
+        else [_http_chain(graph, view, f"outbound_{name};", _own(spot), logs)]
+    )
     chains += [_chain(p, logs) for p in plans if p.matches]
     default = next((_chain(p, logs) for p in plans if not p.matches), None) or _rest(graph, view, logs)
     filters = ("tls_inspector", "http_inspector") if spot.port.protocol is Protocol.AUTO else ("tls_inspector",)
@@ -164,7 +192,7 @@ def _shared(
     taken: set[object] = set()  # two chains may not match the same: the first service keeps it
     for cidr, spot in [*(("", s) for s in wildcard), *ranges]:
         if cidr and spot.port.protocol is Protocol.AUTO:
-            chains.append(_http_chain(f"outbound_{name};", _own(spot), logs, prefixes=(cidr,)))
+            chains.append(_http_chain(graph, view, f"outbound_{name};", _own(spot), logs, prefixes=(cidr,)))
         for plan in graph.get(tcp.of_spot, view, spot):
             match = (plan.sni, plan.prefixes or ((cidr,) if cidr else ()))
             if match in taken:
@@ -177,7 +205,7 @@ def _shared(
             else:
                 default = made
     if http:
-        chains.append(_http_chain(f"outbound_{name};", str(port), logs))
+        chains.append(_http_chain(graph, view, f"outbound_{name};", str(port), logs))
     if default is None:
         default = _rest(graph, view, logs)
     inspectors = ("tls_inspector", "http_inspector") if http or ranges else ("tls_inspector",)
@@ -195,8 +223,11 @@ def _shared(
     )
 
 
-def _http_chain(prefix: str, route: str, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
-    manager = lb.connection_manager(prefix, rds=route, direction="outbound", logs=logs)
+def _http_chain(
+    graph: Graph, view: View, prefix: str, route: str, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()
+) -> object:
+    rare = graph.get(dynamic_dns, view)
+    manager = lb.connection_manager(prefix, rds=route, direction="outbound", logs=logs, rare=rare)
     return lb.chain("", [manager], transport="raw_buffer", protocols=lb.HTTP_PLAIN, prefixes=prefixes)
 
 

@@ -6,6 +6,7 @@ from .features.client_tls import emit as client_tls
 from .features.connection_pools import emit as connection_pools
 from .features.cors import emit as cors
 from .features.destinations import emit as destinations
+from .features.dynamic_dns import emit as dynamic_dns
 from .features.faults import emit as faults
 from .features.headers import emit as headers
 from .features.load_balancing import emit as load_balancing
@@ -30,6 +31,7 @@ ROUTE = (
     load_balancing.route,
     faults.route,
     cors.route,
+    dynamic_dns.route,
 )
 
 CLUSTER = (
@@ -38,7 +40,10 @@ CLUSTER = (
     outlier_detection.cluster,
     protocols.cluster,
     client_tls.cluster,
+    dynamic_dns.cluster,
 )
 
 # Filters that a listener lists for features which single routes turn on.
 OPTIONAL_HTTP_FILTERS = (faults.FILTER, cors.FILTER)
+# Listed only where some route needs it, because it keeps a cache of addresses.
+RARE_HTTP_FILTERS = (dynamic_dns.FILTER,)

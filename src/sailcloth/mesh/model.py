@@ -85,6 +85,7 @@ class Resolution(enum.StrEnum):
     EDS = "EDS"
     DNS = "DNS"
     DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+    DYNAMIC_DNS = "DYNAMIC_DNS"
     PASSTHROUGH = "PASSTHROUGH"
     ALIAS = "ALIAS"
 

@@ -56,7 +56,7 @@ _ENTRY_RESOLUTION = {
     "STATIC": Resolution.EDS,
     "DNS": Resolution.DNS,
     "DNS_ROUND_ROBIN": Resolution.DNS_ROUND_ROBIN,
-    "DYNAMIC_DNS": Resolution.PASSTHROUGH,
+    "DYNAMIC_DNS": Resolution.DYNAMIC_DNS,
 }
 
 

@@ -13,7 +13,7 @@ from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import destination_rules, endpoints, hosts, registry, services, virtual_services
-from sailcloth.mesh.model import Service
+from sailcloth.mesh.model import Resolution, Service
 
 from . import layout, scope
 from .proxy import View
@@ -48,6 +48,7 @@ class RoutePlan:
     source: Key | None = None
     port: int = 0
     gateway: bool = False
+    dynamic_dns: bool = False  # some destination is looked up by the request's host
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,13 @@ def rule_for(graph: Graph, view: View, host: str) -> Key | None:
 def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePlan:
     """The route of a service that no VirtualService routes: everything to the service."""
     cluster = ClusterId(svc.host, port)
-    return RoutePlan(None, None, (Target(cluster, hash=hash_policy(graph, view, cluster)),), port=port)
+    target = Target(cluster, hash=hash_policy(graph, view, cluster))
+    return RoutePlan(None, None, (target,), port=port, dynamic_dns=_dynamic(graph, view, (target,)))
+
+
+def _dynamic(graph: Graph, view: View, targets: tuple[Target, ...]) -> bool:
+    found = (graph.get(services.by_host, t.cluster.host, view.namespace) for t in targets)
+    return any(svc is not None and svc.resolution is Resolution.DYNAMIC_DNS for svc in found)
 
 
 def rule_routes(
@@ -229,7 +236,8 @@ def rule_routes(
         for match in matches:
             if match is not None and not _applies(match, view, port, gateway, key, rule):
                 continue
-            out.append(RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh"))
+            dynamic = _dynamic(graph, view, targets)
+            out.append(RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh", dynamic))
             if match is None or catches_all(match):
                 return tuple(out)
         if not http.match and rule.spec.gateways and gateway not in gateway_names(rule.spec.gateways, key):

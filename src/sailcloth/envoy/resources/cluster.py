@@ -8,6 +8,7 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 
 from sailcloth.envoy import names, pipeline
+from sailcloth.envoy.features.dynamic_dns import emit as dynamic_dns
 from sailcloth.envoy.features.protocols import emit as protocols
 from sailcloth.envoy.protobuf import duration, encode, pack
 from sailcloth.envoy.resource import EnvoyResource, resource
@@ -33,7 +34,9 @@ _EDS_SOURCE = config_source_pb2.ConfigSource(
 def outbound(plan: ClusterPlan) -> EnvoyResource:
     """An outbound cluster."""
     name = names.outbound(plan.id)
-    out = cluster_pb2.Cluster(name=name, type=_TYPES[plan.resolution], alt_stat_name=name + ";")
+    out = cluster_pb2.Cluster(name=name, alt_stat_name=name + ";")
+    if plan.resolution in _TYPES:
+        out.type = _TYPES[plan.resolution]
     if plan.resolution is Resolution.EDS:
         out.eds_cluster_config.eds_config.CopyFrom(_EDS_SOURCE)
         out.eds_cluster_config.service_name = name
@@ -122,10 +125,12 @@ def _assignment(name: str, address: address_pb2.Address) -> endpoint_pb2.Cluster
 
 
 def special(kind: str, connect_timeout_ms: float, mark: int = 0) -> EnvoyResource:
-    """BlackHoleCluster, PassthroughCluster or InboundPassthroughCluster."""
+    """BlackHoleCluster, PassthroughCluster, InboundPassthroughCluster or AllowAnyDynamicDNSCluster."""
     out = cluster_pb2.Cluster(name=kind, connect_timeout=duration(connect_timeout_ms))
     if kind == names.BLACK_HOLE:
         out.type = cluster_pb2.Cluster.STATIC
+    elif kind == names.DYNAMIC_DNS:
+        dynamic_dns.make_dynamic(out)
     else:
         out.type = cluster_pb2.Cluster.ORIGINAL_DST
         out.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED

@@ -21,6 +21,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from sailcloth.envoy import names, pipeline
+from sailcloth.envoy.features.dynamic_dns import emit as dynamic_dns
 from sailcloth.envoy.protobuf import duration, encode, pack, typed
 from sailcloth.envoy.resource import EnvoyResource, resource
 from sailcloth.view.routes import Target
@@ -40,7 +41,11 @@ ACCESS_LOG_FORMAT = (
     "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
 )
 
-_EMPTY: dict[str, Any] = {"envoy.filters.http.fault": fault_pb2.HTTPFault(), "envoy.filters.http.cors": cors_pb2.Cors()}
+_OFF: dict[str, Any] = {
+    "envoy.filters.http.fault": fault_pb2.HTTPFault(),
+    "envoy.filters.http.cors": cors_pb2.Cors(),
+    dynamic_dns.FILTER: dynamic_dns.filter_config(),
+}
 
 
 @lru_cache(maxsize=32)
@@ -54,11 +59,11 @@ def access_log(path: str, text: str) -> tuple[accesslog_pb2.AccessLog, ...]:
 
 
 @lru_cache(maxsize=8)
-def http_filters(router_first: bool = False) -> tuple[hcm_pb.HttpFilter, ...]:
+def http_filters(rare: bool = False) -> tuple[hcm_pb.HttpFilter, ...]:
     """Filters of every HTTP chain: those that single routes turn on (disabled until then), then the router."""
     optional = [
-        hcm_pb.HttpFilter(name=name, typed_config=pack(_EMPTY[name]), disabled=True)
-        for name in pipeline.OPTIONAL_HTTP_FILTERS
+        hcm_pb.HttpFilter(name=name, typed_config=pack(_OFF[name]), disabled=True)
+        for name in (*pipeline.OPTIONAL_HTTP_FILTERS, *(pipeline.RARE_HTTP_FILTERS if rare else ()))
     ]
     return (*optional, hcm_pb.HttpFilter(**typed("envoy.filters.http.router", router_pb2.Router())))
 
@@ -71,11 +76,12 @@ def connection_manager(
     direction: str,
     mutual: bool = False,
     logs: tuple[accesslog_pb2.AccessLog, ...] = (),
+    rare: bool = False,
 ) -> components.Filter:
     """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration."""
     out = hcm_pb.HttpConnectionManager(
         stat_prefix=stat_prefix,
-        http_filters=http_filters(),
+        http_filters=http_filters(rare),
         access_log=logs,
         stream_idle_timeout=duration(0),
         server_name="istio-envoy",

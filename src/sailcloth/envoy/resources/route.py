@@ -10,6 +10,7 @@ from envoy.config.route.v3 import route_pb2
 
 from sailcloth.api.meta import Key
 from sailcloth.envoy import names, pipeline
+from sailcloth.envoy.features.dynamic_dns import emit as dynamic_dns
 from sailcloth.envoy.protobuf import duration, encode
 from sailcloth.envoy.resource import EnvoyResource, version_of
 from sailcloth.view.routes import RoutePlan, VirtualHostPlan
@@ -62,9 +63,10 @@ def _name(plan: RoutePlan) -> str:
     return ".".join(p for p in parts if p)
 
 
-def catch_all(registry_only: bool) -> VirtualHost:
-    """The last virtual host of a sidecar's route configuration: unknown hosts pass through, or are refused with 502."""
-    if registry_only:
+def catch_all(mode: str) -> VirtualHost:
+    """The last virtual host of a sidecar's route configuration: unknown hosts pass through, are looked up, or are refused with
+    502, as the outbound traffic policy says."""
+    if mode == "REGISTRY_ONLY":
         out = route_pb.VirtualHost(name="block_all", domains=["*"], include_request_attempt_count=True)
         refused = out.routes.add(name="block_all")
         refused.match.prefix = "/"
@@ -74,6 +76,9 @@ def catch_all(registry_only: bool) -> VirtualHost:
     passed = out.routes.add(name="allow_any")
     passed.match.prefix = "/"
     passed.route.cluster = names.PASSTHROUGH
+    if mode == "ALLOW_ANY_DYNAMIC_DNS":
+        passed.route.cluster = names.DYNAMIC_DNS
+        dynamic_dns.turn_on(passed)
     passed.route.timeout.CopyFrom(duration(0))
     passed.route.max_stream_duration.SetInParent()
     return VirtualHost(encode(out), frozenset(), ())

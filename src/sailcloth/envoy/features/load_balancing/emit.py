@@ -17,7 +17,7 @@ _Cluster = cluster_pb2.Cluster
 
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     """Sets `lb_policy` and its configuration."""
-    if plan.resolution is Resolution.PASSTHROUGH:
+    if plan.resolution in (Resolution.PASSTHROUGH, Resolution.DYNAMIC_DNS):
         out.lb_policy = _Cluster.CLUSTER_PROVIDED
         return
     settings = plan.policy.load_balancer

@@ -1,0 +1,45 @@
+"""Dynamic forward proxy as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_pb
+from envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
+from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2 as filter_pb
+
+from sailcloth.envoy.protobuf import pack
+from sailcloth.mesh.model import Resolution
+from sailcloth.view.clusters import ClusterPlan
+from sailcloth.view.routes import RoutePlan
+
+FILTER = "envoy.filters.http.dynamic_forward_proxy"
+_CACHE = dns_cache_pb2.DnsCacheConfig(name="dynamic_dns", dns_lookup_family=cluster_pb2.Cluster.V4_ONLY)
+
+
+def filter_config() -> filter_pb.FilterConfig:
+    """The filter; it shares its cache of addresses with the clusters."""
+    return filter_pb.FilterConfig(dns_cache_config=_CACHE)
+
+
+def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
+    """Makes a cluster whose endpoints are the hosts of its requests."""
+    if plan.resolution is Resolution.DYNAMIC_DNS:
+        make_dynamic(out)
+
+
+def make_dynamic(out: cluster_pb2.Cluster) -> None:
+    """Sets the cluster's type."""
+    out.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+    out.cluster_type.name = "envoy.clusters.dynamic_forward_proxy"
+    out.cluster_type.typed_config.CopyFrom(pack(forward_pb.ClusterConfig(dns_cache_config=_CACHE)))
+
+
+def route(plan: RoutePlan, out: route_pb.Route) -> None:
+    """Turns the filter on for a route to such a cluster."""
+    if plan.dynamic_dns:
+        turn_on(out)
+
+
+def turn_on(out: route_pb.Route) -> None:
+    out.typed_per_filter_config[FILTER].CopyFrom(pack(route_pb.FilterConfig(config=pack(filter_pb.PerRouteConfig()))))
