@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import signal
 import subprocess
 import urllib.request
+from pathlib import Path
 
 import pytest
 from bookinfo import Cluster, Object
@@ -102,3 +104,26 @@ def test_completion_offers_live_pods(mesh: Cluster) -> None:
     empty = {**os.environ, **asked, "KUBECONFIG": "/nonexistent"}
     done = subprocess.run(Cluster.SAILCTL, capture_output=True, text=True, env=empty, timeout=20, check=False)
     assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+def test_host_ports_by_relay_where_sockets_cannot_be_swapped(state: Path) -> None:
+    relayed = Cluster(state)
+    relayed.start("--no-bind-swap")
+    try:
+        assert [relayed.get("/productpage").status for _ in range(20)] == [200] * 20
+        events = relayed.kubectl("get", "events", "-n", "istio-system", "-o", "jsonpath={.items[*].reason}")
+        assert "HostPortRelayed" in events
+        gateway = relayed.kubectl(
+            "get", "pods", "-n", "istio-system", "-l", "istio=ingressgateway", "-o", "name"
+        ).strip()
+        relayed.kubectl("delete", gateway, "-n", "istio-system", "--wait=false")
+        relayed.eventually(lambda: _answers(relayed), 30)
+    finally:
+        relayed.stop()
+
+
+def _answers(cluster: Cluster) -> bool:
+    try:
+        return cluster.get("/productpage").status == 200
+    except (OSError, http.client.HTTPException):
+        return False

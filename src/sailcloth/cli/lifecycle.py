@@ -39,6 +39,10 @@ Detach = Annotated[
 ]
 Durability = Annotated[str, typer.Option("--durability", help="normal, or full to flush every write to disk.")]
 CertTtl = Annotated[str, typer.Option("--workload-cert-ttl", help="Lifetime of workload certificates.")]
+Swap = Annotated[
+    bool,
+    typer.Option("--bind-swap/--no-bind-swap", help="Publish gateway ports by swapped sockets, or by a slower relay."),
+]
 Form = Annotated[str, typer.Option("-o", "--output", help="text or json")]
 _PANEL = "Local cluster"
 
@@ -167,11 +171,12 @@ def up(
     https_port: HttpsPort = 0,
     api_port: ApiPort = 0,
     durability: Durability = "normal",
+    bind_swap: Swap = True,
     workload_cert_ttl: CertTtl = "24h",
     out: Form = "text",
 ) -> None:
     """Start a local cluster with the mesh installed."""
-    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl)
+    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap)
     _run(_state(state), detach, _form(out), options, None, temporary=False)
 
 
@@ -183,19 +188,20 @@ def demo(
     https_port: HttpsPort = 0,
     api_port: ApiPort = 0,
     durability: Durability = "normal",
+    bind_swap: Swap = True,
     workload_cert_ttl: CertTtl = "24h",
     out: Form = "text",
 ) -> None:
     """Start a local cluster with a sample application in the mesh."""
     if name != "bookinfo":
         output.fail(f"unknown demo {name!r}; there is: bookinfo", output.USAGE)
-    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl)
+    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap)
     temporary = not detach and not state and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else _state(state)
     _run(where, detach, _form(out), options, name, temporary)
 
 
-def _options(http_port: int, https_port: int, api_port: int, durability: str, ttl: str) -> Object:
+def _options(http_port: int, https_port: int, api_port: int, durability: str, ttl: str, swap: bool) -> Object:
     from sailcloth.api.meta import duration_ms
 
     if durability not in ("normal", "full"):
@@ -207,6 +213,7 @@ def _options(http_port: int, https_port: int, api_port: int, durability: str, tt
     return {
         "http_port": http_port,
         "https_port": https_port,
+        "bind_swap": swap,
         "api_port": api_port,
         "durability": durability,
         "workload_cert_ttl_s": max(1, seconds),

@@ -189,17 +189,24 @@ class PodInit:
         theirs.close()
         os.close(out[1])
         os.close(err[1])
-        if ports:
-            self._supervise(ours, kept)
-        else:
+        relayed: list[int] = []
+        if not ports:
             ours.close()
-        self._containers[name] = {"pid": pid, "running": True, "started": time.time(), "log": request["log"]}
+        elif not self._supervise(ours, kept):
+            relayed = sorted(ports)
+        self._containers[name] = {
+            "pid": pid,
+            "running": True,
+            "started": time.time(),
+            "log": request["log"],
+            "relayed": relayed,
+        }
         self._by_pid[pid] = name
         log = _Log(request["log"])
         self._logs[name] = (log, 2)
         for fd, stream in ((out[0], "stdout"), (err[0], "stderr")):
             self._selector.register(fd, selectors.EVENT_READ, lambda f=fd, s=stream: self._pump(name, log, f, s))
-        self._tell({"event": "started", "name": name, "pid": pid, "time": time.time()})
+        self._tell({"event": "started", "name": name, "pid": pid, "time": time.time(), "relayed": relayed})
 
     def _pump(self, name: str, log: _Log, fd: int, stream: str) -> None:
         data = os.read(fd, 65536)
@@ -217,13 +224,14 @@ class PodInit:
                 del self._logs[name]
                 log.close()
 
-    def _supervise(self, ours: socket.socket, sockets: dict[int, int]) -> None:
-        _, fds, _, _ = socket.recv_fds(ours, 1, 1)
+    def _supervise(self, ours: socket.socket, sockets: dict[int, int]) -> bool:
+        """Swap the sockets that the child binds. False if it cannot be supervised, and its ports have to be relayed."""
+        said, fds, _, _ = socket.recv_fds(ours, 1, 1)
         ours.close()
-        if not fds:  # the child ended before it could ask for supervision
+        if not fds:
             for held in sockets.values():
                 os.close(held)
-            return
+            return not said  # the child ended before it could ask
         fd = fds[0]
 
         def serve() -> None:
@@ -236,6 +244,7 @@ class PodInit:
                     os.close(held)
 
         self._selector.register(fd, selectors.EVENT_READ, serve)
+        return True
 
     @staticmethod
     def _become(request: dict[str, Any], stdio: list[int], notify: socket.socket | None = None) -> None:
@@ -247,9 +256,13 @@ class PodInit:
             mounts.apply(request["mounts"], request["scratch"])
         os.chdir(request.get("cwd") or "/")
         if notify is not None:
-            listener = bindswap.install()
-            socket.send_fds(notify, [b"x"], [listener])
-            os.close(listener)
+            try:
+                listener = bindswap.install()
+            except (OSError, KeyError):  # a kernel or processor that cannot: the node relays
+                notify.send(b"x")
+            else:
+                socket.send_fds(notify, [b"x"], [listener])
+                os.close(listener)
         os.closerange(3, 4096)
         ns.keep_capabilities(tuple(request.get("caps", ())))
         os.execvpe(request["argv"][0], request["argv"], request["env"])

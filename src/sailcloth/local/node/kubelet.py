@@ -44,6 +44,7 @@ class Config(msgspec.Struct, frozen=True):
     logs: str
     dns_fd: int = -1
     host_ports: dict[str, int] = {}
+    bind_swap: bool = True  # publish host ports by swapping sockets where the kernel can; else by relay
     control_plane: str = "10.42.0.1:15012"
     certificate_lifetime_s: int = 0
 
@@ -59,6 +60,7 @@ class Kubelet:
         self.zygote = config.zygote
         self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
         self.host_ports = {int(k): v for k, v in config.host_ports.items()}
+        self.bind_swap = config.bind_swap
         self.service_env: dict[str, str] = {}
         self.workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

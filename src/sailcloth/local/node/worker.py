@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from sailcloth.local import capture, images, network, zygote
 
 from . import environment, leftovers, podlink, probes, volumes
 from .environment import Missing
+from .hostports import Relay
 from .podlink import Event, PodLink
 
 log = logging.getLogger(__name__)
@@ -50,6 +52,7 @@ class NodeServices(Protocol):
     pods_dir: Path
     logs_dir: Path
     host_ports: dict[int, int]
+    bind_swap: bool
     service_env: dict[str, str]
 
     def allocate(self, uid: str, wanted: str) -> str: ...
@@ -65,6 +68,8 @@ class _Container:
         self.spec, self.init = spec, init
         self.name = str(spec["name"])
         self.sidecar = init and spec.get("restartPolicy") == "Always"
+        self.relay: Relay | None = None
+        self.unswapped: tuple[int, ...] = ()  # host ports that are relayed because swapping them is turned off
         self.running = False
         self.started = False
         self.ready = False
@@ -257,6 +262,7 @@ class Worker:
                 c.done.set()
             elif now is not None and now.get("running"):
                 self._now_running(c, float(now["started"]))
+                self._relay_ports(c, now.get("relayed") or ())
                 if c.spec["name"] == "istio-proxy":
                     await self._proxy(c)
                 c.env = await self._environment(c)
@@ -450,9 +456,22 @@ class Worker:
             "mounts": mounts,
             "scratch": str(scratch),
             "log": str(logs),
-            "ports": [str(p) for p in ports],
+            "ports": [str(p) for p in ports] if self.node.bind_swap else [],
         }
-        return request, list(ports.values())
+        c.unswapped = () if self.node.bind_swap else tuple(ports)
+        return request, list(ports.values()) if self.node.bind_swap else []
+
+    def _relay_ports(self, c: _Container, ports: Iterable[int]) -> None:
+        """Carry the host's ports to a container whose sockets could not be swapped for them."""
+        sockets = {p: self.node.host_ports[p] for p in ports if p in self.node.host_ports}
+        if sockets:
+            c.relay = Relay(self.ip, sockets)
+            self._spawn(c.relay.start())
+            self._spawn(
+                self.node.event(
+                    self.pod, "Warning", "HostPortRelayed", "host ports are relayed: the kernel allows no swap", c.name
+                )
+            )
 
     # -- events of the pod ----------------------------------------------------------------------
 
@@ -465,6 +484,7 @@ class Worker:
             return
         if event["event"] == "started":
             self._now_running(c, float(event["time"]))
+            self._relay_ports(c, event.get("relayed") or c.unswapped)
             self._spawn(self.node.event(self.pod, "Normal", "Started", f"Started container {c.name}", c.name))
             self._probe(c)
         elif event["event"] == "exited" and c.running:
@@ -500,6 +520,9 @@ class Worker:
             self._dirty.set()
 
     def _ended(self, c: _Container, code: int, started: float) -> None:
+        if c.relay is not None:
+            c.relay.close()
+            c.relay = None
         c.running = c.ready = c.started = False
         c.live.clear()
         for task in c.probing:
@@ -549,6 +572,9 @@ class Worker:
         log.warning("%s/%s: the pod's processes are gone", self.namespace, self.name)
         for c in self.containers:
             self._drop_restart(c)
+            if c.relay is not None:
+                c.relay.close()
+                c.relay = None
             if c.running:
                 c.running = c.ready = c.started = False
                 c.restarts += 1
@@ -673,6 +699,9 @@ class Worker:
 
     async def _remove(self) -> None:
         await self.node.agent.forget(self.uid)
+        for c in self.containers:
+            if c.relay is not None:
+                c.relay.close()
         if self.link is not None:
             self.link.close()
         self.node.release(self.uid)
