@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Callable
 
 PREFIX = "traffic.sidecar.istio.io/"
@@ -25,6 +26,7 @@ def validate(annotations: dict[str, str]) -> list[str]:
         "readiness.status.sidecar.istio.io/periodSeconds": _number,
         "readiness.status.sidecar.istio.io/failureThreshold": _number,
         "readiness.status.sidecar.istio.io/applicationPorts": _ports,
+        **{f"sidecar.istio.io/proxy{what}": _quantity for what in ("CPU", "CPULimit", "Memory", "MemoryLimit")},
     }
     out = []
     for name, check in checks.items():
@@ -34,6 +36,11 @@ def validate(annotations: dict[str, str]) -> list[str]:
             except ValueError as error:
                 out.append(f"annotation {name}: {error}")
     return out
+
+
+def _quantity(text: str) -> None:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]*)?(m|k|[KMGTPE]i?|e[0-9]+)?", text.strip()):
+        raise ValueError(f"{text!r} is not a quantity, such as 100m or 128Mi")
 
 
 def _port(text: str) -> None:

@@ -75,7 +75,9 @@ def inject(
     limits = template.resources(config, given)
     own_limits = copy.deepcopy(limits)  # two objects, so that YAML shows no alias
     containers = spec.setdefault("containers", [])
-    probers = {} if gateway else _rewrite_probes(containers, given, config)
+    init = spec.setdefault("initContainers", [])
+    companions = [c for c in init if c.get("restartPolicy") == "Always"]
+    probers = {} if gateway else _rewrite_probes([*containers, *companions], given, config)
     made = template.proxy(
         config,
         role="router" if gateway else "sidecar",
@@ -89,14 +91,11 @@ def inject(
         probers=probers,
         native=native,
     )
-    own = next((c for c in containers if c.get("name") == PROXY), None)
-    if own is not None:
-        containers.remove(own)
-        made = _overlay(made, own)
-    init = spec.setdefault("initContainers", [])
+    for group in (containers, init):
+        made = _refined(made, group)
     names = {"initContainers": [], "containers": []}  # type: dict[str, list[str]]
     if not gateway and given.get("sidecar.istio.io/interceptionMode") != "NONE":
-        first = template.capture(config, given, image, limits)
+        first = _refined(template.capture(config, given, image, limits), init)
         init.insert(0, first)
         names["initContainers"].append(first["name"])
     if native:
@@ -208,8 +207,17 @@ def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], con
                 original = {**target, "port": named.get(number, number)}
                 out[path] = {kind: original, **kept}
                 del probe[kind]
-                probe["httpGet"] = {"path": path, "port": port}
+                probe["httpGet"] = {"path": path, "port": port, **({"scheme": "HTTP"} if "scheme" in target else {})}
     return out
+
+
+def _refined(made: dict[str, Any], group: list[dict[str, Any]]) -> dict[str, Any]:
+    """A container of ours as the user's own one of that name refines it; that one is taken out of its group."""
+    own = next((c for c in group if c.get("name") == made["name"]), None)
+    if own is None:
+        return made
+    group.remove(own)
+    return _overlay(made, own)
 
 
 def _overlay(made: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

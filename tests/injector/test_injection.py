@@ -1,0 +1,147 @@
+"""What injection adds to a pod, and when: a table of own cases, and Istio's published ones when they are at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sailcloth.injector.config import InjectorConfig
+from sailcloth.injector.inject import InjectionError, inject, inject_object, wanted
+
+Object = dict[str, Any]
+CASES = Path(os.environ.get("SAILCLOTH_CASES", Path(__file__).parents[3] / "shared" / "cases"))
+FILE = CASES / "sidecar_injection.json"
+
+# Published cases that need what this injector does not do, by name.
+DIFFERENT = {
+    "merge-probers.yaml.injected": "probes of a pod that was injected before are merged",
+    "grpc-simple.yaml.injected": "the template for proxyless gRPC",
+    "grpc-agent.yaml.injected": "the template for proxyless gRPC",
+    "hello-cncf-networks.yaml.injected": "CNI by default",
+    "hello-existing-cncf-networks-json.yaml.injected": "CNI by default",
+    "cronjob.yaml.injected": "the published result leaves the job's template alone",
+    "daemonset-old-version.yaml.injected": "a kubelet without native sidecars",
+    "job-old-version.yaml.injected": "a kubelet without native sidecars",
+}
+
+
+def pod(**metadata: Any) -> Object:
+    container = {"name": "app", "image": "app", "ports": [{"containerPort": 8080, "name": "http"}]}
+    container["readinessProbe"] = {"httpGet": {"path": "/ready", "port": "http"}, "timeoutSeconds": 2}  # type: ignore[assignment]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "app", **metadata},
+        "spec": {"containers": [container]},
+    }
+
+
+def test_the_proxy_is_a_native_sidecar_behind_the_capture() -> None:
+    made = inject(pod(), InjectorConfig(native_sidecars=True))
+    assert [c["name"] for c in made["spec"]["initContainers"]] == ["istio-init", "istio-proxy"]
+    assert made["spec"]["initContainers"][1]["restartPolicy"] == "Always"
+    status = json.loads(made["metadata"]["annotations"]["sidecar.istio.io/status"])
+    assert status["initContainers"] == ["istio-init", "istio-proxy"]
+
+
+def test_the_pod_given_is_not_changed() -> None:
+    given = pod()
+    before = json.dumps(given)
+    inject(given, InjectorConfig())
+    assert json.dumps(given) == before
+
+
+def test_probes_go_to_the_agent_with_their_originals_beside_it() -> None:
+    made = inject(pod(), InjectorConfig())
+    application = next(c for c in made["spec"]["containers"] if c["name"] == "app")
+    assert application["readinessProbe"]["httpGet"] == {"path": "/app-health/app/readyz", "port": 15020}
+    proxy = next(c for c in _all(made) if c["name"] == "istio-proxy")
+    probers = next(e["value"] for e in proxy["env"] if e["name"] == "ISTIO_KUBE_APP_PROBERS")
+    assert json.loads(probers)["/app-health/app/readyz"] == {
+        "httpGet": {"path": "/ready", "port": 8080},
+        "timeoutSeconds": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({}, True),
+        ({"labels": {"sidecar.istio.io/inject": "false"}}, False),
+        ({"annotations": {"sidecar.istio.io/inject": "false"}}, False),
+        ({"labels": {"sidecar.istio.io/inject": "true"}, "annotations": {"sidecar.istio.io/inject": "false"}}, True),
+    ],
+)
+def test_who_is_injected(metadata: Object, expected: bool) -> None:
+    assert wanted(pod(**metadata), "default", InjectorConfig()) is expected
+
+
+@pytest.mark.parametrize("namespace", ["kube-system", "kube-public"])
+def test_the_clusters_own_pods_are_left_alone(namespace: str) -> None:
+    assert not wanted(pod(), namespace, InjectorConfig())
+
+
+def test_a_pod_in_the_hosts_network_is_left_alone() -> None:
+    given = pod()
+    given["spec"]["hostNetwork"] = True
+    assert not wanted(given, "default", InjectorConfig())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("traffic.sidecar.istio.io/includeInboundPorts", "80,no"),
+        ("traffic.sidecar.istio.io/includeOutboundIPRanges", "10.0.0.0/99"),
+        ("sidecar.istio.io/proxyCPU", "much"),
+        ("proxy.istio.io/config", "["),
+    ],
+)
+def test_a_bad_annotation_is_named(name: str, value: str) -> None:
+    with pytest.raises(InjectionError, match=name.rpartition("/")[2]):
+        inject(pod(annotations={name: value}), InjectorConfig())
+
+
+def _all(made: Object) -> list[Object]:
+    return [*made["spec"].get("initContainers", []), *made["spec"]["containers"]]
+
+
+def _templates(obj: Object) -> Iterator[Object]:
+    if obj.get("kind") == "List":
+        for item in obj["items"]:
+            yield from _templates(item)
+    elif obj.get("kind") == "Pod":
+        yield obj
+    elif "template" in (obj.get("spec") or {}):
+        yield obj["spec"]["template"]
+
+
+def _published() -> list[Object]:
+    if not FILE.exists():
+        return []
+    cases: list[Object] = json.loads(FILE.read_text())["cases"]
+    plain = [c for c in cases if not (c.get("setFlags") or c.get("inFilePath") or c.get("customMesh"))]
+    return [c for c in plain if c["in"] and c["want"]]
+
+
+@pytest.mark.skipif(not FILE.exists(), reason="sidecar_injection.json is not at hand")
+@pytest.mark.parametrize("case", _published(), ids=lambda c: c["name"])
+def test_published_cases(case: Object) -> None:
+    """The same containers in the same order, and what the application's own containers become."""
+    if case["name"] in DIFFERENT:
+        pytest.skip(DIFFERENT[case["name"]])
+    config = InjectorConfig()
+    made = [t for d in yaml.safe_load_all(case["in"]) if d for t in _templates(inject_object(d, config))]
+    want = [t for d in yaml.safe_load_all(case["want"]) if d for t in _templates(d)]
+    assert len(made) == len(want)
+    for ours, theirs in zip(made, want, strict=True):
+        assert [c["name"] for c in _all(ours)] == [c["name"] for c in _all(theirs)]
+        for mine, other in zip(_all(ours), _all(theirs), strict=True):
+            if mine["name"] not in ("istio-proxy", "istio-init", "istio-validation"):
+                for field in ("readinessProbe", "livenessProbe", "startupProbe"):
+                    assert mine.get(field) == other.get(field), (mine["name"], field)
