@@ -167,13 +167,13 @@ async def _scale(cluster: Cluster, deployment: Object, sets: list[Object], curre
         unavailable = 1
     total = sum(int(s["spec"].get("replicas", 0)) for s in sets)
     have = int(current["spec"].get("replicas", 0))
-    if have > wanted:
-        await to(current, wanted)
-    elif have < wanted:
-        await to(current, have + min(wanted - have, max(0, wanted + surge - total)))
+    then = wanted if have > wanted else have + min(wanted - have, max(0, wanted + surge - total))
+    await to(current, then)
     ready = sum(int(s.get("status", {}).get("availableReplicas", 0)) for s in sets)
     # First the old pods that do not work anyway, then working ones as far as enough others do.
-    spare = ready - (wanted - unavailable)
+    # A set's status lags behind what it was just told, so what has been told bounds it too.
+    told = total - have + then - (then - int(current.get("status", {}).get("availableReplicas", 0)))
+    spare = min(ready, told) - (wanted - unavailable)
     for s in sorted(old, key=lambda o: o["metadata"]["creationTimestamp"]):
         replicas = int(s["spec"].get("replicas", 0))
         broken = replicas - int(s.get("status", {}).get("availableReplicas", 0))
