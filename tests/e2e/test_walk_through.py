@@ -291,3 +291,20 @@ def test_logs_follow_and_describe(mesh: Cluster) -> None:
     described = mesh.kubectl("describe", "pod", pod)
     assert "istio-proxy" in described
     assert time.monotonic() - begin < 30
+
+
+def test_two_rules_for_one_host_are_joined_and_the_loser_is_told(mesh: Cluster) -> None:
+    mesh.apply(virtual_service("reviews", {"route": [to("reviews", "v1")]}))
+    jason = {"match": [{"headers": {"end-user": {"exact": "jason"}}}], "route": [to("reviews", "v2")]}
+    time.sleep(1.1)  # ages are whole seconds
+    newer = virtual_service("reviews", jason, {"route": [to("reviews", "v3")]})
+    newer["metadata"]["name"] = "reviews-newer"
+    mesh.apply(newer)
+    assert mesh.reviews("jason") == "v2"
+    assert set(mesh.share(6)) == {"v1"}
+    told = mesh.kubectl(
+        "get", "vs", "reviews-newer", "-o", "jsonpath={.status.conditions[?(@.type=='Accepted')].message}"
+    )
+    assert "older VirtualService default/reviews" in told
+    mesh.kubectl("delete", "vs", "reviews")
+    mesh.eventually(lambda: set(mesh.share(3)) == {"v3"})

@@ -40,6 +40,16 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         connect_timeout_ms=connect or old.connect_timeout_ms,
         access_log_file=str(given.get("accessLogFile", old.access_log_file) or ""),
         access_log_format=str(given.get("accessLogFormat", old.access_log_format) or ""),
+        merge_virtual_services=_merging(given.get("virtualServiceMerging"), old.merge_virtual_services),
         ingress_service=str(given.get("ingressService") or old.ingress_service),
         default_export=tuple(given.get("defaultServiceExportTo") or old.default_export),
     )
+
+
+def _merging(given: Any, old: bool) -> bool:
+    """Ours alone: what several VirtualServices for one host mean in the mesh."""
+    if given is None:
+        return old
+    if given not in ("MERGE", "OLDEST_WINS"):
+        raise ValueError(f"MeshConfig virtualServiceMerging: {given!r}; use MERGE or OLDEST_WINS")
+    return bool(given == "MERGE")

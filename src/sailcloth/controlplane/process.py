@@ -35,6 +35,7 @@ from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import ApiError, Client, Resource
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
+from sailcloth.mesh import registry
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
@@ -87,6 +88,7 @@ class ControlPlane:
         self.audiences.on_result = lambda *_: self.status.answered()
         self._scheduled = False
         self._synced = False
+        self._rules: set[Key] = set()  # VirtualServices that changed since the last settling
         self._roots: asyncio.Queue[str] = asyncio.Queue()
         self._proxies = 0
 
@@ -109,6 +111,8 @@ class ControlPlane:
             return
         if key.kind == "Namespace" and obj is not None:
             self._roots.put_nowait(key.name)
+        if key.kind == "VirtualService":
+            self._rules.add(key)
         self.activation.apply(key, obj)
         if obj is None:
             self.status.forget(key)
@@ -147,9 +151,17 @@ class ControlPlane:
         if not self._synced:
             return  # proxies are not told of a mesh that is only half known
         held = set(self.activation.held)
+        before = self._same_hosts()
         self.activation.settle()
         self.audiences.flush()
-        self.status.again(held ^ set(self.activation.held))
+        self.status.again((held ^ set(self.activation.held)) | before | self._same_hosts())
+        self._rules.clear()
+
+    def _same_hosts(self) -> set[Key]:
+        """VirtualServices that name a host of those that changed: one may now stand behind another, or no longer."""
+        graph = self.mesh.graph
+        heads = (registry.head(graph, key) for key in self._rules)
+        return {k for head in heads if head for host in head.hosts for k in registry.select(graph, ("vs-host", host))}
 
     # -- identity and status --------------------------------------------------------------------
 

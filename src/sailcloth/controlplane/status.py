@@ -15,6 +15,7 @@ from typing import Any
 
 from sailcloth.api.kinds import MESH_KINDS, Kind
 from sailcloth.api.meta import Finding, Key
+from sailcloth.mesh import virtual_services
 
 from .activation import Activation
 from .audiences import Audiences, Client
@@ -141,7 +142,8 @@ class StatusWriter:
         elif held is not None:
             accepted = ("False", held[0], held[1])
         else:
-            accepted = ("True", "Accepted", "")
+            lost = virtual_services.conflict(self._audiences.graph, key) if key.kind == "VirtualService" else ""
+            accepted = ("True", "Conflict" if lost else "Accepted", lost)
         holders = self._audiences.holders(key)
         refused = {c.proxy.id: e for c, e in proxies.refusals.items() if c in holders}
         done = len(holders & proxies.in_sync)

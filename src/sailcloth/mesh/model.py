@@ -167,4 +167,5 @@ class MeshConfig:
     access_log_file: str = ""
     access_log_format: str = ""
     ingress_service: str = "istio-ingressgateway"
+    merge_virtual_services: bool = True
     default_export: tuple[str, ...] = field(default=("*",))

@@ -5,28 +5,63 @@ from __future__ import annotations
 import msgspec
 
 from sailcloth.api.meta import Key
-from sailcloth.api.virtual_service import Destination, HTTPRoute, VirtualService
+from sailcloth.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived
 
 from . import delegates, hosts, registry
 
 
 @derived
-def for_host(graph: Graph, host: str, namespace: str) -> Key | None:
-    """The VirtualService for a host in the mesh, seen from a namespace: the most specific host, then the oldest object.
+def for_host(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
+    """The VirtualServices for a host in the mesh, seen from a namespace: those that name it most specifically, oldest first.
 
-    Source: istio.md 2.6 (no merging of two VirtualServices in sidecars).
+    Their routes are joined, as at gateways. Istio takes the oldest object only and says nothing (istio.md 2.6); the mesh
+    option `virtualServiceMerging: OLDEST_WINS` does the same.
     """
     for name in (host, *hosts.wildcards(host)):
         found = _visible(graph, registry.select(graph, ("vs-host", name)), namespace)
         if found:
-            return found[0]
-    return None
+            return tuple(found if registry.config(graph).merge_virtual_services else found[:1])
+    return ()
+
+
+@derived
+def conflict(graph: Graph, key: Key) -> str:
+    """Why rules of a VirtualService never hold in the mesh because of another one for the same host; empty if they may."""
+    head, rule = registry.head(graph, key), graph.get(effective, key)
+    merging = registry.config(graph).merge_virtual_services
+    for host in head.hosts if head and rule else ():
+        same = _visible(graph, registry.select(graph, ("vs-host", host)), key.namespace)
+        for other in same[: same.index(key)] if key in same else ():
+            older = graph.get(effective, other)
+            if older is None:
+                continue
+            if not merging:
+                return f"{host} is routed by the older VirtualService {other.namespace}/{other.name}"
+            if _takes_all(older) and rule is not None and _takes_all(rule):
+                return (
+                    f"the rule of {host} without conditions never holds: the older VirtualService "
+                    f"{other.namespace}/{other.name} has one too"
+                )
+    return ""
+
+
+def _takes_all(rule: VirtualService) -> bool:
+    return any(not r.match or any(catches_all(m) for m in r.match) for r in rule.spec.http)
+
+
+def catches_all(match: HTTPMatchRequest) -> bool:
+    """Whether a match holds for every request."""
+    uri = match.uri
+    everything = uri is None or uri.prefix == "/" or uri.regex in ("*", ".*")
+    return everything and not (
+        match.headers or match.without_headers or match.query_params or match.method or match.authority or match.scheme
+    )
 
 
 @derived
 def mesh_hosts(graph: Graph, namespace: str) -> tuple[tuple[str, Key], ...]:
-    """Every host that a VirtualService visible in the namespace routes in the mesh, with the object that wins it."""
+    """Every host that a VirtualService visible in the namespace routes in the mesh, with the oldest object that does."""
     won: dict[str, Key] = {}
     for key in _visible(graph, registry.select(graph, ("vs-mesh",)), namespace):
         head = registry.head(graph, key)

@@ -215,7 +215,7 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
         VirtualHostPlan(
             name=f"{host}:{port_of[host]}",
             domains=(host,),
-            routes=tuple(sorted(found[host], key=_catch_all_last)),
+            routes=tuple(sorted(found[host], key=routes.takes_all)),
             require_tls=redirect[host],
             sources=tuple(sources[host]),
         )
@@ -234,7 +234,3 @@ def misdirected(graph: Graph, proxy: Proxy, route: str) -> tuple[str, ...]:
     mine = {name for b in own for name in server_names(b.server)}
     other = {name for b in plan.servers if b not in own for name in server_names(b.server)}
     return tuple(sorted(n for n in other - mine if n != "*"))
-
-
-def _catch_all_last(plan: RoutePlan) -> bool:
-    return plan.match is None or routes.catches_all(plan.match)

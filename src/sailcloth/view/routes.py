@@ -167,24 +167,35 @@ def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostP
     names = [n for n in dict.fromkeys(names) if n not in graph.get(given_up, view, port, host)]
     if not names:
         return None
-    key = rule_for(graph, view, host)
-    plans: tuple[RoutePlan, ...] = ()
-    if key is not None:
+    keys = rules_for(graph, view, host)
+    plans: list[RoutePlan] = []
+    for key in keys:
         rule = graph.get(virtual_services.effective, key)
         if rule is not None and rule.spec.http:
-            plans = rule_routes(graph, view, key, rule, port, "mesh")
-            if not plans and svc is None:
-                return None
-        elif svc is None:
-            return None
-    if not plans and svc is not None and (key is None or not _routes_http(graph, key)):
-        plans = (default_route(graph, view, svc, port),)
+            plans += rule_routes(graph, view, key, rule, port, "mesh")
+    if len(keys) > 1:
+        plans = _joined(plans)
+    if not plans and svc is None:
+        return None
+    if not plans and svc is not None and not any(_routes_http(graph, key) for key in keys):
+        plans = [default_route(graph, view, svc, port)]
     return VirtualHostPlan(
         name=f"{host}:{port}",
         domains=tuple(names),
-        routes=plans,
-        sources=(key,) if key and plans and plans[0].source else (),
+        routes=tuple(plans),
+        sources=tuple(dict.fromkeys(p.source for p in plans if p.source)),
     )
+
+
+def _joined(plans: list[RoutePlan]) -> list[RoutePlan]:
+    """Routes of several objects for one host: in order of age, the first route for everything last."""
+    everything = [p for p in plans if takes_all(p)]
+    return [p for p in plans if not takes_all(p)] + everything[:1]
+
+
+def takes_all(plan: RoutePlan) -> bool:
+    """Whether a route holds for every request."""
+    return plan.match is None or virtual_services.catches_all(plan.match)
 
 
 def _routes_http(graph: Graph, key: Key) -> bool:
@@ -201,13 +212,13 @@ def _rule_domains(host: str, view: View, domain: str) -> list[str]:
     return names
 
 
-def rule_for(graph: Graph, view: View, host: str) -> Key | None:
-    """The VirtualService that routes a host for this view, if the view's Sidecar imports it."""
-    key = graph.get(virtual_services.for_host, host, view.namespace)
+def rules_for(graph: Graph, view: View, host: str) -> tuple[Key, ...]:
+    """The VirtualServices that route a host for this view, as far as the view's Sidecar imports them, oldest first."""
+    keys = graph.get(virtual_services.for_host, host, view.namespace)
     limit = graph.get(scope.spec, view)
-    if key is None or limit is None or not limit.spec.egress:
-        return key
-    return key if any(scope.imports_rule(graph, e.hosts, key, view) for e in limit.spec.egress) else None
+    if limit is None or not limit.spec.egress:
+        return keys
+    return tuple(k for k in keys if any(scope.imports_rule(graph, e.hosts, k, view) for e in limit.spec.egress))
 
 
 def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePlan:
@@ -238,7 +249,7 @@ def rule_routes(
                 continue
             dynamic = _dynamic(graph, view, targets)
             out.append(RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh", dynamic))
-            if match is None or catches_all(match):
+            if match is None or virtual_services.catches_all(match):
                 return tuple(out)
         if not http.match and rule.spec.gateways and gateway not in gateway_names(rule.spec.gateways, key):
             out.pop()
@@ -261,15 +272,6 @@ def _applies(match: HTTPMatchRequest, view: View, port: int, gateway: str, key: 
     if match.source_namespace and match.source_namespace != view.namespace:
         return False
     return endpoints.has_labels(match.source_labels, view.labels)
-
-
-def catches_all(match: HTTPMatchRequest) -> bool:
-    """Whether a match holds for every request."""
-    uri = match.uri
-    everything = uri is None or uri.prefix == "/" or uri.regex in ("*", ".*")
-    return everything and not (
-        match.headers or match.without_headers or match.query_params or match.method or match.authority or match.scheme
-    )
 
 
 def _targets(

@@ -45,17 +45,17 @@ def of_spot(graph: Graph, view: View, spot: Spot) -> tuple[ConnectionPlan, ...]:
     TLS routes of the service's VirtualService hold on TLS ports; without any, the service's own name is the server name if no
     address tells it from others. Of the TCP routes the first that applies to every address ends the list.
     """
-    key = routes.rule_for(graph, view, spot.host)
-    rule: VirtualService | None = graph.get(virtual_services.effective, key) if key else None
+    found = ((k, graph.get(virtual_services.effective, k)) for k in routes.rules_for(graph, view, spot.host))
+    key, rule = next(((k, r) for k, r in found if r is not None and (r.spec.tcp or r.spec.tls)), (None, None))
     own = ClusterId(spot.host, spot.port.number)
     addressed = spot.address not in ("", "0.0.0.0")
     default = ConnectionPlan((Target(own),), sni=() if addressed or not spot.port.protocol.is_tls else (spot.host,))
     if rule is None or key is None:
         return (default,)
     if spot.port.protocol.is_tls:
-        found = list(_tls(graph, view, key, rule, spot.port.number))
-        if found:
-            return tuple(found)
+        by_name = tuple(_tls(graph, view, key, rule, spot.port.number))
+        if by_name:
+            return by_name
     out: list[ConnectionPlan] = []
     for tcp in rule.spec.tcp:
         targets = _targets(graph, view, key, tcp.route, spot.port.number)
