@@ -56,6 +56,8 @@ MESH_KINDS: tuple[Kind, ...] = (
     Kind("ServiceEntry", "serviceentries", _NET, _ALL, ServiceEntry, ("se",),
          (("Hosts", "string", ".spec.hosts"), ("Location", "string", ".spec.location"),
           ("Resolution", "string", ".spec.resolution"), _AGE), conditions=True),
+    Kind("EnvoyFilter", "envoyfilters", _NET, ("v1alpha3",), EnvoyFilter, (),
+         (("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
     Kind("Sidecar", "sidecars", _NET, _ALL, Sidecar, (), (_AGE,), conditions=True),
     Kind("WorkloadEntry", "workloadentries", _NET, _ALL, WorkloadEntry, ("we",),
          (_AGE, ("Address", "string", ".spec.address"))),
@@ -67,7 +69,6 @@ MESH_KINDS: tuple[Kind, ...] = (
 # One whose feature is there moves up into MESH_KINDS.
 LATER_KINDS: tuple[Kind, ...] = (
     Kind("WorkloadGroup", "workloadgroups", _NET, _ALL, WorkloadGroup, ("wg",), (_AGE,)),
-    Kind("EnvoyFilter", "envoyfilters", _NET, ("v1alpha3",), EnvoyFilter),
     Kind("ProxyConfig", "proxyconfigs", _NET, ("v1beta1",), ProxyConfig),
     Kind("AuthorizationPolicy", "authorizationpolicies", "security.istio.io", ("v1", "v1beta1"), AuthorizationPolicy,
          ("ap",), (("Action", "string", ".spec.action"), _AGE)),

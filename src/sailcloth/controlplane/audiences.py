@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,6 +187,14 @@ class Audiences:
             if source in live.sources:
                 out |= self._users[key]
         return out
+
+    def patch_counts(self, key: Key) -> Counter[int]:
+        """How often each patch of an EnvoyFilter took effect, over all resources that somebody holds."""
+        found: Counter[int] = Counter()
+        for live in self._live.values():
+            if key in live.sources:
+                found.update(i for made in live.resources.values() for k, i in made.patched if k == key)
+        return found
 
     def find(self, name: str, namespace: str) -> Iterable[Client]:
         """Clients of one pod."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from sailcloth.api.kinds import MESH_KINDS, Kind
 from sailcloth.api.meta import Finding, Key
+from sailcloth.envoy import patched
 from sailcloth.mesh import virtual_services
 
 from .activation import Activation
@@ -155,7 +156,23 @@ class StatusWriter:
             return accepted, ("False", "NotAccepted", count if holders else "not applied"), done < len(holders)
         if done < len(holders):
             return accepted, ("False", "Pending", count), True
+        if key.kind == "EnvoyFilter":
+            accepted, count = self._patches(key, accepted, count)
         return accepted, ("True", "Programmed" if holders else "NotNeeded", count), False
+
+    def _patches(self, key: Key, accepted: tuple[str, str, str], count: str) -> tuple[tuple[str, str, str], str]:
+        """An EnvoyFilter also says which of its patches cannot be applied, and how often each of the others was."""
+        compiled = self._audiences.graph.get(patched.compiled, key)
+        wrong = [f"configPatches[{i}]: {p}" for i, p in enumerate(compiled) if isinstance(p, str)]
+        if wrong:
+            accepted = ("False", "PatchInvalid", "; ".join(wrong))
+        used = self._audiences.patch_counts(key)
+        told = [
+            f"configPatches[{i}] matched {used[i] or 'nothing'}"
+            for i, p in enumerate(compiled)
+            if not isinstance(p, str)
+        ]
+        return accepted, "; ".join([count, *told])
 
     def _condition(self, key: Key, kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
         known = self._since.get((key, kind))

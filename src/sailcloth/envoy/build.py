@@ -21,8 +21,8 @@ from sailcloth.view.inbound import InboundPlan
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId
 
-from . import gateway, inbound, names, outbound, secrets
-from .resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, EnvoyResource
+from . import gateway, inbound, names, outbound, patched, secrets
+from .resource import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, EnvoyResource
 from .resources import cluster as cluster_shape
 from .resources import endpoint as endpoint_shape
 from .resources import route as route_shape
@@ -42,20 +42,33 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]
     view, plan = graph.get(key, proxy)
     shared = (view,)
     if proxy.kind == "router":
-        return {
+        found: dict[str, tuple[Collection, ...]] = {
             CLUSTER: (Collection(cluster_ids, cluster, shared),),
             ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
             LISTENER: (Collection(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
-            ROUTES: (Collection(gateway.route_names, gateway.routes, (proxy, view)),),
+            ROUTES: (Collection(gateway.route_names, _gateway_routes, (proxy, view)),),
             SECRET: (Collection(secrets.ids, secrets.secret, (proxy.namespace,)),),
         }
+        return _with_added(found, ("GATEWAY",), view)
     own = (plan,)
-    return {
+    found = {
         CLUSTER: (Collection(cluster_ids, cluster, shared), Collection(_inbound_ids, _inbound_cluster, own)),
         ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
         LISTENER: (Collection(_listener_ids, _listener, shared), Collection(_one, _inbound_listener, own)),
         ROUTES: (Collection(route_ids, route_configuration, shared),),
     }
+    return _with_added(found, ("SIDECAR_OUTBOUND", "SIDECAR_INBOUND"), view)
+
+
+def _with_added(
+    found: dict[str, tuple[Collection, ...]], contexts: tuple[str, ...], view: View
+) -> dict[str, tuple[Collection, ...]]:
+    """The collections, and those of what EnvoyFilters add as a whole."""
+    if view.patches:
+        for url, kind in ((CLUSTER, "CLUSTER"), (LISTENER, "LISTENER"), (EXTENSION, "EXTENSION_CONFIG")):
+            more = Collection(patched.added_names, patched.added, (kind, contexts, view.patches))
+            found[url] = (*found.get(url, ()), more)
+    return found
 
 
 @derived
@@ -63,7 +76,7 @@ def key(graph: Graph, proxy: Proxy) -> tuple[View, InboundPlan]:
     """What decides a proxy's collections: equal keys, equal configuration."""
     view = graph.get(proxies.view, proxy)
     ports = graph.get(inbound_plans.accepted, proxy) if proxy.kind == "sidecar" else ()
-    plan = graph.get(inbound_plans.plan, proxy.namespace, proxy.labels, ports, proxy.mark, proxy.lean)
+    plan = graph.get(inbound_plans.plan, proxy.namespace, proxy.labels, ports, proxy.mark, proxy.lean, view.patches)
     return view, plan
 
 
@@ -82,9 +95,16 @@ def cluster_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
 def cluster(graph: Graph, view: View, ident: ClusterId | str) -> EnvoyResource | None:
     """One outbound cluster."""
     if isinstance(ident, str):
-        return cluster_shape.special(ident, registry.config(graph).connect_timeout_ms)
+        special = cluster_shape.special(ident, registry.config(graph).connect_timeout_ms)
+        return patched.cluster(graph, special, view.patches, _context(view))
     plan = graph.get(cluster_plans.plan, view, ident)
-    return cluster_shape.outbound(plan) if plan is not None else None
+    made = cluster_shape.outbound(plan) if plan is not None else None
+    return patched.cluster(graph, made, view.patches, _context(view))
+
+
+def _context(view: View) -> str:
+    """The kind of traffic in EnvoyFilters' words, for what is not inbound."""
+    return "GATEWAY" if view.kind == "router" else "SIDECAR_OUTBOUND"
 
 
 @derived
@@ -94,7 +114,8 @@ def _inbound_ids(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
 
 @derived
 def _inbound_cluster(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResource | None:
-    return graph.get(inbound.clusters, plan)[index]
+    hosts = (plan.ports[index - 1].host,) if index else ()
+    return patched.cluster(graph, graph.get(inbound.clusters, plan)[index], plan.patches, "SIDECAR_INBOUND", hosts)
 
 
 # -- endpoints ----------------------------------------------------------------------------------
@@ -128,7 +149,8 @@ def _listener_ids(graph: Graph, view: View) -> tuple[outbound.Place, ...]:
 
 @derived
 def _listener(graph: Graph, view: View, place: outbound.Place) -> EnvoyResource | None:
-    return graph.get(outbound.at, view, place) if place[0] else graph.get(outbound.virtual, view)
+    made = graph.get(outbound.at, view, place) if place[0] else graph.get(outbound.virtual, view)
+    return patched.listener(graph, made, view.patches, "SIDECAR_OUTBOUND", frozenset({place[1]}))
 
 
 @derived
@@ -138,7 +160,8 @@ def _one(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
 
 @derived
 def _inbound_listener(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResource | None:
-    return graph.get(inbound.listener, plan)
+    ports = frozenset({names.INBOUND_PORT, *(a.port for a in plan.ports)})
+    return patched.listener(graph, graph.get(inbound.listener, plan), plan.patches, "SIDECAR_INBOUND", ports)
 
 
 @derived
@@ -148,7 +171,14 @@ def _gateway_listener_ids(graph: Graph, proxy: Proxy, view: View) -> tuple[str, 
 
 @derived
 def _gateway_listener(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
-    return next((r for r in graph.get(gateway.listeners, proxy, view) if r.name == name), None)
+    made = next((r for r in graph.get(gateway.listeners, proxy, view) if r.name == name), None)
+    return patched.listener(graph, made, view.patches, "GATEWAY", gateway.ports(graph, proxy, name))
+
+
+@derived
+def _gateway_routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
+    made = graph.get(gateway.routes, proxy, view, name)
+    return patched.routes(graph, made, view.patches, "GATEWAY", gateway.ports(graph, proxy, name))
 
 
 # -- routes -------------------------------------------------------------------------------------
@@ -167,6 +197,12 @@ def route_ids(graph: Graph, view: View) -> tuple[str, ...]:
 @derived
 def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
     """One route configuration of a sidecar."""
+    ports = frozenset({int(name.rpartition(":")[2])})
+    return patched.routes(graph, graph.get(_route_configuration, view, name), view.patches, "SIDECAR_OUTBOUND", ports)
+
+
+@derived
+def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
     host, _, number = name.rpartition(":")
     port = int(number)
     if host:

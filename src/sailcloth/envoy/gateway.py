@@ -86,6 +86,16 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
     )
 
 
+def ports(graph: Graph, proxy: Proxy, name: str) -> frozenset[int]:
+    """Ports that lead to a listener or route configuration of a gateway, by its name: its own, and the services' in front."""
+    for plan in graph.get(gateways.of_proxy, proxy):
+        listener = names.listener(plan.bind or "0.0.0.0", plan.port)
+        if name == listener or any(plan.route_of(b) == name for b in plan.servers):
+            before = {port for _, port, target in graph.get(gateways.translation, proxy) if target == plan.port}
+            return frozenset({plan.port, *before, *(b.server.port.number for b in plan.servers)})
+    return frozenset()
+
+
 def _sni(bound: Bound) -> tuple[str, ...]:
     found = gateways.server_names(bound.server) if bound.mode else []
     return () if "*" in found else tuple(found)

@@ -12,6 +12,7 @@ CLUSTER = PREFIX + "cluster.v3.Cluster"
 ENDPOINTS = PREFIX + "endpoint.v3.ClusterLoadAssignment"
 LISTENER = PREFIX + "listener.v3.Listener"
 ROUTES = PREFIX + "route.v3.RouteConfiguration"
+EXTENSION = PREFIX + "core.v3.TypedExtensionConfig"
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 
@@ -26,6 +27,9 @@ class EnvoyResource:
     clusters: frozenset[str] = frozenset()
     sources: tuple[Key, ...] = ()
     endpoints: str = ""  # a cluster's name in the endpoint service, empty if its endpoints come otherwise
+    patched: tuple[
+        tuple[Key, int], ...
+    ] = ()  # users' patches that took effect: EnvoyFilter and place in it, once for each time
 
 
 def version_of(body: bytes) -> str:

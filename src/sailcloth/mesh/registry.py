@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, cast
 
 from sailcloth.api import core
 from sailcloth.api.destination_rule import DestinationRule
+from sailcloth.api.envoy_filter import EnvoyFilter
 from sailcloth.api.gateway import Gateway
 from sailcloth.api.meta import Key, Object
 from sailcloth.api.peer_authentication import PeerAuthentication
@@ -200,6 +201,8 @@ def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
         if obj.status.pod_ip and obj.status.phase not in ("Succeeded", "Failed") and not obj.spec.host_network:
             kind.append(("pod-ip", obj.status.pod_ip))
         kind.append(("pods", ns))
+    elif isinstance(obj, EnvoyFilter):
+        kind.append(("envoy-filters", ns))
     elif isinstance(obj, core.Secret):
         kind.append(("secrets", ns))
     elif isinstance(obj, WorkloadEntry):

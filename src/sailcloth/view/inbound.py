@@ -12,6 +12,7 @@ from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import endpoints, peer_authentication, registry, services
+from sailcloth.mesh.envoy_filters import PatchRef
 from sailcloth.mesh.model import MeshConfig, Port, Protocol, declared_protocol
 from sailcloth.mesh.registry import ServiceId
 
@@ -49,6 +50,7 @@ class InboundPlan:
     lean: bool
     namespace: str
     sources: tuple[Key, ...]
+    patches: tuple[PatchRef, ...] = ()
 
     def mode_at(self, port: int) -> str:
         return dict(self.port_modes).get(port, self.mode)
@@ -136,7 +138,13 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
 
 @derived
 def plan(
-    graph: Graph, namespace: str, labels: Labels, ports: tuple[Accepted, ...], mark: int, lean: bool
+    graph: Graph,
+    namespace: str,
+    labels: Labels,
+    ports: tuple[Accepted, ...],
+    mark: int,
+    lean: bool,
+    patches: tuple[PatchRef, ...] = (),
 ) -> InboundPlan:
     """The inbound plan; equal for all pods of a workload."""
     mode, port_modes, sources = graph.get(peer_authentication.modes, namespace, labels)
@@ -149,4 +157,5 @@ def plan(
         lean=lean,
         namespace=namespace,
         sources=sources,
+        patches=patches,
     )

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import registry
+from sailcloth.mesh import envoy_filters, registry
+from sailcloth.mesh.envoy_filters import PatchRef
 
 from . import scope
 
@@ -51,16 +52,19 @@ class View:
     labels: Labels
     domain: str
     sidecar: Key | None = None
+    patches: tuple[PatchRef, ...] = ()
 
 
 @derived
 def view(graph: Graph, proxy: Proxy) -> View:
     """The view of a proxy, with labels reduced to those that matter."""
+    patches = envoy_filters.refs(graph, proxy.namespace, proxy.labels, proxy.metadata)
     if proxy.kind == "router":
-        return View("router", proxy.namespace, proxy.labels, proxy.domain)
+        return View("router", proxy.namespace, proxy.labels, proxy.domain, patches=patches)
     keys = set(registry.selected_labels(graph))
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
-    return View("sidecar", proxy.namespace, labels, proxy.domain, graph.get(scope.sidecar, proxy.namespace, labels))
+    limit = graph.get(scope.sidecar, proxy.namespace, labels)
+    return View("sidecar", proxy.namespace, labels, proxy.domain, limit, patches)
 
 
 def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
