@@ -337,3 +337,42 @@ def test_nothing_is_said_once_and_not_for_ever() -> None:
     assert len(again.pump(0.0)) == 1
     again.on_delta(LISTENER, nonce="1")
     assert again.pump(0.0) == []
+
+
+def test_after_a_reconnection_routes_still_wait_for_their_clusters() -> None:
+    world = World()
+    world.start()
+    again = Stream(ResponseCache())
+    again.assign({kind: (live,) for kind, live in world.live.items()})
+    world.stream = again
+    again.on_delta(CLUSTER, initial={"c1": "c1.1"})
+    again.on_delta(LISTENER, initial={"l": "l.1"})
+    again.on_delta(ENDPOINTS, subscribe=["c1"], initial={"c1": "e1.1"})
+    again.on_delta(ROUTES, subscribe=["r"], initial={"r": "r.1"})
+    world.settle()
+    world.put(CLUSTER, "c2", "c2.1")
+    world.put(ROUTES, "r", "r.2", ("c2",))
+    (added,) = world.pump()
+    assert told([added]) == [("Cluster", ["c2"], [])]
+    assert told(world.pump()) == []
+    world.ack(added)
+    assert told(world.settle()) == [("RouteConfiguration", ["r"], [])]
+
+
+def test_each_cluster_lingers_by_itself() -> None:
+    world = World()
+    world.start()
+    for name in ("c2", "c3"):
+        world.put(CLUSTER, name, name)
+    world.settle()
+    world.put(CLUSTER, "c2", None)
+    world.settle()
+    world.now += REMOVAL_LINGER_S - 0.5
+    world.put(CLUSTER, "c3", None)
+    world.settle()
+    world.now += 0.6
+    (first,) = world.settle()
+    assert list(first.removed_resources) == ["c2"]
+    world.now += REMOVAL_LINGER_S
+    (second,) = world.settle()
+    assert list(second.removed_resources) == ["c3"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import builtins
 import io
 import sys
@@ -66,7 +67,9 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._session is not None:
-            await self._session.close()
+            # A TLS connection that is gone already cannot be aborted again; Python 3.11 says so with an AttributeError.
+            with contextlib.suppress(AttributeError):
+                await self._session.close()
             await asyncio.sleep(0)
 
     # -- raw ------------------------------------------------------------------------------------

@@ -54,6 +54,7 @@ class _Type:
     error: str = ""  # the client's last refusal
     acked: int = 0  # how many responses were accepted
     known: dict[str, str] | None = None  # versions that a reconnecting client has, until the first answer
+    resumed: bool = False  # whether the client came with what it had from an earlier stream
 
 
 def _nonce(key: Any) -> str:
@@ -70,7 +71,7 @@ class Stream:
         self.collections: dict[str, tuple[LiveCollection, ...]] = {}
         self._settled_by = 0.0  # routes wait for clusters until then
         self._settling: tuple[int, ...] = ()  # the state of the clusters that they wait for
-        self._remove_at = 0.0
+        self._unreferred: dict[str, float] = {}  # clusters that nothing refers to any more, and since when
         self._count = 0
         self.on_result: Callable[[str, str], None] | None = None  # (type URL, error) of each answer
         self.deadline: float | None = None  # when `pump` wants to be called again, at the latest
@@ -133,7 +134,7 @@ class Stream:
         """A DeltaDiscoveryRequest."""
         state = self._types.get(url)
         if state is None:
-            state = self._types[url] = _Type(wildcard=url in WILDCARD_TYPES, known=initial or None)
+            state = self._types[url] = _Type(wildcard=url in WILDCARD_TYPES, known=initial or None, resumed=bool(initial))
             names = frozenset(subscribe)
             state.subscribed = intern(names - {"*"})
             state.wildcard = (state.wildcard and (not names or "*" in names)) or "*" in names
@@ -222,9 +223,9 @@ class Stream:
 
     @property
     def _started(self) -> bool:
-        """Whether the client listens already; until then Envoy itself waits for its clusters."""
+        """Whether the client listens already, perhaps since an earlier stream; until then Envoy itself waits for its clusters."""
         listeners = self._types.get(LISTENER)
-        return listeners is not None and listeners.acked > 0
+        return listeners is not None and (listeners.acked > 0 or listeners.resumed)
 
     def _again(self, clusters: _Type) -> None:
         """Endpoints of clusters just sent go again: a changed cluster warms until it hears of them, and Envoy does not ask
@@ -241,7 +242,7 @@ class Stream:
     def _remove_clusters(self, now: float) -> list[bytes]:
         state = self._types.get(CLUSTER)
         if state is None or state.nonce or not state.gone:
-            self._remove_at = 0.0
+            self._unreferred.clear()
             return []
         if not self._idle(LISTENER) or not self._idle(ROUTES):
             return []
@@ -250,16 +251,14 @@ class Stream:
         for url in (LISTENER, ROUTES):
             for c in self.collections.get(url, ()):
                 referred.update(*(r.clusters & state.gone for r in c.resources.values()))
-        if not state.gone - referred:
+        self._unreferred = {n: self._unreferred.get(n, now) for n in state.gone - referred}
+        due = {n for n, since in self._unreferred.items() if now >= since + REMOVAL_LINGER_S}
+        if not due:
+            if self._unreferred:
+                self.deadline = min(self._unreferred.values()) + REMOVAL_LINGER_S
             return []
-        if not self._remove_at:
-            self._remove_at = now + REMOVAL_LINGER_S
-        if now < self._remove_at:
-            self.deadline = self._remove_at
-            return []
-        self._remove_at = 0.0
         self._settle(now)
-        message = self._respond(CLUSTER, state, keep=referred)
+        message = self._respond(CLUSTER, state, keep=state.gone - due)
         return [message] if message is not None else []
 
     def _key(self, url: str, state: _Type) -> Any:
