@@ -66,9 +66,52 @@ def test_programs_exist() -> None:
     from sailcloth.local.images import table
 
     for _, entry in table.IMAGES:
-        for part in (*entry.get("entrypoint", ()), *entry.get("cmd", ())):
+        commands = entry.get("commands", {}).values()
+        for part in (*entry.get("entrypoint", ()), *entry.get("cmd", ()), *(w for c in commands for w in c)):
             if part.startswith("{programs}/"):
-                assert Path(part.format(programs=images.programs())).is_file(), part
+                name = part.removeprefix("{programs}/")
+                pattern = re.sub(r"\{\w+\}", "*", name)
+                assert list(images.programs().glob(pattern)), part
+
+
+def programs_of(image: images.Image | None) -> list[str]:
+    assert image is not None
+    return [part for part in (*image.entrypoint, *image.cmd) if part.startswith(str(images.programs()))]
+
+
+def test_every_service_of_the_sock_shop_has_its_program() -> None:
+    for name in ("catalogue", "carts", "orders", "payment", "shipping", "user", "queue-master", "front-end"):
+        (program,) = programs_of(images.resolve(f"weaveworksdemos/{name}:0.4.8"))
+        assert Path(program).is_file()
+
+
+def test_the_tag_tells_the_front_ends_apart() -> None:
+    tags = {t: images.resolve(f"weaveworksdemos/front-end:{t}") for t in ("0.3.12", "v2")}
+    assert {t: i.env["IMAGE_TAG"] for t, i in tags.items() if i} == {"0.3.12": "0.3.12", "v2": "v2"}
+    assert images.resolve("weaveworksdemos/front-end") is not None
+
+
+def test_a_program_that_only_the_image_has_is_replaced() -> None:
+    image = images.resolve("weaveworksdemos/catalogue:0.3.5")
+    assert image is not None
+    argv = images.argv(image, ["/app"], ["-port=80"])
+    assert (Path(argv[-2]).name, argv[-1]) == ("sock_shop_catalogue.py", "-port=80")
+    fortio = images.resolve("fortio/fortio:latest_release")
+    assert fortio is not None
+    assert images.command_line(fortio, ["/usr/bin/fortio", "load"])[:-1] == list(fortio.entrypoint)
+    assert images.command_line(fortio, ["/bin/ls"]) == ["/bin/ls"]
+
+
+def test_a_program_of_the_host_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "redis-server").write_text("#!/bin/sh\n")
+    (tmp_path / "redis-server").chmod(0o755)
+    monkeypatch.setattr(images, "PATH", str(tmp_path))
+    image = images.resolve.__wrapped__("redis:alpine")
+    assert image is not None
+    assert image.entrypoint == (str(tmp_path / "redis-server"),)
+    monkeypatch.setattr(images, "PATH", "/nowhere")
+    image = images.resolve.__wrapped__("redis:alpine")
+    assert programs_of(image)[0].endswith("redis_server.py")
 
 
 def test_command_and_args_replace_what_docker_replaces() -> None:

@@ -22,6 +22,14 @@ SERVERS = (
     "bookinfo_reviews.py",
     "helloworld.py",
     "httpbin.py",
+    "metrics_page.py",
+    "sock_shop_carts.py",
+    "sock_shop_catalogue.py",
+    "sock_shop_orders.py",
+    "sock_shop_payment.py",
+    "sock_shop_queue_master.py",
+    "sock_shop_shipping.py",
+    "sock_shop_user.py",
 )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from . import table
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where containers find programs."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,9 @@ class Image:
     cmd: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     builtin: str = ""  # handled by the node itself: `proxy`
+    commands: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # programs that the image has and the host has not
 
 
 def _name(reference: str) -> str:
@@ -28,6 +35,11 @@ def _name(reference: str) -> str:
     name = f"{head}/{tail.split(':', 1)[0]}" if head else tail.split(":", 1)[0]
     name = re.sub(r"^registry\.istio\.io/[a-z]+/", "istio/", name)  # the mesh's registry has no owner in its paths
     return re.sub(r"^((index\.)?docker\.io/)?(library/)?", "", name)
+
+
+def _tag(reference: str) -> str:
+    tail = reference.split("@", 1)[0].rpartition("/")[2]
+    return tail.partition(":")[2]
 
 
 def programs() -> Path:
@@ -43,17 +55,22 @@ def resolve(reference: str) -> Image | None:
         found = re.fullmatch(pattern, name)
         if found is None:
             continue
-        groups = {k: v for k, v in found.groupdict().items() if v}
+        groups = {"tag": _tag(reference), **{k: v for k, v in found.groupdict().items() if v}}
 
         def fill(text: str, groups: dict[str, str] = groups) -> str:
             known = {"python": sys.executable, "programs": str(programs()), **groups}
             return text.format(**known)
 
+        commands = {k: tuple(fill(t) for t in v) for k, v in entry.get("commands", {}).items()}
+        real = shutil.which(entry["real"][0], path=PATH) if "real" in entry else None
+        if real is not None:
+            commands = dict.fromkeys(commands, (real,))
         return Image(
-            tuple(fill(t) for t in entry.get("entrypoint", ())),
-            tuple(fill(t) for t in entry.get("cmd", ())),
+            (real,) if real is not None else tuple(fill(t) for t in entry.get("entrypoint", ())),
+            tuple(fill(t) for t in (entry["real"][1:] if real is not None else entry.get("cmd", ()))),
             {k: fill(v) for k, v in entry.get("env", {}).items()},
             entry.get("builtin", ""),
+            commands,
         )
     return None
 
@@ -61,5 +78,10 @@ def resolve(reference: str) -> Image | None:
 def argv(image: Image, command: list[str] | None, args: list[str] | None) -> list[str]:
     """What to run: a command drops the image's own entrypoint and arguments, arguments replace the image's own."""
     if command:
-        return [*command, *(args or ())]
-    return [*image.entrypoint, *(args or image.cmd)]
+        return command_line(image, [*command, *(args or ())])
+    return command_line(image, [*image.entrypoint, *(args or image.cmd)])
+
+
+def command_line(image: Image, words: list[str]) -> list[str]:
+    """A command inside the image, as it is run here: a program that only the image has is replaced by its stand-in."""
+    return [*image.commands.get(words[0], words[:1]), *words[1:]] if words else []

@@ -1,5 +1,6 @@
-"""Which command stands for which image. Patterns match the whole name without tag; `{python}`, `{programs}` and the
-pattern's own groups are filled in."""
+"""Which command stands for which image. Patterns match the whole name without tag; `{python}`, `{programs}`, `{tag}` and the
+pattern's own groups are filled in. `commands` are programs by the path they have inside the image; `real` is a program of
+the host and its arguments, taken instead where it is installed."""
 
 from __future__ import annotations
 
@@ -16,6 +17,15 @@ def _shell(entrypoint: tuple[str, ...] = ()) -> dict[str, Any]:
     """An image whose programs are the host's own. Without arguments it idles, where a real one would end at once."""
     return {"entrypoint": entrypoint, "cmd": (*_PYTHON, "{programs}/idle.py")}
 
+
+def _shop(service: str, *args: str, **env: str) -> dict[str, Any]:
+    """A service of the Sock Shop. The images of those written in Go have their program at /app."""
+    program = f"{{programs}}/sock_shop_{service}.py"
+    entry = _program(f"sock_shop_{service}.py", *args, **env)
+    return {**entry, "commands": {"/app": (*_PYTHON, program), "/user": (*_PYTHON, program)}}
+
+
+_FORTIO = (*_PYTHON, "{programs}/fortio.py")
 
 # Like the entrypoint of the curl image: options alone are options of curl, anything else is a command.
 _CURL = ("/bin/sh", "-c", 'case "$1" in -*) set -- curl "$@";; esac; exec "$@"', "entrypoint")
@@ -34,5 +44,15 @@ IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"(.*/)?tcp-echo-server", _program("tcp_echo.py", "9000", "hello")),
     (r"(.*/)?(curlimages/)?curl", _shell(_CURL)),
     (r"(.*/)?(busybox|alpine|sleep)", _shell()),
+    (r"(.*/)?fortio/fortio", {"entrypoint": _FORTIO, "cmd": ("server",), "real": ("fortio", "server"), "commands": {"/usr/bin/fortio": _FORTIO, "fortio": _FORTIO}}),
+    (r"(.*/)?weaveworksdemos/front-end", _shop("front_end", "8079", IMAGE_TAG="{tag}")),
+    (r"(.*/)?weaveworksdemos/catalogue-db", _program("sock_shop_database.py", "3306", "--greet", "--seed", "socks")),
+    (r"(.*/)?weaveworksdemos/user-db", _program("sock_shop_database.py", "27017", "--seed", "users")),
+    (r"(.*/)?weaveworksdemos/(?P<service>catalogue|carts|orders|payment|shipping|user)", _shop("{service}", "80")),
+    (r"(.*/)?weaveworksdemos/queue-master", _shop("queue_master", "80")),
+    (r"mongo", _program("sock_shop_database.py", "27017")),
+    (r"rabbitmq", _program("sock_shop_rabbitmq.py", "5672", "15672")),
+    (r"kbudde/rabbitmq-exporter", _program("metrics_page.py", "9090")),
+    (r"redis", {**_program("redis_server.py", "6379"), "real": ("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", "/tmp")}),
     (r"(.*/)?pause", _program("idle.py")),
 )  # fmt: skip

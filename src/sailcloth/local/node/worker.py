@@ -33,9 +33,11 @@ Object = dict[str, Any]
 _BACKOFF = (0.2, 300.0)
 _STEADY_S = 600.0
 _LISTEN_S = 3.0  # how long a program may take to open its ports before it is called ready without
-_FAST_STARTUP_S = 2.0  # a startup probe is tried every 50 ms for this long before its own period counts
+_FAST_STARTUP_S = (
+    2.0  # start-up and readiness probes are tried every 50 ms for this long before their own period counts
+)
 _BASE_ENV = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": images.PATH,
     "HOME": "/tmp",
     "LANG": "C.UTF-8",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -606,7 +608,9 @@ class Worker:
     async def _probe_loop(self, c: _Container, kind: str, probe: Object) -> None:
         if kind != "startupProbe":
             await c.live.wait()
-        await asyncio.sleep(float(probe.get("initialDelaySeconds") or 0))
+        delay = float(probe.get("initialDelaySeconds") or 0)
+        if kind == "livenessProbe":
+            await asyncio.sleep(delay)
         period = float(probe.get("periodSeconds") or 10)
         begin, failures, passes = time.monotonic(), 0, 0
         while c.running and self.link is not None:
@@ -625,7 +629,9 @@ class Worker:
                     self._dirty.set()
             else:
                 passes, failures = 0, failures + 1
-                fast = kind != "livenessProbe" and time.monotonic() - begin < _FAST_STARTUP_S
+                # The initial delay spares a program that needs so long; one that is ready before need not wait it out.
+                age = time.monotonic() - begin
+                fast = kind != "livenessProbe" and not c.ready and age < max(_FAST_STARTUP_S, delay)
                 if not fast:
                     word = kind.removesuffix("Probe").capitalize()
                     await self.node.event(self.pod, "Warning", "Unhealthy", f"{word} probe failed: {why}", c.name)
@@ -640,7 +646,7 @@ class Worker:
                         self._spawn(self._kill(c, float(probe.get("terminationGracePeriodSeconds") or self._grace())))
                         return
                 if fast:
-                    await asyncio.sleep(0.05)
+                    await asyncio.sleep(0.05 if age < _FAST_STARTUP_S else min(period, 1.0))
                     continue
             await asyncio.sleep(period)
 
@@ -793,6 +799,8 @@ async def run_in(worker: Worker, argv: list[str], container: str, fds: list[int]
     if c is None or not c.running:
         raise OSError(f"container {container} is not running")
     env = {**c.env, "TERM": "xterm"} if tty else c.env
+    image = images.resolve(str(c.spec.get("image", "")))
+    argv = images.command_line(image, argv) if image is not None else argv
     return await podlink.execute(
         worker.init_path, argv, env, fds, tty, container=c.name, cwd=str(c.spec.get("workingDir") or "/")
     )
