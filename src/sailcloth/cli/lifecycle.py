@@ -22,6 +22,7 @@ import typer
 from sailcloth.local.state import StateDir, StateError
 
 from . import output
+from .demos import DEMOS, Demo
 
 Object = dict[str, Any]
 State = Annotated[str, typer.Option("--state", help="State directory (default $SAILCLOTH_HOME or ~/.sailcloth).")]
@@ -181,7 +182,7 @@ def up(
 
 
 def demo(
-    name: Annotated[str, typer.Argument(help="Which demo: bookinfo.")] = "bookinfo",
+    name: Annotated[str, typer.Argument(help=f"Which demo: {', '.join(DEMOS)}.")] = "bookinfo",
     detach: Detach = False,
     state: State = "",
     http_port: HttpPort = 0,
@@ -193,12 +194,12 @@ def demo(
     out: Form = "text",
 ) -> None:
     """Start a local cluster with a sample application in the mesh."""
-    if name != "bookinfo":
-        output.fail(f"unknown demo {name!r}; there is: bookinfo", output.USAGE)
+    if name not in DEMOS:
+        output.fail(f"unknown demo {name!r}; there are: {', '.join(DEMOS)}", output.USAGE)
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap)
     temporary = not detach and not state and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else _state(state)
-    _run(where, detach, _form(out), options, name, temporary)
+    _run(where, detach, _form(out), options, DEMOS[name], temporary)
 
 
 def _options(http_port: int, https_port: int, api_port: int, durability: str, ttl: str, swap: bool) -> Object:
@@ -220,7 +221,7 @@ def _options(http_port: int, https_port: int, api_port: int, durability: str, tt
     }
 
 
-def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: str | None, temporary: bool) -> None:
+def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: Demo | None, temporary: bool) -> None:
     from sailcloth.kube import ApiError
 
     steps = _Steps(quiet)
@@ -253,16 +254,18 @@ def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: st
             shutil.rmtree(state.root, ignore_errors=True)
 
 
-def _tell(found: Object, sample: str | None, state: StateDir | None) -> None:
+def _tell(found: Object, sample: Demo | None, state: StateDir | None) -> None:
     """What the user can do now. `state` is that of a cluster in the background."""
     urls = found["urls"]
     if sample:
-        print(f"  Bookinfo      {urls['productpage']}      (first request answered after {found['first_200_s']:.1f} s)")
+        print(
+            f"  {sample.title:<13} {urls[sample.url]}      (first request answered after {found['first_200_s']:.1f} s)"
+        )
     else:
         print(f"  Gateway       {urls['gateway']}")
     print(f"  kubectl       export KUBECONFIG={found['kubeconfig']}")
     if sample:
-        print("  try           kubectl apply -f samples/bookinfo/networking/virtual-service-reviews-50-v3.yaml")
+        print(f"  try           {sample.next}")
     print(f"  stop          {_stop_command(state) if state else 'Ctrl-C'}", flush=True)
 
 
@@ -271,7 +274,7 @@ def _stop_command(state: StateDir) -> str:
     return "sailctl down" if state.root == default else f"sailctl down --state {shlex.quote(str(state.root))}"
 
 
-async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: str | None) -> Object:
+async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: Demo | None) -> Object:
     from sailcloth.controlplane import bootstrap, manifests
     from sailcloth.kube import ApiError, Client
     from sailcloth.local.images import programs
@@ -310,22 +313,17 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: str |
         await asyncio.gather(*(applier.apply(o) for o in first))
         for obj in (o for o in mesh if o["kind"] != "CustomResourceDefinition"):
             await applier.apply(obj)
-        folder = programs().parent / "bookinfo"
         application: list[Object] = []
         if sample:
             await applier.apply(
                 {
                     "apiVersion": "v1",
                     "kind": "Namespace",
-                    "metadata": {"name": "default", "labels": {"istio-injection": "enabled"}},
+                    "metadata": {"name": sample.namespace, "labels": {"istio-injection": "enabled"}},
                 }
             )
-            for name in (
-                "networking/bookinfo-gateway.yaml",
-                "networking/destination-rule-all.yaml",
-                "platform/kube/bookinfo.yaml",
-            ):
-                application += manifests.documents((folder / name).read_text())
+            for name in sample.files:
+                application += manifests.documents((programs().parent / name).read_text())
         later = [o for o in application if o["kind"] == "Deployment"]
         for obj in (o for o in application if o["kind"] != "Deployment"):
             await applier.apply(obj)
@@ -342,14 +340,15 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: str |
         steps.done("control plane up")
         await asyncio.gather(*(applier.apply(o) for o in [*deployments, *later]))
         started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record["started"]))
-        first_200 = asyncio.ensure_future(_first_200(record["gateway"], steps)) if sample else None
+        first_200 = asyncio.ensure_future(_first_200(record["gateway"], sample.page, steps)) if sample else None
         count = await _pods_ready(api, deadline(60), started)
         steps.done(f"{count} workloads injected and ready")
         ready_s = time.monotonic() - steps.begin
         took = await first_200 if first_200 is not None else None
     return {
         "urls": {
-            "productpage": record["gateway"] + "/productpage" if sample else None,
+            "productpage": None,
+            **({sample.url: record["gateway"] + sample.page} if sample else {}),
             "gateway": record["gateway"],
             "gateway_https": record["gateway_https"],
             "api": record["api"],
@@ -360,22 +359,22 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: str |
     }
 
 
-async def _first_200(gateway: str, steps: _Steps) -> float:
-    """Seconds until the product page is answered with 200 through gateway and sidecars."""
+async def _first_200(gateway: str, page: str, steps: _Steps) -> float:
+    """Seconds until a page is answered with 200 through gateway and sidecars."""
     host, _, port = gateway.removeprefix("http://").partition(":")
     end = time.monotonic() + 60
     while time.monotonic() < end:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
             reader, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), 2)
             try:
-                writer.write(f"GET /productpage HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+                writer.write(f"GET {page} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
                 line = await asyncio.wait_for(reader.readline(), 15)
                 if b" 200 " in line:
                     return time.monotonic() - steps.begin
             finally:
                 writer.close()
         await asyncio.sleep(0.02)
-    raise TimeoutError("the product page does not answer with 200 within 60 s")
+    raise TimeoutError(f"{page} does not answer with 200 within 60 s")
 
 
 def _begun(pod: Object) -> str:
