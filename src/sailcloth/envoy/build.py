@@ -212,7 +212,7 @@ def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource |
         only = routes.VirtualHostPlan(plan.name, ("*",), plan.routes, plan.require_tls, plan.sources)
         return route_shape.configuration(name, [route_shape.group([route_shape.virtual_host(only)])])
     groups = [graph.get(_group, view, port, g) for g in graph.get(_groups, view, port)]
-    groups.append(route_shape.group([route_shape.catch_all(outbound.mode(graph, view))]))
+    groups.append(route_shape.group([route_shape.catch_all(outbound.mode(graph, view), outbound.rest(graph, view))]))
     return route_shape.configuration(name, groups)
 
 

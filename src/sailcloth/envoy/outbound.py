@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import registry
+from sailcloth.mesh import hosts, registry
 from sailcloth.mesh.model import Protocol, Resolution
 from sailcloth.view import clusters, layout, scope, tcp
 from sailcloth.view.layout import Spot
@@ -52,6 +52,20 @@ def registry_only(graph: Graph, view: View) -> bool:
     return mode(graph, view) == "REGISTRY_ONLY"
 
 
+def rest(graph: Graph, view: View) -> str:
+    """The cluster for traffic to unknown destinations; a Sidecar may name a service as the way out."""
+    limit = graph.get(scope.spec, view)
+    policy = limit.spec.outbound_traffic_policy if limit is not None else None
+    proxy = policy.egress_proxy if policy is not None else None
+    if proxy is not None and limit is not None:
+        host = hosts.resolve(proxy.host, limit.metadata.namespace, registry.config(graph).domain)
+        number = proxy.port.number if proxy.port else None
+        svc = scope.service(graph, view, host)
+        only = svc.ports[0].number if svc is not None and len(svc.ports) == 1 else 0
+        return names.outbound(ClusterId(host, number or only, proxy.subset or ""))
+    return names.BLACK_HOLE if registry_only(graph, view) else names.PASSTHROUGH
+
+
 @derived
 def dynamic_dns(graph: Graph, view: View) -> bool:
     """Whether some request may go to a host that is looked up when it is named."""
@@ -65,7 +79,6 @@ def dynamic_dns(graph: Graph, view: View) -> bool:
 def virtual(graph: Graph, view: View) -> EnvoyResource:
     """virtualOutbound: hands connections to the listener of their original destination, the rest to the catch-all."""
     logs = _logs(graph)
-    refuse = registry_only(graph, view)
     # Nobody may dial the proxy's own ports: the connection would come back for ever.
     holes = [
         lb.chain(name, [lb.tcp_proxy(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=port)
@@ -74,11 +87,11 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
             ("virtualOutbound-blackhole-inbound", names.INBOUND_PORT),
         )
     ]
-    rest = names.BLACK_HOLE if refuse else names.PASSTHROUGH
-    catch_all = lb.chain("virtualOutbound-catchall-tcp", [lb.tcp_proxy(rest, rest, logs)])
+    way = rest(graph, view)
+    catch_all = lb.chain("virtualOutbound-catchall-tcp", [lb.tcp_proxy(way, way, logs)])
     looks_up = mode(graph, view) == "ALLOW_ANY_DYNAMIC_DNS"
     if looks_up:
-        inline = route.configuration(names.DYNAMIC_DNS, [route.group([route.catch_all(mode(graph, view))])]).body
+        inline = route.configuration(names.DYNAMIC_DNS, [route.group([route.catch_all(mode(graph, view), way)])]).body
         manager = lb.connection_manager(
             "outbound_virtualOutbound;", inline=inline, direction="outbound", logs=logs, rare=True
         )
@@ -147,8 +160,8 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
 
 def _rest(graph: Graph, view: View, logs: tuple[object, ...]) -> object:
     """What becomes of connections that no chain of a listener is for."""
-    rest = names.BLACK_HOLE if registry_only(graph, view) else names.PASSTHROUGH
-    return lb.chain("PassthroughFilterChain", [lb.tcp_proxy(rest, rest, logs)])
+    way = rest(graph, view)
+    return lb.chain("PassthroughFilterChain", [lb.tcp_proxy(way, way, logs)])
 
 
 def _own(spot: Spot) -> str:

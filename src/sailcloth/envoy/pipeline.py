@@ -40,6 +40,7 @@ CLUSTER = (
     outlier_detection.cluster,
     protocols.cluster,
     client_tls.cluster,
+    client_tls.proxy_protocol,  # wraps whatever transport there is
     dynamic_dns.cluster,
 )
 

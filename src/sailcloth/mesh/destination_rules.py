@@ -24,7 +24,7 @@ class Rules:
 
 
 NONE = Rules()
-_BLOCKS = ("load_balancer", "connection_pool", "outlier_detection", "tls")
+_BLOCKS = ("load_balancer", "connection_pool", "outlier_detection", "tls", "retry_budget")
 Labels = tuple[tuple[str, str], ...]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sailcloth.api.destination_rule import ConsistentHashLB
+from sailcloth.api.destination_rule import ConsistentHashLB, TrafficPolicy, TunnelSettings
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived
@@ -35,6 +35,8 @@ class Target:
     weight: int = 1
     headers: Headers | None = None
     hash: ConsistentHashLB | None = None
+    tunnel: TunnelSettings | None = None  # for connections only
+    idle_timeout: str = ""  # for connections only
 
 
 @dataclass(frozen=True)
@@ -308,8 +310,13 @@ def cluster_of(graph: Graph, view: View, key: Key, destination: Destination, por
 
 def hash_policy(graph: Graph, view: View, cluster: ClusterId) -> ConsistentHashLB | None:
     """The consistent hash of the DestinationRule for a cluster; it is told to Envoy on the route."""
+    balancer = policy(graph, view, cluster).load_balancer
+    return balancer.consistent_hash if balancer else None
+
+
+def policy(graph: Graph, view: View, cluster: ClusterId) -> TrafficPolicy:
+    """The policy of the DestinationRule for a cluster."""
     svc = graph.get(services.by_host, cluster.host, view.namespace)
     namespace = svc.namespace if svc else ""
     rules = graph.get(destination_rules.for_host, cluster.host, namespace, view.namespace, view.labels)
-    balancer = destination_rules.policy(rules, cluster.port, cluster.subset).load_balancer
-    return balancer.consistent_hash if balancer else None
+    return destination_rules.policy(rules, cluster.port, cluster.subset)

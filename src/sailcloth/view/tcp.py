@@ -49,7 +49,9 @@ def of_spot(graph: Graph, view: View, spot: Spot) -> tuple[ConnectionPlan, ...]:
     key, rule = next(((k, r) for k, r in found if r is not None and (r.spec.tcp or r.spec.tls)), (None, None))
     own = ClusterId(spot.host, spot.port.number)
     addressed = spot.address not in ("", "0.0.0.0")
-    default = ConnectionPlan((Target(own),), sni=() if addressed or not spot.port.protocol.is_tls else (spot.host,))
+    default = ConnectionPlan(
+        (_target(graph, view, own),), sni=() if addressed or not spot.port.protocol.is_tls else (spot.host,)
+    )
     if rule is None or key is None:
         return (default,)
     if spot.port.protocol.is_tls:
@@ -99,10 +101,16 @@ def applies(match: Match, rule: VirtualService, key: Key, view: View, port: int,
 def _targets(graph: Graph, view: View, key: Key, route: list[RouteDestination], port: int) -> tuple[Target, ...]:
     several = len(route) > 1
     return tuple(
-        Target(routes.cluster_of(graph, view, key, r.destination, port), r.weight if several else 1)
+        _target(graph, view, routes.cluster_of(graph, view, key, r.destination, port), r.weight if several else 1)
         for r in route
         if not several or r.weight > 0
     )
+
+
+def _target(graph: Graph, view: View, cluster: ClusterId, weight: int = 1) -> Target:
+    policy = routes.policy(graph, view, cluster)
+    tcp = policy.connection_pool.tcp if policy.connection_pool else None
+    return Target(cluster, weight, tunnel=policy.tunnel, idle_timeout=(tcp.idle_timeout or "") if tcp else "")
 
 
 # -- gateways -----------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
+from sailcloth.api.meta import duration_ms
 from sailcloth.envoy import names, pipeline
 from sailcloth.envoy.features.dynamic_dns import emit as dynamic_dns
 from sailcloth.envoy.protobuf import duration, encode, pack, typed
@@ -134,10 +135,19 @@ def to_targets(targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog,
     for t in targets:
         cluster = names.outbound(t.cluster)
         named[cluster] = named.get(cluster, 0) + t.weight
-    if len(named) > 1:
-        return tcp_proxy(next(iter(named)), named, logs)
-    only = next(iter(named), names.BLACK_HOLE)
-    return tcp_proxy(only, only, logs)
+    first = next(iter(named), names.BLACK_HOLE)
+    made = tcp_proxy(first, named if len(named) > 1 else first, logs)
+    idle = next((t.idle_timeout for t in targets if t.idle_timeout), "")
+    tunnel = next((t.tunnel for t in targets if t.tunnel is not None), None)
+    if not idle and tunnel is None:
+        return made
+    out = tcp_proxy_pb2.TcpProxy.FromString(made.typed_config.value)
+    if idle:
+        out.idle_timeout.CopyFrom(duration(duration_ms(idle) or 0))
+    if tunnel is not None:
+        out.tunneling_config.hostname = f"{tunnel.target_host}:{tunnel.target_port}"
+        out.tunneling_config.use_post = tunnel.protocol == "POST"
+    return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
 
 
 def chain(

@@ -63,10 +63,10 @@ def _name(plan: RoutePlan) -> str:
     return ".".join(p for p in parts if p)
 
 
-def catch_all(mode: str) -> VirtualHost:
+def catch_all(mode: str, way: str) -> VirtualHost:
     """The last virtual host of a sidecar's route configuration: unknown hosts pass through, are looked up, or are refused with
-    502, as the outbound traffic policy says."""
-    if mode == "REGISTRY_ONLY":
+    502, as the outbound traffic policy says; `way` is the cluster that takes them."""
+    if way == names.BLACK_HOLE:
         out = route_pb.VirtualHost(name="block_all", domains=["*"], include_request_attempt_count=True)
         refused = out.routes.add(name="block_all")
         refused.match.prefix = "/"
@@ -75,7 +75,7 @@ def catch_all(mode: str) -> VirtualHost:
     out = route_pb.VirtualHost(name="allow_any", domains=["*"], include_request_attempt_count=True)
     passed = out.routes.add(name="allow_any")
     passed.match.prefix = "/"
-    passed.route.cluster = names.PASSTHROUGH
+    passed.route.cluster = way
     if mode == "ALLOW_ANY_DYNAMIC_DNS":
         passed.route.cluster = names.DYNAMIC_DNS
         dynamic_dns.turn_on(passed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import base_pb2
+from envoy.config.core.v3 import base_pb2, proxy_protocol_pb2
+from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2 as upstream_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
 from envoy.type.matcher.v3 import string_pb2
@@ -42,6 +43,30 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         out.transport_socket_matches.append(_plain_match())
     elif settings.mode in ("SIMPLE", "MUTUAL"):
         out.transport_socket.CopyFrom(_external(settings, plan))
+
+
+def proxy_protocol(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
+    """Wraps the transport so that every connection begins with a PROXY protocol header."""
+    wanted = plan.policy.proxy_protocol
+    if wanted is None:
+        return
+    version = (
+        proxy_protocol_pb2.ProxyProtocolConfig.V2
+        if wanted.version == "V2"
+        else proxy_protocol_pb2.ProxyProtocolConfig.V1
+    )
+    sockets = [m.transport_socket for m in out.transport_socket_matches]
+    if not sockets:
+        if not out.HasField("transport_socket"):
+            raw = base_pb2.TransportSocket(**typed("envoy.transport_sockets.raw_buffer", raw_buffer_pb2.RawBuffer()))
+            out.transport_socket.CopyFrom(raw)
+        sockets = [out.transport_socket]
+    for socket in sockets:
+        inner = base_pb2.TransportSocket()
+        inner.CopyFrom(socket)
+        config = proxy_protocol_pb2.ProxyProtocolConfig(version=version)
+        made = upstream_pb2.ProxyProtocolUpstreamTransport(config=config, transport_socket=inner)
+        socket.CopyFrom(base_pb2.TransportSocket(**typed("envoy.transport_sockets.upstream_proxy_protocol", made)))
 
 
 def alpn(plan: ClusterPlan) -> tuple[str, ...]:

@@ -2,4 +2,6 @@
 
 Default: no limits (2^32-1), 10 s to connect. What exceeds a limit fails at once with 503 (UO). Envoy: `circuit_breakers`,
 `connect_timeout`, TCP keepalive, HTTP protocol options (set by the `protocols` feature from the same plan).
+
+A retry budget takes the place of `maxRetries`; its `budgetInterval` is not in Envoy's interface yet and has no effect.
 """

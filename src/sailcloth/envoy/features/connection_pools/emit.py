@@ -23,6 +23,12 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     limits.max_pending_requests.value = (http.http1_max_pending_requests if http else None) or UNLIMITED
     limits.max_requests.value = (http.http2_max_requests if http else None) or UNLIMITED
     limits.max_retries.value = (http.max_retries if http else None) or UNLIMITED
+    budget = plan.policy.retry_budget
+    if budget is not None:  # a budget takes the place of the fixed number
+        limits.ClearField("max_retries")
+        limits.retry_budget.budget_percent.value = 20.0 if budget.percent is None else budget.percent
+        least = budget.min_retry_concurrency
+        limits.retry_budget.min_retry_concurrency.value = 3 if least is None else least
     out.circuit_breakers.thresholds.append(limits)
     if tcp is not None and tcp.tcp_keepalive is not None:
         keepalive = out.upstream_connection_options.tcp_keepalive

@@ -28,7 +28,12 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         options.explicit_http_config.http2_protocol_options.allow_connect = True
         streams = (http.max_concurrent_streams if http else None) or 0
         options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value = streams or 1073741824
-    elif http is None:
+        keep = http.http2_keep_alive if http else None
+        if keep is not None and keep.interval:
+            alive = options.explicit_http_config.http2_protocol_options.connection_keepalive
+            alive.interval.CopyFrom(duration(duration_ms(keep.interval) or 0))
+            alive.timeout.CopyFrom(duration(duration_ms(keep.timeout or "20s") or 0))
+    elif http is None and not (pool and pool.tcp and pool.tcp.max_connection_duration):
         return
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
