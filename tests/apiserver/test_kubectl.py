@@ -388,7 +388,7 @@ async def test_wrong_types_and_missing_fields(kubectl: Kubectl) -> None:
     assert "`selector` does not match template `labels`" in await kubectl.refused("apply", "-f", "-", input=wrong)
     wrong = service()
     wrong["metadata"]["name"] = "Not_A_Name"
-    assert "RFC 1" in await kubectl.refused("apply", "-f", "-", input=wrong)
+    assert "a DNS-1035 label must" in await kubectl.refused("apply", "-f", "-", input=wrong)
     assert "error" in await kubectl.refused("apply", "-f", "-", input=b"a: [1, 2\nb: }")
     orphan = {**config(a="1"), "metadata": {"name": "x", "namespace": "nowhere"}}
     said = await kubectl.run("-n", "nowhere", "apply", "-f", "-", input=orphan)

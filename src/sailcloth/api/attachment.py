@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from .meta import D, Selector, Struct
+from .meta import Asks, D, Selector, Struct
 
 
 class PolicyTargetReference(Struct):
     """Names an object in the policy's own namespace."""
 
-    group: Annotated[str, D("API group; empty for Service.")] = ""
-    kind: Annotated[str, D("Gateway, GatewayClass, Service or ServiceEntry.")] = ""
-    name: Annotated[str, D("Name of the object.")] = ""
-    namespace: Annotated[str | None, D("Must not be set.")] = None
+    group: Annotated[
+        str,
+        D("API group; empty for Service."),
+        Asks(maxLength=253, pattern=r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+    ] = ""
+    kind: Annotated[
+        str,
+        D("Gateway, GatewayClass, Service or ServiceEntry."),
+        Asks(required=True, minLength=1, maxLength=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"),
+    ] = ""
+    name: Annotated[str, D("Name of the object."), Asks(required=True, minLength=1, maxLength=253)] = ""
+    namespace: Annotated[
+        str | None,
+        D("Must not be set."),
+        Asks(("self.size() == 0", "cross namespace referencing is not currently supported")),
+    ] = None
+
+
+AsksOneAttachment = Asks(
+    (
+        "(has(self.selector) ? 1 : 0) + (has(self.targetRef) ? 1 : 0) + (has(self.targetRefs) && self.targetRefs.size() > 0 ? 1 : 0) <= 1",
+        "only one of targetRefs or selector can be set",
+    )
+)
 
 
 class Attached(Struct):
@@ -21,4 +41,4 @@ class Attached(Struct):
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
-    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16.")] = []
+    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16."), Asks(maxItems=16)] = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .attachment import Attached
-from .meta import D, Object, Struct
+from .attachment import AsksOneAttachment, Attached
+from .meta import Asks, D, Object, Struct
 
 
 class Source(Struct):
@@ -17,8 +17,12 @@ class Source(Struct):
     not_request_principals: Annotated[list[str], D("Identities of tokens that do not match.")] = []
     namespaces: Annotated[list[str], D("Namespaces of workloads.")] = []
     not_namespaces: Annotated[list[str], D("Namespaces of workloads that do not match.")] = []
-    service_accounts: Annotated[list[str], D("Service accounts, as [namespace/]name.")] = []
-    not_service_accounts: Annotated[list[str], D("Service accounts that do not match.")] = []
+    service_accounts: Annotated[
+        list[Annotated[str, Asks(maxLength=320)]], D("Service accounts, as [namespace/]name."), Asks(maxItems=16)
+    ] = []
+    not_service_accounts: Annotated[
+        list[Annotated[str, Asks(maxLength=320)]], D("Service accounts that do not match."), Asks(maxItems=16)
+    ] = []
     ip_blocks: Annotated[list[str], D("Addresses of the peer, IP or CIDR.")] = []
     not_ip_blocks: Annotated[list[str], D("Addresses of the peer that do not match.")] = []
     remote_ip_blocks: Annotated[list[str], D("Addresses of the client before proxies, IP or CIDR.")] = []
@@ -38,10 +42,18 @@ class Operation(Struct):
     not_paths: Annotated[list[str], D("Paths that do not match.")] = []
 
 
+AsksSource = Asks(
+    (
+        "!(has(self.serviceAccounts) || has(self.notServiceAccounts)) || !(has(self.principals) || has(self.notPrincipals) || has(self.namespaces) || has(self.notNamespaces))",
+        "Cannot set serviceAccounts with namespaces or principals",
+    )
+)
+
+
 class From(Struct):
     """One kind of caller."""
 
-    source: Annotated[Source | None, D("The caller.")] = None
+    source: Annotated[Source | None, D("The caller."), AsksSource] = None
 
 
 class To(Struct):
@@ -53,7 +65,7 @@ class To(Struct):
 class Condition(Struct):
     """A further condition on an attribute."""
 
-    key: Annotated[str, D("Name of the attribute, such as request.headers[x-user].")] = ""
+    key: Annotated[str, D("Name of the attribute, such as request.headers[x-user]."), Asks(required=True)] = ""
     values: Annotated[list[str], D("Values of which one must match.")] = []
     not_values: Annotated[list[str], D("Values of which none may match.")] = []
 
@@ -61,7 +73,7 @@ class Condition(Struct):
 class Rule(Struct):
     """Matches if some source, some operation and all conditions match; an empty rule matches everything."""
 
-    from_: Annotated[list[From], D("Who calls; default anyone.")] = []
+    from_: Annotated[list[From], D("Who calls; default anyone."), Asks(maxItems=512)] = []
     to: Annotated[list[To], D("What is called; default anything.")] = []
     when: Annotated[list[Condition], D("Further conditions.")] = []
 
@@ -75,7 +87,7 @@ class ExtensionProvider(Struct):
 class AuthorizationPolicySpec(Attached):
     """An action, and the requests that it is for."""
 
-    rules: Annotated[list[Rule], D("Requests it is for; ALLOW without rules allows nothing.")] = []
+    rules: Annotated[list[Rule], D("Requests it is for; ALLOW without rules allows nothing."), Asks(maxItems=512)] = []
     action: Annotated[Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"], D("What happens to requests that match.")] = "ALLOW"
     provider: Annotated[ExtensionProvider | None, D("Who decides (CUSTOM only).")] = None
 
@@ -83,4 +95,4 @@ class AuthorizationPolicySpec(Attached):
 class AuthorizationPolicy(Object):
     """Controls access to workloads."""
 
-    spec: AuthorizationPolicySpec = AuthorizationPolicySpec()
+    spec: Annotated[AuthorizationPolicySpec, AsksOneAttachment] = AuthorizationPolicySpec()

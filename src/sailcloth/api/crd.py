@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from .kinds import MESH_KINDS, Kind
+from .meta import SERVED
 
 _CONDITION = {
     "type": "object",
@@ -45,28 +46,44 @@ _STATUS = {
 }
 
 
+_RULES = "x-kubernetes-validations"
+
+
 @cache
 def schema(kind: Kind) -> dict[str, Any]:
     """The structural OpenAPI v3 schema of a kind: no references, a description at every field."""
+    return _root(kind, False)
+
+
+@cache
+def served_schema(kind: Kind) -> dict[str, Any]:
+    """The schema as the API server gets it: with what it asks of values beyond their types (`meta.Asks`)."""
+    return _root(kind, True)
+
+
+def _root(kind: Kind, served: bool) -> dict[str, Any]:
     (_, components) = msgspec.json.schema_components((kind.type,), ref_template="{name}")
     root = components[kind.type.__name__]
-    spec = _structural(root["properties"]["spec"], components)
+    given = root["properties"]["spec"]
+    required = "spec" in root.get("required", ()) or (served and _asked(given).get("required"))
     return {
         "type": "object",
         "description": inspect.cleandoc(kind.type.__doc__ or "").split("\n")[0],
-        "properties": {"spec": spec, "status": _STATUS},
-        **({"required": ["spec"]} if "spec" in root.get("required", ()) else {}),
+        "properties": {"spec": _structural(given, components, served), "status": _STATUS},
+        **({"required": ["spec"]} if required else {}),
     }
 
 
-def _structural(node: dict[str, Any], components: dict[str, Any]) -> dict[str, Any]:
-    extra = {k: v for k, v in node.items() if k not in ("$ref", "anyOf", "default", "title")}
+def _structural(node: dict[str, Any], components: dict[str, Any], served: bool) -> dict[str, Any]:
+    aside = ("$ref", "anyOf", "default", "title")
+    extra = {k: v for k, v in node.items() if k not in aside and not k.startswith(SERVED)}
+    asked = {k: v for k, v in _asked(node).items() if k != "required"} if served else {}
     if "$ref" in node:
-        return {**_structural(components[node["$ref"]], components), **extra}
+        return _with(_structural(components[node["$ref"]], components, served), extra, asked)
     if "anyOf" in node:
         (inner,) = [n for n in node["anyOf"] if n.get("type") != "null"]
-        return {**_structural(inner, components), **extra}
-    out = dict(extra)
+        return _with(_structural(inner, components, served), extra, asked)
+    out = _with({}, extra, asked)
     if "enum" in out:
         out["enum"] = [v for v in out["enum"] if v is not None]
         out["type"] = "string"
@@ -74,15 +91,36 @@ def _structural(node: dict[str, Any], components: dict[str, Any]) -> dict[str, A
         out["type"] = next(t for t in out["type"] if t != "null")
     if out.get("type") == "object":
         if "properties" in out:
-            out["properties"] = {k: _structural(v, components) for k, v in out["properties"].items()}
+            wanted = [k for k, v in out["properties"].items() if served and _asked(v).get("required")]
+            if wanted:
+                out["required"] = [*out.get("required", ()), *wanted]
+            out["properties"] = {k: _structural(v, components, served) for k, v in out["properties"].items()}
             out.pop("additionalProperties", None)
         if isinstance(out.get("additionalProperties"), dict):
-            out["additionalProperties"] = _structural(out["additionalProperties"], components)
+            out["additionalProperties"] = _structural(out["additionalProperties"], components, served)
     if "items" in out:
-        out["items"] = _structural(out["items"], components)
+        out["items"] = _structural(out["items"], components, served)
     if out.get("required") == []:
         del out["required"]
     return out
+
+
+def _asked(node: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a place asks of its values (`meta.Asks`), rules in the order they are written."""
+    out: dict[str, Any] = {}
+    for key in sorted((k for k in node if k.startswith(SERVED)), key=lambda k: int(k.removeprefix(SERVED))):
+        rules, required = (
+            [*out.get(_RULES, ()), *node[key].get(_RULES, ())],
+            out.get("required") or node[key]["required"],
+        )
+        out |= {**node[key], "required": required, **({_RULES: rules} if rules else {})}
+    return out
+
+
+def _with(node: dict[str, Any], extra: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """A node with what the place that refers to it adds; rules come on top of each other."""
+    rules = [*node.get(_RULES, ()), *asked.get(_RULES, ())]
+    return {**node, **extra, **asked, **({_RULES: rules} if rules else {})}
 
 
 def crd(kind: Kind) -> dict[str, Any]:
@@ -113,7 +151,7 @@ def crd(kind: Kind) -> dict[str, Any]:
                     "storage": version == kind.versions[0],
                     "additionalPrinterColumns": columns,
                     "subresources": {"status": {}},
-                    "schema": {"openAPIV3Schema": schema(kind)},
+                    "schema": {"openAPIV3Schema": served_schema(kind)},
                 }
                 for version in kind.versions
             ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from .attachment import PolicyTargetReference
-from .meta import D, Object, Struct
+from .meta import Asks, AsksPort, D, Object, Struct
 from .sidecar import WorkloadSelector
 
 _ANY = {"x-kubernetes-preserve-unknown-fields": True}
@@ -89,7 +89,7 @@ class ClusterMatch(Struct):
 class WaypointMatch(Struct):
     """A place in a waypoint."""
 
-    port_number: Annotated[int | None, D("Its port.")] = None
+    port_number: Annotated[int | None, D("Its port."), AsksPort] = None
     filter: Annotated[FilterMatch | None, D("A filter.")] = None
     route: Annotated[RouteMatch | None, D("A route.")] = None
 
@@ -127,7 +127,20 @@ class EnvoyConfigObjectPatch(Struct):
                 "VIRTUAL_HOST", "HTTP_ROUTE", "CLUSTER", "EXTENSION_CONFIG", "BOOTSTRAP", "LISTENER_FILTER"] | None,
         D("What is changed."),
     ] = None  # fmt: skip
-    match: Annotated[ConfigObjectMatch | None, D("Where.")] = None
+    match: Annotated[
+        ConfigObjectMatch | None,
+        D("Where."),
+        Asks(
+            (
+                "has(self.context) && self.context == 'WAYPOINT' ? !has(self.listener) && !has(self.routeConfiguration) && !has(self.cluster) : !has(self.waypoint)",
+                "only support waypointMatch when context is WAYPOINT",
+            ),
+            (
+                "[has(self.listener), has(self.routeConfiguration), has(self.cluster), has(self.waypoint)].filter(x, x).size() <= 1",
+                "at most one of listener, routeConfiguration, cluster or waypoint can be set",
+            ),
+        ),
+    ] = None
     patch: Annotated[Patch | None, D("The change.")] = None
 
 
@@ -135,7 +148,7 @@ class EnvoyFilterSpec(Struct):
     """Changes to the configuration of proxies."""
 
     workload_selector: Annotated[WorkloadSelector | None, D("Workloads; default the whole namespace.")] = None
-    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16.")] = []
+    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16."), Asks(maxItems=16)] = []
     config_patches: Annotated[list[EnvoyConfigObjectPatch], D("The changes, in order.")] = []
     priority: Annotated[int, D("Order among EnvoyFilters, least first.")] = 0
 
@@ -143,4 +156,12 @@ class EnvoyFilterSpec(Struct):
 class EnvoyFilter(Object):
     """Changes what proxies are sent."""
 
-    spec: EnvoyFilterSpec = EnvoyFilterSpec()
+    spec: Annotated[
+        EnvoyFilterSpec,
+        Asks(
+            (
+                "!(has(self.workloadSelector) && has(self.targetRefs))",
+                "only one of targetRefs or workloadSelector can be set",
+            )
+        ),
+    ] = EnvoyFilterSpec()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from .attachment import PolicyTargetReference
-from .meta import D, Object, Selector, Struct
+from .attachment import AsksOneAttachment, PolicyTargetReference
+from .meta import Asks, D, Object, Selector, Struct
 
 Phase = Literal["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"]
 _ANY = {"x-kubernetes-preserve-unknown-fields": True}
@@ -14,42 +14,73 @@ _ANY = {"x-kubernetes-preserve-unknown-fields": True}
 class EnvVar(Struct):
     """A variable of the plugin's environment."""
 
-    name: Annotated[str, D("Its name.")] = ""
+    name: Annotated[str, D("Its name."), Asks(required=True, minLength=1, maxLength=256)] = ""
     value_from: Annotated[Literal["INLINE", "HOST"] | None, D("INLINE (default) or the proxy's environment.")] = None
-    value: Annotated[str | None, D("Its value (INLINE only).")] = None
+    value: Annotated[str | None, D("Its value (INLINE only)."), Asks(maxLength=2048)] = None
 
 
 class VmConfig(Struct):
     """The plugin's virtual machine."""
 
-    env: Annotated[list[EnvVar], D("Environment.")] = []
+    env: Annotated[
+        list[
+            Annotated[
+                EnvVar,
+                Asks(
+                    (
+                        "(has(self.valueFrom) ? self.valueFrom : '') != 'HOST' || !has(self.value)",
+                        "value may only be set when valueFrom is INLINE",
+                    )
+                ),
+            ]
+        ],
+        D("Environment."),
+        Asks(**{"maxItems": 256, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+    ] = []
 
 
 class MatchPort(Struct):
     """A port."""
 
-    number: Annotated[int, D("Port number.")]
+    number: Annotated[int, D("Port number."), Asks(minimum=1, maximum=65535)]
 
 
 class TrafficSelector(Struct):
     """Traffic that the code sees."""
 
     mode: Annotated[Literal["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"] | None, D("Direction.")] = None
-    ports: Annotated[list[MatchPort], D("Ports; default all.")] = []
+    ports: Annotated[
+        list[MatchPort],
+        D("Ports; default all."),
+        Asks(**{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]}),
+    ] = []
 
 
 class WasmConfig(Struct):
     """A WebAssembly module."""
 
-    url: Annotated[str, D("Where it is: oci (default), http, https or file.")] = ""
-    sha256: Annotated[str | None, D("Its checksum.")] = None
+    url: Annotated[
+        str,
+        D("Where it is: oci (default), http, https or file."),
+        Asks(
+            (
+                "isURL(self) ? (url(self).getScheme() in ['', 'http', 'https', 'oci', 'file']) : (isURL('http://' + self) && url('http://' + self).getScheme() in ['', 'http', 'https', 'oci', 'file'])",
+                "url must have schema one of [http, https, file, oci]",
+            ),
+            required=True,
+            minLength=1,
+        ),
+    ] = ""
+    sha256: Annotated[str | None, D("Its checksum."), Asks(pattern="(^$|^[a-f0-9]{64}$)")] = None
     image_pull_policy: Annotated[
         Literal["UNSPECIFIED_POLICY", "IfNotPresent", "Always"] | None, D("When an image is fetched.")
     ] = None
-    image_pull_secret: Annotated[str | None, D("Secret with credentials for the registry.")] = None
+    image_pull_secret: Annotated[
+        str | None, D("Secret with credentials for the registry."), Asks(minLength=1, maxLength=253)
+    ] = None
     verification_key: Annotated[str | None, D("Key that verifies the image.")] = None
     plugin_config: Annotated[dict[str, Any], D("Configuration of the plugin.", extra_json_schema=_ANY)] = {}
-    plugin_name: Annotated[str | None, D("Name of the plugin in the module.")] = None
+    plugin_name: Annotated[str | None, D("Name of the plugin in the module."), Asks(minLength=1, maxLength=256)] = None
     fail_strategy: Annotated[
         Literal["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"] | None, D("What happens if the plugin fails.")
     ] = None
@@ -60,7 +91,7 @@ class WasmConfig(Struct):
 class LuaConfig(Struct):
     """A Lua script."""
 
-    inline_code: Annotated[str, D("The script, at most 64 KB.")] = ""
+    inline_code: Annotated[str, D("The script, at most 64 KB."), Asks(required=True, minLength=1, maxLength=65536)] = ""
 
 
 class WasmPluginSpec(WasmConfig):
@@ -68,7 +99,7 @@ class WasmPluginSpec(WasmConfig):
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
-    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16.")] = []
+    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16."), Asks(maxItems=16)] = []
     phase: Annotated[Phase | None, D("Before what it stands.")] = None
     priority: Annotated[int | None, D("Order within the phase, highest first.")] = None
     match: Annotated[list[TrafficSelector], D("Traffic it sees; default all.")] = []
@@ -77,7 +108,7 @@ class WasmPluginSpec(WasmConfig):
 class WasmPlugin(Object):
     """Runs a WebAssembly module in proxies."""
 
-    spec: WasmPluginSpec = WasmPluginSpec()
+    spec: Annotated[WasmPluginSpec, AsksOneAttachment] = WasmPluginSpec()
 
 
 class TrafficExtensionSpec(Struct):
@@ -85,7 +116,7 @@ class TrafficExtensionSpec(Struct):
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
-    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16.")] = []
+    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16."), Asks(maxItems=16)] = []
     phase: Annotated[Phase | None, D("Before what it stands.")] = None
     priority: Annotated[int | None, D("Order within the phase, highest first.")] = None
     match: Annotated[list[TrafficSelector], D("Traffic it sees; default all.")] = []
@@ -96,4 +127,4 @@ class TrafficExtensionSpec(Struct):
 class TrafficExtension(Object):
     """Runs users' code in proxies."""
 
-    spec: TrafficExtensionSpec = TrafficExtensionSpec()
+    spec: Annotated[TrafficExtensionSpec, AsksOneAttachment] = TrafficExtensionSpec()

@@ -5,6 +5,7 @@ Must not know any particular kind.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Annotated, Any, Literal, NamedTuple, dataclass_transform
 
@@ -15,6 +16,18 @@ from msgspec import Meta
 def D(description: str, **constraints: Any) -> Meta:
     """A field's description (it becomes the CRD's, so `kubectl explain` shows it) and its constraints."""
     return Meta(description=description, **constraints)
+
+
+SERVED = "x-served-"
+_numbers = itertools.count()
+
+
+def Asks(*rules: tuple[str, str], required: bool = False, **limits: Any) -> Meta:
+    """What the API server asks of a field beyond its type: limits in JSON schema's words, and CEL rules as (expression,
+    message). Only the served definition has them; the parser reads what an older one let through."""
+    made = [{"rule": expression, "message": message} for expression, message in rules]
+    asked = {**limits, "required": required, **({"x-kubernetes-validations": made} if made else {})}
+    return Meta(extra_json_schema={f"{SERVED}{next(_numbers)}": asked})  # a key each, as a place may have several
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
@@ -89,6 +102,16 @@ class Finding(Struct):
         return f"{self.severity} [{self.code}] ({where}) {self.text}" + (f" {self.fix}" if self.fix else "")
 
 
+AsksPort = Asks(("0 < self && self <= 65535", "port must be between 1-65535"))
+AsksDuration = Asks(("duration(self) >= duration('1ms')", "must be a valid duration greater than 1ms"))
+AsksLabels = Asks(
+    ("self.all(key, key.size() != 0)", "key must not be empty"),
+    ("self.all(key, !key.contains('*'))", "wildcard not allowed in label key match"),
+    ("self.all(key, !self[key].contains('*'))", "wildcard not allowed in label value match"),
+    maxProperties=4096,
+)
+NotEmpty = Annotated[str, Asks(minLength=1)]
+
 PortNumber = Annotated[int, Meta(ge=0, le=65535)]
 PercentNumber = Annotated[int, Meta(ge=0, le=100)]
 
@@ -128,7 +151,7 @@ class StringMatch(Struct):
 class Selector(Struct):
     """Chooses workloads by their labels."""
 
-    match_labels: Annotated[dict[str, str], D("Labels that a workload must all have.")] = {}
+    match_labels: Annotated[dict[str, str], D("Labels that a workload must all have."), AsksLabels] = {}
 
 
 class PortSelector(Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .meta import D, Object, Selector, Struct
+from .meta import Asks, D, Object, Selector, Struct
 
 MtlsMode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
 
@@ -20,10 +20,22 @@ class PeerAuthenticationSpec(Struct):
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     mtls: Annotated[MutualTLS | None, D("Mode for all ports.")] = None
-    port_level_mtls: Annotated[dict[str, MutualTLS], D("Mode by port number of the workload.", min_length=1)] = {}
+    port_level_mtls: Annotated[
+        dict[str, MutualTLS],
+        D("Mode by port number of the workload.", min_length=1),
+        Asks(("self.all(key, 0 < int(key) && int(key) <= 65535)", "port must be between 1-65535")),
+    ] = {}
+
+
+_PORTS_NEED_WORKLOADS = Asks(
+    (
+        "!has(self.portLevelMtls) || (has(self.selector) && has(self.selector.matchLabels) && self.selector.matchLabels.size() > 0)",
+        "portLevelMtls requires selector",
+    )
+)
 
 
 class PeerAuthentication(Object):
     """Defines whether traffic to workloads must be mutually authenticated."""
 
-    spec: PeerAuthenticationSpec = PeerAuthenticationSpec()
+    spec: Annotated[PeerAuthenticationSpec, _PORTS_NEED_WORKLOADS] = PeerAuthenticationSpec()

@@ -4,61 +4,131 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .meta import D, Object, PortNumber, Struct
+from .meta import Asks, AsksPort, D, Object, PortNumber, Struct
 
 
 class WorkloadEntrySpec(Struct):
     """One workload that is not a pod."""
 
-    address: Annotated[str | None, D("IP address, DNS name, or unix:///path.")] = None
-    ports: Annotated[dict[str, int], D("Port numbers by name of the service's port.")] = {}
-    labels: Annotated[dict[str, str], D("Labels of the workload.")] = {}
-    network: Annotated[str | None, D("Network in which the address is valid.")] = None
-    locality: Annotated[str | None, D("Locality, as region/zone/subzone.")] = None
-    weight: Annotated[int | None, D("Weight for load balancing.")] = None
-    service_account: Annotated[str | None, D("Service account of the workload.")] = None
+    address: Annotated[str | None, D("IP address, DNS name, or unix:///path."), Asks(maxLength=256)] = None
+    ports: Annotated[
+        dict[str, Annotated[int, AsksPort]],
+        D("Port numbers by name of the service's port."),
+        Asks(
+            (
+                "self.all(key, key.size() < 63 && key.matches('^[a-zA-Z0-9](?:[-.a-zA-Z0-9]*[a-zA-Z0-9])?$'))",
+                "port name must be valid",
+            ),
+            maxProperties=128,
+        ),
+    ] = {}
+    labels: Annotated[dict[str, str], D("Labels of the workload."), Asks(maxProperties=256)] = {}
+    network: Annotated[str | None, D("Network in which the address is valid."), Asks(maxLength=2048)] = None
+    locality: Annotated[str | None, D("Locality, as region/zone/subzone."), Asks(maxLength=2048)] = None
+    weight: Annotated[int | None, D("Weight for load balancing."), Asks(minimum=0)] = None
+    service_account: Annotated[str | None, D("Service account of the workload."), Asks(maxLength=253)] = None
+
+
+_UNIX = "(has(self.address) ? self.address : '').startsWith('unix://')"
+_PATH = "self.address.substring(7)"
+AsksEndpoint = Asks(
+    (
+        f"{_UNIX} ? ({_PATH}.startsWith('/') || {_PATH}.startsWith('@')) : true",
+        "UDS must be an absolute path or abstract socket",
+    ),
+    (f"{_UNIX} ? !self.address.endsWith('/') : true", "UDS may not be a dir"),
+    (f"{_UNIX} ? !has(self.ports) : true", "UDS may not include ports"),
+)
+AsksAddress = Asks(("has(self.address) || has(self.network)", "Address is required"))
 
 
 class WorkloadEntry(Object):
     """A workload that is not a pod, such as a virtual machine."""
 
-    spec: WorkloadEntrySpec = WorkloadEntrySpec()
+    spec: Annotated[WorkloadEntrySpec, AsksEndpoint, Asks(required=True)] = WorkloadEntrySpec()
 
 
 class ServicePort(Struct):
     """A port of the service."""
 
-    number: Annotated[int, D("Port number.", ge=1, le=65535)]
-    protocol: Annotated[str, D("HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP or TLS; default: detected.")] = ""
-    name: Annotated[str, D("Name of the port.")] = ""
-    target_port: Annotated[PortNumber | None, D("Port of the endpoints.")] = None
+    number: Annotated[int, D("Port number.", ge=1, le=65535), AsksPort]
+    protocol: Annotated[
+        str, D("HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP or TLS; default: detected."), Asks(maxLength=256)
+    ] = ""
+    name: Annotated[str, D("Name of the port."), Asks(required=True, maxLength=256)] = ""
+    target_port: Annotated[PortNumber | None, D("Port of the endpoints."), AsksPort] = None
 
 
 class EntrySelector(Struct):
     """Chooses pods and WorkloadEntries in the same namespace."""
 
-    labels: Annotated[dict[str, str], D("Labels that a workload must all have.")] = {}
+    labels: Annotated[
+        dict[str, str],
+        D("Labels that a workload must all have."),
+        Asks(
+            ("self.all(key, !key.contains('*') && !self[key].contains('*'))", "wildcard is not supported in selector"),
+            maxProperties=256,
+        ),
+    ] = {}
 
 
 class ServiceEntrySpec(Struct):
     """Hosts, ports and endpoints."""
 
-    hosts: Annotated[list[str], D("Names of the service; a leading wildcard is allowed.", min_length=1)]
-    addresses: Annotated[list[str], D("Virtual addresses, IP or CIDR.")] = []
-    ports: Annotated[list[ServicePort], D("Ports of the service.")] = []
+    hosts: Annotated[
+        list[Annotated[str, Asks(("self != '*'", "hostname cannot be wildcard"))]],
+        D("Names of the service; a leading wildcard is allowed.", min_length=1),
+        Asks(maxItems=256),
+    ]
+    addresses: Annotated[
+        list[Annotated[str, Asks(maxLength=64)]], D("Virtual addresses, IP or CIDR."), Asks(maxItems=256)
+    ] = []
+    ports: Annotated[
+        list[ServicePort],
+        D("Ports of the service."),
+        Asks(
+            ("self.all(one, self.exists_one(other, one.number == other.number))", "port number cannot be duplicated"),
+            **{"maxItems": 256, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        ),
+    ] = []
     location: Annotated[Literal["MESH_EXTERNAL", "MESH_INTERNAL"], D("Whether it is part of the mesh.")] = (
         "MESH_EXTERNAL"
     )
     resolution: Annotated[
         Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"], D("How endpoints are found.")
     ] = "NONE"
-    endpoints: Annotated[list[WorkloadEntrySpec], D("Endpoints of the service.")] = []
+    endpoints: Annotated[
+        list[Annotated[WorkloadEntrySpec, AsksAddress, AsksEndpoint]],
+        D("Endpoints of the service."),
+        Asks(maxItems=4096),
+    ] = []
     workload_selector: Annotated[EntrySelector | None, D("Workloads that serve it, instead of endpoints.")] = None
     export_to: Annotated[list[str], D("Namespaces that see it: `*` (default), `.` for its own, or names.")] = []
     subject_alt_names: Annotated[list[str], D("Names that the servers' certificates must carry.")] = []
 
 
+_RESOLUTION = "(has(self.resolution) ? self.resolution : 'NONE')"
+AsksService = Asks(
+    (
+        "[has(self.workloadSelector), has(self.endpoints) && self.endpoints.size() > 0].filter(x, x).size() <= 1",
+        "only one of WorkloadSelector or Endpoints can be set",
+    ),
+    (
+        f"!({_RESOLUTION} == 'NONE' && has(self.endpoints))",
+        "NONE mode cannot set endpoints",
+    ),
+    (
+        f"{_RESOLUTION} == 'DNS_ROUND_ROBIN' && has(self.endpoints) ? self.endpoints.size() <= 1 : true",
+        "DNS_ROUND_ROBIN mode cannot have multiple endpoints",
+    ),
+    (
+        f"!(has(self.addresses) && self.addresses.exists(k, k.contains('/')) && !({_RESOLUTION} in ['STATIC', 'NONE']))",
+        "CIDR addresses are allowed only for NONE/STATIC resolution types",
+    ),
+)
+
+
 class ServiceEntry(Object):
     """A service that is added to the mesh's registry."""
 
-    spec: ServiceEntrySpec  # type: ignore[misc]  # keyword-only, which the plugin-less checker cannot know
+    spec: Annotated[ServiceEntrySpec, AsksService]  # type: ignore[misc]  # keyword-only, which the plugin-less checker cannot know

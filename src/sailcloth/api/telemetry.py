@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .attachment import Attached
-from .meta import D, Duration, Object, Struct
+from .attachment import AsksOneAttachment, Attached
+from .meta import Asks, AsksDuration, D, Duration, Object, Struct
 
 Mode = Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"]
 
@@ -13,7 +13,7 @@ Mode = Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"]
 class ProviderRef(Struct):
     """A provider that the mesh options name."""
 
-    name: Annotated[str, D("Its name.")] = ""
+    name: Annotated[str, D("Its name."), Asks(required=True, minLength=1)] = ""
 
 
 class ModeMatch(Struct):
@@ -25,20 +25,20 @@ class ModeMatch(Struct):
 class LiteralTag(Struct):
     """A fixed value."""
 
-    value: Annotated[str, D("The value.")] = ""
+    value: Annotated[str, D("The value."), Asks(required=True, minLength=1)] = ""
 
 
 class EnvironmentTag(Struct):
     """A value from the proxy's environment."""
 
-    name: Annotated[str, D("Name of the variable.")] = ""
+    name: Annotated[str, D("Name of the variable."), Asks(required=True, minLength=1)] = ""
     default_value: Annotated[str | None, D("Value if there is no such variable.")] = None
 
 
 class HeaderTag(Struct):
     """A value from the request."""
 
-    name: Annotated[str, D("Name of the header.")] = ""
+    name: Annotated[str, D("Name of the header."), Asks(required=True, minLength=1)] = ""
     default_value: Annotated[str | None, D("Value if there is no such header.")] = None
 
 
@@ -62,7 +62,9 @@ class Tracing(Struct):
 
     match: Annotated[ModeMatch | None, D("Direction.")] = None
     providers: Annotated[list[ProviderRef], D("Where spans go; the first one counts.")] = []
-    random_sampling_percentage: Annotated[float | None, D("Share of requests, 0.0 to 100.0.")] = None
+    random_sampling_percentage: Annotated[
+        float | None, D("Share of requests, 0.0 to 100.0."), Asks(minimum=0, maximum=100)
+    ] = None
     disable_span_reporting: Annotated[bool | None, D("Report no spans.")] = None
     custom_tags: Annotated[dict[str, CustomTag], D("Further tags of spans.")] = {}
     use_request_id_for_trace_sampling: Annotated[bool | None, D("Sample by x-request-id.")] = None
@@ -74,7 +76,7 @@ class MetricSelector(Struct):
     """Metrics by name and direction."""
 
     metric: Annotated[str | None, D("One of Istio's metrics, such as REQUEST_COUNT.")] = None
-    custom_metric: Annotated[str | None, D("Another metric by name.")] = None
+    custom_metric: Annotated[str | None, D("Another metric by name."), Asks(minLength=1)] = None
     mode: Annotated[Mode | None, D("CLIENT, SERVER or both.")] = None
 
 
@@ -88,9 +90,31 @@ class TagOverride(Struct):
 class MetricsOverride(Struct):
     """A change to metrics."""
 
-    match: Annotated[MetricSelector | None, D("Which metrics; default all.")] = None
+    match: Annotated[
+        MetricSelector | None,
+        D("Which metrics; default all."),
+        Asks(("!(has(self.metric) && has(self.customMetric))", "at most one of metric or customMetric can be set")),
+    ] = None
     disabled: Annotated[bool | None, D("Turn them off.")] = None
-    tag_overrides: Annotated[dict[str, TagOverride], D("Changes to tags, by name.")] = {}
+    tag_overrides: Annotated[
+        dict[
+            str,
+            Annotated[
+                TagOverride,
+                Asks(
+                    (
+                        "(has(self.operation) ? self.operation : 'UPSERT') == 'UPSERT' ? (has(self.value) && self.value != '') : true",
+                        "value must be set when operation is UPSERT",
+                    ),
+                    (
+                        "(has(self.operation) && self.operation == 'REMOVE') ? !has(self.value) : true",
+                        "value must not be set when operation is REMOVE",
+                    ),
+                ),
+            ],
+        ],
+        D("Changes to tags, by name."),
+    ] = {}
 
 
 class Metrics(Struct):
@@ -98,7 +122,7 @@ class Metrics(Struct):
 
     providers: Annotated[list[ProviderRef], D("Where metrics go.")] = []
     overrides: Annotated[list[MetricsOverride], D("Changes to metrics.")] = []
-    reporting_interval: Annotated[Duration | None, D("Time between reports of TCP connections.")] = None
+    reporting_interval: Annotated[Duration | None, D("Time between reports of TCP connections."), AsksDuration] = None
 
 
 class Filter(Struct):
@@ -127,4 +151,4 @@ class TelemetrySpec(Attached):
 class Telemetry(Object):
     """Defines the telemetry that workloads give."""
 
-    spec: TelemetrySpec = TelemetrySpec()
+    spec: Annotated[TelemetrySpec, AsksOneAttachment] = TelemetrySpec()

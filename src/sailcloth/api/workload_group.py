@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from .meta import D, Object, Selector, Struct
-from .service_entry import WorkloadEntrySpec
+from .meta import Asks, AsksPort, D, Object, Selector, Struct
+from .service_entry import AsksEndpoint, WorkloadEntrySpec
 
 
 class HTTPHeader(Struct):
     """A header of a probe."""
 
-    name: Annotated[str, D("Its name.")] = ""
+    name: Annotated[str, D("Its name."), Asks(pattern="^[-_A-Za-z0-9]+$")] = ""
     value: Annotated[str | None, D("Its value.")] = None
 
 
@@ -19,9 +19,11 @@ class HTTPProbe(Struct):
     """Asks by HTTP."""
 
     path: Annotated[str | None, D("Path to ask for.")] = None
-    port: Annotated[int, D("Port to ask.")] = 0
+    port: Annotated[int, D("Port to ask."), AsksPort, Asks(required=True)] = 0
     host: Annotated[str | None, D("Host to ask; default the workload.")] = None
-    scheme: Annotated[str | None, D("HTTP or HTTPS.")] = None
+    scheme: Annotated[
+        str | None, D("HTTP or HTTPS."), Asks(("self in ['', 'HTTP', 'HTTPS']", "scheme must be one of [HTTP, HTTPS]"))
+    ] = None
     http_headers: Annotated[list[HTTPHeader], D("Headers to send.")] = []
 
 
@@ -29,13 +31,13 @@ class TCPProbe(Struct):
     """Opens a connection."""
 
     host: Annotated[str | None, D("Host to connect to; default the workload.")] = None
-    port: Annotated[int, D("Port to connect to.")] = 0
+    port: Annotated[int, D("Port to connect to."), AsksPort, Asks(required=True)] = 0
 
 
 class ExecProbe(Struct):
     """Runs a command."""
 
-    command: Annotated[list[str], D("The command and its arguments.")] = []
+    command: Annotated[list[str], D("The command and its arguments."), Asks(minItems=1)] = []
 
 
 class GRPCProbe(Struct):
@@ -48,11 +50,11 @@ class GRPCProbe(Struct):
 class ReadinessProbe(Struct):
     """Finds out whether a workload is ready."""
 
-    initial_delay_seconds: Annotated[int | None, D("Time before the first probe.")] = None
-    timeout_seconds: Annotated[int | None, D("Limit for a probe; default 1.")] = None
-    period_seconds: Annotated[int | None, D("Time between probes; default 10.")] = None
-    success_threshold: Annotated[int | None, D("Successes until ready; default 1.")] = None
-    failure_threshold: Annotated[int | None, D("Failures until not ready; default 3.")] = None
+    initial_delay_seconds: Annotated[int | None, D("Time before the first probe."), Asks(minimum=0)] = None
+    timeout_seconds: Annotated[int | None, D("Limit for a probe; default 1."), Asks(minimum=0)] = None
+    period_seconds: Annotated[int | None, D("Time between probes; default 10."), Asks(minimum=0)] = None
+    success_threshold: Annotated[int | None, D("Successes until ready; default 1."), Asks(minimum=0)] = None
+    failure_threshold: Annotated[int | None, D("Failures until not ready; default 3."), Asks(minimum=0)] = None
     http_get: Annotated[HTTPProbe | None, D("Ask by HTTP.")] = None
     tcp_socket: Annotated[TCPProbe | None, D("Open a connection.")] = None
     exec: Annotated[ExecProbe | None, D("Run a command.")] = None
@@ -69,9 +71,18 @@ class TemplateMetadata(Struct):
 class WorkloadGroupSpec(Struct):
     """What the WorkloadEntries of a group look like."""
 
-    template: Annotated[WorkloadEntrySpec, D("The entries, but for their addresses.")]
+    template: Annotated[WorkloadEntrySpec, D("The entries, but for their addresses."), AsksEndpoint]
     metadata: Annotated[TemplateMetadata | None, D("Labels and annotations of the entries.")] = None
-    probe: Annotated[ReadinessProbe | None, D("Whether an entry is ready.")] = None
+    probe: Annotated[
+        ReadinessProbe | None,
+        D("Whether an entry is ready."),
+        Asks(
+            (
+                "[has(self.httpGet), has(self.tcpSocket), has(self.exec), has(self.grpc)].filter(x, x).size() <= 1",
+                "at most one of httpGet, tcpSocket, exec or grpc can be set",
+            )
+        ),
+    ] = None
 
 
 class WorkloadGroup(Object):
@@ -90,8 +101,10 @@ class ProxyConfigSpec(Struct):
     """Options that proxies start with."""
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
-    concurrency: Annotated[int | None, D("Number of worker threads; 0: one a core.")] = None
-    environment_variables: Annotated[dict[str, str], D("Further variables of the environment.")] = {}
+    concurrency: Annotated[int | None, D("Number of worker threads; 0: one a core."), Asks(minimum=0)] = None
+    environment_variables: Annotated[
+        dict[str, str], D("Further variables of the environment."), Asks(maxProperties=1024)
+    ] = {}
     image: Annotated[ProxyImage | None, D("Image of the proxy.")] = None
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 from sailcloth.api import crd
 from sailcloth.api.kinds import Kind
-from sailcloth.lib.openapi import Problem, Schemas
+from sailcloth.lib import schemacheck
+from sailcloth.lib.openapi import Schemas
+from sailcloth.lib.schemacheck import Problem
 
 from . import codes
 from .report import Report
@@ -28,9 +30,8 @@ def check(report: Report, kind: Kind, obj: dict[str, Any]) -> bool:
     """Compare with the kind's schema. Returns whether all known fields fit, so that the object can be decoded."""
     node = crd.schema(kind)
     fits = True
-    for problem in _SCHEMAS.check(
-        node, {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
-    ):
+    known = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
+    for problem in schemacheck.check(_SCHEMAS, node, known):
         if problem.kind == "unknown":
             _unknown(report, problem)
             continue

@@ -86,8 +86,7 @@ async def serve(config: Config) -> None:
     objects = Objects(store, registry, admission, config.service_cidr)
     tokens = Tokens(pki.service_account_key)
     api = ApiServer(store, registry, objects, Access(tokens, store))
-    api.tokens = tokens
-    api.streams = Streams(store, config.node_socket, config.pod_log_root)
+    api.serve_pods(Streams(store, config.node_socket, config.pod_log_root), tokens)
     controllers = Controllers(
         objects,
         root_certificate=pki.ca.certificate.decode(),

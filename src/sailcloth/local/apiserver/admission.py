@@ -7,6 +7,7 @@ import copy
 import logging
 import ssl
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,7 @@ import jsonpatch
 import orjson
 
 from .access import User
-from .errors import Refused
+from .errors import Refused, bad_request
 from .resources import Served
 from .selectors import label_selector
 from .storage import Store
@@ -37,33 +38,65 @@ class Admission:
         if self._session is not None:
             await self._session.close()
 
-    async def admit(
-        self, served: Served, operation: str, obj: Object | None, old: Object | None, user: User, dry_run: bool
+    async def mutate(
+        self,
+        served: Served,
+        operation: str,
+        obj: Object | None,
+        old: Object | None,
+        user: User,
+        dry_run: bool,
+        sub: str = "",
     ) -> tuple[Object | None, list[str]]:
-        """(the object as webhooks left it, warnings). Raises Refused if one denies or, failing closed, cannot be asked."""
+        """(the object as mutating webhooks left it, warnings). Raises Refused if one denies or, failing closed, cannot be
+        asked."""
         warnings: list[str] = []
-        for kind in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
-            for configuration in self._store.all(f"{kind}.admissionregistration.k8s.io"):
-                for hook in configuration.get("webhooks") or ():
-                    if not self._concerns(hook, served, operation, obj, old):
-                        continue
-                    answer = await self._ask(hook, served, operation, obj, old, user, dry_run)
-                    if answer is None:
-                        continue
-                    warnings += answer.get("warnings") or []
-                    if not answer.get("allowed"):
-                        status = answer.get("status") or {}
-                        text = f'admission webhook "{hook["name"]}" denied the request: {status.get("message") or "no reason given"}'
-                        code, reason = int(status.get("code") or 403), str(status.get("reason") or "Forbidden")
-                        refused = Refused(code, reason, text, status.get("details"))
-                        refused.warnings = tuple(warnings)
-                        raise refused
-                    if kind.startswith("mutating") and answer.get("patch") and obj is not None:
-                        obj = self._patched(hook, obj, answer)
+        again = False
+        for turn in range(2):
+            for hook in self._hooks("mutating", served, operation, obj, old, sub):
+                if turn and not (again and hook.get("reinvocationPolicy") == "IfNeeded"):
+                    continue
+                answer = await self._ask(hook, served, operation, obj, old, user, dry_run, sub)
+                if answer is None:
+                    continue
+                _verdict(hook, answer, warnings)
+                if answer.get("patch") and obj is not None:
+                    before, obj = obj, self._patched(hook, obj, answer)
+                    again = again or before != obj
         return obj, warnings
 
-    def _concerns(self, hook: Object, served: Served, operation: str, obj: Object | None, old: Object | None) -> bool:
-        if not any(_rule(r, served, operation) for r in hook.get("rules") or ()):
+    async def validate(
+        self,
+        served: Served,
+        operation: str,
+        obj: Object | None,
+        old: Object | None,
+        user: User,
+        dry_run: bool,
+        sub: str = "",
+    ) -> list[str]:
+        """Warnings of validating webhooks. Raises Refused as `mutate` does."""
+        warnings: list[str] = []
+        for hook in self._hooks("validating", served, operation, obj, old, sub):
+            answer = await self._ask(hook, served, operation, obj, old, user, dry_run, sub)
+            if answer is not None:
+                _verdict(hook, answer, warnings)
+        return warnings
+
+    def _hooks(
+        self, kind: str, served: Served, operation: str, obj: Object | None, old: Object | None, sub: str
+    ) -> Iterator[Object]:
+        if served.group == "admissionregistration.k8s.io":
+            return  # nothing may lock itself in
+        for configuration in self._store.all(f"{kind}webhookconfigurations.admissionregistration.k8s.io"):
+            for hook in configuration.get("webhooks") or ():
+                if self._concerns(hook, served, operation, obj, old, sub):
+                    yield hook
+
+    def _concerns(
+        self, hook: Object, served: Served, operation: str, obj: Object | None, old: Object | None, sub: str
+    ) -> bool:
+        if not any(_rule(r, served, operation, sub) for r in hook.get("rules") or ()):
             return False
         subject = obj or old or {}
         metadata = subject.get("metadata") or {}
@@ -86,8 +119,11 @@ class Admission:
         old: Object | None,
         user: User,
         dry_run: bool,
+        sub: str,
     ) -> Object | None:
-        request = {
+        if dry_run and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
+            raise bad_request(f'admission webhook "{hook["name"]}" does not support dry run')
+        request: Object = {
             "uid": str(uuid.uuid4()),
             "kind": {"group": served.group, "version": served.version, "kind": served.kind},
             "resource": {"group": served.group, "version": served.version, "resource": served.plural},
@@ -100,8 +136,10 @@ class Admission:
             "object": obj,
             "oldObject": old,
             "dryRun": dry_run,
-            "options": {},
+            "options": {"kind": f"{operation.title()}Options", "apiVersion": "meta.k8s.io/v1"},
         }
+        if sub:
+            request |= {"subResource": sub, "requestSubResource": sub}
         body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
         try:
             return await self._call(hook, body)
@@ -174,14 +212,35 @@ class Admission:
         return made
 
 
-def _rule(rule: Object, served: Served, operation: str) -> bool:
+def _verdict(hook: Object, answer: Object, warnings: list[str]) -> None:
+    """Adds to the warnings. Raises Refused, with them, if the answer is no."""
+    warnings += answer.get("warnings") or []
+    if not answer.get("allowed"):
+        status = answer.get("status") or {}
+        said = status.get("message") or status.get("reason")
+        text = f'admission webhook "{hook["name"]}" denied the request' + (
+            f": {said}" if said else " without explanation"
+        )
+        code, reason = int(status.get("code") or 403), str(status.get("reason") or "Forbidden")
+        refused = Refused(code, reason, text, status.get("details"))
+        refused.warnings = tuple(warnings)
+        raise refused
+
+
+def _rule(rule: Object, served: Served, operation: str, sub: str) -> bool:
     def has(field: str, value: str) -> bool:
         values = rule.get(field) or ()
         return "*" in values or value in values
 
+    def names(resource: str) -> bool:
+        plural, _, below = resource.partition("/")
+        return plural in ("*", served.plural) and (below in (sub, "*") if sub else below == "" or resource == "*/*")
+
+    scope = rule.get("scope", "*")
     return (
         has("operations", operation)
         and has("apiGroups", served.group)
         and has("apiVersions", served.version)
-        and any(r in ("*", "*/*", served.plural) for r in rule.get("resources") or ())
+        and scope in ("*", "Namespaced" if served.namespaced else "Cluster")
+        and any(names(r) for r in rule.get("resources") or ())
     )

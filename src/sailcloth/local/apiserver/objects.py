@@ -9,10 +9,13 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from . import patches, rules
+import orjson
+
+from . import fields, metadata, patches, rules
 from .access import User
 from .addresses import Addresses
 from .admission import Admission
+from .bodies import Body
 from .definitions import Definitions
 from .deletion import Deletion
 from .errors import Refused, already_exists, bad_request, conflict, invalid, not_found
@@ -22,6 +25,7 @@ from .storage import Store
 from .times import now
 
 Object = dict[str, Any]
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Objects:
@@ -30,81 +34,81 @@ class Objects:
     def __init__(self, store: Store, registry: Registry, admission: Admission, service_cidr: str) -> None:
         self.store, self.registry, self.admission = store, registry, admission
         self._addresses = Addresses(store, service_cidr)
-        self._definitions = Definitions(store, registry)
-        self.deletion = Deletion(store, registry, self._definitions.uninstall)
+        self.definitions = Definitions(store, registry)
+        self.deletion = Deletion(store, registry, self.definitions.uninstall)
 
     # -- create ---------------------------------------------------------------------------------
 
     async def create(
-        self, served: Served, obj: Object, namespace: str, user: User, manager: str, query: dict[str, str]
+        self,
+        served: Served,
+        obj: Object,
+        namespace: str,
+        user: User,
+        manager: str,
+        query: dict[str, str],
+        doubled: tuple[str, ...] = (),
+        applied: bool = False,
     ) -> tuple[Object, list[str]]:
-        """A new object. Raises Refused."""
-        if not isinstance(obj.get("metadata"), dict):
-            obj["metadata"] = {}
+        """A new object. `doubled` are fields that its text had twice; `applied`: its managed fields are complete. Raises
+        Refused."""
         rules.identify(served, obj, namespace)
-        metadata = obj["metadata"]
-        if not metadata.get("name"):
-            if not metadata.get("generateName"):
-                raise invalid(
-                    served.kind,
-                    served.group,
-                    "",
-                    [("metadata.name", "FieldValueRequired", "Required value: name or generateName is required")],
-                )
-            metadata["name"] = metadata["generateName"] + "".join(
-                random.choices(string.ascii_lowercase[2:] + "2456789", k=5)
-            )
-        name = metadata["name"]
-        rules.check_name(served, name)
-        if self.store.get(served.gr, metadata.get("namespace", ""), name) is not None:
-            raise already_exists(served.gr, name, served.group, served.plural)
+        meta = obj["metadata"]
+        if not meta.get("name"):
+            if not meta.get("generateName"):
+                text = "Required value: name or generateName is required"
+                raise invalid(served.kind, served.group, "", [("metadata.name", "FieldValueRequired", text)])
+            letters = string.ascii_lowercase[2:] + "2456789"
+            meta["name"] = meta["generateName"][:58] + "".join(random.choices(letters, k=5))
+        name = meta["name"]
+        self._exists_not(served, obj)
         if served.namespaced:
-            holder = self.store.get("namespaces", "", namespace)
-            if holder is None:
-                raise not_found("namespaces", namespace, "", "namespaces")
-            if holder["metadata"].get("deletionTimestamp"):
-                text = f'{served.gr} "{name}" is forbidden: unable to create new content in namespace {namespace} because it is being terminated'
-                raise Refused(403, "Forbidden", text)
-        warnings = rules.check_fields(served, obj, query)
-        for key in ("resourceVersion", "uid", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"):
-            metadata.pop(key, None)
-        metadata["uid"] = str(uuid.uuid4())
-        metadata["creationTimestamp"] = now()
-        if not served.custom and served.kind in (
-            "Namespace",
-            "ConfigMap",
-            "Secret",
-            "ServiceAccount",
-            "Event",
-            "Endpoints",
-        ):
-            metadata.pop("generation", None)
-        else:
-            metadata["generation"] = 1
-        if served.custom and "status" in served.subresources:
-            obj.pop("status", None)
-        self._tidy(metadata)
+            self._enter(served, namespace, name)
+        warnings = fields.read(served, obj, query, doubled)
+        meta = obj["metadata"]
+        metadata.begin(served, obj, str(uuid.uuid4()))
         rules.fill_defaults(served, obj)
         dry = bool(query.get("dryRun"))
-        made, more = await self.admission.admit(served, "CREATE", obj, None, user, dry)
+        if not applied:
+            served.fields.update(None, obj, manager, now())
+        before = copy.deepcopy(obj)
+        made, more = await self.admission.mutate(served, "CREATE", obj, None, user, dry)
         assert made is not None
         obj = made
-        rules.fill_defaults(served, obj)
-        rules.validate(served, obj, None)
+        if obj != before:
+            rules.fill_defaults(served, obj)
+            if not applied:
+                obj["metadata"].pop("managedFields", None)
+                served.fields.update(None, obj, manager, now())
+        rules.judge(served, obj, None)
+        self.definitions.judge(served, obj, None)
         if served.kind == "Service":
             self._addresses.assign(obj)
-        if "managedFields" not in obj["metadata"]:
-            served.fields.update(None, obj, manager, now())
+        more += await self.admission.validate(served, "CREATE", obj, None, user, dry)
         if dry:
-            obj["metadata"].setdefault("resourceVersion", "")
             return obj, warnings + more
-        if self.store.get(served.gr, obj["metadata"].get("namespace", ""), name) is not None:
-            raise already_exists(served.gr, name, served.group, served.plural)
+        self._exists_not(served, obj)
         self._store_version(served, obj)
         self.store.put(served.gr, obj)
-        self._definitions.written(served, obj)
+        self.definitions.written(served, obj)
         await self.store.committed()
-        return obj, warnings + more
+        return (self.store.get(served.gr, obj["metadata"].get("namespace", ""), name) or obj), warnings + more
+
+    def _exists_not(self, served: Served, obj: Object) -> None:
+        name = obj["metadata"]["name"]
+        if self.store.get(served.gr, obj["metadata"].get("namespace", ""), name) is not None:
+            raise already_exists(served.gr, name, served.group, served.plural)
+
+    def _enter(self, served: Served, namespace: str, name: str) -> None:
+        """Raises Refused for a namespace that is not there, or is going away."""
+        holder = self.store.get("namespaces", "", namespace)
+        if holder is None:
+            raise not_found("namespaces", namespace, "", "namespaces")
+        if holder["metadata"].get("deletionTimestamp"):
+            text = f'{served.gr} "{name}" is forbidden: unable to create new content in namespace {namespace} because it is being terminated'
+            causes = [{"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated", "field": "metadata.namespace"}]  # fmt: skip
+            details = {"name": name, "group": served.group, "kind": served.plural, "causes": causes}
+            raise Refused(403, "Forbidden", text, details)
 
     # -- update ---------------------------------------------------------------------------------
 
@@ -119,60 +123,88 @@ class Objects:
         manager: str,
         query: dict[str, str],
         applied: bool = False,
+        doubled: tuple[str, ...] = (),
+        patch: Any = None,
     ) -> tuple[Object, list[str]]:
         """Change an object by a function of a copy of it. Conflicts with a resourceVersion in the result are refused; without
-        one the change is tried again when somebody else was faster."""
+        one the change is tried again when somebody else was faster. `applied`: managed fields are complete; `patch` is what
+        `make` applies, for messages."""
         for _ in range(8):
             live = self.store.get(served.gr, namespace, name)
             if live is None:
                 raise not_found(served.gr, name, served.group, served.plural)
-            new = make(copy.deepcopy(live))
-            if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
-                raise bad_request("the patched object is not an object with metadata")
-            given = new["metadata"].get("resourceVersion")
-            if given and given != live["metadata"]["resourceVersion"]:
-                raise conflict(served.gr, name)
-            if new["metadata"].get("uid", live["metadata"]["uid"]) != live["metadata"]["uid"]:
-                raise conflict(served.gr, name, "the UID in the precondition does not match the UID in record")
-            if new["metadata"].get("name", name) != name:
-                raise bad_request(
-                    f"the name of the object ({new['metadata'].get('name')}) does not match the name on the URL ({name})"
-                )
-            new = self._scoped(served, live, new, sub)
-            warnings = [] if sub == "status" else rules.check_fields(served, new, query)
-            self._keep(served, live, new)
+            before = served.shown(live)
+            new = make(copy.deepcopy(before))
+            given = metadata.precondition(served, live, new)
+            new = metadata.scoped(served, before, new, sub)
+            warnings = fields.read(served, new, query, doubled, patch)
+            metadata.keep(served, live, new)
             rules.fill_defaults(served, new)
+            if not applied and sub != "binding":
+                served.fields.update(before, new, manager, now(), sub)
             dry = bool(query.get("dryRun"))
-            before = live["metadata"]["resourceVersion"]
-            more: list[str] = []
-            if not sub:
-                made, more = await self.admission.admit(served, "UPDATE", new, live, user, dry)
-                assert made is not None
-                new = made
-                rules.validate(served, new, live)
-                if served.kind == "Service":
-                    self._addresses.assign(new, live)
+            new, more = await self._admit(served, sub, before, new, user, dry, None if applied else manager)
             latest = self.store.get(served.gr, namespace, name)
-            if latest is None or latest["metadata"]["resourceVersion"] != before:
+            if latest is None or latest["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
                 if given:
                     raise conflict(served.gr, name)
                 continue
-            if not applied:
-                served.fields.update(live, new, manager, now(), sub)
-            if _same(live, new):
-                return live, warnings + more
-            if new.get("spec") != live.get("spec") and "generation" in live["metadata"]:
-                new["metadata"]["generation"] = live["metadata"]["generation"] + 1
+            if metadata.same(before, new):
+                return before, warnings + more
+            if metadata.moves_generation(served, before, new):
+                new["metadata"]["generation"] = int(live["metadata"].get("generation") or 1) + 1
             if dry:
                 return new, warnings + more
             self._store_version(served, new)
             self.store.put(served.gr, new)
-            self._definitions.written(served, new)
+            self.definitions.written(served, new)
             if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
                 self.deletion.finish(served, new)
             await self.store.committed()
-            return new, warnings + more
+            return (self.store.get(served.gr, namespace, name) or new), warnings + more
         raise conflict(served.gr, name)
+
+    async def _admit(
+        self, served: Served, sub: str, live: Object, new: Object, user: User, dry: bool, manager: str | None
+    ) -> tuple[Object, list[str]]:
+        """Webhooks and rules over a change. Fields that webhooks change are `manager`'s, if that is given."""
+        before = copy.deepcopy(new)
+        made, warnings = await self.admission.mutate(served, "UPDATE", new, live, user, dry, sub)
+        assert made is not None
+        new = made
+        if new != before:
+            metadata.keep(served, live, new)
+            rules.fill_defaults(served, new)
+            if manager is not None:
+                served.fields.update(live, new, manager, now(), sub)
+        rules.judge(served, new, live)
+        if not sub:
+            self.definitions.judge(served, new, live)
+            if served.kind == "Service":
+                self._addresses.assign(new, live)
+        warnings += await self.admission.validate(served, "UPDATE", new, live, user, dry, sub)
+        return new, warnings
+
+    async def replace(
+        self,
+        served: Served,
+        namespace: str,
+        name: str,
+        sub: str,
+        body: Body,
+        user: User,
+        manager: str,
+        query: dict[str, str],
+    ) -> tuple[Object, list[str]]:
+        """Replace an object by another."""
+        kind, version = body.value.get("kind"), body.value.get("apiVersion")
+        if (kind and kind != served.kind) or (version and version != served.gv):
+            rules.identify(served, body.value, namespace)  # refuses it
+
+        def make(_: Object) -> Object:
+            return copy.deepcopy(body.value)
+
+        return await self.change(served, namespace, name, sub, make, user, manager, query, doubled=body.doubled)
 
     async def patch(
         self,
@@ -180,88 +212,71 @@ class Objects:
         namespace: str,
         name: str,
         sub: str,
-        kind: str,
-        body: Any,
+        body: Body,
         user: User,
         manager: str,
         query: dict[str, str],
     ) -> tuple[Object, list[str], bool]:
-        """(object, warnings, whether it was created). `kind` is the patch's content type."""
-        if kind == "application/apply-patch+yaml":
-            return await self._apply(served, namespace, name, sub, body, user, manager, query)
+        """(object, warnings, whether it was created). The body's content type says what kind of patch it is."""
+        if body.kind in ("application/apply-patch+yaml", "application/apply-patch+cbor"):
+            return await self._apply(served, namespace, name, sub, body, user, query)
+        if query.get("force"):
+            text = "Forbidden: may not be specified for non-apply patch"
+            raise invalid("PatchOptions", "meta.k8s.io", "", [("force", "FieldValueForbidden", text)])
 
         def make(live: Object) -> Object:
-            if kind == "application/merge-patch+json":
-                made = patches.merge(live, body)
-            elif kind == "application/json-patch+json":
-                try:
-                    made = patches.operations(live, body)
-                except ValueError as error:
-                    raise Refused(
-                        422, "Invalid", f"the server rejected our request due to an error in our request: {error}"
-                    ) from None
-            elif kind == "application/strategic-merge-patch+json":
-                if served.custom:
-                    raise Refused(
-                        415,
-                        "UnsupportedMediaType",
-                        "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-                    )
-                made = patches.strategic(served.schemas, served.node, live, body)
-            else:
-                raise Refused(415, "UnsupportedMediaType", f"the patch type {kind!r} is not supported")
+            made = patches.patched(served, live, body.value, body.kind)
             if isinstance(made, dict) and isinstance(made.get("metadata"), dict):
-                asked = (body.get("metadata") or {}).get("resourceVersion") if isinstance(body, dict) else None
+                asked = (
+                    (body.value.get("metadata") or {}).get("resourceVersion") if isinstance(body.value, dict) else None
+                )
                 if not asked and made["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
                     made["metadata"].pop("resourceVersion")  # no precondition: try again if somebody was faster
             return made  # type: ignore[no-any-return]
 
-        obj, warnings = await self.change(served, namespace, name, sub, make, user, manager, query)
+        obj, warnings = await self.change(
+            served, namespace, name, sub, make, user, manager, query, doubled=body.doubled, patch=body.value
+        )
         return obj, warnings, False
 
     async def _apply(
-        self,
-        served: Served,
-        namespace: str,
-        name: str,
-        sub: str,
-        body: Any,
-        user: User,
-        manager: str,
-        query: dict[str, str],
+        self, served: Served, namespace: str, name: str, sub: str, body: Body, user: User, query: dict[str, str]
     ) -> tuple[Object, list[str], bool]:
-        if not isinstance(body, dict):
+        applied, manager = body.value, query.get("fieldManager", "")
+        if not isinstance(applied, dict):
             raise bad_request("an apply patch must be an object")
-        if not query.get("fieldManager"):
-            raise bad_request(
-                "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
-            )
-        force = query.get("force") == "true"
-        rules.identify(served, body, namespace)
-        body["metadata"].setdefault("name", name)
-        warnings = rules.check_fields(served, body, query)
+        if not manager:
+            text = "Required value: is required for apply patch"
+            raise invalid("PatchOptions", "meta.k8s.io", "", [("fieldManager", "FieldValueRequired", text)])
+        rules.identify(served, applied, namespace)
+        if applied["metadata"].get("managedFields"):
+            raise bad_request("metadata.managedFields must be nil")
+        applied["metadata"].setdefault("name", name)
+        fields.declared(served, applied, namespace, applied["metadata"]["name"])
+        warnings = fields.read(served, copy.deepcopy(applied), query, body.doubled)
+        force, asked = query.get("force") == "true", applied["metadata"].pop("resourceVersion", None)
+        metadata.reset(served, applied, sub)
 
         def make(live: Object | None) -> Object:
             try:
-                made = served.fields.apply(live, body, manager, force, now(), sub)
+                made = served.fields.apply(live, applied, manager, force, now(), sub)
             except Conflict as error:
-                texts = []
-                for who, operation, path in error.fields:
-                    via = "" if operation == "Apply" else f" using {served.gv}"
-                    texts.append((f'conflict with "{who}"{via}', show(path)))
-                text = "; ".join(f"{t}: {p}" for t, p in texts)
-                causes = [{"reason": "FieldManagerConflict", "message": t, "field": p} for t, p in texts]
-                plural = "s" if len(texts) > 1 else ""
-                raise Refused(
-                    409, "Conflict", f"Apply failed with {len(texts)} conflict{plural}: {text}", {"causes": causes}
-                ) from None
-            made["metadata"].pop("resourceVersion", None) if live is not None else None
+                raise _conflicts(served, error) from None
+            annotations = made["metadata"].get("annotations") or {}
+            if manager == "kubectl" and _LAST_APPLIED in annotations and not sub:  # so that the way back is open
+                annotations[_LAST_APPLIED] = orjson.dumps(applied).decode() + "\n"
+            if live is not None:
+                made["metadata"].pop("resourceVersion", None)
+                if asked:
+                    made["metadata"]["resourceVersion"] = asked
             return made
 
         if self.store.get(served.gr, namespace, name) is None:
             if sub:
                 raise not_found(served.gr, name, served.group, served.plural)
-            obj, more = await self.create(served, make(None), namespace, user, manager, query)
+            if asked or applied["metadata"].get("uid"):
+                raise conflict(served.gr, name, f"Precondition failed: object {name} does not exist")
+            obj, more = await self.create(served, make(None), namespace, user, manager, query, applied=True)
             return obj, warnings + more, True
         obj, more = await self.change(served, namespace, name, sub, make, user, manager, query, applied=True)
         return obj, warnings + more, False
@@ -276,10 +291,14 @@ class Objects:
         if live is None:
             raise not_found(served.gr, name, served.group, served.plural)
         wanted = options.get("preconditions") or {}
-        if wanted.get("uid") and wanted["uid"] != live["metadata"]["uid"]:
-            raise conflict(served.gr, name, "the UID in the precondition does not match the UID in record")
+        for key in ("uid", "resourceVersion"):
+            if wanted.get(key) and wanted[key] != live["metadata"][key]:
+                word = "UID" if key == "uid" else "ResourceVersion"
+                text = f"the {word} in the precondition ({wanted[key]}) does not match the {word} in record ({live['metadata'][key]}). The object might have been deleted and then recreated"
+                raise conflict(served.gr, name, text)
         dry = bool(options.get("dryRun"))
-        await self.admission.admit(served, "DELETE", None, live, user, dry)
+        await self.admission.mutate(served, "DELETE", None, live, user, dry)
+        await self.admission.validate(served, "DELETE", None, live, user, dry)
         live = self.store.get(served.gr, namespace, name)
         if live is None:
             raise not_found(served.gr, name, served.group, served.plural)
@@ -289,77 +308,21 @@ class Objects:
         await self.store.committed()
         return (self.store.get(served.gr, namespace, name) or live), gone
 
-    def _scoped(self, served: Served, live: Object, new: Object, sub: str) -> Object:
-        """What a request to this path may change."""
-        if sub == "status":
-            out = copy.deepcopy(live)
-            if "status" in new:
-                out["status"] = new["status"]
-            for key in ("managedFields", "resourceVersion"):
-                if key in new["metadata"]:
-                    out["metadata"][key] = new["metadata"][key]
-            if served.kind in ("Pod", "Node"):
-                for key in ("labels", "annotations"):
-                    if key in new["metadata"]:
-                        out["metadata"][key] = new["metadata"][key]
-            return out
-        if not sub and "status" in served.subresources:
-            if "status" in live:
-                new["status"] = copy.deepcopy(live["status"])
-            else:
-                new.pop("status", None)
-        return new
-
-    def _keep(self, served: Served, live: Object, new: Object) -> None:
-        """Metadata that only the server changes."""
-        old, metadata = live["metadata"], new["metadata"]
-        new["kind"], new["apiVersion"] = served.kind, served.gv
-        for key in (
-            "uid",
-            "creationTimestamp",
-            "generation",
-            "name",
-            "namespace",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "selfLink",
-            "generateName",
-        ):
-            if key in old:
-                metadata[key] = old[key]
-            else:
-                metadata.pop(key, None)
-        metadata["resourceVersion"] = old["resourceVersion"]
-        if "managedFields" in old and "managedFields" not in metadata:
-            metadata["managedFields"] = old["managedFields"]
-        self._tidy(metadata)
-
-    @staticmethod
-    def _tidy(metadata: Object) -> None:
-        for key in ("labels", "annotations", "finalizers", "ownerReferences"):
-            if key in metadata and not metadata[key]:
-                del metadata[key]
-
     @staticmethod
     def _store_version(served: Served, obj: Object) -> None:
         obj["apiVersion"] = f"{served.group}/{served.storage_version}" if served.custom else served.gv
 
-    # -- custom resources -----------------------------------------------------------------------
 
-
-def _same(live: Object, new: Object) -> bool:
-    """Whether a write changes nothing, times and revisions aside: such a write keeps the resourceVersion."""
-
-    def strip(obj: Object) -> Object:
-        metadata = {
-            k: v for k, v in obj["metadata"].items() if k not in ("resourceVersion", "managedFields", "generation")
-        }
-        return {**obj, "metadata": metadata, "apiVersion": ""}
-
-    def owned(obj: Object) -> list[Any]:
-        return [
-            (m.get("manager"), m.get("operation"), m.get("fieldsV1"))
-            for m in obj["metadata"].get("managedFields") or ()
-        ]
-
-    return strip(live) == strip(new) and owned(live) == owned(new)
+def _conflicts(served: Served, error: Conflict) -> Refused:
+    found = [
+        (f'conflict with "{who}"{"" if operation == "Apply" else f" using {served.gv}"}', show(path))
+        for who, operation, path in error.fields
+    ]
+    causes = [{"reason": "FieldManagerConflict", "message": t, "field": p} for t, p in found]
+    plural = "s" if len(found) > 1 else ""
+    if len({t for t, _ in found}) == 1 and plural:
+        text = f"{found[0][0]}:\n" + "\n".join(f"- {p}" for _, p in found)
+        text = text.replace('conflict with "', 'conflicts with "', 1)
+    else:
+        text = "; ".join(f"{t}: {p}" for t, p in found)
+    return Refused(409, "Conflict", f"Apply failed with {len(found)} conflict{plural}: {text}", {"causes": causes})

@@ -83,8 +83,6 @@ class Fields:
                 keys[key] = item[key]
             else:
                 default = (self._schemas.resolve(self._schemas.field(items, key)) or {}).get("default")
-                if default is None and key == "protocol":
-                    default = "TCP"  # the published schemas leave this default of ports out
                 if default is not None:
                     keys[key] = default
         return "k:" + orjson.dumps(keys, option=orjson.OPT_SORT_KEYS).decode()
@@ -183,6 +181,9 @@ class Fields:
         (applied.get("metadata") or {}).pop("managedFields", None)
         base = copy.deepcopy(live) if live else {}
         owners = _owners(base)
+        if live and not owners:  # from before there were managers: somebody else's
+            entry = {"apiVersion": base.get("apiVersion"), "time": now, "fieldsType": "FieldsV1"}
+            owners["before-first-apply", "Update", ""] = (self.of(base), entry)
         wanted = self.of(applied)
         merged: dict[str, Any] = self._merge(self._root, base, applied)
         me = (manager, "Apply", sub)
@@ -203,7 +204,7 @@ class Fields:
         for path in sorted(before - wanted, key=len):
             if path not in others and not any(q[: len(path)] == path for q in others | wanted):
                 self._remove(self._root, merged, path)
-        if me not in owners or owners[me][0] != wanted:
+        if me not in owners or owners[me][0] != wanted or changed:
             entry = {
                 "manager": manager,
                 "operation": "Apply",
@@ -233,7 +234,7 @@ class Fields:
             entry = {"apiVersion": new.get("apiVersion"), "fieldsType": "FieldsV1"}
             paths, known = owners.setdefault(me, (set(), entry))
             paths.update(changed)
-            known["time"] = now
+            known |= {"time": now, "apiVersion": new.get("apiVersion")}
         new.setdefault("metadata", {})["managedFields"] = _dump(owners)
         return new
 
@@ -263,7 +264,7 @@ def _dump(owners: dict[tuple[str, str, str], tuple[set[Path], dict[str, Any]]]) 
             if sub:
                 made["subresource"] = sub
             out.append(made)
-    return out
+    return sorted(out, key=lambda m: (m["operation"] != "Apply", m.get("time") or "", m["manager"]))
 
 
 def _nest(paths: set[Path]) -> dict[str, Any]:

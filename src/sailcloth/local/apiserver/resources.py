@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import gzip
+import re
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources as files
 from typing import Any
 
 import orjson
 
-from sailcloth.lib.openapi import Node, Schemas
+from sailcloth.lib.cel import BadExpression
+from sailcloth.lib.celrules import Rules
+from sailcloth.lib.openapi import KEEP, Node, Schemas
 
-from . import tables
+from . import scaling, tables
 from .ownership import Fields
 from .tables import Column
 
@@ -26,7 +29,14 @@ _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 def builtin() -> Schemas:
     """Schemas of the built-in kinds (version 1.32), read on first use."""
     data = files.files("sailcloth.local.apiserver").joinpath("data/schemas.json.gz").read_bytes()
-    return Schemas(orjson.loads(gzip.decompress(data)))
+    definitions = orjson.loads(gzip.decompress(data))
+    for node in definitions.values():
+        if node.get("type") == "object" and "properties" not in node and "additionalProperties" not in node:
+            node[KEEP] = True  # RawExtension and its like: an object of any fields
+    ports = definitions["io.k8s.api.core.v1.ContainerPort"], definitions["io.k8s.api.core.v1.ServicePort"]
+    for node in ports:  # a key of the list it is in, whose default the published schemas leave out
+        node["properties"]["protocol"]["default"] = "TCP"
+    return Schemas(definitions)
 
 
 @dataclass(eq=False)
@@ -47,7 +57,10 @@ class Served:
     columns: list[Column] = field(default_factory=list)
     custom: bool = False
     storage_version: str = ""
-    _fields: Fields | None = None
+    scale: scaling.Paths = scaling.Paths()
+    warnings: tuple[str, ...] = ()  # for everybody who uses this version
+    metadata_limits: Node = None  # what a custom schema says of metadata: limits of the name at most
+    reshape: bool = False  # what is stored may lack this version's defaults, or have fields that it does not know
 
     @property
     def gr(self) -> str:
@@ -68,14 +81,24 @@ class Served:
         return {"$ref": f"#/$defs/{self.definition}"} if self.definition else None
 
     def shown(self, obj: dict[str, Any]) -> dict[str, Any]:
-        """An object in this version; versions differ in nothing else."""
+        """A stored object in this version: pruned and with defaults as this version's schema has them."""
+        if self.reshape:
+            obj = copy.deepcopy(obj)
+            self.schemas.prune(self.node, obj)
+            self.schemas.default(self.node, obj)
         return obj if obj.get("apiVersion") == self.gv else {**obj, "apiVersion": self.gv}
 
-    @property
+    @cached_property
     def fields(self) -> Fields:
-        if self._fields is None:
-            self._fields = Fields(self.schemas, self.node)
-        return self._fields
+        return Fields(self.schemas, self.node)
+
+    @cached_property
+    def rules(self) -> Rules | None:
+        """The CEL rules of a custom resource. Ones that do not compile came from an older program, and are not asked."""
+        try:
+            return Rules(self.schemas, self.schema) if self.custom else None
+        except BadExpression:
+            return None
 
 
 def _row(group: str, version: str, plural: str, kind: str, api: str, **options: Any) -> Served:
@@ -89,7 +112,7 @@ def builtin_resources() -> list[Served]:
     """Every built-in resource that is served."""
     core, all_ = "api.core", ("all",)
     apiext = "apiextensions-apiserver.pkg.apis.apiextensions"
-    pod_subs = ("log", "exec", "attach", "portforward", "status", "eviction", "binding")
+    pod_subs = ("log", "exec", "attach", "portforward", "proxy", "status", "eviction", "binding")
     scale = ("status", "scale")
     return [
         _row("", "v1", "namespaces", "Namespace", core, namespaced=False, short=("ns",), subresources=("status", "finalize")),
@@ -129,38 +152,60 @@ def builtin_resources() -> list[Served]:
 
 def custom_resources(crd: dict[str, Any]) -> list[Served]:
     """The resources that a CustomResourceDefinition defines, one for each served version."""
-    spec, names = crd["spec"], crd["spec"]["names"]
-    stored = next((v["name"] for v in spec["versions"] if v.get("storage")), spec["versions"][0]["name"])
+    spec = crd["spec"]
+    names = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
+    stored = next((v for v in spec["versions"] if v.get("storage")), spec["versions"][0])
+    changed = int(crd["metadata"].get("generation") or 1) > 1
     out = []
     for version in spec["versions"]:
         if not version.get("served"):
             continue
-        schema = copy.deepcopy(
-            (version.get("schema") or {}).get("openAPIV3Schema")
-            or {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        given = (version.get("schema") or {}).get("openAPIV3Schema")
+        if spec.get("preserveUnknownFields") or given is None:
+            given = {**(given or {"type": "object"}), KEEP: True}
+        schema = copy.deepcopy(given)
+        schema.setdefault("type", "object")
+        kept = (schema.get("properties") or {}).get("metadata")
+        schema["properties"] = {
+            **(schema.get("properties") or {}),
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"$ref": f"#/$defs/{_META}"},
+        }
+        subresources = version.get("subresources") or {}
+        made = Served(
+            spec["group"],
+            version["name"],
+            spec["names"]["plural"],
+            spec["names"]["kind"],
+            spec["scope"] == "Namespaced",
+            tuple(names.get("shortNames") or ()),
+            tuple(names.get("categories") or ()),
+            tuple(s for s in ("status", "scale") if subresources.get(s) is not None),
+            names.get("singular") or spec["names"]["kind"].lower(),
+            schema=schema,
+            columns=tables.custom_columns(version.get("additionalPrinterColumns")),
+            custom=True,
+            storage_version=stored["name"],
+            scale=scaling.paths(subresources.get("scale") or {}),
+            warnings=_deprecation(spec, version),
+            reshape=changed or version.get("schema") != stored.get("schema"),
         )
-        properties = schema.setdefault("properties", {})
-        properties.update(
-            {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"$ref": f"#/$defs/{_META}"}}
-        )
-        out.append(
-            Served(
-                spec["group"],
-                version["name"],
-                names["plural"],
-                names["kind"],
-                spec["scope"] == "Namespaced",
-                tuple(names.get("shortNames") or ()),
-                tuple(names.get("categories") or ()),
-                tuple(s for s in ("status", "scale") if s in (version.get("subresources") or {})),
-                names.get("singular") or names["kind"].lower(),
-                schema=schema,
-                columns=tables.custom_columns(version.get("additionalPrinterColumns")),
-                custom=True,
-                storage_version=stored,
-            )
-        )
+        made.metadata_limits = kept
+        out.append(made)
     return out
+
+
+def _deprecation(spec: dict[str, Any], version: dict[str, Any]) -> tuple[str, ...]:
+    if not version.get("deprecated"):
+        return ()
+    if version.get("deprecationWarning"):
+        return (str(version["deprecationWarning"]),)
+    kind, group = spec["names"]["kind"], spec["group"]
+    text = f"{group}/{version['name']} {kind} is deprecated"
+    better = [v["name"] for v in spec["versions"] if v.get("served") and not v.get("deprecated")]
+    better = sorted((n for n in better if rank(n) < rank(version["name"])), key=rank)
+    return (f"{text}; use {group}/{better[0]} {kind}" if better else text,)
 
 
 class Registry:
@@ -189,12 +234,17 @@ class Registry:
         out: dict[str, dict[str, list[Served]]] = {}
         for (group, version, _), served in self.by_path.items():
             out.setdefault(group, {}).setdefault(version, []).append(served)
-        return {g: dict(sorted(vs.items(), key=lambda v: _rank(v[0]))) for g, vs in out.items()}
+        return {g: dict(sorted(vs.items(), key=lambda v: rank(v[0]))) for g, vs in out.items()}
 
     def distinct(self) -> list[Served]:
         """One entry for each resource, whatever its versions."""
         return list({s.gr: s for s in self.by_path.values()}.values())
 
 
-def _rank(version: str) -> tuple[int, str]:
-    return (0 if "alpha" not in version and "beta" not in version else 1 if "beta" in version else 2, version)
+def rank(version: str) -> tuple[int, int, int, str]:
+    """The order of preference: v2, v1, v1beta2, v1beta1, v1alpha1, then anything else by name."""
+    found = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if found is None:
+        return (3, 0, 0, version)
+    stage = {None: 0, "beta": 1, "alpha": 2}[found[2]]
+    return (stage, -int(found[1]), -int(found[3] or 0), version)

@@ -1,19 +1,29 @@
-"""What an object must be to be accepted: identity, name, fields by schema, and the few rules across fields."""
+"""What an object must be to be accepted: identity, name, metadata, fields by schema, and the few rules across fields."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
-import orjson
+from sailcloth.lib import quantity
+from sailcloth.lib.schemacheck import go
 
-from . import defaults
+from . import defaults, fields
 from .errors import bad_request, invalid
 from .resources import Served
 from .selectors import label_selector
 
 Object = dict[str, Any]
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+Wrong = tuple[str, str, str]  # field, reason, message
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_STRICT = {
+    "namespaces": (r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", 63, "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"),
+    "services": (r"[a-z]([-a-z0-9]*[a-z0-9])?", 63, "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')"),
+}  # fmt: skip
 _LOOSE = {"roles", "clusterroles", "rolebindings", "clusterrolebindings"}
 
 
@@ -40,35 +50,71 @@ def identify(served: Served, obj: Object, namespace: str) -> None:
         obj["metadata"].pop("namespace", None)
 
 
-def check_name(served: Served, name: str) -> None:
-    """Raises Refused for a name that no object may have."""
+def _name(served: Served, name: str) -> Iterator[Wrong]:
     if served.plural in _LOOSE:
         return
-    if not _NAME.match(name) or len(name) > 253:
-        text = f"Invalid value: \"{name}\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"
-        raise invalid(served.kind, served.group, name, [("metadata.name", "FieldValueInvalid", text)])
+    if served.plural in ("namespaces", "services"):
+        pattern, most, text = _STRICT[served.plural]
+        if not re.fullmatch(pattern, name) or len(name) > most:
+            yield "metadata.name", "FieldValueInvalid", f'Invalid value: "{name}": {text}'
+    elif not _NAME.match(name) or len(name) > 253:
+        text = f"Invalid value: \"{name}\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+        yield "metadata.name", "FieldValueInvalid", text
 
 
-def check_fields(served: Served, obj: Object, query: dict[str, str]) -> list[str]:
-    """Unknown fields by the request's fieldValidation; wrong values always. Returns warnings."""
-    mode = query.get("fieldValidation") or "Warn"
-    problems = list(served.schemas.check(served.node, obj))
-    unknown = [p.text + (f' (did you mean "{p.near}"?)' if p.near else "") for p in problems if p.kind == "unknown"]
-    if unknown and mode == "Strict":
-        raise bad_request(
-            f'{served.kind} in version "{served.version}" cannot be handled as a {served.kind}: strict decoding error: {", ".join(unknown)}'
-        )
-    wrong = [p for p in problems if p.kind != "unknown"]
-    if wrong and not served.custom:
-        soft = [p for p in wrong if p.kind == "required" and p.path.startswith(("status", "metadata"))]
-        wrong = [p for p in wrong if p not in soft]
-    if wrong:
-        reasons = {"invalid": "FieldValueInvalid", "required": "FieldValueRequired"}
-        name = str(obj["metadata"].get("name", ""))
-        raise invalid(served.kind, served.group, name, [(p.path or "<nil>", reasons[p.kind], p.text) for p in wrong])
-    if unknown:
-        served.schemas.prune(served.node, obj)
-    return unknown if mode == "Warn" else []
+def _metadata(metadata: Object, path: str = "metadata") -> Iterator[Wrong]:
+    """Labels, annotations, finalizers and owners."""
+    labels = metadata.get("labels")
+    for key, value in (labels if isinstance(labels, dict) else {}).items():
+        yield from _key(key, f"{path}.labels")
+        if isinstance(value, str) and (len(value) > 63 or not _VALUE.fullmatch(value)):
+            text = f"Invalid value: {go(value)}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+            yield f"{path}.labels", "FieldValueInvalid", text
+    annotations = metadata.get("annotations")
+    annotations = annotations if isinstance(annotations, dict) else {}
+    for key in annotations:
+        yield from _key(key.lower(), f"{path}.annotations")
+    if sum(len(k) + len(str(v)) for k, v in annotations.items()) > 256 << 10:
+        yield f"{path}.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes"
+    for name in metadata.get("finalizers") or ():
+        if "/" not in name and name not in ("kubernetes", "orphan", "foregroundDeletion"):
+            text = f"Invalid value: {go(name)}: name is neither a standard finalizer name nor is it fully qualified"
+            yield f"{path}.finalizers", "FieldValueInvalid", text
+    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+        for key, word in (("apiVersion", "version"), ("kind", "kind"), ("name", "name"), ("uid", "uid")):
+            if not owner.get(key):
+                text = f'Invalid value: "": {word} must not be empty'
+                yield f"{path}.ownerReferences[{index}].{key}", "FieldValueInvalid", text
+
+
+def _key(key: str, path: str) -> Iterator[Wrong]:
+    prefix, slash, name = key.rpartition("/")
+    if len(name) > 63 or not _QUALIFIED.fullmatch(name):
+        text = f"Invalid value: {go(key)}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+        yield path, "FieldValueInvalid", text
+    elif slash and (len(prefix) > 253 or not _NAME.match(prefix)):
+        text = f"Invalid value: {go(key)}: prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"
+        yield path, "FieldValueInvalid", text
+
+
+def judge(served: Served, obj: Object, old: Object | None) -> None:
+    """Raises Refused for an object that may not be stored, with everything that is wrong with it."""
+    name = str(obj["metadata"].get("name", ""))
+    found: list[Wrong] = []
+    if old is None:
+        found += _name(served, name)
+    if (
+        old is None
+        or old["metadata"].get("labels") != obj["metadata"].get("labels")
+        or "annotations" in obj["metadata"]
+    ):
+        found += _metadata(obj["metadata"])
+    found += [(p.path or "<nil>", fields.CAUSES[p.kind], p.text) for p in fields.problems(served, obj, old)]
+    if not any(reason == "FieldValueTypeInvalid" for _, reason, _ in found):
+        seen = {field for field, _, _ in found}
+        found += [w for w in _across(served, obj, old) if w[0] not in seen]
+    if found:
+        raise invalid(served.kind, served.group, name, found)
 
 
 def fill_defaults(served: Served, obj: Object) -> None:
@@ -81,43 +127,120 @@ def fill_defaults(served: Served, obj: Object) -> None:
             obj["status"].setdefault("phase", "Active")
 
 
-def validate(served: Served, obj: Object, old: Object | None) -> None:
-    """The few rules across fields that users run into."""
-    problems: list[tuple[str, str, str]] = []
-    spec = obj.get("spec") or {}
-    if served.kind in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"):
-        labels = (spec.get("template", {}).get("metadata") or {}).get("labels") or {}
-        if not label_selector(spec.get("selector"))(labels):
-            problems.append(
-                (
-                    "spec.template.metadata.labels",
-                    "FieldValueInvalid",
-                    f"Invalid value: {orjson.dumps(labels).decode()}: `selector` does not match template `labels`",
-                )
-            )
-        if old is not None and old["spec"].get("selector") != spec.get("selector"):
-            problems.append(("spec.selector", "FieldValueInvalid", "Invalid value: field is immutable"))
-        if not (spec.get("template", {}).get("spec") or {}).get("containers"):
-            problems.append(("spec.template.spec.containers", "FieldValueRequired", "Required value"))
-        if int(spec.get("replicas") or 0) < 0:
-            problems.append(
-                (
-                    "spec.replicas",
-                    "FieldValueInvalid",
-                    f"Invalid value: {spec['replicas']}: must be greater than or equal to 0",
-                )
-            )
-    if served.kind == "Pod" and old is None and not spec.get("containers"):
-        problems.append(("spec.containers", "FieldValueRequired", "Required value"))
-    if served.kind == "Service" and spec.get("type") != "ExternalName":
-        if not spec.get("ports") and spec.get("clusterIP") != "None":
-            problems.append(("spec.ports", "FieldValueRequired", "Required value"))
-        names = [p.get("name", "") for p in spec.get("ports") or ()]
-        if len(names) > 1 and "" in names:
-            problems.append((f"spec.ports[{names.index('')}].name", "FieldValueRequired", "Required value"))
-        doubled = next((n for n in names if n and names.count(n) > 1), None)
-        if doubled:
-            index = len(names) - 1 - names[::-1].index(doubled)
-            problems.append((f"spec.ports[{index}].name", "FieldValueDuplicate", f'Duplicate value: "{doubled}"'))
-    if problems:
-        raise invalid(served.kind, served.group, obj["metadata"].get("name", ""), problems)
+def _across(served: Served, obj: Object, old: Object | None) -> Iterator[Wrong]:
+    """The few rules across fields of built-in kinds that users run into."""
+    if not served.custom and isinstance(obj.get("spec"), dict):
+        if served.kind in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"):
+            yield from _workload(obj, old)
+        elif served.kind == "Pod" and old is None:
+            yield from _pod(obj["spec"], "spec")
+        elif served.kind == "Service":
+            yield from _service(obj["spec"])
+
+
+def _workload(obj: Object, old: Object | None) -> Iterator[Wrong]:
+    spec = obj["spec"]
+    template = spec.get("template") or {}
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    if spec.get("selector") and not label_selector(spec["selector"])(labels):
+        shown = "map[string]string{" + ", ".join(f"{go(k)}:{go(labels[k])}" for k in sorted(labels)) + "}"
+        text = f"Invalid value: {shown}: `selector` does not match template `labels`"
+        yield "spec.template.metadata.labels", "FieldValueInvalid", text
+    if old is not None and old["spec"].get("selector") != spec.get("selector"):
+        yield "spec.selector", "FieldValueInvalid", f"Invalid value: {go(spec.get('selector'))}: field is immutable"
+    if int(spec.get("replicas") or 0) < 0:
+        text = f"Invalid value: {spec['replicas']}: must be greater than or equal to 0"
+        yield "spec.replicas", "FieldValueInvalid", text
+    if isinstance(template.get("spec"), dict):
+        yield from _pod(template["spec"], "spec.template.spec")
+        policy = template["spec"].get("restartPolicy")
+        if policy not in (None, "Always"):
+            text = f'Unsupported value: "{policy}": supported values: "Always"'
+            yield "spec.template.spec.restartPolicy", "FieldValueNotSupported", text
+    else:
+        yield "spec.template.spec.containers", "FieldValueRequired", "Required value"
+
+
+_CHOICES = {
+    "restartPolicy": ("Always", "Never", "OnFailure"),
+    "dnsPolicy": ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
+}
+
+
+def _pod(spec: Object, path: str) -> Iterator[Wrong]:
+    if not spec.get("containers"):
+        yield f"{path}.containers", "FieldValueRequired", "Required value"
+    for key, known in _CHOICES.items():
+        if spec.get(key) and spec[key] not in known:
+            listed = ", ".join(f'"{k}"' for k in known)
+            text = f"Unsupported value: {go(spec[key])}: supported values: {listed}"
+            yield f"{path}.{key}", "FieldValueNotSupported", text
+    volumes = {v.get("name") for v in spec.get("volumes") or ()}
+    names: set[str] = set()
+    for group in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(group) or ()):
+            where, name = f"{path}.{group}[{index}]", str(container.get("name") or "")
+            if not name:
+                yield f"{where}.name", "FieldValueRequired", "Required value"
+            elif len(name) > 63 or not _LABEL.fullmatch(name):
+                text = f"Invalid value: {go(name)}: a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+                yield f"{where}.name", "FieldValueInvalid", text
+            elif name in names:
+                yield f"{where}.name", "FieldValueDuplicate", f"Duplicate value: {go(name)}"
+            names.add(name)
+            if not container.get("image"):
+                yield f"{where}.image", "FieldValueRequired", "Required value"
+            yield from _container(container, where, volumes)
+
+
+def _container(container: Object, where: str, volumes: set[Any]) -> Iterator[Wrong]:
+    for index, port in enumerate(container.get("ports") or ()):
+        number = port.get("containerPort")
+        if isinstance(number, int) and not 0 < number < 65536:
+            text = f"Invalid value: {number}: must be between 1 and 65535, inclusive"
+            yield f"{where}.ports[{index}].containerPort", "FieldValueInvalid", text
+    for index, mount in enumerate(container.get("volumeMounts") or ()):
+        if mount.get("name") not in volumes:
+            text = f"Not found: {go(mount.get('name') or '')}"
+            yield f"{where}.volumeMounts[{index}].name", "FieldValueNotFound", text
+    resources = container.get("resources") or {}
+    for kind in ("limits", "requests"):
+        for name, amount in (resources.get(kind) or {}).items():
+            limit = (resources.get("limits") or {}).get(name)
+            if kind == "requests" and limit is not None and quantity.parse(str(amount)) > quantity.parse(str(limit)):
+                text = f"Invalid value: {go(str(amount))}: must be less than or equal to {name} limit of {limit}"
+                yield f"{where}.resources.requests", "FieldValueInvalid", text
+
+
+def _service(spec: Object) -> Iterator[Wrong]:
+    kinds = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
+    if spec.get("type") not in kinds:
+        listed = ", ".join(f'"{k}"' for k in kinds)
+        yield (
+            "spec.type",
+            "FieldValueNotSupported",
+            f"Unsupported value: {go(spec.get('type'))}: supported values: {listed}",
+        )
+    ports = spec.get("ports") or []
+    if spec.get("type") == "ExternalName":
+        if not spec.get("externalName"):
+            yield "spec.externalName", "FieldValueRequired", "Required value"
+        return
+    if not ports and spec.get("clusterIP") != "None":
+        yield "spec.ports", "FieldValueRequired", "Required value"
+    names: set[str] = set()
+    numbers: set[tuple[Any, Any]] = set()
+    for index, port in enumerate(ports):
+        where, name, number = f"spec.ports[{index}]", port.get("name") or "", port.get("port")
+        if len(ports) > 1 and not name:
+            yield f"{where}.name", "FieldValueRequired", "Required value"
+        if name and name in names:
+            yield f"{where}.name", "FieldValueDuplicate", f'Duplicate value: "{name}"'
+        names.add(name)
+        if isinstance(number, int) and not 0 < number < 65536:
+            text = f"Invalid value: {number}: must be between 1 and 65535, inclusive"
+            yield f"{where}.port", "FieldValueInvalid", text
+        if (port.get("protocol"), number) in numbers:
+            shown = f"core.ServicePort{{Name:{go(name)}, Protocol:{go(port.get('protocol'))}, Port:{number}}}"
+            yield where, "FieldValueDuplicate", f"Duplicate value: {shown}"
+        numbers.add((port.get("protocol"), number))

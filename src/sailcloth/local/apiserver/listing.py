@@ -1,0 +1,136 @@
+"""Collections: pages of a list that are one moment, watches, and the deletion of what a selector matches."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from . import bodies, selectors, tables
+from .answers import SUCCESS, answer, as_table, show
+from .errors import Refused, bad_request, expired
+from .objects import Objects
+from .resources import Served
+from .storage import Gone, Store
+from .watches import Watcher
+
+Object = dict[str, Any]
+Match = Callable[[Object], bool]
+
+
+class Listing:
+    """Requests to collections."""
+
+    def __init__(self, store: Store, objects: Objects) -> None:
+        self._store, self._objects = store, objects
+        self._watchers: set[Watcher] = set()
+
+    async def serve(self, request: web.Request, served: Served, namespace: str) -> web.StreamResponse:
+        """Answer a request to a collection. Raises Refused."""
+        if request.method == "POST":
+            return await self._create(request, served, namespace)
+        if request.method == "DELETE":
+            return await self._delete(request, served, namespace)
+        if request.method != "GET":
+            raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        query = dict(request.query.items())
+        if query.get("watch") in ("true", "1"):
+            return await self._watch(request, served, namespace, query)
+        return self._list(request, served, namespace, query)
+
+    async def _create(self, request: web.Request, served: Served, namespace: str) -> web.Response:
+        query, body = bodies.query(request, "CreateOptions"), await bodies.read(request)
+        if not isinstance(body.value, dict):
+            raise bad_request("the body is not an object")
+        if served.namespaced and not namespace:
+            namespace = str((body.value.get("metadata") or {}).get("namespace") or "default")
+        obj, warnings = await self._objects.create(
+            served, body.value, namespace, request["user"], bodies.manager(request), query, body.doubled
+        )
+        return show(request, served, obj, 201, warnings)
+
+    async def _delete(self, request: web.Request, served: Served, namespace: str) -> web.Response:
+        query = dict(request.query.items())
+        options, match = bodies.delete_options(query, (await bodies.read(request)).value), _matcher(query)
+        for obj in self._store.all(served.gr, namespace or None):
+            if match(obj):
+                metadata = obj["metadata"]
+                try:
+                    await self._objects.delete(
+                        served, metadata.get("namespace", ""), metadata["name"], options, request["user"]
+                    )
+                except Refused as error:
+                    if error.code != 404:  # somebody else was faster
+                        raise
+        return answer(SUCCESS, warnings=served.warnings)
+
+    def _list(self, request: web.Request, served: Served, namespace: str, query: dict[str, str]) -> web.Response:
+        match, revision = _matcher(query), str(self._store.revision)
+        metadata: Object = {"resourceVersion": revision}
+        limit, start = bodies.whole(query, "limit"), query.get("continue")
+        if start:
+            try:
+                revision, _, after = bytes.fromhex(start).decode().partition(":")
+                last = tuple(after.split("/", 1))
+                then = self._store.snapshot(served.gr, namespace or None, int(revision))
+            except ValueError:
+                raise bad_request("continue key is not valid") from None
+            except Gone:
+                raise expired() from None
+            objects = [o for o in then if (o["metadata"].get("namespace", ""), o["metadata"]["name"]) > last]
+            objects = [o for o in objects if match(o)]
+            metadata["resourceVersion"] = revision
+        else:
+            objects = [o for o in self._store.all(served.gr, namespace or None) if match(o)]
+        if limit and len(objects) > limit:
+            tail = objects[limit - 1]["metadata"]
+            mark = f"{metadata['resourceVersion']}:{tail.get('namespace', '')}/{tail['name']}"
+            metadata["continue"] = mark.encode().hex()
+            metadata["remainingItemCount"] = len(objects) - limit
+            objects = objects[:limit]
+        items = [served.shown(o) for o in objects]
+        if as_table(request):
+            made = tables.table(served.columns, items, revision, include=query.get("includeObject", "Metadata"))
+            made["metadata"] = metadata
+            return answer(made, warnings=served.warnings)
+        listed = {"kind": f"{served.kind}List", "apiVersion": served.gv, "metadata": metadata, "items": items}
+        return answer(listed, warnings=served.warnings)
+
+    async def _watch(
+        self, request: web.Request, served: Served, namespace: str, query: dict[str, str]
+    ) -> web.StreamResponse:
+        revision = query.get("resourceVersion") or ""
+        initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
+        start = self._store.revision if initial else bodies.whole(query, "resourceVersion")
+        seconds = bodies.whole(query, "timeoutSeconds") or random.uniform(1800, 3600)
+        watcher = Watcher(self._store, served, namespace, _matcher(query), query, as_table(request), start)
+        try:
+            stop = self._store.watch(served.gr, start, watcher.tell)
+        except Gone:
+            raise expired(f"too old resource version: {revision} ({self._store.floor})") from None
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response.enable_chunked_encoding()
+        self._watchers.add(watcher)
+        try:
+            await response.prepare(request)
+            with contextlib.suppress(ConnectionResetError):
+                await watcher.run(response, initial, seconds)
+        finally:
+            stop()
+            self._watchers.discard(watcher)
+        return response
+
+    async def end(self, _: web.Application) -> None:
+        """The process is about to end: watches end in order, so that clients resume at once."""
+        for watcher in self._watchers:
+            watcher.end()
+
+
+def _matcher(query: dict[str, str]) -> Match:
+    """Raises Refused for selectors that cannot be read."""
+    by_label = selectors.labels(query.get("labelSelector"))
+    by_field = selectors.fields(query.get("fieldSelector"))
+    return lambda o: by_label(o["metadata"].get("labels") or {}) and by_field(o)
