@@ -95,7 +95,11 @@ class Cluster:
                 self.applied(f"{each['kind']}.networking.istio.io/{each['metadata']['name']}")
 
     def applied(self, *which: str) -> None:
-        self.kubectl("wait", "--for=condition=Programmed", "--timeout=10s", *which)
+        try:
+            self.kubectl("wait", "--for=condition=Programmed", "--timeout=10s", *which)
+        except AssertionError as error:
+            shown = self.kubectl("get", *which, "-o", "jsonpath={..status}")
+            raise AssertionError(f"{error}\n{self.sailctl('proxy-status', '-v')}\n{shown}") from None
 
     def reset(self) -> None:
         names = "virtualservices,destinationrules,serviceentries,sidecars"

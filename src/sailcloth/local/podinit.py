@@ -3,18 +3,23 @@
 It listens on a UNIX socket in the pod's directory, so that a node that comes back finds the pod as it is. Messages are JSON,
 descriptors travel beside them. Imports stay few: every pod carries a copy of this process.
 
-Requests: start {name, argv, env, cwd, caps, mounts, log, ports}, signal {name, signal}, exec {argv, env, tty, caps, container}, state,
-shutdown. Events: state, started, exited, exit (of an exec), error.
+Requests: start {name, argv, env, cwd, caps, mounts, log, ports, stdin, tty}, signal {name, signal}, exec {argv, env, tty, caps,
+container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns}, state, shutdown.
+Events: state, started, exited, exit (of an exec or an attachment), error.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import pty
 import selectors
 import signal
 import socket
+import struct
+import termios
 import time
 from typing import Any
 
@@ -86,6 +91,27 @@ def _signal(pid: int, number: int) -> None:
             os.kill(pid, number)
 
 
+class _Attachment:
+    """A client beside a container's log: it gets what the container writes from now on, and may write to it."""
+
+    def __init__(self, client: socket.socket, source: int, out: int, err: int) -> None:
+        self.client, self.source = client, source
+        self._sinks = {"stdout": out, "stderr": err}
+        for fd in self._sinks.values():
+            os.set_blocking(fd, False)
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
+
+    def write(self, stream: str, data: bytes) -> None:
+        with contextlib.suppress(OSError):  # one who does not read must not stop the application
+            os.write(self._sinks[stream], data)
+
+    def close(self) -> None:
+        for fd in (self.source, *self._sinks.values()):
+            if fd >= 0:
+                os.close(fd)
+
+
 class PodInit:
     """The event loop of PID 1."""
 
@@ -97,6 +123,9 @@ class PodInit:
         self._execs: dict[int, socket.socket] = {}
         self._clients: set[socket.socket] = set()
         self._logs: dict[str, tuple[_Log, int]] = {}  # name -> (log, open pipes)
+        self._inputs: dict[str, int] = {}  # name -> where its standard input is written; a terminal's master
+        self._terminals: set[str] = set()
+        self._attached: dict[str, list[_Attachment]] = {}
 
     def run(self) -> None:
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -124,6 +153,9 @@ class PodInit:
             for pid, owner in list(self._execs.items()):
                 if owner is client:
                     _signal(pid, signal.SIGKILL)
+            for name, found in self._attached.items():
+                for each in [a for a in found if a.client is client]:
+                    self._detach(name, each)
             client.close()
 
     def _send(self, client: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
@@ -167,6 +199,12 @@ class PodInit:
                 _signal(known["pid"], request["signal"])
         elif operation == "exec":
             self._exec(client, request, fds)
+        elif operation == "attach":
+            self._attach(client, request, fds)
+        elif operation == "resize":
+            if request["container"] in self._terminals:
+                size = struct.pack("HHHH", int(request["rows"]), int(request["columns"]), 0, 0)
+                fcntl.ioctl(self._inputs[request["container"]], termios.TIOCSWINSZ, size)
         elif operation == "shutdown":
             os._exit(0)
 
@@ -177,11 +215,14 @@ class PodInit:
         ports = {int(p): fds[i] for i, p in enumerate(request.get("ports", ()))}
         kept = {p: os.dup(fd) for p, fd in ports.items()}
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
+        stdio, source = self._stdio(request, out[1], err[1])
         ours, theirs = socket.socketpair()
         pid = _fork()
         if pid == 0:
             try:
-                self._become(request, [os.open("/dev/null", os.O_RDONLY), out[1], err[1]], theirs if ports else None)
+                if request.get("tty"):
+                    fcntl.ioctl(stdio[0], termios.TIOCSCTTY, 0)
+                self._become(request, stdio, theirs if ports else None)
             except BaseException as error:
                 os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
             finally:
@@ -189,6 +230,10 @@ class PodInit:
         theirs.close()
         os.close(out[1])
         os.close(err[1])
+        os.close(stdio[0])
+        self._close_input(name)
+        if source >= 0:
+            self._inputs[name] = source
         relayed: list[int] = []
         if not ports:
             ours.close()
@@ -203,15 +248,77 @@ class PodInit:
         }
         self._by_pid[pid] = name
         log = _Log(request["log"])
-        self._logs[name] = (log, 2)
-        for fd, stream in ((out[0], "stdout"), (err[0], "stderr")):
+        pipes = [(out[0], "stdout"), (err[0], "stderr")]
+        if request.get("tty"):
+            self._terminals.add(name)
+            for fd, _ in pipes:
+                os.close(fd)
+            pipes = [(os.dup(source), "stdout")]
+        self._logs[name] = (log, len(pipes))
+        for fd, stream in pipes:
             self._selector.register(fd, selectors.EVENT_READ, lambda f=fd, s=stream: self._pump(name, log, f, s))
         self._tell({"event": "started", "name": name, "pid": pid, "time": time.time(), "relayed": relayed})
 
+    @staticmethod
+    def _stdio(request: dict[str, Any], out: int, err: int) -> tuple[list[int], int]:
+        """(descriptors for the child, where its input is written or -1)."""
+        if request.get("tty"):
+            master, slave = pty.openpty()
+            os.set_inheritable(master, False)
+            return [slave, slave, slave], master
+        if request.get("stdin"):
+            read, write = os.pipe2(os.O_CLOEXEC)
+            return [read, out, err], write
+        return [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), out, err], -1
+
+    def _close_input(self, name: str) -> None:
+        fd = self._inputs.pop(name, -1)
+        self._terminals.discard(name)
+        if fd >= 0:
+            os.close(fd)
+
+    def _attach(self, client: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
+        name = request["container"]
+        if name not in self._logs:
+            raise OSError(f"container {name} is not running")
+        source = os.dup(fds[0]) if request.get("stdin") and name in self._inputs else -1
+        made = _Attachment(client, source, os.dup(fds[1]), os.dup(fds[2]))
+        self._attached.setdefault(name, []).append(made)
+        if source >= 0:
+            self._selector.register(source, selectors.EVENT_READ, lambda: self._feed(name, made))
+        self._send(client, {"event": "started", "name": name})
+
+    def _feed(self, name: str, made: _Attachment) -> None:
+        """From an attached client to the container's input; the client's end is the input's, unless it is a terminal."""
+        try:
+            data = os.read(made.source, 4096)
+            if data and name in self._inputs:
+                os.write(self._inputs[name], data)
+                return
+        except OSError:
+            data = b""
+        self._selector.unregister(made.source)
+        os.close(made.source)
+        made.source = -1
+        if not data and name not in self._terminals:
+            self._close_input(name)
+
+    def _detach(self, name: str, made: _Attachment) -> None:
+        if made in self._attached.get(name, []):
+            self._attached[name].remove(made)
+            if made.source >= 0:
+                self._selector.unregister(made.source)
+            made.close()
+
     def _pump(self, name: str, log: _Log, fd: int, stream: str) -> None:
-        data = os.read(fd, 65536)
+        try:
+            data = os.read(fd, 65536)
+        except OSError:
+            data = b""  # a terminal reports its end as an error
         if data:
             log.write(stream, data)
+            for each in self._attached.get(name, ()):
+                each.write(stream, data)
             return
         self._selector.unregister(fd)
         os.close(fd)
@@ -223,6 +330,11 @@ class PodInit:
             else:
                 del self._logs[name]
                 log.close()
+                self._close_input(name)
+                code = self._containers.get(name, {}).get("exit")
+                for each in list(self._attached.get(name, ())):
+                    self._detach(name, each)
+                    self._send(each.client, {"event": "exit", "exit": code if code is not None else 0})
 
     def _supervise(self, ours: socket.socket, sockets: dict[int, int]) -> bool:
         """Swap the sockets that the child binds. False if it cannot be supervised, and its ports have to be relayed."""
@@ -272,9 +384,6 @@ class PodInit:
         if pid == 0:
             try:
                 if request.get("tty"):
-                    import fcntl
-                    import termios
-
                     fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
                 joined = self._containers.get(request.get("container", ""), {}).get("pid", 0)
                 if joined:  # the container's volumes are mounted for it alone

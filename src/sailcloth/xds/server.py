@@ -105,6 +105,7 @@ class Server:
                         await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
                     admitted = True
                     writer = asyncio.create_task(self._write(connection, context.write))
+                    writer.add_done_callback(lambda task: _ended(task, context))
                 self._receive(connection.stream, request, delta)
                 connection.wake.set()
                 if writer is not None and writer.done():
@@ -149,3 +150,13 @@ class Server:
             deadline = connection.stream.deadline
             if deadline is not None:
                 loop.call_at(deadline + 0.001, connection.wake.set)
+
+
+def _ended(writer: asyncio.Task[None], context: Any) -> None:
+    """A stream that can no longer be written to ends, so that its client comes back to a new one."""
+    if writer.cancelled() or writer.exception() is None:
+        return
+    if not isinstance(writer.exception(), (grpc.RpcError, grpc.aio.UsageError)):
+        log.error("a discovery stream failed", exc_info=writer.exception())
+    with contextlib.suppress(grpc.RpcError, grpc.aio.UsageError):
+        context.cancel()

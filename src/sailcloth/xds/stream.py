@@ -134,7 +134,9 @@ class Stream:
         """A DeltaDiscoveryRequest."""
         state = self._types.get(url)
         if state is None:
-            state = self._types[url] = _Type(wildcard=url in WILDCARD_TYPES, known=initial or None, resumed=bool(initial))
+            state = self._types[url] = _Type(
+                wildcard=url in WILDCARD_TYPES, known=initial or None, resumed=bool(initial)
+            )
             names = frozenset(subscribe)
             state.subscribed = intern(names - {"*"})
             state.wildcard = (state.wildcard and (not names or "*" in names)) or "*" in names

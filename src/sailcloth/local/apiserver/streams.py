@@ -1,27 +1,21 @@
-"""Logs, exec, attach and port-forward: kubectl's streaming protocols towards the client, the node socket towards the pod."""
+"""The streaming subresources of pods: logs, port-forward, and (in `remote`) exec and attach."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import datetime as dt
-import fcntl
-import json
 import os
-import pty
 import socket
-import struct
-import termios
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 from aiohttp import WSMsgType, web
 
 from sailcloth.lib import spdy
 
-from . import nodelink
+from . import nodelink, remote
 from .errors import Refused, bad_request
 from .nodelink import NodeError
 from .storage import Store
@@ -43,8 +37,8 @@ class Streams:
             return await self._log(request, pod)
         if sub == "portforward":
             return await self._forward(request, pod)
-        if sub == "exec":
-            return await self._exec(request, pod)
+        if sub in ("exec", "attach"):
+            return await self._exec(request, pod, attach=sub == "attach")
         raise bad_request(f"{sub} is not supported by this cluster yet")
 
     # -- logs -----------------------------------------------------------------------------------
@@ -141,32 +135,21 @@ class Streams:
         ended = "terminated" in state or ("waiting" in state and status.get("lastState"))
         return not ended and int(status.get("restartCount", 0)) <= number
 
-    # -- exec -----------------------------------------------------------------------------------
+    # -- exec and attach ------------------------------------------------------------------------
 
-    async def _exec(self, request: web.Request, pod: Object) -> web.StreamResponse:
+    async def _exec(self, request: web.Request, pod: Object, attach: bool) -> web.StreamResponse:
         query = request.query
         container = query.get("container") or pod["spec"]["containers"][0]["name"]
         self._container(request, pod) if query.get("container") else None
         command = query.getall("command", [])
-        if not command:
+        if not command and not attach:
             raise bad_request("you must specify at least one command for the container")
         if not (self._status(pod, container).get("state") or {}).get("running"):
             raise Refused(500, "InternalError", f'unable to upgrade connection: container not found ("{container}")')
-        protocols = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
-        ws = web.WebSocketResponse(protocols=protocols, max_msg_size=0)
-        if not ws.can_prepare(request).ok:
-            raise bad_request("exec needs a websocket: use kubectl 1.30 or later")
-        await ws.prepare(request)
-        run = _Exec(
-            self._node,
-            pod["metadata"]["uid"],
-            container,
-            command,
-            query.get("tty") == "true",
-            query.get("stdin") == "true",
-        )
-        await run.serve(ws)
-        return ws
+        stdin, stdout, stderr, tty = (query.get(n) == "true" for n in ("stdin", "stdout", "stderr", "tty"))
+        uid = pod["metadata"]["uid"]
+        run = remote.Command(self._node, uid, container, None if attach else command, tty, stdin)
+        return await remote.serve(request, run, stdin, stdout, stderr)
 
     # -- port-forward ---------------------------------------------------------------------------
 
@@ -214,130 +197,6 @@ class Streams:
             await forward.session.feed(data)
         forward.close()
         return web.Response()  # for the books: the connection is gone
-
-
-class _Exec:
-    """One command in a container over a websocket: channel 0 stdin, 1 stdout, 2 stderr, 3 result, 4 terminal size."""
-
-    def __init__(self, node: str, uid: str, container: str, command: list[str], tty: bool, stdin: bool) -> None:
-        self._node, self._tty, self._stdin = node, tty, stdin
-        self._ours: list[int] = []  # our ends; -1 is closed
-        self._request = {"op": "exec", "uid": uid, "container": container, "argv": command, "tty": tty}
-
-    async def serve(self, ws: web.WebSocketResponse) -> None:
-        ours: list[int] = []
-        theirs: list[int] = []
-        if self._tty:
-            master, slave = pty.openpty()
-            ours, theirs = [master], [slave, os.dup(slave), os.dup(slave)]
-        else:
-            for reads in (True, False, False):
-                r, w = os.pipe()
-                theirs.append(r if reads else w)
-                ours.append(w if reads else r)
-            if not self._stdin:
-                os.close(ours[0])
-                ours[0] = -1
-        try:
-            link, _, _ = await nodelink.request(self._node, self._request, theirs)
-        except NodeError as error:
-            for fd in [*ours, *theirs]:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-            await ws.send_bytes(b"\3" + _failure(f"error executing command in container: {error}", None))
-            await ws.close()
-            return
-        for fd in theirs:
-            os.close(fd)
-        self._ours = ours
-        for fd in ours:
-            if fd >= 0:
-                os.set_blocking(fd, False)
-        feed = asyncio.create_task(self._input(ws))
-        work = asyncio.create_task(self._work(ws, link))
-        try:
-            # The input ends when the client has gone, and then so does the command: its connection closes.
-            await asyncio.wait({feed, work}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (feed, work):
-                task.cancel()
-            await asyncio.gather(feed, work, return_exceptions=True)
-            link.close()
-            for fd in ours:
-                if fd >= 0:
-                    os.close(fd)
-        if not ws.closed:
-            await ws.close()
-
-    async def _work(self, ws: web.WebSocketResponse, link: socket.socket) -> None:
-        ours = self._ours
-        outputs = [(1, ours[0])] if self._tty else [(1, ours[1]), (2, ours[2])]
-        with contextlib.suppress(ConnectionResetError):
-            await asyncio.gather(*(self._output(ws, channel, fd) for channel, fd in outputs))
-            answer, _ = await nodelink.receive(link)
-            code = answer.get("exit")
-            result = orjson.dumps({"metadata": {}, "status": "Success"})
-            if code != 0:
-                result = _failure(f"command terminated with non-zero exit code: exit status {code}", code)
-            await ws.send_bytes(b"\3" + result)
-
-    @staticmethod
-    async def _output(ws: web.WebSocketResponse, channel: int, fd: int) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                data = os.read(fd, _CHUNK)
-            except BlockingIOError:
-                ready: asyncio.Future[None] = loop.create_future()
-                loop.add_reader(fd, nodelink.done, ready)
-                try:
-                    await ready
-                finally:
-                    loop.remove_reader(fd)
-                continue
-            except OSError:
-                return  # a terminal reports its end as an error
-            if not data:
-                return
-            await ws.send_bytes(bytes([channel]) + data)
-
-    async def _input(self, ws: web.WebSocketResponse) -> None:
-        async for message in ws:
-            if message.type != WSMsgType.BINARY or not message.data:
-                continue
-            channel, data, fd = message.data[0], message.data[1:], self._ours[0]
-            if channel == 0 and fd >= 0 and data:
-                with contextlib.suppress(OSError):  # the command may not want any more
-                    await _write_all(fd, data)
-            elif channel == 4 and self._tty and data:
-                size = json.loads(data)
-                packed = struct.pack("HHHH", size.get("Height", 24), size.get("Width", 80), 0, 0)
-                fcntl.ioctl(fd, termios.TIOCSWINSZ, packed)
-            elif channel == 255 and data[:1] == b"\0" and fd >= 0 and not self._tty:
-                self._ours[0] = -1  # version 5: the end of standard input
-                os.close(fd)
-
-
-async def _write_all(fd: int, data: bytes) -> None:
-    loop = asyncio.get_running_loop()
-    while data:
-        try:
-            data = data[os.write(fd, data) :]
-        except BlockingIOError:
-            ready: asyncio.Future[None] = loop.create_future()
-            loop.add_writer(fd, nodelink.done, ready)
-            try:
-                await ready
-            finally:
-                loop.remove_writer(fd)
-
-
-def _failure(text: str, code: int | None) -> bytes:
-    out: Object = {"metadata": {}, "status": "Failure", "message": text}
-    if code is None:
-        return orjson.dumps({**out, "reason": "InternalError", "code": 500})
-    causes = [{"reason": "ExitCode", "message": str(code)}]
-    return orjson.dumps({**out, "reason": "NonZeroExitCode", "details": {"causes": causes}})
 
 
 class _Forward:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sailcloth.agent.netns import socket_in
 
+from . import podlink
 from .worker import Worker, run_in
 
 
@@ -43,7 +44,7 @@ class NodeSocket:
             worker = self._workers.get(request.get("uid", ""))
             if worker is None or worker.link is None:
                 raise OSError("the pod is not running on this node")
-            if request["op"] == "exec":
+            if request["op"] in ("exec", "attach"):
                 await self._exec(client, worker, request, fds)
             elif request["op"] == "connect":
                 await self._connect(client, worker, int(request["port"]))
@@ -59,15 +60,29 @@ class NodeSocket:
             client.close()
 
     async def _exec(self, client: socket.socket, worker: Worker, request: dict[str, Any], fds: list[int]) -> None:
-        link, code = await run_in(worker, request["argv"], request["container"], fds[:3], bool(request.get("tty")))
+        if request["op"] == "attach":
+            container = request["container"]
+            link, code = await podlink.attach(worker.init_path, container, fds[:3], bool(request.get("stdin")))
+        else:
+            link, code = await run_in(worker, request["argv"], request["container"], fds[:3], bool(request.get("tty")))
         while fds:
             os.close(fds.pop())
         try:
             client.send(json.dumps({"started": True}).encode())
-            hung_up = asyncio.ensure_future(_readable(client))
-            await asyncio.wait({code, hung_up}, return_when=asyncio.FIRST_COMPLETED)
-            hung_up.cancel()
-            await asyncio.wait({hung_up})
+            while not code.done():
+                said: asyncio.Future[Any] = asyncio.ensure_future(_readable(client))
+                ended: asyncio.Future[Any] = code
+                await asyncio.wait({ended, said}, return_when=asyncio.FIRST_COMPLETED)
+                if not said.done():
+                    said.cancel()
+                    await asyncio.wait({said})
+                    break
+                data = client.recv(4096)
+                if not data:
+                    break  # the client has gone
+                rows, columns = json.loads(data)["resize"]
+                size = {"op": "resize", "container": request["container"], "rows": rows, "columns": columns}
+                link.send(json.dumps(size).encode())
             if code.done():
                 client.send(json.dumps({"exit": code.result()}).encode())
         finally:

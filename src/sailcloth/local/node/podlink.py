@@ -92,11 +92,19 @@ async def execute(
     cwd: str = "/",
 ) -> tuple[socket.socket, asyncio.Future[int]]:
     """Run a command in a pod, among the files of `container` if named. Returns (connection, exit code to come); closing the connection kills the command."""
+    return _begin(path, {"op": "exec", "argv": argv, "env": env, "tty": tty, "container": container, "cwd": cwd}, fds)
+
+
+async def attach(path: str, container: str, fds: list[int], stdin: bool) -> tuple[socket.socket, asyncio.Future[int]]:
+    """Join a container's standard streams. Returns as `execute` does; closing the connection only leaves the container."""
+    return _begin(path, {"op": "attach", "container": container, "stdin": stdin}, fds)
+
+
+def _begin(path: str, request: dict[str, Any], fds: list[int]) -> tuple[socket.socket, asyncio.Future[int]]:
     loop = asyncio.get_running_loop()
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     link.connect(path)
     link.setblocking(False)
-    request = {"op": "exec", "argv": argv, "env": env, "tty": tty, "container": container, "cwd": cwd}
     socket.send_fds(link, [json.dumps(request).encode()], fds)
     code: asyncio.Future[int] = loop.create_future()
 

@@ -458,6 +458,8 @@ class Worker:
             "mounts": mounts,
             "scratch": str(scratch),
             "log": str(logs),
+            "stdin": bool(c.spec.get("stdin")),
+            "tty": bool(c.spec.get("tty")),
             "ports": [str(p) for p in ports] if self.node.bind_swap else [],
         }
         c.unswapped = () if self.node.bind_swap else tuple(ports)
