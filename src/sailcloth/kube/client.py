@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import builtins
+import contextlib
 import io
 import sys
 from types import TracebackType
