@@ -127,3 +127,49 @@ def _answers(cluster: Cluster) -> bool:
         return cluster.get("/productpage").status == 200
     except (OSError, http.client.HTTPException):
         return False
+
+
+def test_a_pod_starts_when_its_image_is_added(mesh: Cluster, tmp_path: Path) -> None:
+    program = tmp_path / "serve.sh"
+    program.write_text('#!/bin/sh\necho "hello from $WHO"\nexec sleep 600\n')
+    program.chmod(0o755)
+    where = ("--state", str(mesh.state))
+    mesh.kubectl(
+        "run", "own", "--image=example.com/own/app:3", "--restart=Never", "--labels=sidecar.istio.io/inject=false"
+    )
+    try:
+        path = "jsonpath={.status.containerStatuses[0].state.waiting.message}"
+        mesh.eventually(lambda: "sailctl image add" in mesh.kubectl("get", "pod", "own", "-o", path))
+        done = run(mesh, "image", "add", *where, "-e", "WHO=me", "example.com/own/app", str(program))
+        assert done.returncode == 0, done.stderr
+        mesh.kubectl("wait", "--for=condition=Ready", "pod/own", "--timeout=20s")
+        mesh.eventually(lambda: mesh.kubectl("logs", "own") == "hello from me\n")
+        listed = json.loads(run(mesh, "image", "list", *where, "-o", "json").stdout)
+        assert listed[0] == {"image": "example.com/own/app", "source": "user", "command": str(program)}
+        assert any(entry["source"] == "shipped" for entry in listed)
+    finally:
+        mesh.kubectl("delete", "pod", "own", "--grace-period=1", "--ignore-not-found")
+        run(mesh, "image", "remove", *where, "example.com/own/app")
+    assert run(mesh, "image", "remove", *where, "example.com/own/app").returncode == 1
+    assert run(mesh, "image", "add", *where, "x", "/no/such/program").returncode == 65
+
+
+def test_exported_objects_can_be_applied_again(mesh: Cluster, tmp_path: Path) -> None:
+    file = tmp_path / "all.yaml"
+    done = run(mesh, "export", "-n", "default", "-f", str(file))
+    assert done.returncode == 0, done.stderr
+    text = file.read_text()
+    assert "kind: VirtualService" in text
+    assert "managedFields" not in text
+    assert "kind: Secret" not in text
+    again = mesh.kubectl("apply", "--dry-run=server", "-f", str(file))
+    assert "virtualservice.networking.istio.io/bookinfo" in again
+    assert "deployment.apps/reviews-v3" in again
+
+
+def test_names_of_clusters(mesh: Cluster) -> None:
+    assert run(mesh, "status", "--name", "Other!").returncode == 64
+    assert run(mesh, "status", "--name", "other", "--state", "/x").returncode == 64
+    done = run(mesh, "status", "--name", "other")
+    assert done.returncode == 1
+    assert "clusters/other" in done.stdout

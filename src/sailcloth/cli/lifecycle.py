@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -26,6 +27,7 @@ from .demos import DEMOS, Demo
 
 Object = dict[str, Any]
 State = Annotated[str, typer.Option("--state", help="State directory (default $SAILCLOTH_HOME or ~/.sailcloth).")]
+Name = Annotated[str, typer.Option("--name", help="Name of a cluster of its own beside the default one.")]
 HttpPort = Annotated[
     int, typer.Option("--http-port", min=0, max=65535, help="Host port of the ingress gateway; 0: any free one.")
 ]
@@ -155,7 +157,14 @@ def stop(state: StateDir) -> bool:
     return True
 
 
-def _state(given: str) -> StateDir:
+def state_of(given: str, name: str = "") -> StateDir:
+    """The state directory that is meant: a given one, that of a named cluster, or the default one."""
+    if given and name:
+        output.fail("give --state or --name, not both", output.USAGE)
+    if name:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?", name):
+            output.fail(f"--name {name!r}: at most 20 lower-case letters, digits and dashes", output.USAGE)
+        return StateDir(StateDir.default().root / "clusters" / name)
     return StateDir(Path(given).absolute()) if given else StateDir.default()
 
 
@@ -168,6 +177,7 @@ def _form(form: str) -> bool:
 def up(
     detach: Detach = False,
     state: State = "",
+    cluster: Name = "",
     http_port: HttpPort = 0,
     https_port: HttpsPort = 0,
     api_port: ApiPort = 0,
@@ -178,13 +188,14 @@ def up(
 ) -> None:
     """Start a local cluster with the mesh installed."""
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap)
-    _run(_state(state), detach, _form(out), options, None, temporary=False)
+    _run(state_of(state, cluster), detach, _form(out), options, None, temporary=False)
 
 
 def demo(
     name: Annotated[str, typer.Argument(help=f"Which demo: {', '.join(DEMOS)}.")] = "bookinfo",
     detach: Detach = False,
     state: State = "",
+    cluster: Name = "",
     http_port: HttpPort = 0,
     https_port: HttpsPort = 0,
     api_port: ApiPort = 0,
@@ -197,8 +208,8 @@ def demo(
     if name not in DEMOS:
         output.fail(f"unknown demo {name!r}; there are: {', '.join(DEMOS)}", output.USAGE)
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap)
-    temporary = not detach and not state and not os.environ.get("SAILCLOTH_HOME")
-    where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else _state(state)
+    temporary = not detach and not state and not cluster and not os.environ.get("SAILCLOTH_HOME")
+    where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else state_of(state, cluster)
     _run(where, detach, _form(out), options, DEMOS[name], temporary)
 
 
@@ -271,6 +282,8 @@ def _tell(found: Object, sample: Demo | None, state: StateDir | None) -> None:
 
 def _stop_command(state: StateDir) -> str:
     default = StateDir.default().root
+    if state.root.parent == default / "clusters":
+        return f"sailctl down --name {state.root.name}"
     return "sailctl down" if state.root == default else f"sailctl down --state {shlex.quote(str(state.root))}"
 
 
@@ -398,18 +411,18 @@ async def _pods_ready(api: Any, waiting: Iterator[None], since: str) -> int:
         await asyncio.sleep(0.03)
 
 
-def down(state: State = "") -> None:
+def down(state: State = "", cluster: Name = "") -> None:
     """Stop the local cluster; its objects are kept for the next `up`."""
-    where = _state(state)
+    where = state_of(state, cluster)
     if stop(where):
         print(f"stopped; the state is kept in {where.root}")
     else:
         print(f"no cluster is running in {where.root}")
 
 
-def status(state: State = "", out: Form = "text") -> None:
+def status(state: State = "", cluster: Name = "", out: Form = "text") -> None:
     """Show whether a local cluster runs, and where."""
-    record = _state(state).running()
+    record = state_of(state, cluster).running()
     if _form(out):
         output.structured({"running": bool(record), **record}, "json")
     elif record:
@@ -418,7 +431,7 @@ def status(state: State = "", out: Form = "text") -> None:
         )
         print(f"  kubectl       export KUBECONFIG={record['kubeconfig']}")
     else:
-        print(f"no cluster is running in {_state(state).root}; start one with `sailctl up`")
+        print(f"no cluster is running in {state_of(state, cluster).root}; start one with `sailctl up`")
     if not record:
         raise typer.Exit(1)
 

@@ -33,6 +33,11 @@ class StateDir:
         return self.root / "state" / "api.db"
 
     @property
+    def images(self) -> Path:
+        """The user's own images."""
+        return self.root / "images.json"
+
+    @property
     def pki(self) -> Path:
         return self.root / "state" / "pki"
 

@@ -193,6 +193,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "logs": str(state.pod_logs),
         "dns_fd": config["dns_fd"],
         "host_ports": {"8080": config["http_fd"], "8443": config["https_fd"]},
+        "images": str(state.images),
         "bind_swap": config.get("bind_swap", True),
         "certificate_lifetime_s": config.get("certificate_lifetime_s", 0),
     }

@@ -22,6 +22,7 @@ from sailcloth.agent.protocol import NodeAgent
 from sailcloth.kube import ApiError, Client, Informer
 from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SERVICES
 from sailcloth.local import dns, network
+from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy, ServiceKey, Spec
 
 from . import leftovers, nodesocket
@@ -44,6 +45,7 @@ class Config(msgspec.Struct, frozen=True):
     logs: str
     dns_fd: int = -1
     host_ports: dict[str, int] = {}
+    images: str = ""  # file with the user's own images
     bind_swap: bool = True  # publish host ports by swapping sockets where the kernel can; else by relay
     control_plane: str = "10.42.0.1:15012"
     certificate_lifetime_s: int = 0
@@ -61,6 +63,7 @@ class Kubelet:
         self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
         self.host_ports = {int(k): v for k, v in config.host_ports.items()}
         self.bind_swap = config.bind_swap
+        self.images = Catalog(config.images)
         self.service_env: dict[str, str] = {}
         self.workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

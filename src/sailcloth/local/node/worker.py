@@ -21,6 +21,7 @@ from sailcloth.agent.protocol import NodeAgent
 from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, PODS, SECRETS
 from sailcloth.local import capture, images, network, zygote
+from sailcloth.local.images.catalog import Catalog
 
 from . import environment, leftovers, podlink, probes, volumes
 from .environment import Missing
@@ -55,6 +56,7 @@ class NodeServices(Protocol):
     logs_dir: Path
     host_ports: dict[int, int]
     bind_swap: bool
+    images: Catalog
     service_env: dict[str, str]
 
     def allocate(self, uid: str, wanted: str) -> str: ...
@@ -382,6 +384,8 @@ class Worker:
                 self._dirty.set()
                 await self.node.event(self.pod, "Warning", "Failed", f"Failed to pull image: {error}", c.name)
                 delay = min(delay * 4, 60.0)
+                await self.node.images.changed(delay)
+                continue
             except Missing as error:
                 c.state = {"waiting": {"reason": "CreateContainerConfigError", "message": str(error)}}
                 self._dirty.set()
@@ -396,7 +400,7 @@ class Worker:
     async def _builtin(self, c: _Container) -> bool:
         """Init containers of the mesh that need no process: traffic capture."""
         args = [str(a) for a in c.spec.get("args") or ()]
-        image = images.resolve(str(c.spec.get("image", "")))
+        image = self.node.images.resolve(str(c.spec.get("image", "")))
         if image is None or image.builtin != "proxy" or not args or args[0] != "istio-iptables":
             return False
         assert self.link is not None
@@ -410,7 +414,7 @@ class Worker:
 
     async def _environment(self, c: _Container) -> dict[str, str]:
         own = await environment.build(self.pod, c.spec, self.ip, network.NODE_IP, self._fetch)
-        image = images.resolve(str(c.spec.get("image", "")))
+        image = self.node.images.resolve(str(c.spec.get("image", "")))
         services = self.node.service_env if self.pod["spec"].get("enableServiceLinks", True) else {}
         return {**_BASE_ENV, "HOSTNAME": self.name, **services, **(image.env if image else {}), **own}
 
@@ -423,10 +427,11 @@ class Worker:
 
     async def _request(self, c: _Container) -> tuple[Object, list[int]]:
         reference = str(c.spec.get("image", ""))
-        image = images.resolve(reference)
+        image = self.node.images.resolve(reference)
         if image is None:
             raise _Unknown(
-                f'no local command stands for image "{reference}": add it to the image table (sailcloth.local.images) or use one that is known'
+                f'no local command stands for image "{reference}": give it one with '
+                f"`sailctl image add {reference} COMMAND`, or use one of `sailctl image list`"
             )
         caps: list[int] = []
         ports: dict[int, int] = {}
@@ -801,7 +806,7 @@ async def run_in(worker: Worker, argv: list[str], container: str, fds: list[int]
     if c is None or not c.running:
         raise OSError(f"container {container} is not running")
     env = {**c.env, "TERM": "xterm"} if tty else c.env
-    image = images.resolve(str(c.spec.get("image", "")))
+    image = worker.node.images.resolve(str(c.spec.get("image", "")))
     argv = images.command_line(image, argv) if image is not None else argv
     return await podlink.execute(
         worker.init_path, argv, env, fds, tty, container=c.name, cwd=str(c.spec.get("workingDir") or "/")

@@ -1,0 +1,96 @@
+"""`sailctl image`: which local command stands for which image, and a user's own ones."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sailcloth.local.state import StateDir
+
+from . import output
+from .lifecycle import Name, State, state_of
+
+if TYPE_CHECKING:
+    from sailcloth.local.images.catalog import Catalog
+
+Reference = Annotated[str, typer.Argument(help="Image as manifests name it; without a tag it stands for all tags.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(help="Images of the local cluster: names that stand for commands.", no_args_is_help=True)
+    group.command("list")(list_images)
+    arguments = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+    group.command("add", context_settings=arguments)(add)
+    group.command("remove")(remove)
+    app.add_typer(group, name="image", rich_help_panel="Local cluster")
+
+
+def list_images(
+    state: State = "",
+    cluster: Name = "",
+    out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
+) -> None:
+    """Show the images that are known, the user's own first."""
+    from sailcloth.local.images import catalog
+
+    try:
+        own = _catalog(state_of(state, cluster)).own()
+    except catalog.CatalogError as error:
+        output.fail(str(error), output.DATA)
+    rows = [[name, "user", " ".join(entry["command"])] for name, entry in sorted(own.items())]
+    rows += [[pattern, "shipped", command] for pattern, command in catalog.shipped()]
+    if out in ("json", "yaml"):
+        output.structured([dict(zip(("image", "source", "command"), row, strict=True)) for row in rows], out)
+    else:
+        output.table(["IMAGE", "SOURCE", "COMMAND"], rows)
+
+
+def add(
+    reference: Reference,
+    command: Annotated[list[str], typer.Argument(help="Program and arguments that run in its place.")],
+    env: Annotated[list[str] | None, typer.Option("-e", "--env", help="NAME=VALUE, before the image's name.")] = None,
+    state: State = "",
+    cluster: Name = "",
+) -> None:
+    """Let an image stand for a command; pods that wait for it start at once.
+
+    Options come before the image: sailctl image add -e LEVEL=debug example.com/app python3 /home/me/app.py
+    """
+    from sailcloth.local.images import catalog
+
+    pairs = {}
+    for text in env or []:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            output.fail(f"--env {text!r}: write NAME=VALUE", output.USAGE)
+        pairs[name] = value
+    program = shutil.which(command[0])
+    if program is None:
+        output.fail(f"{command[0]}: there is no such program on this machine", output.DATA)
+    try:
+        _catalog(state_of(state, cluster)).add(reference, [program, *command[1:]], pairs)
+    except (catalog.CatalogError, OSError) as error:
+        output.fail(str(error), output.DATA)
+    print(f"image {reference} stands for {' '.join([program, *command[1:]])}")
+
+
+def remove(reference: Reference, state: State = "", cluster: Name = "") -> None:
+    """Forget a user's own image; running pods are left alone."""
+    from sailcloth.local.images import catalog
+
+    try:
+        known = _catalog(state_of(state, cluster)).remove(reference)
+    except (catalog.CatalogError, OSError) as error:
+        output.fail(str(error), output.DATA)
+    if not known:
+        output.fail(f"there is no image {reference} of your own; see `sailctl image list`")
+    print(f"image {reference} removed")
+
+
+def _catalog(state: StateDir) -> Catalog:
+    from sailcloth.local.images import catalog
+
+    return catalog.Catalog(str(state.images))
