@@ -12,7 +12,18 @@ from sailcloth.local import images
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "cases" / "samples" / "istio"
 OURS = Path(__file__).parents[2] / "samples"
-FOLDERS = ("bookinfo", "helloworld", "httpbin", "curl", "sleep", "tcp-echo")
+FOLDERS = (
+    "bookinfo",
+    "curl",
+    "extauthz",
+    "grpc-echo",
+    "health-check",
+    "helloworld",
+    "httpbin",
+    "sleep",
+    "tcp-echo",
+    "websockets",
+)
 
 # Databases are not re-implemented: their pods say ErrImagePull with the remedy.
 WITHOUT_STAND_IN = {"examples-bookinfo-mongodb", "examples-bookinfo-mysqldb"}
@@ -32,6 +43,20 @@ def test_published_images_resolve(folder: str) -> None:
     assert references, f"no image named under {folder}: the search is broken"
     unknown = {r for r in references if images.resolve(r) is None}
     assert {re.sub(r".*/|:.*", "", r) for r in unknown} <= WITHOUT_STAND_IN
+
+
+@pytest.mark.parametrize(
+    ("reference", "program"),
+    [
+        ("registry.istio.io/testing/app:latest", "istio_echo.py"),
+        ("gcr.io/istio-release/app:1.30.3", "istio_echo.py"),
+        ("gcr.io/k8s-staging-gateway-api/echo-advanced:v1", "istio_echo.py"),
+        ("gcr.io/k8s-staging-gateway-api/echo-basic:v1", "gateway_echo.py"),
+        ("gcr.io/istio-testing/ext-authz:latest", "ext_authz.py"),
+    ],
+)
+def test_images_of_tests_resolve_from_every_registry(reference: str, program: str) -> None:
+    assert [Path(p).name for p in programs_of(images.resolve(reference))] == [program]
 
 
 def test_our_images_resolve() -> None:

@@ -22,7 +22,7 @@ SERVERS = (
     "bookinfo_reviews.py",
     "helloworld.py",
     "httpbin.py",
-    "metrics_page.py",
+    "ok_page.py",
     "sock_shop_carts.py",
     "sock_shop_catalogue.py",
     "sock_shop_orders.py",

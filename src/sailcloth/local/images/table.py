@@ -13,6 +13,11 @@ def _program(name: str, *args: str, **env: str) -> dict[str, Any]:
     return {"entrypoint": (*_PYTHON, "{programs}/" + name), "cmd": args, "env": env}
 
 
+def _packaged(name: str, *args: str, **env: str) -> dict[str, Any]:
+    """A program that uses gRPC, from among the packages that this one needs."""
+    return {"entrypoint": ("{python}", "-I", "{programs}/" + name), "cmd": args, "env": env}
+
+
 def _shell(entrypoint: tuple[str, ...] = ()) -> dict[str, Any]:
     """An image whose programs are the host's own. Without arguments it idles, where a real one would end at once."""
     return {"entrypoint": entrypoint, "cmd": (*_PYTHON, "{programs}/idle.py")}
@@ -25,6 +30,7 @@ def _shop(service: str, *args: str, **env: str) -> dict[str, Any]:
     return {**entry, "commands": {"/app": (*_PYTHON, program), "/user": (*_PYTHON, program)}}
 
 
+_ECHO = ("{python}", "-I", "{programs}/istio_echo.py")
 _FORTIO = (*_PYTHON, "{programs}/fortio.py")
 
 # Like the entrypoint of the curl image: options alone are options of curl, anything else is a command.
@@ -40,7 +46,7 @@ IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"(.*/)?examples-bookinfo-reviews-v3", _program("bookinfo_reviews.py", "9080", SERVICE_VERSION="v3", ENABLE_RATINGS="true", STAR_COLOR="red")),
     (r"(.*/)?examples-helloworld-(?P<v>v[12])", _program("helloworld.py", "5000", SERVICE_VERSION="{v}")),
     (r"kennethreitz/httpbin", _program("httpbin.py", "80")),
-    (r"(mccutchen/go-httpbin|.*/httpbin)", _program("httpbin.py", "8080")),
+    (r"(mccutchen/go-httpbin|.*/httpbin)", {**_program("httpbin.py", "8080"), "commands": {"gunicorn": (*_PYTHON, "{programs}/httpbin.py")}}),
     (r"(.*/)?tcp-echo-server", _program("tcp_echo.py", "9000", "hello")),
     (r"(.*/)?(curlimages/)?curl", _shell(_CURL)),
     (r"(.*/)?(busybox|alpine|sleep)", _shell()),
@@ -52,7 +58,12 @@ IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"(.*/)?weaveworksdemos/queue-master", _shop("queue_master", "80")),
     (r"mongo", _program("sock_shop_database.py", "27017")),
     (r"rabbitmq", _program("sock_shop_rabbitmq.py", "5672", "15672")),
-    (r"kbudde/rabbitmq-exporter", _program("metrics_page.py", "9090")),
+    (r"kbudde/rabbitmq-exporter", _program("ok_page.py", "9090")),
     (r"redis", {**_program("redis_server.py", "6379"), "real": ("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", "/tmp")}),
+    (r"(.*/)?hiroakis/tornado-websocket-example", _program("websocket_table.py", "8888")),
+    (r"istio/health", _program("ok_page.py", "8001")),
+    (r"(.*/)?ext-authz", _packaged("ext_authz.py", "8000", "9000")),
+    (r"(istio|.*/istio|.*/istio-(release|testing))/app|(.*/)?echo-advanced", {"entrypoint": (*_ECHO, "server"), "commands": {"client": (*_ECHO, "client"), "/usr/local/bin/client": (*_ECHO, "client"), "/usr/local/bin/server": (*_ECHO, "server")}}),
+    (r"(.*/)?echo-basic", _packaged("gateway_echo.py")),
     (r"(.*/)?pause", _program("idle.py")),
 )  # fmt: skip

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import sys
 import time
 import urllib.parse
@@ -160,4 +161,6 @@ def page(request: Request) -> Response:
 
 
 if __name__ == "__main__":
-    serve(page, int(sys.argv[1]) if len(sys.argv) > 1 else 8080)
+    # A port, or the arguments of the image's own server: `-b 0.0.0.0:8080 …`
+    ports = [m[1] for m in (re.fullmatch(r"(?:.*:)?(\d+)", a) for a in sys.argv[1:]) if m]
+    serve(page, int(ports[0]) if ports else 8080)

@@ -7,13 +7,15 @@ import json
 import signal
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, BinaryIO
 
 # Headers that an application passes on, so that traces stay whole and users stay known.
 FORWARDED = [
@@ -45,8 +47,11 @@ GRACE_S = 10.0  # how long requests under way may take after SIGTERM
 class Request:
     """One request as a page sees it."""
 
-    def __init__(self, method: str, target: str, headers: Message, body: bytes, peer: str) -> None:
+    def __init__(
+        self, method: str, target: str, headers: Message, body: bytes, peer: str, tls: ssl.SSLSocket | None = None
+    ) -> None:
         self.method, self.target, self.headers, self.body, self.peer = method, target, headers, body, peer
+        self.tls = tls
         self.path, _, self.query = target.partition("?")
 
 
@@ -66,8 +71,26 @@ class Response:
         self.fields = [*fields, *((k.replace("_", "-"), v) for k, v in headers.items())]
 
 
+class Upgraded(Response):
+    """101: `run` has the connection's two sides from then on. With status 0 nothing is sent before."""
+
+    def __init__(self, run: Callable[[BinaryIO, BinaryIO], None], **headers: str) -> None:
+        super().__init__("", 101, **headers)
+        self.run = run
+
+
 def as_json(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value), status, "application/json")
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served on one port; TLS where there is a context."""
+
+    page: Callable[[Request], Response]
+    port: int
+    host: str = "0.0.0.0"
+    tls: ssl.SSLContext | None = None
 
 
 class _Server(socketserver.ThreadingMixIn, HTTPServer):
@@ -75,9 +98,30 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
     request_queue_size = 1024
     allow_reuse_address = True
 
+    def __init__(self, site: Site, handler: Any) -> None:
+        self.site = site
+        super().__init__((site.host, site.port), handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self.site.tls is not None:  # in the connection's own thread: a slow handshake holds up nobody
+            request.settimeout(10)
+            request = self.site.tls.wrap_socket(request, server_side=True)
+            request.settimeout(None)
+        super().finish_request(request, client_address)
+        if self.site.tls is not None:
+            request.close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        print(f"{client_address[0]}: {sys.exc_info()[1]!r}", file=sys.stderr, flush=True)
+
 
 def serve(page: Callable[[Request], Response], port: int) -> None:
     """Serve until SIGTERM; requests under way are finished first."""
+    serve_all([Site(page, port)])
+
+
+def serve_all(sites: Sequence[Site]) -> None:
+    """Like `serve`, on several ports."""
     idle = threading.Condition()
     active = 0
 
@@ -89,6 +133,7 @@ def serve(page: Callable[[Request], Response], port: int) -> None:
             nonlocal active
             with idle:
                 active += 1
+            made: Response | None = None
             try:
                 try:
                     body = self._body()
@@ -96,17 +141,22 @@ def serve(page: Callable[[Request], Response], port: int) -> None:
                     self.close_connection = True
                     self._send(Response(f"bad request: {error}\n", 400))
                     return
-                request = Request(self.command, self.path, self.headers, body, self.client_address[0])
+                tls = self.connection if isinstance(self.connection, ssl.SSLSocket) else None
+                request = Request(self.command, self.path, self.headers, body, self.client_address[0], tls)
                 try:
-                    made = page(request)
+                    made = self.server.site.page(request)  # type: ignore[attr-defined]
                 except Exception as error:
                     print(f"{self.command} {self.path}: {error!r}", file=sys.stderr, flush=True)
                     made = Response(f"internal error: {error}", 500)
-                self._send(made)
+                if made.status:
+                    self._send(made)
             finally:
                 with idle:
                     active -= 1
                     idle.notify_all()
+            if isinstance(made, Upgraded):
+                self.close_connection = True
+                made.run(self.rfile, self.wfile)  # type: ignore[arg-type]
 
         def _body(self) -> bytes:
             """The whole body. Raises ValueError if its framing is broken."""
@@ -126,14 +176,14 @@ def serve(page: Callable[[Request], Response], port: int) -> None:
         def _send(self, made: Response) -> None:
             text = HTTPStatus(made.status).phrase if made.status in HTTPStatus._value2member_map_ else "Status"
             lines = [f"HTTP/1.1 {made.status} {text}"]
-            if made.status not in (204, 304):  # these have no body by definition (RFC 9110, 6.4.1)
+            if made.status not in (101, 204, 304):  # these have no body by definition (RFC 9110, 6.4.1)
                 lines += [f"content-type: {made.kind}", f"content-length: {len(made.body)}"]
             lines += [f"{name}: {value}" for name, value in made.fields]
             if stopping.is_set():
                 self.close_connection = True
-            if self.close_connection:
+            if self.close_connection and made.status != 101:
                 lines.append("connection: close")
-            bare = self.command == "HEAD" or made.status in (204, 304)
+            bare = self.command == "HEAD" or made.status in (101, 204, 304)
             self.wfile.write("\r\n".join([*lines, "", ""]).encode() + (b"" if bare else made.body))
 
         do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _answer
@@ -141,20 +191,25 @@ def serve(page: Callable[[Request], Response], port: int) -> None:
         def log_message(self, *_: Any) -> None:
             pass
 
-    stopping = threading.Event()
-    server = _Server(("0.0.0.0", port), Handler)
+    stopping, done = threading.Event(), threading.Event()
+    servers = [_Server(site, Handler) for site in sites]
 
     def stop(*_: Any) -> None:
         stopping.set()
-        threading.Thread(target=server.shutdown).start()
+        done.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    print(f"listening on port {port}", flush=True)
-    server.serve_forever(poll_interval=0.05)
+    for server in servers:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    print(f"listening on port {', '.join(str(site.port) for site in sites)}", flush=True)
+    done.wait()
+    for server in servers:
+        server.shutdown()
     with idle:
         idle.wait_for(lambda: not active, timeout=GRACE_S)
-    server.server_close()
+    for server in servers:
+        server.server_close()
 
 
 def call(

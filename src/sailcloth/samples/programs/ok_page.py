@@ -1,4 +1,4 @@
-"""Stands for an exporter of metrics: a page at /metrics that says the exporter is up. Argument: port."""
+"""Answers every path with 200, /metrics with a metric: for health samples, and in the place of exporters. Argument: port."""
 
 from __future__ import annotations
 
