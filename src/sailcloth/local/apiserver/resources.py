@@ -16,7 +16,7 @@ from sailcloth.lib.cel import BadExpression
 from sailcloth.lib.celrules import Rules
 from sailcloth.lib.openapi import KEEP, Node, Schemas
 
-from . import scaling, tables
+from . import scaling, storedcolumns, tables
 from .ownership import Fields
 from .tables import Column
 
@@ -104,7 +104,7 @@ class Served:
 def _row(group: str, version: str, plural: str, kind: str, api: str, **options: Any) -> Served:
     definition = f"io.k8s.{api}.{version}.{kind}"
     out = Served(group, version, plural, kind, definition=definition, singular=kind.lower(), **options)
-    out.columns = tables.COLUMNS.get(out.gr, [tables.AGE])
+    out.columns = tables.COLUMNS.get(out.gr) or storedcolumns.COLUMNS.get(out.gr) or [tables.AGE]
     return out
 
 
@@ -156,6 +156,7 @@ def custom_resources(crd: dict[str, Any]) -> list[Served]:
     names = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
     stored = next((v for v in spec["versions"] if v.get("storage")), spec["versions"][0])
     changed = int(crd["metadata"].get("generation") or 1) > 1
+    differ = any(v.get("schema") != stored.get("schema") for v in spec["versions"])
     out = []
     for version in spec["versions"]:
         if not version.get("served"):
@@ -189,7 +190,7 @@ def custom_resources(crd: dict[str, Any]) -> list[Served]:
             storage_version=stored["name"],
             scale=scaling.paths(subresources.get("scale") or {}),
             warnings=_deprecation(spec, version),
-            reshape=changed or version.get("schema") != stored.get("schema"),
+            reshape=changed or differ,
         )
         made.metadata_limits = kept
         out.append(made)

@@ -51,12 +51,15 @@ def at(path: str, default: Any = "<none>") -> Cell:
     return cell
 
 
-def _labels(selector: dict[str, Any] | None) -> str:
+def labels(selector: dict[str, Any] | None) -> str:
+    """A selector, or plain labels, as one word."""
     pairs = (selector or {}).get("matchLabels", selector) or {}
     return ",".join(f"{k}={v}" for k, v in sorted(pairs.items()) if isinstance(v, str)) or "<none>"
 
 
-def _images(field: str) -> Cell:
+def images(field: str) -> Cell:
+    """A field of the containers of an object's template."""
+
     def cell(obj: Object) -> str:
         spec = obj["spec"].get("template", {}).get("spec", {})
         return ",".join(str(c.get(field, "")) for c in spec.get("containers", ())) or "<none>"
@@ -223,25 +226,25 @@ COLUMNS: dict[str, list[Column]] = {
         ("External-IP", _S, 0, _external),
         ("Port(s)", _S, 0, _service_ports),
         AGE,
-        ("Selector", _S, 1, lambda o: _labels(o["spec"].get("selector"))),
+        ("Selector", _S, 1, lambda o: labels(o["spec"].get("selector"))),
     ],
     "deployments.apps": [
         ("Ready", _S, 0, lambda o: f"{o.get('status', {}).get('readyReplicas', 0)}/{o['spec'].get('replicas', 1)}"),
         ("Up-to-date", _I, 0, at("status.updatedReplicas", 0)),
         ("Available", _I, 0, at("status.availableReplicas", 0)),
         AGE,
-        ("Containers", _S, 1, _images("name")),
-        ("Images", _S, 1, _images("image")),
-        ("Selector", _S, 1, lambda o: _labels(o["spec"].get("selector"))),
+        ("Containers", _S, 1, images("name")),
+        ("Images", _S, 1, images("image")),
+        ("Selector", _S, 1, lambda o: labels(o["spec"].get("selector"))),
     ],
     "replicasets.apps": [
         ("Desired", _I, 0, at("spec.replicas", 0)),
         ("Current", _I, 0, at("status.replicas", 0)),
         ("Ready", _I, 0, at("status.readyReplicas", 0)),
         AGE,
-        ("Containers", _S, 1, _images("name")),
-        ("Images", _S, 1, _images("image")),
-        ("Selector", _S, 1, lambda o: _labels(o["spec"].get("selector"))),
+        ("Containers", _S, 1, images("name")),
+        ("Images", _S, 1, images("image")),
+        ("Selector", _S, 1, lambda o: labels(o["spec"].get("selector"))),
     ],
     "namespaces": [("Status", _S, 0, at("status.phase")), AGE],
     "nodes": [

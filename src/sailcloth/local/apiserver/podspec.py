@@ -1,0 +1,170 @@
+"""Defaults of pods and of pod templates: containers, probes, volumes, and quantities in their canonical form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sailcloth.lib import quantity
+
+Object = dict[str, Any]
+_TOLERATIONS = [
+    {"effect": "NoExecute", "key": f"node.kubernetes.io/{key}", "operator": "Exists", "tolerationSeconds": 300}
+    for key in ("not-ready", "unreachable")
+]
+
+
+def pod(obj: Object) -> None:
+    """A pod, in place."""
+    spec = obj["spec"]
+    for container in _containers(spec):
+        resources = container.get("resources") or {}
+        for name, amount in (resources.get("limits") or {}).items():
+            resources.setdefault("requests", {}).setdefault(name, amount)
+    apply(spec)
+    spec.setdefault("enableServiceLinks", True)
+    spec.setdefault("serviceAccountName", "default")
+    spec["serviceAccount"] = spec["serviceAccountName"]
+    spec.setdefault("priority", 0)
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    spec.setdefault("tolerations", [dict(t) for t in _TOLERATIONS])
+    status = obj.setdefault("status", {})
+    status.setdefault("phase", "Pending")
+    status.setdefault("qosClass", _qos(spec))
+
+
+def template(holder: Object, key: str = "template") -> None:
+    """The pod template that an object holds, in place."""
+    found = holder.get(key)
+    if not isinstance(found, dict):
+        found = holder[key] = {}
+    if not isinstance(found.get("metadata"), dict):
+        found["metadata"] = {}
+    found["metadata"].setdefault("creationTimestamp", None)
+    if isinstance(found.get("spec"), dict):
+        apply(found["spec"])
+
+
+def apply(spec: Object) -> None:
+    """A pod's spec, in place."""
+    spec.setdefault("restartPolicy", "Always")
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    if spec.get("securityContext") is None:
+        spec["securityContext"] = {}
+    spec.setdefault("schedulerName", "default-scheduler")
+    if spec.get("serviceAccountName") or spec.get("serviceAccount"):
+        spec["serviceAccountName"] = spec.get("serviceAccountName") or spec["serviceAccount"]
+        spec["serviceAccount"] = spec["serviceAccountName"]
+    for key in ("volumes", "initContainers", "imagePullSecrets", "tolerations", "hostAliases"):
+        if key in spec and not spec[key]:
+            del spec[key]
+    for found in spec.get("volumes") or ():
+        _volume(found)
+    for container in _containers(spec):
+        _container(container, bool(spec.get("hostNetwork")))
+    if isinstance(spec.get("overhead"), dict):
+        quantities(spec["overhead"])
+
+
+def _containers(spec: Object) -> list[Object]:
+    groups = ("containers", "initContainers", "ephemeralContainers")
+    return [c for g in groups for c in spec.get(g) or () if isinstance(c, dict)]
+
+
+def _container(c: Object, on_host: bool) -> None:
+    c.setdefault("terminationMessagePath", "/dev/termination-log")
+    c.setdefault("terminationMessagePolicy", "File")
+    image = str(c.get("image") or "")
+    latest = image.endswith(":latest") or ":" not in image.rsplit("/", 1)[-1]
+    if "@" in image:
+        latest = False
+    c.setdefault("imagePullPolicy", "Always" if latest else "IfNotPresent")
+    if c.get("resources") is None:
+        c["resources"] = {}
+    for kind in ("limits", "requests"):
+        if isinstance(c["resources"].get(kind), dict):
+            quantities(c["resources"][kind])
+    for port in c.get("ports") or ():
+        port.setdefault("protocol", "TCP")
+        if on_host:
+            port.setdefault("hostPort", port.get("containerPort"))
+    for variable in c.get("env") or ():
+        _field_reference(variable.get("valueFrom") or {})
+    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+        found = c.get(name)
+        if isinstance(found, dict):
+            for key, value in (
+                ("timeoutSeconds", 1),
+                ("periodSeconds", 10),
+                ("successThreshold", 1),
+                ("failureThreshold", 3),
+            ):
+                if not found.get(key):
+                    found[key] = value
+            _action(found)
+    for moment in ("postStart", "preStop"):
+        _action((c.get("lifecycle") or {}).get(moment) or {})
+
+
+def _action(found: Object) -> None:
+    if isinstance(found.get("httpGet"), dict):
+        found["httpGet"].setdefault("path", "/")
+        found["httpGet"].setdefault("scheme", "HTTP")
+    if isinstance(found.get("grpc"), dict):
+        found["grpc"].setdefault("service", "")
+
+
+def _field_reference(source: Object) -> None:
+    if isinstance(source.get("fieldRef"), dict):
+        source["fieldRef"].setdefault("apiVersion", "v1")
+    reference = source.get("resourceFieldRef")
+    if isinstance(reference, dict):
+        reference.setdefault("divisor", "0")
+        reference["divisor"] = _canonical(reference["divisor"])
+
+
+def _volume(v: Object) -> None:
+    if not any(value is not None for key, value in v.items() if key != "name"):
+        v["emptyDir"] = {}
+    for source in ("configMap", "secret", "downwardAPI", "projected"):
+        if isinstance(v.get(source), dict):
+            v[source].setdefault("defaultMode", 420)
+    inner = [v, *((v.get("projected") or {}).get("sources") or ())]
+    for holder in inner:
+        for item in (holder.get("downwardAPI") or {}).get("items") or ():
+            _field_reference(item)
+        if isinstance(holder.get("serviceAccountToken"), dict):
+            holder["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+    if isinstance(v.get("hostPath"), dict):
+        v["hostPath"].setdefault("type", "")
+    if isinstance((v.get("emptyDir") or {}).get("sizeLimit"), str | int):
+        v["emptyDir"]["sizeLimit"] = _canonical(v["emptyDir"]["sizeLimit"])
+    claim = (v.get("ephemeral") or {}).get("volumeClaimTemplate")
+    if isinstance(claim, dict) and isinstance(claim.get("spec"), dict):
+        claim["spec"].setdefault("volumeMode", "Filesystem")
+
+
+def quantities(amounts: Object) -> None:
+    """Quantities in their canonical form, in place; what is none stays for the checks."""
+    for name, amount in amounts.items():
+        amounts[name] = _canonical(amount)
+
+
+def _canonical(amount: Any) -> Any:
+    try:
+        return quantity.canonical(str(amount))
+    except ValueError:
+        return amount
+
+
+def _qos(spec: Object) -> str:
+    resources = [
+        c.get("resources") or {} for c in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    ]
+    if not any(r.get("requests") or r.get("limits") for r in resources):
+        return "BestEffort"
+    whole = all(
+        {"cpu", "memory"} <= set(r.get("limits") or {}) and (r.get("requests") or r["limits"]) == r["limits"]
+        for r in resources
+    )
+    return "Guaranteed" if whole else "Burstable"
