@@ -76,7 +76,7 @@ def control_plane(address: str) -> list[dict[str, Any]]:
 
 def ingress_gateway() -> list[dict[str, Any]]:
     """The ingress gateway: an injected Deployment and its LoadBalancer Service."""
-    ports = [("status-port", 15021, 15021), ("http2", 80, 8080), ("https", 443, 8443)]
+    ports = [("status-port", 15021, 15021), ("http2", 80, 8080), ("https", 443, 8443), ("tcp", 31400, 31400)]
     metadata = {"name": "istio-ingressgateway", "namespace": NAMESPACE, "labels": _GATEWAY}
     return [
         {

@@ -30,6 +30,11 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         connect = duration_ms(str(timeout)) if timeout is not None else old.connect_timeout_ms
     except ValueError as error:
         raise ValueError(f"MeshConfig connectTimeout: {error}") from None
+    detection = given.get("protocolDetectionTimeout")
+    try:
+        detect = duration_ms(str(detection)) if detection is not None else old.detection_timeout_ms
+    except ValueError as error:
+        raise ValueError(f"MeshConfig protocolDetectionTimeout: {error}") from None
     return MeshConfig(
         trust_domain=str(given.get("trustDomain") or old.trust_domain),
         domain=old.domain,
@@ -40,6 +45,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         connect_timeout_ms=connect or old.connect_timeout_ms,
         access_log_file=str(given.get("accessLogFile", old.access_log_file) or ""),
         access_log_format=str(given.get("accessLogFormat", old.access_log_format) or ""),
+        detection_timeout_ms=detect or 0.0,
         merge_virtual_services=_merging(given.get("virtualServiceMerging"), old.merge_virtual_services),
         ingress_service=str(given.get("ingressService") or old.ingress_service),
         default_export=tuple(given.get("defaultServiceExportTo") or old.default_export),

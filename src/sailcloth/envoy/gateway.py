@@ -18,6 +18,7 @@ from .resource import EnvoyResource
 from .resources import listener as lb
 from .resources import route, tls
 
+_HANDSHAKE_MS = 15_000.0  # who connects to a TLS port and says nothing is not waited for longer
 _HTTP_ALPN = ("h2", "http/1.1")
 _TCP_ALPN = ("istio-peer-exchange", "istio", "h2", "http/1.1")
 
@@ -81,6 +82,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
         direction="outbound",
         reuse_port=False,
         filters=() if plan.plain else ("tls_inspector",),
+        wait_ms=_HANDSHAKE_MS,
         clusters=frozenset(clusters),
         sources=tuple(sources),
     )

@@ -52,6 +52,7 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
         names.INBOUND_PORT,
         chains,
         direction="inbound",
+        wait_ms=plan.config.detection_timeout_ms,
         filters=("original_dst", "tls_inspector", "http_inspector"),
         http_ports=None,
         sources=plan.sources,

@@ -104,6 +104,7 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
         holes if looks_up else [*holes, catch_all],
         default=catch_all if looks_up else None,
         direction="outbound",
+        wait_ms=registry.config(graph).detection_timeout_ms,
         original=True,
         filters=("tls_inspector", "http_inspector") if looks_up else (),
     )
@@ -151,6 +152,7 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
         chains or [default],
         default=default if chains else None,
         direction="outbound",
+        wait_ms=registry.config(graph).detection_timeout_ms,
         bind=False,
         filters=filters if chains else (),
         clusters=_clusters(plans),
@@ -229,6 +231,7 @@ def _shared(
         chains or [default],
         default=default if chains else None,
         direction="outbound",
+        wait_ms=registry.config(graph).detection_timeout_ms,
         bind=False,
         filters=inspectors,
         clusters=_clusters(used),

@@ -120,6 +120,7 @@ async def run(config: dict[str, Any]) -> int:
     https = bind(config.get("https_port", 0), "gateway's HTTPS")
     upstream = resolver()
     ours, theirs = socket.socketpair()
+    publish, asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     inner = {
         **config,
         "api_fd": api.fileno(),
@@ -127,14 +128,20 @@ async def run(config: dict[str, Any]) -> int:
         "https_fd": https.fileno(),
         "dns_fd": upstream.fileno() if upstream is not None else -1,
         "channel_fd": theirs.fileno(),
+        "publish_fd": asking.fileno(),
         "api_url": f"https://127.0.0.1:{api.getsockname()[1]}",
     }
     path = state.run / "supervisor.json"
     path.write_text(json.dumps(inner))
-    fds = [inner[name] for name in ("api_fd", "http_fd", "https_fd", "dns_fd", "channel_fd") if inner[name] >= 0]
+    fds = [
+        inner[name]
+        for name in ("api_fd", "http_fd", "https_fd", "dns_fd", "channel_fd", "publish_fd")
+        if inner[name] >= 0
+    ]
     argv = [sys.executable, "-m", "sailcloth.local.supervisor", str(path)]
     pid = enter(argv, fds)
     theirs.close()
+    asking.close()
     record = {
         "pid": os.getpid(),
         "api": inner["api_url"],
@@ -146,12 +153,36 @@ async def run(config: dict[str, Any]) -> int:
     temporary = state.record.with_suffix(".new")
     temporary.write_text(json.dumps(record))
     temporary.rename(state.record)
+    publish.setblocking(False)
+    asyncio.get_running_loop().add_reader(publish.fileno(), _publish, publish)
     code = await _stay(pid, ours, config.get("parent_fd", -1))
     for name in (state.record, path):
         with contextlib.suppress(FileNotFoundError):
             name.unlink()
     os.close(lock)
     return code
+
+
+def _publish(channel: socket.socket) -> None:
+    """Answer the node with a listening socket on the host's loopback, or with the reason why there is none."""
+    try:
+        data = channel.recv(4096)
+    except BlockingIOError:
+        return
+    if not data:
+        asyncio.get_running_loop().remove_reader(channel.fileno())
+        return
+    port = int(json.loads(data)["port"])
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+        socket.send_fds(channel, [b"{}"], [listener.fileno()])
+    except OSError as error:
+        channel.send(json.dumps({"error": error.strerror or str(error)}).encode())
+    finally:
+        listener.close()
 
 
 async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:

@@ -194,10 +194,11 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "dns_fd": config["dns_fd"],
         "host_ports": {"8080": config["http_fd"], "8443": config["https_fd"]},
         "images": str(state.images),
+        "publish_fd": config["publish_fd"],
         "bind_swap": config.get("bind_swap", True),
         "certificate_lifetime_s": config.get("certificate_lifetime_s", 0),
     }
-    inherited = tuple(f for f in (config["dns_fd"], config["http_fd"], config["https_fd"]) if f >= 0)
+    inherited = tuple(config[n] for n in ("dns_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0)
     return [
         _Process("apiserver", "sailcloth.local.apiserver", api, state, (config["api_fd"],)),
         _Process("controlplane", "sailcloth.controlplane", plane, state),

@@ -168,4 +168,5 @@ class MeshConfig:
     access_log_format: str = ""
     ingress_service: str = "istio-ingressgateway"
     merge_virtual_services: bool = True
+    detection_timeout_ms: float = 5000.0  # how long a connection's first bytes are waited for to detect its protocol
     default_export: tuple[str, ...] = field(default=("*",))

@@ -203,15 +203,16 @@ def listener(
     clusters: frozenset[str] = frozenset(),
     sources: tuple[Any, ...] = (),
     http_ports: tuple[int, ...] | None = None,
+    wait_ms: float = 0.0,
 ) -> EnvoyResource:
-    """A listener. `http_ports`: ports on which the HTTP inspector is needed; None for all."""
+    """A listener. `wait_ms` bounds the wait for first bytes to inspect (0: no bound). `http_ports`: ports on which the HTTP inspector is needed; None for all."""
     out = listener_pb2.Listener(
         name=name,
         address=socket_address(address, port),
         filter_chains=chains,
         traffic_direction=base_pb2.INBOUND if direction == "inbound" else base_pb2.OUTBOUND,
         continue_on_listener_filters_timeout=True,
-        listener_filters_timeout=duration(0),
+        listener_filters_timeout=duration(wait_ms),
     )
     if default is not None:
         out.default_filter_chain.CopyFrom(default)

@@ -25,7 +25,8 @@ from sailcloth.local import dns, network
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy, ServiceKey, Spec
 
-from . import leftovers, nodesocket
+from . import leftovers, nodesocket, published
+from .published import Published
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Config(msgspec.Struct, frozen=True):
     dns_fd: int = -1
     host_ports: dict[str, int] = {}
     images: str = ""  # file with the user's own images
+    publish_fd: int = -1  # asks the launcher for listening sockets of the host
     bind_swap: bool = True  # publish host ports by swapping sockets where the kernel can; else by relay
     control_plane: str = "10.42.0.1:15012"
     certificate_lifetime_s: int = 0
@@ -74,6 +76,7 @@ class Kubelet:
         self._zone = dns.Zone()
         self._proxy: KubeProxy | None = None
         self._rewire = asyncio.Event()
+        self._published: Published | None = None
 
     # -- what workers use -----------------------------------------------------------------------
 
@@ -114,7 +117,7 @@ class Kubelet:
                 return
             reference = {
                 "apiVersion": "v1",
-                "kind": "Pod",
+                "kind": pod.get("kind") or "Pod",
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
                 "uid": metadata["uid"],
@@ -321,10 +324,35 @@ class Kubelet:
             self._rewire.clear()
             try:
                 self._wire_once()
+                await self._publish()
             except OSError as error:
                 log.warning("service addresses not updated: %s", error)
                 asyncio.get_running_loop().call_later(0.5, self._rewire.set)
             await asyncio.sleep(0.01)
+
+    async def _publish(self) -> None:
+        """Ports of services on the host."""
+        if self._config.publish_fd < 0:
+            return
+        if self._published is None:
+            self._published = Published(self._config.publish_fd, self._ready_endpoints, self._not_published)
+        await self._published.apply(published.wanted(self._services))
+
+    def _ready_endpoints(self, target: published.Target) -> list[tuple[str, int]]:
+        namespace, name, port = target
+        found = [
+            s
+            for (ns, _), s in self._slices.items()
+            if ns == namespace and (s["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name
+        ]
+        return sorted((a, p) for a, p, _ in _ready(found, port) if p)
+
+    async def _not_published(self, target: published.Target, port: int, why: str) -> None:
+        namespace, name, _ = target
+        service = self._services.get((namespace, name))
+        if service is not None:
+            text = f"port {port} of the host cannot be published: {why}; `kubectl port-forward svc/{name}` still reaches it"
+            await self.event({**service, "kind": "Service"}, "Warning", "PortNotPublished", text)
 
     def _wire_once(self) -> None:
         by_service: dict[tuple[str, str], list[Object]] = {}
