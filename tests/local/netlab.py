@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import traceback
@@ -14,9 +15,11 @@ def inside(work: Callable[[], None], *, pid_namespace: bool = False) -> None:
     """Run `work` in new user, network and mount namespaces. Raises AssertionError with the child's traceback."""
     uid, gid = os.geteuid(), os.getegid()
     read, write = os.pipe2(os.O_CLOEXEC)
+    gc.collect()
     child = os.fork()
     if child == 0:
         code = 1
+        gc.disable()  # what other tests left is not this process's to destroy: gRPC's objects would wait for threads for ever
         try:
             os.close(read)
             flags = ns.NEWNET | ns.NEWNS | ns.NEWUTS | ns.NEWIPC | (ns.NEWUSER if uid else 0)
