@@ -153,3 +153,71 @@ def test_an_update_takes_over_what_it_changes(applied: dict[str, str], updated: 
     changed = {k for k, v in updated.items() if applied.get(k) != v}
     assert {k[2:] for k in owners.get("editor", {}) if k != "."} >= changed
     assert not {k[2:] for k in owners.get("one", {}) if k != "."} & changed
+
+
+@quick
+@given(pods, pods)
+def test_applying_twice_is_applying_once(first: Object, second: Object) -> None:
+    fields = Fields(builtin(), POD)
+    live = fields.apply(None, first, "one", False, "t1")
+    once = fields.apply(live, second, "one", False, "t2")
+    assert fields.apply(once, second, "one", False, "t3") == once
+
+
+@quick
+@given(pods, pods, pods)
+def test_what_one_manager_leaves_out_stays_if_another_has_it(first: Object, second: Object, later: Object) -> None:
+    fields = Fields(builtin(), POD)
+    live = fields.apply(None, first, "one", False, "t1")
+    live = fields.apply(live, second, "two", True, "t2")
+    live = fields.apply(live, later, "one", True, "t3")
+    have = {c["name"]: c for c in live["spec"]["containers"]}
+    mine, theirs = ({c["name"]: c for c in o["spec"]["containers"]} for o in (later, second))
+    assert have.keys() == mine.keys() | theirs.keys()
+    for name, found in have.items():
+        wanted = [{e["name"] for e in o[name].get("env") or ()} for o in (mine, theirs) if name in o]
+        assert {e["name"] for e in found.get("env") or ()} == set().union(*wanted)
+
+
+@quick
+@given(maps, maps)
+def test_an_object_from_before_managers_belongs_to_somebody(live: dict[str, str], applied: dict[str, str]) -> None:
+    fields = Fields(builtin(), MAP)
+    differing = {k for k in live.keys() & applied.keys() if live[k] != applied[k]}
+    if not differing:
+        made = fields.apply(config(live), config(applied), "one", False, "t1")
+        assert (made.get("data") or {}) == {**live, **applied}
+        return
+    with pytest.raises(Conflict) as caught:
+        fields.apply(config(live), config(applied), "one", False, "t1")
+    assert {path[-1][2:] for _, _, path in caught.value.fields} == differing
+    assert {who for who, _, _ in caught.value.fields} == {"before-first-apply"}
+
+
+def test_more_directives_of_strategic_patches() -> None:
+    deployment = {"$ref": "#/$defs/io.k8s.api.apps.v1.Deployment"}
+    old = {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}
+    kept = {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
+    assert patches.strategic(builtin(), deployment, old, kept) == {"spec": {"strategy": {"type": "Recreate"}}}
+    replaced = {"spec": {"strategy": {"$patch": "replace", "type": "Recreate"}}}
+    assert patches.strategic(builtin(), deployment, old, replaced) == {"spec": {"strategy": {"type": "Recreate"}}}
+    emptied = {"spec": {"strategy": {"$patch": "delete"}}}
+    assert patches.strategic(builtin(), deployment, old, emptied) == {"spec": {"strategy": {}}}
+    merged = {"spec": {"strategy": {"$patch": "merge", "rollingUpdate": {"maxSurge": 2}}}}
+    made = patches.strategic(builtin(), deployment, old, merged)
+    assert made == {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2}}}}
+    with pytest.raises(ValueError, match="does not contain declared merge key: name"):
+        patches.strategic(builtin(), POD, {}, {"spec": {"containers": [{"image": "x"}]}})
+    with pytest.raises(ValueError, match="Unknown patch type"):
+        patches.strategic(builtin(), POD, {}, {"spec": {"$patch": "forget"}})
+
+
+def test_what_only_the_server_has_keeps_its_place_in_a_given_order() -> None:
+    old = pod({"a": {"image": "1"}, "x": {"image": "2"}, "b": {"image": "3"}})
+    order = [{"name": "b"}, {"name": "a"}, {"name": "c"}]
+    patch = {"spec": {"$setElementOrder/containers": order, "containers": [{"name": "c", "image": "4"}]}}
+    made = patches.strategic(builtin(), POD, old, patch)
+    assert [c["name"] for c in made["spec"]["containers"]] == ["x", "b", "a", "c"]
+    only = {"spec": {"$setElementOrder/containers": [{"name": "x"}, {"name": "a"}, {"name": "b"}]}}
+    made = patches.strategic(builtin(), POD, old, only)
+    assert [c["name"] for c in made["spec"]["containers"]] == ["x", "a", "b"]
