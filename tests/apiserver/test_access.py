@@ -94,3 +94,59 @@ async def test_built_in_roles(client: Client, account: Client, kubectl: Kubectl,
     await account.list(resources.SECRETS)
     await kubectl("delete", "clusterrolebinding", name)
     await forbidden(account.list(resources.SECRETS))
+
+
+async def test_the_roles_of_every_cluster(kubectl: Kubectl) -> None:
+    roles = {o["metadata"]["name"]: o for o in (await kubectl.json("get", "clusterroles"))["items"]}
+    assert roles.keys() >= {"cluster-admin", "admin", "edit", "view", "system:basic-user", "system:discovery"}
+    resources_of = {
+        n: {r for rule in roles[n]["rules"] for r in rule.get("resources", ())} for n in ("view", "edit", "admin")
+    }
+    assert "secrets" not in resources_of["view"]
+    assert "roles" in resources_of["admin"] - resources_of["edit"]
+    assert resources_of["view"] < resources_of["edit"] < resources_of["admin"]
+
+
+async def test_aggregated_roles_follow_what_they_gather(kubectl: Kubectl) -> None:
+    name = f"gears-{kubectl.namespace}"
+    metadata = {"name": name, "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}
+    rules = [{"apiGroups": ["gears.example.com"], "resources": [name], "verbs": ["get"]}]
+    await kubectl(
+        "create",
+        "-f",
+        "-",
+        input={
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": metadata,
+            "rules": rules,
+        },
+    )
+    for role in ("view", "edit", "admin"):
+        assert name in await kubectl("get", "clusterrole", role, "-o", "jsonpath={.rules}")
+    await kubectl("delete", "clusterrole", name)
+    assert name not in await kubectl("get", "clusterrole", "admin", "-o", "jsonpath={.rules}")
+
+
+async def test_being_somebody_else(kubectl: Kubectl) -> None:
+    who = ("--as=jane", "--as-group=people")
+    said = await kubectl("auth", "whoami", *who)
+    assert "jane" in said
+    assert "people" in said
+    assert (await kubectl.run("auth", "can-i", "list", "pods", *who)).out.strip() == "no"
+    await kubectl("create", "rolebinding", "viewers", "--clusterrole=view", "--group=people")
+    assert (await kubectl("auth", "can-i", "list", "pods", *who)).strip() == "yes"
+    assert (await kubectl.run("auth", "can-i", "list", "secrets", *who)).out.strip() == "no"
+    said = await kubectl.refused("get", "secrets", *who)
+    assert 'User "jane" cannot list resource "secrets"' in said
+    listed = await kubectl("auth", "can-i", "--list", *who)
+    assert "selfsubjectaccessreviews.authorization.k8s.io" in listed
+    assert "deployments.apps" in listed
+
+
+async def test_only_who_may_impersonate(account: Client, namespace: str) -> None:
+    headers = {"Impersonate-User": "system:serviceaccount:default:default"}
+    async with account.request("GET", "/api/v1/namespaces/default/pods", headers=headers) as response:
+        body = await response.json()
+    assert response.status == 403
+    assert 'cannot impersonate resource "serviceaccounts" in API group "" in the namespace "default"' in body["message"]

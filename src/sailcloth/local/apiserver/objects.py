@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from . import fields, metadata, patches, rules
+from . import fields, metadata, patches, roles, rules
 from .access import User
 from .addresses import Addresses
 from .admission import Admission
@@ -90,9 +90,15 @@ class Objects:
         self._exists_not(served, obj)
         self._store_version(served, obj)
         self.store.put(served.gr, obj)
-        self.definitions.written(served, obj)
+        self._follow(served, obj)
         await self.store.committed()
         return (self.store.get(served.gr, obj["metadata"].get("namespace", ""), name) or obj), warnings + more
+
+    def _follow(self, served: Served, obj: Object) -> None:
+        """What follows at once from an object that was written."""
+        self.definitions.written(served, obj)
+        if served.gr == roles.CLUSTER_ROLES:
+            roles.aggregate(self.store)
 
     def _exists_not(self, served: Served, obj: Object) -> None:
         name = obj["metadata"]["name"]
@@ -157,7 +163,7 @@ class Objects:
                 return new, warnings + more
             self._store_version(served, new)
             self.store.put(served.gr, new)
-            self.definitions.written(served, new)
+            self._follow(served, new)
             if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
                 self.deletion.finish(served, new)
             await self.store.committed()
@@ -305,6 +311,8 @@ class Objects:
         if dry:
             return live, True
         gone = self.deletion.mark(served, live, options)
+        if served.gr == roles.CLUSTER_ROLES:
+            roles.aggregate(self.store)
         await self.store.committed()
         return (self.store.get(served.gr, namespace, name) or live), gone
 

@@ -1,7 +1,7 @@
 """Role-based access: what a user may do, by the Role, ClusterRole and binding objects in the store. Reads, never writes.
 
-Administrators and the cluster's own components are in groups that may do everything. Everybody who is verified may ask what
-there is (discovery) and what they may do. Everything else needs a role.
+Administrators and the cluster's own components are in groups that may do everything. Discovery is open to everybody who is
+verified. Everything else needs a role; `roles` has those that every cluster starts with.
 """
 
 from __future__ import annotations
@@ -10,33 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .selectors import label_selector
+from .roles import CLUSTER_ROLES, GROUP
 from .storage import Store
 
 Object = dict[str, Any]
-_GROUP = "rbac.authorization.k8s.io"
 _TRUSTED = frozenset({"system:masters", "system:nodes"})
 _ALL: Object = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
 _URLS: Object = {"verbs": ["*"], "nonResourceURLs": ["*"]}
-_READ = ["get", "list", "watch"]
-_VIEWED = [
-    "pods", "pods/log", "services", "endpoints", "configmaps", "serviceaccounts", "events", "deployments", "replicasets",
-    "statefulsets", "daemonsets", "jobs", "cronjobs", "endpointslices", "ingresses", "namespaces",
-]  # fmt: skip
-# The roles that every cluster has, unless somebody made objects of these names.
-_BUILT_IN: dict[str, list[Object]] = {
-    "cluster-admin": [_ALL, _URLS],
-    "admin": [_ALL],
-    "edit": [{**_ALL, "apiGroups": ["", "apps", "batch", "discovery.k8s.io", "networking.k8s.io"]}],
-    "view": [{"verbs": _READ, "apiGroups": ["*"], "resources": _VIEWED}],
-}
-_EVERYBODY: list[Object] = [
-    {
-        "verbs": ["create"],
-        "apiGroups": ["authorization.k8s.io", "authentication.k8s.io"],
-        "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"],
-    }
-]
 
 
 @dataclass(frozen=True)
@@ -74,12 +54,11 @@ def rules(store: Store, name: str, groups: tuple[str, ...], namespace: str) -> I
     if _TRUSTED & set(groups):
         yield from (_ALL, _URLS)
         return
-    yield from _EVERYBODY
-    for binding in store.all(f"clusterrolebindings.{_GROUP}"):
+    for binding in store.all(f"clusterrolebindings.{GROUP}"):
         if _bound(binding, name, groups, ""):
             yield from _role(store, binding["roleRef"], "")
     if namespace:
-        for binding in store.all(f"rolebindings.{_GROUP}", namespace):
+        for binding in store.all(f"rolebindings.{GROUP}", namespace):
             if _bound(binding, name, groups, namespace):
                 yield from _role(store, binding["roleRef"], namespace)
 
@@ -98,19 +77,11 @@ def _bound(binding: Object, name: str, groups: tuple[str, ...], namespace: str) 
 def _role(store: Store, reference: Object, namespace: str) -> Iterator[Object]:
     name = reference.get("name", "")
     if reference.get("kind") == "Role":
-        found = store.get(f"roles.{_GROUP}", namespace, name)
+        found = store.get(f"roles.{GROUP}", namespace, name)
         yield from (found or {}).get("rules") or ()
         return
-    found = store.get(f"clusterroles.{_GROUP}", "", name)
-    if found is None:
-        yield from _BUILT_IN.get(name, ())
-        return
-    yield from found.get("rules") or ()
-    for selector in (found.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
-        match = label_selector(selector)
-        for other in store.all(f"clusterroles.{_GROUP}"):
-            if other is not found and match(other["metadata"].get("labels") or {}):
-                yield from other.get("rules") or ()
+    found = store.get(CLUSTER_ROLES, "", name)
+    yield from (found or {}).get("rules") or ()
 
 
 def _covers(rule: Object, asked: Attributes) -> bool:

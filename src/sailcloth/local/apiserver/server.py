@@ -90,7 +90,9 @@ class ApiServer:
         user = self._user(request)
         if user is None:
             raise Refused(401, "Unauthorized", "Unauthorized")
-        request["user"] = user
+        request["user"] = self.access.impersonated(
+            user, request.headers, request.headers.getall("Impersonate-Group", [])
+        )
         parts = [p for p in path.split("/") if p]
         if not parts:
             return answer({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})

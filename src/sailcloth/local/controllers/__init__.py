@@ -14,6 +14,7 @@ import logging
 import zlib
 from typing import Any
 
+from sailcloth.local.apiserver import roles
 from sailcloth.local.apiserver.access import User
 from sailcloth.local.apiserver.errors import Refused
 from sailcloth.local.apiserver.objects import Objects
@@ -159,6 +160,8 @@ class Controllers:
 
     async def bootstrap(self) -> None:
         """The objects that every cluster has."""
+        for gr, obj in roles.built_in():
+            await self._cluster.create(gr, obj)
         for name in _NAMESPACES:
             await self._cluster.create("namespaces", {"metadata": {"name": name}})
             await self._namespace("", name)
