@@ -9,7 +9,7 @@ from sailcloth.envoy import build
 from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
-from sailcloth.view.proxy import Proxy
+from sailcloth.view.proxy import Proxy, told_locality
 
 _ORDER = (
     (LISTENER, "ListenersConfigDump", "dynamic_listeners"),
@@ -47,6 +47,7 @@ def describe(spec: dict[str, Any]) -> Proxy:
         ips=tuple(str(i) for i in ips),
         labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
         domain=domain.partition(".svc.")[2] or domain,
+        locality=told_locality(labels),
         metadata=metadata,
     )
 

@@ -15,6 +15,7 @@ from sailcloth.lib.incremental import Graph, derived
 from . import registry
 from .model import Endpoint, Port, Service
 
+_TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 TLS_MODE = "security.istio.io/tlsMode"
 _POD_NAME = re.compile(r"-[a-z0-9]{5,10}(-[a-z0-9]{5})?$")
 
@@ -111,8 +112,23 @@ def _endpoint(
         mtls=pod.metadata.labels.get(TLS_MODE) == "istio",
         healthy=healthy,
         hostname=hostname,
-        locality=pod.metadata.labels.get("istio-locality", "").replace(".", "/"),
+        locality=graph.get(pod_locality, key),
     )
+
+
+@derived
+def pod_locality(graph: Graph, pod: Key) -> str:
+    """Where a pod is, as region/zone/subzone: as its label says, else as its node's labels do; empty if neither knows."""
+    obj: core.Pod | None = registry.read(graph, pod)
+    if obj is None:
+        return ""
+    labels = obj.metadata.labels
+    told = labels.get("topology.istio.io/locality") or labels.get("istio-locality")
+    if told:
+        return told.replace(".", "/")
+    node: core.Node | None = registry.read(graph, Key("Node", "", obj.spec.node_name)) if obj.spec.node_name else None
+    known = node.metadata.labels if node is not None else {}
+    return "/".join(known.get(name, "") for name in _TOPOLOGY).rstrip("/")
 
 
 def _from_entry(graph: Graph, source: Key, obj: ServiceEntry, port: Port) -> list[Endpoint]:

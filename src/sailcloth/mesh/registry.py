@@ -169,11 +169,21 @@ def _selected_labels(obj: Object) -> set[str]:
         tls = (m.source_labels for r in obj.spec.tls for m in r.match)
         tcp = (m.source_labels for r in obj.spec.tcp for m in r.match)
         return {k for group in (http, tls, tcp) for labels in group for k in labels}
-    if isinstance(obj, DestinationRule) and obj.spec.workload_selector is not None:
-        return set(obj.spec.workload_selector.match_labels)
+    if isinstance(obj, DestinationRule):
+        selector = obj.spec.workload_selector
+        return (set(selector.match_labels) if selector is not None else set()) | _failover_labels(obj)
     if isinstance(obj, Sidecar) and obj.spec.workload_selector is not None:
         return set(obj.spec.workload_selector.labels)
     return set()
+
+
+def _failover_labels(rule: DestinationRule) -> set[str]:
+    policies = [rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)]
+    balancers = [p.load_balancer for p in policies if p is not None]
+    settings = [b.locality_lb_setting for b in balancers if b is not None]
+    return {
+        text.partition("=")[0] for s in settings if s is not None for text in s.failover_priority if "=" not in text
+    }
 
 
 def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:

@@ -10,9 +10,11 @@ from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, services
 from sailcloth.mesh.model import Endpoint, MeshConfig, Port, Resolution, Service
 
-from . import scope
+from . import locality, scope
+from .locality import LocalityPlan
 from .proxy import View
 from .routes import ClusterId
+from .routes import policy as policy_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class ClusterPlan:
     endpoints: tuple[Endpoint, ...] = ()  # only for resolutions whose endpoints stand in the cluster itself
     upgrade_http2: bool = False
     subset_labels: tuple[tuple[str, str], ...] = ()
+    preference: LocalityPlan | None = None
     credentials: bool = False  # whether Secrets are delivered to the proxy
 
 
@@ -98,6 +101,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         endpoints=of_cluster(graph, view, cluster)
         if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
         else (),
+        preference=locality.plan(view, policy),
         credentials=view.kind == "router",
         upgrade_http2=_upgrades(auto, port, http.h2_upgrade_policy if http else None),
     )
@@ -160,6 +164,7 @@ class EndpointsPlan:
     id: ClusterId
     endpoints: tuple[Endpoint, ...]
     mtls: tuple[bool, ...]
+    preference: LocalityPlan | None = None
 
 
 @derived
@@ -176,14 +181,19 @@ def subset_labels(graph: Graph, view: View, cluster: ClusterId) -> tuple[tuple[s
 
 @derived
 def of_subset(
-    graph: Graph, svc: Service, port: Port, subset: str, labels: tuple[tuple[str, str], ...]
+    graph: Graph,
+    svc: Service,
+    port: Port,
+    subset: str,
+    labels: tuple[tuple[str, str], ...],
+    preference: LocalityPlan | None = None,
 ) -> EndpointsPlan:
     """Endpoints by service, port and subset labels: shared by every view that means the same."""
     found = endpoint_list(graph, svc, port)
     if labels:
         found = tuple(e for e in found if endpoints.has_labels(dict(labels), e.labels))
     mtls = tuple(e.mtls and graph.get(accepts_mtls, e.namespace, e.labels, e.port) for e in found)
-    return EndpointsPlan(ClusterId(svc.host, port.number, subset), found, mtls)
+    return EndpointsPlan(ClusterId(svc.host, port.number, subset), found, mtls, preference)
 
 
 @derived
@@ -194,4 +204,10 @@ def endpoints_plan(graph: Graph, view: View, cluster: ClusterId) -> EndpointsPla
     labels = graph.get(subset_labels, view, cluster)
     if svc is None or port is None or labels is None:
         return None
-    return graph.get(of_subset, svc, port, cluster.subset, labels)
+    return graph.get(of_subset, svc, port, cluster.subset, labels, graph.get(preference, view, cluster))
+
+
+@derived
+def preference(graph: Graph, view: View, cluster: ClusterId) -> LocalityPlan | None:
+    """How a view prefers the endpoints of a cluster by where they are."""
+    return locality.plan(view, policy_of(graph, view, cluster))

@@ -6,12 +6,13 @@ labels that some rule tells callers apart by, never the pod.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import envoy_filters, registry
+from sailcloth.mesh import endpoints, envoy_filters, registry
 from sailcloth.mesh.envoy_filters import PatchRef
 
 from . import scope
@@ -32,6 +33,7 @@ class Proxy:
     domain: str = "cluster.local"
     mark: int = 0  # SO_MARK that tells the proxy's own connections from the application's; 0: told apart by user id
     lean: bool = False  # leave out telemetry
+    locality: str = ""  # if the proxy itself knows: region/zone/subzone
     metadata: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
     @property
@@ -53,18 +55,25 @@ class View:
     domain: str
     sidecar: Key | None = None
     patches: tuple[PatchRef, ...] = ()
+    locality: str = ""
 
 
 @derived
 def view(graph: Graph, proxy: Proxy) -> View:
     """The view of a proxy, with labels reduced to those that matter."""
     patches = envoy_filters.refs(graph, proxy.namespace, proxy.labels, proxy.metadata)
+    place = proxy.locality or graph.get(endpoints.pod_locality, proxy.pod)
     if proxy.kind == "router":
-        return View("router", proxy.namespace, proxy.labels, proxy.domain, patches=patches)
+        return View("router", proxy.namespace, proxy.labels, proxy.domain, patches=patches, locality=place)
     keys = set(registry.selected_labels(graph))
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
     limit = graph.get(scope.sidecar, proxy.namespace, labels)
-    return View("sidecar", proxy.namespace, labels, proxy.domain, limit, patches)
+    return View("sidecar", proxy.namespace, labels, proxy.domain, limit, patches, place)
+
+
+def told_locality(labels: Mapping[str, Any]) -> str:
+    """The locality that a proxy's own labels give, where `.` stands for `/`; empty if they give none."""
+    return str(labels.get("topology.istio.io/locality") or labels.get("istio-locality") or "").replace(".", "/")
 
 
 def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
@@ -87,6 +96,7 @@ def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
         ips=tuple(i for i in ips if i),
         labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
         domain=domain.partition(".svc.")[2] or domain,
+        locality=told_locality(labels),
         mark=int(metadata.get("SAILCLOTH_MARK") or 0),
         lean=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
         metadata=metadata,

@@ -10,14 +10,16 @@ from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import encode
 from sailcloth.envoy.resource import EnvoyResource, resource
 from sailcloth.mesh.model import Endpoint
+from sailcloth.view import locality
 from sailcloth.view.clusters import ClusterPlan, EndpointsPlan
+from sailcloth.view.locality import LocalityPlan
 
 
 def assignment(plan: EndpointsPlan) -> EnvoyResource:
     """The endpoints of an EDS cluster."""
     name = names.outbound(plan.id)
     out = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
-    _fill(out, [(e, _lb_endpoint(e, tls)) for e, tls in zip(plan.endpoints, plan.mtls, strict=True)])
+    _fill(out, plan.endpoints, plan.mtls, plan.preference)
     return resource(name, encode(out))
 
 
@@ -27,23 +29,24 @@ def dns_assignment(name: str, plan: ClusterPlan) -> endpoint_pb2.ClusterLoadAssi
     out = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     if plan.resolution == "DNS_ROUND_ROBIN":
         found = found[:1]
-    _fill(out, [(e, _lb_endpoint(e, e.mtls)) for e in found])
+    _fill(out, found, tuple(e.mtls for e in found), plan.preference)
     return out
 
 
-def _fill(out: endpoint_pb2.ClusterLoadAssignment, found: list[tuple[Endpoint, components.LbEndpoint]]) -> None:
-    groups: dict[str, list[components.LbEndpoint]] = {}
-    weights: dict[str, int] = {}
-    for e, lb in found:
-        groups.setdefault(e.locality, []).append(lb)
-        weights[e.locality] = weights.get(e.locality, 0) + e.weight
-    for locality in sorted(groups):
-        group = out.endpoints.add(lb_endpoints=groups[locality])
-        if locality:
-            region, _, rest = locality.partition("/")
+def _fill(
+    out: endpoint_pb2.ClusterLoadAssignment,
+    found: tuple[Endpoint, ...],
+    mtls: tuple[bool, ...],
+    preference: LocalityPlan | None,
+) -> None:
+    for each in locality.groups(preference, found):
+        group = out.endpoints.add(lb_endpoints=[_lb_endpoint(found[i], mtls[i]) for i in each.members])
+        if each.locality:
+            region, _, rest = each.locality.partition("/")
             zone, _, sub_zone = rest.partition("/")
             group.locality.CopyFrom(base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone))
-        group.load_balancing_weight.value = weights[locality]
+        group.load_balancing_weight.value = each.weight
+        group.priority = each.priority
 
 
 def _lb_endpoint(e: Endpoint, mtls: bool) -> components.LbEndpoint:

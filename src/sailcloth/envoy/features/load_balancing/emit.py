@@ -17,6 +17,8 @@ _Cluster = cluster_pb2.Cluster
 
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     """Sets `lb_policy` and its configuration."""
+    if plan.preference is not None and (plan.preference.shares or plan.preference.regions):
+        out.common_lb_config.locality_weighted_lb_config.SetInParent()
     if plan.resolution in (Resolution.PASSTHROUGH, Resolution.DYNAMIC_DNS):
         out.lb_policy = _Cluster.CLUSTER_PROVIDED
         return
