@@ -300,3 +300,17 @@ async def test_definitions_that_cannot_be_served_are_refused(client: Client, cha
     crd["metadata"] |= change.get("metadata", {})
     crd["spec"] |= change.get("spec", {})
     assert words in await said(client.create(resources.CRDS, crd))
+
+
+async def test_a_stored_object_is_not_locked_in_by_newer_limits(
+    client: Client, namespace: str, define: Defined
+) -> None:
+    crd = definition("locks", version("v1", spec_of(a=TEXT, b=TEXT), True, subresources={"status": {}}))
+    things = await define(crd)
+    await client.create(things, thing(namespace, {"a": "long enough", "b": "x"}))
+    narrow = {"type": "string", "maxLength": 3, "x-kubernetes-validations": [{"rule": "self != 'long enough'"}]}
+    newer = version("v1", spec_of(a=narrow, b=TEXT), True, subresources={"status": {}})
+    await client.patch(resources.CRDS, crd["metadata"]["name"], "", {"spec": {"versions": [newer]}})
+    await client.patch(things, "one", namespace, {"status": {"phase": "Up"}}, sub="status")
+    await client.patch(things, "one", namespace, {"spec": {"b": "y"}})
+    assert "spec.a: Too long" in await said(client.patch(things, "one", namespace, {"spec": {"a": "longer"}}))

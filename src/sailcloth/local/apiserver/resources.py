@@ -21,6 +21,7 @@ from .ownership import Fields
 from .tables import Column
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+_RESHAPED = 20_000  # objects of a version that are kept in its shape
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
@@ -60,6 +61,7 @@ class Served:
     scale: scaling.Paths = scaling.Paths()
     warnings: tuple[str, ...] = ()  # for everybody who uses this version
     metadata_limits: Node = None  # what a custom schema says of metadata: limits of the name at most
+    _reshaped: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)  # by the stored one's id
     reshape: bool = False  # what is stored may lack this version's defaults, or have fields that it does not know
 
     @property
@@ -83,9 +85,15 @@ class Served:
     def shown(self, obj: dict[str, Any]) -> dict[str, Any]:
         """A stored object in this version: pruned and with defaults as this version's schema has them."""
         if self.reshape:
-            obj = copy.deepcopy(obj)
-            self.schemas.prune(self.node, obj)
-            self.schemas.default(self.node, obj)
+            known = self._reshaped.get(id(obj))
+            if known is None or known[0] is not obj:
+                made = copy.deepcopy(obj)
+                self.schemas.prune(self.node, made)
+                self.schemas.default(self.node, made)
+                if len(self._reshaped) >= _RESHAPED:
+                    self._reshaped.clear()
+                known = self._reshaped[id(obj)] = (obj, made)
+            obj = known[1]
         return obj if obj.get("apiVersion") == self.gv else {**obj, "apiVersion": self.gv}
 
     @cached_property
