@@ -1,0 +1,41 @@
+"""Fields of Istio's API that are accepted and have no effect, or another one than in Istio. Data for `docs/compatibility.md`.
+
+A field that no code outside `api` reads must stand here; a test sees to it.
+"""
+
+from __future__ import annotations
+
+NO_EFFECT = {
+    "VirtualService.spec.http.fault.delay.exponentialDelay": "refused, as in Istio",
+    "VirtualService.spec.http.fault.abort.http2Error": "refused, as in Istio",
+    "VirtualService.spec.tcp.match.sourceSubnet": "as in Istio",
+    "DestinationRule.spec.trafficPolicy.retryBudget.budgetInterval": "not in Envoy's interface yet",
+    "DestinationRule.spec.trafficPolicy.tls.caCrl": "not yet",
+    "Gateway.spec.servers.tls.caCrl": "not yet; a `ca.crl` in a Secret is honoured",
+    "Gateway.spec.servers.port.targetPort": "as in Istio",
+    "Gateway.spec.servers.defaultEndpoint": "as in Istio",
+    "Gateway.spec.servers.name": "not yet: a name for statistics",
+    "Sidecar.spec.ingress.captureMode": "not yet: traffic is always captured",
+    "Sidecar.spec.ingress.connectionPool": "not yet",
+    "Sidecar.spec.ingress.port.targetPort": "as in Istio",
+    "Sidecar.spec.egress.captureMode": "not yet: traffic is always captured",
+    "Sidecar.spec.egress.bind": "not yet: listeners stand where capture finds them",
+    "Sidecar.spec.inboundConnectionPool": "not yet",
+    "Sidecar.spec.ingress.tls.caCrl": "not yet",
+    "EnvoyFilter.spec.targetRefs": "not yet: comes with the Gateway API",
+    "EnvoyFilter.spec.configPatches.match.waypoint": "there are no waypoints",
+    "EnvoyFilter.spec.configPatches.match.listener.portName": "as in Istio",
+    "EnvoyFilter.spec.configPatches.patch.filterClass": "not yet: order by position",
+}
+"""Field path → why, or when. What is below such a field has no effect either."""
+
+DIFFERENT = {
+    "VirtualService.spec.hosts": "several objects for one host are joined in the mesh, not only at gateways; "
+    "`virtualServiceMerging: OLDEST_WINS` restores Istio's way",
+    "VirtualService.spec.http.route.destination.subset": "a rule waits until its subsets exist instead of answering 503",
+    "DestinationRule.spec.subsets": "a subset in use stays until no rule sends traffic to it",
+    "Gateway.spec.servers.hosts": "a host that another TLS server of the port answers for gets 421",
+    "DestinationRule.spec.trafficPolicy.connectionPool.http.h2UpgradePolicy": "HTTP/2 between sidecars unless DO_NOT_UPGRADE",
+    "EnvoyFilter.spec.configPatches": "an HTTP filter added at the end goes before the router; each patch's matches are counted in status",
+}
+"""Field path → how it differs."""

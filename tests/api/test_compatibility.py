@@ -1,0 +1,35 @@
+"""The page of compatibility says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import compatibility
+
+from sailcloth.api.kinds import MESH_KINDS
+from sailcloth.api.support import DIFFERENT, NO_EFFECT
+
+ROOT = Path(__file__).parents[2]
+READERS = ("mesh", "view", "envoy", "controlplane", "injector", "ca")
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert compatibility.TARGET.read_text() == compatibility.render(), "run python tools/compatibility.py"
+
+
+def test_what_is_told_of_exists() -> None:
+    known = {path for kind in MESH_KINDS for path, _, _ in compatibility.fields(kind)}
+    assert set(NO_EFFECT) | set(DIFFERENT) <= known
+
+
+def test_a_field_that_nobody_reads_is_told_of() -> None:
+    source = "\n".join(p.read_text() for d in READERS for p in (ROOT / "src" / "sailcloth" / d).rglob("*.py"))
+    read = set(re.findall(r"\.([a-z_0-9]+)\b", source)) | set(re.findall(r'"([a-z_0-9]+)"', source))
+    silent = [
+        path
+        for kind in MESH_KINDS
+        for path, name, _ in compatibility.fields(kind)
+        if name not in read and compatibility.judged(path)[0] != "no effect"
+    ]
+    assert silent == []
