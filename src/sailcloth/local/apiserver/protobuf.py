@@ -14,11 +14,15 @@ from typing import Any
 _META = {
     1: ("name", "s"), 2: ("generateName", "s"), 3: ("namespace", "s"), 4: ("selfLink", "s"), 5: ("uid", "s"),
     6: ("resourceVersion", "s"), 7: ("generation", "i"), 8: ("creationTimestamp", "t"), 9: ("deletionTimestamp", "t"),
-    10: ("deletionGracePeriodSeconds", "i"), 11: ("labels", "m"), 12: ("annotations", "m"), 14: ("finalizers", ["s"]),
-    17: ("managedFields", "-"),
+    10: ("deletionGracePeriodSeconds", "i"), 11: ("labels", "m"), 12: ("annotations", "m"), 13: ("ownerReferences", ["OwnerReference"]),
+    14: ("finalizers", ["s"]), 17: ("managedFields", "-"),
 }  # fmt: skip
 _TYPES: dict[str, dict[int, tuple[str, Any]]] = {
     "ObjectMeta": _META,
+    "OwnerReference": {
+        1: ("kind", "s"), 3: ("name", "s"), 4: ("uid", "s"), 5: ("apiVersion", "s"), 6: ("controller", "b"),
+        7: ("blockOwnerDeletion", "b"),
+    },
     "Namespace": {1: ("metadata", "ObjectMeta"), 2: ("spec", "NamespaceSpec"), 3: ("status", "NamespaceStatus")},
     "NamespaceSpec": {1: ("finalizers", ["s"])},
     "NamespaceStatus": {1: ("phase", "s")},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from sailcloth.lib import quantity
@@ -154,7 +154,8 @@ def _workload(obj: Object, old: Object | None) -> Iterator[Wrong]:
         text = f"Invalid value: {spec['replicas']}: must be greater than or equal to 0"
         yield "spec.replicas", "FieldValueInvalid", text
     if isinstance(template.get("spec"), dict):
-        yield from _pod(template["spec"], "spec.template.spec")
+        claims = {c.get("metadata", {}).get("name") for c in spec.get("volumeClaimTemplates") or ()}
+        yield from _pod(template["spec"], "spec.template.spec", claims)
         policy = template["spec"].get("restartPolicy")
         if policy not in (None, "Always"):
             text = f'Unsupported value: "{policy}": supported values: "Always"'
@@ -169,7 +170,7 @@ _CHOICES = {
 }
 
 
-def _pod(spec: Object, path: str) -> Iterator[Wrong]:
+def _pod(spec: Object, path: str, claims: Set[Any] = frozenset()) -> Iterator[Wrong]:
     if not spec.get("containers"):
         yield f"{path}.containers", "FieldValueRequired", "Required value"
     for key, known in _CHOICES.items():
@@ -177,7 +178,7 @@ def _pod(spec: Object, path: str) -> Iterator[Wrong]:
             listed = ", ".join(f'"{k}"' for k in known)
             text = f"Unsupported value: {go(spec[key])}: supported values: {listed}"
             yield f"{path}.{key}", "FieldValueNotSupported", text
-    volumes = {v.get("name") for v in spec.get("volumes") or ()}
+    volumes = {v.get("name") for v in spec.get("volumes") or ()} | claims
     names: set[str] = set()
     for group in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(group) or ()):

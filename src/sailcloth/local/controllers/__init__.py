@@ -22,7 +22,7 @@ from sailcloth.local.apiserver.resources import Served
 from sailcloth.local.apiserver.storage import Event, StorageError
 from sailcloth.local.apiserver.times import now
 
-from . import deployments, endpointslices, replicasets, services
+from . import claims, cronjobs, daemonsets, deployments, endpointslices, jobs, replicasets, services, statefulsets
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,14 @@ Object = dict[str, Any]
 NODE = "sailcloth"
 _EVENT_LIFE_S = 3600
 _USER = User("system:kube-controller-manager", ("system:masters",))
+_OWNERS = {  # kinds whose objects are looked at again when something that they control changes
+    "Deployment": "deployments.apps",
+    "ReplicaSet": "replicasets.apps",
+    "StatefulSet": "statefulsets.apps",
+    "DaemonSet": "daemonsets.apps",
+    "Job": "jobs.batch",
+    "CronJob": "cronjobs.batch",
+}
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", "istio-system")
 
 
@@ -153,6 +161,11 @@ class Controllers:
         self._queues = {
             "deployments.apps": _Queue("deployment", lambda ns, n: deployments.reconcile(cluster, ns, n)),
             "replicasets.apps": _Queue("replicaset", lambda ns, n: replicasets.reconcile(cluster, ns, n)),
+            "statefulsets.apps": _Queue("statefulset", lambda ns, n: statefulsets.reconcile(cluster, ns, n)),
+            "daemonsets.apps": _Queue("daemonset", lambda ns, n: daemonsets.reconcile(cluster, ns, n)),
+            "jobs.batch": _Queue("job", lambda ns, n: jobs.reconcile(cluster, ns, n)),
+            "cronjobs.batch": _Queue("cronjob", lambda ns, n: cronjobs.reconcile(cluster, ns, n)),
+            "persistentvolumeclaims": _Queue("claim", lambda ns, n: claims.reconcile(cluster, ns, n)),
             "services": _Queue("service", self._service),
             "pods": _Queue("pod", self._pod),
             "namespaces": _Queue("namespace", self._namespace),
@@ -230,26 +243,29 @@ class Controllers:
         namespace, name = metadata.get("namespace", ""), metadata["name"]
         if gr in self._queues and event.type != "DELETED":
             self._queues[gr].add((namespace, name))
-        if gr == "replicasets.apps":
-            self._owner(metadata, namespace, "Deployment", "deployments.apps")
-        elif gr == "pods":
-            self._owner(metadata, namespace, "ReplicaSet", "replicasets.apps")
+        if gr in ("replicasets.apps", "pods", "jobs.batch"):
+            self._owner(metadata, namespace)
+        if gr == "pods":
+            for claim in claims.used(event.obj):
+                self._queues["persistentvolumeclaims"].add((namespace, claim))
             for pod in (event.obj, event.prev or event.obj):
                 for service in services.selecting(self._store, namespace, pod["metadata"].get("labels") or {}):
                     self._queues["services"].add((namespace, service))
         elif gr == "services" and event.type == "DELETED":
             self._queues["services"].add((namespace, name))
         elif gr == "nodes":
+            for daemon in self._store.all("daemonsets.apps"):
+                self._queues["daemonsets.apps"].add((daemon["metadata"]["namespace"], daemon["metadata"]["name"]))
             for pod in self._store.all("pods"):
                 if not pod["spec"].get("nodeName"):
                     self._queues["pods"].add((pod["metadata"]["namespace"], pod["metadata"]["name"]))
         elif gr == "serviceaccounts" and event.type == "DELETED":
             self._queues["namespaces"].add(("", namespace))
 
-    def _owner(self, metadata: Object, namespace: str, kind: str, gr: str) -> None:
+    def _owner(self, metadata: Object, namespace: str) -> None:
         for reference in metadata.get("ownerReferences") or ():
-            if reference.get("kind") == kind and reference.get("controller"):
-                self._queues[gr].add((namespace, reference["name"]))
+            if reference.get("kind") in _OWNERS and reference.get("controller"):
+                self._queues[_OWNERS[reference["kind"]]].add((namespace, reference["name"]))
 
     async def _service(self, namespace: str, name: str) -> float | None:
         await services.reconcile(self._cluster, namespace, name, self._lb)

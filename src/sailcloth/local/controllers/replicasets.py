@@ -47,7 +47,7 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     wanted = int(rs["spec"].get("replicas", 1))
     for _ in range(wanted - len(live)):
         try:
-            made = await cluster.create("pods", _pod(rs))
+            made = await cluster.create("pods", pod_of(rs, rs["spec"]["template"]))
         except Refused as error:
             await cluster.event(rs, _NAME, "FailedCreate", f"Error creating: {error.message}", "Warning")
             raise
@@ -101,19 +101,21 @@ def reference(owner: Object) -> Object:
     }
 
 
-def _pod(rs: Object) -> Object:
-    template = copy.deepcopy(rs["spec"]["template"])
+def pod_of(owner: Object, template: Object, name: str = "") -> Object:
+    """A pod by a template, with a name of its own or one that the API server completes."""
+    template = copy.deepcopy(template)
     metadata = {
         k: v for k, v in (template.get("metadata") or {}).items() if k in ("labels", "annotations", "finalizers")
     }
+    named = {"name": name} if name else {"generateName": owner["metadata"]["name"] + "-"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             **metadata,
-            "generateName": rs["metadata"]["name"] + "-",
-            "namespace": rs["metadata"]["namespace"],
-            "ownerReferences": [reference(rs)],
+            **named,
+            "namespace": owner["metadata"]["namespace"],
+            "ownerReferences": [reference(owner)],
         },
         "spec": template["spec"],
     }

@@ -24,6 +24,11 @@ async def make(pod: Object, directory: Path, fetch: Fetch, token: Token, pod_ip:
         if "hostPath" in volume:
             out[name] = volume["hostPath"]["path"]
             continue
+        if "persistentVolumeClaim" in volume:  # outlives the pod, and is kept as long as the cluster's state
+            kept = Path(_place(pod, volume, directory))
+            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            out[name] = str(kept)
+            continue
         folder = directory / "volumes" / name
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files: dict[str, bytes] = {}
@@ -46,6 +51,20 @@ async def make(pod: Object, directory: Path, fetch: Fetch, token: Token, pod_ip:
         _write(folder, files)
         out[name] = str(folder)
     return out
+
+
+def _place(pod: Object, volume: Object, directory: Path) -> str:
+    """The folder of a volume that is not a path of the host."""
+    if "persistentVolumeClaim" in volume:
+        claim = f"{pod['metadata']['namespace']}_{volume['persistentVolumeClaim']['claimName']}"
+        return str(directory.parents[2] / "state" / "claims" / claim)  # beside the API server's database
+    return str(directory / "volumes" / volume["name"])
+
+
+def places(pod: Object, directory: Path) -> dict[str, str]:
+    """The folders that `make` made, by name."""
+    volumes = pod["spec"].get("volumes") or ()
+    return {v["name"]: _place(pod, v, directory) for v in volumes if "hostPath" not in v}
 
 
 async def _projected(kind: str, source: Object, fetch: Fetch) -> dict[str, bytes]:

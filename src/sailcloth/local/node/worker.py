@@ -252,11 +252,7 @@ class Worker:
         self.link = link
         self.ip = self.node.allocate(self.uid, self.pod.get("status", {}).get("podIP", ""))
         known = self._told()
-        self._folders = {
-            v["name"]: str(self.directory / "volumes" / v["name"])
-            for v in self.pod["spec"].get("volumes") or ()
-            if "hostPath" not in v
-        }
+        self._folders = volumes.places(self.pod, self.directory)
         for c in self.containers:
             before, now = known.get(c.name, {}), state["containers"].get(c.name)
             c.restarts = int(before.get("restartCount", 0))

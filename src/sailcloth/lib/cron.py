@@ -1,0 +1,103 @@
+"""Schedules in the five fields of crontab(5): minute, hour, day of month, month, day of week.
+
+A field is `*`, a number, a range `a-b`, a step `*/n` or `a-b/n`, or several of these by comma; months and days have English names
+of three letters, Sunday is 0 or 7. Where both day fields are limited, either may match. `@hourly`, `@daily`, `@midnight`, `@weekly`,
+`@monthly`, `@yearly` and `@annually` are known.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+_NICKNAMES = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+_MONTHS = {
+    n: i for i, n in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
+}
+_DAYS = {n: i for i, n in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
+_HORIZON_DAYS = 366 * 8  # a 29th of February comes again within eight years
+
+
+def _field(text: str, low: int, high: int, names: dict[str, int]) -> frozenset[int]:
+    out: set[int] = set()
+    for part in text.lower().split(","):
+        span, slash, step = part.partition("/")
+        if slash and (not step.isdigit() or int(step) < 1):
+            raise ValueError(f"bad step in {part!r}")
+        if span in ("*", "?"):
+            first, last = low, high
+        else:
+            begin, dash, end = span.partition("-")
+            try:
+                first = names.get(begin, -1) if begin in names else int(begin)
+                last = (names[end] if end in names else int(end)) if dash else (high if slash else first)
+            except ValueError:
+                raise ValueError(f"not a number or name: {part!r}") from None
+        if not low <= first <= last <= high:
+            raise ValueError(f"{part!r} is outside {low}-{high}")
+        out.update(range(first, last + 1, int(step) if slash else 1))
+    return frozenset(out)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which minutes match. Times are naive: the caller says in which zone they are."""
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]  # Sunday is 0
+    any_day: bool  # whether one of the two day fields does not limit: then both must match
+
+    def on(self, day: dt.date) -> bool:
+        if day.month not in self.months:
+            return False
+        monthly, weekly = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return (monthly and weekly) if self.any_day else (monthly or weekly)
+
+    def next(self, after: dt.datetime) -> dt.datetime | None:
+        """The first matching minute later than `after`; None if there is none in years."""
+        for offset in range(_HORIZON_DAYS):
+            day = after.date() + dt.timedelta(days=offset)
+            if not self.on(day):
+                continue
+            for hour in self.hours:
+                for minute in self.minutes:
+                    found = dt.datetime.combine(day, dt.time(hour, minute))
+                    if found > after:
+                        return found
+        return None
+
+    def last(self, until: dt.datetime, since: dt.datetime) -> dt.datetime | None:
+        """The last matching minute that is not later than `until`, and later than `since`."""
+        for offset in range((until.date() - since.date()).days + 1):
+            day = until.date() - dt.timedelta(days=offset)
+            if not self.on(day):
+                continue
+            for hour in reversed(self.hours):
+                for minute in reversed(self.minutes):
+                    found = dt.datetime.combine(day, dt.time(hour, minute))
+                    if found <= until:
+                        return found if found > since else None
+        return None
+
+
+def parse(text: str) -> Schedule:
+    """Raises ValueError that says which part is wrong."""
+    fields = _NICKNAMES.get(text.strip().lower(), text).split()
+    if len(fields) != 5:
+        raise ValueError(f"a schedule has five fields, {text!r} has {len(fields)}")
+    minutes, hours = _field(fields[0], 0, 59, {}), _field(fields[1], 0, 23, {})
+    days, months = _field(fields[2], 1, 31, {}), _field(fields[3], 1, 12, _MONTHS)
+    weekdays = frozenset(d % 7 for d in _field(fields[4], 0, 7, _DAYS))
+    open_day = any(f.startswith(("*", "?")) for f in (fields[2], fields[4]))
+    return Schedule(tuple(sorted(minutes)), tuple(sorted(hours)), days, months, weekdays, open_day)

@@ -1,0 +1,74 @@
+"""DaemonSet: one pod on the node, if the node is one that it wants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .deployments import template_hash
+from .replicasets import active, is_ready, pod_of, pods_of
+
+if TYPE_CHECKING:
+    from . import Cluster
+
+Object = dict[str, Any]
+GR = "daemonsets.apps"
+REVISION = "controller-revision-hash"
+_COMPONENT = "daemonset-controller"
+
+
+async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+    """Make or delete the pod, replace one of an old template, and say how many there are."""
+    found = cluster.store.get(GR, namespace, name)
+    if found is None or found["metadata"].get("deletionTimestamp"):
+        return None
+    revision = template_hash(found["spec"]["template"])
+    wanted = _wanted(cluster, found)
+    pods = [p for p in pods_of(cluster, found) if not p["metadata"].get("deletionTimestamp")]
+    rolling = (found["spec"].get("updateStrategy") or {}).get("type", "RollingUpdate") == "RollingUpdate"
+    kept: list[Object] = []
+    for pod in pods:
+        old = (pod["metadata"].get("labels") or {}).get(REVISION) != revision
+        if kept or not wanted or not active(pod) or (old and rolling):
+            await cluster.delete("pods", namespace, pod["metadata"]["name"])
+            await cluster.event(found, _COMPONENT, "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}")
+        else:
+            kept.append(pod)
+    leaving = any(p["metadata"].get("deletionTimestamp") for p in pods_of(cluster, found))
+    if wanted and not kept and not leaving:
+        pod = pod_of(found, found["spec"]["template"])
+        pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), REVISION: revision}
+        made = await cluster.create("pods", pod)
+        if made is not None:
+            kept.append(made)
+            await cluster.event(found, _COMPONENT, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
+    await _status(cluster, found, int(wanted), kept, revision)
+    return None
+
+
+def _wanted(cluster: Cluster, found: Object) -> bool:
+    """Whether there is a node, and its labels are those that the template selects."""
+    selector = found["spec"]["template"]["spec"].get("nodeSelector") or {}
+    labels = [n["metadata"].get("labels") or {} for n in cluster.store.all("nodes")]
+    return any(selector.items() <= known.items() for known in labels)
+
+
+async def _status(cluster: Cluster, found: Object, wanted: int, pods: list[Object], revision: str) -> None:
+    metadata = found["metadata"]
+    ready = sum(is_ready(p) for p in pods)
+    updated = sum((p["metadata"].get("labels") or {}).get(REVISION) == revision for p in pods)
+    status = {
+        "observedGeneration": metadata.get("generation", 1),
+        "currentNumberScheduled": len(pods),
+        "desiredNumberScheduled": wanted,
+        "numberMisscheduled": 0,
+        "numberReady": ready,
+        "updatedNumberScheduled": updated,
+    }
+    if ready:
+        status["numberAvailable"] = ready
+    if wanted > ready:
+        status["numberUnavailable"] = wanted - ready
+    if found.get("status") != status:
+        await cluster.change(
+            GR, metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
+        )

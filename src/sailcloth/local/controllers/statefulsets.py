@@ -1,0 +1,139 @@
+"""StatefulSet: pods with lasting names and claims, made, updated and ended one after another.
+
+Old templates are not kept (there are no ControllerRevisions): a pod below `partition` that has to be made anew gets the new one.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from .deployments import template_hash
+from .replicasets import active, is_ready, pod_of, pods_of, reference
+
+if TYPE_CHECKING:
+    from . import Cluster
+
+Object = dict[str, Any]
+GR = "statefulsets.apps"
+REVISION = "controller-revision-hash"
+_COMPONENT = "statefulset-controller"
+
+
+async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+    """One step; the pods' changes bring the next."""
+    found = cluster.store.get(GR, namespace, name)
+    if found is None or found["metadata"].get("deletionTimestamp"):
+        return None
+    revision = f"{name}-{template_hash(found['spec']['template'])}"
+    await _step(cluster, found, revision)
+    await _status(cluster, found, revision)
+    return None
+
+
+def _ordinals(found: Object) -> range:
+    first = int((found["spec"].get("ordinals") or {}).get("start", 0))
+    return range(first, first + int(found["spec"].get("replicas", 1)))
+
+
+def _by_ordinal(cluster: Cluster, found: Object) -> dict[int, Object]:
+    prefix = found["metadata"]["name"] + "-"
+    names = {p["metadata"]["name"].removeprefix(prefix): p for p in pods_of(cluster, found)}
+    return {int(n): p for n, p in names.items() if n.isdigit()}
+
+
+def _leaving(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+async def _step(cluster: Cluster, found: Object, revision: str) -> None:
+    wanted, pods = _ordinals(found), _by_ordinal(cluster, found)
+    ordered = found["spec"].get("podManagementPolicy", "OrderedReady") == "OrderedReady"
+    for ordinal in wanted:
+        pod = pods.get(ordinal)
+        if pod is None:
+            await _create(cluster, found, ordinal, revision)
+        elif not _leaving(pod) and not active(pod):
+            await _delete(cluster, found, pod)  # it has ended: one of the same name follows
+        elif not ordered or (is_ready(pod) and not _leaving(pod)):
+            continue
+        if ordered:
+            return
+    for ordinal in sorted((n for n in pods if n not in wanted), reverse=True):
+        if not _leaving(pods[ordinal]):
+            await _delete(cluster, found, pods[ordinal])
+        if ordered:
+            return
+    await _update(cluster, found, pods, revision)
+
+
+async def _update(cluster: Cluster, found: Object, pods: dict[int, Object], revision: str) -> None:
+    """Replace the last pod of an old revision, once all after it are ready."""
+    strategy = found["spec"].get("updateStrategy") or {}
+    if strategy.get("type", "RollingUpdate") != "RollingUpdate":
+        return
+    partition = int((strategy.get("rollingUpdate") or {}).get("partition", 0))
+    for ordinal in reversed(_ordinals(found)):
+        pod = pods.get(ordinal)
+        if ordinal < partition or pod is None or _leaving(pod):
+            return
+        if (pod["metadata"].get("labels") or {}).get(REVISION) != revision:
+            await _delete(cluster, found, pod)
+            return
+        if not is_ready(pod):
+            return
+
+
+async def _create(cluster: Cluster, found: Object, ordinal: int, revision: str) -> None:
+    metadata, spec = found["metadata"], found["spec"]
+    name = f"{metadata['name']}-{ordinal}"
+    pod = pod_of(found, spec["template"], name)
+    labels = {"statefulset.kubernetes.io/pod-name": name, "apps.kubernetes.io/pod-index": str(ordinal)}
+    pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), **labels, REVISION: revision}
+    pod["spec"] |= {"hostname": name, "subdomain": spec.get("serviceName") or ""}
+    for template in spec.get("volumeClaimTemplates") or ():
+        kind, claim = template["metadata"]["name"], f"{template['metadata']['name']}-{name}"
+        made = {"name": claim, "namespace": metadata["namespace"]}
+        made |= {k: template["metadata"][k] for k in ("labels", "annotations") if template["metadata"].get(k)}
+        if (spec.get("persistentVolumeClaimRetentionPolicy") or {}).get("whenDeleted") == "Delete":
+            made["ownerReferences"] = [reference(found)]
+        await cluster.create("persistentvolumeclaims", {"metadata": made, "spec": copy.deepcopy(template["spec"])})
+        others = [v for v in pod["spec"].get("volumes") or () if v["name"] != kind]
+        pod["spec"]["volumes"] = [*others, {"name": kind, "persistentVolumeClaim": {"claimName": claim}}]
+    if await cluster.create("pods", pod) is not None:
+        text = f"create Pod {name} in StatefulSet {metadata['name']} successful"
+        await cluster.event(found, _COMPONENT, "SuccessfulCreate", text)
+
+
+async def _delete(cluster: Cluster, found: Object, pod: Object) -> None:
+    name = pod["metadata"]["name"]
+    await cluster.delete("pods", pod["metadata"]["namespace"], name)
+    text = f"delete Pod {name} in StatefulSet {found['metadata']['name']} successful"
+    await cluster.event(found, _COMPONENT, "SuccessfulDelete", text)
+
+
+async def _status(cluster: Cluster, found: Object, revision: str) -> None:
+    metadata = found["metadata"]
+    live = [p for p in _by_ordinal(cluster, found).values() if active(p)]
+    ready = sum(is_ready(p) for p in live)
+    revisions = [(p["metadata"].get("labels") or {}).get(REVISION) for p in live]
+    updated = revisions.count(revision)
+    before = found.get("status") or {}
+    current = before.get("currentRevision") or revision
+    if updated == ready == len(live) == len(_ordinals(found)):
+        current = revision
+    status = {
+        "observedGeneration": metadata.get("generation", 1),
+        "replicas": len(live),
+        "readyReplicas": ready,
+        "availableReplicas": ready,
+        "currentReplicas": revisions.count(current),
+        "updatedReplicas": updated,
+        "currentRevision": current,
+        "updateRevision": revision,
+        "collisionCount": 0,
+    }
+    if before != status:
+        await cluster.change(
+            GR, metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
+        )
