@@ -41,7 +41,9 @@ def read(
     _decoded(served, [p for p in found if p.kind == "type" and (not served.custom or p.path.startswith("metadata"))])
     texts = [f'duplicate field "{path}"' for path in doubled] + [p.text for p in found if p.kind == "unknown"]
     if texts and mode == "Strict":
-        listed = f"strict decoding error: {', '.join(texts)}"
+        # Definitions are where people misspell: their fields are told with the one that is most likely meant.
+        meant = {p.text: f' (did you mean "{p.near}"?)' for p in found if p.near and served.custom}
+        listed = f"strict decoding error: {', '.join(t + meant.get(t, '') for t in texts)}"
         if patch is not None:
             shown = orjson.dumps(orjson.dumps(patch).decode()).decode()
             raise invalid("", "", "", [("patch", "FieldValueInvalid", f"Invalid value: {shown}: {listed}")])
