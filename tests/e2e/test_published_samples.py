@@ -53,6 +53,9 @@ def place(cluster: Cluster, name: str) -> str:
     """An injected namespace for a sample: the one that its objects name, or one of its own."""
     named = {o["metadata"].get("namespace", "") for o in documents(PUBLISHED / name)} - {""}
     namespace = named.pop() if named else re.sub(r"[^a-z0-9]+", "-", name.removesuffix(".yaml"))
+    leaving = "jsonpath={.metadata.deletionTimestamp}"
+    if cluster.kubectl("get", "namespace", namespace, "--ignore-not-found", "-o", leaving):  # from the test before
+        cluster.kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=60s")
     labelled = {"name": namespace, "labels": {"istio-injection": "enabled"}}
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": labelled}
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(made))
