@@ -12,6 +12,7 @@ from sailcloth.api import validation
 from sailcloth.api.validation import codes
 
 GROUPS = {
+    "RateLimit": "sailcloth.io/v1alpha1",
     "AuthorizationPolicy": "security.istio.io/v1",
     "PeerAuthentication": "security.istio.io/v1",
     "RequestAuthentication": "security.istio.io/v1",
@@ -43,6 +44,13 @@ PORT = "{number: 80, name: http, protocol: HTTP}"
 
 # (kind, spec, path, code); path and code are empty where nothing is wrong
 CASES: list[tuple[str, str, str, str]] = [
+    # limits of our own
+    ("RateLimit", "{http: [{limit: {requests: 1}}]}", "", ""),
+    ("RateLimit", "{}", "spec", codes.REQUIRED),
+    ("RateLimit", "{http: [{limit: {requests: 0}}]}", "spec.http[0].limit.requests", codes.TYPE),
+    ("RateLimit", "{connections: {requests: 5, per: 1d}}", "spec.connections.per", codes.TYPE),
+    ("RateLimit", "{http: [{limit: {requests: 5}, by: [{}]}]}", "spec.http[0].by[0]", codes.CONFLICT),
+    ("RateLimit", "{http: [{limit: {requests: 5}, by: [{header: 'a b'}]}]}", "spec.http[0].by[0].header", codes.NAME),
     # hosts and gateways of a VirtualService
     ("VirtualService", http(ROUTE), "", ""),
     ("VirtualService", f"{{hosts: ['*'], http: [{{{ROUTE}}}]}}", "spec.hosts[0]", codes.HOST),

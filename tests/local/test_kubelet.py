@@ -170,7 +170,7 @@ async def test_an_unknown_image_says_what_to_do(client: Client, namespace: str) 
 
     message = await in_time("ErrImagePull", waiting)
     assert "example.com/strange:1" in message
-    assert "image table" in message
+    assert "sailctl image add" in message
 
 
 async def test_a_missing_config_map_is_waited_for(client: Client, namespace: str) -> None:

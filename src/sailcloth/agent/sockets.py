@@ -26,6 +26,7 @@ from .identity import Secret, WorkloadIdentity
 log = logging.getLogger(__name__)
 
 ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+RATE_LIMITS = "envoy.service.ratelimit.v3.RateLimitService"
 SDS = "envoy.service.secret.v3.SecretDiscoveryService"
 
 
@@ -55,8 +56,13 @@ class ProxySocket:
             for name in ("DeltaAggregatedResources", "StreamAggregatedResources")
         }
         sds = {"StreamSecrets": grpc.stream_stream_rpc_method_handler(self._secrets)}
+        limits = {"ShouldRateLimit": grpc.unary_unary_rpc_method_handler(self._should_rate_limit)}
         server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(ADS, ads), grpc.method_handlers_generic_handler(SDS, sds))
+            (
+                grpc.method_handlers_generic_handler(ADS, ads),
+                grpc.method_handlers_generic_handler(SDS, sds),
+                grpc.method_handlers_generic_handler(RATE_LIMITS, limits),
+            )
         )
         server.add_insecure_port(f"unix:{self._path}")
         await server.start()
@@ -95,6 +101,15 @@ class ProxySocket:
                 call.cancel()
 
         return relay
+
+    async def _should_rate_limit(self, body: bytes, context: Any) -> bytes:
+        """Envoy's question about a limit that all replicas share, asked of the control plane."""
+        call = self._channel().unary_unary(f"/{RATE_LIMITS}/ShouldRateLimit")
+        try:
+            return bytes(await call(body, metadata=(("authorization", f"Bearer {await self._token()}"),), timeout=1.0))
+        except grpc.aio.AioRpcError as error:
+            await context.abort(error.code(), error.details() or "")
+            raise
 
     async def _secrets(self, _: AsyncIterator[bytes], context: Any) -> None:
         """State-of-the-world SDS: one secret a stream; a new version is sent whenever it has changed."""

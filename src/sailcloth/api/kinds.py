@@ -13,6 +13,7 @@ from .extensions import TrafficExtension, WasmPlugin
 from .gateway import Gateway
 from .meta import Object
 from .peer_authentication import PeerAuthentication
+from .rate_limit import RateLimit
 from .request_authentication import RequestAuthentication
 from .service_entry import ServiceEntry, WorkloadEntry
 from .sidecar import Sidecar
@@ -57,6 +58,8 @@ MESH_KINDS: tuple[Kind, ...] = (
          (("Hosts", "string", ".spec.hosts"), ("Location", "string", ".spec.location"),
           ("Resolution", "string", ".spec.resolution"), _AGE), conditions=True),
     Kind("EnvoyFilter", "envoyfilters", _NET, ("v1alpha3",), EnvoyFilter, (),
+         (("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
+    Kind("RateLimit", "ratelimits", "sailcloth.io", ("v1alpha1",), RateLimit, ("rl",),
          (("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
     Kind("Sidecar", "sidecars", _NET, _ALL, Sidecar, (), (_AGE,), conditions=True),
     Kind("WorkloadEntry", "workloadentries", _NET, _ALL, WorkloadEntry, ("we",),

@@ -23,7 +23,7 @@ from aiohttp import web
 from sailcloth.api import validation
 from sailcloth.api.meta import Finding
 
-GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io")
+GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io", "sailcloth.io")
 PATH = "/validate"
 _LONGEST_WARNING, _MOST_WARNINGS = 250, 16  # API servers cut what is longer, and drop what is more than 4 kB in sum
 

@@ -45,6 +45,7 @@ from . import admission, debug, mesh_config
 from .activation import Activation
 from .audiences import Audiences
 from .identity import Verifier
+from .rate_limits import RateLimitService
 from .status import StatusWriter
 
 log = logging.getLogger(__name__)
@@ -243,7 +244,8 @@ class ControlPlane:
     async def _discovery(self, certificates: CertificateService, chain: bytes, key: bytes) -> grpc.aio.Server:
         discovery = Server(self.audiences)
         server = grpc.aio.server(options=OPTIONS)
-        server.add_generic_rpc_handlers((discovery.handler(), certificates.handler()))
+        limits = RateLimitService(self.mesh.graph, self._authenticate)
+        server.add_generic_rpc_handlers((discovery.handler(), certificates.handler(), limits.handler()))
         credentials = grpc.ssl_server_credentials([(key, chain)])
         server.add_secure_port(f"{self.config.address}:{self.config.xds_port}", credentials)
         if self.config.plain_port:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import rate_limits as mesh_limits
 from sailcloth.mesh import registry
 from sailcloth.mesh.model import Protocol
 from sailcloth.view import gateways, tcp
@@ -14,6 +15,7 @@ from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import Target
 
 from . import names, outbound
+from .features.rate_limits import emit as rate_limits
 from .resource import EnvoyResource
 from .resources import listener as lb
 from .resources import route, tls
@@ -33,6 +35,7 @@ def listeners(graph: Graph, proxy: Proxy, view: View) -> tuple[EnvoyResource, ..
 def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> EnvoyResource | None:
     config = registry.config(graph)
     logs = () if proxy.lean else lb.access_log(config.access_log_file, config.access_log_format)
+    limits = graph.get(mesh_limits.limits, view.limits)
     address = plan.bind or "0.0.0.0"
     name = names.listener(address, plan.port)
     chains: list[Any] = []
@@ -49,14 +52,15 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
                 mutual=bound.mode == "ISTIO_MUTUAL",
                 logs=logs,
                 rare=graph.get(outbound.dynamic_dns, view),
+                more=rate_limits.http_filters(limits),
             )
-            chains.append(lb.chain("", [manager], sni=_sni(bound), socket=socket))
+            chains.append(lb.chain("", [*rate_limits.network_filters(limits), manager], sni=_sni(bound), socket=socket))
             continue
         for connection in _connections(graph, view, bound):
             clusters |= {names.outbound(t.cluster) for t in connection.targets}
             sources |= {connection.source: None} if connection.source else {}
             socket = _socket(graph, bound) if bound.mode and bound.mode not in gateways.PASSING else None
-            filters = [lb.to_targets(connection.targets, logs)]
+            filters = [*rate_limits.network_filters(limits), lb.to_targets(connection.targets, logs)]
             if bound.mode == "AUTO_PASSTHROUGH":
                 filters = [lb.tcp_proxy(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
             chains.append(
@@ -69,7 +73,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
                     socket=socket,
                 )
             )
-    sources |= {b.gateway: None for b in plan.servers}
+    sources |= {b.gateway: None for b in plan.servers} | dict.fromkeys(view.limits)
     chains = list({c.filter_chain_match.SerializeToString(deterministic=True): c for c in reversed(chains)}.values())
     if not chains:
         return None

@@ -11,10 +11,13 @@ from envoy.config.route.v3 import route_components_pb2 as route_pb
 from envoy.config.route.v3 import route_pb2
 
 from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import rate_limits as mesh_limits
 from sailcloth.mesh.model import Protocol
+from sailcloth.mesh.rate_limits import Limits
 from sailcloth.view.inbound import Accepted, InboundPlan
 
 from . import names
+from .features.rate_limits import emit as rate_limits
 from .protobuf import duration, encode
 from .resource import EnvoyResource
 from .resources import cluster as cluster_shape
@@ -36,16 +39,17 @@ def clusters(graph: Graph, plan: InboundPlan) -> tuple[EnvoyResource, ...]:
 def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
     """virtualInbound."""
     logs = () if plan.lean else lb.access_log(plan.config.access_log_file, plan.config.access_log_format)
+    limits = graph.get(mesh_limits.limits, plan.limits)
     hole = lb.chain(
         "virtualInbound-blackhole", [lb.tcp_proxy(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=names.INBOUND_PORT
     )
-    chains = [hole, *_passthrough(plan, plan.mode, 0, logs)]
+    chains = [hole, *_passthrough(plan, limits, plan.mode, 0, logs)]
     served = {a.port for a in plan.ports}
     for port, mode in plan.port_modes:
         if port not in served:
-            chains += _passthrough(plan, mode, port, logs)
+            chains += _passthrough(plan, limits, mode, port, logs)
     for accepted in plan.ports:
-        chains += _port(plan, accepted, logs)
+        chains += _port(plan, limits, accepted, logs)
     return lb.listener(
         names.VIRTUAL_INBOUND,
         "0.0.0.0",
@@ -55,11 +59,11 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
         wait_ms=plan.config.detection_timeout_ms,
         filters=("original_dst", "tls_inspector", "http_inspector"),
         http_ports=None,
-        sources=plan.sources,
+        sources=(*plan.sources, *plan.limits),
     )
 
 
-def _port(plan: InboundPlan, accepted: Accepted, logs: Any) -> list[Any]:
+def _port(plan: InboundPlan, limits: Limits, accepted: Accepted, logs: Any) -> list[Any]:
     cluster = names.inbound(accepted.port)
     routes = _routes(cluster, f"inbound|http|{accepted.service_port or accepted.port}", accepted)
     http = accepted.protocol.is_http
@@ -68,9 +72,9 @@ def _port(plan: InboundPlan, accepted: Accepted, logs: Any) -> list[Any]:
     stat = f"inbound_{name};"
 
     def http_filters(mutual: bool) -> list[Any]:
-        return [lb.connection_manager(stat, inline=routes, direction="inbound", mutual=mutual, logs=logs)]
+        return _limited(limits, stat, routes, mutual, logs)
 
-    tcp_filters = [lb.tcp_proxy(cluster, cluster, logs)]
+    tcp_filters = [*rate_limits.network_filters(limits), lb.tcp_proxy(cluster, cluster, logs)]
     settings = accepted.settings()
     mode = plan.mode_at(accepted.port)
     if settings is not None and mode == "DISABLE":  # with the mesh's own TLS on, that is what protects the port
@@ -91,7 +95,7 @@ def _port(plan: InboundPlan, accepted: Accepted, logs: Any) -> list[Any]:
     )
 
 
-def _passthrough(plan: InboundPlan, mode: str, port: int, logs: Any) -> list[Any]:
+def _passthrough(plan: InboundPlan, limits: Limits, mode: str, port: int, logs: Any) -> list[Any]:
     """Chains for ports that no service has."""
     cluster = names.INBOUND_PASSTHROUGH
     routes = _routes(cluster, "inbound|http|0", None)
@@ -101,13 +105,18 @@ def _passthrough(plan: InboundPlan, mode: str, port: int, logs: Any) -> list[Any
         name=names.VIRTUAL_INBOUND,
         http_name="virtualInbound-catchall-http",
         port=port,
-        http_filters=lambda mutual: [
-            lb.connection_manager(cluster + ";", inline=routes, direction="inbound", mutual=mutual, logs=logs)
-        ],
-        tcp_filters=[lb.tcp_proxy(cluster, cluster, logs)],
+        http_filters=lambda mutual: _limited(limits, cluster + ";", routes, mutual, logs),
+        tcp_filters=[*rate_limits.network_filters(limits), lb.tcp_proxy(cluster, cluster, logs)],
         http=True,
         tcp=True,
     )
+
+
+def _limited(limits: Limits, stat: str, routes: bytes, mutual: bool, logs: Any) -> list[Any]:
+    """The filters of an HTTP chain: the limits of connections, then the manager with those of requests."""
+    more = rate_limits.http_filters(limits)
+    manager = lb.connection_manager(stat, inline=routes, direction="inbound", mutual=mutual, logs=logs, more=more)
+    return [*rate_limits.network_filters(limits), manager]
 
 
 def _chains(

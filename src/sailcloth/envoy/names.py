@@ -10,6 +10,7 @@ DYNAMIC_DNS = "AllowAnyDynamicDNSCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
+XDS_CLUSTER = "xds-grpc"
 SDS_CLUSTER = "sds-grpc"
 
 OUTBOUND_PORT, INBOUND_PORT = 15001, 15006

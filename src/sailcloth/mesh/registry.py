@@ -16,6 +16,7 @@ from sailcloth.api.envoy_filter import EnvoyFilter
 from sailcloth.api.gateway import Gateway
 from sailcloth.api.meta import Key, Object
 from sailcloth.api.peer_authentication import PeerAuthentication
+from sailcloth.api.rate_limit import RateLimit
 from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry
 from sailcloth.api.sidecar import Sidecar
 from sailcloth.api.virtual_service import VirtualService
@@ -211,6 +212,8 @@ def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
         if obj.status.pod_ip and obj.status.phase not in ("Succeeded", "Failed") and not obj.spec.host_network:
             kind.append(("pod-ip", obj.status.pod_ip))
         kind.append(("pods", ns))
+    elif isinstance(obj, RateLimit):
+        kind.append(("rate-limits", ns))
     elif isinstance(obj, EnvoyFilter):
         kind.append(("envoy-filters", ns))
     elif isinstance(obj, core.Secret):

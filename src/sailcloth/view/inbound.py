@@ -11,7 +11,7 @@ from sailcloth.api.gateway import ServerTLSSettings
 from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import endpoints, peer_authentication, registry, services
+from sailcloth.mesh import endpoints, peer_authentication, rate_limits, registry, services
 from sailcloth.mesh.envoy_filters import PatchRef
 from sailcloth.mesh.model import MeshConfig, Port, Protocol, declared_protocol
 from sailcloth.mesh.registry import ServiceId
@@ -51,6 +51,7 @@ class InboundPlan:
     namespace: str
     sources: tuple[Key, ...]
     patches: tuple[PatchRef, ...] = ()
+    limits: tuple[Key, ...] = ()  # RateLimits that select the workload
 
     def mode_at(self, port: int) -> str:
         return dict(self.port_modes).get(port, self.mode)
@@ -158,4 +159,5 @@ def plan(
         namespace=namespace,
         sources=sources,
         patches=patches,
+        limits=graph.get(rate_limits.for_workload, namespace, labels),
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import endpoints, envoy_filters, registry
+from sailcloth.mesh import endpoints, envoy_filters, rate_limits, registry
 from sailcloth.mesh.envoy_filters import PatchRef
 
 from . import scope
@@ -56,6 +56,7 @@ class View:
     sidecar: Key | None = None
     patches: tuple[PatchRef, ...] = ()
     locality: str = ""
+    limits: tuple[Key, ...] = ()  # RateLimits of a gateway
 
 
 @derived
@@ -64,7 +65,10 @@ def view(graph: Graph, proxy: Proxy) -> View:
     patches = envoy_filters.refs(graph, proxy.namespace, proxy.labels, proxy.metadata)
     place = proxy.locality or graph.get(endpoints.pod_locality, proxy.pod)
     if proxy.kind == "router":
-        return View("router", proxy.namespace, proxy.labels, proxy.domain, patches=patches, locality=place)
+        limits = graph.get(rate_limits.for_workload, proxy.namespace, proxy.labels)
+        return View(
+            "router", proxy.namespace, proxy.labels, proxy.domain, patches=patches, locality=place, limits=limits
+        )
     keys = set(registry.selected_labels(graph))
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
     limit = graph.get(scope.sidecar, proxy.namespace, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -78,11 +79,13 @@ def connection_manager(
     mutual: bool = False,
     logs: tuple[accesslog_pb2.AccessLog, ...] = (),
     rare: bool = False,
+    more: Sequence[hcm_pb.HttpFilter] = (),
 ) -> components.Filter:
-    """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration."""
+    """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration,
+    `more` are filters right before the router."""
     out = hcm_pb.HttpConnectionManager(
         stat_prefix=stat_prefix,
-        http_filters=http_filters(rare),
+        http_filters=[*http_filters(rare)[:-1], *more, http_filters(rare)[-1]],
         access_log=logs,
         stream_idle_timeout=duration(0),
         server_name="istio-envoy",

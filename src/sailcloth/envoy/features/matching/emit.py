@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from envoy.config.route.v3 import route_components_pb2 as route_pb
-from envoy.type.matcher.v3 import regex_pb2, string_pb2
+from envoy.type.matcher.v3 import regex_pb2
 
-from sailcloth.api.meta import StringMatch
 from sailcloth.api.virtual_service import HTTPMatchRequest
+from sailcloth.envoy.resources import matcher
 from sailcloth.view.routes import RoutePlan
 
 
@@ -19,17 +19,17 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
     _path(match, out.match)
     for name, value in (("method", match.method), ("authority", match.authority), ("scheme", match.scheme)):
         if value is not None:
-            out.match.headers.append(_header(":" + name, value))
-    out.match.headers.extend(_header(name, value) for name, value in sorted(match.headers.items()))
+            out.match.headers.append(matcher.header(":" + name, value))
+    out.match.headers.extend(matcher.header(name, value) for name, value in sorted(match.headers.items()))
     for name, value in sorted(match.without_headers.items()):
-        inverted = _header(name, value, invert=True)
+        inverted = matcher.header(name, value, invert=True)
         inverted.treat_missing_header_as_empty = not inverted.HasField("present_match")
         out.match.headers.append(inverted)
     for name, value in sorted(match.query_params.items()):
         if value.exact is None and value.prefix is None and value.regex is None:
             parameter = route_pb.QueryParameterMatcher(name=name, present_match=True)
         else:
-            parameter = route_pb.QueryParameterMatcher(name=name, string_match=string_match(value))
+            parameter = route_pb.QueryParameterMatcher(name=name, string_match=matcher.string_match(value))
         out.match.query_parameters.append(parameter)
     if match.ignore_uri_case:
         out.match.case_sensitive.value = False
@@ -45,19 +45,3 @@ def _path(match: HTTPMatchRequest, out: route_pb.RouteMatch) -> None:
         out.safe_regex.CopyFrom(regex_pb2.RegexMatcher(regex=".*" if uri.regex == "*" else uri.regex))
     else:
         out.prefix = uri.prefix or "/"
-
-
-def string_match(value: StringMatch) -> string_pb2.StringMatcher:
-    """Envoy's matcher for a string match; an empty one matches everything."""
-    if value.exact is not None:
-        return string_pb2.StringMatcher(exact=value.exact)
-    if value.regex is not None:
-        return string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=value.regex))
-    return string_pb2.StringMatcher(prefix=value.prefix or "")
-
-
-def _header(name: str, value: StringMatch, invert: bool = False) -> route_pb.HeaderMatcher:
-    empty = not value.exact and not value.prefix and not value.regex
-    if empty or value.regex == "*":
-        return route_pb.HeaderMatcher(name=name, present_match=True, invert_match=invert)
-    return route_pb.HeaderMatcher(name=name, string_match=string_match(value), invert_match=invert)

@@ -1,0 +1,132 @@
+"""Rate limits as Envoy protobuf. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from envoy.config.core.v3 import config_source_pb2, grpc_service_pb2
+from envoy.config.listener.v3 import listener_components_pb2 as components
+from envoy.config.ratelimit.v3 import rls_pb2
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+from envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
+from envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2 as local_pb
+from envoy.extensions.filters.http.ratelimit.v3 import rate_limit_pb2 as global_pb
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
+from envoy.extensions.filters.network.local_ratelimit.v3 import local_rate_limit_pb2 as connection_pb
+from envoy.type.v3 import percent_pb2, token_bucket_pb2
+
+from sailcloth.api.meta import StringMatch, duration_ms
+from sailcloth.api.rate_limit import Rate, RateLimitRule
+from sailcloth.envoy import names
+from sailcloth.envoy.protobuf import duration, typed
+from sailcloth.envoy.resources import matcher
+from sailcloth.mesh.rate_limits import Limits
+
+_NO_LIMIT = 2**32 - 1
+_DYNAMIC = 10_000  # values of a key that are counted apart; the least recently seen are forgotten first
+_DOMAIN = "sailcloth"
+_LEAST_MS = 50.0  # Envoy fills no bucket more often
+_TIMEOUT_MS = 100.0
+
+
+def http_filters(limits: Limits) -> list[hcm_pb.HttpFilter]:
+    """The filters for a workload's limits of requests; none without limits."""
+    out = []
+    own = [(ident, rule) for ident, rule in limits.http if rule.scope == "LOCAL"]
+    if own:
+        out.append(hcm_pb.HttpFilter(**typed("envoy.filters.http.local_ratelimit", _local(own))))
+    shared = [(ident, rule) for ident, rule in limits.http if rule.scope == "GLOBAL"]
+    if shared:
+        out.append(hcm_pb.HttpFilter(**typed("envoy.filters.http.ratelimit", _global(shared))))
+    return out
+
+
+def network_filters(limits: Limits) -> list[components.Filter]:
+    """The filters for a workload's limit of new connections."""
+    return [
+        components.Filter(
+            **typed(
+                "envoy.filters.network.local_ratelimit",
+                connection_pb.LocalRateLimit(stat_prefix="connections", token_bucket=_bucket(rate), share_key=ident),
+            )
+        )
+        for ident, rate in limits.connections
+    ]
+
+
+def _local(rules: list[tuple[str, RateLimitRule]]) -> local_pb.LocalRateLimit:
+    whole = percent_pb2.FractionalPercent(numerator=100)
+    out = local_pb.LocalRateLimit(
+        stat_prefix="http_local_rate_limiter",
+        token_bucket=token_bucket_pb2.TokenBucket(max_tokens=_NO_LIMIT, fill_interval=duration(1000)),
+    )
+    out.token_bucket.tokens_per_fill.value = _NO_LIMIT
+    out.always_consume_default_token_bucket.value = False
+    out.max_dynamic_descriptors.value = _DYNAMIC
+    for switch in (out.filter_enabled, out.filter_enforced):
+        switch.default_value.CopyFrom(whole)
+    for ident, rule in rules:
+        entries = [ratelimit_pb2.RateLimitDescriptor.Entry(key="rule", value=ident)]
+        entries += [ratelimit_pb2.RateLimitDescriptor.Entry(key=_key(by.header)) for by in rule.by]
+        out.descriptors.append(
+            ratelimit_pb2.LocalRateLimitDescriptor(entries=entries, token_bucket=_bucket(rule.limit))
+        )
+        out.rate_limits.append(route_pb.RateLimit(actions=_actions(ident, rule)))
+    return out
+
+
+def _global(rules: list[tuple[str, RateLimitRule]]) -> global_pb.RateLimit:
+    service = grpc_service_pb2.GrpcService(
+        envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=names.XDS_CLUSTER)
+    )
+    return global_pb.RateLimit(
+        domain=_DOMAIN,
+        timeout=duration(_TIMEOUT_MS),
+        rate_limit_service=rls_pb2.RateLimitServiceConfig(
+            grpc_service=service, transport_api_version=config_source_pb2.V3
+        ),
+        rate_limits=[route_pb.RateLimit(actions=_actions(ident, rule)) for ident, rule in rules],
+    )
+
+
+def _actions(ident: str, rule: RateLimitRule) -> list[route_pb.RateLimit.Action]:
+    """What makes the descriptor of a rule; none is made for a request that the rule does not mean."""
+    action = route_pb.RateLimit.Action
+    match = rule.match
+    headers = []
+    if match is not None:
+        headers += [_path(match.path)] if match.path is not None else []
+        headers += [matcher.header(":method", match.method)] if match.method is not None else []
+        headers += [matcher.header(name, value) for name, value in sorted(match.headers.items())]
+    if headers:
+        means = action.HeaderValueMatch(descriptor_key="rule", descriptor_value=ident, headers=headers)
+        out = [action(header_value_match=means)]
+    else:
+        out = [action(generic_key=action.GenericKey(descriptor_key="rule", descriptor_value=ident))]
+    for by in rule.by:
+        if by.header:
+            key = _key(by.header)
+            out.append(action(request_headers=action.RequestHeaders(header_name=by.header, descriptor_key=key)))
+        elif by.source_address:
+            out.append(action(remote_address=action.RemoteAddress()))
+    return out
+
+
+def _key(header: str | None) -> str:
+    return f"header-{header}" if header else "remote_address"
+
+
+def _path(value: StringMatch) -> route_pb.HeaderMatcher:
+    """The path alone: what Envoy calls the path has the query too."""
+    if value.prefix is not None and not (value.exact or value.regex):
+        return matcher.header(":path", value)
+    text = value.regex if value.regex is not None else re.escape(value.exact or "")
+    return matcher.header(":path", StringMatch(regex=f"(?:{text})(?:\\?.*)?"))
+
+
+def _bucket(rate: Rate) -> token_bucket_pb2.TokenBucket:
+    """A bucket that fills in periods of at least 50 ms."""
+    period = max(duration_ms(rate.per) or 1000.0, _LEAST_MS)
+    out = token_bucket_pb2.TokenBucket(max_tokens=rate.burst or rate.requests, fill_interval=duration(period))
+    out.tokens_per_fill.value = rate.requests
+    return out
