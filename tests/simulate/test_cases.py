@@ -18,11 +18,10 @@ from sailcloth.testing.simulate import Call, Simulator
 CASES = Path(os.environ.get("SAILCLOTH_CASES", Path(__file__).parents[3] / "shared" / "cases"))
 
 # Kinds and options that later work adds; a case that needs one is skipped by name, never by result.
-LATER_KINDS = ("HTTPRoute", "TLSRoute", "Ingress", "EnvoyFilter")
+LATER_KINDS = ("HTTPRoute", "TLSRoute")
 LATER = {
     "TestHTTPGateway/": "",
     "TestTLSRouteTermination": "Gateway API",
-    "TestIngress": "Ingress",
 }
 
 

@@ -113,3 +113,48 @@ class Secret(Object):
 
     def __repr__(self) -> str:
         return f"Secret({self.metadata.namespace}/{self.metadata.name}, {len(self.data)} values)"
+
+
+class IngressPort(Struct):
+    name: str = ""
+    number: int = 0
+
+
+class IngressService(Struct):
+    name: str = ""
+    port: IngressPort = IngressPort()
+
+
+class IngressBackend(Struct):
+    service: IngressService | None = None
+
+
+class IngressPath(Struct):
+    backend: IngressBackend = IngressBackend()
+    path: str = ""
+    path_type: str = ""
+
+
+class IngressPaths(Struct):
+    paths: list[IngressPath] = []
+
+
+class IngressRule(Struct):
+    host: str = ""
+    http: IngressPaths | None = None
+
+
+class IngressTls(Struct):
+    hosts: list[str] = []
+    secret_name: str = ""
+
+
+class IngressSpec(Struct):
+    ingress_class_name: str | None = None
+    default_backend: IngressBackend | None = None
+    rules: list[IngressRule] = []
+    tls: list[IngressTls] = []
+
+
+class Ingress(Object):
+    spec: IngressSpec = IngressSpec()

@@ -89,6 +89,7 @@ CORE_KINDS: tuple[Kind, ...] = (
     Kind("Pod", "pods", "", ("v1",), core.Pod),
     Kind("EndpointSlice", "endpointslices", "discovery.k8s.io", ("v1",), core.EndpointSlice),
     Kind("ConfigMap", "configmaps", "", ("v1",), core.ConfigMap),
+    Kind("Ingress", "ingresses", "networking.k8s.io", ("v1",), core.Ingress),
     # Only what may hold a certificate for a gateway: no tokens, and not the authority's own key.
     Kind(
         "Secret",

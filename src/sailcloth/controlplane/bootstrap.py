@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sailcloth.api import crd
+from sailcloth.mesh import ingress
 
 NAMESPACE = "istio-system"
 _LABELS = {"app": "istiod", "istio": "pilot", "istio.io/rev": "default"}
@@ -22,6 +23,12 @@ def objects(config: dict[str, Any]) -> list[dict[str, Any]]:
         mesh_config(bool(config.get("access_log", True))),
         *control_plane(str(config.get("address", "10.42.0.1"))),
         *ingress_gateway(),
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "IngressClass",
+            "metadata": {"name": ingress.CLASS},
+            "spec": {"controller": ingress.CONTROLLER},
+        },
     ]
 
 

@@ -23,7 +23,7 @@ import grpc
 import msgspec
 from aiohttp import web
 
-from sailcloth.api import validation
+from sailcloth.api import core, validation
 from sailcloth.api.core import Pod
 from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, Kind
 from sailcloth.api.meta import Finding, Key, Object
@@ -35,7 +35,7 @@ from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import ApiError, Client, Resource
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
-from sailcloth.mesh import registry
+from sailcloth.mesh import ingress, registry
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
@@ -45,6 +45,7 @@ from . import admission, debug, mesh_config
 from .activation import Activation
 from .audiences import Audiences
 from .identity import Verifier
+from .ingress_status import IngressStatus
 from .rate_limits import RateLimitService
 from .status import StatusWriter
 
@@ -86,6 +87,7 @@ class ControlPlane:
         self.verifier = Verifier(client, self.mesh)
         self.audiences = Audiences(self.mesh, self._authenticate)
         self.status: StatusWriter = StatusWriter(self.audiences, self.activation, self._write_status)
+        self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.audiences.on_result = lambda *_: self.status.answered()
         self._scheduled = False
         self._synced = False
@@ -114,6 +116,8 @@ class ControlPlane:
             self._roots.put_nowait(key.name)
         if key.kind == "VirtualService":
             self._rules.add(key)
+        if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
+            self.ingress_status.touch(key)
         self.activation.apply(key, obj)
         if obj is None:
             self.status.forget(key)
@@ -208,6 +212,7 @@ class ControlPlane:
         runner = await self._pages(chain, key)
         await self._install_webhooks(authority)
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
+        tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
         tasks.append(asyncio.create_task(self._distribute_root(authority), name="roots"))
         tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
         log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)

@@ -22,7 +22,7 @@ from sailcloth.api.sidecar import Sidecar
 from sailcloth.api.virtual_service import VirtualService
 from sailcloth.lib.incremental import Graph, Index
 
-from . import hosts
+from . import hosts, ingress
 from .model import MeshConfig, RuleHead
 
 
@@ -67,6 +67,8 @@ class Mesh:
         self._label_index = _LabelIndex(self.graph)
         self.objects: dict[Key, Object] = {}
         self._service_ids: dict[Key, tuple[ServiceId, ...]] = {}
+        self._ingresses: dict[Key, core.Ingress] = {}
+        self._from_ingresses: dict[Key, Object] = {}
         self.configure(config or MeshConfig())
 
     def configure(self, config: MeshConfig) -> None:
@@ -78,6 +80,34 @@ class Mesh:
 
     def apply(self, key: Key, obj: Object | None) -> bool:
         """Add, replace or (None) remove an object. Returns whether anything changed."""
+        if key.kind == "Ingress":
+            return self._apply_ingress(key, obj)
+        changed = self._apply(key, obj)
+        if changed and key.kind == "Service" and self._ingresses:
+            self._convert_ingresses()  # they may name its ports
+        return changed
+
+    def _apply_ingress(self, key: Key, obj: Object | None) -> bool:
+        if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
+            self._ingresses[key] = obj
+        elif self._ingresses.pop(key, None) is None:
+            return False
+        return self._convert_ingresses()
+
+    def _convert_ingresses(self) -> bool:
+        """Put into the mesh what all Ingresses together amount to."""
+        root, domain = self.config.root_namespace, self.config.domain
+        made = ingress.converted(self._ingresses.items(), root, domain, self._port_number)
+        gone = [k for k in self._from_ingresses if k not in made]
+        self._from_ingresses = made
+        return any([self._apply(k, None) for k in gone] + [self._apply(k, o) for k, o in made.items()])
+
+    def _port_number(self, namespace: str, service: str, name: str) -> int:
+        obj = self.objects.get(Key("Service", namespace, service))
+        found = obj.spec.ports if isinstance(obj, core.Service) else []
+        return next((p.port for p in found if p.name == name), 0)
+
+    def _apply(self, key: Key, obj: Object | None) -> bool:
         if obj is None:
             if self.objects.pop(key, None) is None:
                 return False

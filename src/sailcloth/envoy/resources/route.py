@@ -85,12 +85,8 @@ def catch_all(mode: str, way: str) -> VirtualHost:
 
 
 def black_hole(port: int) -> VirtualHost:
-    """The only virtual host of a gateway's port that no route uses: 404."""
-    out = route_pb.VirtualHost(name=f"blackhole:{port}", domains=["*"])
-    refused = out.routes.add(name="default")
-    refused.match.prefix = "/"
-    refused.direct_response.status = 404
-    return VirtualHost(encode(out), frozenset(), ())
+    """The only virtual host of a gateway's port that no route uses: without routes of its own, every request gets 404."""
+    return VirtualHost(encode(route_pb.VirtualHost(name=f"blackhole:{port}", domains=["*"])), frozenset(), ())
 
 
 def misdirected(hosts: tuple[str, ...]) -> VirtualHost:

@@ -1,0 +1,31 @@
+"""Kubernetes Ingresses, as their users make them with kubectl."""
+
+from __future__ import annotations
+
+from bookinfo import Cluster
+
+
+def test_an_ingress_leads_to_its_services_and_tells_its_address(mesh: Cluster) -> None:
+    mesh.kubectl("delete", "virtualservice", "bookinfo")  # it answers for every host
+    rules = ("--rule=shop.local/productpage=productpage:9080", "--rule=shop.local/api*=productpage:http")
+    mesh.kubectl("create", "ingress", "web", "--class=istio", *rules)
+    try:
+        mesh.eventually(lambda: mesh.get("/productpage", Host="shop.local").status == 200)
+        assert mesh.get("/api/v1/products", Host="shop.local").status == 200
+        assert mesh.get("/apis", Host="shop.local").status == 404  # a prefix ends at a slash
+        assert mesh.get("/productpage/more", Host="shop.local").status == 404  # exact
+        mesh.eventually(lambda: "127.0.0.1" in mesh.kubectl("get", "ingress", "web"))
+    finally:
+        mesh.kubectl("delete", "ingress", "web")
+    mesh.eventually(lambda: mesh.get("/productpage", Host="shop.local").status == 404)
+
+
+def test_an_ingress_of_another_class_is_left_alone(mesh: Cluster) -> None:
+    mesh.kubectl("delete", "virtualservice", "bookinfo")
+    mesh.kubectl("create", "ingress", "other", "--class=nginx", "--rule=other.local/*=productpage:9080")
+    mesh.kubectl("create", "ingress", "ours", "--class=istio", "--rule=ours.local/*=productpage:9080")
+    try:
+        mesh.eventually(lambda: mesh.get("/productpage", Host="ours.local").status == 200)
+        assert mesh.get("/productpage", Host="other.local").status == 404
+    finally:
+        mesh.kubectl("delete", "ingress", "other", "ours")
