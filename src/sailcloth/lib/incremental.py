@@ -21,6 +21,7 @@ Cost: about 0.8 kB and 2-5 µs a node, so a node should stand for something of t
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -308,7 +309,7 @@ class Index:
     def __init__(self, graph: Graph, name: str) -> None:
         self._graph = graph
         self._name = name
-        self._slices: dict[Hashable, set[Any]] = {}
+        self._slices: dict[Hashable, tuple[Any, ...]] = {}
         self._of: dict[Any, frozenset[Hashable]] = {}
 
     def put(self, ident: Any, slices: Iterable[Hashable]) -> None:
@@ -318,17 +319,19 @@ class Index:
         if new == old:
             return
         for s in old - new:
-            members = self._slices[s]
-            members.discard(ident)
+            members = self._slices.pop(s)
+            at = bisect.bisect_left(members, ident)
+            members = members[:at] + members[at + 1 :]
             if members:
-                self._graph.set((self._name, s), tuple(sorted(members)))
+                self._slices[s] = members
+                self._graph.set((self._name, s), members)
             else:
-                del self._slices[s]
                 self._graph.unset((self._name, s))
         for s in new - old:
-            members = self._slices.setdefault(s, set())
-            members.add(ident)
-            self._graph.set((self._name, s), tuple(sorted(members)))
+            members = self._slices.get(s, ())
+            at = bisect.bisect_left(members, ident)
+            self._slices[s] = members = (*members[:at], ident, *members[at:])
+            self._graph.set((self._name, s), members)
         if new:
             self._of[ident] = new
         else:
