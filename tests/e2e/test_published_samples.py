@@ -18,6 +18,7 @@ from bookinfo import KUBECTL, Cluster
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "cases" / "samples" / "istio"
 FOLDERS = ("curl", "extauthz", "grpc-echo", "health-check", "helloworld", "httpbin", "sleep", "tcp-echo", "websockets")
+BOOKINFO = ("bookinfo-db", "bookinfo-mysql", "bookinfo-ratings-v2", "bookinfo-ratings-v2-mysql", "bookinfo-details-v2")
 Object = dict[str, Any]
 
 
@@ -27,7 +28,8 @@ def documents(file: Path) -> list[Object]:
 
 def with_pods() -> list[str]:
     files = [f for folder in FOLDERS for f in sorted((PUBLISHED / folder).rglob("*.yaml"))]
-    return [str(f.relative_to(PUBLISHED)) for f in files if any(o["kind"] == "Deployment" for o in documents(f))]
+    found = [str(f.relative_to(PUBLISHED)) for f in files if any(o["kind"] == "Deployment" for o in documents(f))]
+    return [*found, *(f"bookinfo/platform/kube/{name}.yaml" for name in BOOKINFO if PUBLISHED.exists())]
 
 
 def rules() -> list[str]:
@@ -118,6 +120,26 @@ def test_a_browser_at_the_websocket_sample_hears_of_changes(cluster: Cluster) ->
             asked.close()
             head = lines.read(2)
             assert json.loads(lines.read(head[1])) == {"id": "1", "value": "hello"}
+    finally:
+        cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.mark.parametrize(("database", "ratings"), [("db", "v2"), ("mysql", "v2-mysql")])
+def test_ratings_come_from_a_database_in_the_mesh(cluster: Cluster, database: str, ratings: str) -> None:
+    namespace = f"ratings-{ratings}"
+    labelled = {"name": namespace, "labels": {"istio-injection": "enabled"}}
+    cluster.kubectl(
+        "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": labelled})
+    )
+    try:
+        for name in (f"bookinfo-{database}", f"bookinfo-ratings-{ratings}"):
+            cluster.kubectl(
+                "apply", "-n", namespace, "-f", str(PUBLISHED / "bookinfo" / "platform" / "kube" / f"{name}.yaml")
+            )
+        cluster.kubectl("wait", "-n", namespace, "--for=condition=Available", "deployment", "--all", "--timeout=30s")
+        code = "import urllib.request as u;print(u.urlopen('http://127.0.0.1:9080/ratings/0').read().decode())"
+        ask = ("exec", "-n", namespace, f"deploy/ratings-{ratings}", "-c", "ratings", "--", "python3", "-c", code)
+        assert json.loads(cluster.kubectl(*ask))["ratings"] == {"Reviewer1": 5, "Reviewer2": 4}
     finally:
         cluster.kubectl("delete", "namespace", namespace, "--wait=false")
 

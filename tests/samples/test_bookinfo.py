@@ -55,6 +55,19 @@ def test_ratings_of_the_database_version_take_no_posts(start: Start) -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["mongo", "mysql"])
+def test_ratings_from_a_database(start: Start, kind: str) -> None:
+    database = start("database.py", *(["--greet"] if kind == "mysql" else []), "--seed", "ratings")
+    where = {"MONGO_DB_URL": f"mongodb://127.0.0.1:{database.port}/test"}
+    if kind == "mysql":
+        where = {"DB_TYPE": "mysql", "MYSQL_DB_HOST": "127.0.0.1", "MYSQL_DB_PORT": str(database.port)}
+    program = start("bookinfo_ratings.py", SERVICE_VERSION="v2", **where)
+    assert program.ask("/ratings/7").json == {"id": 7, "ratings": {"Reviewer1": 5, "Reviewer2": 4}}
+    assert database.stop() == 0
+    assert program.ask("/ratings/7").status == 500
+    assert program.ask("/health").status == 200
+
+
 def test_faulty_ratings_fail_at_times(start: Start) -> None:
     program = start("bookinfo_ratings.py", SERVICE_VERSION="v-faulty")
     # All alike has a chance of 2 to the power of -59.

@@ -25,9 +25,6 @@ FOLDERS = (
     "websockets",
 )
 
-# Databases are not re-implemented: their pods say ErrImagePull with the remedy.
-WITHOUT_STAND_IN = {"examples-bookinfo-mongodb", "examples-bookinfo-mysqldb"}
-
 
 def named(root: Path) -> set[str]:
     found: set[str] = set()
@@ -41,8 +38,7 @@ def named(root: Path) -> set[str]:
 def test_published_images_resolve(folder: str) -> None:
     references = named(PUBLISHED / folder)
     assert references, f"no image named under {folder}: the search is broken"
-    unknown = {r for r in references if images.resolve(r) is None}
-    assert {re.sub(r".*/|:.*", "", r) for r in unknown} <= WITHOUT_STAND_IN
+    assert {r for r in references if images.resolve(r) is None} == set()
 
 
 @pytest.mark.parametrize(

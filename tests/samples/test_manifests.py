@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from sailcloth.cli.demos import DEMOS
+
 OURS = Path(__file__).parents[2] / "samples"
 PUBLISHED = Path(__file__).parents[3] / "shared" / "cases" / "samples" / "istio"
 FILES = sorted(str(f.relative_to(OURS)) for f in OURS.rglob("*.yaml"))
@@ -85,3 +87,16 @@ def test_services_select_pods_of_the_samples(name: str) -> None:
         if kind == "Service":
             wanted = o["spec"]["selector"].items()
             assert any(wanted <= labels.items() for labels in pods), f"{service} selects no pod"
+
+
+@pytest.mark.parametrize("name", sorted(DEMOS))
+def test_a_demo_names_files_that_exist_and_pages_that_its_gateway_serves(name: str) -> None:
+    demo = DEMOS[name]
+    kinds = {kind for file in demo.files for kind, _ in objects(OURS / file)}
+    assert {"Gateway", "VirtualService", "DestinationRule", "Deployment", "Service"} <= kinds
+    namespaces = {
+        o["metadata"].get("namespace", demo.namespace) for f in demo.files for o in objects(OURS / f).values()
+    }
+    assert namespaces == {demo.namespace}
+    proposed = demo.next.rpartition(" ")[2]
+    assert (OURS.parent / proposed).is_file()

@@ -31,7 +31,7 @@ def post(program: Program, target: str, body: Any, method: str = "POST", **heade
 
 
 def test_catalogue(start: Start) -> None:
-    db = start("sock_shop_database.py", "--greet", "--seed", "socks")
+    db = start("database.py", "--greet", "--seed", "socks")
     shop = start("sock_shop_catalogue.py", **at(catalogue_db=db))
     socks = shop.ask("/catalogue").json
     assert len(socks) == 10
@@ -55,7 +55,7 @@ def test_catalogue_without_its_database(start: Start) -> None:
 
 
 def test_a_service_finds_its_database_again(start: Start) -> None:
-    db = start("sock_shop_database.py", "--seed", "users")
+    db = start("database.py", "--seed", "users")
     user = start("sock_shop_user.py", **at(user_db=db))
     assert user.ask("/customers").status == 200
     assert db.stop() == 0
@@ -63,7 +63,7 @@ def test_a_service_finds_its_database_again(start: Start) -> None:
         sys.executable,
         "-I",
         "-S",
-        str(images.programs() / "sock_shop_database.py"),
+        str(images.programs() / "database.py"),
         str(db.port),
         "--seed",
         "users",
@@ -77,7 +77,7 @@ def test_a_service_finds_its_database_again(start: Start) -> None:
 
 
 def test_carts(start: Start) -> None:
-    carts = start("sock_shop_carts.py", **at(carts_db=start("sock_shop_database.py")))
+    carts = start("sock_shop_carts.py", **at(carts_db=start("database.py")))
     assert carts.ask("/carts/1").json["items"] == []
     made = post(carts, "/carts/1/items", {"itemId": HOLY, "unitPrice": 99.99})
     assert (made.status, made.json["quantity"]) == (201, 1)
@@ -106,7 +106,7 @@ def test_payment(start: Start) -> None:
 
 
 def test_user(start: Start) -> None:
-    user = start("sock_shop_user.py", mongo=f"127.0.0.1:{start('sock_shop_database.py', '--seed', 'users').port}")
+    user = start("sock_shop_user.py", mongo=f"127.0.0.1:{start('database.py', '--seed', 'users').port}")
     assert user.ask("/login", authorization=basic("Eve_Berger:eve")).json["user"]["id"] == EVE
     for wrong in ("Eve_Berger:adam", "nobody:eve", ":"):
         assert user.ask("/login", authorization=basic(wrong)).status == 401
@@ -134,16 +134,16 @@ def shop(start: Start) -> dict[str, Program]:
     queue = start("sock_shop_rabbitmq.py", str(free_port()))
     parts = {
         "catalogue": start(
-            "sock_shop_catalogue.py", **at(catalogue_db=start("sock_shop_database.py", "--greet", "--seed", "socks"))
+            "sock_shop_catalogue.py", **at(catalogue_db=start("database.py", "--greet", "--seed", "socks"))
         ),
-        "carts": start("sock_shop_carts.py", **at(carts_db=start("sock_shop_database.py"))),
-        "user": start("sock_shop_user.py", **at(user_db=start("sock_shop_database.py", "--seed", "users"))),
+        "carts": start("sock_shop_carts.py", **at(carts_db=start("database.py"))),
+        "user": start("sock_shop_user.py", **at(user_db=start("database.py", "--seed", "users"))),
         "payment": start("sock_shop_payment.py"),
         "shipping": start("sock_shop_shipping.py", **at(rabbitmq=queue)),
         "master": start("sock_shop_queue_master.py", **at(rabbitmq=queue)),
         "session_db": start("redis_server.py"),
     }
-    orders = start("sock_shop_orders.py", **at(orders_db=start("sock_shop_database.py"), **parts))
+    orders = start("sock_shop_orders.py", **at(orders_db=start("database.py"), **parts))
     parts |= {"orders": orders}
     front = start("sock_shop_front_end.py", SESSION_REDIS="true", IMAGE_TAG="v2", **at(**parts))
     return {**parts, "front": front}

@@ -13,6 +13,11 @@ def _program(name: str, *args: str, **env: str) -> dict[str, Any]:
     return {"entrypoint": (*_PYTHON, "{programs}/" + name), "cmd": args, "env": env}
 
 
+def _fixed(name: str, *args: str) -> dict[str, Any]:
+    """A program whose arguments stay: those of a container are the original's, which it does not know."""
+    return {"entrypoint": (*_PYTHON, "{programs}/" + name, *args)}
+
+
 def _packaged(name: str, *args: str, **env: str) -> dict[str, Any]:
     """A program that uses gRPC, from among the packages that this one needs."""
     return {"entrypoint": ("{python}", "-I", "{programs}/" + name), "cmd": args, "env": env}
@@ -44,6 +49,8 @@ IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"(.*/)?examples-bookinfo-reviews-v1", _program("bookinfo_reviews.py", "9080", SERVICE_VERSION="v1", ENABLE_RATINGS="false")),
     (r"(.*/)?examples-bookinfo-reviews-v2", _program("bookinfo_reviews.py", "9080", SERVICE_VERSION="v2", ENABLE_RATINGS="true", STAR_COLOR="black")),
     (r"(.*/)?examples-bookinfo-reviews-v3", _program("bookinfo_reviews.py", "9080", SERVICE_VERSION="v3", ENABLE_RATINGS="true", STAR_COLOR="red")),
+    (r"(.*/)?examples-bookinfo-mongodb", _fixed("database.py", "27017", "--seed", "ratings")),
+    (r"(.*/)?examples-bookinfo-mysqldb", _fixed("database.py", "3306", "--greet", "--seed", "ratings")),
     (r"(.*/)?examples-helloworld-(?P<v>v[12])", _program("helloworld.py", "5000", SERVICE_VERSION="{v}")),
     (r"kennethreitz/httpbin", _program("httpbin.py", "80")),
     (r"(mccutchen/go-httpbin|.*/httpbin)", {**_program("httpbin.py", "8080"), "commands": {"gunicorn": (*_PYTHON, "{programs}/httpbin.py")}}),
@@ -52,14 +59,14 @@ IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"(.*/)?(busybox|alpine|sleep)", _shell()),
     (r"(.*/)?fortio/fortio", {"entrypoint": _FORTIO, "cmd": ("server",), "real": ("fortio", "server"), "commands": {"/usr/bin/fortio": _FORTIO, "fortio": _FORTIO}}),
     (r"(.*/)?weaveworksdemos/front-end", _shop("front_end", "8079", IMAGE_TAG="{tag}")),
-    (r"(.*/)?weaveworksdemos/catalogue-db", _program("sock_shop_database.py", "3306", "--greet", "--seed", "socks")),
-    (r"(.*/)?weaveworksdemos/user-db", _program("sock_shop_database.py", "27017", "--seed", "users")),
+    (r"(.*/)?weaveworksdemos/catalogue-db", _fixed("database.py", "3306", "--greet", "--seed", "socks")),
+    (r"(.*/)?weaveworksdemos/user-db", _fixed("database.py", "27017", "--seed", "users")),
     (r"(.*/)?weaveworksdemos/(?P<service>catalogue|carts|orders|payment|shipping|user)", _shop("{service}", "80")),
     (r"(.*/)?weaveworksdemos/queue-master", _shop("queue_master", "80")),
-    (r"mongo", _program("sock_shop_database.py", "27017")),
-    (r"rabbitmq", _program("sock_shop_rabbitmq.py", "5672", "15672")),
+    (r"mongo", _fixed("database.py", "27017")),
+    (r"rabbitmq", _fixed("sock_shop_rabbitmq.py", "5672", "15672")),
     (r"kbudde/rabbitmq-exporter", _program("ok_page.py", "9090")),
-    (r"redis", {**_program("redis_server.py", "6379"), "real": ("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", "/tmp")}),
+    (r"redis", {**_fixed("redis_server.py", "6379"), "real": ("redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", "/tmp")}),
     (r"(.*/)?hiroakis/tornado-websocket-example", _program("websocket_table.py", "8888")),
     (r"istio/health", _program("ok_page.py", "8001")),
     (r"(.*/)?ext-authz", _packaged("ext_authz.py", "8000", "9000")),

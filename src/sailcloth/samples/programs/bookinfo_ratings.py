@@ -1,6 +1,7 @@
 """Bookinfo ratings: stars by reviewer, kept in memory. Argument: port. SERVICE_VERSION chooses the misbehaving variants.
 
-v2 reads from a database elsewhere; here its answers come from memory too, and like there it takes no POST.
+v2 reads two ratings from the database that DB_TYPE=mysql with MYSQL_DB_HOST and MYSQL_DB_PORT, or MONGO_DB_URL, names (one of our
+own, see `database.py`), and takes no POST. Without such a variable its answers come from memory.
 """
 
 from __future__ import annotations
@@ -8,14 +9,30 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from store import Store
 from web import Request, Response, as_json, serve
 
 VERSION = os.environ.get("SERVICE_VERSION", "v1")
 STARTED = time.monotonic()
+
+
+def database() -> Store | None:
+    """What v2 reads from, if the environment says so."""
+    if os.environ.get("DB_TYPE") == "mysql":
+        host = os.environ.get("MYSQL_DB_HOST", "mysqldb")
+        return Store(f"{host}:{os.environ.get('MYSQL_DB_PORT', '3306')}", greets=True)
+    found = re.search(r"//(?:[^@/]*@)?([^/?,]+)", os.environ.get("MONGO_DB_URL", ""))
+    if found is None:
+        return None
+    return Store(found[1] if ":" in found[1] else f"{found[1]}:27017")
+
+
+DATABASE = database() if VERSION.startswith("v2") else None
 STORE: dict[int, dict[str, int]] = {}
 DEFAULT = {"Reviewer1": 5, "Reviewer2": 4}
 
@@ -40,6 +57,12 @@ def page(request: Request) -> Response:
             return as_json({"error": "please provide valid ratings JSON"}, 400)
         STORE[product] = given
         return as_json({"id": product, "ratings": given})
+    if DATABASE is not None:
+        try:
+            rows = DATABASE.ask("find", table="ratings")
+        except (OSError, ValueError) as error:
+            return as_json({"error": f"could not connect to ratings database: {error}"}, 500)
+        return as_json({"id": product, "ratings": {f"Reviewer{n}": row["rating"] for n, row in enumerate(rows, 1)}})
     if VERSION == "v-faulty" and random.random() < 0.5:
         return as_json({"error": "Service unavailable"}, 503)
     if VERSION == "v-delayed" and random.random() < 0.5:

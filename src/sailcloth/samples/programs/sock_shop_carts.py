@@ -10,7 +10,8 @@ import uuid
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from sock_shop import Store, address, fields, health, missing, port
+from sock_shop import address, fields, health, missing, port
+from store import Store
 from web import Request, Response, as_json, serve
 
 STORE = Store(address("carts-db", 27017))

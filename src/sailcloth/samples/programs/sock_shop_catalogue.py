@@ -9,7 +9,8 @@ import zlib
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from sock_shop import Store, address, health, missing, port
+from sock_shop import address, health, missing, port
+from store import Store
 from web import Request, Response, as_json, serve
 
 STORE = Store(address("catalogue-db", 3306), greets=True)

@@ -13,7 +13,8 @@ from email.message import Message
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from sock_shop import Store, address, ask, fields, health, missing, port
+from sock_shop import address, ask, fields, health, missing, port
+from store import Store
 from web import Request, Response, as_json, serve
 
 STORE = Store(address("orders-db", 27017))

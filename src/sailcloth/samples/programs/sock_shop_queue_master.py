@@ -8,7 +8,8 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from sock_shop import Store, address, health, missing, port
+from sock_shop import address, health, missing, port
+from store import Store
 from web import Request, Response, serve
 
 QUEUE = Store(address("rabbitmq", 5672), limit=30.0)

@@ -1,4 +1,4 @@
-"""In RabbitMQ's place in the Sock Shop: queues on 5672 as `sock_shop_database` speaks them, a page on 15672. Arguments: both ports."""
+"""In RabbitMQ's place in the Sock Shop: queues on 5672 as `database` speaks them, a page on 15672. Arguments: both ports."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from sock_shop_database import Data, server
+from database import Data, server
 from web import Request, Response, as_json, serve
 
 DATA = Data()

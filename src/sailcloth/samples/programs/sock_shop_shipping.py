@@ -7,7 +7,8 @@ import sys
 import uuid
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from sock_shop import Store, address, fields, health, missing, port
+from sock_shop import address, fields, health, missing, port
+from store import Store
 from web import Request, Response, as_json, serve
 
 QUEUE = Store(address("rabbitmq", 5672))

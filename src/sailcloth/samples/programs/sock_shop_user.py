@@ -12,8 +12,9 @@ import uuid
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import sock_shop_seeds
-from sock_shop import Store, address, fields, health, missing, port
+import database_seeds
+from sock_shop import address, fields, health, missing, port
+from store import Store
 from web import Request, Response, as_json, serve
 
 STORE = Store(os.environ.get("mongo") or address("user-db", 27017))  # noqa: SIM112 - the manifest writes it small
@@ -48,7 +49,7 @@ def login(request: Request) -> Response:
         name = password = ""
     found = STORE.ask("find", table="customers", where={"username": name}) if scheme.lower() == "basic" else []
     for known in found:
-        if hmac.compare_digest(known["digest"], sock_shop_seeds.digest(known["id"], password)):
+        if hmac.compare_digest(known["digest"], database_seeds.digest(known["id"], password)):
             return as_json({"user": shown("customers", known)})
     return missing("Unauthorized", 401)
 
@@ -62,7 +63,7 @@ def register(given: dict[str, Any]) -> Response:
     ident = uuid.uuid4().hex[:24]
     first, last, email = (str(given.get(k) or "") for k in ("firstName", "lastName", "email"))
     STORE.ask(
-        "put", table="customers", id=ident, value=sock_shop_seeds.customer(ident, name, password, first, last, email)
+        "put", table="customers", id=ident, value=database_seeds.customer(ident, name, password, first, last, email)
     )
     return as_json({"id": ident})
 

@@ -1,7 +1,7 @@
-"""The Sock Shop's databases and its queue: documents and queues in memory. Arguments: port, `--greet`, `--seed socks|users`.
+"""The samples' databases and their queue: documents and queues in memory. Arguments: port, `--greet`, `--seed NAME`.
 
-Stands for mongo, for the MySQL of the catalogue and for RabbitMQ, in their places and on their ports, but speaks none of
-their protocols: only what the shop's own services use, a JSON object a line. With `--greet` the server speaks first, as MySQL
+Stands for mongo, MySQL and RabbitMQ in the Sock Shop and in Bookinfo, in their places and on their ports, but speaks none of
+their protocols: only what our own services use, a JSON object a line. With `--greet` the server speaks first, as MySQL
 does, which is what makes such a port special in a mesh. Nothing is kept beyond the process.
 """
 
@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import sock_shop_seeds
+import database_seeds
 
 LONGEST_WAIT_S = 20.0
 
@@ -26,7 +26,7 @@ class Data:
     """Documents by table and id, queues by name."""
 
     def __init__(self, seed: str = "") -> None:
-        self.tables: dict[str, dict[str, Any]] = sock_shop_seeds.tables(seed)
+        self.tables: dict[str, dict[str, Any]] = database_seeds.tables(seed)
         self.queues: dict[str, list[Any]] = {}
         self.changed = threading.Condition()
 
@@ -94,7 +94,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     seed = arguments[arguments.index("--seed") + 1] if "--seed" in arguments else ""
     data = Data(seed)
-    running = server(int(arguments[0]), data, b'{"greeting": "sock shop"}\n' if "--greet" in arguments else b"")
+    running = server(int(arguments[0]), data, b'{"greeting": "hello"}\n' if "--greet" in arguments else b"")
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
