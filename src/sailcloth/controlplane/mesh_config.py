@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import yaml
 
+from sailcloth.api.destination_rule import TcpKeepalive
 from sailcloth.api.meta import duration_ms
+from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.mesh.model import MeshConfig
+
+T = TypeVar("T")
+_NORMALIZATIONS = ("NONE", "BASE", "DEFAULT", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 
 
 def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
@@ -25,37 +31,68 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
     mode = old.outbound_mode if policy is None else str((policy or {}).get("mode", "REGISTRY_ONLY"))
     if mode not in ("REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"):
         raise ValueError(f"MeshConfig outboundTrafficPolicy.mode: {mode!r}; use REGISTRY_ONLY or ALLOW_ANY")
-    timeout = given.get("connectTimeout")
-    try:
-        connect = duration_ms(str(timeout)) if timeout is not None else old.connect_timeout_ms
-    except ValueError as error:
-        raise ValueError(f"MeshConfig connectTimeout: {error}") from None
-    detection = given.get("protocolDetectionTimeout")
-    try:
-        detect = duration_ms(str(detection)) if detection is not None else old.detection_timeout_ms
-    except ValueError as error:
-        raise ValueError(f"MeshConfig protocolDetectionTimeout: {error}") from None
     return MeshConfig(
         trust_domain=str(given.get("trustDomain") or old.trust_domain),
+        trust_domain_aliases=_texts(given, "trustDomainAliases", old.trust_domain_aliases),
         domain=old.domain,
         root_namespace=str(given.get("rootNamespace") or old.root_namespace),
         enable_auto_mtls=bool(given.get("enableAutoMtls", old.enable_auto_mtls)),
         outbound_mode=mode,
         inbound_mode=str(inbound.get("mode") or old.inbound_mode),
-        connect_timeout_ms=connect or old.connect_timeout_ms,
+        connect_timeout_ms=_milliseconds(given, "connectTimeout", old.connect_timeout_ms) or old.connect_timeout_ms,
+        detection_timeout_ms=_milliseconds(given, "protocolDetectionTimeout", old.detection_timeout_ms),
         access_log_file=str(given.get("accessLogFile", old.access_log_file) or ""),
         access_log_format=str(given.get("accessLogFormat", old.access_log_format) or ""),
-        detection_timeout_ms=detect or 0.0,
-        merge_virtual_services=_merging(given.get("virtualServiceMerging"), old.merge_virtual_services),
+        access_log_json=_choice(given, "accessLogEncoding", ("TEXT", "JSON"), "TEXT") == "JSON",
+        retries=_typed(given, "defaultHttpRetryPolicy", HTTPRetry, old.retries),
+        keepalive=_typed(given, "tcpKeepalive", TcpKeepalive, old.keepalive),
+        h2_upgrade=_choice(given, "h2UpgradePolicy", ("UPGRADE", "DO_NOT_UPGRADE"), old.h2_upgrade),
+        path_normalization=_normalization(given.get("pathNormalization"), old.path_normalization),
+        merge_virtual_services=_choice(
+            given, "virtualServiceMerging", ("MERGE", "OLDEST_WINS"), "MERGE" if old.merge_virtual_services else ""
+        )
+        == "MERGE",
         ingress_service=str(given.get("ingressService") or old.ingress_service),
-        default_export=tuple(given.get("defaultServiceExportTo") or old.default_export),
+        default_export=_texts(given, "defaultServiceExportTo", old.default_export),
+        rule_export=_texts(given, "defaultVirtualServiceExportTo", old.rule_export),
+        destination_export=_texts(given, "defaultDestinationRuleExportTo", old.destination_export),
     )
 
 
-def _merging(given: Any, old: bool) -> bool:
-    """Ours alone: what several VirtualServices for one host mean in the mesh."""
-    if given is None:
+def _milliseconds(given: dict[str, Any], name: str, old: float) -> float:
+    try:
+        return old if given.get(name) is None else duration_ms(str(given[name])) or 0.0
+    except ValueError as error:
+        raise ValueError(f"MeshConfig {name}: {error}") from None
+
+
+def _texts(given: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[str, ...]:
+    found = given.get(name)
+    if found is None:
         return old
-    if given not in ("MERGE", "OLDEST_WINS"):
-        raise ValueError(f"MeshConfig virtualServiceMerging: {given!r}; use MERGE or OLDEST_WINS")
-    return bool(given == "MERGE")
+    if not isinstance(found, list):
+        raise ValueError(f"MeshConfig {name}: must be a list")
+    return tuple(str(text) for text in found) or old
+
+
+def _choice(given: dict[str, Any], name: str, values: tuple[str, ...], old: str) -> str:
+    found = given.get(name)
+    if found is None:
+        return old
+    if found not in values:
+        raise ValueError(f"MeshConfig {name}: {found!r}; use {' or '.join(values)}")
+    return str(found)
+
+
+def _typed(given: dict[str, Any], name: str, kind: type[T], old: T | None) -> T | None:
+    if given.get(name) is None:
+        return old
+    try:
+        return msgspec.convert(given[name], kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"MeshConfig {name}: {error}") from None
+
+
+def _normalization(given: Any, old: str) -> str:
+    found = (given or {}).get("normalization") if isinstance(given, dict) or given is None else given
+    return _choice({"pathNormalization": found}, "pathNormalization", _NORMALIZATIONS, old)

@@ -34,7 +34,7 @@ def listeners(graph: Graph, proxy: Proxy, view: View) -> tuple[EnvoyResource, ..
 
 def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> EnvoyResource | None:
     config = registry.config(graph)
-    logs = () if proxy.lean else lb.access_log(config.access_log_file, config.access_log_format)
+    logs = () if proxy.lean else lb.access_log(config.access_log_file, config.access_log_format, config.access_log_json)
     limits = graph.get(mesh_limits.limits, view.limits)
     address = plan.bind or "0.0.0.0"
     name = names.listener(address, plan.port)
@@ -53,6 +53,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
                 logs=logs,
                 rare=graph.get(outbound.dynamic_dns, view),
                 more=rate_limits.http_filters(limits),
+                normalization=config.path_normalization,
             )
             chains.append(lb.chain("", [*rate_limits.network_filters(limits), manager], sni=_sni(bound), socket=socket))
             continue
@@ -125,7 +126,7 @@ def _connections(graph: Graph, view: View, bound: Bound) -> list[tcp.ConnectionP
 def _socket(graph: Graph, bound: Bound) -> Any:
     http = bound.terminates_http
     if bound.mode == "ISTIO_MUTUAL":
-        return tls.server_socket(registry.config(graph).trust_domain, _HTTP_ALPN if http else _TCP_ALPN)
+        return tls.server_socket(registry.config(graph).trust_domains, _HTTP_ALPN if http else _TCP_ALPN)
     assert bound.server.tls is not None
     return tls.terminating_socket(bound.server.tls, _HTTP_ALPN if bound.protocol is Protocol.HTTPS else ())
 

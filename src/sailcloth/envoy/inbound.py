@@ -12,7 +12,7 @@ from envoy.config.route.v3 import route_pb2
 
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import rate_limits as mesh_limits
-from sailcloth.mesh.model import Protocol
+from sailcloth.mesh.model import MeshConfig, Protocol
 from sailcloth.mesh.rate_limits import Limits
 from sailcloth.view.inbound import Accepted, InboundPlan
 
@@ -38,7 +38,7 @@ def clusters(graph: Graph, plan: InboundPlan) -> tuple[EnvoyResource, ...]:
 @derived
 def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
     """virtualInbound."""
-    logs = () if plan.lean else lb.access_log(plan.config.access_log_file, plan.config.access_log_format)
+    logs = () if plan.lean else _logs(plan.config)
     limits = graph.get(mesh_limits.limits, plan.limits)
     hole = lb.chain(
         "virtualInbound-blackhole", [lb.tcp_proxy(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=names.INBOUND_PORT
@@ -63,6 +63,10 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
     )
 
 
+def _logs(config: MeshConfig) -> Any:
+    return lb.access_log(config.access_log_file, config.access_log_format, config.access_log_json)
+
+
 def _port(plan: InboundPlan, limits: Limits, accepted: Accepted, logs: Any) -> list[Any]:
     cluster = names.inbound(accepted.port)
     routes = _routes(cluster, f"inbound|http|{accepted.service_port or accepted.port}", accepted)
@@ -72,7 +76,7 @@ def _port(plan: InboundPlan, limits: Limits, accepted: Accepted, logs: Any) -> l
     stat = f"inbound_{name};"
 
     def http_filters(mutual: bool) -> list[Any]:
-        return _limited(limits, stat, routes, mutual, logs)
+        return _limited(limits, plan.config.path_normalization, stat, routes, mutual, logs)
 
     tcp_filters = [*rate_limits.network_filters(limits), lb.tcp_proxy(cluster, cluster, logs)]
     settings = accepted.settings()
@@ -105,17 +109,21 @@ def _passthrough(plan: InboundPlan, limits: Limits, mode: str, port: int, logs: 
         name=names.VIRTUAL_INBOUND,
         http_name="virtualInbound-catchall-http",
         port=port,
-        http_filters=lambda mutual: _limited(limits, cluster + ";", routes, mutual, logs),
+        http_filters=lambda mutual: _limited(
+            limits, plan.config.path_normalization, cluster + ";", routes, mutual, logs
+        ),
         tcp_filters=[*rate_limits.network_filters(limits), lb.tcp_proxy(cluster, cluster, logs)],
         http=True,
         tcp=True,
     )
 
 
-def _limited(limits: Limits, stat: str, routes: bytes, mutual: bool, logs: Any) -> list[Any]:
+def _limited(limits: Limits, normalization: str, stat: str, routes: bytes, mutual: bool, logs: Any) -> list[Any]:
     """The filters of an HTTP chain: the limits of connections, then the manager with those of requests."""
     more = rate_limits.http_filters(limits)
-    manager = lb.connection_manager(stat, inline=routes, direction="inbound", mutual=mutual, logs=logs, more=more)
+    manager = lb.connection_manager(
+        stat, inline=routes, direction="inbound", mutual=mutual, logs=logs, more=more, normalization=normalization
+    )
     return [*rate_limits.network_filters(limits), manager]
 
 
@@ -133,7 +141,7 @@ def _chains(
 ) -> list[Any]:
     """The table of modes and protocols: `http` and `tcp` both set means that the protocol is detected."""
     out = []
-    trust = plan.config.trust_domain
+    trust = plan.config.trust_domains
     sniffed = http and tcp
     if mode != "DISABLE":
         every = () if mode == "STRICT" else lb.MTLS_ALL

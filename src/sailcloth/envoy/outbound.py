@@ -243,11 +243,18 @@ def _http_chain(
     graph: Graph, view: View, prefix: str, route: str, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()
 ) -> object:
     rare = graph.get(dynamic_dns, view)
-    manager = lb.connection_manager(prefix, rds=route, direction="outbound", logs=logs, rare=rare)
+    manager = lb.connection_manager(
+        prefix,
+        rds=route,
+        direction="outbound",
+        logs=logs,
+        rare=rare,
+        normalization=registry.config(graph).path_normalization,
+    )
     return lb.chain("", [manager], transport="raw_buffer", protocols=lb.HTTP_PLAIN, prefixes=prefixes)
 
 
 @derived
 def _logs(graph: Graph) -> tuple[object, ...]:
     config = registry.config(graph)
-    return lb.access_log(config.access_log_file, config.access_log_format)
+    return lb.access_log(config.access_log_file, config.access_log_format, config.access_log_json)

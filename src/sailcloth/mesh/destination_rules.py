@@ -55,7 +55,7 @@ def _usable(graph: Graph, key: Key, caller: str, labels: Labels, private: bool) 
     selector = rule.spec.workload_selector
     if selector is not None and not (key.namespace == caller and endpoints.has_labels(selector.match_labels, labels)):
         return None
-    seen = registry.exported_to(rule.spec.export_to, key.namespace, registry.config(graph).default_export)
+    seen = registry.exported_to(rule.spec.export_to, key.namespace, registry.config(graph).destination_export)
     if "*" in seen or caller in seen or (private and not rule.spec.export_to):
         return key, rule
     return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from sailcloth.api.destination_rule import TcpKeepalive
 from sailcloth.api.meta import Key
+from sailcloth.api.virtual_service import HTTPRetry
 
 
 class Protocol(enum.StrEnum):
@@ -166,7 +168,20 @@ class MeshConfig:
     connect_timeout_ms: float = 10_000.0
     access_log_file: str = ""
     access_log_format: str = ""
+    access_log_json: bool = False
+    trust_domain_aliases: tuple[str, ...] = ()
+    retries: HTTPRetry | None = None  # for routes that say nothing of retries
+    keepalive: TcpKeepalive | None = None  # for DestinationRules that say nothing of it
+    h2_upgrade: str = ""  # UPGRADE or DO_NOT_UPGRADE; empty: between sidecars
+    path_normalization: str = "BASE"
+    rule_export: tuple[str, ...] = ("*",)
+    destination_export: tuple[str, ...] = ("*",)
     ingress_service: str = "istio-ingressgateway"
     merge_virtual_services: bool = True
     detection_timeout_ms: float = 5000.0  # how long a connection's first bytes are waited for to detect its protocol
     default_export: tuple[str, ...] = field(default=("*",))
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """The trust domain and those that count as it."""
+        return (self.trust_domain, *self.trust_domain_aliases)

@@ -187,7 +187,7 @@ def exported_to(export: Iterable[str], namespace: str, default: tuple[str, ...])
 def _head(key: Key, rule: VirtualService, cfg: MeshConfig) -> RuleHead:
     return RuleHead(
         hosts=tuple(hosts.resolve(h, key.namespace, cfg.domain) for h in rule.spec.hosts),
-        seen=exported_to(rule.spec.export_to, key.namespace, cfg.default_export),
+        seen=exported_to(rule.spec.export_to, key.namespace, cfg.rule_export),
         created=rule.metadata.creation_timestamp or "",
         http=bool(rule.spec.http),
     )

@@ -103,7 +103,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         else (),
         preference=locality.plan(view, policy),
         credentials=view.kind == "router",
-        upgrade_http2=_upgrades(auto, port, http.h2_upgrade_policy if http else None),
+        upgrade_http2=_upgrades(auto, port, (http.h2_upgrade_policy if http else None) or config.h2_upgrade),
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sailcloth.api.destination_rule import ConsistentHashLB, TrafficPolicy, TunnelSettings
 from sailcloth.api.meta import Key
-from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRoute, VirtualService
+from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRetry, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import destination_rules, endpoints, hosts, registry, services, virtual_services
 from sailcloth.mesh.model import Resolution, Service
@@ -50,6 +50,7 @@ class RoutePlan:
     source: Key | None = None
     port: int = 0
     gateway: bool = False
+    retries: HTTPRetry | None = None  # the mesh's default, for a rule that says nothing of retries
     dynamic_dns: bool = False  # some destination is looked up by the request's host
 
 
@@ -227,7 +228,8 @@ def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePla
     """The route of a service that no VirtualService routes: everything to the service."""
     cluster = ClusterId(svc.host, port)
     target = Target(cluster, hash=hash_policy(graph, view, cluster))
-    return RoutePlan(None, None, (target,), port=port, dynamic_dns=_dynamic(graph, view, (target,)))
+    retries = registry.config(graph).retries
+    return RoutePlan(None, None, (target,), port=port, retries=retries, dynamic_dns=_dynamic(graph, view, (target,)))
 
 
 def _dynamic(graph: Graph, view: View, targets: tuple[Target, ...]) -> bool:
@@ -250,7 +252,8 @@ def rule_routes(
             if match is not None and not _applies(match, view, port, gateway, key, rule):
                 continue
             dynamic = _dynamic(graph, view, targets)
-            out.append(RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh", dynamic))
+            retries = registry.config(graph).retries
+            out.append(RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh", retries, dynamic))
             if match is None or virtual_services.catches_all(match):
                 return tuple(out)
         if not http.match and rule.spec.gateways and gateway not in gateway_names(rule.spec.gateways, key):

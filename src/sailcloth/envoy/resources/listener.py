@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -43,6 +44,33 @@ ACCESS_LOG_FORMAT = (
     "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
 )
 
+ACCESS_LOG_FIELDS = {
+    "start_time": "%START_TIME%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+    "protocol": "%PROTOCOL%",
+    "response_code": "%RESPONSE_CODE%",
+    "response_flags": "%RESPONSE_FLAGS%",
+    "response_code_details": "%RESPONSE_CODE_DETAILS%",
+    "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+    "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "bytes_received": "%BYTES_RECEIVED%",
+    "bytes_sent": "%BYTES_SENT%",
+    "duration": "%DURATION%",
+    "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+    "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+    "user_agent": "%REQ(USER-AGENT)%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "upstream_host": "%UPSTREAM_HOST%",
+    "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
+    "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "requested_server_name": "%REQUESTED_SERVER_NAME%",
+    "route_name": "%ROUTE_NAME%",
+}
+
 _OFF: dict[str, Any] = {
     "envoy.filters.http.fault": fault_pb2.HTTPFault(),
     "envoy.filters.http.cors": cors_pb2.Cors(),
@@ -51,13 +79,27 @@ _OFF: dict[str, Any] = {
 
 
 @lru_cache(maxsize=32)
-def access_log(path: str, text: str) -> tuple[accesslog_pb2.AccessLog, ...]:
-    """Istio's text log to a file; none without a path."""
+def access_log(path: str, text: str, as_json: bool = False) -> tuple[accesslog_pb2.AccessLog, ...]:
+    """Istio's log to a file, as text or as JSON (then `text` is a JSON object of names and formats); none without a path."""
     if not path:
         return ()
     log = file_pb2.FileAccessLog(path=path)
-    log.log_format.text_format_source.inline_string = text or ACCESS_LOG_FORMAT
+    if as_json:
+        log.log_format.json_format.update(_json_fields(text))
+    else:
+        log.log_format.text_format_source.inline_string = text or ACCESS_LOG_FORMAT
     return (accesslog_pb2.AccessLog(**typed("envoy.access_loggers.file", log)),)
+
+
+def _json_fields(text: str) -> dict[str, str]:
+    """The fields of a JSON log: as given, else Istio's names for what the text has."""
+    try:
+        given = json.loads(text) if text else None
+    except ValueError:
+        given = None
+    if isinstance(given, dict) and given:
+        return {str(k): str(v) for k, v in given.items()}
+    return dict(ACCESS_LOG_FIELDS)
 
 
 @lru_cache(maxsize=8)
@@ -80,6 +122,7 @@ def connection_manager(
     logs: tuple[accesslog_pb2.AccessLog, ...] = (),
     rare: bool = False,
     more: Sequence[hcm_pb.HttpFilter] = (),
+    normalization: str = "BASE",
 ) -> components.Filter:
     """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration,
     `more` are filters right before the router."""
@@ -91,7 +134,10 @@ def connection_manager(
         server_name="istio-envoy",
         proxy_100_continue=True,
     )
-    out.normalize_path.value = True
+    out.normalize_path.value = normalization != "NONE"
+    out.merge_slashes = normalization in ("MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
+    if normalization == "DECODE_AND_MERGE_SLASHES":
+        out.path_with_escaped_slashes_action = hcm_pb.HttpConnectionManager.UNESCAPE_AND_FORWARD
     out.use_remote_address.value = direction == "gateway"
     out.upgrade_configs.add(upgrade_type="websocket")
     out.http_protocol_options.accept_http_10 = True

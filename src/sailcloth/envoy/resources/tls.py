@@ -120,13 +120,16 @@ def _alt_name(name: str) -> common_pb2.SubjectAltNameMatcher:
 
 
 @lru_cache(maxsize=16)
-def server_socket(trust_domain: str, protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
-    """Mutual TLS for accepted connections: a client certificate of the trust domain is required."""
-    matcher = common_pb2.SubjectAltNameMatcher(
-        san_type=common_pb2.SubjectAltNameMatcher.URI,
-        matcher=string_pb2.StringMatcher(prefix=f"spiffe://{trust_domain}/"),
-    )
-    common = mesh_context(protocols, [matcher])
+def server_socket(trust_domains: tuple[str, ...], protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
+    """Mutual TLS for accepted connections: a client certificate of one of the trust domains is required."""
+    matchers = [
+        common_pb2.SubjectAltNameMatcher(
+            san_type=common_pb2.SubjectAltNameMatcher.URI,
+            matcher=string_pb2.StringMatcher(prefix=f"spiffe://{domain}/"),
+        )
+        for domain in trust_domains
+    ]
+    common = mesh_context(protocols, matchers)
     common.tls_params.cipher_suites.extend(_CIPHERS)
     context = tls_pb2.DownstreamTlsContext(common_tls_context=common)
     context.require_client_certificate.value = True

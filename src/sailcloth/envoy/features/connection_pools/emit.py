@@ -30,11 +30,13 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         least = budget.min_retry_concurrency
         limits.retry_budget.min_retry_concurrency.value = 3 if least is None else least
     out.circuit_breakers.thresholds.append(limits)
-    if tcp is not None and tcp.tcp_keepalive is not None:
+    wanted = (tcp.tcp_keepalive if tcp is not None else None) or plan.config.keepalive
+    if wanted is not None:
         keepalive = out.upstream_connection_options.tcp_keepalive
-        if tcp.tcp_keepalive.probes:
-            keepalive.keepalive_probes.value = tcp.tcp_keepalive.probes
-        if tcp.tcp_keepalive.time:
-            keepalive.keepalive_time.value = int((duration_ms(tcp.tcp_keepalive.time) or 0) / 1000)
-        if tcp.tcp_keepalive.interval:
-            keepalive.keepalive_interval.value = int((duration_ms(tcp.tcp_keepalive.interval) or 0) / 1000)
+        keepalive.SetInParent()
+        if wanted.probes:
+            keepalive.keepalive_probes.value = wanted.probes
+        if wanted.time:
+            keepalive.keepalive_time.value = int((duration_ms(wanted.time) or 0) / 1000)
+        if wanted.interval:
+            keepalive.keepalive_interval.value = int((duration_ms(wanted.interval) or 0) / 1000)

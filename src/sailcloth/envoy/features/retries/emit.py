@@ -19,7 +19,7 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
     if not out.HasField("route"):
         return
     hashed = any(t.hash is not None for t in plan.targets)
-    policy = effective(plan.rule.retries if plan.rule is not None else None, hashed)
+    policy = effective((plan.rule.retries if plan.rule is not None else None) or plan.retries, hashed)
     if policy is not None:
         out.route.retry_policy.CopyFrom(retry_policy(policy))
 

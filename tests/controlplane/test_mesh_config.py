@@ -1,0 +1,49 @@
+"""The mesh's options: what is read, and what a wrong one is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from sailcloth.controlplane import mesh_config
+from sailcloth.mesh.model import MeshConfig
+
+
+def test_nothing_given_is_the_default() -> None:
+    assert mesh_config.parse("") == MeshConfig()
+    assert mesh_config.parse("unknownOption: {a: 1}") == MeshConfig()
+
+
+def test_what_is_not_given_stays() -> None:
+    base = mesh_config.parse("{trustDomain: a, connectTimeout: 5s, defaultHttpRetryPolicy: {attempts: 7}}")
+    made = mesh_config.parse("rootNamespace: mesh", base)
+    assert (made.trust_domain, made.connect_timeout_ms, made.root_namespace) == ("a", 5000.0, "mesh")
+    assert made.retries is not None
+    assert made.retries.attempts == 7
+
+
+def test_options_can_be_a_key() -> None:
+    hash(
+        mesh_config.parse("{defaultHttpRetryPolicy: {attempts: 7}, tcpKeepalive: {time: 5s}, trustDomainAliases: [b]}")
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[", "not YAML"),
+        ("[]", "must be a YAML object"),
+        ("connectTimeout: soon", "connectTimeout"),
+        ("protocolDetectionTimeout: 5 parsecs", "protocolDetectionTimeout"),
+        ("outboundTrafficPolicy: {mode: SOME}", "REGISTRY_ONLY or ALLOW_ANY"),
+        ("accessLogEncoding: XML", "TEXT or JSON"),
+        ("pathNormalization: {normalization: ALL}", "pathNormalization"),
+        ("defaultHttpRetryPolicy: {attempts: many}", "defaultHttpRetryPolicy"),
+        ("trustDomainAliases: a", "trustDomainAliases: must be a list"),
+        ("virtualServiceMerging: NEWEST", "MERGE or OLDEST_WINS"),
+        ("h2UpgradePolicy: MAYBE", "UPGRADE or DO_NOT_UPGRADE"),
+    ],
+)
+def test_a_wrong_option_is_named(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match="MeshConfig") as told:
+        mesh_config.parse(text)
+    assert words in str(told.value)
