@@ -19,9 +19,10 @@ _NORMALIZATIONS = ("NONE", "BASE", "DEFAULT", "MERGE_SLASHES", "DECODE_AND_MERGE
 def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
     """The options of a MeshConfig text over defaults. Raises ValueError with the option that is wrong."""
     try:
-        given: Any = yaml.safe_load(text) or {}
+        given: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"MeshConfig is not YAML: {' '.join(str(error).split())}") from None
+    given = {} if given is None else given
     if not isinstance(given, dict):
         raise ValueError("MeshConfig must be a YAML object")
     old = base or MeshConfig()
