@@ -10,6 +10,8 @@ import argparse
 import asyncio
 import contextlib
 import ctypes
+import errno
+import ipaddress
 import json
 import os
 import re
@@ -172,11 +174,13 @@ def _publish(channel: socket.socket) -> None:
     if not data:
         asyncio.get_running_loop().remove_reader(channel.fileno())
         return
-    port = int(json.loads(data)["port"])
+    asked = json.loads(data)
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
+        if not ipaddress.ip_address(asked["address"]).is_loopback:
+            raise OSError(errno.EADDRNOTAVAIL, "not a loopback address")
+        listener.bind((asked["address"], int(asked["port"])))
         listener.listen(128)
         socket.send_fds(channel, [b"{}"], [listener.fileno()])
     except OSError as error:

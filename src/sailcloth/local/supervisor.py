@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,11 @@ def _hand_out_egress(channel_fd: int) -> None:
     listener.close()
 
 
+def _load_balancers(state: StateDir) -> str:
+    """A range of the host's loopback that two clusters of one machine seldom share; a taken port of an address is told as an event."""
+    return f"127.{16 + zlib.crc32(str(state.root.resolve()).encode()) % 224}.0.0/16"
+
+
 def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> list[_Process]:
     from .network import NODE_IP
 
@@ -179,6 +185,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "node_socket": node_socket,
         "pod_log_root": str(state.pod_logs),
         "durability": config.get("durability", "normal"),
+        "load_balancers": _load_balancers(state),
     }
     plane = {
         "kubeconfig": kubeconfigs["controlplane"],

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import gc
+import ipaddress
 import logging
 import os
 import signal
@@ -62,7 +63,7 @@ class Config(msgspec.Struct, frozen=True):
     cluster_domain: str = "cluster.local"
     service_cidr: str = "10.96.0.0/16"
     durability: str = "normal"
-    load_balancer_ip: str = "127.0.0.1"
+    load_balancers: str = "127.83.0.0/16"
     api_address: str = "10.42.0.1"
     ready_fd: int = -1
 
@@ -90,7 +91,7 @@ async def serve(config: Config) -> None:
     controllers = Controllers(
         objects,
         root_certificate=pki.ca.certificate.decode(),
-        load_balancer_ip=config.load_balancer_ip,
+        load_balancers=ipaddress.IPv4Network(config.load_balancers),
         api_address=config.api_address,
         service_ip=_first(config.service_cidr),
     )

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import copy
 import datetime as dt
+import ipaddress
 import logging
 import zlib
 from typing import Any
@@ -152,11 +153,11 @@ class Controllers:
     """Wires controllers to the store's watches."""
 
     def __init__(
-        self, objects: Objects, root_certificate: str, load_balancer_ip: str, api_address: str, service_ip: str
+        self, objects: Objects, root_certificate: str, load_balancers: ipaddress.IPv4Network, api_address: str, service_ip: str
     ) -> None:
         self._cluster = Cluster(objects)
         self._store = objects.store
-        self._root, self._lb, self._api, self._service_ip = root_certificate, load_balancer_ip, api_address, service_ip
+        self._root, self._lb, self._api, self._service_ip = root_certificate, load_balancers, api_address, service_ip
         cluster = self._cluster
         self._queues = {
             "deployments.apps": _Queue("deployment", lambda ns, n: deployments.reconcile(cluster, ns, n)),

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 NODE = "sailcloth"
 _LEASE_S = 40
+_PRIVILEGED = 1024  # ports below need a privilege, unless the host's settings say otherwise
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -347,11 +348,16 @@ class Kubelet:
         ]
         return sorted((a, p) for a, p, _ in _ready(found, port) if p)
 
-    async def _not_published(self, target: published.Target, port: int, why: str) -> None:
+    async def _not_published(self, target: published.Target, place: published.Place, why: str) -> None:
         namespace, name, _ = target
+        address, port = place
         service = self._services.get((namespace, name))
         if service is not None:
-            text = f"port {port} of the host cannot be published: {why}; `kubectl port-forward svc/{name}` still reaches it"
+            text = f"{address}:{port} cannot be published on the host: {why}"
+            if port < _PRIVILEGED and address != published.NODE:
+                text += f"; `sysctl net.ipv4.ip_unprivileged_port_start={port}` as root allows it, and node ports are at {published.NODE}"
+            else:
+                text += f"; `kubectl port-forward svc/{name}` still reaches it"
             await self.event({**service, "kind": "Service"}, "Warning", "PortNotPublished", text)
 
     def _wire_once(self) -> None:

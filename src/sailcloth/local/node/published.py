@@ -1,7 +1,8 @@
-"""Ports of LoadBalancer and NodePort services on the host's loopback, as a cloud's balancer would offer them.
+"""Ports of LoadBalancer and NodePort services on the host's loopback, as a cloud's balancer would offer them: a load balancer's
+at its own address, node ports at 127.0.0.1.
 
 The launcher, which lives in the host's network, makes the listening sockets; connections are accepted here and carried to a ready
-endpoint of the service. The ingress gateway's HTTP and HTTPS ports are not among them: they are published without a relay, at ports of the user's choice.
+endpoint of the service. The ingress gateway's HTTP and HTTPS ports are published without a relay besides, at ports of the user's choice.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 Target = tuple[str, str, str]  # namespace, service, name of the port
-Problem = Callable[[Target, int, str], Awaitable[None]]
+Place = tuple[str, int]  # address and port on the host
+Problem = Callable[[Target, Place, str], Awaitable[None]]
 _CONNECT_S = 5.0
-_GATEWAY = ("istio", "ingressgateway")
-_ELSEWHERE = (80, 443, 15021)  # ports of the gateway that are published otherwise, or not at all
+NODE = "127.0.0.1"
 
 
 def _done(ready: asyncio.Future[None]) -> None:
@@ -33,23 +34,25 @@ def _done(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-def wanted(services: dict[tuple[str, str], Object]) -> dict[int, Target]:
-    """Host port → service port, for all services that are to be reached from outside; the first by name keeps a port."""
-    out: dict[int, Target] = {}
+def wanted(services: dict[tuple[str, str], Object]) -> dict[Place, Target]:
+    """Place → service port, for all services that are to be reached from outside; the first by name keeps a place."""
+    out: dict[Place, Target] = {}
     for (namespace, name), service in sorted(services.items()):
         spec = service["spec"]
         kind = spec.get("type")
         if kind not in ("LoadBalancer", "NodePort"):
             continue
-        gateway = _GATEWAY in (spec.get("selector") or {}).items()
+        balancers = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
+        addresses = [b["ip"] for b in balancers if b.get("ip")] if kind == "LoadBalancer" else []
         for port in spec.get("ports") or ():
-            if port.get("protocol", "TCP") != "TCP" or (gateway and port["port"] in _ELSEWHERE):
+            if port.get("protocol", "TCP") != "TCP":
                 continue
             target = (namespace, name, str(port.get("name") or ""))
-            numbers = [port.get("nodePort"), port["port"] if kind == "LoadBalancer" else None]
-            for number in numbers:
-                if number:
-                    out.setdefault(int(number), target)
+            places = [(a, int(port["port"])) for a in addresses]
+            if port.get("nodePort"):
+                places.append((NODE, int(port["nodePort"])))
+            for place in places:
+                out.setdefault(place, target)
     return out
 
 
@@ -60,33 +63,33 @@ class Published:
         self._channel = socket.socket(fileno=os.dup(channel_fd))
         self._channel.setblocking(False)
         self._endpoints, self._problem = endpoints, problem
-        self._servers: dict[int, asyncio.Server] = {}
-        self._targets: dict[int, Target] = {}
-        self._refused: dict[int, Target] = {}
+        self._servers: dict[Place, asyncio.Server] = {}
+        self._targets: dict[Place, Target] = {}
+        self._refused: dict[Place, Target] = {}
         self._turn = itertools.count()
         self._lock = asyncio.Lock()
 
-    async def apply(self, found: dict[int, Target]) -> None:
+    async def apply(self, found: dict[Place, Target]) -> None:
         """Publish what is new, and take back what is no longer wanted."""
         async with self._lock:
-            for port in [p for p in self._servers if p not in found]:
-                self._servers.pop(port).close()
+            for place in [p for p in self._servers if p not in found]:
+                self._servers.pop(place).close()
             self._refused = {p: t for p, t in self._refused.items() if found.get(p) == t}
             self._targets = found
-            for port in [p for p in found if p not in self._servers and p not in self._refused]:
+            for place in [p for p in found if p not in self._servers and p not in self._refused]:
                 try:
-                    listener = await self._listener(port)
+                    listener = await self._listener(place)
                 except OSError as error:
-                    self._refused[port] = found[port]
-                    await self._problem(found[port], port, str(error))
+                    self._refused[place] = found[place]
+                    await self._problem(found[place], place, str(error))
                     continue
-                accept = self._accepting(port)
-                self._servers[port] = await asyncio.start_server(accept, sock=listener)
+                accept = self._accepting(place)
+                self._servers[place] = await asyncio.start_server(accept, sock=listener)
 
-    async def _listener(self, port: int) -> socket.socket:
+    async def _listener(self, place: Place) -> socket.socket:
         """A listening socket of the host. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._channel.send(json.dumps({"port": port}).encode())
+        self._channel.send(json.dumps({"address": place[0], "port": place[1]}).encode())
         ready: asyncio.Future[None] = loop.create_future()
         loop.add_reader(self._channel.fileno(), _done, ready)
         try:
@@ -101,11 +104,11 @@ class Published:
         listener.setblocking(False)
         return listener
 
-    def _accepting(self, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    def _accepting(self, place: Place) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             other = None
             try:
-                ready = self._endpoints(self._targets[port]) if port in self._targets else []
+                ready = self._endpoints(self._targets[place]) if place in self._targets else []
                 if ready:
                     address, number = ready[next(self._turn) % len(ready)]
                     connection = asyncio.open_connection(address, number)
