@@ -14,7 +14,9 @@ def test_an_ingress_leads_to_its_services_and_tells_its_address(mesh: Cluster) -
         assert mesh.get("/api/v1/products", Host="shop.local").status == 200
         assert mesh.get("/apis", Host="shop.local").status == 404  # a prefix ends at a slash
         assert mesh.get("/productpage/more", Host="shop.local").status == 404  # exact
-        mesh.eventually(lambda: "127.0.0.1" in mesh.kubectl("get", "ingress", "web"))
+        path = "jsonpath={.status.loadBalancer.ingress[0].ip}"
+        address = mesh.kubectl("get", "svc", "istio-ingressgateway", "-n", "istio-system", "-o", path)
+        mesh.eventually(lambda: address in mesh.kubectl("get", "ingress", "web"))
     finally:
         mesh.kubectl("delete", "ingress", "web")
     mesh.eventually(lambda: mesh.get("/productpage", Host="shop.local").status == 404)
