@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from . import podspec
+from . import autoscaling, podspec
 
 Object = dict[str, Any]
 _RBAC = "rbac.authorization.k8s.io"
@@ -105,10 +105,17 @@ def _cron_job(obj: Object) -> None:
         podspec.template(job["spec"])
 
 
+def _priority_class(obj: Object) -> None:
+    _set(obj, preemptionPolicy="PreemptLowerPriority")
+
+
 def _autoscaler(obj: Object) -> None:
     spec = obj["spec"]
     _set(spec, minReplicas=1)
-    if not spec.get("metrics"):
+    if obj.get("apiVersion") == "autoscaling/v1":
+        if autoscaling.METRICS not in (obj["metadata"].get("annotations") or {}):
+            _set(spec, targetCPUUtilizationPercentage=80)
+    elif not spec.get("metrics"):
         target = {"type": "Utilization", "averageUtilization": 80}
         spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
     behaviour = spec.get("behavior")
@@ -271,6 +278,7 @@ def _crd(obj: Object) -> None:
 
 
 _SPECLESS = {
+    "PriorityClass",
     "Secret", "Namespace", "Endpoints", "EndpointSlice", "Node", "RoleBinding", "ClusterRoleBinding",
     "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration",
 }  # fmt: skip
@@ -287,6 +295,7 @@ _KINDS = {
     "Job": _job,
     "CronJob": _cron_job,
     "HorizontalPodAutoscaler": _autoscaler,
+    "PriorityClass": _priority_class,
     "Service": _service,
     "Endpoints": _endpoints,
     "EndpointSlice": _endpoint_slice,

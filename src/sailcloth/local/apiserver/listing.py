@@ -54,7 +54,7 @@ class Listing:
 
     async def _delete(self, request: web.Request, served: Served, namespace: str) -> web.Response:
         query = dict(request.query.items())
-        options, match = bodies.delete_options(query, (await bodies.read(request)).value), _matcher(query)
+        options, match = bodies.delete_options(query, (await bodies.read(request)).value), _matcher(served, query)
         for obj in self._store.all(served.gr, namespace or None):
             if match(obj):
                 metadata = obj["metadata"]
@@ -68,7 +68,7 @@ class Listing:
         return answer(SUCCESS, warnings=served.warnings)
 
     def _list(self, request: web.Request, served: Served, namespace: str, query: dict[str, str]) -> web.Response:
-        match, revision = _matcher(query), str(self._store.revision)
+        match, revision = _matcher(served, query), str(self._store.revision)
         metadata: Object = {"resourceVersion": revision}
         limit, start = bodies.whole(query, "limit"), query.get("continue")
         if start:
@@ -106,7 +106,7 @@ class Listing:
         initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
         start = self._store.revision if initial else bodies.whole(query, "resourceVersion")
         seconds = bodies.whole(query, "timeoutSeconds") or random.uniform(1800, 3600)
-        watcher = Watcher(self._store, served, namespace, _matcher(query), query, as_table(request), start)
+        watcher = Watcher(self._store, served, namespace, _matcher(served, query), query, as_table(request), start)
         try:
             stop = self._store.watch(served.gr, start, watcher.tell)
         except Gone:
@@ -129,8 +129,8 @@ class Listing:
             watcher.end()
 
 
-def _matcher(query: dict[str, str]) -> Match:
+def _matcher(served: Served, query: dict[str, str]) -> Match:
     """Raises Refused for selectors that cannot be read."""
     by_label = selectors.labels(query.get("labelSelector"))
-    by_field = selectors.fields(query.get("fieldSelector"))
+    by_field = selectors.fields(query.get("fieldSelector"), served.gr)
     return lambda o: by_label(o["metadata"].get("labels") or {}) and by_field(o)

@@ -88,7 +88,7 @@ class Objects:
         if dry:
             return obj, warnings + more
         self._exists_not(served, obj)
-        self._store_version(served, obj)
+        obj = served.stored(obj)
         self.store.put(served.gr, obj)
         self._follow(served, obj)
         await self.store.committed()
@@ -161,7 +161,7 @@ class Objects:
                 new["metadata"]["generation"] = int(live["metadata"].get("generation") or 1) + 1
             if dry:
                 return new, warnings + more
-            self._store_version(served, new)
+            new = served.stored(new)
             self.store.put(served.gr, new)
             self._follow(served, new)
             if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
@@ -315,10 +315,6 @@ class Objects:
             roles.aggregate(self.store)
         await self.store.committed()
         return (self.store.get(served.gr, namespace, name) or live), gone
-
-    @staticmethod
-    def _store_version(served: Served, obj: Object) -> None:
-        obj["apiVersion"] = f"{served.group}/{served.storage_version}" if served.custom else served.gv
 
 
 def _conflicts(served: Served, error: Conflict) -> Refused:

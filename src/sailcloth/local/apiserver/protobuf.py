@@ -37,7 +37,8 @@ _TYPES: dict[str, dict[int, tuple[str, Any]]] = {
         5: ("minReadySeconds", "i"), 6: ("revisionHistoryLimit", "i"), 7: ("paused", "b"), 9: ("progressDeadlineSeconds", "i"),
     },
     "Strategy": {1: ("type", "s")},
-    "LabelSelector": {1: ("matchLabels", "m")},
+    "LabelSelector": {1: ("matchLabels", "m"), 2: ("matchExpressions", ["LabelRequirement"])},
+    "LabelRequirement": {1: ("key", "s"), 2: ("operator", "s"), 3: ("values", ["s"])},
     "PodTemplateSpec": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PodSpec")},
     "Pod": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PodSpec"), 3: ("status", "-")},
     "PodSpec": {
@@ -102,6 +103,28 @@ _TYPES: dict[str, dict[int, tuple[str, Any]]] = {
     "TypedReference": {1: ("apiGroup", "s"), 2: ("kind", "s"), 3: ("name", "s")},
     "IngressService": {1: ("name", "s"), 2: ("port", "IngressPort")},
     "IngressPort": {1: ("name", "s"), 2: ("number", "i")},
+    "PodDisruptionBudget": {1: ("metadata", "ObjectMeta"), 2: ("spec", "BudgetSpec"), 3: ("status", "-")},
+    "BudgetSpec": {
+        1: ("minAvailable", "IntOrString"), 2: ("selector", "LabelSelector"), 3: ("maxUnavailable", "IntOrString"),
+        4: ("unhealthyPodEvictionPolicy", "s"),
+    },
+    "PriorityClass": {
+        1: ("metadata", "ObjectMeta"), 2: ("value", "i"), 3: ("globalDefault", "b"), 4: ("description", "s"),
+        5: ("preemptionPolicy", "s"),
+    },
+    "autoscaling/v1 HorizontalPodAutoscaler": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PlainScalerSpec"), 3: ("status", "-")},
+    "PlainScalerSpec": {
+        1: ("scaleTargetRef", "ScaleTarget"), 2: ("minReplicas", "i"), 3: ("maxReplicas", "i"),
+        4: ("targetCPUUtilizationPercentage", "i"),
+    },
+    "ScaleTarget": {1: ("kind", "s"), 2: ("name", "s"), 3: ("apiVersion", "s")},
+    "HorizontalPodAutoscaler": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ScalerSpec"), 3: ("status", "-")},
+    "ScalerSpec": {
+        1: ("scaleTargetRef", "ScaleTarget"), 2: ("minReplicas", "i"), 3: ("maxReplicas", "i"), 4: ("metrics", ["Metric"]),
+    },
+    "Metric": {1: ("type", "s"), 4: ("resource", "ResourceMetric")},
+    "ResourceMetric": {1: ("name", "s"), 2: ("target", "MetricTarget")},
+    "MetricTarget": {1: ("type", "s"), 4: ("averageUtilization", "i")},
     "SelfSubjectAccessReview": {1: ("metadata", "ObjectMeta"), 2: ("spec", "AccessSpec"), 3: ("status", "-")},
     "AccessSpec": {1: ("resourceAttributes", "Attributes"), 2: ("nonResourceAttributes", "Path")},
     "Attributes": {
@@ -132,9 +155,11 @@ def decode(body: bytes) -> dict[str, Any]:
     unknown = dict(_fields(body[4:]))
     head = {number: bytes(value).decode() for number, value in _fields(bytes(unknown[1]))}
     kind = head.get(2, "")
-    if kind not in _TYPES:
+    name = f"{head.get(1, '')} {kind}"  # where versions differ
+    name = name if name in _TYPES else kind
+    if name not in _TYPES:
         raise ValueError(f"protobuf bodies of kind {kind} are not supported; send JSON")
-    return {"apiVersion": head.get(1, ""), "kind": kind, **_message(kind, bytes(unknown.get(2, b"")))}
+    return {"apiVersion": head.get(1, ""), "kind": kind, **_message(name, bytes(unknown.get(2, b"")))}
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
@@ -194,7 +219,7 @@ def _message(name: str, data: bytes) -> dict[str, Any]:
             value = _value(kind, raw)
             if (
                 value not in ("", None, {})
-                and not (value == 0 and kind == "i" and field != "replicas")
+                and not (value == 0 and kind == "i" and field not in ("replicas", "value"))
                 and value is not False
             ):
                 out[field] = value

@@ -16,7 +16,7 @@ from sailcloth.lib.cel import BadExpression
 from sailcloth.lib.celrules import Rules
 from sailcloth.lib.openapi import KEEP, Node, Schemas
 
-from . import scaling, storedcolumns, tables
+from . import autoscaling, scaling, storedcolumns, tables
 from .ownership import Fields
 from .tables import Column
 
@@ -62,6 +62,7 @@ class Served:
     warnings: tuple[str, ...] = ()  # for everybody who uses this version
     metadata_limits: Node = None  # what a custom schema says of metadata: limits of the name at most
     _reshaped: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)  # by the stored one's id
+    older: bool = False  # a built-in version that is stored in the shape of a newer one; see `autoscaling`
     reshape: bool = False  # what is stored may lack this version's defaults, or have fields that it does not know
 
     @property
@@ -84,6 +85,8 @@ class Served:
 
     def shown(self, obj: dict[str, Any]) -> dict[str, Any]:
         """A stored object in this version: pruned and with defaults as this version's schema has them."""
+        if self.older:
+            return autoscaling.shown(obj)
         if self.reshape:
             known = self._reshaped.get(id(obj))
             if known is None or known[0] is not obj:
@@ -95,6 +98,12 @@ class Served:
                 known = self._reshaped[id(obj)] = (obj, made)
             obj = known[1]
         return obj if obj.get("apiVersion") == self.gv else {**obj, "apiVersion": self.gv}
+
+    def stored(self, obj: dict[str, Any]) -> dict[str, Any]:
+        """An object of this version as it is stored."""
+        if self.older:
+            return autoscaling.stored(obj)
+        return {**obj, "apiVersion": f"{self.group}/{self.storage_version}" if self.custom else self.gv}
 
     @cached_property
     def fields(self) -> Fields:
@@ -152,6 +161,8 @@ def builtin_resources() -> list[Served]:
         _row("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", "api.networking", short=("netpol",)),
         _row("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", "api.policy", short=("pdb",), subresources=("status",)),
         _row("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "api.autoscaling", short=("hpa",), categories=all_, subresources=("status",)),
+        _row("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "api.autoscaling", short=("hpa",), categories=all_, subresources=("status",), older=True),
+        _row("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", "api.scheduling", namespaced=False, short=("pc",)),
         _row("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", apiext, namespaced=False, short=("crd", "crds"), categories=("api-extensions",), subresources=("status",)),
         _row("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", "api.admissionregistration", namespaced=False),
         _row("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", "api.admissionregistration", namespaced=False),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import zoneinfo
 from collections.abc import Iterator, Set
 from typing import Any
 
-from sailcloth.lib import quantity
+from sailcloth.lib import cron, quantity
 from sailcloth.lib.schemacheck import go
 
 from . import defaults, fields
@@ -138,6 +139,8 @@ def _across(served: Served, obj: Object, old: Object | None) -> Iterator[Wrong]:
             yield from _pod(obj["spec"], "spec")
         elif served.kind == "Service":
             yield from _service(obj["spec"])
+        elif served.kind == "CronJob":
+            yield from _cron_job(obj["spec"])
 
 
 def _workload(obj: Object, old: Object | None) -> Iterator[Wrong]:
@@ -213,6 +216,16 @@ def _container(container: Object, where: str, volumes: set[Any]) -> Iterator[Wro
             if kind == "requests" and limit is not None and quantity.parse(str(amount)) > quantity.parse(str(limit)):
                 text = f"Invalid value: {go(str(amount))}: must be less than or equal to {name} limit of {limit}"
                 yield f"{where}.resources.requests", "FieldValueInvalid", text
+
+
+def _cron_job(spec: Object) -> Iterator[Wrong]:
+    try:
+        cron.parse(str(spec.get("schedule") or ""))
+    except ValueError as error:
+        yield "spec.schedule", "FieldValueInvalid", f"Invalid value: {go(spec.get('schedule'))}: {error}"
+    if spec.get("timeZone") and spec["timeZone"] not in zoneinfo.available_timezones():
+        text = f"Invalid value: {go(spec['timeZone'])}: unknown time zone {spec['timeZone']}"
+        yield "spec.timeZone", "FieldValueInvalid", text
 
 
 def _service(spec: Object) -> Iterator[Wrong]:

@@ -10,6 +10,24 @@ from .errors import bad_request
 
 Matcher = Callable[[dict[str, Any]], bool]
 _SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
+# What objects can be selected by, beside metadata.name and metadata.namespace, as in Kubernetes; and what an absent one is.
+_FIELDS: dict[str, dict[str, str]] = {
+    "pods": {
+        "spec.nodeName": "", "spec.restartPolicy": "", "spec.schedulerName": "", "spec.serviceAccountName": "",
+        "spec.hostNetwork": "false", "status.phase": "", "status.podIP": "", "status.nominatedNodeName": "",
+    },
+    "events": {
+        **{f"involvedObject.{f}": "" for f in ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")},
+        "reason": "", "reportingComponent": "", "source": "", "type": "",
+    },
+    "namespaces": {"status.phase": ""},
+    "nodes": {"spec.unschedulable": "false"},
+    "secrets": {"type": ""},
+    "services": {"spec.clusterIP": "", "spec.type": ""},
+    "replicasets.apps": {"status.replicas": "0"},
+    "jobs.batch": {"status.successful": "0"},
+}  # fmt: skip
+_MEANT = {"source": "source.component", "status.successful": "status.succeeded"}
 _EQUAL = re.compile(r"^([^=!\s]+)\s*(==|!=|=)\s*(\S*)$")
 
 
@@ -33,21 +51,26 @@ def labels(text: str | None) -> Callable[[dict[str, str]], bool]:
     return lambda m: all(t(m) for t in terms)
 
 
-def fields(text: str | None) -> Matcher:
-    """A field selector over objects: dotted paths with = or !=."""
-    terms: list[tuple[tuple[str, ...], str, bool]] = []
+def fields(text: str | None, gr: str) -> Matcher:
+    """A field selector over objects of a resource: dotted paths with = or !=. Raises Refused for one that cannot be read, or
+    a field that the resource is not selected by."""
+    known = {"metadata.name": "", "metadata.namespace": "", **_FIELDS.get(gr, {})}
+    terms: list[tuple[tuple[str, ...], str, bool, str]] = []
     for raw in text.split(",") if text else []:
         found = _EQUAL.match(raw.strip())
         if found is None:
             raise bad_request(f"invalid field selector: {raw!r}")
-        terms.append((tuple(found[1].split(".")), found[3], found[2] != "!="))
+        if found[1] not in known:
+            raise bad_request(f"field label not supported: {found[1]}")
+        path = tuple(_MEANT.get(found[1], found[1]).split("."))
+        terms.append((path, found[3], found[2] != "!=", known[found[1]]))
 
     def match(obj: dict[str, Any]) -> bool:
-        for path, wanted, equal in terms:
+        for path, wanted, equal, absent in terms:
             value: Any = obj
             for step in path:
                 value = value.get(step) if isinstance(value, dict) else None
-            text = "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+            text = absent if value is None else str(value).lower() if isinstance(value, bool) else str(value)
             if (text == wanted) != equal:
                 return False
         return True

@@ -233,6 +233,12 @@ COLUMNS: dict[str, list[Column]] = {
         ("Limit", _S, 0, _usage("limits")),
     ],
     "limitranges": _CREATED,
+    "priorityclasses.scheduling.k8s.io": [
+        ("Value", _I, 0, at("value", 0)),
+        ("Global-Default", "boolean", 0, lambda o: str(bool(o.get("globalDefault"))).lower()),
+        AGE,
+        ("PreemptionPolicy", _S, 1, at("preemptionPolicy", "")),
+    ],
     "roles.rbac.authorization.k8s.io": _CREATED,
     "clusterroles.rbac.authorization.k8s.io": _CREATED,
     "rolebindings.rbac.authorization.k8s.io": _BINDING,
