@@ -114,7 +114,7 @@ async def test_every_wrong_value_in_kubernetes_words(client: Client, namespace: 
 
 
 async def test_rules_hold_and_are_not_asked_of_broken_objects(client: Client, namespace: str, define: Defined) -> None:
-    schema = spec_of(low={"type": "integer"}, high={"type": "integer"}, fixed=TEXT)
+    schema = spec_of(low={"type": "integer"}, high={"type": "integer"}, fixed=dict(TEXT))
     schema["properties"]["spec"]["x-kubernetes-validations"] = [
         {"rule": "self.low <= self.high", "messageExpression": "'low is ' + string(self.low)", "fieldPath": ".low"}
     ]
