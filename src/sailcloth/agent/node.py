@@ -179,8 +179,11 @@ def _identity(kind: str, pod: dict[str, Any], env: dict[str, str]) -> boot.Proxy
     options: dict[str, Any] = {
         k.removeprefix("ISTIO_META_"): v for k, v in env.items() if k.startswith("ISTIO_META_") and v
     }
-    if (metadata.get("annotations") or {}).get("sailcloth.io/telemetry") == "off":
+    annotations = metadata.get("annotations") or {}
+    if annotations.get("sailcloth.io/telemetry") == "off":
         options["SAILCLOTH_TELEMETRY"] = "off"
+    if annotations.get("sailcloth.io/clusters"):
+        options["SAILCLOTH_CLUSTERS"] = str(annotations["sailcloth.io/clusters"])
     return boot.ProxyIdentity(
         kind=kind,
         name=metadata["name"],

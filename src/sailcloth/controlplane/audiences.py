@@ -16,7 +16,7 @@ from typing import Any
 from sailcloth.api.meta import Key
 from sailcloth.envoy import build
 from sailcloth.envoy.build import Collection
-from sailcloth.envoy.resource import SECRET
+from sailcloth.envoy.resource import CLUSTER, SECRET
 from sailcloth.lib.incremental import Graph
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy, parse_node
@@ -26,10 +26,25 @@ from sailcloth.xds.server import Connection
 log = logging.getLogger(__name__)
 
 _COLLECT_EVERY_S = 5.0
+_REMEMBERED = 2_000  # workloads whose use of clusters is known when none of their proxies is connected
 
 Authenticate = Callable[[dict[str, str]], Awaitable[str | None]]
 """From a call's metadata, the verified namespace of the caller; None where the transport needs no proof. Raises
 PermissionError."""
+
+
+Workload = tuple[str, tuple[tuple[str, str], ...]]
+_OF_ONE_POD = (
+    "pod-template-hash",
+    "controller-revision-hash",
+    "statefulset.kubernetes.io/pod-name",
+    "apps.kubernetes.io/pod-index",
+)
+
+
+def _workload(proxy: Proxy) -> Workload:
+    """What a proxy has in common with those that did, or will do, the same work: namespace and labels."""
+    return proxy.namespace, tuple(pair for pair in proxy.labels if pair[0] not in _OF_ONE_POD)
 
 
 @dataclass(eq=False)
@@ -55,6 +70,10 @@ class Audiences:
         self._by_node: dict[Any, Collection] = {}
         self.clients: dict[Connection, Client] = {}
         self._proxies: dict[Proxy, set[Client]] = {}
+        self._asked: dict[
+            Workload, set[str]
+        ] = {}  # clusters that proxies of a workload asked for and that are gone themselves
+        self._workloads: dict[Workload, set[Client]] = {}
         self.pushes = 0
         self.on_result: Callable[[Client, str, str], None] | None = None
         self._last_collect = 0.0
@@ -87,13 +106,31 @@ class Audiences:
             self.graph.watch(build.key, proxy)
         peers.add(client)
         self._assign(client)
+        connection.stream.expect(self._expected(client))
         return client
+
+    def _expected(self, client: Client) -> frozenset[str]:
+        """What proxies of the same workload have asked for, as far as it still exists."""
+        workload = _workload(client.proxy)
+        same = self._workloads.setdefault(workload, set())
+        found = self._asked.get(workload, set()).union(*(c.connection.stream.asked for c in same))
+        same.add(client)
+        parts = client.collections.get(CLUSTER, ())
+        return frozenset(n for n in found if any(n in c.resources for c in parts if c.on_demand))
 
     def leave(self, connection: Connection) -> None:
         client = self.clients.pop(connection, None)
         if client is None:
             return
         self._release(client, {})
+        workload = _workload(client.proxy)
+        if asked := connection.stream.asked:
+            self._asked[workload] = self._asked.pop(workload, set()) | asked
+            if len(self._asked) > _REMEMBERED:
+                del self._asked[next(iter(self._asked))]
+        self._workloads[workload].discard(client)
+        if not self._workloads[workload]:
+            del self._workloads[workload]
         peers = self._proxies[client.proxy]
         peers.discard(client)
         if not peers:
@@ -163,7 +200,7 @@ class Audiences:
     def _acquire(self, key: Collection, client: Client) -> LiveCollection:
         live = self._live.get(key)
         if live is None:
-            live = self._live[key] = LiveCollection(self.graph, key.ids, key.one, key.args)
+            live = self._live[key] = LiveCollection(self.graph, key.ids, key.one, key.args, key.on_demand)
             self._users[key] = set()
             self._by_node[key.ids, key.args] = key
             self._by_node[key.one, key.args] = key

@@ -53,6 +53,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
             given, "virtualServiceMerging", ("MERGE", "OLDEST_WINS"), "MERGE" if old.merge_virtual_services else ""
         )
         == "MERGE",
+        sidecar_clusters=_choice(given, "sidecarClusters", ("ALL", "ON_DEMAND"), old.sidecar_clusters),
         ingress_service=str(given.get("ingressService") or old.ingress_service),
         default_export=_texts(given, "defaultServiceExportTo", old.default_export),
         rule_export=_texts(given, "defaultVirtualServiceExportTo", old.rule_export),

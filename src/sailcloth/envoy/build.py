@@ -14,8 +14,8 @@ from typing import Any
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry
 from sailcloth.view import clusters as cluster_plans
+from sailcloth.view import demand, layout, routes
 from sailcloth.view import inbound as inbound_plans
-from sailcloth.view import layout, routes
 from sailcloth.view import proxy as proxies
 from sailcloth.view.inbound import InboundPlan
 from sailcloth.view.proxy import Proxy, View
@@ -35,6 +35,7 @@ class Collection:
     ids: Callable[..., tuple[Any, ...]]
     one: Callable[..., EnvoyResource | None]
     args: tuple[Any, ...]
+    on_demand: bool = False  # whether proxies get only what they ask for by name
 
 
 def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]:
@@ -51,8 +52,12 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]
         }
         return _with_added(found, ("GATEWAY",), view)
     own = (plan,)
+    outbound_clusters: tuple[Collection, ...] = (Collection(cluster_ids, cluster, shared),)
+    if view.on_demand:
+        later = Collection(on_demand_ids, cluster_on_demand, shared, on_demand=True)
+        outbound_clusters = (Collection(advance_ids, cluster, shared), later)
     found = {
-        CLUSTER: (Collection(cluster_ids, cluster, shared), Collection(_inbound_ids, _inbound_cluster, own)),
+        CLUSTER: (*outbound_clusters, Collection(_inbound_ids, _inbound_cluster, own)),
         ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
         LISTENER: (Collection(_listener_ids, _listener, shared), Collection(_one, _inbound_listener, own)),
         ROUTES: (Collection(route_ids, route_configuration, shared),),
@@ -85,10 +90,34 @@ def key(graph: Graph, proxy: Proxy) -> tuple[View, InboundPlan]:
 
 @derived
 def cluster_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
+    return (*graph.get(_special_ids, view), *graph.get(cluster_plans.ids, view))
+
+
+@derived
+def advance_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
+    """Clusters that a proxy has without asking, although it asks for the others on first use."""
+    return (*graph.get(_special_ids, view), *sorted(graph.get(demand.in_advance, view)))
+
+
+@derived
+def on_demand_ids(graph: Graph, view: View) -> tuple[ClusterId, ...]:
+    """Clusters that a proxy gets when it asks for them."""
+    advance = graph.get(demand.in_advance, view)
+    return tuple(c for c in graph.get(cluster_plans.ids, view) if c not in advance)
+
+
+@derived
+def cluster_on_demand(graph: Graph, view: View, ident: ClusterId) -> EnvoyResource | None:
+    """One outbound cluster, for the collection of those that are asked for."""
+    return graph.get(cluster, view, ident)
+
+
+@derived
+def _special_ids(graph: Graph, view: View) -> tuple[str, ...]:
     special = [names.BLACK_HOLE] if view.kind == "router" else [names.BLACK_HOLE, names.PASSTHROUGH]
     if view.kind == "sidecar" and outbound.mode(graph, view) == "ALLOW_ANY_DYNAMIC_DNS":
         special.append(names.DYNAMIC_DNS)
-    return (*special, *graph.get(cluster_plans.ids, view))
+    return tuple(special)
 
 
 @derived

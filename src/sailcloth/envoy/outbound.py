@@ -15,6 +15,7 @@ from sailcloth.view.routes import ClusterId
 from sailcloth.view.tcp import ConnectionPlan
 
 from . import names
+from .features.on_demand import emit as on_demand
 from .resource import EnvoyResource
 from .resources import listener as lb
 from .resources import route
@@ -88,7 +89,7 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
         )
     ]
     way = rest(graph, view)
-    catch_all = lb.chain("virtualOutbound-catchall-tcp", [lb.tcp_proxy(way, way, logs)])
+    catch_all = lb.chain("virtualOutbound-catchall-tcp", [lb.tcp_proxy(way, way, logs, view.on_demand)])
     looks_up = mode(graph, view) == "ALLOW_ANY_DYNAMIC_DNS"
     if looks_up:
         inline = route.configuration(names.DYNAMIC_DNS, [route.group([route.catch_all(mode(graph, view), way)])]).body
@@ -143,8 +144,8 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
         if spot.port.protocol is not Protocol.AUTO
         else [_http_chain(graph, view, f"outbound_{name};", _own(spot), logs)]
     )
-    chains += [_chain(p, logs) for p in plans if p.matches]
-    default = next((_chain(p, logs) for p in plans if not p.matches), None) or _rest(graph, view, logs)
+    chains += [_chain(view, p, logs) for p in plans if p.matches]
+    default = next((_chain(view, p, logs) for p in plans if not p.matches), None) or _rest(graph, view, logs)
     filters = ("tls_inspector", "http_inspector") if spot.port.protocol is Protocol.AUTO else ("tls_inspector",)
     return lb.listener(
         name,
@@ -163,7 +164,7 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
 def _rest(graph: Graph, view: View, logs: tuple[object, ...]) -> object:
     """What becomes of connections that no chain of a listener is for."""
     way = rest(graph, view)
-    return lb.chain("PassthroughFilterChain", [lb.tcp_proxy(way, way, logs)])
+    return lb.chain("PassthroughFilterChain", [lb.tcp_proxy(way, way, logs, view.on_demand)])
 
 
 def _own(spot: Spot) -> str:
@@ -171,10 +172,10 @@ def _own(spot: Spot) -> str:
     return f"{spot.host}:{spot.port.number}"
 
 
-def _chain(plan: ConnectionPlan, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
+def _chain(view: View, plan: ConnectionPlan, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
     return lb.chain(
         "",
-        [lb.to_targets(plan.targets, logs)],
+        [lb.to_targets(plan.targets, logs, view.on_demand)],
         transport="tls" if plan.sni else "",
         sni=plan.sni,
         prefixes=plan.prefixes or prefixes,
@@ -214,7 +215,7 @@ def _shared(
                 continue
             taken.add(match)
             used.append(plan)
-            made = _chain(plan, logs, match[1])
+            made = _chain(view, plan, logs, match[1])
             if any(match):
                 chains.append(made)
             else:
@@ -249,6 +250,7 @@ def _http_chain(
         direction="outbound",
         logs=logs,
         rare=rare,
+        more=[on_demand.http_filter()] if view.on_demand else (),
         normalization=registry.config(graph).path_normalization,
     )
     return lb.chain("", [manager], transport="raw_buffer", protocols=lb.HTTP_PLAIN, prefixes=prefixes)

@@ -12,6 +12,7 @@ from .features.headers import emit as headers
 from .features.load_balancing import emit as load_balancing
 from .features.matching import emit as matching
 from .features.mirroring import emit as mirroring
+from .features.on_demand import emit as on_demand
 from .features.outlier_detection import emit as outlier_detection
 from .features.protocols import emit as protocols
 from .features.redirects import emit as redirects
@@ -42,6 +43,7 @@ CLUSTER = (
     client_tls.cluster,
     client_tls.proxy_protocol,  # wraps whatever transport there is
     dynamic_dns.cluster,
+    on_demand.cluster,
 )
 
 # Filters that a listener lists for features which single routes turn on.

@@ -178,6 +178,7 @@ class MeshConfig:
     destination_export: tuple[str, ...] = ("*",)
     ingress_service: str = "istio-ingressgateway"
     merge_virtual_services: bool = True
+    sidecar_clusters: str = "ALL"  # or ON_DEMAND
     detection_timeout_ms: float = 5000.0  # how long a connection's first bytes are waited for to detect its protocol
     default_export: tuple[str, ...] = field(default=("*",))
 

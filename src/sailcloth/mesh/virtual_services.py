@@ -100,6 +100,15 @@ def destination_hosts(graph: Graph, key: Key) -> frozenset[str]:
 
 
 @derived
+def mirror_hosts(graph: Graph, key: Key) -> frozenset[tuple[str, str]]:
+    """(host, subset) of everything that a VirtualService mirrors requests to."""
+    rule = graph.get(effective, key)
+    domain = registry.config(graph).domain
+    found = [m for h in rule.spec.http for m in _mirrors(h)] if rule else []
+    return frozenset((destination_host(m, key.namespace, domain), m.subset or "") for m in found)
+
+
+@derived
 def effective(graph: Graph, key: Key) -> VirtualService | None:
     """A VirtualService with the routes of its delegates in their places; None if there is no such object.
 

@@ -42,6 +42,7 @@ class ClusterPlan:
     upgrade_http2: bool = False
     subset_labels: tuple[tuple[str, str], ...] = ()
     preference: LocalityPlan | None = None
+    on_demand: bool = False  # whether the proxy asks for it on first use
     credentials: bool = False  # whether Secrets are delivered to the proxy
 
 
@@ -102,6 +103,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
         else (),
         preference=locality.plan(view, policy),
+        on_demand=view.on_demand,
         credentials=view.kind == "router",
         upgrade_http2=_upgrades(auto, port, (http.h2_upgrade_policy if http else None) or config.h2_upgrade),
     )

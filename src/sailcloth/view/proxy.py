@@ -34,6 +34,7 @@ class Proxy:
     mark: int = 0  # SO_MARK that tells the proxy's own connections from the application's; 0: told apart by user id
     lean: bool = False  # leave out telemetry
     locality: str = ""  # if the proxy itself knows: region/zone/subzone
+    clusters: str = ""  # ALL or ON_DEMAND if the pod says so, else as the mesh does
     metadata: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
     @property
@@ -57,6 +58,7 @@ class View:
     patches: tuple[PatchRef, ...] = ()
     locality: str = ""
     limits: tuple[Key, ...] = ()  # RateLimits of a gateway
+    on_demand: bool = False  # whether clusters come on first use
 
 
 @derived
@@ -72,7 +74,8 @@ def view(graph: Graph, proxy: Proxy) -> View:
     keys = set(registry.selected_labels(graph))
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
     limit = graph.get(scope.sidecar, proxy.namespace, labels)
-    return View("sidecar", proxy.namespace, labels, proxy.domain, limit, patches, place)
+    on_demand = (proxy.clusters or registry.config(graph).sidecar_clusters) == "ON_DEMAND"
+    return View("sidecar", proxy.namespace, labels, proxy.domain, limit, patches, place, on_demand=on_demand)
 
 
 def told_locality(labels: Mapping[str, Any]) -> str:
@@ -102,6 +105,7 @@ def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
         domain=domain.partition(".svc.")[2] or domain,
         locality=told_locality(labels),
         mark=int(metadata.get("SAILCLOTH_MARK") or 0),
+        clusters=str(metadata.get("SAILCLOTH_CLUSTERS") or "").upper().replace("-", "_"),
         lean=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
         metadata=metadata,
     )

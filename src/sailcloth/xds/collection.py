@@ -27,8 +27,10 @@ class LiveCollection:
         ids: Callable[..., tuple[Any, ...]],
         one: Callable[..., EnvoyResource | None],
         args: tuple[Any, ...],
+        on_demand: bool = False,
     ) -> None:
         self._graph, self._ids, self._one, self.args = graph, ids, one, args
+        self.on_demand = on_demand  # whether a client is told only of what it asks for by name
         self.number = next(_numbers)  # never used twice, unlike id(): what was sent of one is not taken for another's
         self._names: dict[Hashable, str | None] = {}  # id -> name of its resource
         self.resources: dict[str, EnvoyResource] = {}

@@ -71,6 +71,7 @@ class Stream:
         self.collections: dict[str, tuple[LiveCollection, ...]] = {}
         self._settled_by = 0.0  # routes wait for clusters until then
         self._settling: tuple[int, ...] = ()  # the state of the clusters that they wait for
+        self._expected: frozenset[str] = frozenset()  # clusters that go out before the client asks for them
         self._unreferred: dict[str, float] = {}  # clusters that nothing refers to any more, and since when
         self._count = 0
         self.on_result: Callable[[str, str], None] | None = None  # (type URL, error) of each answer
@@ -90,7 +91,31 @@ class Stream:
             for c in old[url]:
                 if c.number not in kept:
                     state.sent.pop(c.number, None)
-                    state.gone |= {n for n in c.resources if n not in present}
+                    held = self._limited(state, c)
+                    held = frozenset(c.resources) if held is None else held & c.resources.keys()
+                    state.gone |= held - present
+                    if url == CLUSTER and any(self._by_name(new) for new in parts) and not self._by_name(c):
+                        # What the client holds by now it keeps as if it had asked for it: it would go stale otherwise.
+                        state.subscribed = intern((state.subscribed or frozenset()) | (held & present))
+
+    def expect(self, clusters: frozenset[str]) -> None:
+        """Clusters that the client is known to use: they are sent before it asks. Call it before the first request."""
+        self._expected = clusters
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """Clusters that the client has by name: it asked for them, or was expected to."""
+        state = self._types.get(CLUSTER)
+        return state.subscribed or frozenset() if state is not None else self._expected
+
+    def _by_name(self, collection: LiveCollection) -> bool:
+        return collection.on_demand and self.delta
+
+    def _limited(self, state: _Type, collection: LiveCollection) -> frozenset[str] | None:
+        """The names that a client is told of; None for all."""
+        if state.wildcard and not self._by_name(collection):
+            return None
+        return state.subscribed or frozenset()
 
     def subscribes(self, url: str) -> bool:
         return url in self._types
@@ -138,9 +163,9 @@ class Stream:
                 wildcard=url in WILDCARD_TYPES, known=initial or None, resumed=bool(initial)
             )
             names = frozenset(subscribe)
-            state.subscribed = intern(names - {"*"})
+            state.subscribed = intern((names - {"*"}) | (self._expected if url == CLUSTER else frozenset()))
             state.wildcard = (state.wildcard and (not names or "*" in names)) or "*" in names
-            state.fresh = set(state.subscribed)
+            state.fresh = set(names - {"*"})
             if initial and not state.wildcard:
                 state.subscribed = intern(state.subscribed | frozenset(initial))
         else:
@@ -270,7 +295,8 @@ class Stream:
         parts = tuple((c.number, state.sent.get(c.number, 0), c.seq) for c in self.collections.get(url, ()))
         if not state.fresh and all(at == seq for _, at, seq in parts):
             return None  # nothing new: what is said then, if anything, depends on what was said before
-        return url, parts, state.wildcard or state.subscribed, frozenset(state.fresh)
+        whole = state.wildcard and not any(self._by_name(c) for c in self.collections.get(url, ()))
+        return url, parts, whole or state.subscribed, frozenset(state.fresh)
 
     def _changes(self, url: str, state: _Type) -> tuple[list[EnvoyResource], set[str], bool]:
         """(resources to send, names gone, whether there is anything to say)."""
@@ -283,8 +309,8 @@ class Stream:
                 continue
             names = c.since(at)
             wanted: Iterable[str] = c.resources if names is None else names
-            if not state.wildcard:
-                limit = state.subscribed or frozenset()
+            limit = self._limited(state, c)
+            if limit is not None:
                 changed = c.resources if names is None else names
                 small, large = (changed, limit) if len(changed) < len(limit) else (limit, changed)
                 wanted = [n for n in small if n in large]

@@ -25,6 +25,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from sailcloth.api.meta import duration_ms
 from sailcloth.envoy import names, pipeline
 from sailcloth.envoy.features.dynamic_dns import emit as dynamic_dns
+from sailcloth.envoy.features.on_demand import emit as on_demand
 from sailcloth.envoy.protobuf import duration, encode, pack, typed
 from sailcloth.envoy.resource import EnvoyResource, resource
 from sailcloth.view.routes import Target
@@ -166,26 +167,33 @@ def connection_manager(
 
 
 def tcp_proxy(
-    stat_prefix: str, cluster: str | dict[str, int], logs: tuple[accesslog_pb2.AccessLog, ...] = ()
+    stat_prefix: str,
+    cluster: str | dict[str, int],
+    logs: tuple[accesslog_pb2.AccessLog, ...] = (),
+    waits: bool = False,
 ) -> components.Filter:
-    """A TCP proxy to one cluster, or to several by weight."""
+    """A TCP proxy to one cluster, or to several by weight; it may wait for a cluster that comes on first use."""
     out = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=logs)
     if isinstance(cluster, str):
         out.cluster = cluster
     else:
         for name, weight in cluster.items():
             out.weighted_clusters.clusters.add(name=name, weight=weight)
+    if waits:
+        on_demand.connection(out)
     return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
 
 
-def to_targets(targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog, ...] = ()) -> components.Filter:
+def to_targets(
+    targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog, ...] = (), waits: bool = False
+) -> components.Filter:
     """A TCP proxy to the weighted destinations of a route; to nowhere if it has none."""
     named: dict[str, int] = {}
     for t in targets:
         cluster = names.outbound(t.cluster)
         named[cluster] = named.get(cluster, 0) + t.weight
     first = next(iter(named), names.BLACK_HOLE)
-    made = tcp_proxy(first, named if len(named) > 1 else first, logs)
+    made = tcp_proxy(first, named if len(named) > 1 else first, logs, waits)
     idle = next((t.idle_timeout for t in targets if t.idle_timeout), "")
     tunnel = next((t.tunnel for t in targets if t.tunnel is not None), None)
     if not idle and tunnel is None:

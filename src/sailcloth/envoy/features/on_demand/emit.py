@@ -1,0 +1,36 @@
+"""What makes Envoy wait for a cluster, and for how long."""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import config_source_pb2
+from envoy.extensions.filters.http.on_demand.v3 import on_demand_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from sailcloth.envoy.protobuf import duration, typed
+from sailcloth.view.clusters import ClusterPlan
+
+_WAIT_MS = 5_000  # for a cluster, when the control plane is busy or away; 503 after that
+_ENDPOINTS_MS = 2_000  # Envoy holds back what it asks for while a cluster waits for its endpoints
+_SOURCE = config_source_pb2.ConfigSource(
+    ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.V3
+)
+
+
+def http_filter() -> hcm_pb.HttpFilter:
+    """The filter that waits, right before the router: what a filter before it refuses loads nothing."""
+    cds = on_demand_pb2.OnDemandCds(source=_SOURCE, timeout=duration(_WAIT_MS))
+    return hcm_pb.HttpFilter(**typed("envoy.filters.http.on_demand", on_demand_pb2.OnDemand(odcds=cds)))
+
+
+def connection(out: tcp_proxy_pb2.TcpProxy) -> None:
+    """Lets a TCP proxy wait."""
+    out.on_demand.odcds_config.CopyFrom(_SOURCE)
+    out.on_demand.timeout.CopyFrom(duration(_WAIT_MS))
+
+
+def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
+    """Bounds the wait for endpoints."""
+    if plan.on_demand and out.HasField("eds_cluster_config"):
+        out.eds_cluster_config.eds_config.initial_fetch_timeout.CopyFrom(duration(_ENDPOINTS_MS))

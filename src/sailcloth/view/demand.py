@@ -1,0 +1,64 @@
+"""Clusters on first use: which of them a sidecar has without asking, although it asks for the others.
+
+A sidecar asks for the cluster of a request, or of a connection. What Envoy itself never asks for must be there before: clusters
+that requests are mirrored to, and those that users' own patches name. What a Sidecar object names host by host is what its
+workload is known to call, and is there before too. What a workload has asked for in the past is delivery's business.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+import msgspec
+
+from sailcloth.api.envoy_filter import EnvoyFilter
+from sailcloth.api.meta import Key
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import registry, virtual_services
+from sailcloth.mesh.envoy_filters import PatchRef
+
+from . import clusters, scope
+from .proxy import View
+from .routes import ClusterId
+
+_CLUSTER = re.compile(r"outbound\|(\d+)\|([^|\"\s]*)\|([\w.*-]+)")
+
+
+@derived
+def in_advance(graph: Graph, view: View) -> frozenset[ClusterId]:
+    """Outbound clusters that a view has from the start."""
+    found = {
+        c
+        for host, subset in _mirrors(graph, view)
+        for c in graph.get(clusters.of_host, view, host)
+        if c.subset == subset
+    }
+    found |= {c for host in _declared(graph, view) for c in graph.get(clusters.of_host, view, host)}
+    named = {c for ref in view.patches for c in graph.get(_named, ref)}
+    return frozenset(found | {c for c in named if c in graph.get(clusters.of_host, view, c.host)})
+
+
+def _mirrors(graph: Graph, view: View) -> set[tuple[str, str]]:
+    rules: set[Key] = {key for _, key in graph.get(virtual_services.mesh_hosts, view.namespace)}
+    visible = set(graph.get(scope.visible, view)) if rules else set()
+    found = {pair for key in rules for pair in graph.get(virtual_services.mirror_hosts, key)}
+    return {(host, subset) for host, subset in found if host in visible}
+
+
+def _declared(graph: Graph, view: View) -> list[str]:
+    """Hosts that the view's Sidecar names one by one, not by a pattern."""
+    limit = graph.get(scope.spec, view)
+    names = {h.rpartition("/")[2] for e in (limit.spec.egress if limit else ()) for h in e.hosts if "*" not in h}
+    return [h for h in graph.get(scope.visible, view) if h in names] if names else []
+
+
+@derived
+def _named(graph: Graph, ref: PatchRef) -> tuple[ClusterId, ...]:
+    """Clusters that one patch of an EnvoyFilter names anywhere in its value."""
+    key, index = ref
+    obj: EnvoyFilter | None = registry.read(graph, key)
+    if obj is None or index >= len(obj.spec.config_patches):
+        return ()
+    text = json.dumps(msgspec.to_builtins(obj.spec.config_patches[index].patch))
+    return tuple(ClusterId(host, int(port), subset) for port, subset, host in _CLUSTER.findall(text))
