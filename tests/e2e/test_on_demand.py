@@ -139,6 +139,15 @@ def test_a_new_pod_has_what_those_before_it_asked_for(small: Caller) -> None:
     assert used <= small.clusters()
 
 
+def test_what_was_called_is_suggested_as_a_sidecar_that_lets_it_through(small: Caller) -> None:
+    small.get("http://reviews.default:9080/reviews/0")
+    text = small.mesh.sailctl("x", "scope", f"deployment/{small.name}", "-n", NS)
+    assert "default/reviews.default.svc.cluster.local" in text
+    small.mesh.kubectl("apply", "-f", "-", stdin=text)
+    small.mesh.eventually(lambda: small.get("http://reviews.default:9080/reviews/0")[0] == "200")
+    small.mesh.kubectl("delete", "sidecar", small.name, "-n", NS)
+
+
 def test_mirrors_and_what_a_sidecar_names_are_there_before(small: Caller) -> None:
     mirrored = {
         "apiVersion": "networking.istio.io/v1",

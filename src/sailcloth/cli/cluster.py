@@ -69,9 +69,14 @@ async def admin_request(pod: str, namespace: str, kubeconfig: str, method: str, 
     async with client(kubeconfig) as api:
         namespace = own or namespace or api.endpoint.namespace
         name = await pod_name(api, name, namespace)
-        async with portforward.connect(api, name, namespace, 15000) as tunnel:
-            await tunnel.send(http1.request(method, path))
-            answer = b"".join([part async for part in tunnel.receive()])
+        return await admin_page(api, name, namespace, path, method)
+
+
+async def admin_page(api: Client, name: str, namespace: str, path: str, method: str = "GET") -> str:
+    """A page of the admin interface of one pod's Envoy. Raises OSError or ApiError."""
+    async with portforward.connect(api, name, namespace, 15000) as tunnel:
+        await tunnel.send(http1.request(method, path))
+        answer = b"".join([part async for part in tunnel.receive()])
     try:
         return http1.body(answer).decode(errors="replace")
     except OSError as error:

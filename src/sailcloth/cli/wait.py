@@ -28,11 +28,8 @@ _FINAL = ("Invalid", "Refused")  # waiting longer does not help: the object itse
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands."""
+    """Add the command."""
     app.command("wait", rich_help_panel="Proxies")(wait)
-    experimental = typer.Typer(help="Commands that istioctl keeps under `x`.", no_args_is_help=True)
-    experimental.command("wait")(wait)
-    app.add_typer(experimental, name="x", hidden=True)
 
 
 def wait(

@@ -1,0 +1,19 @@
+"""The group `x`: commands that istioctl keeps there, and `scope`."""
+
+from __future__ import annotations
+
+import typer
+
+from .scope import scope
+from .wait import wait
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(
+        help="Commands that istioctl keeps under `x`, and suggested Sidecar objects.", no_args_is_help=True
+    )
+    group.command("wait")(wait)
+    group.command("scope")(scope)
+    app.add_typer(group, name="x", rich_help_panel="Proxies")
+    app.add_typer(group, name="experimental", hidden=True)
