@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import change, graph, machine, pair, start
+from . import change, graph, machine, memory, pair, start
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "change": change.run,
     "start": start.run,
     "pair": pair.run,
+    "memory": memory.run,
 }
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass, field
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 ADMIN_PORT, STATUS_PORT, HEALTH_PORT, PROMETHEUS_PORT = 15000, 15020, 15021, 15090
 
@@ -24,6 +28,7 @@ class ProxyIdentity:
     labels: dict[str, str] = field(default_factory=dict)
     domain: str = "cluster.local"
     metadata: dict[str, Any] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
 
     @property
     def node_id(self) -> str:
@@ -56,7 +61,7 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0) -> dict[str, 
         "node": {"id": proxy.node_id, "cluster": proxy.node_cluster, "metadata": metadata},
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
         "stats_config": {
-            "stats_matcher": {"inclusion_list": {"patterns": [{"prefix": p} for p in STAT_PREFIXES]}},
+            "stats_matcher": {"inclusion_list": {"patterns": _statistics(proxy.annotations)}},
         },
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "layered_runtime": {
@@ -103,6 +108,31 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0) -> dict[str, 
         option = {"description": "SO_MARK", "level": 1, "name": 36, "int_value": mark, "state": "STATE_PREBIND"}
         out["cluster_manager"] = {"upstream_bind_config": {"socket_options": [option]}}
     return out
+
+
+def _statistics(annotations: dict[str, str]) -> list[dict[str, Any]]:
+    """What is counted: the default, and what the pod's annotations add (source: istio.md 2.19)."""
+    out: list[dict[str, Any]] = [{"prefix": p} for p in STAT_PREFIXES]
+    for name, make in (
+        ("Prefixes", lambda text: {"prefix": text}),
+        ("Suffixes", lambda text: {"suffix": text}),
+        ("Regexps", lambda text: {"safe_regex": {"regex": text}}),
+    ):
+        wanted = annotations.get(f"sidecar.istio.io/statsInclusion{name}", "")
+        out += [make(text.strip()) for text in wanted.split(",") if text.strip() and _valid(name, text.strip())]
+    return out
+
+
+def _valid(kind: str, text: str) -> bool:
+    """Envoy would not start with a wrong expression: the pod goes on without it."""
+    if kind != "Regexps":
+        return True
+    try:
+        re.compile(text)
+    except re.error as error:
+        log.warning("annotation sidecar.istio.io/statsInclusionRegexps: %r is no regular expression: %s", text, error)
+        return False
+    return True
 
 
 def _address(host: str, port: int) -> dict[str, Any]:

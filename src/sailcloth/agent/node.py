@@ -192,6 +192,7 @@ def _identity(kind: str, pod: dict[str, Any], env: dict[str, str]) -> boot.Proxy
         service_account=pod["spec"].get("serviceAccountName") or "default",
         labels=dict(metadata.get("labels") or {}),
         metadata=options,
+        annotations={str(k): str(v) for k, v in annotations.items()},
     )
 
 

@@ -1,0 +1,30 @@
+"""The bootstrap that a pod's annotations ask for; real Envoy accepts it."""
+
+from __future__ import annotations
+
+from sailcloth.agent.bootstrap import STAT_PREFIXES, ProxyIdentity, bootstrap
+from sailcloth.testing import validate
+
+
+def patterns(**annotations: str) -> list[dict[str, object]]:
+    named = {f"sidecar.istio.io/statsInclusion{k}": v for k, v in annotations.items()}
+    who = ProxyIdentity("sidecar", "a", "default", "10.42.0.5", "default", annotations=named)
+    made = bootstrap(who, "/nowhere/agent.sock")
+    assert validate.refusal(made) == ""
+    found = made["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
+    assert found[: len(STAT_PREFIXES)] == [{"prefix": p} for p in STAT_PREFIXES]
+    return list(found[len(STAT_PREFIXES) :])
+
+
+def test_annotations_add_statistics() -> None:
+    assert patterns() == []
+    assert patterns(Prefixes="cluster.outbound, http", Suffixes="upstream_rq_5xx", Regexps="listener.*") == [
+        {"prefix": "cluster.outbound"},
+        {"prefix": "http"},
+        {"suffix": "upstream_rq_5xx"},
+        {"safe_regex": {"regex": "listener.*"}},
+    ]
+
+
+def test_a_wrong_expression_does_not_keep_the_proxy_from_starting() -> None:
+    assert patterns(Regexps="(") == []
