@@ -16,7 +16,7 @@ from typing import Any
 from sailcloth.api.kinds import MESH_KINDS, Kind
 from sailcloth.api.meta import Finding, Key
 from sailcloth.envoy import patched
-from sailcloth.mesh import virtual_services
+from sailcloth.mesh import destination_rules, virtual_services
 
 from .activation import Activation
 from .audiences import Audiences, Client
@@ -143,8 +143,7 @@ class StatusWriter:
         elif held is not None:
             accepted = ("False", held[0], held[1])
         else:
-            lost = virtual_services.conflict(self._audiences.graph, key) if key.kind == "VirtualService" else ""
-            accepted = ("True", "Conflict" if lost else "Accepted", lost)
+            accepted = self._beside_others(key)
         holders = self._audiences.holders(key)
         refused = {c.proxy.id: e for c, e in proxies.refusals.items() if c in holders}
         done = len(holders & proxies.in_sync)
@@ -159,6 +158,15 @@ class StatusWriter:
         if key.kind == "EnvoyFilter":
             accepted, count = self._patches(key, accepted, count)
         return accepted, ("True", "Programmed" if holders else "NotNeeded", count), False
+
+    def _beside_others(self, key: Key) -> tuple[str, str, str]:
+        """What other objects make of one that is accepted."""
+        graph = self._audiences.graph
+        if key.kind == "VirtualService" and (lost := virtual_services.conflict(graph, key)):
+            return "True", "Conflict", lost
+        if key.kind == "DestinationRule":
+            return "True", "Accepted", destination_rules.beside(graph, key)
+        return "True", "Accepted", ""
 
     def _patches(self, key: Key, accepted: tuple[str, str, str], count: str) -> tuple[tuple[str, str, str], str]:
         """An EnvoyFilter also says which of its patches cannot be applied, and how often each of the others was."""

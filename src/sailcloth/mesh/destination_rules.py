@@ -34,18 +34,49 @@ def for_host(graph: Graph, host: str, service_namespace: str, caller_namespace: 
 
     Looked up in the caller's namespace, then the service's, then the root namespace; the first with a match wins. Inside a
     namespace an exact host beats the longest wildcard. A rule with a workloadSelector counts only for callers it selects.
+    In Istio a caller's own rule hides the subsets of the service's, and traffic to them fails (#30080). Here the policy is the
+    caller's, and subsets that it does not define are still the service's.
     """
     root = registry.config(graph).root_namespace
     order = [caller_namespace] if caller_namespace != root else []
     order += [service_namespace, root]
+    found = NONE
     for namespace in dict.fromkeys(n for n in order if n):
-        private = namespace == caller_namespace
-        for name in (host, *hosts.wildcards(host)):
-            keys = registry.select(graph, ("dr", namespace, name))
-            rules = [r for k in keys if (r := _usable(graph, k, caller_namespace, labels, private)) is not None]
-            if rules:
-                return _merge(rules)
+        rules = _level(graph, host, namespace, caller_namespace, labels)
+        if found is NONE:
+            found = rules
+        elif more := tuple(s for s in rules.subsets if found.subset(s.name) is None):
+            found = Rules(found.policy, (*found.subsets, *more), (*found.sources, *rules.sources))
+    return found
+
+
+def _level(graph: Graph, host: str, namespace: str, caller: str, labels: Labels) -> Rules:
+    """The rules of one namespace."""
+    for name in (host, *hosts.wildcards(host)):
+        keys = registry.select(graph, ("dr", namespace, name))
+        rules = [r for k in keys if (r := _usable(graph, k, caller, labels, namespace == caller)) is not None]
+        if rules:
+            return _merge(rules)
     return NONE
+
+
+@derived
+def beside(graph: Graph, key: Key) -> str:
+    """Which subsets callers in a rule's namespace have beside those of the rule, and from where; empty if none."""
+    rule: DestinationRule | None = registry.read(graph, key)
+    if rule is None:
+        return ""
+    host = hosts.resolve(rule.spec.host, key.namespace, registry.config(graph).domain)
+    own = {s.name for s in rule.spec.subsets}
+    told = []
+    for ident in registry.services(graph, ("host", host)):
+        if ident.namespace == key.namespace:
+            continue
+        others = _level(graph, host, ident.namespace, key.namespace, ())
+        if more := sorted({s.name for s in others.subsets} - own):
+            names = ", ".join(f"{k.namespace}/{k.name}" for k in others.sources)
+            told.append(f"callers in {key.namespace} have the subsets {', '.join(more)} of {host} from {names} too")
+    return "; ".join(told)
 
 
 def _usable(graph: Graph, key: Key, caller: str, labels: Labels, private: bool) -> tuple[Key, DestinationRule] | None:
