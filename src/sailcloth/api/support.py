@@ -33,7 +33,8 @@ DIFFERENT = {
     "VirtualService.spec.hosts": "several objects for one host are joined in the mesh, not only at gateways; "
     "`virtualServiceMerging: OLDEST_WINS` restores Istio's way",
     "VirtualService.spec.http.route.destination.subset": "a rule waits until its subsets exist instead of answering 503",
-    "DestinationRule.spec.subsets": "a subset in use stays until no rule sends traffic to it",
+    "DestinationRule.spec.subsets": "a subset in use stays until no rule sends traffic to it; a caller's own rule does not hide "
+    "those of the service's",
     "Gateway.spec.servers.hosts": "a host that another TLS server of the port answers for gets 421",
     "DestinationRule.spec.trafficPolicy.connectionPool.http.h2UpgradePolicy": "HTTP/2 between sidecars unless DO_NOT_UPGRADE",
     "EnvoyFilter.spec.configPatches": "an HTTP filter added at the end goes before the router; each patch's matches are counted in status",
