@@ -145,3 +145,21 @@ def test_published_cases(case: Object) -> None:
             if mine["name"] not in ("istio-proxy", "istio-init", "istio-validation"):
                 for field in ("readinessProbe", "livenessProbe", "startupProbe"):
                     assert mine.get(field) == other.get(field), (mine["name"], field)
+
+
+def test_variables_of_the_mesh_and_of_the_pod_are_joined_in_both_containers() -> None:
+    shared = {"concurrency": 2, "proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true", "ISTIO_META_IDLE_TIMEOUT": "1m"}}
+    own = json.dumps({"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": False}})
+    made = inject(pod(annotations={"proxy.istio.io/config": own}), InjectorConfig(proxy_config=shared))
+    for container in made["spec"]["initContainers"]:
+        env = {e["name"]: e.get("value") for e in container["env"]}
+        assert (env["ISTIO_META_DNS_CAPTURE"], env["ISTIO_META_IDLE_TIMEOUT"]) == ("false", "1m")
+    options = json.loads(env["PROXY_CONFIG"] or "")
+    assert options["concurrency"] == 2
+    assert options["proxyMetadata"]["ISTIO_META_DNS_CAPTURE"] is False
+
+
+def test_variables_that_are_no_object_are_refused() -> None:
+    annotations = {"proxy.istio.io/config": "proxyMetadata: [a]"}
+    with pytest.raises(InjectionError, match="proxyMetadata must be an object"):
+        inject(pod(annotations=annotations), InjectorConfig())

@@ -169,6 +169,59 @@ def test_capture_honours_ranges_and_ports(flags: str, captured: dict[int, bool])
 
 
 @pytest.mark.parametrize(
+    ("environment", "resolvers", "captured"),
+    [
+        ({"ISTIO_META_DNS_CAPTURE": "true"}, (B,), True),
+        ({"ISTIO_META_DNS_CAPTURE": "true"}, ("10.96.0.10",), False),
+        ({"CAPTURE_ALL_DNS": "true"}, ("10.96.0.10",), True),
+        ({"ISTIO_META_DNS_CAPTURE": "false"}, (B,), False),
+    ],
+)
+def test_queries_to_the_pods_resolvers_go_to_its_agent_and_the_agents_own_past_it(
+    environment: dict[str, str], resolvers: tuple[str, ...], captured: bool
+) -> None:
+    def datagrams(netns: int, address: str, port: int) -> socket.socket:
+        def make() -> socket.socket:
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.settimeout(3)
+            made.bind((address, port))
+            return made
+
+        return ns.in_netns(netns, make)
+
+    def ask(netns: int, mark: int = 0) -> socket.socket:
+        def make() -> socket.socket:
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            made.settimeout(3)
+            if mark:
+                made.setsockopt(socket.SOL_SOCKET, 36, mark)
+            made.connect((B, 53))
+            made.send(b"?")
+            return made
+
+        return ns.in_netns(netns, make)
+
+    def work() -> None:
+        network.set_up_node()
+        a, b = network.add_pod(A), network.add_pod(B)
+        network.apply_rules(a, capture.rules(capture.parse(["istio-iptables"], environment, resolvers)))
+        agent, resolver = datagrams(a, "127.0.0.1", 15053), datagrams(b, B, 53)
+        with ask(a) as asker:
+            server = agent if captured else resolver
+            _, peer = server.recvfrom(9)
+            server.sendto(b"!", peer)
+            assert asker.recv(9) == b"!"  # and from where it was asked: the socket is connected to that
+        with ask(a, mark=1337):
+            assert resolver.recvfrom(9)[1][0] == A
+        over_tcp = listening(a, "127.0.0.1", 15053) if captured else listening(b, "0.0.0.0", 53)
+        if captured:
+            with connected(a, B, 53):
+                _accept(over_tcp)
+
+    inside(work)
+
+
+@pytest.mark.parametrize(
     ("arguments", "text"),
     [(["istio-iptables", "-m", "TPROXY"], "TPROXY"), (["istio-iptables", "-Q", "1"], "-Q")],
 )

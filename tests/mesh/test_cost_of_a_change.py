@@ -15,7 +15,7 @@ from sailcloth.xds.server import Connection
 from sailcloth.xds.stream import Stream
 
 
-def _woken(services: int, changed: dict[str, object]) -> int:
+def _woken(services: int, changed: dict[str, object], **metadata: str) -> int:
     """How many derived values a change marks in a mesh of so many services and one sidecar."""
 
     async def nobody(_: dict[str, str]) -> str | None:
@@ -23,7 +23,9 @@ def _woken(services: int, changed: dict[str, object]) -> int:
 
     mesh = offline.mesh_of(manifests.load([meshes.text(services)])[0])
     audiences = Audiences(mesh, nobody)
-    proxy = parse_node("sidecar~10.0.0.1~client.default~default.svc.cluster.local", {"NAMESPACE": "default"})
+    proxy = parse_node(
+        "sidecar~10.0.0.1~client.default~default.svc.cluster.local", {"NAMESPACE": "default", **metadata}
+    )
 
     async def join() -> None:
         audiences.join(Connection(Stream(ResponseCache()), "test"), proxy)
@@ -43,3 +45,13 @@ def _woken(services: int, changed: dict[str, object]) -> int:
 def test_a_change_wakes_as_many_values_in_a_large_mesh_as_in_a_small_one(changed: dict[str, object]) -> None:
     small, large = _woken(20, changed), _woken(200, changed)
     assert 0 < small == large
+
+
+def test_an_endpoint_wakes_no_name_and_an_address_wakes_its_own() -> None:
+    """With DNS capture: what is answered for a service does not depend on who serves it."""
+    plain = _woken(200, meshes.endpoints(1, 9))
+    assert plain == _woken(200, meshes.endpoints(1, 9), DNS_CAPTURE="true")
+    moved = meshes.service(1)
+    moved["spec"]["clusterIP"] = "10.96.200.200"
+    for services in (20, 200):
+        assert _woken(services, moved, DNS_CAPTURE="true") == _woken(services, moved) + 1

@@ -6,7 +6,7 @@ from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES, EnvoyResource
 from sailcloth.lib.incremental import Graph
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.collection import LiveCollection
@@ -32,7 +32,7 @@ class World:
         self.graph = Graph()
         self.now = 100.0
         self.live: dict[str, LiveCollection] = {}
-        for kind in (CLUSTER, ENDPOINTS, LISTENER, ROUTES):
+        for kind in (CLUSTER, ENDPOINTS, LISTENER, ROUTES, NAMES):
             self.graph.set(("names", kind), ())
             self.live[kind] = LiveCollection(self.graph, names, one, (kind,))
         self.stream = Stream(ResponseCache())
@@ -376,3 +376,34 @@ def test_each_cluster_lingers_by_itself() -> None:
     world.now += REMOVAL_LINGER_S
     (second,) = world.settle()
     assert list(second.removed_resources) == ["c3"]
+
+
+def test_a_name_is_told_when_there_is_a_listener_at_its_address() -> None:
+    world = World()
+    world.start()
+    world.stream.on_delta(NAMES, subscribe=["*"])
+    world.settle()
+    world.put(NAMES, "db.example.com", "240.240.0.1")
+    world.put(LISTENER, "240.240.0.1_3306", "l.1", ("c2",))
+    world.put(CLUSTER, "c2", "c2.1")
+    clusters = world.pump()
+    assert told(clusters) == [("Cluster", ["c2"], [])]
+    world.ack(clusters[0])
+    listeners = world.pump()
+    assert told(listeners) == [("Listener", ["240.240.0.1_3306"], [])]
+    world.ack(listeners[0])
+    names = world.pump()
+    assert told(names) == [("NameTable", ["db.example.com"], [])]
+    assert not world.stream.in_sync
+    world.ack(names[0])
+    world.put(NAMES, "db.example.com", None)
+    assert told(world.settle()) == [("NameTable", [], ["db.example.com"])]
+
+
+def test_an_agent_that_knows_its_names_is_told_only_what_changed() -> None:
+    world = World()
+    world.start()
+    world.put(NAMES, "a", "1")
+    world.put(NAMES, "b", "2")
+    world.stream.on_delta(NAMES, subscribe=["*"], initial={"a": "1", "gone": "0"})
+    assert told(world.settle()) == [("NameTable", ["b"], ["gone"])]

@@ -40,9 +40,11 @@ class ProxyIdentity:
         return f"{app}.{self.namespace}"
 
 
-def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0) -> dict[str, Any]:
+def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int = 0) -> dict[str, Any]:
     """The bootstrap as JSON-able data. `socket` is the agent's UNIX socket for xDS and SDS; `mark` is set as SO_MARK on the
-    proxy's own connections, where it is told from the application by that and not by its user id."""
+    proxy's own connections, where it is told from the application by that and not by its user id. At `dns_port` of the loopback
+    the proxy finds the pod's resolver where the application's queries are captured: its own would be, too, as Envoy does not
+    mark them, and then it would find its own listeners instead of what is outside."""
     metadata = {
         "NAMESPACE": proxy.namespace,
         "LABELS": proxy.labels,
@@ -107,6 +109,14 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0) -> dict[str, 
     if mark:
         option = {"description": "SO_MARK", "level": 1, "name": 36, "int_value": mark, "state": "STATE_PREBIND"}
         out["cluster_manager"] = {"upstream_bind_config": {"socket_options": [option]}}
+    if dns_port:
+        out["typed_dns_resolver_config"] = {
+            "name": "envoy.network.dns_resolver.cares",
+            "typed_config": {
+                "@type": _TYPE + "extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                "resolvers": [_address("127.0.0.1", dns_port)],
+            },
+        }
     return out
 
 

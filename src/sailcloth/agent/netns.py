@@ -15,7 +15,9 @@ _CLONE_NEWNET = 0x40000000
 
 
 def within(netns_fd: int, make: Callable[[], T]) -> T:
-    """Run `make` in a throw-away thread that has joined the namespace (setns is per thread)."""
+    """Run `make` in a throw-away thread that has joined the namespace (setns is per thread); below zero is the one at hand."""
+    if netns_fd < 0:
+        return make()
     result: list[Any] = []
 
     def run() -> None:

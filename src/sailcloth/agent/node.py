@@ -17,8 +17,10 @@ import grpc
 from sailcloth.lib import http1
 
 from . import bootstrap as boot
+from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
 from .files import MountedFiles
 from .identity import WorkloadIdentity
+from .names import Names
 from .netns import socket_in
 from .protocol import ProxyProcess
 from .sockets import ProxySocket
@@ -51,6 +53,41 @@ class _Pod:
     socket: ProxySocket
     netns_fd: int
     status: StatusServer | None = None
+    dns: _Dns | None = None
+
+
+@dataclass(eq=False)
+class _Dns:
+    """What answers a pod's names: the application's, and the proxy's own."""
+
+    names: Names
+    resolver: Resolver
+    servers: tuple[DnsServer, DnsServer]
+
+    @classmethod
+    async def start(cls, resolv: str, netns_fd: int, mark: int) -> _Dns:
+        """Serve by a resolv.conf's text. Raises OSError, also where it names no server of IPv4."""
+        servers, search = resolv_conf(resolv)
+        server = next((s for s in servers if ":" not in s), "")
+        if not server:
+            raise OSError("the pod's resolv.conf names no server of IPv4")
+        names = Names(search)
+        resolver = Resolver(netns_fd, server, mark)
+        pair = DnsServer(netns_fd, PORT, resolver, names), DnsServer(netns_fd, FORWARD_PORT, resolver)
+        made = cls(names, resolver, pair)
+        try:
+            await resolver.start()
+            for one in pair:
+                await one.start()
+        except OSError:
+            await made.close()
+            raise
+        return made
+
+    async def close(self) -> None:
+        for one in self.servers:
+            await one.close()
+        self.resolver.close()
 
 
 class Agent:
@@ -83,12 +120,14 @@ class Agent:
         home.mkdir(mode=0o700, exist_ok=True)
         path = str(home / "agent.sock")
         if uid not in self._pods:
-            await self._add(uid, pod, path, netns_fd, MountedFiles.of(pod, container, pod_dir))
+            dns = await self._answers(pod, env, pod_dir, netns_fd)
+            await self._add(uid, pod, path, netns_fd, MountedFiles.of(pod, container, pod_dir), dns)
         args = [str(a) for a in container.get("args", ())]
         kind = "router" if "router" in args[:2] else "sidecar"
         who = _identity(kind, pod, env)
+        port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
-        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark)))
+        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port)))
         config.chmod(0o600)
         level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
         parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
@@ -97,17 +136,30 @@ class Agent:
         argv += ["--component-log-level", parts] if parts else []
         return ProxyProcess(argv=argv)
 
-    async def _add(self, uid: str, pod: dict[str, Any], path: str, netns_fd: int, files: MountedFiles) -> None:
+    async def _answers(self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int) -> _Dns | None:
+        """DNS for a pod whose queries are captured."""
+        if netns_fd < 0 or env.get("ISTIO_META_DNS_CAPTURE", "").lower() != "true":
+            return None
+        try:
+            return await _Dns.start((pod_dir / "etc" / "resolv.conf").read_text(), netns_fd, self._mark)
+        except OSError as error:
+            name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            log.error("DNS of pod %s cannot be answered, and its names will not be found: %s", name, error)
+            return None
+
+    async def _add(
+        self, uid: str, pod: dict[str, Any], path: str, netns_fd: int, files: MountedFiles, dns: _Dns | None
+    ) -> None:
         async def token() -> str:
             return await self._token_for(pod)
 
         name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         cached = TokenCache(token)
         identity = WorkloadIdentity(self._upstream, cached.get, name=name, lifetime_s=self._lifetime_s)
-        socket = ProxySocket(path, identity, self._upstream, cached.get, files)
+        socket = ProxySocket(path, identity, self._upstream, cached.get, files, dns.names if dns else None)
         await socket.start()
         identity.start()
-        made = self._pods[uid] = _Pod(identity, socket, netns_fd)
+        made = self._pods[uid] = _Pod(identity, socket, netns_fd, dns=dns)
         if netns_fd >= 0:
             made.status = StatusServer(netns_fd, pod)
             await made.status.start()
@@ -149,6 +201,8 @@ class Agent:
         if pod is not None:
             if pod.status is not None:
                 await pod.status.close()
+            if pod.dns is not None:
+                await pod.dns.close()
             await pod.socket.close()
             await pod.identity.close()
 

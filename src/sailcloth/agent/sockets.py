@@ -1,6 +1,7 @@
 """The agent's UNIX socket for one Envoy: secrets (SDS), and its discovery stream relayed to the control plane.
 
 The relay moves bytes both ways and reads none of them; it adds the workload's token, so Envoy itself holds no credential.
+Where the agent answers DNS, it asks for its name tables on the same stream, and takes them out of it.
 When the control plane goes away the stream ends and Envoy keeps its configuration and reconnects by itself.
 """
 
@@ -18,10 +19,11 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
-from sailcloth.envoy.resource import SECRET
+from sailcloth.envoy.resource import NAMES, SECRET
 
 from .files import CERTIFICATE, ROOTS, MountedFiles
 from .identity import Secret, WorkloadIdentity
+from .names import Names
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +42,11 @@ class ProxySocket:
         channel: Callable[[], grpc.aio.Channel],
         token: Callable[[], Awaitable[str]],
         files: MountedFiles | None = None,
+        names: Names | None = None,
     ) -> None:
         self._path, self._identity, self._channel, self._token = path, identity, channel, token
         self._files = files or MountedFiles()
+        self._names = names
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -76,21 +80,37 @@ class ProxySocket:
             os.unlink(self._path)
 
     def _relay(self, method: str) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
+        names = self._names if method.startswith("Delta") else None
+
         async def relay(_: AsyncIterator[bytes], context: Any) -> None:
             await self._identity.newer(0)  # a proxy without a certificate could serve nobody
             call = self._channel().stream_stream(f"/{ADS}/{method}")(
                 metadata=(("authorization", f"Bearer {await self._token()}"),)
             )
 
-            async def up() -> None:
-                while (message := await context.read()) is not grpc.aio.EOF:
+            writing = asyncio.Lock()  # a call takes one message at a time
+
+            async def write(message: bytes) -> None:
+                async with writing:
                     await call.write(message)
+
+            async def up() -> None:
+                asks = names is not None
+                while (message := await context.read()) is not grpc.aio.EOF:
+                    await write(message)
+                    if asks and names is not None:  # behind the first message, which says who is asking
+                        asks = False
+                        await write(_names_wanted(names))
                 await call.done_writing()
 
             upward = asyncio.create_task(up())
             try:
                 while (message := await call.read()) is not grpc.aio.EOF:
-                    await context.write(message)
+                    answer = _names_taken(names, message) if names is not None and _NAMES in message else b""
+                    if answer:
+                        await write(answer)
+                    else:
+                        await context.write(message)
                 await context.abort(await call.code(), (await call.details()) or "")
             except grpc.aio.AioRpcError as error:
                 await context.abort(error.code(), error.details() or "")
@@ -149,6 +169,30 @@ class ProxySocket:
             return version, [made]
         secret = await self._identity.newer(int(after or 0))
         return str(self._identity.version), [_own(name, secret) for name in names]
+
+
+_NAMES = NAMES.encode()
+
+
+def _names_wanted(names: Names) -> bytes:
+    """The request for all name tables, less those that are known from an earlier stream."""
+    made = discovery_pb2.DeltaDiscoveryRequest(type_url=NAMES, resource_names_subscribe=["*"])
+    made.initial_resource_versions.update(names.versions)
+    return bytes(made.SerializeToString())
+
+
+def _names_taken(names: Names, message: bytes) -> bytes:
+    """Take in a response with name tables; returns the answer to it, nothing if it is a response of another type."""
+    response = discovery_pb2.DeltaDiscoveryResponse.FromString(message)
+    if response.type_url != NAMES:
+        return b""
+    answer = discovery_pb2.DeltaDiscoveryRequest(type_url=NAMES, response_nonce=response.nonce)
+    try:
+        names.update({r.name: (r.version, r.resource.value) for r in response.resources}, response.removed_resources)
+    except ValueError as error:
+        log.warning("name tables refused: %s", error)
+        answer.error_detail.code, answer.error_detail.message = 3, str(error)
+    return bytes(answer.SerializeToString())
 
 
 def _own(name: str, secret: Secret) -> secret_pb2.Secret:

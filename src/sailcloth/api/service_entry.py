@@ -128,7 +128,21 @@ AsksService = Asks(
 )
 
 
+class AllocatedAddress(Struct):
+    """An address that the control plane has given to a host of a ServiceEntry."""
+
+    value: str = ""
+    host: str = ""
+
+
+class ServiceEntryStatus(Struct):
+    """The one part of a status that is read back: other parts change without meaning anything to the mesh."""
+
+    addresses: list[AllocatedAddress] = []
+
+
 class ServiceEntry(Object):
     """A service that is added to the mesh's registry."""
 
     spec: Annotated[ServiceEntrySpec, AsksService]  # type: ignore[misc]  # keyword-only, which the plugin-less checker cannot know
+    status: ServiceEntryStatus = ServiceEntryStatus()

@@ -109,6 +109,15 @@ async def pod_name(api: Client, name: str, namespace: str) -> str:
     return str(pods[0]["metadata"]["name"])
 
 
+async def names_of(pod: str, namespace: str, kubeconfig: str) -> Any:
+    """The names that a pod's agent answers, as the control plane tells them. Raises OSError or ApiError."""
+    name, _, own = pod.partition(".")
+    async with client(kubeconfig) as api:
+        namespace = own or namespace or api.endpoint.namespace
+        name = await pod_name(api, name, namespace)
+    return await debug(kubeconfig, f"/debug/ndsz?proxyID={name}.{namespace}")
+
+
 async def debug(kubeconfig: str, path: str) -> Any:
     """One of the control plane's debug pages, through the API server."""
     async with client(kubeconfig) as api:

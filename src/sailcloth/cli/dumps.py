@@ -226,6 +226,14 @@ async def admin(pod: str, namespace: str, kubeconfig: str, method: str, path: st
     return await admin_request(pod, namespace, kubeconfig, method, path)
 
 
+def names(pod: str, namespace: str, kubeconfig: str) -> dict[str, list[str]]:
+    """Addresses by name that a pod's agent answers itself; empty if it does not capture DNS."""
+    from .cluster import names_of
+
+    found: dict[str, Any] = run(names_of(pod, namespace, kubeconfig))
+    return {host: list(info["ips"]) for host, info in found["table"].items()}
+
+
 def sync_status(kubeconfig: str) -> list[dict[str, Any]]:
     """The control plane's view of every connected proxy."""
     from .cluster import debug

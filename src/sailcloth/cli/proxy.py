@@ -10,7 +10,7 @@ import typer
 
 from . import complete, output
 
-PARTS = ("all", "cluster", "listener", "route", "endpoint", "secret", "bootstrap", "log")
+PARTS = ("all", "cluster", "listener", "route", "endpoint", "secret", "dns", "bootstrap", "log")
 File = Annotated[
     list[Path] | None, typer.Option("-f", "--file", help="Manifest, directory, or config dump (without --offline).")
 ]
@@ -44,7 +44,7 @@ def proxy_config(
     mesh_config: Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
-    fqdn: Annotated[str, typer.Option("--fqdn", help="Only clusters of this host.")] = "",
+    fqdn: Annotated[str, typer.Option("--fqdn", help="Only clusters, or names, of this host.")] = "",
     port: Annotated[int, typer.Option("--port", help="Only this port.")] = 0,
     subset: Annotated[str, typer.Option("--subset", help="Only this subset.")] = "",
     direction: Annotated[str, typer.Option("--direction", help="Only inbound or outbound clusters.")] = "",
@@ -63,6 +63,14 @@ def proxy_config(
 
     if part == "log":
         print(dumps.logging(pod, namespace, kubeconfig, level), end="")
+        return
+    if part == "dns":
+        found = dumps.names(pod, namespace, kubeconfig)
+        found = {host: ips for host, ips in found.items() if fqdn in host}
+        if out in ("json", "yaml"):
+            output.structured(found, out)
+        else:
+            output.table(["NAME", "ADDRESSES"], [[host, ",".join(ips)] for host, ips in found.items()])
         return
     if offline:
         dump = _offline(file or [], proxy, mesh_config)

@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES
+from sailcloth.envoy.resources import name_table
 
 from . import offline
 from .audiences import Audiences, Client
 
-_SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS"}
+_SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS", NAMES: "NDS"}
 
 
 def json(value: Any) -> web.Response:
@@ -53,6 +54,15 @@ def routes(audiences: Audiences, name: str) -> list[web.RouteDef]:
             return json(offline.config_dump(offline.resources(audiences.mesh, client.proxy)))
         return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
 
+    async def names(request: web.Request) -> web.Response:
+        """The names that a proxy's agent answers itself. Istio's page of the name."""
+        pod, _, namespace = request.query.get("proxyID", "").partition(".")
+        for client in audiences.find(pod, namespace):
+            tables = offline.resources(audiences.mesh, client.proxy).get(NAMES, ())
+            found = {host: list(ips) for made in tables for host, ips in name_table.decode(made.body).items()}
+            return json({"table": {host: {"ips": ips} for host, ips in sorted(found.items())}})
+        return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
+
     async def registryz(_: web.Request) -> web.Response:
         found = audiences.mesh.graph.read(("index", ("kind", "Service"))) or ()
         return json([str(k) for k in found])
@@ -61,4 +71,5 @@ def routes(audiences: Audiences, name: str) -> list[web.RouteDef]:
         web.get("/debug/syncz", syncz),
         web.get("/debug/config_dump", config_dump),
         web.get("/debug/registryz", registryz),
+        web.get("/debug/ndsz", names),
     ]

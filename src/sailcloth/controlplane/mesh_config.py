@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 import msgspec
@@ -54,11 +55,20 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         )
         == "MERGE",
         sidecar_clusters=_choice(given, "sidecarClusters", ("ALL", "ON_DEMAND"), old.sidecar_clusters),
+        proxy_defaults=_proxy_defaults(given.get("defaultConfig"), old.proxy_defaults),
         ingress_service=str(given.get("ingressService") or old.ingress_service),
         default_export=_texts(given, "defaultServiceExportTo", old.default_export),
         rule_export=_texts(given, "defaultVirtualServiceExportTo", old.rule_export),
         destination_export=_texts(given, "defaultDestinationRuleExportTo", old.destination_export),
     )
+
+
+def _proxy_defaults(found: Any, old: str) -> str:
+    if found is None:
+        return old
+    if not isinstance(found, dict) or not isinstance(found.get("proxyMetadata") or {}, dict):
+        raise ValueError("MeshConfig defaultConfig: it and its proxyMetadata must be objects")
+    return json.dumps(found, sort_keys=True, default=str)
 
 
 def _milliseconds(given: dict[str, Any], name: str, old: float) -> float:

@@ -9,7 +9,7 @@ from sailcloth.envoy import build
 from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
-from sailcloth.view.proxy import Proxy, told_locality
+from sailcloth.view.proxy import Proxy, answers_dns, told_locality
 
 _ORDER = (
     (LISTENER, "ListenersConfigDump", "dynamic_listeners"),
@@ -48,6 +48,7 @@ def describe(spec: dict[str, Any]) -> Proxy:
         labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
         domain=domain.partition(".svc.")[2] or domain,
         locality=told_locality(labels),
+        dns=answers_dns(metadata, tuple(str(i) for i in ips)),
         metadata=metadata,
     )
 

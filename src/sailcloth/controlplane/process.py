@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import json
 import logging
 import os
 import signal
@@ -43,6 +44,7 @@ from sailcloth.xds.server import OPTIONS, Server
 
 from . import admission, debug, mesh_config
 from .activation import Activation
+from .addresses import Addresses, writer
 from .audiences import Audiences
 from .identity import Verifier
 from .ingress_status import IngressStatus
@@ -87,6 +89,7 @@ class ControlPlane:
         self.verifier = Verifier(client, self.mesh)
         self.audiences = Audiences(self.mesh, self._authenticate)
         self.status: StatusWriter = StatusWriter(self.audiences, self.activation, self._write_status)
+        self.addresses = Addresses(writer(client))
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.audiences.on_result = lambda *_: self.status.answered()
         self._scheduled = False
@@ -116,6 +119,8 @@ class ControlPlane:
             self._roots.put_nowait(key.name)
         if key.kind == "VirtualService":
             self._rules.add(key)
+        if key.kind == "ServiceEntry":
+            self.addresses.change(key, obj)
         if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
             self.ingress_status.touch(key)
         self.activation.apply(key, obj)
@@ -213,6 +218,7 @@ class ControlPlane:
         await self._install_webhooks(authority)
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
+        tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
         tasks.append(asyncio.create_task(self._distribute_root(authority), name="roots"))
         tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
         log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)
@@ -264,7 +270,7 @@ class ControlPlane:
 
         app = web.Application(client_max_size=8 << 20)
         app.add_routes([web.get("/ready", ready), *debug.routes(self.audiences, NAME)])
-        app.router.add_post("/inject", webhook.handler(InjectorConfig()))
+        app.router.add_post("/inject", webhook.handler(self._injector))
         app.router.add_post(admission.PATH, admission.validate_objects)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
@@ -279,6 +285,10 @@ class ControlPlane:
             context.load_cert_chain(file.name)
         await web.TCPSite(runner, self.config.address, self.config.webhook_port, ssl_context=context).start()
         return runner
+
+    def _injector(self) -> InjectorConfig:
+        """What injection does by the mesh's options as they are now."""
+        return InjectorConfig(proxy_config=json.loads(self.mesh.config.proxy_defaults))
 
     async def _install_webhooks(self, authority: Authority) -> None:
         pem = authority.certificate_pem

@@ -14,15 +14,15 @@ from typing import Any
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry
 from sailcloth.view import clusters as cluster_plans
-from sailcloth.view import demand, layout, routes
+from sailcloth.view import demand, layout, routes, scope
 from sailcloth.view import inbound as inbound_plans
 from sailcloth.view import proxy as proxies
 from sailcloth.view.inbound import InboundPlan
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId
 
-from . import gateway, inbound, names, outbound, patched, secrets
-from .resource import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, ROUTES, SECRET, EnvoyResource
+from . import dns_names, gateway, inbound, names, outbound, patched, secrets
+from .resource import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NAMES, ROUTES, SECRET, EnvoyResource
 from .resources import cluster as cluster_shape
 from .resources import endpoint as endpoint_shape
 from .resources import route as route_shape
@@ -62,6 +62,8 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]
         LISTENER: (Collection(_listener_ids, _listener, shared), Collection(_one, _inbound_listener, own)),
         ROUTES: (Collection(route_ids, route_configuration, shared),),
     }
+    if view.dns:
+        found[NAMES] = (Collection(scope.visible, dns_names.names, shared),)
     return _with_added(found, ("SIDECAR_OUTBOUND", "SIDECAR_INBOUND"), view)
 
 

@@ -13,6 +13,7 @@ ENDPOINTS = PREFIX + "endpoint.v3.ClusterLoadAssignment"
 LISTENER = PREFIX + "listener.v3.Listener"
 ROUTES = PREFIX + "route.v3.RouteConfiguration"
 EXTENSION = PREFIX + "core.v3.TypedExtensionConfig"
+NAMES = "type.googleapis.com/istio.networking.nds.v1.NameTable"  # for agents that answer DNS
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 
 

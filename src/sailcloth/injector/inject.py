@@ -61,7 +61,7 @@ def inject(
     if problems:
         raise InjectionError("; ".join(problems))
     try:
-        options: dict[str, object] = {**config.proxy_config, **notes.proxy_config(given)}
+        options = _options(config.proxy_config, notes.proxy_config(given))
     except ValueError as error:
         raise InjectionError(str(error)) from None
     gateway = "gateway" in given.get("inject.istio.io/templates", "").split(",")
@@ -95,7 +95,7 @@ def inject(
         made = _refined(made, group)
     names = {"initContainers": [], "containers": []}  # type: dict[str, list[str]]
     if not gateway and given.get("sidecar.istio.io/interceptionMode") != "NONE":
-        first = _refined(template.capture(config, given, image, limits), init)
+        first = _refined(template.capture(config, given, image, limits, options), init)
         init.insert(0, first)
         names["initContainers"].append(first["name"])
     if native:
@@ -117,6 +117,17 @@ def inject(
             "sysctls", [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
         )
     return out
+
+
+def _options(shared: dict[str, object], own: dict[str, object]) -> dict[str, object]:
+    """The mesh's options for proxies as a pod refines them; variables (`proxyMetadata`) are joined by name."""
+    joined: dict[str, object] = {}
+    for part in (shared, own):
+        found = part.get("proxyMetadata")
+        if found is not None and not isinstance(found, dict):
+            raise ValueError("annotation proxy.istio.io/config: proxyMetadata must be an object")
+        joined |= found or {}
+    return {**shared, **own, **({"proxyMetadata": joined} if joined else {})}
 
 
 def _workload(metadata: dict[str, Any], namespace: str, owner: tuple[str, str, str] | None) -> tuple[str, str]:

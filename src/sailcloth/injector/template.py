@@ -44,7 +44,23 @@ def resources(config: InjectorConfig, annotations: dict[str, str]) -> dict[str, 
     return out
 
 
-def capture(config: InjectorConfig, annotations: dict[str, str], image: str, limits: dict[str, Any]) -> dict[str, Any]:
+def variables(mesh_options: dict[str, object]) -> list[dict[str, Any]]:
+    """The `proxyMetadata` of the options, as variables."""
+    found: Any = mesh_options.get("proxyMetadata") or {}
+    return [value_env(str(k), _text(v)) for k, v in sorted(found.items())]
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def capture(
+    config: InjectorConfig,
+    annotations: dict[str, str],
+    image: str,
+    limits: dict[str, Any],
+    mesh_options: dict[str, object],
+) -> dict[str, Any]:
     """The init container that redirects the pod's traffic (or, with CNI, checks that somebody did)."""
     a = {k.removeprefix("traffic.sidecar.istio.io/"): v for k, v in annotations.items()}
     status = annotations.get("status.sidecar.istio.io/port", str(config.status_port))
@@ -91,6 +107,7 @@ def capture(config: InjectorConfig, annotations: dict[str, str], image: str, lim
         "image": image,
         **_pull(config),
         "args": args,
+        **({"env": given} if (given := variables(mesh_options)) else {}),
         "resources": limits,
         "securityContext": security,
     }
@@ -168,6 +185,9 @@ def proxy(
         value_env("TRUST_DOMAIN", config.trust_domain),
         *([value_env("ISTIO_META_NETWORK", config.network)] if config.network else []),
     ]
+    given = variables(mesh_options)
+    own = {v["name"] for v in given}
+    env = [v for v in env if v["name"] not in own] + given
     if probers:
         env.append(value_env("ISTIO_KUBE_APP_PROBERS", json.dumps(probers, separators=(",", ":"), sort_keys=True)))
     get = annotations.get

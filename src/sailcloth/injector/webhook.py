@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import jsonpatch
@@ -46,8 +47,8 @@ def owner_of(pod: dict[str, Any]) -> tuple[str, str, str] | None:
     return None
 
 
-def handler(config: InjectorConfig) -> Any:
-    """An aiohttp handler for POST /inject."""
+def handler(config: Callable[[], InjectorConfig]) -> Any:
+    """An aiohttp handler for POST /inject; `config` is asked at each request, as the mesh's options change."""
 
     async def inject_pods(request: web.Request) -> web.Response:
         try:
@@ -55,7 +56,7 @@ def handler(config: InjectorConfig) -> Any:
             asked = body["request"]
         except (ValueError, KeyError, TypeError):
             return web.Response(status=400, text="the body is not an AdmissionReview")
-        answer = review(asked, config)
+        answer = review(asked, config())
         made = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
         return web.Response(body=orjson.dumps(made), content_type="application/json")
 

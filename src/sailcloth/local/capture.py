@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sailcloth.lib import nftables as n
 from sailcloth.lib.nftables import Batch
 
 TABLE = "mesh"
+DNS_PORT = 15053
 INBOUND_SOURCE = "127.0.0.6/32"
 
 
@@ -24,6 +26,8 @@ class Capture:
     exclude_inbound: tuple[int, ...] = ()
     exclude_outbound: tuple[int, ...] = ()
     include_outbound: tuple[int, ...] = ()
+    dns: int = 0  # port of the agent's DNS; 0: queries go where they are sent
+    resolvers: tuple[str, ...] = ()  # only queries to these are captured; empty: all
 
 
 def _ports(text: str) -> tuple[int, ...]:
@@ -34,8 +38,17 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(w.strip() for w in text.split(",") if w.strip())
 
 
-def parse(arguments: list[str]) -> Capture:
-    """From the flags of `istio-iptables`. Raises ValueError for one that is not known."""
+def _yes(environment: Mapping[str, str] | None, name: str) -> bool:
+    return (environment or {}).get(name, "").lower() == "true"
+
+
+def parse(
+    arguments: list[str], environment: Mapping[str, str] | None = None, resolvers: tuple[str, ...] = ()
+) -> Capture:
+    """From the flags and variables of `istio-iptables`; `resolvers` are the pod's own, whose queries are captured.
+
+    Raises ValueError for a flag that is not known.
+    """
     given: dict[str, str] = {}
     known = {"-p", "-z", "-u", "-g", "-m", "-i", "-x", "-b", "-d", "-q", "-o", "-k", "-c"}
     rest = iter(arguments[1:] if arguments[:1] == ["istio-iptables"] else arguments)
@@ -45,6 +58,8 @@ def parse(arguments: list[str]) -> Capture:
         if word not in known:
             raise ValueError(f"istio-iptables: flag {word!r} is not known")
         given[word] = next(rest, "")
+    captured = "--redirect-dns" in arguments or _yes(environment, "ISTIO_META_DNS_CAPTURE")
+    everything = "--capture-all-dns" in arguments or _yes(environment, "CAPTURE_ALL_DNS")
     if given.get("-m", "REDIRECT") != "REDIRECT":
         raise ValueError(f"interception mode {given['-m']} is not supported here; use REDIRECT")
     return Capture(
@@ -56,6 +71,8 @@ def parse(arguments: list[str]) -> Capture:
         exclude_inbound=(15008, *_ports(given.get("-d", ""))),
         exclude_outbound=_ports(given.get("-o", "")),
         include_outbound=_ports(given.get("-q", "")),
+        dns=DNS_PORT if captured or everything else 0,
+        resolvers=() if everything else resolvers,
     )
 
 
@@ -81,6 +98,10 @@ def rules(c: Capture) -> Batch:
     out(n.tcp(), n.out_loopback(), n.mark(c.mark, n.NEQ), n.verdict(n.RETURN))
     out(n.mark(c.mark), n.verdict(n.RETURN))
     out(n.destination("127.0.0.1/32"), n.verdict(n.RETURN))
+    if c.dns:
+        for resolver in c.resolvers or ("0.0.0.0/0",):
+            for protocol in (n.udp(), n.tcp()):
+                out(protocol, n.destination(resolver), n.port(53), n.redirect(c.dns))
     for number in c.exclude_outbound:
         out(n.tcp(), n.port(number), n.verdict(n.RETURN))
     for cidr in c.exclude_ranges:

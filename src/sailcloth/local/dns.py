@@ -12,18 +12,16 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from sailcloth.lib import dnsmessage
+from sailcloth.lib.dnsmessage import encode_name
+
 _TTL = 5
 
 
-def encode(name: str) -> bytes:
-    """A name in wire form."""
-    return (
-        b"".join(bytes([len(label)]) + label.encode() for label in name.lower().rstrip(".").split(".") if label) + b"\0"
-    )
-
-
 _SOA = (
-    encode("ns.dns.cluster.local") + encode("hostmaster.cluster.local") + struct.pack(">IIIII", 1, 7200, 1800, 86400, 5)
+    encode_name("ns.dns.cluster.local")
+    + encode_name("hostmaster.cluster.local")
+    + struct.pack(">IIIII", 1, 7200, 1800, 86400, 5)
 )
 Answer = tuple[int, int, int, bytes]  # code, answers, authorities, records
 
@@ -32,14 +30,14 @@ class Zone:
     """Names and their addresses."""
 
     def __init__(self, domain: str = "cluster.local") -> None:
-        self._domain = encode(domain)
+        self._domain = encode_name(domain)
         self._names: dict[bytes, list[bytes]] = {}
         self._parents: set[bytes] = set()
         self._cache: dict[bytes, Answer] = {}
 
     def replace(self, names: Mapping[str, Iterable[str]]) -> None:
         """Set all names at once."""
-        self._names = {encode(k): [socket.inet_aton(a) for a in sorted(v)] for k, v in names.items()}
+        self._names = {encode_name(k): [socket.inet_aton(a) for a in sorted(v)] for k, v in names.items()}
         self._parents = set()
         for name in self._names:
             rest = name
@@ -90,19 +88,19 @@ class Server(asyncio.DatagramProtocol):
 
     def resolve(self, data: bytes, reply: Callable[[bytes], None]) -> None:
         """Answer one query, now or when the upstream has answered."""
-        question = _question(data)
-        if question is None:
+        asked = dnsmessage.question(data)
+        if asked is None:
             return
-        found = self._zone.answer(question.lower())
+        found = self._zone.answer(asked.lower())
         if found is not None:
             code, answers, authorities, records = found
             flags = bytes([0x84 | data[2] & 1, 0x80 | code])
             counts = struct.pack(">HHHH", 1, answers, authorities, 0)
-            reply(data[:2] + flags + counts + question + records)
+            reply(data[:2] + flags + counts + asked + records)
         elif self._upstream is not None:
             self._upstream.forward(data, reply)
         else:  # no way out: say so at once, or resolvers try again for seconds
-            reply(data[:2] + bytes([0x80 | data[2] & 1, 0x83]) + struct.pack(">HHHH", 1, 0, 0, 0) + question)
+            reply(data[:2] + bytes([0x80 | data[2] & 1, 0x83]) + struct.pack(">HHHH", 1, 0, 0, 0) + asked)
 
     async def tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -114,18 +112,6 @@ class Server(asyncio.DatagramProtocol):
             pass
         finally:
             writer.close()
-
-
-def _question(data: bytes) -> bytes | None:
-    if len(data) < 17 or data[2] & 0x80:
-        return None
-    at = 12
-    try:
-        while data[at]:
-            at += data[at] + 1
-    except IndexError:
-        return None
-    return data[12 : at + 5] if at + 5 <= len(data) else None
 
 
 class Upstream(asyncio.DatagramProtocol):

@@ -112,6 +112,7 @@ class Service:
     source: Key
     ports: tuple[Port, ...]
     addresses: tuple[str, ...] = ()  # virtual addresses, IP or CIDR
+    allocated: tuple[str, ...] = ()  # addresses for proxies that answer DNS themselves, of a service that declares none
     resolution: Resolution = Resolution.EDS
     kubernetes: bool = False
     headless: bool = False
@@ -176,6 +177,7 @@ class MeshConfig:
     path_normalization: str = "BASE"
     rule_export: tuple[str, ...] = ("*",)
     destination_export: tuple[str, ...] = ("*",)
+    proxy_defaults: str = "{}"  # options of proxies (`defaultConfig`), as JSON: injection reads them
     ingress_service: str = "istio-ingressgateway"
     merge_virtual_services: bool = True
     sidecar_clusters: str = "ALL"  # or ON_DEMAND

@@ -73,12 +73,28 @@ def _from_entry(obj: ServiceEntry, ident: ServiceId) -> Service:
             if p.protocol.upper() != "UDP"
         ),
         addresses=tuple(spec.addresses),
+        allocated=_allocated(obj, ident.host),
         resolution=_ENTRY_RESOLUTION[spec.resolution],
         external=spec.location == "MESH_EXTERNAL",
         created=obj.metadata.creation_timestamp or "",
         subject_alt_names=tuple(spec.subject_alt_names),
         labels=tuple(sorted(obj.metadata.labels.items())),
     )
+
+
+def allocatable(obj: ServiceEntry) -> tuple[str, ...]:
+    """The hosts of an entry that need an address to be told apart by: none if it declares addresses, lets connections go where
+    they were going anyway, or opts out by its label. Source: istio.md 2.14."""
+    spec = obj.spec
+    opted_out = obj.metadata.labels.get("networking.istio.io/enable-autoallocate-ip", "").lower() == "false"
+    if spec.addresses or spec.resolution == "NONE" or opted_out:
+        return ()
+    return tuple(dict.fromkeys(h for h in spec.hosts if not h.startswith("*")))
+
+
+def _allocated(obj: ServiceEntry, host: str) -> tuple[str, ...]:
+    wanted = allocatable(obj)
+    return tuple(a.value for a in obj.status.addresses if a.value and a.host in wanted and a.host == host)
 
 
 @derived
@@ -102,12 +118,13 @@ def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
         return best
     joined = {p.number: p for s in reversed(candidates) if s.namespace == best.namespace for p in s.ports}
     joined.update({p.number: p for p in best.ports})
-    addresses = dict.fromkeys(a for s in [best, *candidates] if s.namespace == best.namespace for a in s.addresses)
+    joint = [s for s in [best, *candidates] if s.namespace == best.namespace]
     return Service(
         **{
             **{f: getattr(best, f) for f in Service.__slots__},
             "ports": tuple(sorted(joined.values(), key=lambda p: p.number)),
-            "addresses": tuple(addresses),
+            "addresses": tuple(dict.fromkeys(a for s in joint for a in s.addresses)),
+            "allocated": tuple(dict.fromkeys(a for s in joint for a in s.allocated)),
         }
     )
 

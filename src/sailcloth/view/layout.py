@@ -52,8 +52,8 @@ def layout(graph: Graph, view: View) -> Layout:
                 http.setdefault(port.number, []).append(host)
             elif svc.headless:
                 headless.append(Spot(host, port, "*"))
-            elif svc.addresses:
-                for address in svc.addresses:
+            elif found := scope.addresses(svc, view):
+                for address in found:
                     bound.setdefault((address, port.number), Spot(host, port, address))
             else:
                 wildcard.setdefault(port.number, []).append(Spot(host, port))

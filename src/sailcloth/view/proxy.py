@@ -35,6 +35,7 @@ class Proxy:
     lean: bool = False  # leave out telemetry
     locality: str = ""  # if the proxy itself knows: region/zone/subzone
     clusters: str = ""  # ALL or ON_DEMAND if the pod says so, else as the mesh does
+    dns: tuple[int, ...] = ()  # IP versions in which its agent answers names itself; empty: it does not
     metadata: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
     @property
@@ -59,6 +60,7 @@ class View:
     locality: str = ""
     limits: tuple[Key, ...] = ()  # RateLimits of a gateway
     on_demand: bool = False  # whether clusters come on first use
+    dns: tuple[int, ...] = ()  # IP versions in which the proxy's agent answers DNS itself; empty: it does not
 
 
 @derived
@@ -75,7 +77,18 @@ def view(graph: Graph, proxy: Proxy) -> View:
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
     limit = graph.get(scope.sidecar, proxy.namespace, labels)
     on_demand = (proxy.clusters or registry.config(graph).sidecar_clusters) == "ON_DEMAND"
-    return View("sidecar", proxy.namespace, labels, proxy.domain, limit, patches, place, on_demand=on_demand)
+    return View("sidecar", proxy.namespace, labels, proxy.domain, limit, patches, place, (), on_demand, proxy.dns)
+
+
+def answers_dns(metadata: Mapping[str, Any], ips: tuple[str, ...]) -> tuple[int, ...]:
+    """IP versions in which a proxy's agent answers names: those of the proxy's own addresses if it captures DNS.
+
+    As in current Istio, capture alone (`ISTIO_META_DNS_CAPTURE`) is enough for allocated addresses to be used; an explicit
+    `ISTIO_META_DNS_AUTO_ALLOCATE: "false"` of older ones does not take them back.
+    """
+    if str(metadata.get("DNS_CAPTURE", "")).lower() != "true":
+        return ()
+    return tuple(sorted({6 if ":" in ip else 4 for ip in ips if ip})) or (4,)
 
 
 def told_locality(labels: Mapping[str, Any]) -> str:
@@ -107,5 +120,6 @@ def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
         mark=int(metadata.get("SAILCLOTH_MARK") or 0),
         clusters=str(metadata.get("SAILCLOTH_CLUSTERS") or "").upper().replace("-", "_"),
         lean=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
+        dns=answers_dns(metadata, ips),
         metadata=metadata,
     )

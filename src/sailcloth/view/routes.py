@@ -78,7 +78,7 @@ def service_domains(svc: Service, view: View, domain: str) -> list[str]:
         names += short_names(svc.name, svc.namespace, view.namespace)
     if svc.headless and svc.kubernetes:
         names += ["*." + n for n in names if not n.endswith(".")]
-    names += [a for a in svc.addresses if "/" not in a and a not in ("0.0.0.0", "::")]
+    names += [a for a in scope.addresses(svc, view) if "/" not in a and a not in ("0.0.0.0", "::")]
     return list(dict.fromkeys(names))
 
 

@@ -116,3 +116,11 @@ def on_port(graph: Graph, view: View, port: int) -> frozenset[str] | None:
 def service(graph: Graph, view: View, host: str) -> Service | None:
     """The service that a view means by a host name, if it may see it."""
     return graph.get(services.by_host, host, view.namespace)
+
+
+def addresses(svc: Service, view: View) -> tuple[str, ...]:
+    """Where a view's connections to a service go: its own addresses, or those allocated to it if the view's names are answered
+    by its agent, which alone tells them."""
+    if svc.addresses:
+        return svc.addresses
+    return tuple(a for a in svc.allocated if (6 if ":" in a else 4) in view.dns)

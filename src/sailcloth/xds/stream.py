@@ -5,7 +5,8 @@ Make before break, for each proxy by itself:
 1. clusters first, new and changed ones; removals wait;
 2. endpoints and secrets at once, those of changed clusters again (Envoy warms a changed cluster until it hears of its endpoints);
 3. listeners and routes only when clusters are acknowledged, which Envoy does when all are warm, or a deadline has passed;
-4. cluster removals only after listeners and routes are acknowledged, none refers to them, and a while has passed, for
+4. names only when listeners are acknowledged, so that nobody dials an address that no listener is at;
+5. cluster removals only after listeners and routes are acknowledged, none refers to them, and a while has passed, for
    requests already routed.
 
 At most one response of a type is in flight; what changes meanwhile is coalesced into the next.
@@ -18,13 +19,13 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, EnvoyResource
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES, SECRET, EnvoyResource
 
 from . import wire
 from .cache import ResponseCache
 from .collection import LiveCollection
 
-ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES)
+ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES, NAMES)
 WILDCARD_TYPES = (CLUSTER, LISTENER)
 WARM_DEADLINE_S = 5.0
 REMOVAL_LINGER_S = 2.0
@@ -230,6 +231,8 @@ class Stream:
             self.deadline = self._settled_by
             return out
         out += self._say([LISTENER, ROUTES, *(u for u in self._types if u not in ORDER)])
+        if self._idle(LISTENER):  # a name is told when there is a listener at its address
+            out += self._say([NAMES])
         if not out:
             out += self._remove_clusters(now)
         return out

@@ -153,7 +153,12 @@ class Controllers:
     """Wires controllers to the store's watches."""
 
     def __init__(
-        self, objects: Objects, root_certificate: str, load_balancers: ipaddress.IPv4Network, api_address: str, service_ip: str
+        self,
+        objects: Objects,
+        root_certificate: str,
+        load_balancers: ipaddress.IPv4Network,
+        api_address: str,
+        service_ip: str,
     ) -> None:
         self._cluster = Cluster(objects)
         self._store = objects.store

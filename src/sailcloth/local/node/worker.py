@@ -401,7 +401,9 @@ class Worker:
             return False
         assert self.link is not None
         if "--skip-rule-apply" not in args:
-            await asyncio.to_thread(network.apply_rules, self.link.netns_fd, capture.rules(capture.parse(args)))
+            given = {str(v["name"]): str(v.get("value", "")) for v in c.spec.get("env") or ()}
+            wanted = capture.parse(args, given, (network.DNS_IP,))
+            await asyncio.to_thread(network.apply_rules, self.link.netns_fd, capture.rules(wanted))
         now = _stamp()
         c.state = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}
         c.done.set()

@@ -1,0 +1,230 @@
+"""DNS of one pod, served from the node process through sockets made in the pod's network, so that it costs the pod nothing.
+
+Addresses of names that the mesh knows are answered here, everything else is asked of the pod's own resolver and its answer
+handed back as it is. Nothing is kept of answers; what waits for the resolver is bounded. Source: istio.md 2.14.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from sailcloth.lib import dnsmessage
+from sailcloth.lib.dnsmessage import Query
+
+from .names import Names
+from .netns import within
+
+log = logging.getLogger(__name__)
+
+PORT, FORWARD_PORT = 15053, 15054  # the second one, for the proxy itself, only forwards: it must find what is outside
+TTL_S = 30  # Istio's
+WAITING = 1024  # queries that wait for the resolver
+CONNECTIONS = 64
+_PATIENCE_S = 5.0
+_SO_MARK = 36
+_VERSIONS = {dnsmessage.A: 4, dnsmessage.AAAA: 6}
+
+Reply = Callable[[bytes], None]
+
+
+class Resolver(asyncio.DatagramProtocol):
+    """The pod's own resolver, asked over a socket whose packets are not captured again."""
+
+    def __init__(self, netns_fd: int, server: str, mark: int, port: int = 53) -> None:
+        self._netns_fd, self._server, self._mark, self._port = netns_fd, server, mark, port
+        self._waiting: dict[int, tuple[bytes, bytes, Reply, asyncio.TimerHandle]] = {}
+        self._transport: Any = None
+
+    async def start(self) -> None:
+        """Raises OSError."""
+        made = within(self._netns_fd, lambda: self._socket(socket.SOCK_DGRAM))
+        try:
+            made.connect((self._server, self._port))
+            await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=made)
+        except OSError:
+            made.close()
+            raise
+
+    def close(self) -> None:
+        for _, _, _, timer in self._waiting.values():
+            timer.cancel()
+        self._waiting.clear()
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def forward(self, data: bytes, query: Query, reply: Reply) -> None:
+        """Ask, and answer when the resolver has; at once with a failure if too many wait."""
+        if len(self._waiting) >= WAITING:
+            reply(query.failure(dnsmessage.SERVER_FAILURE))
+            return
+        ident = random.getrandbits(16)
+        while ident in self._waiting:
+            ident = random.getrandbits(16)
+        timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._waiting.pop, ident, None)
+        self._waiting[ident] = (data[:2], query.question.lower(), reply, timer)
+        self._transport.sendto(struct.pack(">H", ident) + data[2:])
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        if len(data) < 12:
+            return
+        (ident,) = struct.unpack(">H", data[:2])
+        waiting = self._waiting.get(ident)
+        if waiting is None or data[12 : 12 + len(waiting[1])].lower() != waiting[1]:
+            return  # too late, or not the answer to this question
+        del self._waiting[ident]
+        waiting[3].cancel()
+        waiting[2](waiting[0] + data[2:])
+
+    def error_received(self, error: Exception) -> None:
+        """The resolver's host refuses: the askers come again by themselves, as they do without us."""
+
+    async def over_tcp(self, data: bytes) -> bytes:
+        """The answer to one query, over a connection of its own. Raises OSError, TimeoutError, EOFError."""
+        made = within(self._netns_fd, lambda: self._socket(socket.SOCK_STREAM))
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await asyncio.get_running_loop().sock_connect(made, (self._server, self._port))
+                reader, writer = await asyncio.open_connection(sock=made)
+                try:
+                    writer.write(struct.pack(">H", len(data)) + data)
+                    return await _one(reader)
+                finally:
+                    writer.close()
+        except OSError:
+            made.close()
+            raise
+
+    def _socket(self, kind: int) -> socket.socket:
+        made = socket.socket(socket.AF_INET, kind)
+        made.setblocking(False)
+        if self._mark:
+            made.setsockopt(socket.SOL_SOCKET, _SO_MARK, self._mark)
+        return made
+
+
+class DnsServer(asyncio.DatagramProtocol):
+    """Answers on one port of the pod's loopback, over UDP and TCP. Without names it only forwards."""
+
+    def __init__(self, netns_fd: int, port: int, resolver: Resolver, names: Names | None = None) -> None:
+        self._netns_fd, self._port, self._resolver, self._names = netns_fd, port, resolver, names
+        self._transport: Any = None
+        self._server: asyncio.Server | None = None
+        self._connections = 0
+        self.answered = self.forwarded = 0
+
+    async def start(self) -> None:
+        """Raises OSError if the port is taken."""
+        datagrams = within(self._netns_fd, lambda: self._bound(socket.SOCK_DGRAM))
+        try:
+            stream = within(self._netns_fd, lambda: self._bound(socket.SOCK_STREAM))
+        except OSError:
+            datagrams.close()
+            raise
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=datagrams)
+        self._server = await asyncio.start_server(self._serve, sock=stream)
+
+    async def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+        if self._server is not None:
+            self._server.close()
+
+    def _bound(self, kind: int) -> socket.socket:
+        made = socket.socket(socket.AF_INET, kind)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(("127.0.0.1", self._port))
+            if kind == socket.SOCK_STREAM:
+                made.listen(CONNECTIONS)
+            made.setblocking(False)
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    # -- UDP ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        query = Query.parse(data)
+        if query is None:
+            return
+        made = self.answer(query)
+        if made is not None:
+            self._transport.sendto(query.fitted(made), address)
+        else:
+            self._resolver.forward(data, query, lambda answer: self._transport.sendto(answer, address))
+
+    def answer(self, query: Query) -> bytes | None:
+        """The answer to a query for an address of a name that the mesh knows; None if the resolver is to be asked.
+
+        A known name without an address of the version asked for has an empty answer: NXDOMAIN would say that it has none at all.
+        """
+        version = _VERSIONS.get(query.kind)
+        found = self._names.find(query.name) if self._names is not None and version else None
+        if found is None or version is None:
+            self.forwarded += 1
+            return None
+        self.answered += 1
+        addresses = list(found.of(version))
+        if len(addresses) > 1:
+            random.shuffle(addresses)  # clients take the first
+        return query.answer(addresses, TTL_S, found.alias)
+
+    # -- TCP ------------------------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        try:
+            while self._connections <= CONNECTIONS:
+                async with asyncio.timeout(2 * _PATIENCE_S):
+                    data = await _one(reader)
+                query = Query.parse(data)
+                if query is None:
+                    return
+                made = self.answer(query)
+                if made is None:
+                    try:
+                        made = await self._resolver.over_tcp(data)
+                    except (OSError, EOFError):
+                        made = query.failure(dnsmessage.SERVER_FAILURE)
+                writer.write(struct.pack(">H", len(made)) + made)
+                await writer.drain()
+        except (OSError, EOFError):
+            pass  # the peer has gone, or says nothing for too long
+        finally:
+            self._connections -= 1
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def _one(reader: asyncio.StreamReader) -> bytes:
+    """One message with its length before it."""
+    (length,) = struct.unpack(">H", await reader.readexactly(2))
+    return await reader.readexactly(length)
+
+
+def resolv_conf(text: str) -> tuple[list[str], list[str]]:
+    """(name servers, search list) of a resolv.conf. The last `search` or `domain` line counts, as in the C library."""
+    servers: list[str] = []
+    search: list[str] = []
+    for line in text.splitlines():
+        word, *rest = line.split("#")[0].split() or [""]
+        if word == "nameserver" and rest:
+            servers.append(rest[0])
+        elif word in ("search", "domain"):
+            search = rest
+    return servers, search

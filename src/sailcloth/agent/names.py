@@ -1,0 +1,102 @@
+"""The names that a pod's agent answers itself, from the control plane's name tables. No I/O.
+
+Must not know how names are asked for; that is `dns`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from sailcloth.envoy.resources import name_table
+
+Addresses = tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Addresses of a name; `alias` is the name that they are of, where the one asked for only stands for it."""
+
+    addresses: Addresses
+    alias: str = ""
+
+    def of(self, version: int) -> Addresses:
+        """Those of an IP version."""
+        length = 4 if version == 4 else 16
+        return tuple(a for a in self.addresses if len(a) == length)
+
+
+@lru_cache(maxsize=16_384)
+def _decoded(body: bytes) -> tuple[tuple[str, Addresses], ...]:
+    """A table's entries. Pods that see the same share them."""
+    entries = name_table.decode(body).items()
+    return tuple((host.lower().rstrip("."), tuple(_packed(ip) for ip in ips)) for host, ips in entries)
+
+
+def _packed(ip: str) -> bytes:
+    return socket.inet_pton(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)
+
+
+class Names:
+    """One pod's names. `search` is the list of suffixes of its resolver, its own namespace's first."""
+
+    def __init__(self, search: Iterable[str]) -> None:
+        self._search = tuple(s.lower().strip(".") for s in search)
+        self._tables: dict[str, tuple[str, tuple[tuple[str, Addresses], ...]]] = {}
+        self._hosts: dict[str, Addresses] = {}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What is known, for a control plane to send only the rest."""
+        return {name: version for name, (version, _) in self._tables.items()}
+
+    def __len__(self) -> int:
+        return len(self._hosts)
+
+    def update(self, changed: Mapping[str, tuple[str, bytes]], removed: Iterable[str] = ()) -> None:
+        """Take in tables, as (version, bytes) by name, and forget some. Raises ValueError for bytes that are no table; what was
+        known then stays."""
+        try:
+            made = {name: (version, _decoded(body)) for name, (version, body) in changed.items()}
+        except Exception as error:  # whatever the decoder raises: these are bytes from outside
+            raise ValueError(f"not a name table: {error}") from None
+        for name in [*removed, *made]:
+            for host, _ in self._tables.pop(name, ("", ()))[1]:
+                self._hosts.pop(host, None)
+        for name, table in made.items():
+            self._tables[name] = table
+            self._hosts.update(table[1])
+
+    def find(self, name: str) -> Found | None:
+        """The addresses of a name in lower case; None if it is for the pod's resolver to answer.
+
+        As Istio's agent: short names of services are completed, wildcards hold for what they cover, and a name with the first
+        suffix of the search list behind it is answered as the name without, so that the resolver need not go through the list.
+        """
+        found = self._exact(name)
+        if found is not None:
+            return Found(found)
+        if self._search and name.endswith("." + self._search[0]):
+            short = name[: -len(self._search[0]) - 1]
+            found = self._exact(short)
+            if found is not None:
+                return Found(found, short)
+        return None
+
+    def _exact(self, name: str) -> Addresses | None:
+        found = self._hosts.get(name)
+        if found is not None:
+            return found
+        for suffix in self._search:
+            found = self._hosts.get(f"{name}.{suffix}")
+            if found is not None:
+                return found
+        _, dot, rest = name.partition(".")
+        while dot:
+            found = self._hosts.get("*." + rest)
+            if found is not None:
+                return found
+            _, dot, rest = rest.partition(".")
+        return None

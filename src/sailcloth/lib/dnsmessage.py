@@ -1,0 +1,123 @@
+"""DNS messages, as far as a server that answers with addresses needs them. Source: RFC 1035, RFC 6891. An encoder; who answers
+what is said elsewhere."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+A, CNAME, AAAA, OPT, ANY = 1, 5, 28, 41, 255
+OK, SERVER_FAILURE, NAME_ERROR = 0, 2, 3
+PLAIN_SIZE = 512  # of an answer over UDP, to who does not say that more is welcome
+_MAX_SIZE = 4096
+_AT_QUESTION = b"\xc0\x0c"  # a pointer to the question's name
+
+
+def encode_name(name: str) -> bytes:
+    """A name in wire form, lower case. Labels over 63 bytes cannot be said, and make ValueError."""
+    out = bytearray()
+    for label in name.lower().rstrip(".").split("."):
+        raw = label.encode()
+        if len(raw) > 63:
+            raise ValueError(f"{name!r}: a label has at most 63 bytes")
+        if raw:
+            out += bytes([len(raw)]) + raw
+    return bytes(out + b"\0")
+
+
+def decode_name(wire: bytes) -> str:
+    """A name in text, lower case, from its wire form without pointers."""
+    labels, at = [], 0
+    while wire[at]:
+        labels.append(wire[at + 1 : at + 1 + wire[at]].decode(errors="replace").lower())
+        at += wire[at] + 1
+    return ".".join(labels)
+
+
+def question(data: bytes) -> bytes | None:
+    """Name, type and class that a query asks for, as they stand in it; None for what is no query."""
+    if len(data) < 17 or data[2] & 0x80:
+        return None
+    at = 12
+    try:
+        while data[at]:
+            at += data[at] + 1
+    except IndexError:
+        return None
+    return data[12 : at + 5] if at + 5 <= len(data) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A query with one question."""
+
+    ident: bytes
+    flags: int
+    question: bytes
+    name: str
+    kind: int
+    size: int = PLAIN_SIZE  # the largest answer that its sender takes over UDP
+    extended: bool = False  # whether it says so, and is to be answered in kind
+
+    @classmethod
+    def parse(cls, data: bytes) -> Query | None:
+        """None for what is no query with one question of class IN, or has pointers in it."""
+        asked = question(data)
+        if asked is None or data[4:6] != b"\0\1" or asked[-2:] != b"\0\1":
+            return None
+        name = asked[:-4]
+        if len(name) > 255 or _has_pointer(name):
+            return None
+        size = _extension(data, 12 + len(asked))
+        (kind,) = struct.unpack(">H", asked[-4:-2])
+        limit = min(max(size or PLAIN_SIZE, PLAIN_SIZE), _MAX_SIZE)
+        return cls(data[:2], data[2], asked, decode_name(name), kind, limit, size is not None)
+
+    def answer(self, addresses: Iterable[bytes], ttl: int, alias: str = "") -> bytes:
+        """The answer with addresses (4 or 16 bytes each); with `alias`, they are that name's and the question's stands for it."""
+        head, at = b"", _AT_QUESTION
+        if alias:
+            target = encode_name(alias)
+            head = _AT_QUESTION + struct.pack(">HHIH", CNAME, 1, ttl, len(target)) + target
+            at = struct.pack(">H", 0xC000 | 12 + len(self.question) + 12)
+        records = [at + struct.pack(">HHIH", A if len(a) == 4 else AAAA, 1, ttl, len(a)) + a for a in addresses]
+        return self._message(OK, len(records) + bool(alias), head + b"".join(records))
+
+    def failure(self, code: int) -> bytes:
+        """An answer without one."""
+        return self._message(code, 0, b"")
+
+    def fitted(self, made: bytes) -> bytes:
+        """An answer as it goes over UDP: one that is too long says so, and the asker comes again over TCP."""
+        if len(made) <= self.size:
+            return made
+        short = self._message(OK, 0, b"")
+        return short[:2] + bytes([short[2] | 2]) + short[3:]
+
+    def _message(self, code: int, count: int, records: bytes) -> bytes:
+        flags = bytes([0x84 | self.flags & 0x79, 0x80 | code])  # an authority's answer; opcode and recursion as asked
+        counts = struct.pack(">HHHH", 1, count, 0, int(self.extended))
+        more = b"\0" + struct.pack(">HHIH", OPT, 1232, 0, 0) if self.extended else b""
+        return self.ident + flags + counts + self.question + records + more
+
+
+def _has_pointer(name: bytes) -> bool:
+    at = 0
+    while name[at]:
+        if name[at] > 63:
+            return True
+        at += name[at] + 1
+    return False
+
+
+def _extension(data: bytes, at: int) -> int | None:
+    """The size that an EDNS record right behind the question offers; None without one."""
+    if (
+        data[6:10] == b"\0\0\0\0"
+        and data[10:12] != b"\0\0"
+        and data[at : at + 3] == b"\0\0\x29"
+        and len(data) >= at + 11
+    ):
+        return int(struct.unpack(">H", data[at + 3 : at + 5])[0])
+    return None

@@ -1,0 +1,162 @@
+"""Two TCP services outside Kubernetes on one port: told apart by addresses that the mesh gives and its agents answer."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bookinfo import Cluster, Object
+from test_no_503 import process
+
+SAMPLES = Path(__file__).parents[2] / "samples" / "tcp-echo"
+NAMESPACE = "names"
+PORT = 7000
+DIAL = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 5) as s:
+    s.sendall(b"hello\\n")
+    print(s.makefile().readline().strip())
+"""
+LOOK = """
+import socket, sys
+try:
+    print(sorted({i[4][0] for i in socket.getaddrinfo(sys.argv[1], 80, getattr(socket, sys.argv[2]))}))
+except socket.gaierror as error:
+    print(error.args[0] == socket.EAI_NONAME or error.args[0] == socket.EAI_NODATA)
+"""
+ASK_OVER_TCP = """
+import socket, struct, sys
+name = b"".join(bytes([len(p)]) + p.encode() for p in sys.argv[1].split(".")) + b"\\0"
+query = struct.pack(">HHHHHH", 9, 0x100, 1, 0, 0, 0) + name + struct.pack(">HH", 1, 1)
+with socket.create_connection(("10.96.0.10", 53), 5) as s:
+    s.sendall(struct.pack(">H", len(query)) + query)
+    stream = s.makefile("rb")
+    (length,) = struct.unpack(">H", stream.read(2))
+    answer = stream.read(length)
+print(answer[3] & 15, struct.unpack(">H", answer[6:8])[0], socket.inet_ntoa(answer[-4:]))
+"""
+
+
+def entry(name: str, backend: str, **spec: object) -> Object:
+    """A ServiceEntry for `<name>.example.com` without an address."""
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "ServiceEntry",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {
+            "hosts": [f"{name}.example.com"],
+            "resolution": "DNS",
+            "location": "MESH_EXTERNAL",
+            "ports": [{"number": PORT, "name": "tcp", "protocol": "TCP", "targetPort": 9000}],
+            "endpoints": [{"address": f"{backend}.outside.svc.cluster.local"}],
+            **spec,
+        },
+    }
+
+
+class Names:
+    """A client whose names are captured, and two echoes outside of the mesh."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def run(self, code: str, *arguments: str) -> str:
+        where = ("exec", "-n", NAMESPACE, "deploy/client", "-c", "client", "--", "python3", "-c", code)
+        return self.cluster.kubectl(*where, *arguments).strip()
+
+    def dial(self, host: str) -> str:
+        try:
+            return self.run(DIAL, host, str(PORT))
+        except AssertionError as error:
+            return str(error)
+
+    def look(self, host: str, family: str = "AF_INET") -> str:
+        return self.run(LOOK, host, family)
+
+    def addresses(self, name: str) -> list[str]:
+        found = json.loads(self.cluster.kubectl("get", "serviceentry", name, "-n", NAMESPACE, "-o", "json"))
+        return [a["value"] for a in found.get("status", {}).get("addresses") or ()]
+
+
+@pytest.fixture(scope="module")
+def names(cluster: Cluster) -> Iterator[Names]:
+    for namespace in ("outside", NAMESPACE):
+        cluster.kubectl("create", "namespace", namespace)
+    cluster.kubectl("label", "namespace", NAMESPACE, "istio-injection=enabled")
+    cluster.kubectl("apply", "-n", "outside", "-f", str(SAMPLES / "tcp-echo-versions.yaml"))
+    for version in ("v1", "v2"):
+        patch = json.dumps({"spec": {"selector": {"app": "tcp-echo", "version": version}}})
+        made = ("create", "service", "clusterip", f"echo-{version}", "-n", "outside", "--tcp=9000:9000")
+        cluster.kubectl(*made)
+        cluster.kubectl("patch", "service", f"echo-{version}", "-n", "outside", "--type=merge", "-p", patch)
+    options = json.dumps({"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "true"}})
+    client = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "client", "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"matchLabels": {"app": "client"}},
+            "template": {
+                "metadata": {"labels": {"app": "client"}, "annotations": {"proxy.istio.io/config": options}},
+                "spec": {"containers": [{"name": "client", "image": "alpine", "command": ["sleep", "100000"]}]},
+            },
+        },
+    }
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(client))
+    for namespace in ("outside", NAMESPACE):
+        cluster.kubectl("wait", "-n", namespace, "--for=condition=Available", "deployment", "--all", "--timeout=60s")
+    for name, backend in (("first", "echo-v1"), ("second", "echo-v2")):
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(entry(name, backend)))
+    found = Names(cluster)
+    cluster.eventually(lambda: found.dial("second.example.com") == "two hello")
+    yield found
+    for namespace in ("outside", NAMESPACE):
+        cluster.kubectl("delete", "namespace", namespace)
+
+
+def test_two_tcp_services_on_one_port_are_told_apart(names: Names) -> None:
+    assert {names.dial("first.example.com") for _ in range(3)} == {"one hello"}
+    assert {names.dial("second.example.com") for _ in range(3)} == {"two hello"}
+
+
+def test_each_has_an_address_that_is_in_its_status_and_its_listeners(names: Names) -> None:
+    first, second = names.addresses("first"), names.addresses("second")
+    assert len({*first, *second}) == 4
+    assert all(ipaddress.ip_address(a) in ipaddress.ip_network("240.240.0.0/16") for a in (first[0], second[0]))
+    assert names.look("first.example.com") == str([first[0]])
+    pod = names.cluster.kubectl("get", "pod", "-n", NAMESPACE, "-o", "jsonpath={.items[0].metadata.name}").strip()
+    shown = names.cluster.sailctl("proxy-config", "listener", f"{pod}.{NAMESPACE}", "--port", str(PORT))
+    told = names.cluster.sailctl("proxy-config", "dns", f"{pod}.{NAMESPACE}", "--fqdn", "second")
+    assert told.split()[-2:] == ["second.example.com", second[0]]
+    assert first[0] in shown
+    assert second[0] in shown
+    assert "0.0.0.0" not in shown
+
+
+def test_what_is_known_has_an_answer_for_each_family_and_the_rest_is_the_resolvers(names: Names) -> None:
+    assert names.look("first.example.com", "AF_INET6") == "True"
+    assert names.look("echo-v1.outside.svc.cluster.local").startswith("['10.96.")
+    assert names.look("nobody.outside.svc.cluster.local") == "True"
+    assert names.look("client.example.invalid") == "True"
+    code, count, address = names.run(ASK_OVER_TCP, "second.example.com").split()
+    assert (code, count, address) == ("0", "1", names.addresses("second")[0])
+
+
+def test_addresses_outlive_the_control_plane_and_a_pod_that_does_not_capture_sees_none(names: Names) -> None:
+    before = names.addresses("first")
+    pid = process(names.cluster, "sailcloth.controlplane")
+    os.kill(pid, signal.SIGKILL)
+    names.cluster.eventually(lambda: process(names.cluster, "sailcloth.controlplane") not in (0, pid))
+    assert names.dial("first.example.com") == "one hello"
+    names.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(entry("third", "echo-v1", resolution="DNS")))
+    names.cluster.eventually(lambda: names.dial("third.example.com") == "one hello")
+    assert names.addresses("first") == before
+    names.cluster.kubectl("delete", "serviceentry", "third", "-n", NAMESPACE)
+    names.cluster.eventually(lambda: names.look("third.example.com") == "True")
+    plain = ("exec", "deploy/ratings-v1", "-c", "ratings", "--", "python3", "-c", LOOK, "first.example.com", "AF_INET")
+    assert names.cluster.kubectl(*plain).strip() == "True"
