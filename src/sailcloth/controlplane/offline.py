@@ -9,7 +9,7 @@ from sailcloth.envoy import build
 from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
-from sailcloth.view.proxy import Proxy, answers_dns, told_locality
+from sailcloth.view.proxy import Proxy, answers_dns, is_captured, told_locality
 
 _ORDER = (
     (LISTENER, "ListenersConfigDump", "dynamic_listeners"),
@@ -49,6 +49,7 @@ def describe(spec: dict[str, Any]) -> Proxy:
         domain=domain.partition(".svc.")[2] or domain,
         locality=told_locality(labels),
         dns=answers_dns(metadata, tuple(str(i) for i in ips)),
+        captured=is_captured(metadata),
         metadata=metadata,
     )
 

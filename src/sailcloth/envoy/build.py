@@ -7,8 +7,9 @@ A `Collection` is the unit that delivery works with: the names it holds (one der
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sailcloth.lib.incremental import Graph, derived
@@ -59,7 +60,10 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]
     found = {
         CLUSTER: (*outbound_clusters, Collection(_inbound_ids, _inbound_cluster, own)),
         ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
-        LISTENER: (Collection(_listener_ids, _listener, shared), Collection(_one, _inbound_listener, own)),
+        LISTENER: (
+            Collection(_listener_ids, _listener, shared),
+            Collection(_inbound_listener_ids, _inbound_listener, own),
+        ),
         ROUTES: (Collection(route_ids, route_configuration, shared),),
     }
     if view.dns:
@@ -185,14 +189,16 @@ def _listener(graph: Graph, view: View, place: outbound.Place) -> EnvoyResource 
 
 
 @derived
-def _one(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
-    return (0,)
+def _inbound_listener_ids(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
+    """virtualInbound as 0, and the ports that a Sidecar has the proxy listen on itself."""
+    return (0, *(a.port for a in plan.ports if a.direct))
 
 
 @derived
-def _inbound_listener(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResource | None:
-    ports = frozenset({names.INBOUND_PORT, *(a.port for a in plan.ports)})
-    return patched.listener(graph, graph.get(inbound.listener, plan), plan.patches, "SIDECAR_INBOUND", ports)
+def _inbound_listener(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
+    made = graph.get(inbound.direct, plan, port) if port else graph.get(inbound.listener, plan)
+    ports = frozenset({port} if port else {names.INBOUND_PORT, *(a.port for a in plan.ports)})
+    return patched.listener(graph, made, plan.patches, "SIDECAR_INBOUND", ports)
 
 
 @derived
@@ -222,18 +228,22 @@ def route_ids(graph: Graph, view: View) -> tuple[str, ...]:
     out = [str(port) for port, _ in found.http]
     out += [f"{s.host}:{s.port.number}" for _, s in found.bound if s.port.protocol == "AUTO"]
     out += [f"{s.host}:{s.port.number}" for s in found.headless if s.port.protocol == "AUTO"]
+    out += [o.routes for o in found.own if o.http]
     return tuple(dict.fromkeys(out))
 
 
 @derived
 def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
     """One route configuration of a sidecar."""
-    ports = frozenset({int(name.rpartition(":")[2])})
+    number = name.rpartition(":")[2]
+    ports = frozenset({int(number)} if number.isdigit() else ())
     return patched.routes(graph, graph.get(_route_configuration, view, name), view.patches, "SIDECAR_OUTBOUND", ports)
 
 
 @derived
 def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
+    if name.startswith("unix://"):
+        return _socket_routes(graph, view, name)
     host, _, number = name.rpartition(":")
     port = int(number)
     if host:
@@ -245,6 +255,28 @@ def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource |
     groups = [graph.get(_group, view, port, g) for g in graph.get(_groups, view, port)]
     groups.append(route_shape.group([route_shape.catch_all(outbound.mode(graph, view), outbound.rest(graph, view))]))
     return route_shape.configuration(name, groups)
+
+
+def _socket_routes(graph: Graph, view: View, name: str) -> EnvoyResource | None:
+    """Routes behind a UNIX socket. No port is dialled, so the host that a request names has to say it, unless it is 80 or the
+    service has only one."""
+    own = next((o for o in graph.get(layout.layout, view).own if o.routes == name), None)
+    if own is None:
+        return None
+    ports = Counter(host for host, _ in own.http)
+    made, taken = [], set[str]()
+    for host, port in own.http:
+        plan = graph.get(routes.virtual_host, view, host, port)
+        if plan is None:
+            continue
+        domains = [f"{d}:{port}" for d in plan.domains]
+        domains += plan.domains if port == 80 or ports[host] == 1 else ()
+        domains = [d for d in domains if d not in taken]
+        taken.update(domains)
+        if domains:
+            made.append(route_shape.virtual_host(replace(plan, domains=tuple(domains))))
+    made.append(route_shape.catch_all(outbound.mode(graph, view), outbound.rest(graph, view)))
+    return route_shape.configuration(name, [route_shape.group(made)], ports_count=True)
 
 
 GROUPS = 64  # about the square root of a large mesh: a change joins one group's hosts and then the groups

@@ -44,12 +44,13 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
         "virtualInbound-blackhole", [lb.tcp_proxy(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=names.INBOUND_PORT
     )
     chains = [hole, *_passthrough(plan, limits, plan.mode, 0, logs)]
-    served = {a.port for a in plan.ports}
+    served = {a.port for a in plan.ports if not a.direct}
     for port, mode in plan.port_modes:
         if port not in served:
             chains += _passthrough(plan, limits, mode, port, logs)
     for accepted in plan.ports:
-        chains += _port(plan, limits, accepted, logs)
+        if not accepted.direct:
+            chains += _port(plan, limits, accepted, logs)
     return lb.listener(
         names.VIRTUAL_INBOUND,
         "0.0.0.0",
@@ -59,6 +60,25 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
         wait_ms=plan.config.detection_timeout_ms,
         filters=("original_dst", "tls_inspector", "http_inspector"),
         http_ports=None,
+        sources=(*plan.sources, *plan.limits),
+    )
+
+
+@derived
+def direct(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
+    """The listener of a port that a Sidecar has the proxy listen on itself (`captureMode: NONE`)."""
+    accepted = next((a for a in plan.ports if a.port == port and a.direct), None)
+    if accepted is None:
+        return None
+    logs = () if plan.lean else _logs(plan.config)
+    return lb.listener(
+        names.listener(accepted.bind, port),
+        accepted.bind,
+        port,
+        _port(plan, graph.get(mesh_limits.limits, plan.limits), accepted, logs),
+        direction="inbound",
+        wait_ms=plan.config.detection_timeout_ms,
+        filters=("tls_inspector", "http_inspector"),
         sources=(*plan.sources, *plan.limits),
     )
 

@@ -33,7 +33,9 @@ def inbound(port: int) -> str:
 
 
 def listener(address: str, port: int) -> str:
-    """`0.0.0.0_9080` or `<address>_<port>`."""
+    """`0.0.0.0_9080` or `<address>_<port>`; a UNIX socket is its own name."""
+    if address.startswith("unix://"):
+        return address
     return f"{address}_{port}"
 
 

@@ -27,7 +27,9 @@ Place = tuple[str, int]
 def places(graph: Graph, view: View) -> tuple[Place, ...]:
     """(address, port) of every outbound listener but the virtual one."""
     found = graph.get(layout.layout, view)
-    out = {("0.0.0.0", port) for port, _ in (*found.http, *found.wildcard)}
+    own = {o.place.port for o in found.own}
+    out = {("0.0.0.0", port) for port, _ in (*found.http, *found.wildcard) if port not in own}
+    out |= {(o.place.address, o.place.port) for o in found.own}
     for (address, port), _ in found.bound:
         out.add(("0.0.0.0", port) if "/" in address else (address, port))
     for spot in found.headless:
@@ -116,6 +118,9 @@ def at(graph: Graph, view: View, place: Place) -> EnvoyResource | None:
     """The listener of one place; None if nothing is left to serve there."""
     address, port = place
     found = graph.get(layout.layout, view)
+    own = next((o for o in found.own if (o.place.address, o.place.port) == place), None)
+    if own is not None:
+        return _shared(graph, view, place, own.routes if own.http else "", own.spots, (), own.place.direct)
     if address != "0.0.0.0":
         spot = dict(found.bound).get(place)
         if spot is None:
@@ -131,7 +136,7 @@ def at(graph: Graph, view: View, place: Place) -> EnvoyResource | None:
     hosts = dict(found.http).get(port)
     wildcard = dict(found.wildcard).get(port, ())
     ranges = tuple((a, s) for (a, p), s in found.bound if p == port and "/" in a)
-    return _shared(graph, view, port, hosts is not None, wildcard, ranges)
+    return _shared(graph, view, place, str(port) if hosts is not None else "", wildcard, ranges)
 
 
 def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
@@ -193,15 +198,17 @@ def _sources(plans: Iterable[ConnectionPlan]) -> tuple[Key, ...]:
 def _shared(
     graph: Graph,
     view: View,
-    port: int,
-    http: bool,
+    place: Place,
+    routes: str,
     wildcard: tuple[Spot, ...],
     ranges: tuple[tuple[str, Spot], ...],
+    direct: bool = False,
 ) -> EnvoyResource:
-    """The listener 0.0.0.0_<port>: HTTP by detection with the port's routes, TLS by server name, address ranges, and for the
-    rest the one TCP service without an address, or pass-through."""
+    """A listener where several services meet, such as 0.0.0.0_<port>: HTTP by detection with the port's routes (if it has any),
+    TLS by server name, address ranges, and for the rest the one TCP service without an address, or pass-through. `direct`: it
+    is dialled itself, by applications that a Sidecar has told of it."""
     logs = _logs(graph)
-    name = names.listener("0.0.0.0", port)
+    name = names.listener(*place)
     used: list[ConnectionPlan] = []
     chains = []
     default = None
@@ -220,20 +227,19 @@ def _shared(
                 chains.append(made)
             else:
                 default = made
-    if http:
-        chains.append(_http_chain(graph, view, f"outbound_{name};", str(port), logs))
+    if routes:
+        chains.append(_http_chain(graph, view, f"outbound_{name};", routes, logs))
     if default is None:
         default = _rest(graph, view, logs)
-    inspectors = ("tls_inspector", "http_inspector") if http or ranges else ("tls_inspector",)
+    inspectors = ("tls_inspector", "http_inspector") if routes or ranges else ("tls_inspector",)
     return lb.listener(
         name,
-        "0.0.0.0",
-        port,
+        *place,
         chains or [default],
         default=default if chains else None,
         direction="outbound",
         wait_ms=registry.config(graph).detection_timeout_ms,
-        bind=False,
+        bind=direct,
         filters=inspectors,
         clusters=_clusters(used),
         sources=_sources(used),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from sailcloth.api import core
+from sailcloth.api.destination_rule import ConnectionPoolSettings
 from sailcloth.api.gateway import ServerTLSSettings
 from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
@@ -32,10 +33,16 @@ class Accepted:
     created: str = ""
     bind: str = "0.0.0.0"
     tls: bytes = b""  # the TLS settings of a Sidecar's ingress, as JSON: a value that can be a key
+    pool: bytes = b""  # its connection pool, the same way
+    direct: bool = False  # the proxy listens at the port itself, as nothing is captured for it
 
     def settings(self) -> ServerTLSSettings | None:
         """TLS that ends at the sidecar instead of the mesh's own."""
         return msgspec.json.decode(self.tls, type=ServerTLSSettings) if self.tls else None
+
+    def connection_pool(self) -> ConnectionPoolSettings | None:
+        """Limits of what goes on to the application."""
+        return msgspec.json.decode(self.pool, type=ConnectionPoolSettings) if self.pool else None
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,11 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
     key = graph.get(scope.sidecar, proxy.namespace, proxy.labels)
     limit = registry.read(graph, key) if key else None
     own = graph.get(targets, proxy)
-    if limit is None or not limit.spec.ingress:
+    if limit is None:
         return own
+    shared = msgspec.json.encode(limit.spec.inbound_connection_pool) if limit.spec.inbound_connection_pool else b""
+    if not limit.spec.ingress:
+        return tuple(replace(a, pool=shared) for a in own) if shared else own
     hosts = {a.port: a for a in own}
     return tuple(
         Accepted(
@@ -132,6 +142,8 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
             listener.default_endpoint or "",
             bind=listener.bind or next(iter(proxy.ips), "0.0.0.0"),
             tls=msgspec.json.encode(listener.tls) if listener.tls else b"",
+            pool=msgspec.json.encode(listener.connection_pool) if listener.connection_pool else shared,
+            direct=scope.is_direct(listener.capture_mode, proxy.captured),
         )
         for listener in limit.spec.ingress
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import services
-from sailcloth.mesh.model import Port, Protocol, Resolution, Service
+from sailcloth.mesh.model import Port, Protocol, Resolution, Service, declared_protocol
 
 from . import scope
 from .proxy import View
@@ -21,6 +22,20 @@ class Spot:
     address: str = ""  # or CIDR; empty where no address tells it from other services
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What meets at a listener that a Sidecar has put somewhere: hosts and ports of HTTP, and of other protocols."""
+
+    place: scope.Placed
+    http: tuple[tuple[str, int], ...] = ()
+    spots: tuple[Spot, ...] = ()
+
+    @property
+    def routes(self) -> str:
+        """Name of its route configuration: the port's, or the socket's path."""
+        return str(self.place.port) if self.place.port else self.place.address
+
+
 @dataclass(frozen=True)
 class Layout:
     """Listeners of a view: shared HTTP ports, ports bound to an address, and wildcard TCP ports."""
@@ -29,6 +44,7 @@ class Layout:
     bound: tuple[tuple[tuple[str, int], Spot], ...] = ()  # (address or CIDR, port) -> the service there
     wildcard: tuple[tuple[int, tuple[Spot, ...]], ...] = ()  # port -> services without an address
     headless: tuple[Spot, ...] = ()  # TCP services whose endpoints are addressed one by one
+    own: tuple[Own, ...] = ()  # where a Sidecar says, instead of the port's shared listener
 
 
 @derived
@@ -38,6 +54,8 @@ def layout(graph: Graph, view: View) -> Layout:
     bound: dict[tuple[str, int], Spot] = {}
     wildcard: dict[int, list[Spot]] = {}
     headless: list[Spot] = []
+    placed = {p.port: p for p in graph.get(scope.placed, view) if p.port} if view.sidecar else {}
+    at: dict[int, list[tuple[str, Port]]] = {}
     for host in graph.get(scope.visible, view):
         svc = scope.service(graph, view, host)
         if svc is None or svc.resolution is Resolution.ALIAS:
@@ -48,7 +66,9 @@ def layout(graph: Graph, view: View) -> Layout:
             allowed = graph.get(scope.on_port, view, port.number) if view.sidecar else None
             if allowed is not None and host not in allowed:
                 continue
-            if port.protocol.is_http:
+            if port.number in placed:
+                at.setdefault(port.number, []).append((host, port))
+            elif port.protocol.is_http:
                 http.setdefault(port.number, []).append(host)
             elif svc.headless:
                 headless.append(Spot(host, port, "*"))
@@ -59,12 +79,46 @@ def layout(graph: Graph, view: View) -> Layout:
                 wildcard.setdefault(port.number, []).append(Spot(host, port))
                 if port.protocol is Protocol.AUTO:
                     http.setdefault(port.number, []).append(host)
+    own = [_own(place, at.get(number, [])) for number, place in placed.items()]
+    if view.sidecar:
+        own += _sockets(graph, view)
+    for each in own:
+        if each.place.port and each.http:
+            http[each.place.port] = [host for host, _ in each.http]
     return Layout(
         http=tuple((p, tuple(h)) for p, h in sorted(http.items())),
         bound=tuple(sorted(bound.items())),
         wildcard=tuple((p, tuple(s)) for p, s in sorted(wildcard.items())),
         headless=tuple(headless),
+        own=tuple(own),
     )
+
+
+def _sockets(graph: Graph, view: View) -> Iterator[Own]:
+    """Listeners on UNIX sockets. No port is dialled there, so every port of the services behind them counts that speaks what the
+    listener is declared to speak."""
+    for place in graph.get(scope.placed, view):
+        if place.port:
+            continue
+        wanted = declared_protocol(place.protocol)
+        found = [(h, scope.service(graph, view, h)) for h in graph.get(scope.on_socket, view, place.address)]
+        ports = [(h, p) for h, svc in found if svc is not None for p in svc.ports]
+        yield _own(
+            place,
+            [(h, p) for h, p in ports if Protocol.AUTO in (wanted, p.protocol) or p.protocol.is_http == wanted.is_http],
+        )
+
+
+def _own(place: scope.Placed, ports: list[tuple[str, Port]]) -> Own:
+    """The listener's declared protocol holds for all that meets there; without one, each port's."""
+    http, spots = [], []
+    for host, port in ports:
+        protocol = declared_protocol(place.protocol, port.number) if place.protocol else port.protocol
+        if protocol.is_http or protocol is Protocol.AUTO:
+            http.append((host, port.number))
+        if not protocol.is_http:
+            spots.append(Spot(host, port))
+    return Own(place, tuple(http), tuple(spots))
 
 
 def _alias(graph: Graph, view: View, svc: Service, http: dict[int, list[str]]) -> None:

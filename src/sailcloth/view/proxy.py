@@ -36,6 +36,7 @@ class Proxy:
     locality: str = ""  # if the proxy itself knows: region/zone/subzone
     clusters: str = ""  # ALL or ON_DEMAND if the pod says so, else as the mesh does
     dns: tuple[int, ...] = ()  # IP versions in which its agent answers names itself; empty: it does not
+    captured: bool = True  # whether the pod's traffic is brought to it; else it has what is dialled on purpose
     metadata: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
     @property
@@ -61,6 +62,7 @@ class View:
     limits: tuple[Key, ...] = ()  # RateLimits of a gateway
     on_demand: bool = False  # whether clusters come on first use
     dns: tuple[int, ...] = ()  # IP versions in which the proxy's agent answers DNS itself; empty: it does not
+    captured: bool = True  # whether the pod's traffic is brought to the proxy
 
 
 @derived
@@ -77,7 +79,19 @@ def view(graph: Graph, proxy: Proxy) -> View:
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
     limit = graph.get(scope.sidecar, proxy.namespace, labels)
     on_demand = (proxy.clusters or registry.config(graph).sidecar_clusters) == "ON_DEMAND"
-    return View("sidecar", proxy.namespace, labels, proxy.domain, limit, patches, place, (), on_demand, proxy.dns)
+    return View(
+        "sidecar",
+        proxy.namespace,
+        labels,
+        proxy.domain,
+        limit,
+        patches,
+        place,
+        (),
+        on_demand,
+        proxy.dns,
+        proxy.captured,
+    )
 
 
 def answers_dns(metadata: Mapping[str, Any], ips: tuple[str, ...]) -> tuple[int, ...]:
@@ -89,6 +103,11 @@ def answers_dns(metadata: Mapping[str, Any], ips: tuple[str, ...]) -> tuple[int,
     if str(metadata.get("DNS_CAPTURE", "")).lower() != "true":
         return ()
     return tuple(sorted({6 if ":" in ip else 4 for ip in ips if ip})) or (4,)
+
+
+def is_captured(metadata: Mapping[str, Any]) -> bool:
+    """Whether a pod's traffic is redirected to its proxy, as the annotation `sidecar.istio.io/interceptionMode` decides."""
+    return str(metadata.get("INTERCEPTION_MODE", "")).upper() != "NONE"
 
 
 def told_locality(labels: Mapping[str, Any]) -> str:
@@ -121,5 +140,6 @@ def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
         clusters=str(metadata.get("SAILCLOTH_CLUSTERS") or "").upper().replace("-", "_"),
         lean=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
         dns=answers_dns(metadata, ips),
+        captured=is_captured(metadata),
         metadata=metadata,
     )

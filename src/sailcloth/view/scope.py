@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sailcloth.api.meta import Key
@@ -111,6 +112,45 @@ def on_port(graph: Graph, view: View, port: int) -> frozenset[str] | None:
     own = [e for e in limit.spec.egress if e.port is not None and e.port.number == port]
     listeners = own or [e for e in limit.spec.egress if e.port is None]
     return frozenset(h for h in graph.get(visible, view) if _imported(graph, view, h, listeners))
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A listener that a Sidecar's egress puts at an address of its own. `direct`: applications dial it, nothing is captured."""
+
+    address: str  # IP address, or unix:///path
+    port: int  # 0 for a socket
+    direct: bool
+    protocol: str  # as declared; empty: each service's own
+
+
+@derived
+def placed(graph: Graph, view: View) -> tuple[Placed, ...]:
+    """The egress listeners of a view's Sidecar that have a place of their own, in its order."""
+    limit = graph.get(spec, view)
+    out = []
+    for listener in limit.spec.egress if limit is not None else ():
+        if listener.port is None:
+            continue
+        address = listener.bind or ""
+        direct = address.startswith("unix://") or is_direct(listener.capture_mode, view.captured)
+        address = address or ("127.0.0.1" if direct else "")
+        if direct or address not in ("", "0.0.0.0", "::"):
+            out.append(Placed(address, listener.port.number, direct, listener.port.protocol))
+    return tuple(out)
+
+
+def is_direct(capture_mode: str | None, captured: bool) -> bool:
+    """Whether a listener is dialled on purpose: if it says so, or nothing of the workload is captured."""
+    return capture_mode == "NONE" or (capture_mode in (None, "DEFAULT") and not captured)
+
+
+@derived
+def on_socket(graph: Graph, view: View, path: str) -> tuple[str, ...]:
+    """The hosts that a Sidecar puts behind a UNIX socket, sorted."""
+    limit = graph.get(spec, view)
+    own = [e for e in limit.spec.egress if e.bind == path] if limit is not None else []
+    return tuple(h for h in graph.get(visible, view) if _imported(graph, view, h, own))
 
 
 def service(graph: Graph, view: View, host: str) -> Service | None:

@@ -8,11 +8,12 @@ from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 
 from sailcloth.envoy import names, pipeline
+from sailcloth.envoy.features.connection_pools import emit as connection_pools
 from sailcloth.envoy.features.dynamic_dns import emit as dynamic_dns
 from sailcloth.envoy.features.protocols import emit as protocols
 from sailcloth.envoy.protobuf import duration, encode, pack
 from sailcloth.envoy.resource import EnvoyResource, resource
-from sailcloth.mesh.model import Protocol, Resolution
+from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import Accepted, InboundPlan
 
@@ -70,9 +71,13 @@ def inbound(plan: InboundPlan, accepted: Accepted) -> EnvoyResource:
     address, _, port = accepted.endpoint.rpartition(":")
     if accepted.endpoint.startswith("unix://"):
         out.type = cluster_pb2.Cluster.STATIC
-        pipe = address_pb2.Address(pipe=address_pb2.Pipe(path=accepted.endpoint.removeprefix("unix://")))
-        out.load_assignment.CopyFrom(_assignment(name, pipe))
-    elif address == "127.0.0.1" or (not accepted.endpoint and plan.config.inbound_mode == "LOCALHOST"):
+        out.load_assignment.CopyFrom(_assignment(name, place(accepted.endpoint, 0)))
+    elif accepted.direct and address not in ("", "127.0.0.1"):
+        out.type = cluster_pb2.Cluster.STATIC  # nothing was redirected, so there is no original destination
+        out.load_assignment.CopyFrom(_assignment(name, socket_address(accepted.bind, int(port))))
+    elif address == "127.0.0.1" or (
+        not accepted.endpoint and (accepted.direct or plan.config.inbound_mode == "LOCALHOST")
+    ):
         out.type = cluster_pb2.Cluster.STATIC
         target = socket_address("127.0.0.1", int(port) if port else accepted.port)
         out.load_assignment.CopyFrom(_assignment(name, target))
@@ -82,21 +87,19 @@ def inbound(plan: InboundPlan, accepted: Accepted) -> EnvoyResource:
         out.upstream_bind_config.CopyFrom(bind_config(plan.mark))
         if port and int(port) != accepted.port:
             out.original_dst_lb_config.upstream_port_override.value = int(port)
-    options = options_pb.HttpProtocolOptions()
-    if accepted.protocol is Protocol.AUTO:
-        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
-        options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
-        out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
-    elif accepted.protocol.is_http2:
-        options.explicit_http_config.http2_protocol_options.allow_connect = True
-        out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
-    limits = out.circuit_breakers.thresholds.add()
-    for field in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
-        field.value = 2**32 - 1
+    protocols.inbound(accepted, out)
+    connection_pools.inbound(accepted.connection_pool(), plan.config, out)
     if accepted.host:
         service = out.metadata.filter_metadata["istio"].fields["services"].list_value.values.add().struct_value
         service.fields["host"].string_value = accepted.host
     return resource(name, encode(out))
+
+
+def place(address: str, port: int) -> address_pb2.Address:
+    """An IP address and port, or a UNIX socket: unix:///path."""
+    if address.startswith("unix://"):
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=address.removeprefix("unix://")))
+    return socket_address(address, port)
 
 
 def socket_address(address: str, port: int) -> address_pb2.Address:

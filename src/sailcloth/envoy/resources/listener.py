@@ -30,7 +30,7 @@ from sailcloth.envoy.protobuf import duration, encode, pack, typed
 from sailcloth.envoy.resource import EnvoyResource, resource
 from sailcloth.view.routes import Target
 
-from .cluster import socket_address
+from .cluster import place
 
 HTTP_PLAIN = ("http/1.0", "http/1.1", "h2c")
 MTLS_HTTP = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
@@ -265,7 +265,7 @@ def listener(
     """A listener. `wait_ms` bounds the wait for first bytes to inspect (0: no bound). `http_ports`: ports on which the HTTP inspector is needed; None for all."""
     out = listener_pb2.Listener(
         name=name,
-        address=socket_address(address, port),
+        address=place(address, port),
         filter_chains=chains,
         traffic_direction=base_pb2.INBOUND if direction == "inbound" else base_pb2.OUTBOUND,
         continue_on_listener_filters_timeout=True,

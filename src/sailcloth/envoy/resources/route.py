@@ -122,9 +122,9 @@ def group(hosts: Iterable[VirtualHost]) -> Group:
     return Group(version_of(body), body, frozenset(clusters), tuple(sources))
 
 
-def configuration(name: str, groups: list[Group]) -> EnvoyResource:
-    """A route configuration. Joined from bytes: a thousand virtual hosts cost a copy, not a thousand messages."""
-    head = route_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True)
+def configuration(name: str, groups: list[Group], ports_count: bool = False) -> EnvoyResource:
+    """A route configuration; `ports_count` if domains have ports that are to be matched. Joined from bytes: a thousand virtual hosts cost a copy, not a thousand messages."""
+    head = route_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=not ports_count)
     head.max_direct_response_body_size_bytes.value = MAX_DIRECT_RESPONSE
     first = encode(head)
     version = version_of(first + b"".join(g.version.encode() for g in groups))

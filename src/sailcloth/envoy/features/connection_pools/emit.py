@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.cluster.v3 import cluster_pb2
 
+from sailcloth.api.destination_rule import ConnectionPoolSettings
 from sailcloth.api.meta import duration_ms
 from sailcloth.envoy.protobuf import duration
+from sailcloth.mesh.model import MeshConfig
 from sailcloth.view.clusters import ClusterPlan
 
 UNLIMITED = 2**32 - 1
 
 
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
-    """Sets `connect_timeout`, `circuit_breakers` and keepalive."""
-    pool = plan.policy.connection_pool
-    tcp = pool.tcp if pool else None
-    http = pool.http if pool else None
-    connect = duration_ms(tcp.connect_timeout) if tcp and tcp.connect_timeout else plan.config.connect_timeout_ms
-    out.connect_timeout.CopyFrom(duration(connect or plan.config.connect_timeout_ms))
-    limits = circuit_breaker_pb2.CircuitBreakers.Thresholds(track_remaining=True)
-    limits.max_connections.value = (tcp.max_connections if tcp else None) or UNLIMITED
-    limits.max_pending_requests.value = (http.http1_max_pending_requests if http else None) or UNLIMITED
-    limits.max_requests.value = (http.http2_max_requests if http else None) or UNLIMITED
-    limits.max_retries.value = (http.max_retries if http else None) or UNLIMITED
+    """Sets `connect_timeout`, `circuit_breakers` and keepalive of an outbound cluster."""
+    _limit(plan.policy.connection_pool, plan.config, out)
     budget = plan.policy.retry_budget
     if budget is not None:  # a budget takes the place of the fixed number
+        limits = out.circuit_breakers.thresholds[-1]
         limits.ClearField("max_retries")
         limits.retry_budget.budget_percent.value = 20.0 if budget.percent is None else budget.percent
         least = budget.min_retry_concurrency
         limits.retry_budget.min_retry_concurrency.value = 3 if least is None else least
-    out.circuit_breakers.thresholds.append(limits)
-    wanted = (tcp.tcp_keepalive if tcp is not None else None) or plan.config.keepalive
-    if wanted is not None:
-        keepalive = out.upstream_connection_options.tcp_keepalive
-        keepalive.SetInParent()
-        if wanted.probes:
-            keepalive.keepalive_probes.value = wanted.probes
-        if wanted.time:
-            keepalive.keepalive_time.value = int((duration_ms(wanted.time) or 0) / 1000)
-        if wanted.interval:
-            keepalive.keepalive_interval.value = int((duration_ms(wanted.interval) or 0) / 1000)
+    out.circuit_breakers.thresholds[-1].track_remaining = True
+    _keepalive(plan.policy.connection_pool, plan.config, out)
+
+
+def inbound(pool: ConnectionPoolSettings | None, config: MeshConfig, out: cluster_pb2.Cluster) -> None:
+    """The same for an application's port; only a Sidecar's pool gives it keepalive."""
+    _limit(pool, config, out)
+    if pool is not None:
+        _keepalive(pool, config, out)
+
+
+def _limit(pool: ConnectionPoolSettings | None, config: MeshConfig, out: cluster_pb2.Cluster) -> None:
+    tcp = pool.tcp if pool else None
+    http = pool.http if pool else None
+    connect = duration_ms(tcp.connect_timeout) if tcp and tcp.connect_timeout else config.connect_timeout_ms
+    out.connect_timeout.CopyFrom(duration(connect or config.connect_timeout_ms))
+    limits = out.circuit_breakers.thresholds.add()
+    limits.max_connections.value = (tcp.max_connections if tcp else None) or UNLIMITED
+    limits.max_pending_requests.value = (http.http1_max_pending_requests if http else None) or UNLIMITED
+    limits.max_requests.value = (http.http2_max_requests if http else None) or UNLIMITED
+    limits.max_retries.value = (http.max_retries if http else None) or UNLIMITED
+
+
+def _keepalive(pool: ConnectionPoolSettings | None, config: MeshConfig, out: cluster_pb2.Cluster) -> None:
+    tcp = pool.tcp if pool else None
+    wanted = (tcp.tcp_keepalive if tcp is not None else None) or config.keepalive
+    if wanted is None:
+        return
+    keepalive = out.upstream_connection_options.tcp_keepalive
+    keepalive.SetInParent()
+    if wanted.probes:
+        keepalive.keepalive_probes.value = wanted.probes
+    if wanted.time:
+        keepalive.keepalive_time.value = int((duration_ms(wanted.time) or 0) / 1000)
+    if wanted.interval:
+        keepalive.keepalive_interval.value = int((duration_ms(wanted.interval) or 0) / 1000)

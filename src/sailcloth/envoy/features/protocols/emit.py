@@ -5,10 +5,12 @@ from __future__ import annotations
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 
+from sailcloth.api.destination_rule import ConnectionPoolSettings
 from sailcloth.api.meta import duration_ms
 from sailcloth.envoy.protobuf import duration, pack
 from sailcloth.mesh.model import Protocol
 from sailcloth.view.clusters import ClusterPlan
+from sailcloth.view.inbound import Accepted
 
 KEY = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -37,14 +39,39 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         return
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
-    if http is not None:
-        common = options.common_http_protocol_options
-        if http.idle_timeout:
-            common.idle_timeout.CopyFrom(duration(duration_ms(http.idle_timeout) or 0))
-        if http.max_requests_per_connection:
-            common.max_requests_per_connection.value = http.max_requests_per_connection
-    tcp = pool.tcp if pool else None
-    if tcp is not None and tcp.max_connection_duration:
-        limit = duration(duration_ms(tcp.max_connection_duration) or 0)
-        options.common_http_protocol_options.max_connection_duration.CopyFrom(limit)
+    _common(pool, options)
     out.typed_extension_protocol_options[KEY].CopyFrom(pack(options))
+
+
+def inbound(accepted: Accepted, out: cluster_pb2.Cluster) -> None:
+    """Sets the HTTP protocol options of an application's port: as it is declared, with a Sidecar's limits."""
+    if not accepted.protocol.is_http and accepted.protocol is not Protocol.AUTO:
+        return
+    pool = accepted.connection_pool()
+    http = pool.http if pool else None
+    options = options_pb.HttpProtocolOptions()
+    if accepted.protocol is Protocol.AUTO or (http is not None and http.use_client_protocol):
+        options.use_downstream_protocol_config.http_protocol_options.SetInParent()
+        options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
+    elif accepted.protocol.is_http2:
+        two = options.explicit_http_config.http2_protocol_options
+        two.allow_connect = True
+        if http is not None and http.max_concurrent_streams:
+            two.max_concurrent_streams.value = http.max_concurrent_streams
+    elif pool is None:
+        return
+    else:
+        options.explicit_http_config.http_protocol_options.SetInParent()
+    _common(pool, options)
+    out.typed_extension_protocol_options[KEY].CopyFrom(pack(options))
+
+
+def _common(pool: ConnectionPoolSettings | None, options: options_pb.HttpProtocolOptions) -> None:
+    http, tcp = (pool.http, pool.tcp) if pool else (None, None)
+    common = options.common_http_protocol_options
+    if http is not None and http.idle_timeout:
+        common.idle_timeout.CopyFrom(duration(duration_ms(http.idle_timeout) or 0))
+    if http is not None and http.max_requests_per_connection:
+        common.max_requests_per_connection.value = http.max_requests_per_connection
+    if tcp is not None and tcp.max_connection_duration:
+        common.max_connection_duration.CopyFrom(duration(duration_ms(tcp.max_connection_duration) or 0))
