@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import change, graph, machine, memory, pair, start
+from . import api, change, graph, machine, memory, pair, start
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "graph": graph.run,
     "change": change.run,
     "start": start.run,
+    "api": api.run,
     "pair": pair.run,
     "memory": memory.run,
 }

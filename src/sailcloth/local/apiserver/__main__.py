@@ -25,6 +25,7 @@ from aiohttp import web
 from . import pki as pki_files
 from .access import Access
 from .admission import Admission
+from .garbage import Garbage
 from .objects import Objects
 from .resources import Registry
 from .server import ApiServer
@@ -96,6 +97,7 @@ async def serve(config: Config) -> None:
         service_ip=_first(config.service_cidr),
     )
     await controllers.bootstrap()
+    gc.freeze()
     context = _tls(pki)
     # A client that goes away ends what it asked for: watches, followed logs, commands in containers.
     runner = web.AppRunner(
@@ -135,7 +137,7 @@ def _open(config: Config) -> tuple[pki_files.Pki, Store]:
             f"the keys in {config.pki_dir} cannot be used ({error}); move that folder away to have new ones made"
         ) from error
     try:
-        return pki, Store(config.db, config.durability)
+        return pki, Store(config.db, config.durability, Garbage())
     except (StorageError, apsw.Error) as error:
         raise _Unusable(
             f"the objects in {config.db} cannot be read ({error}); "

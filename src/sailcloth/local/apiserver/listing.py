@@ -74,17 +74,18 @@ class Listing:
         if start:
             try:
                 revision, _, after = bytes.fromhex(start).decode().partition(":")
-                last = tuple(after.split("/", 1))
-                then = self._store.snapshot(served.gr, namespace or None, int(revision))
+                within, name = after.split("/", 1)
+                last = (within, name)
+                objects = self._store.snapshot(served.gr, namespace or None, int(revision), last)
             except ValueError:
                 raise bad_request("continue key is not valid") from None
             except Gone:
                 raise expired() from None
-            objects = [o for o in then if (o["metadata"].get("namespace", ""), o["metadata"]["name"]) > last]
-            objects = [o for o in objects if match(o)]
             metadata["resourceVersion"] = revision
         else:
-            objects = [o for o in self._store.all(served.gr, namespace or None) if match(o)]
+            objects = self._store.all(served.gr, namespace or None)
+        if match is not selectors.everything:
+            objects = [o for o in objects if match(o)]
         if limit and len(objects) > limit:
             tail = objects[limit - 1]["metadata"]
             mark = f"{metadata['resourceVersion']}:{tail.get('namespace', '')}/{tail['name']}"
@@ -115,6 +116,7 @@ class Listing:
         response.enable_chunked_encoding()
         self._watchers.add(watcher)
         try:
+            watcher.abort = request.transport.abort if request.transport is not None else watcher.abort
             await response.prepare(request)
             with contextlib.suppress(ConnectionResetError):
                 await watcher.run(response, initial, seconds)
@@ -131,6 +133,8 @@ class Listing:
 
 def _matcher(served: Served, query: dict[str, str]) -> Match:
     """Raises Refused for selectors that cannot be read."""
+    if not query.get("labelSelector") and not query.get("fieldSelector"):
+        return selectors.everything
     by_label = selectors.labels(query.get("labelSelector"))
     by_field = selectors.fields(query.get("fieldSelector"), served.gr)
     return lambda o: by_label(o["metadata"].get("labels") or {}) and by_field(o)

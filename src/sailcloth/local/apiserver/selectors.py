@@ -31,6 +31,11 @@ _MEANT = {"source": "source.component", "status.successful": "status.succeeded"}
 _EQUAL = re.compile(r"^([^=!\s]+)\s*(==|!=|=)\s*(\S*)$")
 
 
+def everything(_: dict[str, Any]) -> bool:
+    """The selector that is none."""
+    return True
+
+
 def labels(text: str | None) -> Callable[[dict[str, str]], bool]:
     """A label selector over a label map. Raises Refused for one that cannot be read."""
     terms: list[Callable[[dict[str, str]], bool]] = []

@@ -7,6 +7,8 @@ of the event loop share a commit. A watch resumes from any revision since the la
 from __future__ import annotations
 
 import asyncio
+import bisect
+import heapq
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -62,8 +64,8 @@ class Event:
 class Store:
     """All objects by resource (`plural.group`)."""
 
-    def __init__(self, path: str, durability: str = "normal") -> None:
-        self._path = path
+    def __init__(self, path: str, durability: str = "normal", compacted: Callable[[], None] = lambda: None) -> None:
+        self._path, self._compacted = path, compacted
         self._db = apsw.Connection(path)
         self._db.setbusytimeout(5000)
         level = "full" if durability == "full" else "normal"
@@ -77,6 +79,7 @@ class Store:
                 f"{path} has format {version[0]}, this program reads format 1: use the version that made it"
             )
         self.data: dict[str, dict[Name, Object]] = defaultdict(dict)
+        self._order: dict[str, list[Name]] = defaultdict(list)  # the keys of `data`, sorted
         self._events: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=_IN_MEMORY))
         self._older: dict[str, int] = {}  # last revision of each resource whose event is on disk only
         self._watchers: dict[str, set[Callable[[Event], None]]] = defaultdict(set)
@@ -90,7 +93,10 @@ class Store:
     def _load(self) -> None:
         for gr, ns, name, body in self._db.execute("select gr, ns, name, body from obj"):
             obj = self.data[gr][(ns, name)] = orjson.loads(body)
+            self._order[gr].append((ns, name))
             self._note_owners(gr, (ns, name), None, obj)
+        for names in self._order.values():
+            names.sort()
         (top,) = self._db.execute("select max(rv) from log").fetchone() or (None,)
         floor = self._db.execute("select value from meta where key='floor'").fetchone()
         self.floor = int(floor[0]) if floor else 0
@@ -105,7 +111,27 @@ class Store:
     def all(self, gr: str, ns: str | None = None) -> list[Object]:
         """Objects sorted by namespace and name."""
         found = self.data[gr]
-        return [found[k] for k in sorted(found) if ns is None or k[0] == ns]
+        return [found[k] for k in self._names(gr, ns)]
+
+    def _names(self, gr: str, ns: str | None, after: Name = ("", "")) -> list[Name]:
+        """Sorted names of what there is, in one namespace or in all, after a name."""
+        names = self._order[gr]
+        start = bisect.bisect_right(names, after) if after != ("", "") else 0
+        if ns is None:
+            return names[start:]
+        start = max(start, bisect.bisect_left(names, (ns, "")))
+        return names[start : bisect.bisect_left(names, (ns + "\0", ""), start)]
+
+    def _keep(self, gr: str, key: Name, obj: Object | None) -> None:
+        """What memory holds under a name; None for nothing."""
+        names, found = self._order[gr], self.data[gr]
+        if obj is None:
+            del found[key]
+            del names[bisect.bisect_left(names, key)]
+        else:
+            if key not in found:
+                bisect.insort(names, key)
+            found[key] = obj
 
     def dependents(self, uid: str) -> list[tuple[str, Object]]:
         """(resource, object) of everything that names an owner with this uid."""
@@ -121,18 +147,17 @@ class Store:
         for uid in after - before:
             self._owned.setdefault(uid, {})[(gr, key)] = None
 
-    def snapshot(self, gr: str, ns: str | None, revision: int) -> list[Object]:
-        """Objects as they were at a revision, sorted as `all` does. Raises Gone."""
-        found = dict(self.data[gr])
+    def snapshot(self, gr: str, ns: str | None, revision: int, after: Name = ("", "")) -> list[Object]:
+        """Objects as they were at a revision, sorted as `all` does, from after a name. Raises Gone."""
+        found, then = self.data[gr], {}
         events = [*self._since(gr, revision), *(e for g, e in self._dirty if g == gr and e.revision > revision)]
         for event in reversed(events):
             metadata = event.obj["metadata"]
             key = (metadata.get("namespace", ""), metadata["name"])
-            if event.prev is None:
-                found.pop(key, None)
-            else:
-                found[key] = event.prev
-        return [found[k] for k in sorted(found) if ns is None or k[0] == ns]
+            then[key] = event.prev
+        gone = sorted(k for k in then if k not in found and k > after and (ns is None or k[0] == ns))
+        picture = (then[k] if k in then else found[k] for k in heapq.merge(self._names(gr, ns, after), gone))
+        return [o for o in picture if o is not None]
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -143,13 +168,14 @@ class Store:
         old = self.data[gr].get(key)
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
-        self.data[gr][key] = obj
+        self._keep(gr, key, obj)
         self._note_owners(gr, key, old, obj)
         self._record(gr, Event(self.revision, "MODIFIED" if old is not None else "ADDED", obj, old))
         return obj
 
     def delete(self, gr: str, ns: str, name: str) -> Object:
-        old = self.data[gr].pop((ns, name))
+        old = self.data[gr][(ns, name)]
+        self._keep(gr, (ns, name), None)
         self._note_owners(gr, (ns, name), old, None)
         self.revision += 1
         gone = {**old, "metadata": {**old["metadata"], "resourceVersion": str(self.revision)}}
@@ -227,10 +253,8 @@ class Store:
             metadata = event.obj["metadata"]
             key = (metadata.get("namespace", ""), metadata["name"])
             self._note_owners(gr, key, None if event.type == "DELETED" else event.obj, event.prev)
-            if event.prev is None:
-                self.data[gr].pop(key, None)
-            else:
-                self.data[gr][key] = event.prev
+            if event.prev is not None or key in self.data[gr]:
+                self._keep(gr, key, event.prev)
 
     def _compact(self) -> None:
         self._since_compaction = 0
@@ -244,6 +268,7 @@ class Store:
             self.floor = floor
         except apsw.Error as error:
             log.warning("compaction failed: %s", error)
+        self._compacted()
 
     # -- watching -------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from .storage import Event, Store
 
 Object = dict[str, Any]
 _QUEUE = 10_000
+_BOOKMARK_S = 60.0
+_TOGETHER = 100  # of the objects that there are when a watch begins
 
 
 class Watcher:
@@ -34,19 +37,46 @@ class Watcher:
         self._store, self._served, self._namespace, self._match = store, served, namespace, match
         self._query, self._table, self._since = query, table, since
         self._heads = True
-        self._queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        self._lost = False
+        self._queue: deque[tuple[str, Event]] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._over = False
+        self.abort: Callable[[], None] = lambda: None  # cuts the connection
 
     def tell(self, event: Event) -> None:
-        """For the store: an event to report."""
-        if self._queue.qsize() < _QUEUE:
-            self._queue.put_nowait(event)
-        else:
-            self._lost = True  # too slow: the watch ends, the client lists again and resumes
+        """For the store: an event to report, if it is one that this watch selects."""
+        kind = self._kind(event) if event.revision > self._since and not self._over else ""
+        if not kind:
+            return
+        if len(self._queue) >= _QUEUE:
+            # Too slow. The connection is cut, so that nothing is held for it; the client resumes from what it has.
+            self._queue.clear()
+            self.end()
+            self.abort()
+            return
+        self._queue.append((kind, event))
+        self._awake()
 
     def end(self) -> None:
         """End the watch after what is queued."""
-        self._queue.put_nowait(None)
+        self._over = True
+        self._awake()
+
+    def _awake(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _something(self, seconds: float) -> bool:
+        """Wait for an event or the end. False if there was neither in that time."""
+        loop = asyncio.get_running_loop()
+        self._wake = loop.create_future()
+        if self._queue or self._over:
+            return True
+        timer = loop.call_later(seconds, self._awake)
+        try:
+            await self._wake
+        finally:
+            timer.cancel()
+        return bool(self._queue or self._over)
 
     def _wanted(self, obj: Object | None) -> bool:
         if obj is None or (self._namespace and obj["metadata"].get("namespace", "") != self._namespace):
@@ -77,11 +107,12 @@ class Watcher:
         return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
 
     async def run(self, response: web.StreamResponse, initial: bool, seconds: float) -> None:
-        store, queue = self._store, self._queue
+        store, queue, write = self._store, self._queue, response.write
         if initial:
-            for obj in store.all(self._served.gr, self._namespace or None):
-                if self._wanted(obj):
-                    await response.write(orjson.dumps({"type": "ADDED", "object": self._shape(obj)}) + b"\n")
+            found = [o for o in store.all(self._served.gr, self._namespace or None) if self._wanted(o)]
+            for at in range(0, len(found), _TOGETHER):
+                some = [{"type": "ADDED", "object": self._shape(o)} for o in found[at : at + _TOGETHER]]
+                await write(b"".join(orjson.dumps(e) + b"\n" for e in some))
             if self._query.get("sendInitialEvents") == "true":
                 await response.write(self._bookmark(end=True))
         bookmarks = self._query.get("allowWatchBookmarks") == "true" and not self._table
@@ -90,23 +121,15 @@ class Watcher:
             left = end - time.monotonic()
             if left <= 0:
                 return
-            try:
-                event = await asyncio.wait_for(queue.get(), min(60.0, left))
-            except TimeoutError:
+            if not await self._something(min(_BOOKMARK_S, left)):
                 if bookmarks:
-                    await response.write(self._bookmark())
+                    await write(self._bookmark())
                 continue
-            lines: list[bytes] = []
-            while event is not None:
-                kind = self._kind(event) if event.revision > self._since else ""
-                if kind:
-                    lines.append(self._line(event, kind))
-                if queue.empty():
-                    break
-                event = queue.get_nowait()
+            lines = [self._line(event, kind) for kind, event in queue]
+            queue.clear()
             if lines:
-                await response.write(b"".join(lines))
-            if event is None or (self._lost and queue.empty()):
+                await write(b"".join(lines))
+            if self._over and not queue:
                 return
 
     def _kind(self, event: Event) -> str:
