@@ -29,8 +29,8 @@ Object = dict[str, Any]
 class Server:
     """The process. `start` and `kill` may alternate: the state directory stays."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, **settings: Any) -> None:
+        self.root, self._settings = root, settings
         self.kubeconfig = root / "kubeconfig"
         self.node_socket = root / "node.sock"
         self.logs = root / "pods"
@@ -50,6 +50,7 @@ class Server:
             "node_socket": str(self.node_socket),
             "pod_log_root": str(self.logs),
             "ready_fd": write,
+            **self._settings,
         }
         (self.root / "config.json").write_text(json.dumps(config))
         with (self.root / "log").open("ab") as log:

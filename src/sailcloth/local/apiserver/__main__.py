@@ -21,6 +21,7 @@ from typing import Any
 import apsw
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from . import pki as pki_files
 from .access import Access
@@ -67,6 +68,7 @@ class Config(msgspec.Struct, frozen=True):
     load_balancers: str = "127.83.0.0/16"
     api_address: str = "10.42.0.1"
     ready_fd: int = -1
+    patience_s: float = 60.0  # for the next request on a connection, its head included, and then for its body
 
 
 _GROUPS = {
@@ -87,7 +89,7 @@ async def serve(config: Config) -> None:
     admission = Admission(store)
     objects = Objects(store, registry, admission, config.service_cidr)
     tokens = Tokens(pki.service_account_key)
-    api = ApiServer(store, registry, objects, Access(tokens, store))
+    api = ApiServer(store, registry, objects, Access(tokens, store), config.patience_s)
     api.serve_pods(Streams(store, config.node_socket, config.pod_log_root), tokens)
     controllers = Controllers(
         objects,
@@ -101,7 +103,11 @@ async def serve(config: Config) -> None:
     context = _tls(pki)
     # A client that goes away ends what it asked for: watches, followed logs, commands in containers.
     runner = web.AppRunner(
-        api.application(), access_log=None, keepalive_timeout=3600, shutdown_timeout=0.5, handler_cancellation=True
+        api.application(),
+        access_log=None,
+        keepalive_timeout=config.patience_s,
+        shutdown_timeout=0.5,
+        handler_cancellation=True,
     )
     await runner.setup()
     for listen in config.listen:
@@ -173,11 +179,21 @@ def _write_kubeconfigs(config: Config, pki: pki_files.Pki) -> None:
             pki_files.write_private(file, pki_files.kubeconfig(pki, url, user, groups))
 
 
+def _briefly(record: logging.LogRecord) -> bool:
+    """A request that is not HTTP is its sender's mistake: a line says so, where the library logs a whole trace."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.msg, record.args, record.exc_info = "a request could not be read: %s", (error.message[:100],), None
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="sailcloth-apiserver", description="The embedded Kubernetes API server.")
     parser.add_argument("--config", required=True, help="JSON file with the process's settings")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiohttp.server").addFilter(_briefly)
     config = msgspec.json.decode(Path(arguments.config).read_bytes(), type=Config)
     gc.freeze()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,11 @@ class Body:
 
 async def read(request: web.Request) -> Body:
     """The request's body. Raises Refused for one that cannot be read."""
-    raw = await request.read()
+    try:
+        async with asyncio.timeout(request["patience"]):
+            raw = await request.read()
+    except TimeoutError:
+        raise Refused(408, "Timeout", "the body of the request did not come in time") from None
     kind = request.headers.get("Content-Type", "").split(";")[0].strip()
     if not raw:
         return Body({}, kind)

@@ -36,11 +36,11 @@ _EMPTY_OPENAPI_V2 = b"\n\x032.0\x12\x0e\n\tSailcloth\x12\x011B\x00"
 class ApiServer:
     """Routes requests."""
 
-    def __init__(self, store: Store, registry: Registry, objects: Objects, access: Access) -> None:
+    def __init__(self, store: Store, registry: Registry, objects: Objects, access: Access, patience: float) -> None:
         self.store, self.registry, self.objects, self.access = store, registry, objects, access
         self.discovery = Discovery(registry)
         self._listing, self._items = Listing(store, objects), Items(store, objects)
-        self.ready = False
+        self.ready, self._patience = False, patience
 
     def serve_pods(self, streams: Any, tokens: Tokens) -> None:
         """What answers for logs, exec and port-forward, and who signs the tokens of service accounts."""
@@ -90,6 +90,7 @@ class ApiServer:
         user = self._user(request)
         if user is None:
             raise Refused(401, "Unauthorized", "Unauthorized")
+        request["patience"] = self._patience
         request["user"] = self.access.impersonated(
             user, request.headers, request.headers.getall("Impersonate-Group", [])
         )

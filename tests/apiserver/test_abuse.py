@@ -1,0 +1,221 @@
+"""Clients that mean no good, or are broken: none of them keeps the server from the others."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Server, until
+
+from sailcloth.kube import resources
+from sailcloth.kube.client import Client
+from sailcloth.local.apiserver import watches
+from sailcloth.local.apiserver.storage import Store
+from sailcloth.local.apiserver.watches import Watcher
+
+Object = dict[str, Any]
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server that waits a second for what a client has begun."""
+    server = Server(tmp_path, patience_s=1.0)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+async def connect(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async with server.client() as client:
+        assert client.endpoint.context
+        host, _, port = server.url.removeprefix("https://").partition(":")
+        return await asyncio.open_connection(host, int(port), ssl=client.endpoint.context)
+
+
+async def ends(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """What the server says until it closes the connection, which it must in time."""
+    try:
+        async with asyncio.timeout(10):
+            said = await reader.read()
+    except (ConnectionResetError, ssl.SSLError):
+        said = b""
+    await drop(writer)
+    return said
+
+
+async def drop(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+    with contextlib.suppress(OSError):
+        await asyncio.wait_for(writer.wait_closed(), 5)
+
+
+async def test_a_head_that_never_ends(impatient: Server) -> None:
+    slow = [await connect(impatient) for _ in range(20)]
+    for _, writer in slow:
+        writer.write(b"GET /version HTTP/1.1\r\nHost: a\r\n")
+    async with impatient.client() as client:
+        assert await client.call("GET", "/version")
+    assert [await ends(r, w) for r, w in slow] == [b""] * 20
+
+
+async def test_nothing_at_all(impatient: Server) -> None:
+    assert await ends(*await connect(impatient)) == b""
+
+
+async def test_a_body_that_never_ends(impatient: Server) -> None:
+    reader, writer = await connect(impatient)
+    path = resources.CONFIGMAPS.path("default")
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{{".encode())
+    async with asyncio.timeout(10):
+        assert b" 408 " in await reader.readline()
+    await drop(writer)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /version HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"GET /version HTTP/1.1\r\n" + b"".join(b"X-%d: a\r\n" % n for n in range(1000)) + b"\r\n",
+        b"\x00\x01\x02 nonsense\r\n\r\n",
+    ],
+    ids=["path", "header", "headers", "nonsense"],
+)
+async def test_heads_have_limits(server: Server, head: bytes) -> None:
+    reader, writer = await connect(server)
+    writer.write(head)
+    async with asyncio.timeout(10):
+        assert b" 400 " in await reader.readline()
+    await drop(writer)
+
+
+async def test_a_body_of_unknown_length_has_the_same_limit(server: Server, client: Client) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * (1 << 20)
+
+    async with asyncio.timeout(20), client.request("POST", resources.CONFIGMAPS.path("default"), data=endless()) as got:
+        assert got.status == 413
+
+
+async def test_a_watcher_that_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watches, "_QUEUE", 10)
+    from sailcloth.local.apiserver.resources import Registry
+
+    served = Registry().get("", "v1", "configmaps")
+    assert served is not None
+    store, cut = Store(str(tmp_path / "db")), []
+    watcher = Watcher(store, served, "", lambda _: True, {}, False, store.revision)
+    watcher.abort = lambda: cut.append(True)
+    stop = store.watch(served.gr, store.revision, watcher.tell)
+    for number in range(30):
+        store.put(served.gr, {"metadata": {"name": f"a{number}", "namespace": "n"}})
+    await store.committed()
+    assert cut == [True]
+    stop()
+    store.close()
+
+
+async def test_others_hear_in_time_beside_one_that_does_not_read(
+    server: Server, client: Client, namespace: str
+) -> None:
+    path = resources.CONFIGMAPS.path(namespace)
+    deaf_reader, deaf = await connect(server)
+    deaf.transport.pause_reading()
+    deaf.write(f"GET {path}?watch=true HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async with client.request("GET", path, params={"watch": "true"}) as answer:
+            async for line in answer.content:
+                heard.append(json.loads(line)["object"]["metadata"]["name"])
+
+    listening = asyncio.create_task(listen())
+    for number in range(40):
+        body = {"metadata": {"name": f"big-{number}", "namespace": namespace}, "data": {"a": "x" * 50_000}}
+        await client.create(resources.CONFIGMAPS, body)
+    await until("every event", lambda: sum(n.startswith("big-") for n in heard) >= 40)
+    listening.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await listening
+    assert not deaf_reader.at_eof()
+    await drop(deaf)
+
+
+async def test_pages_of_one_moment_while_others_write(client: Client, namespace: str) -> None:
+    """Every page is of the first page's revision, whatever is created, changed and deleted meanwhile."""
+    for number in range(40):
+        await client.create(resources.CONFIGMAPS, thing(namespace, number))
+    over = asyncio.Event()
+
+    async def write(writer: int) -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            name = f"t{number * 7 % 40:02}"
+            if writer == 0:
+                await client.patch(resources.CONFIGMAPS, name, namespace, {"data": {"state": f"{number}"}})
+            else:
+                new = {
+                    **thing(namespace, number),
+                    "metadata": {"name": f"t{number % 40:02}-new", "namespace": namespace},
+                }
+                await client.create(resources.CONFIGMAPS, new)
+                await client.delete(resources.CONFIGMAPS, new["metadata"]["name"], namespace)
+
+    writers = [asyncio.create_task(write(n)) for n in range(2)]
+    path = resources.CONFIGMAPS.path(namespace)
+    try:
+        for _ in range(5):
+            first = json.loads(await client.call("GET", path, limit="7"))
+            revision = first["metadata"]["resourceVersion"]
+            items, more = list(first["items"]), first["metadata"].get("continue", "")
+            while more:
+                page = json.loads(await client.call("GET", path, limit="7", **{"continue": more}))
+                assert page["metadata"]["resourceVersion"] == revision
+                items += page["items"]
+                more = page["metadata"].get("continue", "")
+            names = [i["metadata"]["name"] for i in items]
+            assert names == sorted(set(names))
+            assert {f"t{n:02}" for n in range(40)} <= set(names)
+            assert sum(n.endswith("-new") for n in names) <= 1
+            assert all(int(i["metadata"]["resourceVersion"]) <= int(revision) for i in items)
+    finally:
+        over.set()
+        await asyncio.gather(*writers)
+
+
+def thing(namespace: str, number: int) -> Object:
+    return {"metadata": {"name": f"t{number:02}", "namespace": namespace}, "data": {"state": "0"}}
+
+
+async def test_bookmarks_come_with_the_latest_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watches, "_BOOKMARK_S", 0.05)
+    from sailcloth.local.apiserver.resources import Registry
+
+    served = Registry().get("", "v1", "configmaps")
+    assert served is not None
+    store, written = Store(str(tmp_path / "db")), []
+
+    class Response:
+        async def write(self, data: bytes) -> None:
+            written.append(json.loads(data))
+
+    watcher = Watcher(store, served, "", lambda _: True, {"allowWatchBookmarks": "true"}, False, store.revision)
+    store.put("secrets", {"metadata": {"name": "elsewhere", "namespace": "n"}})
+    await store.committed()
+    running = asyncio.create_task(watcher.run(Response(), False, 60))  # type: ignore[arg-type]
+    await until("a bookmark", lambda: written)
+    watcher.end()
+    await running
+    assert written[0]["type"] == "BOOKMARK"
+    assert written[0]["object"]["metadata"]["resourceVersion"] == str(store.revision)
+    store.close()
