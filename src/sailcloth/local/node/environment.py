@@ -61,7 +61,7 @@ async def _value(pod: Object, container: Object, origin: Object, pod_ip: str, no
     if "fieldRef" in origin:
         return field(pod, origin["fieldRef"]["fieldPath"], pod_ip, node_ip)
     if "resourceFieldRef" in origin:
-        return _resource(container, origin["resourceFieldRef"])
+        return resource(container, origin["resourceFieldRef"])
     for kind, key in (("configmaps", "configMapKeyRef"), ("secrets", "secretKeyRef")):
         reference = origin.get(key)
         if reference is None:
@@ -116,7 +116,8 @@ def _escape(text: str) -> str:
 _UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "m": 0.001}
 
 
-def _resource(container: Object, reference: Object) -> str:
+def resource(container: Object, reference: Object) -> str:
+    """A container's request or limit, in units of the divisor, rounded up; 0 if there is none."""
     kind, _, unit = reference["resource"].partition(".")
     given = str(((container.get("resources") or {}).get(kind) or {}).get(unit, "0") or "0")
     divisor = str(reference.get("divisor") or "1")

@@ -19,8 +19,8 @@ import orjson
 
 from sailcloth.agent.node import Agent
 from sailcloth.agent.protocol import NodeAgent
-from sailcloth.kube import ApiError, Client, Informer
-from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SERVICES
+from sailcloth.kube import ApiError, Client, Informer, Resource
+from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SECRETS, SERVICES
 from sailcloth.local import dns, network
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy, ServiceKey, Spec
@@ -182,6 +182,7 @@ class Kubelet:
             self._rewire.set()
 
         work = [
+            *(self._objects(kind, resource) for kind, resource in (("configmaps", CONFIGMAPS), ("secrets", SECRETS))),
             services.run(on_service),
             slices.run(on_slice),
             self._wire(),
@@ -192,6 +193,16 @@ class Kubelet:
             await asyncio.gather(*work)
         finally:
             server.close()
+
+    async def _objects(self, kind: str, resource: Resource) -> None:
+        """Tell workers of changed ConfigMaps and Secrets. Nothing of these is kept here."""
+        informer: Informer[None] = Informer(self.client, resource, lambda _: None)
+
+        def on_change(_: str, __: None, ident: tuple[str, str]) -> None:
+            for worker in self.workers.values() if informer.synced.is_set() else ():
+                worker.object_changed(kind, *ident)
+
+        await informer.run(on_change)
 
     async def _pods(self, pods: Informer[Object], services: Informer[Object]) -> None:
         await services.synced.wait()  # pods find the services' names in their environment

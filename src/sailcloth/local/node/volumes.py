@@ -1,56 +1,165 @@
-"""Volumes of pods, as folders under the pod's directory that containers bind. Owner-only files where they hold secrets."""
+"""Volumes of pods, as folders under the pod's directory that containers bind.
+
+What is made from objects (ConfigMaps, Secrets, tokens, fields of the pod) is replaced while the pod runs, all files at once: a
+volume's files are links into a folder `..data`, which is a link itself and is switched over, so a reader that watches it,
+as many do, sees a whole old or a whole new state. Other users of the host see none of it: the pod's directory is its owner's.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .environment import Fetch, Missing, field
+from .environment import Fetch, Missing, field, resource
 
 Object = dict[str, Any]
 Token = Callable[[list[str], int], Awaitable[str]]
 """(audiences, seconds) → a token for the pod's service account."""
 
+_DATA = "..data"
+_MODE = 0o644
+_KINDS = {"configMap": "configmaps", "secret": "secrets"}
+_FRESH = 0.8  # of a token's life after which it is replaced
 
-async def make(pod: Object, directory: Path, fetch: Fetch, token: Token, pod_ip: str, node_ip: str) -> dict[str, str]:
-    """Make every volume; returns folders by name. Raises Missing for what does not exist yet."""
-    out: dict[str, str] = {}
-    for volume in pod["spec"].get("volumes") or ():
-        name = volume["name"]
-        if "hostPath" in volume:
-            out[name] = volume["hostPath"]["path"]
-            continue
-        if "persistentVolumeClaim" in volume:  # outlives the pod, and is kept as long as the cluster's state
-            kept = Path(_place(pod, volume, directory))
-            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-            out[name] = str(kept)
-            continue
-        folder = directory / "volumes" / name
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        files: dict[str, bytes] = {}
-        for kind in ("configMap", "secret"):
-            if kind in volume:
-                files |= await _projected(kind, volume[kind], fetch)
-        if "downwardAPI" in volume:
-            files |= _downward(volume["downwardAPI"], pod, pod_ip, node_ip)
-        for source in (volume.get("projected") or {}).get("sources") or ():
-            if "serviceAccountToken" in source:
-                wanted = source["serviceAccountToken"]
-                audience = [wanted["audience"]] if wanted.get("audience") else []
-                made = await token(audience, int(wanted.get("expirationSeconds") or 3600))
-                files[wanted["path"]] = made.encode()
-            for kind in ("configMap", "secret"):
-                if kind in source:
-                    files |= await _projected(kind, source[kind], fetch)
-            if "downwardAPI" in source:
-                files |= _downward(source["downwardAPI"], pod, pod_ip, node_ip)
-        _write(folder, files)
-        out[name] = str(folder)
-    return out
+
+@dataclass(frozen=True)
+class File:
+    """What stands in a volume under one path."""
+
+    content: bytes
+    mode: int = _MODE
+
+
+Files = dict[str, File]
+
+
+class Volumes:
+    """The volumes of one pod."""
+
+    def __init__(self, directory: Path, fetch: Fetch, token: Token) -> None:
+        self._directory, self._fetch, self._token = directory, fetch, token
+        self._tokens: dict[
+            tuple[str, ...], tuple[str, float]
+        ] = {}  # by audience and life: the token and when it is too old
+        self._lock = asyncio.Lock()
+
+    async def make(self, pod: Object, pod_ip: str, node_ip: str) -> dict[str, str]:
+        """Make every volume; returns folders by name. Raises Missing for what does not exist yet, OSError."""
+        for volume in pod["spec"].get("volumes") or ():
+            if "hostPath" in volume:
+                _host(volume["hostPath"])
+            else:  # a claim's outlives the pod, and is kept as long as the cluster's state
+                Path(_place(pod, volume, self._directory)).mkdir(mode=0o700, parents=True, exist_ok=True)
+        await self.refresh(pod, pod_ip, node_ip)
+        return places(pod, self._directory)
+
+    async def refresh(self, pod: Object, pod_ip: str, node_ip: str) -> None:
+        """Bring what is made from objects up to date. Raises Missing, OSError; what was there before stays then."""
+        async with self._lock:
+            for volume in pod["spec"].get("volumes") or ():
+                sources = _sources(volume)
+                if sources:
+                    files: Files = {}
+                    for source, mode in sources:
+                        files |= await self._files(source, mode, pod, pod_ip, node_ip)
+                    await asyncio.to_thread(publish, Path(_place(pod, volume, self._directory)), files)
+
+    def stale(self, now: float) -> bool:
+        """Whether a token has to be replaced."""
+        return any(now >= until for _, until in self._tokens.values())
+
+    async def _files(self, source: Object, mode: int, pod: Object, pod_ip: str, node_ip: str) -> Files:
+        for kind, plural in _KINDS.items():
+            if kind in source:
+                return await self._stored(plural, source[kind], mode)
+        if "serviceAccountToken" in source:
+            wanted = source["serviceAccountToken"]
+            token = await self._current_token(
+                wanted.get("audience") or "", int(wanted.get("expirationSeconds") or 3600)
+            )
+            return {wanted["path"]: File(token.encode(), mode)}
+        if "downwardAPI" in source:
+            return _downward(source["downwardAPI"], mode, pod, pod_ip, node_ip)
+        return {}
+
+    async def _current_token(self, audience: str, seconds: int) -> str:
+        key = (audience, str(seconds))
+        known = self._tokens.get(key)
+        now = time.monotonic()
+        if known is None or now >= known[1]:
+            made = await self._token([audience] if audience else [], seconds)
+            known = self._tokens[key] = (made, now + seconds * _FRESH)
+        return known[0]
+
+    async def _stored(self, plural: str, source: Object, mode: int) -> Files:
+        name = source.get("name") or source.get("secretName") or ""
+        found = await self._fetch(plural, name)
+        if found is None:
+            if source.get("optional"):
+                return {}
+            raise Missing(f'{plural[:-1]} "{name}" not found')
+        data: dict[str, bytes] = {}
+        for key, value in (found.get("data") or {}).items():
+            data[key] = base64.b64decode(value) if plural == "secrets" else str(value).encode()
+        for key, value in (found.get("binaryData") or {}).items():
+            data[key] = base64.b64decode(value)
+        if not source.get("items"):
+            return {key: File(content, mode) for key, content in data.items()}
+        out: Files = {}
+        for item in source["items"]:
+            if item["key"] in data:
+                out[item["path"]] = File(data[item["key"]], int(item.get("mode") or mode))
+            elif not source.get("optional"):
+                raise Missing(f'{plural[:-1]} "{name}" has no key {item["key"]}')
+        return out
+
+
+def _sources(volume: Object) -> list[tuple[Object, int]]:
+    """What a volume is made from, each with the mode of its files; nothing for folders."""
+    if "projected" in volume:
+        mode = int(volume["projected"].get("defaultMode") or _MODE)
+        return [(source, mode) for source in volume["projected"].get("sources") or ()]
+    for kind in (*_KINDS, "downwardAPI"):
+        if kind in volume:
+            return [(volume, int(volume[kind].get("defaultMode") or _MODE))]
+    return []
+
+
+def referred(pod: Object) -> set[tuple[str, str]]:
+    """(configmaps or secrets, name) of all objects that the pod's volumes are made from."""
+    return {
+        (plural, source[kind].get("name") or source[kind].get("secretName") or "")
+        for volume in pod["spec"].get("volumes") or ()
+        for source, _ in _sources(volume)
+        for kind, plural in _KINDS.items()
+        if kind in source
+    }
+
+
+def _host(source: Object) -> None:
+    """A path of the host, made or looked for as its type says. Raises Missing."""
+    path, kind = Path(source["path"]), source.get("type") or ""
+    if kind == "DirectoryOrCreate":
+        path.mkdir(parents=True, exist_ok=True)
+    elif kind == "FileOrCreate":
+        path.touch(exist_ok=True)
+    tests: dict[str, Callable[[], bool]] = {
+        "Directory": path.is_dir,
+        "File": path.is_file,
+        "Socket": path.is_socket,
+        "CharDevice": path.is_char_device,
+        "BlockDevice": path.is_block_device,
+    }
+    if kind in tests and not tests[kind]():
+        raise Missing(f"hostPath type check failed: {path} is not a {kind.lower()}")
 
 
 def _place(pod: Object, volume: Object, directory: Path) -> str:
@@ -62,70 +171,80 @@ def _place(pod: Object, volume: Object, directory: Path) -> str:
 
 
 def places(pod: Object, directory: Path) -> dict[str, str]:
-    """The folders that `make` made, by name."""
-    volumes = pod["spec"].get("volumes") or ()
-    return {v["name"]: _place(pod, v, directory) for v in volumes if "hostPath" not in v}
+    """The folders of all volumes, by name."""
+    return {
+        v["name"]: v["hostPath"]["path"] if "hostPath" in v else _place(pod, v, directory)
+        for v in pod["spec"].get("volumes") or ()
+    }
 
 
-async def _projected(kind: str, source: Object, fetch: Fetch) -> dict[str, bytes]:
-    resource = "configmaps" if kind == "configMap" else "secrets"
-    name = source.get("name") or source.get("secretName") or ""
-    found = await fetch(resource, name)
-    if found is None:
-        if source.get("optional"):
-            return {}
-        raise Missing(f'{resource[:-1]} "{name}" not found')
-    data: dict[str, bytes] = {}
-    for key, value in (found.get("data") or {}).items():
-        data[key] = base64.b64decode(value) if kind == "secret" else str(value).encode()
-    for key, value in (found.get("binaryData") or {}).items():
-        data[key] = base64.b64decode(value)
-    items = source.get("items")
-    if not items:
-        return data
-    out = {}
-    for item in items:
-        if item["key"] not in data:
-            if source.get("optional"):
-                continue
-            raise Missing(f'{resource[:-1]} "{name}" has no key {item["key"]}')
-        out[item["path"]] = data[item["key"]]
-    return out
-
-
-def _downward(source: Object, pod: Object, pod_ip: str, node_ip: str) -> dict[str, bytes]:
-    out = {}
+def _downward(source: Object, mode: int, pod: Object, pod_ip: str, node_ip: str) -> Files:
+    out: Files = {}
     for item in source.get("items") or ():
+        text = ""
         if "fieldRef" in item:
-            out[item["path"]] = field(pod, item["fieldRef"]["fieldPath"], pod_ip, node_ip).encode()
+            text = field(pod, item["fieldRef"]["fieldPath"], pod_ip, node_ip)
+        elif "resourceFieldRef" in item:
+            reference = item["resourceFieldRef"]
+            named = (c for c in pod["spec"]["containers"] if c["name"] == reference.get("containerName"))
+            text = resource(next(named, {}), reference)
+        out[item["path"]] = File(text.encode(), int(item.get("mode") or mode))
     return out
 
 
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    for path, content in files.items():
-        target = folder / path
-        if ".." in Path(path).parts or Path(path).is_absolute():
-            continue
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = target.with_name(target.name + ".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(target)
+def publish(folder: Path, files: Files) -> None:
+    """Make a folder hold exactly these files, in one step."""
+    files = {p: f for p, f in files.items() if not Path(p).is_absolute() and ".." not in Path(p).parts}
+    if current(folder) == files:
+        return
+    made = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+    made.chmod(0o755)
+    for path, file in files.items():
+        target = made / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(file.content)
+        target.chmod(file.mode & 0o777)
+    data = folder / _DATA
+    old = os.readlink(data) if data.is_symlink() else ""
+    fresh = folder / f"{_DATA}_tmp"
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(made.name)
+    fresh.rename(data)
+    wanted = {Path(p).parts[0] for p in files}
+    for name in wanted:
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(f"{_DATA}/{name}")
+    for entry in folder.iterdir():
+        if not entry.name.startswith("..") and entry.name not in wanted:
+            entry.unlink()
+    if old:
+        shutil.rmtree(folder / old, ignore_errors=True)
 
 
-def mounts(container: Object, folders: dict[str, str]) -> list[list[str]]:
-    """[source, target, mode] for a container's volume mounts."""
+def current(folder: Path) -> Files | None:
+    """What `publish` has put into a folder; None if it never did."""
+    data = folder / _DATA
+    if not data.is_symlink():
+        return None
+    found = (p for p in data.resolve().rglob("*") if p.is_file())
+    return {str(p.relative_to(data.resolve())): File(p.read_bytes(), p.stat().st_mode & 0o777) for p in found}
+
+
+def mounts(container: Object, folders: dict[str, str], pod: Object) -> list[list[str]]:
+    """[source, target, mode] for a container's volume mounts; what is made from objects can only be read."""
+    made = {v["name"] for v in pod["spec"].get("volumes") or () if _sources(v)}
     out = []
     for mount in container.get("volumeMounts") or ():
         source = folders.get(mount["name"])
         if source is None:
             continue
-        if mount.get("subPath"):
+        if mount.get("subPath") and ".." not in Path(mount["subPath"]).parts:
             source = f"{source}/{mount['subPath']}"
             if not os.path.exists(source):
                 os.makedirs(source, exist_ok=True)
-        out.append([source, mount["mountPath"], "ro" if mount.get("readOnly") else "rw"])
+        out.append([source, mount["mountPath"], "ro" if mount.get("readOnly") or mount["name"] in made else "rw"])
     return sorted(out, key=lambda m: m[1].count("/"))
 
 

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 _BACKOFF = (0.2, 300.0)
 _STEADY_S = 600.0
+_TOKENS_S = 60.0  # how often it is looked whether tokens are too old
 _LISTEN_S = 3.0  # how long a program may take to open its ports before it is called ready without
 _FAST_STARTUP_S = (
     2.0  # start-up and readiness probes are tried every 50 ms for this long before their own period counts
@@ -134,7 +135,9 @@ class Worker:
         self.link: PodLink | None = None
         self.phase = "Pending"
         self.initialized = False
+        self._volumes = volumes.Volumes(self.directory, self._fetch, self._token)
         self._folders: dict[str, str] = {}
+        self._renew = asyncio.Event()
         self._stopping = asyncio.Event()
         self._gone = asyncio.Event()
         self._dirty = asyncio.Event()
@@ -154,9 +157,17 @@ class Worker:
 
     def update(self, pod: Object) -> None:
         """A new version of the object."""
+        told = [p["metadata"].get(name) for p in (self.pod, pod) for name in ("labels", "annotations")]
+        if told[:2] != told[2:]:
+            self._renew.set()  # the downward API shows them
         self.pod = pod
         if pod["metadata"].get("deletionTimestamp"):
             self._stopping.set()
+
+    def object_changed(self, kind: str, namespace: str, name: str) -> None:
+        """A ConfigMap or Secret is another, or there now, or gone."""
+        if namespace == self.namespace and (kind, name) in volumes.referred(self.pod):
+            self._renew.set()
 
     def vanish(self) -> None:
         """The object is gone from the API server: so must the processes be, at once."""
@@ -166,6 +177,7 @@ class Worker:
     async def run(self) -> None:
         """Live the pod's life."""
         writer = asyncio.create_task(self._write_status())
+        renewing = asyncio.create_task(self._keep_volumes())
         try:
             work = asyncio.create_task(self._live())
             stop = asyncio.create_task(self._stopping.wait())
@@ -178,7 +190,7 @@ class Worker:
                 await work
             await self._stop()
         finally:
-            for task in [writer, *self._tasks, *(t for c in self.containers for t in c.probing)]:
+            for task in [writer, renewing, *self._tasks, *(t for c in self.containers for t in c.probing)]:
                 task.cancel()
         await self._remove()
 
@@ -253,6 +265,7 @@ class Worker:
         self.ip = self.node.allocate(self.uid, self.pod.get("status", {}).get("podIP", ""))
         known = self._told()
         self._folders = volumes.places(self.pod, self.directory)
+        self._renew.set()
         for c in self.containers:
             before, now = known.get(c.name, {}), state["containers"].get(c.name)
             c.restarts = int(before.get("restartCount", 0))
@@ -288,7 +301,7 @@ class Worker:
         """Network, folders, PID 1. Raises Missing or OSError."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.ip = self.node.allocate(self.uid, "")
-        self._folders = await volumes.make(self.pod, self.directory, self._fetch, self._token, self.ip, network.NODE_IP)
+        self._folders = await self._volumes.make(self.pod, self.ip, network.NODE_IP)
         self._write_etc()
         fd = await asyncio.to_thread(network.add_pod, self.ip)
         try:
@@ -335,6 +348,19 @@ class Worker:
             return await self.node.client.create_token(account, self.namespace, audiences, seconds, self.pod)
         except ApiError as error:
             raise Missing(f"token of service account {account}: {error.message}") from None
+
+    async def _keep_volumes(self) -> None:
+        """Follow the objects that volumes are made from, and replace tokens in time."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._renew.wait(), _TOKENS_S)
+            changed = self._renew.is_set()
+            self._renew.clear()
+            if self._folders and (changed or self._volumes.stale(time.monotonic())):
+                try:
+                    await self._volumes.refresh(self.pod, self.ip, network.NODE_IP)
+                except (Missing, OSError, ApiError) as error:
+                    log.info("pod %s/%s: volumes stay as they are: %s", self.namespace, self.name, error)
 
     async def _wait_for(self, what: str) -> None:
         for c in self.containers:
@@ -444,7 +470,7 @@ class Worker:
             command = [environment.expand(str(x), c.env) for x in c.spec.get("command") or ()]
             args = [environment.expand(str(x), c.env) for x in c.spec.get("args") or ()]
             argv = images.argv(image, command, args)
-            mounts = volumes.mounts(c.spec, self._folders)
+            mounts = volumes.mounts(c.spec, self._folders, self.pod)
         if not argv:
             raise ValueError("the container has no command")
         c.argv = argv
