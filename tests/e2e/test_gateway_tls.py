@@ -39,6 +39,16 @@ class Authority:
         secret.write_bytes(key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return certificate, secret, made.serial_number
 
+    def revoke(self, serial: int) -> Path:
+        """A list of revoked certificates with one in it."""
+        now = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self._name).last_update(now)
+        made = builder.next_update(now + dt.timedelta(days=1)).add_revoked_certificate(entry)
+        path = self._folder / f"{serial}.crl"
+        path.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(PEM))
+        return path
+
     def _made(self, subject: x509.Name, key: KEY, names: list[str], ca: bool) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC) - dt.timedelta(minutes=1)
         builder = (
@@ -166,11 +176,38 @@ def test_mutual_wants_a_client_certificate_of_the_stored_roots(secure: Cluster, 
         ask(secure, authority, "shop.example.com")
 
 
-def _with(mesh: Cluster, authority: Authority, client: tuple[Path, Path]) -> tuple[int, int]:
+def _with(
+    mesh: Cluster, authority: Authority, client: tuple[Path, Path], name: str = "shop.example.com"
+) -> tuple[int, int]:
     try:
-        return ask(mesh, authority, "shop.example.com", client=client)
+        return ask(mesh, authority, name, client=client)
     except OSError:
         return 0, 0
+
+
+def test_files_of_the_gateway_and_a_revoked_client(secure: Cluster, authority: Authority) -> None:
+    """Certificates in mounted files, which come after the gateway has started; `caCrl` shuts out one client."""
+    certificate, key, serial = authority.issue("files.example.com")
+    good, revoked = authority.issue("good.example.com"), authority.issue("revoked.example.com")
+    named = {
+        "istio-ingressgateway-certs": {"tls.crt": certificate, "tls.key": key},
+        "istio-ingressgateway-ca-certs": {"ca.crt": authority.root, "revoked.crl": authority.revoke(revoked[2])},
+    }
+    for name, files in named.items():
+        sources = [f"--from-file={n}={p}" for n, p in files.items()]
+        secure.kubectl("create", "secret", "generic", name, "-n", "istio-system", *sources)
+        secure.kubectl("label", "secret", name, "-n", "istio-system", "test=tls")
+    tls = {
+        "mode": "MUTUAL",
+        "serverCertificate": "/etc/istio/ingressgateway-certs/tls.crt",
+        "privateKey": "/etc/istio/ingressgateway-certs/tls.key",
+        "caCertificates": "/etc/istio/ingressgateway-ca-certs/ca.crt",
+        "caCrl": "/etc/istio/ingressgateway-ca-certs/revoked.crl",
+    }
+    port = {"number": 443, "name": "https-files", "protocol": "HTTPS"}
+    expose(secure, {"port": port, "hosts": ["files.example.com"], "tls": tls})
+    secure.eventually(lambda: _with(secure, authority, good[:2], "files.example.com") == (200, serial))
+    assert _with(secure, authority, revoked[:2], "files.example.com") == (0, 0)
 
 
 def test_secrets_are_not_shown(secure: Cluster, authority: Authority) -> None:

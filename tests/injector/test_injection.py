@@ -50,6 +50,17 @@ def test_the_proxy_is_a_native_sidecar_behind_the_capture() -> None:
     assert status["initContainers"] == ["istio-init", "istio-proxy"]
 
 
+@pytest.mark.parametrize("form", ["by name", "list"])
+def test_volumes_of_the_users_own_reach_the_proxy(form: str) -> None:
+    volume, mount = {"secret": {"secretName": "certs"}}, {"mountPath": "/etc/certs", "readOnly": True}
+    values: list[Any] = [[{"name": "certs", **each}] if form == "list" else {"certs": each} for each in (volume, mount)]
+    names = ("sidecar.istio.io/userVolume", "sidecar.istio.io/userVolumeMount")
+    made = inject(pod(annotations=dict(zip(names, map(json.dumps, values), strict=True))), InjectorConfig())
+    assert {"name": "certs", **volume} in made["spec"]["volumes"]
+    (proxy,) = [c for c in _all(made) if c["name"] == "istio-proxy"]
+    assert {"name": "certs", **mount} in proxy["volumeMounts"]
+
+
 def test_the_pod_given_is_not_changed() -> None:
     given = pod()
     before = json.dumps(given)
@@ -100,6 +111,8 @@ def test_a_pod_in_the_hosts_network_is_left_alone() -> None:
         ("traffic.sidecar.istio.io/includeOutboundIPRanges", "10.0.0.0/99"),
         ("sidecar.istio.io/proxyCPU", "much"),
         ("proxy.istio.io/config", "["),
+        ("sidecar.istio.io/userVolume", "{"),
+        ("sidecar.istio.io/userVolumeMount", '[{"mountPath": "/x"}]'),
     ],
 )
 def test_a_bad_annotation_is_named(name: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""Certificates and keys in files of a proxy's container, as `file-cert:CERT~KEY` and `file-root:CA` name them.
+"""Certificates and keys in files of a proxy's container, as `file-cert:CERT~KEY` and `file-root:CA[~CRL]` name them.
 
 The agent is not in the container: paths are looked up in its volumes. Nothing outside them is read, but for the system's
 roots, which every image has.
@@ -77,7 +77,10 @@ class MountedFiles:
     def _secret(self, name: str) -> secret_pb2.Secret:
         out = secret_pb2.Secret(name=name)
         if name.startswith(ROOTS):
-            out.validation_context.trusted_ca.inline_bytes = self.read(name.removeprefix(ROOTS))
+            roots, _, revoked = name.removeprefix(ROOTS).partition("~")
+            out.validation_context.trusted_ca.inline_bytes = self.read(roots)
+            if revoked:
+                out.validation_context.crl.inline_bytes = self.read(revoked)
         else:
             chain, _, key = name.removeprefix(CERTIFICATE).partition("~")
             out.tls_certificate.certificate_chain.inline_bytes = self.read(chain)

@@ -12,6 +12,7 @@ from sailcloth.mesh import ingress
 
 NAMESPACE = "istio-system"
 _LABELS = {"app": "istiod", "istio": "pilot", "istio.io/rev": "default"}
+_FILES = ("ingressgateway-certs", "ingressgateway-ca-certs")  # certificates as files, the way before credentialName
 _GATEWAY = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
 
 
@@ -120,7 +121,13 @@ def ingress_gateway() -> list[dict[str, Any]]:
                                 "name": "istio-proxy",
                                 "image": "auto",
                                 "ports": [{"containerPort": t, "name": n, "protocol": "TCP"} for n, _, t in ports],
+                                "volumeMounts": [
+                                    {"name": n, "mountPath": f"/etc/istio/{n}", "readOnly": True} for n in _FILES
+                                ],
                             }
+                        ],
+                        "volumes": [
+                            {"name": n, "secret": {"secretName": f"istio-{n}", "optional": True}} for n in _FILES
                         ],
                     },
                 },

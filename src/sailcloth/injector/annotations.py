@@ -6,6 +6,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 
 PREFIX = "traffic.sidecar.istio.io/"
 
@@ -86,6 +87,22 @@ def _one_of(*values: str) -> Callable[[str], None]:
             raise ValueError(f"{text!r} is not one of {', '.join(v for v in values if v)}")
 
     return check
+
+
+def user_entries(annotations: dict[str, str], name: str) -> list[dict[str, Any]]:
+    """`sidecar.istio.io/userVolume` or `userVolumeMount`: a JSON object by name, or a list of objects with names. Raises ValueError."""
+    text = annotations.get(f"sidecar.istio.io/{name}", "")
+    if not text:
+        return []
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"annotation sidecar.istio.io/{name}: not JSON: {error}") from None
+    if isinstance(found, dict):
+        found = [{"name": key, **value} for key, value in found.items() if isinstance(value, dict)]
+    if not isinstance(found, list) or not all(isinstance(e, dict) and e.get("name") for e in found):
+        raise ValueError(f'annotation sidecar.istio.io/{name}: must be JSON like {{"NAME": {{…}}}}')
+    return found
 
 
 def proxy_config(annotations: dict[str, str]) -> dict[str, object]:

@@ -62,6 +62,7 @@ def inject(
         raise InjectionError("; ".join(problems))
     try:
         options = _options(config.proxy_config, notes.proxy_config(given))
+        volumes, mounts = (notes.user_entries(given, name) for name in ("userVolume", "userVolumeMount"))
     except ValueError as error:
         raise InjectionError(str(error)) from None
     gateway = "gateway" in given.get("inject.istio.io/templates", "").split(",")
@@ -91,6 +92,7 @@ def inject(
         probers=probers,
         native=native,
     )
+    made["volumeMounts"] += mounts
     for group in (containers, init):
         made = _refined(made, group)
     names = {"initContainers": [], "containers": []}  # type: dict[str, list[str]]
@@ -108,7 +110,7 @@ def inject(
     if not init:
         del spec["initContainers"]
     have = {v["name"] for v in spec.get("volumes", ())}
-    added = [v for v in template.volumes(config) if v["name"] not in have]
+    added = [v for v in (*template.volumes(config), *volumes) if v["name"] not in have]
     spec["volumes"] = [*spec.get("volumes", []), *added]
     _label(labels, workload, config, gateway)
     _annotate(metadata, given, config, containers, names, added, gateway)

@@ -71,6 +71,11 @@ def mesh_context(
     )
 
 
+def root_file(path: str, revoked: str | None = None) -> tls_pb2.SdsSecretConfig:
+    """Roots in a file of the proxy's container, with a list of revoked certificates beside them if there is one."""
+    return sds(f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}")
+
+
 def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
     """TLS of a server outside the mesh's own: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files."""
     common = tls_pb2.CommonTlsContext(alpn_protocols=protocols, tls_params=_parameters(tls))
@@ -96,7 +101,7 @@ def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> ba
         elif stored:
             source = credential(stored[0].removesuffix("-cacert") + "-cacert")
         else:
-            source = sds(f"file-root:{roots}")
+            source = root_file(roots, tls.ca_crl)
         combined.validation_context_sds_secret_config.CopyFrom(source)
     return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", out))
 

@@ -112,7 +112,7 @@ def _external(settings: ClientTLSSettings, plan: ClusterPlan) -> base_pb2.Transp
         certificate = tls.credential(settings.credential_name) if mutual else None
     else:
         if settings.ca_certificates:
-            roots = tls.sds(f"file-root:{settings.ca_certificates}")
+            roots = tls.root_file(settings.ca_certificates, settings.ca_crl)
         if mutual and settings.client_certificate and settings.private_key:
             certificate = tls.sds(f"file-cert:{settings.client_certificate}~{settings.private_key}")
     verify = not settings.insecure_skip_verify
