@@ -42,12 +42,14 @@ def ingress(body: str, shared: str = "") -> str:
 
 
 def overloaded(port: int, behind: Backend) -> list[int]:
-    """Statuses of four requests at once, of which those that are let through are held until the others are answered."""
+    """Statuses of four requests: one that the application holds, and three that come meanwhile, of which those that are over
+    the limit are answered at once."""
     found: list[int] = []
     threads = [threading.Thread(target=lambda: found.append(fetch(("127.0.0.1", port), "/slow")[0])) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    threads[0].start()  # alone: while a connection is made, the request that it is for counts as waiting
     eventually("a request at the application", lambda: behind.seen)
+    for thread in threads[1:]:
+        thread.start()
     eventually("answers to those over the limit", lambda: len(found) >= 2)
     behind.go.set()
     for thread in threads:

@@ -83,9 +83,20 @@ class PodSpec(Struct):
     host_network: bool = False
 
 
+class PodCondition(Struct):
+    type: str = ""
+    status: str = ""
+
+
 class PodStatus(Struct, names={"pod_ip": "podIP"}):
     pod_ip: str = ""
     phase: str = ""
+    conditions: list[PodCondition] = []
+
+    @property
+    def ready(self) -> bool:
+        """As the node says; a pod of which nothing is said is taken to be."""
+        return next((c.status == "True" for c in self.conditions if c.type == "Ready"), True)
 
 
 class Pod(Object):

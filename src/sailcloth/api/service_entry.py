@@ -42,10 +42,28 @@ AsksEndpoint = Asks(
 AsksAddress = Asks(("has(self.address) || has(self.network)", "Address is required"))
 
 
+class WorkloadCondition(Struct):
+    """What is known of a workload; when and why does not matter to the mesh."""
+
+    type: str = ""
+    status: str = ""
+
+
+class WorkloadStatus(Struct):
+    """The part of a status that is read back."""
+
+    conditions: list[WorkloadCondition] = []
+
+    def says(self, condition: str) -> bool | None:
+        """Whether a condition holds; None if nothing is said of it."""
+        return next((c.status == "True" for c in self.conditions if c.type == condition), None)
+
+
 class WorkloadEntry(Object):
     """A workload that is not a pod, such as a virtual machine."""
 
     spec: Annotated[WorkloadEntrySpec, AsksEndpoint, Asks(required=True)] = WorkloadEntrySpec()
+    status: WorkloadStatus = WorkloadStatus()
 
 
 class ServicePort(Struct):

@@ -18,6 +18,10 @@ NO_EFFECT = {
     "EnvoyFilter.spec.configPatches.match.waypoint": "there are no waypoints",
     "EnvoyFilter.spec.configPatches.match.listener.portName": "as in Istio",
     "EnvoyFilter.spec.configPatches.patch.filterClass": "not yet: order by position",
+    "WorkloadEntry.spec.network": "one network",
+    "ServiceEntry.spec.endpoints.network": "one network",
+    "WorkloadGroup.spec.template.network": "handed to the entries, and no more: one network",
+    "WorkloadGroup.spec.probe": "run by the workload's own agent; that there is one makes health count",
 }
 """Field path → why, or when. What is below such a field has no effect either."""
 

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sailcloth.api.meta import Key
 from sailcloth.envoy import build
@@ -25,6 +25,7 @@ from sailcloth.xds.server import Connection
 
 log = logging.getLogger(__name__)
 
+HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 _COLLECT_EVERY_S = 5.0
 _REMEMBERED = 2_000  # workloads whose use of clusters is known when none of their proxies is connected
 
@@ -45,6 +46,19 @@ _OF_ONE_POD = (
 def _workload(proxy: Proxy) -> Workload:
     """What a proxy has in common with those that did, or will do, the same work: namespace and labels."""
     return proxy.namespace, tuple(pair for pair in proxy.labels if pair[0] not in _OF_ONE_POD)
+
+
+class Registrar(Protocol):
+    """Follows the streams of workloads that register themselves."""
+
+    async def joined(self, proxy: Proxy, metadata: dict[str, str]) -> None:
+        """A stream has begun. Raises PermissionError if it may not."""
+
+    def left(self, proxy: Proxy) -> None:
+        """It has ended."""
+
+    def told(self, proxy: Proxy, error: str) -> None:
+        """The workload is healthy, or why it is not."""
 
 
 @dataclass(eq=False)
@@ -76,6 +90,7 @@ class Audiences:
         self._workloads: dict[Workload, set[Client]] = {}
         self.pushes = 0
         self.on_result: Callable[[Client, str, str], None] | None = None
+        self.registrar: Registrar | None = None
         self._last_collect = 0.0
         self._garbage = False
 
@@ -95,6 +110,8 @@ class Audiences:
             raise PermissionError(
                 f"the token is of namespace {namespace}, but the proxy says it is in {described.namespace}"
             )
+        if self.registrar is not None:
+            await self.registrar.joined(described, metadata)
         self.join(connection, described, verified=namespace is not None)
 
     def join(self, connection: Connection, proxy: Proxy, verified: bool = False) -> Client:
@@ -122,6 +139,8 @@ class Audiences:
         client = self.clients.pop(connection, None)
         if client is None:
             return
+        if self.registrar is not None:
+            self.registrar.left(client.proxy)
         self._release(client, {})
         workload = _workload(client.proxy)
         if asked := connection.stream.asked:
@@ -137,6 +156,15 @@ class Audiences:
             del self._proxies[client.proxy]
             self.graph.unpin(build.key, client.proxy)
             self._garbage = True
+
+    def told(self, connection: Connection, type_url: str, error: str) -> bool:
+        """Health that a workload's agent reports on its stream; other types are discovery's."""
+        if type_url != HEALTH:
+            return False
+        client = self.clients.get(connection)
+        if client is not None and self.registrar is not None:
+            self.registrar.told(client.proxy, error)
+        return True
 
     def result(self, connection: Connection, type_url: str, error: str) -> None:
         client = self.clients.get(connection)

@@ -56,6 +56,10 @@ class Verifier:
         """The namespace behind a token."""
         return (await self._review(token))[0]
 
+    async def account(self, token: str) -> str:
+        """The service account behind a token."""
+        return (await self._review(token))[1]
+
     async def _review(self, token: str) -> tuple[str, str, dict[str, Any]]:
         if not token:
             raise PermissionError("no service-account token was sent")

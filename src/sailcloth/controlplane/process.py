@@ -49,6 +49,7 @@ from .audiences import Audiences
 from .identity import Verifier
 from .ingress_status import IngressStatus
 from .rate_limits import RateLimitService
+from .registration import Registration
 from .status import StatusWriter
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class ControlPlane:
         self.addresses = Addresses(writer(client))
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.audiences.on_result = lambda *_: self.status.answered()
+        self.registration = Registration(client, self.mesh, NAME, self._account)
+        self.audiences.registrar = self.registration
         self._scheduled = False
         self._synced = False
         self._rules: set[Key] = set()  # VirtualServices that changed since the last settling
@@ -181,6 +184,11 @@ class ControlPlane:
         header = metadata.get("authorization", "")
         return await self.verifier.namespace(header[7:].strip() if header.lower().startswith("bearer ") else "")
 
+    async def _account(self, metadata: dict[str, str]) -> str:
+        """The service account of a caller, by its token."""
+        header = metadata.get("authorization", "")
+        return await self.verifier.account(header[7:].strip() if header.lower().startswith("bearer ") else "")
+
     async def _write_status(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
         resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
         with contextlib.suppress(ApiError) as _:
@@ -219,6 +227,7 @@ class ControlPlane:
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
         tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
+        tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
         tasks.append(asyncio.create_task(self._distribute_root(authority), name="roots"))
         tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
         log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)

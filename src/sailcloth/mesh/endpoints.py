@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
 from sailcloth.api import core
 from sailcloth.api.meta import Key
-from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry, WorkloadEntrySpec
+from sailcloth.api.service_entry import ServiceEntry, WorkloadEntrySpec
 from sailcloth.lib.incremental import Graph, derived
 
 from . import registry
@@ -92,6 +94,8 @@ def _from_slices(graph: Graph, source: Key, obj: core.Service, port: Port) -> li
                         hostname=ep.hostname or "",
                     )
                 )
+    if obj.spec.selector:
+        out += _workloads(graph, source.namespace, obj.spec.selector, port)
     return out
 
 
@@ -137,18 +141,22 @@ def _from_entry(graph: Graph, source: Key, obj: ServiceEntry, port: Port) -> lis
     return [e for w in obj.spec.endpoints if (e := _from_workload(w, source.namespace, port)) is not None]
 
 
-def _from_workload(spec: WorkloadEntrySpec, namespace: str, port: Port) -> Endpoint | None:
+def _from_workload(
+    spec: WorkloadEntrySpec, namespace: str, port: Port, healthy: bool = True, name: str = ""
+) -> Endpoint | None:
     if not spec.address:
         return None
-    number = spec.ports.get(port.name) or (port.target if isinstance(port.target, int) else None) or port.number
+    named = spec.ports.get(port.target) if isinstance(port.target, str) else None
+    number = named or spec.ports.get(port.name) or (port.target if isinstance(port.target, int) else 0) or port.number
     declared = spec.labels.get(TLS_MODE)
     return Endpoint(
         address=spec.address,
         port=0 if spec.address.startswith("unix://") else number,
         labels=tuple(sorted(spec.labels.items())),
         namespace=namespace,
-        workload=spec.labels.get("app", ""),
+        workload=spec.labels.get("app", "") or name,
         service_account=spec.service_account or "",
+        healthy=healthy,
         mtls=declared == "istio" if declared else bool(spec.service_account),
         locality=spec.locality or "",
         weight=spec.weight or 1,
@@ -156,17 +164,30 @@ def _from_workload(spec: WorkloadEntrySpec, namespace: str, port: Port) -> Endpo
 
 
 def _selected(graph: Graph, namespace: str, wanted: dict[str, str], port: Port) -> list[Endpoint]:
-    out = []
-    for key in registry.select(graph, ("workload-entries", namespace)):
-        entry: WorkloadEntry | None = registry.read(graph, key)
-        if entry is not None and matches(wanted, entry.spec.labels):
-            made = _from_workload(entry.spec, namespace, port)
-            out += [made] if made else []
+    out = _workloads(graph, namespace, wanted, port)
     for key in registry.select(graph, ("pods", namespace)):
         pod: core.Pod | None = registry.read(graph, key)
-        if pod is not None and pod.status.pod_ip and matches(wanted, pod.metadata.labels):
+        if pod is None or not pod.status.pod_ip or pod.metadata.deletion_timestamp:
+            continue
+        if pod.status.phase not in ("Succeeded", "Failed") and matches(wanted, pod.metadata.labels):
             number = port.target if isinstance(port.target, int) else port.number
-            out.append(_endpoint(graph, pod.status.pod_ip, number, namespace))
+            out.append(_endpoint(graph, pod.status.pod_ip, number, namespace, pod.status.ready))
+    return out
+
+
+HEALTH_CHECKED = "proxy.istio.io/health-checks-enabled"
+
+
+def _workloads(graph: Graph, namespace: str, wanted: dict[str, str], port: Port) -> list[Endpoint]:
+    """Endpoints of the WorkloadEntries that a selector means. One whose agent checks the application is healthy when it says so
+    (condition `Healthy`); others always are. Source: istio.md 1.4, 2.22."""
+    out = []
+    for key, entry in registry.workload_entries(graph, namespace, wanted):
+        checked = entry.metadata.annotations.get(HEALTH_CHECKED, "").lower() == "true"
+        healthy = not checked or entry.status.says("Healthy") is True
+        spec = msgspec.structs.replace(entry.spec, labels=registry.entry_labels(entry))
+        made = _from_workload(spec, namespace, port, healthy, key.name)
+        out += [made] if made else []
     return out
 
 

@@ -249,7 +249,8 @@ def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
     elif isinstance(obj, core.Secret):
         kind.append(("secrets", ns))
     elif isinstance(obj, WorkloadEntry):
-        kind.append(("workload-entries", ns))
+        labels = entry_labels(obj)
+        kind += [("workload-entries", ns), *(("workload-entries", ns, pair) for pair in labels.items())]
     elif isinstance(obj, Sidecar):
         kind.append(("sidecars", ns))
     elif isinstance(obj, PeerAuthentication):
@@ -264,6 +265,19 @@ def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
             kind.append(("entry-selecting", ns, min(obj.spec.workload_selector.labels.items(), default=None)))
         kind += [("entry-address", e.address) for e in obj.spec.endpoints if e.address]
     return kind
+
+
+def entry_labels(entry: WorkloadEntry) -> dict[str, str]:
+    """Labels that a WorkloadEntry is selected by: its workload's, and those of the object itself, as in Istio."""
+    return {**entry.metadata.labels, **entry.spec.labels}
+
+
+def workload_entries(graph: Graph, namespace: str, wanted: dict[str, str]) -> list[tuple[Key, WorkloadEntry]]:
+    """WorkloadEntries of a namespace that have all wanted labels, sorted. Only those are read that have one of them."""
+    pair = min(wanted.items(), default=None)
+    slice_ = ("workload-entries", namespace, pair) if pair else ("workload-entries", namespace)
+    found = ((k, read(graph, k)) for k in select(graph, slice_))
+    return [(k, e) for k, e in found if e is not None and wanted.items() <= entry_labels(e).items()]
 
 
 def _service_slices(key: Key, obj: Object, cfg: MeshConfig) -> tuple[tuple[ServiceId, ...], Any]:

@@ -59,6 +59,9 @@ class Audience(Protocol):
     def leave(self, connection: Connection) -> None:
         """The client is gone; called once for each admitted one."""
 
+    def told(self, connection: Connection, type_url: str, error: str) -> bool:
+        """A message comes that may be news and no request; whether it was taken as such."""
+
     def result(self, connection: Connection, type_url: str, error: str) -> None:
         """The client accepted (empty error) or refused a response."""
 
@@ -106,7 +109,7 @@ class Server:
                     admitted = True
                     writer = asyncio.create_task(self._write(connection, context.write))
                     writer.add_done_callback(lambda task: _ended(task, context))
-                self._receive(connection.stream, request, delta)
+                self._receive(connection, request, delta)
                 connection.wake.set()
                 if writer is not None and writer.done():
                     break
@@ -120,10 +123,13 @@ class Server:
             if admitted:
                 self._audience.leave(connection)
 
-    def _receive(self, stream: Stream, request: Any, delta: bool) -> None:
+    def _receive(self, connection: Connection, request: Any, delta: bool) -> None:
+        stream = connection.stream
         error = request.error_detail.message if request.HasField("error_detail") else ""
         if error:
             error = error[:2000] or "refused without a reason"
+        if self._audience.told(connection, request.type_url, error):
+            return
         if delta:
             stream.on_delta(
                 request.type_url,
