@@ -17,6 +17,7 @@ from typing import Any
 from . import machine
 
 ROUNDS = 5
+MORE = 4
 SAILCTL = (sys.executable, "-m", "sailcloth.cli.main")
 
 
@@ -48,8 +49,9 @@ async def run() -> dict[str, Any]:
 
 
 def _run() -> dict[str, Any]:
-    """Seconds of `sailctl demo bookinfo --detach` and `sailctl down`, and PSS in MB of one sidecar with its supervision."""
-    first, ready, down, pss = [], [], [], []
+    """Seconds of `sailctl demo bookinfo --detach` and `sailctl down`; MB (PSS) of proxies and supervision: what each of four more
+    pods adds to Bookinfo's, and the share of each of Bookinfo's own, for which the one copy of Envoy's code is divided by them."""
+    first, ready, down, added, share = [], [], [], [], []
     for _ in range(ROUNDS + 1):
         state = tempfile.mkdtemp(prefix="sailcloth-bench-")
         try:
@@ -62,7 +64,17 @@ def _run() -> dict[str, Any]:
             first.append(found["first_200_s"])
             ready.append(found["ready_s"])
             time.sleep(1)  # memory after the first requests, not amid them
-            pss.append(_sidecar_mb(state))
+            pods, total = _sidecars_mb(state)
+            share.append(total / pods)
+            kubectl = ("kubectl", "--kubeconfig", found["kubeconfig"])
+            subprocess.run(
+                [*kubectl, "scale", "deployment/details-v1", f"--replicas={1 + MORE}"], capture_output=True, check=True
+            )
+            wait = ("rollout", "status", "deployment/details-v1", "--timeout=60s")
+            subprocess.run([*kubectl, *wait], capture_output=True, check=True)
+            time.sleep(1)
+            grown, more = _sidecars_mb(state)
+            added.append((more - total) / (grown - pods))
             begin = time.monotonic()
             subprocess.run([*SAILCTL, "down", "--state", state], capture_output=True, check=True)
             down.append(time.monotonic() - begin)
@@ -74,21 +86,22 @@ def _run() -> dict[str, Any]:
         ("first_200_s", first),
         ("ready_s", ready),
         ("down_s", down),
-        ("pss_mb_per_injected_pod", pss),
+        ("pss_mb_per_injected_pod", added),
+        ("pss_mb_per_pod_of_bookinfo", share),
     ):
         out[name] = round(statistics.median(values[1:]), 2)
         out[name + "_spread"] = machine.spread(values[1:], 2)
     return out
 
 
-def _sidecar_mb(state: str) -> float:
-    """PSS of all Envoys, and of the pods' init processes and the node's agent, by pod."""
+def _sidecars_mb(state: str) -> tuple[int, float]:
+    """(number of Envoys, PSS of all of them and of the pods' init processes and the node with its agent)."""
     known = processes(state)
     envoys = [pid for pid, argv in known.items() if argv and argv[0].endswith("envoy")]
     inits = [pid for pid in known if _name(pid).startswith("pod")]
     node = [pid for pid, argv in known.items() if "sailcloth.local.node" in argv]
     total = sum(machine.memory_mb(p, "Pss") for p in [*envoys, *inits, *node])
-    return total / max(1, len(envoys))
+    return len(envoys), total
 
 
 def _name(pid: int) -> str:
