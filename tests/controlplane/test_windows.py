@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from envoy.service.ratelimit.v3 import rls_pb2
 
-from sailcloth.api.rate_limit import Rate
 from sailcloth.controlplane import manifests, offline
-from sailcloth.controlplane.rate_limits import RateLimitService, Windows
+from sailcloth.controlplane.rate_counts import Count, Memory
+from sailcloth.controlplane.rate_limits import RateLimitService
 
 MANIFEST = """
 apiVersion: sailcloth.io/v1alpha1
@@ -16,42 +16,47 @@ spec: {http: [{limit: {requests: 2, per: 1m}, by: [{header: x-user}], scope: GLO
 """
 
 
-def test_a_window_begins_with_its_first_request_and_ends_after_its_period() -> None:
+async def test_a_window_begins_with_its_first_request_and_ends_after_its_period() -> None:
     now = [100.0]
-    windows = Windows(clock=lambda: now[0])
-    rate = Rate(requests=2, per="10s")
-    assert [windows.take(("a",), rate)[0] for _ in range(3)] == [True, True, False]
-    assert windows.take(("b",), rate) == (True, 1, 10.0)
+    windows = Memory(clock=lambda: now[0])
+
+    async def take(key: str) -> Count:
+        found = await windows.take((key,), 2, 10.0)
+        assert found is not None
+        return found
+
+    assert [(await take("a")).fits for _ in range(3)] == [True, True, False]
+    assert await take("b") == Count(True, 1, 10.0)
     now[0] += 9.9
-    assert not windows.take(("a",), rate)[0]
+    assert not (await take("a")).fits
     now[0] += 0.2
-    assert windows.take(("a",), rate) == (True, 1, 10.0)
+    assert await take("a") == Count(True, 1, 10.0)
 
 
-def test_many_keys_do_not_grow_without_bound() -> None:
-    windows = Windows(clock=lambda: 0.0, most=10)
+async def test_many_keys_do_not_grow_without_bound() -> None:
+    windows = Memory(clock=lambda: 0.0, most=10)
     for number in range(100):
-        windows.take((str(number),), Rate(requests=1))
+        await windows.take((str(number),), 1, 1.0)
     assert len(windows._held) == 10
 
 
-def _ask(service: RateLimitService, *pairs: tuple[str, str]) -> int:
+async def _ask(service: RateLimitService, *pairs: tuple[str, str]) -> int:
     request = rls_pb2.RateLimitRequest(domain="sailcloth")
     descriptor = request.descriptors.add()
     for key, value in pairs:
         descriptor.entries.add(key=key, value=value)
-    return service.answer(request).overall_code
+    return (await service.answer(request)).overall_code
 
 
-def test_a_rule_counts_each_value_of_its_key_apart() -> None:
+async def test_a_rule_counts_each_value_of_its_key_apart() -> None:
     async def nobody(_: dict[str, str]) -> None:
         return None
 
     service = RateLimitService(offline.mesh_of(manifests.load([MANIFEST])[0]).graph, nobody)
     codes = rls_pb2.RateLimitResponse
     for user in ("ann", "bob"):
-        asked = [_ask(service, ("rule", "default/shared/0"), ("header-x-user", user)) for _ in range(3)]
+        asked = [await _ask(service, ("rule", "default/shared/0"), ("header-x-user", user)) for _ in range(3)]
         assert asked == [codes.OK, codes.OK, codes.OVER_LIMIT]
-    assert _ask(service, ("rule", "default/gone/0")) == codes.OK
-    assert _ask(service, ("something", "else")) == codes.OK
-    assert _ask(service) == codes.OK
+    assert await _ask(service, ("rule", "default/gone/0")) == codes.OK
+    assert await _ask(service, ("something", "else")) == codes.OK
+    assert await _ask(service) == codes.OK

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from bookinfo import Cluster
+from test_no_503 import process
 
 Object = dict[str, Any]
 
@@ -69,6 +72,46 @@ def test_a_global_limit_holds_for_all_replicas_together(limited: Cluster) -> Non
     limited.eventually(lambda: limited.get("/productpage", **{"x-user": "warm-up"}).status == 429, 30)
     found = [limited.get("/productpage", **{"x-user": "ann"}).status for _ in range(12)]
     assert found == [200] * 6 + [429] * 6
+
+
+@pytest.fixture
+def redis(limited: Cluster) -> Iterator[Cluster]:
+    """The mesh, with GLOBAL limits counted in a Redis of the cluster."""
+    limited.kubectl("create", "namespace", "store")
+    limited.kubectl("create", "deployment", "redis", "--image=redis:7", "--port=6379", "-n", "store")
+    limited.kubectl("expose", "deployment", "redis", "-n", "store")
+    limited.kubectl("rollout", "status", "deployment/redis", "-n", "store", "--timeout=60s")
+    address = limited.kubectl("get", "service", "redis", "-n", "store", "-o", "jsonpath={.spec.clusterIP}").strip()
+    get = ("get", "configmap", "istio", "-n", "istio-system", "-o", "json")
+    before = json.loads(limited.kubectl(*get)).get("data") or {}
+    options = f"{before.get('mesh', '')}\nglobalRateLimitStore: redis://{address}:6379\n"
+    patch = ("patch", "configmap", "istio", "-n", "istio-system", "--type=merge", "-p")
+    limited.kubectl(*patch, json.dumps({"data": {"mesh": options}}))
+    yield limited
+    limited.kubectl(*patch, json.dumps({"data": {"mesh": before.get("mesh")}}))
+    limited.kubectl("delete", "namespace", "store")
+
+
+def test_a_global_limit_outlives_the_control_plane_where_redis_counts(redis: Cluster) -> None:
+    rule = {"limit": {"requests": 4, "per": "1h"}, "by": [{"header": "x-user"}], "scope": "GLOBAL"}
+    limit(redis, "default", {"app": "productpage"}, http=[rule])
+
+    def statuses(user: str, times: int) -> list[int]:
+        return [redis.get("/productpage", **{"x-user": user}).status for _ in range(times)]
+
+    redis.eventually(lambda: statuses("warm-up", 1) == [429], 30)
+    assert statuses("ann", 3) == [200] * 3
+    pid = process(redis, "sailcloth.controlplane")
+    os.kill(pid, signal.SIGKILL)
+    redis.eventually(lambda: process(redis, "sailcloth.controlplane") not in (0, pid))
+    redis.eventually(lambda: statuses("warm-up", 1) == [429], 30)
+    assert statuses("ann", 3) == [200, 429, 429]
+    redis.kubectl("scale", "deployment", "redis", "-n", "store", "--replicas=0")
+    redis.kubectl("wait", "pod", "-n", "store", "-l", "app=redis", "--for=delete", "--timeout=30s")
+    assert statuses("ann", 3) == [200] * 3
+    page = "/api/v1/namespaces/istio-system/services/http:istiod:http-monitoring/proxy/metrics"
+    told = redis.kubectl("get", "--raw", page)
+    assert int(told.rpartition("sailcloth_rate_limit_store_failures_total ")[2]) >= 3
 
 
 def test_new_connections_are_limited(limited: Cluster) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import yaml
@@ -56,11 +57,29 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         == "MERGE",
         sidecar_clusters=_choice(given, "sidecarClusters", ("ALL", "ON_DEMAND"), old.sidecar_clusters),
         proxy_defaults=_proxy_defaults(given.get("defaultConfig"), old.proxy_defaults),
+        rate_limit_store=_store(given, old.rate_limit_store),
         ingress_service=str(given.get("ingressService") or old.ingress_service),
         default_export=_texts(given, "defaultServiceExportTo", old.default_export),
         rule_export=_texts(given, "defaultVirtualServiceExportTo", old.rule_export),
         destination_export=_texts(given, "defaultDestinationRuleExportTo", old.destination_export),
     )
+
+
+def _store(given: dict[str, Any], old: str) -> str:
+    found = str(given.get("globalRateLimitStore", old) or "")
+    try:
+        parts = urlsplit(found)
+        wrong = bool(found) and (parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.port == 0)
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise ValueError(f"MeshConfig globalRateLimitStore: {found!r}; use redis://HOST:PORT or rediss://HOST:PORT")
+    if parts.password:
+        raise ValueError(
+            "MeshConfig globalRateLimitStore: a password has no place in a ConfigMap; "
+            "put it into the Secret global-rate-limit-store (keys username and password)"
+        )
+    return found
 
 
 def _proxy_defaults(found: Any, old: str) -> str:

@@ -7,6 +7,7 @@ together. If this process dies, proxies keep what they have; a new one resends n
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import datetime as dt
 import json
@@ -57,6 +58,7 @@ log = logging.getLogger(__name__)
 NAMESPACE = "istio-system"
 NAME = "istiod"
 CA_SECRET = "istio-ca-secret"
+STORE_SECRET = "global-rate-limit-store"
 ROOT_CONFIGMAP = "istio-ca-root-cert"
 
 
@@ -95,6 +97,7 @@ class ControlPlane:
         self.audiences.on_result = lambda *_: self.status.answered()
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.audiences.registrar = self.registration
+        self.limits = RateLimitService(self.mesh.graph, self._authenticate, self._store_credentials)
         self._scheduled = False
         self._synced = False
         self._rules: set[Key] = set()  # VirtualServices that changed since the last settling
@@ -184,6 +187,15 @@ class ControlPlane:
         header = metadata.get("authorization", "")
         return await self.verifier.namespace(header[7:].strip() if header.lower().startswith("bearer ") else "")
 
+    def _store_credentials(self) -> tuple[str, str]:
+        """User name and password of the store of GLOBAL limits, from its Secret; empty without one."""
+        found = self.mesh.objects.get(Key("Secret", NAMESPACE, STORE_SECRET))
+        data = found.data if isinstance(found, core.Secret) else {}
+        name, word = (
+            base64.b64decode(data.get(k, "")).decode(errors="replace").strip() for k in ("username", "password")
+        )
+        return name, word
+
     async def _account(self, metadata: dict[str, str]) -> str:
         """The service account of a caller, by its token."""
         header = metadata.get("authorization", "")
@@ -241,6 +253,7 @@ class ControlPlane:
             for task in tasks:
                 task.cancel()
             await server.stop(0.5)
+            await self.limits.close()
             await runner.cleanup()
 
     async def _authority(self) -> Authority:
@@ -264,7 +277,7 @@ class ControlPlane:
     async def _discovery(self, certificates: CertificateService, chain: bytes, key: bytes) -> grpc.aio.Server:
         discovery = Server(self.audiences)
         server = grpc.aio.server(options=OPTIONS)
-        limits = RateLimitService(self.mesh.graph, self._authenticate)
+        limits = self.limits
         server.add_generic_rpc_handlers((discovery.handler(), certificates.handler(), limits.handler()))
         credentials = grpc.ssl_server_credentials([(key, chain)])
         server.add_secure_port(f"{self.config.address}:{self.config.xds_port}", credentials)
@@ -278,7 +291,9 @@ class ControlPlane:
             return web.Response(text="ready")
 
         app = web.Application(client_max_size=8 << 20)
-        app.add_routes([web.get("/ready", ready), *debug.routes(self.audiences, NAME)])
+        app.add_routes(
+            [web.get("/ready", ready), *debug.routes(self.audiences, NAME), web.get("/metrics", self._metrics)]
+        )
         app.router.add_post("/inject", webhook.handler(self._injector))
         app.router.add_post(admission.PATH, admission.validate_objects)
         runner = web.AppRunner(app, access_log=None)
@@ -294,6 +309,11 @@ class ControlPlane:
             context.load_cert_chain(file.name)
         await web.TCPSite(runner, self.config.address, self.config.webhook_port, ssl_context=context).start()
         return runner
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        name = "sailcloth_rate_limit_store_failures_total"
+        text = f"# HELP {name} Requests that passed uncounted, as the store of GLOBAL limits did not answer.\n"
+        return web.Response(text=f"{text}# TYPE {name} counter\n{name} {self.limits.failures}\n")
 
     def _injector(self) -> InjectorConfig:
         """What injection does by the mesh's options as they are now."""
@@ -350,8 +370,6 @@ class ControlPlane:
 
 
 def _secret(authority: Authority) -> dict[str, Any]:
-    import base64
-
     data = {"ca-cert.pem": authority.certificate_pem, "ca-key.pem": authority.key_pem}
     return {
         "apiVersion": "v1",
@@ -363,8 +381,6 @@ def _secret(authority: Authority) -> dict[str, Any]:
 
 
 def _load(secret: dict[str, Any]) -> Authority:
-    import base64
-
     data = secret.get("data") or {}
     return Authority.load(base64.b64decode(data["ca-cert.pem"]), base64.b64decode(data["ca-key.pem"]))
 

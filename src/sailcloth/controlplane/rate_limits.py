@@ -1,13 +1,12 @@
-"""The service behind GLOBAL limits: counts requests of all replicas together, in memory.
+"""The service behind GLOBAL limits: requests of all replicas together, counted where the mesh's option `globalRateLimitStore` says.
 
-One window a rule and a combination of key values, begun by its first request. Counts do not survive this process: after a restart a
-period may let twice as much pass, which is the price of holding nothing on disk for every request.
+Counts in memory do not survive this process: after a restart a period may let twice as much pass, which is the price of holding
+nothing on disk for every request. Those in Redis do.
 """
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,42 +14,53 @@ import grpc
 from envoy.service.ratelimit.v3 import rls_pb2
 
 from sailcloth.api.meta import duration_ms
-from sailcloth.api.rate_limit import Rate
 from sailcloth.lib.incremental import Graph
-from sailcloth.mesh import rate_limits
+from sailcloth.mesh import rate_limits, registry
+
+from .rate_counts import Memory, Redis, Store
 
 SERVICE = "envoy.service.ratelimit.v3.RateLimitService"
-_MOST = 100_000  # windows kept; the ones not asked for longest are forgotten
 _Code = rls_pb2.RateLimitResponse
 
-
-class Windows:
-    """Counters by key. `clock` gives seconds."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = _MOST) -> None:
-        self._clock, self._most = clock, most
-        self._held: OrderedDict[tuple[str, ...], tuple[float, int]] = OrderedDict()
-
-    def take(self, key: tuple[str, ...], rate: Rate, hits: int = 1) -> tuple[bool, int, float]:
-        """(whether it is within the rate, how many are left, seconds until the window ends)."""
-        now, period = self._clock(), (duration_ms(rate.per) or 1000.0) / 1000
-        begin, count = self._held.pop(key, (now, 0))
-        if now >= begin + period:
-            begin, count = now, 0
-        allowed = rate.burst or rate.requests
-        fits = count + hits <= allowed
-        self._held[key] = (begin, count + hits if fits else count)
-        if len(self._held) > self._most:
-            self._held.popitem(last=False)
-        return fits, max(0, allowed - self._held[key][1]), begin + period - now
+Credentials = Callable[[], tuple[str, str]]
+"""User name and password of the store, as they are now; empty where it needs none."""
 
 
 class RateLimitService:
     """Answers Envoys. `authenticate` verifies a call by its metadata; raises PermissionError."""
 
-    def __init__(self, graph: Graph, authenticate: Callable[[dict[str, str]], Awaitable[Any]]) -> None:
-        self._graph, self._authenticate = graph, authenticate
-        self._windows = Windows()
+    def __init__(
+        self,
+        graph: Graph,
+        authenticate: Callable[[dict[str, str]], Awaitable[Any]],
+        credentials: Credentials = lambda: ("", ""),
+    ) -> None:
+        self._graph, self._authenticate, self._credentials = graph, authenticate, credentials
+        self._store: Store = Memory()
+        self._of: tuple[str, str, str] = ("", "", "")  # what the store was made of
+        self._closing: set[asyncio.Task[None]] = set()
+        self._failures = 0  # of stores before
+
+    @property
+    def failures(self) -> int:
+        """How many requests passed uncounted, because the store did not answer."""
+        return self._failures + (self._store.failures if isinstance(self._store, Redis) else 0)
+
+    def _current(self) -> Store:
+        """The store by the mesh's options as they are now."""
+        url = registry.config(self._graph).rate_limit_store
+        wanted = (url, *(self._credentials() if url else ("", "")))
+        if wanted != self._of:
+            self._failures = self.failures
+            task = asyncio.get_running_loop().create_task(self._store.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+            self._store, self._of = Redis(*wanted) if url else Memory(), wanted
+        return self._store
+
+    async def close(self) -> None:
+        """Let go of the store's connections."""
+        await self._store.close()
 
     def handler(self) -> grpc.GenericRpcHandler:
         """To add to a server; messages pass as bytes."""
@@ -63,21 +73,26 @@ class RateLimitService:
             await self._authenticate(metadata)
         except PermissionError as error:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-        return bytes(self.answer(rls_pb2.RateLimitRequest.FromString(body)).SerializeToString())
+        return bytes((await self.answer(rls_pb2.RateLimitRequest.FromString(body))).SerializeToString())
 
-    def answer(self, request: rls_pb2.RateLimitRequest) -> rls_pb2.RateLimitResponse:
+    async def answer(self, request: rls_pb2.RateLimitRequest) -> rls_pb2.RateLimitResponse:
         """Over the limit if one of the descriptors is; a rule that is gone limits nothing."""
+        store, hits = self._current(), request.hits_addend or 1
         out = rls_pb2.RateLimitResponse(overall_code=_Code.OK)
+        asked = []
         for descriptor in request.descriptors:
             status = out.statuses.add(code=_Code.OK)
             pairs = [(e.key, e.value) for e in descriptor.entries]
             rule = rate_limits.rule_of(self._graph, pairs[0][1]) if pairs and pairs[0][0] == "rule" else None
-            if rule is None:
+            if rule is not None:
+                rate, key = rule.limit, tuple(value for _, value in pairs)
+                period_s = (duration_ms(rate.per) or 1000.0) / 1000
+                asked.append((status, store.take(key, rate.burst or rate.requests, period_s, hits)))
+        for (status, _), count in zip(asked, await asyncio.gather(*(a for _, a in asked)), strict=True):
+            if count is None:
                 continue
-            key = tuple(value for _, value in pairs)
-            fits, left, seconds = self._windows.take(key, rule.limit, request.hits_addend or 1)
-            status.limit_remaining = left
-            status.duration_until_reset.FromMilliseconds(max(0, round(seconds * 1000)))
-            if not fits:
+            status.limit_remaining = count.left
+            status.duration_until_reset.FromMilliseconds(max(0, round(count.seconds * 1000)))
+            if not count.fits:
                 status.code = out.overall_code = _Code.OVER_LIMIT
         return out

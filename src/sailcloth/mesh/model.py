@@ -178,6 +178,9 @@ class MeshConfig:
     rule_export: tuple[str, ...] = ("*",)
     destination_export: tuple[str, ...] = ("*",)
     proxy_defaults: str = "{}"  # options of proxies (`defaultConfig`), as JSON: injection reads them
+    rate_limit_store: str = (
+        ""  # where GLOBAL limits are counted: redis://host:port; empty: in the control plane's memory
+    )
     ingress_service: str = "istio-ingressgateway"
     merge_virtual_services: bool = True
     sidecar_clusters: str = "ALL"  # or ON_DEMAND

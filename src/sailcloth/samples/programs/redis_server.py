@@ -1,7 +1,8 @@
 """A small Redis: strings with an expiry, in memory, over RESP2. Argument: port.
 
 Used where no `redis-server` is installed. It knows the commands that keep sessions and counters (PING, GET, SET with EX, PX and
-NX, SETEX, DEL, EXISTS, EXPIRE, TTL, INCR, DBSIZE, FLUSHALL, SELECT, INFO, QUIT) and refuses all others.
+NX, SETEX, DEL, EXISTS, EXPIRE, PEXPIRE, TTL, PTTL, INCR, INCRBY, MULTI, EXEC, DISCARD, DBSIZE, FLUSHALL, SELECT, INFO, QUIT) and refuses
+all others.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Refused(Exception):
 class Data:
     def __init__(self) -> None:
         self.values: dict[bytes, tuple[bytes, float]] = {}  # value, when it ends (monotonic seconds; 0: never)
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # a transaction holds it over its commands
 
     def _live(self, key: bytes) -> bytes | None:
         value, ends = self.values.get(key, (None, 0.0))
@@ -56,18 +57,19 @@ class Data:
                 for key in found if name == "DEL" else ():
                     self.values.pop(key, None)
                 return len(found)
-            if name == "EXPIRE":
+            if name in ("EXPIRE", "PEXPIRE"):
                 found_value = self._live(rest[0])
                 if found_value is not None:
-                    self.values[rest[0]] = (found_value, time.monotonic() + int(rest[1]))
+                    scale = 1.0 if name == "EXPIRE" else 0.001
+                    self.values[rest[0]] = (found_value, time.monotonic() + int(rest[1]) * scale)
                 return int(found_value is not None)
-            if name == "TTL":
+            if name in ("TTL", "PTTL"):
                 if self._live(rest[0]) is None:
                     return -2
                 ends = self.values[rest[0]][1]
-                return round(ends - time.monotonic()) if ends else -1
-            if name == "INCR":
-                number = int(self._live(rest[0]) or b"0") + 1
+                return round((ends - time.monotonic()) * (1 if name == "TTL" else 1000)) if ends else -1
+            if name in ("INCR", "INCRBY"):
+                number = int(self._live(rest[0]) or b"0") + (int(rest[1]) if name == "INCRBY" else 1)
                 self.values[rest[0]] = (str(number).encode(), self.values.get(rest[0], (b"", 0.0))[1])
                 return number
             if name == "DBSIZE":
@@ -102,6 +104,10 @@ def read(stream: BinaryIO) -> list[bytes] | None:
 def encode(reply: Any) -> bytes:
     if reply is None:
         return b"$-1\r\n"
+    if isinstance(reply, list):
+        return b"*%d\r\n" % len(reply) + b"".join(encode(each) for each in reply)
+    if isinstance(reply, Exception):
+        return f"-ERR {reply}\r\n".encode()
     if isinstance(reply, int):
         return b":%d\r\n" % reply
     if isinstance(reply, str):
@@ -109,21 +115,41 @@ def encode(reply: Any) -> bytes:
     return b"$%d\r\n%s\r\n" % (len(reply), reply)
 
 
+def answer(data: Data, command: list[bytes]) -> Any:
+    """The reply to one command; what is wrong with it as a Refused."""
+    name = command[0].decode(errors="replace").upper()
+    try:
+        return data.run(name, command[1:])
+    except (IndexError, ValueError):
+        return Refused(f"wrong arguments for '{name.lower()}'")
+    except Refused as error:
+        return error
+
+
 class Handler(socketserver.StreamRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
         data: Data = self.server.data  # type: ignore[attr-defined]
+        queued: list[list[bytes]] | None = None  # the commands of a transaction
         try:
             while (command := read(self.rfile)) is not None:
                 if not command:
                     continue
                 name = command[0].decode(errors="replace").upper()
-                try:
-                    self.wfile.write(encode(data.run(name, command[1:])))
-                except (Refused, IndexError, ValueError) as error:
-                    text = str(error) if isinstance(error, Refused) else f"wrong arguments for '{name.lower()}'"
-                    self.wfile.write(f"-ERR {text}\r\n".encode())
+                if queued is not None and name not in ("EXEC", "DISCARD"):
+                    queued.append(command)
+                    self.wfile.write(b"+QUEUED\r\n")
+                    continue
+                if name == "EXEC" and queued is not None:
+                    with data.lock:
+                        reply: object = [answer(data, each) for each in queued]
+                    queued = None
+                elif name in ("MULTI", "DISCARD"):
+                    queued, reply = ([] if name == "MULTI" else None), "OK"
+                else:
+                    reply = answer(data, command)
+                self.wfile.write(encode(reply))
                 if name == "QUIT":
                     return
         except (OSError, ValueError):
