@@ -55,7 +55,7 @@ class Config(msgspec.Struct, frozen=True):
 
 
 class Kubelet:
-    """Implements `worker.NodeServices`."""
+    """Implements `podstate.NodeServices`."""
 
     def __init__(self, client: Client, config: Config) -> None:
         self.client, self._config = client, config
@@ -222,7 +222,7 @@ class Kubelet:
             return
         if worker is None:
             for other in self.workers.values():  # a pod that was deleted and made again, unseen, under its name
-                if (other.namespace, other.name) == (pod["metadata"]["namespace"], pod["metadata"]["name"]):
+                if (other.pod.namespace, other.pod.name) == (pod["metadata"]["namespace"], pod["metadata"]["name"]):
                     other.vanish()
             worker = self.workers[uid] = Worker(self, pod)
             self._tasks[uid] = asyncio.create_task(self._follow(uid, worker))
@@ -232,7 +232,7 @@ class Kubelet:
         try:
             await worker.run()
         except Exception:
-            log.exception("pod %s/%s", worker.namespace, worker.name)
+            log.exception("pod %s/%s", worker.pod.namespace, worker.pod.name)
         finally:
             self.workers.pop(uid, None)
             self._tasks.pop(uid, None)

@@ -42,7 +42,7 @@ class NodeSocket:
                 return
             request = json.loads(data)
             worker = self._workers.get(request.get("uid", ""))
-            if worker is None or worker.link is None:
+            if worker is None or worker.pod.link is None:
                 raise OSError("the pod is not running on this node")
             if request["op"] in ("exec", "attach"):
                 await self._exec(client, worker, request, fds)
@@ -62,7 +62,7 @@ class NodeSocket:
     async def _exec(self, client: socket.socket, worker: Worker, request: dict[str, Any], fds: list[int]) -> None:
         if request["op"] == "attach":
             container = request["container"]
-            link, code = await podlink.attach(worker.init_path, container, fds[:3], bool(request.get("stdin")))
+            link, code = await podlink.attach(worker.pod.init_path, container, fds[:3], bool(request.get("stdin")))
         else:
             link, code = await run_in(worker, request["argv"], request["container"], fds[:3], bool(request.get("tty")))
         while fds:
@@ -91,8 +91,8 @@ class NodeSocket:
             link.close()
 
     async def _connect(self, client: socket.socket, worker: Worker, port: int) -> None:
-        assert worker.link is not None
-        made = await asyncio.wait_for(socket_in(worker.link.netns_fd, "127.0.0.1", port), 5)
+        assert worker.pod.link is not None
+        made = await asyncio.wait_for(socket_in(worker.pod.link.netns_fd, "127.0.0.1", port), 5)
         with made:
             socket.send_fds(client, [json.dumps({"ok": True}).encode()], [made.fileno()])
 

@@ -1,0 +1,104 @@
+"""What the API server is told of a pod, and how: the newest status as soon as it changes, each only once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from sailcloth.kube import ApiError
+from sailcloth.kube.resources import PODS
+from sailcloth.local import network
+
+from .podstate import Container, Object, PodState, stamp
+
+log = logging.getLogger(__name__)
+
+
+class Status:
+    """The status of one pod."""
+
+    def __init__(self, pod: PodState) -> None:
+        self._pod = pod
+        self._sent: Object = {}
+        self._times: dict[str, tuple[str, str]] = {}
+
+    def _condition(self, kind: str, holds: bool, reason: str = "") -> Object:
+        status = "True" if holds else "False"
+        known = self._times.get(kind)
+        if known is None or known[0] != status:
+            known = self._times[kind] = (status, stamp())
+        out = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": known[1]}
+        if reason and not holds:
+            out["reason"] = reason
+        return out
+
+    def compose(self) -> Object:
+        """The status as it is now."""
+        pod = self._pod
+        sidecars = [c for c in pod.containers if c.sidecar]
+        ready = pod.initialized and all(c.ready for c in [*pod.own, *sidecars]) and pod.phase == "Running"
+        ended = pod.phase in ("Succeeded", "Failed")
+        why = "PodCompleted" if ended else "ContainersNotReady"
+        out: Object = {
+            "phase": pod.phase,
+            "conditions": [
+                self._condition("PodReadyToStartContainers", pod.link is not None),
+                self._condition("Initialized", pod.initialized, "ContainersNotInitialized"),
+                self._condition("Ready", ready, why),
+                self._condition("ContainersReady", ready, why),
+                self._condition("PodScheduled", True),
+            ],
+            "hostIP": network.NODE_IP,
+            "hostIPs": [{"ip": network.NODE_IP}],
+            "startTime": pod.scheduled,
+            "containerStatuses": [_container(c) for c in pod.own],
+        }
+        if pod.ip:
+            out |= {"podIP": pod.ip, "podIPs": [{"ip": pod.ip}]}
+        if any(c.init for c in pod.containers):
+            out["initContainerStatuses"] = [_container(c) for c in pod.containers if c.init]
+        return out
+
+    async def write(self) -> None:
+        """Write it whenever it has changed, until cancelled."""
+        pod, delay = self._pod, 0.1
+        while True:
+            await pod.changed.wait()
+            await asyncio.sleep(0.005)
+            pod.changed.clear()
+            wanted = self.compose()
+            if wanted == self._sent:
+                continue
+            try:
+                await pod.node.client.patch(
+                    PODS, pod.name, pod.namespace, {"status": wanted}, type="merge", sub="status"
+                )
+                self._sent, delay = wanted, 0.1
+            except ApiError as error:
+                if error.status == 404:
+                    continue
+                log.warning("%s/%s: status not written: %s", pod.namespace, pod.name, error)
+            except OSError:
+                pod.changed.set()
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+
+
+def _container(c: Container) -> Object:
+    return {
+        "name": c.name,
+        "image": c.spec.get("image", ""),
+        "imageID": f"sailcloth://{c.spec.get('image', '')}",
+        "containerID": f"sailcloth://{c.name}/{c.restarts}",
+        "ready": c.ready or (c.init and not c.sidecar and c.done.is_set()),
+        "restartCount": c.restarts,
+        "started": c.started,
+        "state": c.state,
+        "lastState": c.last,
+    }
+
+
+def told(obj: Object) -> dict[str, Object]:
+    """What the API server was last told of each container."""
+    status = obj.get("status", {})
+    return {s["name"]: s for f in ("containerStatuses", "initContainerStatuses") for s in status.get(f) or ()}

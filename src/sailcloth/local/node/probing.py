@@ -1,0 +1,88 @@
+"""When containers are started, ready and alive: their probes, in time, and what follows from them. `probes` makes one probe."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from . import ending, probes
+from .podstate import Container, Object, PodState
+
+_LISTEN_S = 3.0  # how long a program may take to open its ports before it is called ready without
+_FAST_STARTUP_S = 2.0  # start-up and readiness probes are tried every 50 ms so long before their own period counts
+
+
+def begin(pod: PodState, c: Container) -> None:
+    """Watch over a container that runs now, until it ends."""
+    if not c.spec.get("startupProbe"):
+        c.started = True
+        c.live.set()
+        if not c.spec.get("readinessProbe"):
+            c.probing.append(pod.spawn(_listening(pod, c)))
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        if c.spec.get(kind):
+            c.probing.append(asyncio.ensure_future(_repeat(pod, c, kind, c.spec[kind])))
+
+
+async def _listening(pod: PodState, c: Container) -> None:
+    """Without a readiness probe: ready when the declared ports are open, so that no request comes too early. A program
+    that opens them late or never is ready after `_LISTEN_S` all the same, as it would be on any other node."""
+    ports = [p["containerPort"] for p in c.spec.get("ports") or () if p.get("protocol", "TCP") == "TCP"]
+    end = time.monotonic() + _LISTEN_S
+    while ports and c.running and pod.link is not None and time.monotonic() < end:
+        probe = {"tcpSocket": {"port": ports[0]}, "timeoutSeconds": 1}
+        passed, _ = await probes.once(probe, c.spec, pod.link.netns_fd, pod.init_path, c.env)
+        if passed:
+            ports.pop(0)
+        else:
+            await asyncio.sleep(0.02)
+    if c.running:
+        c.ready = True
+        pod.changed.set()
+
+
+async def _repeat(pod: PodState, c: Container, kind: str, probe: Object) -> None:
+    if kind != "startupProbe":
+        await c.live.wait()
+    delay = float(probe.get("initialDelaySeconds") or 0)
+    if kind == "livenessProbe":
+        await asyncio.sleep(delay)
+    period = float(probe.get("periodSeconds") or 10)
+    began, failures, passes = time.monotonic(), 0, 0
+    while c.running and pod.link is not None:
+        passed, why = await probes.once(probe, c.spec, pod.link.netns_fd, pod.init_path, c.env)
+        if passed:
+            failures, passes = 0, passes + 1
+            if kind == "startupProbe":
+                c.started = True
+                c.live.set()
+                if not c.spec.get("readinessProbe"):
+                    c.ready = True
+                pod.changed.set()
+                return
+            if kind == "readinessProbe" and not c.ready and passes >= int(probe.get("successThreshold") or 1):
+                c.ready = True
+                pod.changed.set()
+        else:
+            passes, failures = 0, failures + 1
+            # The initial delay spares a program that needs so long; one that is ready before need not wait it out.
+            age = time.monotonic() - began
+            fast = kind != "livenessProbe" and not c.ready and age < max(_FAST_STARTUP_S, delay)
+            if not fast:
+                word = kind.removesuffix("Probe").capitalize()
+                await pod.event("Warning", "Unhealthy", f"{word} probe failed: {why}", c.name)
+            if failures >= int(probe.get("failureThreshold") or 3) and not fast:
+                if kind == "readinessProbe":
+                    if c.ready:
+                        c.ready = False
+                        pod.changed.set()
+                else:
+                    text = f"Container {c.name} failed {word.lower()} probe, will be restarted"
+                    await pod.event("Normal", "Killing", text, c.name)
+                    grace = float(probe.get("terminationGracePeriodSeconds") or ending.grace(pod))
+                    pod.spawn(ending.kill(pod, c, grace))
+                    return
+            if fast:
+                await asyncio.sleep(0.05 if age < _FAST_STARTUP_S else min(period, 1.0))
+                continue
+        await asyncio.sleep(period)

@@ -1,0 +1,170 @@
+"""What a pod and its containers are started with: network, files of name resolution, environment, command, mounts, ports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterable
+
+from sailcloth.kube import ApiError
+from sailcloth.kube.resources import CONFIGMAPS, SECRETS
+from sailcloth.local import capture, images, network, zygote
+
+from . import environment, volumes
+from .environment import Missing
+from .hostports import Relay
+from .podstate import Container, Object, PodState, stamp
+
+_DOMAIN = "cluster.local"
+_BASE_ENV = {
+    "PATH": images.PATH,
+    "HOME": "/tmp",
+    "LANG": "C.UTF-8",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Unknown(Exception):
+    """No local command stands for an image."""
+
+
+async def fetch(pod: PodState, kind: str, name: str) -> Object | None:
+    """A ConfigMap or Secret of the pod's namespace, None if there is none. Raises OSError."""
+    resource = CONFIGMAPS if kind == "configmaps" else SECRETS
+    try:
+        return await pod.node.client.get(resource, name, pod.namespace)
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise OSError(str(error)) from None
+
+
+async def token(pod: PodState, audiences: list[str], seconds: int) -> str:
+    """A token for the pod's service account. Raises Missing."""
+    account = pod.spec.get("serviceAccountName") or "default"
+    try:
+        return await pod.node.client.create_token(account, pod.namespace, audiences, seconds, pod.object)
+    except ApiError as error:
+        raise Missing(f"token of service account {account}: {error.message}") from None
+
+
+async def sandbox(pod: PodState) -> None:
+    """The pod's network and its PID 1. Raises OSError."""
+    hostname = pod.spec.get("hostname") or pod.name
+    _write_etc(pod, hostname)
+    fd = await asyncio.to_thread(network.add_pod, pod.ip)
+    try:
+        await asyncio.to_thread(zygote.make_pod, pod.node.zygote, str(pod.directory), hostname[:63], fd)
+    finally:
+        os.close(fd)
+
+
+def _write_etc(pod: PodState, hostname: str) -> None:
+    folder = pod.directory / "etc"
+    folder.mkdir(mode=0o755, exist_ok=True)
+    search = f"{pod.namespace}.svc.{_DOMAIN} svc.{_DOMAIN} {_DOMAIN}"
+    aliases = "".join(f"{a['ip']} {' '.join(a.get('hostnames', ()))}\n" for a in pod.spec.get("hostAliases") or ())
+    files = {
+        "resolv.conf": f"search {search}\nnameserver {network.DNS_IP}\noptions ndots:5\n",
+        "hosts": f"127.0.0.1 localhost\n::1 localhost\n{pod.ip} {hostname}\n{aliases}",
+        "hostname": hostname + "\n",
+        "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+async def builtin(pod: PodState, c: Container) -> bool:
+    """Init containers of the mesh that need no process: traffic capture. Returns whether it was one."""
+    args = [str(a) for a in c.spec.get("args") or ()]
+    image = pod.node.images.resolve(str(c.spec.get("image", "")))
+    if image is None or image.builtin != "proxy" or not args or args[0] != "istio-iptables":
+        return False
+    assert pod.link is not None
+    if "--skip-rule-apply" not in args:
+        given = {str(v["name"]): str(v.get("value", "")) for v in c.spec.get("env") or ()}
+        wanted = capture.parse(args, given, (network.DNS_IP,))
+        await asyncio.to_thread(network.apply_rules, pod.link.netns_fd, capture.rules(wanted))
+    now = stamp()
+    c.state = {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}}
+    c.done.set()
+    pod.changed.set()
+    return True
+
+
+async def variables(pod: PodState, c: Container) -> dict[str, str]:
+    """A container's environment. Raises Missing, OSError."""
+
+    async def found(kind: str, name: str) -> Object | None:
+        return await fetch(pod, kind, name)
+
+    own = await environment.build(pod.object, c.spec, pod.ip, network.NODE_IP, found)
+    image = pod.node.images.resolve(str(c.spec.get("image", "")))
+    services = pod.node.service_env if pod.spec.get("enableServiceLinks", True) else {}
+    return {**_BASE_ENV, "HOSTNAME": pod.name, **services, **(image.env if image else {}), **own}
+
+
+async def proxy(pod: PodState, c: Container) -> list[str]:
+    """Have the node's agent serve a sidecar. Returns the command."""
+    assert pod.link is not None
+    env = await variables(pod, c)
+    made = await pod.node.agent.prepare(pod.object, c.spec, env, pod.directory, pod.link.netns_fd)
+    c.env = {**env, **made.env}
+    return made.argv
+
+
+async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
+    """What the pod's PID 1 is asked to start, and descriptors. Raises Unknown, Missing, ValueError, OSError."""
+    reference = str(c.spec.get("image", ""))
+    image = pod.node.images.resolve(reference)
+    if image is None:
+        raise Unknown(
+            f'no local command stands for image "{reference}": give it one with '
+            f"`sailctl image add {reference} COMMAND`, or use one of `sailctl image list`"
+        )
+    caps: list[int] = []
+    ports: dict[int, int] = {}
+    mounts: list[list[str]] = []
+    if image.builtin == "proxy":
+        argv = await proxy(pod, c)
+        caps = [12, 13]
+        if (pod.object["metadata"].get("labels") or {}).get("istio") == "ingressgateway":
+            ports = pod.node.host_ports
+    else:
+        c.env = await variables(pod, c)
+        command = [environment.expand(str(x), c.env) for x in c.spec.get("command") or ()]
+        args = [environment.expand(str(x), c.env) for x in c.spec.get("args") or ()]
+        argv = images.argv(image, command, args)
+        mounts = volumes.mounts(c.spec, pod.folders, pod.object)
+    if not argv:
+        raise ValueError("the container has no command")
+    c.argv = argv
+    logs = pod.node.logs_dir / f"{pod.namespace}_{pod.name}_{pod.uid}" / c.name / f"{c.restarts}.log"
+    scratch = pod.directory / "scratch" / c.name
+    scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+    swapped = pod.node.bind_swap
+    c.unswapped = () if swapped else tuple(ports)
+    return {
+        "op": "start",
+        "name": c.name,
+        "argv": argv,
+        "env": c.env,
+        "cwd": c.spec.get("workingDir") or "/",
+        "caps": caps,
+        "mounts": mounts,
+        "scratch": str(scratch),
+        "log": str(logs),
+        "stdin": bool(c.spec.get("stdin")),
+        "tty": bool(c.spec.get("tty")),
+        "ports": [str(p) for p in ports] if swapped else [],
+    }, list(ports.values()) if swapped else []
+
+
+def relay_ports(pod: PodState, c: Container, ports: Iterable[int]) -> None:
+    """Carry the host's ports to a container whose sockets could not be swapped for them."""
+    sockets = {p: pod.node.host_ports[p] for p in ports if p in pod.node.host_ports}
+    if sockets:
+        c.relay = Relay(pod.ip, sockets)
+        pod.spawn(c.relay.start())
+        pod.spawn(pod.event("Warning", "HostPortRelayed", "host ports are relayed: the kernel allows no swap", c.name))
