@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from bookinfo import Cluster
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "tcp-echo"
@@ -78,3 +81,39 @@ def test_a_workload_registers_itself_and_is_reached(machines: Cluster) -> None:
     machines.eventually(joined)
     machines.kubectl("delete", "pod", "machine", "-n", NAMESPACE)
     machines.eventually(lambda: name not in machines.kubectl("get", "workloadentries", "-n", NAMESPACE), 30)
+
+
+def test_a_machine_gets_the_files_to_join_with(machines: Cluster, tmp_path: Path) -> None:
+    group = (
+        "x",
+        "workload",
+        "group",
+        "create",
+        "--name",
+        "vm",
+        "-n",
+        NAMESPACE,
+        "--labels",
+        "app=vm",
+        "--ports",
+        "http=8080",
+    )
+    machines.kubectl("apply", "-f", "-", stdin=machines.sailctl(*group))
+    folder = tmp_path / "files"
+    entry = ("x", "workload", "entry", "configure", "--name", "vm", "-n", NAMESPACE, "-o", str(folder))
+    told = machines.sailctl(*entry, "--autoregister", "--ingressIP", "192.0.2.9")
+    assert str(folder) in told
+    assert {f.name for f in folder.iterdir()} == {"cluster.env", "mesh.yaml", "hosts", "root-cert.pem", "istio-token"}
+    assert (folder / "hosts").read_text() == "192.0.2.9 istiod.istio-system.svc\n"
+    assert (folder / "istio-token").stat().st_mode & 0o777 == 0o600
+    claims = json.loads(base64.urlsafe_b64decode((folder / "istio-token").read_text().split(".")[1] + "=="))
+    assert claims["aud"] == ["istio-ca"]
+    assert claims["sub"] == f"system:serviceaccount:{NAMESPACE}:default"
+    path = "jsonpath={.data.root-cert\\.pem}"
+    root = machines.kubectl("get", "configmap", "istio-ca-root-cert", "-n", NAMESPACE, "-o", path)
+    assert (folder / "root-cert.pem").read_text().strip() == root.strip()
+    shell = f"set -a; . {folder}/cluster.env; echo $ISTIO_META_AUTO_REGISTER_GROUP $ISTIO_SERVICE $ISTIO_INBOUND_PORTS"
+    assert subprocess.check_output(["sh", "-c", shell], text=True).strip() == f"vm vm.{NAMESPACE} 8080"
+    options = yaml.safe_load((folder / "mesh.yaml").read_text())["defaultConfig"]
+    assert options["discoveryAddress"] == "istiod.istio-system.svc:15012"
+    assert json.loads(options["proxyMetadata"]["ISTIO_METAJSON_LABELS"])["service.istio.io/canonical-name"] == "vm"

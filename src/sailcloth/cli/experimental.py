@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from . import workload
 from .scope import scope
 from .wait import wait
 
@@ -15,5 +16,6 @@ def register(app: typer.Typer) -> None:
     )
     group.command("wait")(wait)
     group.command("scope")(scope)
+    workload.register(group)
     app.add_typer(group, name="x", rich_help_panel="Proxies")
     app.add_typer(group, name="experimental", hidden=True)
