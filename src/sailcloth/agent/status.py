@@ -1,4 +1,4 @@
-"""Port 15020 of a pod: readiness, the application's rewritten probes, and merged metrics. Served from the node process through
+"""Port 15020 of a pod: readiness, the application's rewritten probes and hooks, and merged metrics. Served from the node process through
 a socket made in the pod's network, so that it costs the pod nothing."""
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class StatusServer:
                 await writer.wait_closed()
 
     async def _page(self, path: str) -> tuple[int, bytes]:
-        if path.startswith("/app-health/"):
+        if path.startswith(("/app-health/", "/app-lifecycle/")):
             return await self._probe(path)
         if path == "/healthz/ready":
             return await self._get("127.0.0.1", 15021, "/healthz/ready", {}, 3)

@@ -33,4 +33,4 @@ class InjectorConfig:
     hold_application: bool = False
     never_inject: tuple[dict[str, str], ...] = ()
     always_inject: tuple[dict[str, str], ...] = ()
-    crl: bool = False  # mount the ConfigMap istio-ca-crl as Istio's newest template does
+    crl: bool = True  # mount the ConfigMap istio-ca-crl

@@ -73,7 +73,7 @@ def inject(
     labels = metadata.setdefault("labels", {}) or {}
     metadata["labels"] = labels
     workload, owner_url = _workload(metadata, namespace, owner)
-    limits = template.resources(config, given)
+    limits = {} if gateway else template.resources(config, given)
     own_limits = copy.deepcopy(limits)  # two objects, so that YAML shows no alias
     containers = spec.setdefault("containers", [])
     init = spec.setdefault("initContainers", [])
@@ -110,8 +110,8 @@ def inject(
     if not init:
         del spec["initContainers"]
     have = {v["name"] for v in spec.get("volumes", ())}
-    added = [v for v in (*template.volumes(config), *volumes) if v["name"] not in have]
-    spec["volumes"] = [*spec.get("volumes", []), *added]
+    added = [v for v in (*template.volumes(config.crl and not gateway), *volumes) if v["name"] not in have]
+    spec["volumes"] = [*added, *spec.get("volumes", [])]
     _label(labels, workload, config, gateway)
     _annotate(metadata, given, config, containers, names, added, gateway)
     if gateway:
@@ -141,14 +141,13 @@ def _workload(metadata: dict[str, Any], namespace: str, owner: tuple[str, str, s
 
 
 def _label(labels: dict[str, str], workload: str, config: InjectorConfig, gateway: bool) -> None:
-    labels.setdefault("security.istio.io/tlsMode", "istio")
+    if not gateway:  # a gateway's listeners are what users write: nothing says that they take mutual TLS
+        labels.setdefault("security.istio.io/tlsMode", "istio")
     name = labels.get("app.kubernetes.io/name") or labels.get("app") or workload
     revision = labels.get("app.kubernetes.io/version") or labels.get("version") or "latest"
     if name:
         labels.setdefault("service.istio.io/canonical-name", name[:63].rstrip("-_."))
     labels.setdefault("service.istio.io/canonical-revision", revision)
-    if gateway:
-        labels.setdefault("istio.io/rev", config.revision)
     if config.network:
         labels.setdefault("topology.istio.io/network", config.network)
 
@@ -164,11 +163,11 @@ def _annotate(
 ) -> None:
     out = dict(given)
     out["istio.io/rev"] = config.revision
-    application = next((c["name"] for c in containers if c["name"] != PROXY), PROXY if gateway else "")
+    application = next((c["name"] for c in containers if c["name"] != PROXY), "")
     if application:
         out.setdefault("kubectl.kubernetes.io/default-container", application)
         out.setdefault("kubectl.kubernetes.io/default-logs-container", application)
-    scraped = given.get("prometheus.io/scrape", "true") != "false"
+    scraped = "false" not in (given.get("prometheus.io/scrape"), given.get("prometheus.io.scrape"))
     if config.prometheus_merge and scraped and given.get("prometheus.istio.io/merge-metrics", "true") != "false":
         out["prometheus.io/scrape"] = "true"
         out["prometheus.io/port"] = str(config.status_port)
@@ -191,11 +190,17 @@ def _annotate(
     metadata["annotations"] = out
 
 
-_PROBES = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
+_PROBES = {
+    ("livenessProbe",): "app-health/{}/livez",
+    ("readinessProbe",): "app-health/{}/readyz",
+    ("startupProbe",): "app-health/{}/startupz",
+    ("lifecycle", "postStart"): "app-lifecycle/{}/poststartz",
+    ("lifecycle", "preStop"): "app-lifecycle/{}/prestopz",
+}
 
 
 def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], config: InjectorConfig) -> dict[str, Any]:
-    """Point the application's probes at the agent, so that strict mutual TLS does not fail them; returns the originals."""
+    """Point the application's probes and hooks at the agent, so that strict mutual TLS does not fail them; returns the originals."""
     if given.get("sidecar.istio.io/rewriteAppHTTPProbers", "true").lower() in _NO:
         return {}
     port = int(given.get("status.sidecar.istio.io/port", config.status_port) or 0)
@@ -206,11 +211,11 @@ def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], con
         if container.get("name") == PROXY:
             continue
         named = {p.get("name"): p["containerPort"] for p in container.get("ports", ()) if "containerPort" in p}
-        for field, short in _PROBES.items():
-            probe = container.get(field)
-            if not probe:
-                continue
-            path = f"/app-health/{container['name']}/{short}"
+        for fields, form in _PROBES.items():
+            probe = container
+            for field in fields:
+                probe = probe.get(field) or {}
+            path = "/" + form.format(container["name"])
             kept: dict[str, Any] = {"timeoutSeconds": probe["timeoutSeconds"]} if "timeoutSeconds" in probe else {}
             for kind in ("httpGet", "tcpSocket", "grpc"):
                 target = probe.get(kind)

@@ -19,7 +19,7 @@ def resource_env(name: str, resource: str) -> dict[str, Any]:
 
 
 def value_env(name: str, value: str) -> dict[str, Any]:
-    return {"name": name, "value": value}
+    return {"name": name, "value": value} if value else {"name": name}
 
 
 def resources(config: InjectorConfig, annotations: dict[str, str]) -> dict[str, Any]:
@@ -185,6 +185,9 @@ def proxy(
         value_env("TRUST_DOMAIN", config.trust_domain),
         *([value_env("ISTIO_META_NETWORK", config.network)] if config.network else []),
     ]
+    if role == "router":  # its template has these two the other way round
+        places = [i for i, v in enumerate(env) if v["name"] in ("ISTIO_META_APP_CONTAINERS", "GOMEMLIMIT")]
+        env[places[0]], env[places[1]] = env[places[1]], env[places[0]]
     given = variables(mesh_options)
     own = {v["name"] for v in given}
     env = [v for v in env if v["name"] not in own] + given
@@ -208,8 +211,8 @@ def proxy(
         "env": env,
         "ports": [{"containerPort": 15090, "name": "http-envoy-prom", "protocol": "TCP"}],
         "resources": limits,
-        "securityContext": proxy_security(),
-        "volumeMounts": _mounts(config),
+        "securityContext": proxy_security() if role == "sidecar" else {"runAsGroup": 1337, "runAsUser": 1337},
+        "volumeMounts": _mounts(config.crl and role == "sidecar"),
     }
     if annotations.get("status.sidecar.istio.io/port") != "0":
         out["readinessProbe"] = probe(
@@ -222,7 +225,8 @@ def proxy(
             out["startupProbe"] = probe("/healthz/ready", 600, 1)
     if native:
         out["restartPolicy"] = "Always"
-        command = ["pilot-agent", "request", f"--debug-port={config.status_port}", "POST", "drain"]
+        port = get("status.sidecar.istio.io/port", str(config.status_port))
+        command = ["pilot-agent", "request", f"--debug-port={port}", "POST", "drain"]
         out["lifecycle"] = {"preStop": {"exec": {"command": command}}}
     elif mesh_options.get("holdApplicationUntilProxyStarts") or config.hold_application:
         out["lifecycle"] = {"postStart": {"exec": {"command": ["pilot-agent", "wait"]}}}
@@ -236,13 +240,13 @@ def _port_list(ports: list[dict[str, Any]]) -> str:
     return f"[\n    {inner}\n]"
 
 
-def _mounts(config: InjectorConfig) -> list[dict[str, Any]]:
+def _mounts(crl: bool) -> list[dict[str, Any]]:
     pairs = [
         ("/var/run/secrets/workload-spiffe-uds", "workload-socket"),
         ("/var/run/secrets/credential-uds", "credential-socket"),
         ("/var/run/secrets/workload-spiffe-credentials", "workload-certs"),
         ("/var/run/secrets/istio", "istiod-ca-cert"),
-        *([("/var/run/secrets/istio/crl", "istio-ca-crl")] if config.crl else []),
+        *([("/var/run/secrets/istio/crl", "istio-ca-crl")] if crl else []),
         ("/var/lib/istio/data", "istio-data"),
         ("/etc/istio/proxy", "istio-envoy"),
         ("/var/run/secrets/tokens", "istio-token"),
@@ -251,7 +255,7 @@ def _mounts(config: InjectorConfig) -> list[dict[str, Any]]:
     return [{"mountPath": path, "name": name} for path, name in pairs]
 
 
-def volumes(config: InjectorConfig) -> list[dict[str, Any]]:
+def volumes(with_crl: bool) -> list[dict[str, Any]]:
     """The volumes of the proxy."""
     items = [{"fieldRef": {"fieldPath": f"metadata.{name}"}, "path": name} for name in ("labels", "annotations")]
     token = {"audience": "istio-ca", "expirationSeconds": 43200, "path": "istio-token"}
@@ -265,5 +269,5 @@ def volumes(config: InjectorConfig) -> list[dict[str, Any]]:
         {"name": "istio-podinfo", "downwardAPI": {"items": items}},
         {"name": "istio-token", "projected": {"sources": [{"serviceAccountToken": token}]}},
         {"name": "istiod-ca-cert", "configMap": {"name": "istio-ca-root-cert"}},
-        *([crl] if config.crl else []),
+        *([crl] if with_crl else []),
     ]

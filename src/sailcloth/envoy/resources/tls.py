@@ -71,6 +71,9 @@ def mesh_context(
     )
 
 
+SYSTEM_ROOTS = "system"  # instead of a file's path: the roots that the system trusts
+
+
 def root_file(path: str, revoked: str | None = None) -> tls_pb2.SdsSecretConfig:
     """Roots in a file of the proxy's container, with a list of revoked certificates beside them if there is one."""
     return sds(f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}")
@@ -149,7 +152,7 @@ def client_context(
     verify: bool,
     protocols: tuple[str, ...],
 ) -> tls_pb2.CommonTlsContext:
-    """TLS to a server outside the mesh: the system's roots unless others are named; no verification only on demand."""
+    """TLS to a server outside the mesh: its certificate is verified with the roots, unless that is switched off."""
     out = tls_pb2.CommonTlsContext(
         alpn_protocols=protocols,
         tls_params=common_pb2.TlsParameters(
@@ -165,7 +168,4 @@ def client_context(
         combined.default_validation_context.match_typed_subject_alt_names.extend(matchers)
         combined.default_validation_context.SetInParent()
         combined.validation_context_sds_secret_config.CopyFrom(roots)
-    elif verify:
-        out.validation_context.system_root_certs.SetInParent()
-        out.validation_context.match_typed_subject_alt_names.extend(matchers)
     return out

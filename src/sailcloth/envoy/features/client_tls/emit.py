@@ -9,12 +9,14 @@ from envoy.config.core.v3 import base_pb2, proxy_protocol_pb2
 from envoy.extensions.transport_sockets.proxy_protocol.v3 import upstream_proxy_protocol_pb2 as upstream_pb2
 from envoy.extensions.transport_sockets.raw_buffer.v3 import raw_buffer_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, tls_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import struct_pb2
 
 from sailcloth.api.destination_rule import ClientTLSSettings
 from sailcloth.envoy import names
-from sailcloth.envoy.protobuf import typed
+from sailcloth.envoy.features.protocols import emit as protocols
+from sailcloth.envoy.protobuf import pack, typed
 from sailcloth.envoy.resources import tls
 from sailcloth.view.clusters import ClusterPlan
 
@@ -43,6 +45,22 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         out.transport_socket_matches.append(_plain_match())
     elif settings.mode in ("SIMPLE", "MUTUAL"):
         out.transport_socket.CopyFrom(_external(settings, plan))
+        if not settings.sni:
+            _name_of_the_request(settings, out)
+
+
+def _name_of_the_request(settings: ClientTLSSettings, out: cluster_pb2.Cluster) -> None:
+    """A request's host is the server's name, and what its certificate must be for, unless the rule says otherwise. Connections
+    that are no requests go by the endpoint's name, if it has one."""
+    options = options_pb.HttpProtocolOptions()
+    if protocols.KEY in out.typed_extension_protocol_options:
+        out.typed_extension_protocol_options[protocols.KEY].Unpack(options)
+    else:
+        options.explicit_http_config.http_protocol_options.SetInParent()
+    options.upstream_http_protocol_options.auto_sni = True
+    verify = not settings.insecure_skip_verify and not settings.subject_alt_names
+    options.upstream_http_protocol_options.auto_san_validation = verify
+    out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
 
 
 def proxy_protocol(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
@@ -111,8 +129,7 @@ def _external(settings: ClientTLSSettings, plan: ClusterPlan) -> base_pb2.Transp
         roots = tls.credential(settings.credential_name.removesuffix("-cacert") + "-cacert")
         certificate = tls.credential(settings.credential_name) if mutual else None
     else:
-        if settings.ca_certificates:
-            roots = tls.root_file(settings.ca_certificates, settings.ca_crl)
+        roots = tls.root_file(settings.ca_certificates or tls.SYSTEM_ROOTS, settings.ca_crl)
         if mutual and settings.client_certificate and settings.private_key:
             certificate = tls.sds(f"file-cert:{settings.client_certificate}~{settings.private_key}")
     verify = not settings.insecure_skip_verify
