@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import api, change, graph, machine, memory, pair, start
+from . import api, change, graph, machine, memory, names, pair, start
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "api": api.run,
     "pair": pair.run,
     "memory": memory.run,
+    "names": names.run,
 }
 
 
@@ -31,9 +32,9 @@ def main() -> int:
     parser.add_argument("--no-save", action="store_true", help="do not write to benchmarks/results/")
     parser.add_argument("--rounds", type=int, default=pair.ROUNDS, help="of pair: rounds that count")
     arguments = parser.parse_args()
-    names = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
+    wanted = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
     found = {}
-    for name in names:
+    for name in wanted:
         before = machine.load()
         found[name] = asyncio.run(pair.run(arguments.rounds) if name == "pair" else BENCHMARKS[name]())
         record = {"benchmark": name, "machine": machine.describe(), "load_before": before, **found[name]}
@@ -48,7 +49,7 @@ def main() -> int:
                     continue
                 print(f"  {key:34} {value}")
     if arguments.json:
-        print(json.dumps(found[names[0]] if len(names) == 1 else found))
+        print(json.dumps(found[wanted[0]] if len(wanted) == 1 else found))
     return 0
 
 

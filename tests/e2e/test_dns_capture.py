@@ -160,3 +160,63 @@ def test_addresses_outlive_the_control_plane_and_a_pod_that_does_not_capture_see
     names.cluster.eventually(lambda: names.look("third.example.com") == "True")
     plain = ("exec", "deploy/ratings-v1", "-c", "ratings", "--", "python3", "-c", LOOK, "first.example.com", "AF_INET")
     assert names.cluster.kubectl(*plain).strip() == "True"
+
+
+def test_the_proxy_itself_finds_what_is_outside_and_not_its_own_listener(names: Names) -> None:
+    """A ServiceEntry of the very name that the pod's resolver knows: the application is told the allocated address, Envoy the
+    real one."""
+    host = "hidden.outside.svc.cluster.local"
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "hidden", "namespace": "outside", "annotations": {"networking.istio.io/exportTo": "~"}},
+        "spec": {"selector": {"app": "tcp-echo", "version": "v2"}, "ports": [{"port": PORT, "targetPort": 9000}]},
+    }
+    made = entry("hidden", "", hosts=[host], ports=[{"number": PORT, "name": "tcp", "protocol": "TCP"}])
+    del made["spec"]["endpoints"]
+    names.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(service))
+    names.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(made))
+    names.cluster.eventually(lambda: names.look(host).startswith("['240.240."))
+    names.cluster.eventually(lambda: names.dial(host) == "two hello")
+    names.cluster.kubectl("delete", "serviceentry", "hidden", "-n", NAMESPACE)
+    names.cluster.eventually(lambda: names.look(host).startswith("['10.96."))
+
+
+def test_the_agent_counts_what_it_answers_and_what_it_hands_on(names: Names) -> None:
+    def counted() -> dict[str, int]:
+        code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:15020/stats/prometheus').read().decode())"
+        lines = [line.split() for line in names.run(code).splitlines() if line.startswith("istio_agent_dns_")]
+        return {name: int(value) for name, value in lines}
+
+    before = counted()
+    names.look("first.example.com")
+    names.look("nobody.example.invalid")
+    after = counted()
+    assert after["istio_agent_dns_requests_total"] > before["istio_agent_dns_requests_total"]
+    assert after["istio_agent_dns_upstream_requests_total"] > before["istio_agent_dns_upstream_requests_total"]
+
+
+def test_capture_for_the_whole_mesh_is_a_default_that_a_pod_may_refuse(names: Names) -> None:
+    cluster = names.cluster
+    before = json.loads(cluster.kubectl("get", "configmap", "istio", "-n", "istio-system", "-o", "json"))["data"]
+    options = f"{before.get('mesh', '')}\ndefaultConfig: {{proxyMetadata: {{ISTIO_META_DNS_CAPTURE: 'true'}}}}\n"
+    patch = ("patch", "configmap", "istio", "-n", "istio-system", "--type=merge", "-p")
+    ask = ("--dry-run=server", "-o", "json", "-f", "-")
+
+    def variables(**annotations: str) -> list[str | None]:
+        """The variable in each container of ours, of a pod that is injected now."""
+        spec = {"containers": [{"name": "app", "image": "alpine"}]}
+        metadata = {"name": "asked", "namespace": NAMESPACE, "annotations": annotations}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        made = json.loads(cluster.kubectl("create", *ask, stdin=json.dumps(pod)))
+        every = [{e["name"]: e.get("value") for e in c.get("env", ())} for c in made["spec"]["initContainers"]]
+        return [env.get("ISTIO_META_DNS_CAPTURE") for env in every]
+
+    try:
+        cluster.kubectl(*patch, json.dumps({"data": {"mesh": options}}))
+        cluster.eventually(lambda: variables() == ["true", "true"])
+        refused = json.dumps({"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "false"}})
+        assert variables(**{"proxy.istio.io/config": refused}) == ["false", "false"]
+    finally:
+        cluster.kubectl(*patch, json.dumps({"data": {"mesh": before.get("mesh")}}))
+    cluster.eventually(lambda: variables() == [None, None])

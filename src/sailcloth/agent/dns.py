@@ -41,6 +41,7 @@ class Resolver(asyncio.DatagramProtocol):
         self._netns_fd, self._server, self._mark, self._port = netns_fd, server, mark, port
         self._waiting: dict[int, tuple[bytes, bytes, Reply, asyncio.TimerHandle]] = {}
         self._transport: Any = None
+        self.failures = 0  # queries without an answer
 
     async def start(self) -> None:
         """Raises OSError."""
@@ -65,14 +66,19 @@ class Resolver(asyncio.DatagramProtocol):
     def forward(self, data: bytes, query: Query, reply: Reply) -> None:
         """Ask, and answer when the resolver has; at once with a failure if too many wait."""
         if len(self._waiting) >= WAITING:
+            self.failures += 1
             reply(query.failure(dnsmessage.SERVER_FAILURE))
             return
         ident = random.getrandbits(16)
         while ident in self._waiting:
             ident = random.getrandbits(16)
-        timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._waiting.pop, ident, None)
+        timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._give_up, ident)
         self._waiting[ident] = (data[:2], query.question.lower(), reply, timer)
         self._transport.sendto(struct.pack(">H", ident) + data[2:])
+
+    def _give_up(self, ident: int) -> None:
+        del self._waiting[ident]
+        self.failures += 1
 
     def datagram_received(self, data: bytes, address: Any) -> None:
         if len(data) < 12:

@@ -84,6 +84,13 @@ class _Dns:
             raise
         return made
 
+    def metrics(self) -> str:
+        """Istio's names for what the agent answers, and what it asks the resolver."""
+        asked, forwarded = self.servers[0].answered + self.servers[0].forwarded, self.servers[0].forwarded
+        found = {"requests": asked, "upstream_requests": forwarded, "upstream_failures": self.resolver.failures}
+        names = {f"istio_agent_dns_{what}_total": number for what, number in found.items()}
+        return "".join(f"# TYPE {name} counter\n{name} {number}\n" for name, number in names.items())
+
     async def close(self) -> None:
         for one in self.servers:
             await one.close()
@@ -119,11 +126,11 @@ class Agent:
         home = pod_dir / "proxy"
         home.mkdir(mode=0o700, exist_ok=True)
         path = str(home / "agent.sock")
-        if uid not in self._pods:
-            dns = await self._answers(pod, env, pod_dir, netns_fd)
-            await self._add(uid, pod, path, netns_fd, MountedFiles.of(pod, container, pod_dir), dns)
         args = [str(a) for a in container.get("args", ())]
         kind = "router" if "router" in args[:2] else "sidecar"
+        if uid not in self._pods:
+            dns = await self._answers(pod, env, pod_dir, netns_fd) if kind == "sidecar" else None
+            await self._add(uid, pod, path, netns_fd, MountedFiles.of(pod, container, pod_dir), dns)
         who = _identity(kind, pod, env)
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
@@ -161,7 +168,7 @@ class Agent:
         identity.start()
         made = self._pods[uid] = _Pod(identity, socket, netns_fd, dns=dns)
         if netns_fd >= 0:
-            made.status = StatusServer(netns_fd, pod)
+            made.status = StatusServer(netns_fd, pod, dns.metrics if dns else str)
             await made.status.start()
 
     async def _connect(self) -> None:

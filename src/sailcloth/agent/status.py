@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from sailcloth.lib import http1
@@ -23,8 +24,9 @@ _PROXY = "istio-proxy"
 class StatusServer:
     """A small HTTP/1.0 server: each request is one page."""
 
-    def __init__(self, netns_fd: int, pod: dict[str, Any]) -> None:
-        self._netns_fd = netns_fd
+    def __init__(self, netns_fd: int, pod: dict[str, Any], own: Callable[[], str] = str) -> None:
+        """`own` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
+        self._netns_fd, self._own = netns_fd, own
         self._probers = _probers(pod)
         self._server: asyncio.Server | None = None
 
@@ -67,7 +69,7 @@ class StatusServer:
             return await self._get("127.0.0.1", 15021, "/healthz/ready", {}, 3)
         if path in ("/stats/prometheus", "/metrics"):
             code, body = await self._get("127.0.0.1", 15090, "/stats/prometheus", {}, 5)
-            return code, body
+            return code, body + self._own().encode()
         return 404, b"not found\n"
 
     async def _probe(self, path: str) -> tuple[int, bytes]:

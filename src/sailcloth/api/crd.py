@@ -26,7 +26,7 @@ _CONDITION = {
         "observedGeneration": {"type": "integer", "format": "int64", "description": "Generation it speaks of."},
     },
 }
-_STATUS = {
+_STATUS: dict[str, Any] = {
     "type": "object",
     "description": "Where the object is applied, and what is wrong with it.",
     "x-kubernetes-preserve-unknown-fields": True,
@@ -69,9 +69,16 @@ def _root(kind: Kind, served: bool) -> dict[str, Any]:
     return {
         "type": "object",
         "description": inspect.cleandoc(kind.type.__doc__ or "").split("\n")[0],
-        "properties": {"spec": _structural(given, components, served), "status": _STATUS},
+        "properties": {"spec": _structural(given, components, served), "status": _status(root, components, served)},
         **({"required": ["spec"]} if required else {}),
     }
+
+
+def _status(root: dict[str, Any], components: dict[str, Any], served: bool) -> dict[str, Any]:
+    """What every kind's status has, and what a kind's own type adds."""
+    own = root["properties"].get("status")
+    more = _structural(own, components, served)["properties"] if own else {}
+    return {**_STATUS, "properties": {**more, **_STATUS["properties"]}}
 
 
 def _structural(node: dict[str, Any], components: dict[str, Any], served: bool) -> dict[str, Any]:

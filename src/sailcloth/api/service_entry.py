@@ -45,14 +45,14 @@ AsksAddress = Asks(("has(self.address) || has(self.network)", "Address is requir
 class WorkloadCondition(Struct):
     """What is known of a workload; when and why does not matter to the mesh."""
 
-    type: str = ""
-    status: str = ""
+    type: Annotated[str, D("What is said, such as Healthy.")] = ""
+    status: Annotated[str, D("True, False or Unknown.")] = ""
 
 
 class WorkloadStatus(Struct):
     """The part of a status that is read back."""
 
-    conditions: list[WorkloadCondition] = []
+    conditions: Annotated[list[WorkloadCondition], D("What is known of the workload.")] = []
 
     def says(self, condition: str) -> bool | None:
         """Whether a condition holds; None if nothing is said of it."""
@@ -149,14 +149,14 @@ AsksService = Asks(
 class AllocatedAddress(Struct):
     """An address that the control plane has given to a host of a ServiceEntry."""
 
-    value: str = ""
-    host: str = ""
+    value: Annotated[str, D("The address.")] = ""
+    host: Annotated[str, D("The host that it is of.")] = ""
 
 
 class ServiceEntryStatus(Struct):
     """The one part of a status that is read back: other parts change without meaning anything to the mesh."""
 
-    addresses: list[AllocatedAddress] = []
+    addresses: Annotated[list[AllocatedAddress], D("Addresses given to hosts that declare none.")] = []
 
 
 class ServiceEntry(Object):

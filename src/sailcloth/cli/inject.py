@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,12 +21,15 @@ def kube_inject(
     file: Annotated[str, typer.Option("-f", "--filename", help="Manifest to inject; - for standard input.")],
     out: Annotated[str, typer.Option("-o", "--output", help="Where to write; default standard output.")] = "",
     revision: Annotated[str, typer.Option("--revision", help="Revision that the pods belong to.")] = "default",
+    mesh: Annotated[str, typer.Option("--meshConfigFile", help="MeshConfig YAML; its defaultConfig holds.")] = "",
 ) -> None:
     """Add the sidecar to every pod and pod template of a manifest; other documents pass unchanged."""
     import yaml
 
+    from sailcloth.controlplane import mesh_config
     from sailcloth.injector.config import InjectorConfig
     from sailcloth.injector.inject import InjectionError, inject_object
+    from sailcloth.mesh.model import MeshConfig
 
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
@@ -36,7 +40,13 @@ def kube_inject(
         documents = [d for d in yaml.load_all(text, Loader=loader) if d is not None]
     except yaml.YAMLError as error:
         output.fail(f"{file}: not YAML: {' '.join(str(error).split())}", output.DATA)
-    config = InjectorConfig(revision=revision)
+    try:
+        options = mesh_config.parse(Path(mesh).read_text()) if mesh else MeshConfig()
+    except OSError as error:
+        output.fail(f"{mesh}: {error.strerror}", output.DATA)
+    except ValueError as error:
+        output.fail(f"{mesh}: {error}", output.DATA)
+    config = InjectorConfig(revision=revision, proxy_config=json.loads(options.proxy_defaults))
     made = []
     for index, document in enumerate(documents):
         if not isinstance(document, dict):
