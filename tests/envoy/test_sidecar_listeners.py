@@ -154,3 +154,26 @@ spec:
             assert fetch(("127.0.0.1", tcp), host="whatever") == (200, "other")
             with pytest.raises(OSError, match="refused"):
                 fetch(("127.0.0.1", http))
+
+
+def test_an_http_proxy_sends_requests_to_the_host_and_port_that_they_name() -> None:
+    with backend("one") as one, backend("other") as other:
+        port = free_port()
+        text = (
+            entry("one", 80, one.port)
+            + entry("other", 8080, other.port)
+            + f"""
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: s, namespace: default}}
+spec:
+  outboundTrafficPolicy: {{mode: REGISTRY_ONLY}}
+  egress:
+  - {{port: {{number: {port}, protocol: HTTP_PROXY, name: proxy}}, bind: 127.0.0.1, captureMode: NONE, hosts: ["./*"]}}
+"""
+        )
+        where = ("127.0.0.1", port)
+        with envoy(configuration(text, PROXY, (f"127.0.0.1_{port}",))):
+            assert fetch(where, "http://one.example.com/") == (200, "one")
+            assert fetch(where, "http://other.example.com:8080/") == (200, "other")
+            assert fetch(where, "http://other.example.com/")[0] == 502

@@ -7,7 +7,6 @@ A `Collection` is the unit that delivery works with: the names it holds (one der
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -242,8 +241,11 @@ def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | 
 
 @derived
 def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
+    own = next((o for o in graph.get(layout.layout, view).own if o.place.every_port and o.routes == name), None)
+    if own is not None:
+        return _routes_by_port(graph, view, own)
     if name.startswith("unix://"):
-        return _socket_routes(graph, view, name)
+        return None
     host, _, number = name.rpartition(":")
     port = int(number)
     if host:
@@ -257,26 +259,22 @@ def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource |
     return route_shape.configuration(name, groups)
 
 
-def _socket_routes(graph: Graph, view: View, name: str) -> EnvoyResource | None:
-    """Routes behind a UNIX socket. No port is dialled, so the host that a request names has to say it, unless it is 80 or the
-    service has only one."""
-    own = next((o for o in graph.get(layout.layout, view).own if o.routes == name), None)
-    if own is None:
-        return None
-    ports = Counter(host for host, _ in own.http)
+def _routes_by_port(graph: Graph, view: View, own: layout.Own) -> EnvoyResource:
+    """Routes behind a UNIX socket, or of an HTTP proxy. No port is dialled, so the host that a request names has to say it,
+    unless it is 80. Source: istio.md 2.2."""
     made, taken = [], set[str]()
     for host, port in own.http:
         plan = graph.get(routes.virtual_host, view, host, port)
         if plan is None:
             continue
         domains = [f"{d}:{port}" for d in plan.domains]
-        domains += plan.domains if port == 80 or ports[host] == 1 else ()
+        domains += plan.domains if port == 80 else ()
         domains = [d for d in domains if d not in taken]
         taken.update(domains)
         if domains:
             made.append(route_shape.virtual_host(replace(plan, domains=tuple(domains))))
     made.append(route_shape.catch_all(outbound.mode(graph, view), outbound.rest(graph, view)))
-    return route_shape.configuration(name, [route_shape.group(made)], ports_count=True)
+    return route_shape.configuration(own.routes, [route_shape.group(made)], ports_count=True)
 
 
 GROUPS = 64  # about the square root of a large mesh: a change joins one group's hosts and then the groups

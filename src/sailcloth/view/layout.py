@@ -54,7 +54,9 @@ def layout(graph: Graph, view: View) -> Layout:
     bound: dict[tuple[str, int], Spot] = {}
     wildcard: dict[int, list[Spot]] = {}
     headless: list[Spot] = []
-    placed = {p.port: p for p in graph.get(scope.placed, view) if p.port} if view.sidecar else {}
+    every = graph.get(scope.placed, view) if view.sidecar else ()
+    placed = {p.port: p for p in every if not p.every_port}
+    proxies = {p.port for p in every if p.every_port and p.port}
     at: dict[int, list[tuple[str, Port]]] = {}
     for host in graph.get(scope.visible, view):
         svc = scope.service(graph, view, host)
@@ -66,6 +68,8 @@ def layout(graph: Graph, view: View) -> Layout:
             allowed = graph.get(scope.on_port, view, port.number) if view.sidecar else None
             if allowed is not None and host not in allowed:
                 continue
+            if port.number in proxies:
+                continue  # the request says where it goes
             if port.number in placed:
                 at.setdefault(port.number, []).append((host, port))
             elif port.protocol.is_http:
@@ -80,10 +84,9 @@ def layout(graph: Graph, view: View) -> Layout:
                 if port.protocol is Protocol.AUTO:
                     http.setdefault(port.number, []).append(host)
     own = [_own(place, at.get(number, [])) for number, place in placed.items()]
-    if view.sidecar:
-        own += _sockets(graph, view)
+    own += _for_every_port(graph, view, every)
     for each in own:
-        if each.place.port and each.http:
+        if not each.place.every_port and each.http:
             http[each.place.port] = [host for host, _ in each.http]
     return Layout(
         http=tuple((p, tuple(h)) for p, h in sorted(http.items())),
@@ -94,14 +97,14 @@ def layout(graph: Graph, view: View) -> Layout:
     )
 
 
-def _sockets(graph: Graph, view: View) -> Iterator[Own]:
-    """Listeners on UNIX sockets. No port is dialled there, so every port of the services behind them counts that speaks what the
-    listener is declared to speak."""
-    for place in graph.get(scope.placed, view):
-        if place.port:
+def _for_every_port(graph: Graph, view: View, places: tuple[scope.Placed, ...]) -> Iterator[Own]:
+    """Listeners on UNIX sockets and HTTP proxies. No service's port is dialled there, so each of the services behind them counts
+    that speaks what the listener is declared to speak."""
+    for place in places:
+        if not place.every_port:
             continue
         wanted = declared_protocol(place.protocol)
-        found = [(h, scope.service(graph, view, h)) for h in graph.get(scope.on_socket, view, place.address)]
+        found = [(h, scope.service(graph, view, h)) for h in graph.get(scope.behind, view, place)]
         ports = [(h, p) for h, svc in found if svc is not None for p in svc.ports]
         yield _own(
             place,

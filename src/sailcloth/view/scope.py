@@ -123,6 +123,11 @@ class Placed:
     direct: bool
     protocol: str  # as declared; empty: each service's own
 
+    @property
+    def every_port(self) -> bool:
+        """Whether the request says which port it means, and not where it is dialled: at UNIX sockets, and as an HTTP proxy."""
+        return not self.port or self.protocol == "HTTP_PROXY"
+
 
 @derived
 def placed(graph: Graph, view: View) -> tuple[Placed, ...]:
@@ -134,9 +139,10 @@ def placed(graph: Graph, view: View) -> tuple[Placed, ...]:
             continue
         address = listener.bind or ""
         direct = address.startswith("unix://") or is_direct(listener.capture_mode, view.captured)
-        address = address or ("127.0.0.1" if direct else "")
-        if direct or address not in ("", "0.0.0.0", "::"):
-            out.append(Placed(address, listener.port.number, direct, listener.port.protocol))
+        protocol = listener.port.protocol.upper()
+        address = address or ("127.0.0.1" if direct else "0.0.0.0")
+        if direct or protocol == "HTTP_PROXY" or address not in ("0.0.0.0", "::"):
+            out.append(Placed(address, listener.port.number, direct, protocol))
     return tuple(out)
 
 
@@ -146,10 +152,12 @@ def is_direct(capture_mode: str | None, captured: bool) -> bool:
 
 
 @derived
-def on_socket(graph: Graph, view: View, path: str) -> tuple[str, ...]:
-    """The hosts that a Sidecar puts behind a UNIX socket, sorted."""
+def behind(graph: Graph, view: View, place: Placed) -> tuple[str, ...]:
+    """The hosts that a Sidecar puts behind a listener that is for every port, sorted."""
     limit = graph.get(spec, view)
-    own = [e for e in limit.spec.egress if e.bind == path] if limit is not None else []
+    egress = limit.spec.egress if limit is not None else []
+    ports = [e for e in egress if e.port is not None and e.port.number == place.port]
+    own = [e for e in ports if place.port or e.bind == place.address]
     return tuple(h for h in graph.get(visible, view) if _imported(graph, view, h, own))
 
 
