@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -212,8 +211,12 @@ async def test_an_http_probe_reaches_the_pod(client: Client, namespace: str) -> 
 
 async def test_deletion_is_graceful_and_then_final(client: Client, namespace: str, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    script = f"trap 'echo bye > {shlex.quote(str(mark))}; exit 0' TERM; echo up; while :; do sleep 0.05; done"
-    await make(client, namespace, pod("polite", script, terminationGracePeriodSeconds=10))
+    script = "trap 'echo bye > /marks/mark; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    volume = {"name": "marks", "hostPath": {"path": str(tmp_path)}}
+    mounted = {"volumeMounts": [{"name": "marks", "mountPath": "/marks"}]}
+    await make(
+        client, namespace, pod("polite", script, container=mounted, terminationGracePeriodSeconds=10, volumes=[volume])
+    )
 
     async def up() -> bool:
         return await log(client, namespace, "polite") == "up\n"

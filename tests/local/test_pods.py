@@ -15,7 +15,8 @@ import pytest
 from netlab import inside
 
 from sailcloth.lib import namespaces as ns
-from sailcloth.local import network, zygote
+from sailcloth.local import mounts, network, zygote
+from sailcloth.local.images import reach
 from sailcloth.local.node import podlink
 from sailcloth.local.node.podlink import Event, PodLink
 
@@ -50,6 +51,8 @@ class Pod:
             "cwd": "/",
             "caps": [],
             "mounts": [],
+            "hide": mounts.hidden(),
+            "etc": str(self.directory / "etc"),
             "ports": [],
         }
         self.link.send({**request, "scratch": str(scratch), "log": str(self.log(name)), **more})
@@ -156,15 +159,56 @@ def test_volumes_appear_where_the_host_has_no_such_folder(tmp_path: Path) -> Non
     target = "/opt/sailcloth-test/deep/volume"
 
     async def scenario(pod: Pod) -> None:
-        mounts = [[str(source), target, "ro"], [str(source), "/var/sailcloth-rw", "rw"]]
+        volumes = [[str(source), target, "ro"], [str(source), "/var/sailcloth-rw", "rw"]]
         script = f"cat {target}/key; echo new > /var/sailcloth-rw/made; echo x 2>/dev/null > {target}/refused || echo read-only"
-        code, lines = await pod.output("c", ["/bin/sh", "-c", script], mounts=mounts)
+        code, lines = await pod.output("c", ["/bin/sh", "-c", script], mounts=volumes)
         assert lines == ["stdout F value", "stdout F read-only"], (code, lines)
 
     in_pod(tmp_path, scenario)
     assert (source / "made").read_text() == "new\n"
     assert not os.path.exists("/opt/sailcloth-test")
     assert not os.path.exists("/var/sailcloth-rw")
+
+
+def test_home_directories_and_temporary_files_of_the_host_are_not_seen(tmp_path: Path) -> None:
+    secret, program, volume = tmp_path / "secret", tmp_path / "program", tmp_path / "volume"
+    for folder in (secret, program, volume):
+        folder.mkdir()
+        (folder / "file").write_text(f"{folder.name}\n")
+    hide = mounts.hidden(str(tmp_path))
+    assert any(str(tmp_path).startswith(h) for h in hide)
+
+    async def scenario(pod: Pod) -> None:
+        script = (
+            f"cat {secret}/file 2>/dev/null || echo hidden; cat {program}/file; cat /data/file; cat /tmp/data/file;"
+            "ls /home; echo x > /tmp/mine; echo y > /var/tmp/mine; echo z > /run/mine; ls /run"
+        )
+        more = {"hide": hide, "needed": [str(program)]}
+        volumes = [[str(volume), "/data", "rw"], [str(volume), "/tmp/data", "ro"]]
+        code, lines = await pod.output("c", ["/bin/sh", "-c", script], mounts=volumes, **more)
+        assert [line.split()[-1] for line in lines] == ["hidden", "program", "volume", "volume", "mine"], lines
+        assert code == 0
+        code, lines = await pod.output("c", ["/bin/sh", "-c", "ls /tmp/mine /var/tmp/mine /run/mine | wc -l"], **more)
+        assert lines[-1] == "stdout F 0", f"a container that starts again starts with empty folders: {lines}"
+
+    in_pod(tmp_path, scenario)
+    assert not os.path.exists("/tmp/mine")
+    assert not os.path.exists("/data")
+
+
+def test_what_a_users_program_stands_on_comes_along(tmp_path: Path) -> None:
+    python = tmp_path / "pythons" / "bin" / "python3.11"
+    link = tmp_path / "venv" / "bin" / "python"
+    script = tmp_path / "project" / "serve.sh"
+    for path in (python, link, script):
+        path.parent.mkdir(parents=True)
+    python.write_text("")
+    link.symlink_to("../../pythons/bin/python3.11")
+    script.write_text(f"#!{link} -I\n")
+    script.chmod(0o755)
+    found = reach.folders([str(script), "--port", "80", "/no/such/file"], [str(tmp_path / "more")])
+    assert set(found) == {str(tmp_path / name) for name in ("project", "venv", "pythons", "more")}
+    assert "/" not in reach.folders(["/bin/sh", "-c", "echo"])
 
 
 def test_a_node_that_comes_back_finds_the_pod_as_it_is(tmp_path: Path) -> None:

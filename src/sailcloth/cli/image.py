@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,12 +53,17 @@ def add(
     reference: Reference,
     command: Annotated[list[str], typer.Argument(help="Program and arguments that run in its place.")],
     env: Annotated[list[str] | None, typer.Option("-e", "--env", help="NAME=VALUE, before the image's name.")] = None,
+    path: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder in a home directory or the like that it needs besides those of its command's files."),
+    ] = None,
     state: State = "",
     cluster: Name = "",
 ) -> None:
     """Let an image stand for a command; pods that wait for it start at once.
 
-    Options come before the image: sailctl image add -e LEVEL=debug example.com/app python3 /home/me/app.py
+    Options come before the image: sailctl image add -e LEVEL=debug example.com/app python3 /home/me/app/main.py
+    Of home directories and /tmp a pod sees only the folders of the files that the command names, and those of --path.
     """
     from sailcloth.local.images import catalog
 
@@ -70,8 +76,12 @@ def add(
     program = shutil.which(command[0])
     if program is None:
         output.fail(f"{command[0]}: there is no such program on this machine", output.DATA)
+    paths = [os.path.abspath(p) for p in path or []]
+    for missing in (p for p in paths if not os.path.exists(p)):
+        output.fail(f"--path {missing}: there is no such folder or file", output.DATA)
+    program = os.path.abspath(program)
     try:
-        _catalog(state_of(state, cluster)).add(reference, [program, *command[1:]], pairs)
+        _catalog(state_of(state, cluster)).add(reference, [program, *command[1:]], pairs, paths)
     except (catalog.CatalogError, OSError) as error:
         output.fail(str(error), output.DATA)
     print(f"image {reference} stands for {' '.join([program, *command[1:]])}")

@@ -1,101 +1,176 @@
-"""Mounts of pods and containers. Mount points that the host does not have are made without touching the host: the nearest
-existing folder is replaced, in this mount namespace only, by a temporary one that mirrors it."""
+"""What pods and containers see of files.
+
+A container of a host's program sees the host's system folders, and nothing of what belongs to the host's users and services:
+/tmp, /run, home directories and the like are its own and empty (`hidden`). What programs stand on inside such folders (a
+checkout, a virtual environment) and volumes are bound back in. Mount points that the host does not have are made without
+touching the host: the nearest existing folder is replaced, in this mount namespace only, by a temporary one that mirrors it.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
+from typing import Any
 
 from sailcloth.lib import namespaces as ns
 
-_KEPT = "/run/.sailcloth"
+_SYSTEM = frozenset(
+    ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/srv", "/sys", "/usr", "/var")
+)
+_SHARED = ("/tmp", "/var/tmp", "/run", "/home")
+_ON_DISK = ("/tmp", "/var/tmp")  # what programs write there may be large
+_ETC = ("resolv.conf", "hosts", "hostname", "nsswitch.conf")
 
 
-def pod(directory: str) -> None:
-    """A pod's own view: /proc, an empty /run, its own name resolution files."""
+def hidden(*more: str) -> list[str]:
+    """Folders of the host that pods do not see: those that all share, and `more` (a home directory, a state directory)."""
+    real = {os.path.realpath(p) for p in (*_SHARED, *more) if p}
+    folders = sorted(p for p in real if os.path.isdir(p) and p not in _SYSTEM)
+    return [p for p in folders if not any(_below(p, q) for q in folders)]
+
+
+def pod() -> None:
+    """What all containers of a pod share: processes, network interfaces, shared memory."""
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
     with contextlib.suppress(OSError):  # not allowed inside some containers: then the host's stays
         ns.mount("proc", "/proc", "proc", ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC)
     with contextlib.suppress(OSError):  # without it /sys/class/net shows the host's interfaces
         ns.mount("sysfs", "/sys", "sysfs", ns.MS_RDONLY | ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC)
-    ns.mount("tmpfs", "/run", "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=16m")
-    for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
-        _over(f"{directory}/etc/{name}", f"/etc/{name}")
+    with contextlib.suppress(OSError):  # no such folder: programs do without
+        ns.mount("tmpfs", "/dev/shm", "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=1777,size=64m")
 
 
-def _over(source: str, target: str) -> None:
-    real = os.path.realpath(target)
-    if not os.path.exists(real):
-        if not os.access(os.path.dirname(real), os.W_OK):
-            return  # the host has no such file and its folder is not ours: programs go by their defaults
-        os.makedirs(os.path.dirname(real), exist_ok=True)
-        with open(real, "a"):
-            pass
-    ns.mount(source, real, None, ns.MS_BIND)
+def container(request: dict[str, Any]) -> None:
+    """One container's own view, in a mount namespace of its own.
 
-
-def apply(wanted: list[list[str]], scratch: str) -> None:
-    """Bind [source, target, "ro" or "rw"] in order. `scratch` is an empty folder of the pod's own.
-
-    Images are programs of the host here, so a volume over a parent folder of theirs (an emptyDir at /tmp, say) must not
-    hide them: they are bound again inside it.
+    `mounts`: [source, target, "ro" or "rw"], bound in order; `hide`: folders as `hidden` gives them; `needed`: paths that are
+    to be there all the same; `etc`: folder with the pod's files of name resolution; `scratch`: an empty folder of the
+    container's own.
     """
+    ns.unshare(ns.NEWNS)
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
-    counter = 0
-    ours: set[str] = set()  # folders that are temporary and this container's own by now
-    needed = _needed(os.path.dirname(os.path.dirname(scratch)))
-    for source, target, mode in wanted:
+    hide, scratch = list(request.get("hide", ())), request["scratch"]
+    if any(_nearest(os.path.realpath(m[1])) == "/" for m in request.get("mounts", ())):
+        _mirror_root(f"{scratch}/root")  # before anything is opened, which it would detach
+    needed = _needed(request.get("needed", ()))
+    # All are opened before anything hides them.
+    sources = [(_open(source), source, target, mode) for source, target, mode in request.get("mounts", ())]
+    etc = [(_open(f"{request['etc']}/{name}"), f"/etc/{name}") for name in _ETC] if request.get("etc") else []
+    view = _View(_open(scratch), hide, needed)
+    for number, folder in enumerate(hide):
+        view.hide(folder, f"own-{number}" if folder in _ON_DISK else "")
+    for fd, target in etc:
+        view.file_over(fd, target)
+    for fd, source, target, mode in sources:
+        view.bind(fd, source, target, mode)
+
+
+class _View:
+    """The files of a container while they are put together."""
+
+    def __init__(self, scratch: int, own: list[str], needed: list[tuple[int, str]]) -> None:
+        self._scratch, self._needed = scratch, needed
+        self._own = set(own)  # folders that are this container's: only there may mount points be made
+        self._mirrors = 0
+
+    def hide(self, folder: str, on_disk: str) -> None:
+        """Replace a folder by an empty one, but for what is needed of it."""
+        if on_disk:
+            place = f"/proc/self/fd/{self._scratch}/{on_disk}"
+            shutil.rmtree(place, ignore_errors=True)
+            os.mkdir(place)
+            os.chmod(place, 0o1777)
+            ns.mount(place, folder, None, ns.MS_BIND)
+        else:
+            ns.mount("tmpfs", folder, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=16m")
+        self._bring_back(folder)
+
+    def _bring_back(self, folder: str) -> None:
+        for fd, path in self._needed:
+            if _below(path, folder):
+                self._make_point(fd, path)
+                ns.mount(f"/proc/self/fd/{fd}", path, None, ns.MS_BIND | ns.MS_REC)
+
+    @staticmethod
+    def _make_point(fd: int, path: str) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            os.makedirs(path, exist_ok=True)
+        elif not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "a"):
+                pass
+
+    def file_over(self, fd: int, target: str) -> None:
+        """Bind a file over one of the host's, if the host has it or it can be made without touching the host."""
         real = os.path.realpath(target)
         if not os.path.exists(real):
-            existing = os.path.dirname(real)
-            while not os.path.isdir(existing):
-                existing = os.path.dirname(existing)
-            if not _writable(existing) and not any(
-                existing == o or existing.startswith(o.rstrip("/") + "/") for o in ours
-            ):
-                counter += 1
-                _mirror(existing, f"{scratch}/{counter}")
-                ours.add(existing)
-            if os.path.isdir(source):
-                os.makedirs(real, exist_ok=True)
-            else:
-                os.makedirs(os.path.dirname(real), exist_ok=True)
-                with open(real, "a"):
-                    pass
-        hidden = [p for p in needed if p.startswith(real.rstrip("/") + "/")]
-        for number, path in enumerate(hidden):
-            os.makedirs(f"{_KEPT}/{number}", exist_ok=True)
-            ns.mount(path, f"{_KEPT}/{number}", None, ns.MS_BIND | ns.MS_REC)
-        ns.mount(source, real, None, ns.MS_BIND | ns.MS_REC)
-        for number, path in enumerate(hidden):
-            os.makedirs(path, exist_ok=True)
-            ns.mount(f"{_KEPT}/{number}", path, None, ns.MS_BIND | ns.MS_REC)
+            if not self._is_own(os.path.dirname(real)):
+                return  # programs go by their defaults
+            self._make_point(fd, real)
+        ns.mount(f"/proc/self/fd/{fd}", real, None, ns.MS_BIND)
+
+    def bind(self, fd: int, source: str, target: str, mode: str) -> None:
+        """Bind a volume."""
+        real = os.path.realpath(target)
+        if not os.path.exists(real):
+            existing = _nearest(real)
+            if existing != "/" and not self._is_own(existing):
+                self._mirrors += 1
+                _mirror(existing, f"/proc/self/fd/{self._scratch}/{self._mirrors}")
+                self._own.add(existing)
+            self._make_point(fd, real)
+        ns.mount(f"/proc/self/fd/{fd}", real, None, ns.MS_BIND | ns.MS_REC)
+        self._bring_back(real)
         if mode == "ro":
             with contextlib.suppress(OSError):
                 ns.mount("none", real, None, 32 | ns.MS_BIND | ns.MS_RDONLY)
+        else:
+            self._own.add(real)
+
+    def _is_own(self, path: str) -> bool:
+        return any(path == o or _below(path, o) for o in self._own)
 
 
-def _needed(own: str) -> list[str]:
-    """Folders that a container cannot do without: Python, this package, its environment, and the pod's own folder."""
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise OSError(error.errno, f"{path}: {error.strerror}") from None
+
+
+def _below(path: str, folder: str) -> bool:
+    return path != folder and path.startswith(folder.rstrip("/") + "/")
+
+
+def _needed(more: list[str]) -> list[tuple[int, str]]:
+    """What a container cannot do without, opened: Python, this package, its environment, and what it asks for itself."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    paths = sorted({os.path.realpath(p) for p in (sys.prefix, sys.base_prefix, package, own)})
-    return [p for p in paths if not any(p.startswith(q + "/") for q in paths)]
+    named = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix, package, *more)}
+    paths = sorted(named | {os.path.realpath(p) for p in named})
+    outer = [p for p in paths if not any(_below(p, q) for q in paths)]
+    return [(_open(p), p) for p in outer if os.path.exists(p)]
 
 
-def _writable(path: str) -> bool:
-    """Whether it is a temporary file system of this pod: only there may folders be made."""
-    return path == "/run" or path.startswith("/run/")
+def _nearest(path: str) -> str:
+    """The nearest existing folder above a path that does not exist; the path itself if it does."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _mirror_root(scratch: str) -> None:
+    """Move into a temporary root with the same entries: nothing can be mounted over a root."""
+    os.makedirs(scratch, exist_ok=True)
+    ns.mount("tmpfs", scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
+    _fill("", scratch)
+    ns.pivot_root(scratch)
 
 
 def _mirror(folder: str, scratch: str) -> None:
     """Replace a folder by a temporary one with the same entries."""
     os.makedirs(scratch, exist_ok=True)
-    if folder == "/":  # nothing can be mounted over the root: a new one is made and moved into
-        ns.mount("tmpfs", scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
-        _fill("", scratch)
-        ns.pivot_root(scratch)
-        return
     ns.mount(folder, scratch, None, ns.MS_BIND | ns.MS_REC)
     ns.mount("tmpfs", folder, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
     _fill(scratch, folder)

@@ -3,8 +3,8 @@
 It listens on a UNIX socket in the pod's directory, so that a node that comes back finds the pod as it is. Messages are JSON,
 descriptors travel beside them. Imports stay few: every pod carries a copy of this process.
 
-Requests: start {name, argv, env, cwd, caps, mounts, log, ports, stdin, tty}, signal {name, signal}, exec {argv, env, tty, caps,
-container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns}, state, shutdown.
+Requests: start {name, argv, env, cwd, caps, log, ports, stdin, tty, and what `mounts.container` takes}, signal {name, signal},
+exec {argv, env, tty, caps, container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns}, state, shutdown.
 Events: state, started, exited, exit (of an exec or an attachment), error.
 """
 
@@ -363,9 +363,8 @@ class PodInit:
         """In the child: turn into the program. Never returns."""
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
-        if request.get("mounts"):
-            ns.unshare(ns.NEWNS)
-            mounts.apply(request["mounts"], request["scratch"])
+        if request.get("scratch"):
+            mounts.container(request)
         os.chdir(request.get("cwd") or "/")
         if notify is not None:
             try:

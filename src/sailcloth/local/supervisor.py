@@ -198,6 +198,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "socket": node_socket,
         "pods": str(state.run / "p"),
         "logs": str(state.pod_logs),
+        "home": os.path.expanduser("~"),
         "dns_fd": config["dns_fd"],
         "host_ports": {"8080": config["http_fd"], "8443": config["https_fd"]},
         "images": str(state.images),

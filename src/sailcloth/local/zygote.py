@@ -68,7 +68,7 @@ def _make(request: dict[str, Any], fds: list[int], client: socket.socket) -> Non
         for fd in fds:
             os.close(fd)
         ns.sethostname(request["hostname"])
-        mounts.pod(directory)
+        mounts.pod()
         PodInit(listener).run()
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -26,6 +26,8 @@ class Image:
     commands: dict[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # programs that the image has and the host has not
+    own: bool = False  # the user's, not one that ships
+    paths: tuple[str, ...] = ()  # of the host, that its programs need besides those that its command names
 
 
 def _name(reference: str) -> str:

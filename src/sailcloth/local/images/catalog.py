@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,12 @@ class Catalog:
         for known, entry in own.items():
             wanted = f"{_name(known)}:{_tag(known)}" if _tag(known) else ""
             if tagged == wanted or (not wanted and _name(known) == _name(reference)):
-                return Image(tuple(entry["command"]), env=dict(entry.get("env") or {}))
+                return Image(
+                    tuple(entry["command"]),
+                    env=dict(entry.get("env") or {}),
+                    own=True,
+                    paths=tuple(entry.get("paths") or ()),
+                )
         return resolve(reference)
 
     async def changed(self, seconds: float) -> None:
@@ -53,11 +59,13 @@ class Catalog:
         while time.monotonic() < end and self._look() == before:  # noqa: ASYNC110 - another process writes the file
             await asyncio.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
 
-    def add(self, reference: str, command: list[str], env: dict[str, str]) -> None:
-        """Add or replace an entry. Raises CatalogError."""
+    def add(self, reference: str, command: list[str], env: dict[str, str], paths: Sequence[str] = ()) -> None:
+        """Add or replace an entry; `paths` are what the command needs beside what it names. Raises CatalogError."""
         if not command:
             raise CatalogError(f"image {reference}: a command is missing")
-        self._write({**self.own(), reference: {"command": command, "env": env}})
+        self._write(
+            {**self.own(), reference: {"command": command, "env": env, **({"paths": [*paths]} if paths else {})}}
+        )
 
     def remove(self, reference: str) -> bool:
         """Remove an entry; False if there is none."""

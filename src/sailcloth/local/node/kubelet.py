@@ -21,7 +21,7 @@ from sailcloth.agent.node import Agent
 from sailcloth.agent.protocol import NodeAgent
 from sailcloth.kube import ApiError, Client, Informer, Resource
 from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SECRETS, SERVICES
-from sailcloth.local import dns, network
+from sailcloth.local import dns, mounts, network
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy, ServiceKey, Spec
 
@@ -47,6 +47,7 @@ class Config(msgspec.Struct, frozen=True):
     logs: str
     dns_fd: int = -1
     host_ports: dict[str, int] = {}
+    home: str = ""  # of who started the cluster: pods do not see it
     images: str = ""  # file with the user's own images
     publish_fd: int = -1  # asks the launcher for listening sockets of the host
     bind_swap: bool = True  # publish host ports by swapping sockets where the kernel can; else by relay
@@ -66,6 +67,7 @@ class Kubelet:
         self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
         self.host_ports = {int(k): v for k, v in config.host_ports.items()}
         self.bind_swap = config.bind_swap
+        self.hidden = mounts.hidden(config.home, str(self.pods_dir.parents[1]))
         self.images = Catalog(config.images)
         self.service_env: dict[str, str] = {}
         self.workers: dict[str, Worker] = {}

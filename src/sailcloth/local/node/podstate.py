@@ -37,6 +37,7 @@ class NodeServices(Protocol):
     bind_swap: bool
     images: Catalog
     service_env: dict[str, str]
+    hidden: list[str]
 
     def allocate(self, uid: str, wanted: str) -> str: ...
     def release(self, uid: str) -> None: ...

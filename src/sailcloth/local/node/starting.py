@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import CONFIGMAPS, SECRETS
 from sailcloth.local import capture, images, network, zygote
+from sailcloth.local.images import reach
 
 from . import environment, volumes
 from .environment import Missing
@@ -128,6 +129,7 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
     mounts: list[list[str]] = []
     if image.builtin == "proxy":
         argv = await proxy(pod, c)
+        needed = [os.path.dirname(argv[0]), str(pod.directory / "proxy")]
         caps = [12, 13]
         if (pod.object["metadata"].get("labels") or {}).get("istio") == "ingressgateway":
             ports = pod.node.host_ports
@@ -137,6 +139,7 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         args = [environment.expand(str(x), c.env) for x in c.spec.get("args") or ()]
         argv = images.argv(image, command, args)
         mounts = volumes.mounts(c.spec, pod.folders, pod.object)
+        needed = reach.folders(image.entrypoint, image.paths) if image.own else []
     if not argv:
         raise ValueError("the container has no command")
     c.argv = argv
@@ -153,6 +156,9 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         "cwd": c.spec.get("workingDir") or "/",
         "caps": caps,
         "mounts": mounts,
+        "hide": pod.node.hidden,
+        "needed": needed,
+        "etc": str(pod.directory / "etc"),
         "scratch": str(scratch),
         "log": str(logs),
         "stdin": bool(c.spec.get("stdin")),
