@@ -139,6 +139,46 @@ async def test_a_store_that_is_slow_is_not_waited_for(monkeypatch: pytest.Monkey
             await writer.wait_closed()
 
 
+async def test_a_late_answer_is_not_taken_for_that_to_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_counts, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(rate_counts, "_PAUSE_S", 0.0)
+    connections: list[asyncio.StreamWriter] = []
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with contextlib.suppress(OSError):
+            while await reader.read(4096):
+                await asyncio.sleep(0.15)
+                writer.write(b"+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n+OK\r\n:1\r\n:1000\r\n")
+
+    server = await asyncio.start_server(late, "127.0.0.1", 0)
+    async with store(server.sockets[0].getsockname()[1]) as redis:
+        for _ in range(3):
+            assert await redis.take(("late",), 1, 60.0) is None
+            await asyncio.sleep(0.1)
+    assert len(connections) == 3
+    server.close()
+    for writer in connections:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def test_a_burst_is_counted_in_few_round_trips(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with store(port) as redis:
+        trips = []
+        together = redis._together
+
+        async def counted(batch: list[rate_counts._Asked]) -> list[tuple[int, int]]:
+            trips.append(len(batch))
+            return await together(batch)
+
+        monkeypatch.setattr(redis, "_together", counted)
+        found = await asyncio.gather(*(redis.take(("burst",), 300, 60.0) for _ in range(600)))
+        assert sum(f.fits for f in found if f) == 300
+        assert len(trips) <= 4, trips
+
+
 async def test_the_service_counts_where_the_mesh_says_and_follows_a_change(port: int) -> None:
     async def nobody(_: dict[str, str]) -> None:
         return None
