@@ -138,10 +138,12 @@ def test_what_nobody_asked_for_is_not_taken_back_either() -> None:
 
 def test_what_is_expected_comes_with_the_first_answer() -> None:
     client = Client()
-    client.stream.expect(frozenset({"a"}))
+    asked: set[str] = set()
+    client.stream.expect(frozenset({"a"}), asked.update)
     client.start()
     assert set(client.held) == {"BlackHoleCluster", "a"}
-    assert client.stream.asked == {"a"}
+    client.stream.on_delta(CLUSTER, subscribe=["*", "b"])
+    assert asked == {"b"}
 
 
 def test_after_a_reconnect_only_what_changed_and_what_was_asked_meanwhile_is_sent() -> None:

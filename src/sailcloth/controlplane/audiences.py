@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 _COLLECT_EVERY_S = 5.0
-_REMEMBERED = 2_000  # workloads whose use of clusters is known when none of their proxies is connected
+_REMEMBERED = 2_000  # workloads, those that came last, whose use of clusters is known
 
 Authenticate = Callable[[dict[str, str]], Awaitable[str | None]]
 """From a call's metadata, the verified namespace of the caller; None where the transport needs no proof. Raises
@@ -84,10 +84,7 @@ class Audiences:
         self._by_node: dict[Any, Collection] = {}
         self.clients: dict[Connection, Client] = {}
         self._proxies: dict[Proxy, set[Client]] = {}
-        self._asked: dict[
-            Workload, set[str]
-        ] = {}  # clusters that proxies of a workload asked for and that are gone themselves
-        self._workloads: dict[Workload, set[Client]] = {}
+        self._asked: dict[Workload, set[str]] = {}  # clusters that proxies of a workload have asked for by name
         self.pushes = 0
         self.on_result: Callable[[Client, str, str], None] | None = None
         self.registrar: Registrar | None = None
@@ -123,17 +120,19 @@ class Audiences:
             self.graph.watch(build.key, proxy)
         peers.add(client)
         self._assign(client)
-        connection.stream.expect(self._expected(client))
+        if any(c.on_demand for c in client.collections.get(CLUSTER, ())):
+            self._expect(client)
         return client
 
-    def _expected(self, client: Client) -> frozenset[str]:
-        """What proxies of the same workload have asked for, as far as it still exists."""
+    def _expect(self, client: Client) -> None:
+        """The proxy is sent what others of its workload asked for, and what it asks for the next one is sent."""
         workload = _workload(client.proxy)
-        same = self._workloads.setdefault(workload, set())
-        found = self._asked.get(workload, set()).union(*(c.connection.stream.asked for c in same))
-        same.add(client)
-        parts = client.collections.get(CLUSTER, ())
-        return frozenset(n for n in found if any(n in c.resources for c in parts if c.on_demand))
+        asked = self._asked[workload] = self._asked.pop(workload, set())
+        if len(self._asked) > _REMEMBERED:
+            del self._asked[next(iter(self._asked))]
+        parts = client.collections[CLUSTER]
+        known = frozenset(n for n in asked if any(n in c.resources for c in parts if c.on_demand))
+        client.connection.stream.expect(known, asked.update)
 
     def leave(self, connection: Connection) -> None:
         client = self.clients.pop(connection, None)
@@ -142,14 +141,6 @@ class Audiences:
         if self.registrar is not None:
             self.registrar.left(client.proxy)
         self._release(client, {})
-        workload = _workload(client.proxy)
-        if asked := connection.stream.asked:
-            self._asked[workload] = self._asked.pop(workload, set()) | asked
-            if len(self._asked) > _REMEMBERED:
-                del self._asked[next(iter(self._asked))]
-        self._workloads[workload].discard(client)
-        if not self._workloads[workload]:
-            del self._workloads[workload]
         peers = self._proxies[client.proxy]
         peers.discard(client)
         if not peers:

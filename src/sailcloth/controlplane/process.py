@@ -79,6 +79,7 @@ class Config:
 
 
 _POLICIES = frozenset(k.name for k in MESH_KINDS if k.group == "security.istio.io")
+_COUNT_S = 0.25
 _ASSEMBLE_S = 5.0  # how long a new process waits for proxies of the one before, at most, until it writes statuses
 
 
@@ -102,7 +103,6 @@ class ControlPlane:
         self._synced = False
         self._rules: set[Key] = set()  # VirtualServices that changed since the last settling
         self._roots: asyncio.Queue[str] = asyncio.Queue()
-        self._proxies = 0
 
     # -- changes --------------------------------------------------------------------------------
 
@@ -362,11 +362,16 @@ class ControlPlane:
         while self._absent() and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         self.status.assembled()
+        told, seen, since = -1, -1, 0.0
         while True:
-            await asyncio.sleep(0.5)
-            if len(self.audiences.clients) != self._proxies:
-                self._proxies = len(self.audiences.clients)
+            await asyncio.sleep(_COUNT_S)
+            now, count = time.monotonic(), len(self.audiences.clients)
+            if count == told:
+                since = now
+            elif count == seen or now - since > _ASSEMBLE_S:  # not in the middle of a herd, but not never either
+                told, since = count, now
                 self.status.everyone()
+            seen = count
 
 
 def _secret(authority: Authority) -> dict[str, Any]:

@@ -32,6 +32,7 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.write_buffer_size", 1 << 20),
 )
 _BIG = (
     256 << 10

@@ -73,6 +73,7 @@ class Stream:
         self._settled_by = 0.0  # routes wait for clusters until then
         self._settling: tuple[int, ...] = ()  # the state of the clusters that they wait for
         self._expected: frozenset[str] = frozenset()  # clusters that go out before the client asks for them
+        self._on_asked: Callable[[frozenset[str]], None] | None = None
         self._unreferred: dict[str, float] = {}  # clusters that nothing refers to any more, and since when
         self._count = 0
         self.on_result: Callable[[str, str], None] | None = None  # (type URL, error) of each answer
@@ -99,15 +100,10 @@ class Stream:
                         # What the client holds by now it keeps as if it had asked for it: it would go stale otherwise.
                         state.subscribed = intern((state.subscribed or frozenset()) | (held & present))
 
-    def expect(self, clusters: frozenset[str]) -> None:
-        """Clusters that the client is known to use: they are sent before it asks. Call it before the first request."""
-        self._expected = clusters
-
-    @property
-    def asked(self) -> frozenset[str]:
-        """Clusters that the client has by name: it asked for them, or was expected to."""
-        state = self._types.get(CLUSTER)
-        return state.subscribed or frozenset() if state is not None else self._expected
+    def expect(self, clusters: frozenset[str], on_asked: Callable[[frozenset[str]], None] | None = None) -> None:
+        """Clusters that the client is known to use: they are sent before it asks. Call it before the first request. What it
+        asks for itself is told to `on_asked`."""
+        self._expected, self._on_asked = clusters, on_asked
 
     def _by_name(self, collection: LiveCollection) -> bool:
         return collection.on_demand and self.delta
@@ -158,6 +154,8 @@ class Stream:
         initial: dict[str, str] | None = None,
     ) -> None:
         """A DeltaDiscoveryRequest."""
+        if url == CLUSTER and subscribe and self._on_asked is not None:
+            self._on_asked(frozenset(subscribe) - {"*"})
         state = self._types.get(url)
         if state is None:
             state = self._types[url] = _Type(
