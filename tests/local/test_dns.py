@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 
 import pytest
@@ -88,3 +89,55 @@ def test_foreign_names_go_to_the_hosts_resolver_under_another_number() -> None:
         assert answers == [query], "an answer that nobody waits for is dropped"
 
     asyncio.run(run())
+
+
+def test_a_name_that_stands_for_another_has_its_addresses(server: dns.Server) -> None:
+    server._zone.replace(
+        {"reviews.default.svc.cluster.local": ["10.96.0.20"]},
+        {
+            "alias.default.svc.cluster.local": "reviews.default.svc.cluster.local",
+            "twice.default.svc.cluster.local": "alias.default.svc.cluster.local",
+            "gone.default.svc.cluster.local": "nothing.default.svc.cluster.local",
+            "round.default.svc.cluster.local": "round.default.svc.cluster.local",
+        },
+    )
+    for name in ("alias", "twice"):
+        answer = _ask(server, f"{name}.default.svc.cluster.local")
+        assert _outcome(answer) == (0, 2, 0)
+        assert answer.endswith(socket.inet_aton("10.96.0.20"))
+    assert _outcome(_ask(server, "alias.default.svc.cluster.local", AAAA)) == (0, 1, 0)
+    assert _outcome(_ask(server, "gone.default.svc.cluster.local")) == (0, 1, 0)
+    assert _outcome(_ask(server, "round.default.svc.cluster.local"))[0] == 0
+
+
+async def test_a_name_that_stands_for_a_foreign_one_is_looked_up_there() -> None:
+    """The upstream's chain of names is left out: its addresses are the target's."""
+    zone = dns.Zone()
+    zone.replace({}, {"out.default.svc.cluster.local": "www.example.com"})
+    asked: list[bytes] = []
+
+    class Host(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, address: object) -> None:
+            asked.append(data[12:])
+            chain = b"\xc0\x0c" + struct.pack(">HHIH", 5, 1, 60, 3) + b"\x01x\x00"
+            record = b"\x01x\x00" + struct.pack(">HHIH", A, 1, 60, 4) + socket.inet_aton("192.0.2.7")
+            head = data[:2] + b"\x81\x80" + struct.pack(">HHHH", 1, 2, 0, 0)
+            self.transport.sendto(head + data[12:] + chain + record, address)  # type: ignore[attr-defined]
+
+    loop = asyncio.get_running_loop()
+    host, _ = await loop.create_datagram_endpoint(Host, ("127.0.0.1", 0))
+    transport, upstream = await loop.create_datagram_endpoint(dns.Upstream, remote_addr=host.get_extra_info("sockname"))
+    answers: asyncio.Queue[bytes] = asyncio.Queue()
+    name = dns.encode_name("out.default.svc.cluster.local")
+    query = struct.pack(">HHHHHH", 9, 0x0100, 1, 0, 0, 0) + name + struct.pack(">HH", A, 1)
+    dns.Server(zone, upstream).resolve(query, answers.put_nowait)
+    answer = await asyncio.wait_for(answers.get(), 5)
+    assert answer[:2] == query[:2]
+    assert _outcome(answer) == (0, 2, 0)
+    assert answer.endswith(socket.inet_aton("192.0.2.7"))
+    assert asked == [dns.encode_name("www.example.com") + struct.pack(">HH", A, 1)]
+    transport.close()
+    host.close()

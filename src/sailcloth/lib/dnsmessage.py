@@ -102,6 +102,39 @@ class Query:
         return self.ident + flags + counts + self.question + records + more
 
 
+def query(name: str, kind: int) -> bytes:
+    """A recursive query for records of a name; its number is 0. Raises ValueError as `encode_name`."""
+    return struct.pack(">HHHHHH", 0, 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack(">HH", kind, 1)
+
+
+def addresses(message: bytes, kind: int) -> tuple[int, list[bytes]]:
+    """(code, addresses of a kind in the answers, whoever's they are) of a response; a broken one is a server's failure."""
+    found = []
+    try:
+        code, (questions, answers) = message[3] & 15, struct.unpack(">HH", message[4:8])
+        at = 12
+        for _ in range(questions):
+            at = _after_name(message, at) + 4
+        for _ in range(answers):
+            at = _after_name(message, at)
+            record, _, _, length = struct.unpack(">HHIH", message[at : at + 10])
+            data = message[at + 10 : at + 10 + length]
+            if record == kind and len(data) == (4 if kind == A else 16):
+                found.append(data)
+            at += 10 + length
+    except (IndexError, struct.error):
+        return SERVER_FAILURE, []
+    return code, found
+
+
+def _after_name(message: bytes, at: int) -> int:
+    while message[at]:
+        if message[at] >= 0xC0:
+            return at + 2
+        at += message[at] + 1
+    return at + 1
+
+
 def _has_pointer(name: bytes) -> bool:
     at = 0
     while name[at]:

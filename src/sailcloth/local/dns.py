@@ -10,13 +10,15 @@ import random
 import socket
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sailcloth.lib import dnsmessage
 from sailcloth.lib.dnsmessage import encode_name
 
 _TTL = 5
-
+_ALIASES = 8  # one behind the other, at most
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 _SOA = (
     encode_name("ns.dns.cluster.local")
@@ -32,11 +34,13 @@ class Zone:
     def __init__(self, domain: str = "cluster.local") -> None:
         self._domain = encode_name(domain)
         self._names: dict[bytes, list[bytes]] = {}
+        self._aliases: Mapping[str, str] = _NONE
         self._parents: set[bytes] = set()
         self._cache: dict[bytes, Answer] = {}
 
-    def replace(self, names: Mapping[str, Iterable[str]]) -> None:
-        """Set all names at once."""
+    def replace(self, names: Mapping[str, Iterable[str]], aliases: Mapping[str, str] = _NONE) -> None:
+        """Set all names at once; `aliases` are names that stand for others, here or elsewhere."""
+        self._aliases = aliases
         self._names = {encode_name(k): [socket.inet_aton(a) for a in sorted(v)] for k, v in names.items()}
         self._parents = set()
         for name in self._names:
@@ -45,6 +49,21 @@ class Zone:
                 rest = rest[rest[0] + 1 :]
                 self._parents.add(rest)
         self._cache.clear()
+
+    def alias(self, name: str) -> str:
+        """What a name stands for in the end; empty if for itself."""
+        target = ""
+        for _ in range(_ALIASES):
+            found = self._aliases.get(target or name)
+            if found is None:
+                break
+            target = found
+        return target
+
+    def addresses(self, name: str) -> list[bytes] | None:
+        """Addresses of a name of this zone; None for names that are not ours."""
+        wire = encode_name(name)
+        return self._names.get(wire, [] if wire.endswith(self._domain) else None)
 
     def answer(self, question: bytes) -> Answer | None:
         """For a lower-case question (name, type, class); None for names that are not ours."""
@@ -91,6 +110,9 @@ class Server(asyncio.DatagramProtocol):
         asked = dnsmessage.question(data)
         if asked is None:
             return
+        if (query := dnsmessage.Query.parse(data)) is not None and (target := self._zone.alias(query.name)):
+            self._stand_for(query, target, reply)
+            return
         found = self._zone.answer(asked.lower())
         if found is not None:
             code, answers, authorities, records = found
@@ -101,6 +123,21 @@ class Server(asyncio.DatagramProtocol):
             self._upstream.forward(data, reply)
         else:  # no way out: say so at once, or resolvers try again for seconds
             reply(data[:2] + bytes([0x80 | data[2] & 1, 0x83]) + struct.pack(">HHHH", 1, 0, 0, 0) + asked)
+
+    def _stand_for(self, query: dnsmessage.Query, target: str, reply: Callable[[bytes], None]) -> None:
+        """Answer for a name that stands for another: with that one's addresses, its own or the upstream's."""
+        own = self._zone.addresses(target)
+        if own is not None or self._upstream is None:
+            addresses = own if own and query.kind in (dnsmessage.A, dnsmessage.ANY) else []
+            reply(query.answer(addresses, _TTL, target))
+            return
+        kind = query.kind if query.kind == dnsmessage.AAAA else dnsmessage.A
+
+        def answered(message: bytes) -> None:
+            code, found = dnsmessage.addresses(message, kind)
+            reply(query.failure(code) if code == dnsmessage.SERVER_FAILURE else query.answer(found, _TTL, target))
+
+        self._upstream.forward(dnsmessage.query(target, kind), answered)
 
     async def tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

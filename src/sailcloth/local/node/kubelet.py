@@ -379,6 +379,7 @@ class Kubelet:
             owner = (slice_["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
             by_service.setdefault((namespace, owner), []).append(slice_)
         names: dict[str, list[str]] = {}
+        aliases: dict[str, str] = {}
         rules: dict[ServiceKey, Spec] = {}
         for (namespace, name), service in self._services.items():
             spec = service["spec"]
@@ -391,6 +392,8 @@ class Kubelet:
                     if hostname:
                         names[f"{hostname}.{host}"] = [a]
                 continue
+            if spec.get("type") == "ExternalName":
+                aliases[host] = str(spec.get("externalName", "")).lower().rstrip(".")
             if not address:
                 continue
             names[host] = [address]
@@ -398,7 +401,7 @@ class Kubelet:
             for port in spec.get("ports") or ():
                 endpoints = tuple(sorted((a, p) for a, p, _ in _ready(found, port.get("name", "")) if p))
                 rules[address, port.get("protocol", "TCP"), int(port["port"])] = (endpoints, sticky)
-        self._zone.replace(names)
+        self._zone.replace(names, aliases)
         if self._proxy is not None:
             self._proxy.apply(rules)
             self._proxy.pods(set(self._addresses.values()))
