@@ -5,57 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from podtalk import container, ended, events, log, make, pod, ready
 from upcluster import Object, in_time
 
 from sailcloth.kube.client import ApiError, Client
-from sailcloth.kube.resources import CONFIGMAPS, EVENTS, PODS, SECRETS
-
-
-def pod(name: str, script: str, *, container: Object | None = None, **spec: Any) -> Object:
-    """A pod that runs a shell script."""
-    main = {"name": "main", "image": "busybox", "command": ["/bin/sh", "-c", script], **(container or {})}
-    return {"metadata": {"name": name}, "spec": {"containers": [main], "terminationGracePeriodSeconds": 1, **spec}}
-
-
-async def make(client: Client, namespace: str, obj: Object) -> None:
-    await client.create(PODS, {**obj, "metadata": {**obj["metadata"], "namespace": namespace}})
-
-
-async def status(client: Client, namespace: str, name: str) -> Object:
-    found: Object = (await client.get(PODS, name, namespace)).get("status", {})
-    return found
-
-
-async def container(client: Client, namespace: str, name: str) -> Object:
-    found: Object = ((await status(client, namespace, name)).get("containerStatuses") or [{}])[0]
-    return found
-
-
-async def log(client: Client, namespace: str, name: str, more: str = "") -> str:
-    async with client.request("GET", f"/api/v1/namespaces/{namespace}/pods/{name}/log{more}") as answer:
-        return str(await answer.text())
-
-
-async def ended(client: Client, namespace: str, name: str) -> str:
-    async def ask() -> str:
-        phase = str((await status(client, namespace, name)).get("phase", ""))
-        return phase if phase in ("Succeeded", "Failed") else ""
-
-    return await in_time(f"pod {name} ended", ask)
-
-
-async def ready(client: Client, namespace: str, name: str) -> Object:
-    async def ask() -> Object:
-        found = await status(client, namespace, name)
-        states = {c["type"]: c["status"] for c in found.get("conditions") or ()}
-        return found if states.get("Ready") == "True" else {}
-
-    return await in_time(f"pod {name} ready", ask)
-
-
-async def events(client: Client, namespace: str, name: str) -> dict[str, str]:
-    found, _ = await client.list(EVENTS, namespace)
-    return {e["reason"]: e["message"] for e in found if e["involvedObject"]["name"] == name}
+from sailcloth.kube.resources import CONFIGMAPS, PODS, SECRETS
 
 
 async def test_environment_and_volumes(client: Client, namespace: str) -> None:

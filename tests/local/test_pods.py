@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from imagefiles import shell_root
 from netlab import inside
 
 from sailcloth.lib import namespaces as ns
@@ -194,6 +195,38 @@ def test_home_directories_and_temporary_files_of_the_host_are_not_seen(tmp_path:
     in_pod(tmp_path, scenario)
     assert not os.path.exists("/tmp/mine")
     assert not os.path.exists("/data")
+
+
+def test_a_root_without_overlay_is_read_only_but_for_what_programs_write_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, volume = shell_root(tmp_path / "image"), tmp_path / "volume"
+    volume.mkdir()
+    (volume / "key").write_text("value\n")
+    mount = ns.mount
+
+    def without_overlay(source: str, target: str, kind: str | None = None, *more: Any) -> None:
+        if kind == "overlay":
+            raise OSError("this kernel has no overlay")
+        mount(source, target, kind, *more)
+
+    monkeypatch.setattr(ns, "mount", without_overlay)
+
+    async def scenario(pod: Pod) -> None:
+        script = (
+            "cat /etc/mark /data/deep/key /etc/conf/key; cat /etc/hostname; (echo x > /etc/mark) 2>/dev/null || echo read-only;"
+            "touch /tmp/x && echo writes; touch /data/deep/new && echo writes; ls -d /home 2>/dev/null || echo nothing of the host"
+        )
+        volumes = [[str(volume), "/data/deep", "rw"], [str(volume), "/etc/conf", "ro"]]
+        env = {"PATH": "/bin"}
+        code, lines = await pod.output("c", ["/bin/sh", "-c", script], root=str(root), mounts=volumes, env=env)
+        text = [line.removeprefix("stdout F ") for line in lines]
+        assert text[:4] == ["of the image", "value", "value", "# hostname of the pod"], (code, lines)
+        assert text[4:] == ["read-only", "writes", "writes", "nothing of the host"], lines
+
+    in_pod(tmp_path, scenario)
+    assert (root / "etc" / "mark").read_text() == "of the image\n"
+    assert not (root / "data").exists()
 
 
 def test_what_a_users_program_stands_on_comes_along(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +22,9 @@ Reference = Annotated[str, typer.Argument(help="Image as manifests name it; with
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Images of the local cluster: names that stand for commands.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Images of the local cluster: names that stand for commands or root file systems.", no_args_is_help=True
+    )
     group.command("list")(list_images)
     arguments = {"ignore_unknown_options": True, "allow_interspersed_args": False}
     group.command("add", context_settings=arguments)(add)
@@ -41,7 +44,7 @@ def list_images(
         own = _catalog(state_of(state, cluster)).own()
     except catalog.CatalogError as error:
         output.fail(str(error), output.DATA)
-    rows = [[name, "user", " ".join(entry["command"])] for name, entry in sorted(own.items())]
+    rows = [[name, "user", _shown(entry)] for name, entry in sorted(own.items())]
     rows += [[pattern, "shipped", command] for pattern, command in catalog.shipped()]
     if out in ("json", "yaml"):
         output.structured([dict(zip(("image", "source", "command"), row, strict=True)) for row in rows], out)
@@ -49,18 +52,28 @@ def list_images(
         output.table(["IMAGE", "SOURCE", "COMMAND"], rows)
 
 
+def _shown(entry: dict[str, Any]) -> str:
+    words = " ".join([*(entry.get("command") or ()), *(entry.get("arguments") or ())])
+    return f"{words} in {entry['root']}".strip() if entry.get("root") else words
+
+
 def add(
     reference: Reference,
-    command: Annotated[list[str], typer.Argument(help="Program and arguments that run in its place.")],
+    command: Annotated[list[str] | None, typer.Argument(help="Program and arguments that run in its place.")] = None,
     env: Annotated[list[str] | None, typer.Option("-e", "--env", help="NAME=VALUE, before the image's name.")] = None,
     path: Annotated[
         list[str] | None,
         typer.Option(help="Folder in a home directory or the like that it needs besides those of its command's files."),
     ] = None,
+    root: Annotated[
+        str,
+        typer.Option(help="Root file system: a folder; an OCI layout or what `docker save` writes, as folder or tar."),
+    ] = "",
+    max_size: Annotated[int, typer.Option(help="With --root: MiB that an archive may hold unpacked.")] = 8192,
     state: State = "",
     cluster: Name = "",
 ) -> None:
-    """Let an image stand for a command; pods that wait for it start at once.
+    """Let an image stand for a command, or for a root file system; pods that wait for it start at once.
 
     Options come before the image: sailctl image add -e LEVEL=debug example.com/app python3 /home/me/app/main.py
     Of home directories and /tmp a pod sees only the folders of the files that the command names, and those of --path.
@@ -73,6 +86,12 @@ def add(
         if not name or not equals:
             output.fail(f"--env {text!r}: write NAME=VALUE", output.USAGE)
         pairs[name] = value
+    where = state_of(state, cluster)
+    if root:
+        _add_root(where, reference, root, command or [], pairs, max_size)
+        return
+    if not command:
+        output.fail("name a command that the image stands for, or a root file system with --root", output.USAGE)
     program = shutil.which(command[0])
     if program is None:
         output.fail(f"{command[0]}: there is no such program on this machine", output.DATA)
@@ -81,18 +100,43 @@ def add(
         output.fail(f"--path {missing}: there is no such folder or file", output.DATA)
     program = os.path.abspath(program)
     try:
-        _catalog(state_of(state, cluster)).add(reference, [program, *command[1:]], pairs, paths)
+        _catalog(where).add(reference, [program, *command[1:]], pairs, paths)
     except (catalog.CatalogError, OSError) as error:
         output.fail(str(error), output.DATA)
     print(f"image {reference} stands for {' '.join([program, *command[1:]])}")
 
 
+def _add_root(
+    where: StateDir, reference: str, root: str, command: list[str], env: dict[str, str], max_mib: int
+) -> None:
+    from sailcloth.local.images import catalog, roots, unpack
+
+    source = Path(root).expanduser()
+    if not source.exists():
+        output.fail(f"--root {root}: there is no such file or folder", output.DATA)
+    try:
+        where.roots.mkdir(mode=0o700, parents=True, exist_ok=True)
+        entry, skipped = roots.entry(where.roots.resolve(), source, reference, command, max_mib)
+        _catalog(where).add_root(reference, entry, env)
+    except (catalog.CatalogError, unpack.ArchiveError, OSError) as error:
+        output.fail(f"--root {root}: {error}", output.DATA)
+    if skipped:
+        print(f"left out, because they are no files or folders: {', '.join(skipped[:10])}")
+    does = (
+        " ".join([*entry["command"], *entry.get("arguments", ())]) if entry.get("command") else "no command of its own"
+    )
+    print(f"image {reference} is the root file system {entry['root']} ({does})")
+
+
 def remove(reference: Reference, state: State = "", cluster: Name = "") -> None:
     """Forget a user's own image; running pods are left alone."""
-    from sailcloth.local.images import catalog
+    from sailcloth.local.images import catalog, roots
 
+    where = state_of(state, cluster)
     try:
-        known = _catalog(state_of(state, cluster)).remove(reference)
+        known = _catalog(where).remove(reference)
+        if not where.record.exists():  # of a cluster that runs, pods may still use it: then the next start removes it
+            roots.sweep(where.roots.resolve(), [str(e.get("root") or "") for e in _catalog(where).own().values()])
     except (catalog.CatalogError, OSError) as error:
         output.fail(str(error), output.DATA)
     if not known:

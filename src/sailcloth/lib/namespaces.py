@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = (
+    1,
+    2,
+    4,
+    8,
+    32,
+    4096,
+    16384,
+    1 << 18,
+)
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 24, 28, 38, 47
 CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 10, 12, 13
 
@@ -58,12 +67,38 @@ def mount(source: str, target: str, kind: str | None = None, flags: int = 0, dat
     _check(result, f"mount({source}, {target})")
 
 
-def pivot_root(new: str) -> None:
-    """Make the mount point `new` the root of this mount namespace; the old root is gone."""
+def pivot_root(new: str, before_old_goes: Callable[[], None] | None = None) -> None:
+    """Make the mount point `new` the root of this mount namespace; the old root is gone.
+
+    While `before_old_goes` runs, paths are those of the new root, and descriptors of the old one can still be bound.
+    """
     os.chdir(new)
     _check(_libc.pivot_root(b".", b"."), f"pivot_root({new})")
+    if before_old_goes is not None:
+        before_old_goes()
     _check(_libc.umount2(b".", 2), "umount of the old root")  # MNT_DETACH
     os.chdir("/")
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "user_namespace")]
+
+
+def set_read_only(path: str, read_only: bool = True, recursive: bool = False) -> None:
+    """Change a mount alone (not its file system), whatever its other properties are."""
+    wanted = _MountAttributes(set=int(read_only), clear=int(not read_only))
+    flags = 0x8000 if recursive else 0  # AT_RECURSIVE
+    result = _libc.syscall(442, -100, os.fsencode(path), flags, ctypes.byref(wanted), ctypes.sizeof(wanted))
+    _check(result, f"mount_setattr({path})")
+
+
+def show_as(uid: int, gid: int) -> None:
+    """From now on be this user for oneself and one's children, in a user namespace of one's own; for all others nothing changes."""
+    outer_uid, outer_gid = os.geteuid(), os.getegid()
+    unshare(NEWUSER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {outer_uid} 1"), ("gid_map", f"{gid} {outer_gid} 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
 
 
 def in_netns(fd: int, make: Callable[[], T]) -> T:

@@ -118,6 +118,7 @@ async def run(config: dict[str, Any]) -> int:
     state = StateDir(Path(config["state"]))
     state.make()
     lock = state.acquire()
+    _sweep_images(state)
     api, http = bind(config["api_port"], "API server"), bind(config["http_port"], "gateway")
     https = bind(config.get("https_port", 0), "gateway's HTTPS")
     upstream = resolver()
@@ -163,6 +164,18 @@ async def run(config: dict[str, Any]) -> int:
             name.unlink()
     os.close(lock)
     return code
+
+
+def _sweep_images(state: StateDir) -> None:
+    """Root file systems of images that were removed while pods used them."""
+    if not state.roots.is_dir():
+        return
+    from .images import catalog, roots
+
+    with contextlib.suppress(catalog.CatalogError):  # told when an image is asked for
+        roots.sweep(
+            state.roots.resolve(), [str(e.get("root") or "") for e in catalog.Catalog(str(state.images)).own().values()]
+        )
 
 
 def _publish(channel: socket.socket) -> None:

@@ -28,7 +28,7 @@ def hidden(*more: str) -> list[str]:
     """Folders of the host that pods do not see: those that all share, and `more` (a home directory, a state directory)."""
     real = {os.path.realpath(p) for p in (*_SHARED, *more) if p}
     folders = sorted(p for p in real if os.path.isdir(p) and p not in _SYSTEM)
-    return [p for p in folders if not any(_below(p, q) for q in folders)]
+    return [p for p in folders if not any(below(p, q) for q in folders)]
 
 
 def pod() -> None:
@@ -56,24 +56,27 @@ def container(request: dict[str, Any]) -> None:
         _mirror_root(f"{scratch}/root")  # before anything is opened, which it would detach
     needed = _needed(request.get("needed", ()))
     # All are opened before anything hides them.
-    sources = [(_open(source), source, target, mode) for source, target, mode in request.get("mounts", ())]
-    etc = [(_open(f"{request['etc']}/{name}"), f"/etc/{name}") for name in _ETC] if request.get("etc") else []
-    view = _View(_open(scratch), hide, needed)
+    sources = [(opened(source), target, mode) for source, target, mode in request.get("mounts", ())]
+    etc = [(opened(f"{request['etc']}/{name}"), f"/etc/{name}") for name in _ETC] if request.get("etc") else []
+    view = View(opened(scratch), hide, needed)
     for number, folder in enumerate(hide):
         view.hide(folder, f"own-{number}" if folder in _ON_DISK else "")
     for fd, target in etc:
         view.file_over(fd, target)
-    for fd, source, target, mode in sources:
-        view.bind(fd, source, target, mode)
+    for fd, target, mode in sources:
+        view.bind(fd, target, mode)
+    if request.get("read_only"):
+        view.seal()
 
 
-class _View:
+class View:
     """The files of a container while they are put together."""
 
     def __init__(self, scratch: int, own: list[str], needed: list[tuple[int, str]]) -> None:
         self._scratch, self._needed = scratch, needed
-        self._own = set(own)  # folders that are this container's: only there may mount points be made
+        self._own = set(own)  # folders that are this container's: only there may mount points be made; "/" means all
         self._mirrors = 0
+        self._writable: list[str] = []  # volumes
 
     def hide(self, folder: str, on_disk: str) -> None:
         """Replace a folder by an empty one, but for what is needed of it."""
@@ -89,7 +92,7 @@ class _View:
 
     def _bring_back(self, folder: str) -> None:
         for fd, path in self._needed:
-            if _below(path, folder):
+            if below(path, folder):
                 self._make_point(fd, path)
                 ns.mount(f"/proc/self/fd/{fd}", path, None, ns.MS_BIND | ns.MS_REC)
 
@@ -111,7 +114,7 @@ class _View:
             self._make_point(fd, real)
         ns.mount(f"/proc/self/fd/{fd}", real, None, ns.MS_BIND)
 
-    def bind(self, fd: int, source: str, target: str, mode: str) -> None:
+    def bind(self, fd: int, target: str, mode: str) -> None:
         """Bind a volume."""
         real = os.path.realpath(target)
         if not os.path.exists(real):
@@ -124,23 +127,30 @@ class _View:
         ns.mount(f"/proc/self/fd/{fd}", real, None, ns.MS_BIND | ns.MS_REC)
         self._bring_back(real)
         if mode == "ro":
-            with contextlib.suppress(OSError):
-                ns.mount("none", real, None, 32 | ns.MS_BIND | ns.MS_RDONLY)
+            ns.set_read_only(real)
         else:
             self._own.add(real)
+            self._writable.append(real)
+
+    def seal(self) -> None:
+        """Make everything read-only but volumes that are not, the kernel's own and shared memory."""
+        ns.set_read_only("/", recursive=True)
+        for place in ("/proc", "/dev/shm", *self._writable):
+            if os.path.ismount(place) or place in self._writable:
+                ns.set_read_only(place, False)
 
     def _is_own(self, path: str) -> bool:
-        return any(path == o or _below(path, o) for o in self._own)
+        return any(path == o or below(path, o) for o in self._own)
 
 
-def _open(path: str) -> int:
+def opened(path: str) -> int:
     try:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         raise OSError(error.errno, f"{path}: {error.strerror}") from None
 
 
-def _below(path: str, folder: str) -> bool:
+def below(path: str, folder: str) -> bool:
     return path != folder and path.startswith(folder.rstrip("/") + "/")
 
 
@@ -149,8 +159,8 @@ def _needed(more: list[str]) -> list[tuple[int, str]]:
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     named = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix, package, *more)}
     paths = sorted(named | {os.path.realpath(p) for p in named})
-    outer = [p for p in paths if not any(_below(p, q) for q in paths)]
-    return [(_open(p), p) for p in outer if os.path.exists(p)]
+    outer = [p for p in paths if not any(below(p, q) for q in paths)]
+    return [(opened(p), p) for p in outer if os.path.exists(p)]
 
 
 def _nearest(path: str) -> str:
@@ -164,7 +174,7 @@ def _mirror_root(scratch: str) -> None:
     """Move into a temporary root with the same entries: nothing can be mounted over a root."""
     os.makedirs(scratch, exist_ok=True)
     ns.mount("tmpfs", scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
-    _fill("", scratch)
+    fill("", scratch)
     ns.pivot_root(scratch)
 
 
@@ -173,10 +183,11 @@ def _mirror(folder: str, scratch: str) -> None:
     os.makedirs(scratch, exist_ok=True)
     ns.mount(folder, scratch, None, ns.MS_BIND | ns.MS_REC)
     ns.mount("tmpfs", folder, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
-    _fill(scratch, folder)
+    fill(scratch, folder)
 
 
-def _fill(origin: str, folder: str) -> None:
+def fill(origin: str, folder: str) -> None:
+    """Give an empty folder the entries of another."""
     for entry in os.listdir(origin or "/"):
         source, target = f"{origin}/{entry}", f"{folder}/{entry}"
         if os.path.islink(source):

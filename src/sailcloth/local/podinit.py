@@ -3,7 +3,8 @@
 It listens on a UNIX socket in the pod's directory, so that a node that comes back finds the pod as it is. Messages are JSON,
 descriptors travel beside them. Imports stay few: every pod carries a copy of this process.
 
-Requests: start {name, argv, env, cwd, caps, log, ports, stdin, tty, and what `mounts.container` takes}, signal {name, signal},
+Requests: start {name, argv, env, cwd, uid, gid, caps, log, ports, stdin, tty, and what `mounts.container` or, with a root,
+`rootfs.container` takes}, signal {name, signal},
 exec {argv, env, tty, caps, container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns}, state, shutdown.
 Events: state, started, exited, exit (of an exec or an attachment), error.
 """
@@ -25,7 +26,7 @@ from typing import Any
 
 from sailcloth.lib import namespaces as ns
 
-from . import bindswap, mounts
+from . import bindswap, mounts, rootfs
 
 _LOG_LIMIT = 10 << 20
 
@@ -222,6 +223,7 @@ class PodInit:
             try:
                 if request.get("tty"):
                     fcntl.ioctl(stdio[0], termios.TIOCSCTTY, 0)
+                    request["terminal"] = os.ttyname(stdio[0])
                 self._become(request, stdio, theirs if ports else None)
             except BaseException as error:
                 os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
@@ -245,6 +247,7 @@ class PodInit:
             "started": time.time(),
             "log": request["log"],
             "relayed": relayed,
+            "user": bool(request.get("uid") or request.get("gid")),
         }
         self._by_pid[pid] = name
         log = _Log(request["log"])
@@ -364,7 +367,7 @@ class PodInit:
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
         if request.get("scratch"):
-            mounts.container(request)
+            (rootfs if request.get("root") else mounts).container(request)
         os.chdir(request.get("cwd") or "/")
         if notify is not None:
             try:
@@ -375,6 +378,8 @@ class PodInit:
                 socket.send_fds(notify, [b"x"], [listener])
                 os.close(listener)
         os.closerange(3, 4096)
+        if request.get("uid") or request.get("gid"):
+            ns.show_as(request.get("uid", 0), request.get("gid", 0))
         ns.keep_capabilities(tuple(request.get("caps", ())))
         os.execvpe(request["argv"][0], request["argv"], request["env"])
 
@@ -384,9 +389,10 @@ class PodInit:
             try:
                 if request.get("tty"):
                     fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
-                joined = self._containers.get(request.get("container", ""), {}).get("pid", 0)
-                if joined:  # the container's volumes are mounted for it alone
-                    ns.setns(os.pidfd_open(joined), ns.NEWNS)
+                joined = self._containers.get(request.get("container", ""), {})
+                if joined.get("pid"):  # its files are mounted for it alone, and it may be another user for itself
+                    kinds = ns.NEWNS | (ns.NEWUSER if joined.get("user") else 0)
+                    ns.setns(os.pidfd_open(joined["pid"]), kinds)
                 self._become({**request, "ports": ()}, fds[:3])
             except BaseException as error:
                 os.write(2, f"{request['argv'][0]}: {error}\n".encode())

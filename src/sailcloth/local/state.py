@@ -38,6 +38,11 @@ class StateDir:
         return self.root / "images.json"
 
     @property
+    def roots(self) -> Path:
+        """Root file systems of images that were unpacked."""
+        return self.root / "images"
+
+    @property
     def pki(self) -> Path:
         return self.root / "state" / "pki"
 

@@ -1,4 +1,4 @@
-"""Images: names that stand for local commands. There is no registry and nothing is pulled."""
+"""Images: names that stand for local commands, or for root file systems. There is no registry and nothing is pulled."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class Image:
     )  # programs that the image has and the host has not
     own: bool = False  # the user's, not one that ships
     paths: tuple[str, ...] = ()  # of the host, that its programs need besides those that its command names
+    root: str = ""  # folder of the host that is its root file system; empty: the host's own
+    cwd: str = "/"
+    user: str = ""  # as images name one: name or number, and a group after a colon
+    stop_signal: str = "SIGTERM"
 
 
 def _name(reference: str) -> str:

@@ -20,7 +20,8 @@ class CatalogError(ValueError):
 
 
 class Catalog:
-    """Images of one cluster. The file holds `{reference: {"command": [...], "env": {...}}}`; a reference without a tag is for all."""
+    """Images of one cluster. The file holds `{reference: {"command": [...], "env": {...}}}`, with `root`
+    if it is a root file system; a reference without a tag is for all."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -46,10 +47,15 @@ class Catalog:
             wanted = f"{_name(known)}:{_tag(known)}" if _tag(known) else ""
             if tagged == wanted or (not wanted and _name(known) == _name(reference)):
                 return Image(
-                    tuple(entry["command"]),
+                    tuple(entry.get("command") or ()),
+                    tuple(entry.get("arguments") or ()),
                     env=dict(entry.get("env") or {}),
                     own=True,
                     paths=tuple(entry.get("paths") or ()),
+                    root=str(entry.get("root") or ""),
+                    cwd=str(entry.get("cwd") or "/"),
+                    user=str(entry.get("user") or ""),
+                    stop_signal=str(entry.get("stopSignal") or "SIGTERM"),
                 )
         return resolve(reference)
 
@@ -66,6 +72,10 @@ class Catalog:
         self._write(
             {**self.own(), reference: {"command": command, "env": env, **({"paths": [*paths]} if paths else {})}}
         )
+
+    def add_root(self, reference: str, entry: dict[str, Any], env: dict[str, str]) -> None:
+        """Add or replace an image with a root file system, as `roots.entry` makes it. Raises CatalogError."""
+        self._write({**self.own(), reference: {**entry, "env": {**(entry.get("env") or {}), **env}}})
 
     def remove(self, reference: str) -> bool:
         """Remove an entry; False if there is none."""
@@ -88,9 +98,13 @@ class Catalog:
         except (OSError, ValueError) as error:
             raise CatalogError(f"{self._path}: {error}") from None
         if not isinstance(found, dict) or not all(
-            isinstance(e, dict) and isinstance(e.get("command"), list) and e["command"] for e in found.values()
+            isinstance(e, dict)
+            and (isinstance(e.get("root"), str) or (isinstance(e.get("command"), list) and e["command"]))
+            for e in found.values()
         ):
-            raise CatalogError(f'{self._path}: must be of the form {{"NAME": {{"command": ["PROGRAM", "ARGUMENT"]}}}}')
+            raise CatalogError(
+                f'{self._path}: must be of the form {{"NAME": {{"command": ["PROGRAM", "ARGUMENT"]}}}}, or have a "root"'
+            )
         return found
 
     def _write(self, entries: dict[str, dict[str, Any]]) -> None:

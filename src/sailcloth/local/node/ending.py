@@ -27,10 +27,8 @@ async def kill(pod: PodState, c: Container, seconds: float) -> None:
     with contextlib.suppress(OSError):
         hook = ((c.spec.get("lifecycle") or {}).get("preStop") or {}).get("exec")
         if hook and c.name != PROXY:
-            await probes.once(
-                {"exec": hook, "timeoutSeconds": max(1, seconds)}, c.spec, pod.link.netns_fd, pod.init_path, c.env
-            )
-        pod.link.send({"op": "signal", "name": c.name, "signal": int(signal.SIGTERM)})
+            await probes.once({"exec": hook, "timeoutSeconds": max(1, seconds)}, c, pod.link.netns_fd, pod.init_path)
+        pod.link.send({"op": "signal", "name": c.name, "signal": int(_signal(c.stop_signal))})
         try:
             await asyncio.wait_for(c.ended.wait(), seconds)
         except TimeoutError:
@@ -95,3 +93,11 @@ async def remove(pod: PodState) -> None:
         except OSError:
             pass
         await asyncio.sleep(0.5)
+
+
+def _signal(name: str) -> signal.Signals:
+    """An image's stop signal, by name or number."""
+    try:
+        return signal.Signals(int(name)) if name.isdigit() else signal.Signals["SIG" + name.upper().removeprefix("SIG")]
+    except (KeyError, ValueError):
+        return signal.SIGTERM

@@ -74,6 +74,8 @@ class Container:
         self.restarting: asyncio.Task[Any] | None = None  # waits for its back-off: nobody else may start it
         self.argv: list[str] = []
         self.env: dict[str, str] = {}
+        self.cwd = str(spec.get("workingDir") or "/")
+        self.stop_signal = "SIGTERM"
 
     @property
     def startable(self) -> bool:

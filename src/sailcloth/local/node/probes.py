@@ -11,28 +11,27 @@ from typing import Any
 from sailcloth.agent.netns import socket_in
 
 from . import grpchealth, podlink
+from .podstate import Container
 
 Object = dict[str, Any]
 
 
-async def once(
-    probe: Object, container: Object, netns_fd: int, init_path: str, env: dict[str, str]
-) -> tuple[bool, str]:
+async def once(probe: Object, container: Container, netns_fd: int, init_path: str) -> tuple[bool, str]:
     """(passed, why not)."""
     limit = float(probe.get("timeoutSeconds") or 1)
     try:
         if "httpGet" in probe:
-            return await asyncio.wait_for(_http(probe["httpGet"], container, netns_fd), limit)
+            return await asyncio.wait_for(_http(probe["httpGet"], container.spec, netns_fd), limit)
         if "tcpSocket" in probe:
             made = await asyncio.wait_for(
-                socket_in(netns_fd, "127.0.0.1", _port(probe["tcpSocket"]["port"], container)), limit
+                socket_in(netns_fd, "127.0.0.1", _port(probe["tcpSocket"]["port"], container.spec)), limit
             )
             made.close()
             return True, ""
         if "grpc" in probe:
             return await asyncio.wait_for(_grpc(probe["grpc"], netns_fd), limit)
         if "exec" in probe:
-            return await _exec(probe["exec"].get("command") or [], container, init_path, env, limit)
+            return await _exec(probe["exec"].get("command") or [], container, init_path, limit)
     except TimeoutError:
         return False, "context deadline exceeded"
     except (OSError, EOFError) as error:
@@ -76,18 +75,16 @@ async def _grpc(wanted: Object, netns_fd: int) -> tuple[bool, str]:
         writer.close()
 
 
-async def _exec(
-    command: list[str], container: Object, init_path: str, env: dict[str, str], limit: float
-) -> tuple[bool, str]:
+async def _exec(command: list[str], container: Container, init_path: str, limit: float) -> tuple[bool, str]:
     null = os.open("/dev/null", os.O_RDWR)
     try:
         link, code = await podlink.execute(
             init_path,
             command,
-            env,
+            container.env,
             [null, null, null],
-            container=str(container["name"]),
-            cwd=str(container.get("workingDir") or "/"),
+            container=container.name,
+            cwd=container.cwd,
         )
     finally:
         os.close(null)

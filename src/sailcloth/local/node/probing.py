@@ -31,7 +31,7 @@ async def _listening(pod: PodState, c: Container) -> None:
     end = time.monotonic() + _LISTEN_S
     while ports and c.running and pod.link is not None and time.monotonic() < end:
         probe = {"tcpSocket": {"port": ports[0]}, "timeoutSeconds": 1}
-        passed, _ = await probes.once(probe, c.spec, pod.link.netns_fd, pod.init_path, c.env)
+        passed, _ = await probes.once(probe, c, pod.link.netns_fd, pod.init_path)
         if passed:
             ports.pop(0)
         else:
@@ -50,7 +50,7 @@ async def _repeat(pod: PodState, c: Container, kind: str, probe: Object) -> None
     period = float(probe.get("periodSeconds") or 10)
     began, failures, passes = time.monotonic(), 0, 0
     while c.running and pod.link is not None:
-        passed, why = await probes.once(probe, c.spec, pod.link.netns_fd, pod.init_path, c.env)
+        passed, why = await probes.once(probe, c, pod.link.netns_fd, pod.init_path)
         if passed:
             failures, passes = 0, passes + 1
             if kind == "startupProbe":

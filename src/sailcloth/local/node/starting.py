@@ -11,7 +11,7 @@ from sailcloth.kube.resources import CONFIGMAPS, SECRETS
 from sailcloth.local import capture, images, network, zygote
 from sailcloth.local.images import reach
 
-from . import environment, volumes
+from . import environment, rights, volumes
 from .environment import Missing
 from .hostports import Relay
 from .podstate import Container, Object, PodState, stamp
@@ -24,6 +24,7 @@ _BASE_ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
 }
+_ROOT_ENV = {"PATH": images.PATH}
 
 
 class Unknown(Exception):
@@ -103,7 +104,12 @@ async def variables(pod: PodState, c: Container) -> dict[str, str]:
     own = await environment.build(pod.object, c.spec, pod.ip, network.NODE_IP, found)
     image = pod.node.images.resolve(str(c.spec.get("image", "")))
     services = pod.node.service_env if pod.spec.get("enableServiceLinks", True) else {}
-    return {**_BASE_ENV, "HOSTNAME": pod.name, **services, **(image.env if image else {}), **own}
+    base = _BASE_ENV
+    if image is not None and not image.builtin:
+        base = {**(_ROOT_ENV if image.root else _BASE_ENV), "HOME": rights.of(pod.object, c.spec, image).home}
+        c.cwd = c.spec.get("workingDir") or image.cwd
+        c.stop_signal = image.stop_signal
+    return {**base, "HOSTNAME": pod.name, **services, **(image.env if image else {}), **own}
 
 
 async def proxy(pod: PodState, c: Container) -> list[str]:
@@ -122,11 +128,13 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
     if image is None:
         raise Unknown(
             f'no local command stands for image "{reference}": give it one with '
-            f"`sailctl image add {reference} COMMAND`, or use one of `sailctl image list`"
+            f"`sailctl image add {reference} COMMAND`, or the image itself with `sailctl image add --root FILE {reference}`, "
+            "or use one of `sailctl image list`"
         )
     caps: list[int] = []
     ports: dict[int, int] = {}
     mounts: list[list[str]] = []
+    right = rights.Rights()
     if image.builtin == "proxy":
         argv = await proxy(pod, c)
         needed = [os.path.dirname(argv[0]), str(pod.directory / "proxy")]
@@ -139,10 +147,15 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         args = [environment.expand(str(x), c.env) for x in c.spec.get("args") or ()]
         argv = images.argv(image, command, args)
         mounts = volumes.mounts(c.spec, pod.folders, pod.object)
-        needed = reach.folders(image.entrypoint, image.paths) if image.own else []
+        right = rights.of(pod.object, c.spec, image)
+        caps = right.capabilities
+        needed = reach.folders(image.entrypoint, image.paths) if image.own and not image.root else []
     if not argv:
         raise ValueError("the container has no command")
     c.argv = argv
+    if right.missing and c.restarts == 0:
+        text = f"not available to pods of a local cluster, which run with your rights alone: {', '.join(right.missing)}"
+        await pod.event("Warning", "NotEnforced", text, c.name)
     logs = pod.node.logs_dir / f"{pod.namespace}_{pod.name}_{pod.uid}" / c.name / f"{c.restarts}.log"
     scratch = pod.directory / "scratch" / c.name
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,8 +166,12 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         "name": c.name,
         "argv": argv,
         "env": c.env,
-        "cwd": c.spec.get("workingDir") or "/",
+        "cwd": c.cwd,
+        "uid": right.uid,
+        "gid": right.gid,
         "caps": caps,
+        "read_only": right.read_only,
+        "root": image.root,
         "mounts": mounts,
         "hide": pod.node.hidden,
         "needed": needed,

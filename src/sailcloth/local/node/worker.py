@@ -350,6 +350,4 @@ async def run_in(worker: Worker, argv: list[str], container: str, fds: list[int]
     env = {**c.env, "TERM": "xterm"} if tty else c.env
     image = worker.node.images.resolve(str(c.spec.get("image", "")))
     argv = images.command_line(image, argv) if image is not None else argv
-    return await podlink.execute(
-        worker.pod.init_path, argv, env, fds, tty, container=c.name, cwd=str(c.spec.get("workingDir") or "/")
-    )
+    return await podlink.execute(worker.pod.init_path, argv, env, fds, tty, container=c.name, cwd=c.cwd)
