@@ -61,7 +61,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
             clusters |= {names.outbound(t.cluster) for t in connection.targets}
             sources |= {connection.source: None} if connection.source else {}
             socket = _socket(graph, bound) if bound.mode and bound.mode not in gateways.PASSING else None
-            filters = [*rate_limits.network_filters(limits), lb.to_targets(connection.targets, logs)]
+            filters = [*rate_limits.network_filters(limits), *lb.to_targets(connection.targets, logs)]
             if bound.mode == "AUTO_PASSTHROUGH":
                 filters = [lb.tcp_proxy(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
             chains.append(

@@ -180,7 +180,7 @@ def _own(spot: Spot) -> str:
 def _chain(view: View, plan: ConnectionPlan, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
     return lb.chain(
         "",
-        [lb.to_targets(plan.targets, logs, view.on_demand)],
+        lb.to_targets(plan.targets, logs, view.on_demand),
         transport="tls" if plan.sni else "",
         sni=plan.sni,
         prefixes=plan.prefixes or prefixes,

@@ -37,6 +37,7 @@ class Target:
     hash: ConsistentHashLB | None = None
     tunnel: TunnelSettings | None = None  # for connections only
     idle_timeout: str = ""  # for connections only
+    to_http: bool = False  # for connections only: whether the port expects HTTP
 
 
 @dataclass(frozen=True)

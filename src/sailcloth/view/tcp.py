@@ -13,7 +13,7 @@ from sailcloth.api.gateway import Server
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import L4MatchAttributes, RouteDestination, TLSMatchAttributes, VirtualService
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import endpoints, hosts, registry, virtual_services
+from sailcloth.mesh import endpoints, hosts, registry, services, virtual_services
 
 from . import routes
 from .layout import Spot
@@ -110,7 +110,15 @@ def _targets(graph: Graph, view: View, key: Key, route: list[RouteDestination], 
 def _target(graph: Graph, view: View, cluster: ClusterId, weight: int = 1) -> Target:
     policy = routes.policy(graph, view, cluster)
     tcp = policy.connection_pool.tcp if policy.connection_pool else None
-    return Target(cluster, weight, tunnel=policy.tunnel, idle_timeout=(tcp.idle_timeout or "") if tcp else "")
+    svc = graph.get(services.by_host, cluster.host, view.namespace)
+    port = svc.port(cluster.port) if svc is not None else None
+    return Target(
+        cluster,
+        weight,
+        tunnel=policy.tunnel,
+        idle_timeout=(tcp.idle_timeout or "") if tcp else "",
+        to_http=port is not None and port.protocol.is_http,
+    )
 
 
 # -- gateways -----------------------------------------------------------------------------------

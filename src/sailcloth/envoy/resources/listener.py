@@ -13,6 +13,7 @@ from envoy.config.listener.v3 import listener_components_pb2 as components
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2 as filter_state_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
@@ -20,6 +21,7 @@ from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_p
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from sailcloth.api.meta import duration_ms
@@ -186,8 +188,26 @@ def tcp_proxy(
 
 def to_targets(
     targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog, ...] = (), waits: bool = False
+) -> list[components.Filter]:
+    """A TCP proxy to the weighted destinations of a route; to nowhere if it has none.
+
+    A connection to a port that expects HTTP says over mutual TLS that it is just bytes: the cluster would promise HTTP/2.
+    """
+    said = [_just_bytes()] if any(t.to_http for t in targets) else []
+    return [*said, _to_targets(targets, logs, waits)]
+
+
+@lru_cache(maxsize=1)
+def _just_bytes() -> components.Filter:
+    value = filter_state_pb2.FilterStateValue(object_key="envoy.network.application_protocols")
+    value.format_string.text_format_source.inline_string = "istio"
+    made = set_filter_state_pb2.Config(on_new_connection=[value])
+    return components.Filter(**typed("envoy.filters.network.set_filter_state", made))
+
+
+def _to_targets(
+    targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog, ...], waits: bool
 ) -> components.Filter:
-    """A TCP proxy to the weighted destinations of a route; to nowhere if it has none."""
     named: dict[str, int] = {}
     for t in targets:
         cluster = names.outbound(t.cluster)
