@@ -21,6 +21,9 @@ _SYSTEM = frozenset(
 )
 _SHARED = ("/tmp", "/var/tmp", "/run", "/home")
 _ON_DISK = ("/tmp", "/var/tmp")  # what programs write there may be large
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
+_LINKS |= {"ptmx": "pts/ptmx"}
 _ETC = ("resolv.conf", "hosts", "hostname", "nsswitch.conf")
 
 
@@ -47,7 +50,7 @@ def container(request: dict[str, Any]) -> None:
 
     `mounts`: [source, target, "ro" or "rw"], bound in order; `hide`: folders as `hidden` gives them; `needed`: paths that are
     to be there all the same; `etc`: folder with the pod's files of name resolution; `scratch`: an empty folder of the
-    container's own.
+    container's own; `terminal`: a pseudo-terminal that becomes /dev/console, so that programs can name it; `read_only`.
     """
     ns.unshare(ns.NEWNS)
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
@@ -58,7 +61,8 @@ def container(request: dict[str, Any]) -> None:
     # All are opened before anything hides them.
     sources = [(opened(source), target, mode) for source, target, mode in request.get("mounts", ())]
     etc = [(opened(f"{request['etc']}/{name}"), f"/etc/{name}") for name in _ETC] if request.get("etc") else []
-    view = View(opened(scratch), hide, needed)
+    view = View(opened(scratch), [*hide, "/dev"], needed)
+    devices("/dev", request.get("terminal", ""))
     for number, folder in enumerate(hide):
         view.hide(folder, f"own-{number}" if folder in _ON_DISK else "")
     for fd, target in etc:
@@ -67,6 +71,33 @@ def container(request: dict[str, Any]) -> None:
         view.bind(fd, target, mode)
     if request.get("read_only"):
         view.seal()
+
+
+def devices(folder: str, terminal: str = "") -> None:
+    """Devices as containers have them, over a folder: those without power over the host, and terminals of their own."""
+    sources = {name: opened(f"/dev/{name}") for name in _DEVICES}
+    shared = opened("/dev/shm") if os.path.isdir("/dev/shm") else -1
+    console = opened(terminal) if terminal else -1
+    hosts = opened("/dev/pts") if os.path.isdir("/dev/pts") else -1
+    ns.mount("tmpfs", folder, "tmpfs", ns.MS_NOSUID, "mode=755,size=64k")
+    files = {**sources, **({"console": console} if terminal else {})}
+    for name, fd in files.items():
+        with open(f"{folder}/{name}", "w"):
+            pass
+        ns.mount(f"/proc/self/fd/{fd}", f"{folder}/{name}", None, ns.MS_BIND)
+    for name, target in _LINKS.items():
+        os.symlink(target, f"{folder}/{name}")
+    for name in ("pts", "shm"):
+        os.mkdir(f"{folder}/{name}")
+    if shared >= 0:
+        ns.mount(f"/proc/self/fd/{shared}", f"{folder}/shm", None, ns.MS_BIND)
+    try:
+        ns.mount(
+            "devpts", f"{folder}/pts", "devpts", ns.MS_NOSUID | ns.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620"
+        )
+    except OSError:  # not everywhere inside a container of another runtime: the host's serves
+        if hosts >= 0:
+            ns.mount(f"/proc/self/fd/{hosts}", f"{folder}/pts", None, ns.MS_BIND)
 
 
 class View:

@@ -15,16 +15,12 @@ from sailcloth.lib import namespaces as ns
 
 from . import mounts
 
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
-_LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
-_LINKS |= {"ptmx": "pts/ptmx"}
 _ETC = ("resolv.conf", "hosts", "hostname")
 _WRITABLE = ("tmp", "run", "var/tmp", "var/run", "var/log", "var/cache", "root", "home")
 
 
 def container(request: dict[str, Any]) -> None:
-    """As `mounts.container`, with `root`: the folder that is to be the root. `terminal`: a pseudo-terminal that becomes
-    /dev/console, so that programs can name it. Raises OSError."""
+    """As `mounts.container`, with `root`: the folder that is to be the root. Raises OSError."""
     ns.unshare(ns.NEWNS)
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
     scratch = mounts.opened(request["scratch"])
@@ -93,25 +89,4 @@ def _kernel_folders(root: str, terminal: str) -> None:
             raise OSError(f"the image's /{name} is no folder")
     for name in ("proc", "sys"):  # the pod's
         ns.mount(f"/{name}", f"{root}/{name}", None, ns.MS_BIND | ns.MS_REC)
-    dev = f"{root}/dev"
-    ns.mount("tmpfs", dev, "tmpfs", ns.MS_NOSUID, "mode=755,size=64k")
-    for name in _DEVICES:
-        _bind_file(f"/dev/{name}", f"{dev}/{name}")
-    for name, target in _LINKS.items():
-        os.symlink(target, f"{dev}/{name}")
-    for name in ("pts", "shm"):
-        os.mkdir(f"{dev}/{name}")
-    with contextlib.suppress(OSError):
-        ns.mount("/dev/shm", f"{dev}/shm", None, ns.MS_BIND)
-    try:
-        ns.mount("devpts", f"{dev}/pts", "devpts", ns.MS_NOSUID | ns.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
-    except OSError:  # not everywhere in a container of another runtime: the host's serves
-        ns.mount("/dev/pts", f"{dev}/pts", None, ns.MS_BIND)
-    if terminal:
-        _bind_file(terminal, f"{dev}/console")
-
-
-def _bind_file(source: str, target: str) -> None:
-    with open(target, "w"):
-        pass
-    ns.mount(source, target, None, ns.MS_BIND)
+    mounts.devices(f"{root}/dev", terminal)

@@ -270,7 +270,12 @@ def _whole(query: Any, name: str) -> int | None:
 def _since(query: Any) -> str:
     """The earliest time to show, as text that compares with the log's stamps."""
     if query.get("sinceTime"):
-        return str(query["sinceTime"]).replace("Z", "")
+        try:
+            moment = dt.datetime.fromisoformat(str(query["sinceTime"]).replace("Z", "+00:00"))
+        except ValueError:
+            text = f"Invalid value: {query['sinceTime']!r}: sinceTime must be a time as RFC 3339 writes it"
+            raise bad_request(text) from None
+        return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").removesuffix(".000000")
     if query.get("sinceSeconds"):
         then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=_whole(query, "sinceSeconds") or 0)
         return then.strftime("%Y-%m-%dT%H:%M:%S.%f")

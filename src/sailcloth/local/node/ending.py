@@ -10,8 +10,10 @@ import time
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import PODS
 
-from . import leftovers, probes, volumes
+from . import hooks, leftovers, volumes
 from .podstate import PROXY, Container, PodState
+
+_LEAST_S = 2.0  # that a container has to end even if its hook took all its time
 
 
 def grace(pod: PodState) -> float:
@@ -25,9 +27,12 @@ async def kill(pod: PodState, c: Container, seconds: float) -> None:
     if not c.running or pod.link is None:
         return
     with contextlib.suppress(OSError):
-        hook = ((c.spec.get("lifecycle") or {}).get("preStop") or {}).get("exec")
-        if hook and c.name != PROXY:
-            await probes.once({"exec": hook, "timeoutSeconds": max(1, seconds)}, c, pod.link.netns_fd, pod.init_path)
+        if hooks.handler(c, "preStop"):
+            end = time.monotonic() + seconds
+            failed = await hooks.run(pod, c, "preStop", max(1, seconds))
+            if failed:
+                await pod.event("Warning", "FailedPreStopHook", f"PreStopHook failed: {failed}", c.name)
+            seconds = max(_LEAST_S, end - time.monotonic())
         pod.link.send({"op": "signal", "name": c.name, "signal": int(_signal(c.stop_signal))})
         try:
             await asyncio.wait_for(c.ended.wait(), seconds)
@@ -48,7 +53,7 @@ async def stop(pod: PodState) -> None:
         await pod.event("Normal", "Killing", f"Stopping container {pod.containers[-1].name}")
         proxies = [c for c in pod.containers if c.name == PROXY and c.running]
         draining = asyncio.ensure_future(pod.node.agent.drain(pod.uid, seconds)) if proxies and seconds > 1 else None
-        others = [c for c in pod.containers if not c.sidecar and c.name != PROXY and c.running]
+        others = applications(pod)
         if proxies and others and seconds > 2:
             await asyncio.sleep(0.5)  # clients of the mesh hear of the change before the application refuses them
         await asyncio.gather(*(kill(pod, c, max(0.1, end - time.monotonic() - 1)) for c in others))
@@ -62,6 +67,11 @@ async def stop(pod: PodState) -> None:
         return
     with contextlib.suppress(OSError):
         pod.link.send({"op": "shutdown"})
+
+
+def applications(pod: PodState) -> list[Container]:
+    """The running containers that are not there for others."""
+    return [c for c in pod.containers if not c.sidecar and c.name != PROXY and c.running]
 
 
 async def stop_sidecars(pod: PodState, seconds: float = 5.0) -> None:

@@ -70,6 +70,7 @@ class Container:
         self.done = asyncio.Event()  # ended for good
         self.ended = asyncio.Event()  # ended once
         self.live = asyncio.Event()  # started in the sense of its startup probe
+        self.settled = asyncio.Event()  # its start is over, hook and all, or it ended before
         self.probing: list[asyncio.Task[None]] = []
         self.restarting: asyncio.Task[Any] | None = None  # waits for its back-off: nobody else may start it
         self.argv: list[str] = []
@@ -126,7 +127,8 @@ class PodState:
         self.stopping = asyncio.Event()
         self.gone = asyncio.Event()  # the object is no more: nobody is to be told anything
         self.changed = asyncio.Event()  # the status is not the one that was told last
-        self.scheduled = stamp()
+        self.scheduled = str((obj.get("status") or {}).get("startTime") or stamp())
+        self.reason = self.message = ""  # why the pod as a whole failed, if not by its containers
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property

@@ -53,6 +53,8 @@ class Status:
             "startTime": pod.scheduled,
             "containerStatuses": [_container(c) for c in pod.own],
         }
+        if pod.reason:
+            out |= {"reason": pod.reason, "message": pod.message}
         if pod.ip:
             out |= {"podIP": pod.ip, "podIPs": [{"ip": pod.ip}]}
         if any(c.init for c in pod.containers):

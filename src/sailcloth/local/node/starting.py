@@ -11,7 +11,7 @@ from sailcloth.kube.resources import CONFIGMAPS, SECRETS
 from sailcloth.local import capture, images, network, zygote
 from sailcloth.local.images import reach
 
-from . import environment, rights, volumes
+from . import environment, lastwords, rights, volumes
 from .environment import Missing
 from .hostports import Relay
 from .podstate import Container, Object, PodState, stamp
@@ -146,7 +146,7 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         command = [environment.expand(str(x), c.env) for x in c.spec.get("command") or ()]
         args = [environment.expand(str(x), c.env) for x in c.spec.get("args") or ()]
         argv = images.argv(image, command, args)
-        mounts = volumes.mounts(c.spec, pod.folders, pod.object)
+        mounts = [*volumes.mounts(c.spec, pod.folders, pod.object), lastwords.prepare(pod, c)]
         right = rights.of(pod.object, c.spec, image)
         caps = right.capabilities
         needed = reach.folders(image.entrypoint, image.paths) if image.own and not image.root else []
@@ -156,7 +156,6 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
     if right.missing and c.restarts == 0:
         text = f"not available to pods of a local cluster, which run with your rights alone: {', '.join(right.missing)}"
         await pod.event("Warning", "NotEnforced", text, c.name)
-    logs = pod.node.logs_dir / f"{pod.namespace}_{pod.name}_{pod.uid}" / c.name / f"{c.restarts}.log"
     scratch = pod.directory / "scratch" / c.name
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
     swapped = pod.node.bind_swap
@@ -177,7 +176,7 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         "needed": needed,
         "etc": str(pod.directory / "etc"),
         "scratch": str(scratch),
-        "log": str(logs),
+        "log": lastwords.log_path(pod, c),
         "stdin": bool(c.spec.get("stdin")),
         "tty": bool(c.spec.get("tty")),
         "ports": [str(p) for p in ports] if swapped else [],

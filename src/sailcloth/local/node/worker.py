@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import os
 import time
@@ -16,7 +17,7 @@ from typing import Any
 from sailcloth.kube import ApiError
 from sailcloth.local import images, network
 
-from . import ending, podlink, podstatus, probing, starting, volumes
+from . import ending, hooks, lastwords, podlink, podstatus, probing, starting, volumes
 from .environment import Missing
 from .podlink import Event, PodLink
 from .podstate import BACKOFF, PROXY, Container, NodeServices, Object, PodState, stamp
@@ -25,6 +26,7 @@ from .starting import Unknown
 log = logging.getLogger(__name__)
 
 _STEADY_S = 600.0
+_HOOK_S = 600.0  # no hook after a start takes longer
 _TOKENS_S = 60.0  # how often it is looked whether tokens are too old
 
 
@@ -70,11 +72,17 @@ class Worker:
         try:
             work = asyncio.create_task(self._live())
             stop = asyncio.create_task(pod.stopping.wait())
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            late = asyncio.create_task(self._deadline())
+            await asyncio.wait({work, stop, late}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
                 await pod.stopping.wait()
             work.cancel()
+            if not late.done():
+                late.cancel()
+            elif not pod.stopping.is_set():
+                await self._end_late()
+                await pod.stopping.wait()
             with contextlib.suppress(asyncio.CancelledError):
                 await work
             await ending.stop(pod)
@@ -83,6 +91,26 @@ class Worker:
             renewing.cancel()
             pod.cancel()
         await ending.remove(pod)
+
+    async def _deadline(self) -> None:
+        """Until the pod has been active for longer than it may."""
+        limit = self.pod.spec.get("activeDeadlineSeconds")
+        if limit is None:
+            await asyncio.Event().wait()
+        began = dt.datetime.fromisoformat(self.pod.scheduled.replace("Z", "+00:00"))
+        await asyncio.sleep(float(limit or 0) - (dt.datetime.now(dt.UTC) - began).total_seconds())
+
+    async def _end_late(self) -> None:
+        pod = self.pod
+        if pod.phase in ("Succeeded", "Failed"):
+            return
+        pod.reason = "DeadlineExceeded"
+        pod.message = "Pod was active on the node longer than the specified deadline"
+        await pod.event("Normal", pod.reason, pod.message)
+        self._finish("Failed")
+        await asyncio.gather(*(ending.kill(pod, c, ending.grace(pod)) for c in ending.applications(pod)))
+        await ending.stop_sidecars(pod)
+        pod.changed.set()
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -118,7 +146,14 @@ class Worker:
         pod.initialized = True
         pod.phase = "Running"
         pod.changed.set()
-        await asyncio.gather(*(self._start(c) for c in pod.own if c.startable))
+        waiting = [c for c in pod.own if c.startable]
+        if any(hooks.handler(c, "postStart") for c in waiting):
+            for c in waiting:  # in order: one's hook may be what the next one waits for
+                c.settled.clear()
+                await self._start(c)
+                await c.settled.wait()
+        else:
+            await asyncio.gather(*(self._start(c) for c in waiting))
         await asyncio.gather(*(c.done.wait() for c in pod.own))
         self._finish("Failed" if any(c.exit_code for c in pod.own) else "Succeeded")
         await ending.stop_sidecars(pod)
@@ -159,14 +194,12 @@ class Worker:
                 c.done.set()
             elif now is not None and now.get("running"):
                 c.running = True
-                c.state = {"running": {"startedAt": stamp(float(now["started"]))}}
-                pod.changed.set()
                 starting.relay_ports(pod, c, now.get("relayed") or ())
                 if c.name == PROXY:
                     await starting.proxy(pod, c)
                 else:
                     c.env = await starting.variables(pod, c)
-                probing.begin(pod, c)
+                self._now_running(c, float(now["started"]))
             elif now is not None:
                 c.running = True
                 self._ended(c, int(now.get("exit", 137)), float(now["started"]))
@@ -271,15 +304,32 @@ class Worker:
             return
         if event["event"] == "started":
             c.running = True
-            c.state = {"running": {"startedAt": stamp(float(event["time"]))}}
-            pod.changed.set()
             starting.relay_ports(pod, c, event.get("relayed") or c.unswapped)
             pod.spawn(pod.event("Normal", "Started", f"Started container {c.name}", c.name))
-            probing.begin(pod, c)
+            if hooks.handler(c, "postStart"):
+                pod.spawn(self._after_start(c, float(event["time"])))
+            else:
+                self._now_running(c, float(event["time"]))
         elif event["event"] == "exited" and c.running:
             self._ended(c, int(event["exit"]), float(event["started"]))
         elif event["event"] == "error":
             self._waits(c, "CreateContainerError", str(event.get("text", "")))
+
+    def _now_running(self, c: Container, began: float) -> None:
+        c.state = {"running": {"startedAt": stamp(began)}}
+        c.settled.set()
+        self.pod.changed.set()
+        probing.begin(self.pod, c)
+
+    async def _after_start(self, c: Container, began: float) -> None:
+        """The container counts as running once its hook is through; if that fails it is ended."""
+        pod = self.pod
+        failed = await hooks.run(pod, c, "postStart", _HOOK_S)
+        if failed:
+            await pod.event("Warning", "FailedPostStartHook", f"PostStartHook failed: {failed}", c.name)
+            await ending.kill(pod, c, ending.grace(pod))
+        elif c.running:
+            self._now_running(c, began)
 
     def _ended(self, c: Container, code: int, started: float) -> None:
         pod = self.pod
@@ -291,8 +341,12 @@ class Worker:
             "finishedAt": stamp(),
             "containerID": f"sailcloth://{c.name}/{c.restarts}",
         }
+        message = lastwords.read(pod, c, code)
+        if message:
+            ended["message"] = message
         c.state = {"terminated": ended}
         c.ended.set()
+        c.settled.set()
         pod.changed.set()
         policy = "Always" if c.sidecar else pod.spec.get("restartPolicy", "Always")
         if c.init and not c.sidecar:
