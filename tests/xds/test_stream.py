@@ -407,3 +407,28 @@ def test_an_agent_that_knows_its_names_is_told_only_what_changed() -> None:
     world.put(NAMES, "b", "2")
     world.stream.on_delta(NAMES, subscribe=["*"], initial={"a": "1", "gone": "0"})
     assert told(world.settle()) == [("NameTable", ["b"], ["gone"])]
+
+
+def test_a_cluster_that_changed_while_the_client_was_away_gets_its_endpoints_although_it_has_them() -> None:
+    """The client comes back and asks for clusters first, and they are answered before it asks for endpoints."""
+    world = World()
+    world.put(CLUSTER, "c1", "c1.2")
+    world.put(CLUSTER, "c2", "c2.1")
+    world.put(ENDPOINTS, "c1", "e1.1")
+    world.put(ENDPOINTS, "c2", "e2.1")
+    world.stream.on_delta(CLUSTER, initial={"c1": "c1.1", "c2": "c2.1"})
+    clusters = world.pump()
+    assert told(clusters) == [("Cluster", ["c1"], [])]
+    world.stream.on_delta(ENDPOINTS, subscribe=["c1", "c2"], initial={"c1": "e1.1", "c2": "e2.1"})
+    assert told(world.pump()) == [("ClusterLoadAssignment", ["c1"], [])]
+    world.ack(clusters[0])
+
+
+def test_a_client_that_comes_back_to_what_it_has_is_told_nothing() -> None:
+    world = World()
+    world.put(CLUSTER, "c1", "c1.1")
+    world.put(ENDPOINTS, "c1", "e1.1")
+    world.stream.on_delta(CLUSTER, initial={"c1": "c1.1"})
+    world.stream.on_delta(ENDPOINTS, subscribe=["c1"], initial={"c1": "e1.1"})
+    assert told(world.pump()) == []
+    assert world.stream.in_sync

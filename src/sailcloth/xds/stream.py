@@ -135,11 +135,12 @@ class Stream:
         return {url: state.error for url, state in self._types.items() if state.error}
 
     def state(self, url: str) -> tuple[bool, bool, int]:
-        """(asked for, acknowledged all, responses accepted) of a type, for status commands."""
+        """(asked for, acknowledged all, responses accepted) of a type, for status commands. What a client has from an earlier
+        stream counts as accepted: it may need no response at all."""
         state = self._types.get(url)
         if state is None:
             return False, False, 0
-        return True, self._settled(url, state) and not state.error, state.acked
+        return True, self._settled(url, state) and not state.error, state.acked + state.resumed
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -167,6 +168,11 @@ class Stream:
             state.fresh = set(names - {"*"})
             if initial and not state.wildcard:
                 state.subscribed = intern(state.subscribed | frozenset(initial))
+            clusters = self._types.get(CLUSTER)
+            if url == ENDPOINTS and clusters is not None and clusters.nonce:
+                self._again(
+                    clusters
+                )  # they were sent before the client asked for endpoints, and warm until it hears of them
         else:
             if nonce:
                 self._answered(url, state, nonce, error)
@@ -327,7 +333,7 @@ class Stream:
                     send[name] = made
         if state.known is not None:
             have = state.known
-            send = {n: r for n, r in send.items() if have.get(n) != r.version}
+            send = {n: r for n, r in send.items() if have.get(n) != r.version or n in state.again}
             present = {n for c in parts for n in c.resources}
             gone |= {n for n in have if n not in present}
         # Only what the client holds by itself is taken back: it drops endpoints and routes with their clusters and listeners.
