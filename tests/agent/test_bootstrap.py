@@ -26,5 +26,15 @@ def test_annotations_add_statistics() -> None:
     ]
 
 
+def test_options_add_statistics_and_are_told_to_the_control_plane() -> None:
+    options = {"proxyStatsMatcher": {"inclusionPrefixes": ["http"], "inclusionRegexps": ["tcp.*"]}, "concurrency": 2}
+    who = ProxyIdentity("router", "a", "default", "10.42.0.5", "default", options=options)
+    made = bootstrap(who, "/nowhere/agent.sock")
+    assert validate.refusal(made) == ""
+    found = made["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
+    assert found[len(STAT_PREFIXES) :] == [{"prefix": "http"}, {"safe_regex": {"regex": "tcp.*"}}]
+    assert made["node"]["metadata"]["PROXY_CONFIG"] == options
+
+
 def test_a_wrong_expression_does_not_keep_the_proxy_from_starting() -> None:
     assert patterns(Regexps="(") == []

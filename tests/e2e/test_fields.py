@@ -365,3 +365,16 @@ def _placed(version: str, place: str) -> Object:
     obj["spec"]["selector"]["matchLabels"] = labels
     obj["spec"]["template"]["metadata"]["labels"] = labels
     return obj
+
+
+def test_a_proxy_starts_with_the_options_of_its_proxy_config(made: Lab) -> None:
+    obj = kind("ProxyConfig", "caller", concurrency=2, environmentVariables={"SOME_OPTION": "set"})
+    made.put({**obj, "apiVersion": "networking.istio.io/v1beta1"})
+    made.kubectl("rollout", "restart", "deployment/caller")
+    made.kubectl("rollout", "status", "deployment/caller", "--timeout=60s")
+    made.cluster.eventually(lambda: len(made.kubectl("get", "pods", "-l", "app=caller", "-o", "name").split()) == 1, 40)
+    asked = ("exec", "deploy/caller", "-c", "istio-proxy", "--", "sh", "-c", "echo $SOME_OPTION")
+    assert made.kubectl(*asked).strip() == "set"
+    told = made.ask("http://127.0.0.1:15000/server_info").told
+    assert told["command_line_options"]["concurrency"] == 2
+    made.kubectl("delete", "proxyconfig", "caller")

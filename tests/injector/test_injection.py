@@ -69,6 +69,20 @@ def test_volumes_of_the_users_own_reach_the_proxy(form: str) -> None:
     assert {"name": "certs", **mount} in proxy["volumeMounts"]
 
 
+@pytest.mark.parametrize(
+    ("options", "annotations", "ending"),
+    [
+        ({}, {}, ""),
+        ({"image": {"imageType": "distroless"}}, {}, "-distroless"),
+        ({"image": {"imageType": "distroless"}}, {"sidecar.istio.io/proxyImageType": "debug"}, "-debug"),
+        ({"image": {"imageType": "default"}}, {}, ""),
+    ],
+)
+def test_the_images_type_ends_its_tag(options: Object, annotations: Object, ending: str) -> None:
+    made = inject(pod(annotations=annotations), InjectorConfig(proxy_config=options, image="proxy:1"))
+    assert {c["image"] for c in _all(made) if c["name"].startswith("istio")} == {f"proxy:1{ending}"}
+
+
 def test_the_pod_given_is_not_changed() -> None:
     given = pod()
     before = json.dumps(given)

@@ -29,6 +29,7 @@ class ProxyIdentity:
     domain: str = "cluster.local"
     metadata: dict[str, Any] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # of ProxyConfig, by name
 
     @property
     def node_id(self) -> str:
@@ -59,11 +60,13 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
     }
     if mark:
         metadata["SAILCLOTH_MARK"] = mark
+    if proxy.options:
+        metadata["PROXY_CONFIG"] = proxy.options
     out: dict[str, Any] = {
         "node": {"id": proxy.node_id, "cluster": proxy.node_cluster, "metadata": metadata},
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
         "stats_config": {
-            "stats_matcher": {"inclusion_list": {"patterns": _statistics(proxy.annotations)}},
+            "stats_matcher": {"inclusion_list": {"patterns": _statistics(proxy)}},
         },
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "layered_runtime": {
@@ -120,16 +123,19 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
     return out
 
 
-def _statistics(annotations: dict[str, str]) -> list[dict[str, Any]]:
-    """What is counted: the default, and what the pod's annotations add (source: istio.md 2.19)."""
+def _statistics(proxy: ProxyIdentity) -> list[dict[str, Any]]:
+    """What is counted: the default, and what options and the pod's annotations add (source: istio.md 2.19)."""
+    matcher = proxy.options.get("proxyStatsMatcher") or {}
     out: list[dict[str, Any]] = [{"prefix": p} for p in STAT_PREFIXES]
     for name, make in (
         ("Prefixes", lambda text: {"prefix": text}),
         ("Suffixes", lambda text: {"suffix": text}),
         ("Regexps", lambda text: {"safe_regex": {"regex": text}}),
     ):
-        wanted = annotations.get(f"sidecar.istio.io/statsInclusion{name}", "")
-        out += [make(text.strip()) for text in wanted.split(",") if text.strip() and _valid(name, text.strip())]
+        wanted = proxy.annotations.get(f"sidecar.istio.io/statsInclusion{name}", "").split(",")
+        given = matcher.get(f"inclusion{name}") if isinstance(matcher, dict) else None
+        texts = [str(text).strip() for text in (*(given if isinstance(given, list) else ()), *wanted)]
+        out += [make(text) for text in texts if text and _valid(name, text)]
     return out
 
 
@@ -140,7 +146,7 @@ def _valid(kind: str, text: str) -> bool:
     try:
         re.compile(text)
     except re.error as error:
-        log.warning("annotation sidecar.istio.io/statsInclusionRegexps: %r is no regular expression: %s", text, error)
+        log.warning("statistics to include: %r is no regular expression: %s", text, error)
         return False
     return True
 

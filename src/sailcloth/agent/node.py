@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from sailcloth.api.meta import duration_ms
 from sailcloth.lib import http1
 
 from . import bootstrap as boot
@@ -54,6 +55,7 @@ class _Pod:
     netns_fd: int
     status: StatusServer | None = None
     dns: _Dns | None = None
+    drain_s: float = _DRAIN_S
 
 
 @dataclass(eq=False)
@@ -138,8 +140,18 @@ class Agent:
         config.chmod(0o600)
         level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
         parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
-        argv = [self._envoy, "-c", str(config), "--concurrency", env.get("SAILCLOTH_CONCURRENCY", "1")]
-        argv += ["--disable-hot-restart", "--drain-time-s", "5", "--drain-strategy", "immediate", "-l", level]
+        argv = [self._envoy, "-c", str(config), "--concurrency", str(_concurrency(who.options))]
+        drain = _seconds(who.options.get("drainDuration"), 5.0)
+        self._pods[uid].drain_s = _seconds(who.options.get("terminationDrainDuration"), _DRAIN_S)
+        argv += [
+            "--disable-hot-restart",
+            "--drain-time-s",
+            str(max(1, round(drain))),
+            "--drain-strategy",
+            "immediate",
+            "-l",
+            level,
+        ]
         argv += ["--component-log-level", parts] if parts else []
         return ProxyProcess(argv=argv)
 
@@ -200,7 +212,7 @@ class Agent:
             return
         with contextlib.suppress(OSError, asyncio.TimeoutError, ConnectionError):
             await asyncio.wait_for(admin(pod.netns_fd, "POST", "/drain_listeners?inboundonly&graceful&skip_exit"), 2.0)
-        await asyncio.sleep(min(_DRAIN_S, max(0.0, grace_s - 1.0)))
+        await asyncio.sleep(min(pod.drain_s, max(0.0, grace_s - 1.0)))
 
     async def forget(self, uid: str) -> None:
         """Close what belongs to a pod."""
@@ -235,6 +247,31 @@ class TokenCache:
         return self._token
 
 
+def _options(env: dict[str, str]) -> dict[str, Any]:
+    """The proxy's options as injection has written them; none if they are not what it writes."""
+    try:
+        found = json.loads(env.get("PROXY_CONFIG") or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _concurrency(options: dict[str, Any]) -> int:
+    """Worker threads: one unless told otherwise, as many as processors for 0."""
+    wanted = options.get("concurrency")
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+        return 1
+    return wanted or os.cpu_count() or 1
+
+
+def _seconds(text: Any, default: float) -> float:
+    try:
+        milliseconds = duration_ms(str(text)) if text else None
+    except ValueError:
+        return default
+    return default if milliseconds is None else milliseconds / 1e3
+
+
 def _identity(kind: str, pod: dict[str, Any], env: dict[str, str]) -> boot.ProxyIdentity:
     metadata = pod["metadata"]
     options: dict[str, Any] = {
@@ -253,6 +290,7 @@ def _identity(kind: str, pod: dict[str, Any], env: dict[str, str]) -> boot.Proxy
         service_account=pod["spec"].get("serviceAccountName") or "default",
         labels=dict(metadata.get("labels") or {}),
         metadata=options,
+        options=_options(env),
         annotations={str(k): str(v) for k, v in annotations.items()},
     )
 

@@ -65,6 +65,7 @@ MESH_KINDS: tuple[Kind, ...] = (
     Kind("WorkloadEntry", "workloadentries", _NET, _ALL, WorkloadEntry, ("we",),
          (_AGE, ("Address", "string", ".spec.address"))),
     Kind("WorkloadGroup", "workloadgroups", _NET, _ALL, WorkloadGroup, ("wg",), (_AGE,), conditions=True),
+    Kind("ProxyConfig", "proxyconfigs", _NET, ("v1beta1",), ProxyConfig, (), (_AGE,)),
     Kind("PeerAuthentication", "peerauthentications", "security.istio.io", ("v1", "v1beta1"), PeerAuthentication,
          ("pa",), (("Mode", "string", ".spec.mtls.mode"), _AGE)),
 )  # fmt: skip
@@ -72,7 +73,6 @@ MESH_KINDS: tuple[Kind, ...] = (
 # Kinds that can be judged, and are not served yet: a policy that is accepted and not enforced would be worse than none.
 # One whose feature is there moves up into MESH_KINDS.
 LATER_KINDS: tuple[Kind, ...] = (
-    Kind("ProxyConfig", "proxyconfigs", _NET, ("v1beta1",), ProxyConfig),
     Kind("AuthorizationPolicy", "authorizationpolicies", "security.istio.io", ("v1", "v1beta1"), AuthorizationPolicy,
          ("ap",), (("Action", "string", ".spec.action"), _AGE)),
     Kind("RequestAuthentication", "requestauthentications", "security.istio.io", ("v1", "v1beta1"),

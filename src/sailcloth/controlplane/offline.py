@@ -9,7 +9,7 @@ from sailcloth.envoy import build
 from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
-from sailcloth.view.proxy import Proxy, answers_dns, is_captured, told_locality
+from sailcloth.view.proxy import Proxy, described
 
 _ORDER = (
     (LISTENER, "ListenersConfigDump", "dynamic_listeners"),
@@ -39,19 +39,8 @@ def describe(spec: dict[str, Any]) -> Proxy:
         given["namespace"] = metadata.get("NAMESPACE") or metadata.get("namespace") or namespace or "default"
     labels = given.get("labels") or metadata.get("LABELS") or metadata.get("labels") or {}
     domain = str(given.get("dnsDomain") or "cluster.local")
-    ips = given["ip"] if isinstance(given["ip"], list) else [given["ip"]]
-    return Proxy(
-        kind=given["type"],
-        name=name or "app",
-        namespace=str(given["namespace"]),
-        ips=tuple(str(i) for i in ips),
-        labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
-        domain=domain.partition(".svc.")[2] or domain,
-        locality=told_locality(labels),
-        dns=answers_dns(metadata, tuple(str(i) for i in ips)),
-        captured=is_captured(metadata),
-        metadata=metadata,
-    )
+    ips = map(str, given["ip"] if isinstance(given["ip"], list) else [given["ip"]])
+    return described(given["type"], name or "app", str(given["namespace"]), ips, labels, domain, metadata)
 
 
 def resources(mesh: Mesh, proxy: Proxy) -> dict[str, list[EnvoyResource]]:

@@ -10,7 +10,6 @@ import asyncio
 import base64
 import contextlib
 import datetime as dt
-import json
 import logging
 import os
 import signal
@@ -37,7 +36,7 @@ from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import ApiError, Client, Resource
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
-from sailcloth.mesh import ingress, registry
+from sailcloth.mesh import ingress, proxy_configs, registry
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
@@ -315,9 +314,9 @@ class ControlPlane:
         text = f"# HELP {name} Requests that passed uncounted, as the store of GLOBAL limits did not answer.\n"
         return web.Response(text=f"{text}# TYPE {name} counter\n{name} {self.limits.failures}\n")
 
-    def _injector(self) -> InjectorConfig:
-        """What injection does by the mesh's options as they are now."""
-        return InjectorConfig(proxy_config=json.loads(self.mesh.config.proxy_defaults))
+    def _injector(self, namespace: str, labels: dict[str, str]) -> InjectorConfig:
+        """What injection does for a pod by the options as they are now."""
+        return InjectorConfig(proxy_config=proxy_configs.options(self.mesh.graph, namespace, labels))
 
     async def _install_webhooks(self, authority: Authority) -> None:
         pem = authority.certificate_pem

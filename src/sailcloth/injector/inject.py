@@ -69,7 +69,7 @@ def inject(
     native = config.native_sidecars and not gateway
     if "sidecar.istio.io/nativeSidecar" in given and not gateway:
         native = given["sidecar.istio.io/nativeSidecar"].lower() in _YES
-    image = given.get("sidecar.istio.io/proxyImage", config.image)
+    image = given.get("sidecar.istio.io/proxyImage") or _image(config.image, options, given)
     labels = metadata.setdefault("labels", {}) or {}
     metadata["labels"] = labels
     workload, owner_url = _workload(metadata, namespace, owner)
@@ -130,6 +130,12 @@ def _options(shared: dict[str, object], own: dict[str, object]) -> dict[str, obj
             raise ValueError("annotation proxy.istio.io/config: proxyMetadata must be an object")
         joined |= found or {}
     return {**shared, **own, **({"proxyMetadata": joined} if joined else {})}
+
+
+def _image(image: str, options: dict[str, Any], given: dict[str, str]) -> str:
+    """The proxy's image of the wanted type, which its tag ends with."""
+    kind = given.get("sidecar.istio.io/proxyImageType") or (options.get("image") or {}).get("imageType")
+    return image if kind in (None, "", "default") else f"{image}-{kind}"
 
 
 def _workload(metadata: dict[str, Any], namespace: str, owner: tuple[str, str, str] | None) -> tuple[str, str]:

@@ -47,8 +47,8 @@ def owner_of(pod: dict[str, Any]) -> tuple[str, str, str] | None:
     return None
 
 
-def handler(config: Callable[[], InjectorConfig]) -> Any:
-    """An aiohttp handler for POST /inject; `config` is asked at each request, as the mesh's options change."""
+def handler(config: Callable[[str, dict[str, str]], InjectorConfig]) -> Any:
+    """An aiohttp handler for POST /inject; `config` is asked for each pod, by its namespace and labels."""
 
     async def inject_pods(request: web.Request) -> web.Response:
         try:
@@ -56,7 +56,9 @@ def handler(config: Callable[[], InjectorConfig]) -> Any:
             asked = body["request"]
         except (ValueError, KeyError, TypeError):
             return web.Response(status=400, text="the body is not an AdmissionReview")
-        answer = review(asked, config())
+        metadata = (asked.get("object") or {}).get("metadata") or {}
+        namespace = str(asked.get("namespace") or metadata.get("namespace") or "default")
+        answer = review(asked, config(namespace, metadata.get("labels") or {}))
         made = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
         return web.Response(body=orjson.dumps(made), content_type="application/json")
 

@@ -20,6 +20,7 @@ from sailcloth.api.rate_limit import RateLimit
 from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry
 from sailcloth.api.sidecar import Sidecar
 from sailcloth.api.virtual_service import VirtualService
+from sailcloth.api.workload_group import ProxyConfig
 from sailcloth.lib.incremental import Graph, Index
 
 from . import hosts, ingress
@@ -246,6 +247,8 @@ def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
         kind.append(("rate-limits", ns))
     elif isinstance(obj, EnvoyFilter):
         kind.append(("envoy-filters", ns))
+    elif isinstance(obj, ProxyConfig):
+        kind.append(("proxy-configs", ns))
     elif isinstance(obj, core.Secret):
         kind.append(("secrets", ns))
     elif isinstance(obj, WorkloadEntry):

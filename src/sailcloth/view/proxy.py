@@ -6,7 +6,7 @@ labels that some rule tells callers apart by, never the pod.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,6 +19,18 @@ from . import scope
 
 Labels = tuple[tuple[str, str], ...]
 ProxyKind = Literal["sidecar", "router"]
+_FORWARD = ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY")
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """What stands before a gateway: `gatewayTopology` of its options."""
+
+    trusted_proxies: int = 0
+    client_certificates: str = (
+        ""  # SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY; empty: the default
+    )
+    proxy_protocol: bool = False  # whether connections begin with a PROXY protocol header
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,7 @@ class Proxy:
     mark: int = 0  # SO_MARK that tells the proxy's own connections from the application's; 0: told apart by user id
     lean: bool = False  # leave out telemetry
     locality: str = ""  # if the proxy itself knows: region/zone/subzone
+    topology: Topology = Topology()
     clusters: str = ""  # ALL or ON_DEMAND if the pod says so, else as the mesh does
     dns: tuple[int, ...] = ()  # IP versions in which its agent answers names itself; empty: it does not
     captured: bool = True  # whether the pod's traffic is brought to it; else it has what is dialled on purpose
@@ -115,6 +128,20 @@ def told_locality(labels: Mapping[str, Any]) -> str:
     return str(labels.get("topology.istio.io/locality") or labels.get("istio-locality") or "").replace(".", "/")
 
 
+def _topology(metadata: dict[str, Any]) -> Topology:
+    """From the options in a node's metadata; what does not fit counts as not said."""
+    options = metadata.get("PROXY_CONFIG")
+    found = (options.get("gatewayTopology") if isinstance(options, dict) else None) or {}
+    if not isinstance(found, dict):
+        return Topology()
+    trusted, details = found.get("numTrustedProxies"), str(found.get("forwardClientCertDetails") or "")
+    return Topology(
+        trusted_proxies=int(trusted) if isinstance(trusted, (int, float)) and trusted > 0 else 0,
+        client_certificates=details if details in _FORWARD else "",
+        proxy_protocol=isinstance(found.get("proxyProtocol"), dict),
+    )
+
+
 def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
     """A proxy from Envoy's node id `type~ip~pod.namespace~dnsDomain` and Istio's node metadata.
 
@@ -128,15 +155,32 @@ def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
     namespace = str(metadata.get("NAMESPACE") or namespace)
     labels = metadata.get("LABELS") or {}
     ips = tuple(dict.fromkeys([ip, *(metadata.get("INSTANCE_IPS") or "").split(",")]))
+    return described(
+        "router" if kind == "router" else "sidecar", name or ident, namespace, ips, labels, domain, metadata
+    )
+
+
+def described(
+    kind: ProxyKind,
+    name: str,
+    namespace: str,
+    ips: Iterable[str],
+    labels: Mapping[str, Any],
+    domain: str,
+    metadata: dict[str, Any],
+) -> Proxy:
+    """A proxy from what is known of it, and what its metadata says."""
+    ips = tuple(i for i in ips if i)
     return Proxy(
-        kind="router" if kind == "router" else "sidecar",
-        name=name or ident,
+        kind=kind,
+        name=name,
         namespace=namespace,
-        ips=tuple(i for i in ips if i),
+        ips=ips,
         labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
         domain=domain.partition(".svc.")[2] or domain,
         locality=told_locality(labels),
         mark=int(metadata.get("SAILCLOTH_MARK") or 0),
+        topology=_topology(metadata) if kind == "router" else Topology(),
         clusters=str(metadata.get("SAILCLOTH_CLUSTERS") or "").upper().replace("-", "_"),
         lean=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
         dns=answers_dns(metadata, ips),

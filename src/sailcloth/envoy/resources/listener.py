@@ -19,6 +19,7 @@ from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
@@ -30,6 +31,7 @@ from sailcloth.envoy.features.dynamic_dns import emit as dynamic_dns
 from sailcloth.envoy.features.on_demand import emit as on_demand
 from sailcloth.envoy.protobuf import duration, encode, pack, typed
 from sailcloth.envoy.resource import EnvoyResource, resource
+from sailcloth.view.proxy import Topology
 from sailcloth.view.routes import Target
 
 from .cluster import place
@@ -74,6 +76,7 @@ ACCESS_LOG_FIELDS = {
     "route_name": "%ROUTE_NAME%",
 }
 
+_NOTHING_BEFORE = Topology()
 _OFF: dict[str, Any] = {
     "envoy.filters.http.fault": fault_pb2.HTTPFault(),
     "envoy.filters.http.cors": cors_pb2.Cors(),
@@ -126,6 +129,7 @@ def connection_manager(
     rare: bool = False,
     more: Sequence[hcm_pb.HttpFilter] = (),
     normalization: str = "BASE",
+    topology: Topology = _NOTHING_BEFORE,
 ) -> components.Filter:
     """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration,
     `more` are filters right before the router."""
@@ -161,6 +165,10 @@ def connection_manager(
     if mutual or direction == "gateway":
         append, sanitize = hcm_pb.HttpConnectionManager.APPEND_FORWARD, hcm_pb.HttpConnectionManager.SANITIZE_SET
         out.forward_client_cert_details = sanitize if direction == "gateway" else append
+        if topology.client_certificates:
+            name = topology.client_certificates
+            out.forward_client_cert_details = hcm_pb.HttpConnectionManager.ForwardClientCertDetails.Value(name)
+        out.xff_num_trusted_hops = topology.trusted_proxies
         details = out.set_current_client_cert_details
         details.subject.value = True
         details.dns = details.uri = True
@@ -255,12 +263,13 @@ def chain(
     return out
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _listener_filter(name: str) -> components.ListenerFilter:
     messages = {
         "original_dst": original_dst_pb2.OriginalDst(),
         "tls_inspector": tls_inspector_pb2.TlsInspector(),
         "http_inspector": http_inspector_pb2.HttpInspector(),
+        "proxy_protocol": proxy_protocol_pb2.ProxyProtocol(),
     }
     return components.ListenerFilter(**typed(f"envoy.filters.listener.{name}", messages[name]))
 

@@ -1,0 +1,42 @@
+"""The options that a workload's proxy starts with, from the whole to the part."""
+
+from __future__ import annotations
+
+from sailcloth.controlplane import manifests, mesh_config, offline
+from sailcloth.mesh import proxy_configs
+
+MESH = "defaultConfig: {concurrency: 4, drainDuration: 9s, proxyMetadata: {A: mesh, B: mesh}}"
+
+
+def config(name: str, namespace: str, spec: str, created: str = "2026-01-01T00:00:00Z") -> str:
+    return f"""
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {{name: {name}, namespace: {namespace}, creationTimestamp: "{created}"}}
+spec: {spec}
+"""
+
+
+def test_each_is_over_the_one_before_it() -> None:
+    objects, findings = manifests.load(
+        [
+            config(
+                "root", "istio-system", "{environmentVariables: {B: root, C: root}, image: {imageType: distroless}}"
+            ),
+            config("shop", "shop", "{concurrency: 2, environmentVariables: {C: shop}}"),
+            config("younger", "shop", "{concurrency: 7}", "2026-02-01T00:00:00Z"),
+            config("web", "shop", "{selector: {matchLabels: {app: web}}, concurrency: 0}"),
+            config("other", "other", "{concurrency: 9}"),
+        ]
+    )
+    assert not findings
+    graph = offline.mesh_of(objects, mesh_config.parse(MESH)).graph
+    variables = {"A": "mesh", "B": "root", "C": "shop"}
+    common = {"drainDuration": "9s", "image": {"imageType": "distroless"}}
+    assert proxy_configs.options(graph, "shop", {"app": "db"}) == {
+        **common,
+        "concurrency": 2,
+        "proxyMetadata": variables,
+    }
+    assert proxy_configs.options(graph, "shop", {"app": "web"})["concurrency"] == 0
+    assert proxy_configs.options(graph, "third", {})["proxyMetadata"] == {**variables, "C": "root"}
