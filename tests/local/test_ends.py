@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shlex
 import signal
 from pathlib import Path
 
-from test_kubelet import Object, container, ended, log, make, pod, ready, status
+from podtalk import Object, container, ended, log, make, pod, ready, status
 from upcluster import Up, eventually, in_time, processes
 
 from sailcloth.kube.client import Client
@@ -45,13 +44,14 @@ async def test_a_failed_init_container_fails_a_pod_that_never_restarts(client: C
 
 
 async def test_a_failed_init_container_is_tried_again(client: Client, namespace: str, tmp_path: Path) -> None:
-    mark = shlex.quote(str(tmp_path / "mark"))
     first = {
         "name": "first",
         "image": "busybox",
-        "command": ["/bin/sh", "-c", f"[ -e {mark} ] || {{ echo > {mark}; exit 1; }}"],
+        "command": ["/bin/sh", "-c", "[ -e /host/mark ] || { echo > /host/mark; exit 1; }"],
+        "volumeMounts": [{"name": "host", "mountPath": "/host"}],
     }
-    await make(client, namespace, pod("second", "echo started", restartPolicy="OnFailure", initContainers=[first]))
+    obj = pod("second", "echo started", restartPolicy="OnFailure", initContainers=[first], volumes=[_host(tmp_path)])
+    await make(client, namespace, obj)
     assert await ended(client, namespace, "second") == "Succeeded"
     assert await log(client, namespace, "second", "?container=main") == "started\n"
 
@@ -60,7 +60,9 @@ async def test_what_ended_while_the_node_was_away_starts_once(
     up: Up, client: Client, namespace: str, tmp_path: Path
 ) -> None:
     starts, marker = tmp_path / "starts", f"8{os.getpid()}"
-    await make(client, namespace, pod("once", f"echo x >> {shlex.quote(str(starts))}; exec sleep {marker}"))
+    mounts = {"volumeMounts": [{"name": "host", "mountPath": "/host"}]}
+    script = f"echo x >> /host/starts; exec sleep {marker}"
+    await make(client, namespace, pod("once", script, container=mounts, volumes=[_host(tmp_path)]))
     await ready(client, namespace, "once")
     running = eventually("the container runs", lambda: min(processes(f"sleep {marker}"), default=0))
     node = up.component("node")
@@ -105,6 +107,11 @@ async def test_pods_deleted_while_the_node_was_away_end_when_it_is_back(up: Up, 
     eventually("the deleted pod's process is gone", lambda: not processes(f"sleep {old}"))
     await ready(client, namespace, "same")
     assert processes(f"sleep {new}")
+
+
+def _host(folder: Path) -> Object:
+    """A volume that is a folder of the host, which outlives containers and is seen from outside."""
+    return {"name": "host", "hostPath": {"path": str(folder)}}
 
 
 def _listening(directory: Path) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from netlab import inside
-from test_kubelet import make, pod, ready
+from podtalk import make, pod, ready
 from upcluster import SAILCTL, Up, descendants, eventually, in_time, processes, sailctl
 
 from sailcloth.kube.client import ApiError, Client

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_kubelet import Object, events, log, make, pod, ready
+from podtalk import Object, events, log, make, pod, ready
 from upcluster import in_time
 
 from sailcloth.kube.client import Client
