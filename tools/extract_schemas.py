@@ -29,6 +29,7 @@ ROOTS = [
     "api.apps.v1.ReplicaSet",
     "api.apps.v1.StatefulSet",
     "api.apps.v1.DaemonSet",
+    "api.apps.v1.ControllerRevision",
     "api.batch.v1.Job",
     "api.batch.v1.CronJob",
     "api.discovery.v1.EndpointSlice",

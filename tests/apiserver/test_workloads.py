@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+import pytest
 from cluster import Kubectl, until
 
 from sailcloth.kube import resources
@@ -14,6 +15,7 @@ from sailcloth.kube.resources import Resource
 Object = dict[str, Any]
 STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet")
 DAEMONSETS = Resource("apps", "v1", "daemonsets", "DaemonSet")
+REVISIONS = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 JOBS = Resource("batch", "v1", "jobs", "Job")
 CRONJOBS = Resource("batch", "v1", "cronjobs", "CronJob")
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
@@ -167,6 +169,16 @@ async def test_a_stateful_set_rolls_from_the_last_pod_and_shrinks_from_there(
         return images == ["a:1", "a:2", "a:2"]
 
     await until("the pods above the partition to be updated", two_updated)
+    (old, *_) = await pods(client, namespace)
+    await client.delete(resources.PODS, "web-0", namespace)
+
+    async def made_anew() -> Object | None:
+        found = await pods(client, namespace)
+        return found[0] if len(found) == 3 and found[0]["metadata"]["uid"] != old["metadata"]["uid"] else None
+
+    again = await until("the pod below the partition to be made anew", made_anew)
+    assert again["spec"]["containers"][0]["image"] == "a:1", "it keeps its revision's template"
+    assert again["metadata"]["labels"]["controller-revision-hash"] == before["currentRevision"]
     await client.patch(
         STATEFULSETS, "web", namespace, {"spec": {"updateStrategy": {"rollingUpdate": {"partition": 0}}}}
     )
@@ -177,6 +189,57 @@ async def test_a_stateful_set_rolls_from_the_last_pod_and_shrinks_from_there(
     await kubectl("scale", "statefulset/web", "--replicas=1")
     await settle(client, namespace, 1)
     assert await names(client, namespace) == ["web-0"]
+
+
+@pytest.mark.parametrize("kind", ["statefulset", "daemonset"])
+async def test_revisions_are_kept_shown_and_brought_back(
+    client: Client, namespace: str, node: None, kubectl: Kubectl, kind: str
+) -> None:
+    resource = STATEFULSETS if kind == "statefulset" else DAEMONSETS
+    obj = stateful(namespace, 1, revisionHistoryLimit=2)
+    if kind == "daemonset":
+        obj["spec"] = {k: v for k, v in obj["spec"].items() if k not in ("replicas", "serviceName")}
+    await client.create(resource, obj)
+
+    async def runs(image: str) -> bool:
+        found = await pods(client, namespace)
+        return [p["spec"]["containers"][0]["image"] for p in found] == [image]
+
+    for image in ("a:1", "a:2"):
+        change = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image}]
+        await client.patch(resource, "web", namespace, change, type="json")
+        await until(f"a pod of {image}", lambda image=image: runs(image))
+    history = await kubectl("rollout", "history", f"{kind}/web")
+    assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["1", "2"]
+    assert "a:1" in await kubectl("rollout", "history", f"{kind}/web", "--revision=1")
+    assert "rolled back" in await kubectl("rollout", "undo", f"{kind}/web")
+    await until("a pod of the first template", lambda: runs("a:1"))
+    history = await kubectl("rollout", "history", f"{kind}/web")
+    assert [line.split()[0] for line in history.splitlines()[2:] if line] == ["2", "3"]
+    shown = await kubectl("get", "controllerrevisions", "--no-headers")
+    assert {tuple(line.split()[1:3]) for line in shown.splitlines()} == {
+        (f"{kind}.apps/web", "2"),
+        (f"{kind}.apps/web", "3"),
+    }
+    for number in range(4):
+        change = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": f"b:{number}"}]
+        await client.patch(resource, "web", namespace, change, type="json")
+        await until("the next template", lambda number=number: runs(f"b:{number}"))
+
+    async def only_the_newest() -> bool:
+        found, _ = await client.list(REVISIONS, namespace)
+        return sorted(r["revision"] for r in found) == [5, 6, 7]
+
+    await until("old revisions to be forgotten", only_the_newest)
+    (newest, *_) = (await client.list(REVISIONS, namespace))[0]
+    with pytest.raises(ApiError, match="immutable"):
+        await client.patch(REVISIONS, newest["metadata"]["name"], namespace, {"data": {"other": 1}}, type="merge")
+    await client.delete(resource, "web", namespace)
+
+    async def none() -> bool:
+        return not (await client.list(REVISIONS, namespace))[0]
+
+    await until("revisions to go with their owner", none)
 
 
 # -- DaemonSet --------------------------------------------------------------------------------------------------------------

@@ -148,6 +148,7 @@ def builtin_resources() -> list[Served]:
         _row("apps", "v1", "replicasets", "ReplicaSet", "api.apps", short=("rs",), categories=all_, subresources=scale),
         _row("apps", "v1", "statefulsets", "StatefulSet", "api.apps", short=("sts",), categories=all_, subresources=scale),
         _row("apps", "v1", "daemonsets", "DaemonSet", "api.apps", short=("ds",), categories=all_, subresources=("status",)),
+        _row("apps", "v1", "controllerrevisions", "ControllerRevision", "api.apps"),
         _row("batch", "v1", "jobs", "Job", "api.batch", categories=all_, subresources=("status",)),
         _row("batch", "v1", "cronjobs", "CronJob", "api.batch", short=("cj",), categories=all_, subresources=("status",)),
         _row("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", "api.discovery"),

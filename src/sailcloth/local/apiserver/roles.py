@@ -27,7 +27,7 @@ _VIEW = [
     _rule("", ["events", "limitranges", "namespaces/status", "pods/log", "pods/status", "resourcequotas", "resourcequotas/status"], _READ),
     _rule("", ["namespaces"], _READ),
     _rule("discovery.k8s.io", ["endpointslices"], _READ),
-    _rule("apps", [*_WORKLOADS, *(f"{w}/status" for w in _WORKLOADS if "/" not in w)], _READ),
+    _rule("apps", ["controllerrevisions", *_WORKLOADS, *(f"{w}/status" for w in _WORKLOADS if "/" not in w)], _READ),
     _rule("autoscaling", ["horizontalpodautoscalers", "horizontalpodautoscalers/status"], _READ),
     _rule("batch", ["cronjobs", "cronjobs/status", "jobs", "jobs/status"], _READ),
     _rule("policy", ["poddisruptionbudgets", "poddisruptionbudgets/status"], _READ),

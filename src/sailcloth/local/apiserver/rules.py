@@ -130,6 +130,8 @@ def fill_defaults(served: Served, obj: Object) -> None:
 
 def _across(served: Served, obj: Object, old: Object | None) -> Iterator[Wrong]:
     """The few rules across fields of built-in kinds that users run into."""
+    if served.gr == "controllerrevisions.apps" and old is not None and old.get("data") != obj.get("data"):
+        yield "data", "FieldValueInvalid", f"Invalid value: {go(obj.get('data'))}: field is immutable"
     if old is not None and old.get("spec") == obj.get("spec"):
         return  # a stored object is not locked in by rules that are newer than itself
     if not served.custom and isinstance(obj.get("spec"), dict):

@@ -151,7 +151,18 @@ _BINDING: list[Column] = [
 _CREATED: list[Column] = [("Created At", _S, 0, at("metadata.creationTimestamp"))]
 _SELECTED: Column = ("Selector", _S, 1, _selector)
 
+
+def _controller(obj: Object) -> str:
+    """The owner as kubectl shows it: `statefulset.apps/db`."""
+    for owner in obj["metadata"].get("ownerReferences") or ():
+        if owner.get("controller"):
+            group = owner["apiVersion"].rpartition("/")[0]
+            return f"{owner['kind'].lower()}{'.' + group if group else ''}/{owner['name']}"
+    return "<none>"
+
+
 COLUMNS: dict[str, list[Column]] = {
+    "controllerrevisions.apps": [("Controller", _S, 0, _controller), ("Revision", _I, 0, at("revision")), AGE],
     "statefulsets.apps": [
         ("Ready", _S, 0, lambda o: f"{o.get('status', {}).get('readyReplicas', 0)}/{o['spec'].get('replicas', 1)}"),
         AGE,

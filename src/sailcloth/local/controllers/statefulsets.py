@@ -1,6 +1,6 @@
 """StatefulSet: pods with lasting names and claims, made, updated and ended one after another.
 
-Old templates are not kept (there are no ControllerRevisions): a pod below `partition` that has to be made anew gets the new one.
+A pod that an update has not reached yet, and that has to be made anew, gets the template it had: see `revisions`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from . import revisions
 from .deployments import template_hash
 from .replicasets import active, is_ready, pod_of, pods_of, reference
 
@@ -25,9 +26,13 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     found = cluster.store.get(GR, namespace, name)
     if found is None or found["metadata"].get("deletionTimestamp"):
         return None
-    revision = f"{name}-{template_hash(found['spec']['template'])}"
-    await _step(cluster, found, revision)
-    await _status(cluster, found, revision)
+    digest = template_hash(found["spec"]["template"])
+    await revisions.keep(cluster, found)
+    await _step(cluster, found, f"{name}-{digest}")
+    current = await _status(cluster, found, f"{name}-{digest}")
+    pods = _by_ordinal(cluster, found).values()
+    used = [current, *((p["metadata"].get("labels") or {}).get(REVISION, "") for p in pods)]
+    await revisions.forget(cluster, found, [digest, *(u.removeprefix(f"{name}-") for u in used)])
     return None
 
 
@@ -72,10 +77,10 @@ async def _update(cluster: Cluster, found: Object, pods: dict[int, Object], revi
     strategy = found["spec"].get("updateStrategy") or {}
     if strategy.get("type", "RollingUpdate") != "RollingUpdate":
         return
-    partition = int((strategy.get("rollingUpdate") or {}).get("partition", 0))
+    first = _ordinals(found).start + _partition(found)
     for ordinal in reversed(_ordinals(found)):
         pod = pods.get(ordinal)
-        if ordinal < partition or pod is None or _leaving(pod):
+        if ordinal < first or pod is None or _leaving(pod):
             return
         if (pod["metadata"].get("labels") or {}).get(REVISION) != revision:
             await _delete(cluster, found, pod)
@@ -84,20 +89,41 @@ async def _update(cluster: Cluster, found: Object, pods: dict[int, Object], revi
             return
 
 
-async def _create(cluster: Cluster, found: Object, ordinal: int, revision: str) -> None:
+def _partition(found: Object) -> int:
+    """How many pods, from the first on, keep their revision."""
+    strategy = found["spec"].get("updateStrategy") or {}
+    return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+
+
+def _revision_of(cluster: Cluster, found: Object, ordinal: int, revision: str) -> tuple[str, Object]:
+    """The revision and template that a pod is made of: the present ones, unless the update is yet to reach it."""
+    spec, status = found["spec"], found.get("status") or {}
+    current = str(status.get("currentRevision") or revision)
+    if current == revision or (spec.get("updateStrategy") or {}).get("type", "RollingUpdate") != "RollingUpdate":
+        return revision, spec["template"]
+    kept = _partition(found) or int(status.get("currentReplicas") or 0)
+    if ordinal < _ordinals(found).start + kept:
+        old = revisions.template(cluster, found, current.removeprefix(found["metadata"]["name"] + "-"))
+        if old is not None:
+            return current, old
+    return revision, spec["template"]
+
+
+async def _create(cluster: Cluster, found: Object, ordinal: int, newest: str) -> None:
     metadata, spec = found["metadata"], found["spec"]
     name = f"{metadata['name']}-{ordinal}"
-    pod = pod_of(found, spec["template"], name)
+    revision, template = _revision_of(cluster, found, ordinal, newest)
+    pod = pod_of(found, template, name)
     labels = {"statefulset.kubernetes.io/pod-name": name, "apps.kubernetes.io/pod-index": str(ordinal)}
     pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), **labels, REVISION: revision}
     pod["spec"] |= {"hostname": name, "subdomain": spec.get("serviceName") or ""}
-    for template in spec.get("volumeClaimTemplates") or ():
-        kind, claim = template["metadata"]["name"], f"{template['metadata']['name']}-{name}"
+    for wanted in spec.get("volumeClaimTemplates") or ():
+        kind, claim = wanted["metadata"]["name"], f"{wanted['metadata']['name']}-{name}"
         made = {"name": claim, "namespace": metadata["namespace"]}
-        made |= {k: template["metadata"][k] for k in ("labels", "annotations") if template["metadata"].get(k)}
+        made |= {k: wanted["metadata"][k] for k in ("labels", "annotations") if wanted["metadata"].get(k)}
         if (spec.get("persistentVolumeClaimRetentionPolicy") or {}).get("whenDeleted") == "Delete":
             made["ownerReferences"] = [reference(found)]
-        await cluster.create("persistentvolumeclaims", {"metadata": made, "spec": copy.deepcopy(template["spec"])})
+        await cluster.create("persistentvolumeclaims", {"metadata": made, "spec": copy.deepcopy(wanted["spec"])})
         others = [v for v in pod["spec"].get("volumes") or () if v["name"] != kind]
         pod["spec"]["volumes"] = [*others, {"name": kind, "persistentVolumeClaim": {"claimName": claim}}]
     if await cluster.create("pods", pod) is not None:
@@ -112,7 +138,8 @@ async def _delete(cluster: Cluster, found: Object, pod: Object) -> None:
     await cluster.event(found, _COMPONENT, "SuccessfulDelete", text)
 
 
-async def _status(cluster: Cluster, found: Object, revision: str) -> None:
+async def _status(cluster: Cluster, found: Object, revision: str) -> str:
+    """Say how far it is. Returns the revision that its pods come from or all had."""
     metadata = found["metadata"]
     live = [p for p in _by_ordinal(cluster, found).values() if active(p)]
     ready = sum(is_ready(p) for p in live)
@@ -137,3 +164,4 @@ async def _status(cluster: Cluster, found: Object, revision: str) -> None:
         await cluster.change(
             GR, metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
         )
+    return str(current)
