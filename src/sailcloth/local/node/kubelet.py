@@ -25,7 +25,7 @@ from sailcloth.local import dns, mounts, network
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy, ServiceKey, Spec
 
-from . import leftovers, nodesocket, published
+from . import claimed, leftovers, nodesocket, published
 from .published import Published
 from .worker import Worker
 
@@ -187,6 +187,7 @@ class Kubelet:
             *(self._objects(kind, resource) for kind, resource in (("configmaps", CONFIGMAPS), ("secrets", SECRETS))),
             services.run(on_service),
             slices.run(on_slice),
+            claimed.follow(self.client, self.pods_dir),
             self._wire(),
             self._heartbeat(),
             self._pods(pods, services),

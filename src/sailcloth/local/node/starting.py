@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 
 from sailcloth.kube import ApiError
-from sailcloth.kube.resources import CONFIGMAPS, SECRETS
+from sailcloth.kube.resources import CLAIMS, CONFIGMAPS, SECRETS
 from sailcloth.local import capture, images, network, zygote
 from sailcloth.local.images import reach
 
@@ -24,6 +24,7 @@ _BASE_ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
 }
+_FETCHED = {r.plural: r for r in (CONFIGMAPS, SECRETS, CLAIMS)}
 _ROOT_ENV = {"PATH": images.PATH}
 
 
@@ -32,10 +33,9 @@ class Unknown(Exception):
 
 
 async def fetch(pod: PodState, kind: str, name: str) -> Object | None:
-    """A ConfigMap or Secret of the pod's namespace, None if there is none. Raises OSError."""
-    resource = CONFIGMAPS if kind == "configmaps" else SECRETS
+    """A ConfigMap, Secret or claim of the pod's namespace, None if there is none. Raises OSError."""
     try:
-        return await pod.node.client.get(resource, name, pod.namespace)
+        return await pod.node.client.get(_FETCHED[kind], name, pod.namespace)
     except ApiError as error:
         if error.status == 404:
             return None

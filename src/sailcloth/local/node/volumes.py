@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import claimed
 from .environment import Fetch, Missing, field, resource
 
 Object = dict[str, Any]
@@ -56,10 +57,22 @@ class Volumes:
         for volume in pod["spec"].get("volumes") or ():
             if "hostPath" in volume:
                 _host(volume["hostPath"])
-            else:  # a claim's outlives the pod, and is kept as long as the cluster's state
-                Path(_place(pod, volume, self._directory)).mkdir(mode=0o700, parents=True, exist_ok=True)
+            else:
+                place = Path(_place(volume, self._directory))
+                if "persistentVolumeClaim" in volume:
+                    await self._claim(place, volume["persistentVolumeClaim"]["claimName"])
+                else:
+                    place.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self.refresh(pod, pod_ip, node_ip)
         return places(pod, self._directory)
+
+    async def _claim(self, place: Path, name: str) -> None:
+        found = await self._fetch("persistentvolumeclaims", name)
+        if found is None:
+            raise Missing(f'persistentvolumeclaim "{name}" not found')
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        place.symlink_to(claimed.folder(self._directory.parent, found))
 
     async def refresh(self, pod: Object, pod_ip: str, node_ip: str) -> None:
         """Bring what is made from objects up to date. Raises Missing, OSError; what was there before stays then."""
@@ -70,7 +83,7 @@ class Volumes:
                     files: Files = {}
                     for source, mode in sources:
                         files |= await self._files(source, mode, pod, pod_ip, node_ip)
-                    await asyncio.to_thread(publish, Path(_place(pod, volume, self._directory)), files)
+                    await asyncio.to_thread(publish, Path(_place(volume, self._directory)), files)
 
     def stale(self, now: float) -> bool:
         """Whether a token has to be replaced."""
@@ -162,18 +175,15 @@ def _host(source: Object) -> None:
         raise Missing(f"hostPath type check failed: {path} is not a {kind.lower()}")
 
 
-def _place(pod: Object, volume: Object, directory: Path) -> str:
+def _place(volume: Object, directory: Path) -> str:
     """The folder of a volume that is not a path of the host."""
-    if "persistentVolumeClaim" in volume:
-        claim = f"{pod['metadata']['namespace']}_{volume['persistentVolumeClaim']['claimName']}"
-        return str(directory.parents[2] / "state" / "claims" / claim)  # beside the API server's database
     return str(directory / "volumes" / volume["name"])
 
 
 def places(pod: Object, directory: Path) -> dict[str, str]:
     """The folders of all volumes, by name."""
     return {
-        v["name"]: v["hostPath"]["path"] if "hostPath" in v else _place(pod, v, directory)
+        v["name"]: v["hostPath"]["path"] if "hostPath" in v else _place(v, directory)
         for v in pod["spec"].get("volumes") or ()
     }
 
