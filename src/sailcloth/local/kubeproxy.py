@@ -11,7 +11,7 @@ from sailcloth.lib.nftables import Batch, Nftables
 from .network import DNS_IP, SERVICE_CIDR
 
 _T = "kproxy"
-_PROTOCOLS = {"TCP": 6, "UDP": 17}
+PROTOCOLS = {"TCP": 6, "UDP": 17}
 _KEY = (n.concat_type(n.T_ADDRESS, n.T_PROTOCOL, n.T_PORT), 12)
 _TARGET = (n.concat_type(n.T_ADDRESS, n.T_PORT), 8)
 
@@ -83,7 +83,7 @@ class KubeProxy:
 
 
 def _key(address: str, protocol: str, number: int) -> bytes:
-    return socket.inet_aton(address) + bytes([_PROTOCOLS[protocol], 0, 0, 0]) + struct.pack(">HH", number, 0)
+    return socket.inet_aton(address) + bytes([PROTOCOLS[protocol], 0, 0, 0]) + struct.pack(">HH", number, 0)
 
 
 def _endpoint(address: str, number: int) -> bytes:

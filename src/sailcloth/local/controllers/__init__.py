@@ -23,7 +23,18 @@ from sailcloth.local.apiserver.resources import Served
 from sailcloth.local.apiserver.storage import Event, StorageError
 from sailcloth.local.apiserver.times import now
 
-from . import claims, cronjobs, daemonsets, deployments, endpointslices, jobs, replicasets, services, statefulsets
+from . import (
+    claims,
+    cronjobs,
+    daemonsets,
+    deployments,
+    endpointslices,
+    jobs,
+    mirrors,
+    replicasets,
+    services,
+    statefulsets,
+)
 
 log = logging.getLogger(__name__)
 
@@ -173,6 +184,7 @@ class Controllers:
             "cronjobs.batch": _Queue("cronjob", lambda ns, n: cronjobs.reconcile(cluster, ns, n)),
             "persistentvolumeclaims": _Queue("claim", lambda ns, n: claims.reconcile(cluster, ns, n)),
             "services": _Queue("service", self._service),
+            "endpoints": _Queue("mirror", lambda ns, n: mirrors.reconcile(cluster, ns, n)),
             "pods": _Queue("pod", self._pod),
             "namespaces": _Queue("namespace", self._namespace),
         }
@@ -257,8 +269,12 @@ class Controllers:
             for pod in (event.obj, event.prev or event.obj):
                 for service in services.selecting(self._store, namespace, pod["metadata"].get("labels") or {}):
                     self._queues["services"].add((namespace, service))
-        elif gr == "services" and event.type == "DELETED":
-            self._queues["services"].add((namespace, name))
+        elif gr == "services":
+            self._queues["endpoints"].add((namespace, name))
+            if event.type == "DELETED":
+                self._queues["services"].add((namespace, name))
+        elif gr == "endpoints" and event.type == "DELETED":
+            self._queues["endpoints"].add((namespace, name))
         elif gr == "nodes":
             for daemon in self._store.all("daemonsets.apps"):
                 self._queues["daemonsets.apps"].add((daemon["metadata"]["namespace"], daemon["metadata"]["name"]))

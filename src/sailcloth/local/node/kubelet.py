@@ -23,9 +23,9 @@ from sailcloth.kube import ApiError, Client, Informer, Resource
 from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SECRETS, SERVICES
 from sailcloth.local import dns, mounts, network
 from sailcloth.local.images.catalog import Catalog
-from sailcloth.local.kubeproxy import KubeProxy, ServiceKey, Spec
+from sailcloth.local.kubeproxy import KubeProxy
 
-from . import claimed, leftovers, nodesocket, published
+from . import claimed, leftovers, nodesocket, published, routing
 from .published import Published
 from .worker import Worker
 
@@ -354,13 +354,7 @@ class Kubelet:
         await self._published.apply(published.wanted(self._services))
 
     def _ready_endpoints(self, target: published.Target) -> list[tuple[str, int]]:
-        namespace, name, port = target
-        found = [
-            s
-            for (ns, _), s in self._slices.items()
-            if ns == namespace and (s["metadata"].get("labels") or {}).get("kubernetes.io/service-name") == name
-        ]
-        return sorted((a, p) for a, p, _ in _ready(found, port) if p)
+        return routing.behind(self._slices, *target)
 
     async def _not_published(self, target: published.Target, place: published.Place, why: str) -> None:
         namespace, name, _ = target
@@ -375,36 +369,10 @@ class Kubelet:
             await self.event({**service, "kind": "Service"}, "Warning", "PortNotPublished", text)
 
     def _wire_once(self) -> None:
-        by_service: dict[tuple[str, str], list[Object]] = {}
-        for (namespace, _), slice_ in self._slices.items():
-            owner = (slice_["metadata"].get("labels") or {}).get("kubernetes.io/service-name", "")
-            by_service.setdefault((namespace, owner), []).append(slice_)
-        names: dict[str, list[str]] = {}
-        aliases: dict[str, str] = {}
-        rules: dict[ServiceKey, Spec] = {}
-        for (namespace, name), service in self._services.items():
-            spec = service["spec"]
-            found = by_service.get((namespace, name), [])
-            host = f"{name}.{namespace}.svc.cluster.local"
-            address = spec.get("clusterIP", "")
-            if address == "None":
-                names[host] = [a for a, _, _ in _ready(found, None)]
-                for a, _, hostname in _ready(found, None):
-                    if hostname:
-                        names[f"{hostname}.{host}"] = [a]
-                continue
-            if spec.get("type") == "ExternalName":
-                aliases[host] = str(spec.get("externalName", "")).lower().rstrip(".")
-            if not address:
-                continue
-            names[host] = [address]
-            sticky = spec.get("sessionAffinity") == "ClientIP"
-            for port in spec.get("ports") or ():
-                endpoints = tuple(sorted((a, p) for a, p, _ in _ready(found, port.get("name", "")) if p))
-                rules[address, port.get("protocol", "TCP"), int(port["port"])] = (endpoints, sticky)
-        self._zone.replace(names, aliases)
+        found = routing.of(self._services, self._slices)
+        self._zone.replace(found.names, found.aliases)
         if self._proxy is not None:
-            self._proxy.apply(rules)
+            self._proxy.apply(found.rules)
             self._proxy.pods(set(self._addresses.values()))
         self._service_environment()
 
@@ -419,19 +387,3 @@ class Kubelet:
                 "KUBERNETES_SERVICE_PORT_HTTPS": port,
                 "KUBERNETES_PORT": f"tcp://{address}:{port}",
             }
-
-
-def _ready(slices: list[Object], port_name: str | None) -> list[tuple[str, int, str]]:
-    """(address, port, hostname) of ready endpoints; a port name of None means any."""
-    out = []
-    for slice_ in slices:
-        ports = slice_.get("ports") or []
-        number = 0
-        if port_name is not None:
-            number = next((int(p["port"]) for p in ports if (p.get("name") or "") == port_name and p.get("port")), 0)
-            if not number:
-                continue
-        for endpoint in slice_.get("endpoints") or ():
-            if (endpoint.get("conditions") or {}).get("ready", True):
-                out += [(a, number, endpoint.get("hostname", "")) for a in endpoint.get("addresses", ())]
-    return out

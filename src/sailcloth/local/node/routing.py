@@ -1,0 +1,84 @@
+"""What services mean to clients without a sidecar: names with their addresses, aliases, and endpoints behind each address.
+
+Pure: from the objects to what DNS and the service addresses' rules are told. What cannot be served (addresses that are not IPv4,
+protocols that the rules do not know) is left out, so that one odd object does not keep all others from being served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sailcloth.local.kubeproxy import PROTOCOLS, ServiceKey, Spec
+
+Object = dict[str, Any]
+DOMAIN = "svc.cluster.local"
+_SERVICE = "kubernetes.io/service-name"
+
+
+@dataclass
+class Routing:
+    """What is served."""
+
+    names: dict[str, list[str]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    rules: dict[ServiceKey, Spec] = field(default_factory=dict)
+
+
+def of(services: Mapping[tuple[str, str], Object], slices: Mapping[tuple[str, str], Object]) -> Routing:
+    """By (namespace, name): services and EndpointSlices."""
+    by_service: dict[tuple[str, str], list[Object]] = {}
+    for (namespace, _), slice_ in slices.items():
+        owner = (slice_["metadata"].get("labels") or {}).get(_SERVICE, "")
+        by_service.setdefault((namespace, owner), []).append(slice_)
+    out = Routing()
+    for (namespace, name), service in services.items():
+        spec, found = service["spec"], by_service.get((namespace, name), [])
+        host = f"{name}.{namespace}.{DOMAIN}"
+        address = spec.get("clusterIP", "")
+        if spec.get("type") == "ExternalName":
+            out.aliases[host] = str(spec.get("externalName", "")).lower().rstrip(".")
+        elif address == "None":
+            out.names[host] = []
+            for each, _, hostname in ready(found, None):
+                for known in (host, f"{hostname}.{host}") if hostname else (host,):
+                    if each not in out.names.setdefault(known, []):
+                        out.names[known].append(each)
+        elif address:
+            out.names[host] = [address]
+            sticky = spec.get("sessionAffinity") == "ClientIP"
+            for port in spec.get("ports") or ():
+                protocol = port.get("protocol", "TCP")
+                if protocol in PROTOCOLS:
+                    endpoints = tuple(sorted({(a, p) for a, p, _ in ready(found, port.get("name", "")) if p}))
+                    out.rules[address, protocol, int(port["port"])] = (endpoints, sticky)
+    return out
+
+
+def behind(slices: Mapping[tuple[str, str], Object], namespace: str, name: str, port: str) -> list[tuple[str, int]]:
+    """The ready endpoints of one port of a service."""
+    found = [
+        s
+        for (ns, _), s in slices.items()
+        if ns == namespace and (s["metadata"].get("labels") or {}).get(_SERVICE) == name
+    ]
+    return sorted((a, p) for a, p, _ in ready(found, port) if p)
+
+
+def ready(slices: Iterable[Object], port_name: str | None) -> list[tuple[str, int, str]]:
+    """(address, port, hostname) of ready endpoints; a port name of None means any."""
+    out = []
+    for slice_ in slices:
+        if slice_.get("addressType", "IPv4") != "IPv4":
+            continue
+        number = 0
+        if port_name is not None:
+            ports = slice_.get("ports") or []
+            number = next((int(p["port"]) for p in ports if (p.get("name") or "") == port_name and p.get("port")), 0)
+            if not number:
+                continue
+        for endpoint in slice_.get("endpoints") or ():
+            if (endpoint.get("conditions") or {}).get("ready", True):
+                out += [(a, number, endpoint.get("hostname") or "") for a in endpoint.get("addresses", ())]
+    return out
