@@ -18,11 +18,7 @@ from sailcloth.testing.simulate import Call, Simulator
 CASES = Path(os.environ.get("SAILCLOTH_CASES", Path(__file__).parents[3] / "shared" / "cases"))
 
 # Kinds and options that later work adds; a case that needs one is skipped by name, never by result.
-LATER_KINDS = ("HTTPRoute", "TLSRoute")
-LATER = {
-    "TestHTTPGateway/": "",
-    "TestTLSRouteTermination": "Gateway API",
-}
+LATER_KINDS: tuple[str, ...] = ()
 
 
 def _load(name: str, field: str) -> list[dict[str, Any]]:
@@ -38,9 +34,6 @@ ROUTES = _load("sidecar_routes.json", "sidecarRoutesCases")
 
 
 def _skip(case: dict[str, Any]) -> None:
-    for part, why in LATER.items():
-        if why and part in case["test"]:
-            pytest.skip(why)
     text = case.get("config", "") + case.get("kubeConfig", "")
     for kind in LATER_KINDS:
         if f"kind: {kind}" in text:
@@ -61,7 +54,9 @@ def _proxy(case: dict[str, Any]) -> dict[str, Any]:
 
 
 def _simulator(case: dict[str, Any]) -> Simulator:
-    objects, findings = manifests.load([case.get("config", ""), case.get("kubeConfig", "")])
+    objects, findings = manifests.load(
+        [case.get("config", ""), case.get("kubeConfig", ""), yaml.safe_dump_all(case.get("configObjects") or [])]
+    )
     assert not findings
     options = mesh_config.parse(yaml.safe_dump(case["meshConfig"])) if case.get("meshConfig") else None
     mesh = offline.mesh_of(objects, options)

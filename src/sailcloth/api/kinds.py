@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import core
+from . import core, gateway_api
 from .authorization_policy import AuthorizationPolicy
 from .destination_rule import DestinationRule
 from .envoy_filter import EnvoyFilter
@@ -101,7 +101,13 @@ CORE_KINDS: tuple[Kind, ...] = (
     ),
 )
 
-BY_GROUP_KIND: dict[tuple[str, str], Kind] = {(k.group, k.name): k for k in MESH_KINDS + CORE_KINDS}
+# Kinds that the mesh reads where a cluster serves them.
+OPTIONAL_KINDS: tuple[Kind, ...] = (
+    Kind("HTTPRoute", "httproutes", gateway_api.GROUP, ("v1", "v1beta1"), gateway_api.HTTPRoute),
+    Kind("ReferenceGrant", "referencegrants", gateway_api.GROUP, ("v1beta1", "v1"), gateway_api.ReferenceGrant),
+)
+
+BY_GROUP_KIND: dict[tuple[str, str], Kind] = {(k.group, k.name): k for k in MESH_KINDS + CORE_KINDS + OPTIONAL_KINDS}
 
 
 def kind_of(obj: dict[str, Any]) -> Kind | None:

@@ -26,7 +26,7 @@ from aiohttp import web
 
 from sailcloth.api import core, validation
 from sailcloth.api.core import Pod
-from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, Kind
+from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, OPTIONAL_KINDS, Kind
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import CertificateService
@@ -46,6 +46,7 @@ from . import admission, debug, mesh_config
 from .activation import Activation
 from .addresses import Addresses, writer
 from .audiences import Audiences
+from .http_route_status import HttpRouteStatus
 from .identity import Verifier
 from .ingress_status import IngressStatus
 from .rate_limits import RateLimitService
@@ -93,6 +94,7 @@ class ControlPlane:
         self.audiences = Audiences(self.mesh, self._authenticate)
         self.status: StatusWriter = StatusWriter(self.audiences, self.activation, self._write_status)
         self.addresses = Addresses(writer(client))
+        self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes)
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.audiences.on_result = lambda *_: self.status.answered()
         self.registration = Registration(client, self.mesh, NAME, self._account)
@@ -169,6 +171,7 @@ class ControlPlane:
         before = self._same_hosts()
         self.activation.settle()
         self.audiences.flush()
+        self.http_route_status.wake()
         self.status.again((held ^ set(self.activation.held)) | before | self._same_hosts())
         self._rules.clear()
 
@@ -215,7 +218,7 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS])
+        source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS], OPTIONAL_KINDS)
         tasks = [asyncio.create_task(source.run(self.change), name="store")]
         authority = await self._authority()
         lifetime = dt.timedelta(seconds=self.config.workload_cert_ttl_s)
@@ -237,6 +240,7 @@ class ControlPlane:
         await self._install_webhooks(authority)
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
+        tasks.append(asyncio.create_task(self.http_route_status.run(), name="http routes"))
         tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
         tasks.append(asyncio.create_task(self._distribute_root(authority), name="roots"))

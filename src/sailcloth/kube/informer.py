@@ -62,9 +62,11 @@ class Informer(Generic[T]):
         namespace: str = "",
         field_selector: str = "",
         label_selector: str = "",
+        absent_s: float = 0.2,
     ) -> None:
         self._client, self._resource, self._decode = client, resource, decode
         self._namespace = namespace
+        self._absent_s = absent_s  # how long to wait, at most, until a kind that is not served is asked for again
         self._query = {"fieldSelector": field_selector, "labelSelector": label_selector}
         self.synced = asyncio.Event()
         self._known: dict[ObjectId, tuple[str, T]] = {}
@@ -93,7 +95,7 @@ class Informer(Generic[T]):
                 )
                 await asyncio.sleep(delay * (0.5 + random.random()))
                 # A kind that is not served yet may be any moment: its definition is being installed.
-                limit = 0.2 if isinstance(error, ApiError) and error.status == 404 else 5.0
+                limit = self._absent_s if isinstance(error, ApiError) and error.status == 404 else 5.0
                 delay = min(delay * 2, limit)
 
     async def _relist(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:

@@ -154,6 +154,7 @@ class RuleHead:
     seen: tuple[str, ...]  # namespaces, or `*`
     created: str = ""
     http: bool = False
+    attached: bool = False  # made from HTTPRoutes that are attached to the service
 
 
 @dataclass(frozen=True, slots=True)

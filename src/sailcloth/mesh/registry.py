@@ -23,7 +23,7 @@ from sailcloth.api.virtual_service import VirtualService
 from sailcloth.api.workload_group import ProxyConfig
 from sailcloth.lib.incremental import Graph, Index
 
-from . import hosts, ingress
+from . import hosts, http_routes, ingress
 from .model import MeshConfig, RuleHead
 
 
@@ -70,6 +70,7 @@ class Mesh:
         self._service_ids: dict[Key, tuple[ServiceId, ...]] = {}
         self._ingresses: dict[Key, core.Ingress] = {}
         self._from_ingresses: dict[Key, Object] = {}
+        self.http_routes = http_routes.HttpRoutes(self._apply, self._has_service, lambda: self.config.domain)
         self.configure(config or MeshConfig())
 
     def configure(self, config: MeshConfig) -> None:
@@ -83,10 +84,17 @@ class Mesh:
         """Add, replace or (None) remove an object. Returns whether anything changed."""
         if key.kind == "Ingress":
             return self._apply_ingress(key, obj)
+        if key.kind in ("HTTPRoute", "ReferenceGrant"):
+            return self.http_routes.apply(key, obj)
         changed = self._apply(key, obj)
         if changed and key.kind == "Service" and self._ingresses:
             self._convert_ingresses()  # they may name its ports
+        if changed and key.kind == "Service":
+            self.http_routes.service_changed(key.namespace, key.name)
         return changed
+
+    def _has_service(self, service: http_routes.Service) -> bool:
+        return Key("Service", service.namespace, service.name) in self.objects
 
     def _apply_ingress(self, key: Key, obj: Object | None) -> bool:
         if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
@@ -191,6 +199,7 @@ def _head(key: Key, rule: VirtualService, cfg: MeshConfig) -> RuleHead:
         seen=exported_to(rule.spec.export_to, key.namespace, cfg.rule_export),
         created=rule.metadata.creation_timestamp or "",
         http=bool(rule.spec.http),
+        attached=http_routes.PARENTS in rule.metadata.annotations,
     )
 
 

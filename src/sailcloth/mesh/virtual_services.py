@@ -20,9 +20,19 @@ def for_host(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
     """
     for name in (host, *hosts.wildcards(host)):
         found = _visible(graph, registry.select(graph, ("vs-host", name)), namespace)
+        found = _attached(graph, found, namespace)
         if found:
             return tuple(found if registry.config(graph).merge_virtual_services else found[:1])
     return ()
+
+
+def _attached(graph: Graph, keys: list[Key], namespace: str) -> list[Key]:
+    """Without the HTTPRoutes of the service's own namespace, for callers whose namespace has some of its own."""
+    if len(keys) < 2:
+        return keys
+    routes = {k for k in keys if (head := registry.head(graph, k)) is not None and head.attached}
+    own = {k for k in routes if k.namespace == namespace}
+    return [k for k in keys if k not in routes or k in own] if own else keys
 
 
 @derived

@@ -18,6 +18,8 @@ from . import Change
 
 log = logging.getLogger(__name__)
 
+_OPTIONAL_S = 2.0  # between two looks whether an optional kind is served by now
+
 
 class _Head(msgspec.Struct, frozen=True):
     metadata: ObjectMeta = ObjectMeta()
@@ -43,14 +45,12 @@ def decoder(kind: Kind) -> Any:
 
 
 class KubernetesSource:
-    """Follows the given kinds. A kind that the server does not serve is tried again until it does."""
+    """Follows the given kinds. A kind that the server does not serve is tried again until it does; nobody waits for those of
+    `optional`."""
 
-    def __init__(self, client: Client, kinds: Sequence[Kind]) -> None:
-        self._client, self._kinds = client, kinds
-        self._informers: list[Informer[tuple[Key, Object | Finding]]] = []
-        for kind in kinds:
-            resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
-            self._informers.append(Informer(client, resource, decoder(kind), field_selector=kind.field_selector))
+    def __init__(self, client: Client, kinds: Sequence[Kind], optional: Sequence[Kind] = ()) -> None:
+        self._needed = [_informer(client, kind) for kind in kinds]
+        self._informers = [*self._needed, *(_informer(client, kind, _OPTIONAL_S) for kind in optional)]
 
     async def run(self, change: Change) -> None:
         def report(event: str, item: tuple[Key, Object | Finding], _: Any = None) -> None:
@@ -68,5 +68,10 @@ class KubernetesSource:
                     await task
 
     async def synced(self) -> None:
-        for informer in self._informers:
+        for informer in self._needed:
             await informer.synced.wait()
+
+
+def _informer(client: Client, kind: Kind, absent_s: float = 0.2) -> Informer[tuple[Key, Object | Finding]]:
+    resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
+    return Informer(client, resource, decoder(kind), field_selector=kind.field_selector, absent_s=absent_s)

@@ -13,6 +13,7 @@ from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRetry, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import destination_rules, endpoints, hosts, registry, services, virtual_services
+from sailcloth.mesh.http_routes import SEMANTICS
 from sailcloth.mesh.model import Resolution, Service
 
 from . import layout, scope
@@ -53,6 +54,7 @@ class RoutePlan:
     gateway: bool = False
     retries: HTTPRetry | None = None  # the mesh's default, for a rule that says nothing of retries
     dynamic_dns: bool = False  # some destination is looked up by the request's host
+    segments: bool = False  # a prefix ends where a part of the path does
 
 
 @dataclass(frozen=True)
@@ -246,6 +248,7 @@ def rule_routes(
     Rules after one that matches every request are unreachable and dropped, as in Istio.
     """
     out: list[RoutePlan] = []
+    segments = rule.metadata.annotations.get(SEMANTICS) == "gateway"
     for http in rule.spec.http:
         targets, mirrors = _targets(graph, view, key, http, port)
         matches: list[HTTPMatchRequest | None] = [*http.match] or [None]
@@ -254,7 +257,9 @@ def rule_routes(
                 continue
             dynamic = _dynamic(graph, view, targets)
             retries = registry.config(graph).retries
-            out.append(RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh", retries, dynamic))
+            out.append(
+                RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh", retries, dynamic, segments)
+            )
             if match is None or virtual_services.catches_all(match):
                 return tuple(out)
         if not http.match and rule.spec.gateways and gateway not in gateway_names(rule.spec.gateways, key):

@@ -16,7 +16,7 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
     if match is None:
         out.match.prefix = "/"
         return
-    _path(match, out.match)
+    _path(match, out.match, plan.segments)
     for name, value in (("method", match.method), ("authority", match.authority), ("scheme", match.scheme)):
         if value is not None:
             out.match.headers.append(matcher.header(":" + name, value))
@@ -35,7 +35,7 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
         out.match.case_sensitive.value = False
 
 
-def _path(match: HTTPMatchRequest, out: route_pb.RouteMatch) -> None:
+def _path(match: HTTPMatchRequest, out: route_pb.RouteMatch, segments: bool) -> None:
     uri = match.uri
     if uri is None:
         out.prefix = "/"
@@ -43,5 +43,7 @@ def _path(match: HTTPMatchRequest, out: route_pb.RouteMatch) -> None:
         out.path = uri.exact
     elif uri.regex is not None:
         out.safe_regex.CopyFrom(regex_pb2.RegexMatcher(regex=".*" if uri.regex == "*" else uri.regex))
+    elif segments and (prefix := (uri.prefix or "").rstrip("/")):
+        out.path_separated_prefix = prefix
     else:
         out.prefix = uri.prefix or "/"

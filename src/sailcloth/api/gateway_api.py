@@ -1,0 +1,174 @@
+"""Kinds of the Gateway API that the mesh reads where a cluster has them: their definitions are the cluster's, not ours, so there
+are no descriptions or limits here. Source: the API's specification, v1."""
+
+from __future__ import annotations
+
+from .meta import Object, Struct
+
+GROUP = "gateway.networking.k8s.io"
+
+
+class ParentReference(Struct):
+    """What a route is attached to; here services count."""
+
+    group: str = GROUP
+    kind: str = "Gateway"
+    namespace: str | None = None
+    name: str = ""
+    section_name: str | None = None
+    port: int | None = None
+
+
+class HTTPHeader(Struct):
+    name: str
+    value: str = ""
+
+
+class ValueMatch(Struct):
+    """A header or a query parameter to compare."""
+
+    type: str = "Exact"
+    name: str = ""
+    value: str = ""
+
+
+class HTTPPathMatch(Struct):
+    type: str = "PathPrefix"
+    value: str = "/"
+
+
+class HTTPRouteMatch(Struct):
+    path: HTTPPathMatch = HTTPPathMatch()
+    headers: list[ValueMatch] = []
+    query_params: list[ValueMatch] = []
+    method: str | None = None
+
+
+class HTTPHeaderFilter(Struct):
+    set: list[HTTPHeader] = []
+    add: list[HTTPHeader] = []
+    remove: list[str] = []
+
+
+class HTTPPathModifier(Struct):
+    type: str = ""
+    replace_full_path: str | None = None
+    replace_prefix_match: str | None = None
+
+
+class BackendReference(Struct):
+    group: str = ""
+    kind: str = "Service"
+    namespace: str | None = None
+    name: str = ""
+    port: int | None = None
+
+
+class Fraction(Struct):
+    numerator: int = 0
+    denominator: int = 100
+
+
+class HTTPMirrorFilter(Struct):
+    backend_ref: BackendReference = BackendReference()
+    percent: int | None = None
+    fraction: Fraction | None = None
+
+
+class HTTPRedirectFilter(Struct):
+    scheme: str | None = None
+    hostname: str | None = None
+    path: HTTPPathModifier | None = None
+    port: int | None = None
+    status_code: int = 302
+
+
+class HTTPRewriteFilter(Struct):
+    hostname: str | None = None
+    path: HTTPPathModifier | None = None
+
+
+class HTTPCORSFilter(Struct):
+    allow_origins: list[str] = []
+    allow_methods: list[str] = []
+    allow_headers: list[str] = []
+    expose_headers: list[str] = []
+    allow_credentials: bool | None = None
+    max_age: int | None = None
+
+
+class HTTPRouteFilter(Struct):
+    """One step that a request takes; `type` says which of the fields counts."""
+
+    type: str = ""
+    request_header_modifier: HTTPHeaderFilter | None = None
+    response_header_modifier: HTTPHeaderFilter | None = None
+    request_mirror: HTTPMirrorFilter | None = None
+    request_redirect: HTTPRedirectFilter | None = None
+    url_rewrite: HTTPRewriteFilter | None = None
+    cors: HTTPCORSFilter | None = None
+
+
+class HTTPBackendReference(Struct):
+    group: str = ""
+    kind: str = "Service"
+    namespace: str | None = None
+    name: str = ""
+    port: int | None = None
+    weight: int = 1
+    filters: list[HTTPRouteFilter] = []
+
+
+class HTTPRouteTimeouts(Struct):
+    request: str | None = None
+    backend_request: str | None = None
+
+
+class HTTPRouteRetry(Struct):
+    codes: list[int] = []
+    attempts: int | None = None
+    backoff: str | None = None
+
+
+class HTTPRouteRule(Struct):
+    name: str | None = None
+    matches: list[HTTPRouteMatch] = []
+    filters: list[HTTPRouteFilter] = []
+    backend_refs: list[HTTPBackendReference] = []
+    timeouts: HTTPRouteTimeouts | None = None
+    retry: HTTPRouteRetry | None = None
+
+
+class HTTPRouteSpec(Struct):
+    parent_refs: list[ParentReference] = []
+    hostnames: list[str] = []
+    rules: list[HTTPRouteRule] = []
+
+
+class HTTPRoute(Object):
+    """Routes of HTTP requests to what they are attached to."""
+
+    spec: HTTPRouteSpec = HTTPRouteSpec()
+
+
+class GrantFrom(Struct):
+    group: str = ""
+    kind: str = ""
+    namespace: str = ""
+
+
+class GrantTo(Struct):
+    group: str = ""
+    kind: str = ""
+    name: str | None = None
+
+
+class ReferenceGrantSpec(Struct):
+    from_: list[GrantFrom] = []
+    to: list[GrantTo] = []
+
+
+class ReferenceGrant(Object):
+    """Lets objects of other namespaces refer to objects of this one."""
+
+    spec: ReferenceGrantSpec = ReferenceGrantSpec()

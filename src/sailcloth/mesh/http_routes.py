@@ -1,0 +1,408 @@
+"""HTTPRoutes of the Gateway API that are attached to services, as the VirtualServices that they amount to. Pure.
+
+A route in the service's own namespace holds for every caller; one in another namespace only for callers of that namespace, and
+they follow no other. Several routes of a namespace for one service are one list in the order of precedence that the API sets.
+Nothing downstream knows an HTTPRoute. Routes to gateways are not ours yet: nobody answers for such a parent.
+Source: istio.md 1.12, and the API's specification.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from sailcloth.api import virtual_service as vs
+from sailcloth.api.gateway_api import (
+    GROUP,
+    BackendReference,
+    HTTPBackendReference,
+    HTTPHeaderFilter,
+    HTTPPathModifier,
+    HTTPRoute,
+    HTTPRouteFilter,
+    HTTPRouteMatch,
+    HTTPRouteRule,
+    ParentReference,
+    ReferenceGrant,
+)
+from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector, StringMatch
+
+SEMANTICS = "internal.istio.io/route-semantics"
+PARENTS = "internal.istio.io/parents"
+_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"
+_DEFAULT_ATTEMPTS = 2
+Backend = BackendReference | HTTPBackendReference
+_RANKS = {"Exact": 0, "PathPrefix": 1, "RegularExpression": 2}
+
+
+class Service(NamedTuple):
+    """A service by its name."""
+
+    namespace: str
+    name: str
+
+
+class Group(NamedTuple):
+    """The routes of one namespace for one service: one VirtualService."""
+
+    service: Service
+    namespace: str
+
+    @property
+    def key(self) -> Key:
+        return Key("VirtualService", self.namespace, f"{self.service.name}~{self.service.namespace}~httproute")
+
+
+@dataclass(frozen=True)
+class ParentStatus:
+    """What became of a route at one service."""
+
+    parent: ParentReference
+    accepted: tuple[bool, str, str]  # whether, reason, message
+    resolved: tuple[bool, str, str]
+
+
+class HttpRoutes:
+    """Keeps the VirtualServices in step with HTTPRoutes, grants and services. `put` sets or (None) removes an object of the mesh
+    and says whether that changed anything; `exists` says whether a service does."""
+
+    def __init__(
+        self, put: Callable[[Key, Object | None], bool], exists: Callable[[Service], bool], domain: Callable[[], str]
+    ) -> None:
+        self._put, self._exists, self._domain = put, exists, domain
+        self._routes: dict[Key, HTTPRoute] = {}
+        self._grants: dict[Key, ReferenceGrant] = {}
+        self._members: dict[Group, set[Key]] = {}
+        self._naming: dict[Service, set[Group]] = {}  # groups that name a service, as parent or destination
+        self._named: dict[Group, set[Service]] = {}
+        self.judged: set[Key] = set()  # routes of which something may be another since this was last emptied
+
+    def apply(self, key: Key, obj: Object | None) -> bool:
+        """Take in an HTTPRoute or ReferenceGrant. Returns whether the mesh changed."""
+        if key.kind == "ReferenceGrant":
+            if isinstance(obj, ReferenceGrant):
+                self._grants[key] = obj
+            else:
+                self._grants.pop(key, None)
+            return self._make_all(self._members)
+        old = self._routes.pop(key, None)
+        if isinstance(obj, HTTPRoute):
+            self._routes[key] = obj
+        before, after = (set(_groups(key, o)) if o is not None else set() for o in (old, self._routes.get(key)))
+        for group in before - after:
+            self._members[group].discard(key)
+        for group in after:
+            self._members.setdefault(group, set()).add(key)
+        self.judged.add(key)
+        return self._make_all(before | after)
+
+    def service_changed(self, namespace: str, name: str) -> bool:
+        """A service is there or gone: routes that name it mean something else. Returns whether the mesh changed."""
+        return self._make_all(self._naming.get(Service(namespace, name), ()))
+
+    def status(self, key: Key) -> list[ParentStatus]:
+        """What became of a route at each service that it is attached to."""
+        route = self._routes.get(key)
+        if route is None:
+            return []
+        wrong = [p for rule in route.spec.rules for p in self._problems(rule, key.namespace)]
+        unsupported = next((t for reason, t in wrong if reason == "UnsupportedValue"), "")
+        unresolved = next(((False, r, t) for r, t in wrong if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
+        out = []
+        for parent in route.spec.parent_refs:
+            if not _is_service(parent):
+                continue
+            accepted = (True, "Accepted", "")
+            if not self._exists(_service(parent, key.namespace)):
+                accepted = (
+                    False,
+                    "NoMatchingParent",
+                    f"service {parent.namespace or key.namespace}/{parent.name} does not exist",
+                )
+            elif unsupported:
+                accepted = (False, "UnsupportedValue", unsupported)
+            out.append(ParentStatus(parent, accepted, unresolved))
+        return out
+
+    # -- one VirtualService -------------------------------------------------------------------------
+
+    def _make_all(self, groups: Iterable[Group]) -> bool:
+        changed = [self._make(g) for g in sorted(groups)]
+        return any(changed)
+
+    def _make(self, group: Group) -> bool:
+        routes = sorted((k, self._routes[k]) for k in self._members.get(group, ()))
+        self.judged.update(k for k, _ in routes)
+        for service in self._named.pop(group, ()):
+            self._naming[service].discard(group)
+        if not routes:
+            self._members.pop(group, None)
+            return self._put(group.key, None)
+        named = {group.service, *(s for k, r in routes for s in _destinations(k, r))}
+        self._named[group] = named
+        for service in named:
+            self._naming.setdefault(service, set()).add(group)
+        if not self._exists(group.service):
+            return self._put(group.key, None)
+        return self._put(group.key, self._virtual_service(group, routes))
+
+    def _virtual_service(self, group: Group, routes: list[tuple[Key, HTTPRoute]]) -> vs.VirtualService:
+        http = []
+        for key, route in routes:
+            created = route.metadata.creation_timestamp or ""
+            for port in sorted({p.port or 0 for p in route.spec.parent_refs if _group(p, key.namespace) == group}):
+                for place, rule in enumerate(route.spec.rules):
+                    made = self._rule(rule, key, place)
+                    for match in rule.matches or [HTTPRouteMatch()]:
+                        order = (*_precedence(match), created, key.namespace, key.name, place)
+                        http.append((order, _matched(made, rule, match, port)))
+        parents = ",".join(f"HTTPRoute/{k.name}.{k.namespace}" for k, _ in routes)
+        metadata = ObjectMeta(
+            name=group.key.name,
+            namespace=group.namespace,
+            creation_timestamp=min(r.metadata.creation_timestamp or "" for _, r in routes),
+            annotations={SEMANTICS: "gateway", PARENTS: parents},
+        )
+        spec = vs.VirtualServiceSpec(
+            hosts=[f"{group.service.name}.{group.service.namespace}.svc.{self._domain()}"],
+            http=[h for _, h in sorted(http, key=lambda item: item[0])],
+            export_to=["*" if group.namespace == group.service.namespace else group.namespace],
+        )
+        return vs.VirtualService(metadata=metadata, spec=spec)
+
+    def _rule(self, rule: HTTPRouteRule, key: Key, place: int) -> vs.HTTPRoute:
+        """A rule without its matches: an answer of 500 for the share of requests whose destination there is not."""
+        name = rule.name or f"{key.namespace}.{key.name}.{place}"
+        problems = self._problems(rule, key.namespace)
+        redirect = next((f.request_redirect for f in rule.filters if f.request_redirect is not None), None)
+        if any(reason == "UnsupportedValue" for reason, _ in problems):
+            return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500))
+        headers = _headers(rule.filters)
+        if redirect is not None:
+            made = vs.HTTPRedirect(
+                scheme=redirect.scheme,
+                authority=redirect.hostname,
+                port=redirect.port,
+                uri=_redirected(redirect.path),
+                redirect_code=redirect.status_code,
+            )
+            return vs.HTTPRoute(name=name, redirect=made, headers=headers)
+        weighed = [(b, self._backend_problem(b, key.namespace)) for b in rule.backend_refs if b.weight > 0]
+        whole, lost = sum(b.weight for b, _ in weighed), sum(b.weight for b, p in weighed if p)
+        if whole == lost:
+            return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500), headers=headers)
+        fault = None
+        if lost:
+            share = vs.Percent(value=100.0 * lost / whole)
+            fault = vs.HTTPFaultInjection(abort=vs.Abort(http_status=500, percentage=share))
+        timeouts = rule.timeouts
+        per_try = timeouts.backend_request if timeouts else None
+        retries = None
+        if rule.retry is not None:
+            retry_on = ",".join([_RETRY_ON, *map(str, rule.retry.codes)])
+            attempts = _DEFAULT_ATTEMPTS if rule.retry.attempts is None else rule.retry.attempts
+            retries = vs.HTTPRetry(
+                attempts=attempts, retry_on=retry_on, backoff=rule.retry.backoff, per_try_timeout=_limit(per_try)
+            )
+        return vs.HTTPRoute(
+            name=name,
+            route=[self._destination(b, key.namespace, len(weighed) > 1) for b, problem in weighed if not problem],
+            fault=fault,
+            timeout=_limit(timeouts.request if timeouts else None) or (None if retries else _limit(per_try)),
+            retries=retries,
+            mirrors=[m for f in rule.filters for m in self._mirror(f, key.namespace)],
+            cors_policy=next((_cors(f) for f in rule.filters if f.cors is not None), None),
+            headers=headers,
+        )
+
+    def _destination(self, backend: HTTPBackendReference, namespace: str, weighed: bool) -> vs.HTTPRouteDestination:
+        destination = vs.Destination(host=self._host(backend, namespace), port=PortSelector(number=backend.port))
+        return vs.HTTPRouteDestination(
+            destination=destination, weight=backend.weight if weighed else 0, headers=_headers(backend.filters)
+        )
+
+    def _mirror(self, step: HTTPRouteFilter, namespace: str) -> Iterable[vs.HTTPMirrorPolicy]:
+        mirror = step.request_mirror
+        if mirror is None or self._backend_problem(mirror.backend_ref, namespace):
+            return
+        share = 100.0 if mirror.percent is None else float(mirror.percent)
+        if mirror.fraction is not None:
+            share = 100.0 * mirror.fraction.numerator / max(1, mirror.fraction.denominator)
+        port = PortSelector(number=mirror.backend_ref.port)
+        destination = vs.Destination(host=self._host(mirror.backend_ref, namespace), port=port)
+        yield vs.HTTPMirrorPolicy(destination=destination, percentage=vs.Percent(value=share))
+
+    def _host(self, backend: Backend, namespace: str) -> str:
+        if backend.kind == "Hostname":
+            return backend.name
+        return f"{backend.name}.{backend.namespace or namespace}.svc.{self._domain()}"
+
+    # -- what is wrong --------------------------------------------------------------------------------
+
+    def _problems(self, rule: HTTPRouteRule, namespace: str) -> list[tuple[str, str]]:
+        """(reason, message) of everything that keeps a rule, or part of it, from working."""
+        found = [p for b in _backends(rule) if (p := self._backend_problem(b, namespace))]
+        for step in (*rule.filters, *(f for b in rule.backend_refs for f in b.filters)):
+            if step.type == "ExtensionRef":
+                found.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
+        return found
+
+    def _backend_problem(self, backend: Backend, namespace: str) -> tuple[str, str] | None:
+        if (backend.group, backend.kind) == ("networking.istio.io", "Hostname"):
+            return None
+        if (backend.group or "core", backend.kind) != ("core", "Service"):
+            return "InvalidKind", f"{backend.group}/{backend.kind} cannot receive traffic; use a Service"
+        target = Service(backend.namespace or namespace, backend.name)
+        if target.namespace != namespace and not self._granted(target, namespace):
+            return (
+                "RefNotPermitted",
+                f"no ReferenceGrant in {target.namespace} lets routes of {namespace} name {target.name}",
+            )
+        if not self._exists(target):
+            return "BackendNotFound", f"service {target.namespace}/{target.name} does not exist"
+        if backend.port is None:
+            return "UnsupportedValue", f"the port of service {target.namespace}/{target.name} is not given"
+        return None
+
+    def _granted(self, target: Service, namespace: str) -> bool:
+        return any(
+            key.namespace == target.namespace
+            and any((f.group, f.kind, f.namespace) == (GROUP, "HTTPRoute", namespace) for f in grant.spec.from_)
+            and any(
+                t.group in ("", "core") and t.kind == "Service" and t.name in (None, "", target.name)
+                for t in grant.spec.to
+            )
+            for key, grant in self._grants.items()
+        )
+
+
+def _is_service(parent: ParentReference) -> bool:
+    return parent.group in ("", "core") and parent.kind == "Service"
+
+
+def _service(parent: ParentReference, namespace: str) -> Service:
+    return Service(parent.namespace or namespace, parent.name)
+
+
+def _group(parent: ParentReference, namespace: str) -> Group | None:
+    return Group(_service(parent, namespace), namespace) if _is_service(parent) else None
+
+
+def _groups(key: Key, route: HTTPRoute) -> Iterable[Group]:
+    return (g for p in route.spec.parent_refs if (g := _group(p, key.namespace)) is not None)
+
+
+def _destinations(key: Key, route: HTTPRoute) -> Iterable[Service]:
+    for rule in route.spec.rules:
+        for backend in _backends(rule):
+            if backend.kind == "Service":
+                yield Service(backend.namespace or key.namespace, backend.name)
+
+
+def _backends(rule: HTTPRouteRule) -> Iterable[Backend]:
+    yield from rule.backend_refs
+    yield from (f.request_mirror.backend_ref for f in rule.filters if f.request_mirror is not None)
+
+
+def _precedence(match: HTTPRouteMatch) -> tuple[int, int, int, int, int]:
+    rank = _RANKS.get(match.path.type, 3)
+    if match == HTTPRouteMatch():
+        rank = 4  # every request: nothing behind it would ever hold
+    return rank, -len(match.path.value), match.method is None, -len(match.headers), -len(match.query_params)
+
+
+def _matched(made: vs.HTTPRoute, rule: HTTPRouteRule, match: HTTPRouteMatch, port: int) -> vs.HTTPRoute:
+    """A rule for one of its matches: how a prefix is rewritten depends on it."""
+    uri = None
+    if match.path.type == "Exact":
+        uri = StringMatch(exact=match.path.value)
+    elif match.path.type == "RegularExpression":
+        uri = StringMatch(regex=match.path.value)
+    elif match.path.value not in ("", "/"):
+        uri = StringMatch(prefix=match.path.value.rstrip("/"))
+    condition = vs.HTTPMatchRequest(
+        uri=uri,
+        method=StringMatch(exact=match.method) if match.method else None,
+        headers={h.name: _value(h.type, h.value) for h in reversed(match.headers)},
+        query_params={q.name: _value(q.type, q.value) for q in reversed(match.query_params)},
+        port=port or None,
+    )
+    everything = vs.HTTPMatchRequest()
+    rewrite = next((f.url_rewrite for f in rule.filters if f.url_rewrite is not None), None)
+    made_rewrite = _rewritten(rewrite.path, rewrite.hostname, match) if rewrite is not None and made.route else None
+    return msgspec.structs.replace(made, match=[] if condition == everything else [condition], rewrite=made_rewrite)
+
+
+def _value(kind: str, value: str) -> StringMatch:
+    return StringMatch(regex=value) if kind == "RegularExpression" else StringMatch(exact=value)
+
+
+def _rewritten(path: HTTPPathModifier | None, hostname: str | None, match: HTTPRouteMatch) -> vs.HTTPRewrite:
+    if path is None:
+        return vs.HTTPRewrite(authority=hostname)
+    if path.type == "ReplaceFullPath":
+        whole = vs.RegexRewrite(match="/.*", rewrite=path.replace_full_path or "/")
+        return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=whole)
+    old, new = match.path.value.rstrip("/"), (path.replace_prefix_match or "").rstrip("/")
+    if new:
+        if old:
+            return vs.HTTPRewrite(authority=hostname, uri=new)
+        return vs.HTTPRewrite(
+            authority=hostname, uri_regex_rewrite=vs.RegexRewrite(match="^/(.*)", rewrite=f"{new}/\\1")
+        )
+    # Without a prefix in its place the rest keeps its slash, and nothing becomes one.
+    rest = vs.RegexRewrite(match=f"^{re.escape(old)}(/?)(.*)", rewrite="/\\2")
+    return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=rest)
+
+
+def _redirected(path: HTTPPathModifier | None) -> str | None:
+    if path is None:
+        return None
+    if path.type == "ReplaceFullPath":
+        return path.replace_full_path
+    return f"%PREFIX()%{path.replace_prefix_match or '/'}"
+
+
+def _headers(filters: list[HTTPRouteFilter]) -> vs.Headers | None:
+    request = next((f.request_header_modifier for f in filters if f.request_header_modifier is not None), None)
+    response = next((f.response_header_modifier for f in filters if f.response_header_modifier is not None), None)
+    if request is None and response is None:
+        return None
+    return vs.Headers(request=_operations(request), response=_operations(response))
+
+
+def _operations(found: HTTPHeaderFilter | None) -> vs.HeaderOperations | None:
+    if found is None:
+        return None
+    return vs.HeaderOperations(
+        set={h.name: h.value for h in found.set}, add={h.name: h.value for h in found.add}, remove=found.remove
+    )
+
+
+def _cors(step: HTTPRouteFilter) -> vs.CorsPolicy | None:
+    found = step.cors
+    if found is None:
+        return None
+    return vs.CorsPolicy(
+        allow_origins=[_origin(o) for o in found.allow_origins],
+        allow_methods=found.allow_methods,
+        allow_headers=found.allow_headers,
+        expose_headers=found.expose_headers,
+        allow_credentials=found.allow_credentials,
+        max_age=f"{found.max_age}s" if found.max_age is not None else None,
+    )
+
+
+def _origin(text: str) -> StringMatch:
+    if "*" not in text:
+        return StringMatch(exact=text)
+    return StringMatch(regex=".*".join(re.escape(part) for part in text.split("*")))
+
+
+def _limit(text: str | None) -> str | None:
+    """A duration; 0 means none."""
+    return None if text is None or re.fullmatch(r"0+(ns|us|µs|ms|s|m|h)?", text) else text

@@ -1,0 +1,245 @@
+"""HTTPRoutes attached to services: what they amount to, whom they hold for, and what is said of those that cannot work."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from sailcloth.api import virtual_service as vs
+from sailcloth.api.meta import Key
+from sailcloth.controlplane import manifests
+from sailcloth.mesh import virtual_services
+from sailcloth.mesh.registry import Mesh
+
+Object = dict[str, Any]
+HOST = "web.shop.svc.cluster.local"
+ROUTE = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute"}
+PARENT = {"group": "", "kind": "Service", "name": "web", "namespace": "shop"}
+
+
+def service(name: str, namespace: str = "shop") -> Object:
+    spec = {"ports": [{"name": "http", "port": 80}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+
+def route(
+    name: str, *rules: Object, namespace: str = "shop", created: str = "2026-01-01T00:00:00Z", **parent: Any
+) -> Object:
+    metadata = {"name": name, "namespace": namespace, "creationTimestamp": created}
+    return {**ROUTE, "metadata": metadata, "spec": {"parentRefs": [{**PARENT, **parent}], "rules": list(rules)}}
+
+
+def to(target: str, /, **more: Any) -> Object:
+    return {"backendRefs": [{"name": target, "port": 80}], **more}
+
+
+def mesh(*objects: Object) -> Mesh:
+    made = Mesh()
+    put(made, service("web"), service("one"), service("two"), *objects)
+    return made
+
+
+def put(made: Mesh, *objects: Object) -> None:
+    found, findings = manifests.load([json.dumps(o) for o in objects])
+    assert not findings
+    for key, obj in found:
+        made.apply(key, obj)
+
+
+def rules(made: Mesh, caller: str = "shop") -> list[vs.HTTPRoute]:
+    """The routes for the service as a namespace sees them."""
+    keys = made.graph.get(virtual_services.for_host, HOST, caller)
+    found = [made.objects[k] for k in keys]
+    return [r for o in found if isinstance(o, vs.VirtualService) for r in o.spec.http]
+
+
+def plain(value: Any) -> Any:
+    return msgspec.to_builtins(value)
+
+
+def hosts(routes: list[vs.HTTPRoute]) -> list[str]:
+    return [d.destination.host.split(".")[0] for r in routes for d in r.route]
+
+
+def condition(made: Mesh, name: str, namespace: str = "shop") -> tuple[str, str]:
+    (status,) = made.http_routes.status(Key("HTTPRoute", namespace, name))
+    return status.accepted[1], status.resolved[1]
+
+
+def test_rules_stand_in_the_order_that_the_api_sets() -> None:
+    def at(**match: Any) -> Object:
+        return {"matches": [match]}
+
+    made = mesh(
+        route(
+            "young",
+            to("one", name="all"),
+            to("one", name="short", **at(path={"type": "PathPrefix", "value": "/a"})),
+            to("one", name="long", **at(path={"type": "PathPrefix", "value": "/a/b"})),
+            to("one", name="exact", **at(path={"type": "Exact", "value": "/a"})),
+            to("one", name="regex", **at(path={"type": "RegularExpression", "value": "/a.*"})),
+            to("one", name="method", **at(path={"type": "PathPrefix", "value": "/a"}, method="POST")),
+            to(
+                "one",
+                name="header",
+                **at(path={"type": "PathPrefix", "value": "/a"}, headers=[{"name": "x", "value": "1"}]),
+            ),
+            created="2026-02-01T00:00:00Z",
+        ),
+        route("old", to("two", name="older", **at(path={"type": "PathPrefix", "value": "/a"}))),
+    )
+    assert [r.name for r in rules(made)] == ["exact", "long", "method", "header", "older", "short", "regex", "all"]
+
+
+def test_every_field_has_its_counterpart() -> None:
+    filters = [
+        {
+            "type": "RequestHeaderModifier",
+            "requestHeaderModifier": {"set": [{"name": "a", "value": "1"}], "remove": ["b"]},
+        },
+        {"type": "ResponseHeaderModifier", "responseHeaderModifier": {"add": [{"name": "c", "value": "2"}]}},
+        {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "two", "port": 80}, "percent": 25}},
+        {
+            "type": "URLRewrite",
+            "urlRewrite": {"hostname": "h", "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/n"}},
+        },
+        {"type": "CORS", "cors": {"allowOrigins": ["https://*.x.org"], "maxAge": 9}},
+    ]
+    match = {
+        "path": {"type": "PathPrefix", "value": "/p/"},
+        "queryParams": [{"name": "q", "value": "v.*", "type": "RegularExpression"}],
+    }
+    weighed = [{"name": "one", "port": 80, "weight": 3}, {"name": "two", "port": 80, "weight": 1}]
+    rule = {
+        "matches": [match],
+        "filters": filters,
+        "backendRefs": weighed,
+        "timeouts": {"request": "3s", "backendRequest": "1s"},
+        "retry": {"codes": [503], "attempts": 4, "backoff": "20ms"},
+    }
+    (found,) = rules(mesh(route("r", rule, port=80)))
+    assert plain(found) == {
+        "name": "shop.r.0",
+        "match": [{"uri": {"prefix": "/p"}, "queryParams": {"q": {"regex": "v.*"}}, "port": 80}],
+        "route": [
+            {"destination": {"host": f"{n}.shop.svc.cluster.local", "port": {"number": 80}}, "weight": w}
+            for n, w in (("one", 3), ("two", 1))
+        ],
+        "timeout": "3s",
+        "retries": {
+            "attempts": 4,
+            "perTryTimeout": "1s",
+            "retryOn": "connect-failure,refused-stream,unavailable,cancelled,503",
+            "backoff": "20ms",
+        },
+        "mirrors": [
+            {
+                "destination": {"host": "two.shop.svc.cluster.local", "port": {"number": 80}},
+                "percentage": {"value": 25.0},
+            }
+        ],
+        "corsPolicy": {"allowOrigins": [{"regex": r"https://.*\.x\.org"}], "maxAge": "9s"},
+        "headers": {"request": {"set": {"a": "1"}, "remove": ["b"]}, "response": {"add": {"c": "2"}}},
+        "rewrite": {"uri": "/n", "authority": "h"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "expected"),
+    [
+        ("/p", {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}, {"match": "^/p(/?)(.*)", "rewrite": "/\\2"}),
+        ("/", {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/n"}, {"match": "^/(.*)", "rewrite": "/n/\\1"}),
+        ("/p", {"type": "ReplaceFullPath", "replaceFullPath": "/whole"}, {"match": "/.*", "rewrite": "/whole"}),
+    ],
+)
+def test_rewrites_that_need_an_expression(prefix: str, path: Object, expected: Object) -> None:
+    rule = to("one", matches=[{"path": {"type": "PathPrefix", "value": prefix}}])
+    rule["filters"] = [{"type": "URLRewrite", "urlRewrite": {"path": path}}]
+    (found,) = rules(mesh(route("r", rule)))
+    assert plain(found.rewrite) == {"uriRegexRewrite": expected}
+
+
+def test_redirects() -> None:
+    redirect = {"scheme": "https", "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/n"}}
+    (found,) = rules(mesh(route("r", {"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]})))
+    assert plain(found.redirect) == {"uri": "%PREFIX()%/n", "scheme": "https", "redirectCode": 302}
+
+
+def test_a_callers_own_routes_hold_for_it_alone_and_instead_of_the_services() -> None:
+    made = mesh(
+        route("producer", to("one")),
+        route("consumer", {"backendRefs": [{"name": "web", "port": 80}]}, namespace="front"),
+    )
+    put(made, service("web", "front"))
+    assert hosts(rules(made, "shop")) == ["one"]
+    assert hosts(rules(made, "third")) == ["one"]
+    assert [d.destination.host for r in rules(made, "front") for d in r.route] == ["web.front.svc.cluster.local"]
+    made.apply(Key("HTTPRoute", "front", "consumer"), None)
+    assert hosts(rules(made, "front")) == ["one"]
+
+
+def test_what_is_missing_answers_500_for_its_share_until_it_is_there() -> None:
+    made = mesh(route("r", {"backendRefs": [{"name": "one", "port": 80, "weight": 3}, {"name": "late", "port": 80}]}))
+    (found,) = rules(made)
+    assert hosts([found]) == ["one"]
+    assert plain(found.fault) == {"abort": {"httpStatus": 500, "percentage": {"value": 25.0}}}
+    assert condition(made, "r") == ("Accepted", "BackendNotFound")
+    put(made, service("late"))
+    assert hosts(rules(made)) == ["one", "late"]
+    assert condition(made, "r") == ("Accepted", "ResolvedRefs")
+    made.apply(Key("Service", "shop", "one"), None)
+    made.apply(Key("Service", "shop", "late"), None)
+    (found,) = rules(made)
+    assert plain(found.direct_response) == {"status": 500}
+
+
+def test_a_route_waits_for_its_service() -> None:
+    made = Mesh()
+    put(made, service("one"), route("r", to("one")))
+    assert rules(made) == []
+    assert condition(made, "r")[0] == "NoMatchingParent"
+    put(made, service("web"))
+    assert hosts(rules(made)) == ["one"]
+    assert condition(made, "r")[0] == "Accepted"
+
+
+def test_other_namespaces_services_need_a_grant() -> None:
+    rule = {"backendRefs": [{"name": "db", "namespace": "data", "port": 80}]}
+    made = mesh(service("db", "data"), route("r", rule))
+    assert condition(made, "r") == ("Accepted", "RefNotPermitted")
+    source = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": "shop"}
+    grant = {
+        "apiVersion": "gateway.networking.k8s.io/v1beta1",
+        "kind": "ReferenceGrant",
+        "metadata": {"name": "g", "namespace": "data"},
+        "spec": {"from": [source], "to": [{"group": "", "kind": "Service", "name": "db"}]},
+    }
+    put(made, grant)
+    assert hosts(rules(made)) == ["db"]
+    made.apply(Key("ReferenceGrant", "data", "g"), None)
+    assert plain(rules(made)[0].direct_response) == {"status": 500}
+
+
+@pytest.mark.parametrize(
+    ("rule", "accepted", "resolved"),
+    [
+        ({"backendRefs": [{"group": "x.org", "kind": "Thing", "name": "t"}]}, "Accepted", "InvalidKind"),
+        (to("one", filters=[{"type": "ExtensionRef"}]), "UnsupportedValue", "ResolvedRefs"),
+        ({"backendRefs": [{"name": "one"}]}, "UnsupportedValue", "ResolvedRefs"),
+    ],
+)
+def test_what_cannot_work_is_told_and_answers_500(rule: Object, accepted: str, resolved: str) -> None:
+    made = mesh(route("r", rule))
+    assert condition(made, "r") == (accepted, resolved)
+    assert plain(rules(made)[0].direct_response) == {"status": 500}
+
+
+def test_a_route_to_a_gateway_is_left_to_others() -> None:
+    obj = route("r", to("one"))
+    obj["spec"]["parentRefs"] = [{"name": "gateway"}]
+    made = mesh(obj)
+    assert rules(made) == []
+    assert made.http_routes.status(Key("HTTPRoute", "shop", "r")) == []
