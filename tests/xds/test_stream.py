@@ -297,13 +297,14 @@ def test_a_cluster_that_comes_back_while_its_removal_is_on_the_way_is_there_befo
     world.now += REMOVAL_LINGER_S + 0.1
     (removal,) = world.pump()
     assert list(removal.removed_resources) == ["c2"]
-    world.now += WARM_DEADLINE_S + 1  # long after anything before had settled
     world.put(CLUSTER, "c2", "c2.1")
     world.put(ROUTES, "r", "r.2", ("c2",))
     assert told(world.pump()) == []
+    world.now += WARM_DEADLINE_S / 2
     world.ack(removal)
     (added,) = world.pump()
     assert told([added]) == [("Cluster", ["c2"], [])]
+    world.now += WARM_DEADLINE_S - 1  # long after anything before had settled
     assert told(world.pump()) == []
     world.ack(added)
     assert told(world.settle()) == [("RouteConfiguration", ["r"], [])]
@@ -317,9 +318,10 @@ def test_routes_wait_for_new_clusters_even_while_older_ones_never_settle() -> No
     world.now += WARM_DEADLINE_S + 1
     world.put(CLUSTER, "c2", "c2.1")
     world.put(ROUTES, "r", "r.2", ("c2",))
-    assert told(world.pump()) == []
-    world.ack(slow)
     (added,) = world.pump()
+    assert told([added]) == [("Cluster", ["c2"], [])]
+    world.ack(slow)
+    assert told(world.pump()) == []
     world.ack(added)
     assert told(world.settle()) == [("RouteConfiguration", ["r"], [])]
 
@@ -431,4 +433,47 @@ def test_a_client_that_comes_back_to_what_it_has_is_told_nothing() -> None:
     world.stream.on_delta(CLUSTER, initial={"c1": "c1.1"})
     world.stream.on_delta(ENDPOINTS, subscribe=["c1"], initial={"c1": "e1.1"})
     assert told(world.pump()) == []
+    assert world.stream.in_sync
+
+
+def test_a_changed_cluster_whose_endpoints_are_gone_by_then_does_not_warm_for_ever() -> None:
+    world = World()
+    world.start()
+    world.put(ENDPOINTS, "c1", "e1.2")
+    (in_flight,) = world.pump()
+    world.put(CLUSTER, "c1", "c1.2")
+    (changed,) = world.pump()
+    assert changed.type_url == CLUSTER
+    world.put(ENDPOINTS, "c1", None)
+    world.put(CLUSTER, "c1", None)
+    world.ack(in_flight)
+    told = [r for r in world.pump() if r.type_url == ENDPOINTS]
+    assert [list(r.removed_resources) for r in told] == [["c1"]], "the client waits for word of these endpoints"
+
+
+def test_clusters_that_are_never_acknowledged_do_not_hold_up_those_after_them() -> None:
+    world = World()
+    world.start()
+    world.put(CLUSTER, "cold", "cold.1")
+    (cold,) = world.pump()
+    world.put(CLUSTER, "c2", "c2.1")
+    world.put(CLUSTER, "c1", None)
+    world.put(ROUTES, "r", "r.2", ("c2",))
+    assert world.pump() == []
+    assert world.stream.deadline is not None
+    world.now += WARM_DEADLINE_S
+    (late,) = world.pump()
+    assert late.type_url == CLUSTER and [r.name for r in late.resources] == ["c2"]
+    world.now = world.stream.deadline or 0.0
+    (routes,) = world.pump()
+    assert routes.type_url == ROUTES
+    world.ack(routes)
+    world.pump()
+    world.now = (world.stream.deadline or 0.0) + WARM_DEADLINE_S
+    (removal,) = world.pump()
+    assert list(removal.removed_resources) == ["c1"]
+    assert not world.stream.in_sync
+    world.ack(cold)  # an answer to what was replaced says nothing
+    assert not world.stream.in_sync
+    world.ack(removal)
     assert world.stream.in_sync

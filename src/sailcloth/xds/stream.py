@@ -71,6 +71,7 @@ class Stream:
         self._types: dict[str, _Type] = {}
         self.collections: dict[str, tuple[LiveCollection, ...]] = {}
         self._settled_by = 0.0  # routes wait for clusters until then
+        self._patient_until = 0.0  # an answer to the clusters sent last is waited for until then
         self._settling: tuple[int, ...] = ()  # the state of the clusters that they wait for
         self._expected: frozenset[str] = frozenset()  # clusters that go out before the client asks for them
         self._on_asked: Callable[[frozenset[str]], None] | None = None
@@ -222,11 +223,12 @@ class Stream:
         out: list[bytes] = []
         self.deadline = None
         clusters = self._types.get(CLUSTER)
-        if clusters is not None and not clusters.nonce:
+        if clusters is not None and (not clusters.nonce or self._overdue(clusters, now)):
             message = self._respond(CLUSTER, clusters, removals=False)
             if message is not None:
                 self._again(clusters)
                 self._settle(now)
+                self._patient_until = now + WARM_DEADLINE_S
                 out.append(message)
         elif clusters is not None and self._clusters_at != self._settling:
             self._settle(now)  # new ones wait for an answer to those before, and the routes to them wait too
@@ -234,6 +236,8 @@ class Stream:
         if clusters is not None and clusters.nonce and now < self._settled_by and self._started:
             self.deadline = self._settled_by
             return out
+        if clusters is not None and clusters.nonce and now < self._patient_until:
+            self.deadline = self._patient_until
         out += self._say([LISTENER, ROUTES, *(u for u in self._types if u not in ORDER)])
         if self._idle(LISTENER):  # a name is told when there is a listener at its address
             out += self._say([NAMES])
@@ -255,6 +259,12 @@ class Stream:
         """Routes wait from now on until clusters are acknowledged, or the deadline has passed."""
         self._settled_by, self._settling = now + WARM_DEADLINE_S, self._clusters_at
 
+    def _overdue(self, clusters: _Type, now: float) -> bool:
+        """Whether there is more to say of clusters than an answer that does not come should hold up: Envoy answers nothing
+        while one of them warms, and takes changes all the same."""
+        told = tuple(clusters.sent.get(c.number, 0) for c in self.collections.get(CLUSTER, ()))
+        return now >= self._patient_until and told != self._clusters_at
+
     @property
     def _started(self) -> bool:
         """Whether the client listens already, perhaps since an earlier stream; until then Envoy itself waits for its clusters."""
@@ -275,7 +285,7 @@ class Stream:
 
     def _remove_clusters(self, now: float) -> list[bytes]:
         state = self._types.get(CLUSTER)
-        if state is None or state.nonce or not state.gone:
+        if state is None or not state.gone or (state.nonce and now < self._patient_until):
             self._unreferred.clear()
             return []
         if not self._idle(LISTENER) or not self._idle(ROUTES):
@@ -292,6 +302,7 @@ class Stream:
                 self.deadline = min(self._unreferred.values()) + REMOVAL_LINGER_S
             return []
         self._settle(now)
+        self._patient_until = now + WARM_DEADLINE_S
         message = self._respond(CLUSTER, state, keep=state.gone - due)
         return [message] if message is not None else []
 
@@ -381,8 +392,9 @@ class Stream:
         state.fresh, state.again, state.known = set(), set(), None
 
     def _unknown(self, url: str, state: _Type) -> set[str]:
-        """Names asked for that do not exist: the client is told so, or it would wait."""
-        return state.fresh.difference(*(c.resources for c in self.collections.get(url, ())))
+        """Names that the client waits for, because it asked for them or warms a changed cluster, and that do not exist: it is
+        told so, or it would wait for ever."""
+        return (state.fresh | state.again).difference(*(c.resources for c in self.collections.get(url, ())))
 
     def _sotw(self, url: str, state: _Type, nonce: str) -> bytes:
         found = [
