@@ -28,6 +28,9 @@ _ANCHORS = {
     "istio.stats": _ROUTER,
     "istio_authn": "envoy.filters.http.fault",
 }
+_AUTHN = {"istio_authn", "envoy.filters.http.jwt_authn"}
+_AUTHZ = {"envoy.filters.http.rbac", "envoy.filters.http.ext_authz"}
+_BEHIND = {"AUTHN": _AUTHN, "AUTHZ": _AUTHN | _AUTHZ}  # class of a filter to add -> those of ours that it stands behind
 
 
 class _Used:
@@ -177,6 +180,11 @@ def _filters(chain: Any, patch: Compiled, used: _Used) -> None:
 def _http_filters(manager: Any, patch: Compiled, used: _Used) -> None:
     wanted = places.http_filter(patch.match)
     found = manager.http_filters
+    if patch.operation == "ADD" and patch.filter_class in _BEHIND:
+        behind = [i for i, f in enumerate(found) if f.name in _BEHIND[patch.filter_class]]
+        _insert(found, max(behind, default=-1) + 1, patch.value)
+        used.note(patch)
+        return
     if patch.operation == "ADD" or (not wanted and patch.operation == "INSERT_AFTER"):
         place = next((i for i, f in enumerate(found) if f.name == _ROUTER), len(found))
         _insert(found, place, patch.value)

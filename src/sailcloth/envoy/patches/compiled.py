@@ -48,6 +48,7 @@ class Compiled:
     operation: str
     match: ConfigObjectMatch
     value: Message | None
+    filter_class: str = ""
 
     @property
     def ident(self) -> tuple[Key, int]:
@@ -67,7 +68,8 @@ def compile_patch(key: Key, index: int, patch: EnvoyConfigObjectPatch) -> Compil
     value = None
     if operation != "REMOVE":
         value = _message(kind, change.value if change else {})
-    return Compiled(key, index, applies_to, operation, patch.match or _NO_MATCH, value)
+    of_class = (change.filter_class if change else None) or ""
+    return Compiled(key, index, applies_to, operation, patch.match or _NO_MATCH, value, of_class)
 
 
 def _message(kind: type[Message], value: dict[str, Any]) -> Message:
