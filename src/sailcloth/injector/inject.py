@@ -93,11 +93,13 @@ def inject(
         native=native,
     )
     made["volumeMounts"] += mounts
+    own: dict[str, list[dict[str, Any]]] = {}
     for group in (containers, init):
-        made = _refined(made, group)
+        made = _refined(made, group, own.setdefault("initContainers" if native else "containers", []))
     names = {"initContainers": [], "containers": []}  # type: dict[str, list[str]]
     if not gateway and given.get("sidecar.istio.io/interceptionMode") != "NONE":
-        first = _refined(template.capture(config, given, image, limits, options), init)
+        first = template.capture(config, given, image, limits, options)
+        first = _refined(first, init, own.setdefault("initContainers", []))
         init.insert(0, first)
         names["initContainers"].append(first["name"])
     if native:
@@ -114,6 +116,8 @@ def inject(
     spec["volumes"] = [*added, *spec.get("volumes", [])]
     _label(labels, workload, config, gateway)
     _annotate(metadata, given, config, containers, names, added, gateway)
+    if own := {group: found for group, found in own.items() if found}:
+        metadata["annotations"]["proxy.istio.io/overrides"] = json.dumps(own, separators=(",", ":"))
     if gateway:
         spec.setdefault("securityContext", {}).setdefault(
             "sysctls", [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
@@ -235,12 +239,13 @@ def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], con
     return out
 
 
-def _refined(made: dict[str, Any], group: list[dict[str, Any]]) -> dict[str, Any]:
-    """A container of ours as the user's own one of that name refines it; that one is taken out of its group."""
+def _refined(made: dict[str, Any], group: list[dict[str, Any]], noted: list[dict[str, Any]]) -> dict[str, Any]:
+    """A container of ours as the user's own one of that name refines it; that one is taken out of its group, and noted."""
     own = next((c for c in group if c.get("name") == made["name"]), None)
     if own is None:
         return made
     group.remove(own)
+    noted.insert(0, {"resources": {}, **{k: v for k, v in own.items() if (k, v) != ("image", "auto")}})
     return _overlay(made, own)
 
 
