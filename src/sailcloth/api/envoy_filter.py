@@ -116,7 +116,10 @@ class Patch(Struct):
         D("How it is changed."),
     ] = None  # fmt: skip
     value: Annotated[dict[str, Any], D("Envoy's own configuration.", extra_json_schema=_ANY)] = {}
-    filter_class: Annotated[Literal["UNSPECIFIED", "AUTHN", "AUTHZ", "STATS"] | None, D("What an added HTTP filter stands behind (AUTHN, AUTHZ) or before (STATS).")] = None
+    filter_class: Annotated[
+        Literal["UNSPECIFIED", "AUTHN", "AUTHZ", "STATS"] | None,
+        D("What an added HTTP filter stands behind (AUTHN, AUTHZ) or before (STATS)."),
+    ] = None
 
 
 class EnvoyConfigObjectPatch(Struct):
