@@ -39,6 +39,7 @@ async def test_who_writes_what(kubectl: Kubectl) -> None:
 
 async def test_a_write_that_changes_nothing_is_none(kubectl: Kubectl, client: Client) -> None:
     await kubectl("apply", "--server-side", "-f", "-", input=deployment())
+    await kubectl("wait", "--for=condition=Available", "deploy/web")  # its controller has nothing more to say
     first = await client.get(resources.DEPLOYMENTS, "web", kubectl.namespace)
     await kubectl("apply", "--server-side", "-f", "-", input=deployment())
     await client.patch(resources.DEPLOYMENTS, "web", kubectl.namespace, {"spec": {"replicas": 0}})
