@@ -134,6 +134,12 @@ class Simulator:
             if field_name == "prefix_ranges" and exact:
                 lengths = [_length(call.address, c["filter_chain_match"][field_name]) for c in exact]
                 exact = [c for c, length in zip(exact, lengths, strict=True) if length == max(lengths)]
+            if field_name == "server_names" and exact:  # the name itself, else the longest pattern that covers it
+                fits = [[p for p in c["filter_chain_match"][field_name] if _sni(p, sni)] for c in exact]
+                best = max((p == sni, len(p)) for patterns in fits for p in patterns)
+                exact = [
+                    c for c, patterns in zip(exact, fits, strict=True) if best in [(p == sni, len(p)) for p in patterns]
+                ]
             chains = exact or [c for c, value in given if not value]
         if len(chains) > 1:
             return None, "multiple filter chains matched"

@@ -119,12 +119,11 @@ def listeners(
         if gateway is None:
             continue
         named = [s.strip() for s in gateway.metadata.annotations.get(GATEWAY_SERVICE, "").split(",") if s.strip()]
-        if named:
-            if services & set(named):
-                chosen.append((gateway.metadata.creation_timestamp or "", key.namespace, key.name, key, gateway, named))
-        elif not gateway.spec.selector or endpoints.has_labels(gateway.spec.selector, labels):
-            chosen.append((gateway.metadata.creation_timestamp or "", key.namespace, key.name, key, gateway, []))
-    for *_, key, gateway, named in sorted(chosen, key=lambda c: c[:3]):
+        selects = not gateway.spec.selector or endpoints.has_labels(gateway.spec.selector, labels)
+        if services & set(named) if named else selects:
+            age = gateway.metadata.creation_timestamp or "", f"{key.name}.{key.namespace}"
+            chosen.append((age, key, gateway, named))
+    for _, key, gateway, named in sorted(chosen, key=lambda c: c[0]):
         for server in gateway.spec.servers:
             bound = Bound(key, server)
             for number in _numbers(server.port.number, ports, named):
