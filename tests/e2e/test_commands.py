@@ -173,3 +173,10 @@ def test_names_of_clusters(mesh: Cluster) -> None:
     done = run(mesh, "status", "--name", "other")
     assert done.returncode == 1
     assert "clusters/other" in done.stdout
+
+
+def test_what_the_demo_applied_is_the_users_to_apply_again(mesh: Cluster) -> None:
+    sample = Path(__file__).parents[2] / "samples/bookinfo/platform/kube/bookinfo.yaml"
+    told = mesh.kubectl("apply", "--dry-run=server", "-f", str(sample))
+    assert "deployment.apps/productpage-v1 unchanged" in told
+    assert "Warning" not in told

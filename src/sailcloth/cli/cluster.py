@@ -14,6 +14,7 @@ from sailcloth.lib import http1
 from sailcloth.local.state import StateDir
 
 Object = dict[str, Any]
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def client(kubeconfig: str = "") -> Client:
@@ -61,6 +62,14 @@ class Applier:
         if resource.namespaced:
             obj = {**obj, "metadata": {**obj["metadata"], "namespace": obj["metadata"].get("namespace") or namespace}}
         await self._api.apply(resource, obj, field_manager="sailctl")
+
+
+def as_kubectl(obj: Object) -> Object:
+    """An object with the note that `kubectl apply` leaves, so that the user's next `kubectl apply` takes it as its own."""
+    metadata = obj["metadata"]
+    noted = {**obj, "metadata": {"namespace": "default", **metadata, "annotations": metadata.get("annotations", {})}}
+    text = orjson.dumps(noted, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE).decode()
+    return {**obj, "metadata": {**metadata, "annotations": {**noted["metadata"]["annotations"], LAST_APPLIED: text}}}
 
 
 async def admin_request(pod: str, namespace: str, kubeconfig: str, method: str, path: str) -> str:

@@ -292,7 +292,7 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: Demo 
     from sailcloth.kube import ApiError, Client
     from sailcloth.local.images import programs
 
-    from .cluster import Applier
+    from .cluster import Applier, as_kubectl
 
     def deadline(seconds: float) -> Iterator[None]:
         end = time.monotonic() + seconds
@@ -336,7 +336,7 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: Demo 
                 }
             )
             for name in sample.files:
-                application += manifests.documents((programs().parent / name).read_text())
+                application += map(as_kubectl, manifests.documents((programs().parent / name).read_text()))
         later = [o for o in application if o["kind"] == "Deployment"]
         for obj in (o for o in application if o["kind"] != "Deployment"):
             await applier.apply(obj)
