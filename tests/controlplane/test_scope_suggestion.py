@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import json
+
 from sailcloth.cli.scope import suggestion
 
 CLUSTERS = """\
@@ -13,11 +16,18 @@ outbound|80||shop.other.svc.cluster.local::10.42.0.8:8080::rq_total::1
 outbound|443||api.example.com::93.184.216.34:443::cx_total::3
 inbound|9080||::10.42.0.3:9080::rq_total::5
 """
-INFO = '{"uptime_current_epoch": "90s"}'
+NOW = dt.datetime(2026, 1, 1, 12, 2, tzinfo=dt.UTC)
+
+
+def ages(*moments: str) -> str:
+    return json.dumps({"configs": [{"last_updated": f"2026-01-01T12:{m}Z"} for m in moments]})
+
+
+AGES = ages("00:10.500", "00:30")
 
 
 def test_what_was_called_is_named_and_nothing_else() -> None:
-    made, notes = suggestion("default", "", {}, [(CLUSTERS, INFO)])
+    made, notes = suggestion("default", "", {}, [(CLUSTERS, AGES)], NOW)
     assert made["metadata"] == {"name": "default", "namespace": "default"}
     (listener,) = made["spec"]["egress"]
     assert listener["hosts"] == [
@@ -27,21 +37,20 @@ def test_what_was_called_is_named_and_nothing_else() -> None:
         "istio-system/*",
     ]
     assert "workloadSelector" not in made["spec"]
-    assert notes == ["seen in 1 proxy, the youngest of which runs for 90 s"]
+    (note,) = notes
+    assert note.startswith("seen in 1 proxy; calls of more than 90 s ago may be missing")
 
 
 def test_proxies_of_one_workload_are_joined_and_selected() -> None:
     other = "outbound|80||web.default.svc.cluster.local::10.42.0.8:8080::cx_total::1\n"
-    made, notes = suggestion(
-        "default", "client", {"app": "client"}, [(CLUSTERS, INFO), (other, '{"uptime_current_epoch": "7s"}')]
-    )
+    made, notes = suggestion("default", "client", {"app": "client"}, [(CLUSTERS, AGES), (other, ages("01:53"))], NOW)
     assert made["metadata"]["name"] == "client"
     assert made["spec"]["workloadSelector"] == {"labels": {"app": "client"}}
     assert "./web.default.svc.cluster.local" in made["spec"]["egress"][0]["hosts"]
-    assert "runs for 7 s" in notes[0]
+    assert "more than 7 s ago" in notes[0]
 
 
 def test_calls_to_the_outside_and_no_calls_at_all_are_told() -> None:
-    _, notes = suggestion("default", "", {}, [("PassthroughCluster::10.9.9.9:443::cx_total::4\n", INFO)])
+    _, notes = suggestion("default", "", {}, [("PassthroughCluster::10.9.9.9:443::cx_total::4\n", ages())], NOW)
     assert any("nothing was called" in n for n in notes)
     assert any("outside the mesh" in n for n in notes)

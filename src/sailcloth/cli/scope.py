@@ -1,11 +1,13 @@
 """`sailctl x scope`: a Sidecar object that names what workloads were seen to call, and nothing else.
 
-What was called is what their Envoys have counted since they started. It only suggests: nothing is applied.
+What was called is what their Envoys have counted. They count anew when a cluster changes, so the counts' age is told with them.
+It only suggests: nothing is applied.
 """
 
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +23,7 @@ Object = dict[str, Any]
 _USED = re.compile(
     r"^(outbound\|\d+\|[^|]*\|(?P<host>[^:]+)|PassthroughCluster)::\S*::(?:rq|cx)_total::[1-9]", re.MULTILINE
 )
+_AGES = "/config_dump?resource=dynamic_active_clusters&mask=last_updated"
 _PARALLEL = 8
 
 
@@ -30,7 +33,7 @@ def scope(
     out: Annotated[str, typer.Option("-o", "--output", help="yaml or json")] = "yaml",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
-    """Suggest a Sidecar object from what workloads have called since they started: `sailctl x scope | kubectl apply -f -`."""
+    """Suggest a Sidecar object from what workloads were seen to call: `sailctl x scope | kubectl apply -f -`."""
     from . import dumps
 
     if out not in ("yaml", "json"):
@@ -62,7 +65,7 @@ async def _suggest(name: str, namespace: str, kubeconfig: str) -> tuple[Object, 
             raise ValueError(f"no pod {f'of deployment/{name} ' if name else ''}in {namespace} has a sidecar")
         turn = asyncio.Semaphore(_PARALLEL)
         pages = await asyncio.gather(*(_pages(api, pod, namespace, turn) for pod in with_sidecar))
-    return suggestion(namespace, name, labels, pages)
+    return suggestion(namespace, name, labels, pages, dt.datetime.now(dt.UTC))
 
 
 def _has_sidecar(pod: Object) -> bool:
@@ -73,22 +76,24 @@ def _has_sidecar(pod: Object) -> bool:
 
 
 async def _pages(api: Client, pod: str, namespace: str, turn: asyncio.Semaphore) -> tuple[str, str]:
-    """What one Envoy says of its clusters, and of itself."""
+    """What one Envoy says of its clusters, and since when."""
     from .cluster import admin_page
 
     async with turn:
-        return await admin_page(api, pod, namespace, "/clusters"), await admin_page(api, pod, namespace, "/server_info")
+        return await admin_page(api, pod, namespace, "/clusters"), await admin_page(api, pod, namespace, _AGES)
 
 
 def suggestion(
-    namespace: str, name: str, labels: dict[str, str], pages: list[tuple[str, str]]
+    namespace: str, name: str, labels: dict[str, str], pages: list[tuple[str, str]], now: dt.datetime
 ) -> tuple[Object, list[str]]:
-    """The Sidecar object, and what a reader should know of it, from each Envoy's `/clusters` and `/server_info`."""
+    """The Sidecar object, and what a reader should know of it, from each Envoy's `/clusters` and the ages of those."""
     found = {m for clusters, _ in pages for m in ((m["host"] or "") for m in _USED.finditer(clusters))}
     hosts = sorted(_pattern(host, namespace) for host in found if host)
-    youngest = min(int(str(json.loads(info).get("uptime_current_epoch", "0s")).rstrip("s")) for _, info in pages)
+    changed = [c["last_updated"] for _, ages in pages for c in json.loads(ages).get("configs", ())]
+    since = max(map(dt.datetime.fromisoformat, changed), default=now)
     notes = [
-        f"seen in {len(pages)} {'proxy' if len(pages) == 1 else 'proxies'}, the youngest of which runs for {youngest} s"
+        f"seen in {len(pages)} {'proxy' if len(pages) == 1 else 'proxies'}; calls of more than "
+        f"{int((now - since).total_seconds())} s ago may be missing: Envoy counts anew when a cluster changes"
     ]
     if not hosts:
         notes.append("nothing was called: with this object only istio-system could be")
