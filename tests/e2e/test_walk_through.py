@@ -205,6 +205,8 @@ def test_proxy_commands_show_the_live_configuration(mesh: Cluster) -> None:
     assert "reviews.default.svc.cluster.local" in mesh.sailctl("proxy-config", "cluster", pod)
     assert "reviews.default" in mesh.sailctl("proxy-config", "route", pod, "--name", "9080")
     assert "0.0.0.0" in mesh.sailctl("proxy-config", "listener", f"{pod}.default")
+    same = ["Clusters Match", "Listeners Match", "Routes Match"]
+    mesh.eventually(lambda: mesh.sailctl("proxy-status", pod).splitlines() == same)
     assert "HEALTHY" in mesh.sailctl("proxy-config", "endpoint", "deployment/productpage-v1")
     assert "ROOTCA" in mesh.sailctl("proxy-config", "secret", pod)
     assert json.loads(mesh.sailctl("proxy-config", "bootstrap", pod, "-o", "json"))

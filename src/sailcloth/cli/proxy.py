@@ -11,6 +11,17 @@ import typer
 from . import complete, output
 
 PARTS = ("all", "cluster", "listener", "route", "endpoint", "secret", "dns", "bootstrap", "log")
+_ALSO = {p + "s": p for p in PARTS[1:7]} | {
+    "c": "cluster",
+    "l": "listener",
+    "r": "route",
+    "ep": "endpoint",
+    "b": "bootstrap",
+    "s": "secret",
+    "o": "log",
+}
+_ENTRIES = ("cluster", "listener", "route", "endpoint")
+_START_LEVEL = "warning"  # as the proxies' arguments say
 File = Annotated[
     list[Path] | None, typer.Option("-f", "--file", help="Manifest, directory, or config dump (without --offline).")
 ]
@@ -35,7 +46,9 @@ def proxy_config(
         ),
     ],
     pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]", autocompletion=complete.pods)] = "",
-    out: Annotated[str, typer.Option("-o", "--output", help="short, json or yaml")] = "short",
+    out: Annotated[
+        str, typer.Option("-o", "--output", help="short, json or yaml; of a bootstrap, json unless short is asked for.")
+    ] = "",
     offline: Annotated[bool, typer.Option("--offline", help="Compute from manifests; no cluster needed.")] = False,
     file: File = None,
     proxy: Annotated[
@@ -45,24 +58,30 @@ def proxy_config(
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
     fqdn: Annotated[str, typer.Option("--fqdn", help="Only clusters, or names, of this host.")] = "",
-    port: Annotated[int, typer.Option("--port", help="Only this port.")] = 0,
+    port: Annotated[int, typer.Option("--port", help="Only clusters, listeners or endpoints of this port.")] = 0,
+    address: Annotated[str, typer.Option("--address", help="Only listeners or endpoints at this address.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="Only listeners of this type: HTTP, TCP or HTTP+TCP.")] = "",
+    status: Annotated[str, typer.Option("--status", help="Only endpoints in this state: healthy or unhealthy.")] = "",
     subset: Annotated[str, typer.Option("--subset", help="Only this subset.")] = "",
     direction: Annotated[str, typer.Option("--direction", help="Only inbound or outbound clusters.")] = "",
     name: Annotated[str, typer.Option("--name", help="Only the route configuration of this name.")] = "",
     cluster: Annotated[str, typer.Option("--cluster", help="Only endpoints of this cluster.")] = "",
     level: Annotated[str, typer.Option("--level", help="For `log`: level, or logger:level[,…].")] = "",
+    reset: Annotated[bool, typer.Option("-r", "--reset", help="For `log`: back to the level of the start.")] = False,
 ) -> None:
     """Show the configuration of a proxy, in istioctl's columns."""
-    if part.rstrip("s") in PARTS or part in ("endpoints", "eds", "clusters", "listeners", "routes", "secrets"):
-        part = {"eds": "endpoint"}.get(part, part.rstrip("s") if part != "all" else part)
+    part = _ALSO.get(part, part)
     if part not in PARTS:
         output.fail(f"unknown part {part!r}; known are {', '.join(PARTS)}", output.USAGE)
+    out = out or ("json" if part == "bootstrap" else "short")
     if out not in ("short", "table", "json", "yaml"):
         output.fail(f"unknown output {out!r}; use short, json or yaml", output.USAGE)
-    from . import dumps
+    from . import dumps, proxy_tables
 
+    if part in ("log", "dns") and not pod:
+        output.fail("name a pod: POD[.NAMESPACE], deployment/NAME or service/NAME", output.USAGE)
     if part == "log":
-        print(dumps.logging(pod, namespace, kubeconfig, level), end="")
+        print(dumps.logging(pod, namespace, kubeconfig, _START_LEVEL if reset else level), end="")
         return
     if part == "dns":
         found = dumps.names(pod, namespace, kubeconfig)
@@ -80,14 +99,19 @@ def proxy_config(
         except (OSError, ValueError) as error:
             output.fail(f"{file[0]}: {error}", output.DATA)
     elif pod:
-        dump = dumps.fetch(pod, namespace, kubeconfig)
+        get = dumps.health if part == "endpoint" else dumps.fetch
+        dump = get(pod, namespace, kubeconfig)
     else:
         output.fail("name a pod (POD[.NAMESPACE]), a dump with -f, or manifests with --offline -f", output.USAGE)
+    filters = {"fqdn": fqdn, "port": port, "subset": subset, "direction": direction, "name": name, "cluster": cluster,
+               "address": address, "type": kind, "status": status}  # fmt: skip
     if out in ("json", "yaml"):
-        output.structured(dumps.part(dump, part), out)
+        if part in _ENTRIES:
+            output.structured(proxy_tables.as_json(part, proxy_tables.entries(dump, part, filters)), out)
+        else:
+            output.structured(proxy_tables.part(dump, part), out)
         return
-    filters = {"fqdn": fqdn, "port": port, "subset": subset, "direction": direction, "name": name, "cluster": cluster}
-    for index, (columns, rows) in enumerate(dumps.tables(dump, part, filters)):
+    for index, (columns, rows) in enumerate(proxy_tables.tables(dump, part, filters)):
         if index:
             print()
         output.table(columns, rows)
@@ -128,22 +152,32 @@ def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) ->
 
 
 def proxy_status(
-    pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]: only this proxy.", autocompletion=complete.pods)] = "",
+    pod: Annotated[
+        str,
+        typer.Argument(
+            help="POD[.NAMESPACE]: how what its Envoy has differs from what it is to have.",
+            autocompletion=complete.pods,
+        ),
+    ] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="One column for each type of resource.")] = False,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
     """Which proxies are connected, and whether they have acknowledged everything."""
-    from . import dumps
+    from . import dumps, proxy_tables
 
     found = dumps.sync_status(kubeconfig)
     if pod:
-        name, _, ns = pod.partition(".")
-        ns = ns or namespace or "default"
-        found = [p for p in found if p["name"] == f"{name}.{ns}"]
+        dump = dumps.fetch(pod, namespace, kubeconfig)
+        name = proxy_tables.node(dump).get("id", "").split("~")[2]
+        found = [p for p in found if p["name"] == name]
         if not found:
-            output.fail(f"no proxy {name}.{ns} is connected to the control plane")
+            output.fail(f"no proxy {name} is connected to the control plane")
+        if out not in ("json", "yaml") and not verbose:
+            for text in proxy_tables.differences(dumps.wanted(name, kubeconfig), dump):
+                print(text)
+            return
     if out in ("json", "yaml"):
         output.structured(found, out)
         return

@@ -51,7 +51,8 @@ def routes(audiences: Audiences, name: str) -> list[web.RouteDef]:
     async def config_dump(request: web.Request) -> web.Response:
         pod, _, namespace = request.query.get("proxyID", "").partition(".")
         for client in audiences.find(pod, namespace):
-            return json(offline.config_dump(offline.resources(audiences.mesh, client.proxy)))
+            stream = client.connection.stream
+            return json(offline.config_dump({url: stream.held(url) for url in stream.collections}))
         return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
 
     async def names(request: web.Request) -> web.Response:

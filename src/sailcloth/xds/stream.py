@@ -115,6 +115,14 @@ class Stream:
             return None
         return state.subscribed or frozenset()
 
+    def held(self, url: str) -> list[EnvoyResource]:
+        """The resources of a type that the client is to have."""
+        state = self._types.get(url)
+        if state is None:
+            return []
+        limits = [(c, self._limited(state, c)) for c in self.collections.get(url, ())]
+        return [r for c, limit in limits for n, r in c.resources.items() if limit is None or n in limit]
+
     def subscribes(self, url: str) -> bool:
         return url in self._types
 

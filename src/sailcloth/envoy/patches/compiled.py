@@ -73,25 +73,26 @@ def compile_patch(key: Key, index: int, patch: EnvoyConfigObjectPatch) -> Compil
 
 
 def _message(kind: type[Message], value: dict[str, Any]) -> Message:
-    for name in _type_urls(value):
-        _import(name)
+    for name in type_urls(value):
+        import_type(name)
     try:
         return json_format.ParseDict(value, kind())
     except (json_format.ParseError, TypeError, ValueError) as error:
         raise PatchError(f"patch.value: {' '.join(str(error).split())[:400]}") from None
 
 
-def _type_urls(value: Any) -> set[str]:
+def type_urls(value: Any) -> set[str]:
+    """The types that extensions in a configuration name."""
     if isinstance(value, dict):
         own = {value["@type"]} if isinstance(value.get("@type"), str) else set()
-        return own.union(*(_type_urls(v) for v in value.values()))
+        return own.union(*(type_urls(v) for v in value.values()))
     if isinstance(value, list):
-        return set().union(*(_type_urls(v) for v in value))
+        return set().union(*(type_urls(v) for v in value))
     return set()
 
 
-def _import(url: str) -> None:
-    """Make a type known to the descriptor pool: its package holds it in one of its modules."""
+def import_type(url: str) -> None:
+    """Make a type known to the descriptor pool: its package holds it in one of its modules. Raises PatchError."""
     package, _, name = url.rpartition("/")[2].rpartition(".")
     if url.startswith(_URL + "envoy.") and (".v2" in package or package.endswith("v2alpha")):
         raise PatchError(f"{url}: Envoy's version 2 interface is gone; use the version 3 type")

@@ -1,0 +1,406 @@
+"""What one Envoy has, in istioctl's words: the entries of a config dump that a user asked for, as tables and as JSON.
+
+The filters, columns and descriptions are istioctl's, for habits and scripts. No I/O here. Source: istio.md 3.1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+Object = dict[str, Any]
+Table = tuple[list[str], list[list[str]]]
+_DUMPS = {
+    "listener": "ListenersConfigDump",
+    "route": "RoutesConfigDump",
+    "cluster": "ClustersConfigDump",
+    "endpoint": "EndpointsConfigDump",
+    "secret": "SecretsConfigDump",
+    "bootstrap": "BootstrapConfigDump",
+}
+_MANAGER = "envoy.filters.network.http_connection_manager"
+_TCP = "envoy.filters.network.tcp_proxy"
+_ALPNS = {
+    ("http/1.1", "h2c"): "HTTP",
+    ("http/1.0", "http/1.1", "h2c"): "HTTP",
+    ("istio-http/1.0", "istio-http/1.1", "istio-h2"): "HTTP TLS",
+    ("istio", "istio-http/1.0", "istio-http/1.1", "istio-h2"): "Istio HTTP Plain",
+    ("istio-peer-exchange", "istio"): "TCP TLS",
+}
+
+
+def part(dump: Object, name: str) -> Object:
+    """The whole dump, or one kind's part of it."""
+    if name == "all":
+        return dump
+    found = [c for c in dump.get("configs", ()) if c.get("@type", "").endswith("." + _DUMPS[name])]
+    return found[0] if found else {}
+
+
+def node(dump: Object) -> Object:
+    """How a proxy calls itself."""
+    found: Object = part(dump, "bootstrap").get("bootstrap", {}).get("node", {})
+    return found
+
+
+def bootstrap(dump: Object) -> Table:
+    """What a proxy is, in short."""
+    found = node(dump)
+    version = found.get("user_agent_build_version", {}).get("version", {})
+    envoy = ".".join(str(version.get(n, 0)) for n in ("major_number", "minor_number", "patch"))
+    facts = [found.get("id"), found.get("cluster"), envoy, found.get("metadata", {}).get("ISTIO_VERSION")]
+    names = ("ID", "CLUSTER", "ENVOY", "ISTIO")
+    return ["FIELD", "VALUE"], [[name, str(fact or "-")] for name, fact in zip(names, facts, strict=True)]
+
+
+def entries(dump: Object, name: str, filters: Object) -> list[Object]:
+    """The clusters, listeners, route configurations or endpoints' clusters of a dump that a user asked for, as Envoy writes
+    them (snake_case)."""
+    if name == "endpoint" and "cluster_statuses" in dump:
+        return [f for c in dump["cluster_statuses"] if (f := _filtered_status(c, filters)) is not None]
+    states = [e for field in _FIELDS[name] for e in part(dump, name).get(field, ())]
+    if name == "endpoint":
+        statuses = [_as_status(s["endpoint_config"]) for s in states if "endpoint_config" in s]
+        return [f for c in statuses if (f := _filtered_status(c, filters)) is not None]
+    kind = {"cluster": "cluster", "listener": "listener", "route": "route_config"}[name]
+    found = [s.get(kind) or s.get("active_state", {}).get(kind) for s in states]
+    return [f for f in found if f and _WANTED[name](f, filters)]
+
+
+def differences(wanted: Object, dump: Object) -> Iterator[str]:
+    """How what an Envoy has differs from what the control plane means it to have, a text for each kind of resource."""
+    for name in ("cluster", "listener", "route"):
+        title = name.capitalize() + "s"
+        meant, found = (_sent(each, name) for each in (wanted, dump))
+        diff = difflib.unified_diff(meant, found, f"Istiod {title}", f"Envoy {title}", lineterm="")
+        yield "\n".join(diff) or f"{title} Match"
+
+
+def _sent(dump: Object, name: str) -> list[str]:
+    """Lines that tell of the resources of a kind, without those that were there from the start."""
+    field = _FIELDS[name][1]
+    only = {"configs": [{"@type": f".{_DUMPS[name]}", field: part(dump, name).get(field, ())}]}
+    by_name = {e["name"]: e for e in as_json(name, entries(only, name, {}))}
+    return json.dumps(by_name, indent=2, sort_keys=True).splitlines()
+
+
+_FIELDS = {
+    "cluster": ("static_clusters", "dynamic_active_clusters"),
+    "listener": ("static_listeners", "dynamic_listeners"),
+    "route": ("static_route_configs", "dynamic_route_configs"),
+    "endpoint": ("static_endpoint_configs", "dynamic_endpoint_configs"),
+}
+
+
+def tables(dump: Object, name: str, filters: Object) -> Iterator[Table]:
+    """The tables of a part; `all` gives clusters, listeners, routes and endpoints."""
+    if name == "bootstrap":
+        node = part(dump, name).get("bootstrap", {}).get("node", {})
+        facts = {
+            "ID": node.get("id"),
+            "CLUSTER": node.get("cluster"),
+            "ENVOY": node.get("user_agent_build_version", {}),
+        }
+        version = facts["ENVOY"].get("version", {})
+        facts["ENVOY"] = ".".join(str(version.get(n, 0)) for n in ("major_number", "minor_number", "patch"))
+        facts["ISTIO"] = node.get("metadata", {}).get("ISTIO_VERSION")
+        yield ["FIELD", "VALUE"], [[k, str(v or "-")] for k, v in facts.items()]
+        return
+    if name == "secret":
+        yield secrets(part(dump, name))
+        return
+    makers = {"cluster": clusters, "listener": listeners, "route": routes, "endpoint": endpoints}
+    for each in ("cluster", "listener", "route", "endpoint") if name == "all" else (name,):
+        yield makers[each](entries(dump, each, filters))
+
+
+def _source(made: Object) -> str:
+    """NAME.NAMESPACE of the user's object that a resource comes from, as its metadata says."""
+    source = made.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", "")
+    return ".".join(reversed(source.split("/")[-3::2])) if source else ""
+
+
+def as_json(name: str, found: list[Object]) -> list[Object]:
+    """Entries as istioctl prints them: the messages in protobuf's own JSON (camelCase). One of a type that is not Envoy's stays
+    as it is."""
+    from envoy.admin.v3 import clusters_pb2
+    from envoy.config.cluster.v3 import cluster_pb2
+    from envoy.config.listener.v3 import listener_pb2
+    from envoy.config.route.v3 import route_pb2
+    from google.protobuf import json_format
+
+    from sailcloth.envoy.patches.compiled import PatchError, import_type, type_urls
+
+    kinds: dict[str, Any] = {
+        "cluster": cluster_pb2.Cluster,
+        "listener": listener_pb2.Listener,
+        "route": route_pb2.RouteConfiguration,
+        "endpoint": clusters_pb2.ClusterStatus,
+    }
+    out = []
+    for entry in found:
+        try:
+            for url in type_urls(entry):
+                import_type(url)
+            message = json_format.ParseDict(entry, kinds[name](), ignore_unknown_fields=True)
+            out.append(json_format.MessageToDict(message))
+        except (PatchError, json_format.ParseError):
+            out.append(entry)
+    return out
+
+
+# -- clusters -----------------------------------------------------------------------------------
+
+
+def _wants_cluster(made: Object, filters: Object) -> bool:
+    name = made.get("name", "")
+    port = f"|{filters['port']}|" if filters.get("port") else ""
+    return all(
+        str(part or "") in name for part in (filters.get("fqdn"), filters.get("direction"), filters.get("subset"), port)
+    )
+
+
+def clusters(found: list[Object]) -> Table:
+    """A row for each cluster."""
+    rows = []
+    for c in found:
+        parts = c.get("name", "").split("|")
+        direction, port, subset, host = parts if len(parts) == 4 else ("-", "-", "-", parts[0])
+        kind = c.get("type") or c.get("cluster_type", {}).get("name") or "STATIC"
+        rows.append([host, port, subset or "-", direction, kind, _source(c)])
+    return ["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"], sorted(rows)
+
+
+# -- listeners ----------------------------------------------------------------------------------
+
+
+def _socket(address: Object) -> tuple[str, int]:
+    socket = address.get("socket_address")
+    if socket is None:
+        path = address.get("pipe", {}).get("path") or address.get("envoy_internal_address", {}).get(
+            "server_listener_name", ""
+        )
+        return f"unix://{path}" if path.startswith(("/", "@")) else path, 0
+    return str(socket.get("address", "")), int(socket.get("port_value", 0))
+
+
+def _addresses(made: Object) -> list[tuple[str, int]]:
+    more = [a.get("address", {}) for a in made.get("additional_addresses", ())]
+    return [_socket(a) for a in (made.get("address", {}), *more)]
+
+
+def _wants_listener(made: Object, filters: Object) -> bool:
+    at = _addresses(made)
+    if filters.get("port") and filters["port"] not in (port for _, port in at):
+        return False
+    if filters.get("address") and filters["address"] not in (address for address, _ in at):
+        return False
+    return not filters.get("type") or filters["type"].upper() == listener_type(made)
+
+
+def _chains(made: Object) -> list[Object]:
+    default = made.get("default_filter_chain")
+    return [*made.get("filter_chains", ()), *([default] if default else [])]
+
+
+def listener_type(made: Object) -> str:
+    """HTTP, TCP, HTTP+TCP or UNKNOWN."""
+    names = {f.get("name", "") for c in _chains(made) for f in c.get("filters", ())}
+    return "+".join(t for t, name in (("HTTP", _MANAGER), ("TCP", _TCP)) if name in names) or "UNKNOWN"
+
+
+def listeners(found: list[Object]) -> Table:
+    """A row for each filter chain."""
+    rows = []
+    for made in found:
+        at = _addresses(made)
+        address, port = ",".join(a for a, _ in at), at[0][1]
+        for chain in _chains(made) or [{}]:
+            rows.append([address, str(port or "-"), _match(chain.get("filter_chain_match", {})), _destination(chain)])
+    return ["ADDRESSES", "PORT", "MATCH", "DESTINATION"], sorted(
+        rows, key=lambda r: (int(r[1]) if r[1] != "-" else 0, r[0])
+    )
+
+
+def _match(match: Object) -> str:
+    parts = []
+    if match.get("server_names"):
+        parts.append("SNI: " + ",".join(match["server_names"]))
+    if match.get("transport_protocol"):
+        parts.append("Trans: " + match["transport_protocol"])
+    if protocols := match.get("application_protocols"):
+        parts.append("App: " + _ALPNS.get(tuple(protocols), ",".join(protocols)))
+    port = f":{match['destination_port']}" if match.get("destination_port") else ""
+    ranges = [f"{p['address_prefix']}/{p.get('prefix_len', 0)}" for p in match.get("prefix_ranges", ())]
+    if ranges or port:
+        parts.append(f"Addr: {','.join(ranges) or '*'}{port}")
+    return "; ".join(parts) or "ALL"
+
+
+def _destination(chain: Object) -> str:
+    for each in chain.get("filters", ()):
+        config = each.get("typed_config", {})
+        if each.get("name") == _MANAGER:
+            if "rds" in config:
+                return f"Route: {config['rds'].get('route_config_name', '')}"
+            return _inline(config.get("route_config", {})) if "route_config" in config else "HTTP"
+        if each.get("name") == _TCP and config.get("cluster") != "BlackHoleCluster":
+            weighted = config.get("weighted_clusters", {}).get("clusters", ())
+            names = [config["cluster"]] if config.get("cluster") else [c.get("name", "") for c in weighted]
+            return _to(",".join(names))
+    return "Non-HTTP/Non-TCP"
+
+
+def _to(cluster: str) -> str:
+    return cluster if "Cluster" in cluster else f"Cluster: {cluster}"
+
+
+def _inline(config: Object) -> str:
+    hosts = config.get("virtual_hosts", ())
+    routes = [r for h in hosts for r in h.get("routes", ())]
+    if (
+        len(routes) == 1
+        and routes[0].get("match", {}).get("prefix") == "/"
+        and routes[0].get("route", {}).get("cluster")
+    ):
+        return _to(routes[0]["route"]["cluster"])
+    told = []
+    for host in hosts:
+        domains = host.get("domains", [])
+        names = "" if domains == ["*"] else "/".join(domains) + " "
+        told.append(names + ", ".join(route_match(r.get("match", {})) for r in host.get("routes", ())))
+    return "Inline Route: " + "; ".join(told)
+
+
+# -- routes -------------------------------------------------------------------------------------
+
+
+def _wants_route(made: Object, filters: Object) -> bool:
+    return not filters.get("name") or filters["name"] == made.get("name")
+
+
+def routes(found: list[Object]) -> Table:
+    """A row for each route."""
+    rows = [
+        [
+            config.get("name", ""),
+            host.get("name", ""),
+            _domains(host.get("domains", [])),
+            route_match(r.get("match", {})),
+            _source(r),
+        ]
+        for config in found
+        for host in config.get("virtual_hosts", ())
+        for r in host.get("routes", ())
+    ]
+    return ["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"], rows
+
+
+def _domains(domains: list[str]) -> str:
+    """The short forms of a name, without those that only spell one of them out."""
+    if len(domains) < 2:
+        return "".join(domains)
+    known = set(domains)
+    plain = [d for d in domains if not d.endswith(".") and (d.count(":") != 1)]
+    short = [
+        d
+        for d in plain
+        if not any(d.endswith(end) and d.removesuffix(end) in known for end in (".svc.cluster.local", ".svc"))
+    ]
+    return ", ".join(short[:2]) + (f" + {len(short) - 2} more..." if len(short) > 2 else "")
+
+
+def route_match(match: Object) -> str:
+    """Which paths a route is for."""
+    if "path" in match:
+        return str(match["path"])
+    if "prefix" in match or "path_separated_prefix" in match:
+        return f"{match.get('prefix') or match['path_separated_prefix'] + '/'}*"
+    return f"regex {match.get('safe_regex', {}).get('regex', '')}" if "safe_regex" in match else "/*"
+
+
+# -- endpoints ----------------------------------------------------------------------------------
+
+
+def _as_status(config: Object) -> Object:
+    """A ClusterLoadAssignment as Envoy's `/clusters` would tell of it, for dumps that have no health."""
+    hosts = [
+        {
+            "address": lb.get("endpoint", {}).get("address", {}),
+            "health_status": {"eds_health_status": lb.get("health_status", "HEALTHY")},
+            "locality": group.get("locality", {}),
+        }
+        for group in config.get("endpoints", ())
+        for lb in group.get("lb_endpoints", ())
+    ]
+    return {"name": config.get("cluster_name", ""), "host_statuses": hosts}
+
+
+def _filtered_status(status: Object, filters: Object) -> Object | None:
+    """A cluster with those of its endpoints that are wanted; None without any."""
+    if filters.get("cluster") and filters["cluster"] != status.get("name"):
+        return None
+    hosts = []
+    for host in status.get("host_statuses", ()):
+        address, port = _socket(host.get("address", {}))
+        wanted = filters.get("status")
+        if (
+            (not filters.get("port") or filters["port"] == port)
+            and (not filters.get("address") or filters["address"] == address)
+            and (not wanted or wanted.upper() == health(host))
+        ):
+            hosts.append(host)
+    return {**status, "host_statuses": hosts} if hosts else None
+
+
+def health(host: Object) -> str:
+    """HEALTHY, or what keeps an endpoint from being used."""
+    found = host.get("health_status", {})
+    told = str(found.get("eds_health_status") or "HEALTHY")
+    if told == "HEALTHY" and found.get("failed_active_health_check"):
+        return "UNHEALTHY"
+    return told
+
+
+def endpoints(found: list[Object]) -> Table:
+    """A row for each endpoint of each cluster."""
+    rows = []
+    for cluster in found:
+        for host in cluster.get("host_statuses", ()):
+            address, port = _socket(host.get("address", {}))
+            ejected = host.get("health_status", {}).get("failed_outlier_check")
+            shown = f"{address}:{port}" if port else address
+            rows.append([shown, health(host), "FAILED" if ejected else "OK", cluster.get("name", "")])
+    return ["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"], sorted(rows, key=lambda r: (r[3], r[0]))
+
+
+_WANTED = {"cluster": _wants_cluster, "listener": _wants_listener, "route": _wants_route}
+
+
+# -- secrets ------------------------------------------------------------------------------------
+
+
+def secrets(found: Object) -> Table:
+    """A row for each certificate that a proxy has."""
+    import base64
+    import datetime as dt
+
+    from cryptography import x509
+
+    rows = []
+    for state, field in (("ACTIVE", "dynamic_active_secrets"), ("WARMING", "dynamic_warming_secrets")):
+        for entry in found.get(field, ()):
+            secret = entry.get("secret", {})
+            chain = secret.get("tls_certificate", {}).get("certificate_chain", {}).get("inline_bytes")
+            roots = secret.get("validation_context", {}).get("trusted_ca", {}).get("inline_bytes")
+            row = [entry.get("name", ""), "Cert Chain" if chain else "CA", state, "false", "", "", ""]
+            if chain or roots:
+                leaf = x509.load_pem_x509_certificate(base64.b64decode(chain or roots))
+                span = (leaf.not_valid_after_utc, leaf.not_valid_before_utc)
+                valid = span[1] <= dt.datetime.now(dt.UTC) <= span[0]
+                times = [t.strftime("%Y-%m-%dT%H:%M:%SZ") for t in span]
+                row[3:] = [str(valid).lower(), f"{leaf.serial_number:x}", *times]
+            rows.append(row)
+    return ["RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"], rows
