@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import urllib.request
+
 from bookinfo import Cluster
 
 
@@ -31,3 +33,14 @@ def test_an_ingress_of_another_class_is_left_alone(mesh: Cluster) -> None:
         assert mesh.get("/productpage", Host="other.local").status == 404
     finally:
         mesh.kubectl("delete", "ingress", "other", "ours")
+
+
+def test_the_gateway_is_also_at_its_load_balancers_address_and_for_pods(mesh: Cluster) -> None:
+    """Not only at the ports of the host that `sailctl` prints."""
+    path = "jsonpath={.status.loadBalancer.ingress[0].ip}"
+    address = mesh.kubectl("get", "svc", "istio-ingressgateway", "-n", "istio-system", "-o", path)
+    with urllib.request.urlopen(f"http://{address}/productpage", timeout=10) as answer:
+        assert answer.status == 200
+    page = "http://istio-ingressgateway.istio-system/productpage"
+    ask = f"import urllib.request as r; print(r.urlopen('{page}').status)"
+    assert mesh.kubectl("exec", "deploy/productpage-v1", "--", "python3", "-c", ask).strip() == "200"

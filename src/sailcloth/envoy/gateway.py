@@ -79,14 +79,14 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
     chains = list({c.filter_chain_match.SerializeToString(deterministic=True): c for c in reversed(chains)}.values())
     if not chains:
         return None
-    # One bind for all workers: a published host port hands the proxy a single listening socket.
     return lb.listener(
         name,
         address,
         plan.port,
         chains[::-1],
         direction="outbound",
-        reuse_port=False,
+        reuse_port=False,  # one bind for all workers: a published host port hands the proxy a single listening socket
+        beside=tuple(other for port, other in proxy.beside if port == plan.port and not address.startswith("unix://")),
         filters=(
             *(("proxy_protocol",) if proxy.topology.proxy_protocol else ()),
             *(() if plan.plain else ("tls_inspector",)),

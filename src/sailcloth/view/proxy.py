@@ -49,6 +49,7 @@ class Proxy:
     topology: Topology = Topology()
     clusters: str = ""  # ALL or ON_DEMAND if the pod says so, else as the mesh does
     dns: tuple[int, ...] = ()  # IP versions in which its agent answers names itself; empty: it does not
+    beside: tuple[tuple[int, int], ...] = ()  # (port, port): who listens at the first listens at the second as well
     captured: bool = True  # whether the pod's traffic is brought to it; else it has what is dialled on purpose
     metadata: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
 
@@ -118,6 +119,12 @@ def answers_dns(metadata: Mapping[str, Any], ips: tuple[str, ...]) -> tuple[int,
     return tuple(sorted({6 if ":" in ip else 4 for ip in ips if ip})) or (4,)
 
 
+def _beside(text: str) -> tuple[tuple[int, int], ...]:
+    """From `8080:65080,8443:65443`; what is not a pair of ports counts as not said."""
+    pairs = (p.split(":") for p in text.split(","))
+    return tuple((int(p[0]), int(p[1])) for p in pairs if len(p) == 2 and p[0].isdigit() and p[1].isdigit())
+
+
 def is_captured(metadata: Mapping[str, Any]) -> bool:
     """Whether a pod's traffic is redirected to its proxy, as the annotation `sidecar.istio.io/interceptionMode` decides."""
     return str(metadata.get("INTERCEPTION_MODE", "")).upper() != "NONE"
@@ -184,6 +191,7 @@ def described(
         clusters=str(metadata.get("SAILCLOTH_CLUSTERS") or "").upper().replace("-", "_"),
         lean=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
         dns=answers_dns(metadata, ips),
+        beside=_beside(str(metadata.get("SAILCLOTH_BESIDE") or "")),
         captured=is_captured(metadata),
         metadata=metadata,
     )

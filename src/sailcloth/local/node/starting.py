@@ -26,6 +26,7 @@ _BASE_ENV = {
 }
 _FETCHED = {r.plural: r for r in (CONFIGMAPS, SECRETS, CLAIMS)}
 _ROOT_ENV = {"PATH": images.PATH}
+_BESIDE = 57_000  # added to a port, where a socket of the host takes its place; beyond the ephemeral ports
 
 
 class Unknown(Exception):
@@ -112,10 +113,19 @@ async def variables(pod: PodState, c: Container) -> dict[str, str]:
     return {**base, "HOSTNAME": pod.name, **services, **(image.env if image else {}), **own}
 
 
+def _host_ports(pod: PodState) -> dict[int, int]:
+    """The host's sockets for a pod's ports. A swapped socket is not in the pod's network, so the proxy binds ports of its own
+    for them, and 8080 and 8443 are still the pod's."""
+    labels = pod.object["metadata"].get("labels") or {}
+    return pod.node.host_ports if labels.get("istio") == "ingressgateway" else {}
+
+
 async def proxy(pod: PodState, c: Container) -> list[str]:
     """Have the node's agent serve a sidecar. Returns the command."""
     assert pod.link is not None
     env = await variables(pod, c)
+    if pod.node.bind_swap and (ports := _host_ports(pod)):
+        env["ISTIO_META_SAILCLOTH_BESIDE"] = ",".join(f"{p}:{p + _BESIDE}" for p in ports)
     made = await pod.node.agent.prepare(pod.object, c.spec, env, pod.directory, pod.link.netns_fd)
     c.env = {**env, **made.env}
     return made.argv
@@ -139,8 +149,7 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         argv = await proxy(pod, c)
         needed = [os.path.dirname(argv[0]), str(pod.directory / "proxy")]
         caps = [12, 13]
-        if (pod.object["metadata"].get("labels") or {}).get("istio") == "ingressgateway":
-            ports = pod.node.host_ports
+        ports = _host_ports(pod)
     else:
         c.env = await variables(pod, c)
         command = [environment.expand(str(x), c.env) for x in c.spec.get("command") or ()]
@@ -179,13 +188,13 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         "log": lastwords.log_path(pod, c),
         "stdin": bool(c.spec.get("stdin")),
         "tty": bool(c.spec.get("tty")),
-        "ports": [str(p) for p in ports] if swapped else [],
+        "ports": [str(p + _BESIDE) for p in ports] if swapped else [],
     }, list(ports.values()) if swapped else []
 
 
 def relay_ports(pod: PodState, c: Container, ports: Iterable[int]) -> None:
     """Carry the host's ports to a container whose sockets could not be swapped for them."""
-    sockets = {p: pod.node.host_ports[p] for p in ports if p in pod.node.host_ports}
+    sockets = {p % _BESIDE: fd for p in ports if (fd := pod.node.host_ports.get(p % _BESIDE)) is not None}
     if sockets:
         c.relay = Relay(pod.ip, sockets)
         pod.spawn(c.relay.start())
