@@ -48,6 +48,8 @@ Swap = Annotated[
 ]
 Form = Annotated[str, typer.Option("-o", "--output", help="text or json")]
 _PANEL = "Local cluster"
+_READY_S = 60.0
+_PATIENCE_S = 10.0  # for Deployments of the user's that a kept state brings back, and that may never get ready
 
 
 def register(app: typer.Typer) -> None:
@@ -354,8 +356,14 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: Demo 
         await asyncio.gather(*(applier.apply(o) for o in [*deployments, *later]))
         started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record["started"]))
         first_200 = asyncio.ensure_future(_first_200(record["gateway"], sample.page, steps)) if sample else None
-        count = await _pods_ready(api, deadline(60), started)
-        steps.done(f"{count} workloads injected and ready")
+        needed = {
+            (str(o["metadata"].get("namespace") or "default"), str(o["metadata"]["name"]))
+            for o in [*deployments, *later]
+        }
+        count, late = await _pods_ready(api, needed, started)
+        steps.done(
+            f"{count} workloads injected and ready" if not late else f"the mesh is ready, but not {', '.join(late)}"
+        )
         ready_s = time.monotonic() - steps.begin
         took = await first_200 if first_200 is not None else None
     return {
@@ -396,18 +404,38 @@ def _begun(pod: Object) -> str:
     return max(s.get("startedAt", "")[:19] for s in states) if all(states) else ""
 
 
-async def _pods_ready(api: Any, waiting: Iterator[None], since: str) -> int:
-    """Wait until every Deployment has all its replicas; returns how many pods there are."""
+def _unready(found: list[Object], pods: list[Object], since: str) -> list[Object]:
+    """Deployments that have not all their replicas, started since then: a kept state tells of the cluster before, at first."""
+
+    def ready(d: Object) -> bool:
+        wanted, status = int(d["spec"].get("replicas", 1)), d.get("status", {})
+        if min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0)) < wanted:
+            return False
+        labels = (d["spec"]["selector"].get("matchLabels") or {}).items()
+        own = [p for p in pods if p["metadata"]["namespace"] == d["metadata"]["namespace"]]
+        return all(_begun(p) >= since for p in own if labels <= (p["metadata"].get("labels") or {}).items())
+
+    return [d for d in found if not ready(d)]
+
+
+async def _pods_ready(api: Any, needed: set[tuple[str, str]], since: str) -> tuple[int, list[str]]:
+    """Wait for the Deployments that are needed, and a while for the user's own, which may never get ready. Returns how many
+    pods there are, and the Deployments that have not all theirs. Raises TimeoutError naming those that are needed."""
     from sailcloth.kube.resources import DEPLOYMENTS, PODS
 
+    end, patience = time.monotonic() + _READY_S, 0.0
     while True:
         found, _ = await api.list(DEPLOYMENTS)
-        wanted = [(int(d["spec"].get("replicas", 1)), d.get("status", {})) for d in found]
-        if all(s.get("readyReplicas", 0) >= n and s.get("updatedReplicas", 0) >= n for n, s in wanted):
-            pods, _ = await api.list(PODS)
-            if all(_begun(pod) >= since for pod in pods):  # a kept state tells of the cluster before, at first
-                return sum(n for n, _ in wanted)
-        next(waiting)
+        pods, _ = await api.list(PODS)
+        late = [(d["metadata"]["namespace"], d["metadata"]["name"]) for d in _unready(found, pods, since)]
+        names = [f"{namespace}/{name}" for namespace, name in late]
+        missing = [f"{namespace}/{name}" for namespace, name in late if (namespace, name) in needed]
+        now = time.monotonic()
+        patience = 0.0 if missing else patience or now + _PATIENCE_S
+        if not names or (patience and now > patience):
+            return sum(int(d["spec"].get("replicas", 1)) for d in found), names
+        if now > end and missing:
+            raise TimeoutError(f"not ready within {_READY_S:.0f} s: {', '.join(missing)}")
         await asyncio.sleep(0.03)
 
 
