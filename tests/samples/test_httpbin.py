@@ -88,3 +88,10 @@ def test_head_has_no_body(start: Start) -> None:
     got = start("httpbin.py").ask("/get", "HEAD")
     assert (got.status, got.body) == (200, b"")
     assert int(got.headers["content-length"]) > 0
+
+
+def test_requests_are_logged(start: Start) -> None:
+    program = start("httpbin.py")
+    program.ask("/status/202", user_agent="curl/8")
+    assert program.process.stdout is not None
+    assert b'"GET /status/202 HTTP/1.1" 202 0 "-" "curl/8"' in program.process.stdout.readline()

@@ -123,6 +123,20 @@ def test_a_program_that_only_the_image_has_is_replaced() -> None:
     assert images.command_line(fortio, ["/bin/ls"]) == ["/bin/ls"]
 
 
+@pytest.mark.parametrize(
+    ("reference", "command", "program"),
+    [
+        ("docker.io/istio/proxyv2:1.30.0", "pilot-agent", "pilot_agent.py"),
+        ("docker.io/kennethreitz/httpbin", "gunicorn", "httpbin.py"),
+        ("docker.io/mccutchen/go-httpbin:v2.15.0", "gunicorn", "httpbin.py"),
+    ],
+)
+def test_commands_of_walk_throughs_are_there(reference: str, command: str, program: str) -> None:
+    image = images.resolve(reference)
+    assert image is not None
+    assert Path(images.command_line(image, [command, "x"])[-2]).name == program
+
+
 def test_a_program_of_the_host_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "redis-server").write_text("#!/bin/sh\n")
     (tmp_path / "redis-server").chmod(0o755)

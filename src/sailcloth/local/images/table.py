@@ -36,13 +36,15 @@ def _shop(service: str, *args: str, **env: str) -> dict[str, Any]:
 
 
 _ECHO = ("{python}", "-I", "{programs}/istio_echo.py")
+_AGENT = (*_PYTHON, "{programs}/pilot_agent.py")
+_HTTPBIN = {"commands": {"gunicorn": (*_PYTHON, "{programs}/httpbin.py")}}
 _FORTIO = (*_PYTHON, "{programs}/fortio.py")
 
 # Like the entrypoint of the curl image: options alone are options of curl, anything else is a command.
 _CURL = ("/bin/sh", "-c", 'case "$1" in -*) set -- curl "$@";; esac; exec "$@"', "entrypoint")
 
 IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
-    (r"(.*/)?(proxyv2(-distroless|-debug)?|sailcloth-proxy)", {"builtin": "proxy"}),
+    (r"(.*/)?(proxyv2(-distroless|-debug)?|sailcloth-proxy)", {"builtin": "proxy", "commands": dict.fromkeys(("pilot-agent", "/usr/local/bin/pilot-agent"), _AGENT)}),
     (r"(.*/)?examples-bookinfo-productpage-v1", _program("bookinfo_productpage.py", "9080")),
     (r"(.*/)?examples-bookinfo-details-(?P<v>v[12])", _program("bookinfo_details.py", "9080", SERVICE_VERSION="{v}")),
     (r"(.*/)?examples-bookinfo-ratings-(?P<v>v[0-9a-z-]+)", _program("bookinfo_ratings.py", "9080", SERVICE_VERSION="{v}")),
@@ -52,8 +54,8 @@ IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"(.*/)?examples-bookinfo-mongodb", _fixed("database.py", "27017", "--seed", "ratings")),
     (r"(.*/)?examples-bookinfo-mysqldb", _fixed("database.py", "3306", "--greet", "--seed", "ratings")),
     (r"(.*/)?examples-helloworld-(?P<v>v[12])", _program("helloworld.py", "5000", SERVICE_VERSION="{v}")),
-    (r"kennethreitz/httpbin", _program("httpbin.py", "80")),
-    (r"(mccutchen/go-httpbin|.*/httpbin)", {**_program("httpbin.py", "8080"), "commands": {"gunicorn": (*_PYTHON, "{programs}/httpbin.py")}}),
+    (r"kennethreitz/httpbin", {**_program("httpbin.py", "80"), **_HTTPBIN}),
+    (r"(mccutchen/go-httpbin|.*/httpbin)", {**_program("httpbin.py", "8080"), **_HTTPBIN}),
     (r"(.*/)?tcp-echo-server", _program("tcp_echo.py", "9000", "hello")),
     (r"(.*/)?(curlimages/)?curl", _shell(_CURL)),
     (r"(.*/)?(busybox|alpine|sleep)", _shell()),

@@ -160,7 +160,16 @@ def page(request: Request) -> Response:
         return problem(400, str(error))
 
 
+def logged(request: Request) -> Response:
+    """The answer, and a line of the access log: where a mirrored request shows itself."""
+    made = page(request)
+    agent, at = request.headers.get("user-agent", "-"), time.strftime("%d/%b/%Y:%H:%M:%S +0000", time.gmtime())
+    line = f"{request.method} {request.target} HTTP/1.1"
+    print(f'{request.peer} - - [{at}] "{line}" {made.status} {len(made.body)} "-" "{agent}"', flush=True)
+    return made
+
+
 if __name__ == "__main__":
     # A port, or the arguments of the image's own server: `-b 0.0.0.0:8080 …`
     ports = [m[1] for m in (re.fullmatch(r"(?:.*:)?(\d+)", a) for a in sys.argv[1:]) if m]
-    serve(page, int(ports[0]) if ports else 8080)
+    serve(logged, int(ports[0]) if ports else 8080)
