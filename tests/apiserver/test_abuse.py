@@ -16,6 +16,7 @@ from cluster import Server, until
 from sailcloth.kube import resources
 from sailcloth.kube.client import Client
 from sailcloth.local.apiserver import watches
+from sailcloth.local.apiserver.media import Media
 from sailcloth.local.apiserver.storage import Store
 from sailcloth.local.apiserver.watches import Watcher
 
@@ -113,7 +114,7 @@ async def test_a_watcher_that_does_not_read_is_cut_off(tmp_path: Path, monkeypat
     served = Registry().get("", "v1", "configmaps")
     assert served is not None
     store, cut = Store(str(tmp_path / "db")), []
-    watcher = Watcher(store, served, "", lambda _: True, {}, False, store.revision)
+    watcher = Watcher(store, served, "", lambda _: True, {}, Media(), store.revision)
     watcher.abort = lambda: cut.append(True)
     stop = store.watch(served.gr, store.revision, watcher.tell)
     for number in range(30):
@@ -209,7 +210,7 @@ async def test_bookmarks_come_with_the_latest_revision(tmp_path: Path, monkeypat
         async def write(self, data: bytes) -> None:
             written.append(json.loads(data))
 
-    watcher = Watcher(store, served, "", lambda _: True, {"allowWatchBookmarks": "true"}, False, store.revision)
+    watcher = Watcher(store, served, "", lambda _: True, {"allowWatchBookmarks": "true"}, Media(), store.revision)
     store.put("secrets", {"metadata": {"name": "elsewhere", "namespace": "n"}})
     await store.committed()
     running = asyncio.create_task(watcher.run(Response(), False, 60))  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Coroutine
@@ -18,7 +19,9 @@ from cluster import Server, until
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
-from sailcloth.local.apiserver import pki
+from sailcloth.local.apiserver import pki, protobuf
+from sailcloth.local.apiserver.media import JSON, PROTOBUF
+from sailcloth.local.apiserver.resources import Served, builtin_resources
 
 Object = dict[str, Any]
 
@@ -29,6 +32,19 @@ def settings(name: str, namespace: str, **labels: str) -> Object:
 
 async def get(client: Client, path: str, **query: str) -> Any:
     return json.loads(await client.call("GET", path, **query))
+
+
+@pytest.mark.parametrize("served", builtin_resources(), ids=lambda s: s.gr)
+async def test_an_object_with_nothing_in_it_is_no_riddle(client: Client, namespace: str, served: Served) -> None:
+    prefix = f"/apis/{served.gv}" if served.group else "/api/v1"
+    path = f"{prefix}/namespaces/{namespace}/{served.plural}" if served.namespaced else f"{prefix}/{served.plural}"
+    obj = {"apiVersion": served.gv, "kind": served.kind, "metadata": {"name": f"empty-{namespace}"}}
+    for kind, body in ((JSON, json.dumps(obj).encode()), (PROTOBUF, protobuf.encode(obj))):
+        async with client.request("POST", path, data=body, headers={"Content-Type": kind}) as response:
+            assert response.status in (201, 409, 422), await response.text()
+    if not served.namespaced:
+        with contextlib.suppress(ApiError):
+            await client.call("DELETE", f"{path}/empty-{namespace}")
 
 
 # -- lists and watches --------------------------------------------------------------------------

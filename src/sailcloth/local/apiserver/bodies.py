@@ -15,6 +15,7 @@ from sailcloth.lib.schemacheck import join
 
 from . import protobuf
 from .errors import Refused, bad_request, invalid
+from .media import PROTOBUF
 
 Object = dict[str, Any]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -41,7 +42,7 @@ async def read(request: web.Request) -> Body:
     if not raw:
         return Body({}, kind)
     try:
-        if kind == "application/vnd.kubernetes.protobuf":
+        if kind == PROTOBUF:
             return Body(protobuf.decode(raw), kind)
         if "yaml" in kind and raw.lstrip()[:1] not in (b"{", b"["):
             loader = _Loader(raw)
@@ -52,9 +53,9 @@ async def read(request: web.Request) -> Body:
             return Body(orjson.loads(orjson.dumps(value)), kind, _doubled(value), raw)
         value = orjson.loads(raw)
         return Body(value, kind, _doubled(json.loads(raw, object_pairs_hook=_Pairs)), raw)
+    except protobuf.Unsupported as error:
+        raise Refused(415, "UnsupportedMediaType", str(error)) from None
     except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-        if "protobuf" in kind:
-            raise Refused(415, "UnsupportedMediaType", str(error)) from None
         words = " ".join(str(error).split())[:300]
         raise bad_request(f"the body of the request could not be read: {words}") from None
 

@@ -17,6 +17,8 @@ _RBAC = "rbac.authorization.k8s.io"
 def apply(kind: str, obj: Object) -> None:
     """Fill in the defaults of a kind, in place."""
     maker = _KINDS.get(kind)
+    if maker is not None and kind not in _SPECLESS and obj.get("spec") is None:
+        obj["spec"] = {}  # in Go no spec is an empty one
     if maker is not None and (isinstance(obj.get("spec"), dict) or kind in _SPECLESS):
         maker(obj)
     if kind in _WITH_STATUS:

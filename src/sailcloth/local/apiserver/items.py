@@ -17,6 +17,7 @@ from .storage import Store
 from .tokens import Tokens
 
 Object = dict[str, Any]
+STREAMED = ("log", "exec", "attach", "portforward", "proxy")  # what answers is no object
 
 
 class Items:
@@ -36,7 +37,7 @@ class Items:
             return await self._proxy(request, namespace, name, "/".join(rest[1:]))
         if sub and sub not in served.subresources:
             raise Refused(404, "NotFound", "the server could not find the requested resource")
-        if sub in ("log", "exec", "attach", "portforward", "proxy"):
+        if sub in STREAMED:
             self._live(served, namespace, name)
             return await self.streams.serve(request, namespace, name, sub)  # type: ignore[no-any-return]
         if sub == "token":
@@ -48,7 +49,7 @@ class Items:
         if request.method == "GET":
             obj = self._live(served, namespace, name)
             if sub == "scale":
-                return answer(scaling.shown(served.shown(obj), served.scale))
+                return answer(request, scaling.shown(served.shown(obj), served.scale))
             return show(request, served, obj)
         if request.method == "DELETE":
             return await self._delete(request, served, namespace, name)
@@ -86,8 +87,8 @@ class Items:
         obj, gone = await self._objects.delete(served, namespace, name, options, request["user"])
         if gone and served.kind != "Pod":
             details = {"name": name, "group": served.group, "kind": served.plural, "uid": obj["metadata"]["uid"]}
-            return answer({**SUCCESS, "details": details}, warnings=served.warnings)
-        return answer(served.shown(obj), warnings=served.warnings)
+            return answer(request, {**SUCCESS, "details": details}, warnings=served.warnings)
+        return answer(request, served.shown(obj), warnings=served.warnings)
 
     async def _rescale(self, request: web.Request, served: Served, namespace: str, name: str) -> web.Response:
         patched = request.method == "PATCH"
@@ -109,14 +110,14 @@ class Items:
 
         user, manager = request["user"], bodies.manager(request)
         obj, warnings = await self._objects.change(served, namespace, name, "scale", make, user, manager, query)
-        return answer(scaling.shown(served.shown(obj), where), warnings=warnings)
+        return answer(request, scaling.shown(served.shown(obj), where), warnings=warnings)
 
     async def _evict(self, request: web.Request, served: Served, namespace: str, name: str) -> web.Response:
         query, body = bodies.query(request, "CreateOptions"), (await bodies.read(request)).value
         given = body.get("deleteOptions") if isinstance(body, dict) else None
         options = bodies.delete_options(query, given or {})
         await self._objects.delete(served, namespace, name, options, request["user"])
-        return answer(SUCCESS, 201)
+        return answer(request, SUCCESS, 201)
 
     async def _bind(self, request: web.Request, served: Served, namespace: str, name: str) -> web.Response:
         query, body = bodies.query(request, "CreateOptions"), (await bodies.read(request)).value
@@ -131,7 +132,7 @@ class Items:
 
         user = request["user"]
         await self._objects.change(served, namespace, name, "binding", make, user, bodies.manager(request), query)
-        return answer(SUCCESS, 201)
+        return answer(request, SUCCESS, 201)
 
     async def _token(self, request: web.Request, namespace: str, name: str) -> web.Response:
         query = bodies.query(request, "CreateOptions")
@@ -158,7 +159,7 @@ class Items:
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
         made = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         shown = "" if query.get("dryRun") else token
-        return answer({**made, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
+        return answer(request, {**made, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
 
     async def _proxy(self, request: web.Request, namespace: str, name: str, path: str) -> web.Response:
         """A request to a service (`[scheme:]name[:port]`), by one of its endpoints."""

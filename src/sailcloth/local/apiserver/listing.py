@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from . import bodies, selectors, tables
-from .answers import SUCCESS, answer, as_table, show
+from .answers import SUCCESS, answer, bare, media, show
 from .errors import Refused, bad_request, expired
 from .objects import Objects
 from .resources import Served
@@ -65,7 +65,7 @@ class Listing:
                 except Refused as error:
                     if error.code != 404:  # somebody else was faster
                         raise
-        return answer(SUCCESS, warnings=served.warnings)
+        return answer(request, SUCCESS, warnings=served.warnings)
 
     def _list(self, request: web.Request, served: Served, namespace: str, query: dict[str, str]) -> web.Response:
         match, revision = _matcher(served, query), str(self._store.revision)
@@ -93,12 +93,12 @@ class Listing:
             metadata["remainingItemCount"] = len(objects) - limit
             objects = objects[:limit]
         items = [served.shown(o) for o in objects]
-        if as_table(request):
+        shape, made = media(request).shape, {"kind": f"{served.kind}List", "apiVersion": served.gv, "items": items}
+        if shape == "Table":
             made = tables.table(served.columns, items, revision, include=query.get("includeObject", "Metadata"))
-            made["metadata"] = metadata
-            return answer(made, warnings=served.warnings)
-        listed = {"kind": f"{served.kind}List", "apiVersion": served.gv, "metadata": metadata, "items": items}
-        return answer(listed, warnings=served.warnings)
+        elif shape:
+            made = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": [*map(bare, items)]}
+        return answer(request, {**made, "metadata": metadata}, warnings=served.warnings)
 
     async def _watch(
         self, request: web.Request, served: Served, namespace: str, query: dict[str, str]
@@ -107,12 +107,12 @@ class Listing:
         initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
         start = self._store.revision if initial else bodies.whole(query, "resourceVersion")
         seconds = bodies.whole(query, "timeoutSeconds") or random.uniform(1800, 3600)
-        watcher = Watcher(self._store, served, namespace, _matcher(served, query), query, as_table(request), start)
+        watcher = Watcher(self._store, served, namespace, _matcher(served, query), query, media(request), start)
         try:
             stop = self._store.watch(served.gr, start, watcher.tell)
         except Gone:
             raise expired(f"too old resource version: {revision} ({self._store.floor})") from None
-        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        response = web.StreamResponse(headers={"Content-Type": watcher.content_type})
         response.enable_chunked_encoding()
         self._watchers.add(watcher)
         try:

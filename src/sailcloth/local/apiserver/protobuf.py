@@ -1,242 +1,271 @@
-"""Decodes the protobuf bodies that `kubectl create` and typed clients send. Table-driven; the field numbers are Kubernetes'
-frozen wire format. An unknown field fails closed, because dropping it would change what the user asked for.
+"""Objects as Kubernetes' protobuf and back, by a table of messages (see `tools/extract_protobuf.py`).
+
+An unknown field fails closed, because dropping it would change what the user asked for. What protobuf cannot say, such as an
+empty list, is left out, as Go clients leave it out. Custom resources have no protobuf.
 """
 
 from __future__ import annotations
 
 import base64
 import datetime as dt
+import gzip
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Any
 
-# field number -> (JSON name, type): s string, i integer, b bool, t time, m map, x map of bytes, q map of quantities,
-# - ignored, a message name, or [type] for a repeated field. A message without a JSON name is inlined.
-_META = {
-    1: ("name", "s"), 2: ("generateName", "s"), 3: ("namespace", "s"), 4: ("selfLink", "s"), 5: ("uid", "s"),
-    6: ("resourceVersion", "s"), 7: ("generation", "i"), 8: ("creationTimestamp", "t"), 9: ("deletionTimestamp", "t"),
-    10: ("deletionGracePeriodSeconds", "i"), 11: ("labels", "m"), 12: ("annotations", "m"), 13: ("ownerReferences", ["OwnerReference"]),
-    14: ("finalizers", ["s"]), 17: ("managedFields", "-"),
-}  # fmt: skip
-_TYPES: dict[str, dict[int, tuple[str, Any]]] = {
-    "ObjectMeta": _META,
-    "OwnerReference": {
-        1: ("kind", "s"), 3: ("name", "s"), 4: ("uid", "s"), 5: ("apiVersion", "s"), 6: ("controller", "b"),
-        7: ("blockOwnerDeletion", "b"),
-    },
-    "Namespace": {1: ("metadata", "ObjectMeta"), 2: ("spec", "NamespaceSpec"), 3: ("status", "NamespaceStatus")},
-    "NamespaceSpec": {1: ("finalizers", ["s"])},
-    "NamespaceStatus": {1: ("phase", "s")},
-    "ConfigMap": {1: ("metadata", "ObjectMeta"), 2: ("data", "m"), 3: ("binaryData", "x"), 4: ("immutable", "b")},
-    "ServiceAccount": {1: ("metadata", "ObjectMeta"), 4: ("automountServiceAccountToken", "b")},
-    "Secret": {
-        1: ("metadata", "ObjectMeta"), 2: ("data", "x"), 3: ("type", "s"), 4: ("stringData", "m"), 5: ("immutable", "b"),
-    },
-    "Deployment": {1: ("metadata", "ObjectMeta"), 2: ("spec", "DeploymentSpec"), 3: ("status", "-")},
-    "DeploymentSpec": {
-        1: ("replicas", "i"), 2: ("selector", "LabelSelector"), 3: ("template", "PodTemplateSpec"), 4: ("strategy", "Strategy"),
-        5: ("minReadySeconds", "i"), 6: ("revisionHistoryLimit", "i"), 7: ("paused", "b"), 9: ("progressDeadlineSeconds", "i"),
-    },
-    "Strategy": {1: ("type", "s")},
-    "LabelSelector": {1: ("matchLabels", "m"), 2: ("matchExpressions", ["LabelRequirement"])},
-    "LabelRequirement": {1: ("key", "s"), 2: ("operator", "s"), 3: ("values", ["s"])},
-    "PodTemplateSpec": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PodSpec")},
-    "Pod": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PodSpec"), 3: ("status", "-")},
-    "PodSpec": {
-        2: ("containers", ["Container"]), 3: ("restartPolicy", "s"), 4: ("terminationGracePeriodSeconds", "i"),
-        6: ("dnsPolicy", "s"), 7: ("nodeSelector", "m"), 8: ("serviceAccountName", "s"), 9: ("serviceAccount", "s"),
-        10: ("nodeName", "s"), 11: ("hostNetwork", "b"), 12: ("hostPID", "b"), 13: ("hostIPC", "b"),
-        14: ("securityContext", "-"), 16: ("hostname", "s"), 17: ("subdomain", "s"), 19: ("schedulerName", "s"),
-    },
-    "Container": {
-        1: ("name", "s"), 2: ("image", "s"), 3: ("command", ["s"]), 4: ("args", ["s"]), 5: ("workingDir", "s"),
-        6: ("ports", ["ContainerPort"]), 7: ("env", ["EnvVar"]), 8: ("resources", "-"), 13: ("terminationMessagePath", "s"),
-        14: ("imagePullPolicy", "s"), 16: ("stdin", "b"), 17: ("stdinOnce", "b"), 18: ("tty", "b"),
-        20: ("terminationMessagePolicy", "s"),
-    },
-    "ContainerPort": {1: ("name", "s"), 2: ("hostPort", "i"), 3: ("containerPort", "i"), 4: ("protocol", "s"), 5: ("hostIP", "s")},
-    "EnvVar": {1: ("name", "s"), 2: ("value", "s")},
-    "Service": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ServiceSpec"), 3: ("status", "-")},
-    "ServiceSpec": {
-        1: ("ports", ["ServicePort"]), 2: ("selector", "m"), 3: ("clusterIP", "s"), 4: ("type", "s"),
-        7: ("sessionAffinity", "s"), 10: ("externalName", "s"), 18: ("clusterIPs", ["s"]),
-    },
-    "ServicePort": {
-        1: ("name", "s"), 2: ("protocol", "s"), 3: ("port", "i"), 4: ("targetPort", "IntOrString"), 5: ("nodePort", "i"),
-    },
-    "Role": {1: ("metadata", "ObjectMeta"), 2: ("rules", ["PolicyRule"])},
-    "ClusterRole": {1: ("metadata", "ObjectMeta"), 2: ("rules", ["PolicyRule"]), 3: ("aggregationRule", "Aggregation")},
-    "Aggregation": {1: ("clusterRoleSelectors", ["LabelSelector"])},
-    "PolicyRule": {
-        1: ("verbs", ["s"]), 2: ("apiGroups", ["s"]), 3: ("resources", ["s"]), 4: ("resourceNames", ["s"]),
-        5: ("nonResourceURLs", ["s"]),
-    },
-    "RoleBinding": {1: ("metadata", "ObjectMeta"), 2: ("subjects", ["Subject"]), 3: ("roleRef", "RoleRef")},
-    "ClusterRoleBinding": {1: ("metadata", "ObjectMeta"), 2: ("subjects", ["Subject"]), 3: ("roleRef", "RoleRef")},
-    "Subject": {1: ("kind", "s"), 2: ("apiGroup", "s"), 3: ("name", "s"), 4: ("namespace", "s")},
-    "RoleRef": {1: ("apiGroup", "s"), 2: ("kind", "s"), 3: ("name", "s")},
-    "ResourceQuota": {1: ("metadata", "ObjectMeta"), 2: ("spec", "QuotaSpec"), 3: ("status", "-")},
-    "QuotaSpec": {1: ("hard", "q"), 2: ("scopes", ["s"])},
-    "Job": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec"), 3: ("status", "-")},
-    "JobSpec": {
-        1: ("parallelism", "i"), 2: ("completions", "i"), 3: ("activeDeadlineSeconds", "i"), 4: ("selector", "LabelSelector"),
-        5: ("manualSelector", "b"), 6: ("template", "PodTemplateSpec"), 7: ("backoffLimit", "i"),
-        8: ("ttlSecondsAfterFinished", "i"), 9: ("completionMode", "s"), 10: ("suspend", "b"),
-    },
-    "CronJob": {1: ("metadata", "ObjectMeta"), 2: ("spec", "CronJobSpec"), 3: ("status", "-")},
-    "CronJobSpec": {
-        1: ("schedule", "s"), 2: ("startingDeadlineSeconds", "i"), 3: ("concurrencyPolicy", "s"), 4: ("suspend", "b"),
-        5: ("jobTemplate", "JobTemplate"), 6: ("successfulJobsHistoryLimit", "i"), 7: ("failedJobsHistoryLimit", "i"),
-        8: ("timeZone", "s"),
-    },
-    "JobTemplate": {1: ("metadata", "ObjectMeta"), 2: ("spec", "JobSpec")},
-    "Ingress": {1: ("metadata", "ObjectMeta"), 2: ("spec", "IngressSpec"), 3: ("status", "-")},
-    "IngressSpec": {
-        1: ("defaultBackend", "IngressBackend"), 2: ("tls", ["IngressTls"]), 3: ("rules", ["IngressRule"]),
-        4: ("ingressClassName", "s"),
-    },
-    "IngressTls": {1: ("hosts", ["s"]), 2: ("secretName", "s")},
-    "IngressRule": {1: ("host", "s"), 2: ("", "IngressRuleValue")},
-    "IngressRuleValue": {1: ("http", "IngressHttp")},
-    "IngressHttp": {1: ("paths", ["IngressPath"])},
-    "IngressPath": {1: ("path", "s"), 2: ("backend", "IngressBackend"), 3: ("pathType", "s")},
-    "IngressBackend": {3: ("resource", "TypedReference"), 4: ("service", "IngressService")},
-    "TypedReference": {1: ("apiGroup", "s"), 2: ("kind", "s"), 3: ("name", "s")},
-    "IngressService": {1: ("name", "s"), 2: ("port", "IngressPort")},
-    "IngressPort": {1: ("name", "s"), 2: ("number", "i")},
-    "PodDisruptionBudget": {1: ("metadata", "ObjectMeta"), 2: ("spec", "BudgetSpec"), 3: ("status", "-")},
-    "BudgetSpec": {
-        1: ("minAvailable", "IntOrString"), 2: ("selector", "LabelSelector"), 3: ("maxUnavailable", "IntOrString"),
-        4: ("unhealthyPodEvictionPolicy", "s"),
-    },
-    "PriorityClass": {
-        1: ("metadata", "ObjectMeta"), 2: ("value", "i"), 3: ("globalDefault", "b"), 4: ("description", "s"),
-        5: ("preemptionPolicy", "s"),
-    },
-    "autoscaling/v1 HorizontalPodAutoscaler": {1: ("metadata", "ObjectMeta"), 2: ("spec", "PlainScalerSpec"), 3: ("status", "-")},
-    "PlainScalerSpec": {
-        1: ("scaleTargetRef", "ScaleTarget"), 2: ("minReplicas", "i"), 3: ("maxReplicas", "i"),
-        4: ("targetCPUUtilizationPercentage", "i"),
-    },
-    "ScaleTarget": {1: ("kind", "s"), 2: ("name", "s"), 3: ("apiVersion", "s")},
-    "HorizontalPodAutoscaler": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ScalerSpec"), 3: ("status", "-")},
-    "ScalerSpec": {
-        1: ("scaleTargetRef", "ScaleTarget"), 2: ("minReplicas", "i"), 3: ("maxReplicas", "i"), 4: ("metrics", ["Metric"]),
-    },
-    "Metric": {1: ("type", "s"), 4: ("resource", "ResourceMetric")},
-    "ResourceMetric": {1: ("name", "s"), 2: ("target", "MetricTarget")},
-    "MetricTarget": {1: ("type", "s"), 4: ("averageUtilization", "i")},
-    "SelfSubjectAccessReview": {1: ("metadata", "ObjectMeta"), 2: ("spec", "AccessSpec"), 3: ("status", "-")},
-    "AccessSpec": {1: ("resourceAttributes", "Attributes"), 2: ("nonResourceAttributes", "Path")},
-    "Attributes": {
-        1: ("namespace", "s"), 2: ("verb", "s"), 3: ("group", "s"), 4: ("version", "s"), 5: ("resource", "s"),
-        6: ("subresource", "s"), 7: ("name", "s"), 8: ("fieldSelector", "-"), 9: ("labelSelector", "-"),
-    },
-    "Path": {1: ("path", "s"), 2: ("verb", "s")},
-    "SelfSubjectRulesReview": {1: ("metadata", "ObjectMeta"), 2: ("spec", "RulesSpec"), 3: ("status", "-")},
-    "RulesSpec": {1: ("namespace", "s")},
-    "SelfSubjectReview": {1: ("metadata", "ObjectMeta"), 2: ("status", "-")},
-    "TokenRequest": {1: ("metadata", "ObjectMeta"), 2: ("spec", "TokenSpec"), 3: ("status", "-")},
-    "TokenSpec": {1: ("audiences", ["s"]), 4: ("expirationSeconds", "i"), 3: ("boundObjectRef", "Bound")},
-    "Bound": {1: ("kind", "s"), 2: ("apiVersion", "s"), 3: ("name", "s"), 4: ("uid", "s")},
-    "DeleteOptions": {
-        1: ("gracePeriodSeconds", "i"), 2: ("preconditions", "Preconditions"), 3: ("orphanDependents", "b"),
-        4: ("propagationPolicy", "s"), 5: ("dryRun", ["s"]),
-    },
-    "Preconditions": {1: ("uid", "s"), 2: ("resourceVersion", "s")},
-}  # fmt: skip
-# Older service-account and scheduling fields that clients send empty.
-_ZERO_OK = {"PodSpec", "Container", "ServiceSpec", "DeploymentSpec"}
+import orjson
+
+from . import protowire
+from .protowire import BYTES, FIXED64, VARINT, Raw
+
+Object = dict[str, Any]
+_MAGIC = b"k8s\0"
+_DEPTH = 100  # messages within messages
+_FIELDS = 300_000  # of one body
+_WIRE = {"i": VARINT, "b": VARINT, "d": FIXED64}
 
 
-def decode(body: bytes) -> dict[str, Any]:
-    """The object in a protobuf body (magic `k8s\\0`, then runtime.Unknown). Raises ValueError for what is not known."""
-    if body[:4] != b"k8s\0":
+class Unsupported(ValueError):
+    """A kind or field that the table does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """`shape`: one value "", a list "[]" or a map "{}" of `type`, which is s string, i integer, b bool, d double, y bytes, the
+    name of a message after `msg:`, or a name in `_READERS`. Without a `name`, the message's fields stand in its parent."""
+
+    number: int
+    name: str
+    shape: str
+    type: str
+    keeps: bool  # a zero means something; an empty message always does, as in Go's JSON
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    kinds: dict[str, str]
+    messages: dict[str, dict[int, _Field]]
+
+
+@cache
+def _table() -> _Table:
+    data = resources.files("sailcloth.local.apiserver").joinpath("data/protobuf.json.gz").read_bytes()
+    made = orjson.loads(gzip.decompress(data))
+    messages = {
+        name: {f.number: f for f in sorted(_read(m), key=lambda f: f.number)} for name, m in made["messages"].items()
+    }
+    return _Table(made["kinds"], messages)
+
+
+def _read(message: dict[str, list[Any]]) -> Iterator[_Field]:
+    for number, (name, type_, keeps) in message.items():
+        shape = type_[:2] if type_[:2] in ("[]", "{}") else ""
+        yield _Field(int(number), name, shape, type_.removeprefix(shape), keeps)
+
+
+def knows(version: str, kind: str) -> bool:
+    """Whether objects of this kind, or lists of them, have a protobuf form."""
+    kinds = _table().kinds
+    return f"{version} {kind}" in kinds or f"{version} {kind.removesuffix('List')}" in kinds
+
+
+# -- reading ------------------------------------------------------------------------------------
+
+
+def decode(body: bytes) -> Object:
+    """The object in a body (magic, then runtime.Unknown). Raises Unsupported, or ValueError for one that is broken."""
+    if body[:4] != _MAGIC:
         raise ValueError("the body does not start with the protobuf magic")
-    unknown = dict(_fields(body[4:]))
-    head = {number: bytes(value).decode() for number, value in _fields(bytes(unknown[1]))}
-    kind = head.get(2, "")
-    name = f"{head.get(1, '')} {kind}"  # where versions differ
-    name = name if name in _TYPES else kind
-    if name not in _TYPES:
-        raise ValueError(f"protobuf bodies of kind {kind} are not supported; send JSON")
-    return {"apiVersion": head.get(1, ""), "kind": kind, **_message(name, bytes(unknown.get(2, b"")))}
+    envelope = _parts(body[4:])
+    head = _parts(_bytes(envelope.get(1, b"")))
+    version, kind = _text(head.get(1, b"")), _text(head.get(2, b""))
+    kinds = _table().kinds
+    full = kinds.get(kind) or kinds.get(f"{version} {kind}")
+    if full is None or envelope.get(3):
+        raise Unsupported(f"protobuf bodies of kind {kind} ({version}) are not supported; send JSON")
+    return {"apiVersion": version, "kind": kind, **_Reader().message(full, _bytes(envelope.get(2, b"")), _DEPTH)}
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        if tag & 7 == 2:
-            length, at = _varint(data, at)
-            if at + length > len(data):
-                raise ValueError("a protobuf field is cut off")
-            yield tag >> 3, data[at : at + length]
-            at += length
-        elif tag & 7 == 0:
-            value, at = _varint(data, at)
-            yield tag >> 3, value
-        else:
-            raise ValueError(f"unexpected protobuf wire type {tag & 7}")
+class _Reader:
+    """Reads one body."""
+
+    def __init__(self) -> None:
+        self._left = _FIELDS
+
+    def message(self, full: str, data: bytes, depth: int) -> Object:
+        if depth < 0:
+            raise ValueError(f"the protobuf body has more than {_DEPTH} messages within each other")
+        known, out = _table().messages[full], dict[str, Any]()
+        for number, wire, raw in protowire.fields(data):
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError(f"the protobuf body has more than {_FIELDS} fields")
+            field = known.get(number)
+            if field is None:
+                raise Unsupported(f"protobuf field {number} of {full.rpartition('.')[2]} is not supported; send JSON")
+            if field.shape == "{}":
+                entry = _parts(_bytes(raw))
+                value = entry.get(2, b"" if field.type not in _WIRE else 0)
+                out.setdefault(field.name, {})[_text(entry.get(1, b""))] = self.value(field.type, value, depth)
+            elif field.shape == "[]":
+                many = protowire.numbers(raw) if wire == BYTES and field.type == "i" else [raw]  # type: ignore[arg-type]
+                out.setdefault(field.name, []).extend(self.value(field.type, one, depth) for one in many)
+            elif not field.name:
+                out.update(self.value(field.type, raw, depth))
+            else:
+                value = self.value(field.type, raw, depth)
+                if value is not None and (field.keeps or value not in ("", 0)):
+                    out[field.name] = value
+        return out
+
+    def value(self, kind: str, raw: Raw, depth: int) -> Any:
+        """A value in its JSON form; None for none. Raises ValueError if it is not of the kind."""
+        if kind in _WIRE:
+            if isinstance(raw, bytes) or isinstance(raw, float) != (kind == "d"):
+                raise ValueError("a protobuf field has the wrong wire type")
+            return bool(raw) if kind == "b" else raw if kind == "d" or raw < 1 << 63 else int(raw) - (1 << 64)
+        data = _bytes(raw)
+        if kind == "s":
+            return data.decode()
+        if kind.startswith("msg:"):
+            return self.message(kind[4:], data, depth - 1)
+        if kind == "y":
+            return base64.b64encode(data).decode()
+        if kind == "items:s":
+            return [_bytes(one).decode() for _, _, one in protowire.fields(data)]
+        if kind.startswith("Or"):
+            return self._either(kind, data, depth)
+        parts = _parts(data)
+        if kind in ("Time", "MicroTime"):
+            return _time(_number(parts.get(1, 0)), _number(parts.get(2, 0)) // 1000 if kind == "MicroTime" else None)
+        if kind == "IntOrString":
+            return _text(parts.get(3, b"")) if parts.get(1) else self.value("i", parts.get(2, 0), depth)
+        if kind == "Quantity":
+            return _text(parts.get(1, b"")) or "0"
+        raw = parts.get(1, b"")  # FieldsV1 and Raw are JSON
+        return orjson.loads(_bytes(raw)) if raw else None
+
+    def _either(self, kind: str, data: bytes, depth: int) -> Any:
+        """A JSON schema, or what may stand in its place: a bool, schemas, or words."""
+        schema = "msg:apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaProps"
+        parts: dict[int, list[Raw]] = {}
+        for number, _, raw in protowire.fields(data):
+            parts.setdefault(number, []).append(raw)
+        one, many = (2, 1) if kind == "OrBool" else (1, 2)
+        if one in parts:
+            return self.value(schema, parts[one][-1], depth)
+        if kind == "OrBool":
+            return self.value("b", parts.get(many, [0])[-1], depth)
+        return [self.value(schema if kind == "OrArray" else "s", raw, depth) for raw in parts.get(many, ())]
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data) or shift > 63:
-            raise ValueError("a protobuf number is cut off")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
+def _parts(data: bytes) -> dict[int, Raw]:
+    return {number: raw for number, _, raw in protowire.fields(data)}
 
 
-def _message(name: str, data: bytes) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for number, raw in _fields(data):
-        known = _TYPES[name].get(number)
-        if known is None:
-            if name in _ZERO_OK and raw in (0, b""):
-                continue
-            raise ValueError(f"protobuf field {name}.{number} is not supported; send JSON")
-        field, kind = known
-        if kind == "-":
+def _bytes(raw: Raw) -> bytes:
+    if not isinstance(raw, bytes):
+        raise ValueError("a protobuf field has the wrong wire type")
+    return raw
+
+
+def _text(raw: Raw) -> str:
+    return _bytes(raw).decode()
+
+
+def _number(raw: Raw) -> int:
+    if not isinstance(raw, int):
+        raise ValueError("a protobuf field has the wrong wire type")
+    return raw
+
+
+def _time(seconds: int, micros: int | None) -> str | None:
+    """As Go writes it; None for its zero time. Raises ValueError for one that is out of reach."""
+    if not seconds and not micros:
+        return None
+    try:
+        when = dt.datetime(1970, 1, 1) + dt.timedelta(seconds=seconds - (seconds >> 63 << 64), microseconds=micros or 0)
+    except OverflowError:
+        raise ValueError("a protobuf time is out of range") from None
+    return f"{when.isoformat(timespec='seconds' if micros is None else 'microseconds')}Z"
+
+
+# -- writing ------------------------------------------------------------------------------------
+
+
+def encode(obj: Object) -> bytes:
+    """A body. Raises Unsupported for kinds without protobuf, ValueError for values that are not of their type."""
+    version, kind = obj["apiVersion"], obj["kind"]
+    kinds, writer = _table().kinds, protowire.field
+    if full := kinds.get(f"{version} {kind}"):
+        data = _message(full, obj)
+    elif full := kinds.get(f"{version} {kind.removesuffix('List')}"):
+        head = writer(1, _message(kinds["lists"], obj.get("metadata") or {}))
+        data = head + b"".join(writer(2, _message(full, one)) for one in obj.get("items") or ())
+    else:
+        raise Unsupported(f"objects of kind {kind} ({version}) have no protobuf form")
+    head = writer(1, version.encode()) + writer(2, kind.encode())
+    # Without the empty contentEncoding and contentType, Go's length of the message would differ from ours; both are read.
+    return _MAGIC + writer(1, head) + writer(2, data) + writer(3, b"") + writer(4, b"")
+
+
+def frame(kind: str, obj: Object) -> bytes:
+    """An event of a watch: four bytes of length, then a WatchEvent with the object as a body."""
+    event = protowire.field(1, kind.encode()) + protowire.field(2, protowire.field(1, encode(obj)))
+    return len(event).to_bytes(4, "big") + event
+
+
+def _message(full: str, obj: Object) -> bytes:
+    out = []
+    for number, field in _table().messages[full].items():
+        value = obj.get(field.name) if field.name else obj
+        if value is None:
             continue
-        if kind == "q":
-            entry = dict(_fields(raw))
-            quantity = dict(_fields(bytes(entry.get(2, b""))))
-            out.setdefault(field, {})[bytes(entry.get(1, b"")).decode()] = bytes(quantity.get(1, b"")).decode()
-        elif not field:
-            out.update(_message(kind, raw))
-        elif kind in ("m", "x"):
-            entry = dict(_fields(raw))
-            key, value = bytes(entry.get(1, b"")).decode(), bytes(entry.get(2, b""))
-            out.setdefault(field, {})[key] = value.decode() if kind == "m" else base64.b64encode(value).decode()
-        elif isinstance(kind, list):
-            out.setdefault(field, []).append(_value(kind[0], raw))
+        if field.shape == "[]":
+            out += [protowire.field(number, _raw(field.type, one)) for one in value]
+        elif field.shape == "{}":
+            for key in sorted(value):
+                entry = protowire.field(1, key.encode()) + protowire.field(2, _raw(field.type, value[key]))
+                out.append(protowire.field(number, entry))
         else:
-            value = _value(kind, raw)
-            if (
-                value not in ("", None, {})
-                and not (value == 0 and kind == "i" and field not in ("replicas", "value"))
-                and value is not False
-            ):
-                out[field] = value
-    return out
+            out.append(protowire.field(number, _raw(field.type, value)))
+    return b"".join(out)
 
 
-def _value(kind: str, raw: Any) -> Any:
-    if kind == "s":
-        return bytes(raw).decode()
-    if kind == "i":
-        return raw if raw < 1 << 63 else raw - (1 << 64)
-    if kind == "b":
-        return bool(raw)
-    if kind == "t":
-        seconds = dict(_fields(raw)).get(1)
-        return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if seconds else None
-    if kind == "IntOrString":
-        parts = dict(_fields(raw))
-        return bytes(parts.get(3, b"")).decode() if parts.get(1) else parts.get(2, 0)
-    return _message(kind, raw)
+def _raw(kind: str, value: Any) -> Raw:
+    """A JSON value as protobuf has it. Raises ValueError."""
+    field = protowire.field
+    try:
+        if kind == "s":
+            return str(value).encode() if not isinstance(value, str) else value.encode()
+        if kind.startswith("msg:"):
+            return _message(kind[4:], value or {})
+        if kind in ("i", "b"):
+            return int(value)
+        if kind == "d":
+            return float(value)
+        if kind == "y":
+            return base64.b64decode(value)
+        if kind in ("Time", "MicroTime"):
+            when = dt.datetime.fromisoformat(value)
+            seconds = int(when.replace(microsecond=0).timestamp())
+            return field(1, seconds) + field(2, when.microsecond * 1000 if kind == "MicroTime" else 0)
+        if kind == "IntOrString":
+            text = isinstance(value, str)
+            return field(1, int(text)) + field(2, 0 if text else value) + field(3, value.encode() if text else b"")
+        if kind == "Quantity":
+            return field(1, str(value).encode())
+        if kind == "items:s":
+            return b"".join(field(1, one.encode()) for one in value)
+        schema = "msg:apiextensions-apiserver/pkg/apis/apiextensions/v1.JSONSchemaProps"
+        if kind == "OrBool":
+            return field(1, int(value)) if isinstance(value, bool) else field(1, 1) + field(2, _raw(schema, value))
+        if kind in ("OrArray", "OrStrings"):
+            inner = schema if kind == "OrArray" else "s"
+            many = isinstance(value, list)
+            return b"".join(field(2, _raw(inner, v)) for v in value) if many else field(1, _raw(schema, value))
+        return field(1, orjson.dumps(value))  # FieldsV1 and Raw are JSON
+    except (AttributeError, TypeError, OverflowError) as error:
+        raise ValueError(f"{value!r:.100} is not what protobuf's {kind.rpartition('.')[2]} holds: {error}") from None

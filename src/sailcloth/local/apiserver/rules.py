@@ -141,8 +141,11 @@ def _across(served: Served, obj: Object, old: Object | None) -> Iterator[Wrong]:
             yield from _pod(obj["spec"], "spec")
         elif served.kind == "Service":
             yield from _service(obj["spec"])
+        elif served.kind == "Job":
+            yield from _job(obj["spec"], "spec")
         elif served.kind == "CronJob":
             yield from _cron_job(obj["spec"])
+            yield from _job((obj["spec"].get("jobTemplate") or {}).get("spec") or {}, "spec.jobTemplate.spec")
 
 
 def _workload(obj: Object, old: Object | None) -> Iterator[Wrong]:
@@ -158,15 +161,21 @@ def _workload(obj: Object, old: Object | None) -> Iterator[Wrong]:
     if int(spec.get("replicas") or 0) < 0:
         text = f"Invalid value: {spec['replicas']}: must be greater than or equal to 0"
         yield "spec.replicas", "FieldValueInvalid", text
-    if isinstance(template.get("spec"), dict):
-        claims = {c.get("metadata", {}).get("name") for c in spec.get("volumeClaimTemplates") or ()}
-        yield from _pod(template["spec"], "spec.template.spec", claims)
-        policy = template["spec"].get("restartPolicy")
-        if policy not in (None, "Always"):
-            text = f'Unsupported value: "{policy}": supported values: "Always"'
-            yield "spec.template.spec.restartPolicy", "FieldValueNotSupported", text
-    else:
-        yield "spec.template.spec.containers", "FieldValueRequired", "Required value"
+    claims = {c.get("metadata", {}).get("name") for c in spec.get("volumeClaimTemplates") or ()}
+    pod = template.get("spec") or {}
+    yield from _pod(pod, "spec.template.spec", claims)
+    policy = pod.get("restartPolicy")
+    if policy not in (None, "Always"):
+        text = f'Unsupported value: "{policy}": supported values: "Always"'
+        yield "spec.template.spec.restartPolicy", "FieldValueNotSupported", text
+
+
+def _job(spec: Object, path: str) -> Iterator[Wrong]:
+    pod = (spec.get("template") or {}).get("spec") or {}
+    yield from _pod(pod, f"{path}.template.spec")
+    if pod.get("restartPolicy", "Always") == "Always":
+        text = 'Required value: valid values: "OnFailure", "Never"'
+        yield f"{path}.template.spec.restartPolicy", "FieldValueRequired", text
 
 
 _CHOICES = {

@@ -15,8 +15,9 @@ from .access import OPEN_PATHS, Access, User
 from .answers import answer
 from .discovery import AGGREGATED, REVIEWS, Discovery
 from .errors import Refused, bad_request
-from .items import Items
+from .items import STREAMED, Items
 from .listing import Listing
+from .media import JSON, PROTOBUF, YAML, negotiate
 from .objects import Objects
 from .rbac import Attributes
 from .resources import Registry
@@ -59,18 +60,20 @@ class ApiServer:
         try:
             return await handler(request)
         except Refused as error:
-            return answer(error.body(), error.code, warnings=list(error.warnings))
+            return answer(request, error.body(), error.code, warnings=list(error.warnings))
         except StorageError as error:
-            return answer(Refused(500, "InternalError", f"Internal error occurred: {error}").body(), 500)
+            return answer(request, Refused(500, "InternalError", f"Internal error occurred: {error}").body(), 500)
         except web.HTTPRequestEntityTooLarge:
             text = f"Request entity too large: limit is {MAX_BODY}"
-            return answer(Refused(413, "RequestEntityTooLarge", text).body(), 413)
+            return answer(request, Refused(413, "RequestEntityTooLarge", text).body(), 413)
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             return answer(
-                Refused(500, "InternalError", "Internal error occurred; the server's log says more").body(), 500
+                request,
+                Refused(500, "InternalError", "Internal error occurred; the server's log says more").body(),
+                500,
             )
 
     def _user(self, request: web.Request) -> User | None:
@@ -86,7 +89,7 @@ class ApiServer:
     async def _route(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         if path in OPEN_PATHS or path.startswith(("/livez/", "/readyz/")):
-            return self._open(path)
+            return self._open(request, path)
         user = self._user(request)
         if user is None:
             raise Refused(401, "Unauthorized", "Unauthorized")
@@ -96,16 +99,18 @@ class ApiServer:
         )
         parts = [p for p in path.split("/") if p]
         if not parts:
-            return answer({"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]})
+            return answer(
+                request, {"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
+            )
         if parts[0] == "openapi":
-            return self._openapi(parts)
+            return self._openapi(request, parts)
         if parts[0] == "api":
             return await self._api(request, "", parts[1:])
         if parts[0] == "apis":
             return await self._apis(request, parts[1:])
         raise Refused(404, "NotFound", "the server could not find the requested resource")
 
-    def _open(self, path: str) -> web.Response:
+    def _open(self, request: web.Request, path: str) -> web.Response:
         if path == "/version":
             major = {"major": "1", "minor": "32", "gitVersion": VERSION, "gitCommit": "", "gitTreeState": "clean"}
             more = {
@@ -113,15 +118,17 @@ class ApiServer:
                 "goVersion": f"python{platform.python_version()}",
                 "compiler": "cpython",
             }
-            return answer({**major, **more, "platform": f"linux/{platform.machine().replace('x86_64', 'amd64')}"})
+            return answer(
+                request, {**major, **more, "platform": f"linux/{platform.machine().replace('x86_64', 'amd64')}"}
+            )
         if path.startswith("/readyz") and not self.ready:
             return web.Response(status=500, text="not ready")
         return web.Response(text="ok")
 
-    def _openapi(self, parts: list[str]) -> web.Response:
+    def _openapi(self, request: web.Request, parts: list[str]) -> web.Response:
         if parts[1:2] == ["v3"]:
             if len(parts) == 2:
-                return answer(self.discovery.openapi_index())
+                return answer(request, self.discovery.openapi_index())
             group, version = ("", parts[3]) if parts[2] == "api" and len(parts) == 4 else ("", "")
             if parts[2] == "apis" and len(parts) == 5:
                 group, version = parts[3], parts[4]
@@ -137,13 +144,13 @@ class ApiServer:
     async def _apis(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
         if not parts:
             if self._wants_aggregated(request):
-                return answer(self.discovery.aggregated(False), kind=AGGREGATED)
-            return answer(self.discovery.group_list())
+                return answer(request, self.discovery.aggregated(False), kind=AGGREGATED)
+            return answer(request, self.discovery.group_list())
         if len(parts) == 1:
             found = self.discovery.group(parts[0])
             if found is None:
                 raise Refused(404, "NotFound", "the server could not find the requested resource")
-            return answer(found)
+            return answer(request, found)
         return await self._api(request, parts[0], parts[1:])
 
     @staticmethod
@@ -154,14 +161,14 @@ class ApiServer:
     async def _api(self, request: web.Request, group: str, parts: list[str]) -> web.StreamResponse:
         if not parts:
             if self._wants_aggregated(request):
-                return answer(self.discovery.aggregated(True), kind=AGGREGATED)
-            return answer({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+                return answer(request, self.discovery.aggregated(True), kind=AGGREGATED)
+            return answer(request, {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
         version, rest = parts[0], parts[1:]
         if not rest:
             found = self.discovery.resource_list(group, version)
             if found is None:
                 raise Refused(404, "NotFound", "the server could not find the requested resource")
-            return answer(found)
+            return answer(request, found)
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
             namespace, rest = rest[1], rest[2:]
@@ -173,6 +180,10 @@ class ApiServer:
         if served is None:
             raise Refused(404, "NotFound", "the server could not find the requested resource")
         name = rest[1] if len(rest) > 1 else ""
+        if rest[2:3] and rest[2] in STREAMED:  # the bytes of a process are no object
+            return await self._items.serve(request, served, namespace, name, rest[2:])
+        watched = not name and request.query.get("watch") in ("true", "1")
+        self._negotiate(request, *([JSON] if watched else [JSON, YAML]), *(() if served.custom else (PROTOBUF,)))
         if not name:
             return await self._listing.serve(request, served, namespace)
         return await self._items.serve(request, served, namespace, name, rest[2:])
@@ -188,11 +199,17 @@ class ApiServer:
         resource = f"{rest[0]}/{sub}" if sub else rest[0]
         self.access.check(request["user"], Attributes(verb, group, resource, namespace, name))
 
+    @staticmethod
+    def _negotiate(request: web.Request, *offers: str) -> None:
+        """Settle the form of the answer before anything is done. Raises Refused."""
+        request["media"] = negotiate(",".join(request.headers.getall("Accept", [])), offers)
+
     async def _review(self, request: web.Request, group: str, version: str, plural: str) -> web.Response:
         kind = next(k for p, k, _ in REVIEWS[group, version] if p == plural)
+        self._negotiate(request, JSON, YAML, PROTOBUF)
         bodies.query(request, "CreateOptions")
         body = (await bodies.read(request)).value
         if not isinstance(body, dict):
             raise bad_request("the body is not an object")
         made = self.access.review(kind, body, request["user"])
-        return answer({**made, "kind": kind, "apiVersion": f"{group}/{version}"}, 201)
+        return answer(request, {**made, "kind": kind, "apiVersion": f"{group}/{version}"}, 201)

@@ -11,7 +11,7 @@ import bisect
 import heapq
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -50,15 +50,14 @@ class Event:
     type: Type
     obj: Object
     prev: Object | None
-    _encoded: dict[str, bytes] = field(default_factory=dict)
+    _encoded: dict[Hashable, bytes] = field(default_factory=dict)
 
-    def encoded(self, type_: str, make: Callable[[], Any], kind: str = "") -> bytes:
-        """The event as a line of JSON, made once for all watchers that want the same."""
-        key = type_ + kind
-        line = self._encoded.get(key)
-        if line is None:
-            line = self._encoded[key] = orjson.dumps({"type": type_, "object": make()}) + b"\n"
-        return line
+    def encoded(self, form: Hashable, make: Callable[[], bytes]) -> bytes:
+        """The event as it goes out in a form, made once for all watchers that want the same."""
+        found = self._encoded.get(form)
+        if found is None:
+            found = self._encoded[form] = make()
+        return found
 
 
 class Store:
@@ -219,7 +218,10 @@ class Store:
                 self._older[gr] = events[0].revision
             events.append(event)
             for tell in list(self._watchers[gr]):
-                tell(event)
+                try:
+                    tell(event)
+                except Exception:  # one watcher's mistake is not the others', nor the writers' who wait
+                    log.exception("a watcher of %s failed", gr)
         for future in waiting:
             if not future.done():
                 future.set_result(None)

@@ -11,7 +11,9 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from . import tables
+from . import protobuf, tables
+from .answers import bare
+from .media import PROTOBUF, Media
 from .resources import Served
 from .storage import Event, Store
 
@@ -31,11 +33,12 @@ class Watcher:
         namespace: str,
         match: Callable[[Object], bool],
         query: dict[str, str],
-        table: bool,
+        media: Media,
         since: int,
     ) -> None:
         self._store, self._served, self._namespace, self._match = store, served, namespace, match
-        self._query, self._table, self._since = query, table, since
+        self._query, self._media, self._since = query, media, since
+        self._table = media.shape == "Table"
         self._heads = True
         self._queue: deque[tuple[str, Event]] = deque()
         self._wake: asyncio.Future[None] | None = None
@@ -86,7 +89,7 @@ class Watcher:
     def _shape(self, obj: Object) -> Object:
         obj = self._served.shown(obj)
         if not self._table:
-            return obj
+            return bare(obj) if self._media.shape else obj
         include = self._query.get("includeObject", "Metadata")
         made = tables.table(
             self._served.columns, [obj], obj["metadata"]["resourceVersion"], heads=self._heads, include=include
@@ -94,25 +97,34 @@ class Watcher:
         self._heads = False
         return made
 
+    @property
+    def content_type(self) -> str:
+        return self._media.type + (";stream=watch" if self._media.type == PROTOBUF else "")
+
+    def _encode(self, kind: str, obj: Object) -> bytes:
+        if self._media.type == PROTOBUF:
+            return protobuf.frame(kind, obj)
+        return orjson.dumps({"type": kind, "object": obj}) + b"\n"
+
     def _line(self, event: Event, kind: str) -> bytes:
         if self._table:
-            return orjson.dumps({"type": kind, "object": self._shape(event.obj)}) + b"\n"
-        return event.encoded(kind, lambda: self._shape(event.obj), self._served.gv)
+            return self._encode(kind, self._shape(event.obj))
+        key = (kind, self._served.gv, self._media)
+        return event.encoded(key, lambda: self._encode(kind, self._shape(event.obj)))
 
     def _bookmark(self, end: bool = False) -> bytes:
         metadata: Object = {"resourceVersion": str(self._store.revision)}
         if end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
         obj = {"kind": self._served.kind, "apiVersion": self._served.gv, "metadata": metadata}
-        return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+        return self._encode("BOOKMARK", bare(obj) if self._media.shape == "Metadata" else obj)
 
     async def run(self, response: web.StreamResponse, initial: bool, seconds: float) -> None:
         store, queue, write = self._store, self._queue, response.write
         if initial:
             found = [o for o in store.all(self._served.gr, self._namespace or None) if self._wanted(o)]
             for at in range(0, len(found), _TOGETHER):
-                some = [{"type": "ADDED", "object": self._shape(o)} for o in found[at : at + _TOGETHER]]
-                await write(b"".join(orjson.dumps(e) + b"\n" for e in some))
+                await write(b"".join(self._encode("ADDED", self._shape(o)) for o in found[at : at + _TOGETHER]))
             if self._query.get("sendInitialEvents") == "true":
                 await response.write(self._bookmark(end=True))
         bookmarks = self._query.get("allowWatchBookmarks") == "true" and not self._table
