@@ -140,14 +140,6 @@ async def test_a_full_disk_refuses_and_keeps_what_was_accepted(path: str) -> Non
     again.close()
 
 
-async def test_a_newer_format_is_refused_in_words(path: str) -> None:
-    store = Store(path)
-    store._db.execute("update meta set value='9' where key='format'")
-    store.close()
-    with pytest.raises(StorageError, match="format 9, this program reads format 1"):
-        Store(path)
-
-
 async def test_nothing_answered_is_lost_when_the_server_is_killed(tmp_path: Path) -> None:
     server = Server(tmp_path)
     answered: dict[str, str] = {}

@@ -27,6 +27,7 @@ Name = tuple[str, str]  # namespace, name
 KEEP = 5_000  # events kept on disk for resuming watches
 _COMPACT_EVERY = 1_000
 _IN_MEMORY = 1_000  # of them, for each resource, kept decoded
+_FORMAT = "1"  # of the tables; grows when an older program could not read them
 _SCHEMA = """
 create table if not exists obj(gr text, ns text, name text, rv integer, body blob, primary key(gr, ns, name)) without rowid;
 create table if not exists log(rv integer primary key, gr text, ns text, name text, type text, body blob, prev blob);
@@ -67,16 +68,11 @@ class Store:
         self._path, self._compacted = path, compacted
         self._db = apsw.Connection(path)
         self._db.setbusytimeout(5000)
+        self._check_format()
         level = "full" if durability == "full" else "normal"
         self._db.execute(f"pragma journal_mode=wal; pragma synchronous={level}; pragma cache_size=-16000")
         self._db.execute(_SCHEMA)
-        version = self._db.execute("select value from meta where key='format'").fetchone()
-        if version is None:
-            self._db.execute("insert into meta values('format', '1')")
-        elif version[0] != "1":
-            raise StorageError(
-                f"{path} has format {version[0]}, this program reads format 1: use the version that made it"
-            )
+        self._db.execute("insert or ignore into meta values('format', ?)", (_FORMAT,))
         self.data: dict[str, dict[Name, Object]] = defaultdict(dict)
         self._order: dict[str, list[Name]] = defaultdict(list)  # the keys of `data`, sorted
         self._events: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=_IN_MEMORY))
@@ -88,6 +84,16 @@ class Store:
         self._since_compaction = 0
         self._owned: dict[str, dict[tuple[str, Name], None]] = {}  # uid of an owner -> what names it as owner
         self._load()
+
+    def _check_format(self) -> None:
+        """Raises StorageError, with nothing changed, for a file that another version of the program wrote in its own way."""
+        if not self._db.execute("select 1 from sqlite_master where name='meta'").fetchone():
+            return
+        (found,) = self._db.execute("select value from meta where key='format'").fetchone() or (_FORMAT,)
+        if found != _FORMAT:
+            self._db.close()
+            text = f"has format {found}, this program reads format {_FORMAT}: use the version that made it"
+            raise StorageError(f"{self._path} {text}")
 
     def _load(self) -> None:
         for gr, ns, name, body in self._db.execute("select gr, ns, name, body from obj"):
