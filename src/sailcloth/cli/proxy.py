@@ -11,15 +11,9 @@ import typer
 from . import complete, output
 
 PARTS = ("all", "cluster", "listener", "route", "endpoint", "secret", "dns", "bootstrap", "log")
-_ALSO = {p + "s": p for p in PARTS[1:7]} | {
-    "c": "cluster",
-    "l": "listener",
-    "r": "route",
-    "ep": "endpoint",
-    "b": "bootstrap",
-    "s": "secret",
-    "o": "log",
-}
+_ALSO = {p + "s": p for p in PARTS[1:7]}
+_ALSO |= {"a": "all", "c": "cluster", "l": "listener", "r": "route", "ep": "endpoint", "eds": "endpoint", "s": "secret"}
+_ALSO |= {"b": "bootstrap", "o": "log"}  # istioctl's
 _ENTRIES = ("cluster", "listener", "route", "endpoint")
 _START_LEVEL = "warning"  # as the proxies' arguments say
 File = Annotated[
@@ -99,8 +93,9 @@ def proxy_config(
         except (OSError, ValueError) as error:
             output.fail(f"{file[0]}: {error}", output.DATA)
     elif pod:
-        get = dumps.health if part == "endpoint" else dumps.fetch
-        dump = get(pod, namespace, kubeconfig)
+        dump = dumps.fetch(pod, namespace, kubeconfig) if part != "endpoint" else {}
+        if part == "endpoint" or (part == "all" and out not in ("json", "yaml")):
+            dump |= dumps.health(pod, namespace, kubeconfig)
     else:
         output.fail("name a pod (POD[.NAMESPACE]), a dump with -f, or manifests with --offline -f", output.USAGE)
     filters = {"fqdn": fqdn, "port": port, "subset": subset, "direction": direction, "name": name, "cluster": cluster,
