@@ -9,6 +9,7 @@ from benchmarks import meshes
 
 from sailcloth.controlplane import manifests, offline
 from sailcloth.controlplane.audiences import Audiences
+from sailcloth.envoy.resource import LISTENER
 from sailcloth.view.proxy import parse_node
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
@@ -55,3 +56,24 @@ def test_an_endpoint_wakes_no_name_and_an_address_wakes_its_own() -> None:
     moved["spec"]["clusterIP"] = "10.96.200.200"
     for services in (20, 200):
         assert _woken(services, moved, DNS_CAPTURE="true") == _woken(services, moved) + 1
+
+
+def _tcp_service(number: int, address: str) -> dict[str, object]:
+    made = meshes.service(number)
+    made["spec"] |= {"clusterIP": address, "ports": [{"name": "tcp-db", "port": 3306}]}
+    return made
+
+
+def test_a_tcp_service_that_moves_makes_its_own_listeners_anew_and_no_others() -> None:
+    services = [_tcp_service(n, f"10.96.1.{n}") for n in range(1, 60)]
+    mesh = offline.mesh_of(manifests.load([meshes.dump(s) for s in services])[0])
+    proxy = offline.describe({})
+    offline.resources(mesh, proxy)
+    made: list[str] = []
+    mesh.graph.trace = made.append
+    for key, obj in manifests.load([meshes.dump(_tcp_service(7, "10.96.2.7"))])[0]:
+        assert mesh.apply(key, obj)
+    names = {r.name for r in offline.resources(mesh, proxy)[LISTENER]}
+    assert "10.96.2.7_3306" in names
+    assert "10.96.1.7_3306" not in names
+    assert len([m for m in made if m.startswith("at(")]) == 1, made

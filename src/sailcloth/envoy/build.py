@@ -241,7 +241,7 @@ def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | 
 
 @derived
 def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
-    own = next((o for o in graph.get(layout.layout, view).own if o.place.every_port and o.routes == name), None)
+    own = next((o for o in graph.get(layout.own, view) if o.place.every_port and o.routes == name), None)
     if own is not None:
         return _routes_by_port(graph, view, own)
     if name.startswith("unix://"):

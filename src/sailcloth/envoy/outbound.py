@@ -117,26 +117,22 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
 def at(graph: Graph, view: View, place: Place) -> EnvoyResource | None:
     """The listener of one place; None if nothing is left to serve there."""
     address, port = place
-    found = graph.get(layout.layout, view)
-    own = next((o for o in found.own if (o.place.address, o.place.port) == place), None)
+    own = next((o for o in graph.get(layout.own, view) if (o.place.address, o.place.port) == place), None)
     if own is not None:
         return _shared(graph, view, place, own.routes if own.http else "", own.spots, (), own.place.direct)
     if address != "0.0.0.0":
-        spot = dict(found.bound).get(place)
-        if spot is None:
-            spot = next(
-                (
-                    s
-                    for s in found.headless
-                    if s.port.number == port and address in graph.get(_addresses, view, s.host, port)
-                ),
-                None,
-            )
+        spot = graph.get(layout.spot_at, view, place) or _headless(graph, view, place)
         return _bound(graph, view, place, spot) if spot else None
-    hosts = dict(found.http).get(port)
-    wildcard = dict(found.wildcard).get(port, ())
-    ranges = tuple((a, s) for (a, p), s in found.bound if p == port and "/" in a)
-    return _shared(graph, view, place, str(port) if hosts is not None else "", wildcard, ranges)
+    found = graph.get(layout.at_port, view, port)
+    ranges = tuple((s.address, s) for s in found.ranges)
+    return _shared(graph, view, place, str(port) if found.http is not None else "", found.wildcard, ranges)
+
+
+def _headless(graph: Graph, view: View, place: Place) -> Spot | None:
+    """The service with an endpoint at an address."""
+    address, port = place
+    found = graph.get(layout.at_port, view, port).headless
+    return next((s for s in found if address in graph.get(_addresses, view, s.host, port)), None)
 
 
 def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import services
@@ -45,6 +46,16 @@ class Layout:
     wildcard: tuple[tuple[int, tuple[Spot, ...]], ...] = ()  # port -> services without an address
     headless: tuple[Spot, ...] = ()  # TCP services whose endpoints are addressed one by one
     own: tuple[Own, ...] = ()  # where a Sidecar says, instead of the port's shared listener
+
+
+@dataclass(frozen=True, slots=True)
+class AtPort:
+    """What meets at a port, whatever the address."""
+
+    http: tuple[str, ...] | None = None  # hosts that share 0.0.0.0_<port>; None: nothing there speaks HTTP
+    wildcard: tuple[Spot, ...] = ()
+    ranges: tuple[Spot, ...] = ()  # services with a CIDR
+    headless: tuple[Spot, ...] = ()
 
 
 @derived
@@ -132,10 +143,69 @@ def _alias(graph: Graph, view: View, svc: Service, http: dict[int, list[str]]) -
             http.setdefault(port.number, [])
 
 
+# -- one part at a time, so that a service that changes concerns the listeners it is at, and no others ----------------------
+
+
+@derived
+def own(graph: Graph, view: View) -> tuple[Own, ...]:
+    """Where a Sidecar has put listeners."""
+    return graph.get(layout, view).own
+
+
+@derived
+def _ports(graph: Graph, view: View) -> dict[int, AtPort]:
+    found = graph.get(layout, view)
+    out = {port: AtPort(http=hosts) for port, hosts in found.http}
+    for port, spots in found.wildcard:
+        out[port] = replace(out.get(port, AtPort()), wildcard=spots)
+    ranges: dict[int, list[Spot]] = {}
+    for (address, port), spot in found.bound:
+        if "/" in address:
+            ranges.setdefault(port, []).append(spot)
+    headless: dict[int, list[Spot]] = {}
+    for spot in found.headless:
+        headless.setdefault(spot.port.number, []).append(spot)
+    for port, several in ranges.items():
+        out[port] = replace(out.get(port, AtPort()), ranges=tuple(several))
+    for port, several in headless.items():
+        out[port] = replace(out.get(port, AtPort()), headless=tuple(several))
+    return out
+
+
+@derived
+def at_port(graph: Graph, view: View, port: int) -> AtPort:
+    """What meets at one port."""
+    return graph.get(_ports, view).get(port, AtPort())
+
+
+@derived
+def _bound(graph: Graph, view: View) -> dict[int, dict[tuple[str, int], Spot]]:
+    out: dict[int, dict[tuple[str, int], Spot]] = {}
+    for place, spot in graph.get(layout, view).bound:
+        out.setdefault(_bucket(place), {})[place] = spot
+    return out
+
+
+@derived
+def _bound_in(graph: Graph, view: View, bucket: int) -> dict[tuple[str, int], Spot]:
+    return graph.get(_bound, view).get(bucket, {})
+
+
+def _bucket(place: tuple[str, int]) -> int:
+    """About the square root of a large mesh: a change looks at the buckets, and then at the places in one."""
+    return zlib.crc32(f"{place[0]}:{place[1]}".encode()) % 64
+
+
+@derived
+def spot_at(graph: Graph, view: View, place: tuple[str, int]) -> Spot | None:
+    """The service at an address of its own."""
+    return graph.get(_bound_in, view, _bucket(place)).get(place)
+
+
 @derived
 def http_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
     """Hosts that share the HTTP route configuration of a port."""
-    return dict(graph.get(layout, view).http).get(port, ())
+    return graph.get(at_port, view, port).http or ()
 
 
 @derived
