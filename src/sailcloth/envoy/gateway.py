@@ -99,9 +99,10 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
 
 def ports(graph: Graph, proxy: Proxy, name: str) -> frozenset[int]:
     """Ports that lead to a listener or route configuration of a gateway, by its name: its own, and the services' in front."""
-    for plan in graph.get(gateways.of_proxy, proxy):
-        listener = names.listener(plan.bind or "0.0.0.0", plan.port)
-        if name == listener or any(plan.route_of(b) == name for b in plan.servers):
+    place = graph.get(gateways.servers_of, proxy, name)
+    plans = graph.get(gateways.of_proxy, proxy) if place is None else (place[0],)
+    for plan in plans:
+        if place is not None or name == names.listener(plan.bind or "0.0.0.0", plan.port):
             before = {port for _, port, target in graph.get(gateways.translation, proxy) if target == plan.port}
             return frozenset({plan.port, *before, *(b.server.port.number for b in plan.servers)})
     return frozenset()
@@ -147,11 +148,30 @@ def routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource |
     place = graph.get(gateways.servers_of, proxy, name)
     if place is None:
         return None
-    plans = graph.get(gateways.virtual_hosts, proxy, view, name)
-    hosts = [route.virtual_host(h) for h in plans]
-    hosts = hosts or [route.black_hole(place[1][0].server.port.number if place[1][0].mode else place[0].port)]
-    here = {domain for h in plans for domain in h.domains}
-    elsewhere = tuple(n for n in graph.get(gateways.misdirected, proxy, name) if n not in here)
-    if elsewhere and "*" not in here:
+    made = (
+        graph.get(_virtual_host, proxy, view, name, n)
+        for n in graph.get(gateways.virtual_host_names, proxy, view, name)
+    )
+    hosts = [host for host in made if host is not None]
+    elsewhere = graph.get(_elsewhere, proxy, view, name)
+    if not hosts:
+        elsewhere = tuple(n for n in elsewhere if n != "*")
+        hosts = [route.black_hole(place[1][0].server.port.number if place[1][0].mode else place[0].port)]
+    if elsewhere:
         hosts.append(route.misdirected(elsewhere))
     return route.configuration(name, [route.group(hosts)])
+
+
+@derived
+def _virtual_host(graph: Graph, proxy: Proxy, view: View, name: str, host: str) -> route.VirtualHost | None:
+    """The bytes of one virtual host: what a VirtualService change recomputes."""
+    plan = graph.get(gateways.virtual_host, proxy, view, name, host)
+    return route.virtual_host(plan) if plan is not None else None
+
+
+@derived
+def _elsewhere(graph: Graph, proxy: Proxy, view: View, name: str) -> tuple[str, ...]:
+    """Names for which a client is to open another connection, without those that have routes here."""
+    misdirected = graph.get(gateways.misdirected, proxy, name)
+    here = {d for h in graph.get(gateways.virtual_hosts, proxy, view, name) for d in h.domains} if misdirected else ()
+    return () if "*" in here else tuple(n for n in misdirected if n not in here)

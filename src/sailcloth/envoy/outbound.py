@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable
 
 from sailcloth.api.meta import Key
@@ -131,8 +132,28 @@ def at(graph: Graph, view: View, place: Place) -> EnvoyResource | None:
 def _headless(graph: Graph, view: View, place: Place) -> Spot | None:
     """The service with an endpoint at an address."""
     address, port = place
-    found = graph.get(layout.at_port, view, port).headless
-    return next((s for s in found if address in graph.get(_addresses, view, s.host, port)), None)
+    if not graph.get(layout.at_port, view, port).headless:
+        return None
+    return graph.get(_headless_in, view, port, _bucket(address)).get(address)
+
+
+@derived
+def _headless_at(graph: Graph, view: View, port: int) -> dict[int, dict[str, Spot]]:
+    out: dict[int, dict[str, Spot]] = {}
+    for spot in graph.get(layout.at_port, view, port).headless:
+        for address in graph.get(_addresses, view, spot.host, port):
+            out.setdefault(_bucket(address), {}).setdefault(address, spot)
+    return out
+
+
+@derived
+def _headless_in(graph: Graph, view: View, port: int, bucket: int) -> dict[str, Spot]:
+    return graph.get(_headless_at, view, port).get(bucket, {})
+
+
+def _bucket(address: str) -> int:
+    """So that an endpoint that comes concerns the listeners in one bucket, and not all."""
+    return zlib.crc32(address.encode()) % 64
 
 
 def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:

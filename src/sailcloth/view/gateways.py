@@ -112,6 +112,7 @@ def listeners(
 ) -> tuple[ListenerPlan, ...]:
     """The listening ports of a gateway proxy, merged over the Gateways that select it, oldest first."""
     merged: dict[tuple[int, str], list[Bound]] = {}
+    taken: dict[tuple[int, str], set[str]] = {}  # server names of TLS by port
     services = {host for host, _, _ in ports}
     chosen = []
     for key in registry.select(graph, ("kind", "Gateway")):
@@ -127,13 +128,15 @@ def listeners(
         for server in gateway.spec.servers:
             bound = Bound(key, server)
             for number in _numbers(server.port.number, ports, named):
-                have = merged.setdefault((number, server.bind or ""), [])
-                if _fits(bound, have):
+                at = number, server.bind or ""
+                have, names = merged.setdefault(at, []), taken.setdefault(at, set())
+                if _fits(bound, have, names):
                     have.append(bound)
+                    names.update(server_names(server))
     return tuple(ListenerPlan(port, bind, tuple(bound)) for (port, bind), bound in sorted(merged.items()) if bound)
 
 
-def _fits(new: Bound, have: list[Bound]) -> bool:
+def _fits(new: Bound, have: list[Bound], taken: set[str]) -> bool:
     """Whether a server can share a port with those before it. Source: istio.md 2.11."""
     if not have:
         return True
@@ -141,8 +144,7 @@ def _fits(new: Bound, have: list[Bound]) -> bool:
         return False
     if not new.mode:
         return new.protocol.is_http and have[0].protocol.is_http
-    taken = {name for b in have for name in server_names(b.server)}
-    return not taken & set(server_names(new.server))
+    return taken.isdisjoint(server_names(new.server))
 
 
 def server_names(server: Server) -> list[str]:
@@ -162,21 +164,40 @@ def of_proxy(graph: Graph, proxy: Proxy) -> tuple[ListenerPlan, ...]:
     return graph.get(listeners, proxy.labels, proxy.namespace, graph.get(translation, proxy))
 
 
+Place = tuple[ListenerPlan, tuple[Bound, ...]]
+
+
+@derived
+def _by_route(graph: Graph, proxy: Proxy) -> dict[str, Place]:
+    """The listener of each route configuration, and the servers whose routes are in it."""
+    out: dict[str, Place] = {}
+    for plan in graph.get(of_proxy, proxy):
+        found: dict[str, list[Bound]] = {}
+        for bound in plan.servers:
+            if bound.terminates_http:
+                found.setdefault(plan.route_of(bound), []).append(bound)
+        for name, servers in found.items():
+            out.setdefault(name, (plan, tuple(servers)))
+    return out
+
+
 @derived
 def route_names(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
     """Names of a gateway proxy's route configurations."""
-    plans = graph.get(of_proxy, proxy)
-    return tuple(dict.fromkeys(p.route_of(b) for p in plans for b in p.servers if b.terminates_http))
+    return tuple(graph.get(_by_route, proxy))
 
 
 @derived
-def servers_of(graph: Graph, proxy: Proxy, route: str) -> tuple[ListenerPlan, tuple[Bound, ...]] | None:
-    """The listener of a route configuration, and the servers whose routes are in it."""
-    for plan in graph.get(of_proxy, proxy):
-        found = tuple(b for b in plan.servers if b.terminates_http and plan.route_of(b) == route)
-        if found:
-            return plan, found
-    return None
+def servers_of(graph: Graph, proxy: Proxy, route: str) -> Place | None:
+    """The listener of a route configuration, by its name, and the servers whose routes are in it."""
+    return graph.get(_by_route, proxy).get(route)
+
+
+@derived
+def _rule(graph: Graph, view: View, key: Key, number: int, gateway: str) -> tuple[RoutePlan, ...]:
+    """The routes of one VirtualService at a gateway's port."""
+    rule = graph.get(virtual_services.effective, key)
+    return tuple(routes.rule_routes(graph, view, key, rule, number, gateway)) if rule is not None else ()
 
 
 @derived
@@ -185,6 +206,7 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
     come last."""
     place = graph.get(servers_of, proxy, route)
     found: dict[str, list[RoutePlan]] = {}
+    by_rule: dict[tuple[str, Key], list[RoutePlan]] = {}
     port_of: dict[str, int] = {}
     redirect: dict[str, bool] = {}
     sources: dict[str, dict[Key, None]] = {}
@@ -196,10 +218,12 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
             rule = graph.get(virtual_services.effective, key)
             if rule is None or not rule.spec.http:
                 continue
+            plans = graph.get(_rule, view, key, number, gateway)
             for host in tcp.exposed(graph, rule, key, bound.gateway, bound.server):
-                plans = routes.rule_routes(graph, view, key, rule, number, gateway)
-                have = found.setdefault(host, [])
-                have += [p for p in plans if p not in have]
+                have = by_rule.setdefault((host, key), [])  # it may be bound to several servers
+                new = [p for p in plans if p not in have]
+                have += new
+                found.setdefault(host, []).extend(new)
                 port_of.setdefault(host, number)
                 redirect[host] = redirect.get(host, False) or bool(tls and tls.https_redirect)
                 sources.setdefault(host, {})[key] = None
@@ -223,13 +247,54 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
 
 
 @derived
+def virtual_host_names(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[str, ...]:
+    """Names of the virtual hosts of a route configuration, in order."""
+    return tuple(h.name for h in graph.get(virtual_hosts, proxy, view, route))
+
+
+@derived
+def _by_name(graph: Graph, proxy: Proxy, view: View, route: str) -> dict[str, VirtualHostPlan]:
+    return {h.name: h for h in graph.get(virtual_hosts, proxy, view, route)}
+
+
+@derived
+def virtual_host(graph: Graph, proxy: Proxy, view: View, route: str, name: str) -> VirtualHostPlan | None:
+    """One virtual host of a route configuration."""
+    return graph.get(_by_name, proxy, view, route).get(name)
+
+
+_MANY = 64
+
+
+@derived
+def _names_at(graph: Graph, proxy: Proxy, port: int, bind: str) -> frozenset[str]:
+    plans = [p for p in graph.get(of_proxy, proxy) if (p.port, p.bind) == (port, bind)]
+    return frozenset(name for p in plans for b in p.servers for name in server_names(b.server))
+
+
+@derived
+def _domains_at(graph: Graph, proxy: Proxy, port: int, bind: str) -> frozenset[str]:
+    """The domains, as wildcards, of those names."""
+    return frozenset(_domain(n) for n in graph.get(_names_at, proxy, port, bind))
+
+
+def _domain(name: str) -> str:
+    return "*." + name.removeprefix("*.").partition(".")[2] if name.count(".") > 1 else name
+
+
+@derived
 def misdirected(graph: Graph, proxy: Proxy, route: str) -> tuple[str, ...]:
     """Names that other TLS servers of the same port answer to. A client that reuses a connection for one of them, because a
-    certificate covers both, is to open another (421)."""
+    certificate covers both, is to open another (421). Where each server would list a great many, their domains stand for them,
+    and where those are many too, everything that is not its own."""
     place = graph.get(servers_of, proxy, route)
     if place is None or place[0].plain:
         return ()
-    plan, own = place
-    mine = {name for b in own for name in server_names(b.server)}
-    other = {name for b in plan.servers if b not in own for name in server_names(b.server)}
-    return tuple(sorted(n for n in other - mine if n != "*"))
+    plan, servers = place
+    own = {name for b in servers for name in server_names(b.server)}
+    names = graph.get(_names_at, proxy, plan.port, plan.bind)
+    if len(names) > _MANY and not any(n.startswith("*") for n in own):
+        names = graph.get(_domains_at, proxy, plan.port, plan.bind)
+        if len(names) > _MANY:
+            return ("*",)
+    return tuple(sorted(n for n in names - own if n != "*"))

@@ -209,16 +209,21 @@ def http_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
 
 
 @derived
-def aliases(graph: Graph, view: View, target: str) -> tuple[str, ...]:
-    """ExternalName hosts that stand for a host, in this view."""
-    out = []
+def _aliases(graph: Graph, view: View) -> dict[str, tuple[str, ...]]:
+    out: dict[str, list[str]] = {}
     for host in graph.get(scope.visible, view):
         svc = scope.service(graph, view, host)
         if svc is not None and svc.resolution is Resolution.ALIAS:
             found = services.resolve_alias(graph, svc, view.namespace)
-            if found is not None and found.host == target:
-                out.append(host)
-    return tuple(out)
+            if found is not None:
+                out.setdefault(found.host, []).append(host)
+    return {target: tuple(hosts) for target, hosts in out.items()}
+
+
+@derived
+def aliases(graph: Graph, view: View, target: str) -> tuple[str, ...]:
+    """ExternalName hosts that stand for a host, in this view."""
+    return graph.get(_aliases, view).get(target, ())
 
 
 @derived
