@@ -55,7 +55,9 @@ async def test_pages_are_one_moment(client: Client, namespace: str) -> None:
         await client.create(resources.CONFIGMAPS, settings(f"c{n}", namespace, mine="yes"))
     path = resources.CONFIGMAPS.path(namespace)
     first = await get(client, path, limit="2", labelSelector="mine")
-    assert first["metadata"]["remainingItemCount"] == 4
+    assert "remainingItemCount" not in first["metadata"]  # as in Kubernetes: nobody has counted what a selector matches
+    everything = await get(client, path, limit="2")
+    assert everything["metadata"]["remainingItemCount"] in (4, 5)  # the namespace's own may be there already
     await client.delete(resources.CONFIGMAPS, "c3", namespace)
     await client.create(resources.CONFIGMAPS, settings("c9", namespace, mine="yes"))
     await client.patch(resources.CONFIGMAPS, "c4", namespace, {"data": {"new": "yes"}})

@@ -48,7 +48,7 @@ class Admission:
         dry_run: bool,
         sub: str = "",
     ) -> tuple[Object | None, list[str]]:
-        """(the object as mutating webhooks left it, warnings). Raises Refused if one denies or, failing closed, cannot be
+        """(the object as mutating webhooks left it: the same one if they changed nothing; warnings). Raises Refused if one denies or, failing closed, cannot be
         asked."""
         warnings: list[str] = []
         again = False

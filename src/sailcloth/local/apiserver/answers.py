@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,7 @@ from .resources import Served
 
 Object = dict[str, Any]
 SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+_TOGETHER = 100  # objects encoded in one turn of the loop
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -27,22 +29,50 @@ def answer(
     request: web.Request, obj: Object, status: int = 200, warnings: Iterable[str] = (), kind: str = ""
 ) -> web.Response:
     """An object as an answer. `kind` is a Content-Type to claim for JSON."""
-    wanted, body = media(request).type, None
+    wanted = media(request).type
     if wanted == PROTOBUF:
         try:
-            body = protobuf.encode(obj)
+            return _response(protobuf.encode(obj), wanted, status, warnings)
         except ValueError:
             negotiate(request.headers.get("Accept", ""), (JSON,))
     elif wanted == YAML:
-        body = yaml.dump(obj, Dumper=_DUMPER, sort_keys=False).encode()
-    if body is None:
-        body, wanted = orjson.dumps(obj), kind or JSON
+        return _response(yaml.dump(obj, Dumper=_DUMPER, sort_keys=False).encode(), wanted, status, warnings)
+    return _response(orjson.dumps(obj), kind or JSON, status, warnings)
+
+
+def _response(body: bytes, kind: str, status: int, warnings: Iterable[str]) -> web.Response:
     response = web.Response(body=body, status=status)
-    response.headers["Content-Type"] = wanted
+    response.headers["Content-Type"] = kind
     for warning in dict.fromkeys(warnings):
         text = " ".join(warning.split()).replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{text}"')
     return response
+
+
+async def listed(request: web.Request, served: Served, metadata: Object, objects: list[Object]) -> web.Response:
+    """A list as an answer. A long one is encoded piece by piece, and others get their turn in between."""
+    wanted = media(request)
+    head: Object = {"kind": f"{served.kind}List", "apiVersion": served.gv, "metadata": metadata}
+    if wanted.shape == "Table" or wanted.type == YAML:
+        items = [served.shown(o) for o in objects]
+        if wanted.type == YAML:
+            return answer(request, {**head, "items": items}, warnings=served.warnings)
+        include = request.query.get("includeObject", "Metadata")
+        made = tables.table(served.columns, items, metadata["resourceVersion"], include=include)
+        return answer(request, {**made, "metadata": metadata}, warnings=served.warnings)
+    if wanted.shape:
+        head |= {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+    encode = protobuf.item if wanted.type == PROTOBUF else orjson.dumps
+    pieces: list[bytes] = []
+    for at, obj in enumerate(objects):
+        if at % _TOGETHER == _TOGETHER - 1:
+            await asyncio.sleep(0)
+        obj = served.shown(obj)
+        pieces.append(encode(bare(obj) if wanted.shape else obj))
+    if wanted.type == PROTOBUF:
+        return _response(protobuf.listed(head, pieces), PROTOBUF, 200, served.warnings)
+    body = b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], b",".join(pieces))
+    return _response(body, JSON, 200, served.warnings)
 
 
 def bare(obj: Object) -> Object:

@@ -9,8 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from . import bodies, selectors, tables
-from .answers import SUCCESS, answer, bare, media, show
+from . import bodies, selectors
+from .answers import SUCCESS, answer, listed, media, show
 from .errors import Refused, bad_request, expired
 from .objects import Objects
 from .resources import Served
@@ -39,7 +39,7 @@ class Listing:
         query = dict(request.query.items())
         if query.get("watch") in ("true", "1"):
             return await self._watch(request, served, namespace, query)
-        return self._list(request, served, namespace, query)
+        return await self._list(request, served, namespace, query)
 
     async def _create(self, request: web.Request, served: Served, namespace: str) -> web.Response:
         query, body = bodies.query(request, "CreateOptions"), await bodies.read(request)
@@ -67,38 +67,35 @@ class Listing:
                         raise
         return answer(request, SUCCESS, warnings=served.warnings)
 
-    def _list(self, request: web.Request, served: Served, namespace: str, query: dict[str, str]) -> web.Response:
-        match, revision = _matcher(served, query), str(self._store.revision)
-        metadata: Object = {"resourceVersion": revision}
-        limit, start = bodies.whole(query, "limit"), query.get("continue")
+    async def _list(self, request: web.Request, served: Served, namespace: str, query: dict[str, str]) -> web.Response:
+        match, limit, start = _matcher(served, query), bodies.whole(query, "limit"), query.get("continue")
+        revision = self._store.revision
         if start:
             try:
-                revision, _, after = bytes.fromhex(start).decode().partition(":")
+                words, _, after = bytes.fromhex(start).decode().partition(":")
                 within, name = after.split("/", 1)
-                last = (within, name)
-                objects = self._store.snapshot(served.gr, namespace or None, int(revision), last)
+                revision = int(words)
+                found = self._store.picture(served.gr, namespace or None, revision, (within, name))
             except ValueError:
                 raise bad_request("continue key is not valid") from None
             except Gone:
                 raise expired() from None
-            metadata["resourceVersion"] = revision
         else:
-            objects = self._store.all(served.gr, namespace or None)
-        if match is not selectors.everything:
-            objects = [o for o in objects if match(o)]
-        if limit and len(objects) > limit:
-            tail = objects[limit - 1]["metadata"]
-            mark = f"{metadata['resourceVersion']}:{tail.get('namespace', '')}/{tail['name']}"
-            metadata["continue"] = mark.encode().hex()
-            metadata["remainingItemCount"] = len(objects) - limit
-            objects = objects[:limit]
-        items = [served.shown(o) for o in objects]
-        shape, made = media(request).shape, {"kind": f"{served.kind}List", "apiVersion": served.gv, "items": items}
-        if shape == "Table":
-            made = tables.table(served.columns, items, revision, include=query.get("includeObject", "Metadata"))
-        elif shape:
-            made = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "items": [*map(bare, items)]}
-        return answer(request, {**made, "metadata": metadata}, warnings=served.warnings)
+            found = self._store.picture(served.gr, namespace or None)
+        metadata: Object = {"resourceVersion": str(revision)}
+        objects = [o for o in map(found.read, found.names) if match(o)] if not limit else []
+        for at, key in enumerate(found.names if limit else ()):
+            obj = found.read(key)
+            if not match(obj):
+                continue
+            if len(objects) == limit:
+                last = objects[-1]["metadata"]
+                metadata["continue"] = f"{revision}:{last.get('namespace', '')}/{last['name']}".encode().hex()
+                if match is selectors.everything:  # else nobody has counted
+                    metadata["remainingItemCount"] = len(found.names) - at
+                break
+            objects.append(obj)
+        return await listed(request, served, metadata, objects)
 
     async def _watch(
         self, request: web.Request, served: Served, namespace: str, query: dict[str, str]

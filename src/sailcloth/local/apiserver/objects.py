@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import string
 import uuid
@@ -21,7 +20,7 @@ from .deletion import Deletion
 from .errors import Refused, already_exists, bad_request, conflict, invalid, not_found
 from .ownership import Conflict, show
 from .resources import Registry, Served
-from .storage import Store
+from .storage import Store, clone
 from .times import now
 
 Object = dict[str, Any]
@@ -71,11 +70,11 @@ class Objects:
         dry = bool(query.get("dryRun"))
         if not applied:
             served.fields.update(None, obj, manager, now())
-        before = copy.deepcopy(obj)
+        before = obj
         made, more = await self.admission.mutate(served, "CREATE", obj, None, user, dry)
         assert made is not None
         obj = made
-        if obj != before:
+        if obj is not before and obj != before:
             rules.fill_defaults(served, obj)
             if not applied:
                 obj["metadata"].pop("managedFields", None)
@@ -140,7 +139,7 @@ class Objects:
             if live is None:
                 raise not_found(served.gr, name, served.group, served.plural)
             before = served.shown(live)
-            new = make(copy.deepcopy(before))
+            new = make(clone(before))
             given = metadata.precondition(served, live, new)
             new = metadata.scoped(served, before, new, sub)
             warnings = fields.read(served, new, query, doubled, patch)
@@ -174,11 +173,11 @@ class Objects:
         self, served: Served, sub: str, live: Object, new: Object, user: User, dry: bool, manager: str | None
     ) -> tuple[Object, list[str]]:
         """Webhooks and rules over a change. Fields that webhooks change are `manager`'s, if that is given."""
-        before = copy.deepcopy(new)
+        before = new
         made, warnings = await self.admission.mutate(served, "UPDATE", new, live, user, dry, sub)
         assert made is not None
         new = made
-        if new != before:
+        if new is not before and new != before:
             metadata.keep(served, live, new)
             rules.fill_defaults(served, new)
             if manager is not None:
@@ -208,7 +207,7 @@ class Objects:
             rules.identify(served, body.value, namespace)  # refuses it
 
         def make(_: Object) -> Object:
-            return copy.deepcopy(body.value)
+            return clone(body.value)
 
         return await self.change(served, namespace, name, sub, make, user, manager, query, doubled=body.doubled)
 
@@ -259,7 +258,7 @@ class Objects:
             raise bad_request("metadata.managedFields must be nil")
         applied["metadata"].setdefault("name", name)
         fields.declared(served, applied, namespace, applied["metadata"]["name"])
-        warnings = fields.read(served, copy.deepcopy(applied), query, body.doubled)
+        warnings = fields.read(served, clone(applied), query, body.doubled)
         force, asked = query.get("force") == "true", applied["metadata"].pop("resourceVersion", None)
         metadata.reset(served, applied, sub)
 

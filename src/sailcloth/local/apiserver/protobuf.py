@@ -66,9 +66,8 @@ def _read(message: dict[str, list[Any]]) -> Iterator[_Field]:
 
 
 def knows(version: str, kind: str) -> bool:
-    """Whether objects of this kind, or lists of them, have a protobuf form."""
-    kinds = _table().kinds
-    return f"{version} {kind}" in kinds or f"{version} {kind.removesuffix('List')}" in kinds
+    """Whether objects of this kind have a protobuf form."""
+    return f"{version} {kind}" in _table().kinds
 
 
 # -- reading ------------------------------------------------------------------------------------
@@ -198,14 +197,25 @@ def _time(seconds: int, micros: int | None) -> str | None:
 def encode(obj: Object) -> bytes:
     """A body. Raises Unsupported for kinds without protobuf, ValueError for values that are not of their type."""
     version, kind = obj["apiVersion"], obj["kind"]
-    kinds, writer = _table().kinds, protowire.field
-    if full := kinds.get(f"{version} {kind}"):
-        data = _message(full, obj)
-    elif full := kinds.get(f"{version} {kind.removesuffix('List')}"):
-        head = writer(1, _message(kinds["lists"], obj.get("metadata") or {}))
-        data = head + b"".join(writer(2, _message(full, one)) for one in obj.get("items") or ())
-    else:
+    full = _table().kinds.get(f"{version} {kind}")
+    if full is None:
         raise Unsupported(f"objects of kind {kind} ({version}) have no protobuf form")
+    return _enveloped(version, kind, _message(full, obj))
+
+
+def item(obj: Object) -> bytes:
+    """An object as a list holds it."""
+    return protowire.field(2, _message(_table().kinds[f"{obj['apiVersion']} {obj['kind']}"], obj))
+
+
+def listed(head: Object, items: list[bytes]) -> bytes:
+    """A list, from what it has besides its items, and these."""
+    metadata = protowire.field(1, _message(_table().kinds["lists"], head["metadata"]))
+    return _enveloped(head["apiVersion"], head["kind"], metadata + b"".join(items))
+
+
+def _enveloped(version: str, kind: str, data: bytes) -> bytes:
+    writer = protowire.field
     head = writer(1, version.encode()) + writer(2, kind.encode())
     # Without the empty contentEncoding and contentType, Go's length of the message would differ from ours; both are read.
     return _MAGIC + writer(1, head) + writer(2, data) + writer(3, b"") + writer(4, b"")

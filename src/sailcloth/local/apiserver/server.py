@@ -7,6 +7,7 @@ import logging
 import platform
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -42,6 +43,7 @@ class ApiServer:
         self.discovery = Discovery(registry)
         self._listing, self._items = Listing(store, objects), Items(store, objects)
         self.ready, self._patience = False, patience
+        self._certified: WeakKeyDictionary[Any, User | None] = WeakKeyDictionary()  # by connection
 
     def serve_pods(self, streams: Any, tokens: Tokens) -> None:
         """What answers for logs, exec and port-forward, and who signs the tokens of service accounts."""
@@ -83,8 +85,12 @@ class ApiServer:
                 return self.access.from_token(header[7:].strip())[0]
             except BadToken as error:
                 raise Refused(401, "Unauthorized", f"Unauthorized: {error}") from None
-        ssl = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-        return self.access.from_certificate(ssl.getpeercert() if ssl is not None else None)
+        if (transport := request.transport) is None:
+            return None
+        if transport not in self._certified:
+            ssl = transport.get_extra_info("ssl_object")
+            self._certified[transport] = self.access.from_certificate(ssl.getpeercert() if ssl is not None else None)
+        return self._certified[transport]
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
         path = request.path

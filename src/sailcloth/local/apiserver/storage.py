@@ -61,6 +61,19 @@ class Event:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A collection at one moment: sorted names, and how to read what is under each."""
+
+    names: list[Name]
+    read: Callable[[Name], Object]
+
+
+def clone(obj: Object) -> Object:
+    """A deep copy of a stored object, or of one that could be stored."""
+    return orjson.loads(orjson.dumps(obj))  # type: ignore[no-any-return]
+
+
 class Store:
     """All objects by resource (`plural.group`)."""
 
@@ -152,17 +165,33 @@ class Store:
         for uid in after - before:
             self._owned.setdefault(uid, {})[(gr, key)] = None
 
-    def snapshot(self, gr: str, ns: str | None, revision: int, after: Name = ("", "")) -> list[Object]:
-        """Objects as they were at a revision, sorted as `all` does, from after a name. Raises Gone."""
-        found, then = self.data[gr], {}
-        events = [*self._since(gr, revision), *(e for g, e in self._dirty if g == gr and e.revision > revision)]
-        for event in reversed(events):
-            metadata = event.obj["metadata"]
-            key = (metadata.get("namespace", ""), metadata["name"])
-            then[key] = event.prev
-        gone = sorted(k for k in then if k not in found and k > after and (ns is None or k[0] == ns))
-        picture = (then[k] if k in then else found[k] for k in heapq.merge(self._names(gr, ns, after), gone))
-        return [o for o in picture if o is not None]
+    def picture(self, gr: str, ns: str | None, revision: int | None = None, after: Name = ("", "")) -> Picture:
+        """Objects as they are, or as they were at a revision, sorted by namespace and name, from after a name. Raises Gone."""
+        names, live = self._names(gr, ns, after), self.data[gr]
+        if revision is None or revision == self.revision:
+            return Picture(names, live.__getitem__)
+        if not self.floor <= revision <= self.revision:
+            raise Gone
+        # What each object was before its first change since: None if it was not, else the change or its revision.
+        then: dict[Name, int | Event | None] = {}
+        asked = "select ns, name, min(rv), type from log where rv > ? and gr = ? group by ns, name"
+        for space, name, first, type_ in self._db.execute(asked, (revision, gr)):
+            then[space, name] = None if type_ == "ADDED" else first
+        for group, event in self._dirty:
+            if group == gr and event.revision > revision:
+                metadata = event.obj["metadata"]
+                then.setdefault((metadata.get("namespace", ""), metadata["name"]), event if event.prev else None)
+
+        def read(name: Name) -> Object:
+            found = then.get(name)
+            if isinstance(found, int):
+                (event,) = self._logged(gr, found - 1, 1)
+                found = event
+            return live[name] if found is None or found.prev is None else found.prev
+
+        gone = [k for k, e in then.items() if e and k not in live and k > after and (ns is None or k[0] == ns)]
+        new = {k for k, e in then.items() if e is None}
+        return Picture([n for n in heapq.merge(names, sorted(gone)) if n not in new], read)
 
     # -- writing --------------------------------------------------------------------------------
 
@@ -242,7 +271,7 @@ class Store:
                 metadata = e.obj["metadata"]
                 ns, name = metadata.get("namespace", ""), metadata["name"]
                 body = orjson.dumps(e.obj)
-                prev = orjson.dumps(e.prev) if e.prev is not None and e.type != "DELETED" else None
+                prev = orjson.dumps(e.prev) if e.prev is not None else None
                 row = (e.revision, gr, ns, name, e.type, body, prev)
                 self._db.execute("insert into log values(?,?,?,?,?,?,?)", row)
                 if e.type == "DELETED":
@@ -297,11 +326,13 @@ class Store:
             return [e for e in self._events[gr] if e.revision > since]
         return list(self._logged(gr, since))
 
-    def _logged(self, gr: str, since: int) -> Iterator[Event]:
-        rows = self._db.execute("select rv, type, body, prev from log where rv > ? and gr = ? order by rv", (since, gr))
-        for revision, type_, body, prev in rows:
+    def _logged(self, gr: str, since: int, most: int = -1) -> Iterator[Event]:
+        asked = "select rv, type, body, prev from log where rv > ? and gr = ? order by rv limit ?"
+        for revision, type_, body, prev in self._db.execute(asked, (since, gr, most)):
             obj = orjson.loads(body)
-            before = obj if type_ == "DELETED" else orjson.loads(prev) if prev else None
+            before = (
+                orjson.loads(prev) if prev else obj if type_ == "DELETED" else None
+            )  # older programs kept no such prev
             yield Event(revision, type_, obj, before)
 
     def close(self) -> None:
