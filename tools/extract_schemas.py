@@ -55,6 +55,7 @@ ROOTS = [
     "apimachinery.pkg.apis.meta.v1.DeleteOptions",
     "apimachinery.pkg.apis.meta.v1.ObjectMeta",
     "api.authentication.v1.TokenRequest",
+    "api.certificates.v1.CertificateSigningRequest",
 ]
 
 

@@ -93,7 +93,7 @@ async def serve(config: Config) -> None:
     api.serve_pods(Streams(store, config.node_socket, config.pod_log_root), tokens)
     controllers = Controllers(
         objects,
-        root_certificate=pki.ca.certificate.decode(),
+        ca=pki.ca,
         load_balancers=ipaddress.IPv4Network(config.load_balancers),
         api_address=config.api_address,
         service_ip=_first(config.service_cidr),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from . import signing
 from .errors import bad_request, conflict
 from .resources import Served
 from .times import now
@@ -59,6 +60,8 @@ def precondition(served: Served, live: Object, new: Any) -> str:
 
 def scoped(served: Served, live: Object, new: Object, sub: str) -> Object:
     """What a request to this path may change."""
+    if served.gr == signing.REQUESTS:
+        return signing.scoped(live, new, sub)
     if sub == "status":
         out = copy.deepcopy(live)
         out.pop("status", None)

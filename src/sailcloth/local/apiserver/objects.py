@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from . import fields, metadata, patches, roles, rules
+from . import fields, metadata, patches, roles, rules, signing
 from .access import User
 from .addresses import Addresses
 from .admission import Admission
@@ -65,6 +65,8 @@ class Objects:
             self._enter(served, namespace, name)
         warnings = fields.read(served, obj, query, doubled)
         meta = obj["metadata"]
+        if served.gr == signing.REQUESTS:
+            signing.begin(obj, user)
         metadata.begin(served, obj, str(uuid.uuid4()))
         rules.fill_defaults(served, obj)
         dry = bool(query.get("dryRun"))
@@ -183,6 +185,8 @@ class Objects:
             if manager is not None:
                 served.fields.update(live, new, manager, now(), sub)
         rules.judge(served, new, live)
+        if served.gr == signing.REQUESTS:
+            signing.permit(self.store, live, new, sub, user)
         if not sub:
             self.definitions.judge(served, new, live)
             if served.kind == "Service":

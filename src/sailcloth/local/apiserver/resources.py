@@ -164,6 +164,7 @@ def builtin_resources() -> list[Served]:
         _row("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "api.autoscaling", short=("hpa",), categories=all_, subresources=("status",)),
         _row("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "api.autoscaling", short=("hpa",), categories=all_, subresources=("status",), older=True),
         _row("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", "api.scheduling", namespaced=False, short=("pc",)),
+        _row("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", "api.certificates", namespaced=False, short=("csr",), subresources=("status", "approval")),
         _row("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", apiext, namespaced=False, short=("crd", "crds"), categories=("api-extensions",), subresources=("status",)),
         _row("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", "api.admissionregistration", namespaced=False),
         _row("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", "api.admissionregistration", namespaced=False),

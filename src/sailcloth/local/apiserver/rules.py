@@ -10,7 +10,7 @@ from typing import Any
 from sailcloth.lib import cron, quantity
 from sailcloth.lib.schemacheck import go
 
-from . import defaults, fields
+from . import defaults, fields, signing
 from .errors import bad_request, invalid
 from .resources import Served
 from .selectors import label_selector
@@ -132,6 +132,8 @@ def _across(served: Served, obj: Object, old: Object | None) -> Iterator[Wrong]:
     """The few rules across fields of built-in kinds that users run into."""
     if served.gr == "controllerrevisions.apps" and old is not None and old.get("data") != obj.get("data"):
         yield "data", "FieldValueInvalid", f"Invalid value: {go(obj.get('data'))}: field is immutable"
+    if served.gr == signing.REQUESTS and isinstance(obj.get("spec"), dict):
+        yield from signing.wrong(obj, old)
     if old is not None and old.get("spec") == obj.get("spec"):
         return  # a stored object is not locked in by rules that are newer than itself
     if not served.custom and isinstance(obj.get("spec"), dict):

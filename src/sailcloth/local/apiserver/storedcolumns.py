@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from .tables import AGE, Column, age, at, images, labels
+from .tables import AGE, Column, age, at, images, labels, span
 
 Object = dict[str, Any]
 _S, _I = "string", "integer"
@@ -51,6 +51,18 @@ def _job_duration(obj: Object) -> str:
         return age(status["startTime"])
     start, end = (dt.datetime.fromisoformat(status[k].replace("Z", "+00:00")) for k in ("startTime", "completionTime"))
     return age((dt.datetime.now(dt.UTC) - (end - start)).isoformat())
+
+
+def _requested(obj: Object) -> str:
+    seconds = obj["spec"].get("expirationSeconds")
+    return span(seconds) if seconds else "<none>"
+
+
+def _decided(obj: Object) -> str:
+    status = obj.get("status") or {}
+    kinds = [c["type"] for c in status.get("conditions") or ()]
+    words = [k for k in ("Approved", "Denied", "Failed") if k in kinds] or ["Pending"]
+    return ",".join([*words, "Issued"] if status.get("certificate") else words)
 
 
 def _last_schedule(obj: Object) -> str:
@@ -244,6 +256,13 @@ COLUMNS: dict[str, list[Column]] = {
         ("Limit", _S, 0, _usage("limits")),
     ],
     "limitranges": _CREATED,
+    "certificatesigningrequests.certificates.k8s.io": [
+        AGE,
+        ("SignerName", _S, 0, at("spec.signerName", "")),
+        ("Requestor", _S, 0, at("spec.username", "")),
+        ("RequestedDuration", _S, 0, _requested),
+        ("Condition", _S, 0, _decided),
+    ],
     "priorityclasses.scheduling.k8s.io": [
         ("Value", _I, 0, at("value", 0)),
         ("Global-Default", "boolean", 0, lambda o: str(bool(o.get("globalDefault"))).lower()),

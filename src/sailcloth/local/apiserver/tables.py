@@ -22,7 +22,11 @@ def age(stamp: str | None) -> str:
         then = dt.datetime.fromisoformat(stamp.replace("Z", "+00:00"))
     except ValueError:
         return "<invalid>"
-    s = max(0, int((dt.datetime.now(dt.UTC) - then).total_seconds()))
+    return span(max(0, int((dt.datetime.now(dt.UTC) - then).total_seconds())))
+
+
+def span(s: int) -> str:
+    """Seconds, as kubectl shortens them."""
     if s < 120:
         return f"{s}s"
     if s < 600:

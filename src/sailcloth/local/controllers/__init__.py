@@ -15,15 +15,17 @@ import logging
 import zlib
 from typing import Any
 
-from sailcloth.local.apiserver import roles
+from sailcloth.local.apiserver import roles, signing
 from sailcloth.local.apiserver.access import User
 from sailcloth.local.apiserver.errors import Refused
 from sailcloth.local.apiserver.objects import Objects
+from sailcloth.local.apiserver.pki import Pair
 from sailcloth.local.apiserver.resources import Served
 from sailcloth.local.apiserver.storage import Event, StorageError
 from sailcloth.local.apiserver.times import now
 
 from . import (
+    certificates,
     claims,
     cronjobs,
     daemonsets,
@@ -166,14 +168,19 @@ class Controllers:
     def __init__(
         self,
         objects: Objects,
-        root_certificate: str,
+        ca: Pair,
         load_balancers: ipaddress.IPv4Network,
         api_address: str,
         service_ip: str,
     ) -> None:
         self._cluster = Cluster(objects)
         self._store = objects.store
-        self._root, self._lb, self._api, self._service_ip = root_certificate, load_balancers, api_address, service_ip
+        self._root, self._lb, self._api, self._service_ip = (
+            ca.certificate.decode(),
+            load_balancers,
+            api_address,
+            service_ip,
+        )
         cluster = self._cluster
         self._queues = {
             "deployments.apps": _Queue("deployment", lambda ns, n: deployments.reconcile(cluster, ns, n)),
@@ -183,6 +190,7 @@ class Controllers:
             "jobs.batch": _Queue("job", lambda ns, n: jobs.reconcile(cluster, ns, n)),
             "cronjobs.batch": _Queue("cronjob", lambda ns, n: cronjobs.reconcile(cluster, ns, n)),
             "persistentvolumeclaims": _Queue("claim", lambda ns, n: claims.reconcile(cluster, ns, n)),
+            signing.REQUESTS: _Queue("request", lambda _, n: certificates.reconcile(cluster, n, ca)),
             "services": _Queue("service", self._service),
             "endpoints": _Queue("mirror", lambda ns, n: mirrors.reconcile(cluster, ns, n)),
             "pods": _Queue("pod", self._pod),
