@@ -237,7 +237,9 @@ class Audiences:
                 self._garbage = True
 
     def holders(self, source: Key) -> set[Client]:
-        """Clients whose configuration holds something that came from a user object."""
+        """Clients whose configuration holds something that came from a user object, or is limited by it."""
+        if source.kind == "Sidecar":
+            return {c for c in self.clients.values() if c.key and c.key[0].sidecar == source}
         out: set[Client] = set()
         for key, live in self._live.items():
             if source in live.sources:

@@ -131,12 +131,27 @@ def effective(graph: Graph, key: Key) -> VirtualService | None:
     for route in rule.spec.http:
         if route.delegate is None:
             routes.append(route)
-            continue
-        child = Key("VirtualService", route.delegate.namespace or key.namespace, route.delegate.name or "")
-        head, found = registry.head(graph, child), registry.read(graph, child)
-        if head is not None and not head.hosts and ("*" in head.seen or key.namespace in head.seen):
-            routes += delegates.merge(route, found, child.namespace, key.namespace, registry.config(graph).domain)
+        elif (child := _delegate(graph, key, route)) is not None:
+            found, domain = registry.read(graph, child), registry.config(graph).domain
+            routes += delegates.merge(route, found, child.namespace, key.namespace, domain)
     return msgspec.structs.replace(rule, spec=msgspec.structs.replace(rule.spec, http=routes))
+
+
+def _delegate(graph: Graph, key: Key, route: HTTPRoute) -> Key | None:
+    """The VirtualService that a route delegates to, if it may."""
+    if route.delegate is None:
+        return None
+    child = Key("VirtualService", route.delegate.namespace or key.namespace, route.delegate.name or "")
+    head = registry.head(graph, child)
+    return child if head and not head.hosts and ("*" in head.seen or key.namespace in head.seen) else None
+
+
+@derived
+def sources(graph: Graph, key: Key) -> tuple[Key, ...]:
+    """The objects that a VirtualService's routes come from: itself and its delegates."""
+    rule: VirtualService | None = registry.read(graph, key)
+    found = (_delegate(graph, key, route) for route in (rule.spec.http if rule else ()))
+    return (key, *dict.fromkeys(child for child in found if child is not None))
 
 
 def destinations(rule: VirtualService) -> list[Destination]:

@@ -226,7 +226,7 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
                 found.setdefault(host, []).extend(new)
                 port_of.setdefault(host, number)
                 redirect[host] = redirect.get(host, False) or bool(tls and tls.https_redirect)
-                sources.setdefault(host, {})[key] = None
+                sources.setdefault(host, {}).update(dict.fromkeys(graph.get(virtual_services.sources, key)))
                 sources[host][bound.gateway] = None
         if tls is not None and tls.https_redirect:
             for host in server_names(bound.server):

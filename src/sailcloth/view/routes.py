@@ -185,12 +185,17 @@ def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostP
         return None
     if not plans and svc is not None and not any(_routes_http(graph, key) for key in keys):
         plans = [default_route(graph, view, svc, port)]
+    used = dict.fromkeys(p.source for p in plans if p.source)
     return VirtualHostPlan(
         name=f"{host}:{port}",
         domains=tuple(names),
         routes=tuple(plans),
-        sources=tuple(dict.fromkeys(p.source for p in plans if p.source)),
+        sources=tuple(dict.fromkeys(s for key in used for s in _origins(graph, key))),
     )
+
+
+def _origins(graph: Graph, key: Key) -> tuple[Key, ...]:
+    return graph.get(virtual_services.sources, key) if key.kind == "VirtualService" else (key,)
 
 
 def _joined(plans: list[RoutePlan]) -> list[RoutePlan]:
