@@ -164,7 +164,9 @@ class ClientTLSSettings(Struct):
     private_key: Annotated[str | None, D("File with the client key (MUTUAL).")] = None
     ca_certificates: Annotated[str | None, D("File with trusted roots; default: the system's.")] = None
     ca_crl: Annotated[str | None, D("File with revoked certificates.")] = None
-    credential_name: Annotated[str | None, D("Secret with the certificates.")] = None
+    credential_name: Annotated[
+        str | None, D("Secret with the certificates; at sidecars only in a rule with a workloadSelector.")
+    ] = None
     subject_alt_names: Annotated[list[str], D("Names that the server's certificate must carry.")] = []
     sni: Annotated[str | None, D("Server name sent in the handshake.")] = None
     insecure_skip_verify: Annotated[bool | None, D("Do not verify the server.")] = None

@@ -64,6 +64,7 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]
             Collection(_inbound_listener_ids, _inbound_listener, own),
         ),
         ROUTES: (Collection(route_ids, route_configuration, shared),),
+        SECRET: (Collection(secrets.own_ids, secrets.own_secret, shared),),
     }
     if view.dns:
         found[NAMES] = (Collection(scope.visible, dns_names.names, shared),)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from sailcloth.api.destination_rule import DestinationRule, PortTrafficPolicy, Subset, TrafficPolicy
+from sailcloth.api.destination_rule import ClientTLSSettings, DestinationRule, PortTrafficPolicy, Subset, TrafficPolicy
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 
@@ -18,6 +19,7 @@ class Rules:
     policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()
     sources: tuple[Key, ...] = ()
+    selected: bool = False  # whether the policy is a rule's that selects the caller's workload
 
     def subset(self, name: str) -> Subset | None:
         return next((s for s in self.subsets if s.name == name), None)
@@ -46,7 +48,8 @@ def for_host(graph: Graph, host: str, service_namespace: str, caller_namespace: 
         if found is NONE:
             found = rules
         elif more := tuple(s for s in rules.subsets if found.subset(s.name) is None):
-            found = Rules(found.policy, (*found.subsets, *more), (*found.sources, *rules.sources))
+            sources = (*found.sources, *rules.sources)
+            found = replace(found, subsets=(*found.subsets, *more), sources=sources)
     return found
 
 
@@ -101,7 +104,24 @@ def _merge(rules: list[tuple[Key, DestinationRule]]) -> Rules:
         for subset in rule.spec.subsets:
             subsets.setdefault(subset.name, subset)
     policy = next((r.spec.traffic_policy for _, r in rules if r.spec.traffic_policy is not None), None)
-    return Rules(policy, tuple(subsets.values()), tuple(k for k, _ in rules))
+    return Rules(policy, tuple(subsets.values()), tuple(k for k, _ in rules), bool(selected))
+
+
+@derived
+def credentials(graph: Graph, namespace: str, labels: Labels) -> tuple[str, ...]:
+    """Names of the Secrets that a sidecar's own rules, those that select its workload, take certificates from."""
+    found: set[str] = set()
+    for key in registry.select(graph, ("dr-selecting", namespace)):
+        if usable := _usable(graph, key, namespace, labels, True):
+            found |= {tls.credential_name for tls in _tls(usable[1]) if tls.credential_name}
+    return tuple(sorted(found))
+
+
+def _tls(rule: DestinationRule) -> Iterator[ClientTLSSettings]:
+    for whole in (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)):
+        if whole is not None:
+            found = [whole.tls, *(p.tls for p in whole.port_level_settings)]
+            yield from (tls for tls in found if tls is not None)
 
 
 def policy(rules: Rules, port: int, subset: str = "") -> TrafficPolicy:

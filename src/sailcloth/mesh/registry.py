@@ -244,6 +244,8 @@ def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
     elif isinstance(obj, DestinationRule):
         kind.append(("dr", ns, hosts.resolve(obj.spec.host, ns, cfg.domain)))
         kind.append(("dr-host", hosts.resolve(obj.spec.host, ns, cfg.domain)))
+        if obj.spec.workload_selector is not None:
+            kind.append(("dr-selecting", ns))
     elif isinstance(obj, core.EndpointSlice):
         service = obj.metadata.labels.get("kubernetes.io/service-name", "")
         if service:

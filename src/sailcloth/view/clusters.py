@@ -104,7 +104,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         else (),
         preference=locality.plan(view, policy),
         on_demand=view.on_demand,
-        credentials=view.kind == "router",
+        credentials=view.kind == "router" or rules.selected,
         upgrade_http2=_upgrades(auto, port, (http.h2_upgrade_policy if http else None) or config.h2_upgrade),
     )
 
