@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sailcloth.cli import proxy_tables
+from sailcloth.cli import cluster, proxy_tables
 from sailcloth.controlplane import manifests, offline
 
 Object = dict[str, Any]
@@ -132,3 +132,21 @@ def test_a_foreign_extension_is_shown_as_it_is() -> None:
         "typed_extension_protocol_options": {"x": {"@type": "type.googleapis.com/istio.unknown.V1"}},
     }
     assert proxy_tables.as_json("cluster", [foreign]) == [foreign]
+
+
+class Rollout:
+    """An API with a Deployment of one pod, while another of it ends and a third starts."""
+
+    async def get(self, *_: Any) -> Object:
+        return {"spec": {"selector": {"matchLabels": {"app": "web"}}}}
+
+    async def list(self, *_: Any) -> tuple[list[Object], str]:
+        running = {"phase": "Running"}
+        ending = {"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": running}
+        waiting = {"metadata": {"name": "b"}, "status": {"phase": "Pending"}}
+        return [ending, waiting, {"metadata": {"name": "c"}, "status": running}], ""
+
+
+async def test_a_deployment_stands_for_a_pod_that_runs_and_stays() -> None:
+    api: Any = Rollout()
+    assert await cluster.pod_name(api, "deploy/web", "default") == "c"

@@ -115,7 +115,12 @@ async def pod_name(api: Client, name: str, namespace: str) -> str:
     pods, _ = await api.list(resources["pod"], namespace, ",".join(f"{k}={v}" for k, v in labels.items()))
     if not pods:
         raise ValueError(f"{kind}/{rest} in {namespace} has no pods")
-    return str(pods[0]["metadata"]["name"])
+    return str(min(pods, key=_idle)["metadata"]["name"])
+
+
+def _idle(pod: Object) -> tuple[bool, bool]:
+    """Sorts those that run and stay before others."""
+    return bool(pod["metadata"].get("deletionTimestamp")), pod.get("status", {}).get("phase") != "Running"
 
 
 async def names_of(pod: str, namespace: str, kubeconfig: str) -> Any:
