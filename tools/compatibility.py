@@ -1,4 +1,5 @@
-"""Writes docs/compatibility.md: every field of the served kinds with what it does here. Run it after changing `api`.
+"""Writes docs/compatibility.md, what differs from Istio, and docs/compatibility-fields.md, every field of the served kinds with
+what it does here. Run it after changing `api`.
 
 python tools/compatibility.py [--check]
 """
@@ -17,6 +18,8 @@ from sailcloth.api.support import DIFFERENT, NO_EFFECT
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "compatibility.md"
+EVERY_FIELD = ROOT / "docs" / "compatibility-fields.md"
+SINCE = "0.1"  # the first release; a field that comes later says so in `api.support`
 _DEPTH = 9
 
 
@@ -77,7 +80,8 @@ def render() -> str:
         "# Compatibility with Istio's API",
         "",
         "Written by `tools/compatibility.py` from the types in `sailcloth.api`; a test compares it with them, and finds fields that",
-        "no code reads. A field that is not listed has the meaning that Istio gives it.",
+        "no code reads. A field that is not listed has the meaning that Istio gives it; all are in",
+        "[compatibility-fields.md](compatibility-fields.md).",
         "",
     ]
     for kind in MESH_KINDS:
@@ -95,9 +99,29 @@ def render() -> str:
     return "\n".join(lines)
 
 
+def render_fields() -> str:
+    """The page of every field."""
+    lines = [
+        "# Every field",
+        "",
+        "Written by `tools/compatibility.py`. `portLevelSettings` and a subset's `trafficPolicy` are as the",
+    ]
+    lines += ["`trafficPolicy` around them. What differs is explained in [compatibility.md](compatibility.md).", ""]
+    for kind in MESH_KINDS:
+        rows = {path: judged(path) for path, _, _ in fields(kind) if general(path) == path}
+        lines += [f"## {kind.name}", "", "| field | here | since | difference from Istio |", "|---|---|---|---|"]
+        for path, (mark, why) in rows.items():
+            since = "" if mark == "no effect" else SINCE
+            lines.append(f"| `{path.partition('.')[2]}` | {mark} | {since} | {why} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    made = render()
-    if "--check" in sys.argv:
-        sys.exit(0 if TARGET.exists() and TARGET.read_text() == made else "docs/compatibility.md is not up to date")
-    TARGET.write_text(made)
-    print(f"{TARGET.relative_to(ROOT)} written", file=sys.stderr)
+    for target, made in ((TARGET, render()), (EVERY_FIELD, render_fields())):
+        if "--check" in sys.argv:
+            if not target.exists() or target.read_text() != made:
+                sys.exit(f"{target.relative_to(ROOT)} is not up to date")
+            continue
+        target.write_text(made)
+        print(f"{target.relative_to(ROOT)} written", file=sys.stderr)

@@ -14,8 +14,9 @@ ROOT = Path(__file__).parents[2]
 READERS = ("mesh", "view", "envoy", "controlplane", "injector", "ca")
 
 
-def test_the_page_is_up_to_date() -> None:
+def test_the_pages_are_up_to_date() -> None:
     assert compatibility.TARGET.read_text() == compatibility.render(), "run python tools/compatibility.py"
+    assert compatibility.EVERY_FIELD.read_text() == compatibility.render_fields(), "run python tools/compatibility.py"
 
 
 def test_what_is_told_of_exists() -> None:
