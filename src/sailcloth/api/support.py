@@ -31,6 +31,7 @@ DIFFERENT = {
     "DestinationRule.spec.subsets": "a subset in use stays until no rule sends traffic to it; a caller's own rule does not hide "
     "those of the service's",
     "Gateway.spec.servers.hosts": "a host that another TLS server of the port answers for gets 421",
+    "DestinationRule.spec.trafficPolicy.outlierDetection.maxEjectionPercent": "unset: 10 %, but at least one endpoint",
     "DestinationRule.spec.trafficPolicy.tls.credentialName": "at sidecars a rule that selects the workload is enough; no Role to read Secrets",
     "DestinationRule.spec.trafficPolicy.connectionPool.http.h2UpgradePolicy": "HTTP/2 between sidecars unless DO_NOT_UPGRADE",
     "EnvoyFilter.spec.configPatches": "an HTTP filter added at the end goes before the router; each patch's matches are counted in status",
