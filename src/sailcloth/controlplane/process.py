@@ -128,6 +128,8 @@ class ControlPlane:
             self._rules.add(key)
         if key.kind == "ServiceEntry":
             self.addresses.change(key, obj)
+        if key.kind == "Secret":
+            self.status.again(registry.select(self.mesh.graph, ("kind", "Gateway")))
         if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
             self.ingress_status.touch(key)
         self.activation.apply(key, obj)

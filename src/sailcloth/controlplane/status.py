@@ -13,10 +13,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sailcloth.api.gateway import Gateway
 from sailcloth.api.kinds import MESH_KINDS, Kind
 from sailcloth.api.meta import Finding, Key
 from sailcloth.envoy import patched
-from sailcloth.mesh import destination_rules, virtual_services
+from sailcloth.mesh import credentials, destination_rules, registry, virtual_services
 
 from .activation import Activation
 from .audiences import Audiences, Client
@@ -157,6 +158,8 @@ class StatusWriter:
             return accepted, ("False", "Pending", count), True
         if key.kind == "EnvoyFilter":
             accepted, count = self._patches(key, accepted, count)
+        if key.kind == "Gateway":
+            count = "; ".join([count, *self._without_secrets(key, holders)])
         return accepted, ("True", "Programmed" if holders else "NotNeeded", count), False
 
     def _beside_others(self, key: Key) -> tuple[str, str, str]:
@@ -167,6 +170,17 @@ class StatusWriter:
         if key.kind == "DestinationRule":
             return "True", "Accepted", destination_rules.beside(graph, key)
         return "True", "Accepted", ""
+
+    def _without_secrets(self, key: Key, holders: set[Client]) -> list[str]:
+        """Which servers of a Gateway have no certificate: their port is open, and every handshake on it fails."""
+        graph = self._audiences.graph
+        gateway: Gateway | None = registry.read(graph, key)
+        return [
+            f"servers[{i}].tls: {text}"
+            for i, server in enumerate(gateway.spec.servers if gateway else ())
+            for namespace in sorted({c.proxy.namespace for c in holders})
+            for text in (credentials.lacking(graph, namespace, server.tls) if server.tls else ())
+        ]
 
     def _patches(self, key: Key, accepted: tuple[str, str, str], count: str) -> tuple[tuple[str, str, str], str]:
         """An EnvoyFilter also says which of its patches cannot be applied, and how often each of the others was."""

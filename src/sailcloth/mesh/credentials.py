@@ -11,6 +11,7 @@ import binascii
 from dataclasses import dataclass, field
 
 from sailcloth.api import core
+from sailcloth.api.gateway import ServerTLSSettings
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 
@@ -47,6 +48,32 @@ def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
     data = _data(graph, namespace, name)
     chain, key = data.get("tls.crt") or data.get("cert"), data.get("tls.key") or data.get("key")
     return Credential(chain, key) if chain and key else None
+
+
+def lacking(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:
+    """What a server's TLS settings ask of the Secrets of a gateway's namespace, and is not there."""
+    stored = [*tls.credential_names, *([tls.credential_name] if tls.credential_name else [])]
+    roots = tls.ca_cert_credential_name or (stored[0] if stored else "")
+    wanted = list(stored)
+    if roots and tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
+        wanted.append(roots.removesuffix(ROOTS) + ROOTS)
+    found = (_lacking(graph, namespace, name) for name in wanted)
+    return list(dict.fromkeys(text for text in found if text))
+
+
+def _lacking(graph: Graph, namespace: str, name: str) -> str:
+    found = graph.get(credential, namespace, name)
+    plain = name.removesuffix(ROOTS)
+    if found is None and not any(registry.read(graph, Key("Secret", namespace, n)) for n in (name, plain)):
+        return f"there is no Secret {plain} in {namespace}, where the gateway is"
+    keys = {"ca.crt": found.roots} if found and found.roots else {}
+    if found and not found.roots:
+        keys = {"tls.crt": found.chain, "tls.key": found.key}
+    broken = [key for key, value in keys.items() if b"-----BEGIN " not in value]
+    if broken:
+        return f"{' and '.join(broken)} of Secret {plain} in {namespace} {'is' if len(broken) == 1 else 'are'} not PEM"
+    needed = "ca.crt" if name.endswith(ROOTS) else "tls.crt with tls.key"
+    return "" if found else f"Secret {plain} in {namespace} has no {needed}"
 
 
 def _data(graph: Graph, namespace: str, name: str) -> dict[str, bytes]:
