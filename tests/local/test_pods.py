@@ -242,6 +242,11 @@ def test_what_a_users_program_stands_on_comes_along(tmp_path: Path) -> None:
     found = reach.folders([str(script), "--port", "80", "/no/such/file"], [str(tmp_path / "more")])
     assert set(found) == {str(tmp_path / name) for name in ("project", "venv", "pythons", "more")}
     assert "/" not in reach.folders(["/bin/sh", "-c", "echo"])
+    alone = reach.folders(
+        [str(script), "/no/such/file"], own=[os.path.dirname(script)]
+    )  # a pod's own /tmp stays its own
+    assert str(script) in alone
+    assert os.path.dirname(script) not in alone
 
 
 def test_a_node_that_comes_back_finds_the_pod_as_it_is(tmp_path: Path) -> None:

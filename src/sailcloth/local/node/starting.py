@@ -158,7 +158,7 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         mounts = [*volumes.mounts(c.spec, pod.folders, pod.object), lastwords.prepare(pod, c)]
         right = rights.of(pod.object, c.spec, image)
         caps = right.capabilities
-        needed = reach.folders(image.entrypoint, image.paths) if image.own and not image.root else []
+        needed = reach.folders(image.entrypoint, image.paths, pod.node.hidden) if image.own and not image.root else []
     if not argv:
         raise ValueError("the container has no command")
     c.argv = argv
