@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from . import signing
+from . import ephemeral, signing
 from .errors import bad_request, conflict
 from .resources import Served
 from .times import now
@@ -62,6 +62,8 @@ def scoped(served: Served, live: Object, new: Object, sub: str) -> Object:
     """What a request to this path may change."""
     if served.gr == signing.REQUESTS:
         return signing.scoped(live, new, sub)
+    if served.gr == "pods" and sub in ("", ephemeral.PATH) and isinstance(new.get("spec"), dict):
+        new = ephemeral.scoped(live, new, sub)
     if sub == "status":
         out = copy.deepcopy(live)
         out.pop("status", None)

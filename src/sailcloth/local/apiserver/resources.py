@@ -129,7 +129,7 @@ def builtin_resources() -> list[Served]:
     """Every built-in resource that is served."""
     core, all_ = "api.core", ("all",)
     apiext = "apiextensions-apiserver.pkg.apis.apiextensions"
-    pod_subs = ("log", "exec", "attach", "portforward", "proxy", "status", "eviction", "binding")
+    pod_subs = ("log", "exec", "attach", "portforward", "proxy", "status", "eviction", "binding", "ephemeralcontainers")
     scale = ("status", "scale")
     return [
         _row("", "v1", "namespaces", "Namespace", core, namespaced=False, short=("ns",), subresources=("status", "finalize")),

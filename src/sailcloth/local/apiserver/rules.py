@@ -10,7 +10,7 @@ from typing import Any
 from sailcloth.lib import cron, quantity
 from sailcloth.lib.schemacheck import go
 
-from . import defaults, fields, signing
+from . import defaults, ephemeral, fields, signing
 from .errors import bad_request, invalid
 from .resources import Served
 from .selectors import label_selector
@@ -139,8 +139,9 @@ def _across(served: Served, obj: Object, old: Object | None) -> Iterator[Wrong]:
     if not served.custom and isinstance(obj.get("spec"), dict):
         if served.kind in ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet"):
             yield from _workload(obj, old)
-        elif served.kind == "Pod" and old is None:
-            yield from _pod(obj["spec"], "spec")
+        elif served.kind == "Pod":
+            yield from _pod(obj["spec"], "spec") if old is None else ()
+            yield from ephemeral.wrong(obj, old)
         elif served.kind == "Service":
             yield from _service(obj["spec"])
         elif served.kind == "Job":

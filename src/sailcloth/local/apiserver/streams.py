@@ -24,6 +24,10 @@ Object = dict[str, Any]
 _CHUNK = 1 << 15
 
 
+_GROUPS = ("containers", "initContainers", "ephemeralContainers")
+_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+
+
 class Streams:
     """Serves the streaming subresources of pods."""
 
@@ -45,7 +49,7 @@ class Streams:
 
     def _container(self, request: web.Request, pod: Object) -> str:
         wanted = request.query.get("container", "")
-        names = [c["name"] for c in [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ())]]
+        names = [c["name"] for group in _GROUPS for c in pod["spec"].get(group) or ()]
         if not wanted:
             if len(pod["spec"]["containers"]) > 1:
                 text = f"a container name must be specified for pod {pod['metadata']['name']}, choose one of: {names}"
@@ -57,7 +61,7 @@ class Streams:
 
     def _status(self, pod: Object, container: str) -> Object:
         status = pod.get("status", {})
-        for entry in [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]:
+        for entry in [e for group in _STATUSES for e in status.get(group) or ()]:
             if entry["name"] == container:
                 return dict(entry)
         return {}

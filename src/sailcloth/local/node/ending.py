@@ -76,7 +76,7 @@ def applications(pod: PodState) -> list[Container]:
 
 async def stop_sidecars(pod: PodState, seconds: float = 5.0) -> None:
     """End what serves the containers that have ended, the last one first."""
-    last = [c for c in pod.containers if (c.sidecar or c.name == PROXY) and c.running]
+    last = [c for c in pod.containers if (c.sidecar or c.ephemeral or c.name == PROXY) and c.running]
     await asyncio.gather(*(kill(pod, c, min(seconds, 5.0)) for c in reversed(last)))
 
 

@@ -54,8 +54,8 @@ def stamp(seconds: float | None = None) -> str:
 class Container:
     """What the node knows of one container."""
 
-    def __init__(self, spec: Object, init: bool) -> None:
-        self.spec, self.init = spec, init
+    def __init__(self, spec: Object, init: bool, ephemeral: bool = False) -> None:
+        self.spec, self.init, self.ephemeral = spec, init, ephemeral
         self.name = str(spec["name"])
         self.sidecar = init and spec.get("restartPolicy") == "Always"
         self.relay: Relay | None = None
@@ -120,6 +120,7 @@ class PodState:
             *(Container(c, True) for c in obj["spec"].get("initContainers") or ()),
             *(Container(c, False) for c in obj["spec"]["containers"]),
         ]
+        self.join()
         self.link: PodLink | None = None
         self.phase = "Pending"
         self.initialized = False
@@ -141,8 +142,15 @@ class PodState:
 
     @property
     def own(self) -> list[Container]:
-        """The containers that are not init containers."""
-        return [c for c in self.containers if not c.init]
+        """The containers that are the pod's work: neither init containers nor somebody's who looks at it."""
+        return [c for c in self.containers if not c.init and not c.ephemeral]
+
+    def join(self) -> list[Container]:
+        """Take in the ephemeral containers that the object has got since. Returns them."""
+        given = self.spec.get("ephemeralContainers") or ()
+        new = [Container(c, False, ephemeral=True) for c in given if self.named(c["name"]) is None]
+        self.containers += new
+        return new
 
     def named(self, name: str) -> Container | None:
         return next((c for c in self.containers if c.name == name), None)

@@ -59,6 +59,8 @@ class Status:
             out |= {"podIP": pod.ip, "podIPs": [{"ip": pod.ip}]}
         if any(c.init for c in pod.containers):
             out["initContainerStatuses"] = [_container(c) for c in pod.containers if c.init]
+        if any(c.ephemeral for c in pod.containers):
+            out["ephemeralContainerStatuses"] = [_container(c) for c in pod.containers if c.ephemeral]
         return out
 
     async def write(self) -> None:
@@ -103,4 +105,5 @@ def _container(c: Container) -> Object:
 def told(obj: Object) -> dict[str, Object]:
     """What the API server was last told of each container."""
     status = obj.get("status", {})
-    return {s["name"]: s for f in ("containerStatuses", "initContainerStatuses") for s in status.get(f) or ()}
+    fields = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+    return {s["name"]: s for f in fields for s in status.get(f) or ()}

@@ -51,6 +51,9 @@ class Worker:
         if told[:2] != told[2:]:
             self._renew.set()  # the downward API shows them
         self.pod.object = obj
+        for c in self.pod.join():
+            if self.pod.link is not None:  # else it starts with the pod
+                self.pod.spawn(self._start(c))
         if obj["metadata"].get("deletionTimestamp"):
             self.pod.stopping.set()
 
@@ -137,6 +140,9 @@ class Worker:
                 delay = min(delay * 2, 30.0)
                 await asyncio.sleep(delay)
         for c in pod.containers:
+            if c.ephemeral and c.startable:
+                pod.spawn(self._start(c))
+        for c in pod.containers:
             if c.init:
                 await self._run_init(c)
                 if c.done.is_set() and c.exit_code:  # it failed and may not try again
@@ -202,7 +208,7 @@ class Worker:
                 self._now_running(c, float(now["started"]))
             elif now is not None:
                 c.running = True
-                self._ended(c, int(now.get("exit", 137)), float(now["started"]))
+                self._ended(c, int(now.get("exit", 137)), float(now["started"]), now.get("finished"))
         return True
 
     def _count_earlier_runs(self) -> None:
@@ -210,8 +216,20 @@ class Worker:
         told = podstatus.told(self.pod.object)
         for c in self.pod.containers:
             before = told.get(c.name, {})
+            if c.ephemeral:
+                if "waiting" not in (before.get("state") or {"waiting": {}}):
+                    self._over(c, before["state"].get("terminated"))
+                continue
             if not c.restarts and "waiting" not in (before.get("state") or {"waiting": {}}):
                 c.restarts = int(before.get("restartCount", 0)) + 1
+
+    def _over(self, c: Container, ended: Object | None = None) -> None:
+        """An ephemeral container does not run again."""
+        now = stamp()
+        lost = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": now, "finishedAt": now}
+        c.state = {"terminated": ended or lost}
+        c.done.set()
+        self.pod.changed.set()
 
     async def _prepare(self) -> None:
         """Network, folders, PID 1. Raises Missing or OSError."""
@@ -311,7 +329,7 @@ class Worker:
             else:
                 self._now_running(c, float(event["time"]))
         elif event["event"] == "exited" and c.running:
-            self._ended(c, int(event["exit"]), float(event["started"]))
+            self._ended(c, int(event["exit"]), float(event["started"]), event.get("time"))
         elif event["event"] == "error":
             self._waits(c, "CreateContainerError", str(event.get("text", "")))
 
@@ -331,14 +349,14 @@ class Worker:
         elif c.running:
             self._now_running(c, began)
 
-    def _ended(self, c: Container, code: int, started: float) -> None:
+    def _ended(self, c: Container, code: int, started: float, finished: float | None = None) -> None:
         pod = self.pod
         c.now_ended()
         ended: Object = {
             "exitCode": code,
             "reason": "Completed" if code == 0 else "Error",
             "startedAt": stamp(started),
-            "finishedAt": stamp(),
+            "finishedAt": stamp(finished),
             "containerID": f"sailcloth://{c.name}/{c.restarts}",
         }
         message = lastwords.read(pod, c, code)
@@ -349,7 +367,9 @@ class Worker:
         c.settled.set()
         pod.changed.set()
         policy = "Always" if c.sidecar else pod.spec.get("restartPolicy", "Always")
-        if c.init and not c.sidecar:
+        if c.ephemeral:
+            again = False
+        elif c.init and not c.sidecar:
             again = code != 0 and policy != "Never"
         else:
             again = policy == "Always" or (policy == "OnFailure" and code != 0)
@@ -381,7 +401,9 @@ class Worker:
         log.warning("%s/%s: the pod's processes are gone", pod.namespace, pod.name)
         for c in pod.containers:
             c.drop_restart()
-            if c.running:
+            if c.running and c.ephemeral:
+                self._over(c)
+            elif c.running:
                 c.restarts += 1
             c.now_ended()
         pod.link = None
@@ -389,7 +411,8 @@ class Worker:
 
     async def _again(self) -> None:
         for c in self.pod.containers:
-            c.done.clear()
+            if not c.ephemeral:
+                c.done.clear()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.pod.init_path)
         await self.node.agent.forget(self.pod.uid)

@@ -1,0 +1,62 @@
+"""Ephemeral containers: added to a running pod through a path of their own, and never changed or taken away again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sailcloth.lib.schemacheck import go
+
+Object = dict[str, Any]
+Wrong = tuple[str, str, str]  # field, reason, message
+PATH = "ephemeralcontainers"
+_FIELD = "ephemeralContainers"
+_NOT_THEIRS = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
+
+
+def scoped(live: Object, new: Object, sub: str) -> Object:
+    """What a request to a path of a pod may change: these at their own path, everything else at the others."""
+    theirs, other = (new, live) if sub == PATH else (live, new)
+    spec = {k: v for k, v in other["spec"].items() if k != _FIELD}
+    if found := (theirs.get("spec") or {}).get(_FIELD):
+        spec[_FIELD] = found
+    if sub != PATH:
+        return {**new, "spec": spec}
+    own = {k: v for k, v in new["metadata"].items() if k in ("managedFields", "resourceVersion")}
+    return {**live, "metadata": {**live["metadata"], **own}, "spec": spec}
+
+
+def wrong(obj: Object, old: Object | None) -> Iterator[Wrong]:
+    """What is wrong with a pod's ephemeral containers."""
+    field, spec = f"spec.{_FIELD}", obj["spec"]
+    found = spec.get(_FIELD) or []
+    if old is None:
+        if found:
+            text = "Forbidden: cannot be set on create; add them to the running pod, as kubectl debug does"
+            yield field, "FieldValueForbidden", text
+        return
+    before = {c["name"]: c for c in old["spec"].get(_FIELD) or ()}
+    names = [c.get("name") for c in found if isinstance(c, dict)]
+    if set(before) - set(names):
+        gone = ", ".join(go(n) for n in sorted(set(before) - set(names)))
+        yield field, "FieldValueForbidden", f"Forbidden: existing ephemeral containers {gone} may not be removed"
+    others = {c.get("name") for group in ("containers", "initContainers") for c in spec.get(group) or ()}
+    for index, container in enumerate(found):
+        name, where = container.get("name"), f"{field}[{index}]"
+        if name in before and before[name] != container:
+            text = f"Forbidden: existing ephemeral container {go(name)} may not be changed"
+            yield field, "FieldValueForbidden", text
+        if name in others or name in names[:index]:
+            yield f"{where}.name", "FieldValueDuplicate", f"Duplicate value: {go(name)}"
+        if not container.get("image"):
+            yield f"{where}.image", "FieldValueRequired", "Required value"
+        target = container.get("targetContainerName")
+        if target and target not in others:
+            yield f"{where}.targetContainerName", "FieldValueNotFound", f"Not found: {go(target)}"
+        for key in _NOT_THEIRS:
+            if container.get(key):
+                text = "Forbidden: cannot be set for an Ephemeral Container"
+                yield f"{where}.{key}", "FieldValueForbidden", text
+        if any((container.get("resources") or {}).values()):
+            text = "Forbidden: cannot be set for an Ephemeral Container"
+            yield f"{where}.resources", "FieldValueForbidden", text
