@@ -180,3 +180,23 @@ def test_what_the_demo_applied_is_the_users_to_apply_again(mesh: Cluster) -> Non
     told = mesh.kubectl("apply", "--dry-run=server", "-f", str(sample))
     assert "deployment.apps/productpage-v1 unchanged" in told
     assert "Warning" not in told
+
+
+def test_a_gateway_that_does_not_exist_is_named_until_it_does(mesh: Cluster) -> None:
+    rule = service("elsewhere")
+    rule["spec"] |= {"hosts": ["elsewhere.example.com"], "gateways": ["later"]}
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(rule))
+    told = "jsonpath={.status.conditions[?(@.type=='Programmed')].message}"
+
+    def message() -> str:
+        return mesh.kubectl("get", "virtualservice", "elsewhere", "-o", told)
+
+    mesh.eventually(lambda: message() == "0/0 proxies; gateway default/later does not exist")
+    server = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["elsewhere.example.com"]}
+    spec = {"selector": {"istio": "ingressgateway"}, "servers": [server]}
+    gateway = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "later"}, "spec": spec}
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(gateway))
+    mesh.eventually(lambda: message() == "1/1 proxies")
+    mesh.kubectl("delete", "gateway", "later")
+    mesh.eventually(lambda: message() == "0/0 proxies; gateway default/later does not exist")
+    mesh.kubectl("delete", "virtualservice", "elsewhere")

@@ -126,6 +126,9 @@ class ControlPlane:
             self._roots.put_nowait(key.name)
         if key.kind == "VirtualService":
             self._rules.add(key)
+            self.status.again(self.status.lacking)  # of which it may be a delegate
+        if key.kind == "Gateway":
+            self.status.again(registry.select(self.mesh.graph, ("vs-gateway", f"{key.namespace}/{key.name}")))
         if key.kind == "ServiceEntry":
             self.addresses.change(key, obj)
         if key.kind == "Secret":

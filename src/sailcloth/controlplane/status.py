@@ -58,6 +58,7 @@ class StatusWriter:
         self._findings: dict[Key, Finding] = {}
         self._wake = asyncio.Event()
         self._assembled = False
+        self.lacking: set[Key] = set()  # VirtualServices that name what does not exist
 
     def assembled(self) -> None:
         """The proxies that were there before this process are connected: from now on their number means something."""
@@ -85,6 +86,7 @@ class StatusWriter:
 
     def forget(self, key: Key) -> None:
         """An object is gone."""
+        self.lacking.discard(key)
         for known in (self._dirty, self._waiting, self._written, self._generation, self._findings):
             known.pop(key, None)
 
@@ -160,6 +162,10 @@ class StatusWriter:
             accepted, count = self._patches(key, accepted, count)
         if key.kind == "Gateway":
             count = "; ".join([count, *self._without_secrets(key, holders)])
+        if key.kind == "VirtualService":
+            lacking = virtual_services.lacking(self._audiences.graph, key)
+            (self.lacking.add if lacking else self.lacking.discard)(key)
+            count = "; ".join([count, *lacking])
         return accepted, ("True", "Programmed" if holders else "NotNeeded", count), False
 
     def _beside_others(self, key: Key) -> tuple[str, str, str]:

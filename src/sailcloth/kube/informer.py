@@ -76,7 +76,7 @@ class Informer(Generic[T]):
 
     async def run(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> None:
         """Report events until cancelled."""
-        version, delay = "", 0.05
+        version, delay, said = "", 0.05, ""
         while True:
             try:
                 if not version:
@@ -90,9 +90,9 @@ class Informer(Generic[T]):
                 if isinstance(error, ApiError) and error.status == 410:
                     version = ""
                     continue
-                log.log(
-                    logging.INFO if delay > 0.4 else logging.DEBUG, "%s: %s; trying again", self._resource.plural, error
-                )
+                told, said = said, str(error)
+                level = logging.INFO if delay > 0.4 and told != said else logging.DEBUG
+                log.log(level, "%s: %s; trying again", self._resource.plural, error)
                 await asyncio.sleep(delay * (0.5 + random.random()))
                 # A kind that is not served yet may be any moment: its definition is being installed.
                 limit = self._absent_s if isinstance(error, ApiError) and error.status == 404 else 5.0

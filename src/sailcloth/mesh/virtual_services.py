@@ -146,6 +146,24 @@ def _delegate(graph: Graph, key: Key, route: HTTPRoute) -> Key | None:
     return child if head and not head.hosts and ("*" in head.seen or key.namespace in head.seen) else None
 
 
+def lacking(graph: Graph, key: Key) -> list[str]:
+    """Gateways and delegates that a VirtualService names and that do not exist, in words for its author."""
+    rule: VirtualService | None = registry.read(graph, key)
+    if rule is None:
+        return []
+    out = []
+    for name in rule.spec.gateways:
+        namespace, _, own = name.rpartition("/")
+        gateway = Key("Gateway", namespace or key.namespace, own)
+        if name != "mesh" and registry.read(graph, gateway) is None:
+            out.append(f"gateway {gateway.namespace}/{gateway.name} does not exist")
+    for i, route in enumerate(rule.spec.http):
+        if route.delegate is not None and _delegate(graph, key, route) is None:
+            where = f"{route.delegate.namespace or key.namespace}/{route.delegate.name}"
+            out.append(f"http[{i}].delegate: no VirtualService {where} without hosts is exported to {key.namespace}")
+    return out
+
+
 @derived
 def sources(graph: Graph, key: Key) -> tuple[Key, ...]:
     """The objects that a VirtualService's routes come from: itself and its delegates."""
