@@ -220,3 +220,25 @@ async def test_bookmarks_come_with_the_latest_revision(tmp_path: Path, monkeypat
     assert written[0]["type"] == "BOOKMARK"
     assert written[0]["object"]["metadata"]["resourceVersion"] == str(store.revision)
     store.close()
+
+
+async def test_watchers_that_hear_nothing_cost_little(tmp_path: Path) -> None:
+    own = Server(tmp_path)
+    try:
+        own.start()
+        async with own.client() as client, contextlib.AsyncExitStack() as watching:
+            version = (await client.list(resources.CONFIGMAPS, "default"))[1]
+            before = memory_kb(own)
+            for _ in range(100):
+                query = {"watch": "true", "resourceVersion": version}
+                request = client.request("GET", resources.CONFIGMAPS.path("default"), params=query)
+                watching.callback((await request.__aenter__()).close)
+            assert memory_kb(own) - before < 100 * 150
+    finally:
+        own.close()
+
+
+def memory_kb(server: Server) -> int:
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])

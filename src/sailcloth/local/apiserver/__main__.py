@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import asyncio.sslproto
 import base64
 import contextlib
 import gc
@@ -71,6 +72,7 @@ class Config(msgspec.Struct, frozen=True):
     patience_s: float = 60.0  # for the next request on a connection, its head included, and then for its body
 
 
+_READ_BUFFER = 32 << 10
 _GROUPS = {
     "node": ("system:node:sailcloth", ("system:nodes",)),
     "controlplane": ("sailcloth:controlplane", ("system:masters",)),
@@ -100,6 +102,8 @@ async def serve(config: Config) -> None:
     )
     await controllers.bootstrap()
     gc.freeze()
+    # asyncio holds a read buffer of this size, 256 KiB by default, for every TLS connection: hundreds of watchers read nothing.
+    asyncio.sslproto.SSLProtocol.max_size = _READ_BUFFER
     context = _tls(pki)
     # A client that goes away ends what it asked for: watches, followed logs, commands in containers.
     runner = web.AppRunner(
