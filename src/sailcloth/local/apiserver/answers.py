@@ -16,7 +16,7 @@ from .resources import Served
 
 Object = dict[str, Any]
 SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-_TOGETHER = 100  # objects encoded in one turn of the loop
+_TOGETHER = {JSON: 100, PROTOBUF: 20}  # objects encoded in one turn of the loop
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -65,7 +65,7 @@ async def listed(request: web.Request, served: Served, metadata: Object, objects
     encode = protobuf.item if wanted.type == PROTOBUF else orjson.dumps
     pieces: list[bytes] = []
     for at, obj in enumerate(objects):
-        if at % _TOGETHER == _TOGETHER - 1:
+        if at and at % _TOGETHER[wanted.type] == 0:
             await asyncio.sleep(0)
         obj = served.shown(obj)
         pieces.append(encode(bare(obj) if wanted.shape else obj))

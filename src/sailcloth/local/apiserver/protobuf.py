@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import gzip
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -42,27 +41,38 @@ class _Field:
     type: str
     keeps: bool  # a zero means something; an empty message always does, as in Go's JSON
 
+    tag: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    numbered: dict[int, _Field]
+    named: dict[str, _Field]
+    inline: tuple[_Field, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class _Table:
     kinds: dict[str, str]
-    messages: dict[str, dict[int, _Field]]
+    messages: dict[str, _Message]
 
 
 @cache
 def _table() -> _Table:
     data = resources.files("sailcloth.local.apiserver").joinpath("data/protobuf.json.gz").read_bytes()
     made = orjson.loads(gzip.decompress(data))
-    messages = {
-        name: {f.number: f for f in sorted(_read(m), key=lambda f: f.number)} for name, m in made["messages"].items()
-    }
-    return _Table(made["kinds"], messages)
+    return _Table(made["kinds"], {name: _read(message) for name, message in made["messages"].items()})
 
 
-def _read(message: dict[str, list[Any]]) -> Iterator[_Field]:
+def _read(message: dict[str, list[Any]]) -> _Message:
+    fields = []
     for number, (name, type_, keeps) in message.items():
         shape = type_[:2] if type_[:2] in ("[]", "{}") else ""
-        yield _Field(int(number), name, shape, type_.removeprefix(shape), keeps)
+        kind = type_.removeprefix(shape)
+        tag = protowire.tag(int(number), BYTES if shape == "{}" else _WIRE.get(kind, BYTES))
+        fields.append(_Field(int(number), name, shape, kind, keeps, tag))
+    inline = tuple(f for f in fields if not f.name)
+    return _Message({f.number: f for f in fields}, {f.name: f for f in fields if f.name}, inline)
 
 
 def knows(version: str, kind: str) -> bool:
@@ -96,7 +106,7 @@ class _Reader:
     def message(self, full: str, data: bytes, depth: int) -> Object:
         if depth < 0:
             raise ValueError(f"the protobuf body has more than {_DEPTH} messages within each other")
-        known, out = _table().messages[full], dict[str, Any]()
+        known, out = _table().messages[full].numbered, dict[str, Any]()
         for number, wire, raw in protowire.fields(data):
             self._left -= 1
             if self._left < 0:
@@ -228,20 +238,26 @@ def frame(kind: str, obj: Object) -> bytes:
 
 
 def _message(full: str, obj: Object) -> bytes:
-    out = []
-    for number, field in _table().messages[full].items():
-        value = obj.get(field.name) if field.name else obj
-        if value is None:
-            continue
-        if field.shape == "[]":
-            out += [protowire.field(number, _raw(field.type, one)) for one in value]
-        elif field.shape == "{}":
-            for key in sorted(value):
-                entry = protowire.field(1, key.encode()) + protowire.field(2, _raw(field.type, value[key]))
-                out.append(protowire.field(number, entry))
-        else:
-            out.append(protowire.field(number, _raw(field.type, value)))
-    return b"".join(out)
+    message, out = _table().messages[full], []
+    for name, value in obj.items():
+        field = message.named.get(name)
+        if field is not None and value is not None:
+            out.append((field.number, _field(field, value)))
+    out += [(field.number, _field(field, obj)) for field in message.inline]
+    out.sort()
+    return b"".join([data for _, data in out])
+
+
+def _field(field: _Field, value: Any) -> bytes:
+    if field.shape == "[]":
+        return b"".join([field.tag + protowire.bare(_raw(field.type, one)) for one in value])
+    if field.shape == "{}":
+        entries = []
+        for key in sorted(value):
+            entry = protowire.field(1, key.encode()) + protowire.field(2, _raw(field.type, value[key]))
+            entries.append(field.tag + protowire.bare(entry))
+        return b"".join(entries)
+    return field.tag + protowire.bare(_raw(field.type, value))
 
 
 def _raw(kind: str, value: Any) -> Raw:

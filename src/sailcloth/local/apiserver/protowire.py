@@ -73,8 +73,12 @@ def tag(number: int, wire: int) -> bytes:
 
 def field(number: int, value: Raw) -> bytes:
     """One field, by the type of its value."""
+    wire = BYTES if isinstance(value, bytes) else FIXED64 if isinstance(value, float) else VARINT
+    return tag(number, wire) + bare(value)
+
+
+def bare(value: Raw) -> bytes:
+    """A value without its tag."""
     if isinstance(value, bytes):
-        return tag(number, BYTES) + varint(len(value)) + value
-    if isinstance(value, float):
-        return tag(number, FIXED64) + struct.pack("<d", value)
-    return tag(number, VARINT) + varint(value)
+        return varint(len(value)) + value
+    return struct.pack("<d", value) if isinstance(value, float) else varint(value)
