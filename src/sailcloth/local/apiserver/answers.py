@@ -71,8 +71,10 @@ async def listed(request: web.Request, served: Served, metadata: Object, objects
         pieces.append(encode(bare(obj) if wanted.shape else obj))
     if wanted.type == PROTOBUF:
         return _response(protobuf.listed(head, pieces), PROTOBUF, 200, served.warnings)
-    body = b'%b,"items":[%b]}' % (orjson.dumps(head)[:-1], b",".join(pieces))
-    return _response(body, JSON, 200, served.warnings)
+    pieces = pieces or [b""]
+    pieces[0] = orjson.dumps(head)[:-1] + b',"items":[' + pieces[0]
+    pieces[-1] += b"]}"
+    return _response(b",".join(pieces), JSON, 200, served.warnings)
 
 
 def bare(obj: Object) -> Object:
