@@ -126,6 +126,21 @@ def _deep() -> bytes:
     return body("CustomResourceDefinition", data, "apiextensions.k8s.io/v1")
 
 
+def test_empty_fields_of_other_versions_say_nothing() -> None:
+    """A client that knows a plain field sends it always: kubectl up to 1.23 a `clusterName`, for one."""
+    metadata = protowire.field(1, b"a") + protowire.field(15, b"")
+    assert protobuf.decode(body("ConfigMap", protowire.field(1, metadata)))["metadata"] == {"name": "a"}
+
+
+def test_an_object_may_be_too_deep_to_be_written() -> None:
+    schema: Object = {"type": "string"}
+    for _ in range(2000):
+        schema = {"not": schema}
+    spec = {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}
+    with pytest.raises(ValueError, match="deep"):
+        protobuf.encode({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": spec})
+
+
 @pytest.mark.parametrize(
     ("data", "code", "text"),
     [
@@ -133,7 +148,7 @@ def _deep() -> bytes:
         (b"k8s\0", 415, "not supported"),
         (body("Nonsense", b""), 415, "kind Nonsense"),
         (body("Gateway", b"", "networking.istio.io/v1"), 415, "send JSON"),
-        (body("ConfigMap", protowire.field(99, b"")), 415, "field 99 of ConfigMap"),
+        (body("ConfigMap", protowire.field(99, b"new")), 415, "field 99 of ConfigMap"),
         (body("ConfigMap", b"\x0a\x7f"), 400, "cut off"),
         (body("ConfigMap", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), 400, "cut off"),
         (body("ConfigMap", protowire.field(1, 1 << 40)), 400, "wire type"),

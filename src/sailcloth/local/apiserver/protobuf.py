@@ -113,6 +113,8 @@ class _Reader:
                 raise ValueError(f"the protobuf body has more than {_FIELDS} fields")
             field = known.get(number)
             if field is None:
+                if raw in (b"", 0):  # clients of other versions send what they do not use, too
+                    continue
                 raise Unsupported(f"protobuf field {number} of {full.rpartition('.')[2]} is not supported; send JSON")
             if field.shape == "{}":
                 entry = _parts(_bytes(raw))
@@ -206,6 +208,13 @@ def _time(seconds: int, micros: int | None) -> str | None:
 
 def encode(obj: Object) -> bytes:
     """A body. Raises Unsupported for kinds without protobuf, ValueError for values that are not of their type."""
+    try:
+        return _body(obj)
+    except RecursionError:
+        raise ValueError("the object is nested too deeply for protobuf") from None
+
+
+def _body(obj: Object) -> bytes:
     version, kind = obj["apiVersion"], obj["kind"]
     full = _table().kinds.get(f"{version} {kind}")
     if full is None:
