@@ -16,7 +16,7 @@ import yaml
 from cluster import Kubectl, Server, until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from sailcloth.kube.client import ApiError, Client
@@ -30,8 +30,8 @@ CLIENT = "kubernetes.io/kube-apiserver-client"
 _numbers = itertools.count()
 
 
-def key_and_request(name: str, *groups: str) -> tuple[bytes, str]:
-    key = ec.generate_private_key(ec.SECP256R1())
+def key_and_request(name: str, *groups: str, key: Any = None) -> tuple[bytes, str]:
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = [x509.NameAttribute(NameOID.COMMON_NAME, name)]
     subject += [x509.NameAttribute(NameOID.ORGANIZATION_NAME, g) for g in groups]
     made = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject)).sign(key, hashes.SHA256())
@@ -120,20 +120,43 @@ async def test_who_asks_is_who_sends_and_the_request_stays_as_it_was(client: Cli
     await client.delete(REQUESTS, name)
 
 
-async def test_what_the_signer_does_not_sign_fails_in_words(kubectl: Kubectl, client: Client) -> None:
-    made = await client.create(REQUESTS, request(key_and_request("eve")[1], usages=["server auth"]))
+@pytest.mark.parametrize(
+    ("key", "usages", "text"),
+    [
+        (None, ["server auth"], "client auth"),
+        (None, ["client auth", "server auth"], "no other"),
+        (rsa.generate_private_key(65537, 1024), ["client auth"], "too short"),
+    ],
+    ids=["server", "both", "short"],
+)
+async def test_what_the_signer_does_not_sign_fails_in_words(
+    kubectl: Kubectl, client: Client, key: Any, usages: list[str], text: str
+) -> None:
+    made = await client.create(REQUESTS, request(key_and_request("eve", key=key)[1], usages=usages))
     name = made["metadata"]["name"]
     await kubectl("certificate", "approve", name)
 
     async def failed() -> str:
         return await kubectl("get", "csr", name, "-o", "jsonpath={.status.conditions[?(@.type=='Failed')].message}")
 
-    assert "client auth" in await until("the refusal", failed)
+    assert text in await until("the refusal", failed)
     other = await client.create(REQUESTS, request(key_and_request("eve")[1], signerName="example.com/mine"))
     await kubectl("certificate", "approve", other["metadata"]["name"])
     for one in (name, other["metadata"]["name"]):
         assert "certificate" not in (await client.get(REQUESTS, one))["status"]
         await client.delete(REQUESTS, one)
+
+
+async def test_another_signer_issues_once(kubectl: Kubectl, client: Client) -> None:
+    made = await client.create(REQUESTS, request(key_and_request("eve")[1], signerName="example.com/mine"))
+    name = made["metadata"]["name"]
+    await kubectl("certificate", "approve", name)
+    first, second = (base64.b64encode(word).decode() for word in (b"first", b"second"))
+    issued = await client.patch(REQUESTS, name, "", {"status": {"certificate": first}}, sub="status")
+    assert [c["type"] for c in issued["status"]["conditions"]] == ["Approved"]
+    with pytest.raises(ApiError, match="stays as it is"):
+        await client.patch(REQUESTS, name, "", {"status": {"certificate": second}}, sub="status")
+    await client.delete(REQUESTS, name)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +166,7 @@ async def test_what_the_signer_does_not_sign_fails_in_words(kubectl: Kubectl, cl
         ({"request": base64.b64encode(b"junk").decode()}, 422, "CERTIFICATE REQUEST"),
         ({"request": ""}, 422, "CERTIFICATE REQUEST"),
         ({"usages": []}, 422, "usages"),
+        ({"usages": ["client auth", "world domination"]}, 422, "world domination"),
         ({"signerName": "mine"}, 422, "fully qualified"),
         ({"expirationSeconds": 60}, 422, "less than 600"),
     ],

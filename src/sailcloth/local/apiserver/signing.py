@@ -30,6 +30,12 @@ REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 CLIENT = "kubernetes.io/kube-apiserver-client"
 _SHORTEST_S, _LONGEST_S = 600, 365 * 86_400
 _USAGES = {"client auth", "digital signature", "key encipherment"}
+_KNOWN_USAGES = _USAGES | {
+    "signing", "content commitment", "key agreement", "data encipherment", "cert sign", "crl sign", "encipher only",
+    "decipher only", "any", "server auth", "code signing", "email protection", "s/mime", "ipsec end system", "ipsec tunnel",
+    "ipsec user", "timestamping", "ocsp signing", "microsoft sgc", "netscape sgc",
+}  # fmt: skip
+_SHORTEST_RSA = 2048
 _VERDICTS = ("Approved", "Denied")
 
 
@@ -94,6 +100,9 @@ def wrong(obj: Object, old: Object | None) -> Iterator[Wrong]:
             yield "spec.request", "FieldValueInvalid", f"Invalid value: {error}"
         if not spec.get("usages"):
             yield "spec.usages", "FieldValueRequired", "Required value: usages must be specified"
+        for index, usage in enumerate(spec.get("usages") or ()):
+            if usage not in _KNOWN_USAGES:
+                yield f"spec.usages[{index}]", "FieldValueNotSupported", f'Unsupported value: "{usage}"'
         if "/" not in str(spec.get("signerName")):
             text = "Invalid value: must be a fully qualified domain and path of the form 'example.com/signer-name'"
             yield "spec.signerName", "FieldValueInvalid", text
@@ -104,6 +113,9 @@ def wrong(obj: Object, old: Object | None) -> Iterator[Wrong]:
     if {*_VERDICTS} <= has:
         text = "Invalid value: Approved and Denied conditions are mutually exclusive"
         yield "status.conditions", "FieldValueInvalid", text
+    issued = ((old or {}).get("status") or {}).get("certificate")
+    if issued and issued != (obj.get("status") or {}).get("certificate"):
+        yield "status.certificate", "FieldValueForbidden", "Forbidden: a certificate that was issued stays as it is"
     for verdict in sorted(had & {*_VERDICTS} - has):
         text = f"Forbidden: updates may not remove a condition of type {verdict}"
         yield "status.conditions", "FieldValueForbidden", text
@@ -123,6 +135,9 @@ def issue(ca: Pair, obj: Object) -> bytes:
         raise ValueError(f"usages must include 'client auth' and no other than {', '.join(sorted(_USAGES))}")
     if "system:masters" in _groups(spec):
         raise ValueError("a certificate for the group system:masters is not signed")
+    subject_key = request.public_key()
+    if isinstance(subject_key, rsa.RSAPublicKey) and subject_key.key_size < _SHORTEST_RSA:
+        raise ValueError(f"an RSA key of {subject_key.key_size} bits is too short: {_SHORTEST_RSA} are the least")
     authority = x509.load_pem_x509_certificate(ca.certificate)
     key: Any = serialization.load_pem_private_key(ca.key, None)
     begun = dt.datetime.now(dt.UTC)
@@ -132,7 +147,7 @@ def issue(ca: Pair, obj: Object) -> bytes:
         x509.CertificateBuilder()
         .subject_name(request.subject)
         .issuer_name(authority.subject)
-        .public_key(request.public_key())
+        .public_key(subject_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(begun - dt.timedelta(minutes=5))
         .not_valid_after(min(begun + life, authority.not_valid_after_utc))
