@@ -40,6 +40,11 @@ def wrong(obj: Object, old: Object | None) -> Iterator[Wrong]:
     if set(before) - set(names):
         gone = ", ".join(go(n) for n in sorted(set(before) - set(names)))
         yield field, "FieldValueForbidden", f"Forbidden: existing ephemeral containers {gone} may not be removed"
+    if len(found) > len(before) and (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+        text = (
+            "Forbidden: the pod has ended, and nothing more runs in it; `kubectl debug --copy-to` starts a copy of it"
+        )
+        yield field, "FieldValueForbidden", text
     others = {c.get("name") for group in ("containers", "initContainers") for c in spec.get(group) or ()}
     for index, container in enumerate(found):
         name, where = container.get("name"), f"{field}[{index}]"

@@ -145,6 +145,8 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
     ports: dict[int, int] = {}
     mounts: list[list[str]] = []
     right = rights.Rights()
+    if image.builtin == "proxy" and c.ephemeral:  # the agent serves one proxy of a pod
+        raise ValueError("the mesh's own proxy cannot be added to a pod that runs")
     if image.builtin == "proxy":
         argv = await proxy(pod, c)
         needed = [os.path.dirname(argv[0]), str(pod.directory / "proxy")]

@@ -42,6 +42,8 @@ class Worker:
             lambda audiences, seconds: starting.token(pod, audiences, seconds),
         )
         self._renew = asyncio.Event()
+        self._up = False  # what is added can start; before that it starts with the pod
+        self._adding: set[str] = set()  # ephemeral containers that are being started, or wait for their image
 
     # -- outside --------------------------------------------------------------------------------
 
@@ -52,8 +54,8 @@ class Worker:
             self._renew.set()  # the downward API shows them
         self.pod.object = obj
         for c in self.pod.join():
-            if self.pod.link is not None:  # else it starts with the pod
-                self.pod.spawn(self._start(c))
+            if self._up:
+                self._add(c)
         if obj["metadata"].get("deletionTimestamp"):
             self.pod.stopping.set()
 
@@ -139,9 +141,10 @@ class Worker:
                 await pod.event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
                 delay = min(delay * 2, 30.0)
                 await asyncio.sleep(delay)
+        self._up = True
         for c in pod.containers:
             if c.ephemeral and c.startable:
-                pod.spawn(self._start(c))
+                self._add(c)
         for c in pod.containers:
             if c.init:
                 await self._run_init(c)
@@ -276,6 +279,12 @@ class Worker:
         else:
             await c.done.wait()
 
+    def _add(self, c: Container) -> None:
+        """Start an ephemeral container, once."""
+        if c.name not in self._adding:
+            self._adding.add(c.name)
+            self.pod.spawn(self._start(c)).add_done_callback(lambda _: self._adding.discard(c.name))
+
     async def _start(self, c: Container) -> None:
         """Start a container; trouble is shown in its state and tried again."""
         pod, delay = self.pod, 0.3
@@ -406,7 +415,7 @@ class Worker:
             elif c.running:
                 c.restarts += 1
             c.now_ended()
-        pod.link = None
+        pod.link, self._up = None, False
         pod.spawn(self._again())
 
     async def _again(self) -> None:
