@@ -14,10 +14,10 @@ import pytest
 from cluster import Server, until
 
 from sailcloth.kube import resources
-from sailcloth.kube.client import Client
+from sailcloth.kube.client import ApiError, Client
 from sailcloth.local.apiserver import watches
 from sailcloth.local.apiserver.media import Media
-from sailcloth.local.apiserver.storage import Store
+from sailcloth.local.apiserver.storage import StorageError, Store
 from sailcloth.local.apiserver.watches import Watcher
 
 Object = dict[str, Any]
@@ -242,3 +242,45 @@ def memory_kb(server: Server) -> int:
     assert server.process is not None
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0])
+
+
+async def test_what_is_nested_too_deep_is_refused_however_it_comes(client: Client, namespace: str) -> None:
+    version = {"name": "v1", "served": True, "storage": True}
+    version["schema"] = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    spec = {"group": f"{namespace}.example", "scope": "Namespaced", "names": {"plural": "wells", "kind": "Well"}}
+    crd = {"metadata": {"name": f"wells.{namespace}.example"}, "spec": {**spec, "versions": [version]}}
+    await client.create(resources.CRDS, crd)
+    path = f"/apis/{namespace}.example/v1/namespaces/{namespace}/wells"
+
+    def well(depth: int) -> bytes:
+        return b'{"metadata": {"name": "w%d"}, "spec": %s1%s}' % (depth, b'{"a":' * depth, b"}" * depth)
+
+    await client.call("POST", path, well(100))
+    for depth in (130, 250, 255, 400, 1000, 100_000):
+        for kind in ("application/json", "application/yaml"):
+            with pytest.raises(ApiError) as caught:
+                await client.call("POST", path, well(depth), kind=kind)
+            assert caught.value.status == 400, depth
+    for depth in (300, 5000):
+        body = b"metadata: {name: y}\nspec: " + b"{a: " * depth + b"1" + b"}" * depth
+        with pytest.raises(ApiError) as caught:
+            await client.call("POST", path, body, kind="application/yaml")
+        assert caught.value.status == 400
+    deeper = [{"op": "add", "path": "/spec" + "/a" * 99, "value": json.loads(b'{"a":' * 60 + b"1" + b"}" * 60)}]
+    with pytest.raises(ApiError, match="within each other") as caught:
+        await client.call("PATCH", f"{path}/w100", deeper, kind="application/json-patch+json")
+    assert caught.value.status == 400
+
+
+async def test_an_object_that_cannot_be_kept_spoils_nobody_elses_write(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "db"))
+    deep: Any = 1
+    for _ in range(300):
+        deep = {"a": deep}
+    store.put("wells", {"metadata": {"name": "deep", "namespace": "n"}, "spec": deep})
+    with pytest.raises(StorageError):
+        await store.committed()
+    assert store.get("wells", "n", "deep") is None
+    store.put("wells", {"metadata": {"name": "next", "namespace": "n"}})
+    await store.committed()
+    store.close()

@@ -11,6 +11,7 @@ import orjson
 import yaml
 from aiohttp import web
 
+from sailcloth.lib.nesting import DEEPEST, deeper
 from sailcloth.lib.schemacheck import join
 
 from . import protobuf
@@ -50,14 +51,20 @@ async def read(request: web.Request) -> Body:
                 value = loader.get_single_data()
             finally:
                 loader.dispose()
-            return Body(orjson.loads(orjson.dumps(value)), kind, _doubled(value), raw)
-        value = orjson.loads(raw)
+            return Body(_bounded(orjson.loads(orjson.dumps(value))), kind, _doubled(value), raw)
+        value = _bounded(orjson.loads(raw))
         return Body(value, kind, _doubled(json.loads(raw, object_pairs_hook=_Pairs)), raw)
     except protobuf.Unsupported as error:
         raise Refused(415, "UnsupportedMediaType", str(error)) from None
-    except (ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
         words = " ".join(str(error).split())[:300]
         raise bad_request(f"the body of the request could not be read: {words}") from None
+
+
+def _bounded(value: Any) -> Any:
+    if deeper(value):
+        raise ValueError(f"it has more than {DEEPEST} objects and lists within each other")
+    return value
 
 
 class _Pairs(dict[str, Any]):

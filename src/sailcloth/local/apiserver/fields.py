@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from sailcloth.lib import schemacheck
+from sailcloth.lib.nesting import DEEPEST, deeper
 from sailcloth.lib.schemacheck import ABSENT, Problem
 
 from .errors import Refused, bad_request, invalid
@@ -36,6 +37,8 @@ def read(
     """Prune unknown fields, in place, and refuse or report them and doubled ones as the request's `fieldValidation` says.
     Values that built-in kinds cannot be made of are refused always. `patch` is what led to the object, if it was patched.
     Returns warnings."""
+    if deeper(obj):
+        raise bad_request(f"the object would have more than {DEEPEST} objects and lists within each other")
     mode = query.get("fieldValidation") or "Warn"
     found = list(schemacheck.check(served.schemas, served.node, obj))
     _decoded(served, [p for p in found if p.kind == "type" and (not served.custom or p.path.startswith("metadata"))])

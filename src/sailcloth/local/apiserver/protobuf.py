@@ -22,6 +22,7 @@ from .protowire import BYTES, FIXED64, VARINT, Raw
 Object = dict[str, Any]
 _MAGIC = b"k8s\0"
 _DEPTH = 100  # messages within messages
+_DEEP = "the object is nested too deeply for protobuf"
 _FIELDS = 300_000  # of one body
 _WIRE = {"i": VARINT, "b": VARINT, "d": FIXED64}
 
@@ -211,7 +212,7 @@ def encode(obj: Object) -> bytes:
     try:
         return _body(obj)
     except RecursionError:
-        raise ValueError("the object is nested too deeply for protobuf") from None
+        raise ValueError(_DEEP) from None
 
 
 def _body(obj: Object) -> bytes:
@@ -224,7 +225,10 @@ def _body(obj: Object) -> bytes:
 
 def item(obj: Object) -> bytes:
     """An object as a list holds it."""
-    return protowire.field(2, _message(_table().kinds[f"{obj['apiVersion']} {obj['kind']}"], obj))
+    try:
+        return protowire.field(2, _message(_table().kinds[f"{obj['apiVersion']} {obj['kind']}"], obj))
+    except RecursionError:
+        raise ValueError(_DEEP) from None
 
 
 def listed(head: Object, items: list[bytes]) -> bytes:

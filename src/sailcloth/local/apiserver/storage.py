@@ -237,7 +237,7 @@ class Store:
             return
         try:
             self._write(batch)
-        except apsw.Error as error:
+        except (apsw.Error, orjson.JSONEncodeError) as error:
             self._undo(batch)
             text = f"the database refused the write: {error}"
             if isinstance(error, apsw.FullError | apsw.IOError):
@@ -279,7 +279,7 @@ class Store:
                 else:
                     self._db.execute("insert or replace into obj values(?,?,?,?,?)", (gr, ns, name, e.revision, body))
             self._db.execute("commit")
-        except apsw.Error:
+        except (apsw.Error, orjson.JSONEncodeError):
             if self._db.in_transaction:  # some errors have rolled back already
                 self._db.execute("rollback")
             raise
