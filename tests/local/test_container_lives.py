@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 from podtalk import container, ended, events, log, make, pod, ready, status
-from upcluster import Object, in_time
+from upcluster import Object, eventually, in_time, processes
 
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import PODS
@@ -126,7 +129,7 @@ async def test_last_words(client: Client, namespace: str) -> None:
 
 
 async def test_a_deadline_ends_a_pod(client: Client, namespace: str) -> None:
-    await make(client, namespace, pod("late", IDLE, activeDeadlineSeconds=1))
+    await make(client, namespace, pod("late", IDLE, activeDeadlineSeconds=3))
     assert await ended(client, namespace, "late") == "Failed"
     found = await status(client, namespace, "late")
     assert found["reason"] == "DeadlineExceeded"
@@ -135,6 +138,18 @@ async def test_a_deadline_ends_a_pod(client: Client, namespace: str) -> None:
         return dict((await container(client, namespace, "late"))["state"].get("terminated") or {})
 
     await in_time("its container has ended", terminated)
+
+
+async def test_a_deadline_that_comes_while_a_container_starts_leaves_none_running(
+    client: Client, namespace: str
+) -> None:
+    marker = f"7{os.getpid()}21"
+    await asyncio.sleep(1.8 - time.time() % 1)  # a pod's time begins with a whole second: for some of these it is short
+    for number in range(20):
+        await make(client, namespace, pod(f"p{number}", f"exec sleep {marker}", activeDeadlineSeconds=1))
+    for number in range(20):
+        assert await ended(client, namespace, f"p{number}") == "Failed"
+    eventually("nothing of them runs", lambda: not processes(f"sleep {marker}"))
 
 
 async def test_containers_see_each_others_processes_when_they_share(client: Client, namespace: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,24 @@ async def test_deletion_does_not_wait_longer_than_its_grace(client: Client, name
         return not found
 
     await in_time("the pod is gone", gone, 6)
+
+
+async def test_what_a_container_waits_for_is_said(client: Client, namespace: str) -> None:
+    """A pod without init containers waits for none: `kubectl get pods` shows it as being made."""
+    reasons: dict[str, set[str]] = {"plain": set(), "after": set()}
+    await make(client, namespace, pod("plain", "exec sleep 1000"))
+    step = {"name": "step", "image": "busybox", "command": ["/bin/sh", "-c", "true"]}
+    await make(client, namespace, pod("after", "exec sleep 1000", initContainers=[step]))
+    path, query = PODS.path(namespace), {"watch": "true"}
+    async with client.request("GET", path, params=query) as answer:
+        left = set(reasons)
+        while left:
+            found = json.loads(await asyncio.wait_for(answer.content.readline(), 20))["object"]
+            for one in found["status"].get("containerStatuses") or ():
+                if waiting := one["state"].get("waiting"):
+                    reasons[found["metadata"]["name"]].add(waiting["reason"])
+                else:
+                    left.discard(found["metadata"]["name"])
+        answer.close()
+    assert reasons["plain"] <= {"ContainerCreating"}
+    assert reasons["after"] <= {"PodInitializing"}

@@ -40,7 +40,8 @@ class PodLink:
         self._state = loop.create_future()
         loop.add_reader(made.fileno(), self._readable)
         self.send({"op": "state"})
-        return await asyncio.wait_for(self._state, deadline_s)
+        async with asyncio.timeout(deadline_s):  # `wait_for` would hide a cancellation that comes with the answer
+            return await self._state
 
     def send(self, request: dict[str, Any], fds: list[int] | None = None) -> None:
         """Send a request. Raises OSError if the pod is gone."""

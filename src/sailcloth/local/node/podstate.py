@@ -120,6 +120,9 @@ class PodState:
             *(Container(c, True) for c in obj["spec"].get("initContainers") or ()),
             *(Container(c, False) for c in obj["spec"]["containers"]),
         ]
+        if not obj["spec"].get("initContainers"):  # nothing has to be over first
+            for c in self.containers:
+                c.state = {"waiting": {"reason": "ContainerCreating"}}
         self.join()
         self.link: PodLink | None = None
         self.phase = "Pending"
@@ -135,6 +138,11 @@ class PodState:
     @property
     def spec(self) -> Object:
         return self.object["spec"]  # type: ignore[no-any-return]
+
+    @property
+    def over(self) -> bool:
+        """Whether its work is done, or given up: the verdict stands, and nothing runs any more."""
+        return self.phase in ("Succeeded", "Failed")
 
     @property
     def init_path(self) -> str:

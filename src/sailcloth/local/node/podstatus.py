@@ -37,7 +37,7 @@ class Status:
         pod = self._pod
         sidecars = [c for c in pod.containers if c.sidecar]
         ready = pod.initialized and all(c.ready for c in [*pod.own, *sidecars]) and pod.phase == "Running"
-        ended = pod.phase in ("Succeeded", "Failed")
+        ended = pod.over
         why = "PodCompleted" if ended else "ContainersNotReady"
         out: Object = {
             "phase": pod.phase,

@@ -107,7 +107,7 @@ class Worker:
 
     async def _end_late(self) -> None:
         pod = self.pod
-        if pod.phase in ("Succeeded", "Failed"):
+        if pod.over:
             return
         pod.reason = "DeadlineExceeded"
         pod.message = "Pod was active on the node longer than the specified deadline"
@@ -170,7 +170,8 @@ class Worker:
 
     def _finish(self, phase: str) -> None:
         """The pod's work is over: what ends from now on stays ended."""
-        self.pod.phase = phase
+        if not self.pod.over:
+            self.pod.phase = phase
         for c in self.pod.containers:
             if not c.running:
                 c.drop_restart()
@@ -288,7 +289,7 @@ class Worker:
     async def _start(self, c: Container) -> None:
         """Start a container; trouble is shown in its state and tried again."""
         pod, delay = self.pod, 0.3
-        while not pod.stopping.is_set():
+        while not pod.stopping.is_set() and not pod.over:
             try:
                 if await starting.builtin(pod, c):
                     return
@@ -333,7 +334,9 @@ class Worker:
             c.running = True
             starting.relay_ports(pod, c, event.get("relayed") or c.unswapped)
             pod.spawn(pod.event("Normal", "Started", f"Started container {c.name}", c.name))
-            if hooks.handler(c, "postStart"):
+            if pod.over:  # it was given up just when this one was asked for
+                pod.spawn(ending.kill(pod, c, ending.grace(pod)))
+            elif hooks.handler(c, "postStart"):
                 pod.spawn(self._after_start(c, float(event["time"])))
             else:
                 self._now_running(c, float(event["time"]))
@@ -382,7 +385,7 @@ class Worker:
             again = code != 0 and policy != "Never"
         else:
             again = policy == "Always" or (policy == "OnFailure" and code != 0)
-        if pod.stopping.is_set() or pod.phase in ("Succeeded", "Failed") or not again:
+        if pod.stopping.is_set() or pod.over or not again:
             c.done.set()
             return
         if time.time() - started > _STEADY_S:
