@@ -101,6 +101,12 @@ def show_as(uid: int, gid: int) -> None:
             file.write(text)
 
 
+def one_user() -> bool:
+    """Whether only one user of the host has a number in this process's user namespace."""
+    with open("/proc/self/uid_map") as ranges:
+        return sum(int(line.split()[2]) for line in ranges) == 1
+
+
 def in_netns(fd: int, make: Callable[[], T]) -> T:
     """Run a function in a throw-away thread that has joined a network namespace."""
 

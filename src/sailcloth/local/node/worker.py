@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 from sailcloth.kube import ApiError
+from sailcloth.lib import namespaces as ns
 from sailcloth.local import images, network
 
 from . import ending, hooks, lastwords, podlink, podstatus, probing, starting, volumes
@@ -439,4 +440,6 @@ async def run_in(worker: Worker, argv: list[str], container: str, fds: list[int]
     env = {**c.env, "TERM": "xterm"} if tty else c.env
     image = worker.node.images.resolve(str(c.spec.get("image", "")))
     argv = images.command_line(image, argv) if image is not None else argv
+    if argv[0].rpartition("/")[2] == "tar" and "".join(argv[1:2]).startswith("-x") and ns.one_user():
+        argv = [argv[0], "--no-same-owner", *argv[1:]]  # kubectl cp: other owners have no number here
     return await podlink.execute(worker.pod.init_path, argv, env, fds, tty, container=c.name, cwd=c.cwd)
