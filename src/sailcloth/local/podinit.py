@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import selectors
 import signal
 import socket
@@ -28,6 +29,7 @@ from sailcloth.lib import namespaces as ns
 
 from . import bindswap, mounts, rootfs
 
+_SETUP_S = 5.0  # a container whose files take longer to mount counts as started all the same
 _LOG_LIMIT = 10 << 20
 
 
@@ -218,21 +220,21 @@ class PodInit:
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         stdio, source = self._stdio(request, out[1], err[1])
         ours, theirs = socket.socketpair()
+        pending, until_exec = os.pipe2(os.O_CLOEXEC)
         pid = _fork()
         if pid == 0:
             try:
                 if request.get("tty"):
                     fcntl.ioctl(stdio[0], termios.TIOCSCTTY, 0)
                     request["terminal"] = os.ttyname(stdio[0])
-                self._become(request, stdio, theirs if ports else None)
+                self._become(request, stdio, theirs if ports else None, until_exec)
             except BaseException as error:
                 os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
             finally:
                 os._exit(127)
         theirs.close()
-        os.close(out[1])
-        os.close(err[1])
-        os.close(stdio[0])
+        for fd in (out[1], err[1], stdio[0], until_exec):
+            os.close(fd)
         self._close_input(name)
         if source >= 0:
             self._inputs[name] = source
@@ -241,6 +243,9 @@ class PodInit:
             ours.close()
         elif not self._supervise(ours, kept):
             relayed = sorted(ports)
+        # Who is told of the start may run a command in the container at once: its files must be in their places by then.
+        select.select([pending], [], [], _SETUP_S)
+        os.close(pending)
         self._containers[name] = {
             "pid": pid,
             "running": True,
@@ -362,8 +367,10 @@ class PodInit:
         return True
 
     @staticmethod
-    def _become(request: dict[str, Any], stdio: list[int], notify: socket.socket | None = None) -> None:
-        """In the child: turn into the program. Never returns."""
+    def _become(
+        request: dict[str, Any], stdio: list[int], notify: socket.socket | None = None, until_exec: int = 0
+    ) -> None:
+        """In the child: turn into the program; `until_exec` stays open until then. Never returns."""
         for target, fd in enumerate(stdio):
             os.dup2(fd, target)
         if request.get("scratch"):
@@ -377,7 +384,8 @@ class PodInit:
             else:
                 socket.send_fds(notify, [b"x"], [listener])
                 os.close(listener)
-        os.closerange(3, 4096)
+        os.closerange(3, until_exec)
+        os.closerange(max(3, until_exec + 1), 4096)
         if request.get("uid") or request.get("gid"):
             ns.show_as(request.get("uid", 0), request.get("gid", 0))
         ns.keep_capabilities(tuple(request.get("caps", ())))
