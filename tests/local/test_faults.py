@@ -308,3 +308,4 @@ def test_doctor_finds_this_machine_fit() -> None:
     done = sailctl("doctor")
     assert done.returncode == 0, done.stdout
     assert "FAIL" not in done.stdout
+    assert "recorded and shown, not enforced" in done.stdout

@@ -110,6 +110,11 @@ def report() -> list[tuple[str, bool, str]]:
         out.append(("WSL", True, "WSL2: ports on 127.0.0.1 are reachable from Windows"))
     swap = os.uname().machine in ("x86_64", "aarch64") and kernel >= (5, 9)
     out.append(("host ports", True, "by bind swap" if swap else "by relay (slower): unknown processor or old kernel"))
+    first = int(_read("/proc/sys/net/ipv4/ip_unprivileged_port_start") or 1024)
+    if os.geteuid() and first > 80:
+        text = f"from {first} up; sudo sysctl net.ipv4.ip_unprivileged_port_start=80 opens 80 and 443 at services' own addresses"
+        out.append(("ports", True, text))
+    out.append(("limits of containers", True, "CPU and memory are recorded and shown, not enforced"))
     return out
 
 
