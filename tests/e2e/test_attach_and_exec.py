@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
-import time
 
 import pytest
 from bookinfo import KUBECTL, Cluster
+from terminals import shows
 
 SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"}
 WEBSOCKET = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"}
@@ -64,32 +63,17 @@ def test_a_terminal_has_its_size_and_its_end(cluster: Cluster) -> None:
 
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 77, 0, 0))
         os.kill(pid, signal.SIGWINCH)
-        _until(fd, "pressing enter")  # the prompt was written before kubectl attached
+        shows(fd, "pressing enter")  # the prompt was written before kubectl attached
         os.write(fd, b"\n")
-        _until(fd, r"[$#] $")
+        shows(fd, r"[$#] $")
         os.write(fd, b"stty size; echo over$((40+2))\n")
-        said = _until(fd, r"over42\r?\n")
+        said = shows(fd, r"over42\r?\n")
         assert re.search(r"33 77", said), said
         os.write(fd, b"exit\n")
-        assert "deleted" in _until(fd, r"deleted")
+        assert "deleted" in shows(fd, r"deleted")
     finally:
         os.close(fd)
         os.waitpid(pid, 0)
-
-
-def _until(fd: int, pattern: str, seconds: float = 40) -> str:
-    said, end = "", time.monotonic() + seconds
-    while not re.search(pattern, said):
-        left = end - time.monotonic()
-        assert left > 0, f"the terminal did not show {pattern!r}: {said!r}"
-        if select.select([fd], [], [], left)[0]:
-            try:
-                data = os.read(fd, 4096)
-            except OSError:
-                data = b""
-            assert data, f"the terminal ended before it showed {pattern!r}: {said!r}"
-            said += data.decode(errors="replace")
-    return said
 
 
 def test_attach_shows_what_a_container_writes_from_now_on(cluster: Cluster) -> None:

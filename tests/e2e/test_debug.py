@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pty
-import re
 import select
 import subprocess
 import time
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from bookinfo import KUBECTL, Cluster
+from terminals import shows
 
 Object = dict[str, Any]
 
@@ -69,12 +69,12 @@ def test_a_shell_beside_a_program(cluster: Cluster, target: str) -> None:
         command = ["debug", "-it", target, "--image=curlimages/curl", "-c", "shell", "--target=main", "--", "sh"]
         os.execv(KUBECTL, [KUBECTL, *command])
     try:
-        _until(fd, r"[$#] $|pressing enter")
+        shows(fd, r"[$#] $|pressing enter")
         os.write(fd, b"\n")
         os.write(fd, b"curl -s -o /dev/null -w 'code%{http_code}\\n' http://127.0.0.1:8000/\n")
-        _until(fd, r"code200")
+        shows(fd, r"code200")
         os.write(fd, b"cat /proc/[0-9]*/cmdline | tr '\\0' ' '; echo seen$((40+2))\n")
-        assert "http.server" in _until(fd, r"seen42")
+        assert "http.server" in shows(fd, r"seen42")
         assert statuses(cluster, target)["shell"]["state"]["running"]
         os.write(fd, b"exit 3\n")
         while select.select([fd], [], [], 20)[0]:
@@ -93,21 +93,6 @@ def test_a_shell_beside_a_program(cluster: Cluster, target: str) -> None:
     assert {"type": "Ready", "status": "True"}.items() <= next(
         c for c in pod["status"]["conditions"] if c["type"] == "Ready"
     ).items()
-
-
-def _until(fd: int, pattern: str, seconds: float = 40) -> str:
-    said, end = "", time.monotonic() + seconds
-    while not re.search(pattern, said):
-        left = end - time.monotonic()
-        assert left > 0, f"the terminal did not show {pattern!r}: {said!r}"
-        if select.select([fd], [], [], left)[0]:
-            try:
-                data = os.read(fd, 4096)
-            except OSError:
-                data = b""
-            assert data, f"the terminal ended before it showed {pattern!r}: {said!r}"
-            said += data.decode(errors="replace")
-    return said
 
 
 def test_what_it_says_is_in_its_log_and_it_runs_once(cluster: Cluster, target: str) -> None:

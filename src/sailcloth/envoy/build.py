@@ -6,11 +6,11 @@ A `Collection` is the unit that delivery works with: the names it holds (one der
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sailcloth.lib.buckets import bucket
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry
 from sailcloth.view import clusters as cluster_plans
@@ -278,15 +278,12 @@ def _routes_by_port(graph: Graph, view: View, own: layout.Own) -> EnvoyResource:
     return route_shape.configuration(own.routes, [route_shape.group(made)], ports_count=True)
 
 
-GROUPS = 64  # about the square root of a large mesh: a change joins one group's hosts and then the groups
-
-
 @derived
 def _members(graph: Graph, view: View, port: int) -> dict[int, tuple[str, ...]]:
     """Hosts of a port by group. A host stays in its group whatever comes and goes beside it."""
     out: dict[int, list[str]] = {}
     for host in graph.get(routes.virtual_hosts, view, port):
-        out.setdefault(zlib.crc32(host.encode()) % GROUPS, []).append(host)
+        out.setdefault(bucket(host), []).append(host)
     return {number: tuple(hosts) for number, hosts in sorted(out.items())}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 
 from sailcloth.api.meta import Key
+from sailcloth.lib.buckets import bucket
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import hosts, registry
 from sailcloth.mesh.model import Protocol, Resolution
@@ -134,7 +134,7 @@ def _headless(graph: Graph, view: View, place: Place) -> Spot | None:
     address, port = place
     if not graph.get(layout.at_port, view, port).headless:
         return None
-    return graph.get(_headless_in, view, port, _bucket(address)).get(address)
+    return graph.get(_headless_in, view, port, bucket(address)).get(address)
 
 
 @derived
@@ -142,18 +142,13 @@ def _headless_at(graph: Graph, view: View, port: int) -> dict[int, dict[str, Spo
     out: dict[int, dict[str, Spot]] = {}
     for spot in graph.get(layout.at_port, view, port).headless:
         for address in graph.get(_addresses, view, spot.host, port):
-            out.setdefault(_bucket(address), {}).setdefault(address, spot)
+            out.setdefault(bucket(address), {}).setdefault(address, spot)
     return out
 
 
 @derived
-def _headless_in(graph: Graph, view: View, port: int, bucket: int) -> dict[str, Spot]:
-    return graph.get(_headless_at, view, port).get(bucket, {})
-
-
-def _bucket(address: str) -> int:
-    """So that an endpoint that comes concerns the listeners in one bucket, and not all."""
-    return zlib.crc32(address.encode()) % 64
+def _headless_in(graph: Graph, view: View, port: int, number: int) -> dict[str, Spot]:
+    return graph.get(_headless_at, view, port).get(number, {})
 
 
 def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from sailcloth.lib.buckets import bucket
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import services
 from sailcloth.mesh.model import Port, Protocol, Resolution, Service, declared_protocol
@@ -187,13 +187,12 @@ def _bound(graph: Graph, view: View) -> dict[int, dict[tuple[str, int], Spot]]:
 
 
 @derived
-def _bound_in(graph: Graph, view: View, bucket: int) -> dict[tuple[str, int], Spot]:
-    return graph.get(_bound, view).get(bucket, {})
+def _bound_in(graph: Graph, view: View, number: int) -> dict[tuple[str, int], Spot]:
+    return graph.get(_bound, view).get(number, {})
 
 
 def _bucket(place: tuple[str, int]) -> int:
-    """About the square root of a large mesh: a change looks at the buckets, and then at the places in one."""
-    return zlib.crc32(f"{place[0]}:{place[1]}".encode()) % 64
+    return bucket(f"{place[0]}:{place[1]}")
 
 
 @derived

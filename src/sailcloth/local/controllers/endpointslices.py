@@ -96,6 +96,13 @@ def _slice(service: Object, name: str, ports: tuple[tuple[str, int | None, str],
         if pod["spec"].get("hostname") and pod["spec"].get("subdomain") == metadata["name"]:
             entry["hostname"] = pod["spec"]["hostname"]
         endpoints.append(entry)
+    told = [{"name": n, "port": p, "protocol": proto} for n, p, proto in ports if p is not None]
+    return made_for(service, name, _MANAGED, endpoints, told)
+
+
+def made_for(owner: Object, name: str, controller: str, endpoints: list[Object], ports: list[Object]) -> Object:
+    """A slice of a Service, or of the Endpoints of its name, which goes with it."""
+    metadata = owner["metadata"]
     return {
         "metadata": {
             "name": name,
@@ -103,13 +110,13 @@ def _slice(service: Object, name: str, ports: tuple[tuple[str, int | None, str],
             "labels": {
                 **(metadata.get("labels") or {}),
                 "kubernetes.io/service-name": metadata["name"],
-                "endpointslice.kubernetes.io/managed-by": _MANAGED,
+                "endpointslice.kubernetes.io/managed-by": controller,
             },
-            "ownerReferences": [reference(service)],
+            "ownerReferences": [reference(owner)],
         },
         "addressType": "IPv4",
         "endpoints": endpoints,
-        "ports": [{"name": n, "port": p, "protocol": proto} for n, p, proto in ports if p is not None],
+        "ports": ports,
     }
 
 

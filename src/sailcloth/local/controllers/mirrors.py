@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .replicasets import reference
+from .endpointslices import made_for
 
 if TYPE_CHECKING:
     from . import Cluster
@@ -54,7 +54,6 @@ def _mirrored(cluster: Cluster, endpoints: Object, namespace: str, name: str) ->
 
 
 def _slice(endpoints: Object, name: str, subset: Object) -> Object:
-    metadata = endpoints["metadata"]
     members = []
     for field, is_ready in (("addresses", True), ("notReadyAddresses", False)):
         for address in subset.get(field) or ():
@@ -65,18 +64,4 @@ def _slice(endpoints: Object, name: str, subset: Object) -> Object:
         {"name": p.get("name", ""), "port": p["port"], "protocol": p.get("protocol", "TCP")}
         for p in subset.get("ports") or ()
     ]
-    return {
-        "metadata": {
-            "name": name,
-            "namespace": metadata["namespace"],
-            "labels": {
-                **(metadata.get("labels") or {}),
-                "kubernetes.io/service-name": metadata["name"],
-                "endpointslice.kubernetes.io/managed-by": _MANAGED,
-            },
-            "ownerReferences": [reference(endpoints)],
-        },
-        "addressType": "IPv4",
-        "endpoints": members,
-        "ports": ports,
-    }
+    return made_for(endpoints, name, _MANAGED, members, ports)
