@@ -70,10 +70,10 @@ class Terminal:
         process = self.start(words, environment)
         try:
             out, err = process.communicate(stdin.encode(), timeout=DEADLINE_S + 15)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            err += b"\nit did not end by itself"
         return process.returncode, out.decode(), err.decode()
 
     def check(self, step: Step) -> str:
@@ -149,6 +149,15 @@ class Terminal:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()
+
+    def situation(self) -> str:
+        """What to know of a failure: the pods, and the ends of all logs of the cluster."""
+        columns = "NAME:.metadata.name,PHASE:.status.phase,RESTARTS:.status.containerStatuses[*].restartCount"
+        pods = self.run(
+            ["get", "pods", "-A", "-o", f"custom-columns={columns},STATE:.status.containerStatuses[*].state"]
+        )[1]
+        logs = sorted((self.kubeconfig.parent / "logs").rglob("*.log"))
+        return pods + "".join(f"== {p}\n{p.read_text(errors='replace')[-1500:]}" for p in logs)
 
     def _meanwhile(self, commands: list[str]) -> None:
         for command in commands:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -30,6 +31,7 @@ class Pod:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.pid = 0  # of its PID 1
         self.events: asyncio.Queue[Event | None] = asyncio.Queue()
         self.link = PodLink(f"{directory}/{zygote.SOCKET}", self.events.put_nowait)
 
@@ -99,11 +101,12 @@ def in_pod(directory: Path, scenario: Callable[[Pod], Coroutine[Any, Any, None]]
         for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
             (directory / "etc" / name).write_text(f"# {name} of the pod\n")
         fd = network.add_pod("10.42.0.2")
-        zygote.make_pod(server, str(directory), "pod-1", fd)
+        pid = zygote.make_pod(server, str(directory), "pod-1", fd)
         os.close(fd)
 
         async def run() -> None:
             pod = Pod(directory)
+            pod.pid = pid
             await pod.link.connect()
             await scenario(pod)
             pod.link.close()
@@ -315,3 +318,52 @@ def test_a_log_is_turned_over_at_its_limit(tmp_path: Path, monkeypatch: pytest.M
     kept = (tmp_path / "x" / "0.log").read_text() + (tmp_path / "x" / "0.log.old").read_text()
     assert "39 xxx" in kept
     assert (tmp_path / "x" / "0.log").stat().st_size <= 1100
+
+
+async def _attached(pod: Pod) -> tuple[socket.socket, int, asyncio.Future[int]]:
+    """A client at a container's streams: (its connection, where it writes, how the container ends)."""
+    read, write = os.pipe()
+    out_read, out_write = os.pipe()
+    pod.start("talker", ["/bin/sh", "-c", "while read line; do echo heard $line; done; exec sleep 600"], stdin=True)
+    await pod.until("started")
+    link, code = await podlink.attach(f"{pod.directory}/{zygote.SOCKET}", "talker", [read, out_write, out_write], True)
+    for fd in (read, out_write):
+        os.close(fd)
+    os.write(write, b"you\n")
+    assert await asyncio.wait_for(asyncio.to_thread(os.read, out_read, 100), DEADLINE_S) == b"heard you\n"
+    os.close(out_read)
+    return link, write, code
+
+
+def test_a_client_that_leaves_and_its_input_may_end_in_the_same_moment(tmp_path: Path) -> None:
+    async def scenario(pod: Pod) -> None:
+        link, write, _ = await _attached(pod)
+        os.kill(pod.pid, signal.SIGSTOP)
+        asyncio.get_running_loop().remove_reader(link.fileno())
+        link.close()
+        os.close(write)
+        os.kill(pod.pid, signal.SIGCONT)
+        state = await pod.ask()
+        assert state["containers"]["talker"]["running"]
+
+    in_pod(tmp_path, scenario)
+
+
+def test_a_container_and_the_input_from_its_client_may_end_in_the_same_moment(tmp_path: Path) -> None:
+    async def scenario(pod: Pod) -> None:
+        link, write, code = await _attached(pod)
+        (child,) = Path(f"/proc/{pod.pid}/task/{pod.pid}/children").read_text().split()
+        os.kill(pod.pid, signal.SIGSTOP)
+        os.kill(int(child), signal.SIGKILL)
+        end = time.monotonic() + DEADLINE_S
+        while Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < end, "the container did not end"
+            time.sleep(0.002)
+        os.close(write)
+        os.kill(pod.pid, signal.SIGCONT)
+        assert await asyncio.wait_for(code, DEADLINE_S) in (0, 137)
+        assert (await pod.until("exited"))["exit"] == 137
+        assert not (await pod.ask())["containers"]["talker"]["running"]
+        link.close()
+
+    in_pod(tmp_path, scenario)

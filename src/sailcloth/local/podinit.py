@@ -140,7 +140,9 @@ class PodInit:
         self._selector.register(read, selectors.EVENT_READ, lambda: self._reap(read))
         while True:
             for key, _ in self._selector.select():
-                key.data()
+                # An earlier one of the same batch may have closed this one's descriptor, or given its number to another.
+                if self._selector.get_map().get(key.fd) is key:
+                    key.data()
 
     # -- clients --------------------------------------------------------------------------------
 

@@ -71,8 +71,10 @@ def _make(request: dict[str, Any], fds: list[int], client: socket.socket) -> Non
         mounts.pod()
         PodInit(listener).run()
     except BaseException as error:
+        text = f"{type(error).__name__}: {error}"
+        os.write(2, f"pod {request['directory']}: {text}\n".encode())  # once it runs nobody waits for an answer
         with contextlib.suppress(OSError):
-            client.send(json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
+            client.send(json.dumps({"error": text}).encode())
     finally:
         os._exit(1)
 
