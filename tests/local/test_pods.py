@@ -358,7 +358,7 @@ def test_a_container_and_the_input_from_its_client_may_end_in_the_same_moment(tm
         end = time.monotonic() + DEADLINE_S
         while Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
             assert time.monotonic() < end, "the container did not end"
-            time.sleep(0.002)
+            await asyncio.sleep(0.002)
         os.close(write)
         os.kill(pod.pid, signal.SIGCONT)
         assert await asyncio.wait_for(code, DEADLINE_S) in (0, 137)
