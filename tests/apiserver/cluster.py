@@ -112,7 +112,7 @@ class Kubectl:
     async def run(self, *words: str, input: Any = None, timeout_s: float = 20, **environment: str) -> Result:
         """Run to its end, whatever that is. Objects given as `input` go to standard input as JSON."""
         process = await self.start(*words, **environment)
-        data = None if input is None else (input if isinstance(input, bytes) else json.dumps(input).encode())
+        data = b"" if input is None else (input if isinstance(input, bytes) else json.dumps(input).encode())
         try:
             out, err = await asyncio.wait_for(process.communicate(data), timeout_s)
         except TimeoutError:

@@ -11,6 +11,8 @@ from typing import Any
 
 from sailcloth.lib import namespaces as ns
 
+from . import cgroups
+
 
 def probe() -> dict[str, Any] | None:
     """Try everything a cluster needs in a child process. None if all works, else {stage, errno, text}."""
@@ -114,7 +116,12 @@ def report() -> list[tuple[str, bool, str]]:
     if os.geteuid() and first > 80:
         text = f"from {first} up; sudo sysctl net.ipv4.ip_unprivileged_port_start=80 opens 80 and 443 at services' own addresses"
         out.append(("ports", True, text))
-    out.append(("limits of containers", True, "CPU and memory are recorded and shown, not enforced"))
+    held = cgroups.usable()
+    text = f"enforced: {', '.join(held)}" if held else ""
+    if set(held) != set(cgroups.CONTROLLERS):
+        start = "systemd-run --user --scope -p Delegate=yes sailctl up"
+        text += f"{'; ' if text else ''}recorded, not enforced without delegated control groups ({start})"
+    out.append(("limits of containers", True, text))
     return out
 
 

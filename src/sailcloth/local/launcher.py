@@ -19,11 +19,13 @@ import signal
 import socket
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
 from sailcloth.lib import namespaces as ns
 
+from . import cgroups
 from .state import StateDir, StateError
 
 
@@ -119,6 +121,15 @@ async def run(config: dict[str, Any]) -> int:
     state.make()
     lock = state.acquire()
     _sweep_images(state)
+    groups = cgroups.prepare(f"sailcloth-{zlib.crc32(str(state.root.resolve()).encode()):08x}")
+    try:
+        return await _cluster(config, state, groups)
+    finally:
+        cgroups.remove(groups)
+        os.close(lock)
+
+
+async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, str]) -> int:
     api, http = bind(config["api_port"], "API server"), bind(config["http_port"], "gateway")
     https = bind(config.get("https_port", 0), "gateway's HTTPS")
     upstream = resolver()
@@ -132,6 +143,7 @@ async def run(config: dict[str, Any]) -> int:
         "dns_fd": upstream.fileno() if upstream is not None else -1,
         "channel_fd": theirs.fileno(),
         "publish_fd": asking.fileno(),
+        "groups": groups,
         "api_url": f"https://127.0.0.1:{api.getsockname()[1]}",
     }
     path = state.run / "supervisor.json"
@@ -162,7 +174,6 @@ async def run(config: dict[str, Any]) -> int:
     for name in (state.record, path):
         with contextlib.suppress(FileNotFoundError):
             name.unlink()
-    os.close(lock)
     return code
 
 

@@ -3,7 +3,7 @@
 It listens on a UNIX socket in the pod's directory, so that a node that comes back finds the pod as it is. Messages are JSON,
 descriptors travel beside them. Imports stay few: every pod carries a copy of this process.
 
-Requests: start {name, argv, env, cwd, uid, gid, caps, log, ports, stdin, tty, and what `mounts.container` or, with a root,
+Requests: start {name, argv, env, cwd, uid, gid, caps, log, ports, groups, stdin, tty, and what `mounts.container` or, with a root,
 `rootfs.container` takes}, signal {name, signal},
 exec {argv, env, tty, caps, container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns}, state, shutdown.
 Events: state, started, exited, exit (of an exec or an attachment), error.
@@ -129,6 +129,7 @@ class PodInit:
         self._inputs: dict[str, int] = {}  # name -> where its standard input is written; a terminal's master
         self._terminals: set[str] = set()
         self._attached: dict[str, list[_Attachment]] = {}
+        self._groups: dict[str, list[int]] = {}  # name -> where a process enters the control groups of a container
 
     def run(self) -> None:
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -219,6 +220,7 @@ class PodInit:
         name = request["name"]
         ports = {int(p): fds[i] for i, p in enumerate(request.get("ports", ()))}
         kept = {p: os.dup(fd) for p, fd in ports.items()}
+        self._keep_groups(name, fds[len(ports) :])
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         stdio, source = self._stdio(request, out[1], err[1])
         ours, theirs = socket.socketpair()
@@ -229,6 +231,7 @@ class PodInit:
                 if request.get("tty"):
                     fcntl.ioctl(stdio[0], termios.TIOCSCTTY, 0)
                     request["terminal"] = os.ttyname(stdio[0])
+                self._enter_groups(name)
                 self._become(request, stdio, theirs if ports else None, until_exec)
             except BaseException as error:
                 os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
@@ -280,6 +283,16 @@ class PodInit:
             read, write = os.pipe2(os.O_CLOEXEC)
             return [read, out, err], write
         return [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), out, err], -1
+
+    def _keep_groups(self, name: str, fds: list[int]) -> None:
+        for fd in self._groups.pop(name, ()):
+            os.close(fd)
+        self._groups[name] = [os.dup(fd) for fd in fds]
+
+    def _enter_groups(self, name: str) -> None:
+        """In a child: be held to a container's limits."""
+        for fd in self._groups.get(name, ()):
+            os.write(fd, b"0")
 
     def _close_input(self, name: str) -> None:
         fd = self._inputs.pop(name, -1)
@@ -400,6 +413,7 @@ class PodInit:
                 if request.get("tty"):
                     fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
                 joined = self._containers.get(request.get("container", ""), {})
+                self._enter_groups(request.get("container", ""))
                 if joined.get("pid"):  # its files are mounted for it alone, and it may be another user for itself
                     kinds = ns.NEWNS | (ns.NEWUSER if joined.get("user") else 0)
                     ns.setns(os.pidfd_open(joined["pid"]), kinds)

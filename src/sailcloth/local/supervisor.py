@@ -205,6 +205,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "publish_fd": config["publish_fd"],
         "bind_swap": config.get("bind_swap", True),
         "certificate_lifetime_s": config.get("certificate_lifetime_s", 0),
+        "groups": config["groups"],
     }
     inherited = tuple(config[n] for n in ("dns_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0)
     return [

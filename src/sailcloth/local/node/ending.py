@@ -88,6 +88,7 @@ async def remove(pod: PodState) -> None:
     if pod.link is not None:
         pod.link.close()
     pod.node.release(pod.uid)
+    pod.node.groups.remove(pod.uid)
     volumes.remove(pod.directory)
     volumes.remove(pod.node.logs_dir / f"{pod.namespace}_{pod.name}_{pod.uid}")
     pod.node.address_changed()

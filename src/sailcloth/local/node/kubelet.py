@@ -22,6 +22,7 @@ from sailcloth.agent.protocol import NodeAgent
 from sailcloth.kube import ApiError, Client, Informer, Resource
 from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SECRETS, SERVICES
 from sailcloth.local import dns, mounts, network
+from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy
 
@@ -53,6 +54,7 @@ class Config(msgspec.Struct, frozen=True):
     bind_swap: bool = True  # publish host ports by swapping sockets where the kernel can; else by relay
     control_plane: str = "10.42.0.1:15012"
     certificate_lifetime_s: int = 0
+    groups: dict[str, str] = {}  # the cluster's control group, for each controller
 
 
 class Kubelet:
@@ -69,6 +71,7 @@ class Kubelet:
         self.bind_swap = config.bind_swap
         self.hidden = mounts.hidden(config.home, str(self.pods_dir.parents[1]))
         self.images = Catalog(config.images)
+        self.groups = Groups(config.groups)
         self.service_env: dict[str, str] = {}
         self.workers: dict[str, Worker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from sailcloth.agent.protocol import NodeAgent
 from sailcloth.kube import Client
 from sailcloth.local import zygote
+from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 
 from .hostports import Relay
@@ -38,6 +39,7 @@ class NodeServices(Protocol):
     images: Catalog
     service_env: dict[str, str]
     hidden: list[str]
+    groups: Groups
 
     def allocate(self, uid: str, wanted: str) -> str: ...
     def release(self, uid: str) -> None: ...

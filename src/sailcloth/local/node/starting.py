@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import CLAIMS, CONFIGMAPS, SECRETS
@@ -15,6 +17,8 @@ from . import environment, lastwords, rights, volumes
 from .environment import Missing
 from .hostports import Relay
 from .podstate import Container, Object, PodState, stamp
+
+log = logging.getLogger(__name__)
 
 _DOMAIN = "cluster.local"
 _BASE_ENV = {
@@ -192,6 +196,28 @@ async def request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
         "tty": bool(c.spec.get("tty")),
         "ports": [str(p + _BESIDE) for p in ports] if swapped else [],
     }, list(ports.values()) if swapped else []
+
+
+@contextlib.contextmanager
+def groups(pod: PodState, c: Container) -> Iterator[list[int]]:
+    """Descriptors of the control groups that hold a container to its limits."""
+    limits = (c.spec.get("resources") or {}).get("limits") or {}
+    memory, cpu = (environment.quantity(str(limits.get(name) or "0")) for name in ("memory", "cpu"))
+    fds: list[int] = []
+    try:
+        fds = pod.node.groups.make(pod.uid, run_of(c), int(memory), cpu)
+    except OSError as error:
+        log.warning("%s/%s: limits of container %s are not enforced: %s", pod.namespace, pod.name, c.name, error)
+    try:
+        yield fds
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def run_of(c: Container) -> str:
+    """What tells a container's present run from its earlier ones."""
+    return f"{c.name}.{c.restarts}"
 
 
 def relay_ports(pod: PodState, c: Container, ports: Iterable[int]) -> None:

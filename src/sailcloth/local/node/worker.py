@@ -300,7 +300,8 @@ class Worker:
                     text = f'Container image "{c.spec.get("image", "")}" already present on machine'
                     await pod.event("Normal", "Pulled", text, c.name)
                 c.ended.clear()
-                pod.link.send(request, fds)
+                with starting.groups(pod, c) as groups:
+                    pod.link.send({**request, "groups": len(groups)}, [*fds, *groups])
                 return
             except Unknown as error:
                 self._waits(c, "ErrImagePull", str(error))
@@ -365,9 +366,12 @@ class Worker:
     def _ended(self, c: Container, code: int, started: float, finished: float | None = None) -> None:
         pod = self.pod
         c.now_ended()
+        run = starting.run_of(c)
+        starved = code != 0 and pod.node.groups.ran_out_of_memory(pod.uid, run)
+        pod.node.groups.remove(pod.uid, run)
         ended: Object = {
             "exitCode": code,
-            "reason": "Completed" if code == 0 else "Error",
+            "reason": "Completed" if code == 0 else "OOMKilled" if starved else "Error",
             "startedAt": stamp(started),
             "finishedAt": stamp(finished),
             "containerID": f"sailcloth://{c.name}/{c.restarts}",
