@@ -262,19 +262,6 @@ def test_a_collection_made_where_an_old_one_was_is_not_taken_for_it() -> None:
     assert said == ["old", "new"]
 
 
-def test_shared_responses_stay_within_their_budget() -> None:
-    cache = ResponseCache(budget=100)
-    for number in range(10):
-        cache.put(number, b"x" * 40, frozenset())
-        cache.get(8)
-    assert cache.size == 80
-    assert cache.get(7) is None
-    assert cache.get(8) is not None
-    cache.put("large", b"x" * 1000, frozenset())
-    assert cache.get("large") is not None
-    assert cache.size == 1000
-
-
 def test_joined_frames_are_what_protobuf_would_write() -> None:
     world = World()
     world.put(CLUSTER, "name-1", "v" * 300)

@@ -22,7 +22,7 @@ from typing import Any
 from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES, SECRET, EnvoyResource
 
 from . import wire
-from .cache import ResponseCache
+from .cache import Key, ResponseCache
 from .collection import LiveCollection
 
 ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES, NAMES)
@@ -314,15 +314,17 @@ class Stream:
         message = self._respond(CLUSTER, state, keep=state.gone - due)
         return [message] if message is not None else []
 
-    def _key(self, url: str, state: _Type) -> Any:
+    def _key(self, url: str, state: _Type) -> Key | None:
         """What decides the bytes of the next response, for streams that are in the same state; None if nobody else is."""
         if state.known is not None or state.again or state.gone or not self.delta:
             return None
-        parts = tuple((c.number, state.sent.get(c.number, 0), c.seq) for c in self.collections.get(url, ()))
-        if not state.fresh and all(at == seq for _, at, seq in parts):
+        parts = self.collections.get(url, ())
+        sent, version = tuple(state.sent.get(c.number, 0) for c in parts), tuple(c.seq for c in parts)
+        if not state.fresh and sent == version:
             return None  # nothing new: what is said then, if anything, depends on what was said before
-        whole = state.wildcard and not any(self._by_name(c) for c in self.collections.get(url, ()))
-        return url, parts, whole or state.subscribed, frozenset(state.fresh)
+        whole = state.wildcard and not any(self._by_name(c) for c in parts)
+        asked = sent, whole or state.subscribed, frozenset(state.fresh)
+        return Key((url, *(c.number for c in parts)), version, asked)
 
     def _changes(self, url: str, state: _Type) -> tuple[list[EnvoyResource], set[str], bool]:
         """(resources to send, names gone, whether there is anything to say)."""
@@ -383,14 +385,15 @@ class Stream:
         if not anything and not removed:
             return None
         self._count += 1
-        shared = key is not None and not removed
+        if removed:
+            key = None  # nobody else is told exactly this
         # The nonce of a response that others get too says what is in it, so that all of it is the same bytes.
-        nonce = state.nonce = _nonce(key) if shared else f"{self._count:x}"
+        nonce = state.nonce = f"{self._count:x}" if key is None else _nonce(key)
         state.pending = frozenset(r.name for r in send)
         if not self.delta:
             return self._sotw(url, state, nonce)
         body = wire.delta_response(url, nonce, sorted(send, key=lambda r: r.name), removed)
-        if shared:
+        if key is not None:
             self._cache.put(key, body, state.pending)
         return body
 

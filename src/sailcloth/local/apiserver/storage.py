@@ -26,7 +26,7 @@ Name = tuple[str, str]  # namespace, name
 
 KEEP = 5_000  # events kept on disk for resuming watches
 _COMPACT_EVERY = 1_000
-_IN_MEMORY = 1_000  # of them, for each resource, kept decoded
+_IN_MEMORY = 200  # of them, for each resource, kept decoded: what a watch may have missed since its list
 _FORMAT = "1"  # of the tables; grows when an older program could not read them
 _SCHEMA = """
 create table if not exists obj(gr text, ns text, name text, rv integer, body blob, primary key(gr, ns, name)) without rowid;
