@@ -70,6 +70,7 @@ class Client:
     key: Any
     verified: bool = False  # whether it has proved its namespace: only then it gets secrets
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
+    uses: set[Collection] = field(default_factory=set)  # the same, as the audiences know them
     connected_at: float = field(default_factory=time.time)
 
 
@@ -140,7 +141,7 @@ class Audiences:
             return
         if self.registrar is not None:
             self.registrar.left(client.proxy)
-        self._release(client, {})
+        self._release(client, frozenset())
         peers = self._proxies[client.proxy]
         peers.discard(client)
         if not peers:
@@ -213,7 +214,7 @@ class Audiences:
             wanted.pop(SECRET, None)
         new = {url: tuple(self._acquire(c, client) for c in parts) for url, parts in wanted.items()}
         client.connection.stream.assign(new)
-        self._release(client, new)
+        self._release(client, frozenset(c for parts in wanted.values() for c in parts))
         client.collections = new
 
     def _acquire(self, key: Collection, client: Client) -> LiveCollection:
@@ -224,11 +225,12 @@ class Audiences:
             self._by_node[key.ids, key.args] = key
             self._by_node[key.one, key.args] = key
         self._users[key].add(client)
+        client.uses.add(key)
         return live
 
-    def _release(self, client: Client, kept: dict[str, tuple[LiveCollection, ...]]) -> None:
-        keep = {id(c) for parts in kept.values() for c in parts}
-        for key in [k for k, live in self._live.items() if client in self._users[k] and id(live) not in keep]:
+    def _release(self, client: Client, kept: frozenset[Collection]) -> None:
+        for key in client.uses - kept:
+            client.uses.discard(key)
             users = self._users[key]
             users.discard(client)
             if not users:
