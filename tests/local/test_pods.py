@@ -193,7 +193,7 @@ def test_home_directories_and_temporary_files_of_the_host_are_not_seen(tmp_path:
         assert [line.split()[-1] for line in lines] == ["hidden", "program", "volume", "volume", "mine"], lines
         assert code == 0
         code, lines = await pod.output("c", ["/bin/sh", "-c", "ls /tmp/mine /var/tmp/mine /run/mine | wc -l"], **more)
-        assert lines[-1] == "stdout F 0", f"a container that starts again starts with empty folders: {lines}"
+        assert "stdout F 0" in lines, f"a container that starts again starts with empty folders: {lines}"
 
     in_pod(tmp_path, scenario)
     assert not os.path.exists("/tmp/mine")
