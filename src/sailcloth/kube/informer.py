@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 EventKind = Literal["ADDED", "MODIFIED", "DELETED"]
 ObjectId = tuple[str, str]  # namespace, name
-_WATCH_S = 300
+_WATCH_S = 300  # a watch is asked to end after that, or up to twice as long
+_SILENT_S = 2 * _WATCH_S + 30.0
+_PAUSE_S = 0.05
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -76,14 +78,15 @@ class Informer(Generic[T]):
 
     async def run(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> None:
         """Report events until cancelled."""
-        version, delay, said = "", 0.05, ""
+        version, delay, said = "", _PAUSE_S, ""
         while True:
             try:
                 if not version:
                     version = await self._relist(on_event)
                     self.synced.set()
                 version = await self._watch(version, on_event)
-                delay = 0.05
+                delay = _PAUSE_S
+                await asyncio.sleep(_PAUSE_S)  # a server that ends each watch at once is not asked without a rest
             except _Expired:
                 version = ""
             except (ApiError, OSError, aiohttp.ClientError, TimeoutError) as error:
@@ -95,7 +98,7 @@ class Informer(Generic[T]):
                 log.log(level, "%s: %s; trying again", self._resource.plural, error)
                 await asyncio.sleep(delay * (0.5 + random.random()))
                 # A kind that is not served yet may be any moment: its definition is being installed.
-                limit = self._absent_s if isinstance(error, ApiError) and error.status == 404 else 5.0
+                limit = self._absent_s if isinstance(error, ApiError) and error.status == 404 else 2.0
                 delay = min(delay * 2, limit)
 
     async def _relist(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
@@ -135,7 +138,8 @@ class Informer(Generic[T]):
             "timeoutSeconds": str(int(_WATCH_S * (1 + random.random()))),
         }
         path = self._resource.path(self._namespace)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=None)
+        # The server ends a watch in time; one that does not has gone without a word.
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENT_S)
         async with self._client.request("GET", path, params=params, timeout=timeout) as response:
             if response.status >= 400:
                 raise refusal(response.status, await response.read())
