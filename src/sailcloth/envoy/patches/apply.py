@@ -19,6 +19,7 @@ from .compiled import Compiled
 from .merge import merge, unpack
 
 Patches = tuple[Compiled, ...]
+_CHANGES = ("MERGE", "MERGE_AND_REPLACE_LIST", "REMOVE")  # what can be done to one cluster
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _ROUTER = "envoy.filters.http.router"
 # Filters that only Istio's proxy has: the one of ours before which they would stand; "" is the very first place.
@@ -46,7 +47,7 @@ class _Used:
 def clusters(made: EnvoyResource, patches: Patches, context: str, hosts: tuple[str, ...] = ()) -> EnvoyResource | None:
     """A cluster after patches; None if one removes it."""
     mine = [
-        p for p in patches if p.applies_to == "CLUSTER" and p.operation != "ADD" and places.context(p.match, context)
+        p for p in patches if p.applies_to == "CLUSTER" and p.operation in _CHANGES and places.context(p.match, context)
     ]
     mine = [p for p in mine if places.cluster(p.match, made.name, hosts)]
     if not mine:

@@ -26,7 +26,7 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
         inverted.treat_missing_header_as_empty = not inverted.HasField("present_match")
         out.match.headers.append(inverted)
     for name, value in sorted(match.query_params.items()):
-        if value.exact is None and value.prefix is None and value.regex is None:
+        if value.exact is None and not value.prefix and value.regex is None:
             parameter = route_pb.QueryParameterMatcher(name=name, present_match=True)
         else:
             parameter = route_pb.QueryParameterMatcher(name=name, string_match=matcher.string_match(value))
