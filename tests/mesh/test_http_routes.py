@@ -56,6 +56,15 @@ def rules(made: Mesh, caller: str = "shop") -> list[vs.HTTPRoute]:
     return [r for o in found if isinstance(o, vs.VirtualService) for r in o.spec.http]
 
 
+def test_a_per_cent_sign_in_a_header_stands_for_itself_unless_it_begins_a_command() -> None:
+    headers = [{"name": "x-a", "value": "50%"}, {"name": "x-b", "value": "%REQ(x-c)%"}]
+    step = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": headers}}
+    (rule,) = rules(mesh(route("r", to("one", filters=[step]))))
+    assert rule.headers is not None
+    assert rule.headers.request is not None
+    assert rule.headers.request.set == {"x-a": "50%%", "x-b": "%REQ(x-c)%"}
+
+
 def plain(value: Any) -> Any:
     return msgspec.to_builtins(value)
 

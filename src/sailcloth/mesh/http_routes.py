@@ -30,6 +30,7 @@ from sailcloth.api.gateway_api import (
     ReferenceGrant,
 )
 from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector, StringMatch
+from sailcloth.api.validation import http as header_rules
 
 SEMANTICS = "internal.istio.io/route-semantics"
 PARENTS = "internal.istio.io/parents"
@@ -379,8 +380,15 @@ def _operations(found: HTTPHeaderFilter | None) -> vs.HeaderOperations | None:
     if found is None:
         return None
     return vs.HeaderOperations(
-        set={h.name: h.value for h in found.set}, add={h.name: h.value for h in found.add}, remove=found.remove
+        set={h.name: _formatted(h.value) for h in found.set},
+        add={h.name: _formatted(h.value) for h in found.add},
+        remove=found.remove,
     )
+
+
+def _formatted(value: str) -> str:
+    """Commands such as %REQ(x)% work as in VirtualServices; a per cent sign that begins none stands for itself."""
+    return value if header_rules.value_problem(value) is None else value.replace("%", "%%")
 
 
 def _cors(step: HTTPRouteFilter) -> vs.CorsPolicy | None:

@@ -14,6 +14,9 @@ from .report import Report
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+\Z")
+SYNTAX: Final = "See https://github.com/google/re2/wiki/Syntax."
+_VALUE = re.compile(r"(?:[^%]|%%|%[A-Z0-9_]+(?:\([^)]*\))?(?::[0-9]+)?%)*\Z", re.DOTALL)
+_AUTHORITY: Final = ("host", ":authority")
 
 
 def check_header(report: Report, path: str, name: str, pseudo: bool = False) -> None:
@@ -22,6 +25,11 @@ def check_header(report: Report, path: str, name: str, pseudo: bool = False) -> 
     if not _HEADER.match(bare):
         text = f"{name!r} is no header name" if name else "a header has no name"
         report.error(codes.NAME, path, text, "Use letters, digits and dashes, such as x-user.")
+
+
+def value_problem(text: str) -> str | None:
+    """What is wrong with a value that Envoy formats: per cent signs are doubled, or enclose a command as %REQ(name)%."""
+    return None if _VALUE.match(text) else f"value {text!r} has a per cent sign that begins no command"
 
 
 def check_match(report: Report, path: str, match: StringMatch | None, empty_prefix: bool = False) -> None:
@@ -36,7 +44,7 @@ def check_match(report: Report, path: str, match: StringMatch | None, empty_pref
     if match.regex is not None:
         problem = "the regular expression is empty" if not match.regex else regexes.problem(match.regex)
         if problem:
-            report.error(codes.REGEX, f"{path}.regex", problem, "See https://github.com/google/re2/wiki/Syntax.")
+            report.error(codes.REGEX, f"{path}.regex", problem, SYNTAX)
 
 
 def check_matches(report: Report, path: str, matches: Mapping[str, StringMatch]) -> None:
@@ -55,15 +63,31 @@ def check_headers(report: Report, path: str, headers: Headers | None) -> None:
 
 
 def _operations(report: Report, path: str, operations: HeaderOperations, request: bool) -> None:
+    """The authority of a request can be written, no other pseudo-header can, nor can any be removed."""
     authority = []
-    for verb, names in (("set", operations.set), ("add", operations.add), ("remove", operations.remove)):
-        for name in names:
-            check_header(report, f"{path}.{verb}", name, pseudo=True)
-            if request and name.lower() in ("host", ":authority") and verb != "remove":
+    for verb, values in (("set", operations.set), ("add", operations.add)):
+        for name, value in values.items():
+            at = f"{path}.{verb}.{name}"
+            if request and name.lower() in _AUTHORITY:
                 authority.append(f"{verb} {name}")
+            else:
+                _changeable(report, at, name)
+            problem = value_problem(value)
+            if problem is not None:
+                report.error(codes.TYPE, at, problem, "Write %% for a per cent sign, or a command such as %REQ(x-a)%.")
+    for index, name in enumerate(operations.remove):
+        _changeable(report, f"{path}.remove[{index}]", name)
     if len(authority) > 1:
         text = f"the authority is written more than once ({', '.join(authority)})"
         report.error(codes.CONFLICT, path, text, "Keep one of them.")
+
+
+def _changeable(report: Report, path: str, name: str) -> None:
+    if name.startswith(":") or name.lower() in _AUTHORITY:
+        text = f"header {name!r} cannot be changed here"
+        report.error(codes.NAME, path, text, "Remove it; rewrite and a request's host are for what it would do.")
+    else:
+        check_header(report, path, name)
 
 
 def check_status(report: Report, path: str, status: int, least: int = 200) -> None:

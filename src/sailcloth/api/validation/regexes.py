@@ -76,7 +76,9 @@ def _token(match: re.Match[str], bracket: bool) -> str:
     if match["unicode"]:
         return r"\w" if match["unicode"][0] == "p" else r"\W" if not bracket else ""
     if match["hex"]:
-        return re.escape(chr(min(int(match["hex"], 16), 0x10FFFF)))
+        if int(match["hex"], 16) > 0xFF:
+            raise ValueError(f"{match[0]}: Envoy compares bytes, so that a code is at most FF")
+        return re.escape(chr(int(match["hex"], 16)))
     if match["set"]:
         return f"\\{match['set']}\\-"  # RE2 reads the dash after a class as itself
     if match["escape"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sailcloth.api.meta import StringMatch
 from sailcloth.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute
 
-from . import amounts, codes, durations, hosts, http, labels, ports, traffic_shaping, visibility
+from . import amounts, codes, durations, hosts, http, labels, ports, regexes, traffic_shaping, visibility
 from .report import Report
 
 _CLAIMS = "@request.auth.claims"
@@ -182,8 +182,9 @@ def _rewrite(report: Report, path: str, rule: HTTPRoute) -> None:
     if not regex.match or not regex.rewrite:
         text = "a regular expression and its replacement are both needed"
         report.error(codes.REQUIRED, f"{at}.uriRegexRewrite", text, "Give match and rewrite.")
-    if regex.match:
-        http.check_match(report, f"{at}.uriRegexRewrite", StringMatch(regex=regex.match))
+    problem = regexes.problem(regex.match) if regex.match else None
+    if problem:
+        report.error(codes.REGEX, f"{at}.uriRegexRewrite.match", problem, http.SYNTAX)
 
 
 def _mirrors(report: Report, path: str, rule: HTTPRoute) -> None:
