@@ -112,6 +112,16 @@ CASES: list[tuple[str, str, str, str]] = [
     ("VirtualService", http(f"{ROUTE}, corsPolicy: {{allowMethods: [get it]}}"), "spec.http[0].corsPolicy.allowMethods[0]", codes.NAME),
     ("VirtualService", http(f"{ROUTE}, corsPolicy: {{maxAge: 1500ms}}"), "spec.http[0].corsPolicy.maxAge", codes.DURATION),
     ("VirtualService", http(f"{ROUTE}, headers: {{request: {{set: {{Host: x}}, add: {{':authority': y}}}}}}"), "spec.http[0].headers.request", codes.CONFLICT),
+    ("VirtualService", http(f"{ROUTE}, headers: {{request: {{set: {{':path': x}}}}}}"), "spec.http[0].headers.request.set.:path", codes.NAME),
+    ("VirtualService", http(f"{ROUTE}, headers: {{request: {{add: {{Host: x}}}}}}"), "", ""),
+    ("VirtualService", http(f"{ROUTE}, headers: {{request: {{remove: [x-a, host]}}}}"), "spec.http[0].headers.request.remove[1]", codes.NAME),
+    ("VirtualService", http(f"{ROUTE}, headers: {{response: {{set: {{host: x}}}}}}"), "spec.http[0].headers.response.set.host", codes.NAME),
+    ("VirtualService", http(f"{ROUTE}, headers: {{response: {{remove: [':status']}}}}"), "spec.http[0].headers.response.remove[0]", codes.NAME),
+    ("VirtualService", http(f"{ROUTE}, headers: {{request: {{set: {{x-a: 50%}}}}}}"), "spec.http[0].headers.request.set.x-a", codes.TYPE),
+    ("VirtualService", http(f"{ROUTE}, headers: {{request: {{set: {{x-a: '50%% of %REQ(x-b?x-c):5%'}}}}}}"), "", ""),
+    ("VirtualService", http(f"{ROUTE}, rewrite: {{uriRegexRewrite: {{match: '(a', rewrite: b}}}}"), "spec.http[0].rewrite.uriRegexRewrite.match", codes.REGEX),
+    ("VirtualService", http(f"{ROUTE}, match: [{{uri: {{regex: '\\x{{100}}'}}}}]"), "spec.http[0].match[0].uri.regex", codes.REGEX),
+    ("VirtualService", http(f"{ROUTE}, match: [{{uri: {{regex: '\\x{{e9}}'}}}}]"), "", ""),
     # TLS and TCP rules
     ("VirtualService", "{hosts: [a.com], tls: [{route: [{destination: {host: b}}]}]}", "spec.tls[0].match", codes.REQUIRED),
     ("VirtualService", "{hosts: [a.com], tls: [{match: [{sniHosts: [b.com]}], route: [{destination: {host: b}}]}]}", "spec.tls[0].match[0].sniHosts[0]", codes.HOST),
@@ -145,6 +155,8 @@ CASES: list[tuple[str, str, str, str]] = [
     ("DestinationRule", "{host: a, workloadSelector: {matchLabels: {app: 'x*'}}}", "spec.workloadSelector.app", codes.LABEL),
     # Gateway
     ("Gateway", f"{{servers: [{{port: {PORT}, hosts: ['*']}}]}}", "", ""),
+    ("Gateway", "{servers: [{port: {number: 80, protocol: HTTP}, hosts: ['*']}]}", "spec.servers[0].port.name", codes.REQUIRED),
+    ("Gateway", "{servers: [{port: {number: 80, name: web_a.example.com, protocol: HTTP}, hosts: ['*']}]}", "", ""),
     ("Gateway", f"{{servers: [{{port: {PORT}}}]}}", "spec.servers[0].hosts", codes.REQUIRED),
     ("Gateway", f"{{servers: [{{port: {PORT}, hosts: [short]}}]}}", "spec.servers[0].hosts[0]", codes.HOST),
     ("Gateway", f"{{servers: [{{port: {PORT}, hosts: ['a b/*']}}]}}", "spec.servers[0].hosts[0]", codes.NAMESPACE),
@@ -209,9 +221,11 @@ CASES: list[tuple[str, str, str, str]] = [
     # telemetry and extensions
     ("Telemetry", "{tracing: [{randomSamplingPercentage: -1}]}", "spec.tracing[0].randomSamplingPercentage", codes.RANGE),
     ("Telemetry", "{metrics: [{overrides: [{tagOverrides: {a: {operation: REMOVE, value: b}}}]}]}", "spec.metrics[0].overrides[0].tagOverrides.a.value", codes.CONFLICT),
+    ("Telemetry", "{metrics: [{overrides: [{match: {metric: REQUESTS}}]}]}", "spec.metrics[0].overrides[0].match.metric", codes.TYPE),
     ("WasmPlugin", "{url: 'ftp://a'}", "spec.url", codes.CHOICE),
     ("TrafficExtension", "{lua: {inlineCode: x}, wasm: {url: a}}", "spec", codes.REQUIRED),
     ("EnvoyFilter", "{configPatches: [{applyTo: CLUSTER, match: {listener: {}}, patch: {operation: REMOVE}}]}", "spec.configPatches[0].match.listener", codes.CONFLICT),
+    ("EnvoyFilter", "{configPatches: [{applyTo: HTTP_FILTER, match: {listener: {filterChain: {filter: {subFilter: {name: x}}}}}, patch: {operation: REMOVE}}]}", "spec.configPatches[0].match.listener.filterChain.filter.name", codes.REQUIRED),
     ("EnvoyFilter", "{configPatches: [{applyTo: CLUSTER, patch: {operation: MERGE}}]}", "spec.configPatches[0].patch.value", codes.REQUIRED),
 ]  # fmt: skip
 
@@ -239,6 +253,8 @@ WARNINGS: list[tuple[str, str, str, str]] = [
     ("DestinationRule", "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: x, to: y}]}}}}", "spec.trafficPolicy.loadBalancer.localityLbSetting", codes.NO_EFFECT),
     ("Gateway", "{servers: [{port: {number: 443, name: a, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH, credentialName: x}}]}", "spec.servers[0].tls.credentialName", codes.NO_EFFECT),
     ("Gateway", "{servers: [{port: {number: 443, name: a, protocol: TLS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: x, cipherSuites: [FOO]}}]}", "spec.servers[0].tls.cipherSuites[0]", codes.NO_EFFECT),
+    ("Gateway", "{servers: [{port: {number: 443, name: a, protocol: TLS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: x, minProtocolVersion: TLSV1_1}}]}", "spec.servers[0].tls.minProtocolVersion", codes.NO_EFFECT),
+    ("EnvoyFilter", "{configPatches: [{applyTo: LISTENER, match: {listener: {filterChain: {filter: {name: x}}}}, patch: {operation: REMOVE}}]}", "spec.configPatches[0].match.listener.filterChain.filter", codes.NO_EFFECT),
     ("ServiceEntry", "{hosts: ['*a.com']}", "spec.hosts[0]", codes.RISKY),
     ("Sidecar", "{egress: [{hosts: [a/*, a/b.com]}]}", "spec.egress[0].hosts[1]", codes.DUPLICATE),
     ("AuthorizationPolicy", "{action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}", "spec.rules[0]", codes.RISKY),

@@ -8,6 +8,19 @@ from .attachment import AsksOneAttachment, Attached
 from .meta import Asks, AsksDuration, D, Duration, Object, Struct
 
 Mode = Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"]
+Metric = Literal[
+    "ALL_METRICS",
+    "REQUEST_COUNT",
+    "REQUEST_DURATION",
+    "REQUEST_SIZE",
+    "RESPONSE_SIZE",
+    "TCP_OPENED_CONNECTIONS",
+    "TCP_CLOSED_CONNECTIONS",
+    "TCP_SENT_BYTES",
+    "TCP_RECEIVED_BYTES",
+    "GRPC_REQUEST_MESSAGES",
+    "GRPC_RESPONSE_MESSAGES",
+]
 
 
 class ProviderRef(Struct):
@@ -75,7 +88,7 @@ class Tracing(Struct):
 class MetricSelector(Struct):
     """Metrics by name and direction."""
 
-    metric: Annotated[str | None, D("One of Istio's metrics, such as REQUEST_COUNT.")] = None
+    metric: Annotated[Metric | None, D("One of Istio's metrics, such as REQUEST_COUNT.")] = None
     custom_metric: Annotated[str | None, D("Another metric by name."), Asks(minLength=1)] = None
     mode: Annotated[Mode | None, D("CLIENT, SERVER or both.")] = None
 

@@ -101,15 +101,15 @@ def check(obj: dict[str, Any], namespace: str = "default") -> tuple[Finding, ...
 
 
 def _body(obj: dict[str, Any]) -> dict[str, Any]:
-    """The spec without nulls, which mean the same as nothing (as an API server sees to)."""
-    spec = _without_nulls(obj.get("spec"))
+    spec = without_nulls(obj.get("spec"))
     return {} if spec is None else {"spec": spec}
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """A value of JSON without nulls, which mean the same as nothing (as an API server sees to)."""
     if isinstance(value, dict):
-        return {str(k): _without_nulls(v) for k, v in value.items() if v is not None}
-    return [_without_nulls(v) for v in value] if isinstance(value, list) else value
+        return {str(k): without_nulls(v) for k, v in value.items() if v is not None}
+    return [without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
 def _metadata(meta: dict[str, Any]) -> dict[str, Any]:

@@ -69,9 +69,17 @@ def _match(report: Report, path: str, match: ConfigObjectMatch, target: str) -> 
     if match.waypoint is not None and match.waypoint.port_number is not None:
         ports.check_number(report, f"{path}.waypoint.portNumber", match.waypoint.port_number)
     chain = match.listener.filter_chain if match.listener is not None else None
-    if chain is None or chain.filter is None or chain.filter.sub_filter is None:
+    if chain is None or chain.filter is None:
         return
     at = f"{path}.listener.filterChain.filter"
+    if target in ("LISTENER", "FILTER_CHAIN"):
+        text = f"applyTo {target} does not look at filters"
+        report.warning(codes.NO_EFFECT, at, text, "Remove it, or use NETWORK_FILTER.")
+    if not chain.filter.name:
+        text = "the filter to match has no name"
+        report.error(codes.REQUIRED, f"{at}.name", text, f"Give it, such as {_HCM[0]}.")
+    if chain.filter.sub_filter is None:
+        return
     if target == "HTTP_FILTER" and chain.filter.name and chain.filter.name not in _HCM:
         text = f"HTTP filters are in {_HCM[0]}, not in {chain.filter.name}"
         report.error(codes.CONFLICT, f"{at}.name", text, f"Write {_HCM[0]}.")

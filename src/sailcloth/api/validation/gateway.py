@@ -30,8 +30,8 @@ def _server(report: Report, path: str, server: Server, internal: bool) -> None:
     port = server.port
     ports.check_number(report, f"{path}.port.number", port.number)
     ports.check_protocol(report, f"{path}.port.protocol", port.protocol, required=True)
-    if port.name:
-        ports.check_name(report, f"{path}.port.name", port.name)
+    if not port.name:
+        report.error(codes.REQUIRED, f"{path}.port.name", "the port has no name", "Give it one, such as https.")
     if port.target_port:
         text = "targetPort has no effect in a Gateway"
         report.warning(codes.NO_EFFECT, f"{path}.port.targetPort", text, "Remove it; the Service says it.")

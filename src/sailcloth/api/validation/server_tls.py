@@ -106,6 +106,9 @@ def _versions(report: Report, path: str, tls: ServerTLSSettings) -> None:
             text = f"{version!r} is no version of TLS"
             report.error(codes.CHOICE, f"{path}.{name}", text, f"Use one of {', '.join(_VERSIONS)}.")
         found.append(_VERSIONS.index(version) if version in _VERSIONS else 0)
+    if found[0] in (1, 2) and not tls.cipher_suites:
+        text = f"the cipher suites that are used by default need TLSV1_2, so that {_VERSIONS[found[0]]} is not spoken"
+        report.warning(codes.NO_EFFECT, f"{path}.minProtocolVersion", text, "Give cipherSuites, or use TLSV1_2.")
     if found[1] and found[0] > found[1]:
         text = "the least version is above the greatest"
         report.error(codes.TLS, f"{path}.minProtocolVersion", text, "Exchange them.")
