@@ -68,11 +68,9 @@ def _matches(root: list[HTTPMatchRequest], delegate: list[HTTPMatchRequest]) -> 
 
 
 def _fits(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
-    if wide.uri is not None and narrow.uri is not None and not _within(wide.uri, narrow.uri):
-        return False
-    for field in _SINGLE:
+    for field in ("uri", *_SINGLE):
         a, b = getattr(wide, field), getattr(narrow, field)
-        if a is not None and b is not None and a != b:
+        if a is not None and b is not None and a != b and not (isinstance(a, StringMatch) and _within(a, b)):
             return False
     for field in _MAPS:
         a, b = getattr(wide, field), getattr(narrow, field)

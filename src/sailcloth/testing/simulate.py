@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 Protocol = Literal["http", "http2", "tcp"]
 Tls = Literal["plaintext", "tls", "mtls"]
@@ -35,7 +36,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Result:
-    """Where the call went; `error` says why it went nowhere. Weighted routes give every cluster."""
+    """Where the call went; `error` says why it went nowhere. Weighted routes give every cluster.
+
+    What the proxy answers itself has a `status`, and with a redirect the `location` as far as the route sets it.
+    """
 
     listener: str = ""
     filter_chain: str = ""
@@ -44,6 +48,8 @@ class Result:
     route: str = ""
     clusters: tuple[str, ...] = ()
     error: str = ""
+    status: int = 0
+    location: str = ""
 
     @property
     def cluster(self) -> str:
@@ -177,7 +183,11 @@ class Simulator:
             return Result(listener, name, config["name"], host["name"], error="tls required, sending 301")
         for route in host.get("routes", ()):
             if _matches(route["match"], call):
-                return Result(listener, name, config["name"], host["name"], route.get("name", ""), _clusters(route))
+                place = (listener, name, config["name"], host["name"], route.get("name", ""))
+                if "redirect" in route:
+                    return Result(*place, status=_status(route["redirect"]), location=_location(route, call))
+                status = route.get("direct_response", {}).get("status", 0)
+                return Result(*place, _clusters(route), status=status)
         return Result(found.listener, name, config["name"], host["name"], error="no route matched")
 
 
@@ -217,20 +227,33 @@ def _virtual_host(config: dict[str, Any], call: Call) -> dict[str, Any] | None:
 
 
 def _matches(match: dict[str, Any], call: Call) -> bool:
-    path = call.path.split("?", 1)[0]
-    if "path" in match and path != match["path"]:
+    path, _, query = call.path.partition("?")
+    fold = str.lower if match.get("case_sensitive") is False else str
+    if "path" in match and fold(path) != fold(match["path"]):
         return False
-    if "prefix" in match and not path.startswith(match["prefix"]):
+    if "prefix" in match and not fold(path).startswith(fold(match["prefix"])):
+        return False
+    segments = fold(match.get("path_separated_prefix", ""))
+    if segments and fold(path) != segments and not fold(path).startswith(segments + "/"):
         return False
     if "safe_regex" in match and not re.fullmatch(match["safe_regex"]["regex"], path):
         return False
     headers = {k.lower(): v for k, v in call.headers.items()}
-    headers |= {":method": call.method, ":authority": call.host, ":path": call.path}
-    return all(_header(m, headers) for m in match.get("headers", ()))
+    scheme = "http" if call.tls == "plaintext" else "https"
+    headers |= {":method": call.method, ":authority": call.host, ":path": call.path, ":scheme": scheme}
+    parameters = dict(reversed(parse_qsl(query, keep_blank_values=True)))  # the first of a name counts
+    return all(_header(m, headers) for m in match.get("headers", ())) and all(
+        _parameter(m, parameters) for m in match.get("query_parameters", ())
+    )
+
+
+def _parameter(matcher: dict[str, Any], parameters: dict[str, str]) -> bool:
+    value = parameters.get(matcher["name"])
+    return value is not None and ("present_match" in matcher or _string(matcher["string_match"], value))
 
 
 def _header(matcher: dict[str, Any], headers: dict[str, str]) -> bool:
-    value = headers.get(matcher["name"].lower())
+    value = headers.get(matcher["name"].lower(), "" if matcher.get("treat_missing_header_as_empty") else None)
     if "present_match" in matcher:
         holds = (value is not None) == bool(matcher["present_match"])
     else:
@@ -244,6 +267,32 @@ def _string(matcher: dict[str, Any], value: str) -> bool:
     if "prefix" in matcher:
         return value.startswith(matcher["prefix"])
     return re.fullmatch(matcher.get("safe_regex", {}).get("regex", ""), value) is not None
+
+
+_REDIRECTS = {"FOUND": 302, "SEE_OTHER": 303, "TEMPORARY_REDIRECT": 307, "PERMANENT_REDIRECT": 308}
+
+
+def _status(redirect: dict[str, Any]) -> int:
+    return _REDIRECTS.get(redirect.get("response_code", ""), 301)
+
+
+def _location(route: dict[str, Any], call: Call) -> str:
+    """The URL of a redirect: what the route does not set comes from the request."""
+    redirect = route["redirect"]
+    scheme = (
+        "https"
+        if redirect.get("https_redirect")
+        else redirect.get("scheme_redirect") or ("http" if call.tls == "plaintext" else "https")
+    )
+    host = redirect.get("host_redirect") or call.host
+    if redirect.get("port_redirect"):
+        host = f"{host.partition(':')[0]}:{redirect['port_redirect']}"
+    path = redirect.get("path_redirect") or call.path
+    if "prefix_rewrite" in redirect:
+        match = route["match"]
+        matched = match.get("prefix") or match.get("path_separated_prefix") or match.get("path", "")
+        path = redirect["prefix_rewrite"] + call.path[len(matched) :]
+    return f"{scheme}://{host}{path}"
 
 
 def _clusters(route: dict[str, Any]) -> tuple[str, ...]:
