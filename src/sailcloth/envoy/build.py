@@ -44,8 +44,14 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]
     shared = (view,)
     if proxy.kind == "router":
         found: dict[str, tuple[Collection, ...]] = {
-            CLUSTER: (Collection(cluster_ids, cluster, shared),),
-            ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
+            CLUSTER: (
+                Collection(cluster_ids, cluster, shared),
+                Collection(gateway.passing, _passing_cluster, (proxy, view)),
+            ),
+            ENDPOINTS: (
+                Collection(endpoint_ids, endpoints, shared),
+                Collection(gateway.passing, _passing_endpoints, (proxy, view)),
+            ),
             LISTENER: (Collection(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
             ROUTES: (Collection(gateway.route_names, _gateway_routes, (proxy, view)),),
             SECRET: (Collection(secrets.ids, secrets.secret, (proxy.namespace,)),),
@@ -140,6 +146,16 @@ def cluster(graph: Graph, view: View, ident: ClusterId | str) -> EnvoyResource |
 def _context(view: View) -> str:
     """The kind of traffic in EnvoyFilters' words, for what is not inbound."""
     return "GATEWAY" if view.kind == "router" else "SIDECAR_OUTBOUND"
+
+
+@derived
+def _passing_cluster(graph: Graph, proxy: Proxy, view: View, ident: ClusterId) -> EnvoyResource | None:
+    return graph.get(cluster, view, ident)
+
+
+@derived
+def _passing_endpoints(graph: Graph, proxy: Proxy, view: View, ident: ClusterId) -> EnvoyResource | None:
+    return graph.get(endpoints, view, ident)
 
 
 @derived

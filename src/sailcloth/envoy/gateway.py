@@ -6,13 +6,13 @@ from typing import Any
 
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh import hosts, registry
 from sailcloth.mesh import rate_limits as mesh_limits
-from sailcloth.mesh import registry
 from sailcloth.mesh.model import Protocol
 from sailcloth.view import gateways, tcp
 from sailcloth.view.gateways import Bound, ListenerPlan
 from sailcloth.view.proxy import Proxy, View
-from sailcloth.view.routes import Target
+from sailcloth.view.routes import ClusterId, Target
 
 from . import names, outbound
 from .features.rate_limits import emit as rate_limits
@@ -97,6 +97,13 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
     )
 
 
+@derived
+def passing(graph: Graph, proxy: Proxy, view: View) -> tuple[ClusterId, ...]:
+    """The clusters to which a gateway proxy hands mutual TLS on, if one of its servers does that."""
+    servers = (b for plan in graph.get(gateways.of_proxy, proxy) for b in plan.servers)
+    return graph.get(tcp.passing, view) if any(b.mode == "AUTO_PASSTHROUGH" for b in servers) else ()
+
+
 def ports(graph: Graph, proxy: Proxy, name: str) -> frozenset[int]:
     """Ports that lead to a listener or route configuration of a gateway, by its name: its own, and the services' in front."""
     place = graph.get(gateways.servers_of, proxy, name)
@@ -117,7 +124,8 @@ def _connections(graph: Graph, view: View, bound: Bound) -> list[tcp.ConnectionP
     """The filter chains of a server that routes connections."""
     number = bound.server.port.number
     if bound.mode == "AUTO_PASSTHROUGH":
-        found = graph.get(tcp.every_cluster, view)
+        served = gateways.server_names(bound.server)
+        found = (c for c in graph.get(tcp.passing, view) if any(hosts.covers(name, c.host) for name in served))
         return [tcp.ConnectionPlan((Target(c),), (names.sni(c),)) for c in found]
     if bound.mode == "PASSTHROUGH":
         return list(tcp.at_gateway_tls(graph, view, bound.gateway, bound.server, number))

@@ -18,7 +18,9 @@ INBOUND_SOURCE = "127.0.0.6"
 
 
 def outbound(cluster: ClusterId) -> str:
-    """`outbound|9080|v1|reviews.default.svc.cluster.local`."""
+    """`outbound|9080|v1|reviews.default.svc.cluster.local`; one that hands TLS on has the server name."""
+    if cluster.passing:
+        return sni(cluster)
     return f"outbound|{cluster.port}|{cluster.subset}|{cluster.host}"
 
 

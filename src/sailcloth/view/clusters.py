@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import msgspec
 
 from sailcloth.api.destination_rule import TrafficPolicy
 from sailcloth.api.meta import Key
@@ -75,6 +77,8 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         return None
     rules = graph.get(destination_rules.for_host, cluster.host, svc.namespace, view.namespace, view.labels)
     policy = destination_rules.policy(rules, cluster.port, cluster.subset)
+    if cluster.passing:
+        policy = msgspec.structs.replace(policy, tls=None, proxy_protocol=None)
     resolution = svc.resolution
     if view.kind == "router" and svc.headless:
         resolution = Resolution.EDS
@@ -83,7 +87,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         resolution = Resolution.PASSTHROUGH
     config = registry.config(graph)
     auto = None
-    if policy.tls is None and config.enable_auto_mtls and not svc.external:
+    if policy.tls is None and config.enable_auto_mtls and not svc.external and not cluster.passing:
         auto = graph.get(auto_mtls, svc, port, resolution)
     elif policy.tls is not None and policy.tls.mode == "ISTIO_MUTUAL":
         auto = graph.get(auto_mtls, svc, port, resolution) or AutoMtls((), True)
@@ -206,7 +210,14 @@ def endpoints_plan(graph: Graph, view: View, cluster: ClusterId) -> EndpointsPla
     labels = graph.get(subset_labels, view, cluster)
     if svc is None or port is None or labels is None:
         return None
-    return graph.get(of_subset, svc, port, cluster.subset, labels, graph.get(preference, view, cluster))
+    made = graph.get(of_subset, svc, port, cluster.subset, labels, graph.get(preference, view, cluster))
+    return _only_mtls(made, cluster) if cluster.passing else made
+
+
+def _only_mtls(made: EndpointsPlan, cluster: ClusterId) -> EndpointsPlan:
+    """Who takes no mutual TLS could not read what is handed on."""
+    found = tuple(e for e, mtls in zip(made.endpoints, made.mtls, strict=True) if mtls)
+    return replace(made, id=cluster, endpoints=found, mtls=(True,) * len(found))
 
 
 @derived

@@ -26,6 +26,7 @@ class ClusterId(NamedTuple):
     host: str
     port: int
     subset: str = ""
+    passing: bool = False  # connections are handed on with the caller's own mutual TLS, chosen by its server name
 
 
 @dataclass(frozen=True)

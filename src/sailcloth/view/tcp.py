@@ -151,12 +151,13 @@ def at_gateway_tls(graph: Graph, view: View, gateway: Key, server: Server, numbe
 
 
 @derived
-def every_cluster(graph: Graph, view: View) -> tuple[ClusterId, ...]:
-    """All clusters of a view whose services speak the mesh's own TLS: what AUTO_PASSTHROUGH hands on by server name."""
+def passing(graph: Graph, view: View) -> tuple[ClusterId, ...]:
+    """A second cluster for each of a view whose service speaks the mesh's own TLS: what AUTO_PASSTHROUGH hands on by server
+    name, without TLS of the gateway's."""
     from . import clusters
 
-    found = graph.get(clusters.ids, view)
-    return tuple(c for c in found if (p := graph.get(clusters.plan, view, c)) is not None and not p.service.external)
+    found = (graph.get(clusters.plan, view, c._replace(passing=True)) for c in graph.get(clusters.ids, view))
+    return tuple(p.id for p in found if p is not None and not p.service.external)
 
 
 def _bound(graph: Graph, gateway: Key, server: Server) -> Iterator[tuple[Key, VirtualService]]:

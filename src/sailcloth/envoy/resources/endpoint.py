@@ -24,8 +24,9 @@ def assignment(plan: EndpointsPlan) -> EnvoyResource:
 
 
 def dns_assignment(name: str, plan: ClusterPlan) -> endpoint_pb2.ClusterLoadAssignment:
-    """Endpoints of a DNS cluster; without any, the host's own name is looked up."""
-    found = plan.endpoints or (Endpoint(plan.service.host, plan.port.number),)
+    """Endpoints of a DNS cluster; without any, the host's own name is looked up, and dialled at the port's targetPort."""
+    target = plan.port.target if isinstance(plan.port.target, int) else plan.port.number
+    found = plan.endpoints or (Endpoint(plan.service.host, target),)
     out = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     if plan.resolution == "DNS_ROUND_ROBIN":
         found = found[:1]
