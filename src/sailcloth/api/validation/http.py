@@ -32,6 +32,12 @@ def value_problem(text: str) -> str | None:
     return None if _VALUE.match(text) else f"value {text!r} has a per cent sign that begins no command"
 
 
+def check_line(report: Report, path: str, text: str | None) -> None:
+    """A text that becomes part of a message's head, where a line ends a field."""
+    if text and any(c in text for c in "\0\r\n"):
+        report.error(codes.TYPE, path, "there is a line break or a NUL in it", "Write it in one line.")
+
+
 def check_match(report: Report, path: str, match: StringMatch | None, empty_prefix: bool = False) -> None:
     """A string match; `empty_prefix`: a prefix that is empty means something here."""
     if match is None:
@@ -72,6 +78,7 @@ def _operations(report: Report, path: str, operations: HeaderOperations, request
                 authority.append(f"{verb} {name}")
             else:
                 _changeable(report, at, name)
+            check_line(report, at, value)
             problem = value_problem(value)
             if problem is not None:
                 report.error(codes.TYPE, at, problem, "Write %% for a per cent sign, or a command such as %REQ(x-a)%.")
@@ -90,8 +97,8 @@ def _changeable(report: Report, path: str, name: str) -> None:
         check_header(report, path, name)
 
 
-def check_status(report: Report, path: str, status: int, least: int = 200) -> None:
-    """An HTTP status that an answer can have."""
-    if not least <= status <= 599:
-        text = f"HTTP status {status} is not in the range {least}-599"
-        report.error(codes.RANGE, path, text, f"Give a status from {least} to 599.")
+def check_status(report: Report, path: str, status: int) -> None:
+    """An HTTP status that a final answer can have."""
+    if not 200 <= status <= 599:
+        text = f"HTTP status {status} is not in the range 200-599"
+        report.error(codes.RANGE, path, text, "Give a status from 200 to 599.")

@@ -137,6 +137,8 @@ def _redirect(report: Report, path: str, rule: HTTPRoute) -> None:
     if redirect.redirect_code and redirect.redirect_code not in _REDIRECTS:
         text = f"status {redirect.redirect_code} is no redirect"
         report.error(codes.CHOICE, f"{at}.redirectCode", text, f"Use one of {', '.join(map(str, _REDIRECTS))}.")
+    http.check_line(report, f"{at}.uri", redirect.uri)
+    http.check_line(report, f"{at}.authority", redirect.authority)
     if redirect.port:
         ports.check_number(report, f"{at}.port", redirect.port)
     if redirect.port and redirect.derive_port:
@@ -154,7 +156,7 @@ def _direct_response(report: Report, path: str, rule: HTTPRoute) -> None:
     if response is None:
         return
     at = f"{path}.directResponse"
-    http.check_status(report, f"{at}.status", response.status, least=100)
+    http.check_status(report, f"{at}.status", response.status)
     body = response.body
     if body is None:
         return
@@ -174,9 +176,12 @@ def _rewrite(report: Report, path: str, rule: HTTPRoute) -> None:
         return
     if not (rewrite.uri or rewrite.authority or rewrite.uri_regex_rewrite):
         report.error(codes.REQUIRED, at, "the rewrite changes nothing", "Give uri, uriRegexRewrite or authority.")
+    http.check_line(report, f"{at}.uri", rewrite.uri)
+    http.check_line(report, f"{at}.authority", rewrite.authority)
     regex = rewrite.uri_regex_rewrite
     if regex is None:
         return
+    http.check_line(report, f"{at}.uriRegexRewrite.rewrite", regex.rewrite)
     if rewrite.uri:
         report.error(codes.CONFLICT, at, "uri and uriRegexRewrite exclude each other", "Keep one of them.")
     if not regex.match or not regex.rewrite:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from sailcloth.api.gateway import ServerTLSSettings
@@ -35,6 +36,8 @@ _CIPHERS: Final = frozenset(
         "PSK-AES256-CBC-SHA",
     ]
 )
+_SPKI: Final = re.compile(r"[A-Za-z0-9+/]{43}=\Z")
+_HASH: Final = re.compile(r"(?:[0-9a-fA-F]{64}|(?:[0-9a-fA-F]{2}:){31}[0-9a-fA-F]{2})\Z")
 _VERIFYING: Final = ("MUTUAL", "OPTIONAL_MUTUAL")
 
 
@@ -42,6 +45,7 @@ def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
     """The settings of a server that speaks TLS."""
     _ciphers(report, path, tls)
     _versions(report, path, tls)
+    _pins(report, path, tls)
     sources: dict[str, Any] = {
         "credentialName": tls.credential_name,
         "credentialNames": tls.credential_names,
@@ -112,6 +116,24 @@ def _versions(report: Report, path: str, tls: ServerTLSSettings) -> None:
     if found[1] and found[0] > found[1]:
         text = "the least version is above the greatest"
         report.error(codes.TLS, f"{path}.minProtocolVersion", text, "Exchange them.")
+
+
+def _pins(report: Report, path: str, tls: ServerTLSSettings) -> None:
+    """Hashes of clients' certificates, in the only forms that Envoy takes."""
+    for name, values, form, text, fix in (
+        (
+            "verifyCertificateSpki",
+            tls.verify_certificate_spki,
+            _SPKI,
+            "base64",
+            "Give the 44 characters of its base64.",
+        ),
+        ("verifyCertificateHash", tls.verify_certificate_hash, _HASH, "hexadecimal", "Give its 64 digits."),
+    ):
+        for index, value in enumerate(values):
+            if not form.match(value):
+                problem = f"{value!r} is no SHA-256 in {text}"
+                report.error(codes.TLS, f"{path}.{name}[{index}]", problem, fix)
 
 
 def _ciphers(report: Report, path: str, tls: ServerTLSSettings) -> None:

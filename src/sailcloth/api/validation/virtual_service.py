@@ -74,6 +74,9 @@ def _sni(report: Report, path: str, host: str, own: Sequence[str]) -> None:
         return
     if not host.startswith(_SNI_PREFIX) and not hosts.check(report, path, host):
         return
+    if hosts.is_partial_wildcard(host):
+        text = f"partial wildcard {host!r}: a server name is compared label by label, so that it matches nothing"
+        report.warning(codes.NO_EFFECT, path, text, "Write the whole label, as *.example.com.")
     if not any(hosts.covered(host, h) for h in own):
         text = f"SNI host {host!r} is not covered by the hosts of the VirtualService"
         report.error(codes.HOST, path, text, "Add it to spec.hosts.")
