@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sailcloth.controlplane import manifests, mesh_config, offline
+from sailcloth.testing import validate
 from sailcloth.testing.simulate import Call, Result, Simulator
 
 SERVICE = """
@@ -24,11 +25,18 @@ def rule(name: str, spec: str, kind: str = "VirtualService", namespace: str = "d
     return f"\n---\n{head}\nspec: {spec}\n"
 
 
-def simulator(*texts: str, options: str = "", **proxy: Any) -> Simulator:
+def dump(*texts: str, options: str = "", **proxy: Any) -> dict[str, Any]:
     objects, findings = manifests.load([SERVICES, *texts])
     assert not findings, [str(f) for f in findings]
     mesh = offline.mesh_of(objects, mesh_config.parse(options))
-    return Simulator(offline.config_dump(offline.resources(mesh, offline.describe(proxy))))
+    return offline.config_dump(offline.resources(mesh, offline.describe(proxy)))
+
+
+def simulator(*texts: str, options: str = "", **proxy: Any) -> Simulator:
+    """What Envoy accepts of the objects, to be asked where calls go."""
+    made = dump(*texts, options=options, **proxy)
+    assert validate.refusal(validate.static(made, proxy.get("type", "sidecar"))) == ""
+    return Simulator(made)
 
 
 def to(host: str) -> str:
@@ -82,3 +90,83 @@ def test_a_delegate_may_narrow_every_condition() -> None:
     assert ask(found, method="PUT").cluster == cluster("c")
     assert ask(found, method="POST").cluster == cluster("b")
     assert ask(found, method="GET").cluster == cluster("b"), "it does not fit into the root's match"
+
+
+def test_hosts_are_the_same_in_capitals_and_with_a_dot_at_the_end() -> None:
+    first = rule("first", f"{{hosts: [Shop.example.com], http: [{{match: [{{uri: {{prefix: /1}}}}], {to('b')}}}]}}")
+    second = rule("second", f"{{hosts: [shop.example.com., A], http: [{{{to('C.Default.svc.cluster.local.')}}}]}}")
+    found = simulator(first, second)
+    assert ask(found, "/1", "SHOP.example.com").cluster == cluster("b")
+    assert ask(found, "/2", "shop.example.com").cluster == cluster("c")
+    assert ask(found).cluster == cluster("c")
+
+
+def entry(name: str, spec: str) -> str:
+    return rule(name, f"{{location: MESH_EXTERNAL, {spec}}}", "ServiceEntry")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [entry(n, f"hosts: [{h}], resolution: DNS, ports: [{{number: 80, name: http, protocol: HTTP}}]") for n, h in (("x", "E.com"), ("y", "e.com"))],
+        [entry("x", "hosts: [E.com, e.com], resolution: DNS, ports: [{number: 443, name: tls, protocol: TLS}]")],
+        [entry("x", "hosts: ['*e.com'], ports: [{number: 443, name: tls, protocol: TLS}]")],
+        [entry(n, f"hosts: [{n}.com], addresses: [{a}], ports: [{{number: 90, name: tcp, protocol: TCP}}]") for n, a in (("x", "5.5.5.1/24"), ("y", "5.5.5.2/24"))],
+        [
+            entry("x", "hosts: [x.com], addresses: ['2001:DB8::5'], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]"),
+            rule("v", f"{{hosts: ['2001:db8::5'], http: [{{{to('b')}}}]}}"),
+        ],
+    ],
+)  # fmt: skip
+def test_entries_that_overlap_do_not_spoil_the_port_for_others(texts: list[str]) -> None:
+    simulator(*texts)
+
+
+def test_addresses_of_version_6_are_named_in_brackets() -> None:
+    text = "hosts: [six.com], addresses: ['2001:db8::5'], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]"
+    found = simulator(entry("six", text))
+    assert ask(found, host="[2001:db8::5]", address="9.9.9.9").cluster == "outbound|80||six.com"
+
+
+CONNECTIONS = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: store, namespace: default}
+spec: {clusterIP: 10.0.1.1, ports: [{name: tcp, port: 90}, {name: tls, port: 443}]}
+"""
+
+
+def test_of_tcp_rules_for_the_same_addresses_the_first_holds() -> None:
+    matches = (("10.0.1.7/24", "store"), ("10.0.1.9/24", "a"))
+    rules = ", ".join(f"{{match: [{{port: 90, destinationSubnets: [{s}]}}], {to(h)}}}" for s, h in matches)
+    found = simulator(CONNECTIONS, rule("v", f"{{hosts: [store], tcp: [{rules}]}}"))
+    assert ask(found, port=90, protocol="tcp", address="10.0.1.1").cluster == cluster("store", 90)
+
+
+PASSING = rule(
+    "g",
+    "{servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}]}",
+    "Gateway",
+)
+
+
+def test_of_tls_rules_for_the_same_names_the_first_holds() -> None:
+    names = (("X.com, x.com, y.com, '*z.com'", "a"), ("y.com, v.com", "b"))
+    rules = ", ".join(f"{{match: [{{sniHosts: [{n}]}}], {to(h)}}}" for n, h in names)
+    found = simulator(PASSING, rule("v", f"{{hosts: ['*.com'], gateways: [g], tls: [{rules}]}}"), type="router")
+    asked = {
+        n: ask(found, port=443, protocol="tcp", tls="tls", sni=n, mode="gateway") for n in ("x.com", "y.com", "v.com")
+    }
+    assert [r.cluster for r in asked.values()] == [cluster("a"), cluster("a"), cluster("b")]
+
+
+def test_a_server_may_name_a_host_twice() -> None:
+    hosts = "[default/x.com, other/x.com, X.com]"
+    server = f"{{port: {{number: 443, name: https, protocol: HTTPS}}, hosts: {hosts}, tls: {{mode: SIMPLE, credentialName: c}}}}"
+    texts = (
+        rule("g", f"{{servers: [{server}]}}", "Gateway"),
+        rule("v", f"{{hosts: [x.com], gateways: [g], http: [{{{to('b')}}}]}}"),
+    )
+    found = simulator(*texts, type="router")
+    assert ask(found, host="x.com", port=443, tls="tls", sni="x.com", mode="gateway").cluster == cluster("b")

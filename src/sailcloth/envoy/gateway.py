@@ -76,14 +76,14 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
                 )
             )
     sources |= {b.gateway: None for b in plan.servers} | dict.fromkeys(view.limits)
-    chains = list({c.filter_chain_match.SerializeToString(deterministic=True): c for c in reversed(chains)}.values())
+    chains = lb.distinct(chains)
     if not chains:
         return None
     return lb.listener(
         name,
         address,
         plan.port,
-        chains[::-1],
+        chains,
         direction="outbound",
         reuse_port=False,  # one bind for all workers: a published host port hands the proxy a single listening socket
         beside=tuple(other for port, other in proxy.beside if port == plan.port and not address.startswith("unix://")),

@@ -161,7 +161,7 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
         if spot.port.protocol is not Protocol.AUTO
         else [_http_chain(graph, view, f"outbound_{name};", _own(spot), logs)]
     )
-    chains += [_chain(view, p, logs) for p in plans if p.matches]
+    chains = lb.distinct([*chains, *(_chain(view, p, logs) for p in plans if p.matches)])
     default = next((_chain(view, p, logs) for p in plans if not p.matches), None) or _rest(graph, view, logs)
     filters = ("tls_inspector", "http_inspector") if spot.port.protocol is Protocol.AUTO else ("tls_inspector",)
     return lb.listener(
@@ -243,6 +243,7 @@ def _shared(
         chains.append(_http_chain(graph, view, f"outbound_{name};", routes, logs))
     if default is None:
         default = _rest(graph, view, logs)
+    chains = lb.distinct(chains)
     inspectors = ("tls_inspector", "http_inspector") if routes or ranges else ("tls_inspector",)
     return lb.listener(
         name,

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 
+def plain(host: str) -> str:
+    """A host as it is compared: in small letters, and without the dot that ends an absolute name."""
+    host = host.lower()
+    return host[:-1] if host.endswith(".") and "." in host[:-1] else host
+
+
 def resolve(host: str, namespace: str, domain: str) -> str:
     """The full name of a host as users write it: a name without dots belongs to the object's own namespace.
 
-    Source: Istio's host resolution; wildcards, addresses and dotted names stay as they are.
+    Source: Istio's host resolution; wildcards, addresses and dotted names stay as they are, but for `plain`.
     """
+    host = plain(host)
     if "." in host or host.startswith("*") or not host or ":" in host:
         return host
     return f"{host}.{namespace}.svc.{domain}"

@@ -15,7 +15,7 @@ import msgspec
 from sailcloth.api.envoy_filter import EnvoyFilter
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import registry, virtual_services
+from sailcloth.mesh import hosts, registry, virtual_services
 from sailcloth.mesh.envoy_filters import PatchRef
 
 from . import clusters, scope
@@ -49,7 +49,9 @@ def _mirrors(graph: Graph, view: View) -> set[tuple[str, str]]:
 def _declared(graph: Graph, view: View) -> list[str]:
     """Hosts that the view's Sidecar names one by one, not by a pattern."""
     limit = graph.get(scope.spec, view)
-    names = {h.rpartition("/")[2] for e in (limit.spec.egress if limit else ()) for h in e.hosts if "*" not in h}
+    names = {
+        hosts.plain(h.rpartition("/")[2]) for e in (limit.spec.egress if limit else ()) for h in e.hosts if "*" not in h
+    }
     return [h for h in graph.get(scope.visible, view) if h in names] if names else []
 
 

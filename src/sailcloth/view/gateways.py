@@ -149,7 +149,7 @@ def _fits(new: Bound, have: list[Bound], taken: set[str]) -> bool:
 
 def server_names(server: Server) -> list[str]:
     """Names that a TLS server answers to, without the namespaces that limit who may route for them."""
-    return [h.rpartition("/")[2] for h in server.hosts]
+    return list(dict.fromkeys(hosts.plain(h.rpartition("/")[2]) for h in server.hosts))
 
 
 def _numbers(number: int, ports: Translation, named: list[str]) -> list[int]:

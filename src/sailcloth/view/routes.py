@@ -82,8 +82,13 @@ def service_domains(svc: Service, view: View, domain: str) -> list[str]:
         names += short_names(svc.name, svc.namespace, view.namespace)
     if svc.headless and svc.kubernetes:
         names += ["*." + n for n in names if not n.endswith(".")]
-    names += [a for a in scope.addresses(svc, view) if "/" not in a and a not in ("0.0.0.0", "::")]
+    names += [_in_url(a) for a in scope.addresses(svc, view) if "/" not in a and a not in ("0.0.0.0", "::")]
     return list(dict.fromkeys(names))
+
+
+def _in_url(address: str) -> str:
+    """An address as requests name it: of version 6 in brackets. Names stay as they are."""
+    return f"[{address.lower()}]" if ":" in address else address
 
 
 def short_names(name: str, namespace: str, own: str) -> list[str]:
@@ -103,8 +108,8 @@ def taken(graph: Graph, view: View, port: int) -> tuple[tuple[str, str], ...]:
     lost = []
     for host in graph.get(virtual_hosts, view, port):
         svc = scope.service(graph, view, host)
-        for name in service_domains(svc, view, domain) if svc else [host]:
-            claim = (name != host, host)
+        for name in service_domains(svc, view, domain) if svc else _rule_domains(host, view, domain):
+            claim = (name != _in_url(host), host)
             old = owner.get(name)
             if old is None or claim < old:
                 owner[name] = claim
@@ -217,7 +222,7 @@ def _routes_http(graph: Graph, key: Key) -> bool:
 
 def _rule_domains(host: str, view: View, domain: str) -> list[str]:
     suffix = f".svc.{domain}"
-    names = [host] if host.startswith("*") else [host, host + "."]
+    names = [host] if host.startswith("*") else [_in_url(host), host + "."]
     if host.endswith(suffix) and host[: -len(suffix)].count(".") == 1:
         name, namespace = host[: -len(suffix)].split(".")
         names += short_names(name, namespace, view.namespace)

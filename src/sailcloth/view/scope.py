@@ -74,6 +74,7 @@ def imports(patterns: list[str], host: str, namespace: str, own: str) -> bool:
     seen = False
     for pattern in patterns:
         ns, _, name = pattern.rpartition("/")
+        name = hosts.plain(name)
         exclude = ns.startswith("~") and len(ns) > 1
         ns = ns[1:] if exclude else ns
         ns = own if ns == "." else ns
@@ -98,7 +99,7 @@ def imports_rule(graph: Graph, patterns: list[str], key: Key, view: View) -> boo
     for pattern in patterns if head else ():
         ns, _, name = pattern.rpartition("/")
         ns = view.namespace if ns == "." else ns
-        if ns in ("*", key.namespace) and head and any(hosts.overlaps(name, host) for host in head.hosts):
+        if ns in ("*", key.namespace) and head and any(hosts.overlaps(hosts.plain(name), host) for host in head.hosts):
             return True
     return False
 

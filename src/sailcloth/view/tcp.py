@@ -78,7 +78,11 @@ def _tls(graph: Graph, view: View, key: Key, rule: VirtualService, port: int) ->
         targets = _targets(graph, view, key, tls.route, port)
         for match in tls.match:
             if applies(match, rule, key, view, port, "mesh"):
-                yield ConnectionPlan(targets, tuple(match.sni_hosts), tuple(match.destination_subnets), key)
+                yield ConnectionPlan(targets, _server_names(match), tuple(match.destination_subnets), key)
+
+
+def _server_names(match: TLSMatchAttributes) -> tuple[str, ...]:
+    return tuple(hosts.plain(h) for h in match.sni_hosts)
 
 
 def _in_mesh(rule: VirtualService, key: Key) -> bool:
@@ -146,7 +150,7 @@ def at_gateway_tls(graph: Graph, view: View, gateway: Key, server: Server, numbe
             for match in tls.match:
                 if applies(match, rule, key, view, number, name):
                     targets = _targets(graph, view, key, tls.route, number)
-                    out.append(ConnectionPlan(targets, tuple(match.sni_hosts), tuple(match.destination_subnets), key))
+                    out.append(ConnectionPlan(targets, _server_names(match), tuple(match.destination_subnets), key))
     return tuple(out)
 
 
@@ -174,6 +178,7 @@ def exposed(graph: Graph, rule: VirtualService, key: Key, gateway: Key, server: 
     out: dict[str, None] = {}
     for pattern in server.hosts:
         namespace, _, name = pattern.rpartition("/")
+        name = hosts.plain(name)
         namespace = gateway.namespace if namespace == "." else namespace
         if namespace not in ("", "*", key.namespace):
             continue
