@@ -147,6 +147,8 @@ CASES: list[tuple[str, str, str, str]] = [
     ("DestinationRule", "{host: a, trafficPolicy: {loadBalancer: {localityLbSetting: {failover: [{from: x, to: x}]}}, outlierDetection: {interval: 1s}}}", "spec.trafficPolicy.loadBalancer.localityLbSetting.failover[0]", codes.CONFLICT),
     ("DestinationRule", "{host: a, trafficPolicy: {outlierDetection: {consecutiveLocalOriginFailures: 5}}}", "spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures", codes.CONFLICT),
     ("DestinationRule", "{host: a, trafficPolicy: {outlierDetection: {interval: 0.1ms}}}", "spec.trafficPolicy.outlierDetection.interval", codes.DURATION),
+    ("DestinationRule", "{host: a, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 8388609}}}}}", "spec.trafficPolicy.loadBalancer.consistentHash.ringHash.minimumRingSize", codes.RANGE),
+    ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, sni: " + "a" * 256 + "}}}", "spec.trafficPolicy.tls.sni", codes.SIZE),
     ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: MUTUAL}}}", "spec.trafficPolicy.tls.clientCertificate", codes.TLS),
     ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: MUTUAL, credentialName: x}}}", "", ""),
     ("DestinationRule", "{host: a, trafficPolicy: {tls: {mode: SIMPLE, credentialName: x, caCertificates: y}}}", "spec.trafficPolicy.tls.caCertificates", codes.TLS),

@@ -10,6 +10,7 @@ from . import codes, durations, http
 from .report import Report
 
 _LARGEST_TABLE = 5_000_011
+_LARGEST_RING = 8_388_608  # Envoy's bound
 
 
 def check(report: Report, path: str, settings: LoadBalancerSettings | None, outliers: bool) -> None:
@@ -48,8 +49,9 @@ def _hash(report: Report, path: str, found: ConsistentHashLB) -> None:
         (f"{path}.minimumRingSize", found.minimum_ring_size),
         (f"{path}.ringHash.minimumRingSize", found.ring_hash.minimum_ring_size if found.ring_hash else None),
     ):
-        if size is not None and size < 0:
-            report.error(codes.RANGE, at, f"{size} is negative", "Give 0 or more.")
+        if size is not None and not 0 <= size <= _LARGEST_RING:
+            text = f"{size} is not in the range 0-{_LARGEST_RING}"
+            report.error(codes.RANGE, at, text, f"Give 0 to {_LARGEST_RING}; 1024 is used without.")
     if found.minimum_ring_size:
         text = "minimumRingSize is an older form"
         report.warning(codes.DEPRECATED, f"{path}.minimumRingSize", text, "Use ringHash.minimumRingSize.")

@@ -20,6 +20,7 @@ from . import codes, durations, hosts, load_balancing, ports
 from .report import Report
 
 _LARGEST = 0xFFFFFFFF
+_LONGEST_SNI = 255  # a DNS name is not longer
 
 
 def check(report: Report, path: str, policy: TrafficPolicy | None) -> None:
@@ -135,6 +136,9 @@ def _tls(report: Report, path: str, tls: ClientTLSSettings | None) -> None:
         return
     if tls.insecure_skip_verify:
         _unverified(report, path, tls)
+    if tls.sni and len(tls.sni) > _LONGEST_SNI:
+        text = f"the server name has {len(tls.sni)} characters, at most {_LONGEST_SNI} are allowed"
+        report.error(codes.SIZE, f"{path}.sni", text, "Shorten it.")
     files: tuple[tuple[str, Any], ...] = (
         ("clientCertificate", tls.client_certificate),
         ("privateKey", tls.private_key),

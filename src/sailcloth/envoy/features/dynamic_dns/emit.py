@@ -7,7 +7,9 @@ from envoy.config.route.v3 import route_components_pb2 as route_pb
 from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_pb
 from envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2 as filter_pb
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 
+from sailcloth.envoy.features.protocols import emit as protocols
 from sailcloth.envoy.protobuf import pack
 from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
@@ -25,14 +27,29 @@ def filter_config() -> filter_pb.FilterConfig:
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     """Makes a cluster whose endpoints are the hosts of its requests."""
     if plan.resolution is Resolution.DYNAMIC_DNS:
-        make_dynamic(out)
+        make_dynamic(out, _verified(out))
 
 
-def make_dynamic(out: cluster_pb2.Cluster) -> None:
+def _verified(out: cluster_pb2.Cluster) -> bool:
+    """Whether certificates are for the hosts of requests. Envoy asks it of a cluster that has any HTTP options, also without
+    TLS, unless the cluster says that it need not be: where the user's TLS settings say otherwise."""
+    if protocols.KEY not in out.typed_extension_protocol_options:
+        return True
+    options = options_pb.HttpProtocolOptions()
+    out.typed_extension_protocol_options[protocols.KEY].Unpack(options)
+    by_host = options.upstream_http_protocol_options
+    if not options.HasField("upstream_http_protocol_options"):
+        by_host.auto_sni = by_host.auto_san_validation = True
+        out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
+    return bool(by_host.auto_sni and by_host.auto_san_validation)
+
+
+def make_dynamic(out: cluster_pb2.Cluster, verified: bool = True) -> None:
     """Sets the cluster's type."""
+    config = forward_pb.ClusterConfig(dns_cache_config=_CACHE, allow_insecure_cluster_options=not verified)
     out.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
     out.cluster_type.name = "envoy.clusters.dynamic_forward_proxy"
-    out.cluster_type.typed_config.CopyFrom(pack(forward_pb.ClusterConfig(dns_cache_config=_CACHE)))
+    out.cluster_type.typed_config.CopyFrom(pack(config))
 
 
 def route(plan: RoutePlan, out: route_pb.Route) -> None:

@@ -12,6 +12,7 @@ from sailcloth.mesh.model import Protocol
 from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import Accepted
 
+_MOST_STREAMS = 2**31 - 1  # Envoy's bound
 KEY = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -28,8 +29,8 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
     elif plan.upgrade_http2 or protocol.is_http2:
         options.explicit_http_config.http2_protocol_options.allow_connect = True
-        streams = (http.max_concurrent_streams if http else None) or 0
-        options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value = streams or 1073741824
+        streams = (http.max_concurrent_streams if http else None) or 1073741824
+        options.explicit_http_config.http2_protocol_options.max_concurrent_streams.value = min(streams, _MOST_STREAMS)
         keep = http.http2_keep_alive if http else None
         if keep is not None and keep.interval:
             alive = options.explicit_http_config.http2_protocol_options.connection_keepalive
@@ -57,7 +58,7 @@ def inbound(accepted: Accepted, out: cluster_pb2.Cluster) -> None:
         two = options.explicit_http_config.http2_protocol_options
         two.allow_connect = True
         if http is not None and http.max_concurrent_streams:
-            two.max_concurrent_streams.value = http.max_concurrent_streams
+            two.max_concurrent_streams.value = min(http.max_concurrent_streams, _MOST_STREAMS)
     elif pool is None:
         return
     else:
