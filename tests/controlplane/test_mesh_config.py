@@ -23,7 +23,10 @@ def test_what_is_not_given_stays() -> None:
 
 def test_options_can_be_a_key() -> None:
     hash(
-        mesh_config.parse("{defaultHttpRetryPolicy: {attempts: 7}, tcpKeepalive: {time: 5s}, trustDomainAliases: [b]}")
+        mesh_config.parse(
+            "{defaultHttpRetryPolicy: {attempts: 7}, tcpKeepalive: {time: 5s}, trustDomainAliases: [b], "
+            "localityLbSetting: {distribute: [{from: a, to: {b: 100}}]}}"
+        )
     )
 
 
@@ -38,6 +41,7 @@ def test_options_can_be_a_key() -> None:
         ("accessLogEncoding: XML", "TEXT or JSON"),
         ("pathNormalization: {normalization: ALL}", "pathNormalization"),
         ("defaultHttpRetryPolicy: {attempts: many}", "defaultHttpRetryPolicy"),
+        ("localityLbSetting: {distribute: [{from: 1}]}", "localityLbSetting"),
         ("trustDomainAliases: a", "trustDomainAliases: must be a list"),
         ("virtualServiceMerging: NEWEST", "MERGE or OLDEST_WINS"),
         ("h2UpgradePolicy: MAYBE", "UPGRADE or DO_NOT_UPGRADE"),

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from sailcloth.api.destination_rule import TcpKeepalive
+from sailcloth.api.destination_rule import LocalityLbSetting, TcpKeepalive
 from sailcloth.api.meta import duration_ms
 from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.mesh.model import MeshConfig
@@ -61,6 +61,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         ingress_service=str(given.get("ingressService") or old.ingress_service),
         default_export=_texts(given, "defaultServiceExportTo", old.default_export),
         rule_export=_texts(given, "defaultVirtualServiceExportTo", old.rule_export),
+        locality=_typed(given, "localityLbSetting", LocalityLbSetting, old.locality),
         destination_export=_texts(given, "defaultDestinationRuleExportTo", old.destination_export),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from sailcloth.api.destination_rule import TcpKeepalive
+from sailcloth.api.destination_rule import LocalityLbSetting, TcpKeepalive
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import HTTPRetry
 
@@ -187,6 +187,8 @@ class MeshConfig:
     sidecar_clusters: str = "ALL"  # or ON_DEMAND
     detection_timeout_ms: float = 5000.0  # how long a connection's first bytes are waited for to detect its protocol
     default_export: tuple[str, ...] = field(default=("*",))
+    # For DestinationRules that say nothing of localities; it holds lists, so that it cannot be part of a hash.
+    locality: LocalityLbSetting | None = field(default=None, hash=False)
 
     @property
     def trust_domains(self) -> tuple[str, ...]:

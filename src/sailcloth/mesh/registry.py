@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable
 from typing import Any, NamedTuple, cast
 
 from sailcloth.api import core
-from sailcloth.api.destination_rule import DestinationRule
+from sailcloth.api.destination_rule import DestinationRule, LocalityLbSetting
 from sailcloth.api.envoy_filter import EnvoyFilter
 from sailcloth.api.gateway import Gateway
 from sailcloth.api.meta import Key, Object
@@ -76,6 +76,8 @@ class Mesh:
     def configure(self, config: MeshConfig) -> None:
         """Set the mesh-wide options; every object's slices are computed anew if they change."""
         self.config = config
+        own = _compared_labels([config.locality] if config.locality is not None else [])
+        self._label_index.put(Key("MeshConfig", "", ""), own)
         if self.graph.set("config", config):
             for key, obj in list(self.objects.items()):
                 self._place(key, obj)
@@ -222,9 +224,12 @@ def _failover_labels(rule: DestinationRule) -> set[str]:
     policies = [rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)]
     balancers = [p.load_balancer for p in policies if p is not None]
     settings = [b.locality_lb_setting for b in balancers if b is not None]
-    return {
-        text.partition("=")[0] for s in settings if s is not None for text in s.failover_priority if "=" not in text
-    }
+    return _compared_labels([s for s in settings if s is not None])
+
+
+def _compared_labels(settings: list[LocalityLbSetting]) -> set[str]:
+    """Label keys of callers that `failoverPriority` compares with those of endpoints."""
+    return {text.partition("=")[0] for s in settings for text in s.failover_priority if "=" not in text}
 
 
 def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:

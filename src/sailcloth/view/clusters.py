@@ -106,7 +106,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         endpoints=of_cluster(graph, view, cluster)
         if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
         else (),
-        preference=locality.plan(view, policy),
+        preference=locality.plan(view, policy, config.locality),
         on_demand=view.on_demand,
         credentials=view.kind == "router" or rules.selected,
         upgrade_http2=_upgrades(auto, port, (http.h2_upgrade_policy if http else None) or config.h2_upgrade),
@@ -223,4 +223,4 @@ def _only_mtls(made: EndpointsPlan, cluster: ClusterId) -> EndpointsPlan:
 @derived
 def preference(graph: Graph, view: View, cluster: ClusterId) -> LocalityPlan | None:
     """How a view prefers the endpoints of a cluster by where they are."""
-    return locality.plan(view, policy_of(graph, view, cluster))
+    return locality.plan(view, policy_of(graph, view, cluster), registry.config(graph).locality)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sailcloth.api.destination_rule import TrafficPolicy
+from sailcloth.api.destination_rule import LocalityLbSetting, TrafficPolicy
 from sailcloth.mesh.model import Endpoint
 
 from .proxy import View
@@ -36,10 +36,11 @@ class Group:
     members: tuple[int, ...]
 
 
-def plan(view: View, policy: TrafficPolicy) -> LocalityPlan | None:
-    """The preferences of a view for a cluster with a policy; None if it has none."""
+def plan(view: View, policy: TrafficPolicy, mesh: LocalityLbSetting | None = None) -> LocalityPlan | None:
+    """The preferences of a view for a cluster with a policy; None if it has none. `mesh`: the setting where the policy has none."""
     balancer = policy.load_balancer
-    setting = balancer.locality_lb_setting if balancer else None
+    own = balancer.locality_lb_setting if balancer else None
+    setting = own if own is not None else mesh
     if setting is not None and setting.enabled is False:
         return None
     for entry in setting.distribute if setting else ():
@@ -48,9 +49,9 @@ def plan(view: View, policy: TrafficPolicy) -> LocalityPlan | None:
     if policy.outlier_detection is None:
         return None
     if setting is not None and setting.failover_priority:
-        own = {**dict(view.labels), **dict(zip(_TOPOLOGY, view.locality.split("/"), strict=False))}
+        have = {**dict(view.labels), **dict(zip(_TOPOLOGY, view.locality.split("/"), strict=False))}
         wanted = (text.partition("=") for text in setting.failover_priority)
-        labels = tuple((key, value if equals else own.get(key, "")) for key, equals, value in wanted)
+        labels = tuple((key, value if equals else have.get(key, "")) for key, equals, value in wanted)
         return LocalityPlan(view.locality, labels=labels)
     if not view.locality:
         return None
