@@ -170,3 +170,15 @@ def test_a_server_may_name_a_host_twice() -> None:
     )
     found = simulator(*texts, type="router")
     assert ask(found, host="x.com", port=443, tls="tls", sni="x.com", mode="gateway").cluster == cluster("b")
+
+
+def test_an_entry_for_some_namespaces_comes_before_an_older_one_for_all() -> None:
+    spec = "hosts: [e.com], location: MESH_EXTERNAL, ports: [{{number: {0}, name: http, protocol: HTTP}}], exportTo: ['{1}']"
+    texts = (
+        rule("a", f"{{{spec.format(80, '*')}}}", "ServiceEntry", "one"),
+        rule("b", f"{{{spec.format(81, '.')}}}", "ServiceEntry", "two"),
+    )
+    own, other = (simulator(*texts, namespace=n) for n in ("two", "three"))
+    assert ask(own, host="e.com", port=81).cluster == "outbound|81||e.com"
+    assert ask(own, host="e.com").cluster == "PassthroughCluster"
+    assert ask(other, host="e.com").cluster == "outbound|80||e.com"

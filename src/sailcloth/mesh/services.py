@@ -101,19 +101,22 @@ def _allocated(obj: ServiceEntry, host: str) -> tuple[str, ...]:
 def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
     """The service that a proxy in a namespace means by a host name.
 
-    A Kubernetes Service beats a ServiceEntry; of several ServiceEntries the caller's own namespace, then the oldest wins,
-    and ports of entries in the winner's namespace are joined. Source: istio.md 2.8.
+    A Kubernetes Service beats a ServiceEntry; of several ServiceEntries those that are not for every namespace come first, then
+    the oldest wins, and ports of entries in the winner's namespace are joined. Source: istio.md 2.8, and Istio's order of services
+    that are exported to a namespace.
     """
-    candidates = [
-        s
-        for ident in registry.services(graph, ("host", host))
-        if _visible(graph, ident, namespace) and (s := graph.get(service, ident)) is not None
+    found = [(seen, i) for i in registry.services(graph, ("host", host)) if (seen := _seen(graph, i))]
+    ranked = [
+        ("*" in seen, s)
+        for seen, ident in found
+        if ("*" in seen or namespace in seen) and (s := graph.get(service, ident)) is not None
     ]
+    candidates = [s for _, s in ranked]
     if not candidates:
         return None
     if len(candidates) == 1:
         return candidates[0]
-    best = min(candidates, key=lambda s: (not s.kubernetes, s.created, s.namespace, s.name))
+    _, best = min(ranked, key=lambda r: (not r[1].kubernetes, r[0], r[1].created, r[1].namespace, r[1].name))
     if best.kubernetes:
         return best
     joined = {p.number: p for s in reversed(candidates) if s.namespace == best.namespace for p in s.ports}
@@ -135,7 +138,8 @@ def siblings(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
     return tuple(i.key for i in registry.services(graph, ("host", host)) if i.namespace == namespace)
 
 
-def _visible(graph: Graph, ident: ServiceId, namespace: str) -> bool:
+def _seen(graph: Graph, ident: ServiceId) -> tuple[str, ...]:
+    """Namespaces that an object with services is exported to; `*` for all."""
     obj = registry.read(graph, ident.key)
     if isinstance(obj, core.Service):
         text = obj.metadata.annotations.get("networking.istio.io/exportTo", "")
@@ -143,9 +147,8 @@ def _visible(graph: Graph, ident: ServiceId, namespace: str) -> bool:
     elif isinstance(obj, ServiceEntry):
         export = obj.spec.export_to
     else:
-        return False
-    seen = registry.exported_to(export, ident.namespace, registry.config(graph).default_export)
-    return "*" in seen or namespace in seen
+        return ()
+    return registry.exported_to(export, ident.namespace, registry.config(graph).default_export)
 
 
 def resolve_alias(graph: Graph, svc: Service, namespace: str) -> Service | None:
