@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from sailcloth.api import virtual_service as vs
-from sailcloth.api.meta import Key
+from sailcloth.api.meta import Key, StringMatch
 from sailcloth.controlplane import manifests
 from sailcloth.mesh import virtual_services
 from sailcloth.mesh.registry import Mesh
@@ -54,6 +54,27 @@ def rules(made: Mesh, caller: str = "shop") -> list[vs.HTTPRoute]:
     keys = made.graph.get(virtual_services.for_host, HOST, caller)
     found = [made.objects[k] for k in keys]
     return [r for o in found if isinstance(o, vs.VirtualService) for r in o.spec.http]
+
+
+def test_an_expression_that_envoy_would_refuse_is_no_match_and_told() -> None:
+    bad = {"path": {"type": "RegularExpression", "value": "/[a"}}
+    good = {"path": {"type": "PathPrefix", "value": "/good"}}
+    made = mesh(route("r", to("one", matches=[bad, good]), to("two")))
+    assert [(m.uri, r.direct_response) for r in rules(made) for m in r.match] == [
+        (StringMatch(prefix="/good"), vs.HTTPDirectResponse(status=500))
+    ]
+    (status,) = made.http_routes.status(Key("HTTPRoute", "shop", "r"))
+    assert status.accepted[:2] == (False, "UnsupportedValue")
+    assert "/[a" in status.accepted[2]
+
+
+def test_a_line_break_in_a_header_is_told() -> None:
+    step = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"set": [{"name": "x-a", "value": "b\n"}]}}
+    made = mesh(route("r", to("one", filters=[step])))
+    (rule,) = rules(made)
+    assert rule.direct_response == vs.HTTPDirectResponse(status=500)
+    (status,) = made.http_routes.status(Key("HTTPRoute", "shop", "r"))
+    assert status.accepted[:2] == (False, "UnsupportedValue")
 
 
 def test_a_per_cent_sign_in_a_header_stands_for_itself_unless_it_begins_a_command() -> None:

@@ -31,6 +31,7 @@ from sailcloth.api.gateway_api import (
 )
 from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector, StringMatch
 from sailcloth.api.validation import http as header_rules
+from sailcloth.api.validation import regexes
 
 SEMANTICS = "internal.istio.io/route-semantics"
 PARENTS = "internal.istio.io/parents"
@@ -159,6 +160,8 @@ class HttpRoutes:
                 for place, rule in enumerate(route.spec.rules):
                     made = self._rule(rule, key, place)
                     for match in rule.matches or [HTTPRouteMatch()]:
+                        if any(_wrong_expressions(match)):
+                            continue
                         order = (*_precedence(match), created, key.namespace, key.name, place)
                         http.append((order, _matched(made, rule, match, port)))
         parents = ",".join(f"HTTPRoute/{k.name}.{k.namespace}" for k, _ in routes)
@@ -250,6 +253,11 @@ class HttpRoutes:
         for step in (*rule.filters, *(f for b in rule.backend_refs for f in b.filters)):
             if step.type == "ExtensionRef":
                 found.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
+            if any(c in text for text in _written(step) for c in "\0\r\n"):
+                found.append(
+                    ("UnsupportedValue", "there is a line break or a NUL in what is written into a message's head")
+                )
+        found += [("UnsupportedValue", text) for match in rule.matches for text in _wrong_expressions(match)]
         return found
 
     def _backend_problem(self, backend: Backend, namespace: str) -> tuple[str, str] | None:
@@ -279,6 +287,24 @@ class HttpRoutes:
             )
             for key, grant in self._grants.items()
         )
+
+
+def _wrong_expressions(match: HTTPRouteMatch) -> Iterable[str]:
+    """What is wrong with the regular expressions of a match; Envoy would refuse all routes of the port for one of them."""
+    found = [(m.type, m.value) for m in (*match.headers, *match.query_params)]
+    for kind, value in ((match.path.type, match.path.value), *found):
+        if kind == "RegularExpression" and (problem := regexes.problem(value)):
+            yield problem
+
+
+def _written(step: HTTPRouteFilter) -> Iterable[str]:
+    """Texts that a filter puts into the heads of messages."""
+    for headers in (step.request_header_modifier, step.response_header_modifier):
+        if headers is not None:
+            yield from (h.value for h in (*headers.set, *headers.add))
+    for change in (step.request_redirect, step.url_rewrite):
+        if change is not None and change.path is not None:
+            yield from (change.path.replace_full_path or "", change.path.replace_prefix_match or "")
 
 
 def _is_service(parent: ParentReference) -> bool:
