@@ -182,3 +182,10 @@ def test_an_entry_for_some_namespaces_comes_before_an_older_one_for_all() -> Non
     assert ask(own, host="e.com", port=81).cluster == "outbound|81||e.com"
     assert ask(own, host="e.com").cluster == "PassthroughCluster"
     assert ask(other, host="e.com").cluster == "outbound|80||e.com"
+
+
+def test_weights_that_exceed_envoys_sum_are_cut() -> None:
+    places = "{address: 1.2.3.4, weight: 1}, {address: x.com, weight: 4294967295}, {address: y.com, weight: 4294967295}"
+    port = "ports: [{number: 80, name: http, protocol: HTTP}]"
+    found = simulator(entry("heavy", f"hosts: [heavy.com], resolution: DNS, {port}, endpoints: [{places}]"))
+    assert ask(found, host="heavy.com").cluster == "outbound|80||heavy.com"

@@ -14,6 +14,8 @@ from sailcloth.view import locality
 from sailcloth.view.clusters import ClusterPlan, EndpointsPlan
 from sailcloth.view.locality import LocalityPlan
 
+_LARGEST_SUM = 2**32 - 1  # of the weights of a cluster's endpoints, as Envoy has it
+
 
 def assignment(plan: EndpointsPlan) -> EnvoyResource:
     """The endpoints of an EDS cluster."""
@@ -40,17 +42,18 @@ def _fill(
     mtls: tuple[bool, ...],
     preference: LocalityPlan | None,
 ) -> None:
+    most = _LARGEST_SUM // max(1, len(found))
     for each in locality.groups(preference, found):
-        group = out.endpoints.add(lb_endpoints=[_lb_endpoint(found[i], mtls[i]) for i in each.members])
+        group = out.endpoints.add(lb_endpoints=[_lb_endpoint(found[i], mtls[i], most) for i in each.members])
         if each.locality:
             region, _, rest = each.locality.partition("/")
             zone, _, sub_zone = rest.partition("/")
             group.locality.CopyFrom(base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone))
-        group.load_balancing_weight.value = each.weight
+        group.load_balancing_weight.value = min(each.weight, most * len(each.members))
         group.priority = each.priority
 
 
-def _lb_endpoint(e: Endpoint, mtls: bool) -> components.LbEndpoint:
+def _lb_endpoint(e: Endpoint, mtls: bool, most: int) -> components.LbEndpoint:
     if e.address.startswith("unix://"):
         address = address_pb2.Address(pipe=address_pb2.Pipe(path=e.address.removeprefix("unix://")))
     else:
@@ -59,7 +62,7 @@ def _lb_endpoint(e: Endpoint, mtls: bool) -> components.LbEndpoint:
         endpoint=components.Endpoint(address=address),
         health_status=health_check_pb2.HEALTHY if e.healthy else health_check_pb2.UNHEALTHY,
     )
-    out.load_balancing_weight.value = e.weight
+    out.load_balancing_weight.value = min(e.weight, most)
     if mtls:
         out.metadata.filter_metadata["envoy.transport_socket_match"].fields["tlsMode"].string_value = "istio"
     if e.workload:
