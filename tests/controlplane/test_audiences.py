@@ -7,7 +7,7 @@ import pytest
 from sailcloth.api.meta import Key
 from sailcloth.controlplane import manifests, offline
 from sailcloth.controlplane.audiences import Audiences, Client
-from sailcloth.envoy.resource import SECRET
+from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, SECRET
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
 from sailcloth.xds.stream import Stream
@@ -88,3 +88,58 @@ def test_a_sidecar_gets_the_secrets_that_rules_for_its_workload_name(app: str, v
     client = audiences.join(Connection(Stream(ResponseCache()), "peer"), proxy, verified)
     found = {name for part in client.collections.get(SECRET, ()) for name in part.resources}
     assert found == set(("kubernetes://client", "kubernetes://client-cacert")[:names])
+
+
+PASSING = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: between, namespace: shop}
+spec:
+  selector: {istio: eastwest}
+  servers: [{port: {number: 15443, name: tls, protocol: TLS}, hosts: ["*.local"], tls: {mode: AUTO_PASSTHROUGH}}]
+---
+apiVersion: sailcloth.io/v1alpha1
+kind: RateLimit
+metadata: {name: limit, namespace: shop}
+spec: {workloadSelector: {labels: {istio: eastwest}}, connections: {requests: 2, per: 1h}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {ports: [{name: tcp, port: 9000}]}
+"""
+
+
+def test_collections_from_one_list_of_names_all_follow_it() -> None:
+    """A gateway's clusters that hand TLS on, and their endpoints, are named by the same value of the graph."""
+    objects, findings = manifests.load([PASSING])
+    assert not findings
+    later = {key: obj for key, obj in objects if key.kind in ("RateLimit", "Service")}
+
+    async def nobody(_: dict[str, str]) -> None:
+        return None
+
+    mesh = offline.mesh_of([(key, obj) for key, obj in objects if key not in later])
+    audiences = Audiences(mesh, nobody)
+    proxy = offline.describe({"type": "router", "namespace": "shop", "labels": {"istio": "eastwest"}})
+    client = audiences.join(Connection(Stream(ResponseCache()), "gateway"), proxy)
+    name = "outbound_.9000_._.cart.shop.svc.cluster.local"
+
+    def held(url: str) -> bool:
+        return any(name in part.resources for part in client.collections[url])
+
+    def change(kind: str, there: bool) -> None:
+        for key, obj in later.items():
+            if key.kind == kind:
+                mesh.apply(key, obj if there else None)
+        audiences.flush()
+
+    change("Service", True)
+    assert held(CLUSTER)
+    assert held(ENDPOINTS)
+    for there in (True, False, True):  # each makes another view of the gateway, and other collections
+        change("RateLimit", there)
+        assert held(CLUSTER)
+    change("Service", False)
+    assert not held(CLUSTER)
+    assert not held(ENDPOINTS)

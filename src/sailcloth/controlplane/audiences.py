@@ -82,7 +82,7 @@ class Audiences:
         self._authenticate = authenticate
         self._live: dict[Collection, LiveCollection] = {}
         self._users: dict[Collection, set[Client]] = {}
-        self._by_node: dict[Any, Collection] = {}
+        self._by_node: dict[Any, set[Collection]] = {}  # which collections are made from a value of the graph
         self.clients: dict[Connection, Client] = {}
         self._proxies: dict[Proxy, set[Client]] = {}
         self._asked: dict[Workload, set[str]] = {}  # clusters that proxies of a workload have asked for by name
@@ -177,10 +177,9 @@ class Audiences:
         for fn, args in self.graph.touched():
             if fn is build.key:
                 moved.append(args[0])
-            elif (fn, args) in self._by_node:
-                lists.add(self._by_node[fn, args])
-            elif (fn, args[:-1]) in self._by_node:
-                idents.setdefault(self._by_node[fn, args[:-1]], []).append(args[-1])
+            lists |= self._by_node.get((fn, args), set())
+            for key in self._by_node.get((fn, args[:-1]), ()):
+                idents.setdefault(key, []).append(args[-1])
         woken: set[Client] = set()
         for proxy in moved:
             for client in list(self._proxies.get(proxy, ())):
@@ -222,8 +221,8 @@ class Audiences:
         if live is None:
             live = self._live[key] = LiveCollection(self.graph, key.ids, key.one, key.args, key.on_demand)
             self._users[key] = set()
-            self._by_node[key.ids, key.args] = key
-            self._by_node[key.one, key.args] = key
+            for node in ((key.ids, key.args), (key.one, key.args)):
+                self._by_node.setdefault(node, set()).add(key)
         self._users[key].add(client)
         client.uses.add(key)
         return live
@@ -235,7 +234,11 @@ class Audiences:
             users.discard(client)
             if not users:
                 self._live.pop(key).close()
-                del self._users[key], self._by_node[key.ids, key.args], self._by_node[key.one, key.args]
+                del self._users[key]
+                for node in ((key.ids, key.args), (key.one, key.args)):
+                    self._by_node[node].discard(key)
+                    if not self._by_node[node]:
+                        del self._by_node[node]
                 self._garbage = True
 
     def holders(self, source: Key) -> set[Client]:
