@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -118,6 +119,25 @@ class Cluster:
         return self.kubectl("get", "pod", "-l", label, "-o", "jsonpath={.items[0].metadata.name}")
 
     # -- requests -------------------------------------------------------------------------------
+
+    def process(self, module: str) -> int:
+        """The PID of the newest of the cluster's processes that runs a module; 0 if there is none."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    arguments = (entry / "cmdline").read_bytes().decode().split("\0")
+                except OSError:
+                    continue
+                if module in arguments and any(str(self.state) in a for a in arguments):
+                    found.append(int(entry.name))
+        return max(found, default=0)
+
+    def kill(self, module: str) -> None:
+        """Kill the process that runs a module, and wait for the next one."""
+        pid = self.process(module)
+        os.kill(pid, signal.SIGKILL)
+        self.eventually(lambda: self.process(module) not in (0, pid))
 
     @property
     def gateway(self) -> tuple[str, int]:

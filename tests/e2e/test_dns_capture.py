@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bookinfo import Cluster, Object
-from test_no_503 import process
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "tcp-echo"
 NAMESPACE = "names"
@@ -149,9 +146,7 @@ def test_what_is_known_has_an_answer_for_each_family_and_the_rest_is_the_resolve
 
 def test_addresses_outlive_the_control_plane_and_a_pod_that_does_not_capture_sees_none(names: Names) -> None:
     before = names.addresses("first")
-    pid = process(names.cluster, "sailcloth.controlplane")
-    os.kill(pid, signal.SIGKILL)
-    names.cluster.eventually(lambda: process(names.cluster, "sailcloth.controlplane") not in (0, pid))
+    names.cluster.kill("sailcloth.controlplane")
     assert names.dial("first.example.com") == "one hello"
     names.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(entry("third", "echo-v1", resolution="DNS")))
     names.cluster.eventually(lambda: names.dial("third.example.com") == "one hello")

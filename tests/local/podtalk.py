@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from upcluster import Object, in_time
 
-from sailcloth.kube.client import Client
+from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import EVENTS, PODS
 
 
@@ -52,6 +52,17 @@ async def ready(client: Client, namespace: str, name: str) -> Object:
         return found if states.get("Ready") == "True" else {}
 
     return await in_time(f"pod {name} ready", ask)
+
+
+async def gone(client: Client, namespace: str, name: str, deadline_s: float = 20) -> None:
+    async def ask() -> bool:
+        try:
+            await client.get(PODS, name, namespace)
+        except ApiError as error:
+            return error.status == 404
+        return False
+
+    await in_time(f"pod {name} is gone", ask, deadline_s)
 
 
 async def events(client: Client, namespace: str, name: str) -> dict[str, str]:

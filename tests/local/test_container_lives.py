@@ -9,24 +9,13 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from podtalk import container, ended, events, log, make, pod, ready, status
+from podtalk import container, ended, events, gone, log, make, pod, ready, status
 from upcluster import Object, eventually, in_time, processes
 
-from sailcloth.kube.client import ApiError, Client
+from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
 
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
-
-
-async def gone(client: Client, namespace: str, name: str) -> None:
-    async def ask() -> bool:
-        try:
-            await client.get(PODS, name, namespace)
-        except ApiError as error:
-            return error.status == 404
-        return False
-
-    await in_time(f"pod {name} is gone", ask)
 
 
 def shared(folder: Path) -> Object:

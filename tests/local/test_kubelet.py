@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from podtalk import container, ended, events, log, make, pod, ready
+from podtalk import container, ended, events, gone, log, make, pod, ready
 from upcluster import Object, in_time
 
-from sailcloth.kube.client import ApiError, Client
+from sailcloth.kube.client import Client
 from sailcloth.kube.resources import CONFIGMAPS, PODS, SECRETS
 
 
@@ -179,15 +179,7 @@ async def test_deletion_is_graceful_and_then_final(client: Client, namespace: st
 
     await in_time("the script waits for its signal", up)
     await client.delete(PODS, "polite", namespace)
-
-    async def gone() -> bool:
-        try:
-            await client.get(PODS, "polite", namespace)
-        except ApiError as error:
-            return error.status == 404
-        return False
-
-    await in_time("the pod is gone", gone, 8)
+    await gone(client, namespace, "polite", 8)
     assert mark.read_text() == "bye\n"
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from podtalk import container, make, pod, ready, run_command
+from podtalk import container, gone, make, pod, ready, run_command
 from upcluster import in_time
 
-from sailcloth.kube.client import ApiError, Client
+from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
 from sailcloth.local import cgroups
 
@@ -107,12 +107,4 @@ async def test_a_command_in_a_container_shares_its_limits(
     obj = await client.get(PODS, "tight", namespace)
     assert obj["status"]["containerStatuses"][0]["restartCount"] == 0
     await client.delete(PODS, "tight", namespace, grace=0)
-
-    async def gone() -> bool:
-        try:
-            await client.get(PODS, "tight", namespace)
-        except ApiError as error:
-            return error.status == 404
-        return False
-
-    await in_time("the pod is gone", gone)
+    await gone(client, namespace, "tight")

@@ -87,12 +87,11 @@ class Groups:
 
     def ran_out_of_memory(self, pod: str, container: str) -> bool:
         """Whether the kernel has ended a process of a container for its memory."""
-        for name in ("memory.events", "memory.oom_control"):
-            if "memory" in self._folders:
-                words = _read(self._folders["memory"] / pod / container / name).split()
-                if "oom_kill" in words:
-                    return int(words[words.index("oom_kill") + 1]) > 0
-        return False
+        if "memory" not in self._folders:
+            return False
+        folder = self._folders["memory"] / pod / container
+        words = _read(folder / ("memory.events" if _unified(folder) else "memory.oom_control")).split()
+        return "oom_kill" in words and int(words[words.index("oom_kill") + 1]) > 0
 
     def remove(self, pod: str, container: str = "") -> None:
         """Take away the group of a container's run, or all that a pod has; what is still busy goes another time."""
@@ -105,12 +104,11 @@ class Groups:
 
 def _memory(folder: Path, limit: float) -> None:
     size = str(int(limit))
+    (folder / _file(folder, "memory")).write_text(size)
     if _unified(folder):
-        (folder / "memory.max").write_text(size)
         _try(folder / "memory.swap.max", "0")
         _try(folder / "memory.oom.group", "1")
     else:
-        (folder / "memory.limit_in_bytes").write_text(size)
         _try(folder / "memory.memsw.limit_in_bytes", size)
 
 

@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,7 @@ async def run(config: dict[str, Any]) -> int:
     state.make()
     lock = state.acquire()
     _sweep_images(state)
-    groups = cgroups.prepare(f"sailcloth-{zlib.crc32(str(state.root.resolve()).encode()):08x}")
+    groups = cgroups.prepare(f"sailcloth-{state.number:08x}")
     try:
         return await _cluster(config, state, groups)
     finally:

@@ -3,8 +3,8 @@
 It listens on a UNIX socket in the pod's directory, so that a node that comes back finds the pod as it is. Messages are JSON,
 descriptors travel beside them. Imports stay few: every pod carries a copy of this process.
 
-Requests: start {name, argv, env, cwd, uid, gid, caps, log, ports, groups, stdin, tty, and what `mounts.container` or, with a root,
-`rootfs.container` takes}, signal {name, signal},
+Requests: start {name, argv, env, cwd, uid, gid, caps, log, ports, stdin, tty, and what `mounts.container` or, with a root,
+`rootfs.container` takes} with descriptors of the ports' sockets, then of control groups, signal {name, signal},
 exec {argv, env, tty, caps, container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns}, state, shutdown.
 Events: state, started, exited, exit (of an exec or an attachment), error.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,11 @@ class StateDir:
     @property
     def record(self) -> Path:
         return self.run / "up.json"
+
+    @property
+    def number(self) -> int:
+        """32 bits that tell the directories of one machine apart, as far as so few can."""
+        return zlib.crc32(str(self.root.resolve()).encode())
 
     def make(self) -> None:
         """Make the directories, readable by their owner alone. Raises StateError."""

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +165,7 @@ def _hand_out_egress(channel_fd: int) -> None:
 
 def _load_balancers(state: StateDir) -> str:
     """A range of the host's loopback that two clusters of one machine seldom share; a taken port of an address is told as an event."""
-    return f"127.{16 + zlib.crc32(str(state.root.resolve()).encode()) % 224}.0.0/16"
+    return f"127.{16 + state.number % 224}.0.0/16"
 
 
 def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> list[_Process]:

@@ -253,7 +253,7 @@ class HttpRoutes:
         for step in (*rule.filters, *(f for b in rule.backend_refs for f in b.filters)):
             if step.type == "ExtensionRef":
                 found.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
-            if any(c in text for text in _written(step) for c in "\0\r\n"):
+            if any(map(header_rules.breaks_line, _written(step))):
                 found.append(
                     ("UnsupportedValue", "there is a line break or a NUL in what is written into a message's head")
                 )

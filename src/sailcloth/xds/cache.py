@@ -40,21 +40,19 @@ class ResponseCache:
             self._held.move_to_end(key)
         return found
 
-    def put(self, key: Key, body: bytes, names: frozenset[str]) -> tuple[bytes, frozenset[str]]:
-        """Keep a response, and let go of what it outdates and of the least recently used ones beyond the budget. Returns what is
-        kept."""
+    def put(self, key: Key, body: bytes, names: frozenset[str]) -> None:
+        """Keep a response, and let go of what it outdates and of the least recently used ones beyond the budget."""
         known = self._last.get(key.subject)
         if known and next(iter(known)).version != key.version:
             for outdated in list(known):
                 self._drop(outdated)
         if key in self._held:
             self._drop(key)
-        made = self._held[key] = body, names
+        self._held[key] = body, names
         self._last.setdefault(key.subject, {})[key] = None
         self.size += len(body) + _ENTRY
         while self.size > self._budget and len(self._held) > 1:
             self._drop(next(iter(self._held)))
-        return made
 
     def _drop(self, key: Key) -> None:
         body, _ = self._held.pop(key)

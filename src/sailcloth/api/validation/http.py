@@ -32,9 +32,14 @@ def value_problem(text: str) -> str | None:
     return None if _VALUE.match(text) else f"value {text!r} has a per cent sign that begins no command"
 
 
+def breaks_line(text: str) -> bool:
+    """Whether a text cannot be part of a message's head, where a line ends a field."""
+    return any(c in text for c in "\0\r\n")
+
+
 def check_line(report: Report, path: str, text: str | None) -> None:
-    """A text that becomes part of a message's head, where a line ends a field."""
-    if text and any(c in text for c in "\0\r\n"):
+    """A text that becomes part of a message's head."""
+    if text and breaks_line(text):
         report.error(codes.TYPE, path, "there is a line break or a NUL in it", "Write it in one line.")
 
 

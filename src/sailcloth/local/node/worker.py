@@ -301,7 +301,7 @@ class Worker:
                     await pod.event("Normal", "Pulled", text, c.name)
                 c.ended.clear()
                 with starting.groups(pod, c) as groups:
-                    pod.link.send({**request, "groups": len(groups)}, [*fds, *groups])
+                    pod.link.send(request, [*fds, *groups])
                 return
             except Unknown as error:
                 self._waits(c, "ErrImagePull", str(error))
