@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sailcloth.controlplane import manifests, offline
+from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane.audiences import Audiences
 from sailcloth.view.proxy import parse_node
 

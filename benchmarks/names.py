@@ -12,13 +12,13 @@ from typing import Any
 
 from sailcloth.agent.dns import DnsServer, Resolver
 from sailcloth.agent.names import Names
+from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
-from sailcloth.controlplane import manifests, offline
 from sailcloth.controlplane.addresses import Pool, current
 from sailcloth.controlplane.audiences import Audiences
-from sailcloth.envoy.resource import NAMES
 from sailcloth.lib import dnsmessage
 from sailcloth.view.proxy import parse_node
+from sailcloth.xds.types import NAMES
 
 from . import machine, meshes
 from .graph import _Connection

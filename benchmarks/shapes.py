@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from sailcloth.controlplane import manifests, offline
+from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane.audiences import Audiences
 from sailcloth.view.proxy import parse_node
 

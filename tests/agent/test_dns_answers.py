@@ -14,11 +14,11 @@ from envoy.service.discovery.v3 import discovery_pb2
 from sailcloth.agent import dns, sockets
 from sailcloth.agent.dns import DnsServer, Resolver
 from sailcloth.agent.names import Names
-from sailcloth.envoy.resource import NAMES
 from sailcloth.envoy.resources import name_table
 from sailcloth.lib import dnsmessage
 from sailcloth.lib.dnsmessage import AAAA, A, Query
 from sailcloth.local import dns as cluster_dns
+from sailcloth.xds.types import NAMES
 
 SEARCH = ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"]
 TABLES = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sailcloth.analysis import manifests, offline
 from sailcloth.cli import cluster, proxy_tables
-from sailcloth.controlplane import manifests, offline
 
 Object = dict[str, Any]
 RULES = """

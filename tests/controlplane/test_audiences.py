@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
-from sailcloth.controlplane import manifests, offline
 from sailcloth.controlplane.audiences import Audiences, Client
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, SECRET
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
 from sailcloth.xds.stream import Stream
+from sailcloth.xds.types import CLUSTER, ENDPOINTS, SECRET
 
 OBJECTS = """
 apiVersion: v1

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 from envoy.service.ratelimit.v3 import rls_pb2
 
-from sailcloth.controlplane import manifests, mesh_config, offline, rate_counts
+from sailcloth.analysis import manifests, offline
+from sailcloth.controlplane import rate_counts
 from sailcloth.controlplane.rate_counts import Redis
 from sailcloth.controlplane.rate_limits import RateLimitService
+from sailcloth.mesh import mesh_config
 from sailcloth.samples import programs
 
 REAL = shutil.which("redis-server")

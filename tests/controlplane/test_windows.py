@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from envoy.service.ratelimit.v3 import rls_pb2
 
-from sailcloth.controlplane import manifests, offline
+from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane.rate_counts import Count, Memory
 from sailcloth.controlplane.rate_limits import RateLimitService
 

@@ -15,7 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from sailcloth.controlplane import manifests, mesh_config, offline
+from sailcloth.analysis import manifests, offline
+from sailcloth.mesh import mesh_config
 from sailcloth.testing import validate
 
 Object = dict[str, Any]

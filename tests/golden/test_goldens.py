@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sailcloth.controlplane import manifests, mesh_config, offline
+from sailcloth.analysis import manifests, offline
+from sailcloth.mesh import mesh_config
 from sailcloth.testing import validate
 
 HERE = Path(__file__).parent

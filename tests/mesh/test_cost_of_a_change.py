@@ -7,13 +7,13 @@ import asyncio
 import pytest
 from benchmarks import meshes
 
-from sailcloth.controlplane import manifests, offline
+from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane.audiences import Audiences
-from sailcloth.envoy.resource import LISTENER
 from sailcloth.view.proxy import parse_node
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
 from sailcloth.xds.stream import Stream
+from sailcloth.xds.types import LISTENER
 
 
 def _woken(services: int, changed: dict[str, object], **metadata: str) -> int:

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
+from sailcloth.analysis import manifests, offline
 from sailcloth.api.gateway import ServerTLSSettings
-from sailcloth.controlplane import manifests, offline
 from sailcloth.mesh import credentials
 
 PEM = base64.b64encode(b"-----BEGIN X-----").decode()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
-from sailcloth.controlplane import manifests, offline
 from sailcloth.mesh import destination_rules
 from sailcloth.mesh.registry import Mesh
 

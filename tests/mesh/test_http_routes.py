@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from sailcloth.analysis import manifests
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.meta import Key, StringMatch
-from sailcloth.controlplane import manifests
 from sailcloth.mesh import virtual_services
 from sailcloth.mesh.registry import Mesh
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sailcloth.controlplane import manifests, offline
+from sailcloth.analysis import manifests, offline
 from sailcloth.testing import validate
 from sailcloth.testing.simulate import Call, Simulator
 

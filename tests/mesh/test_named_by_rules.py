@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import yaml
 
+from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
-from sailcloth.controlplane import manifests, offline
 from sailcloth.mesh import virtual_services
 
 RULE = """

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sailcloth.controlplane import manifests, mesh_config, offline
-from sailcloth.mesh import proxy_configs
+from sailcloth.analysis import manifests, offline
+from sailcloth.mesh import mesh_config, proxy_configs
 
 MESH = "defaultConfig: {concurrency: 4, drainDuration: 9s, proxyMetadata: {A: mesh, B: mesh}}"
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sailcloth.controlplane import manifests, mesh_config, offline
+from sailcloth.analysis import manifests, offline
+from sailcloth.mesh import mesh_config
 from sailcloth.testing import validate
 from sailcloth.testing.simulate import Call, Simulator
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sailcloth.controlplane import manifests, mesh_config, offline
+from sailcloth.analysis import manifests, offline
+from sailcloth.mesh import mesh_config
 from sailcloth.testing import validate
 from sailcloth.testing.simulate import Call, Result, Simulator
 

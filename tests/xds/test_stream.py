@@ -6,11 +6,12 @@ from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES, EnvoyResource
+from sailcloth.envoy.resource import EnvoyResource
 from sailcloth.lib.incremental import Graph
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.collection import LiveCollection
 from sailcloth.xds.stream import REMOVAL_LINGER_S, WARM_DEADLINE_S, Stream
+from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES
 
 
 def names(graph: Graph, kind: str) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
-from sailcloth.envoy.resource import NAMES, SECRET
+from sailcloth.xds.types import NAMES, SECRET
 
 from .files import CERTIFICATE, ROOTS, MountedFiles
 from .identity import Secret, WorkloadIdentity

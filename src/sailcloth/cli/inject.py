@@ -26,9 +26,9 @@ def kube_inject(
     """Add the sidecar to every pod and pod template of a manifest; other documents pass unchanged."""
     import yaml
 
-    from sailcloth.controlplane import mesh_config
     from sailcloth.injector.config import InjectorConfig
     from sailcloth.injector.inject import InjectionError, inject_object
+    from sailcloth.mesh import mesh_config
     from sailcloth.mesh.model import MeshConfig
 
     try:

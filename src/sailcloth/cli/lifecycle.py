@@ -290,7 +290,8 @@ def _stop_command(state: StateDir) -> str:
 
 
 async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: Demo | None) -> Object:
-    from sailcloth.controlplane import bootstrap, manifests
+    from sailcloth.analysis import manifests
+    from sailcloth.controlplane import bootstrap
     from sailcloth.kube import ApiError, Client
     from sailcloth.local.images import programs
 

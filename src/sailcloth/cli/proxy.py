@@ -115,8 +115,8 @@ def proxy_config(
 def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) -> dict[str, Any]:
     import yaml
 
-    from sailcloth.controlplane import manifests, offline
-    from sailcloth.controlplane import mesh_config as mesh_options
+    from sailcloth.analysis import manifests, offline
+    from sailcloth.mesh import mesh_config as mesh_options
 
     if not files:
         output.fail("--offline needs manifests: -f FILE [-f FILE…]", output.USAGE)

@@ -89,7 +89,7 @@ def group_of(
 
 def _check(made: Object) -> None:
     """Leave with the first error that the mesh would refuse the group for."""
-    from sailcloth.controlplane import manifests
+    from sailcloth.analysis import manifests
 
     try:
         _, findings = manifests.load([json.dumps(made)])

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 from sailcloth.api.meta import Key
 from sailcloth.envoy import build
-from sailcloth.envoy.build import Collection
-from sailcloth.envoy.resource import CLUSTER, SECRET
+from sailcloth.envoy.build import ResourceSet
 from sailcloth.lib.incremental import Graph
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy, parse_node
 from sailcloth.xds.collection import LiveCollection
 from sailcloth.xds.server import Connection
+from sailcloth.xds.types import CLUSTER, SECRET
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Client:
     key: Any
     verified: bool = False  # whether it has proved its namespace: only then it gets secrets
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
-    uses: set[Collection] = field(default_factory=set)  # the same, as the audiences know them
+    uses: set[ResourceSet] = field(default_factory=set)  # the same, as the audiences know them
     connected_at: float = field(default_factory=time.time)
 
 
@@ -80,9 +80,9 @@ class Audiences:
     def __init__(self, mesh: Mesh, authenticate: Authenticate) -> None:
         self.mesh = mesh
         self._authenticate = authenticate
-        self._live: dict[Collection, LiveCollection] = {}
-        self._users: dict[Collection, set[Client]] = {}
-        self._by_node: dict[Any, set[Collection]] = {}  # which collections are made from a value of the graph
+        self._live: dict[ResourceSet, LiveCollection] = {}
+        self._users: dict[ResourceSet, set[Client]] = {}
+        self._by_node: dict[Any, set[ResourceSet]] = {}  # which collections are made from a value of the graph
         self.clients: dict[Connection, Client] = {}
         self._proxies: dict[Proxy, set[Client]] = {}
         self._asked: dict[Workload, set[str]] = {}  # clusters that proxies of a workload have asked for by name
@@ -171,8 +171,8 @@ class Audiences:
 
     def flush(self) -> int:
         """Push what has changed in the graph since the last call. Returns the number of proxies woken."""
-        idents: dict[Collection, list[Any]] = {}
-        lists: set[Collection] = set()
+        idents: dict[ResourceSet, list[Any]] = {}
+        lists: set[ResourceSet] = set()
         moved: list[Proxy] = []
         for fn, args in self.graph.touched():
             if fn is build.key:
@@ -216,7 +216,7 @@ class Audiences:
         self._release(client, frozenset(c for parts in wanted.values() for c in parts))
         client.collections = new
 
-    def _acquire(self, key: Collection, client: Client) -> LiveCollection:
+    def _acquire(self, key: ResourceSet, client: Client) -> LiveCollection:
         live = self._live.get(key)
         if live is None:
             live = self._live[key] = LiveCollection(self.graph, key.ids, key.one, key.args, key.on_demand)
@@ -227,7 +227,7 @@ class Audiences:
         client.uses.add(key)
         return live
 
-    def _release(self, client: Client, kept: frozenset[Collection]) -> None:
+    def _release(self, client: Client, kept: frozenset[ResourceSet]) -> None:
         for key in client.uses - kept:
             client.uses.discard(key)
             users = self._users[key]
@@ -256,7 +256,7 @@ class Audiences:
         found: Counter[int] = Counter()
         for live in self._live.values():
             if key in live.sources:
-                found.update(i for made in live.resources.values() for k, i in made.patched if k == key)
+                found.update(i for made in live.resources.values() for k, i in made.applied if k == key)
         return found
 
     def find(self, name: str, namespace: str) -> Iterable[Client]:

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES
+from sailcloth.analysis import offline
 from sailcloth.envoy.resources import name_table
+from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES
 
-from . import offline
 from .audiences import Audiences, Client
 
 _SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS", NAMES: "NDS"}

@@ -36,13 +36,13 @@ from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import ApiError, Client, Resource
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
-from sailcloth.mesh import ingress, proxy_configs, registry
+from sailcloth.mesh import ingress, mesh_config, proxy_configs, registry
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
 from sailcloth.xds.server import OPTIONS, Server
 
-from . import admission, debug, mesh_config
+from . import admission, debug
 from .activation import Activation
 from .addresses import Addresses, writer
 from .audiences import Audiences

@@ -1,6 +1,6 @@
 """Joins plans to bytes in the incremental graph: for each type of resource, which names a proxy has, and each one's bytes.
 
-A `Collection` is the unit that delivery works with: the names it holds (one derived value) and the resource of each name
+A `ResourceSet` is the unit that delivery works with: the names it holds (one derived value) and the resource of each name
 (one derived value each). Collections with equal keys are shared by all proxies that have them.
 """
 
@@ -20,16 +20,17 @@ from sailcloth.view import proxy as proxies
 from sailcloth.view.inbound import InboundPlan
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId
+from sailcloth.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NAMES, ROUTES, SECRET
 
 from . import dns_names, gateway, inbound, names, outbound, patched, secrets
-from .resource import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NAMES, ROUTES, SECRET, EnvoyResource
+from .resource import EnvoyResource
 from .resources import cluster as cluster_shape
 from .resources import endpoint as endpoint_shape
 from .resources import route as route_shape
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class ResourceSet:
     """`ids(graph, *args)` gives the ids; `one(graph, *args, id)` gives an id's resource or None. Hashable, so shareable."""
 
     ids: Callable[..., tuple[Any, ...]]
@@ -38,52 +39,52 @@ class Collection:
     on_demand: bool = False  # whether proxies get only what they ask for by name
 
 
-def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[Collection, ...]]:
+def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]]:
     """The collections of a proxy by type URL. Reads the graph: ask again when `key` of the proxy changes."""
     view, plan = graph.get(key, proxy)
     shared = (view,)
     if proxy.kind == "router":
-        found: dict[str, tuple[Collection, ...]] = {
+        found: dict[str, tuple[ResourceSet, ...]] = {
             CLUSTER: (
-                Collection(cluster_ids, cluster, shared),
-                Collection(gateway.passing, _passing_cluster, (proxy, view)),
+                ResourceSet(cluster_ids, cluster, shared),
+                ResourceSet(gateway.passing, _passing_cluster, (proxy, view)),
             ),
             ENDPOINTS: (
-                Collection(endpoint_ids, endpoints, shared),
-                Collection(gateway.passing, _passing_endpoints, (proxy, view)),
+                ResourceSet(endpoint_ids, endpoints, shared),
+                ResourceSet(gateway.passing, _passing_endpoints, (proxy, view)),
             ),
-            LISTENER: (Collection(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
-            ROUTES: (Collection(gateway.route_names, _gateway_routes, (proxy, view)),),
-            SECRET: (Collection(secrets.ids, secrets.secret, (proxy.namespace,)),),
+            LISTENER: (ResourceSet(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
+            ROUTES: (ResourceSet(gateway.route_names, _gateway_routes, (proxy, view)),),
+            SECRET: (ResourceSet(secrets.ids, secrets.secret, (proxy.namespace,)),),
         }
         return _with_added(found, ("GATEWAY",), view)
     own = (plan,)
-    outbound_clusters: tuple[Collection, ...] = (Collection(cluster_ids, cluster, shared),)
+    outbound_clusters: tuple[ResourceSet, ...] = (ResourceSet(cluster_ids, cluster, shared),)
     if view.on_demand:
-        later = Collection(on_demand_ids, cluster_on_demand, shared, on_demand=True)
-        outbound_clusters = (Collection(advance_ids, cluster, shared), later)
+        later = ResourceSet(on_demand_ids, cluster_on_demand, shared, on_demand=True)
+        outbound_clusters = (ResourceSet(advance_ids, cluster, shared), later)
     found = {
-        CLUSTER: (*outbound_clusters, Collection(_inbound_ids, _inbound_cluster, own)),
-        ENDPOINTS: (Collection(endpoint_ids, endpoints, shared),),
+        CLUSTER: (*outbound_clusters, ResourceSet(_inbound_ids, _inbound_cluster, own)),
+        ENDPOINTS: (ResourceSet(endpoint_ids, endpoints, shared),),
         LISTENER: (
-            Collection(_listener_ids, _listener, shared),
-            Collection(_inbound_listener_ids, _inbound_listener, own),
+            ResourceSet(_listener_ids, _listener, shared),
+            ResourceSet(_inbound_listener_ids, _inbound_listener, own),
         ),
-        ROUTES: (Collection(route_ids, route_configuration, shared),),
-        SECRET: (Collection(secrets.own_ids, secrets.own_secret, shared),),
+        ROUTES: (ResourceSet(route_ids, route_configuration, shared),),
+        SECRET: (ResourceSet(secrets.own_ids, secrets.own_secret, shared),),
     }
     if view.dns:
-        found[NAMES] = (Collection(scope.visible, dns_names.names, shared),)
+        found[NAMES] = (ResourceSet(scope.visible, dns_names.names, shared),)
     return _with_added(found, ("SIDECAR_OUTBOUND", "SIDECAR_INBOUND"), view)
 
 
 def _with_added(
-    found: dict[str, tuple[Collection, ...]], contexts: tuple[str, ...], view: View
-) -> dict[str, tuple[Collection, ...]]:
+    found: dict[str, tuple[ResourceSet, ...]], contexts: tuple[str, ...], view: View
+) -> dict[str, tuple[ResourceSet, ...]]:
     """The collections, and those of what EnvoyFilters add as a whole."""
     if view.patches:
         for url, kind in ((CLUSTER, "CLUSTER"), (LISTENER, "LISTENER"), (EXTENSION, "EXTENSION_CONFIG")):
-            more = Collection(patched.added_names, patched.added, (kind, contexts, view.patches))
+            more = ResourceSet(patched.added_names, patched.added, (kind, contexts, view.patches))
             found[url] = (*found.get(url, ()), more)
     return found
 

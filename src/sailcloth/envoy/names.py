@@ -13,6 +13,8 @@ VIRTUAL_INBOUND = "virtualInbound"
 XDS_CLUSTER = "xds-grpc"
 SDS_CLUSTER = "sds-grpc"
 
+HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"  # key of a cluster's extension options
+
 OUTBOUND_PORT, INBOUND_PORT = 15001, 15006
 INBOUND_SOURCE = "127.0.0.6"
 

@@ -7,15 +7,6 @@ from hashlib import blake2b
 
 from sailcloth.api.meta import Key
 
-PREFIX = "type.googleapis.com/envoy.config."
-CLUSTER = PREFIX + "cluster.v3.Cluster"
-ENDPOINTS = PREFIX + "endpoint.v3.ClusterLoadAssignment"
-LISTENER = PREFIX + "listener.v3.Listener"
-ROUTES = PREFIX + "route.v3.RouteConfiguration"
-EXTENSION = PREFIX + "core.v3.TypedExtensionConfig"
-NAMES = "type.googleapis.com/istio.networking.nds.v1.NameTable"  # for agents that answer DNS
-SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-
 
 @dataclass(frozen=True, slots=True)
 class EnvoyResource:
@@ -28,9 +19,9 @@ class EnvoyResource:
     clusters: frozenset[str] = frozenset()
     sources: tuple[Key, ...] = ()
     endpoints: str = ""  # a cluster's name in the endpoint service, empty if its endpoints come otherwise
-    patched: tuple[
+    applied: tuple[
         tuple[Key, int], ...
-    ] = ()  # users' patches that took effect: EnvoyFilter and place in it, once for each time
+    ] = ()  # parts of user objects that took effect: (object, part), once for each time
 
 
 def version_of(body: bytes) -> str:

@@ -11,8 +11,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from sailcloth.envoy.resource import EnvoyResource
 from sailcloth.lib.incremental import Graph
+
+from .types import Resource
 
 _numbers = itertools.count(1)
 _LOG = 256  # changes remembered; a stream further behind is sent everything
@@ -25,7 +26,7 @@ class LiveCollection:
         self,
         graph: Graph,
         ids: Callable[..., tuple[Any, ...]],
-        one: Callable[..., EnvoyResource | None],
+        one: Callable[..., Resource | None],
         args: tuple[Any, ...],
         on_demand: bool = False,
     ) -> None:
@@ -33,7 +34,7 @@ class LiveCollection:
         self.on_demand = on_demand  # whether a client is told only of what it asks for by name
         self.number = next(_numbers)  # never used twice, unlike id(): what was sent of one is not taken for another's
         self._names: dict[Hashable, str | None] = {}  # id -> name of its resource
-        self.resources: dict[str, EnvoyResource] = {}
+        self.resources: dict[str, Resource] = {}
         self.sources: Counter[Any] = Counter()  # how many resources came from each user object
         self.seq = 0
         self._log: deque[tuple[int, frozenset[str]]] = deque(maxlen=_LOG)
@@ -98,7 +99,7 @@ class LiveCollection:
             self._forget(old)
         return old is not None
 
-    def _forget(self, old: EnvoyResource) -> None:
+    def _forget(self, old: Resource) -> None:
         for source in old.sources:
             self.sources[source] -= 1
             if self.sources[source] <= 0:

@@ -19,11 +19,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES, SECRET, EnvoyResource
-
 from . import wire
 from .cache import Key, ResponseCache
 from .collection import LiveCollection
+from .types import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES, SECRET, Resource
 
 ORDER = (CLUSTER, ENDPOINTS, SECRET, LISTENER, ROUTES, NAMES)
 WILDCARD_TYPES = (CLUSTER, LISTENER)
@@ -115,7 +114,7 @@ class Stream:
             return None
         return state.subscribed or frozenset()
 
-    def held(self, url: str) -> list[EnvoyResource]:
+    def held(self, url: str) -> list[Resource]:
         """The resources of a type that the client is to have."""
         state = self._types.get(url)
         if state is None:
@@ -326,10 +325,10 @@ class Stream:
         asked = sent, whole or state.subscribed, frozenset(state.fresh)
         return Key((url, *(c.number for c in parts)), version, asked)
 
-    def _changes(self, url: str, state: _Type) -> tuple[list[EnvoyResource], set[str], bool]:
+    def _changes(self, url: str, state: _Type) -> tuple[list[Resource], set[str], bool]:
         """(resources to send, names gone, whether there is anything to say)."""
         parts = self.collections.get(url, ())
-        send: dict[str, EnvoyResource] = {}
+        send: dict[str, Resource] = {}
         gone: set[str] = set()
         for c in parts:
             at = state.sent.get(c.number, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sailcloth.envoy.resource import EnvoyResource
+from .types import Resource
 
 
 def varint(number: int) -> bytes:
@@ -22,7 +22,7 @@ def field(number: int, value: bytes) -> bytes:
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
-def _entry(resource: EnvoyResource, url: bytes) -> tuple[bytes, bytes, bytes]:
+def _entry(resource: Resource, url: bytes) -> tuple[bytes, bytes, bytes]:
     """A Resource in its frame, the body as it is: before it, itself, after it."""
     head = url + b"\x12" + varint(len(resource.body))  # Any: type_url=1 and the start of value=2
     version = field(1, resource.version.encode())
@@ -33,7 +33,7 @@ def _entry(resource: EnvoyResource, url: bytes) -> tuple[bytes, bytes, bytes]:
     return b"".join((b"\x12", varint(size), first, head)), resource.body, name
 
 
-def delta_response(type_url: str, nonce: str, resources: Iterable[EnvoyResource], removed: Iterable[str] = ()) -> bytes:
+def delta_response(type_url: str, nonce: str, resources: Iterable[Resource], removed: Iterable[str] = ()) -> bytes:
     """A DeltaDiscoveryResponse: resources=2 {version=1, Any=2, name=3}, type_url=4, nonce=5, removed_resources=6."""
     url = field(1, type_url.encode())
     parts = [part for r in resources for part in _entry(r, url)]
@@ -43,7 +43,7 @@ def delta_response(type_url: str, nonce: str, resources: Iterable[EnvoyResource]
     return b"".join(parts)
 
 
-def response(type_url: str, nonce: str, version: str, resources: Iterable[EnvoyResource]) -> bytes:
+def response(type_url: str, nonce: str, version: str, resources: Iterable[Resource]) -> bytes:
     """A DiscoveryResponse (state of the world): version_info=1, resources=2 Any, type_url=4, nonce=5."""
     url = type_url.encode()
     parts = [field(1, version.encode())]

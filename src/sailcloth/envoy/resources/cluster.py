@@ -140,7 +140,7 @@ def special(kind: str, connect_timeout_ms: float, mark: int = 0) -> EnvoyResourc
         options = options_pb.HttpProtocolOptions()
         options.use_downstream_protocol_config.http_protocol_options.SetInParent()
         options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
-        out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
+        out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
     if kind == names.INBOUND_PASSTHROUGH:
         out.upstream_bind_config.CopyFrom(bind_config(mark))
     if kind != names.BLACK_HOLE:

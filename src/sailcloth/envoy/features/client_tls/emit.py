@@ -15,7 +15,6 @@ from google.protobuf import struct_pb2
 
 from sailcloth.api.destination_rule import ClientTLSSettings
 from sailcloth.envoy import names
-from sailcloth.envoy.features.protocols import emit as protocols
 from sailcloth.envoy.protobuf import pack, typed
 from sailcloth.envoy.resources import tls
 from sailcloth.view.clusters import ClusterPlan
@@ -53,14 +52,14 @@ def _name_of_the_request(settings: ClientTLSSettings, out: cluster_pb2.Cluster) 
     """A request's host is the server's name, and what its certificate must be for, unless the rule says otherwise. Connections
     that are no requests go by the endpoint's name, if it has one."""
     options = options_pb.HttpProtocolOptions()
-    if protocols.KEY in out.typed_extension_protocol_options:
-        out.typed_extension_protocol_options[protocols.KEY].Unpack(options)
+    if names.HTTP_PROTOCOL_OPTIONS in out.typed_extension_protocol_options:
+        out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].Unpack(options)
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
     options.upstream_http_protocol_options.auto_sni = True
     verify = not settings.insecure_skip_verify and not settings.subject_alt_names
     options.upstream_http_protocol_options.auto_san_validation = verify
-    out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
+    out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
 
 
 def proxy_protocol(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:

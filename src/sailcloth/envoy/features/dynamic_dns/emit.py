@@ -9,7 +9,7 @@ from envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2 as filter_pb
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 
-from sailcloth.envoy.features.protocols import emit as protocols
+from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import pack
 from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
@@ -33,14 +33,14 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
 def _verified(out: cluster_pb2.Cluster) -> bool:
     """Whether certificates are for the hosts of requests. Envoy asks it of a cluster that has any HTTP options, also without
     TLS, unless the cluster says that it need not be: where the user's TLS settings say otherwise."""
-    if protocols.KEY not in out.typed_extension_protocol_options:
+    if names.HTTP_PROTOCOL_OPTIONS not in out.typed_extension_protocol_options:
         return True
     options = options_pb.HttpProtocolOptions()
-    out.typed_extension_protocol_options[protocols.KEY].Unpack(options)
+    out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].Unpack(options)
     by_host = options.upstream_http_protocol_options
     if not options.HasField("upstream_http_protocol_options"):
         by_host.auto_sni = by_host.auto_san_validation = True
-        out.typed_extension_protocol_options[protocols.KEY].CopyFrom(pack(options))
+        out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
     return bool(by_host.auto_sni and by_host.auto_san_validation)
 
 

@@ -7,13 +7,13 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as opti
 
 from sailcloth.api.destination_rule import ConnectionPoolSettings
 from sailcloth.api.meta import duration_ms
+from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import duration, pack
 from sailcloth.mesh.model import Protocol
 from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import Accepted
 
 _MOST_STREAMS = 2**31 - 1  # Envoy's bound
-KEY = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
@@ -41,7 +41,7 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
     _common(pool, options)
-    out.typed_extension_protocol_options[KEY].CopyFrom(pack(options))
+    out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
 
 
 def inbound(accepted: Accepted, out: cluster_pb2.Cluster) -> None:
@@ -64,7 +64,7 @@ def inbound(accepted: Accepted, out: cluster_pb2.Cluster) -> None:
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
     _common(pool, options)
-    out.typed_extension_protocol_options[KEY].CopyFrom(pack(options))
+    out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
 
 
 def _common(pool: ConnectionPoolSettings | None, options: options_pb.HttpProtocolOptions) -> None:

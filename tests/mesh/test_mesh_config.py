@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sailcloth.controlplane import mesh_config
+from sailcloth.mesh import mesh_config
 from sailcloth.mesh.model import MeshConfig
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sailcloth.api.meta import Key, Object
 from sailcloth.envoy import build
-from sailcloth.envoy.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, EnvoyResource
+from sailcloth.envoy.resource import EnvoyResource
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy, described
+from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource
 
 _ORDER = (
     (LISTENER, "ListenersConfigDump", "dynamic_listeners"),
@@ -56,7 +58,7 @@ def resources(mesh: Mesh, proxy: Proxy) -> dict[str, list[EnvoyResource]]:
     return out
 
 
-def config_dump(found: dict[str, list[EnvoyResource]]) -> dict[str, Any]:
+def config_dump(found: Mapping[str, Sequence[Resource]]) -> dict[str, Any]:
     """The resources as Envoy's `/config_dump` would show them. Endpoints of clusters that are not EDS are left out."""
     from envoy.config.cluster.v3 import cluster_pb2
     from envoy.config.endpoint.v3 import endpoint_pb2

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sailcloth.analysis import manifests
 from sailcloth.api.virtual_service import VirtualService
-from sailcloth.controlplane import manifests
 
 RULE = """
 apiVersion: networking.istio.io/v1
