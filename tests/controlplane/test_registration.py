@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -15,6 +17,8 @@ from sailcloth.controlplane import registration
 from sailcloth.controlplane.registration import LINGER_S, Registration
 from sailcloth.mesh.endpoints import HEALTH_CHECKED
 from sailcloth.mesh.registry import Mesh
+from sailcloth.testing.clock import VirtualClock
+from sailcloth.view.metadata import NodeMetadata
 from sailcloth.view.proxy import Proxy
 
 GROUP = Key("WorkloadGroup", "vms", "ledger")
@@ -31,7 +35,9 @@ def group(**spec: Any) -> WorkloadGroup:
 
 def proxy(ip: str = "10.7.0.1", **metadata: str) -> Proxy:
     found = {"AUTO_REGISTER_GROUP": "ledger", **metadata}
-    return Proxy("sidecar", "vm-1", "vms", (ip,), labels=(("version", "v2"),), locality="r/z", metadata=found)
+    return Proxy(
+        "sidecar", "vm-1", "vms", (ip,), labels=(("version", "v2"),), locality="r/z", metadata=NodeMetadata(found)
+    )
 
 
 def test_an_entry_is_the_template_with_what_the_workload_says_of_itself() -> None:
@@ -97,74 +103,87 @@ class Api:
 
 
 class World:
-    def __init__(self) -> None:
-        self.now, self.api, self.mesh = 0.0, Api(), Mesh()
-        self.mesh.apply(GROUP, group())
-        self.registration = self.made()
+    """A registration over an API that keeps entries, in virtual time."""
 
-    def made(self) -> Registration:
+    def __init__(self) -> None:
+        self.clock, self.api, self.mesh = VirtualClock(), Api(), Mesh()
+        self.mesh.apply(GROUP, group())
+
         async def account(metadata: dict[str, str]) -> str:
             return metadata["account"]
 
-        return Registration(self.api, self.mesh, "me", account, lambda: self.now)  # type: ignore[arg-type]
+        self.registration = Registration(self.api, self.mesh, "me", account, self.clock)  # type: ignore[arg-type]
 
-    async def until(self, check: Any) -> None:
-        async with asyncio.timeout(5):
-            while not check():  # noqa: ASYNC110
-                await asyncio.sleep(0.002)
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.registration.run())
+        try:
+            await self.clock.settle()
+            yield
+        finally:
+            task.cancel()
 
     def health(self) -> Any:
-        made = self.api.entries.get("ledger-10.7.0.1", {})
-        return [(c["status"], c["message"]) for c in made.get("status", {}).get("conditions", ())]
+        entry = self.api.entries.get("ledger-10.7.0.1", {})
+        return [(c["status"], c["message"]) for c in entry.get("status", {}).get("conditions", ())]
 
 
 async def test_an_entry_comes_with_the_stream_and_outlives_a_short_break_only() -> None:
     world = World()
-    task = asyncio.create_task(world.registration.run())
-    try:
+    async with world.running():
         with pytest.raises(PermissionError, match="service account thief"):
             await world.registration.joined(proxy(), {"account": "thief"})
         await world.registration.joined(proxy(), {"account": "ledger"})
-        await world.until(lambda: world.api.entries)
-        world.registration.told(proxy(), "")
-        await world.until(lambda: world.health() == [("True", "")])
-        world.registration.told(proxy(), "connection refused")
-        await world.until(lambda: world.health() == [("False", "connection refused")])
-        await world.registration.joined(
-            proxy(), {"account": "ledger"}
-        )  # the new stream, before the old one's end is seen
+        await world.clock.settle()
+        assert world.api.entries
+        world.registration.health(proxy(), "")
+        await world.clock.settle()
+        assert world.health() == [("True", "")]
+        world.registration.health(proxy(), "connection refused")
+        await world.clock.settle()
+        assert world.health() == [("False", "connection refused")]
+        # The new stream comes before the old one's end is seen.
+        await world.registration.joined(proxy(), {"account": "ledger"})
         world.registration.left(proxy())
-        world.now += LINGER_S + 1
-        world.registration._wake.set()
-        await asyncio.sleep(0.01)
+        await world.clock.advance(LINGER_S + 1)
         assert world.api.entries
         assert world.api.writes == 3
         world.registration.left(proxy())
-        world.registration._wake.set()
-        await asyncio.sleep(0.01)
+        await world.clock.advance(LINGER_S - 0.1)
         assert world.api.entries
-        world.now += LINGER_S
-        world.registration._wake.set()
-        await world.until(lambda: not world.api.entries)
-    finally:
-        task.cancel()
+        await world.clock.advance(0.2)
+        assert not world.api.entries
+
+
+async def test_a_workload_that_comes_back_within_the_time_keeps_its_entry_and_later_gets_a_new_one() -> None:
+    world = World()
+    async with world.running():
+        await world.registration.joined(proxy(), {"account": "ledger"})
+        world.registration.left(proxy())
+        await world.clock.advance(LINGER_S / 2)
+        await world.registration.joined(proxy(), {"account": "ledger"})
+        await world.clock.advance(LINGER_S * 3)
+        assert world.api.entries
+        assert world.api.writes == 1
+        world.registration.left(proxy())
+        await world.clock.advance(LINGER_S + 1)
+        assert not world.api.entries
+        await world.registration.joined(proxy(), {"account": "ledger"})
+        await world.clock.settle()
+        assert world.api.entries
 
 
 async def test_entries_that_an_earlier_process_left_go_if_their_workloads_do_not_come_back() -> None:
     world = World()
     for ip in ("10.7.0.1", "10.7.0.2"):
         who = proxy(ip)
-        made = registration.entry(group(), who, registration.entry_key(GROUP, who).name, "me")
-        world.api.entries[made["metadata"]["name"]] = made
-        key = Key("WorkloadEntry", "vms", made["metadata"]["name"])
-        world.mesh.apply(key, msgspec.convert(made, WorkloadEntry))
+        manifest = registration.entry(group(), who, registration.entry_key(GROUP, who).name, "me")
+        world.api.entries[manifest["metadata"]["name"]] = manifest
+        key = Key("WorkloadEntry", "vms", manifest["metadata"]["name"])
+        world.mesh.apply(key, msgspec.convert(manifest, WorkloadEntry))
     await world.registration.joined(proxy(), {"account": "ledger"})
-    task = asyncio.create_task(world.registration.run())
-    try:
-        await world.until(lambda: world.api.writes)
-        world.now += LINGER_S
-        world.registration._wake.set()
-        await world.until(lambda: len(world.api.entries) == 1)
+    async with world.running():
+        assert world.api.writes
+        assert len(world.api.entries) == 2
+        await world.clock.advance(LINGER_S + 1)
         assert set(world.api.entries) == {"ledger-10.7.0.1"}
-    finally:
-        task.cancel()

@@ -53,9 +53,9 @@ def test_a_callers_policy_holds_and_the_services_subsets_stay() -> None:
 
 def test_a_rule_says_which_subsets_come_from_elsewhere() -> None:
     graph = mesh(SERVICE, CALLER).graph
-    told = graph.get(destination_rules.beside, Key("DestinationRule", "front", "mine"))
+    told = graph.get(destination_rules.inherited_subsets, Key("DestinationRule", "front", "mine"))
     assert told == f"callers in front have the subsets v1 of {HOST} from shop/provider too"
-    assert graph.get(destination_rules.beside, Key("DestinationRule", "shop", "provider")) == ""
+    assert graph.get(destination_rules.inherited_subsets, Key("DestinationRule", "shop", "provider")) == ""
 
 
 def test_rules_that_are_not_exported_add_nothing() -> None:

@@ -67,7 +67,7 @@ MESH_KINDS: tuple[Kind, ...] = (
     Kind("WorkloadGroup", "workloadgroups", _NET, _ALL, WorkloadGroup, ("wg",), (_AGE,), conditions=True),
     Kind("ProxyConfig", "proxyconfigs", _NET, ("v1beta1",), ProxyConfig, (), (_AGE,)),
     Kind("PeerAuthentication", "peerauthentications", "security.istio.io", ("v1", "v1beta1"), PeerAuthentication,
-         ("pa",), (("Mode", "string", ".spec.mtls.mode"), _AGE)),
+         ("pa",), (("Mode", "string", ".spec.mtls.mode"), _AGE), conditions=True),
 )  # fmt: skip
 
 # Kinds that can be judged, and are not served yet: a policy that is accepted and not enforced would be worse than none.

@@ -131,7 +131,7 @@ def as_json(name: str, found: list[Object]) -> list[Object]:
     from envoy.config.route.v3 import route_pb2
     from google.protobuf import json_format
 
-    from sailcloth.envoy.patches.compiled import PatchError, import_type, type_urls
+    from sailcloth.envoy.features.envoy_filters.compiled import PatchError, import_type, type_urls
 
     kinds: dict[str, Any] = {
         "cluster": cluster_pb2.Cluster,

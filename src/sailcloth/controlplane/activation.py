@@ -14,7 +14,11 @@ from sailcloth.api.destination_rule import DestinationRule
 from sailcloth.api.meta import Key, Object
 from sailcloth.api.virtual_service import VirtualService
 from sailcloth.mesh import hosts, registry, virtual_services
+from sailcloth.mesh.kinds.destination_rule import by_host
+from sailcloth.mesh.kinds.virtual_service import destinations
 from sailcloth.mesh.registry import Mesh
+
+from . import verdicts
 
 Subset = tuple[str, str]  # (host, subset)
 
@@ -43,16 +47,25 @@ class Activation:
                 obj = self._pending[key]
                 reason = self._reason(key, obj)
                 if reason is not None:
-                    self.held[key] = reason
+                    self._hold(key, reason)
                     continue
                 del self._pending[key]
-                self.held.pop(key, None)
+                self._hold(key, None)
                 progress = True
                 if self._mesh.apply(key, obj):
                     changed = True
                 if key.kind == "VirtualService":
                     self._note(key, obj)
         return changed
+
+    def _hold(self, key: Key, reason: tuple[str, str] | None) -> None:
+        if self.held.get(key) == reason:
+            return
+        if reason is None:
+            del self.held[key]
+        else:
+            self.held[key] = reason
+        verdicts.hold(self._mesh.graph, key, reason)
 
     def _reason(self, key: Key, obj: Object | None) -> tuple[str, str] | None:
         if isinstance(obj, VirtualService):
@@ -63,11 +76,10 @@ class Activation:
 
     def _missing(self, key: Key, rule: VirtualService) -> tuple[str, str] | None:
         domain = self._mesh.config.domain
-        for destination in virtual_services.destinations(rule):
+        for destination in destinations(rule):
             host = virtual_services.destination_host(destination, key.namespace, domain)
-            if not registry.services(self._mesh.graph, ("host", host)) and not any(
-                registry.services(self._mesh.graph, ("host", w)) for w in hosts.wildcards(host)
-            ):
+            graph = self._mesh.graph
+            if not any(registry.services_of_host(graph, h) for h in (host, *hosts.wildcards(host))):
                 return "HostNotFound", f"destination host {host} does not exist; the rules wait for it"
             if destination.subset and not self._defines(host, destination.subset):
                 text = f"subset {destination.subset} of {host} is not defined by any DestinationRule; the rules wait for it"
@@ -79,7 +91,7 @@ class Activation:
 
     def _rules(self, host: str, but: Key | None) -> Iterable[DestinationRule]:
         for name in (host, *hosts.wildcards(host)):
-            for key in registry.select(self._mesh.graph, ("dr-host", name)):
+            for key in registry.select(self._mesh.graph, by_host(name)):
                 rule = self._mesh.objects.get(key)
                 if key != but and isinstance(rule, DestinationRule):
                     yield rule
@@ -114,7 +126,7 @@ class Activation:
             domain = self._mesh.config.domain
             used = {
                 (virtual_services.destination_host(d, key.namespace, domain), d.subset)
-                for d in virtual_services.destinations(obj)
+                for d in destinations(obj)
                 if d.subset
             }
             if used:

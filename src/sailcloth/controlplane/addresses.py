@@ -7,27 +7,26 @@ entries are read before the first address is given, so none is given twice. Sour
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
-import time
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.api.meta import Key, Object
 from sailcloth.api.service_entry import ServiceEntry
-from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.kube import RETRIABLE, Client
+from sailcloth.lib.clock import MONOTONIC, Clock
+from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh import services
+
+from .status_api import merge_status, resource_of
 
 log = logging.getLogger(__name__)
 
 V4, V6 = ipaddress.ip_network("240.240.0.0/16"), ipaddress.ip_network("2001:2::/48")
 _SLOTS = 254 * 256  # without addresses that end in 0 or 255
 LINGER_S = 60.0  # twice as long as a name's answers are kept: a freed address is nobody else's until then
-_AT_ONCE = 8
-_AGAIN_S = 1.0
 
 Owner = tuple[Key, str]
 Status = list[dict[str, str]]
@@ -134,67 +133,43 @@ Write = Callable[[Key, Status], Awaitable[None]]
 class Addresses:
     """Follows ServiceEntries; `run` writes until cancelled, from when all are known."""
 
-    def __init__(self, write: Write, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, write: Write, clock: Clock = MONOTONIC) -> None:
         self._write, self._clock = write, clock
         self._pool = Pool()
         self._objects: dict[Key, ServiceEntry] = {}
-        self._dirty: dict[Key, None] = {}
-        self._wake = asyncio.Event()
         self._synced = False
+        self._queue = WorkQueue(self._reconcile, name="addresses", retry=RETRIABLE, workers=8, clock=clock)
 
     def change(self, key: Key, obj: Object | None) -> None:
         """A ServiceEntry came, changed or (None) went."""
         if not isinstance(obj, ServiceEntry):
             self._objects.pop(key, None)
-            self._dirty.pop(key, None)
-            self._pool.forget(key, self._clock())
+            self._queue.discard(key)
+            self._pool.forget(key, self._clock.time())
             return
         self._objects[key] = obj
         if self._synced:
-            self._pool.claim(key, obj, self._clock())
-        self._dirty[key] = None
-        self._wake.set()
+            self._pool.claim(key, obj, self._clock.time())
+        self._queue.add(key)
 
     async def run(self) -> None:
         """Write, once every entry has been seen. Of two that say they have one address, the older one keeps it."""
         for key, obj in sorted(self._objects.items(), key=lambda i: (i[1].metadata.creation_timestamp or "", i[0])):
-            self._pool.claim(key, obj, self._clock())
+            self._pool.claim(key, obj, self._clock.time())
         self._synced = True
-        limit = asyncio.Semaphore(_AT_ONCE)
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            dirty, self._dirty = self._dirty, {}
-            async with asyncio.TaskGroup() as group:
-                for key in dirty:
-                    entry = self._objects.get(key)
-                    if entry is not None and (wanted := self._pool.status(key, entry, self._clock())) != current(entry):
-                        group.create_task(self._put(limit, key, wanted))
+        await self._queue.run()
 
-    async def _put(self, limit: asyncio.Semaphore, key: Key, wanted: Status) -> None:
-        async with limit:
-            try:
-                await self._write(key, wanted)
-            except (ApiError, OSError) as error:
-                log.info("addresses of %s not written yet: %s", key, error)
-                asyncio.get_running_loop().call_later(_AGAIN_S, self._again, key)
-
-    def _again(self, key: Key) -> None:
-        self._dirty[key] = None
-        self._wake.set()
+    async def _reconcile(self, key: Key) -> None:
+        entry = self._objects.get(key)
+        if entry is not None and (wanted := self._pool.status(key, entry, self._clock.time())) != current(entry):
+            await self._write(key, wanted)
 
 
 def writer(client: Client) -> Write:
     """Writes to a Kubernetes API; only the addresses, other parts of the status stay."""
     (kind,) = (k for k in MESH_KINDS if k.name == "ServiceEntry")
-    resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
 
     async def write(key: Key, addresses: Status) -> None:
-        status: dict[str, Any] = {"status": {"addresses": addresses or None}}
-        try:
-            await client.patch(resource, key.name, key.namespace, status, type="merge", sub="status")
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        await merge_status(client, resource_of(kind), key, {"addresses": addresses or None})
 
     return write

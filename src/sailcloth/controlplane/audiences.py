@@ -18,6 +18,7 @@ from sailcloth.envoy import build
 from sailcloth.envoy.build import ResourceSet
 from sailcloth.lib.incremental import Graph
 from sailcloth.mesh.registry import Mesh
+from sailcloth.view import gateways
 from sailcloth.view.proxy import Proxy, parse_node
 from sailcloth.xds.collection import LiveCollection
 from sailcloth.xds.server import Connection
@@ -34,6 +35,7 @@ Authenticate = Callable[[dict[str, str]], Awaitable[str | None]]
 PermissionError."""
 
 
+Touched = list[tuple[Callable[..., Any], tuple[Any, ...]]]
 Workload = tuple[str, tuple[tuple[str, str], ...]]
 _OF_ONE_POD = (
     "pod-template-hash",
@@ -57,7 +59,7 @@ class Registrar(Protocol):
     def left(self, proxy: Proxy) -> None:
         """It has ended."""
 
-    def told(self, proxy: Proxy, error: str) -> None:
+    def health(self, proxy: Proxy, error: str) -> None:
         """The workload is healthy, or why it is not."""
 
 
@@ -88,6 +90,7 @@ class Audiences:
         self._asked: dict[Workload, set[str]] = {}  # clusters that proxies of a workload have asked for by name
         self.pushes = 0
         self.on_result: Callable[[Client, str, str], None] | None = None
+        self.on_holders: Callable[[set[Any]], None] | None = None  # user objects whose resources came or went
         self.registrar: Registrar | None = None
         self._last_collect = 0.0
         self._garbage = False
@@ -120,6 +123,7 @@ class Audiences:
         if not peers:
             self.graph.watch(build.key, proxy)
         peers.add(client)
+        self._gateways_changed(proxy)
         self._assign(client)
         if any(c.on_demand for c in client.collections.get(CLUSTER, ())):
             self._expect(client)
@@ -148,6 +152,11 @@ class Audiences:
             del self._proxies[client.proxy]
             self.graph.unpin(build.key, client.proxy)
             self._garbage = True
+            self._gateways_changed(client.proxy)
+
+    def _gateways_changed(self, proxy: Proxy) -> None:
+        if proxy.kind == "router":
+            gateways.connected(self.graph, (p for p in self._proxies if p.kind == "router"))
 
     def told(self, connection: Connection, type_url: str, error: str) -> bool:
         """Health that a workload's agent reports on its stream; other types are discovery's."""
@@ -155,7 +164,7 @@ class Audiences:
             return False
         client = self.clients.get(connection)
         if client is not None and self.registrar is not None:
-            self.registrar.told(client.proxy, error)
+            self.registrar.health(client.proxy, error)
         return True
 
     def result(self, connection: Connection, type_url: str, error: str) -> None:
@@ -169,12 +178,13 @@ class Audiences:
 
     # -- changes --------------------------------------------------------------------------------
 
-    def flush(self) -> int:
-        """Push what has changed in the graph since the last call. Returns the number of proxies woken."""
+    def flush(self, touched: Touched | None = None) -> int:
+        """Push what has changed in the graph: `touched` is what `Graph.touched` has said, by default asked here. Returns the
+        number of proxies woken."""
         idents: dict[ResourceSet, list[Any]] = {}
         lists: set[ResourceSet] = set()
         moved: list[Proxy] = []
-        for fn, args in self.graph.touched():
+        for fn, args in self.graph.touched() if touched is None else touched:
             if fn is build.key:
                 moved.append(args[0])
             lists |= self._by_node.get((fn, args), set())
@@ -195,6 +205,7 @@ class Audiences:
                 changed |= live.refresh(idents[key])
             if changed:
                 woken |= self._users[key]
+            self._report_moved(live)
         for client in woken:
             client.connection.wake.set()
         if woken:
@@ -204,6 +215,11 @@ class Audiences:
             self._last_collect, self._garbage = now, False
             self.graph.collect()
         return len(woken)
+
+    def _report_moved(self, live: LiveCollection) -> None:
+        moved = live.take_moved()
+        if moved and self.on_holders is not None:
+            self.on_holders(moved)
 
     def _assign(self, client: Client) -> None:
         proxy = client.proxy
@@ -221,6 +237,7 @@ class Audiences:
         if live is None:
             live = self._live[key] = LiveCollection(self.graph, key.ids, key.one, key.args, key.on_demand)
             self._users[key] = set()
+            self._report_moved(live)
             for node in ((key.ids, key.args), (key.one, key.args)):
                 self._by_node.setdefault(node, set()).add(key)
         self._users[key].add(client)
@@ -251,8 +268,8 @@ class Audiences:
                 out |= self._users[key]
         return out
 
-    def patch_counts(self, key: Key) -> Counter[int]:
-        """How often each patch of an EnvoyFilter took effect, over all resources that somebody holds."""
+    def applied_counts(self, key: Key) -> Counter[int]:
+        """How often each numbered part of a user object took effect, over all resources that some proxy holds."""
         found: Counter[int] = Counter()
         for live in self._live.values():
             if key in live.sources:

@@ -65,8 +65,7 @@ def routes(audiences: Audiences, name: str) -> list[web.RouteDef]:
         return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
 
     async def registryz(_: web.Request) -> web.Response:
-        found = audiences.mesh.graph.read(("index", ("kind", "Service"))) or ()
-        return json([str(k) for k in found])
+        return json(sorted(str(key) for key in audiences.mesh.objects if key.kind == "Service"))
 
     return [
         web.get("/debug/syncz", syncz),

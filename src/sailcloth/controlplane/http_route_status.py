@@ -5,74 +5,66 @@ Must not decide what a route means; that is the mesh's.
 
 from __future__ import annotations
 
-import asyncio
-import datetime as dt
-import logging
 from typing import Any
 
 from sailcloth.api.gateway_api import GROUP, ParentReference
 from sailcloth.api.meta import Key
-from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.kube import RETRIABLE, ApiError, Client, Resource
+from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh.http_routes import HttpRoutes, ParentStatus
 
-log = logging.getLogger(__name__)
+from . import conditions
+from .status_api import merge_status
 
 CONTROLLER = "istio.io/gateway-controller"
 _ROUTES = Resource(GROUP, "v1", "httproutes", "HTTPRoute")
-_AGAIN_S = 2.0
 Object = dict[str, Any]
 
 
 class HttpRouteStatus:
-    """`wake` after a change; `run` writes until cancelled."""
+    """`follow_judged` after a change; `run` writes until cancelled."""
 
     def __init__(self, client: Client, routes: HttpRoutes) -> None:
         self._client, self._routes = client, routes
-        self._wake = asyncio.Event()
+        self._queue = WorkQueue(self._reconcile, name="status of HTTPRoutes", retry=RETRIABLE)
 
-    def wake(self) -> None:
-        """Look whether routes are judged anew."""
-        if self._routes.judged:
-            self._wake.set()
+    def follow_judged(self) -> None:
+        """Write the routes that were judged anew since the last call."""
+        self._queue.add_all(sorted(self._routes.judged))
+        self._routes.judged.clear()
 
     async def run(self) -> None:
         """Write until cancelled."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            judged = sorted(self._routes.judged)
-            self._routes.judged.clear()
-            for key in judged:
-                try:
-                    await self._write(key)
-                except (ApiError, OSError) as error:
-                    if isinstance(error, ApiError) and error.status == 404:
-                        continue  # gone meanwhile
-                    log.info("status of %s not written yet: %s", key, error)
-                    self._routes.judged.add(key)
-                    asyncio.get_running_loop().call_later(_AGAIN_S, self._wake.set)
+        await self._queue.run()
 
-    async def _write(self, key: Key) -> None:
-        found = await self._client.get(_ROUTES, key.name, key.namespace)
+    async def _reconcile(self, key: Key) -> None:
+        try:
+            found = await self._client.get(_ROUTES, key.name, key.namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return
         old = (found.get("status") or {}).get("parents") or []
         ours = [p for p in old if p.get("controllerName") == CONTROLLER]
         generation = int(found["metadata"].get("generation") or 1)
-        made = [_parent(s, ours, generation) for s in self._routes.status(key)]
-        if made != ours:
-            parents = [p for p in old if p.get("controllerName") != CONTROLLER] + made
-            await self._client.patch(
-                _ROUTES, key.name, key.namespace, {"status": {"parents": parents}}, type="merge", sub="status"
-            )
+        parents = [_parent(s, ours, generation) for s in self._routes.status(key)]
+        if parents != ours:
+            others = [p for p in old if p.get("controllerName") != CONTROLLER]
+            await merge_status(self._client, _ROUTES, key, {"parents": others + parents})
 
 
 def _parent(status: ParentStatus, old: list[Object], generation: int) -> Object:
     reference = _reference(status.parent)
     before = next((p.get("conditions") or [] for p in old if p.get("parentRef") == reference), [])
-    conditions = [
-        _condition(kind, told, before, generation)
-        for kind, told in (("Accepted", status.accepted), ("ResolvedRefs", status.resolved))
-    ]
-    return {"parentRef": reference, "controllerName": CONTROLLER, "conditions": conditions}
+    now = conditions.utc_now()
+    return {
+        "parentRef": reference,
+        "controllerName": CONTROLLER,
+        "conditions": [
+            conditions.condition(kind, *verdict, generation, before, now)
+            for kind, verdict in (("Accepted", status.accepted), ("ResolvedRefs", status.resolved))
+        ],
+    }
 
 
 def _reference(parent: ParentReference) -> Object:
@@ -83,17 +75,3 @@ def _reference(parent: ParentReference) -> Object:
         "port": parent.port,
     }
     return {"group": parent.group, "kind": parent.kind, **{k: v for k, v in given.items() if v is not None}}
-
-
-def _condition(kind: str, told: tuple[bool, str, str], before: list[Object], generation: int) -> Object:
-    holds, reason, message = told
-    status = "True" if holds else "False"
-    since = next((c["lastTransitionTime"] for c in before if c["type"] == kind and c["status"] == status), None)
-    return {
-        "type": kind,
-        "status": status,
-        "reason": reason,
-        "message": message,
-        "observedGeneration": generation,
-        "lastTransitionTime": since or dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }

@@ -11,7 +11,8 @@ from sailcloth.api import core
 from sailcloth.api.meta import Key
 from sailcloth.ca.authority import Identity
 from sailcloth.kube import ApiError, Client
-from sailcloth.mesh import endpoints, registry
+from sailcloth.mesh import endpoints, registry, selection
+from sailcloth.mesh.kinds import service
 from sailcloth.mesh.registry import Mesh
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,8 @@ class Verifier:
 
     def _service(self, namespace: str, labels: dict[str, str]) -> str:
         """The first service of the workload, by name."""
-        for key in registry.selecting(self._mesh.graph, "service-selecting", namespace, labels.items()):
-            obj = self._mesh.objects.get(key)
-            if isinstance(obj, core.Service) and endpoints.matches(obj.spec.selector, labels):
-                return key.name
-        return ""
+        candidates = registry.by_selector(self._mesh.graph, service.by_selector_label, namespace, labels.items())
+        return next((key.name for key, obj in candidates if selection.matches(obj.spec.selector, labels)), "")
 
     async def namespace(self, token: str) -> str:
         """The namespace behind a token."""

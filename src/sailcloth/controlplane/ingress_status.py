@@ -5,58 +5,46 @@ Must not decide what an Ingress means; that is the mesh's.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
-from typing import Any
-
 from sailcloth.api.meta import Key
-from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.kube import RETRIABLE, ApiError, Client, Resource
+from sailcloth.lib.work_queue import WorkQueue
 
-log = logging.getLogger(__name__)
+from .status_api import merge_status
 
 _INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
 _SERVICES = Resource("", "v1", "services", "Service")
-_AGAIN_S = 2.0
+_NO_ADDRESS_S = 2.0  # until the service is asked again whether it has an address
 
 
 class IngressStatus:
-    """`touch` names Ingresses that are ours; `run` writes until cancelled."""
+    """`follow` names Ingresses that are ours; `run` writes until cancelled."""
 
     def __init__(self, client: Client, namespace: str, service: str) -> None:
         self._client, self._namespace, self._service = client, namespace, service
-        self._waiting: dict[Key, None] = {}
-        self._wake = asyncio.Event()
+        self._queue = WorkQueue(self._reconcile, name="status of Ingresses", retry=RETRIABLE)
 
-    def touch(self, key: Key) -> None:
+    def follow(self, key: Key) -> None:
         """An Ingress came or changed."""
-        self._waiting[key] = None
-        self._wake.set()
+        self._queue.add(key)
 
     async def run(self) -> None:
-        """Write the addresses, and look again for those whose gateway has none yet."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                found = await self._client.get(_SERVICES, self._service, self._namespace)
-                addresses = found.get("status", {}).get("loadBalancer", {}).get("ingress") or []
-            except (ApiError, OSError):
-                addresses = []
-            if not addresses:
-                asyncio.get_running_loop().call_later(_AGAIN_S, self._wake.set)
-                continue
-            for key in list(self._waiting):
-                try:
-                    await self._write(key, addresses)
-                except (ApiError, OSError) as error:
-                    log.info("status of %s not written yet: %s", key, error)
-                    asyncio.get_running_loop().call_later(_AGAIN_S, self._wake.set)
-                else:
-                    self._waiting.pop(key, None)
+        """Write the addresses until cancelled."""
+        await self._queue.run()
 
-    async def _write(self, key: Key, addresses: list[dict[str, Any]]) -> None:
-        plain = [{k: a[k] for k in ("ip", "hostname") if k in a} for a in addresses]
-        status = {"status": {"loadBalancer": {"ingress": plain}}}
-        with contextlib.suppress(ApiError):  # gone meanwhile, or of a server without the kind
-            await self._client.patch(_INGRESSES, key.name, key.namespace, status, type="merge", sub="status")
+    async def _reconcile(self, key: Key) -> None:
+        addresses = await self._addresses()
+        if not addresses:
+            self._queue.add(key, _NO_ADDRESS_S)
+            return
+        await merge_status(self._client, _INGRESSES, key, {"loadBalancer": {"ingress": addresses}})
+
+    async def _addresses(self) -> list[dict[str, str]]:
+        """Where the gateway's service is reached; none if it has no address yet, or does not exist."""
+        try:
+            found = await self._client.get(_SERVICES, self._service, self._namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return []
+        given = found.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+        return [{k: a[k] for k in ("ip", "hostname") if k in a} for a in given]

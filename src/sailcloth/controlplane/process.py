@@ -26,7 +26,7 @@ from aiohttp import web
 
 from sailcloth.api import core, validation
 from sailcloth.api.core import Pod
-from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, OPTIONAL_KINDS, Kind
+from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, OPTIONAL_KINDS
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import CertificateService
@@ -34,15 +34,16 @@ from sailcloth.injector import webhook
 from sailcloth.injector.config import InjectorConfig
 from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
-from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.kube import RETRIABLE, ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
-from sailcloth.mesh import ingress, mesh_config, proxy_configs, registry
+from sailcloth.lib.work_queue import WorkQueue
+from sailcloth.mesh import ingress, mesh_config, proxy_configs
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
 from sailcloth.xds.server import OPTIONS, Server
 
-from . import admission, debug
+from . import admission, debug, verdicts
 from .activation import Activation
 from .addresses import Addresses, writer
 from .audiences import Audiences
@@ -52,6 +53,7 @@ from .ingress_status import IngressStatus
 from .rate_limits import RateLimitService
 from .registration import Registration
 from .status import StatusWriter
+from .status_api import KubernetesStatusApi
 
 log = logging.getLogger(__name__)
 
@@ -92,54 +94,45 @@ class ControlPlane:
         self.activation = Activation(self.mesh)
         self.verifier = Verifier(client, self.mesh)
         self.audiences = Audiences(self.mesh, self._authenticate)
-        self.status: StatusWriter = StatusWriter(self.audiences, self.activation, self._write_status)
+        self.status = StatusWriter(self.audiences, KubernetesStatusApi(client))
         self.addresses = Addresses(writer(client))
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes)
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.audiences.on_result = lambda *_: self.status.answered()
+        self.audiences.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.audiences.registrar = self.registration
         self.limits = RateLimitService(self.mesh.graph, self._authenticate, self._store_credentials)
         self._scheduled = False
         self._synced = False
-        self._rules: set[Key] = set()  # VirtualServices that changed since the last settling
-        self._roots: asyncio.Queue[str] = asyncio.Queue()
+        self._root = ""  # PEM, from the start of serving on
+        self.roots = WorkQueue(self._write_root, name="root certificate", retry=RETRIABLE)
 
     # -- changes --------------------------------------------------------------------------------
 
     def change(self, key: Key, obj: Object | Finding | None) -> None:
         """Take in one change; the push follows in this turn of the event loop."""
-        if isinstance(obj, Finding):
-            log.warning("%s", obj)
-            self.status.touch(key, self._generation(key), obj)
-            return  # what was accepted before stays
-        wrong = self._wrong(key, obj)
-        if wrong is not None and obj is not None:
-            log.warning("%s", wrong)
-            self.status.touch(key, obj.metadata.generation, wrong)
-            return  # written while nobody validated: what was accepted before stays
+        finding = obj if isinstance(obj, Finding) else self._wrong(key, obj)
+        if finding is not None:
+            # Written while nobody validated: the status says so, and what was accepted before stays.
+            log.warning("%s", finding)
+            verdicts.received(self.mesh.graph, key, None if isinstance(obj, Finding) else obj, finding)
+            self.status.follow(key)
+            return
+        assert not isinstance(obj, Finding)
         if key == Key("ConfigMap", NAMESPACE, "istio"):
             self._configure(obj)
         elif key.kind == "ConfigMap":
             return
         if key.kind == "Namespace" and obj is not None:
-            self._roots.put_nowait(key.name)
-        if key.kind == "VirtualService":
-            self._rules.add(key)
-            self.status.again(self.status.lacking)  # of which it may be a delegate
-        if key.kind == "Gateway":
-            self.status.again(registry.select(self.mesh.graph, ("vs-gateway", f"{key.namespace}/{key.name}")))
+            self.roots.add(key.name)
         if key.kind == "ServiceEntry":
             self.addresses.change(key, obj)
-        if key.kind == "Secret":
-            self.status.again(registry.select(self.mesh.graph, ("kind", "Gateway")))
         if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
-            self.ingress_status.touch(key)
+            self.ingress_status.follow(key)
         self.activation.apply(key, obj)
-        if obj is None:
-            self.status.forget(key)
-        else:
-            self.status.touch(key, obj.metadata.generation)
+        verdicts.received(self.mesh.graph, key, obj)
+        self.status.follow(key)
         self._schedule()
 
     @staticmethod
@@ -151,10 +144,6 @@ class ControlPlane:
         if obj is None or key.kind in _POLICIES:
             return None
         return next((f for f in validation.validate(key, obj) if f.severity == "Error"), None)
-
-    def _generation(self, key: Key) -> int:
-        known = self.mesh.objects.get(key)
-        return int(known.metadata.generation) if known is not None else 1
 
     def _configure(self, obj: Object | None) -> None:
         text = getattr(obj, "data", {}).get("mesh", "") if obj is not None else ""
@@ -172,19 +161,11 @@ class ControlPlane:
         self._scheduled = False
         if not self._synced:
             return  # proxies are not told of a mesh that is only half known
-        held = set(self.activation.held)
-        before = self._same_hosts()
         self.activation.settle()
-        self.audiences.flush()
-        self.http_route_status.wake()
-        self.status.again((held ^ set(self.activation.held)) | before | self._same_hosts())
-        self._rules.clear()
-
-    def _same_hosts(self) -> set[Key]:
-        """VirtualServices that name a host of those that changed: one may now stand behind another, or no longer."""
-        graph = self.mesh.graph
-        heads = (registry.head(graph, key) for key in self._rules)
-        return {k for head in heads if head for host in head.hosts for k in registry.select(graph, ("vs-host", host))}
+        touched = self.mesh.graph.touched()
+        self.audiences.flush(touched)
+        self.status.flush(touched)
+        self.http_route_status.follow_judged()
 
     # -- identity and status --------------------------------------------------------------------
 
@@ -207,17 +188,6 @@ class ControlPlane:
         """The service account of a caller, by its token."""
         header = metadata.get("authorization", "")
         return await self.verifier.account(header[7:].strip() if header.lower().startswith("bearer ") else "")
-
-    async def _write_status(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
-        resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
-        with contextlib.suppress(ApiError) as _:
-            try:
-                await self.client.patch(
-                    resource, key.name, key.namespace, {"status": status}, type="merge", sub="status"
-                )
-            except ApiError as error:
-                if error.status != 404:
-                    raise
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -248,7 +218,8 @@ class ControlPlane:
         tasks.append(asyncio.create_task(self.http_route_status.run(), name="http routes"))
         tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
-        tasks.append(asyncio.create_task(self._distribute_root(authority), name="roots"))
+        self._root = authority.certificate_pem.decode()
+        tasks.append(asyncio.create_task(self.roots.run(), name="roots"))
         tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
         log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)
         if self.config.ready_fd >= 0:
@@ -332,24 +303,19 @@ class ControlPlane:
         await self.client.apply(MUTATING_WEBHOOKS, configuration(pem), field_manager=NAME, force=True)
         await self.client.apply(VALIDATING_WEBHOOKS, admission.configuration(pem), field_manager=NAME, force=True)
 
-    async def _distribute_root(self, authority: Authority) -> None:
-        """Every namespace gets the root certificate in a ConfigMap, for the pods' agents."""
-        pem = authority.certificate_pem.decode()
-        while True:
-            namespace = await self._roots.get()
-            made = {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": ROOT_CONFIGMAP, "namespace": namespace, "labels": {"istio.io/config": "true"}},
-                "data": {"root-cert.pem": pem},
-            }
-            try:
-                await self.client.apply(CONFIGMAPS, made, field_manager=NAME, force=True)
-            except (ApiError, OSError) as error:
-                if isinstance(error, ApiError) and error.status in (403, 404, 409):
-                    continue  # the namespace is going away
-                log.warning("root certificate not written to %s yet: %s", namespace, error)
-                asyncio.get_running_loop().call_later(1.0, self._roots.put_nowait, namespace)
+    async def _write_root(self, namespace: str) -> None:
+        """A namespace gets the root certificate in a ConfigMap, for the pods' agents."""
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": ROOT_CONFIGMAP, "namespace": namespace, "labels": {"istio.io/config": "true"}},
+            "data": {"root-cert.pem": self._root},
+        }
+        try:
+            await self.client.apply(CONFIGMAPS, manifest, field_manager=NAME, force=True)
+        except ApiError as error:
+            if error.status not in (403, 404, 409):  # the namespace is going away
+                raise
 
     def _absent(self) -> bool:
         """Whether a running pod with a sidecar is not connected yet."""
@@ -370,15 +336,15 @@ class ControlPlane:
         while self._absent() and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         self.status.assembled()
-        told, seen, since = -1, -1, 0.0
+        reported, seen, since = -1, -1, 0.0
         while True:
             await asyncio.sleep(_COUNT_S)
             now, count = time.monotonic(), len(self.audiences.clients)
-            if count == told:
+            if count == reported:
                 since = now
             elif count == seen or now - since > _ASSEMBLE_S:  # not in the middle of a herd, but not never either
-                told, since = count, now
-                self.status.everyone()
+                reported, since = count, now
+                self.status.proxies_changed()
             seen = count
 
 

@@ -14,8 +14,9 @@ import grpc
 from envoy.service.ratelimit.v3 import rls_pb2
 
 from sailcloth.api.meta import duration_ms
+from sailcloth.envoy.features.rate_limits import policy
 from sailcloth.lib.incremental import Graph
-from sailcloth.mesh import rate_limits, registry
+from sailcloth.mesh import registry
 
 from .rate_counts import Memory, Redis, Store
 
@@ -83,7 +84,7 @@ class RateLimitService:
         for descriptor in request.descriptors:
             status = out.statuses.add(code=_Code.OK)
             pairs = [(e.key, e.value) for e in descriptor.entries]
-            rule = rate_limits.rule_of(self._graph, pairs[0][1]) if pairs and pairs[0][0] == "rule" else None
+            rule = policy.rule_of(self._graph, pairs[0][1]) if pairs and pairs[0][0] == "rule" else None
             if rule is not None:
                 rate, key = rule.limit, tuple(value for _, value in pairs)
                 period_s = (duration_ms(rate.per) or 1000.0) / 1000

@@ -6,13 +6,10 @@ that a short break is none. Its health is what its agent reports on the same str
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import ipaddress
-import logging
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,18 +17,19 @@ import msgspec
 from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import WorkloadEntry
 from sailcloth.api.workload_group import WorkloadGroup
-from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.kube import RETRIABLE, ApiError, Client, Resource
+from sailcloth.lib.clock import MONOTONIC, Clock
+from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh.endpoints import HEALTH_CHECKED
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy
 
-log = logging.getLogger(__name__)
+from .status_api import merge_status
 
 GROUP = "istio.io/autoRegistrationGroup"
 CONTROLLER = "istio.io/workloadController"
 CONNECTED = "istio.io/connectedAt"
 LINGER_S = 10.0
-_AGAIN_S = 1.0
 _ENTRIES = Resource("networking.istio.io", "v1", "workloadentries", "WorkloadEntry")
 _MANAGER = "istiod-registration"
 
@@ -109,92 +107,97 @@ class _Workload:
     until: float = 0.0
     health: tuple[bool, str] | None = None
     written: Any = None  # what the entry was made of
-    told: tuple[bool, str] | None = None  # the health that its status has
+    written_health: tuple[bool, str] | None = None  # the health that its status has
 
 
-@dataclass
 class Registration:
-    """`joined`, `left` and `told` follow the streams; `run` writes until cancelled."""
+    """`joined`, `left` and `health` follow the streams; `run` writes until cancelled."""
 
-    client: Client
-    mesh: Mesh
-    controller: str
-    account: Callable[[dict[str, str]], Awaitable[str]]
-    clock: Callable[[], float] = time.monotonic
-    _known: dict[Key, _Workload] = field(default_factory=dict)
-    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(
+        self,
+        client: Client,
+        mesh: Mesh,
+        controller: str,
+        account: Callable[[dict[str, str]], Awaitable[str]],
+        clock: Clock = MONOTONIC,
+    ) -> None:
+        self._client, self._mesh, self._controller = client, mesh, controller
+        self._account, self._clock = account, clock
+        self._known: dict[Key, _Workload] = {}
+        self._queue = WorkQueue(self._reconcile, name="WorkloadEntry", retry=RETRIABLE, clock=clock)
 
     async def joined(self, proxy: Proxy, metadata: dict[str, str]) -> None:
         """A stream has begun. Raises PermissionError if its proxy may not join the group that it names."""
-        key = group_of(proxy)
-        if key is None:
+        group_key = group_of(proxy)
+        if group_key is None:
             return
-        account = await self.account(metadata)
-        group = self.mesh.objects.get(key)
-        why = problem(group if isinstance(group, WorkloadGroup) else None, key, proxy, account)
+        account = await self._account(metadata)
+        group = self._mesh.objects.get(group_key)
+        why = problem(group if isinstance(group, WorkloadGroup) else None, group_key, proxy, account)
         if why:
             raise PermissionError(f"{proxy.id} cannot register itself: {why}")
-        known = self._known.setdefault(entry_key(key, proxy), _Workload(key, proxy, account))
+        key = entry_key(group_key, proxy)
+        known = self._known.setdefault(key, _Workload(group_key, proxy, account))
         known.proxy, known.account, known.streams = proxy, account, known.streams + 1
-        self._wake.set()
+        self._queue.add(key)
 
     def left(self, proxy: Proxy) -> None:
         """A stream has ended."""
-        known = self._of(proxy)
-        if known is not None:
+        if (found := self._of(proxy)) is not None:
+            key, known = found
             known.streams -= 1
-            known.until = self.clock() + LINGER_S
-            asyncio.get_running_loop().call_later(LINGER_S + 0.01, self._wake.set)
+            known.until = self._clock.time() + LINGER_S
+            self._queue.add(key, LINGER_S)
 
-    def told(self, proxy: Proxy, error: str) -> None:
+    def health(self, proxy: Proxy, error: str) -> None:
         """The proxy's agent says that the application is healthy, or why it is not."""
-        known = self._of(proxy)
-        if known is not None:
+        if (found := self._of(proxy)) is not None:
+            key, known = found
             known.health = (not error, error)
-            self._wake.set()
+            self._queue.add(key)
 
-    def _of(self, proxy: Proxy) -> _Workload | None:
-        key = group_of(proxy)
-        return self._known.get(entry_key(key, proxy)) if key is not None else None
+    def _of(self, proxy: Proxy) -> tuple[Key, _Workload] | None:
+        group_key = group_of(proxy)
+        key = entry_key(group_key, proxy) if group_key is not None else None
+        return (key, self._known[key]) if key is not None and key in self._known else None
 
     async def run(self) -> None:
         """Write what has changed. Entries that an earlier process has left are taken over when their workloads come back, and
         go after the same time if they do not."""
-        for key, obj in list(self.mesh.objects.items()):
-            if isinstance(obj, WorkloadEntry) and obj.metadata.annotations.get(CONTROLLER) == self.controller:
-                group = Key("WorkloadGroup", key.namespace, obj.metadata.annotations.get(GROUP, ""))
-                left = _Workload(group, Proxy("sidecar", key.name, key.namespace), "", until=self.clock() + LINGER_S)
+        now = self._clock.time()
+        for key, obj in list(self._mesh.objects.items()):
+            if isinstance(obj, WorkloadEntry) and obj.metadata.annotations.get(CONTROLLER) == self._controller:
+                group_key = Key("WorkloadGroup", key.namespace, obj.metadata.annotations.get(GROUP, ""))
+                left = _Workload(group_key, Proxy("sidecar", key.name, key.namespace), "", until=now + LINGER_S)
                 self._known.setdefault(key, left)
-        asyncio.get_running_loop().call_later(LINGER_S + 0.01, self._wake.set)
-        self._wake.set()
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            for key, known in list(self._known.items()):
-                try:
-                    await self._settle(key, known)
-                except (ApiError, OSError) as error:
-                    log.info("%s not written yet: %s", key, error)
-                    asyncio.get_running_loop().call_later(_AGAIN_S, self._wake.set)
+        self._queue.add_all(self._known)
+        await self._queue.run()
 
-    async def _settle(self, key: Key, known: _Workload) -> None:
-        if known.streams <= 0:
-            if self.clock() >= known.until:
-                self._known.pop(key)
-                await self._remove(key)
+    async def _reconcile(self, key: Key) -> None:
+        known = self._known.get(key)
+        if known is None:
             return
-        group = self.mesh.objects.get(known.group)
+        if known.streams <= 0:
+            if self._clock.time() < known.until:
+                self._queue.add(key, known.until - self._clock.time())
+                return
+            await self._remove(key)
+            known.written = known.written_health = None
+            if known.streams <= 0:  # nobody came back meanwhile
+                self._known.pop(key, None)
+            return
+        group = self._mesh.objects.get(known.group)
         if not isinstance(group, WorkloadGroup):
             return
         wanted = (group.spec, known.proxy.ips, known.proxy.labels, known.proxy.locality)
         if known.written != wanted:
-            made = entry(group, known.proxy, key.name, self.controller)
-            await self.client.apply(_ENTRIES, made, field_manager=_MANAGER, force=True)
+            manifest = entry(group, known.proxy, key.name, self._controller)
+            await self._client.apply(_ENTRIES, manifest, field_manager=_MANAGER, force=True)
             known.written = wanted
-        if known.health is not None and known.told != known.health:
-            told = known.health
-            await self._write_health(key, told)
-            known.told = told
+        if known.health is not None and known.written_health != known.health:
+            health = known.health
+            await self._write_health(key, health)
+            known.written_health = health
 
     async def _write_health(self, key: Key, health: tuple[bool, str]) -> None:
         condition = {
@@ -204,12 +207,11 @@ class Registration:
             "lastProbeTime": _now(),
             "lastTransitionTime": _now(),
         }
-        status = {"status": {"conditions": [condition]}}
-        await self.client.patch(_ENTRIES, key.name, key.namespace, status, type="merge", sub="status")
+        await merge_status(self._client, _ENTRIES, key, {"conditions": [condition]})
 
     async def _remove(self, key: Key) -> None:
         try:
-            await self.client.delete(_ENTRIES, key.name, key.namespace)
+            await self._client.delete(_ENTRIES, key.name, key.namespace)
         except ApiError as error:
             if error.status != 404:
                 raise

@@ -1,216 +1,189 @@
 """Says on each user object where it is applied: `Accepted` and `Programmed` conditions, with Envoy's own words on refusal.
 
-Written only when something in them has changed, and never more often than every `INTERVAL_S` for one object.
+Joins an object's verdict with what the proxies that hold it have answered. Written only when something in it has changed, and
+never more often than every `INTERVAL_S` for one object.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import datetime as dt
-import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from sailcloth.api.gateway import Gateway
-from sailcloth.api.kinds import MESH_KINDS, Kind
-from sailcloth.api.meta import Finding, Key
-from sailcloth.envoy import patched
-from sailcloth.mesh import credentials, destination_rules, registry, virtual_services
+from sailcloth.api.kinds import Kind
+from sailcloth.api.meta import Key
+from sailcloth.kube import RETRIABLE
+from sailcloth.lib.clock import MONOTONIC, Clock
+from sailcloth.lib.work_queue import WorkQueue
 
-from .activation import Activation
+from . import conditions, verdicts
 from .audiences import Audiences, Client
-
-log = logging.getLogger(__name__)
+from .verdicts import CONDITION_KINDS, ObjectVerdict
 
 INTERVAL_S = 0.05
-_BY_NAME: dict[str, Kind] = {k.name: k for k in MESH_KINDS if k.conditions}
+Conditions = list[dict[str, Any]]
 
-Write = Callable[[Kind, Key, dict[str, Any]], Awaitable[None]]
-"""Writes the status of an object; a missing object is no error."""
+
+class StatusApi(Protocol):
+    """The statuses of objects. Both raise what `kube.RETRIABLE` names."""
+
+    async def read(self, kind: Kind, key: Key) -> Conditions:
+        """The conditions that an object has; none if there is no such object."""
+
+    async def write(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
+        """Merge into an object's status; an object that is gone is no error."""
 
 
 @dataclass(frozen=True)
-class _Proxies:
+class _Answers:
     """What the connected proxies have answered so far: looked at once, for all objects that are judged together."""
 
+    at: float
     in_sync: frozenset[Client]
     refusals: dict[Client, str]
 
     @classmethod
-    def of(cls, audiences: Audiences) -> _Proxies:
+    def of(cls, audiences: Audiences, now: float) -> _Answers:
         clients = audiences.clients.values()
         refusals = {c: e for c in clients for e in c.connection.stream.errors.values()}
-        return cls(frozenset(c for c in clients if c.connection.stream.in_sync), refusals)
+        return cls(now, frozenset(c for c in clients if c.connection.stream.in_sync), refusals)
+
+
+@dataclass(frozen=True)
+class _Programmed:
+    """The condition `Programmed`; `pending`: whether answers are still to come."""
+
+    holds: bool
+    reason: str
+    message: str
+    pending: bool
 
 
 class StatusWriter:
-    """Follows audiences and activation. `touch` names objects whose state may have changed."""
+    """Follows verdicts and answers; `run` writes until cancelled."""
 
-    def __init__(self, audiences: Audiences, activation: Activation, write: Write) -> None:
-        self._audiences, self._activation, self._write = audiences, activation, write
-        self._dirty: dict[Key, None] = {}
-        self._waiting: dict[Key, None] = {}  # not yet acknowledged by all
-        self._written: dict[Key, tuple[Any, ...]] = {}
-        self._since: dict[tuple[Key, str], tuple[str, str]] = {}  # (object, condition) -> (status, time)
-        self._generation: dict[Key, int] = {}
-        self._findings: dict[Key, Finding] = {}
-        self._wake = asyncio.Event()
+    def __init__(
+        self,
+        audiences: Audiences,
+        api: StatusApi,
+        clock: Clock = MONOTONIC,
+        now: Callable[[], dt.datetime] = conditions.utc_now,
+    ) -> None:
+        self._audiences, self._api, self._clock, self._now = audiences, api, clock, now
+        self._graph = audiences.graph
+        self._queue = WorkQueue(
+            self._reconcile, name="status", retry=RETRIABLE, delay=INTERVAL_S, workers=4, clock=clock
+        )
+        self._watched: set[Key] = set()
+        self._pending: set[Key] = set()  # not yet acknowledged by all
+        self._written: dict[Key, tuple[str, Conditions]] = {}  # the uid of an object, and its conditions
+        self._answers: _Answers | None = None
         self._assembled = False
-        self.lacking: set[Key] = set()  # VirtualServices that name what does not exist
 
     def assembled(self) -> None:
-        """The proxies that were there before this process are connected: from now on their number means something."""
+        """The proxies that were there before this process are connected: from now on their number means something, and
+        statuses are written."""
         self._assembled = True
-        self.everyone()
+        self.proxies_changed()
 
-    def touch(self, key: Key, generation: int, finding: Finding | None = None) -> None:
-        """An object came or changed."""
-        if key.kind not in _BY_NAME:
+    def flush(self, touched: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
+        """Judge the objects again whose verdicts may have changed, of what `Graph.touched` has said."""
+        self._answers = None
+        self._queue.add_all(args[0] for fn, args in touched if fn is verdicts.verdict)
+
+    def follow(self, key: Key) -> None:
+        """An object came, changed or went."""
+        if key.kind not in CONDITION_KINDS:
             return
-        self._generation[key] = generation
-        if finding is not None:
-            self._findings[key] = finding
-        else:
-            self._findings.pop(key, None)
-        self._dirty[key] = None
-        self._wake.set()
+        if key not in self._watched:
+            self._watched.add(key)
+            self._graph.watch(verdicts.verdict, key)
+        self._queue.add(key)
 
-    def again(self, keys: Iterable[Key]) -> None:
-        """Look at known objects once more: what holds them back, or the set of proxies, may have changed."""
-        for key in keys:
-            if key in self._generation:
-                self._dirty[key] = None
-        self._wake.set()
-
-    def forget(self, key: Key) -> None:
-        """An object is gone."""
-        self.lacking.discard(key)
-        for known in (self._dirty, self._waiting, self._written, self._generation, self._findings):
-            known.pop(key, None)
+    def holders_changed(self, keys: Iterable[Key]) -> None:
+        """Resources that come from these objects are there, or no longer, or apply other parts of them."""
+        self._queue.add_all(key for key in keys if key in self._watched)
 
     def answered(self) -> None:
         """Some proxy accepted or refused a response."""
-        if self._waiting:
-            self._dirty.update(self._waiting)
-            self._wake.set()
+        self._answers = None
+        self._queue.add_all(self._pending)
 
-    def everyone(self) -> None:
+    def proxies_changed(self) -> None:
         """Proxies came or went."""
-        self._dirty.update(dict.fromkeys(self._generation))
-        self._wake.set()
+        self._answers = None
+        self._queue.add_all(self._watched)
 
     async def run(self) -> None:
         """Write until cancelled."""
-        while True:
-            await self._wake.wait()
-            await asyncio.sleep(INTERVAL_S)
-            self._wake.clear()
-            if not self._assembled:
-                continue
-            dirty, self._dirty = self._dirty, {}
-            proxies = _Proxies.of(self._audiences)
-            for key in dirty:
-                if key in self._generation:
-                    await self._update(key, proxies)
+        await self._queue.run()
 
-    async def _update(self, key: Key, proxies: _Proxies) -> None:
-        accepted, programmed, waiting = self._judge(key, proxies)
-        if waiting:
-            self._waiting[key] = None
-        else:
-            self._waiting.pop(key, None)
-        generation = self._generation[key]
-        state = (accepted, programmed, generation)
-        if self._written.get(key) == state:
+    async def _reconcile(self, key: Key) -> None:
+        verdict = self._graph.get(verdicts.verdict, key)
+        if verdict is None:
+            self._forget(key)
             return
-        conditions = [self._condition(key, "Accepted", *accepted), self._condition(key, "Programmed", *programmed)]
-        for condition in conditions:
-            condition["observedGeneration"] = generation
-        self._written[key] = state
-        try:
-            await self._write(_BY_NAME[key.kind], key, {"conditions": conditions, "observedGeneration": generation})
-        except Exception as error:
-            self._written.pop(key, None)
-            log.info("status of %s not written yet: %s", key, error)
-            with contextlib.suppress(RuntimeError):
-                asyncio.get_running_loop().call_later(1.0, self.again, [key])
-
-    def _judge(self, key: Key, proxies: _Proxies) -> tuple[tuple[str, str, str], tuple[str, str, str], bool]:
-        """((status, reason, message) of Accepted, the same of Programmed, whether answers are still to come)."""
-        finding = self._findings.get(key)
-        held = self._activation.held.get(key)
-        if finding is not None:
-            accepted = ("False", "Invalid", f"{finding.path + ': ' if finding.path else ''}{finding.text}")
-        elif held is not None:
-            accepted = ("False", held[0], held[1])
+        if not self._assembled:
+            return  # `assembled` adds all keys again
+        kind = CONDITION_KINDS[key.kind]
+        known = self._written.get(key)
+        before = known[1] if known is not None and known[0] == verdict.uid else await self._api.read(kind, key)
+        if (verdict := self._graph.get(verdicts.verdict, key)) is None:
+            return  # gone meanwhile; the change has added the key again
+        programmed = self._programmed(key, verdict)
+        if programmed.pending:
+            self._pending.add(key)
         else:
-            accepted = self._beside_others(key)
+            self._pending.discard(key)
+        after = self._conditions(verdict, programmed, before)
+        if after != before:
+            await self._api.write(kind, key, {"conditions": after, "observedGeneration": verdict.generation})
+        self._written[key] = verdict.uid, after
+
+    def _forget(self, key: Key) -> None:
+        if key in self._watched:
+            self._watched.discard(key)
+            self._graph.unpin(verdicts.verdict, key)
+        self._pending.discard(key)
+        self._written.pop(key, None)
+
+    def _conditions(self, verdict: ObjectVerdict, programmed: _Programmed, before: Conditions) -> Conditions:
+        said, now = verdict.verdict, self._now()
+        ours = [
+            conditions.condition("Accepted", said.accepted, said.reason, said.message, verdict.generation, before, now),
+            conditions.condition(
+                "Programmed", programmed.holds, programmed.reason, programmed.message, verdict.generation, before, now
+            ),
+        ]
+        return ours + [c for c in before if c.get("type") not in ("Accepted", "Programmed")]
+
+    def _programmed(self, key: Key, verdict: ObjectVerdict) -> _Programmed:
+        answers = self._current_answers()
         holders = self._audiences.holders(key)
-        refused = {c.proxy.id: e for c, e in proxies.refusals.items() if c in holders}
-        done = len(holders & proxies.in_sync)
-        count = f"{done - len(refused) if done >= len(refused) else 0}/{len(holders)} proxies"
+        refused = {c.proxy.id: error for c, error in answers.refusals.items() if c in holders}
+        done = len(holders & answers.in_sync)
+        pending = done < len(holders)
+        count = f"{max(0, done - len(refused))}/{len(holders)} proxies"
         if refused:
             name = min(refused)
-            return accepted, ("False", "Refused", f"{count}; {name}: {refused[name]}"), done < len(holders)
-        if held is not None or finding is not None:
-            return accepted, ("False", "NotAccepted", count if holders else "not applied"), done < len(holders)
-        if done < len(holders):
-            return accepted, ("False", "Pending", count), True
-        if key.kind == "EnvoyFilter":
-            accepted, count = self._patches(key, accepted, count)
-        if key.kind == "Gateway":
-            count = "; ".join([count, *self._without_secrets(key, holders)])
-        if key.kind == "VirtualService":
-            lacking = virtual_services.lacking(self._audiences.graph, key)
-            (self.lacking.add if lacking else self.lacking.discard)(key)
-            count = "; ".join([count, *lacking])
-        return accepted, ("True", "Programmed" if holders else "NotNeeded", count), False
+            return _Programmed(False, "Refused", f"{count}; {name}: {refused[name]}", pending)
+        if not verdict.in_force:
+            return _Programmed(False, "NotAccepted", count if holders else "not applied", pending)
+        if pending:
+            return _Programmed(False, "Pending", count, True)
+        message = "; ".join([count, *self._effects(key, verdict), *verdict.verdict.notes])
+        return _Programmed(True, "Programmed" if holders else "NotNeeded", message, False)
 
-    def _beside_others(self, key: Key) -> tuple[str, str, str]:
-        """What other objects make of one that is accepted."""
-        graph = self._audiences.graph
-        if key.kind == "VirtualService" and (lost := virtual_services.conflict(graph, key)):
-            return "True", "Conflict", lost
-        if key.kind == "DestinationRule":
-            return "True", "Accepted", destination_rules.beside(graph, key)
-        return "True", "Accepted", ""
+    def _effects(self, key: Key, verdict: ObjectVerdict) -> list[str]:
+        """How often each part of an object took effect."""
+        if not verdict.verdict.parts:
+            return []
+        counts = self._audiences.applied_counts(key)
+        return [f"{name} matched {counts[part] or 'nothing'}" for part, name in verdict.verdict.parts]
 
-    def _without_secrets(self, key: Key, holders: set[Client]) -> list[str]:
-        """Which servers of a Gateway have no certificate: their port is open, and every handshake on it fails."""
-        graph = self._audiences.graph
-        gateway: Gateway | None = registry.read(graph, key)
-        return [
-            f"servers[{i}].tls: {text}"
-            for i, server in enumerate(gateway.spec.servers if gateway else ())
-            for namespace in sorted({c.proxy.namespace for c in holders})
-            for text in (credentials.lacking(graph, namespace, server.tls) if server.tls else ())
-        ]
-
-    def _patches(self, key: Key, accepted: tuple[str, str, str], count: str) -> tuple[tuple[str, str, str], str]:
-        """An EnvoyFilter also says which of its patches cannot be applied, and how often each of the others was."""
-        compiled = self._audiences.graph.get(patched.compiled, key)
-        wrong = [f"configPatches[{i}]: {p}" for i, p in enumerate(compiled) if isinstance(p, str)]
-        if wrong:
-            accepted = ("False", "PatchInvalid", "; ".join(wrong))
-        used = self._audiences.patch_counts(key)
-        told = [
-            f"configPatches[{i}] matched {used[i] or 'nothing'}"
-            for i, p in enumerate(compiled)
-            if not isinstance(p, str)
-        ]
-        return accepted, "; ".join([count, *told])
-
-    def _condition(self, key: Key, kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
-        known = self._since.get((key, kind))
-        if known is None or known[0] != status:
-            now = dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            known = self._since[key, kind] = (status, now)
-        return {
-            "type": kind,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": known[1],
-        }
+    def _current_answers(self) -> _Answers:
+        now = self._clock.time()
+        if self._answers is None or now - self._answers.at >= INTERVAL_S:
+            self._answers = _Answers.of(self._audiences, now)
+        return self._answers

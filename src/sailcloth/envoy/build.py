@@ -6,27 +6,30 @@ A `ResourceSet` is the unit that delivery works with: the names it holds (one de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sailcloth.lib.buckets import bucket
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry
+from sailcloth.mesh.kinds import Traffic
 from sailcloth.view import clusters as cluster_plans
 from sailcloth.view import demand, layout, routes, scope
 from sailcloth.view import inbound as inbound_plans
 from sailcloth.view import proxy as proxies
 from sailcloth.view.inbound import InboundPlan
+from sailcloth.view.policies import Policies
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId
 from sailcloth.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NAMES, ROUTES, SECRET
 
-from . import dns_names, gateway, inbound, names, outbound, patched, secrets
+from . import clusters as cluster_messages
+from . import dns_names, gateway, inbound, names, outbound, pipeline, secrets
+from . import routes as route_messages
+from .inputs import ResourceInputs
 from .resource import EnvoyResource
-from .resources import cluster as cluster_shape
-from .resources import endpoint as endpoint_shape
-from .resources import route as route_shape
+from .resources import endpoint as endpoint_messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
             ROUTES: (ResourceSet(gateway.route_names, _gateway_routes, (proxy, view)),),
             SECRET: (ResourceSet(secrets.ids, secrets.secret, (proxy.namespace,)),),
         }
-        return _with_added(found, ("GATEWAY",), view)
+        return _with_added(found, (("gateway", view.policies),))
     own = (plan,)
     outbound_clusters: tuple[ResourceSet, ...] = (ResourceSet(cluster_ids, cluster, shared),)
     if view.on_demand:
@@ -75,27 +78,65 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
     }
     if view.dns:
         found[NAMES] = (ResourceSet(scope.visible, dns_names.names, shared),)
-    return _with_added(found, ("SIDECAR_OUTBOUND", "SIDECAR_INBOUND"), view)
+    return _with_added(found, (("outbound", view.policies), ("inbound", plan.policies)))
 
 
-def _with_added(
-    found: dict[str, tuple[ResourceSet, ...]], contexts: tuple[str, ...], view: View
-) -> dict[str, tuple[ResourceSet, ...]]:
-    """The collections, and those of what EnvoyFilters add as a whole."""
-    if view.patches:
-        for url, kind in ((CLUSTER, "CLUSTER"), (LISTENER, "LISTENER"), (EXTENSION, "EXTENSION_CONFIG")):
-            more = ResourceSet(patched.added_names, patched.added, (kind, contexts, view.patches))
-            found[url] = (*found.get(url, ()), more)
+_Held = tuple[tuple[Traffic, Policies], ...]  # the policies of each kind of traffic of a proxy
+
+
+def _with_added(found: dict[str, tuple[ResourceSet, ...]], held: _Held) -> dict[str, tuple[ResourceSet, ...]]:
+    """The sets, and those of what policies add as a whole."""
+    held = tuple((traffic, policies) for traffic, policies in held if policies.keys)
+    if held:
+        for url in (CLUSTER, LISTENER, EXTENSION):
+            found[url] = (*found.get(url, ()), ResourceSet(_added_names, _added, (url, held)))
     return found
+
+
+@derived
+def _added_names(graph: Graph, url: str, held: _Held) -> tuple[str, ...]:
+    return tuple(_added_resources(graph, url, held))
+
+
+@derived
+def _added(graph: Graph, url: str, held: _Held, name: str) -> EnvoyResource | None:
+    return _added_resources(graph, url, held).get(name)
+
+
+def _added_resources(graph: Graph, url: str, held: _Held) -> dict[str, EnvoyResource]:
+    """The first of a name counts."""
+    out: dict[str, EnvoyResource] = {}
+    for traffic, policies in held:
+        inputs = ResourceInputs(traffic, graph.get(pipeline.resolve, policies))
+        for hook in pipeline.ADDED:
+            out = {**hook(url, inputs), **out}
+    return out
+
+
+def _finish(
+    graph: Graph,
+    hooks: Iterable[Callable[[EnvoyResource, ResourceInputs], EnvoyResource | None]],
+    resource: EnvoyResource | None,
+    traffic: Traffic,
+    policies: Policies,
+    ports: frozenset[int] = frozenset(),
+    hosts: tuple[str, ...] = (),
+) -> EnvoyResource | None:
+    """A resource after what the pipeline does to finished ones; a workload without policies never pays for it."""
+    if resource is None or not policies.keys:
+        return resource
+    inputs = ResourceInputs(traffic, graph.get(pipeline.resolve, policies), ports, hosts)
+    for hook in hooks:
+        if resource is not None:
+            resource = hook(resource, inputs)
+    return resource
 
 
 @derived
 def key(graph: Graph, proxy: Proxy) -> tuple[View, InboundPlan]:
     """What decides a proxy's collections: equal keys, equal configuration."""
     view = graph.get(proxies.view, proxy)
-    ports = graph.get(inbound_plans.accepted, proxy) if proxy.kind == "sidecar" else ()
-    plan = graph.get(inbound_plans.plan, proxy.namespace, proxy.labels, ports, proxy.mark, proxy.lean, view.patches)
-    return view, plan
+    return view, graph.get(inbound_plans.plan, proxy)
 
 
 # -- clusters -----------------------------------------------------------------------------------
@@ -137,16 +178,11 @@ def _special_ids(graph: Graph, view: View) -> tuple[str, ...]:
 def cluster(graph: Graph, view: View, ident: ClusterId | str) -> EnvoyResource | None:
     """One outbound cluster."""
     if isinstance(ident, str):
-        special = cluster_shape.special(ident, registry.config(graph).connect_timeout_ms)
-        return patched.cluster(graph, special, view.patches, _context(view))
+        special = cluster_messages.special(ident, registry.config(graph).connect_timeout_ms)
+        return _finish(graph, pipeline.CLUSTER_RESOURCE, special, view.traffic, view.policies)
     plan = graph.get(cluster_plans.plan, view, ident)
-    made = cluster_shape.outbound(plan) if plan is not None else None
-    return patched.cluster(graph, made, view.patches, _context(view))
-
-
-def _context(view: View) -> str:
-    """The kind of traffic in EnvoyFilters' words, for what is not inbound."""
-    return "GATEWAY" if view.kind == "router" else "SIDECAR_OUTBOUND"
+    made = cluster_messages.outbound(plan) if plan is not None else None
+    return _finish(graph, pipeline.CLUSTER_RESOURCE, made, view.traffic, view.policies)
 
 
 @derived
@@ -167,7 +203,8 @@ def _inbound_ids(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
 @derived
 def _inbound_cluster(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResource | None:
     hosts = (plan.ports[index - 1].host,) if index else ()
-    return patched.cluster(graph, graph.get(inbound.clusters, plan)[index], plan.patches, "SIDECAR_INBOUND", hosts)
+    made = graph.get(inbound.clusters, plan)[index]
+    return _finish(graph, pipeline.CLUSTER_RESOURCE, made, "inbound", plan.policies, hosts=hosts)
 
 
 # -- endpoints ----------------------------------------------------------------------------------
@@ -188,7 +225,7 @@ def endpoints(graph: Graph, view: View, ident: ClusterId) -> EnvoyResource | Non
 
 @derived
 def _assignment(graph: Graph, plan: cluster_plans.EndpointsPlan) -> EnvoyResource:
-    return endpoint_shape.assignment(plan)
+    return endpoint_messages.assignment(plan)
 
 
 # -- listeners ----------------------------------------------------------------------------------
@@ -202,7 +239,7 @@ def _listener_ids(graph: Graph, view: View) -> tuple[outbound.Place, ...]:
 @derived
 def _listener(graph: Graph, view: View, place: outbound.Place) -> EnvoyResource | None:
     made = graph.get(outbound.at, view, place) if place[0] else graph.get(outbound.virtual, view)
-    return patched.listener(graph, made, view.patches, "SIDECAR_OUTBOUND", frozenset({place[1]}))
+    return _finish(graph, pipeline.LISTENER, made, "outbound", view.policies, frozenset({place[1]}))
 
 
 @derived
@@ -215,7 +252,7 @@ def _inbound_listener_ids(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
 def _inbound_listener(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
     made = graph.get(inbound.direct, plan, port) if port else graph.get(inbound.listener, plan)
     ports = frozenset({port} if port else {names.INBOUND_PORT, *(a.port for a in plan.ports)})
-    return patched.listener(graph, made, plan.patches, "SIDECAR_INBOUND", ports)
+    return _finish(graph, pipeline.LISTENER, made, "inbound", plan.policies, ports)
 
 
 @derived
@@ -226,13 +263,14 @@ def _gateway_listener_ids(graph: Graph, proxy: Proxy, view: View) -> tuple[str, 
 @derived
 def _gateway_listener(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
     made = next((r for r in graph.get(gateway.listeners, proxy, view) if r.name == name), None)
-    return patched.listener(graph, made, view.patches, "GATEWAY", gateway.ports(graph, proxy, name))
+    return _finish(graph, pipeline.LISTENER, made, "gateway", view.policies, gateway.ports(graph, proxy, name))
 
 
 @derived
 def _gateway_routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
     made = graph.get(gateway.routes, proxy, view, name)
-    return patched.routes(graph, made, view.patches, "GATEWAY", gateway.ports(graph, proxy, name))
+    ports = gateway.ports(graph, proxy, name)
+    return _finish(graph, pipeline.ROUTE_CONFIGURATION, made, "gateway", view.policies, ports)
 
 
 # -- routes -------------------------------------------------------------------------------------
@@ -254,7 +292,8 @@ def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | 
     """One route configuration of a sidecar."""
     number = name.rpartition(":")[2]
     ports = frozenset({int(number)} if number.isdigit() else ())
-    return patched.routes(graph, graph.get(_route_configuration, view, name), view.patches, "SIDECAR_OUTBOUND", ports)
+    made = graph.get(_route_configuration, view, name)
+    return _finish(graph, pipeline.ROUTE_CONFIGURATION, made, "outbound", view.policies, ports)
 
 
 @derived
@@ -271,10 +310,12 @@ def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource |
         if plan is None:
             return None
         only = routes.VirtualHostPlan(plan.name, ("*",), plan.routes, plan.require_tls, plan.sources)
-        return route_shape.configuration(name, [route_shape.group([route_shape.virtual_host(only)])])
+        return route_messages.configuration(name, [route_messages.group([route_messages.virtual_host(only)])])
     groups = [graph.get(_group, view, port, g) for g in graph.get(_groups, view, port)]
-    groups.append(route_shape.group([route_shape.catch_all(outbound.mode(graph, view), outbound.rest(graph, view))]))
-    return route_shape.configuration(name, groups)
+    groups.append(
+        route_messages.group([route_messages.catch_all(outbound.mode(graph, view), outbound.rest(graph, view))])
+    )
+    return route_messages.configuration(name, groups)
 
 
 def _routes_by_port(graph: Graph, view: View, own: layout.Own) -> EnvoyResource:
@@ -290,9 +331,9 @@ def _routes_by_port(graph: Graph, view: View, own: layout.Own) -> EnvoyResource:
         domains = [d for d in domains if d not in taken]
         taken.update(domains)
         if domains:
-            made.append(route_shape.virtual_host(replace(plan, domains=tuple(domains))))
-    made.append(route_shape.catch_all(outbound.mode(graph, view), outbound.rest(graph, view)))
-    return route_shape.configuration(own.routes, [route_shape.group(made)], ports_count=True)
+            made.append(route_messages.virtual_host(replace(plan, domains=tuple(domains))))
+    made.append(route_messages.catch_all(outbound.mode(graph, view), outbound.rest(graph, view)))
+    return route_messages.configuration(own.routes, [route_messages.group(made)], ports_count=True)
 
 
 @derived
@@ -315,13 +356,13 @@ def _hosts_of(graph: Graph, view: View, port: int, number: int) -> tuple[str, ..
 
 
 @derived
-def _group(graph: Graph, view: View, port: int, number: int) -> route_shape.Group:
+def _group(graph: Graph, view: View, port: int, number: int) -> route_messages.Group:
     hosts = graph.get(_hosts_of, view, port, number)
-    return route_shape.group(made for h in hosts if (made := graph.get(virtual_host, view, h, port)) is not None)
+    return route_messages.group(made for h in hosts if (made := graph.get(virtual_host, view, h, port)) is not None)
 
 
 @derived
-def virtual_host(graph: Graph, view: View, host: str, port: int) -> route_shape.VirtualHost | None:
+def virtual_host(graph: Graph, view: View, host: str, port: int) -> route_messages.VirtualHost | None:
     """The bytes of one virtual host: what a VirtualService change recomputes."""
     plan = graph.get(routes.virtual_host, view, host, port)
-    return route_shape.virtual_host(plan) if plan is not None else None
+    return route_messages.virtual_host(plan) if plan is not None else None

@@ -7,18 +7,19 @@ from typing import Any
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import hosts, registry
-from sailcloth.mesh import rate_limits as mesh_limits
 from sailcloth.mesh.model import Protocol
 from sailcloth.view import gateways, tcp
 from sailcloth.view.gateways import Bound, ListenerPlan
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId, Target
 
-from . import names, outbound
-from .features.rate_limits import emit as rate_limits
+from . import names, outbound, pipeline
+from . import routes as route_messages
+from .inputs import FilterInputs
 from .resource import EnvoyResource
-from .resources import listener as lb
-from .resources import route, tls
+from .resources import access_log, filter_chain, tcp_proxy, tls
+from .resources import http_connection_manager as hcm
+from .resources import listener as listener_messages
 
 _HANDSHAKE_MS = 15_000.0  # who connects to a TLS port and says nothing is not waited for longer
 _HTTP_ALPN = ("h2", "http/1.1")
@@ -34,8 +35,13 @@ def listeners(graph: Graph, proxy: Proxy, view: View) -> tuple[EnvoyResource, ..
 
 def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> EnvoyResource | None:
     config = registry.config(graph)
-    logs = () if proxy.lean else lb.access_log(config.access_log_file, config.access_log_format, config.access_log_json)
-    limits = graph.get(mesh_limits.limits, view.limits)
+    logs = (
+        ()
+        if proxy.lean
+        else access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)
+    )
+    policies = graph.get(pipeline.resolve, view.policies)
+    inputs = FilterInputs("gateway", policies, graph.get(outbound.dynamic_dns, view))
     address = plan.bind or "0.0.0.0"
     name = names.listener(address, plan.port)
     chains: list[Any] = []
@@ -45,41 +51,42 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
         sources[bound.gateway] = None
         if bound.terminates_http:
             socket = _socket(graph, bound) if bound.mode else None
-            manager = lb.connection_manager(
+            manager = hcm.connection_manager(
                 f"outbound_{name}",
+                pipeline.http_filters(inputs),
                 rds=plan.route_of(bound),
                 direction="gateway",
                 mutual=bound.mode == "ISTIO_MUTUAL",
                 topology=proxy.topology,
                 logs=logs,
-                rare=graph.get(outbound.dynamic_dns, view),
-                more=rate_limits.http_filters(limits),
                 normalization=config.path_normalization,
             )
-            chains.append(lb.chain("", [*rate_limits.network_filters(limits), manager], sni=_sni(bound), socket=socket))
+            chains.append(
+                filter_chain.chain("", [*pipeline.network_filters(inputs), manager], sni=_sni(bound), socket=socket)
+            )
             continue
         for connection in _connections(graph, view, bound):
             clusters |= {names.outbound(t.cluster) for t in connection.targets}
             sources |= {connection.source: None} if connection.source else {}
             socket = _socket(graph, bound) if bound.mode and bound.mode not in gateways.PASSING else None
-            filters = [*rate_limits.network_filters(limits), *lb.to_targets(connection.targets, logs)]
+            filters = [*pipeline.network_filters(inputs), *tcp_proxy.to_targets(connection.targets, logs)]
             if bound.mode == "AUTO_PASSTHROUGH":
-                filters = [lb.tcp_proxy(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
+                filters = [tcp_proxy.to_cluster(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
             chains.append(
-                lb.chain(
+                filter_chain.chain(
                     "",
                     filters,
                     sni=tuple(n for n in connection.sni if n != "*"),
                     prefixes=connection.prefixes,
-                    protocols=lb.MTLS_ALL if bound.mode == "AUTO_PASSTHROUGH" else (),
+                    protocols=filter_chain.MTLS_ALL if bound.mode == "AUTO_PASSTHROUGH" else (),
                     socket=socket,
                 )
             )
-    sources |= {b.gateway: None for b in plan.servers} | dict.fromkeys(view.limits)
-    chains = lb.distinct(chains)
+    sources |= {b.gateway: None for b in plan.servers} | dict.fromkeys(policies.sources)
+    chains = filter_chain.distinct(chains)
     if not chains:
         return None
-    return lb.listener(
+    return listener_messages.listener(
         name,
         address,
         plan.port,
@@ -164,17 +171,17 @@ def routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource |
     elsewhere = graph.get(_elsewhere, proxy, view, name)
     if not hosts:
         elsewhere = tuple(n for n in elsewhere if n != "*")
-        hosts = [route.black_hole(place[1][0].server.port.number if place[1][0].mode else place[0].port)]
+        hosts = [route_messages.black_hole(place[1][0].server.port.number if place[1][0].mode else place[0].port)]
     if elsewhere:
-        hosts.append(route.misdirected(elsewhere))
-    return route.configuration(name, [route.group(hosts)])
+        hosts.append(route_messages.misdirected(elsewhere))
+    return route_messages.configuration(name, [route_messages.group(hosts)])
 
 
 @derived
-def _virtual_host(graph: Graph, proxy: Proxy, view: View, name: str, host: str) -> route.VirtualHost | None:
+def _virtual_host(graph: Graph, proxy: Proxy, view: View, name: str, host: str) -> route_messages.VirtualHost | None:
     """The bytes of one virtual host: what a VirtualService change recomputes."""
     plan = graph.get(gateways.virtual_host, proxy, view, name, host)
-    return route.virtual_host(plan) if plan is not None else None
+    return route_messages.virtual_host(plan) if plan is not None else None
 
 
 @derived

@@ -15,11 +15,13 @@ from sailcloth.view.proxy import View
 from sailcloth.view.routes import ClusterId
 from sailcloth.view.tcp import ConnectionPlan
 
-from . import names
-from .features.on_demand import emit as on_demand
+from . import names, pipeline
+from . import routes as route_messages
+from .inputs import FilterInputs
 from .resource import EnvoyResource
-from .resources import listener as lb
-from .resources import route
+from .resources import access_log, filter_chain, tcp_proxy
+from .resources import http_connection_manager as hcm
+from .resources import listener as listener_messages
 
 Place = tuple[str, int]
 
@@ -85,23 +87,33 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
     logs = _logs(graph)
     # Nobody may dial the proxy's own ports: the connection would come back for ever.
     holes = [
-        lb.chain(name, [lb.tcp_proxy(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=port)
+        filter_chain.chain(name, [tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=port)
         for name, port in (
             ("virtualOutbound-blackhole", names.OUTBOUND_PORT),
             ("virtualOutbound-blackhole-inbound", names.INBOUND_PORT),
         )
     ]
     way = rest(graph, view)
-    catch_all = lb.chain("virtualOutbound-catchall-tcp", [lb.tcp_proxy(way, way, logs, view.on_demand)])
+    catch_all = filter_chain.chain(
+        "virtualOutbound-catchall-tcp", [tcp_proxy.to_cluster(way, way, logs, view.on_demand)]
+    )
     looks_up = mode(graph, view) == "ALLOW_ANY_DYNAMIC_DNS"
     if looks_up:
-        inline = route.configuration(names.DYNAMIC_DNS, [route.group([route.catch_all(mode(graph, view), way)])]).body
-        manager = lb.connection_manager(
-            "outbound_virtualOutbound;", inline=inline, direction="outbound", logs=logs, rare=True
+        inline = route_messages.configuration(
+            names.DYNAMIC_DNS, [route_messages.group([route_messages.catch_all(mode(graph, view), way)])]
+        ).body
+        manager = hcm.connection_manager(
+            "outbound_virtualOutbound;",
+            pipeline.http_filters(FilterInputs("outbound", dynamic_dns=True)),
+            inline=inline,
+            direction="outbound",
+            logs=logs,
         )
-        made = lb.chain("virtualOutbound-catchall-http", [manager], transport="raw_buffer", protocols=lb.HTTP_PLAIN)
+        made = filter_chain.chain(
+            "virtualOutbound-catchall-http", [manager], transport="raw_buffer", protocols=filter_chain.HTTP_PLAIN
+        )
         holes.append(made)
-    return lb.listener(
+    return listener_messages.listener(
         names.VIRTUAL_OUTBOUND,
         "0.0.0.0",
         names.OUTBOUND_PORT,
@@ -161,10 +173,10 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
         if spot.port.protocol is not Protocol.AUTO
         else [_http_chain(graph, view, f"outbound_{name};", _own(spot), logs)]
     )
-    chains = lb.distinct([*chains, *(_chain(view, p, logs) for p in plans if p.matches)])
+    chains = filter_chain.distinct([*chains, *(_chain(view, p, logs) for p in plans if p.matches)])
     default = next((_chain(view, p, logs) for p in plans if not p.matches), None) or _rest(graph, view, logs)
     filters = ("tls_inspector", "http_inspector") if spot.port.protocol is Protocol.AUTO else ("tls_inspector",)
-    return lb.listener(
+    return listener_messages.listener(
         name,
         *place,
         chains or [default],
@@ -181,7 +193,7 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
 def _rest(graph: Graph, view: View, logs: tuple[object, ...]) -> object:
     """What becomes of connections that no chain of a listener is for."""
     way = rest(graph, view)
-    return lb.chain("PassthroughFilterChain", [lb.tcp_proxy(way, way, logs, view.on_demand)])
+    return filter_chain.chain("PassthroughFilterChain", [tcp_proxy.to_cluster(way, way, logs, view.on_demand)])
 
 
 def _own(spot: Spot) -> str:
@@ -190,9 +202,9 @@ def _own(spot: Spot) -> str:
 
 
 def _chain(view: View, plan: ConnectionPlan, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
-    return lb.chain(
+    return filter_chain.chain(
         "",
-        lb.to_targets(plan.targets, logs, view.on_demand),
+        tcp_proxy.to_targets(plan.targets, logs, view.on_demand),
         transport="tls" if plan.sni else "",
         sni=plan.sni,
         prefixes=plan.prefixes or prefixes,
@@ -243,9 +255,9 @@ def _shared(
         chains.append(_http_chain(graph, view, f"outbound_{name};", routes, logs))
     if default is None:
         default = _rest(graph, view, logs)
-    chains = lb.distinct(chains)
+    chains = filter_chain.distinct(chains)
     inspectors = ("tls_inspector", "http_inspector") if routes or ranges else ("tls_inspector",)
-    return lb.listener(
+    return listener_messages.listener(
         name,
         *place,
         chains or [default],
@@ -262,20 +274,22 @@ def _shared(
 def _http_chain(
     graph: Graph, view: View, prefix: str, route: str, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()
 ) -> object:
-    rare = graph.get(dynamic_dns, view)
-    manager = lb.connection_manager(
+    policies = graph.get(pipeline.resolve, view.policies)
+    inputs = FilterInputs("outbound", policies, graph.get(dynamic_dns, view), view.on_demand)
+    manager = hcm.connection_manager(
         prefix,
+        pipeline.http_filters(inputs),
         rds=route,
         direction="outbound",
         logs=logs,
-        rare=rare,
-        more=[on_demand.http_filter()] if view.on_demand else (),
         normalization=registry.config(graph).path_normalization,
     )
-    return lb.chain("", [manager], transport="raw_buffer", protocols=lb.HTTP_PLAIN, prefixes=prefixes)
+    return filter_chain.chain(
+        "", [manager], transport="raw_buffer", protocols=filter_chain.HTTP_PLAIN, prefixes=prefixes
+    )
 
 
 @derived
 def _logs(graph: Graph) -> tuple[object, ...]:
     config = registry.config(graph)
-    return lb.access_log(config.access_log_file, config.access_log_format, config.access_log_json)
+    return access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)

@@ -1,12 +1,32 @@
-"""The order in which features shape Envoy's messages, visible in one place. Adding a feature is a folder and a line here."""
+"""The order in which features shape Envoy's messages, visible in one place. Adding a feature is a folder and a line here.
+
+Must not hold meaning: that is in the features.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from envoy.config.listener.v3.listener_components_pb2 import Filter
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
+
+from sailcloth.api.envoy_filter import EnvoyFilter
+from sailcloth.api.meta import Key, Object
+from sailcloth.api.peer_authentication import PeerAuthentication
+from sailcloth.api.rate_limit import RateLimit
+from sailcloth.lib.incremental import Graph, derived
+from sailcloth.mesh.verdict import Verdict
+from sailcloth.view.policies import Policies
 
 from .features.client_tls import emit as client_tls
 from .features.connection_pools import emit as connection_pools
 from .features.cors import emit as cors
 from .features.destinations import emit as destinations
 from .features.dynamic_dns import emit as dynamic_dns
+from .features.envoy_filters import emit as envoy_filters
+from .features.envoy_filters import policy as envoy_filters_policy
+from .features.envoy_filters import verdict as envoy_filters_verdict
 from .features.faults import emit as faults
 from .features.headers import emit as headers
 from .features.load_balancing import emit as load_balancing
@@ -14,11 +34,17 @@ from .features.matching import emit as matching
 from .features.mirroring import emit as mirroring
 from .features.on_demand import emit as on_demand
 from .features.outlier_detection import emit as outlier_detection
+from .features.peer_authentication import policy as peer_authentication
+from .features.peer_authentication import verdict as peer_authentication_verdict
 from .features.protocols import emit as protocols
+from .features.rate_limits import emit as rate_limits
+from .features.rate_limits import policy as rate_limits_policy
+from .features.rate_limits import verdict as rate_limits_verdict
 from .features.redirects import emit as redirects
 from .features.retries import emit as retries
 from .features.rewrites import emit as rewrites
 from .features.timeouts import emit as timeouts
+from .inputs import FilterInputs, PolicyValue, ResolvedPolicies
 
 ROUTE = (
     matching.route,
@@ -46,7 +72,53 @@ CLUSTER = (
     on_demand.cluster,
 )
 
-# Filters that a listener lists for features which single routes turn on.
-OPTIONAL_HTTP_FILTERS = (faults.FILTER, cors.FILTER)
-# Listed only where some route needs it, because it keeps a cache of addresses.
-RARE_HTTP_FILTERS = (dynamic_dns.FILTER,)
+HTTP_FILTERS = (
+    faults.http_filters,  # before everything that costs: an aborted request is counted by no limit
+    cors.http_filters,
+    dynamic_dns.http_filters,
+    rate_limits.http_filters,
+    on_demand.http_filters,  # after whatever may refuse a request: what is refused loads no cluster
+    destinations.http_filters,  # the router ends the chain
+)
+
+NETWORK_FILTERS = (
+    rate_limits.network_filters,  # before anything is read; the filter that ends the chain follows
+)
+
+# Finished resources. Users' patches have the last word.
+CLUSTER_RESOURCE = (envoy_filters.cluster,)
+LISTENER = (envoy_filters.listener,)
+ROUTE_CONFIGURATION = (envoy_filters.routes,)
+ADDED = (envoy_filters.added,)
+
+
+@dataclass(frozen=True)
+class PolicyFeature:
+    """A kind of policy: what its objects amount to for a workload, and what the status of one of them says."""
+
+    kind: type[Object]
+    resolve: Callable[[Graph, Policies], PolicyValue]
+    verdict: Callable[[Graph, Key], Verdict]
+
+
+POLICIES = (
+    PolicyFeature(PeerAuthentication, peer_authentication.resolve, peer_authentication_verdict.verdict),
+    PolicyFeature(RateLimit, rate_limits_policy.resolve, rate_limits_verdict.verdict),
+    PolicyFeature(EnvoyFilter, envoy_filters_policy.resolve, envoy_filters_verdict.verdict),
+)
+
+
+@derived
+def resolve(graph: Graph, policies: Policies) -> ResolvedPolicies:
+    """What all policies of a workload amount to."""
+    return ResolvedPolicies(tuple(feature.resolve(graph, policies) for feature in POLICIES))
+
+
+def http_filters(inputs: FilterInputs) -> list[HttpFilter]:
+    """The HTTP filters of a filter chain, in order."""
+    return [made for hook in HTTP_FILTERS for made in hook(inputs)]
+
+
+def network_filters(inputs: FilterInputs) -> list[Filter]:
+    """The network filters of a filter chain, in order, without the one that ends it."""
+    return [made for hook in NETWORK_FILTERS for made in hook(inputs)]

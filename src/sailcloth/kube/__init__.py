@@ -5,8 +5,8 @@ Objects are plain dictionaries, or whatever a caller's decoder makes of an objec
 
 from __future__ import annotations
 
-from .client import ApiError, Client
+from .client import RETRIABLE, ApiError, Client
 from .informer import Informer
 from .resources import Resource
 
-__all__ = ["ApiError", "Client", "Informer", "Resource"]
+__all__ = ["RETRIABLE", "ApiError", "Client", "Informer", "Resource"]

@@ -34,6 +34,10 @@ class ApiError(Exception):
         self.status, self.reason, self.message, self.body = status, reason, message, body or {}
 
 
+RETRIABLE: tuple[type[Exception], ...] = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
+"""What a request may end with that is worth another try later; whoever expects a certain refusal handles it before."""
+
+
 class Client:
     """One connection pool to one server; use as `async with`."""
 

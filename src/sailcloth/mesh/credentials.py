@@ -16,6 +16,7 @@ from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 
 from . import registry
+from .kinds import of_namespace
 
 ROOTS = "-cacert"
 
@@ -33,7 +34,7 @@ class Credential:
 @derived
 def names(graph: Graph, namespace: str) -> tuple[str, ...]:
     """What the Secrets of a namespace offer: `name` for a certificate, `name-cacert` for roots."""
-    found = {k.name for k in registry.select(graph, ("secrets", namespace))}
+    found = {k.name for k in registry.select(graph, of_namespace(core.Secret, namespace))}
     return tuple(sorted(found | {n + ROOTS for n in found if not n.endswith(ROOTS)}))
 
 
@@ -64,7 +65,7 @@ def lacking(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:
 def _lacking(graph: Graph, namespace: str, name: str) -> str:
     found = graph.get(credential, namespace, name)
     plain = name.removesuffix(ROOTS)
-    if found is None and not any(registry.read(graph, Key("Secret", namespace, n)) for n in (name, plain)):
+    if found is None and not any(registry.read(graph, core.Secret, Key("Secret", namespace, n)) for n in (name, plain)):
         return f"there is no Secret {plain} in {namespace}, where the gateway is"
     keys = {"ca.crt": found.roots} if found and found.roots else {}
     if found and not found.roots:
@@ -77,7 +78,7 @@ def _lacking(graph: Graph, namespace: str, name: str) -> str:
 
 
 def _data(graph: Graph, namespace: str, name: str) -> dict[str, bytes]:
-    obj: core.Secret | None = registry.read(graph, Key("Secret", namespace, name))
+    obj = registry.read(graph, core.Secret, Key("Secret", namespace, name))
     out = {}
     for field_, text in (obj.data if obj else {}).items():
         try:

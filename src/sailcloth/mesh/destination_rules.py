@@ -9,7 +9,10 @@ from sailcloth.api.destination_rule import ClientTLSSettings, DestinationRule, P
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 
-from . import endpoints, hosts, registry
+from . import hosts, registry, selection, visibility
+from .kinds.destination_rule import of_namespace_by_host, with_selector
+from .selection import Labels
+from .verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,6 @@ class Rules:
 
 NONE = Rules()
 _BLOCKS = ("load_balancer", "connection_pool", "outlier_detection", "tls", "retry_budget")
-Labels = tuple[tuple[str, str], ...]
 
 
 @derived
@@ -56,23 +58,28 @@ def for_host(graph: Graph, host: str, service_namespace: str, caller_namespace: 
 def _level(graph: Graph, host: str, namespace: str, caller: str, labels: Labels) -> Rules:
     """The rules of one namespace."""
     for name in (host, *hosts.wildcards(host)):
-        keys = registry.select(graph, ("dr", namespace, name))
+        keys = registry.select(graph, of_namespace_by_host(namespace, name))
         rules = [r for k in keys if (r := _usable(graph, k, caller, labels, namespace == caller)) is not None]
         if rules:
             return _merge(rules)
     return NONE
 
 
+def verdict(graph: Graph, key: Key) -> Verdict:
+    """Accepted in any case; tells what callers have besides."""
+    return Verdict(message=graph.get(inherited_subsets, key))
+
+
 @derived
-def beside(graph: Graph, key: Key) -> str:
-    """Which subsets callers in a rule's namespace have beside those of the rule, and from where; empty if none."""
-    rule: DestinationRule | None = registry.read(graph, key)
+def inherited_subsets(graph: Graph, key: Key) -> str:
+    """Which subsets callers in a rule's namespace have besides those of the rule, and from where; empty if none."""
+    rule = registry.read(graph, DestinationRule, key)
     if rule is None:
         return ""
     host = hosts.resolve(rule.spec.host, key.namespace, registry.config(graph).domain)
     own = {s.name for s in rule.spec.subsets}
     told = []
-    for ident in registry.services(graph, ("host", host)):
+    for ident in registry.services_of_host(graph, host):
         if ident.namespace == key.namespace:
             continue
         others = _level(graph, host, ident.namespace, key.namespace, ())
@@ -83,14 +90,14 @@ def beside(graph: Graph, key: Key) -> str:
 
 
 def _usable(graph: Graph, key: Key, caller: str, labels: Labels, private: bool) -> tuple[Key, DestinationRule] | None:
-    rule: DestinationRule | None = registry.read(graph, key)
+    rule = registry.read(graph, DestinationRule, key)
     if rule is None:
         return None
     selector = rule.spec.workload_selector
-    if selector is not None and not (key.namespace == caller and endpoints.has_labels(selector.match_labels, labels)):
+    if selector is not None and not (key.namespace == caller and selection.has_labels(selector.match_labels, labels)):
         return None
-    seen = registry.exported_to(rule.spec.export_to, key.namespace, registry.config(graph).destination_export)
-    if "*" in seen or caller in seen or (private and not rule.spec.export_to):
+    seen = visibility.exported_to(rule.spec.export_to, key.namespace, registry.config(graph).destination_export)
+    if visibility.sees(seen, caller) or (private and not rule.spec.export_to):
         return key, rule
     return None
 
@@ -111,7 +118,7 @@ def _merge(rules: list[tuple[Key, DestinationRule]]) -> Rules:
 def credentials(graph: Graph, namespace: str, labels: Labels) -> tuple[str, ...]:
     """Names of the Secrets that a sidecar's own rules, those that select its workload, take certificates from."""
     found: set[str] = set()
-    for key in registry.select(graph, ("dr-selecting", namespace)):
+    for key in registry.select(graph, with_selector(namespace)):
         if usable := _usable(graph, key, namespace, labels, True):
             found |= {tls.credential_name for tls in _tls(usable[1]) if tls.credential_name}
     return tuple(sorted(found))

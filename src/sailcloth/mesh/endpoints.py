@@ -11,10 +11,13 @@ import msgspec
 
 from sailcloth.api import core
 from sailcloth.api.meta import Key
-from sailcloth.api.service_entry import ServiceEntry, WorkloadEntrySpec
+from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry, WorkloadEntrySpec
 from sailcloth.lib.incremental import Graph, derived
 
-from . import registry
+from . import registry, selection
+from .kinds import endpoint_slice as slices
+from .kinds import of_namespace, workload_entry
+from .kinds.pod import by_address
 from .model import Endpoint, Port, Service
 
 _TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
@@ -25,7 +28,7 @@ _POD_NAME = re.compile(r"-[a-z0-9]{5,10}(-[a-z0-9]{5})?$")
 @derived
 def pod_at(graph: Graph, ip: str) -> Key | None:
     """The pod that holds an address, if any."""
-    keys = registry.select(graph, ("pod-ip", ip))
+    keys = registry.select(graph, by_address(ip))
     return keys[0] if keys else None
 
 
@@ -48,11 +51,10 @@ def of_port(graph: Graph, source: Key, host: str, port: Port) -> tuple[Endpoint,
 
     `source` names the object that defines the service: a Kubernetes Service or a ServiceEntry.
     """
-    obj = registry.read(graph, source)
-    if isinstance(obj, core.Service):
-        found = _from_slices(graph, source, obj, port)
-    elif isinstance(obj, ServiceEntry):
-        found = _from_entry(graph, source, obj, port)
+    if (service := registry.read(graph, core.Service, source)) is not None:
+        found = _from_slices(graph, source, service, port)
+    elif (entry := registry.read(graph, ServiceEntry, source)) is not None:
+        found = _from_entry(graph, source, entry, port)
     else:
         return ()
     unique = {(e.address, e.port): e for e in found}
@@ -72,9 +74,8 @@ def of_service(graph: Graph, svc: Service, port: Port, sources: tuple[Key, ...])
 
 def _from_slices(graph: Graph, source: Key, obj: core.Service, port: Port) -> list[Endpoint]:
     out = []
-    for key in registry.select(graph, ("slices", source.namespace, source.name)):
-        slice_: core.EndpointSlice | None = registry.read(graph, key)
-        if slice_ is None or slice_.address_type not in ("IPv4", "IPv6"):
+    for _, slice_ in registry.objects(graph, slices.by_service(source.namespace, source.name)):
+        if slice_.address_type not in ("IPv4", "IPv6"):
             continue
         for entry in slice_.ports or ():
             if (entry.name or "") != port.name or not entry.port or entry.protocol == "UDP":
@@ -103,7 +104,7 @@ def _endpoint(
     graph: Graph, address: str, port: int, namespace: str, healthy: bool = True, hostname: str = ""
 ) -> Endpoint:
     key = graph.get(pod_at, address)
-    pod: core.Pod | None = registry.read(graph, key) if key else None
+    pod = registry.read(graph, core.Pod, key) if key else None
     if pod is None or key is None:
         return Endpoint(address, port, namespace=namespace, healthy=healthy, hostname=hostname)
     return Endpoint(
@@ -123,14 +124,14 @@ def _endpoint(
 @derived
 def pod_locality(graph: Graph, pod: Key) -> str:
     """Where a pod is, as region/zone/subzone: as its label says, else as its node's labels do; empty if neither knows."""
-    obj: core.Pod | None = registry.read(graph, pod)
+    obj = registry.read(graph, core.Pod, pod)
     if obj is None:
         return ""
     labels = obj.metadata.labels
-    told = labels.get("topology.istio.io/locality") or labels.get("istio-locality")
-    if told:
-        return told.replace(".", "/")
-    node: core.Node | None = registry.read(graph, Key("Node", "", obj.spec.node_name)) if obj.spec.node_name else None
+    label = labels.get("topology.istio.io/locality") or labels.get("istio-locality")
+    if label:
+        return label.replace(".", "/")
+    node = registry.read(graph, core.Node, Key("Node", "", obj.spec.node_name)) if obj.spec.node_name else None
     known = node.metadata.labels if node is not None else {}
     return "/".join(known.get(name, "") for name in _TOPOLOGY).rstrip("/")
 
@@ -165,11 +166,10 @@ def _from_workload(
 
 def _selected(graph: Graph, namespace: str, wanted: dict[str, str], port: Port) -> list[Endpoint]:
     out = _workloads(graph, namespace, wanted, port)
-    for key in registry.select(graph, ("pods", namespace)):
-        pod: core.Pod | None = registry.read(graph, key)
-        if pod is None or not pod.status.pod_ip or pod.metadata.deletion_timestamp:
+    for _, pod in registry.objects(graph, of_namespace(core.Pod, namespace)):
+        if not pod.status.pod_ip or pod.metadata.deletion_timestamp:
             continue
-        if pod.status.phase not in ("Succeeded", "Failed") and matches(wanted, pod.metadata.labels):
+        if pod.status.phase not in ("Succeeded", "Failed") and selection.matches(wanted, pod.metadata.labels):
             number = port.target if isinstance(port.target, int) else port.number
             out.append(_endpoint(graph, pod.status.pod_ip, number, namespace, pod.status.ready))
     return out
@@ -182,20 +182,17 @@ def _workloads(graph: Graph, namespace: str, wanted: dict[str, str], port: Port)
     """Endpoints of the WorkloadEntries that a selector means. One whose agent checks the application is healthy when it says so
     (condition `Healthy`); others always are. Source: istio.md 1.4, 2.22."""
     out = []
-    for key, entry in registry.workload_entries(graph, namespace, wanted):
+    for key, entry in _selected_entries(graph, namespace, wanted):
         checked = entry.metadata.annotations.get(HEALTH_CHECKED, "").lower() == "true"
         healthy = not checked or entry.status.says("Healthy") is True
-        spec = msgspec.structs.replace(entry.spec, labels=registry.entry_labels(entry))
+        spec = msgspec.structs.replace(entry.spec, labels=workload_entry.labels(entry))
         made = _from_workload(spec, namespace, port, healthy, key.name)
         out += [made] if made else []
     return out
 
 
-def matches(wanted: dict[str, str], labels: dict[str, str]) -> bool:
-    """Whether labels hold every wanted pair."""
-    return all(labels.get(k) == v for k, v in wanted.items())
-
-
-def has_labels(wanted: dict[str, str], labels: tuple[tuple[str, str], ...]) -> bool:
-    """The same, for labels as sorted pairs."""
-    return not wanted or matches(wanted, dict(labels))
+def _selected_entries(graph: Graph, namespace: str, wanted: dict[str, str]) -> list[tuple[Key, WorkloadEntry]]:
+    """WorkloadEntries of a namespace that have all wanted labels, sorted. Only those are read that have one of them."""
+    slice_ = workload_entry.by_label(namespace, min(wanted.items(), default=None))
+    found = registry.objects(graph, slice_)
+    return [(key, entry) for key, entry in found if selection.matches(wanted, workload_entry.labels(entry))]

@@ -1,59 +1,54 @@
-"""The mutual TLS mode that holds for a workload's port: mesh, then namespace, then workload, then port."""
+"""The mutual TLS mode that holds for a workload's ports: mesh, then namespace, then workload, then port. Source: istio.md 2.9."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from sailcloth.api.meta import Key
 from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.lib.incremental import Graph, derived
 
-from . import endpoints, registry
+from . import registry
 
-Labels = tuple[tuple[str, str], ...]
+
+@dataclass(frozen=True, slots=True)
+class MutualTlsModes:
+    """DISABLE, PERMISSIVE or STRICT for all ports and for single ones, and the objects that say so."""
+
+    mode: str = "PERMISSIVE"
+    ports: tuple[tuple[int, str], ...] = ()
+    sources: tuple[Key, ...] = ()
+
+    def at(self, port: int) -> str:
+        """The mode of one port of the workload."""
+        return dict(self.ports).get(port, self.mode)
 
 
 @derived
-def modes(graph: Graph, namespace: str, labels: Labels) -> tuple[str, tuple[tuple[int, str], ...], tuple[Key, ...]]:
-    """(mode for all ports, modes of single ports, objects they came from). Source: istio.md 2.9.
+def modes(graph: Graph, policies: tuple[Key, ...]) -> MutualTlsModes:
+    """The modes that some PeerAuthentications amount to, in the order of `selection.for_workload`.
 
-    UNSET inherits; nothing at all means PERMISSIVE; at each level the oldest object counts.
+    UNSET inherits; nothing at all means PERMISSIVE; at each level the oldest object counts. One in the root namespace speaks for
+    the mesh, and one with a selector there for nobody.
     """
     root = registry.config(graph).root_namespace
-    levels: list[tuple[Key, PeerAuthentication] | None] = [
-        _oldest(graph, root, None),
-        _oldest(graph, namespace, None) if namespace != root else None,
-        _oldest(graph, namespace, labels) if namespace != root else None,
-    ]
-    mode, ports, sources = "PERMISSIVE", {}, []
-    for level in levels:
-        if level is None:
+    levels: dict[str, tuple[Key, PeerAuthentication]] = {}
+    for key in policies:
+        policy = registry.read(graph, PeerAuthentication, key)
+        selects = policy is not None and policy.spec.selector is not None and policy.spec.selector.match_labels
+        if policy is None or (selects and key.namespace == root):
             continue
-        key, policy = level
+        level = "workload" if selects else "mesh" if key.namespace == root else "namespace"
+        levels.setdefault(level, (key, policy))
+    mode, ports, sources = "PERMISSIVE", {}, []
+    for level in ("mesh", "namespace", "workload"):
+        if level not in levels:
+            continue
+        key, policy = levels[level]
         sources.append(key)
         if policy.spec.mtls is not None and policy.spec.mtls.mode != "UNSET":
             mode = policy.spec.mtls.mode
-    workload = levels[2]
-    if workload is not None:
-        for port, own in workload[1].spec.port_level_mtls.items():
-            if port.isdigit():
-                ports[int(port)] = mode if own.mode == "UNSET" else own.mode
-    return mode, tuple(sorted(ports.items())), tuple(sources)
-
-
-def mode_at(found: tuple[str, tuple[tuple[int, str], ...], tuple[Key, ...]], port: int) -> str:
-    """The mode for one port of the workload."""
-    return dict(found[1]).get(port, found[0])
-
-
-def _oldest(graph: Graph, namespace: str, labels: Labels | None) -> tuple[Key, PeerAuthentication] | None:
-    best: tuple[str, str, Key, PeerAuthentication] | None = None
-    for key in registry.select(graph, ("peer-authentications", namespace)):
-        policy: PeerAuthentication | None = registry.read(graph, key)
-        if policy is None:
-            continue
-        selector = policy.spec.selector.match_labels if policy.spec.selector is not None else {}
-        if (labels is None) == bool(selector) or (labels is not None and not endpoints.has_labels(selector, labels)):
-            continue
-        candidate = (policy.metadata.creation_timestamp or "", key.name, key, policy)
-        if best is None or candidate[:2] < best[:2]:
-            best = candidate
-    return (best[2], best[3]) if best else None
+        if level == "workload":
+            given = policy.spec.port_level_mtls.items()
+            ports = {int(p): mode if m.mode == "UNSET" else m.mode for p, m in given if p.isdigit()}
+    return MutualTlsModes(mode, tuple(sorted(ports.items())), tuple(sources))

@@ -1,34 +1,31 @@
 """The mesh as graph inputs: applies typed objects and keeps the fine-grained indexes that derived values read.
 
 Every question that a derived value asks ("rules for this host in this namespace", "services that namespace a may see")
-is a slice of an index, so an object that does not concern the question never wakes the asker.
+is a slice of an index, so an object that does not concern the question never wakes the asker. What is known of each kind
+stands in `kinds`; nothing here knows one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeVar, cast
 
 from sailcloth.api import core
-from sailcloth.api.destination_rule import DestinationRule, LocalityLbSetting
-from sailcloth.api.envoy_filter import EnvoyFilter
-from sailcloth.api.gateway import Gateway
 from sailcloth.api.meta import Key, Object
-from sailcloth.api.peer_authentication import PeerAuthentication
-from sailcloth.api.rate_limit import RateLimit
-from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry
-from sailcloth.api.sidecar import Sidecar
-from sailcloth.api.virtual_service import VirtualService
-from sailcloth.api.workload_group import ProxyConfig
 from sailcloth.lib.incremental import Graph, Index
 
-from . import hosts, http_routes, ingress
-from .model import MeshConfig, RuleHead
+from . import http_routes, ingress
+from .kinds import KINDS, Slice
+from .kinds.destination_rule import compared_labels
+from .kinds.virtual_service import RuleHead
+from .model import MeshConfig
+
+T = TypeVar("T", bound=Object)
 
 
 class ServiceId(NamedTuple):
-    """One host of one registry object; sorts by host."""
+    """One host of one object that defines services; sorts by host."""
 
     host: str
     kind: str
@@ -76,8 +73,8 @@ class Mesh:
     def configure(self, config: MeshConfig) -> None:
         """Set the mesh-wide options; every object's slices are computed anew if they change."""
         self.config = config
-        own = _compared_labels([config.locality] if config.locality is not None else [])
-        self._label_index.put(Key("MeshConfig", "", ""), own)
+        compared = compared_labels([config.locality] if config.locality is not None else [])
+        self._label_index.put(Key("MeshConfig", "", ""), compared)
         if self.graph.set("config", config):
             for key, obj in list(self.objects.items()):
                 self._place(key, obj)
@@ -108,15 +105,15 @@ class Mesh:
     def _convert_ingresses(self) -> bool:
         """Put into the mesh what all Ingresses together amount to."""
         root, domain = self.config.root_namespace, self.config.domain
-        made = ingress.converted(self._ingresses.items(), root, domain, self._port_number)
-        gone = [k for k in self._from_ingresses if k not in made]
-        self._from_ingresses = made
-        return any([self._apply(k, None) for k in gone] + [self._apply(k, o) for k, o in made.items()])
+        converted = ingress.converted(self._ingresses.items(), root, domain, self._port_number)
+        outdated = [k for k in self._from_ingresses if k not in converted]
+        self._from_ingresses = converted
+        return any([self._apply(k, None) for k in outdated] + [self._apply(k, o) for k, o in converted.items()])
 
     def _port_number(self, namespace: str, service: str, name: str) -> int:
         obj = self.objects.get(Key("Service", namespace, service))
-        found = obj.spec.ports if isinstance(obj, core.Service) else []
-        return next((p.port for p in found if p.name == name), 0)
+        ports = obj.spec.ports if isinstance(obj, core.Service) else ()
+        return next((p.port for p in ports if p.name == name), 0)
 
     def _apply(self, key: Key, obj: Object | None) -> bool:
         if obj is None:
@@ -135,15 +132,21 @@ class Mesh:
         return True
 
     def _place(self, key: Key, obj: Object) -> None:
-        self._index.put(key, _slices(key, obj, self.config))
-        self._label_index.put(key, _selected_labels(obj))
-        if isinstance(obj, VirtualService):
-            self.graph.set(("head", key), _head(key, obj, self.config))
-        ids, slices = _service_slices(key, obj, self.config)
-        for gone in set(self._service_ids.get(key, ())) - set(ids):
-            self._host_index.put(gone, ())
+        kind = KINDS.get(key.kind)
+        if kind is None or not isinstance(obj, kind.type):
+            return
+        policy = [kind.in_namespace(key.namespace)] if kind.selector is not None else []
+        self._index.put(key, [*policy, *kind.slices(key, obj, self.config)])
+        self._label_index.put(key, set(kind.caller_labels(obj)))
+        if kind.head is not None:
+            self.graph.set(("head", key), kind.head(key, obj, self.config))
+        exports = kind.exports(key, obj, self.config) if kind.exports is not None else None
+        ids = tuple(ServiceId(host, *key) for host in exports.hosts) if exports is not None else ()
+        for outdated in set(self._service_ids.get(key, ())) - set(ids):
+            self._host_index.put(outdated, ())
         for ident in ids:
-            self._host_index.put(ident, slices(ident))
+            visible = [("visible", n) for n in exports.namespaces] if exports is not None else []
+            self._host_index.put(ident, [("host", ident.host), *visible])
         if ids:
             self._service_ids[key] = ids
         else:
@@ -160,9 +163,10 @@ def selected_labels(graph: Graph) -> tuple[str, ...]:
     return graph.read("selected-labels") or ()
 
 
-def read(graph: Graph, key: Key) -> Any:
-    """An object, or None."""
-    return graph.read(("object", key))
+def read(graph: Graph, kind: type[T], key: Key) -> T | None:
+    """An object of a kind; None if there is none, or if the key is of another kind."""
+    obj = graph.read(("object", key))
+    return obj if isinstance(obj, kind) else None
 
 
 def head(graph: Graph, key: Key) -> RuleHead | None:
@@ -170,145 +174,34 @@ def head(graph: Graph, key: Key) -> RuleHead | None:
     return cast("RuleHead | None", graph.read(("head", key)))
 
 
-def select(graph: Graph, slice_: Hashable) -> tuple[Key, ...]:
+def select(graph: Graph, slice_: Slice[T]) -> tuple[Key, ...]:
     """Keys of the objects in a slice, sorted."""
     return graph.read(("index", slice_)) or ()
 
 
-def selecting(graph: Graph, what: str, namespace: str, labels: Iterable[tuple[str, str]]) -> list[Key]:
-    """Objects of a namespace that may select a workload with these labels: `service-selecting` or `entry-selecting`. Each is
-    found by one label of its selector; whether the others match is for the caller to see."""
-    pairs = [*labels, None]
-    return sorted(key for pair in pairs for key in select(graph, (what, namespace, pair)))
+def objects(graph: Graph, slice_: Slice[T]) -> list[tuple[Key, T]]:
+    """The objects in a slice, sorted by key. A change of any of them wakes the reader."""
+    return [(key, cast(T, obj)) for key in select(graph, slice_) if (obj := graph.read(("object", key))) is not None]
 
 
-def services(graph: Graph, slice_: Hashable) -> tuple[ServiceId, ...]:
-    """Service ids in a slice: ("host", h), or ("visible", namespace or "*")."""
-    return graph.read(("services", slice_)) or ()
-
-
-def exported_to(export: Iterable[str], namespace: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    """Namespaces (or `*`) that see an object, with `.` resolved and `~` giving nothing."""
-    export = tuple(export) or default
-    if "*" in export:
-        return ("*",)
-    return tuple(sorted({namespace if e == "." else e for e in export if e != "~"}))
-
-
-def _head(key: Key, rule: VirtualService, cfg: MeshConfig) -> RuleHead:
-    return RuleHead(
-        hosts=tuple(hosts.resolve(h, key.namespace, cfg.domain) for h in rule.spec.hosts),
-        seen=exported_to(rule.spec.export_to, key.namespace, cfg.rule_export),
-        created=rule.metadata.creation_timestamp or "",
-        http=bool(rule.spec.http),
-        attached=http_routes.PARENTS in rule.metadata.annotations,
+def by_selector(
+    graph: Graph,
+    slice_of: Callable[[str, tuple[str, str] | None], Slice[T]],
+    namespace: str,
+    labels: Iterable[tuple[str, str]],
+) -> list[tuple[Key, T]]:
+    """Objects of a namespace that may select a workload with these labels, sorted by key. Each is found by one label of its
+    selector (`slice_of`); whether the others match is for the caller to see."""
+    return sorted(
+        (item for pair in (*labels, None) for item in objects(graph, slice_of(namespace, pair))), key=lambda i: i[0]
     )
 
 
-def _selected_labels(obj: Object) -> set[str]:
-    """Label keys by which an object tells calling workloads apart; they become part of a proxy's view."""
-    if isinstance(obj, VirtualService):
-        http = (m.source_labels for r in obj.spec.http for m in r.match)
-        tls = (m.source_labels for r in obj.spec.tls for m in r.match)
-        tcp = (m.source_labels for r in obj.spec.tcp for m in r.match)
-        return {k for group in (http, tls, tcp) for labels in group for k in labels}
-    if isinstance(obj, DestinationRule):
-        selector = obj.spec.workload_selector
-        return (set(selector.match_labels) if selector is not None else set()) | _failover_labels(obj)
-    if isinstance(obj, Sidecar) and obj.spec.workload_selector is not None:
-        return set(obj.spec.workload_selector.labels)
-    return set()
+def services_of_host(graph: Graph, host: str) -> tuple[ServiceId, ...]:
+    """What defines a service with exactly this host (a full name or a pattern), sorted."""
+    return graph.read(("services", ("host", host))) or ()
 
 
-def _failover_labels(rule: DestinationRule) -> set[str]:
-    policies = [rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)]
-    balancers = [p.load_balancer for p in policies if p is not None]
-    settings = [b.locality_lb_setting for b in balancers if b is not None]
-    return _compared_labels([s for s in settings if s is not None])
-
-
-def _compared_labels(settings: list[LocalityLbSetting]) -> set[str]:
-    """Label keys of callers that `failoverPriority` compares with those of endpoints."""
-    return {text.partition("=")[0] for s in settings for text in s.failover_priority if "=" not in text}
-
-
-def _slices(key: Key, obj: Object, cfg: MeshConfig) -> list[Hashable]:
-    ns = key.namespace
-    kind: list[Hashable] = [("kind", key.kind)]
-    if isinstance(obj, VirtualService):
-        for gateway in obj.spec.gateways or ["mesh"]:
-            name = gateway if "/" in gateway or gateway == "mesh" else f"{ns}/{gateway}"
-            for host in obj.spec.hosts:
-                full = hosts.resolve(host, ns, cfg.domain)
-                if name == "mesh":
-                    kind.append(("vs-host", full))
-                    kind.append(("vs-mesh",))
-                else:
-                    kind.append(("vs-gateway", name))
-        kind += [("vs-gateway-any",)] if any(g != "mesh" for g in obj.spec.gateways) else []
-    elif isinstance(obj, DestinationRule):
-        kind.append(("dr", ns, hosts.resolve(obj.spec.host, ns, cfg.domain)))
-        kind.append(("dr-host", hosts.resolve(obj.spec.host, ns, cfg.domain)))
-        if obj.spec.workload_selector is not None:
-            kind.append(("dr-selecting", ns))
-    elif isinstance(obj, core.EndpointSlice):
-        service = obj.metadata.labels.get("kubernetes.io/service-name", "")
-        if service:
-            kind.append(("slices", ns, service))
-    elif isinstance(obj, core.Pod):
-        if obj.status.pod_ip and obj.status.phase not in ("Succeeded", "Failed") and not obj.spec.host_network:
-            kind.append(("pod-ip", obj.status.pod_ip))
-        kind.append(("pods", ns))
-    elif isinstance(obj, RateLimit):
-        kind.append(("rate-limits", ns))
-    elif isinstance(obj, EnvoyFilter):
-        kind.append(("envoy-filters", ns))
-    elif isinstance(obj, ProxyConfig):
-        kind.append(("proxy-configs", ns))
-    elif isinstance(obj, core.Secret):
-        kind.append(("secrets", ns))
-    elif isinstance(obj, WorkloadEntry):
-        labels = entry_labels(obj)
-        kind += [("workload-entries", ns), *(("workload-entries", ns, pair) for pair in labels.items())]
-    elif isinstance(obj, Sidecar):
-        kind.append(("sidecars", ns))
-    elif isinstance(obj, PeerAuthentication):
-        kind.append(("peer-authentications", ns))
-    elif isinstance(obj, Gateway):
-        kind.append(("gateways", ns))
-    elif isinstance(obj, core.Service):
-        if obj.spec.selector:
-            kind.append(("service-selecting", ns, min(obj.spec.selector.items())))
-    elif isinstance(obj, ServiceEntry):
-        if obj.spec.workload_selector is not None:
-            kind.append(("entry-selecting", ns, min(obj.spec.workload_selector.labels.items(), default=None)))
-        kind += [("entry-address", e.address) for e in obj.spec.endpoints if e.address]
-    return kind
-
-
-def entry_labels(entry: WorkloadEntry) -> dict[str, str]:
-    """Labels that a WorkloadEntry is selected by: its workload's, and those of the object itself, as in Istio."""
-    return {**entry.metadata.labels, **entry.spec.labels}
-
-
-def workload_entries(graph: Graph, namespace: str, wanted: dict[str, str]) -> list[tuple[Key, WorkloadEntry]]:
-    """WorkloadEntries of a namespace that have all wanted labels, sorted. Only those are read that have one of them."""
-    pair = min(wanted.items(), default=None)
-    slice_ = ("workload-entries", namespace, pair) if pair else ("workload-entries", namespace)
-    found = ((k, read(graph, k)) for k in select(graph, slice_))
-    return [(k, e) for k, e in found if e is not None and wanted.items() <= entry_labels(e).items()]
-
-
-def _service_slices(key: Key, obj: Object, cfg: MeshConfig) -> tuple[tuple[ServiceId, ...], Any]:
-    if isinstance(obj, core.Service):
-        names = [f"{key.name}.{key.namespace}.svc.{cfg.domain}"]
-        annotation = obj.metadata.annotations.get("networking.istio.io/exportTo", "")
-        export: list[str] = [e.strip() for e in annotation.split(",") if e.strip()]
-    elif isinstance(obj, ServiceEntry):
-        names = [hosts.resolve(h, key.namespace, cfg.domain) for h in obj.spec.hosts]
-        export = obj.spec.export_to
-    else:
-        return (), None
-    seen = exported_to(export, key.namespace, cfg.default_export)
-    ids = tuple(ServiceId(h, *key) for h in dict.fromkeys(names))
-    return ids, lambda i: [("host", i.host), *(("visible", n) for n in seen)]
+def services_visible_to(graph: Graph, namespace: str) -> tuple[ServiceId, ...]:
+    """Services that are exported to a namespace by its name; `*`: those that are exported to all. Sorted by host."""
+    return graph.read(("services", ("visible", namespace))) or ()

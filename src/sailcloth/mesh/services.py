@@ -7,7 +7,9 @@ from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
 
-from . import hosts, registry
+from . import hosts, registry, visibility
+from .kinds import service as service_kind
+from .kinds import service_entry as entry_kind
 from .model import Port, Resolution, Service, declared_protocol, protocol
 from .registry import ServiceId
 
@@ -15,12 +17,11 @@ from .registry import ServiceId
 @derived
 def service(graph: Graph, ident: ServiceId) -> Service | None:
     """The service that one host of one object stands for; None if the object is gone or has no usable port."""
-    obj = registry.read(graph, ident.key)
-    if isinstance(obj, core.Service):
+    obj = registry.read(graph, core.Service, ident.key)
+    if obj is not None:
         return _from_service(obj, ident, registry.config(graph).domain)
-    if isinstance(obj, ServiceEntry):
-        return _from_entry(obj, ident)
-    return None
+    entry = registry.read(graph, ServiceEntry, ident.key)
+    return _from_entry(entry, ident) if entry is not None else None
 
 
 def _from_service(obj: core.Service, ident: ServiceId, domain: str) -> Service:
@@ -105,11 +106,11 @@ def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
     the oldest wins, and ports of entries in the winner's namespace are joined. Source: istio.md 2.8, and Istio's order of services
     that are exported to a namespace.
     """
-    found = [(seen, i) for i in registry.services(graph, ("host", host)) if (seen := _seen(graph, i))]
     ranked = [
-        ("*" in seen, s)
-        for seen, ident in found
-        if ("*" in seen or namespace in seen) and (s := graph.get(service, ident)) is not None
+        ("*" in exported, s)
+        for ident in registry.services_of_host(graph, host)
+        if visibility.sees(exported := _exported_to(graph, ident), namespace)
+        and (s := graph.get(service, ident)) is not None
     ]
     candidates = [s for _, s in ranked]
     if not candidates:
@@ -135,20 +136,17 @@ def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
 @derived
 def siblings(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
     """Objects in one namespace that define the host: their endpoints are joined."""
-    return tuple(i.key for i in registry.services(graph, ("host", host)) if i.namespace == namespace)
+    return tuple(i.key for i in registry.services_of_host(graph, host) if i.namespace == namespace)
 
 
-def _seen(graph: Graph, ident: ServiceId) -> tuple[str, ...]:
+def _exported_to(graph: Graph, ident: ServiceId) -> tuple[str, ...]:
     """Namespaces that an object with services is exported to; `*` for all."""
-    obj = registry.read(graph, ident.key)
-    if isinstance(obj, core.Service):
-        text = obj.metadata.annotations.get("networking.istio.io/exportTo", "")
-        export = [e.strip() for e in text.split(",") if e.strip()]
-    elif isinstance(obj, ServiceEntry):
-        export = obj.spec.export_to
-    else:
-        return ()
-    return registry.exported_to(export, ident.namespace, registry.config(graph).default_export)
+    config = registry.config(graph)
+    obj = registry.read(graph, core.Service, ident.key)
+    if obj is not None:
+        return service_kind.exported_namespaces(ident.key, obj, config)
+    entry = registry.read(graph, ServiceEntry, ident.key)
+    return entry_kind.exported_namespaces(ident.key, entry, config) if entry is not None else ()
 
 
 def resolve_alias(graph: Graph, svc: Service, namespace: str) -> Service | None:

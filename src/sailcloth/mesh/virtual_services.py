@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
+from sailcloth.api.gateway import Gateway
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived
 
-from . import delegates, hosts, registry
+from . import delegates, hosts, registry, visibility
+from .kinds.virtual_service import by_gateway, by_host, destinations, in_mesh, mirrors
+from .verdict import Verdict
 
 
 @derived
@@ -19,7 +22,7 @@ def for_host(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
     option `virtualServiceMerging: OLDEST_WINS` does the same.
     """
     for name in (host, *hosts.wildcards(host)):
-        found = _visible(graph, registry.select(graph, ("vs-host", name)), namespace)
+        found = _visible(graph, registry.select(graph, by_host(name)), namespace)
         found = _attached(graph, found, namespace)
         if found:
             return tuple(found if registry.config(graph).merge_virtual_services else found[:1])
@@ -36,12 +39,19 @@ def _attached(graph: Graph, keys: list[Key], namespace: str) -> list[Key]:
 
 
 @derived
+def verdict(graph: Graph, key: Key) -> Verdict:
+    """Whether rules of a VirtualService hold, and what it names that does not exist."""
+    lost, notes = graph.get(conflict, key), tuple(lacking(graph, key))
+    return Verdict(True, "Conflict", lost, notes) if lost else Verdict(notes=notes)
+
+
+@derived
 def conflict(graph: Graph, key: Key) -> str:
     """Why rules of a VirtualService never hold in the mesh because of another one for the same host; empty if they may."""
     head, rule = registry.head(graph, key), graph.get(effective, key)
     merging = registry.config(graph).merge_virtual_services
     for host in head.hosts if head and rule else ():
-        same = _visible(graph, registry.select(graph, ("vs-host", host)), key.namespace)
+        same = _visible(graph, registry.select(graph, by_host(host)), key.namespace)
         for other in same[: same.index(key)] if key in same else ():
             older = graph.get(effective, other)
             if older is None:
@@ -73,7 +83,7 @@ def catches_all(match: HTTPMatchRequest) -> bool:
 def mesh_hosts(graph: Graph, namespace: str) -> tuple[tuple[str, Key], ...]:
     """Every host that a VirtualService visible in the namespace routes in the mesh, with the oldest object that does."""
     won: dict[str, Key] = {}
-    for key in _visible(graph, registry.select(graph, ("vs-mesh",)), namespace):
+    for key in _visible(graph, registry.select(graph, in_mesh()), namespace):
         head = registry.head(graph, key)
         for host in head.hosts if head else ():
             won.setdefault(host, key)
@@ -83,7 +93,7 @@ def mesh_hosts(graph: Graph, namespace: str) -> tuple[tuple[str, Key], ...]:
 @derived
 def for_gateway(graph: Graph, gateway: str) -> tuple[Key, ...]:
     """VirtualServices bound to a gateway (`namespace/name`), oldest first. Visibility is the gateway's namespace."""
-    return tuple(_visible(graph, registry.select(graph, ("vs-gateway", gateway)), gateway.split("/")[0]))
+    return tuple(_visible(graph, registry.select(graph, by_gateway(gateway)), gateway.split("/")[0]))
 
 
 def _visible(graph: Graph, keys: tuple[Key, ...], namespace: str) -> list[Key]:
@@ -91,7 +101,7 @@ def _visible(graph: Graph, keys: tuple[Key, ...], namespace: str) -> list[Key]:
     found: list[tuple[str, str, str, Key]] = []
     for key in keys:
         head = registry.head(graph, key)
-        if head is not None and ("*" in head.seen or namespace in head.seen):
+        if head is not None and visibility.sees(head.exported_to, namespace):
             found.append((head.created, key.name, key.namespace, key))
     return [key for *_, key in sorted(found)]
 
@@ -114,7 +124,7 @@ def mirror_hosts(graph: Graph, key: Key) -> frozenset[tuple[str, str]]:
     """(host, subset) of everything that a VirtualService mirrors requests to."""
     rule = graph.get(effective, key)
     domain = registry.config(graph).domain
-    found = [m for h in rule.spec.http for m in _mirrors(h)] if rule else []
+    found = [m for h in rule.spec.http for m in mirrors(h)] if rule else []
     return frozenset((destination_host(m, key.namespace, domain), m.subset or "") for m in found)
 
 
@@ -124,7 +134,7 @@ def effective(graph: Graph, key: Key) -> VirtualService | None:
 
     A delegate that does not exist, is not exported to the namespace, or has hosts of its own takes only that route away.
     """
-    rule: VirtualService | None = registry.read(graph, key)
+    rule = registry.read(graph, VirtualService, key)
     if rule is None or not any(route.delegate for route in rule.spec.http):
         return rule
     routes: list[HTTPRoute] = []
@@ -132,8 +142,9 @@ def effective(graph: Graph, key: Key) -> VirtualService | None:
         if route.delegate is None:
             routes.append(route)
         elif (child := _delegate(graph, key, route)) is not None:
-            found, domain = registry.read(graph, child), registry.config(graph).domain
-            routes += delegates.merge(route, found, child.namespace, key.namespace, domain)
+            delegate, domain = registry.read(graph, VirtualService, child), registry.config(graph).domain
+            if delegate is not None:
+                routes += delegates.merge(route, delegate, child.namespace, key.namespace, domain)
     return msgspec.structs.replace(rule, spec=msgspec.structs.replace(rule.spec, http=routes))
 
 
@@ -143,19 +154,19 @@ def _delegate(graph: Graph, key: Key, route: HTTPRoute) -> Key | None:
         return None
     child = Key("VirtualService", route.delegate.namespace or key.namespace, route.delegate.name or "")
     head = registry.head(graph, child)
-    return child if head and not head.hosts and ("*" in head.seen or key.namespace in head.seen) else None
+    return child if head and not head.hosts and visibility.sees(head.exported_to, key.namespace) else None
 
 
 def lacking(graph: Graph, key: Key) -> list[str]:
     """Gateways and delegates that a VirtualService names and that do not exist, in words for its author."""
-    rule: VirtualService | None = registry.read(graph, key)
+    rule = registry.read(graph, VirtualService, key)
     if rule is None:
         return []
     out = []
     for name in rule.spec.gateways:
         namespace, _, own = name.rpartition("/")
         gateway = Key("Gateway", namespace or key.namespace, own)
-        if name != "mesh" and registry.read(graph, gateway) is None:
+        if name != "mesh" and registry.read(graph, Gateway, gateway) is None:
             out.append(f"gateway {gateway.namespace}/{gateway.name} does not exist")
     for i, route in enumerate(rule.spec.http):
         if route.delegate is not None and _delegate(graph, key, route) is None:
@@ -167,19 +178,6 @@ def lacking(graph: Graph, key: Key) -> list[str]:
 @derived
 def sources(graph: Graph, key: Key) -> tuple[Key, ...]:
     """The objects that a VirtualService's routes come from: itself and its delegates."""
-    rule: VirtualService | None = registry.read(graph, key)
+    rule = registry.read(graph, VirtualService, key)
     found = (_delegate(graph, key, route) for route in (rule.spec.http if rule else ()))
     return (key, *dict.fromkeys(child for child in found if child is not None))
-
-
-def destinations(rule: VirtualService) -> list[Destination]:
-    """All destinations that a VirtualService sends traffic to, mirrors included."""
-    out = [r.destination for h in rule.spec.http for r in h.route]
-    out += [m for h in rule.spec.http for m in _mirrors(h)]
-    out += [r.destination for t in rule.spec.tls for r in t.route]
-    out += [r.destination for t in rule.spec.tcp for r in t.route]
-    return out
-
-
-def _mirrors(route: HTTPRoute) -> list[Destination]:
-    return ([route.mirror] if route.mirror else []) + [m.destination for m in route.mirrors]

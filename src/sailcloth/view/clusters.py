@@ -8,8 +8,9 @@ import msgspec
 
 from sailcloth.api.destination_rule import TrafficPolicy
 from sailcloth.api.meta import Key
+from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, services
+from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, selection, services
 from sailcloth.mesh.model import Endpoint, MeshConfig, Port, Resolution, Service
 
 from . import locality, scope
@@ -140,7 +141,8 @@ def auto_mtls(graph: Graph, svc: Service, port: Port, resolution: Resolution) ->
 @derived
 def accepts_mtls(graph: Graph, namespace: str, labels: tuple[tuple[str, str], ...], port: int) -> bool:
     """Whether a workload's port takes mutual TLS, as its PeerAuthentication says."""
-    return peer_authentication.mode_at(graph.get(peer_authentication.modes, namespace, labels), port) != "DISABLE"
+    policies = graph.get(selection.for_workload, PeerAuthentication, namespace, labels)
+    return graph.get(peer_authentication.modes, policies).at(port) != "DISABLE"
 
 
 def endpoint_list(graph: Graph, svc: Service, port: Port) -> tuple[Endpoint, ...]:
@@ -160,7 +162,7 @@ def of_cluster(graph: Graph, view: View, cluster: ClusterId) -> tuple[Endpoint, 
         return found
     rules = graph.get(destination_rules.for_host, cluster.host, svc.namespace, view.namespace, view.labels)
     subset = rules.subset(cluster.subset)
-    return tuple(e for e in found if endpoints.has_labels(subset.labels, e.labels)) if subset else ()
+    return tuple(e for e in found if selection.has_labels(subset.labels, e.labels)) if subset else ()
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def of_subset(
     """Endpoints by service, port and subset labels: shared by every view that means the same."""
     found = endpoint_list(graph, svc, port)
     if labels:
-        found = tuple(e for e in found if endpoints.has_labels(dict(labels), e.labels))
+        found = tuple(e for e in found if selection.has_labels(dict(labels), e.labels))
     mtls = tuple(e.mtls and graph.get(accepts_mtls, e.namespace, e.labels, e.port) for e in found)
     return EndpointsPlan(ClusterId(svc.host, port.number, subset), found, mtls, preference)
 

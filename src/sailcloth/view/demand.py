@@ -15,7 +15,7 @@ import msgspec
 from sailcloth.api.envoy_filter import EnvoyFilter
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import hosts, registry, virtual_services
+from sailcloth.mesh import envoy_filters, hosts, registry, virtual_services
 from sailcloth.mesh.envoy_filters import PatchRef
 
 from . import clusters, scope
@@ -35,7 +35,8 @@ def in_advance(graph: Graph, view: View) -> frozenset[ClusterId]:
         if c.subset == subset
     }
     found |= {c for host in _declared(graph, view) for c in graph.get(clusters.of_host, view, host)}
-    named = {c for ref in view.patches for c in graph.get(_named, ref)}
+    patches = graph.get(envoy_filters.patches, view.policies.of(EnvoyFilter), view.policies.metadata)
+    named = {c for ref in patches for c in graph.get(_named, ref)}
     return frozenset(found | {c for c in named if c in graph.get(clusters.of_host, view, c.host)})
 
 
@@ -59,7 +60,7 @@ def _declared(graph: Graph, view: View) -> list[str]:
 def _named(graph: Graph, ref: PatchRef) -> tuple[ClusterId, ...]:
     """Clusters that one patch of an EnvoyFilter names anywhere in its value."""
     key, index = ref
-    obj: EnvoyFilter | None = registry.read(graph, key)
+    obj = registry.read(graph, EnvoyFilter, key)
     if obj is None or index >= len(obj.spec.config_patches):
         return ()
     text = json.dumps(msgspec.to_builtins(obj.spec.config_patches[index].patch))

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sailcloth.api import core
 from sailcloth.api.gateway import Gateway, Server
 from sailcloth.api.meta import Key
-from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import endpoints, hosts, registry, virtual_services
+from sailcloth.mesh import credentials, hosts, registry, selection, virtual_services
+from sailcloth.mesh.kinds import service, service_entry
+from sailcloth.mesh.kinds.gateway import every as every_gateway
 from sailcloth.mesh.model import Protocol, declared_protocol
+from sailcloth.mesh.verdict import ACCEPTED, Verdict
 
 from . import routes, tcp
 from .proxy import Proxy, View
@@ -83,18 +85,16 @@ def translation(graph: Graph, proxy: Proxy) -> Translation:
     labels = dict(proxy.labels)
     domain = registry.config(graph).domain
     out: list[tuple[str, int, int]] = []
-    for key in registry.selecting(graph, "service-selecting", proxy.namespace, proxy.labels):
-        obj: core.Service | None = registry.read(graph, key)
-        if obj is None or not endpoints.matches(obj.spec.selector, labels):
+    for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
+        if not selection.matches(obj.spec.selector, labels):
             continue
         if obj.metadata.labels.get(NO_TRANSLATION) == "true":
             continue
         for p in obj.spec.ports:
             if isinstance(p.target_port or p.port, int):
                 out.append((f"{key.name}.{key.namespace}.svc.{domain}", p.port, int(p.target_port or p.port)))
-    for key in {k for ip in proxy.ips for k in registry.select(graph, ("entry-address", ip))}:
-        entry: ServiceEntry | None = registry.read(graph, key)
-        if entry is None or entry.metadata.labels.get(NO_TRANSLATION) == "true":
+    for entry in dict(i for ip in proxy.ips for i in registry.objects(graph, service_entry.by_address(ip))).values():
+        if entry.metadata.labels.get(NO_TRANSLATION) == "true":
             continue
         if not any(e.address in proxy.ips and _selected(e.labels, labels) for e in entry.spec.endpoints):
             continue
@@ -103,7 +103,7 @@ def translation(graph: Graph, proxy: Proxy) -> Translation:
 
 
 def _selected(entry_labels: dict[str, str], labels: dict[str, str]) -> bool:
-    return endpoints.matches(entry_labels, labels)
+    return selection.matches(entry_labels, labels)
 
 
 @derived
@@ -115,12 +115,9 @@ def listeners(
     taken: dict[tuple[int, str], set[str]] = {}  # server names of TLS by port
     services = {host for host, _, _ in ports}
     chosen = []
-    for key in registry.select(graph, ("kind", "Gateway")):
-        gateway: Gateway | None = registry.read(graph, key)
-        if gateway is None:
-            continue
+    for key, gateway in registry.objects(graph, every_gateway()):
         named = [s.strip() for s in gateway.metadata.annotations.get(GATEWAY_SERVICE, "").split(",") if s.strip()]
-        selects = not gateway.spec.selector or endpoints.has_labels(gateway.spec.selector, labels)
+        selects = not gateway.spec.selector or selection.has_labels(gateway.spec.selector, labels)
         if services & set(named) if named else selects:
             age = gateway.metadata.creation_timestamp or "", f"{key.name}.{key.namespace}"
             chosen.append((age, key, gateway, named))
@@ -298,3 +295,32 @@ def misdirected(graph: Graph, proxy: Proxy, route: str) -> tuple[str, ...]:
         if len(names) > _MANY:
             return ("*",)
     return tuple(sorted(n for n in names - own if n != "*"))
+
+
+def connected(graph: Graph, proxies: Iterable[Proxy]) -> None:
+    """Set the gateway proxies that are connected at present."""
+    graph.set("gateway-proxies", tuple(sorted(proxies, key=lambda p: p.id)))
+
+
+def verdict(graph: Graph, key: Key) -> Verdict:
+    """Which servers of a Gateway have no certificate: their port is open, and every handshake on it fails. Certificates come from
+    the namespaces of the proxies that the Gateway selects."""
+    gateway = registry.read(graph, Gateway, key)
+    if gateway is None:
+        return ACCEPTED
+    proxies: tuple[Proxy, ...] = graph.read("gateway-proxies") or ()
+    namespaces = sorted({p.namespace for p in proxies if key in graph.get(gateways_of, p)})
+    return Verdict(
+        notes=tuple(
+            f"servers[{i}].tls: {text}"
+            for i, server in enumerate(gateway.spec.servers)
+            for namespace in namespaces
+            for text in (credentials.lacking(graph, namespace, server.tls) if server.tls else ())
+        )
+    )
+
+
+@derived
+def gateways_of(graph: Graph, proxy: Proxy) -> frozenset[Key]:
+    """The Gateways that a proxy serves."""
+    return frozenset(server.gateway for plan in graph.get(of_proxy, proxy) for server in plan.servers)

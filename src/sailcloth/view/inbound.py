@@ -11,14 +11,16 @@ from sailcloth.api.destination_rule import ConnectionPoolSettings
 from sailcloth.api.gateway import ServerTLSSettings
 from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
+from sailcloth.api.sidecar import Sidecar
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import endpoints, peer_authentication, rate_limits, registry, services
-from sailcloth.mesh.envoy_filters import PatchRef
+from sailcloth.mesh import registry, selection, services
+from sailcloth.mesh.kinds import service, service_entry
 from sailcloth.mesh.model import MeshConfig, Port, Protocol, declared_protocol
 from sailcloth.mesh.registry import ServiceId
 
-from . import scope
-from .proxy import Labels, Proxy
+from . import policies, scope
+from .policies import NO_POLICIES, Policies
+from .proxy import Proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +52,10 @@ class InboundPlan:
     """Everything that the inbound listener needs."""
 
     ports: tuple[Accepted, ...]
-    mode: str
-    port_modes: tuple[tuple[int, str], ...]
     config: MeshConfig
     mark: int
     lean: bool
-    namespace: str
-    sources: tuple[Key, ...]
-    patches: tuple[PatchRef, ...] = ()
-    limits: tuple[Key, ...] = ()  # RateLimits that select the workload
-
-    def mode_at(self, port: int) -> str:
-        return dict(self.port_modes).get(port, self.mode)
+    policies: Policies = NO_POLICIES
 
 
 @derived
@@ -69,9 +63,8 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
     """The ports of the services that a workload belongs to, one for each port number; the oldest service wins a conflict."""
     found: list[Accepted] = []
     labels = dict(proxy.labels)
-    for key in registry.selecting(graph, "service-selecting", proxy.namespace, proxy.labels):
-        obj: core.Service | None = registry.read(graph, key)
-        if obj is None or not endpoints.matches(obj.spec.selector, labels):
+    for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
+        if not selection.matches(obj.spec.selector, labels):
             continue
         host = f"{key.name}.{key.namespace}.svc.{registry.config(graph).domain}"
         svc = graph.get(services.service, ServiceId(host, *key))
@@ -79,8 +72,7 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
             number = port.target if isinstance(port.target, int) else _named(graph, proxy, port)
             if number:
                 found.append(Accepted(number, port.protocol, host, port.number, created=svc.created if svc else ""))
-    for key in _entries(graph, proxy):
-        entry: ServiceEntry = registry.read(graph, key)
+    for entry in _entries(graph, proxy).values():
         for p in entry.spec.ports:
             number = p.target_port or p.number
             protocol = declared_protocol(p.protocol, p.number)
@@ -96,22 +88,21 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
     return tuple(chosen[p] for p in sorted(chosen))
 
 
-def _entries(graph: Graph, proxy: Proxy) -> list[Key]:
+def _entries(graph: Graph, proxy: Proxy) -> dict[Key, ServiceEntry]:
     """ServiceEntries that have the workload as an endpoint: by selector in its namespace, or by address."""
     labels = dict(proxy.labels)
-    out = []
-    for key in registry.selecting(graph, "entry-selecting", proxy.namespace, proxy.labels):
-        entry: ServiceEntry | None = registry.read(graph, key)
-        selector = entry.spec.workload_selector if entry else None
-        if selector is not None and endpoints.matches(selector.labels, labels):
-            out.append(key)
+    out: dict[Key, ServiceEntry] = {}
+    for key, entry in registry.by_selector(graph, service_entry.by_selector_label, proxy.namespace, proxy.labels):
+        selector = entry.spec.workload_selector
+        if selector is not None and selection.matches(selector.labels, labels):
+            out[key] = entry
     for ip in proxy.ips:
-        out += [k for k in registry.select(graph, ("entry-address", ip)) if k not in out]
+        out |= registry.objects(graph, service_entry.by_address(ip))
     return out
 
 
 def _named(graph: Graph, proxy: Proxy, port: Port) -> int | None:
-    pod: core.Pod | None = registry.read(graph, proxy.pod)
+    pod = registry.read(graph, core.Pod, proxy.pod)
     if pod is None:
         return None
     for container in pod.spec.containers:
@@ -124,8 +115,8 @@ def _named(graph: Graph, proxy: Proxy, port: Port) -> int | None:
 @derived
 def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
     """The ports that a sidecar accepts: those of a Sidecar's ingress if it has any, else those of its services."""
-    key = graph.get(scope.sidecar, proxy.namespace, proxy.labels)
-    limit = registry.read(graph, key) if key else None
+    key = graph.get(selection.levels, Sidecar, proxy.namespace, proxy.labels).narrowest
+    limit = registry.read(graph, Sidecar, key) if key else None
     own = graph.get(targets, proxy)
     if limit is None:
         return own
@@ -150,26 +141,8 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
 
 
 @derived
-def plan(
-    graph: Graph,
-    namespace: str,
-    labels: Labels,
-    ports: tuple[Accepted, ...],
-    mark: int,
-    lean: bool,
-    patches: tuple[PatchRef, ...] = (),
-) -> InboundPlan:
+def plan(graph: Graph, proxy: Proxy) -> InboundPlan:
     """The inbound plan; equal for all pods of a workload."""
-    mode, port_modes, sources = graph.get(peer_authentication.modes, namespace, labels)
-    return InboundPlan(
-        ports=ports,
-        mode=mode,
-        port_modes=port_modes,
-        config=registry.config(graph),
-        mark=mark,
-        lean=lean,
-        namespace=namespace,
-        sources=sources,
-        patches=patches,
-        limits=graph.get(rate_limits.for_workload, namespace, labels),
-    )
+    ports = graph.get(accepted, proxy) if proxy.kind == "sidecar" else ()
+    held = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, "inbound")
+    return InboundPlan(ports, registry.config(graph), proxy.mark, proxy.lean, held)

@@ -7,17 +7,20 @@ labels that some rule tells callers apart by, never the pod.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from sailcloth.api.meta import Key
+from sailcloth.api.sidecar import Sidecar
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import endpoints, envoy_filters, rate_limits, registry
-from sailcloth.mesh.envoy_filters import PatchRef
+from sailcloth.mesh import endpoints, registry, selection
+from sailcloth.mesh.kinds import Traffic
+from sailcloth.mesh.selection import Labels
 
-from . import scope
+from . import policies
+from .metadata import NodeMetadata
+from .policies import NO_POLICIES, Policies
 
-Labels = tuple[tuple[str, str], ...]
 ProxyKind = Literal["sidecar", "router"]
 _FORWARD = ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY")
 
@@ -51,7 +54,7 @@ class Proxy:
     dns: tuple[int, ...] = ()  # IP versions in which its agent answers names itself; empty: it does not
     beside: tuple[tuple[int, int], ...] = ()  # (port, port): who listens at the first listens at the second as well
     captured: bool = True  # whether the pod's traffic is brought to it; else it has what is dialled on purpose
-    metadata: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+    metadata: NodeMetadata = NodeMetadata({})
 
     @property
     def id(self) -> str:
@@ -71,37 +74,38 @@ class View:
     labels: Labels
     domain: str
     sidecar: Key | None = None
-    patches: tuple[PatchRef, ...] = ()
+    policies: Policies = NO_POLICIES  # those for outbound traffic, or of a gateway
     locality: str = ""
-    limits: tuple[Key, ...] = ()  # RateLimits of a gateway
     on_demand: bool = False  # whether clusters come on first use
     dns: tuple[int, ...] = ()  # IP versions in which the proxy's agent answers DNS itself; empty: it does not
     captured: bool = True  # whether the pod's traffic is brought to the proxy
+
+    @property
+    def traffic(self) -> Traffic:
+        """What outbound resources are for."""
+        return "gateway" if self.kind == "router" else "outbound"
 
 
 @derived
 def view(graph: Graph, proxy: Proxy) -> View:
     """The view of a proxy, with labels reduced to those that matter."""
-    patches = envoy_filters.refs(graph, proxy.namespace, proxy.labels, proxy.metadata)
+    traffic: Traffic = "gateway" if proxy.kind == "router" else "outbound"
+    held = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, traffic)
     place = proxy.locality or graph.get(endpoints.pod_locality, proxy.pod)
     if proxy.kind == "router":
-        limits = graph.get(rate_limits.for_workload, proxy.namespace, proxy.labels)
-        return View(
-            "router", proxy.namespace, proxy.labels, proxy.domain, patches=patches, locality=place, limits=limits
-        )
+        return View("router", proxy.namespace, proxy.labels, proxy.domain, policies=held, locality=place)
     keys = set(registry.selected_labels(graph))
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
-    limit = graph.get(scope.sidecar, proxy.namespace, labels)
+    sidecar = graph.get(selection.levels, Sidecar, proxy.namespace, labels).narrowest
     on_demand = (proxy.clusters or registry.config(graph).sidecar_clusters) == "ON_DEMAND"
     return View(
         "sidecar",
         proxy.namespace,
         labels,
         proxy.domain,
-        limit,
-        patches,
+        sidecar,
+        held,
         place,
-        (),
         on_demand,
         proxy.dns,
         proxy.captured,
@@ -193,5 +197,5 @@ def described(
         dns=answers_dns(metadata, ips),
         beside=_beside(str(metadata.get("SAILCLOTH_BESIDE") or "")),
         captured=is_captured(metadata),
-        metadata=metadata,
+        metadata=NodeMetadata(metadata),
     )

@@ -12,7 +12,7 @@ from sailcloth.api.destination_rule import ConsistentHashLB, TrafficPolicy, Tunn
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRetry, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import destination_rules, endpoints, hosts, registry, services, virtual_services
+from sailcloth.mesh import destination_rules, hosts, registry, selection, services, virtual_services
 from sailcloth.mesh.http_routes import SEMANTICS
 from sailcloth.mesh.model import Resolution, Service
 
@@ -293,7 +293,7 @@ def _applies(match: HTTPMatchRequest, view: View, port: int, gateway: str, key: 
         return False
     if match.source_namespace and match.source_namespace != view.namespace:
         return False
-    return endpoints.has_labels(match.source_labels, view.labels)
+    return selection.has_labels(match.source_labels, view.labels)
 
 
 def _targets(

@@ -1,54 +1,28 @@
-"""Scoping: which Sidecar holds for a workload, and which hosts a view can see."""
+"""Scoping: which hosts a view can see, and where its Sidecar puts listeners."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from sailcloth.api.meta import Key
 from sailcloth.api.sidecar import IstioEgressListener, Sidecar
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import endpoints, hosts, registry, services, virtual_services
+from sailcloth.mesh import hosts, registry, services, virtual_services
 from sailcloth.mesh.model import Service
 
-if TYPE_CHECKING:
-    from .proxy import View
-
-Labels = tuple[tuple[str, str], ...]
-
-
-@derived
-def sidecar(graph: Graph, namespace: str, labels: Labels) -> Key | None:
-    """The Sidecar object for a workload: one that selects it, else the namespace's, else the root namespace's; the oldest
-    at each level. Source: istio.md 1.5."""
-    root = registry.config(graph).root_namespace
-    own = _oldest_first(graph, namespace)
-    for key, obj in own:
-        selector = obj.spec.workload_selector
-        if selector is not None and selector.labels and endpoints.has_labels(selector.labels, labels):
-            return key
-    shared = _oldest_first(graph, root) if namespace != root else []
-    for key, obj in [*own, *shared]:
-        if obj.spec.workload_selector is None or not obj.spec.workload_selector.labels:
-            return key
-    return None
-
-
-def _oldest_first(graph: Graph, namespace: str) -> list[tuple[Key, Sidecar]]:
-    found = [(k, s) for k in registry.select(graph, ("sidecars", namespace)) if (s := registry.read(graph, k))]
-    return sorted(found, key=lambda item: (item[1].metadata.creation_timestamp or "", item[0].name))
+from .proxy import View
 
 
 @derived
 def spec(graph: Graph, view: View) -> Sidecar | None:
     """The Sidecar object of a view, if any."""
-    return registry.read(graph, view.sidecar) if view.sidecar else None
+    return registry.read(graph, Sidecar, view.sidecar) if view.sidecar else None
 
 
 @derived
 def exported(graph: Graph, namespace: str) -> tuple[str, ...]:
     """All hosts that are exported to a namespace, sorted."""
-    idents = registry.services(graph, ("visible", "*")) + registry.services(graph, ("visible", namespace))
+    idents = registry.services_visible_to(graph, "*") + registry.services_visible_to(graph, namespace)
     return tuple(sorted({i.host for i in idents}))
 
 

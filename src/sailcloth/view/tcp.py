@@ -13,7 +13,7 @@ from sailcloth.api.gateway import Server
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import L4MatchAttributes, RouteDestination, TLSMatchAttributes, VirtualService
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import endpoints, hosts, registry, services, virtual_services
+from sailcloth.mesh import hosts, registry, selection, services, virtual_services
 
 from . import routes
 from .layout import Spot
@@ -99,7 +99,7 @@ def applies(match: Match, rule: VirtualService, key: Key, view: View, port: int,
         return False
     if match.source_namespace and match.source_namespace != view.namespace:
         return False
-    return endpoints.has_labels(match.source_labels, view.labels)
+    return selection.has_labels(match.source_labels, view.labels)
 
 
 def _targets(graph: Graph, view: View, key: Key, route: list[RouteDestination], port: int) -> tuple[Target, ...]:

@@ -36,6 +36,7 @@ class LiveCollection:
         self._names: dict[Hashable, str | None] = {}  # id -> name of its resource
         self.resources: dict[str, Resource] = {}
         self.sources: Counter[Any] = Counter()  # how many resources came from each user object
+        self._moved: set[Hashable] = set()  # user objects that came, went or apply otherwise since `take_moved`
         self.seq = 0
         self._log: deque[tuple[int, frozenset[str]]] = deque(maxlen=_LOG)
         graph.watch(ids, *args)
@@ -86,9 +87,12 @@ class LiveCollection:
             old = self.resources.get(made.name)
             self.resources[made.name] = made
             if old is None or old.sources != made.sources:
+                self._moved.update(s for s in made.sources if not self.sources[s])
                 self.sources.update(made.sources)
                 if old is not None:
                     self._forget(old)
+            if made.applied or (old is not None and old.applied):
+                self._note_applied(old, made)
             if old is None or old.version != made.version:
                 changed.add(made.name)
         return changed
@@ -104,6 +108,18 @@ class LiveCollection:
             self.sources[source] -= 1
             if self.sources[source] <= 0:
                 del self.sources[source]
+                self._moved.add(source)
+
+    def _note_applied(self, old: Resource | None, made: Resource) -> None:
+        before = Counter(old.applied if old is not None else ())
+        changed = (before - Counter(made.applied)) + (Counter(made.applied) - before)
+        self._moved.update(source for source, _ in changed)
+
+    def take_moved(self) -> set[Hashable]:
+        """User objects of which resources are here for the first time, or no longer, or apply other parts than before; since
+        the last call."""
+        moved, self._moved = self._moved, set()
+        return moved
 
     def _record(self, changed: set[str]) -> frozenset[str]:
         if changed:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from envoy.config.route.v3 import route_components_pb2 as route_pb
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from envoy.type.v3 import percent_pb2
 
 from sailcloth.api.meta import duration_ms
+from sailcloth.envoy.inputs import FilterInputs
 from sailcloth.envoy.protobuf import pack
 from sailcloth.view.routes import RoutePlan
 
 FILTER = "envoy.filters.http.cors"
+_DISABLED = hcm_pb.HttpFilter(name=FILTER, typed_config=pack(cors_pb2.Cors()), disabled=True)
+
+
+def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
+    """Listed in every HTTP chain, disabled until a route turns it on."""
+    return [_DISABLED]
 
 
 def route(plan: RoutePlan, out: route_pb.Route) -> None:

@@ -7,9 +7,11 @@ from envoy.config.route.v3 import route_components_pb2 as route_pb
 from envoy.extensions.clusters.dynamic_forward_proxy.v3 import cluster_pb2 as forward_pb
 from envoy.extensions.common.dynamic_forward_proxy.v3 import dns_cache_pb2
 from envoy.extensions.filters.http.dynamic_forward_proxy.v3 import dynamic_forward_proxy_pb2 as filter_pb
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 
 from sailcloth.envoy import names
+from sailcloth.envoy.inputs import FilterInputs
 from sailcloth.envoy.protobuf import pack
 from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
@@ -19,9 +21,14 @@ FILTER = "envoy.filters.http.dynamic_forward_proxy"
 _CACHE = dns_cache_pb2.DnsCacheConfig(name="dynamic_dns", dns_lookup_family=cluster_pb2.Cluster.V4_ONLY)
 
 
-def filter_config() -> filter_pb.FilterConfig:
-    """The filter; it shares its cache of addresses with the clusters."""
-    return filter_pb.FilterConfig(dns_cache_config=_CACHE)
+_DISABLED = hcm_pb.HttpFilter(
+    name=FILTER, typed_config=pack(filter_pb.FilterConfig(dns_cache_config=_CACHE)), disabled=True
+)
+
+
+def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
+    """Listed only where some route needs it, because it keeps a cache of addresses, which it shares with the clusters."""
+    return [_DISABLED] if inputs.dynamic_dns else []
 
 
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from envoy.config.route.v3 import route_components_pb2 as route_pb
 from envoy.extensions.filters.common.fault.v3 import fault_pb2 as common_pb
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
 from envoy.type.v3 import percent_pb2
 
 from sailcloth.api.meta import duration_ms
 from sailcloth.api.virtual_service import Percent
+from sailcloth.envoy.inputs import FilterInputs
 from sailcloth.envoy.protobuf import duration, pack
 from sailcloth.view.routes import RoutePlan
 
@@ -37,6 +39,14 @@ _GRPC_STATUS = {
         ]
     )
 }
+
+
+_DISABLED = hcm_pb.HttpFilter(name=FILTER, typed_config=pack(fault_pb2.HTTPFault()), disabled=True)
+
+
+def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
+    """Listed in every HTTP chain, disabled until a route turns it on: a new fault changes no listener."""
+    return [_DISABLED]
 
 
 def route(plan: RoutePlan, out: route_pb.Route) -> None:

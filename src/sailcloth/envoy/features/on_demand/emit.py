@@ -8,6 +8,7 @@ from envoy.extensions.filters.http.on_demand.v3 import on_demand_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
+from sailcloth.envoy.inputs import FilterInputs
 from sailcloth.envoy.protobuf import duration, typed
 from sailcloth.view.clusters import ClusterPlan
 
@@ -18,10 +19,17 @@ _SOURCE = config_source_pb2.ConfigSource(
 )
 
 
-def http_filter() -> hcm_pb.HttpFilter:
-    """The filter that waits, right before the router: what a filter before it refuses loads nothing."""
-    cds = on_demand_pb2.OnDemandCds(source=_SOURCE, timeout=duration(_WAIT_MS))
-    return hcm_pb.HttpFilter(**typed("envoy.filters.http.on_demand", on_demand_pb2.OnDemand(odcds=cds)))
+_FILTER = hcm_pb.HttpFilter(
+    **typed(
+        "envoy.filters.http.on_demand",
+        on_demand_pb2.OnDemand(odcds=on_demand_pb2.OnDemandCds(source=_SOURCE, timeout=duration(_WAIT_MS))),
+    )
+)
+
+
+def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
+    """The filter that waits for a request's cluster."""
+    return [_FILTER] if inputs.on_demand else []
 
 
 def connection(out: tcp_proxy_pb2.TcpProxy) -> None:

@@ -18,19 +18,22 @@ from envoy.type.v3 import percent_pb2, token_bucket_pb2
 from sailcloth.api.meta import StringMatch, duration_ms
 from sailcloth.api.rate_limit import Rate, RateLimitRule
 from sailcloth.envoy import names
+from sailcloth.envoy.inputs import FilterInputs
 from sailcloth.envoy.protobuf import duration, typed
 from sailcloth.envoy.resources import matcher
-from sailcloth.mesh.rate_limits import Limits
+
+from .policy import Limits
 
 _NO_LIMIT = 2**32 - 1
 _DYNAMIC = 10_000  # values of a key that are counted apart; the least recently seen are forgotten first
 _DOMAIN = "sailcloth"
-_LEAST_MS = 50.0  # Envoy fills no bucket more often
+LEAST_PERIOD_MS = 50.0  # Envoy fills no bucket more often
 _TIMEOUT_MS = 100.0
 
 
-def http_filters(limits: Limits) -> list[hcm_pb.HttpFilter]:
+def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
     """The filters for a workload's limits of requests; none without limits."""
+    limits = inputs.policies.of(Limits)
     out = []
     own = [(ident, rule) for ident, rule in limits.http if rule.scope == "LOCAL"]
     if own:
@@ -41,7 +44,7 @@ def http_filters(limits: Limits) -> list[hcm_pb.HttpFilter]:
     return out
 
 
-def network_filters(limits: Limits) -> list[components.Filter]:
+def network_filters(inputs: FilterInputs) -> list[components.Filter]:
     """The filters for a workload's limit of new connections."""
     return [
         components.Filter(
@@ -50,7 +53,7 @@ def network_filters(limits: Limits) -> list[components.Filter]:
                 connection_pb.LocalRateLimit(stat_prefix="connections", token_bucket=_bucket(rate), share_key=ident),
             )
         )
-        for ident, rate in limits.connections
+        for ident, rate in inputs.policies.of(Limits).connections
     ]
 
 
@@ -126,7 +129,7 @@ def _path(value: StringMatch) -> route_pb.HeaderMatcher:
 
 def _bucket(rate: Rate) -> token_bucket_pb2.TokenBucket:
     """A bucket that fills in periods of at least 50 ms."""
-    period = max(duration_ms(rate.per) or 1000.0, _LEAST_MS)
+    period = max(duration_ms(rate.per) or 1000.0, LEAST_PERIOD_MS)
     out = token_bucket_pb2.TokenBucket(max_tokens=rate.burst or rate.requests, fill_interval=duration(period))
     out.tokens_per_fill.value = rate.requests
     return out

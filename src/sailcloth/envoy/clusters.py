@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envoy.config.cluster.v3 import cluster_pb2
-from envoy.config.core.v3 import address_pb2, config_source_pb2, socket_option_pb2
+from envoy.config.core.v3 import address_pb2, config_source_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 
@@ -17,7 +17,8 @@ from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import Accepted, InboundPlan
 
-from . import endpoint
+from .resources import endpoint
+from .resources.address import bind_config, place, socket_address
 
 _TYPES = {
     Resolution.EDS: cluster_pb2.Cluster.EDS,
@@ -93,32 +94,6 @@ def inbound(plan: InboundPlan, accepted: Accepted) -> EnvoyResource:
         service = out.metadata.filter_metadata["istio"].fields["services"].list_value.values.add().struct_value
         service.fields["host"].string_value = accepted.host
     return resource(name, encode(out))
-
-
-def place(address: str, port: int) -> address_pb2.Address:
-    """An IP address and port, or a UNIX socket: unix:///path."""
-    if address.startswith("unix://"):
-        return address_pb2.Address(pipe=address_pb2.Pipe(path=address.removeprefix("unix://")))
-    return socket_address(address, port)
-
-
-def socket_address(address: str, port: int) -> address_pb2.Address:
-    return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=address, port_value=port))
-
-
-def bind_config(mark: int) -> address_pb2.BindConfig:
-    """Source 127.0.0.6, which capture leaves alone; the mark is repeated because this replaces the bootstrap's setting."""
-    out = address_pb2.BindConfig(source_address=address_pb2.SocketAddress(address=names.INBOUND_SOURCE, port_value=0))
-    if mark:
-        out.socket_options.append(mark_option(mark))
-    return out
-
-
-def mark_option(mark: int) -> socket_option_pb2.SocketOption:
-    """SO_MARK on connections of the proxy."""
-    return socket_option_pb2.SocketOption(
-        description="SO_MARK", level=1, name=36, int_value=mark, state=socket_option_pb2.SocketOption.STATE_PREBIND
-    )
 
 
 def _assignment(name: str, address: address_pb2.Address) -> endpoint_pb2.ClusterLoadAssignment:

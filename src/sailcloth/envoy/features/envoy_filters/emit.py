@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,14 +12,20 @@ from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from google.protobuf.message import Message
 
+from sailcloth.envoy.inputs import ResourceInputs
 from sailcloth.envoy.protobuf import encode, pack
 from sailcloth.envoy.resource import EnvoyResource, resource
+from sailcloth.mesh.kinds import Traffic
+from sailcloth.xds.types import CLUSTER, EXTENSION, LISTENER
 
 from . import places
 from .compiled import Compiled
 from .merge import merge, unpack
+from .policy import Patches
 
-Patches = tuple[Compiled, ...]
+_CONTEXT: dict[Traffic, str] = {"inbound": "SIDECAR_INBOUND", "outbound": "SIDECAR_OUTBOUND", "gateway": "GATEWAY"}
+_ADDED = {CLUSTER: "CLUSTER", LISTENER: "LISTENER", EXTENSION: "EXTENSION_CONFIG"}
+_ROUTES = ("ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE")
 _CHANGES = ("MERGE", "MERGE_AND_REPLACE_LIST", "REMOVE")  # what can be done to one cluster
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _ROUTER = "envoy.filters.http.router"
@@ -44,12 +51,16 @@ class _Used:
         self.idents.append(patch.ident)
 
 
-def clusters(made: EnvoyResource, patches: Patches, context: str, hosts: tuple[str, ...] = ()) -> EnvoyResource | None:
+def _for(inputs: ResourceInputs, *applies_to: str) -> list[Compiled]:
+    """The patches for a kind of place in resources of this traffic."""
+    patches, context = inputs.policies.of(Patches).patches, _CONTEXT[inputs.traffic]
+    return [p for p in patches if p.applies_to in applies_to and places.context(p.match, context)]
+
+
+def cluster(made: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource | None:
     """A cluster after patches; None if one removes it."""
-    mine = [
-        p for p in patches if p.applies_to == "CLUSTER" and p.operation in _CHANGES and places.context(p.match, context)
-    ]
-    mine = [p for p in mine if places.cluster(p.match, made.name, hosts)]
+    mine = [p for p in _for(inputs, "CLUSTER") if p.operation in _CHANGES]
+    mine = [p for p in mine if places.cluster(p.match, made.name, inputs.hosts)]
     if not mine:
         return made
     message = cluster_pb2.Cluster.FromString(made.body)
@@ -63,32 +74,30 @@ def clusters(made: EnvoyResource, patches: Patches, context: str, hosts: tuple[s
     return _remade(made, message, used)
 
 
-def added(patches: Patches, applies_to: str, context: str) -> tuple[tuple[str, EnvoyResource], ...]:
-    """Resources that patches add, by name: whole clusters, listeners or extension configurations."""
+def added(type_url: str, inputs: ResourceInputs) -> dict[str, EnvoyResource]:
+    """Resources of a type that patches add, by name: whole clusters, listeners or extension configurations."""
     out: dict[str, EnvoyResource] = {}
-    for patch in patches:
-        if patch.applies_to == applies_to and patch.operation == "ADD" and places.context(patch.match, context):
+    for patch in _for(inputs, _ADDED[type_url]):
+        if patch.operation == "ADD":
             value: Any = patch.value
             if value is not None and value.name:
                 plain = resource(value.name, encode(value), sources=(patch.key,))
                 out[value.name] = _with(plain, (patch.ident,))
-    return tuple(out.items())
+    return out
 
 
-def routes(made: EnvoyResource, patches: Patches, context: str, ports: frozenset[int]) -> EnvoyResource:
+def routes(made: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource:
     """A route configuration after patches."""
-    kinds = ("ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE")
-    mine = [p for p in patches if p.applies_to in kinds and places.context(p.match, context)]
-    mine = [p for p in mine if places.route_configuration(p.match, made.name, ports)]
+    mine = [p for p in _for(inputs, *_ROUTES) if places.route_configuration(p.match, made.name, inputs.ports)]
     if not mine:
         return made
     message = route_pb2.RouteConfiguration.FromString(made.body)
     used = _Used()
-    _routes(message, mine, used)
+    _edit_routes(message, mine, used)
     return _remade(made, message, used)
 
 
-def _routes(message: Any, patches: Iterable[Compiled], used: _Used) -> None:
+def _edit_routes(message: Any, patches: Iterable[Compiled], used: _Used) -> None:
     for patch in patches:
         if patch.applies_to == "ROUTE_CONFIGURATION":
             if patch.operation in ("MERGE", "MERGE_AND_REPLACE_LIST") and patch.value is not None:
@@ -106,11 +115,10 @@ def _routes(message: Any, patches: Iterable[Compiled], used: _Used) -> None:
                     _edit(host.routes, patch, used, partial(places.route, patch.match))
 
 
-def listeners(made: EnvoyResource, patches: Patches, context: str, ports: frozenset[int]) -> EnvoyResource | None:
+def listener(made: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource | None:
     """A listener after patches; None if one removes it."""
-    kinds = ("LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "LISTENER_FILTER")
-    inline = ("ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE") if context == "SIDECAR_INBOUND" else ()
-    mine = [p for p in patches if p.applies_to in (*kinds, *inline) and places.context(p.match, context)]
+    inline = _ROUTES if inputs.traffic == "inbound" else ()
+    mine = _for(inputs, "LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "LISTENER_FILTER", *inline)
     if not mine:
         return made
     message = listener_pb2.Listener.FromString(made.body)
@@ -119,7 +127,7 @@ def listeners(made: EnvoyResource, patches: Patches, context: str, ports: frozen
         if patch.applies_to in inline:
             _inline_routes(message, patch, used)
             continue
-        if not places.listener(patch.match, message, ports, patch.applies_to == "LISTENER"):
+        if not places.listener(patch.match, message, inputs.ports, patch.applies_to == "LISTENER"):
             continue
         if patch.applies_to == "LISTENER":
             if patch.operation == "REMOVE":
@@ -210,7 +218,7 @@ def _inline_routes(message: Any, patch: Compiled, used: _Used) -> None:
             before = len(used.idents)
             port = chain.filter_chain_match.destination_port.value
             if places.route_configuration(patch.match, manager.route_config.name, frozenset({port})):
-                _routes(manager.route_config, [patch], used)
+                _edit_routes(manager.route_config, [patch], used)
             if len(used.idents) > before:
                 each.typed_config.CopyFrom(pack(manager))
 
@@ -265,4 +273,4 @@ def _remade(made: EnvoyResource, message: Any, used: _Used) -> EnvoyResource:
 
 
 def _with(made: EnvoyResource, idents: tuple[Any, ...]) -> EnvoyResource:
-    return EnvoyResource(made.name, made.version, made.body, made.clusters, made.sources, made.endpoints, idents)
+    return replace(made, applied=idents)

@@ -1,0 +1,72 @@
+"""The HTTP connection manager."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import config_source_pb2
+from envoy.config.listener.v3 import listener_components_pb2 as components
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
+
+from sailcloth.envoy.protobuf import duration, typed
+from sailcloth.view.proxy import Topology
+
+_NOTHING_BEFORE = Topology()
+
+
+def connection_manager(
+    stat_prefix: str,
+    filters: Sequence[hcm_pb.HttpFilter],
+    *,
+    rds: str = "",
+    inline: bytes = b"",
+    direction: str,
+    mutual: bool = False,
+    logs: tuple[accesslog_pb2.AccessLog, ...] = (),
+    normalization: str = "BASE",
+    topology: Topology = _NOTHING_BEFORE,
+) -> components.Filter:
+    """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration."""
+    out = hcm_pb.HttpConnectionManager(
+        stat_prefix=stat_prefix,
+        http_filters=filters,
+        access_log=logs,
+        stream_idle_timeout=duration(0),
+        server_name="istio-envoy",
+        proxy_100_continue=True,
+    )
+    out.normalize_path.value = normalization != "NONE"
+    out.merge_slashes = normalization in ("MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
+    if normalization == "DECODE_AND_MERGE_SLASHES":
+        out.path_with_escaped_slashes_action = hcm_pb.HttpConnectionManager.UNESCAPE_AND_FORWARD
+    out.use_remote_address.value = direction == "gateway"
+    out.upgrade_configs.add(upgrade_type="websocket")
+    out.http_protocol_options.accept_http_10 = True
+    out.http2_protocol_options.allow_connect = True
+    if rds:
+        out.rds.route_config_name = rds
+        out.rds.config_source.CopyFrom(
+            config_source_pb2.ConfigSource(
+                ads=config_source_pb2.AggregatedConfigSource(),
+                resource_api_version=config_source_pb2.V3,
+                initial_fetch_timeout=duration(0),
+            )
+        )
+    else:
+        out.route_config.CopyFrom(route_pb2.RouteConfiguration.FromString(inline))
+    if direction == "inbound":
+        out.server_header_transformation = hcm_pb.HttpConnectionManager.PASS_THROUGH
+    if mutual or direction == "gateway":
+        append, sanitize = hcm_pb.HttpConnectionManager.APPEND_FORWARD, hcm_pb.HttpConnectionManager.SANITIZE_SET
+        out.forward_client_cert_details = sanitize if direction == "gateway" else append
+        if topology.client_certificates:
+            name = topology.client_certificates
+            out.forward_client_cert_details = hcm_pb.HttpConnectionManager.ForwardClientCertDetails.Value(name)
+        out.xff_num_trusted_hops = topology.trusted_proxies
+        details = out.set_current_client_cert_details
+        details.subject.value = True
+        details.dns = details.uri = True
+        details.cert = direction == "gateway"
+    return components.Filter(**typed("envoy.filters.network.http_connection_manager", out))

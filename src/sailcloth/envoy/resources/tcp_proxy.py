@@ -1,0 +1,76 @@
+"""TCP proxies, by cluster and by weighted destinations."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.listener.v3 import listener_components_pb2 as components
+from envoy.extensions.filters.common.set_filter_state.v3 import value_pb2 as filter_state_pb2
+from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
+
+from sailcloth.api.meta import duration_ms
+from sailcloth.envoy import names
+from sailcloth.envoy.features.on_demand import emit as on_demand
+from sailcloth.envoy.protobuf import duration, typed
+from sailcloth.view.routes import Target
+
+
+def to_cluster(
+    stat_prefix: str,
+    cluster: str | dict[str, int],
+    logs: tuple[accesslog_pb2.AccessLog, ...] = (),
+    waits: bool = False,
+) -> components.Filter:
+    """A TCP proxy to one cluster, or to several by weight; it may wait for a cluster that comes on first use."""
+    out = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=logs)
+    if isinstance(cluster, str):
+        out.cluster = cluster
+    else:
+        for name, weight in cluster.items():
+            out.weighted_clusters.clusters.add(name=name, weight=weight)
+    if waits:
+        on_demand.connection(out)
+    return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
+
+
+def to_targets(
+    targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog, ...] = (), waits: bool = False
+) -> list[components.Filter]:
+    """A TCP proxy to the weighted destinations of a route; to nowhere if it has none.
+
+    A connection to a port that expects HTTP says over mutual TLS that it is just bytes: the cluster would promise HTTP/2.
+    """
+    said = [_just_bytes()] if any(t.to_http for t in targets) else []
+    return [*said, _to_targets(targets, logs, waits)]
+
+
+@lru_cache(maxsize=1)
+def _just_bytes() -> components.Filter:
+    value = filter_state_pb2.FilterStateValue(object_key="envoy.network.application_protocols")
+    value.format_string.text_format_source.inline_string = "istio"
+    made = set_filter_state_pb2.Config(on_new_connection=[value])
+    return components.Filter(**typed("envoy.filters.network.set_filter_state", made))
+
+
+def _to_targets(
+    targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog, ...], waits: bool
+) -> components.Filter:
+    named: dict[str, int] = {}
+    for t in targets:
+        cluster = names.outbound(t.cluster)
+        named[cluster] = named.get(cluster, 0) + t.weight
+    first = next(iter(named), names.BLACK_HOLE)
+    made = to_cluster(first, named if len(named) > 1 else first, logs, waits)
+    idle = next((t.idle_timeout for t in targets if t.idle_timeout), "")
+    tunnel = next((t.tunnel for t in targets if t.tunnel is not None), None)
+    if not idle and tunnel is None:
+        return made
+    out = tcp_proxy_pb2.TcpProxy.FromString(made.typed_config.value)
+    if idle:
+        out.idle_timeout.CopyFrom(duration(duration_ms(idle) or 0))
+    if tunnel is not None:
+        out.tunneling_config.hostname = f"{tunnel.target_host}:{tunnel.target_port}"
+        out.tunneling_config.use_post = tunnel.protocol == "POST"
+    return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))

@@ -1,0 +1,35 @@
+"""Time as a value that is handed in, so that what waits can be tested without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds that only grow, and a way to wait for them."""
+
+    def time(self) -> float:
+        """Now, in seconds since an arbitrary start."""
+
+    async def wait(self, event: asyncio.Event, until: float | None) -> None:
+        """Return when the event is set, or at `until` (None: never) if that is earlier."""
+
+
+class MonotonicClock:
+    """The machine's clock."""
+
+    def time(self) -> float:
+        return time.monotonic()
+
+    async def wait(self, event: asyncio.Event, until: float | None) -> None:
+        if until is None:
+            await event.wait()
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(event.wait(), max(0.0, until - self.time()))
+
+
+MONOTONIC = MonotonicClock()

@@ -1,0 +1,132 @@
+"""Keys that are to be reconciled, each as often as needed and never twice at a time: the one policy for retries.
+
+As the work queues of Kubernetes controllers: a key that is added several times before its turn is done once; one that is added
+while it is being reconciled gets another turn; one that fails is tried again after a time that doubles with each failure.
+Must not know what a key stands for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .clock import MONOTONIC, Clock
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds until the next try: `first` after the first failure, twice as long after each further one, at most `longest`."""
+
+    first: float = 0.2
+    longest: float = 10.0
+
+    def after(self, failures: int) -> float:
+        """The pause after so many failures in a row (1 or more)."""
+        return min(self.longest, self.first * 2.0 ** min(failures - 1, 30))
+
+
+class WorkQueue(Generic[K]):
+    """`add` names a key whose state may have changed; `run` calls `reconcile` for it until cancelled.
+
+    reconcile: brings the outside in line with the state as it is when it is called. Errors of the types in `retry` are expected:
+        they are logged and tried again. Any other error ends `run`.
+    name: what is reconciled, for the log.
+    delay: seconds that a key waits before its turn, so that changes that come together cost one.
+    workers: how many keys are reconciled at a time.
+    """
+
+    def __init__(
+        self,
+        reconcile: Callable[[K], Awaitable[None]],
+        *,
+        name: str,
+        retry: tuple[type[Exception], ...] = (OSError,),
+        delay: float = 0.0,
+        workers: int = 1,
+        backoff: Backoff = Backoff(),
+        clock: Clock = MONOTONIC,
+    ) -> None:
+        self._reconcile, self._name, self._retry = reconcile, name, retry
+        self._delay, self._workers, self._backoff, self._clock = delay, workers, backoff, clock
+        self._heap: list[tuple[float, int, K]] = []
+        self._due: dict[K, float] = {}  # what the heap says of a key that is still to be done
+        self._order = itertools.count()
+        self._busy: set[K] = set()
+        self._changed: dict[
+            K, float
+        ] = {}  # keys that were added while they were being reconciled, and when they are due
+        self._failures: dict[K, int] = {}
+        self._wake = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many keys wait for their turn."""
+        return len(self._due)
+
+    def add(self, key: K, after: float | None = None) -> None:
+        """Reconcile a key after `after` seconds (default: the queue's delay), or earlier if it is due earlier already."""
+        due = self._clock.time() + (self._delay if after is None else after)
+        if key in self._busy:
+            self._changed[key] = min(due, self._changed.get(key, due))
+        elif key not in self._due or due < self._due[key]:
+            self._due[key] = due
+            heapq.heappush(self._heap, (due, next(self._order), key))
+            self._wake.set()
+
+    def add_all(self, keys: Iterable[K]) -> None:
+        """Reconcile several keys."""
+        for key in keys:
+            self.add(key)
+
+    def discard(self, key: K) -> None:
+        """Forget a key that has not had its turn."""
+        for known in (self._due, self._changed, self._failures):
+            known.pop(key, None)
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        workers = [asyncio.ensure_future(self._work()) for _ in range(self._workers)]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._take()
+            try:
+                await self._reconcile(key)
+            except self._retry as error:
+                failures = self._failures[key] = self._failures.get(key, 0) + 1
+                pause = self._backoff.after(failures)
+                level = logging.INFO if failures == 1 else logging.DEBUG
+                log.log(level, "%s of %s failed, next try in %.1f s: %s", self._name, key, pause, error)
+                self._changed.setdefault(key, self._clock.time() + pause)
+            else:
+                self._failures.pop(key, None)
+            finally:
+                self._busy.discard(key)
+            if (due := self._changed.pop(key, None)) is not None:
+                self.add(key, max(0.0, due - self._clock.time()))
+
+    async def _take(self) -> K:
+        while True:
+            self._wake.clear()
+            while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
+                heapq.heappop(self._heap)  # outdated: done, discarded, or due earlier
+            until = self._heap[0][0] if self._heap else None
+            if until is not None and until <= self._clock.time():
+                _, _, key = heapq.heappop(self._heap)
+                del self._due[key]
+                self._busy.add(key)
+                return key
+            await self._clock.wait(self._wake, until)

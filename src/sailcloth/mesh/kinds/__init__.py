@@ -1,0 +1,48 @@
+"""The kinds of objects that the mesh is made of, one module each. Adding a kind is a module and its name here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import (
+    destination_rule,
+    endpoint_slice,
+    envoy_filter,
+    gateway,
+    peer_authentication,
+    pod,
+    proxy_config,
+    rate_limit,
+    secret,
+    service,
+    service_entry,
+    sidecar,
+    virtual_service,
+    workload_entry,
+)
+from .record import Exports, MeshKind, Slice, Traffic, of_namespace
+
+__all__ = ["KINDS", "POLICIES", "Exports", "MeshKind", "Slice", "Traffic", "of_namespace"]
+
+KINDS: dict[str, MeshKind[Any]] = {
+    module.KIND.name: module.KIND
+    for module in (
+        destination_rule,
+        endpoint_slice,
+        envoy_filter,
+        gateway,
+        peer_authentication,
+        pod,
+        proxy_config,
+        rate_limit,
+        secret,
+        service,
+        service_entry,
+        sidecar,
+        virtual_service,
+        workload_entry,
+    )
+}
+
+POLICIES: tuple[MeshKind[Any], ...] = tuple(kind for kind in KINDS.values() if kind.selector is not None)
+"""Kinds whose objects choose the workloads that they hold for."""

@@ -1,0 +1,52 @@
+"""DestinationRule: found by its host, within its namespace or anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sailcloth.api.destination_rule import DestinationRule, LocalityLbSetting
+from sailcloth.api.meta import Key
+from sailcloth.mesh import hosts
+from sailcloth.mesh.model import MeshConfig
+
+from .record import MeshKind, Slice
+
+
+def by_host(host: str) -> Slice[DestinationRule]:
+    """Those for exactly this host (a full name or a pattern), of any namespace."""
+    return Slice(("DestinationRule", "host", host))
+
+
+def of_namespace_by_host(namespace: str, host: str) -> Slice[DestinationRule]:
+    """Those of one namespace for exactly this host."""
+    return Slice(("DestinationRule", "namespace-host", namespace, host))
+
+
+def with_selector(namespace: str) -> Slice[DestinationRule]:
+    """Those of one namespace that hold for some of its workloads only."""
+    return Slice(("DestinationRule", "selector", namespace))
+
+
+def _slices(key: Key, rule: DestinationRule, config: MeshConfig) -> Iterator[Slice[DestinationRule]]:
+    host = hosts.resolve(rule.spec.host, key.namespace, config.domain)
+    yield of_namespace_by_host(key.namespace, host)
+    yield by_host(host)
+    if rule.spec.workload_selector is not None:
+        yield with_selector(key.namespace)
+
+
+def _caller_labels(rule: DestinationRule) -> set[str]:
+    selector = rule.spec.workload_selector
+    policies = [rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)]
+    balancers = [p.load_balancer for p in policies if p is not None]
+    settings = [b.locality_lb_setting for b in balancers if b is not None]
+    compared = compared_labels(s for s in settings if s is not None)
+    return (set(selector.match_labels) if selector is not None else set()) | compared
+
+
+def compared_labels(settings: Iterable[LocalityLbSetting]) -> set[str]:
+    """Label keys of callers that `failoverPriority` compares with those of endpoints."""
+    return {text.partition("=")[0] for s in settings for text in s.failover_priority if "=" not in text}
+
+
+KIND = MeshKind(DestinationRule, slices=_slices, caller_labels=_caller_labels)

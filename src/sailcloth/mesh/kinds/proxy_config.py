@@ -1,0 +1,14 @@
+"""ProxyConfig: options that a workload's proxy starts with. Injection reads it; no running proxy depends on it."""
+
+from __future__ import annotations
+
+from sailcloth.api.workload_group import ProxyConfig
+
+from .record import MeshKind
+
+
+def _selector(options: ProxyConfig) -> dict[str, str]:
+    return options.spec.selector.match_labels if options.spec.selector is not None else {}
+
+
+KIND = MeshKind(ProxyConfig, selector=_selector)

@@ -1,0 +1,45 @@
+"""ServiceEntry: defines a service for each of its hosts; found by a label of its selector or an address of its endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sailcloth.api.meta import Key
+from sailcloth.api.service_entry import ServiceEntry
+from sailcloth.mesh import hosts
+from sailcloth.mesh.model import MeshConfig
+from sailcloth.mesh.visibility import exported_to
+
+from .record import Exports, MeshKind, Slice
+
+
+def by_selector_label(namespace: str, pair: tuple[str, str] | None) -> Slice[ServiceEntry]:
+    """Those of a namespace that may select workloads with a label; None: those whose selector is empty."""
+    return Slice(("ServiceEntry", "selector", namespace, pair))
+
+
+def by_address(address: str) -> Slice[ServiceEntry]:
+    """Those that list an endpoint at an address."""
+    return Slice(("ServiceEntry", "address", address))
+
+
+def exported_namespaces(key: Key, entry: ServiceEntry, config: MeshConfig) -> tuple[str, ...]:
+    """Namespaces that see a ServiceEntry."""
+    return exported_to(entry.spec.export_to, key.namespace, config.default_export)
+
+
+def _slices(key: Key, entry: ServiceEntry, config: MeshConfig) -> Iterator[Slice[ServiceEntry]]:
+    selector = entry.spec.workload_selector
+    if selector is not None:
+        yield by_selector_label(key.namespace, min(selector.labels.items(), default=None))
+    for endpoint in entry.spec.endpoints:
+        if endpoint.address:
+            yield by_address(endpoint.address)
+
+
+def _exports(key: Key, entry: ServiceEntry, config: MeshConfig) -> Exports:
+    names = (hosts.resolve(h, key.namespace, config.domain) for h in entry.spec.hosts)
+    return Exports(tuple(dict.fromkeys(names)), exported_namespaces(key, entry, config))
+
+
+KIND = MeshKind(ServiceEntry, slices=_slices, exports=_exports)

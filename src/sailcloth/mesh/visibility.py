@@ -1,0 +1,19 @@
+"""Which namespaces see an object (`exportTo`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def exported_to(export: Iterable[str], namespace: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    """Namespaces that see an object of `namespace`, sorted; `("*",)` for all. `.` is the object's own, `~` is none; without
+    `export` the mesh's default counts. Source: istio.md 1.1."""
+    export = tuple(export) or default
+    if "*" in export:
+        return ("*",)
+    return tuple(sorted({namespace if e == "." else e for e in export if e != "~"}))
+
+
+def sees(namespaces: tuple[str, ...], namespace: str) -> bool:
+    """Whether an object that is exported to `namespaces` is seen from a namespace."""
+    return "*" in namespaces or namespace in namespaces
