@@ -6,14 +6,11 @@ import copy
 from typing import Any
 
 import msgspec
-import pytest
 
 from sailcloth.api import kinds
 from sailcloth.api.meta import Key, Object
 from sailcloth.controlplane import admission
-from sailcloth.controlplane.process import Config, ControlPlane
-from sailcloth.kube import Client
-from sailcloth.kube.config import Endpoint
+from sailcloth.testing.world import World
 
 Request = dict[str, Any]
 
@@ -93,41 +90,38 @@ def typed(obj: Request) -> tuple[Key, Object]:
     return Key(kind.name, found.metadata.namespace, found.metadata.name), found
 
 
-@pytest.fixture
-async def plane() -> ControlPlane:
-    service: Request = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "b", "namespace": "ns"},
-        "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 80}]},
-    }
-    made = ControlPlane(Client(Endpoint("http://127.0.0.1:1", None)), Config())
-    made.change(*typed(service))
-    return made
+SERVICE: Request = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "b", "namespace": "ns"},
+    "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 80}]},
+}
 
 
-async def test_an_object_that_came_in_wrong_does_not_replace_the_one_before(plane: ControlPlane) -> None:
-    key, before = typed(rule())
-    plane.change(key, before)
-    plane.activation.settle()
-    plane.change(*typed(rule("1us")))
-    plane.activation.settle()
-    assert plane.mesh.objects[key] == before
+async def take(world: World, *objects: Request) -> None:
+    for obj in objects:
+        world.updates.change(*typed(obj))
+    await world.settle()
 
 
-async def test_an_object_that_came_in_wrong_stops_no_other(plane: ControlPlane) -> None:
-    wrong, right = typed(rule("1us", name="wrong")), typed(rule(name="right"))
-    plane.change(*wrong)
-    plane.change(*right)
-    plane.activation.settle()
-    assert right[0] in plane.mesh.objects
-    assert wrong[0] not in plane.mesh.objects
-    plane.change(*typed(rule(name="wrong")))
-    plane.activation.settle()
-    assert wrong[0] in plane.mesh.objects
+async def test_an_object_that_came_in_wrong_does_not_replace_the_one_before() -> None:
+    async with World() as world:
+        key, before = typed(rule())
+        await take(world, SERVICE, rule())
+        await take(world, rule("1us"))
+        assert world.mesh.objects[key] == before
 
 
-async def test_a_policy_takes_effect_even_if_it_is_half_wrong(plane: ControlPlane) -> None:
+async def test_an_object_that_came_in_wrong_stops_no_other() -> None:
+    async with World() as world:
+        await take(world, SERVICE, rule("1us", name="wrong"), rule(name="right"))
+        assert typed(rule(name="right"))[0] in world.mesh.objects
+        assert typed(rule(name="wrong"))[0] not in world.mesh.objects
+        await take(world, rule(name="wrong"))
+        assert typed(rule(name="wrong"))[0] in world.mesh.objects
+
+
+async def test_a_policy_takes_effect_even_if_it_is_half_wrong() -> None:
     policy = {
         "apiVersion": "security.istio.io/v1",
         "kind": "PeerAuthentication",
@@ -135,6 +129,6 @@ async def test_a_policy_takes_effect_even_if_it_is_half_wrong(plane: ControlPlan
         "spec": {"mtls": {"mode": "STRICT"}, "portLevelMtls": {"80": {"mode": "DISABLE"}}},
     }
     key, obj = typed(policy)
-    plane.change(key, obj)
-    plane.activation.settle()
-    assert plane.mesh.objects[key] == obj
+    async with World() as world:
+        await take(world, policy)
+        assert world.mesh.objects[key] == obj

@@ -24,7 +24,7 @@ import grpc
 import msgspec
 from aiohttp import web
 
-from sailcloth.api import core, validation
+from sailcloth.api import core
 from sailcloth.api.core import Pod
 from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, OPTIONAL_KINDS
 from sailcloth.api.meta import Finding, Key, Object
@@ -37,16 +37,16 @@ from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import RETRIABLE, ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
 from sailcloth.lib.work_queue import WorkQueue
-from sailcloth.mesh import ingress, mesh_config, proxy_configs
+from sailcloth.mesh import ingress, proxy_configs
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
 from sailcloth.xds.server import OPTIONS, Server
 
-from . import admission, debug, verdicts
-from .activation import Activation
+from . import admission, debug
 from .addresses import Addresses, writer
 from .audiences import Audiences
+from .config_updates import ConfigUpdates
 from .http_route_status import HttpRouteStatus
 from .identity import Verifier
 from .ingress_status import IngressStatus
@@ -80,7 +80,6 @@ class Config:
     names: tuple[str, ...] = ()
 
 
-_POLICIES = frozenset(k.name for k in MESH_KINDS if k.group == "security.istio.io")
 _COUNT_S = 0.25
 _ASSEMBLE_S = 5.0  # how long a new process waits for proxies of the one before, at most, until it writes statuses
 
@@ -91,81 +90,36 @@ class ControlPlane:
     def __init__(self, client: Client, config: Config) -> None:
         self.client, self.config = client, config
         self.mesh = Mesh(MeshConfig())
-        self.activation = Activation(self.mesh)
         self.verifier = Verifier(client, self.mesh)
         self.audiences = Audiences(self.mesh, self._authenticate)
         self.status = StatusWriter(self.audiences, KubernetesStatusApi(client))
+        self.updates = ConfigUpdates(self.mesh, self.audiences, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes)
+        self.updates.on_settled = self.http_route_status.follow_judged
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.audiences.on_result = lambda *_: self.status.answered()
         self.audiences.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.audiences.registrar = self.registration
         self.limits = RateLimitService(self.mesh.graph, self._authenticate, self._store_credentials)
-        self._scheduled = False
-        self._synced = False
         self._root = ""  # PEM, from the start of serving on
         self.roots = WorkQueue(self._write_root, name="root certificate", retry=RETRIABLE)
 
     # -- changes --------------------------------------------------------------------------------
 
     def change(self, key: Key, obj: Object | Finding | None) -> None:
-        """Take in one change; the push follows in this turn of the event loop."""
-        finding = obj if isinstance(obj, Finding) else self._wrong(key, obj)
-        if finding is not None:
-            # Written while nobody validated: the status says so, and what was accepted before stays.
-            log.warning("%s", finding)
-            verdicts.received(self.mesh.graph, key, None if isinstance(obj, Finding) else obj, finding)
-            self.status.follow(key)
+        """Take in one change, and have whoever writes something for objects of its kind look at it."""
+        if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
             return
-        assert not isinstance(obj, Finding)
-        if key == Key("ConfigMap", NAMESPACE, "istio"):
-            self._configure(obj)
-        elif key.kind == "ConfigMap":
+        if not self.updates.change(key, obj) or isinstance(obj, Finding):
             return
         if key.kind == "Namespace" and obj is not None:
             self.roots.add(key.name)
-        if key.kind == "ServiceEntry":
+        elif key.kind == "ServiceEntry":
             self.addresses.change(key, obj)
-        if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
+        elif isinstance(obj, core.Ingress) and ingress.is_ours(obj):
             self.ingress_status.follow(key)
-        self.activation.apply(key, obj)
-        verdicts.received(self.mesh.graph, key, obj)
-        self.status.follow(key)
-        self._schedule()
-
-    @staticmethod
-    def _wrong(key: Key, obj: Object | None) -> Finding | None:
-        """The first error in an object, None if it may take effect.
-
-        A security policy takes effect in any case: one that is half wrong protects more than none.
-        """
-        if obj is None or key.kind in _POLICIES:
-            return None
-        return next((f for f in validation.validate(key, obj) if f.severity == "Error"), None)
-
-    def _configure(self, obj: Object | None) -> None:
-        text = getattr(obj, "data", {}).get("mesh", "") if obj is not None else ""
-        try:
-            self.mesh.configure(mesh_config.parse(text))
-        except ValueError as error:
-            log.error("ConfigMap %s/istio: %s; the options before stay", NAMESPACE, error)
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._settle)
-
-    def _settle(self) -> None:
-        self._scheduled = False
-        if not self._synced:
-            return  # proxies are not told of a mesh that is only half known
-        self.activation.settle()
-        touched = self.mesh.graph.touched()
-        self.audiences.flush(touched)
-        self.status.flush(touched)
-        self.http_route_status.follow_judged()
 
     # -- identity and status --------------------------------------------------------------------
 
@@ -208,8 +162,7 @@ class ControlPlane:
         )
         chain, key = authority.server([n for n in names if n], dt.timedelta(days=365))
         await source.synced()
-        self._synced = True
-        self._settle()
+        self.updates.synced()
         server = await self._discovery(certificates, chain, key)
         runner = await self._pages(chain, key)
         await self._install_webhooks(authority)

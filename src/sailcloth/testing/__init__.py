@@ -1,1 +1,2 @@
-"""Helpers for tests, shipped to users: a simulator that answers "where would this call go?", and sample meshes."""
+"""For tests, shipped to users: a control plane in memory (`World`), a simulator that answers "where would this call go?", a
+clock that is set by hand, and Envoy's own judgement of a configuration."""
