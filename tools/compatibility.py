@@ -30,7 +30,7 @@ def structs(kind: inspect.Type) -> Iterator[inspect.StructType]:
     elif isinstance(kind, inspect.UnionType):
         for each in kind.types:
             yield from structs(each)
-    elif isinstance(kind, inspect.ListType):
+    elif isinstance(kind, inspect.VarTupleType):
         yield from structs(kind.item_type)
     elif isinstance(kind, inspect.DictType):
         yield from structs(kind.value_type)

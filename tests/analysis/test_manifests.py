@@ -17,5 +17,5 @@ def test_null_means_absent() -> None:
     ((_, rule),), findings = manifests.load([RULE])
     assert not findings
     assert isinstance(rule, VirtualService)
-    assert rule.spec.gateways == []
+    assert rule.spec.gateways == ()
     assert rule.spec.http[0].route[0].destination.port is None

@@ -87,7 +87,7 @@ def test_a_per_cent_sign_in_a_header_stands_for_itself_unless_it_begins_a_comman
 
 
 def plain(value: Any) -> Any:
-    return msgspec.to_builtins(value)
+    return msgspec.json.decode(msgspec.json.encode(value))
 
 
 def hosts(routes: list[vs.HTTPRoute]) -> list[str]:

@@ -41,4 +41,6 @@ class Attached(Struct):
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
-    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16."), Asks(maxItems=16)] = []
+    target_refs: Annotated[
+        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Asks(maxItems=16)
+    ] = ()

@@ -11,35 +11,35 @@ from .meta import Asks, D, Object, Struct
 class Source(Struct):
     """Who calls; all that is given must hold."""
 
-    principals: Annotated[list[str], D("Identities of workloads, as trust-domain/ns/namespace/sa/account.")] = []
-    not_principals: Annotated[list[str], D("Identities of workloads that do not match.")] = []
-    request_principals: Annotated[list[str], D("Identities of tokens, as issuer/subject.")] = []
-    not_request_principals: Annotated[list[str], D("Identities of tokens that do not match.")] = []
-    namespaces: Annotated[list[str], D("Namespaces of workloads.")] = []
-    not_namespaces: Annotated[list[str], D("Namespaces of workloads that do not match.")] = []
+    principals: Annotated[tuple[str, ...], D("Identities of workloads, as trust-domain/ns/namespace/sa/account.")] = ()
+    not_principals: Annotated[tuple[str, ...], D("Identities of workloads that do not match.")] = ()
+    request_principals: Annotated[tuple[str, ...], D("Identities of tokens, as issuer/subject.")] = ()
+    not_request_principals: Annotated[tuple[str, ...], D("Identities of tokens that do not match.")] = ()
+    namespaces: Annotated[tuple[str, ...], D("Namespaces of workloads.")] = ()
+    not_namespaces: Annotated[tuple[str, ...], D("Namespaces of workloads that do not match.")] = ()
     service_accounts: Annotated[
-        list[Annotated[str, Asks(maxLength=320)]], D("Service accounts, as [namespace/]name."), Asks(maxItems=16)
-    ] = []
+        tuple[Annotated[str, Asks(maxLength=320)], ...], D("Service accounts, as [namespace/]name."), Asks(maxItems=16)
+    ] = ()
     not_service_accounts: Annotated[
-        list[Annotated[str, Asks(maxLength=320)]], D("Service accounts that do not match."), Asks(maxItems=16)
-    ] = []
-    ip_blocks: Annotated[list[str], D("Addresses of the peer, IP or CIDR.")] = []
-    not_ip_blocks: Annotated[list[str], D("Addresses of the peer that do not match.")] = []
-    remote_ip_blocks: Annotated[list[str], D("Addresses of the client before proxies, IP or CIDR.")] = []
-    not_remote_ip_blocks: Annotated[list[str], D("Addresses of the client that do not match.")] = []
+        tuple[Annotated[str, Asks(maxLength=320)], ...], D("Service accounts that do not match."), Asks(maxItems=16)
+    ] = ()
+    ip_blocks: Annotated[tuple[str, ...], D("Addresses of the peer, IP or CIDR.")] = ()
+    not_ip_blocks: Annotated[tuple[str, ...], D("Addresses of the peer that do not match.")] = ()
+    remote_ip_blocks: Annotated[tuple[str, ...], D("Addresses of the client before proxies, IP or CIDR.")] = ()
+    not_remote_ip_blocks: Annotated[tuple[str, ...], D("Addresses of the client that do not match.")] = ()
 
 
 class Operation(Struct):
     """What is called; all that is given must hold."""
 
-    hosts: Annotated[list[str], D("Hosts of requests.")] = []
-    not_hosts: Annotated[list[str], D("Hosts that do not match.")] = []
-    ports: Annotated[list[str], D("Ports of the workload.")] = []
-    not_ports: Annotated[list[str], D("Ports that do not match.")] = []
-    methods: Annotated[list[str], D("HTTP methods.")] = []
-    not_methods: Annotated[list[str], D("HTTP methods that do not match.")] = []
-    paths: Annotated[list[str], D("Paths, with a wildcard at one end, or templates with {*} and {**}.")] = []
-    not_paths: Annotated[list[str], D("Paths that do not match.")] = []
+    hosts: Annotated[tuple[str, ...], D("Hosts of requests.")] = ()
+    not_hosts: Annotated[tuple[str, ...], D("Hosts that do not match.")] = ()
+    ports: Annotated[tuple[str, ...], D("Ports of the workload.")] = ()
+    not_ports: Annotated[tuple[str, ...], D("Ports that do not match.")] = ()
+    methods: Annotated[tuple[str, ...], D("HTTP methods.")] = ()
+    not_methods: Annotated[tuple[str, ...], D("HTTP methods that do not match.")] = ()
+    paths: Annotated[tuple[str, ...], D("Paths, with a wildcard at one end, or templates with {*} and {**}.")] = ()
+    not_paths: Annotated[tuple[str, ...], D("Paths that do not match.")] = ()
 
 
 AsksSource = Asks(
@@ -66,16 +66,16 @@ class Condition(Struct):
     """A further condition on an attribute."""
 
     key: Annotated[str, D("Name of the attribute, such as request.headers[x-user]."), Asks(required=True)] = ""
-    values: Annotated[list[str], D("Values of which one must match.")] = []
-    not_values: Annotated[list[str], D("Values of which none may match.")] = []
+    values: Annotated[tuple[str, ...], D("Values of which one must match.")] = ()
+    not_values: Annotated[tuple[str, ...], D("Values of which none may match.")] = ()
 
 
 class Rule(Struct):
     """Matches if some source, some operation and all conditions match; an empty rule matches everything."""
 
-    from_: Annotated[list[From], D("Who calls; default anyone."), Asks(maxItems=512)] = []
-    to: Annotated[list[To], D("What is called; default anything.")] = []
-    when: Annotated[list[Condition], D("Further conditions.")] = []
+    from_: Annotated[tuple[From, ...], D("Who calls; default anyone."), Asks(maxItems=512)] = ()
+    to: Annotated[tuple[To, ...], D("What is called; default anything.")] = ()
+    when: Annotated[tuple[Condition, ...], D("Further conditions.")] = ()
 
 
 class ExtensionProvider(Struct):
@@ -87,7 +87,9 @@ class ExtensionProvider(Struct):
 class AuthorizationPolicySpec(Attached):
     """An action, and the requests that it is for."""
 
-    rules: Annotated[list[Rule], D("Requests it is for; ALLOW without rules allows nothing."), Asks(maxItems=512)] = []
+    rules: Annotated[
+        tuple[Rule, ...], D("Requests it is for; ALLOW without rules allows nothing."), Asks(maxItems=512)
+    ] = ()
     action: Annotated[Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"], D("What happens to requests that match.")] = "ALLOW"
     provider: Annotated[ExtensionProvider | None, D("Who decides (CUSTOM only).")] = None
 

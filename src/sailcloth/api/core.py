@@ -21,8 +21,8 @@ class ServiceSpec(
 ):
     type: str = "ClusterIP"
     cluster_ip: str = ""
-    cluster_ips: list[str] = []
-    ports: list[ServicePort] = []
+    cluster_ips: tuple[str, ...] = ()
+    ports: tuple[ServicePort, ...] = ()
     selector: dict[str, str] = {}
     external_name: str = ""
     publish_not_ready_addresses: bool = False
@@ -45,7 +45,7 @@ class EndpointConditions(Struct):
 
 
 class Endpoint(Struct):
-    addresses: list[str] = []
+    addresses: tuple[str, ...] = ()
     conditions: EndpointConditions = EndpointConditions()
     hostname: str | None = None
     node_name: str | None = None
@@ -61,8 +61,8 @@ class EndpointPort(Struct):
 
 class EndpointSlice(Object):
     address_type: str = "IPv4"
-    endpoints: list[Endpoint] = []
-    ports: list[EndpointPort] | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    ports: tuple[EndpointPort, ...] | None = None
 
 
 class ContainerPort(Struct):
@@ -73,13 +73,13 @@ class ContainerPort(Struct):
 
 class Container(Struct):
     name: str = ""
-    ports: list[ContainerPort] = []
+    ports: tuple[ContainerPort, ...] = ()
 
 
 class PodSpec(Struct):
     service_account_name: str = ""
     node_name: str = ""
-    containers: list[Container] = []
+    containers: tuple[Container, ...] = ()
     host_network: bool = False
 
 
@@ -91,7 +91,7 @@ class PodCondition(Struct):
 class PodStatus(Struct, names={"pod_ip": "podIP"}):
     pod_ip: str = ""
     phase: str = ""
-    conditions: list[PodCondition] = []
+    conditions: tuple[PodCondition, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -147,7 +147,7 @@ class IngressPath(Struct):
 
 
 class IngressPaths(Struct):
-    paths: list[IngressPath] = []
+    paths: tuple[IngressPath, ...] = ()
 
 
 class IngressRule(Struct):
@@ -156,15 +156,15 @@ class IngressRule(Struct):
 
 
 class IngressTls(Struct):
-    hosts: list[str] = []
+    hosts: tuple[str, ...] = ()
     secret_name: str = ""
 
 
 class IngressSpec(Struct):
     ingress_class_name: str | None = None
     default_backend: IngressBackend | None = None
-    rules: list[IngressRule] = []
-    tls: list[IngressTls] = []
+    rules: tuple[IngressRule, ...] = ()
+    tls: tuple[IngressTls, ...] = ()
 
 
 class Ingress(Object):

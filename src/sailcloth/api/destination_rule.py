@@ -20,7 +20,7 @@ class HTTPCookie(Struct):
     name: Annotated[str, D("Name of the cookie.")]
     path: Annotated[str | None, D("Path of the cookie.")] = None
     ttl: Annotated[Duration | None, D("Lifetime of a cookie that the proxy makes.")] = None
-    attributes: Annotated[list[CookieAttribute], D("Further attributes of a cookie that the proxy makes.")] = []
+    attributes: Annotated[tuple[CookieAttribute, ...], D("Further attributes of a cookie that the proxy makes.")] = ()
 
 
 class RingHash(Struct):
@@ -64,9 +64,9 @@ class LocalityFailover(Struct):
 class LocalityLbSetting(Struct):
     """Locality-aware load balancing."""
 
-    distribute: Annotated[list[LocalityDistribute], D("Explicit weights.")] = []
-    failover: Annotated[list[LocalityFailover], D("Explicit fail-over regions.")] = []
-    failover_priority: Annotated[list[str], D("Labels by which endpoints are preferred.")] = []
+    distribute: Annotated[tuple[LocalityDistribute, ...], D("Explicit weights.")] = ()
+    failover: Annotated[tuple[LocalityFailover, ...], D("Explicit fail-over regions.")] = ()
+    failover_priority: Annotated[tuple[str, ...], D("Labels by which endpoints are preferred.")] = ()
     enabled: Annotated[bool | None, D("Turns locality load balancing on or off.")] = None
 
 
@@ -167,7 +167,7 @@ class ClientTLSSettings(Struct):
     credential_name: Annotated[
         str | None, D("Secret with the certificates; at sidecars only in a rule with a workloadSelector.")
     ] = None
-    subject_alt_names: Annotated[list[str], D("Names that the server's certificate must carry.")] = []
+    subject_alt_names: Annotated[tuple[str, ...], D("Names that the server's certificate must carry.")] = ()
     sni: Annotated[str | None, D("Server name sent in the handshake.")] = None
     insecure_skip_verify: Annotated[bool | None, D("Do not verify the server.")] = None
 
@@ -212,7 +212,7 @@ class TrafficPolicy(Struct):
     connection_pool: Annotated[ConnectionPoolSettings | None, D("Limits for connections and requests.")] = None
     outlier_detection: Annotated[OutlierDetection | None, D("Ejection of failing endpoints.")] = None
     tls: Annotated[ClientTLSSettings | None, D("TLS towards the host; default: mutual TLS where possible.")] = None
-    port_level_settings: Annotated[list[PortTrafficPolicy], D("Policies for single ports.")] = []
+    port_level_settings: Annotated[tuple[PortTrafficPolicy, ...], D("Policies for single ports.")] = ()
     tunnel: Annotated[TunnelSettings | None, D("Tunnel for TCP.")] = None
     proxy_protocol: Annotated[ProxyProtocol | None, D("PROXY protocol towards the host.")] = None
     retry_budget: Annotated[RetryBudget | None, D("Bound for retries.")] = None
@@ -231,8 +231,8 @@ class DestinationRuleSpec(Struct):
 
     host: Annotated[str, D("Service name: a short name is completed with the rule's own namespace.")]
     traffic_policy: Annotated[TrafficPolicy | None, D("Policies for all traffic to the host.")] = None
-    subsets: Annotated[list[Subset], D("Named versions of the host.")] = []
-    export_to: Annotated[list[str], D("Namespaces that see it: `*` (default), `.` for its own, or names.")] = []
+    subsets: Annotated[tuple[Subset, ...], D("Named versions of the host.")] = ()
+    export_to: Annotated[tuple[str, ...], D("Namespaces that see it: `*` (default), `.` for its own, or names.")] = ()
     workload_selector: Annotated[Selector | None, D("Calling workloads to which it applies.")] = None
 
 

@@ -151,8 +151,10 @@ class EnvoyFilterSpec(Struct):
     """Changes to the configuration of proxies."""
 
     workload_selector: Annotated[WorkloadSelector | None, D("Workloads; default the whole namespace.")] = None
-    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16."), Asks(maxItems=16)] = []
-    config_patches: Annotated[list[EnvoyConfigObjectPatch], D("The changes, in order.")] = []
+    target_refs: Annotated[
+        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Asks(maxItems=16)
+    ] = ()
+    config_patches: Annotated[tuple[EnvoyConfigObjectPatch, ...], D("The changes, in order.")] = ()
     priority: Annotated[int, D("Order among EnvoyFilters, least first.")] = 0
 
 

@@ -23,7 +23,7 @@ class VmConfig(Struct):
     """The plugin's virtual machine."""
 
     env: Annotated[
-        list[
+        tuple[
             Annotated[
                 EnvVar,
                 Asks(
@@ -32,11 +32,12 @@ class VmConfig(Struct):
                         "value may only be set when valueFrom is INLINE",
                     )
                 ),
-            ]
+            ],
+            ...,
         ],
         D("Environment."),
         Asks(**{"maxItems": 256, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
-    ] = []
+    ] = ()
 
 
 class MatchPort(Struct):
@@ -50,10 +51,10 @@ class TrafficSelector(Struct):
 
     mode: Annotated[Literal["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"] | None, D("Direction.")] = None
     ports: Annotated[
-        list[MatchPort],
+        tuple[MatchPort, ...],
         D("Ports; default all."),
         Asks(**{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]}),
-    ] = []
+    ] = ()
 
 
 class WasmConfig(Struct):
@@ -99,10 +100,12 @@ class WasmPluginSpec(WasmConfig):
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
-    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16."), Asks(maxItems=16)] = []
+    target_refs: Annotated[
+        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Asks(maxItems=16)
+    ] = ()
     phase: Annotated[Phase | None, D("Before what it stands.")] = None
     priority: Annotated[int | None, D("Order within the phase, highest first.")] = None
-    match: Annotated[list[TrafficSelector], D("Traffic it sees; default all.")] = []
+    match: Annotated[tuple[TrafficSelector, ...], D("Traffic it sees; default all.")] = ()
 
 
 class WasmPlugin(Object):
@@ -116,10 +119,12 @@ class TrafficExtensionSpec(Struct):
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
-    target_refs: Annotated[list[PolicyTargetReference], D("Objects it applies to, at most 16."), Asks(maxItems=16)] = []
+    target_refs: Annotated[
+        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Asks(maxItems=16)
+    ] = ()
     phase: Annotated[Phase | None, D("Before what it stands.")] = None
     priority: Annotated[int | None, D("Order within the phase, highest first.")] = None
-    match: Annotated[list[TrafficSelector], D("Traffic it sees; default all.")] = []
+    match: Annotated[tuple[TrafficSelector, ...], D("Traffic it sees; default all.")] = ()
     wasm: Annotated[WasmConfig | None, D("A WebAssembly module.")] = None
     lua: Annotated[LuaConfig | None, D("A Lua script.")] = None
 

@@ -37,16 +37,16 @@ class ServerTLSSettings(Struct):
     ca_certificates: Annotated[str | None, D("File with roots that verify clients.")] = None
     ca_crl: Annotated[str | None, D("File with revoked certificates.")] = None
     credential_name: Annotated[str | None, D("Secret with key and certificate.")] = None
-    credential_names: Annotated[list[str], D("Secrets with keys and certificates, at most two.")] = []
+    credential_names: Annotated[tuple[str, ...], D("Secrets with keys and certificates, at most two.")] = ()
     ca_cert_credential_name: Annotated[str | None, D("Secret with roots that verify clients.")] = None
-    tls_certificates: Annotated[list[TLSCertificate], D("Certificates in files, at most two.")] = []
-    subject_alt_names: Annotated[list[str], D("Names that a client's certificate must carry.")] = []
-    verify_certificate_spki: Annotated[list[str], D("Accepted SPKI hashes.")] = []
-    verify_certificate_hash: Annotated[list[str], D("Accepted certificate hashes.")] = []
+    tls_certificates: Annotated[tuple[TLSCertificate, ...], D("Certificates in files, at most two.")] = ()
+    subject_alt_names: Annotated[tuple[str, ...], D("Names that a client's certificate must carry.")] = ()
+    verify_certificate_spki: Annotated[tuple[str, ...], D("Accepted SPKI hashes.")] = ()
+    verify_certificate_hash: Annotated[tuple[str, ...], D("Accepted certificate hashes.")] = ()
     insecure_skip_verify: Annotated[bool | None, D("Ask for a client's certificate and do not verify it.")] = None
     min_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
     max_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
-    cipher_suites: Annotated[list[str], D("Cipher suites in Envoy's names.")] = []
+    cipher_suites: Annotated[tuple[str, ...], D("Cipher suites in Envoy's names.")] = ()
 
 
 class Server(Struct):
@@ -54,7 +54,7 @@ class Server(Struct):
 
     port: Annotated[Port, D("Where to listen.")]
     bind: Annotated[str | None, D("Address to listen on; default all.")] = None
-    hosts: Annotated[list[str], D("Hosts exposed: `[namespace/]name`, a leading wildcard is allowed.")] = []
+    hosts: Annotated[tuple[str, ...], D("Hosts exposed: `[namespace/]name`, a leading wildcard is allowed.")] = ()
     tls: Annotated[ServerTLSSettings | None, D("TLS settings; needed for HTTPS and TLS.")] = None
     default_endpoint: Annotated[str | None, D("Accepted, not used.")] = None
     name: Annotated[str | None, D("Name used in statistics.")] = None
@@ -63,7 +63,7 @@ class Server(Struct):
 class GatewaySpec(Struct):
     """Servers, and the proxies that run them."""
 
-    servers: Annotated[list[Server], D("What to listen on.")] = []
+    servers: Annotated[tuple[Server, ...], D("What to listen on.")] = ()
     selector: Annotated[dict[str, str], D("Labels of the gateway's pods.")] = {}
 
 

@@ -39,15 +39,15 @@ class HTTPPathMatch(Struct):
 
 class HTTPRouteMatch(Struct):
     path: HTTPPathMatch = HTTPPathMatch()
-    headers: list[ValueMatch] = []
-    query_params: list[ValueMatch] = []
+    headers: tuple[ValueMatch, ...] = ()
+    query_params: tuple[ValueMatch, ...] = ()
     method: str | None = None
 
 
 class HTTPHeaderFilter(Struct):
-    set: list[HTTPHeader] = []
-    add: list[HTTPHeader] = []
-    remove: list[str] = []
+    set: tuple[HTTPHeader, ...] = ()
+    add: tuple[HTTPHeader, ...] = ()
+    remove: tuple[str, ...] = ()
 
 
 class HTTPPathModifier(Struct):
@@ -89,10 +89,10 @@ class HTTPRewriteFilter(Struct):
 
 
 class HTTPCORSFilter(Struct):
-    allow_origins: list[str] = []
-    allow_methods: list[str] = []
-    allow_headers: list[str] = []
-    expose_headers: list[str] = []
+    allow_origins: tuple[str, ...] = ()
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
     allow_credentials: bool | None = None
     max_age: int | None = None
 
@@ -116,7 +116,7 @@ class HTTPBackendReference(Struct):
     name: str = ""
     port: int | None = None
     weight: int = 1
-    filters: list[HTTPRouteFilter] = []
+    filters: tuple[HTTPRouteFilter, ...] = ()
 
 
 class HTTPRouteTimeouts(Struct):
@@ -125,24 +125,24 @@ class HTTPRouteTimeouts(Struct):
 
 
 class HTTPRouteRetry(Struct):
-    codes: list[int] = []
+    codes: tuple[int, ...] = ()
     attempts: int | None = None
     backoff: str | None = None
 
 
 class HTTPRouteRule(Struct):
     name: str | None = None
-    matches: list[HTTPRouteMatch] = []
-    filters: list[HTTPRouteFilter] = []
-    backend_refs: list[HTTPBackendReference] = []
+    matches: tuple[HTTPRouteMatch, ...] = ()
+    filters: tuple[HTTPRouteFilter, ...] = ()
+    backend_refs: tuple[HTTPBackendReference, ...] = ()
     timeouts: HTTPRouteTimeouts | None = None
     retry: HTTPRouteRetry | None = None
 
 
 class HTTPRouteSpec(Struct):
-    parent_refs: list[ParentReference] = []
-    hostnames: list[str] = []
-    rules: list[HTTPRouteRule] = []
+    parent_refs: tuple[ParentReference, ...] = ()
+    hostnames: tuple[str, ...] = ()
+    rules: tuple[HTTPRouteRule, ...] = ()
 
 
 class HTTPRoute(Object):
@@ -164,8 +164,8 @@ class GrantTo(Struct):
 
 
 class ReferenceGrantSpec(Struct):
-    from_: list[GrantFrom] = []
-    to: list[GrantTo] = []
+    from_: tuple[GrantFrom, ...] = ()
+    to: tuple[GrantTo, ...] = ()
 
 
 class ReferenceGrant(Object):

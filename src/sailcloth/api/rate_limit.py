@@ -36,7 +36,7 @@ class RateLimitRule(Struct):
 
     limit: Annotated[Rate, D("How many.")]
     match: Annotated[RateLimitMatch | None, D("Requests that are meant; default all.")] = None
-    by: Annotated[list[RateLimitKey], D("Count apart by these.")] = []
+    by: Annotated[tuple[RateLimitKey, ...], D("Count apart by these.")] = ()
     scope: Annotated[
         Literal["LOCAL", "GLOBAL"],
         D("LOCAL: each replica counts for itself, at no cost. GLOBAL: all replicas together, asked for each request."),
@@ -47,7 +47,7 @@ class RateLimitSpec(Struct):
     """Limits for what workloads accept."""
 
     workload_selector: Annotated[WorkloadSelector | None, D("Workloads; default the whole namespace.")] = None
-    http: Annotated[list[RateLimitRule], D("Limits for requests.")] = []
+    http: Annotated[tuple[RateLimitRule, ...], D("Limits for requests.")] = ()
     connections: Annotated[Rate | None, D("Limit for new connections, for ports that are not HTTP too.")] = None
 
 

@@ -26,7 +26,7 @@ class JWTRule(Struct):
     """One issuer of tokens."""
 
     issuer: Annotated[str, D("The issuer, as in the token."), Asks(required=True, minLength=1)] = ""
-    audiences: Annotated[list[NotEmpty], D("Audiences of which the token must have one.")] = []
+    audiences: Annotated[tuple[NotEmpty, ...], D("Audiences of which the token must have one.")] = ()
     jwks_uri: Annotated[
         str | None,
         D("Where the issuer's keys are."),
@@ -37,17 +37,17 @@ class JWTRule(Struct):
         ),
     ] = None
     jwks: Annotated[str | None, D("The issuer's keys, as JSON.")] = None
-    from_headers: Annotated[list[JWTHeader], D("Headers with the token; default Authorization.")] = []
-    from_params: Annotated[list[NotEmpty], D("Query parameters with the token; default access_token.")] = []
-    from_cookies: Annotated[list[NotEmpty], D("Cookies with the token.")] = []
+    from_headers: Annotated[tuple[JWTHeader, ...], D("Headers with the token; default Authorization.")] = ()
+    from_params: Annotated[tuple[NotEmpty, ...], D("Query parameters with the token; default access_token.")] = ()
+    from_cookies: Annotated[tuple[NotEmpty, ...], D("Cookies with the token.")] = ()
     output_payload_to_header: Annotated[str | None, D("Header that gets the payload, in base64.")] = None
-    output_claim_to_headers: Annotated[list[ClaimToHeader], D("Claims to copy into headers.")] = []
+    output_claim_to_headers: Annotated[tuple[ClaimToHeader, ...], D("Claims to copy into headers.")] = ()
     forward_original_token: Annotated[bool | None, D("Keep the token in the request.")] = None
     timeout: Annotated[Duration | None, D("Limit for fetching keys; default 5s."), AsksDuration] = None
     presence: Annotated[
         Literal["PRESENCE_UNSPECIFIED", "OPTIONAL", "REQUIRED"] | None, D("Whether requests must have a token.")
     ] = None
-    space_delimited_claims: Annotated[list[NotEmpty], D("Claims that are lists, with spaces.")] = []
+    space_delimited_claims: Annotated[tuple[NotEmpty, ...], D("Claims that are lists, with spaces.")] = ()
 
 
 AsksOneKeySource = Asks(("!(has(self.jwks) && has(self.jwksUri))", "only one of jwks or jwksUri can be set"))
@@ -57,10 +57,10 @@ class RequestAuthenticationSpec(Attached):
     """The tokens that are valid for workloads."""
 
     jwt_rules: Annotated[
-        list[Annotated[JWTRule, AsksOneKeySource]],
+        tuple[Annotated[JWTRule, AsksOneKeySource], ...],
         D("Issuers; a token of none of them is refused."),
         Asks(maxItems=4096),
-    ] = []
+    ] = ()
 
 
 class RequestAuthentication(Object):

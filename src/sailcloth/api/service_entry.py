@@ -52,7 +52,7 @@ class WorkloadCondition(Struct):
 class WorkloadStatus(Struct):
     """The part of a status that is read back."""
 
-    conditions: Annotated[list[WorkloadCondition], D("What is known of the workload.")] = []
+    conditions: Annotated[tuple[WorkloadCondition, ...], D("What is known of the workload.")] = ()
 
     def says(self, condition: str) -> bool | None:
         """Whether a condition holds; None if nothing is said of it."""
@@ -94,21 +94,21 @@ class ServiceEntrySpec(Struct):
     """Hosts, ports and endpoints."""
 
     hosts: Annotated[
-        list[Annotated[str, Asks(("self != '*'", "hostname cannot be wildcard"))]],
+        tuple[Annotated[str, Asks(("self != '*'", "hostname cannot be wildcard"))], ...],
         D("Names of the service; a leading wildcard is allowed.", min_length=1),
         Asks(maxItems=256),
     ]
     addresses: Annotated[
-        list[Annotated[str, Asks(maxLength=64)]], D("Virtual addresses, IP or CIDR."), Asks(maxItems=256)
-    ] = []
+        tuple[Annotated[str, Asks(maxLength=64)], ...], D("Virtual addresses, IP or CIDR."), Asks(maxItems=256)
+    ] = ()
     ports: Annotated[
-        list[ServicePort],
+        tuple[ServicePort, ...],
         D("Ports of the service."),
         Asks(
             ("self.all(one, self.exists_one(other, one.number == other.number))", "port number cannot be duplicated"),
             **{"maxItems": 256, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
-    ] = []
+    ] = ()
     location: Annotated[Literal["MESH_EXTERNAL", "MESH_INTERNAL"], D("Whether it is part of the mesh.")] = (
         "MESH_EXTERNAL"
     )
@@ -116,13 +116,13 @@ class ServiceEntrySpec(Struct):
         Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"], D("How endpoints are found.")
     ] = "NONE"
     endpoints: Annotated[
-        list[Annotated[WorkloadEntrySpec, AsksAddress, AsksEndpoint]],
+        tuple[Annotated[WorkloadEntrySpec, AsksAddress, AsksEndpoint], ...],
         D("Endpoints of the service."),
         Asks(maxItems=4096),
-    ] = []
+    ] = ()
     workload_selector: Annotated[EntrySelector | None, D("Workloads that serve it, instead of endpoints.")] = None
-    export_to: Annotated[list[str], D("Namespaces that see it: `*` (default), `.` for its own, or names.")] = []
-    subject_alt_names: Annotated[list[str], D("Names that the servers' certificates must carry.")] = []
+    export_to: Annotated[tuple[str, ...], D("Namespaces that see it: `*` (default), `.` for its own, or names.")] = ()
+    subject_alt_names: Annotated[tuple[str, ...], D("Names that the servers' certificates must carry.")] = ()
 
 
 _RESOLUTION = "(has(self.resolution) ? self.resolution : 'NONE')"
@@ -156,7 +156,7 @@ class AllocatedAddress(Struct):
 class ServiceEntryStatus(Struct):
     """The one part of a status that is read back: other parts change without meaning anything to the mesh."""
 
-    addresses: Annotated[list[AllocatedAddress], D("Addresses given to hosts that declare none.")] = []
+    addresses: Annotated[tuple[AllocatedAddress, ...], D("Addresses given to hosts that declare none.")] = ()
 
 
 class ServiceEntry(Object):

@@ -43,7 +43,7 @@ class IstioIngressListener(Struct):
 class IstioEgressListener(Struct):
     """Hosts that the sidecar can reach, on all ports or on one."""
 
-    hosts: Annotated[list[str], D("Hosts as `namespace/name`; `.` own namespace, `*` any, `~` none.")]
+    hosts: Annotated[tuple[str, ...], D("Hosts as `namespace/name`; `.` own namespace, `*` any, `~` none.")]
     port: Annotated[SidecarPort | None, D("The port; default all.")] = None
     bind: Annotated[str | None, D("Address to bind to.")] = None
     capture_mode: Annotated[CaptureMode | None, D("How traffic gets to the listener.")] = None
@@ -70,8 +70,8 @@ class SidecarSpec(Struct):
     workload_selector: Annotated[
         WorkloadSelector | None, D("Workloads it applies to; default the whole namespace.")
     ] = None
-    ingress: Annotated[list[IstioIngressListener], D("Ports to accept; default: from the services.")] = []
-    egress: Annotated[list[IstioEgressListener], D("What can be reached; default everything visible.")] = []
+    ingress: Annotated[tuple[IstioIngressListener, ...], D("Ports to accept; default: from the services.")] = ()
+    egress: Annotated[tuple[IstioEgressListener, ...], D("What can be reached; default everything visible.")] = ()
     inbound_connection_pool: Annotated[ConnectionPoolSettings | None, D("Limits for all accepted ports.")] = None
     outbound_traffic_policy: Annotated[OutboundTrafficPolicy | None, D("Unknown destinations.")] = None
 

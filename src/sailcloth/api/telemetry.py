@@ -74,7 +74,7 @@ class Tracing(Struct):
     """How traces are made."""
 
     match: Annotated[ModeMatch | None, D("Direction.")] = None
-    providers: Annotated[list[ProviderRef], D("Where spans go; the first one counts.")] = []
+    providers: Annotated[tuple[ProviderRef, ...], D("Where spans go; the first one counts.")] = ()
     random_sampling_percentage: Annotated[
         float | None, D("Share of requests, 0.0 to 100.0."), Asks(minimum=0, maximum=100)
     ] = None
@@ -133,8 +133,8 @@ class MetricsOverride(Struct):
 class Metrics(Struct):
     """Which metrics are kept."""
 
-    providers: Annotated[list[ProviderRef], D("Where metrics go.")] = []
-    overrides: Annotated[list[MetricsOverride], D("Changes to metrics.")] = []
+    providers: Annotated[tuple[ProviderRef, ...], D("Where metrics go.")] = ()
+    overrides: Annotated[tuple[MetricsOverride, ...], D("Changes to metrics.")] = ()
     reporting_interval: Annotated[Duration | None, D("Time between reports of TCP connections."), AsksDuration] = None
 
 
@@ -148,7 +148,7 @@ class AccessLogging(Struct):
     """How requests are logged."""
 
     match: Annotated[ModeMatch | None, D("Direction.")] = None
-    providers: Annotated[list[ProviderRef], D("Where logs go.")] = []
+    providers: Annotated[tuple[ProviderRef, ...], D("Where logs go.")] = ()
     disabled: Annotated[bool | None, D("Turn logs off.")] = None
     filter: Annotated[Filter | None, D("Which requests.")] = None
 
@@ -156,9 +156,9 @@ class AccessLogging(Struct):
 class TelemetrySpec(Attached):
     """Telemetry of workloads."""
 
-    tracing: Annotated[list[Tracing], D("Traces.")] = []
-    metrics: Annotated[list[Metrics], D("Metrics.")] = []
-    access_logging: Annotated[list[AccessLogging], D("Access logs.")] = []
+    tracing: Annotated[tuple[Tracing, ...], D("Traces.")] = ()
+    metrics: Annotated[tuple[Metrics, ...], D("Metrics.")] = ()
+    access_logging: Annotated[tuple[AccessLogging, ...], D("Access logs.")] = ()
 
 
 class Telemetry(Object):

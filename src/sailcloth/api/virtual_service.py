@@ -20,7 +20,7 @@ class HeaderOperations(Struct):
 
     set: Annotated[dict[str, str], D("Headers to overwrite with these values.")] = {}
     add: Annotated[dict[str, str], D("Values to append to headers.")] = {}
-    remove: Annotated[list[str], D("Names of headers to delete.")] = []
+    remove: Annotated[tuple[str, ...], D("Names of headers to delete.")] = ()
 
 
 class Headers(Struct):
@@ -59,7 +59,7 @@ class HTTPMatchRequest(Struct):
     port: Annotated[PortNumber | None, D("Port of the host that is addressed.")] = None
     source_labels: Annotated[dict[str, str], D("Labels of the calling workload.")] = {}
     source_namespace: Annotated[str | None, D("Namespace of the calling workload.")] = None
-    gateways: Annotated[list[str], D("Gateways for which this match holds; overrides the list above it.")] = []
+    gateways: Annotated[tuple[str, ...], D("Gateways for which this match holds; overrides the list above it.")] = ()
     ignore_uri_case: Annotated[bool, D("Compare the path without regard to case (exact and prefix only).")] = False
     stat_prefix: Annotated[str | None, D("Prefix for statistics of this route.")] = None
 
@@ -156,11 +156,11 @@ class HTTPMirrorPolicy(Struct):
 class CorsPolicy(Struct):
     """Cross-origin resource sharing."""
 
-    allow_origin: Annotated[list[str], D("Exact origins (older form).")] = []
-    allow_origins: Annotated[list[StringMatch], D("Origins that may call.")] = []
-    allow_methods: Annotated[list[str], D("Methods that may be used.")] = []
-    allow_headers: Annotated[list[str], D("Headers that may be sent.")] = []
-    expose_headers: Annotated[list[str], D("Headers that the caller may read.")] = []
+    allow_origin: Annotated[tuple[str, ...], D("Exact origins (older form).")] = ()
+    allow_origins: Annotated[tuple[StringMatch, ...], D("Origins that may call.")] = ()
+    allow_methods: Annotated[tuple[str, ...], D("Methods that may be used.")] = ()
+    allow_headers: Annotated[tuple[str, ...], D("Headers that may be sent.")] = ()
+    expose_headers: Annotated[tuple[str, ...], D("Headers that the caller may read.")] = ()
     max_age: Annotated[Duration | None, D("How long a preflight answer may be kept.")] = None
     allow_credentials: Annotated[bool | None, D("Whether credentials may be sent.")] = None
     unmatched_preflights: Annotated[str | None, D("FORWARD (default) or IGNORE.")] = None
@@ -177,8 +177,8 @@ class HTTPRoute(Struct):
     """One rule for HTTP requests; the first whose match holds is used."""
 
     name: Annotated[str | None, D("Name of the route, shown in Envoy and access logs.")] = None
-    match: Annotated[list[HTTPMatchRequest], D("Any of these must hold; none means every request.")] = []
-    route: Annotated[list[HTTPRouteDestination], D("Where matching requests go.")] = []
+    match: Annotated[tuple[HTTPMatchRequest, ...], D("Any of these must hold; none means every request.")] = ()
+    route: Annotated[tuple[HTTPRouteDestination, ...], D("Where matching requests go.")] = ()
     redirect: Annotated[HTTPRedirect | None, D("Answer with a redirect.")] = None
     direct_response: Annotated[HTTPDirectResponse | None, D("Answer with a fixed response.")] = None
     delegate: Annotated[Delegate | None, D("Take the routes from another VirtualService.")] = None
@@ -187,7 +187,7 @@ class HTTPRoute(Struct):
     retries: Annotated[HTTPRetry | None, D("Retry policy; default two tries on connection failures.")] = None
     fault: Annotated[HTTPFaultInjection | None, D("Inject faults.")] = None
     mirror: Annotated[Destination | None, D("Copy requests to this destination.")] = None
-    mirrors: Annotated[list[HTTPMirrorPolicy], D("Copy requests to these destinations.")] = []
+    mirrors: Annotated[tuple[HTTPMirrorPolicy, ...], D("Copy requests to these destinations.")] = ()
     mirror_percent: Annotated[PercentNumber | None, D("Share to copy, whole per cents (older form).")] = None
     mirror_percentage: Annotated[Percent | None, D("Share of requests to copy.")] = None
     cors_policy: Annotated[CorsPolicy | None, D("Cross-origin policy.")] = None
@@ -197,50 +197,50 @@ class HTTPRoute(Struct):
 class TLSMatchAttributes(Struct):
     """Conditions on a TLS connection that is passed through."""
 
-    sni_hosts: Annotated[list[str], D("Server names, exact or with a leading wildcard.")]
-    destination_subnets: Annotated[list[str], D("Destination addresses in CIDR form.")] = []
+    sni_hosts: Annotated[tuple[str, ...], D("Server names, exact or with a leading wildcard.")]
+    destination_subnets: Annotated[tuple[str, ...], D("Destination addresses in CIDR form.")] = ()
     port: Annotated[PortNumber | None, D("Destination port.")] = None
     source_labels: Annotated[dict[str, str], D("Labels of the calling workload.")] = {}
     source_namespace: Annotated[str | None, D("Namespace of the calling workload.")] = None
-    gateways: Annotated[list[str], D("Gateways for which this match holds.")] = []
+    gateways: Annotated[tuple[str, ...], D("Gateways for which this match holds.")] = ()
 
 
 class TLSRoute(Struct):
     """One rule for TLS connections, matched by server name."""
 
-    match: Annotated[list[TLSMatchAttributes], D("Any of these must hold.")] = []
-    route: Annotated[list[RouteDestination], D("Where the connections go.")] = []
+    match: Annotated[tuple[TLSMatchAttributes, ...], D("Any of these must hold.")] = ()
+    route: Annotated[tuple[RouteDestination, ...], D("Where the connections go.")] = ()
 
 
 class L4MatchAttributes(Struct):
     """Conditions on a TCP connection."""
 
-    destination_subnets: Annotated[list[str], D("Destination addresses in CIDR form.")] = []
+    destination_subnets: Annotated[tuple[str, ...], D("Destination addresses in CIDR form.")] = ()
     port: Annotated[PortNumber | None, D("Destination port.")] = None
     source_subnet: Annotated[str | None, D("Accepted, not used.")] = None
     source_labels: Annotated[dict[str, str], D("Labels of the calling workload.")] = {}
     source_namespace: Annotated[str | None, D("Namespace of the calling workload.")] = None
-    gateways: Annotated[list[str], D("Gateways for which this match holds.")] = []
+    gateways: Annotated[tuple[str, ...], D("Gateways for which this match holds.")] = ()
 
 
 class TCPRoute(Struct):
     """One rule for TCP connections."""
 
-    match: Annotated[list[L4MatchAttributes], D("Any of these must hold; none means every connection.")] = []
-    route: Annotated[list[RouteDestination], D("Where the connections go.")] = []
+    match: Annotated[tuple[L4MatchAttributes, ...], D("Any of these must hold; none means every connection.")] = ()
+    route: Annotated[tuple[RouteDestination, ...], D("Where the connections go.")] = ()
 
 
 class VirtualServiceSpec(Struct):
     """How traffic to the hosts is routed."""
 
-    hosts: Annotated[list[str], D("Hosts whose traffic is routed: names, or names with a leading wildcard.")] = []
-    gateways: Annotated[list[str], D("Gateways that apply the rules; `mesh` (default) means all sidecars.")] = []
-    http: Annotated[list[HTTPRoute], D("Ordered rules for HTTP traffic.")] = []
-    tls: Annotated[list[TLSRoute], D("Ordered rules for TLS traffic that is passed through.")] = []
-    tcp: Annotated[list[TCPRoute], D("Ordered rules for other TCP traffic.")] = []
+    hosts: Annotated[tuple[str, ...], D("Hosts whose traffic is routed: names, or names with a leading wildcard.")] = ()
+    gateways: Annotated[tuple[str, ...], D("Gateways that apply the rules; `mesh` (default) means all sidecars.")] = ()
+    http: Annotated[tuple[HTTPRoute, ...], D("Ordered rules for HTTP traffic.")] = ()
+    tls: Annotated[tuple[TLSRoute, ...], D("Ordered rules for TLS traffic that is passed through.")] = ()
+    tcp: Annotated[tuple[TCPRoute, ...], D("Ordered rules for other TCP traffic.")] = ()
     export_to: Annotated[
-        list[str], D("Namespaces that see it: `*` (default), `.` for its own, `~` none, or names.")
-    ] = []
+        tuple[str, ...], D("Namespaces that see it: `*` (default), `.` for its own, `~` none, or names.")
+    ] = ()
 
 
 class VirtualService(Object):

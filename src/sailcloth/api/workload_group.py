@@ -24,7 +24,7 @@ class HTTPProbe(Struct):
     scheme: Annotated[
         str | None, D("HTTP or HTTPS."), Asks(("self in ['', 'HTTP', 'HTTPS']", "scheme must be one of [HTTP, HTTPS]"))
     ] = None
-    http_headers: Annotated[list[HTTPHeader], D("Headers to send.")] = []
+    http_headers: Annotated[tuple[HTTPHeader, ...], D("Headers to send.")] = ()
 
 
 class TCPProbe(Struct):
@@ -37,7 +37,7 @@ class TCPProbe(Struct):
 class ExecProbe(Struct):
     """Runs a command."""
 
-    command: Annotated[list[str], D("The command and its arguments."), Asks(minItems=1)] = []
+    command: Annotated[tuple[str, ...], D("The command and its arguments."), Asks(minItems=1)] = ()
 
 
 class GRPCProbe(Struct):

@@ -89,7 +89,7 @@ def inbound(plan: InboundPlan, accepted: Accepted) -> EnvoyResource:
         if port and int(port) != accepted.port:
             out.original_dst_lb_config.upstream_port_override.value = int(port)
     protocols.inbound(accepted, out)
-    connection_pools.inbound(accepted.connection_pool(), plan.config, out)
+    connection_pools.inbound(accepted.connection_pool, plan.config, out)
     if accepted.host:
         service = out.metadata.filter_metadata["istio"].fields["services"].list_value.values.add().struct_value
         service.fields["host"].string_value = accepted.host

@@ -116,7 +116,7 @@ class _Chains:
             tcp=not http,
             trust_domains=self.plan.config.trust_domains,
         )
-        settings = accepted.settings()
+        settings = accepted.tls
         mode = self.modes.at(accepted.port)
         if settings is not None and mode == "DISABLE":  # with the mesh's own TLS on, that is what protects the port
             https = http or accepted.protocol is Protocol.HTTPS

@@ -44,17 +44,20 @@ def merge(root: HTTPRoute, delegate: VirtualService, namespace: str, own: str, d
         given: dict[str, Any] = {"match": matches, "name": _join(root.name, route.name)}
         for field in _INHERITED:
             mine = getattr(route, field)
-            given[field] = mine if mine not in (None, []) else getattr(root, field)
+            given[field] = mine if mine not in (None, ()) else getattr(root, field)
         made = msgspec.structs.replace(route, **given)
         out.append(made if namespace == own else _qualified(made, namespace, domain))
     return out
+
+
+_Matches = tuple[HTTPMatchRequest, ...]
 
 
 def _join(*names: str | None) -> str | None:
     return "-".join(n for n in names if n) or None
 
 
-def _matches(root: list[HTTPMatchRequest], delegate: list[HTTPMatchRequest]) -> list[HTTPMatchRequest] | None:
+def _matches(root: _Matches, delegate: _Matches) -> _Matches | None:
     """Every match of the delegate within every match of the root that it fits; None if one fits nowhere."""
     if not root or not delegate:
         return delegate or root
@@ -64,7 +67,7 @@ def _matches(root: list[HTTPMatchRequest], delegate: list[HTTPMatchRequest]) -> 
         if not found:
             return None
         out += found
-    return out
+    return tuple(out)
 
 
 def _fits(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
@@ -96,7 +99,7 @@ def _both(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> HTTPMatchRequest:
     given: dict[str, Any] = {"name": _join(wide.name, narrow.name)}
     for field in ("uri", "gateways", "stat_prefix", *_SINGLE):
         mine = getattr(narrow, field)
-        given[field] = mine if mine not in (None, []) else getattr(wide, field)
+        given[field] = mine if mine not in (None, ()) else getattr(wide, field)
     for field in _MAPS:
         given[field] = {**getattr(wide, field), **getattr(narrow, field)}
     given["ignore_uri_case"] = narrow.ignore_uri_case if narrow.uri is not None else wide.ignore_uri_case
@@ -109,7 +112,7 @@ def _qualified(route: HTTPRoute, namespace: str, domain: str) -> HTTPRoute:
 
     return msgspec.structs.replace(
         route,
-        route=[msgspec.structs.replace(r, destination=full(r.destination)) for r in route.route],
+        route=tuple(msgspec.structs.replace(r, destination=full(r.destination)) for r in route.route),
         mirror=full(route.mirror) if route.mirror else None,
-        mirrors=[msgspec.structs.replace(m, destination=full(m.destination)) for m in route.mirrors],
+        mirrors=tuple(msgspec.structs.replace(m, destination=full(m.destination)) for m in route.mirrors),
     )

@@ -172,9 +172,9 @@ class HttpRoutes:
             annotations={SEMANTICS: "gateway", PARENTS: parents},
         )
         spec = vs.VirtualServiceSpec(
-            hosts=[f"{group.service.name}.{group.service.namespace}.svc.{self._domain()}"],
-            http=[h for _, h in sorted(http, key=lambda item: item[0])],
-            export_to=["*" if group.namespace == group.service.namespace else group.namespace],
+            hosts=(f"{group.service.name}.{group.service.namespace}.svc.{self._domain()}",),
+            http=tuple(h for _, h in sorted(http, key=lambda item: item[0])),
+            export_to=("*" if group.namespace == group.service.namespace else group.namespace,),
         )
         return vs.VirtualService(metadata=metadata, spec=spec)
 
@@ -214,11 +214,11 @@ class HttpRoutes:
             )
         return vs.HTTPRoute(
             name=name,
-            route=[self._destination(b, key.namespace, len(weighed) > 1) for b, problem in weighed if not problem],
+            route=tuple(self._destination(b, key.namespace, len(weighed) > 1) for b, problem in weighed if not problem),
             fault=fault,
             timeout=_limit(timeouts.request if timeouts else None) or (None if retries else _limit(per_try)),
             retries=retries,
-            mirrors=[m for f in rule.filters for m in self._mirror(f, key.namespace)],
+            mirrors=tuple(m for f in rule.filters for m in self._mirror(f, key.namespace)),
             cors_policy=next((_cors(f) for f in rule.filters if f.cors is not None), None),
             headers=headers,
         )
@@ -394,7 +394,7 @@ def _redirected(path: HTTPPathModifier | None) -> str | None:
     return f"%PREFIX()%{path.replace_prefix_match or '/'}"
 
 
-def _headers(filters: list[HTTPRouteFilter]) -> vs.Headers | None:
+def _headers(filters: tuple[HTTPRouteFilter, ...]) -> vs.Headers | None:
     request = next((f.request_header_modifier for f in filters if f.request_header_modifier is not None), None)
     response = next((f.response_header_modifier for f in filters if f.response_header_modifier is not None), None)
     if request is None and response is None:
@@ -422,7 +422,7 @@ def _cors(step: HTTPRouteFilter) -> vs.CorsPolicy | None:
     if found is None:
         return None
     return vs.CorsPolicy(
-        allow_origins=[_origin(o) for o in found.allow_origins],
+        allow_origins=tuple(_origin(o) for o in found.allow_origins),
         allow_methods=found.allow_methods,
         allow_headers=found.allow_headers,
         expose_headers=found.expose_headers,

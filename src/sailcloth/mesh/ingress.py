@@ -50,7 +50,9 @@ def converted(
     for host, found in routes.items():
         gateway, created = owner[host]
         name = f"{host.replace('*', 'any').replace('.', '-') or 'any'}-{gateway}"
-        spec = VirtualServiceSpec(hosts=[host], gateways=[f"{root}/{gateway}"], http=sorted(found, key=_precedence))
+        spec = VirtualServiceSpec(
+            hosts=(host,), gateways=(f"{root}/{gateway}",), http=tuple(sorted(found, key=_precedence))
+        )
         metadata = ObjectMeta(name=name, namespace=root, creation_timestamp=created)
         out[Key("VirtualService", root, name)] = VirtualService(metadata=metadata, spec=spec)
     return out
@@ -62,10 +64,10 @@ def _gateway(key: Key, obj: core.Ingress, root: str, name: str) -> Gateway:
         if tls.secret_name:
             port = Port(number=443, protocol="HTTPS", name=f"https-443-ingress-{key.name}-{key.namespace}-{index}")
             settings = ServerTLSSettings(mode="SIMPLE", credential_name=tls.secret_name)
-            servers.append(Server(port=port, hosts=tls.hosts or ["*"], tls=settings))
+            servers.append(Server(port=port, hosts=tls.hosts or ("*",), tls=settings))
     port = Port(number=80, protocol="HTTP", name=f"http-80-ingress-{key.name}-{key.namespace}")
-    servers.append(Server(port=port, hosts=["*"]))
-    spec = GatewaySpec(servers=servers, selector={"istio": "ingressgateway"})
+    servers.append(Server(port=port, hosts=("*",)))
+    spec = GatewaySpec(servers=tuple(servers), selector={"istio": "ingressgateway"})
     return Gateway(metadata=ObjectMeta(name=name, namespace=root), spec=spec)
 
 
@@ -112,8 +114,8 @@ def _route(
     host = f"{service.name}.{namespace}.svc.{domain}"
     destination = Destination(host=host, port=PortSelector(number=number))
     return HTTPRoute(
-        match=[HTTPMatchRequest(uri=match)] if match is not None else [],
-        route=[HTTPRouteDestination(destination=destination, weight=100)],
+        match=(HTTPMatchRequest(uri=match),) if match is not None else (),
+        route=(HTTPRouteDestination(destination=destination, weight=100),),
     )
 
 

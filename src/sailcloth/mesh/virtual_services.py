@@ -145,7 +145,7 @@ def effective(graph: Graph, key: Key) -> VirtualService | None:
             delegate, domain = registry.read(graph, VirtualService, child), registry.config(graph).domain
             if delegate is not None:
                 routes += delegates.merge(route, delegate, child.namespace, key.namespace, domain)
-    return msgspec.structs.replace(rule, spec=msgspec.structs.replace(rule.spec, http=routes))
+    return msgspec.structs.replace(rule, spec=msgspec.structs.replace(rule.spec, http=tuple(routes)))
 
 
 def _delegate(graph: Graph, key: Key, route: HTTPRoute) -> Key | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from sailcloth.api import core
 from sailcloth.api.destination_rule import ConnectionPoolSettings
 from sailcloth.api.gateway import ServerTLSSettings
@@ -34,17 +32,9 @@ class Accepted:
     endpoint: str = ""  # as a Sidecar's defaultEndpoint; empty: the original destination
     created: str = ""
     bind: str = "0.0.0.0"
-    tls: bytes = b""  # the TLS settings of a Sidecar's ingress, as JSON: a value that can be a key
-    pool: bytes = b""  # its connection pool, the same way
+    tls: ServerTLSSettings | None = None  # TLS that ends at the sidecar instead of the mesh's own
+    connection_pool: ConnectionPoolSettings | None = None  # limits of what goes on to the application
     direct: bool = False  # the proxy listens at the port itself, as nothing is captured for it
-
-    def settings(self) -> ServerTLSSettings | None:
-        """TLS that ends at the sidecar instead of the mesh's own."""
-        return msgspec.json.decode(self.tls, type=ServerTLSSettings) if self.tls else None
-
-    def connection_pool(self) -> ConnectionPoolSettings | None:
-        """Limits of what goes on to the application."""
-        return msgspec.json.decode(self.pool, type=ConnectionPoolSettings) if self.pool else None
 
 
 @dataclass(frozen=True)
@@ -120,9 +110,9 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
     own = graph.get(targets, proxy)
     if limit is None:
         return own
-    shared = msgspec.json.encode(limit.spec.inbound_connection_pool) if limit.spec.inbound_connection_pool else b""
+    shared = limit.spec.inbound_connection_pool
     if not limit.spec.ingress:
-        return tuple(replace(a, pool=shared) for a in own) if shared else own
+        return tuple(replace(a, connection_pool=shared) for a in own) if shared else own
     hosts = {a.port: a for a in own}
     return tuple(
         Accepted(
@@ -132,8 +122,8 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
             hosts[listener.port.number].service_port if listener.port.number in hosts else listener.port.number,
             listener.default_endpoint or "",
             bind=listener.bind or next(iter(proxy.ips), "0.0.0.0"),
-            tls=msgspec.json.encode(listener.tls) if listener.tls else b"",
-            pool=msgspec.json.encode(listener.connection_pool) if listener.connection_pool else shared,
+            tls=listener.tls,
+            connection_pool=listener.connection_pool or shared,
             direct=scope.is_direct(listener.capture_mode, proxy.captured),
         )
         for listener in limit.spec.ingress

@@ -5,6 +5,7 @@ The same route plan serves sidecars and gateways; how rules become Envoy's route
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -278,7 +279,7 @@ def rule_routes(
     return tuple(out)
 
 
-def gateway_names(names: list[str], key: Key) -> set[str]:
+def gateway_names(names: Iterable[str], key: Key) -> set[str]:
     """Gateways as a VirtualService names them, with their namespaces; `mesh` stays."""
     return {n if n == "mesh" or "/" in n else f"{key.namespace}/{n}" for n in names}
 

@@ -38,12 +38,12 @@ def visible(graph: Graph, view: View) -> tuple[str, ...]:
     return tuple(sorted(seen | _destinations(graph, view, limit)))
 
 
-def _imported(graph: Graph, view: View, host: str, listeners: list[IstioEgressListener]) -> bool:
+def _imported(graph: Graph, view: View, host: str, listeners: tuple[IstioEgressListener, ...]) -> bool:
     svc = graph.get(services.by_host, host, view.namespace)
     return svc is not None and any(imports(e.hosts, svc.host, svc.namespace, view.namespace) for e in listeners)
 
 
-def imports(patterns: list[str], host: str, namespace: str, own: str) -> bool:
+def imports(patterns: tuple[str, ...], host: str, namespace: str, own: str) -> bool:
     """Whether `namespace/host` patterns of an egress listener let a host of a namespace in; `~ns/host` excludes."""
     seen = False
     for pattern in patterns:
@@ -67,7 +67,7 @@ def _destinations(graph: Graph, view: View, limit: Sidecar) -> set[str]:
     return {host for host in found if graph.get(services.by_host, host, view.namespace) is not None}
 
 
-def imports_rule(graph: Graph, patterns: list[str], key: Key, view: View) -> bool:
+def imports_rule(graph: Graph, patterns: tuple[str, ...], key: Key, view: View) -> bool:
     """Whether an egress listener lets a VirtualService in: some host of it overlaps a pattern of its namespace."""
     head = registry.head(graph, key)
     for pattern in patterns if head else ():
@@ -84,8 +84,8 @@ def on_port(graph: Graph, view: View, port: int) -> frozenset[str] | None:
     limit = graph.get(spec, view)
     if limit is None or not limit.spec.egress:
         return None
-    own = [e for e in limit.spec.egress if e.port is not None and e.port.number == port]
-    listeners = own or [e for e in limit.spec.egress if e.port is None]
+    own = tuple(e for e in limit.spec.egress if e.port is not None and e.port.number == port)
+    listeners = own or tuple(e for e in limit.spec.egress if e.port is None)
     return frozenset(h for h in graph.get(visible, view) if _imported(graph, view, h, listeners))
 
 
@@ -130,9 +130,9 @@ def is_direct(capture_mode: str | None, captured: bool) -> bool:
 def behind(graph: Graph, view: View, place: Placed) -> tuple[str, ...]:
     """The hosts that a Sidecar puts behind a listener that is for every port, sorted."""
     limit = graph.get(spec, view)
-    egress = limit.spec.egress if limit is not None else []
+    egress = limit.spec.egress if limit is not None else ()
     ports = [e for e in egress if e.port is not None and e.port.number == place.port]
-    own = [e for e in ports if place.port or e.bind == place.address]
+    own = tuple(e for e in ports if place.port or e.bind == place.address)
     return tuple(h for h in graph.get(visible, view) if _imported(graph, view, h, own))
 
 

@@ -102,7 +102,7 @@ def applies(match: Match, rule: VirtualService, key: Key, view: View, port: int,
     return selection.has_labels(match.source_labels, view.labels)
 
 
-def _targets(graph: Graph, view: View, key: Key, route: list[RouteDestination], port: int) -> tuple[Target, ...]:
+def _targets(graph: Graph, view: View, key: Key, route: tuple[RouteDestination, ...], port: int) -> tuple[Target, ...]:
     several = len(route) > 1
     return tuple(
         _target(graph, view, routes.cluster_of(graph, view, key, r.destination, port), r.weight if several else 1)

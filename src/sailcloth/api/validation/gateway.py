@@ -57,7 +57,7 @@ def _tls(report: Report, path: str, server: Server) -> None:
             text = "httpsRedirect is for servers of plain HTTP"
             report.warning(codes.NO_EFFECT, f"{path}.tls.httpsRedirect", text, "Move it to the HTTP server.")
     elif tls is not None:
-        set_fields = {f for f in tls.__struct_fields__ if getattr(tls, f) not in (None, False, "", [])}
+        set_fields = {f for f in tls.__struct_fields__ if getattr(tls, f) not in (None, False, "", ())}
         if protocol not in ports.HTTP:
             text = f"a server for {protocol or 'this protocol'} cannot have TLS settings"
             report.error(codes.TLS, f"{path}.tls", text, "Remove tls, or use protocol TLS.")

@@ -48,7 +48,7 @@ def _actions(report: Report, path: str, rule: HTTPRoute, delegate: bool) -> None
     elif len(given) > 1:
         report.error(codes.CONFLICT, path, f"{' and '.join(given)} exclude each other", "Keep one of them.")
     for name, value in (("fault", rule.fault), ("rewrite", rule.rewrite)):
-        if value is not None and rule.route == [] and given and given[0] in ("redirect", "directResponse"):
+        if value is not None and not rule.route and given and given[0] in ("redirect", "directResponse"):
             text = f"{name} and {given[0]} exclude each other"
             report.error(codes.CONFLICT, f"{path}.{name}", text, f"Remove {name}.")
     if rule.delegate is None:

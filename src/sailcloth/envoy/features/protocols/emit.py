@@ -48,7 +48,7 @@ def inbound(accepted: Accepted, out: cluster_pb2.Cluster) -> None:
     """Sets the HTTP protocol options of an application's port: as it is declared, with a Sidecar's limits."""
     if not accepted.protocol.is_http and accepted.protocol is not Protocol.AUTO:
         return
-    pool = accepted.connection_pool()
+    pool = accepted.connection_pool
     http = pool.http if pool else None
     options = options_pb.HttpProtocolOptions()
     if accepted.protocol is Protocol.AUTO or (http is not None and http.use_client_protocol):
