@@ -6,14 +6,14 @@ import time
 from typing import Any
 
 from sailcloth.analysis import manifests, offline
-from sailcloth.controlplane.audiences import Audiences
+from sailcloth.controlplane.connected_proxies import ConnectedProxies
 from sailcloth.view.proxy import parse_node
 
 from . import machine, meshes
 
 
 class _Connection:
-    """What audiences need of a connection, for a client that never asks."""
+    """What proxies need of a connection, for a client that never asks."""
 
     def __init__(self) -> None:
         import asyncio
@@ -34,17 +34,17 @@ async def run() -> dict[str, Any]:
         async def nobody(_: dict[str, str]) -> str | None:
             return None
 
-        audiences = Audiences(mesh, nobody)
+        proxies = ConnectedProxies(mesh, nobody)
         proxy = parse_node("sidecar~10.0.0.1~client.default~default.svc.cluster.local", {"NAMESPACE": "default"})
-        audiences.join(_Connection(), proxy)  # type: ignore[arg-type]
-        audiences.flush()
+        proxies.join(_Connection(), proxy)  # type: ignore[arg-type]
+        proxies.flush()
         took = []
         for number in range(30):
             changed = manifests.load([meshes.dump(meshes.virtual_service(0, number % 2 + 1))])[0]
             begin = time.perf_counter()
             for key, obj in changed:
                 mesh.apply(key, obj)
-            audiences.flush()
+            proxies.flush()
             took.append((time.perf_counter() - begin) * 1e3)
         out[f"one_change_ms_{services}"] = machine.spread(took[5:])
         points.append((services, machine.spread(took[5:])["p50"]))

@@ -15,7 +15,7 @@ from sailcloth.agent.names import Names
 from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
 from sailcloth.controlplane.addresses import Pool, current
-from sailcloth.controlplane.audiences import Audiences
+from sailcloth.controlplane.connected_proxies import ConnectedProxies
 from sailcloth.lib import dnsmessage
 from sailcloth.view.proxy import parse_node
 from sailcloth.xds.types import NAMES
@@ -51,13 +51,13 @@ def _change(services: int, captures: bool) -> tuple[dict[str, float], int]:
     async def nobody(_: dict[str, str]) -> str | None:
         return None
 
-    audiences = Audiences(mesh, nobody)
+    proxies = ConnectedProxies(mesh, nobody)
     metadata = {"NAMESPACE": "default", **({"DNS_CAPTURE": "true"} if captures else {})}
     proxy = parse_node("sidecar~10.0.0.1~client.default~default.svc.cluster.local", metadata)
-    client = audiences.join(_Connection(), proxy)  # type: ignore[arg-type]
+    client = proxies.join(_Connection(), proxy)  # type: ignore[arg-type]
     for key, obj in manifests.load([meshes.dump(_entry(1, address="240.240.9.9"))])[0]:
         mesh.apply(key, obj)
-    audiences.flush()
+    proxies.flush()
     took, sent = [], 0
     for number in range(30):
         changed = manifests.load([meshes.dump(_entry(1, address=f"240.240.9.{number % 2 + 1}"))])[0]
@@ -65,7 +65,7 @@ def _change(services: int, captures: bool) -> tuple[dict[str, float], int]:
         begin = time.perf_counter()
         for key, obj in changed:
             mesh.apply(key, obj)
-        audiences.flush()
+        proxies.flush()
         took.append((time.perf_counter() - begin) * 1e3)
         for live, seq in zip(client.collections.get(NAMES, ()), before, strict=True):
             sent = max(sent, len(live.since(seq) or ()))

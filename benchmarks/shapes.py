@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from sailcloth.analysis import manifests, offline
-from sailcloth.controlplane.audiences import Audiences
+from sailcloth.controlplane.connected_proxies import ConnectedProxies
 from sailcloth.view.proxy import parse_node
 
 from . import machine, meshes
@@ -134,22 +134,22 @@ def _measured(shape: _Shape, size: int) -> tuple[float, dict[str, float]]:
     """(milliseconds of the first configuration, of a change) for one proxy."""
     text = yaml.dump_all(shape.make(size), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
     mesh = offline.mesh_of(manifests.load([text])[0])
-    audiences = Audiences(mesh, _nobody)
+    proxies = ConnectedProxies(mesh, _nobody)
     kind = "router" if shape.router else "sidecar"
     labels = {"istio": "ingressgateway"} if shape.router else {"app": "client"}
     proxy = parse_node(
         f"{kind}~10.0.0.1~client.default~default.svc.cluster.local", {"NAMESPACE": "default", "LABELS": labels}
     )
     begin = time.perf_counter()
-    audiences.join(_Connection(), proxy)  # type: ignore[arg-type]
-    audiences.flush()
+    proxies.join(_Connection(), proxy)  # type: ignore[arg-type]
+    proxies.flush()
     first, took = (time.perf_counter() - begin) * 1e3, []
     for number in range(_CHANGES):
         changed = manifests.load([meshes.dump(shape.change(number))])[0]
         begin = time.perf_counter()
         for key, obj in changed:
             mesh.apply(key, obj)
-        audiences.flush()
+        proxies.flush()
         took.append((time.perf_counter() - begin) * 1e3)
     return round(first, 1), machine.spread(took[2:])
 

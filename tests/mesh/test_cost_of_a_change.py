@@ -8,7 +8,7 @@ import pytest
 from benchmarks import meshes
 
 from sailcloth.analysis import manifests, offline
-from sailcloth.controlplane.audiences import Audiences
+from sailcloth.controlplane.connected_proxies import ConnectedProxies
 from sailcloth.view.proxy import parse_node
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
@@ -23,16 +23,16 @@ def _woken(services: int, changed: dict[str, object], **metadata: str) -> int:
         return None
 
     mesh = offline.mesh_of(manifests.load([meshes.text(services)])[0])
-    audiences = Audiences(mesh, nobody)
+    proxies = ConnectedProxies(mesh, nobody)
     proxy = parse_node(
         "sidecar~10.0.0.1~client.default~default.svc.cluster.local", {"NAMESPACE": "default", **metadata}
     )
 
     async def join() -> None:
-        audiences.join(Connection(Stream(ResponseCache()), "test"), proxy)
+        proxies.join(Connection(Stream(ResponseCache()), "test"), proxy)
 
     asyncio.run(join())
-    audiences.flush()
+    proxies.flush()
     for key, obj in manifests.load([meshes.dump(changed)])[0]:
         assert mesh.apply(key, obj)
     return mesh.graph.stale
@@ -76,4 +76,4 @@ def test_a_tcp_service_that_moves_makes_its_own_listeners_anew_and_no_others() -
     names = {r.name for r in offline.resources(mesh, proxy)[LISTENER]}
     assert "10.96.2.7_3306" in names
     assert "10.96.1.7_3306" not in names
-    assert len([m for m in made if m.startswith("at(")]) == 1, made
+    assert len([m for m in made if m.startswith("listener(")]) == 1, made

@@ -36,11 +36,11 @@ def test_what_a_secret_lacks(data: str, mode: str, told: list[str]) -> None:
     objects, findings = manifests.load([SECRET.format(data=data)])
     assert not findings
     tls = ServerTLSSettings(mode=mode, credential_name="shop")  # type: ignore[arg-type]
-    assert credentials.lacking(offline.mesh_of(objects).graph, "gateways", tls) == told
+    assert credentials.missing(offline.mesh_of(objects).graph, "gateways", tls) == told
 
 
 def test_a_secret_in_another_namespace_does_not_count() -> None:
     objects, _ = manifests.load([SECRET.format(data=PAIR)])
     tls = ServerTLSSettings(mode="MUTUAL", credential_name="shop")
     told = ["there is no Secret shop in other, where the gateway is"]
-    assert credentials.lacking(offline.mesh_of(objects).graph, "other", tls) == told
+    assert credentials.missing(offline.mesh_of(objects).graph, "other", tls) == told

@@ -32,19 +32,19 @@ def rule(name: str, namespace: str, **spec: object) -> str:
     )
 
 
-def lacking(*texts: str) -> list[str]:
-    return virtual_services.lacking(offline.mesh_of(manifests.load([RULE, *texts])[0]).graph, KEY)
+def missing(*texts: str) -> list[str]:
+    return virtual_services.missing_references(offline.mesh_of(manifests.load([RULE, *texts])[0]).graph, KEY)
 
 
 def test_gateways_and_delegates_that_do_not_exist_are_named() -> None:
-    assert lacking(GATEWAY, rule("rest", "default")) == [
+    assert missing(GATEWAY, rule("rest", "default")) == [
         "gateway edge/outer does not exist",
         "http[0].delegate: no VirtualService money/pay without hosts is exported to default",
     ]
 
 
 def test_a_delegate_with_hosts_or_for_others_is_none() -> None:
-    told = lacking(GATEWAY, rule("rest", "default", hosts=["a"]), rule("pay", "money", exportTo=["."]))
+    told = missing(GATEWAY, rule("rest", "default", hosts=["a"]), rule("pay", "money", exportTo=["."]))
     assert [t.partition(":")[0] for t in told] == [
         "gateway edge/outer does not exist",
         "http[0].delegate",
@@ -53,4 +53,4 @@ def test_a_delegate_with_hosts_or_for_others_is_none() -> None:
 
 
 def test_an_object_that_is_gone_lacks_nothing() -> None:
-    assert virtual_services.lacking(offline.mesh_of([]).graph, KEY) == []
+    assert virtual_services.missing_references(offline.mesh_of([]).graph, KEY) == []

@@ -145,7 +145,7 @@ def test_of_tcp_rules_for_the_same_addresses_the_first_holds() -> None:
     assert ask(found, port=90, protocol="tcp", address="10.0.1.1").cluster == cluster("store", 90)
 
 
-PASSING = rule(
+PASSTHROUGH_MODES = rule(
     "g",
     "{servers: [{port: {number: 443, name: tls, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}]}",
     "Gateway",
@@ -155,7 +155,9 @@ PASSING = rule(
 def test_of_tls_rules_for_the_same_names_the_first_holds() -> None:
     names = (("X.com, x.com, y.com, '*z.com'", "a"), ("y.com, v.com", "b"))
     rules = ", ".join(f"{{match: [{{sniHosts: [{n}]}}], {to(h)}}}" for n, h in names)
-    found = simulator(PASSING, rule("v", f"{{hosts: ['*.com'], gateways: [g], tls: [{rules}]}}"), type="router")
+    found = simulator(
+        PASSTHROUGH_MODES, rule("v", f"{{hosts: ['*.com'], gateways: [g], tls: [{rules}]}}"), type="router"
+    )
     asked = {
         n: ask(found, port=443, protocol="tcp", tls="tls", sni=n, mode="gateway") for n in ("x.com", "y.com", "v.com")
     }

@@ -140,7 +140,7 @@ def test_what_nobody_asked_for_is_not_taken_back_either() -> None:
 def test_what_is_expected_comes_with_the_first_answer() -> None:
     client = Client()
     asked: set[str] = set()
-    client.stream.expect(frozenset({"a"}), asked.update)
+    client.stream.preload(frozenset({"a"}), asked.update)
     client.start()
     assert set(client.held) == {"BlackHoleCluster", "a"}
     client.stream.on_delta(CLUSTER, subscribe=["*", "b"])

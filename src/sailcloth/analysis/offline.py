@@ -52,7 +52,7 @@ def resources(mesh: Mesh, proxy: Proxy) -> dict[str, list[EnvoyResource]]:
         found = out.setdefault(url, [])
         for part in parts:
             for ident in mesh.graph.get(part.ids, *part.args):
-                made = mesh.graph.get(part.one, *part.args, ident)
+                made = mesh.graph.get(part.resource, *part.args, ident)
                 if made is not None:
                     found.append(made)
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from .meta import Asks, D, Selector, Struct
+from .meta import Constraint, D, Selector, Struct
 
 
 class PolicyTargetReference(Struct):
@@ -13,22 +13,22 @@ class PolicyTargetReference(Struct):
     group: Annotated[
         str,
         D("API group; empty for Service."),
-        Asks(maxLength=253, pattern=r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
+        Constraint(maxLength=253, pattern=r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"),
     ] = ""
     kind: Annotated[
         str,
         D("Gateway, GatewayClass, Service or ServiceEntry."),
-        Asks(required=True, minLength=1, maxLength=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"),
+        Constraint(required=True, minLength=1, maxLength=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$"),
     ] = ""
-    name: Annotated[str, D("Name of the object."), Asks(required=True, minLength=1, maxLength=253)] = ""
+    name: Annotated[str, D("Name of the object."), Constraint(required=True, minLength=1, maxLength=253)] = ""
     namespace: Annotated[
         str | None,
         D("Must not be set."),
-        Asks(("self.size() == 0", "cross namespace referencing is not currently supported")),
+        Constraint(("self.size() == 0", "cross namespace referencing is not currently supported")),
     ] = None
 
 
-AsksOneAttachment = Asks(
+ConstraintOneAttachment = Constraint(
     (
         "(has(self.selector) ? 1 : 0) + (has(self.targetRef) ? 1 : 0) + (has(self.targetRefs) && self.targetRefs.size() > 0 ? 1 : 0) <= 1",
         "only one of targetRefs or selector can be set",
@@ -42,5 +42,5 @@ class Attached(Struct):
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
     target_refs: Annotated[
-        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Asks(maxItems=16)
+        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Constraint(maxItems=16)
     ] = ()

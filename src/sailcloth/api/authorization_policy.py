@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .attachment import AsksOneAttachment, Attached
-from .meta import Asks, D, Object, Struct
+from .attachment import Attached, ConstraintOneAttachment
+from .meta import Constraint, D, Object, Struct
 
 
 class Source(Struct):
@@ -18,10 +18,14 @@ class Source(Struct):
     namespaces: Annotated[tuple[str, ...], D("Namespaces of workloads.")] = ()
     not_namespaces: Annotated[tuple[str, ...], D("Namespaces of workloads that do not match.")] = ()
     service_accounts: Annotated[
-        tuple[Annotated[str, Asks(maxLength=320)], ...], D("Service accounts, as [namespace/]name."), Asks(maxItems=16)
+        tuple[Annotated[str, Constraint(maxLength=320)], ...],
+        D("Service accounts, as [namespace/]name."),
+        Constraint(maxItems=16),
     ] = ()
     not_service_accounts: Annotated[
-        tuple[Annotated[str, Asks(maxLength=320)], ...], D("Service accounts that do not match."), Asks(maxItems=16)
+        tuple[Annotated[str, Constraint(maxLength=320)], ...],
+        D("Service accounts that do not match."),
+        Constraint(maxItems=16),
     ] = ()
     ip_blocks: Annotated[tuple[str, ...], D("Addresses of the peer, IP or CIDR.")] = ()
     not_ip_blocks: Annotated[tuple[str, ...], D("Addresses of the peer that do not match.")] = ()
@@ -42,7 +46,7 @@ class Operation(Struct):
     not_paths: Annotated[tuple[str, ...], D("Paths that do not match.")] = ()
 
 
-AsksSource = Asks(
+ConstraintSource = Constraint(
     (
         "!(has(self.serviceAccounts) || has(self.notServiceAccounts)) || !(has(self.principals) || has(self.notPrincipals) || has(self.namespaces) || has(self.notNamespaces))",
         "Cannot set serviceAccounts with namespaces or principals",
@@ -53,7 +57,7 @@ AsksSource = Asks(
 class From(Struct):
     """One kind of caller."""
 
-    source: Annotated[Source | None, D("The caller."), AsksSource] = None
+    source: Annotated[Source | None, D("The caller."), ConstraintSource] = None
 
 
 class To(Struct):
@@ -65,7 +69,7 @@ class To(Struct):
 class Condition(Struct):
     """A further condition on an attribute."""
 
-    key: Annotated[str, D("Name of the attribute, such as request.headers[x-user]."), Asks(required=True)] = ""
+    key: Annotated[str, D("Name of the attribute, such as request.headers[x-user]."), Constraint(required=True)] = ""
     values: Annotated[tuple[str, ...], D("Values of which one must match.")] = ()
     not_values: Annotated[tuple[str, ...], D("Values of which none may match.")] = ()
 
@@ -73,7 +77,7 @@ class Condition(Struct):
 class Rule(Struct):
     """Matches if some source, some operation and all conditions match; an empty rule matches everything."""
 
-    from_: Annotated[tuple[From, ...], D("Who calls; default anyone."), Asks(maxItems=512)] = ()
+    from_: Annotated[tuple[From, ...], D("Who calls; default anyone."), Constraint(maxItems=512)] = ()
     to: Annotated[tuple[To, ...], D("What is called; default anything.")] = ()
     when: Annotated[tuple[Condition, ...], D("Further conditions.")] = ()
 
@@ -88,7 +92,7 @@ class AuthorizationPolicySpec(Attached):
     """An action, and the requests that it is for."""
 
     rules: Annotated[
-        tuple[Rule, ...], D("Requests it is for; ALLOW without rules allows nothing."), Asks(maxItems=512)
+        tuple[Rule, ...], D("Requests it is for; ALLOW without rules allows nothing."), Constraint(maxItems=512)
     ] = ()
     action: Annotated[Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"], D("What happens to requests that match.")] = "ALLOW"
     provider: Annotated[ExtensionProvider | None, D("Who decides (CUSTOM only).")] = None
@@ -97,4 +101,4 @@ class AuthorizationPolicySpec(Attached):
 class AuthorizationPolicy(Object):
     """Controls access to workloads."""
 
-    spec: Annotated[AuthorizationPolicySpec, AsksOneAttachment] = AuthorizationPolicySpec()
+    spec: Annotated[AuthorizationPolicySpec, ConstraintOneAttachment] = AuthorizationPolicySpec()

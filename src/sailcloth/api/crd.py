@@ -57,7 +57,7 @@ def schema(kind: Kind) -> dict[str, Any]:
 
 @cache
 def served_schema(kind: Kind) -> dict[str, Any]:
-    """The schema as the API server gets it: with what it asks of values beyond their types (`meta.Asks`)."""
+    """The schema as the API server gets it: with what it asks of values beyond their types (`meta.Constraint`)."""
     return _root(kind, True)
 
 
@@ -65,7 +65,7 @@ def _root(kind: Kind, served: bool) -> dict[str, Any]:
     (_, components) = msgspec.json.schema_components((kind.type,), ref_template="{name}")
     root = components[kind.type.__name__]
     given = root["properties"]["spec"]
-    required = "spec" in root.get("required", ()) or (served and _asked(given).get("required"))
+    required = "spec" in root.get("required", ()) or (served and _constraints(given).get("required"))
     return {
         "type": "object",
         "description": inspect.cleandoc(kind.type.__doc__ or "").split("\n")[0],
@@ -84,7 +84,7 @@ def _status(root: dict[str, Any], components: dict[str, Any], served: bool) -> d
 def _structural(node: dict[str, Any], components: dict[str, Any], served: bool) -> dict[str, Any]:
     aside = ("$ref", "anyOf", "default", "title")
     extra = {k: v for k, v in node.items() if k not in aside and not k.startswith(SERVED)}
-    asked = {k: v for k, v in _asked(node).items() if k != "required"} if served else {}
+    asked = {k: v for k, v in _constraints(node).items() if k != "required"} if served else {}
     if "$ref" in node:
         return _with(_structural(components[node["$ref"]], components, served), extra, asked)
     if "anyOf" in node:
@@ -98,7 +98,7 @@ def _structural(node: dict[str, Any], components: dict[str, Any], served: bool) 
         out["type"] = next(t for t in out["type"] if t != "null")
     if out.get("type") == "object":
         if "properties" in out:
-            wanted = [k for k, v in out["properties"].items() if served and _asked(v).get("required")]
+            wanted = [k for k, v in out["properties"].items() if served and _constraints(v).get("required")]
             if wanted:
                 out["required"] = [*out.get("required", ()), *wanted]
             out["properties"] = {k: _structural(v, components, served) for k, v in out["properties"].items()}
@@ -112,8 +112,8 @@ def _structural(node: dict[str, Any], components: dict[str, Any], served: bool) 
     return out
 
 
-def _asked(node: dict[str, Any]) -> dict[str, Any]:
-    """Everything that a place asks of its values (`meta.Asks`), rules in the order they are written."""
+def _constraints(node: dict[str, Any]) -> dict[str, Any]:
+    """Everything that a place asks of its values (`meta.Constraint`), rules in the order they are written."""
     out: dict[str, Any] = {}
     for key in sorted((k for k in node if k.startswith(SERVED)), key=lambda k: int(k.removeprefix(SERVED))):
         rules, required = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from .attachment import PolicyTargetReference
-from .meta import Asks, AsksPort, D, Object, Struct
+from .meta import Constraint, ConstraintPort, D, Object, Struct
 from .sidecar import WorkloadSelector
 
 _ANY = {"x-kubernetes-preserve-unknown-fields": True}
@@ -89,7 +89,7 @@ class ClusterMatch(Struct):
 class WaypointMatch(Struct):
     """A place in a waypoint."""
 
-    port_number: Annotated[int | None, D("Its port."), AsksPort] = None
+    port_number: Annotated[int | None, D("Its port."), ConstraintPort] = None
     filter: Annotated[FilterMatch | None, D("A filter.")] = None
     route: Annotated[RouteMatch | None, D("A route.")] = None
 
@@ -133,7 +133,7 @@ class EnvoyConfigObjectPatch(Struct):
     match: Annotated[
         ConfigObjectMatch | None,
         D("Where."),
-        Asks(
+        Constraint(
             (
                 "has(self.context) && self.context == 'WAYPOINT' ? !has(self.listener) && !has(self.routeConfiguration) && !has(self.cluster) : !has(self.waypoint)",
                 "only support waypointMatch when context is WAYPOINT",
@@ -152,7 +152,7 @@ class EnvoyFilterSpec(Struct):
 
     workload_selector: Annotated[WorkloadSelector | None, D("Workloads; default the whole namespace.")] = None
     target_refs: Annotated[
-        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Asks(maxItems=16)
+        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Constraint(maxItems=16)
     ] = ()
     config_patches: Annotated[tuple[EnvoyConfigObjectPatch, ...], D("The changes, in order.")] = ()
     priority: Annotated[int, D("Order among EnvoyFilters, least first.")] = 0
@@ -163,7 +163,7 @@ class EnvoyFilter(Object):
 
     spec: Annotated[
         EnvoyFilterSpec,
-        Asks(
+        Constraint(
             (
                 "!(has(self.workloadSelector) && has(self.targetRefs))",
                 "only one of targetRefs or workloadSelector can be set",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from .attachment import AsksOneAttachment, PolicyTargetReference
-from .meta import Asks, D, Object, Selector, Struct
+from .attachment import ConstraintOneAttachment, PolicyTargetReference
+from .meta import Constraint, D, Object, Selector, Struct
 
 Phase = Literal["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"]
 _ANY = {"x-kubernetes-preserve-unknown-fields": True}
@@ -14,9 +14,9 @@ _ANY = {"x-kubernetes-preserve-unknown-fields": True}
 class EnvVar(Struct):
     """A variable of the plugin's environment."""
 
-    name: Annotated[str, D("Its name."), Asks(required=True, minLength=1, maxLength=256)] = ""
+    name: Annotated[str, D("Its name."), Constraint(required=True, minLength=1, maxLength=256)] = ""
     value_from: Annotated[Literal["INLINE", "HOST"] | None, D("INLINE (default) or the proxy's environment.")] = None
-    value: Annotated[str | None, D("Its value (INLINE only)."), Asks(maxLength=2048)] = None
+    value: Annotated[str | None, D("Its value (INLINE only)."), Constraint(maxLength=2048)] = None
 
 
 class VmConfig(Struct):
@@ -26,7 +26,7 @@ class VmConfig(Struct):
         tuple[
             Annotated[
                 EnvVar,
-                Asks(
+                Constraint(
                     (
                         "(has(self.valueFrom) ? self.valueFrom : '') != 'HOST' || !has(self.value)",
                         "value may only be set when valueFrom is INLINE",
@@ -36,14 +36,14 @@ class VmConfig(Struct):
             ...,
         ],
         D("Environment."),
-        Asks(**{"maxItems": 256, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Constraint(**{"maxItems": 256, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
     ] = ()
 
 
 class MatchPort(Struct):
     """A port."""
 
-    number: Annotated[int, D("Port number."), Asks(minimum=1, maximum=65535)]
+    number: Annotated[int, D("Port number."), Constraint(minimum=1, maximum=65535)]
 
 
 class TrafficSelector(Struct):
@@ -53,7 +53,7 @@ class TrafficSelector(Struct):
     ports: Annotated[
         tuple[MatchPort, ...],
         D("Ports; default all."),
-        Asks(**{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]}),
+        Constraint(**{"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]}),
     ] = ()
 
 
@@ -63,7 +63,7 @@ class WasmConfig(Struct):
     url: Annotated[
         str,
         D("Where it is: oci (default), http, https or file."),
-        Asks(
+        Constraint(
             (
                 "isURL(self) ? (url(self).getScheme() in ['', 'http', 'https', 'oci', 'file']) : (isURL('http://' + self) && url('http://' + self).getScheme() in ['', 'http', 'https', 'oci', 'file'])",
                 "url must have schema one of [http, https, file, oci]",
@@ -72,16 +72,18 @@ class WasmConfig(Struct):
             minLength=1,
         ),
     ] = ""
-    sha256: Annotated[str | None, D("Its checksum."), Asks(pattern="(^$|^[a-f0-9]{64}$)")] = None
+    sha256: Annotated[str | None, D("Its checksum."), Constraint(pattern="(^$|^[a-f0-9]{64}$)")] = None
     image_pull_policy: Annotated[
         Literal["UNSPECIFIED_POLICY", "IfNotPresent", "Always"] | None, D("When an image is fetched.")
     ] = None
     image_pull_secret: Annotated[
-        str | None, D("Secret with credentials for the registry."), Asks(minLength=1, maxLength=253)
+        str | None, D("Secret with credentials for the registry."), Constraint(minLength=1, maxLength=253)
     ] = None
     verification_key: Annotated[str | None, D("Key that verifies the image.")] = None
     plugin_config: Annotated[dict[str, Any], D("Configuration of the plugin.", extra_json_schema=_ANY)] = {}
-    plugin_name: Annotated[str | None, D("Name of the plugin in the module."), Asks(minLength=1, maxLength=256)] = None
+    plugin_name: Annotated[
+        str | None, D("Name of the plugin in the module."), Constraint(minLength=1, maxLength=256)
+    ] = None
     fail_strategy: Annotated[
         Literal["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"] | None, D("What happens if the plugin fails.")
     ] = None
@@ -92,7 +94,9 @@ class WasmConfig(Struct):
 class LuaConfig(Struct):
     """A Lua script."""
 
-    inline_code: Annotated[str, D("The script, at most 64 KB."), Asks(required=True, minLength=1, maxLength=65536)] = ""
+    inline_code: Annotated[
+        str, D("The script, at most 64 KB."), Constraint(required=True, minLength=1, maxLength=65536)
+    ] = ""
 
 
 class WasmPluginSpec(WasmConfig):
@@ -101,7 +105,7 @@ class WasmPluginSpec(WasmConfig):
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
     target_refs: Annotated[
-        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Asks(maxItems=16)
+        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Constraint(maxItems=16)
     ] = ()
     phase: Annotated[Phase | None, D("Before what it stands.")] = None
     priority: Annotated[int | None, D("Order within the phase, highest first.")] = None
@@ -111,7 +115,7 @@ class WasmPluginSpec(WasmConfig):
 class WasmPlugin(Object):
     """Runs a WebAssembly module in proxies."""
 
-    spec: Annotated[WasmPluginSpec, AsksOneAttachment] = WasmPluginSpec()
+    spec: Annotated[WasmPluginSpec, ConstraintOneAttachment] = WasmPluginSpec()
 
 
 class TrafficExtensionSpec(Struct):
@@ -120,7 +124,7 @@ class TrafficExtensionSpec(Struct):
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None
     target_refs: Annotated[
-        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Asks(maxItems=16)
+        tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Constraint(maxItems=16)
     ] = ()
     phase: Annotated[Phase | None, D("Before what it stands.")] = None
     priority: Annotated[int | None, D("Order within the phase, highest first.")] = None
@@ -132,4 +136,4 @@ class TrafficExtensionSpec(Struct):
 class TrafficExtension(Object):
     """Runs users' code in proxies."""
 
-    spec: Annotated[TrafficExtensionSpec, AsksOneAttachment] = TrafficExtensionSpec()
+    spec: Annotated[TrafficExtensionSpec, ConstraintOneAttachment] = TrafficExtensionSpec()

@@ -22,7 +22,7 @@ SERVED = "x-served-"
 _numbers = itertools.count()
 
 
-def Asks(*rules: tuple[str, str], required: bool = False, **limits: Any) -> Meta:
+def Constraint(*rules: tuple[str, str], required: bool = False, **limits: Any) -> Meta:
     """What the API server asks of a field beyond its type: limits in JSON schema's words, and CEL rules as (expression,
     message). Only the served definition has them; the parser reads what an older one let through."""
     made = [{"rule": expression, "message": message} for expression, message in rules]
@@ -102,15 +102,15 @@ class Finding(Struct):
         return f"{self.severity} [{self.code}] ({where}) {self.text}" + (f" {self.fix}" if self.fix else "")
 
 
-AsksPort = Asks(("0 < self && self <= 65535", "port must be between 1-65535"))
-AsksDuration = Asks(("duration(self) >= duration('1ms')", "must be a valid duration greater than 1ms"))
-AsksLabels = Asks(
+ConstraintPort = Constraint(("0 < self && self <= 65535", "port must be between 1-65535"))
+ConstraintDuration = Constraint(("duration(self) >= duration('1ms')", "must be a valid duration greater than 1ms"))
+ConstraintLabels = Constraint(
     ("self.all(key, key.size() != 0)", "key must not be empty"),
     ("self.all(key, !key.contains('*'))", "wildcard not allowed in label key match"),
     ("self.all(key, !self[key].contains('*'))", "wildcard not allowed in label value match"),
     maxProperties=4096,
 )
-NotEmpty = Annotated[str, Asks(minLength=1)]
+NotEmpty = Annotated[str, Constraint(minLength=1)]
 
 PortNumber = Annotated[int, Meta(ge=0, le=65535)]
 PercentNumber = Annotated[int, Meta(ge=0, le=100)]
@@ -151,7 +151,7 @@ class StringMatch(Struct):
 class Selector(Struct):
     """Chooses workloads by their labels."""
 
-    match_labels: Annotated[dict[str, str], D("Labels that a workload must all have."), AsksLabels] = {}
+    match_labels: Annotated[dict[str, str], D("Labels that a workload must all have."), ConstraintLabels] = {}
 
 
 class PortSelector(Struct):

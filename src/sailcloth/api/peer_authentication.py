@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .meta import Asks, D, Object, Selector, Struct
+from .meta import Constraint, D, Object, Selector, Struct
 
 MtlsMode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
 
@@ -23,11 +23,11 @@ class PeerAuthenticationSpec(Struct):
     port_level_mtls: Annotated[
         dict[str, MutualTLS],
         D("Mode by port number of the workload.", min_length=1),
-        Asks(("self.all(key, 0 < int(key) && int(key) <= 65535)", "port must be between 1-65535")),
+        Constraint(("self.all(key, 0 < int(key) && int(key) <= 65535)", "port must be between 1-65535")),
     ] = {}
 
 
-_PORTS_NEED_WORKLOADS = Asks(
+_PORTS_NEED_WORKLOADS = Constraint(
     (
         "!has(self.portLevelMtls) || (has(self.selector) && has(self.selector.matchLabels) && self.selector.matchLabels.size() > 0)",
         "portLevelMtls requires selector",

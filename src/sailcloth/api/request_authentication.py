@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .attachment import AsksOneAttachment, Attached
-from .meta import Asks, AsksDuration, D, Duration, NotEmpty, Object, Struct
+from .attachment import Attached, ConstraintOneAttachment
+from .meta import Constraint, ConstraintDuration, D, Duration, NotEmpty, Object, Struct
 
 
 class JWTHeader(Struct):
     """A header with a token."""
 
-    name: Annotated[str, D("Name of the header."), Asks(required=True, minLength=1)] = ""
+    name: Annotated[str, D("Name of the header."), Constraint(required=True, minLength=1)] = ""
     prefix: Annotated[str | None, D("What stands before the token, such as `Bearer `.")] = None
 
 
 class ClaimToHeader(Struct):
     """Copies a claim into a header."""
 
-    header: Annotated[str, D("Name of the header."), Asks(required=True, minLength=1, pattern="^[-_A-Za-z0-9]+$")] = ""
-    claim: Annotated[str, D("Name of the claim; dots descend."), Asks(required=True, minLength=1)] = ""
+    header: Annotated[
+        str, D("Name of the header."), Constraint(required=True, minLength=1, pattern="^[-_A-Za-z0-9]+$")
+    ] = ""
+    claim: Annotated[str, D("Name of the claim; dots descend."), Constraint(required=True, minLength=1)] = ""
 
 
 class JWTRule(Struct):
     """One issuer of tokens."""
 
-    issuer: Annotated[str, D("The issuer, as in the token."), Asks(required=True, minLength=1)] = ""
+    issuer: Annotated[str, D("The issuer, as in the token."), Constraint(required=True, minLength=1)] = ""
     audiences: Annotated[tuple[NotEmpty, ...], D("Audiences of which the token must have one.")] = ()
     jwks_uri: Annotated[
         str | None,
         D("Where the issuer's keys are."),
-        Asks(
+        Constraint(
             ("url(self).getScheme() in ['http', 'https']", "url must have scheme http:// or https://"),
             minLength=1,
             maxLength=2048,
@@ -43,27 +45,29 @@ class JWTRule(Struct):
     output_payload_to_header: Annotated[str | None, D("Header that gets the payload, in base64.")] = None
     output_claim_to_headers: Annotated[tuple[ClaimToHeader, ...], D("Claims to copy into headers.")] = ()
     forward_original_token: Annotated[bool | None, D("Keep the token in the request.")] = None
-    timeout: Annotated[Duration | None, D("Limit for fetching keys; default 5s."), AsksDuration] = None
+    timeout: Annotated[Duration | None, D("Limit for fetching keys; default 5s."), ConstraintDuration] = None
     presence: Annotated[
         Literal["PRESENCE_UNSPECIFIED", "OPTIONAL", "REQUIRED"] | None, D("Whether requests must have a token.")
     ] = None
     space_delimited_claims: Annotated[tuple[NotEmpty, ...], D("Claims that are lists, with spaces.")] = ()
 
 
-AsksOneKeySource = Asks(("!(has(self.jwks) && has(self.jwksUri))", "only one of jwks or jwksUri can be set"))
+ConstraintOneKeySource = Constraint(
+    ("!(has(self.jwks) && has(self.jwksUri))", "only one of jwks or jwksUri can be set")
+)
 
 
 class RequestAuthenticationSpec(Attached):
     """The tokens that are valid for workloads."""
 
     jwt_rules: Annotated[
-        tuple[Annotated[JWTRule, AsksOneKeySource], ...],
+        tuple[Annotated[JWTRule, ConstraintOneKeySource], ...],
         D("Issuers; a token of none of them is refused."),
-        Asks(maxItems=4096),
+        Constraint(maxItems=4096),
     ] = ()
 
 
 class RequestAuthentication(Object):
     """Defines which tokens of end users are valid."""
 
-    spec: Annotated[RequestAuthenticationSpec, AsksOneAttachment] = RequestAuthenticationSpec()
+    spec: Annotated[RequestAuthenticationSpec, ConstraintOneAttachment] = RequestAuthenticationSpec()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .meta import Asks, AsksPort, D, Object, PortNumber, Struct
+from .meta import Constraint, ConstraintPort, D, Object, PortNumber, Struct
 
 
 class WorkloadEntrySpec(Struct):
     """One workload that is not a pod."""
 
-    address: Annotated[str | None, D("IP address, DNS name, or unix:///path."), Asks(maxLength=256)] = None
+    address: Annotated[str | None, D("IP address, DNS name, or unix:///path."), Constraint(maxLength=256)] = None
     ports: Annotated[
-        dict[str, Annotated[int, AsksPort]],
+        dict[str, Annotated[int, ConstraintPort]],
         D("Port numbers by name of the service's port."),
-        Asks(
+        Constraint(
             (
                 "self.all(key, key.size() < 63 && key.matches('^[a-zA-Z0-9](?:[-.a-zA-Z0-9]*[a-zA-Z0-9])?$'))",
                 "port name must be valid",
@@ -22,16 +22,16 @@ class WorkloadEntrySpec(Struct):
             maxProperties=128,
         ),
     ] = {}
-    labels: Annotated[dict[str, str], D("Labels of the workload."), Asks(maxProperties=256)] = {}
-    network: Annotated[str | None, D("Network in which the address is valid."), Asks(maxLength=2048)] = None
-    locality: Annotated[str | None, D("Locality, as region/zone/subzone."), Asks(maxLength=2048)] = None
-    weight: Annotated[int | None, D("Weight for load balancing."), Asks(minimum=0)] = None
-    service_account: Annotated[str | None, D("Service account of the workload."), Asks(maxLength=253)] = None
+    labels: Annotated[dict[str, str], D("Labels of the workload."), Constraint(maxProperties=256)] = {}
+    network: Annotated[str | None, D("Network in which the address is valid."), Constraint(maxLength=2048)] = None
+    locality: Annotated[str | None, D("Locality, as region/zone/subzone."), Constraint(maxLength=2048)] = None
+    weight: Annotated[int | None, D("Weight for load balancing."), Constraint(minimum=0)] = None
+    service_account: Annotated[str | None, D("Service account of the workload."), Constraint(maxLength=253)] = None
 
 
 _UNIX = "(has(self.address) ? self.address : '').startsWith('unix://')"
 _PATH = "self.address.substring(7)"
-AsksEndpoint = Asks(
+ConstraintEndpoint = Constraint(
     (
         f"{_UNIX} ? ({_PATH}.startsWith('/') || {_PATH}.startsWith('@')) : true",
         "UDS must be an absolute path or abstract socket",
@@ -39,7 +39,7 @@ AsksEndpoint = Asks(
     (f"{_UNIX} ? !self.address.endsWith('/') : true", "UDS may not be a dir"),
     (f"{_UNIX} ? !has(self.ports) : true", "UDS may not include ports"),
 )
-AsksAddress = Asks(("has(self.address) || has(self.network)", "Address is required"))
+ConstraintAddress = Constraint(("has(self.address) || has(self.network)", "Address is required"))
 
 
 class WorkloadCondition(Struct):
@@ -62,19 +62,19 @@ class WorkloadStatus(Struct):
 class WorkloadEntry(Object):
     """A workload that is not a pod, such as a virtual machine."""
 
-    spec: Annotated[WorkloadEntrySpec, AsksEndpoint, Asks(required=True)] = WorkloadEntrySpec()
+    spec: Annotated[WorkloadEntrySpec, ConstraintEndpoint, Constraint(required=True)] = WorkloadEntrySpec()
     status: WorkloadStatus = WorkloadStatus()
 
 
 class ServicePort(Struct):
     """A port of the service."""
 
-    number: Annotated[int, D("Port number.", ge=1, le=65535), AsksPort]
+    number: Annotated[int, D("Port number.", ge=1, le=65535), ConstraintPort]
     protocol: Annotated[
-        str, D("HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP or TLS; default: detected."), Asks(maxLength=256)
+        str, D("HTTP, HTTPS, GRPC, HTTP2, MONGO, TCP or TLS; default: detected."), Constraint(maxLength=256)
     ] = ""
-    name: Annotated[str, D("Name of the port."), Asks(required=True, maxLength=256)] = ""
-    target_port: Annotated[PortNumber | None, D("Port of the endpoints."), AsksPort] = None
+    name: Annotated[str, D("Name of the port."), Constraint(required=True, maxLength=256)] = ""
+    target_port: Annotated[PortNumber | None, D("Port of the endpoints."), ConstraintPort] = None
 
 
 class EntrySelector(Struct):
@@ -83,7 +83,7 @@ class EntrySelector(Struct):
     labels: Annotated[
         dict[str, str],
         D("Labels that a workload must all have."),
-        Asks(
+        Constraint(
             ("self.all(key, !key.contains('*') && !self[key].contains('*'))", "wildcard is not supported in selector"),
             maxProperties=256,
         ),
@@ -94,17 +94,19 @@ class ServiceEntrySpec(Struct):
     """Hosts, ports and endpoints."""
 
     hosts: Annotated[
-        tuple[Annotated[str, Asks(("self != '*'", "hostname cannot be wildcard"))], ...],
+        tuple[Annotated[str, Constraint(("self != '*'", "hostname cannot be wildcard"))], ...],
         D("Names of the service; a leading wildcard is allowed.", min_length=1),
-        Asks(maxItems=256),
+        Constraint(maxItems=256),
     ]
     addresses: Annotated[
-        tuple[Annotated[str, Asks(maxLength=64)], ...], D("Virtual addresses, IP or CIDR."), Asks(maxItems=256)
+        tuple[Annotated[str, Constraint(maxLength=64)], ...],
+        D("Virtual addresses, IP or CIDR."),
+        Constraint(maxItems=256),
     ] = ()
     ports: Annotated[
         tuple[ServicePort, ...],
         D("Ports of the service."),
-        Asks(
+        Constraint(
             ("self.all(one, self.exists_one(other, one.number == other.number))", "port number cannot be duplicated"),
             **{"maxItems": 256, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
@@ -116,9 +118,9 @@ class ServiceEntrySpec(Struct):
         Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"], D("How endpoints are found.")
     ] = "NONE"
     endpoints: Annotated[
-        tuple[Annotated[WorkloadEntrySpec, AsksAddress, AsksEndpoint], ...],
+        tuple[Annotated[WorkloadEntrySpec, ConstraintAddress, ConstraintEndpoint], ...],
         D("Endpoints of the service."),
-        Asks(maxItems=4096),
+        Constraint(maxItems=4096),
     ] = ()
     workload_selector: Annotated[EntrySelector | None, D("Workloads that serve it, instead of endpoints.")] = None
     export_to: Annotated[tuple[str, ...], D("Namespaces that see it: `*` (default), `.` for its own, or names.")] = ()
@@ -126,7 +128,7 @@ class ServiceEntrySpec(Struct):
 
 
 _RESOLUTION = "(has(self.resolution) ? self.resolution : 'NONE')"
-AsksService = Asks(
+ConstraintService = Constraint(
     (
         "[has(self.workloadSelector), has(self.endpoints) && self.endpoints.size() > 0].filter(x, x).size() <= 1",
         "only one of WorkloadSelector or Endpoints can be set",
@@ -162,5 +164,5 @@ class ServiceEntryStatus(Struct):
 class ServiceEntry(Object):
     """A service that is added to the mesh's registry."""
 
-    spec: Annotated[ServiceEntrySpec, AsksService]  # type: ignore[misc]  # keyword-only, which the plugin-less checker cannot know
+    spec: Annotated[ServiceEntrySpec, ConstraintService]  # type: ignore[misc]  # keyword-only, which the plugin-less checker cannot know
     status: ServiceEntryStatus = ServiceEntryStatus()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .attachment import AsksOneAttachment, Attached
-from .meta import Asks, AsksDuration, D, Duration, Object, Struct
+from .attachment import Attached, ConstraintOneAttachment
+from .meta import Constraint, ConstraintDuration, D, Duration, Object, Struct
 
 Mode = Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"]
 Metric = Literal[
@@ -26,7 +26,7 @@ Metric = Literal[
 class ProviderRef(Struct):
     """A provider that the mesh options name."""
 
-    name: Annotated[str, D("Its name."), Asks(required=True, minLength=1)] = ""
+    name: Annotated[str, D("Its name."), Constraint(required=True, minLength=1)] = ""
 
 
 class ModeMatch(Struct):
@@ -38,20 +38,20 @@ class ModeMatch(Struct):
 class LiteralTag(Struct):
     """A fixed value."""
 
-    value: Annotated[str, D("The value."), Asks(required=True, minLength=1)] = ""
+    value: Annotated[str, D("The value."), Constraint(required=True, minLength=1)] = ""
 
 
 class EnvironmentTag(Struct):
     """A value from the proxy's environment."""
 
-    name: Annotated[str, D("Name of the variable."), Asks(required=True, minLength=1)] = ""
+    name: Annotated[str, D("Name of the variable."), Constraint(required=True, minLength=1)] = ""
     default_value: Annotated[str | None, D("Value if there is no such variable.")] = None
 
 
 class HeaderTag(Struct):
     """A value from the request."""
 
-    name: Annotated[str, D("Name of the header."), Asks(required=True, minLength=1)] = ""
+    name: Annotated[str, D("Name of the header."), Constraint(required=True, minLength=1)] = ""
     default_value: Annotated[str | None, D("Value if there is no such header.")] = None
 
 
@@ -76,7 +76,7 @@ class Tracing(Struct):
     match: Annotated[ModeMatch | None, D("Direction.")] = None
     providers: Annotated[tuple[ProviderRef, ...], D("Where spans go; the first one counts.")] = ()
     random_sampling_percentage: Annotated[
-        float | None, D("Share of requests, 0.0 to 100.0."), Asks(minimum=0, maximum=100)
+        float | None, D("Share of requests, 0.0 to 100.0."), Constraint(minimum=0, maximum=100)
     ] = None
     disable_span_reporting: Annotated[bool | None, D("Report no spans.")] = None
     custom_tags: Annotated[dict[str, CustomTag], D("Further tags of spans.")] = {}
@@ -89,7 +89,7 @@ class MetricSelector(Struct):
     """Metrics by name and direction."""
 
     metric: Annotated[Metric | None, D("One of Istio's metrics, such as REQUEST_COUNT.")] = None
-    custom_metric: Annotated[str | None, D("Another metric by name."), Asks(minLength=1)] = None
+    custom_metric: Annotated[str | None, D("Another metric by name."), Constraint(minLength=1)] = None
     mode: Annotated[Mode | None, D("CLIENT, SERVER or both.")] = None
 
 
@@ -106,7 +106,9 @@ class MetricsOverride(Struct):
     match: Annotated[
         MetricSelector | None,
         D("Which metrics; default all."),
-        Asks(("!(has(self.metric) && has(self.customMetric))", "at most one of metric or customMetric can be set")),
+        Constraint(
+            ("!(has(self.metric) && has(self.customMetric))", "at most one of metric or customMetric can be set")
+        ),
     ] = None
     disabled: Annotated[bool | None, D("Turn them off.")] = None
     tag_overrides: Annotated[
@@ -114,7 +116,7 @@ class MetricsOverride(Struct):
             str,
             Annotated[
                 TagOverride,
-                Asks(
+                Constraint(
                     (
                         "(has(self.operation) ? self.operation : 'UPSERT') == 'UPSERT' ? (has(self.value) && self.value != '') : true",
                         "value must be set when operation is UPSERT",
@@ -135,7 +137,9 @@ class Metrics(Struct):
 
     providers: Annotated[tuple[ProviderRef, ...], D("Where metrics go.")] = ()
     overrides: Annotated[tuple[MetricsOverride, ...], D("Changes to metrics.")] = ()
-    reporting_interval: Annotated[Duration | None, D("Time between reports of TCP connections."), AsksDuration] = None
+    reporting_interval: Annotated[
+        Duration | None, D("Time between reports of TCP connections."), ConstraintDuration
+    ] = None
 
 
 class Filter(Struct):
@@ -164,4 +168,4 @@ class TelemetrySpec(Attached):
 class Telemetry(Object):
     """Defines the telemetry that workloads give."""
 
-    spec: Annotated[TelemetrySpec, AsksOneAttachment] = TelemetrySpec()
+    spec: Annotated[TelemetrySpec, ConstraintOneAttachment] = TelemetrySpec()

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from .meta import Asks, AsksPort, D, Object, Selector, Struct
-from .service_entry import AsksEndpoint, WorkloadEntrySpec
+from .meta import Constraint, ConstraintPort, D, Object, Selector, Struct
+from .service_entry import ConstraintEndpoint, WorkloadEntrySpec
 
 
 class HTTPHeader(Struct):
     """A header of a probe."""
 
-    name: Annotated[str, D("Its name."), Asks(pattern="^[-_A-Za-z0-9]+$")] = ""
+    name: Annotated[str, D("Its name."), Constraint(pattern="^[-_A-Za-z0-9]+$")] = ""
     value: Annotated[str | None, D("Its value.")] = None
 
 
 class HTTPProbe(Struct):
-    """Asks by HTTP."""
+    """Constraint by HTTP."""
 
     path: Annotated[str | None, D("Path to ask for.")] = None
-    port: Annotated[int, D("Port to ask."), AsksPort, Asks(required=True)] = 0
+    port: Annotated[int, D("Port to ask."), ConstraintPort, Constraint(required=True)] = 0
     host: Annotated[str | None, D("Host to ask; default the workload.")] = None
     scheme: Annotated[
-        str | None, D("HTTP or HTTPS."), Asks(("self in ['', 'HTTP', 'HTTPS']", "scheme must be one of [HTTP, HTTPS]"))
+        str | None,
+        D("HTTP or HTTPS."),
+        Constraint(("self in ['', 'HTTP', 'HTTPS']", "scheme must be one of [HTTP, HTTPS]")),
     ] = None
     http_headers: Annotated[tuple[HTTPHeader, ...], D("Headers to send.")] = ()
 
@@ -31,13 +33,13 @@ class TCPProbe(Struct):
     """Opens a connection."""
 
     host: Annotated[str | None, D("Host to connect to; default the workload.")] = None
-    port: Annotated[int, D("Port to connect to."), AsksPort, Asks(required=True)] = 0
+    port: Annotated[int, D("Port to connect to."), ConstraintPort, Constraint(required=True)] = 0
 
 
 class ExecProbe(Struct):
     """Runs a command."""
 
-    command: Annotated[tuple[str, ...], D("The command and its arguments."), Asks(minItems=1)] = ()
+    command: Annotated[tuple[str, ...], D("The command and its arguments."), Constraint(minItems=1)] = ()
 
 
 class GRPCProbe(Struct):
@@ -50,11 +52,11 @@ class GRPCProbe(Struct):
 class ReadinessProbe(Struct):
     """Finds out whether a workload is ready."""
 
-    initial_delay_seconds: Annotated[int | None, D("Time before the first probe."), Asks(minimum=0)] = None
-    timeout_seconds: Annotated[int | None, D("Limit for a probe; default 1."), Asks(minimum=0)] = None
-    period_seconds: Annotated[int | None, D("Time between probes; default 10."), Asks(minimum=0)] = None
-    success_threshold: Annotated[int | None, D("Successes until ready; default 1."), Asks(minimum=0)] = None
-    failure_threshold: Annotated[int | None, D("Failures until not ready; default 3."), Asks(minimum=0)] = None
+    initial_delay_seconds: Annotated[int | None, D("Time before the first probe."), Constraint(minimum=0)] = None
+    timeout_seconds: Annotated[int | None, D("Limit for a probe; default 1."), Constraint(minimum=0)] = None
+    period_seconds: Annotated[int | None, D("Time between probes; default 10."), Constraint(minimum=0)] = None
+    success_threshold: Annotated[int | None, D("Successes until ready; default 1."), Constraint(minimum=0)] = None
+    failure_threshold: Annotated[int | None, D("Failures until not ready; default 3."), Constraint(minimum=0)] = None
     http_get: Annotated[HTTPProbe | None, D("Ask by HTTP.")] = None
     tcp_socket: Annotated[TCPProbe | None, D("Open a connection.")] = None
     exec: Annotated[ExecProbe | None, D("Run a command.")] = None
@@ -71,12 +73,12 @@ class TemplateMetadata(Struct):
 class WorkloadGroupSpec(Struct):
     """What the WorkloadEntries of a group look like."""
 
-    template: Annotated[WorkloadEntrySpec, D("The entries, but for their addresses."), AsksEndpoint]
+    template: Annotated[WorkloadEntrySpec, D("The entries, but for their addresses."), ConstraintEndpoint]
     metadata: Annotated[TemplateMetadata | None, D("Labels and annotations of the entries.")] = None
     probe: Annotated[
         ReadinessProbe | None,
         D("Whether an entry is ready."),
-        Asks(
+        Constraint(
             (
                 "[has(self.httpGet), has(self.tcpSocket), has(self.exec), has(self.grpc)].filter(x, x).size() <= 1",
                 "at most one of httpGet, tcpSocket, exec or grpc can be set",
@@ -101,9 +103,9 @@ class ProxyConfigSpec(Struct):
     """Options that proxies start with."""
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
-    concurrency: Annotated[int | None, D("Number of worker threads; 0: one a core."), Asks(minimum=0)] = None
+    concurrency: Annotated[int | None, D("Number of worker threads; 0: one a core."), Constraint(minimum=0)] = None
     environment_variables: Annotated[
-        dict[str, str], D("Further variables of the environment."), Asks(maxProperties=1024)
+        dict[str, str], D("Further variables of the environment."), Constraint(maxProperties=1024)
     ] = {}
     image: Annotated[ProxyImage | None, D("Image of the proxy.")] = None
 

@@ -17,7 +17,7 @@ from sailcloth.mesh.registry import Mesh
 
 from . import verdicts
 from .activation import Activation
-from .audiences import Audiences
+from .connected_proxies import ConnectedProxies
 from .status import StatusWriter
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ class ConfigUpdates:
     """`change` takes one in; what it changes is pushed in the same turn of the event loop, together with whatever else arrived
     in it. Nothing is pushed until `synced`: proxies are not sent a mesh that is only half known."""
 
-    def __init__(self, mesh: Mesh, audiences: Audiences, status: StatusWriter, namespace: str) -> None:
-        self._mesh, self._audiences, self._status = mesh, audiences, status
+    def __init__(self, mesh: Mesh, proxies: ConnectedProxies, status: StatusWriter, namespace: str) -> None:
+        self._mesh, self._proxies, self._status = mesh, proxies, status
         self._namespace = namespace  # of the installation, where the mesh's options are
         self.activation = Activation(mesh)
         self._scheduled = self._synced = False
@@ -77,7 +77,7 @@ class ConfigUpdates:
             return
         self.activation.settle()
         touched = self._mesh.graph.touched()
-        self._audiences.flush(touched)
+        self._proxies.flush(touched)
         self._status.flush(touched)
         if self.on_settled is not None:
             self.on_settled()

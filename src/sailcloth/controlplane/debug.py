@@ -12,7 +12,7 @@ from sailcloth.analysis import offline
 from sailcloth.envoy.resources import name_table
 from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES
 
-from .audiences import Audiences, Client
+from .connected_proxies import ConnectedProxies, ConnectedProxy
 
 _SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS", NAMES: "NDS"}
 
@@ -21,7 +21,7 @@ def json(value: Any) -> web.Response:
     return web.Response(body=orjson.dumps(value, option=orjson.OPT_INDENT_2), content_type="application/json")
 
 
-def sync(client: Client, name: str) -> dict[str, Any]:
+def sync(client: ConnectedProxy, name: str) -> dict[str, Any]:
     """One proxy's line of proxy-status."""
     stream = client.connection.stream
     types = {}
@@ -41,16 +41,16 @@ def sync(client: Client, name: str) -> dict[str, Any]:
     }
 
 
-def routes(audiences: Audiences, name: str) -> list[web.RouteDef]:
+def routes(proxies: ConnectedProxies, name: str) -> list[web.RouteDef]:
     """The pages."""
 
     async def syncz(_: web.Request) -> web.Response:
-        clients = sorted(audiences.clients.values(), key=lambda c: c.proxy.id)
+        clients = sorted(proxies.clients.values(), key=lambda c: c.proxy.id)
         return json([sync(c, name) for c in clients])
 
     async def config_dump(request: web.Request) -> web.Response:
         pod, _, namespace = request.query.get("proxyID", "").partition(".")
-        for client in audiences.find(pod, namespace):
+        for client in proxies.find(pod, namespace):
             stream = client.connection.stream
             return json(offline.config_dump({url: stream.held(url) for url in stream.collections}))
         return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
@@ -58,14 +58,14 @@ def routes(audiences: Audiences, name: str) -> list[web.RouteDef]:
     async def names(request: web.Request) -> web.Response:
         """The names that a proxy's agent answers itself. Istio's page of the name."""
         pod, _, namespace = request.query.get("proxyID", "").partition(".")
-        for client in audiences.find(pod, namespace):
-            tables = offline.resources(audiences.mesh, client.proxy).get(NAMES, ())
+        for client in proxies.find(pod, namespace):
+            tables = offline.resources(proxies.mesh, client.proxy).get(NAMES, ())
             found = {host: list(ips) for made in tables for host, ips in name_table.decode(made.body).items()}
             return json({"table": {host: {"ips": ips} for host, ips in sorted(found.items())}})
         return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
 
     async def registryz(_: web.Request) -> web.Response:
-        return json(sorted(str(key) for key in audiences.mesh.objects if key.kind == "Service"))
+        return json(sorted(str(key) for key in proxies.mesh.objects if key.kind == "Service"))
 
     return [
         web.get("/debug/syncz", syncz),

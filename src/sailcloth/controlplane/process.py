@@ -1,4 +1,4 @@
-"""The control plane as a process: store → activation → mesh → audiences → proxies, beside it CA, webhook, status, pages.
+"""The control plane as a process: store → activation → mesh → proxies → proxies, beside it CA, webhook, status, pages.
 
 A change is pushed at once when things were quiet (leading edge); changes that arrive in the same turn of the event loop go
 together. If this process dies, proxies keep what they have; a new one resends nothing that has not changed.
@@ -45,8 +45,8 @@ from sailcloth.xds.server import OPTIONS, Server
 
 from . import admission, debug
 from .addresses import Addresses, writer
-from .audiences import Audiences
 from .config_updates import ConfigUpdates
+from .connected_proxies import ConnectedProxies
 from .http_route_status import HttpRouteStatus
 from .identity import Verifier
 from .ingress_status import IngressStatus
@@ -91,17 +91,17 @@ class ControlPlane:
         self.client, self.config = client, config
         self.mesh = Mesh(MeshConfig())
         self.verifier = Verifier(client, self.mesh)
-        self.audiences = Audiences(self.mesh, self._authenticate)
-        self.status = StatusWriter(self.audiences, KubernetesStatusApi(client))
-        self.updates = ConfigUpdates(self.mesh, self.audiences, self.status, NAMESPACE)
+        self.proxies = ConnectedProxies(self.mesh, self._authenticate)
+        self.status = StatusWriter(self.proxies, KubernetesStatusApi(client))
+        self.updates = ConfigUpdates(self.mesh, self.proxies, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes)
         self.updates.on_settled = self.http_route_status.follow_judged
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
-        self.audiences.on_result = lambda *_: self.status.answered()
-        self.audiences.on_holders = self.status.holders_changed
+        self.proxies.on_result = lambda *_: self.status.answered()
+        self.proxies.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
-        self.audiences.registrar = self.registration
+        self.proxies.registrar = self.registration
         self.limits = RateLimitService(self.mesh.graph, self._authenticate, self._store_credentials)
         self._root = ""  # PEM, from the start of serving on
         self.roots = WorkQueue(self._write_root, name="root certificate", retry=RETRIABLE)
@@ -207,7 +207,7 @@ class ControlPlane:
         return made
 
     async def _discovery(self, certificates: CertificateService, chain: bytes, key: bytes) -> grpc.aio.Server:
-        discovery = Server(self.audiences)
+        discovery = Server(self.proxies)
         server = grpc.aio.server(options=OPTIONS)
         limits = self.limits
         server.add_generic_rpc_handlers((discovery.handler(), certificates.handler(), limits.handler()))
@@ -224,7 +224,7 @@ class ControlPlane:
 
         app = web.Application(client_max_size=8 << 20)
         app.add_routes(
-            [web.get("/ready", ready), *debug.routes(self.audiences, NAME), web.get("/metrics", self._metrics)]
+            [web.get("/ready", ready), *debug.routes(self.proxies, NAME), web.get("/metrics", self._metrics)]
         )
         app.router.add_post("/inject", webhook.handler(self._injector))
         app.router.add_post(admission.PATH, admission.validate_objects)
@@ -272,7 +272,7 @@ class ControlPlane:
 
     def _absent(self) -> bool:
         """Whether a running pod with a sidecar is not connected yet."""
-        here = {(c.proxy.namespace, c.proxy.name) for c in self.audiences.clients.values()}
+        here = {(c.proxy.namespace, c.proxy.name) for c in self.proxies.clients.values()}
         return any(
             (key.namespace, key.name) not in here
             for key, obj in self.mesh.objects.items()
@@ -292,7 +292,7 @@ class ControlPlane:
         reported, seen, since = -1, -1, 0.0
         while True:
             await asyncio.sleep(_COUNT_S)
-            now, count = time.monotonic(), len(self.audiences.clients)
+            now, count = time.monotonic(), len(self.proxies.clients)
             if count == reported:
                 since = now
             elif count == seen or now - since > _ASSEMBLE_S:  # not in the middle of a herd, but not never either

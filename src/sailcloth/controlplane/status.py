@@ -18,7 +18,7 @@ from sailcloth.lib.clock import MONOTONIC, Clock
 from sailcloth.lib.work_queue import WorkQueue
 
 from . import conditions, verdicts
-from .audiences import Audiences, Client
+from .connected_proxies import ConnectedProxies, ConnectedProxy
 from .verdicts import CONDITION_KINDS, ObjectVerdict
 
 INTERVAL_S = 0.05
@@ -40,12 +40,12 @@ class _Answers:
     """What the connected proxies have answered so far: looked at once, for all objects that are judged together."""
 
     at: float
-    in_sync: frozenset[Client]
-    refusals: dict[Client, str]
+    in_sync: frozenset[ConnectedProxy]
+    refusals: dict[ConnectedProxy, str]
 
     @classmethod
-    def of(cls, audiences: Audiences, now: float) -> _Answers:
-        clients = audiences.clients.values()
+    def of(cls, proxies: ConnectedProxies, now: float) -> _Answers:
+        clients = proxies.clients.values()
         refusals = {c: e for c in clients for e in c.connection.stream.errors.values()}
         return cls(now, frozenset(c for c in clients if c.connection.stream.in_sync), refusals)
 
@@ -65,13 +65,13 @@ class StatusWriter:
 
     def __init__(
         self,
-        audiences: Audiences,
+        proxies: ConnectedProxies,
         api: StatusApi,
         clock: Clock = MONOTONIC,
         now: Callable[[], dt.datetime] = conditions.utc_now,
     ) -> None:
-        self._audiences, self._api, self._clock, self._now = audiences, api, clock, now
-        self._graph = audiences.graph
+        self._proxies, self._api, self._clock, self._now = proxies, api, clock, now
+        self._graph = proxies.graph
         self._queue = WorkQueue(
             self._reconcile, name="status", retry=RETRIABLE, delay=INTERVAL_S, workers=4, clock=clock
         )
@@ -160,7 +160,7 @@ class StatusWriter:
 
     def _programmed(self, key: Key, verdict: ObjectVerdict) -> _Programmed:
         answers = self._current_answers()
-        holders = self._audiences.holders(key)
+        holders = self._proxies.holders(key)
         refused = {c.proxy.id: error for c, error in answers.refusals.items() if c in holders}
         done = len(holders & answers.in_sync)
         pending = done < len(holders)
@@ -179,11 +179,11 @@ class StatusWriter:
         """How often each part of an object took effect."""
         if not verdict.verdict.parts:
             return []
-        counts = self._audiences.applied_counts(key)
+        counts = self._proxies.applied_counts(key)
         return [f"{name} matched {counts[part] or 'nothing'}" for part, name in verdict.verdict.parts]
 
     def _current_answers(self) -> _Answers:
         now = self._clock.time()
         if self._answers is None or now - self._answers.at >= INTERVAL_S:
-            self._answers = _Answers.of(self._audiences, now)
+            self._answers = _Answers.of(self._proxies, now)
         return self._answers

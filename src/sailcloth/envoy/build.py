@@ -15,8 +15,8 @@ from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry
 from sailcloth.mesh.kinds import Traffic
 from sailcloth.view import clusters as cluster_plans
-from sailcloth.view import demand, layout, routes, scope
 from sailcloth.view import inbound as inbound_plans
+from sailcloth.view import layout, on_demand, routes, scope
 from sailcloth.view import proxy as proxies
 from sailcloth.view.inbound import InboundPlan
 from sailcloth.view.policies import Policies
@@ -34,10 +34,10 @@ from .resources import endpoint as endpoint_messages
 
 @dataclass(frozen=True, slots=True)
 class ResourceSet:
-    """`ids(graph, *args)` gives the ids; `one(graph, *args, id)` gives an id's resource or None. Hashable, so shareable."""
+    """`ids(graph, *args)` gives the ids; `resource(graph, *args, id)` gives an id's resource or None. Hashable, so shareable."""
 
     ids: Callable[..., tuple[Any, ...]]
-    one: Callable[..., EnvoyResource | None]
+    resource: Callable[..., EnvoyResource | None]
     args: tuple[Any, ...]
     on_demand: bool = False  # whether proxies get only what they ask for by name
 
@@ -50,11 +50,11 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
         found: dict[str, tuple[ResourceSet, ...]] = {
             CLUSTER: (
                 ResourceSet(cluster_ids, cluster, shared),
-                ResourceSet(gateway.passing, _passing_cluster, (proxy, view)),
+                ResourceSet(gateway.passthrough_clusters, _passthrough_cluster, (proxy, view)),
             ),
             ENDPOINTS: (
                 ResourceSet(endpoint_ids, endpoints, shared),
-                ResourceSet(gateway.passing, _passing_endpoints, (proxy, view)),
+                ResourceSet(gateway.passthrough_clusters, _passthrough_endpoints, (proxy, view)),
             ),
             LISTENER: (ResourceSet(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
             ROUTES: (ResourceSet(gateway.route_names, _gateway_routes, (proxy, view)),),
@@ -65,7 +65,7 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
     outbound_clusters: tuple[ResourceSet, ...] = (ResourceSet(cluster_ids, cluster, shared),)
     if view.on_demand:
         later = ResourceSet(on_demand_ids, cluster_on_demand, shared, on_demand=True)
-        outbound_clusters = (ResourceSet(advance_ids, cluster, shared), later)
+        outbound_clusters = (ResourceSet(preloaded_ids, cluster, shared), later)
     found = {
         CLUSTER: (*outbound_clusters, ResourceSet(_inbound_ids, _inbound_cluster, own)),
         ENDPOINTS: (ResourceSet(endpoint_ids, endpoints, shared),),
@@ -148,15 +148,15 @@ def cluster_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
 
 
 @derived
-def advance_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
+def preloaded_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
     """Clusters that a proxy has without asking, although it asks for the others on first use."""
-    return (*graph.get(_special_ids, view), *sorted(graph.get(demand.in_advance, view)))
+    return (*graph.get(_special_ids, view), *sorted(graph.get(on_demand.preloaded, view)))
 
 
 @derived
 def on_demand_ids(graph: Graph, view: View) -> tuple[ClusterId, ...]:
     """Clusters that a proxy gets when it asks for them."""
-    advance = graph.get(demand.in_advance, view)
+    advance = graph.get(on_demand.preloaded, view)
     return tuple(c for c in graph.get(cluster_plans.ids, view) if c not in advance)
 
 
@@ -186,12 +186,12 @@ def cluster(graph: Graph, view: View, ident: ClusterId | str) -> EnvoyResource |
 
 
 @derived
-def _passing_cluster(graph: Graph, proxy: Proxy, view: View, ident: ClusterId) -> EnvoyResource | None:
+def _passthrough_cluster(graph: Graph, proxy: Proxy, view: View, ident: ClusterId) -> EnvoyResource | None:
     return graph.get(cluster, view, ident)
 
 
 @derived
-def _passing_endpoints(graph: Graph, proxy: Proxy, view: View, ident: ClusterId) -> EnvoyResource | None:
+def _passthrough_endpoints(graph: Graph, proxy: Proxy, view: View, ident: ClusterId) -> EnvoyResource | None:
     return graph.get(endpoints, view, ident)
 
 
@@ -232,13 +232,13 @@ def _assignment(graph: Graph, plan: cluster_plans.EndpointsPlan) -> EnvoyResourc
 
 
 @derived
-def _listener_ids(graph: Graph, view: View) -> tuple[outbound.Place, ...]:
-    return (("", names.OUTBOUND_PORT), *graph.get(outbound.places, view))
+def _listener_ids(graph: Graph, view: View) -> tuple[outbound.ListenerAddress, ...]:
+    return (("", names.OUTBOUND_PORT), *graph.get(outbound.listener_addresses, view))
 
 
 @derived
-def _listener(graph: Graph, view: View, place: outbound.Place) -> EnvoyResource | None:
-    made = graph.get(outbound.at, view, place) if place[0] else graph.get(outbound.virtual, view)
+def _listener(graph: Graph, view: View, place: outbound.ListenerAddress) -> EnvoyResource | None:
+    made = graph.get(outbound.listener, view, place) if place[0] else graph.get(outbound.virtual_outbound, view)
     return _finish(graph, pipeline.LISTENER, made, "outbound", view.policies, frozenset({place[1]}))
 
 
@@ -298,7 +298,7 @@ def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | 
 
 @derived
 def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
-    own = next((o for o in graph.get(layout.own, view) if o.place.every_port and o.routes == name), None)
+    own = next((o for o in graph.get(layout.egress_services, view) if o.place.every_port and o.routes == name), None)
     if own is not None:
         return _routes_by_port(graph, view, own)
     if name.startswith("unix://"):
@@ -313,12 +313,14 @@ def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource |
         return route_messages.configuration(name, [route_messages.group([route_messages.virtual_host(only)])])
     groups = [graph.get(_group, view, port, g) for g in graph.get(_groups, view, port)]
     groups.append(
-        route_messages.group([route_messages.catch_all(outbound.mode(graph, view), outbound.rest(graph, view))])
+        route_messages.group(
+            [route_messages.catch_all(outbound.mode(graph, view), outbound.passthrough_cluster(graph, view))]
+        )
     )
     return route_messages.configuration(name, groups)
 
 
-def _routes_by_port(graph: Graph, view: View, own: layout.Own) -> EnvoyResource:
+def _routes_by_port(graph: Graph, view: View, own: layout.EgressServices) -> EnvoyResource:
     """Routes behind a UNIX socket, or of an HTTP proxy. No port is dialled, so the host that a request names has to say it,
     unless it is 80. Source: istio.md 2.2."""
     made, taken = [], set[str]()
@@ -332,7 +334,7 @@ def _routes_by_port(graph: Graph, view: View, own: layout.Own) -> EnvoyResource:
         taken.update(domains)
         if domains:
             made.append(route_messages.virtual_host(replace(plan, domains=tuple(domains))))
-    made.append(route_messages.catch_all(outbound.mode(graph, view), outbound.rest(graph, view)))
+    made.append(route_messages.catch_all(outbound.mode(graph, view), outbound.passthrough_cluster(graph, view)))
     return route_messages.configuration(own.routes, [route_messages.group(made)], ports_count=True)
 
 

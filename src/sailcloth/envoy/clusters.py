@@ -15,7 +15,7 @@ from sailcloth.envoy.protobuf import duration, encode, pack
 from sailcloth.envoy.resource import EnvoyResource, resource
 from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
-from sailcloth.view.inbound import Accepted, InboundPlan
+from sailcloth.view.inbound import InboundPlan, InboundPort
 
 from .resources import endpoint
 from .resources.address import bind_config, place, socket_address
@@ -62,37 +62,37 @@ def outbound(plan: ClusterPlan) -> EnvoyResource:
     return resource(name, encode(out), sources=plan.sources, endpoints=eds)
 
 
-def inbound(plan: InboundPlan, accepted: Accepted) -> EnvoyResource:
+def inbound(plan: InboundPlan, inbound_port: InboundPort) -> EnvoyResource:
     """The cluster of one of the application's ports: the address that was dialled, from 127.0.0.6, so that capture lets
     the connection through. A Sidecar's defaultEndpoint on 127.0.0.1 makes it a fixed address."""
-    name = names.inbound(accepted.port)
+    name = names.inbound(inbound_port.port)
     out = cluster_pb2.Cluster(
         name=name, connect_timeout=duration(plan.config.connect_timeout_ms), alt_stat_name=name + ";"
     )
-    address, _, port = accepted.endpoint.rpartition(":")
-    if accepted.endpoint.startswith("unix://"):
+    address, _, port = inbound_port.endpoint.rpartition(":")
+    if inbound_port.endpoint.startswith("unix://"):
         out.type = cluster_pb2.Cluster.STATIC
-        out.load_assignment.CopyFrom(_assignment(name, place(accepted.endpoint, 0)))
-    elif accepted.direct and address not in ("", "127.0.0.1"):
+        out.load_assignment.CopyFrom(_assignment(name, place(inbound_port.endpoint, 0)))
+    elif inbound_port.direct and address not in ("", "127.0.0.1"):
         out.type = cluster_pb2.Cluster.STATIC  # nothing was redirected, so there is no original destination
-        out.load_assignment.CopyFrom(_assignment(name, socket_address(accepted.bind, int(port))))
+        out.load_assignment.CopyFrom(_assignment(name, socket_address(inbound_port.bind, int(port))))
     elif address == "127.0.0.1" or (
-        not accepted.endpoint and (accepted.direct or plan.config.inbound_mode == "LOCALHOST")
+        not inbound_port.endpoint and (inbound_port.direct or plan.config.inbound_mode == "LOCALHOST")
     ):
         out.type = cluster_pb2.Cluster.STATIC
-        target = socket_address("127.0.0.1", int(port) if port else accepted.port)
+        target = socket_address("127.0.0.1", int(port) if port else inbound_port.port)
         out.load_assignment.CopyFrom(_assignment(name, target))
     else:
         out.type = cluster_pb2.Cluster.ORIGINAL_DST
         out.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
         out.upstream_bind_config.CopyFrom(bind_config(plan.mark))
-        if port and int(port) != accepted.port:
+        if port and int(port) != inbound_port.port:
             out.original_dst_lb_config.upstream_port_override.value = int(port)
-    protocols.inbound(accepted, out)
-    connection_pools.inbound(accepted.connection_pool, plan.config, out)
-    if accepted.host:
+    protocols.inbound(inbound_port, out)
+    connection_pools.inbound(inbound_port.connection_pool, plan.config, out)
+    if inbound_port.host:
         service = out.metadata.filter_metadata["istio"].fields["services"].list_value.values.add().struct_value
-        service.fields["host"].string_value = accepted.host
+        service.fields["host"].string_value = inbound_port.host
     return resource(name, encode(out))
 
 

@@ -9,7 +9,7 @@ from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import hosts, registry
 from sailcloth.mesh.model import Protocol
 from sailcloth.view import gateways, tcp
-from sailcloth.view.gateways import Bound, ListenerPlan
+from sailcloth.view.gateways import GatewayServer, ListenerPlan
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId, Target
 
@@ -37,7 +37,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
     config = registry.config(graph)
     logs = (
         ()
-        if proxy.lean
+        if proxy.without_telemetry
         else access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)
     )
     policies = graph.get(pipeline.resolve, view.policies)
@@ -68,7 +68,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
         for connection in _connections(graph, view, bound):
             clusters |= {names.outbound(t.cluster) for t in connection.targets}
             sources |= {connection.source: None} if connection.source else {}
-            socket = _socket(graph, bound) if bound.mode and bound.mode not in gateways.PASSING else None
+            socket = _socket(graph, bound) if bound.mode and bound.mode not in gateways.PASSTHROUGH_MODES else None
             filters = [*pipeline.network_filters(inputs), *tcp_proxy.to_targets(connection.targets, logs)]
             if bound.mode == "AUTO_PASSTHROUGH":
                 filters = [tcp_proxy.to_cluster(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
@@ -93,7 +93,9 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
         chains,
         direction="outbound",
         reuse_port=False,  # one bind for all workers: a published host port hands the proxy a single listening socket
-        beside=tuple(other for port, other in proxy.beside if port == plan.port and not address.startswith("unix://")),
+        additional_ports=tuple(
+            other for port, other in proxy.additional_ports if port == plan.port and not address.startswith("unix://")
+        ),
         filters=(
             *(("proxy_protocol",) if proxy.topology.proxy_protocol else ()),
             *(() if plan.plain else ("tls_inspector",)),
@@ -105,10 +107,10 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
 
 
 @derived
-def passing(graph: Graph, proxy: Proxy, view: View) -> tuple[ClusterId, ...]:
+def passthrough_clusters(graph: Graph, proxy: Proxy, view: View) -> tuple[ClusterId, ...]:
     """The clusters to which a gateway proxy hands mutual TLS on, if one of its servers does that."""
     servers = (b for plan in graph.get(gateways.of_proxy, proxy) for b in plan.servers)
-    return graph.get(tcp.passing, view) if any(b.mode == "AUTO_PASSTHROUGH" for b in servers) else ()
+    return graph.get(tcp.passthrough_clusters, view) if any(b.mode == "AUTO_PASSTHROUGH" for b in servers) else ()
 
 
 def ports(graph: Graph, proxy: Proxy, name: str) -> frozenset[int]:
@@ -122,17 +124,19 @@ def ports(graph: Graph, proxy: Proxy, name: str) -> frozenset[int]:
     return frozenset()
 
 
-def _sni(bound: Bound) -> tuple[str, ...]:
+def _sni(bound: GatewayServer) -> tuple[str, ...]:
     found = gateways.server_names(bound.server) if bound.mode else []
     return () if "*" in found else tuple(found)
 
 
-def _connections(graph: Graph, view: View, bound: Bound) -> list[tcp.ConnectionPlan]:
+def _connections(graph: Graph, view: View, bound: GatewayServer) -> list[tcp.ConnectionPlan]:
     """The filter chains of a server that routes connections."""
     number = bound.server.port.number
     if bound.mode == "AUTO_PASSTHROUGH":
         served = gateways.server_names(bound.server)
-        found = (c for c in graph.get(tcp.passing, view) if any(hosts.covers(name, c.host) for name in served))
+        found = (
+            c for c in graph.get(tcp.passthrough_clusters, view) if any(hosts.covers(name, c.host) for name in served)
+        )
         return [tcp.ConnectionPlan((Target(c),), (names.sni(c),)) for c in found]
     if bound.mode == "PASSTHROUGH":
         return list(tcp.at_gateway_tls(graph, view, bound.gateway, bound.server, number))
@@ -143,7 +147,7 @@ def _connections(graph: Graph, view: View, bound: Bound) -> list[tcp.ConnectionP
     return list(tcp.at_gateway_tls(graph, view, bound.gateway, bound.server, number)) if bound.mode else []
 
 
-def _socket(graph: Graph, bound: Bound) -> Any:
+def _socket(graph: Graph, bound: GatewayServer) -> Any:
     http = bound.terminates_http
     if bound.mode == "ISTIO_MUTUAL":
         return tls.server_socket(registry.config(graph).trust_domains, _HTTP_ALPN if http else _TCP_ALPN)

@@ -14,7 +14,7 @@ from envoy.config.route.v3 import route_pb2
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh.model import Protocol
 from sailcloth.mesh.peer_authentication import MutualTlsModes
-from sailcloth.view.inbound import Accepted, InboundPlan
+from sailcloth.view.inbound import InboundPlan, InboundPort
 
 from . import clusters as cluster_messages
 from . import names, pipeline
@@ -47,9 +47,9 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
     for port, mode in chains.modes.ports:
         if port not in served:
             out += chains.passthrough(mode, port)
-    for accepted in plan.ports:
-        if not accepted.direct:
-            out += chains.port(accepted)
+    for inbound_port in plan.ports:
+        if not inbound_port.direct:
+            out += chains.port(inbound_port)
     return listener_messages.listener(
         names.VIRTUAL_INBOUND,
         "0.0.0.0",
@@ -66,15 +66,15 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
 @derived
 def direct(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
     """The listener of a port that a Sidecar has the proxy listen on itself (`captureMode: NONE`)."""
-    accepted = next((a for a in plan.ports if a.port == port and a.direct), None)
-    if accepted is None:
+    inbound_port = next((a for a in plan.ports if a.port == port and a.direct), None)
+    if inbound_port is None:
         return None
     chains = _Chains.of(plan, graph.get(pipeline.resolve, plan.policies))
     return listener_messages.listener(
-        names.listener(accepted.bind, port),
-        accepted.bind,
+        names.listener(inbound_port.bind, port),
+        inbound_port.bind,
         port,
-        chains.port(accepted),
+        chains.port(inbound_port),
         direction="inbound",
         wait_ms=plan.config.detection_timeout_ms,
         filters=("tls_inspector", "http_inspector"),
@@ -97,32 +97,32 @@ class _Chains:
         config = plan.config
         logs = access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)
         inputs = FilterInputs("inbound", policies)
-        return cls(plan, policies, policies.of(MutualTlsModes), inputs, () if plan.lean else logs)
+        return cls(plan, policies, policies.of(MutualTlsModes), inputs, () if plan.without_telemetry else logs)
 
-    def port(self, accepted: Accepted) -> list[Any]:
+    def port(self, inbound_port: InboundPort) -> list[Any]:
         """The chains of one port of the workload."""
-        cluster = names.inbound(accepted.port)
-        name = names.listener(accepted.bind, accepted.port)
-        routes = _routes(cluster, f"inbound|http|{accepted.service_port or accepted.port}", accepted)
-        http = accepted.protocol.is_http
-        auto = accepted.protocol is Protocol.AUTO
+        cluster = names.inbound(inbound_port.port)
+        name = names.listener(inbound_port.bind, inbound_port.port)
+        routes = _routes(cluster, f"inbound|http|{inbound_port.service_port or inbound_port.port}", inbound_port)
+        http = inbound_port.protocol.is_http
+        auto = inbound_port.protocol is Protocol.AUTO
         chains = PortChains(
             name=name,
             http_name=name,
-            port=accepted.port,
+            port=inbound_port.port,
             http_filters=lambda mutual: self._http(f"inbound_{name};", routes, mutual),
             tcp_filters=self._tcp(cluster),
             http=http or auto,
             tcp=not http,
             trust_domains=self.plan.config.trust_domains,
         )
-        settings = accepted.tls
-        mode = self.modes.at(accepted.port)
+        settings = inbound_port.tls
+        mode = self.modes.at(inbound_port.port)
         if settings is not None and mode == "DISABLE":  # with the mesh's own TLS on, that is what protects the port
-            https = http or accepted.protocol is Protocol.HTTPS
+            https = http or inbound_port.protocol is Protocol.HTTPS
             socket = tls.terminating_socket(settings, HTTP_ALPN if https else ())
             filters = chains.http_filters(settings.mode == "MUTUAL") if https else chains.tcp_filters
-            return [filter_chain.chain(name, filters, port=accepted.port, transport="tls", socket=socket)]
+            return [filter_chain.chain(name, filters, port=inbound_port.port, transport="tls", socket=socket)]
         return peer_authentication.filter_chains(mode, chains)
 
     def passthrough(self, mode: str, port: int) -> list[Any]:
@@ -157,7 +157,7 @@ class _Chains:
         return [*pipeline.network_filters(self.inputs), manager]
 
 
-def _routes(cluster: str, vhost: str, accepted: Accepted | None) -> bytes:
+def _routes(cluster: str, vhost: str, inbound_port: InboundPort | None) -> bytes:
     out = route_pb2.RouteConfiguration(name=cluster)
     host = out.virtual_hosts.add(name=vhost, domains=["*"])
     made = host.routes.add(name="default")
@@ -165,9 +165,9 @@ def _routes(cluster: str, vhost: str, accepted: Accepted | None) -> bytes:
     made.route.cluster = cluster
     made.route.timeout.CopyFrom(duration(0))
     made.route.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
-    if accepted is not None and accepted.host:
-        made.decorator.operation = f"{accepted.host}:{accepted.service_port}/*"
-    if accepted is not None and accepted.protocol in (Protocol.HTTP, Protocol.HTTP2):
+    if inbound_port is not None and inbound_port.host:
+        made.decorator.operation = f"{inbound_port.host}:{inbound_port.service_port}/*"
+    if inbound_port is not None and inbound_port.protocol in (Protocol.HTTP, Protocol.HTTP2):
         retry = route_pb.RetryPolicy(retry_on="reset-before-request")
         retry.num_retries.value = 2
         made.route.retry_policy.CopyFrom(retry)

@@ -21,7 +21,7 @@ INBOUND_SOURCE = "127.0.0.6"
 
 def outbound(cluster: ClusterId) -> str:
     """`outbound|9080|v1|reviews.default.svc.cluster.local`; one that hands TLS on has the server name."""
-    if cluster.passing:
+    if cluster.passthrough:
         return sni(cluster)
     return f"outbound|{cluster.port}|{cluster.subset}|{cluster.host}"
 

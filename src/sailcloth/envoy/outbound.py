@@ -10,7 +10,7 @@ from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import hosts, registry
 from sailcloth.mesh.model import Protocol, Resolution
 from sailcloth.view import clusters, layout, scope, tcp
-from sailcloth.view.layout import Spot
+from sailcloth.view.layout import ServicePort
 from sailcloth.view.proxy import View
 from sailcloth.view.routes import ClusterId
 from sailcloth.view.tcp import ConnectionPlan
@@ -23,11 +23,11 @@ from .resources import access_log, filter_chain, tcp_proxy
 from .resources import http_connection_manager as hcm
 from .resources import listener as listener_messages
 
-Place = tuple[str, int]
+ListenerAddress = tuple[str, int]
 
 
 @derived
-def places(graph: Graph, view: View) -> tuple[Place, ...]:
+def listener_addresses(graph: Graph, view: View) -> tuple[ListenerAddress, ...]:
     """(address, port) of every outbound listener but the virtual one."""
     found = graph.get(layout.layout, view)
     own = {o.place.port for o in found.own}
@@ -35,8 +35,11 @@ def places(graph: Graph, view: View) -> tuple[Place, ...]:
     out |= {(o.place.address, o.place.port) for o in found.own}
     for (address, port), _ in found.bound:
         out.add(("0.0.0.0", port) if "/" in address else (address, port))
-    for spot in found.headless:
-        out |= {(address, spot.port.number) for address in graph.get(_addresses, view, spot.host, spot.port.number)}
+    for service_port in found.headless:
+        out |= {
+            (address, service_port.port.number)
+            for address in graph.get(_addresses, view, service_port.host, service_port.port.number)
+        }
     return tuple(sorted(p for p in out if p[1] not in (names.OUTBOUND_PORT, names.INBOUND_PORT)))
 
 
@@ -58,7 +61,7 @@ def registry_only(graph: Graph, view: View) -> bool:
     return mode(graph, view) == "REGISTRY_ONLY"
 
 
-def rest(graph: Graph, view: View) -> str:
+def passthrough_cluster(graph: Graph, view: View) -> str:
     """The cluster for traffic to unknown destinations; a Sidecar may name a service as the way out."""
     limit = graph.get(scope.spec, view)
     policy = limit.spec.outbound_traffic_policy if limit is not None else None
@@ -82,18 +85,18 @@ def dynamic_dns(graph: Graph, view: View) -> bool:
 
 
 @derived
-def virtual(graph: Graph, view: View) -> EnvoyResource:
+def virtual_outbound(graph: Graph, view: View) -> EnvoyResource:
     """virtualOutbound: hands connections to the listener of their original destination, the rest to the catch-all."""
     logs = _logs(graph)
     # Nobody may dial the proxy's own ports: the connection would come back for ever.
-    holes = [
+    black_holes = [
         filter_chain.chain(name, [tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=port)
         for name, port in (
             ("virtualOutbound-blackhole", names.OUTBOUND_PORT),
             ("virtualOutbound-blackhole-inbound", names.INBOUND_PORT),
         )
     ]
-    way = rest(graph, view)
+    way = passthrough_cluster(graph, view)
     catch_all = filter_chain.chain(
         "virtualOutbound-catchall-tcp", [tcp_proxy.to_cluster(way, way, logs, view.on_demand)]
     )
@@ -112,12 +115,12 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
         made = filter_chain.chain(
             "virtualOutbound-catchall-http", [manager], transport="raw_buffer", protocols=filter_chain.HTTP_PLAIN
         )
-        holes.append(made)
+        black_holes.append(made)
     return listener_messages.listener(
         names.VIRTUAL_OUTBOUND,
         "0.0.0.0",
         names.OUTBOUND_PORT,
-        holes if looks_up else [*holes, catch_all],
+        black_holes if looks_up else [*black_holes, catch_all],
         default=catch_all if looks_up else None,
         direction="outbound",
         wait_ms=registry.config(graph).detection_timeout_ms,
@@ -127,21 +130,21 @@ def virtual(graph: Graph, view: View) -> EnvoyResource:
 
 
 @derived
-def at(graph: Graph, view: View, place: Place) -> EnvoyResource | None:
+def listener(graph: Graph, view: View, place: ListenerAddress) -> EnvoyResource | None:
     """The listener of one place; None if nothing is left to serve there."""
     address, port = place
-    own = next((o for o in graph.get(layout.own, view) if (o.place.address, o.place.port) == place), None)
+    own = next((o for o in graph.get(layout.egress_services, view) if (o.place.address, o.place.port) == place), None)
     if own is not None:
-        return _shared(graph, view, place, own.routes if own.http else "", own.spots, (), own.place.direct)
+        return _shared(graph, view, place, own.routes if own.http else "", own.service_ports, (), own.place.direct)
     if address != "0.0.0.0":
-        spot = graph.get(layout.spot_at, view, place) or _headless(graph, view, place)
-        return _bound(graph, view, place, spot) if spot else None
+        service_port = graph.get(layout.service_port_at, view, place) or _headless(graph, view, place)
+        return _bound(graph, view, place, service_port) if service_port else None
     found = graph.get(layout.at_port, view, port)
     ranges = tuple((s.address, s) for s in found.ranges)
     return _shared(graph, view, place, str(port) if found.http is not None else "", found.wildcard, ranges)
 
 
-def _headless(graph: Graph, view: View, place: Place) -> Spot | None:
+def _headless(graph: Graph, view: View, place: ListenerAddress) -> ServicePort | None:
     """The service with an endpoint at an address."""
     address, port = place
     if not graph.get(layout.at_port, view, port).headless:
@@ -150,32 +153,34 @@ def _headless(graph: Graph, view: View, place: Place) -> Spot | None:
 
 
 @derived
-def _headless_at(graph: Graph, view: View, port: int) -> dict[int, dict[str, Spot]]:
-    out: dict[int, dict[str, Spot]] = {}
-    for spot in graph.get(layout.at_port, view, port).headless:
-        for address in graph.get(_addresses, view, spot.host, port):
-            out.setdefault(bucket(address), {}).setdefault(address, spot)
+def _headless_at(graph: Graph, view: View, port: int) -> dict[int, dict[str, ServicePort]]:
+    out: dict[int, dict[str, ServicePort]] = {}
+    for service_port in graph.get(layout.at_port, view, port).headless:
+        for address in graph.get(_addresses, view, service_port.host, port):
+            out.setdefault(bucket(address), {}).setdefault(address, service_port)
     return out
 
 
 @derived
-def _headless_in(graph: Graph, view: View, port: int, number: int) -> dict[str, Spot]:
+def _headless_in(graph: Graph, view: View, port: int, number: int) -> dict[str, ServicePort]:
     return graph.get(_headless_at, view, port).get(number, {})
 
 
-def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
+def _bound(graph: Graph, view: View, place: ListenerAddress, service_port: ServicePort) -> EnvoyResource:
     """A listener at a service's own address: TCP to its clusters, and HTTP by detection if the protocol is not declared."""
     logs = _logs(graph)
     name = names.listener(*place)
-    plans = graph.get(tcp.of_spot, view, spot)
+    plans = graph.get(tcp.of_service_port, view, service_port)
     chains = (
         []
-        if spot.port.protocol is not Protocol.AUTO
-        else [_http_chain(graph, view, f"outbound_{name};", _own(spot), logs)]
+        if service_port.port.protocol is not Protocol.AUTO
+        else [_http_chain(graph, view, f"outbound_{name};", _own(service_port), logs)]
     )
     chains = filter_chain.distinct([*chains, *(_chain(view, p, logs) for p in plans if p.matches)])
-    default = next((_chain(view, p, logs) for p in plans if not p.matches), None) or _rest(graph, view, logs)
-    filters = ("tls_inspector", "http_inspector") if spot.port.protocol is Protocol.AUTO else ("tls_inspector",)
+    default = next((_chain(view, p, logs) for p in plans if not p.matches), None) or _passthrough_chain(
+        graph, view, logs
+    )
+    filters = ("tls_inspector", "http_inspector") if service_port.port.protocol is Protocol.AUTO else ("tls_inspector",)
     return listener_messages.listener(
         name,
         *place,
@@ -190,15 +195,15 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
     )
 
 
-def _rest(graph: Graph, view: View, logs: tuple[object, ...]) -> object:
+def _passthrough_chain(graph: Graph, view: View, logs: tuple[object, ...]) -> object:
     """What becomes of connections that no chain of a listener is for."""
-    way = rest(graph, view)
+    way = passthrough_cluster(graph, view)
     return filter_chain.chain("PassthroughFilterChain", [tcp_proxy.to_cluster(way, way, logs, view.on_demand)])
 
 
-def _own(spot: Spot) -> str:
+def _own(service_port: ServicePort) -> str:
     """Name of the route configuration of a service that has a listener of its own."""
-    return f"{spot.host}:{spot.port.number}"
+    return f"{service_port.host}:{service_port.port.number}"
 
 
 def _chain(view: View, plan: ConnectionPlan, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
@@ -222,10 +227,10 @@ def _sources(plans: Iterable[ConnectionPlan]) -> tuple[Key, ...]:
 def _shared(
     graph: Graph,
     view: View,
-    place: Place,
+    place: ListenerAddress,
     routes: str,
-    wildcard: tuple[Spot, ...],
-    ranges: tuple[tuple[str, Spot], ...],
+    wildcard: tuple[ServicePort, ...],
+    ranges: tuple[tuple[str, ServicePort], ...],
     direct: bool = False,
 ) -> EnvoyResource:
     """A listener where several services meet, such as 0.0.0.0_<port>: HTTP by detection with the port's routes (if it has any),
@@ -237,10 +242,10 @@ def _shared(
     chains = []
     default = None
     taken: set[object] = set()  # two chains may not match the same: the first service keeps it
-    for cidr, spot in [*(("", s) for s in wildcard), *ranges]:
-        if cidr and spot.port.protocol is Protocol.AUTO:
-            chains.append(_http_chain(graph, view, f"outbound_{name};", _own(spot), logs, prefixes=(cidr,)))
-        for plan in graph.get(tcp.of_spot, view, spot):
+    for cidr, service_port in [*(("", s) for s in wildcard), *ranges]:
+        if cidr and service_port.port.protocol is Protocol.AUTO:
+            chains.append(_http_chain(graph, view, f"outbound_{name};", _own(service_port), logs, prefixes=(cidr,)))
+        for plan in graph.get(tcp.of_service_port, view, service_port):
             match = (plan.sni, plan.prefixes or ((cidr,) if cidr else ()))
             if match in taken:
                 continue
@@ -254,7 +259,7 @@ def _shared(
     if routes:
         chains.append(_http_chain(graph, view, f"outbound_{name};", routes, logs))
     if default is None:
-        default = _rest(graph, view, logs)
+        default = _passthrough_chain(graph, view, logs)
     chains = filter_chain.distinct(chains)
     inspectors = ("tls_inspector", "http_inspector") if routes or ranges else ("tls_inspector",)
     return listener_messages.listener(

@@ -51,18 +51,18 @@ def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
     return Credential(chain, key) if chain and key else None
 
 
-def lacking(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:
+def missing(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:
     """What a server's TLS settings ask of the Secrets of a gateway's namespace, and is not there."""
     stored = [*tls.credential_names, *([tls.credential_name] if tls.credential_name else [])]
     roots = tls.ca_cert_credential_name or (stored[0] if stored else "")
     wanted = list(stored)
     if roots and tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
         wanted.append(roots.removesuffix(ROOTS) + ROOTS)
-    found = (_lacking(graph, namespace, name) for name in wanted)
+    found = (_missing(graph, namespace, name) for name in wanted)
     return list(dict.fromkeys(text for text in found if text))
 
 
-def _lacking(graph: Graph, namespace: str, name: str) -> str:
+def _missing(graph: Graph, namespace: str, name: str) -> str:
     found = graph.get(credential, namespace, name)
     plain = name.removesuffix(ROOTS)
     if found is None and not any(registry.read(graph, core.Secret, Key("Secret", namespace, n)) for n in (name, plain)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def plain(host: str) -> str:
+def normalized(host: str) -> str:
     """A host as it is compared: in small letters, and without the dot that ends an absolute name."""
     host = host.lower()
     return host[:-1] if host.endswith(".") and "." in host[:-1] else host
@@ -12,9 +12,9 @@ def plain(host: str) -> str:
 def resolve(host: str, namespace: str, domain: str) -> str:
     """The full name of a host as users write it: a name without dots belongs to the object's own namespace.
 
-    Source: Istio's host resolution; wildcards, addresses and dotted names stay as they are, but for `plain`.
+    Source: Istio's host resolution; wildcards, addresses and dotted names stay as they are, but for `normalized`.
     """
-    host = plain(host)
+    host = normalized(host)
     if "." in host or host.startswith("*") or not host or ":" in host:
         return host
     return f"{host}.{namespace}.svc.{domain}"

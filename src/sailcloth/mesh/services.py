@@ -95,7 +95,9 @@ def allocatable(obj: ServiceEntry) -> tuple[str, ...]:
 
 def _allocated(obj: ServiceEntry, host: str) -> tuple[str, ...]:
     wanted = allocatable(obj)
-    return tuple(a.value for a in obj.status.addresses if a.value and a.host in wanted and hosts.plain(a.host) == host)
+    return tuple(
+        a.value for a in obj.status.addresses if a.value and a.host in wanted and hosts.normalized(a.host) == host
+    )
 
 
 @derived

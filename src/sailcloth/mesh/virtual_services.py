@@ -41,7 +41,7 @@ def _attached(graph: Graph, keys: list[Key], namespace: str) -> list[Key]:
 @derived
 def verdict(graph: Graph, key: Key) -> Verdict:
     """Whether rules of a VirtualService hold, and what it names that does not exist."""
-    lost, notes = graph.get(conflict, key), tuple(lacking(graph, key))
+    lost, notes = graph.get(conflict, key), tuple(missing_references(graph, key))
     return Verdict(True, "Conflict", lost, notes) if lost else Verdict(notes=notes)
 
 
@@ -157,7 +157,7 @@ def _delegate(graph: Graph, key: Key, route: HTTPRoute) -> Key | None:
     return child if head and not head.hosts and visibility.sees(head.exported_to, key.namespace) else None
 
 
-def lacking(graph: Graph, key: Key) -> list[str]:
+def missing_references(graph: Graph, key: Key) -> list[str]:
     """Gateways and delegates that a VirtualService names and that do not exist, in words for its author."""
     rule = registry.read(graph, VirtualService, key)
     if rule is None:

@@ -24,8 +24,8 @@ from envoy.service.discovery.v3 import discovery_pb2
 from sailcloth.analysis import manifests, offline
 from sailcloth.api.kinds import Kind
 from sailcloth.api.meta import Finding, Key
-from sailcloth.controlplane.audiences import Audiences, Client
 from sailcloth.controlplane.config_updates import ConfigUpdates
+from sailcloth.controlplane.connected_proxies import ConnectedProxies, ConnectedProxy
 from sailcloth.controlplane.status import StatusWriter
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy
@@ -44,7 +44,7 @@ class WorldProxy:
     """A client of discovery that subscribes to all there is. `refuse` decides which responses it refuses, and with which words;
     while `answers` is False it says nothing to any."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: ConnectedProxy) -> None:
         self.client = client
         self.stream = client.connection.stream
         self.answers = True
@@ -83,14 +83,14 @@ class World:
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.mesh = Mesh()
-        self.audiences = Audiences(self.mesh, self._anybody)
+        self.connected = ConnectedProxies(self.mesh, self._anybody)
         self.statuses: dict[Key, dict[str, Any]] = {}
         self.writes = 0
         self.fail: Callable[[Key], None] = lambda key: None
-        self.status = StatusWriter(self.audiences, self, self.clock, self._now)
-        self.updates = ConfigUpdates(self.mesh, self.audiences, self.status, "istio-system")
-        self.audiences.on_result = lambda *_: self.status.answered()
-        self.audiences.on_holders = self.status.holders_changed
+        self.status = StatusWriter(self.connected, self, self.clock, self._now)
+        self.updates = ConfigUpdates(self.mesh, self.connected, self.status, "istio-system")
+        self.connected.on_result = lambda *_: self.status.answered()
+        self.connected.on_holders = self.status.holders_changed
         self.proxies: list[WorldProxy] = []
         self._cache = ResponseCache()
         self._task: asyncio.Task[None] | None = None
@@ -134,8 +134,8 @@ class World:
         """A proxy connects, as `offline.describe` describes it."""
         proxy: Proxy = offline.describe(description or {})
         connection = Connection(Stream(self._cache), proxy.id)
-        connection.stream.on_result = lambda url, error: self.audiences.result(connection, url, error)
-        made = WorldProxy(self.audiences.join(connection, proxy, verified=True))
+        connection.stream.on_result = lambda url, error: self.connected.result(connection, url, error)
+        made = WorldProxy(self.connected.join(connection, proxy, verified=True))
         self.proxies.append(made)
         self.status.proxies_changed()
         await self.settle()
@@ -144,7 +144,7 @@ class World:
     async def disconnect(self, proxy: WorldProxy) -> None:
         """A proxy leaves."""
         self.proxies.remove(proxy)
-        self.audiences.leave(proxy.client.connection)
+        self.connected.leave(proxy.client.connection)
         self.status.proxies_changed()
         await self.settle()
 

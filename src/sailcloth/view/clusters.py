@@ -78,7 +78,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         return None
     rules = graph.get(destination_rules.for_host, cluster.host, svc.namespace, view.namespace, view.labels)
     policy = destination_rules.policy(rules, cluster.port, cluster.subset)
-    if cluster.passing:
+    if cluster.passthrough:
         policy = msgspec.structs.replace(policy, tls=None, proxy_protocol=None)
     resolution = svc.resolution
     if view.kind == "router" and svc.headless:
@@ -88,7 +88,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         resolution = Resolution.PASSTHROUGH
     config = registry.config(graph)
     auto = None
-    if policy.tls is None and config.enable_auto_mtls and not svc.external and not cluster.passing:
+    if policy.tls is None and config.enable_auto_mtls and not svc.external and not cluster.passthrough:
         auto = graph.get(auto_mtls, svc, port, resolution)
     elif policy.tls is not None and policy.tls.mode == "ISTIO_MUTUAL":
         auto = graph.get(auto_mtls, svc, port, resolution) or AutoMtls((), True)
@@ -213,7 +213,7 @@ def endpoints_plan(graph: Graph, view: View, cluster: ClusterId) -> EndpointsPla
     if svc is None or port is None or labels is None:
         return None
     made = graph.get(of_subset, svc, port, cluster.subset, labels, graph.get(preference, view, cluster))
-    return _only_mtls(made, cluster) if cluster.passing else made
+    return _only_mtls(made, cluster) if cluster.passthrough else made
 
 
 def _only_mtls(made: EndpointsPlan, cluster: ClusterId) -> EndpointsPlan:

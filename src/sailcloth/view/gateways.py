@@ -19,12 +19,12 @@ from .proxy import Proxy, View
 from .routes import RoutePlan, VirtualHostPlan
 
 GATEWAY_SERVICE = "internal.istio.io/gateway-service"
-PASSING = ("PASSTHROUGH", "AUTO_PASSTHROUGH")
+PASSTHROUGH_MODES = ("PASSTHROUGH", "AUTO_PASSTHROUGH")
 NO_TRANSLATION = "experimental.istio.io/disable-gateway-port-translation"
 
 
 @dataclass(frozen=True)
-class Bound:
+class GatewayServer:
     """A Gateway's server on a port of the proxy."""
 
     gateway: Key
@@ -43,7 +43,7 @@ class Bound:
     @property
     def terminates_http(self) -> bool:
         """Whether requests are routed, and not connections."""
-        return self.protocol.is_http or (self.protocol is Protocol.HTTPS and self.mode not in ("", *PASSING))
+        return self.protocol.is_http or (self.protocol is Protocol.HTTPS and self.mode not in ("", *PASSTHROUGH_MODES))
 
     @property
     def route_name(self) -> str:
@@ -61,7 +61,7 @@ class ListenerPlan:
 
     port: int
     bind: str
-    servers: tuple[Bound, ...]
+    servers: tuple[GatewayServer, ...]
 
     @property
     def plain(self) -> bool:
@@ -72,7 +72,7 @@ class ListenerPlan:
         """Name of the route configuration that the plain HTTP servers share."""
         return f"http.{self.port}" + (f".{self.bind}" if self.bind else "")
 
-    def route_of(self, bound: Bound) -> str:
+    def route_of(self, bound: GatewayServer) -> str:
         return bound.route_name or self.http_route
 
 
@@ -111,7 +111,7 @@ def listeners(
     graph: Graph, labels: tuple[tuple[str, str], ...], namespace: str, ports: Translation
 ) -> tuple[ListenerPlan, ...]:
     """The listening ports of a gateway proxy, merged over the Gateways that select it, oldest first."""
-    merged: dict[tuple[int, str], list[Bound]] = {}
+    merged: dict[tuple[int, str], list[GatewayServer]] = {}
     taken: dict[tuple[int, str], set[str]] = {}  # server names of TLS by port
     services = {host for host, _, _ in ports}
     chosen = []
@@ -123,7 +123,7 @@ def listeners(
             chosen.append((age, key, gateway, named))
     for _, key, gateway, named in sorted(chosen, key=lambda c: c[0]):
         for server in gateway.spec.servers:
-            bound = Bound(key, server)
+            bound = GatewayServer(key, server)
             for number in _numbers(server.port.number, ports, named):
                 at = number, server.bind or ""
                 have, names = merged.setdefault(at, []), taken.setdefault(at, set())
@@ -133,7 +133,7 @@ def listeners(
     return tuple(ListenerPlan(port, bind, tuple(bound)) for (port, bind), bound in sorted(merged.items()) if bound)
 
 
-def _fits(new: Bound, have: list[Bound], taken: set[str]) -> bool:
+def _fits(new: GatewayServer, have: list[GatewayServer], taken: set[str]) -> bool:
     """Whether a server can share a port with those before it. Source: istio.md 2.11."""
     if not have:
         return True
@@ -146,7 +146,7 @@ def _fits(new: Bound, have: list[Bound], taken: set[str]) -> bool:
 
 def server_names(server: Server) -> list[str]:
     """Names that a TLS server answers to, without the namespaces that limit who may route for them."""
-    return list(dict.fromkeys(hosts.plain(h.rpartition("/")[2]) for h in server.hosts))
+    return list(dict.fromkeys(hosts.normalized(h.rpartition("/")[2]) for h in server.hosts))
 
 
 def _numbers(number: int, ports: Translation, named: list[str]) -> list[int]:
@@ -161,7 +161,7 @@ def of_proxy(graph: Graph, proxy: Proxy) -> tuple[ListenerPlan, ...]:
     return graph.get(listeners, proxy.labels, proxy.namespace, graph.get(translation, proxy))
 
 
-Place = tuple[ListenerPlan, tuple[Bound, ...]]
+Place = tuple[ListenerPlan, tuple[GatewayServer, ...]]
 
 
 @derived
@@ -169,7 +169,7 @@ def _by_route(graph: Graph, proxy: Proxy) -> dict[str, Place]:
     """The listener of each route configuration, and the servers whose routes are in it."""
     out: dict[str, Place] = {}
     for plan in graph.get(of_proxy, proxy):
-        found: dict[str, list[Bound]] = {}
+        found: dict[str, list[GatewayServer]] = {}
         for bound in plan.servers:
             if bound.terminates_http:
                 found.setdefault(plan.route_of(bound), []).append(bound)
@@ -315,7 +315,7 @@ def verdict(graph: Graph, key: Key) -> Verdict:
             f"servers[{i}].tls: {text}"
             for i, server in enumerate(gateway.spec.servers)
             for namespace in namespaces
-            for text in (credentials.lacking(graph, namespace, server.tls) if server.tls else ())
+            for text in (credentials.missing(graph, namespace, server.tls) if server.tls else ())
         )
     )
 

@@ -22,7 +22,7 @@ from .proxy import Proxy
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class InboundPort:
     """One port of the workload: number, protocol, the service it belongs to, and where the application listens."""
 
     port: int
@@ -41,17 +41,17 @@ class Accepted:
 class InboundPlan:
     """Everything that the inbound listener needs."""
 
-    ports: tuple[Accepted, ...]
+    ports: tuple[InboundPort, ...]
     config: MeshConfig
     mark: int
-    lean: bool
+    without_telemetry: bool
     policies: Policies = NO_POLICIES
 
 
 @derived
-def targets(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
+def targets(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
     """The ports of the services that a workload belongs to, one for each port number; the oldest service wins a conflict."""
-    found: list[Accepted] = []
+    found: list[InboundPort] = []
     labels = dict(proxy.labels)
     for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
         if not selection.matches(obj.spec.selector, labels):
@@ -61,20 +61,20 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
         for port in svc.ports if svc else ():
             number = port.target if isinstance(port.target, int) else _named(graph, proxy, port)
             if number:
-                found.append(Accepted(number, port.protocol, host, port.number, created=svc.created if svc else ""))
+                found.append(InboundPort(number, port.protocol, host, port.number, created=svc.created if svc else ""))
     for entry in _entries(graph, proxy).values():
         for p in entry.spec.ports:
             number = p.target_port or p.number
             protocol = declared_protocol(p.protocol, p.number)
             found.append(
-                Accepted(
+                InboundPort(
                     number, protocol, entry.spec.hosts[0], p.number, created=entry.metadata.creation_timestamp or ""
                 )
             )
-    chosen: dict[int, Accepted] = {}
-    for accepted in sorted(found, key=lambda a: (a.created, a.host, a.service_port)):
-        if accepted.protocol is not Protocol.UDP:
-            chosen.setdefault(accepted.port, accepted)
+    chosen: dict[int, InboundPort] = {}
+    for inbound_port in sorted(found, key=lambda a: (a.created, a.host, a.service_port)):
+        if inbound_port.protocol is not Protocol.UDP:
+            chosen.setdefault(inbound_port.port, inbound_port)
     return tuple(chosen[p] for p in sorted(chosen))
 
 
@@ -103,7 +103,7 @@ def _named(graph: Graph, proxy: Proxy, port: Port) -> int | None:
 
 
 @derived
-def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
+def inbound_ports(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
     """The ports that a sidecar accepts: those of a Sidecar's ingress if it has any, else those of its services."""
     key = graph.get(selection.levels, Sidecar, proxy.namespace, proxy.labels).narrowest
     limit = registry.read(graph, Sidecar, key) if key else None
@@ -115,7 +115,7 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
         return tuple(replace(a, connection_pool=shared) for a in own) if shared else own
     hosts = {a.port: a for a in own}
     return tuple(
-        Accepted(
+        InboundPort(
             listener.port.number,
             declared_protocol(listener.port.protocol, listener.port.number),
             hosts[listener.port.number].host if listener.port.number in hosts else "",
@@ -133,6 +133,6 @@ def accepted(graph: Graph, proxy: Proxy) -> tuple[Accepted, ...]:
 @derived
 def plan(graph: Graph, proxy: Proxy) -> InboundPlan:
     """The inbound plan; equal for all pods of a workload."""
-    ports = graph.get(accepted, proxy) if proxy.kind == "sidecar" else ()
+    ports = graph.get(inbound_ports, proxy) if proxy.kind == "sidecar" else ()
     held = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, "inbound")
-    return InboundPlan(ports, registry.config(graph), proxy.mark, proxy.lean, held)
+    return InboundPlan(ports, registry.config(graph), proxy.mark, proxy.without_telemetry, held)

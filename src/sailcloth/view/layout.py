@@ -15,7 +15,7 @@ from .proxy import View
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class ServicePort:
     """A service's port at the place where a listener finds it."""
 
     host: str
@@ -24,12 +24,12 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
+class EgressServices:
     """What meets at a listener that a Sidecar has put somewhere: hosts and ports of HTTP, and of other protocols."""
 
-    place: scope.Placed
+    place: scope.EgressListener
     http: tuple[tuple[str, int], ...] = ()
-    spots: tuple[Spot, ...] = ()
+    service_ports: tuple[ServicePort, ...] = ()
 
     @property
     def routes(self) -> str:
@@ -42,30 +42,30 @@ class Layout:
     """Listeners of a view: shared HTTP ports, ports bound to an address, and wildcard TCP ports."""
 
     http: tuple[tuple[int, tuple[str, ...]], ...] = ()  # port -> hosts that share 0.0.0.0_<port>
-    bound: tuple[tuple[tuple[str, int], Spot], ...] = ()  # (address or CIDR, port) -> the service there
-    wildcard: tuple[tuple[int, tuple[Spot, ...]], ...] = ()  # port -> services without an address
-    headless: tuple[Spot, ...] = ()  # TCP services whose endpoints are addressed one by one
-    own: tuple[Own, ...] = ()  # where a Sidecar says, instead of the port's shared listener
+    bound: tuple[tuple[tuple[str, int], ServicePort], ...] = ()  # (address or CIDR, port) -> the service there
+    wildcard: tuple[tuple[int, tuple[ServicePort, ...]], ...] = ()  # port -> services without an address
+    headless: tuple[ServicePort, ...] = ()  # TCP services whose endpoints are addressed one by one
+    own: tuple[EgressServices, ...] = ()  # where a Sidecar says, instead of the port's shared listener
 
 
 @dataclass(frozen=True, slots=True)
-class AtPort:
+class PortServices:
     """What meets at a port, whatever the address."""
 
     http: tuple[str, ...] | None = None  # hosts that share 0.0.0.0_<port>; None: nothing there speaks HTTP
-    wildcard: tuple[Spot, ...] = ()
-    ranges: tuple[Spot, ...] = ()  # services with a CIDR
-    headless: tuple[Spot, ...] = ()
+    wildcard: tuple[ServicePort, ...] = ()
+    ranges: tuple[ServicePort, ...] = ()  # services with a CIDR
+    headless: tuple[ServicePort, ...] = ()
 
 
 @derived
 def layout(graph: Graph, view: View) -> Layout:
     """The listeners of a view. Depends on the set of services and their ports, not on routes or endpoints."""
     http: dict[int, list[str]] = {}
-    bound: dict[tuple[str, int], Spot] = {}
-    wildcard: dict[int, list[Spot]] = {}
-    headless: list[Spot] = []
-    every = graph.get(scope.placed, view) if view.sidecar else ()
+    bound: dict[tuple[str, int], ServicePort] = {}
+    wildcard: dict[int, list[ServicePort]] = {}
+    headless: list[ServicePort] = []
+    every = graph.get(scope.egress_listeners, view) if view.sidecar else ()
     placed = {p.port: p for p in every if not p.every_port}
     proxies = {p.port for p in every if p.every_port and p.port}
     at: dict[int, list[tuple[str, Port]]] = {}
@@ -86,12 +86,12 @@ def layout(graph: Graph, view: View) -> Layout:
             elif port.protocol.is_http:
                 http.setdefault(port.number, []).append(host)
             elif svc.headless:
-                headless.append(Spot(host, port, "*"))
+                headless.append(ServicePort(host, port, "*"))
             elif found := scope.addresses(svc, view):
                 for address in found:
-                    bound.setdefault((address, port.number), Spot(host, port, address))
+                    bound.setdefault((address, port.number), ServicePort(host, port, address))
             else:
-                wildcard.setdefault(port.number, []).append(Spot(host, port))
+                wildcard.setdefault(port.number, []).append(ServicePort(host, port))
                 if port.protocol is Protocol.AUTO:
                     http.setdefault(port.number, []).append(host)
     own = [_own(place, at.get(number, [])) for number, place in placed.items()]
@@ -108,14 +108,14 @@ def layout(graph: Graph, view: View) -> Layout:
     )
 
 
-def _for_every_port(graph: Graph, view: View, places: tuple[scope.Placed, ...]) -> Iterator[Own]:
+def _for_every_port(graph: Graph, view: View, places: tuple[scope.EgressListener, ...]) -> Iterator[EgressServices]:
     """Listeners on UNIX sockets and HTTP proxies. No service's port is dialled there, so each of the services behind them counts
     that speaks what the listener is declared to speak."""
     for place in places:
         if not place.every_port:
             continue
         wanted = declared_protocol(place.protocol)
-        found = [(h, scope.service(graph, view, h)) for h in graph.get(scope.behind, view, place)]
+        found = [(h, scope.service(graph, view, h)) for h in graph.get(scope.hosts_behind, view, place)]
         ports = [(h, p) for h, svc in found if svc is not None for p in svc.ports]
         yield _own(
             place,
@@ -123,16 +123,16 @@ def _for_every_port(graph: Graph, view: View, places: tuple[scope.Placed, ...]) 
         )
 
 
-def _own(place: scope.Placed, ports: list[tuple[str, Port]]) -> Own:
+def _own(place: scope.EgressListener, ports: list[tuple[str, Port]]) -> EgressServices:
     """The listener's declared protocol holds for all that meets there; without one, each port's."""
-    http, spots = [], []
+    http, service_ports = [], []
     for host, port in ports:
         protocol = declared_protocol(place.protocol, port.number) if place.protocol else port.protocol
         if protocol.is_http or protocol is Protocol.AUTO:
             http.append((host, port.number))
         if not protocol.is_http:
-            spots.append(Spot(host, port))
-    return Own(place, tuple(http), tuple(spots))
+            service_ports.append(ServicePort(host, port))
+    return EgressServices(place, tuple(http), tuple(service_ports))
 
 
 def _alias(graph: Graph, view: View, svc: Service, http: dict[int, list[str]]) -> None:
@@ -147,47 +147,47 @@ def _alias(graph: Graph, view: View, svc: Service, http: dict[int, list[str]]) -
 
 
 @derived
-def own(graph: Graph, view: View) -> tuple[Own, ...]:
+def egress_services(graph: Graph, view: View) -> tuple[EgressServices, ...]:
     """Where a Sidecar has put listeners."""
     return graph.get(layout, view).own
 
 
 @derived
-def _ports(graph: Graph, view: View) -> dict[int, AtPort]:
+def _ports(graph: Graph, view: View) -> dict[int, PortServices]:
     found = graph.get(layout, view)
-    out = {port: AtPort(http=hosts) for port, hosts in found.http}
-    for port, spots in found.wildcard:
-        out[port] = replace(out.get(port, AtPort()), wildcard=spots)
-    ranges: dict[int, list[Spot]] = {}
-    for (address, port), spot in found.bound:
+    out = {port: PortServices(http=hosts) for port, hosts in found.http}
+    for port, service_ports in found.wildcard:
+        out[port] = replace(out.get(port, PortServices()), wildcard=service_ports)
+    ranges: dict[int, list[ServicePort]] = {}
+    for (address, port), service_port in found.bound:
         if "/" in address:
-            ranges.setdefault(port, []).append(spot)
-    headless: dict[int, list[Spot]] = {}
-    for spot in found.headless:
-        headless.setdefault(spot.port.number, []).append(spot)
+            ranges.setdefault(port, []).append(service_port)
+    headless: dict[int, list[ServicePort]] = {}
+    for service_port in found.headless:
+        headless.setdefault(service_port.port.number, []).append(service_port)
     for port, several in ranges.items():
-        out[port] = replace(out.get(port, AtPort()), ranges=tuple(several))
+        out[port] = replace(out.get(port, PortServices()), ranges=tuple(several))
     for port, several in headless.items():
-        out[port] = replace(out.get(port, AtPort()), headless=tuple(several))
+        out[port] = replace(out.get(port, PortServices()), headless=tuple(several))
     return out
 
 
 @derived
-def at_port(graph: Graph, view: View, port: int) -> AtPort:
+def at_port(graph: Graph, view: View, port: int) -> PortServices:
     """What meets at one port."""
-    return graph.get(_ports, view).get(port, AtPort())
+    return graph.get(_ports, view).get(port, PortServices())
 
 
 @derived
-def _bound(graph: Graph, view: View) -> dict[int, dict[tuple[str, int], Spot]]:
-    out: dict[int, dict[tuple[str, int], Spot]] = {}
-    for place, spot in graph.get(layout, view).bound:
-        out.setdefault(_bucket(place), {})[place] = spot
+def _bound(graph: Graph, view: View) -> dict[int, dict[tuple[str, int], ServicePort]]:
+    out: dict[int, dict[tuple[str, int], ServicePort]] = {}
+    for place, service_port in graph.get(layout, view).bound:
+        out.setdefault(_bucket(place), {})[place] = service_port
     return out
 
 
 @derived
-def _bound_in(graph: Graph, view: View, number: int) -> dict[tuple[str, int], Spot]:
+def _bound_in(graph: Graph, view: View, number: int) -> dict[tuple[str, int], ServicePort]:
     return graph.get(_bound, view).get(number, {})
 
 
@@ -196,7 +196,7 @@ def _bucket(place: tuple[str, int]) -> int:
 
 
 @derived
-def spot_at(graph: Graph, view: View, place: tuple[str, int]) -> Spot | None:
+def service_port_at(graph: Graph, view: View, place: tuple[str, int]) -> ServicePort | None:
     """The service at an address of its own."""
     return graph.get(_bound_in, view, _bucket(place)).get(place)
 

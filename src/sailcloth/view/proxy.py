@@ -26,7 +26,7 @@ _FORWARD = ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAY
 
 
 @dataclass(frozen=True, slots=True)
-class Topology:
+class GatewayTopology:
     """What stands before a gateway: `gatewayTopology` of its options."""
 
     trusted_proxies: int = 0
@@ -47,12 +47,14 @@ class Proxy:
     labels: Labels = ()
     domain: str = "cluster.local"
     mark: int = 0  # SO_MARK that tells the proxy's own connections from the application's; 0: told apart by user id
-    lean: bool = False  # leave out telemetry
+    without_telemetry: bool = False  # leave out telemetry
     locality: str = ""  # if the proxy itself knows: region/zone/subzone
-    topology: Topology = Topology()
+    topology: GatewayTopology = GatewayTopology()
     clusters: str = ""  # ALL or ON_DEMAND if the pod says so, else as the mesh does
     dns: tuple[int, ...] = ()  # IP versions in which its agent answers names itself; empty: it does not
-    beside: tuple[tuple[int, int], ...] = ()  # (port, port): who listens at the first listens at the second as well
+    additional_ports: tuple[
+        tuple[int, int], ...
+    ] = ()  # (port, port): who listens at the first listens at the second as well
     captured: bool = True  # whether the pod's traffic is brought to it; else it has what is dialled on purpose
     metadata: NodeMetadata = NodeMetadata({})
 
@@ -123,7 +125,7 @@ def answers_dns(metadata: Mapping[str, Any], ips: tuple[str, ...]) -> tuple[int,
     return tuple(sorted({6 if ":" in ip else 4 for ip in ips if ip})) or (4,)
 
 
-def _beside(text: str) -> tuple[tuple[int, int], ...]:
+def _additional_ports(text: str) -> tuple[tuple[int, int], ...]:
     """From `8080:65080,8443:65443`; what is not a pair of ports counts as not said."""
     pairs = (p.split(":") for p in text.split(","))
     return tuple((int(p[0]), int(p[1])) for p in pairs if len(p) == 2 and p[0].isdigit() and p[1].isdigit())
@@ -134,19 +136,19 @@ def is_captured(metadata: Mapping[str, Any]) -> bool:
     return str(metadata.get("INTERCEPTION_MODE", "")).upper() != "NONE"
 
 
-def told_locality(labels: Mapping[str, Any]) -> str:
+def locality_of_labels(labels: Mapping[str, Any]) -> str:
     """The locality that a proxy's own labels give, where `.` stands for `/`; empty if they give none."""
     return str(labels.get("topology.istio.io/locality") or labels.get("istio-locality") or "").replace(".", "/")
 
 
-def _topology(metadata: dict[str, Any]) -> Topology:
+def _topology(metadata: dict[str, Any]) -> GatewayTopology:
     """From the options in a node's metadata; what does not fit counts as not said."""
     options = metadata.get("PROXY_CONFIG")
     found = (options.get("gatewayTopology") if isinstance(options, dict) else None) or {}
     if not isinstance(found, dict):
-        return Topology()
+        return GatewayTopology()
     trusted, details = found.get("numTrustedProxies"), str(found.get("forwardClientCertDetails") or "")
-    return Topology(
+    return GatewayTopology(
         trusted_proxies=int(trusted) if isinstance(trusted, (int, float)) and trusted > 0 else 0,
         client_certificates=details if details in _FORWARD else "",
         proxy_protocol=isinstance(found.get("proxyProtocol"), dict),
@@ -189,13 +191,13 @@ def described(
         ips=ips,
         labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
         domain=domain.partition(".svc.")[2] or domain,
-        locality=told_locality(labels),
+        locality=locality_of_labels(labels),
         mark=int(metadata.get("SAILCLOTH_MARK") or 0),
-        topology=_topology(metadata) if kind == "router" else Topology(),
+        topology=_topology(metadata) if kind == "router" else GatewayTopology(),
         clusters=str(metadata.get("SAILCLOTH_CLUSTERS") or "").upper().replace("-", "_"),
-        lean=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
+        without_telemetry=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",
         dns=answers_dns(metadata, ips),
-        beside=_beside(str(metadata.get("SAILCLOTH_BESIDE") or "")),
+        additional_ports=_additional_ports(str(metadata.get("SAILCLOTH_BESIDE") or "")),
         captured=is_captured(metadata),
         metadata=NodeMetadata(metadata),
     )

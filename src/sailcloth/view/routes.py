@@ -27,7 +27,7 @@ class ClusterId(NamedTuple):
     host: str
     port: int
     subset: str = ""
-    passing: bool = False  # connections are handed on with the caller's own mutual TLS, chosen by its server name
+    passthrough: bool = False  # connections are handed on with the caller's own mutual TLS, chosen by its server name
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def imports(patterns: tuple[str, ...], host: str, namespace: str, own: str) -> b
     seen = False
     for pattern in patterns:
         ns, _, name = pattern.rpartition("/")
-        name = hosts.plain(name)
+        name = hosts.normalized(name)
         exclude = ns.startswith("~") and len(ns) > 1
         ns = ns[1:] if exclude else ns
         ns = own if ns == "." else ns
@@ -73,7 +73,11 @@ def imports_rule(graph: Graph, patterns: tuple[str, ...], key: Key, view: View) 
     for pattern in patterns if head else ():
         ns, _, name = pattern.rpartition("/")
         ns = view.namespace if ns == "." else ns
-        if ns in ("*", key.namespace) and head and any(hosts.overlaps(hosts.plain(name), host) for host in head.hosts):
+        if (
+            ns in ("*", key.namespace)
+            and head
+            and any(hosts.overlaps(hosts.normalized(name), host) for host in head.hosts)
+        ):
             return True
     return False
 
@@ -90,7 +94,7 @@ def on_port(graph: Graph, view: View, port: int) -> frozenset[str] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class EgressListener:
     """A listener that a Sidecar's egress puts at an address of its own. `direct`: applications dial it, nothing is captured."""
 
     address: str  # IP address, or unix:///path
@@ -105,7 +109,7 @@ class Placed:
 
 
 @derived
-def placed(graph: Graph, view: View) -> tuple[Placed, ...]:
+def egress_listeners(graph: Graph, view: View) -> tuple[EgressListener, ...]:
     """The egress listeners of a view's Sidecar that have a place of their own, in its order."""
     limit = graph.get(spec, view)
     out = []
@@ -117,7 +121,7 @@ def placed(graph: Graph, view: View) -> tuple[Placed, ...]:
         protocol = listener.port.protocol.upper()
         address = address or ("127.0.0.1" if direct else "0.0.0.0")
         if direct or protocol == "HTTP_PROXY" or address not in ("0.0.0.0", "::"):
-            out.append(Placed(address, listener.port.number, direct, protocol))
+            out.append(EgressListener(address, listener.port.number, direct, protocol))
     return tuple(out)
 
 
@@ -127,7 +131,7 @@ def is_direct(capture_mode: str | None, captured: bool) -> bool:
 
 
 @derived
-def behind(graph: Graph, view: View, place: Placed) -> tuple[str, ...]:
+def hosts_behind(graph: Graph, view: View, place: EgressListener) -> tuple[str, ...]:
     """The hosts that a Sidecar puts behind a listener that is for every port, sorted."""
     limit = graph.get(spec, view)
     egress = limit.spec.egress if limit is not None else ()

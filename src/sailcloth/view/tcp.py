@@ -16,7 +16,7 @@ from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import hosts, registry, selection, services, virtual_services
 
 from . import routes
-from .layout import Spot
+from .layout import ServicePort
 from .proxy import View
 from .routes import ClusterId, Target
 
@@ -39,29 +39,30 @@ class ConnectionPlan:
 
 
 @derived
-def of_spot(graph: Graph, view: View, spot: Spot) -> tuple[ConnectionPlan, ...]:
+def of_service_port(graph: Graph, view: View, service_port: ServicePort) -> tuple[ConnectionPlan, ...]:
     """What a sidecar does with connections to a service's port that is not HTTP.
 
     TLS routes of the service's VirtualService hold on TLS ports; without any, the service's own name is the server name if no
     address tells it from others. Of the TCP routes the first that applies to every address ends the list.
     """
-    found = ((k, graph.get(virtual_services.effective, k)) for k in routes.rules_for(graph, view, spot.host))
+    found = ((k, graph.get(virtual_services.effective, k)) for k in routes.rules_for(graph, view, service_port.host))
     key, rule = next(((k, r) for k, r in found if r is not None and (r.spec.tcp or r.spec.tls)), (None, None))
-    own = ClusterId(spot.host, spot.port.number)
-    addressed = spot.address not in ("", "0.0.0.0")
+    own = ClusterId(service_port.host, service_port.port.number)
+    addressed = service_port.address not in ("", "0.0.0.0")
     default = ConnectionPlan(
-        (_target(graph, view, own),), sni=() if addressed or not spot.port.protocol.is_tls else (spot.host,)
+        (_target(graph, view, own),),
+        sni=() if addressed or not service_port.port.protocol.is_tls else (service_port.host,),
     )
     if rule is None or key is None:
         return (default,)
-    if spot.port.protocol.is_tls:
-        by_name = tuple(_tls(graph, view, key, rule, spot.port.number))
+    if service_port.port.protocol.is_tls:
+        by_name = tuple(_tls(graph, view, key, rule, service_port.port.number))
         if by_name:
             return by_name
     out: list[ConnectionPlan] = []
     for tcp in rule.spec.tcp:
-        targets = _targets(graph, view, key, tcp.route, spot.port.number)
-        matches = [m for m in tcp.match if applies(m, rule, key, view, spot.port.number, "mesh")]
+        targets = _targets(graph, view, key, tcp.route, service_port.port.number)
+        matches = [m for m in tcp.match if applies(m, rule, key, view, service_port.port.number, "mesh")]
         if not tcp.match and not _in_mesh(rule, key):
             continue
         everywhere = not tcp.match or any(not m.destination_subnets for m in matches)
@@ -82,7 +83,7 @@ def _tls(graph: Graph, view: View, key: Key, rule: VirtualService, port: int) ->
 
 
 def _server_names(match: TLSMatchAttributes) -> tuple[str, ...]:
-    return tuple(hosts.plain(h) for h in match.sni_hosts)
+    return tuple(hosts.normalized(h) for h in match.sni_hosts)
 
 
 def _in_mesh(rule: VirtualService, key: Key) -> bool:
@@ -155,12 +156,12 @@ def at_gateway_tls(graph: Graph, view: View, gateway: Key, server: Server, numbe
 
 
 @derived
-def passing(graph: Graph, view: View) -> tuple[ClusterId, ...]:
+def passthrough_clusters(graph: Graph, view: View) -> tuple[ClusterId, ...]:
     """A second cluster for each of a view whose service speaks the mesh's own TLS: what AUTO_PASSTHROUGH hands on by server
     name, without TLS of the gateway's."""
     from . import clusters
 
-    found = (graph.get(clusters.plan, view, c._replace(passing=True)) for c in graph.get(clusters.ids, view))
+    found = (graph.get(clusters.plan, view, c._replace(passthrough=True)) for c in graph.get(clusters.ids, view))
     return tuple(p.id for p in found if p is not None and not p.service.external)
 
 
@@ -178,7 +179,7 @@ def exposed(graph: Graph, rule: VirtualService, key: Key, gateway: Key, server: 
     out: dict[str, None] = {}
     for pattern in server.hosts:
         namespace, _, name = pattern.rpartition("/")
-        name = hosts.plain(name)
+        name = hosts.normalized(name)
         namespace = gateway.namespace if namespace == "." else namespace
         if namespace not in ("", "*", key.namespace):
             continue

@@ -20,17 +20,17 @@ _LOG = 256  # changes remembered; a stream further behind is sent everything
 
 
 class LiveCollection:
-    """Resources by name, kept up to date from derived values `ids(graph, *args)` and `one(graph, *args, id)`."""
+    """Resources by name, kept up to date from derived values `ids(graph, *args)` and `resource(graph, *args, id)`."""
 
     def __init__(
         self,
         graph: Graph,
         ids: Callable[..., tuple[Any, ...]],
-        one: Callable[..., Resource | None],
+        resource: Callable[..., Resource | None],
         args: tuple[Any, ...],
         on_demand: bool = False,
     ) -> None:
-        self._graph, self._ids, self._one, self.args = graph, ids, one, args
+        self._graph, self._ids, self._resource, self.args = graph, ids, resource, args
         self.on_demand = on_demand  # whether a client is told only of what it asks for by name
         self.number = next(_numbers)  # never used twice, unlike id(): what was sent of one is not taken for another's
         self._names: dict[Hashable, str | None] = {}  # id -> name of its resource
@@ -44,25 +44,25 @@ class LiveCollection:
 
     @property
     def node(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Key of the node that lists the ids; the node of one id is (one, (*args, id))."""
+        """Key of the node that lists the ids; the node of one id is (resource, (*args, id))."""
         return self._ids, self.args
 
     @property
-    def one(self) -> Callable[..., Any]:
-        return self._one
+    def resource(self) -> Callable[..., Any]:
+        return self._resource
 
     def refresh_ids(self) -> frozenset[str]:
         """Take in a changed list of ids, and everything new in it. Returns the names that changed."""
         wanted = dict.fromkeys(self._graph.get(self._ids, *self.args))
         changed: set[str] = set()
         for ident in [i for i in self._names if i not in wanted]:
-            self._graph.unpin(self._one, *self.args, ident)
+            self._graph.unpin(self._resource, *self.args, ident)
             name = self._names.pop(ident)
             if name is not None and self._drop(name):
                 changed.add(name)
         for ident in wanted:
             if ident not in self._names:
-                self._graph.watch(self._one, *self.args, ident)
+                self._graph.watch(self._resource, *self.args, ident)
                 self._names[ident] = None
                 changed |= self._take(ident)
         return self._record(changed)
@@ -76,7 +76,7 @@ class LiveCollection:
         return self._record(changed)
 
     def _take(self, ident: Hashable) -> set[str]:
-        made = self._graph.get(self._one, *self.args, ident)
+        made = self._graph.get(self._resource, *self.args, ident)
         name = self._names[ident]
         changed = set()
         if name is not None and (made is None or made.name != name):
@@ -139,4 +139,4 @@ class LiveCollection:
         """Let go of every node; the next `Graph.collect` forgets them."""
         self._graph.unpin(self._ids, *self.args)
         for ident in self._names:
-            self._graph.unpin(self._one, *self.args, ident)
+            self._graph.unpin(self._resource, *self.args, ident)

@@ -51,7 +51,7 @@ class Connection:
     since: float = field(default_factory=time.time)
 
 
-class Audience(Protocol):
+class StreamCallbacks(Protocol):
     """What the server needs of the control plane."""
 
     async def admit(self, connection: Connection, node: Any, metadata: dict[str, str]) -> None:
@@ -60,7 +60,7 @@ class Audience(Protocol):
     def leave(self, connection: Connection) -> None:
         """The client is gone; called once for each admitted one."""
 
-    def told(self, connection: Connection, type_url: str, error: str) -> bool:
+    def on_notification(self, connection: Connection, type_url: str, error: str) -> bool:
         """A message comes that may be news and no request; whether it was taken as such."""
 
     def result(self, connection: Connection, type_url: str, error: str) -> None:
@@ -70,8 +70,8 @@ class Audience(Protocol):
 class Server:
     """Serves discovery on any number of ports."""
 
-    def __init__(self, audience: Audience) -> None:
-        self._audience = audience
+    def __init__(self, callbacks: StreamCallbacks) -> None:
+        self._callbacks = callbacks
         self.cache = ResponseCache()
         self._big = asyncio.Semaphore(_BIG_AT_ONCE)
 
@@ -91,7 +91,7 @@ class Server:
 
     async def _serve(self, context: Any, delta: bool) -> None:
         connection = Connection(Stream(self.cache, delta=delta), context.peer())
-        connection.stream.on_result = lambda url, error: self._audience.result(connection, url, error)
+        connection.stream.on_result = lambda url, error: self._callbacks.result(connection, url, error)
         admitted = False
         writer: asyncio.Task[None] | None = None
         try:
@@ -102,7 +102,7 @@ class Server:
                 if not admitted:
                     metadata = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
                     try:
-                        await self._audience.admit(connection, request.node, metadata)
+                        await self._callbacks.admit(connection, request.node, metadata)
                     except PermissionError as error:
                         await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
                     except ValueError as error:
@@ -122,14 +122,14 @@ class Server:
                 with contextlib.suppress(asyncio.CancelledError, grpc.RpcError, grpc.aio.UsageError):
                     await writer
             if admitted:
-                self._audience.leave(connection)
+                self._callbacks.leave(connection)
 
     def _receive(self, connection: Connection, request: Any, delta: bool) -> None:
         stream = connection.stream
         error = request.error_detail.message if request.HasField("error_detail") else ""
         if error:
             error = error[:2000] or "refused without a reason"
-        if self._audience.told(connection, request.type_url, error):
+        if self._callbacks.on_notification(connection, request.type_url, error):
             return
         if delta:
             stream.on_delta(

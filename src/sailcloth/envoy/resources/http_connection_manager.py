@@ -11,9 +11,9 @@ from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
 
 from sailcloth.envoy.protobuf import duration, typed
-from sailcloth.view.proxy import Topology
+from sailcloth.view.proxy import GatewayTopology
 
-_NOTHING_BEFORE = Topology()
+_NO_TOPOLOGY = GatewayTopology()
 
 
 def connection_manager(
@@ -26,7 +26,7 @@ def connection_manager(
     mutual: bool = False,
     logs: tuple[accesslog_pb2.AccessLog, ...] = (),
     normalization: str = "BASE",
-    topology: Topology = _NOTHING_BEFORE,
+    topology: GatewayTopology = _NO_TOPOLOGY,
 ) -> components.Filter:
     """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration."""
     out = hcm_pb.HttpConnectionManager(

@@ -46,13 +46,13 @@ def listener(
     sources: tuple[Any, ...] = (),
     http_ports: tuple[int, ...] | None = None,
     wait_ms: float = 0.0,
-    beside: tuple[int, ...] = (),
+    additional_ports: tuple[int, ...] = (),
 ) -> EnvoyResource:
-    """A listener, also at the ports `beside`. `wait_ms` bounds the wait for first bytes to inspect (0: no bound). `http_ports`: ports on which the HTTP inspector is needed; None for all."""
+    """A listener, also at the ports `additional_ports`. `wait_ms` bounds the wait for first bytes to inspect (0: no bound). `http_ports`: ports on which the HTTP inspector is needed; None for all."""
     out = listener_pb2.Listener(
         name=name,
         address=place(address, port),
-        additional_addresses=[listener_pb2.AdditionalAddress(address=place(address, p)) for p in beside],
+        additional_addresses=[listener_pb2.AdditionalAddress(address=place(address, p)) for p in additional_ports],
         filter_chains=chains,
         traffic_direction=base_pb2.INBOUND if direction == "inbound" else base_pb2.OUTBOUND,
         continue_on_listener_filters_timeout=True,

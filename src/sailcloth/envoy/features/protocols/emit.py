@@ -11,7 +11,7 @@ from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import duration, pack
 from sailcloth.mesh.model import Protocol
 from sailcloth.view.clusters import ClusterPlan
-from sailcloth.view.inbound import Accepted
+from sailcloth.view.inbound import InboundPort
 
 _MOST_STREAMS = 2**31 - 1  # Envoy's bound
 
@@ -44,17 +44,17 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
 
 
-def inbound(accepted: Accepted, out: cluster_pb2.Cluster) -> None:
+def inbound(inbound_port: InboundPort, out: cluster_pb2.Cluster) -> None:
     """Sets the HTTP protocol options of an application's port: as it is declared, with a Sidecar's limits."""
-    if not accepted.protocol.is_http and accepted.protocol is not Protocol.AUTO:
+    if not inbound_port.protocol.is_http and inbound_port.protocol is not Protocol.AUTO:
         return
-    pool = accepted.connection_pool
+    pool = inbound_port.connection_pool
     http = pool.http if pool else None
     options = options_pb.HttpProtocolOptions()
-    if accepted.protocol is Protocol.AUTO or (http is not None and http.use_client_protocol):
+    if inbound_port.protocol is Protocol.AUTO or (http is not None and http.use_client_protocol):
         options.use_downstream_protocol_config.http_protocol_options.SetInParent()
         options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
-    elif accepted.protocol.is_http2:
+    elif inbound_port.protocol.is_http2:
         two = options.explicit_http_config.http2_protocol_options
         two.allow_connect = True
         if http is not None and http.max_concurrent_streams:

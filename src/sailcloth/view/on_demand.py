@@ -26,7 +26,7 @@ _CLUSTER = re.compile(r"outbound\|(\d+)\|([^|\"\s]*)\|([\w.*-]+)")
 
 
 @derived
-def in_advance(graph: Graph, view: View) -> frozenset[ClusterId]:
+def preloaded(graph: Graph, view: View) -> frozenset[ClusterId]:
     """Outbound clusters that a view has from the start."""
     found = {
         c
@@ -51,7 +51,10 @@ def _declared(graph: Graph, view: View) -> list[str]:
     """Hosts that the view's Sidecar names one by one, not by a pattern."""
     limit = graph.get(scope.spec, view)
     names = {
-        hosts.plain(h.rpartition("/")[2]) for e in (limit.spec.egress if limit else ()) for h in e.hosts if "*" not in h
+        hosts.normalized(h.rpartition("/")[2])
+        for e in (limit.spec.egress if limit else ())
+        for h in e.hosts
+        if "*" not in h
     }
     return [h for h in graph.get(scope.visible, view) if h in names] if names else []
 

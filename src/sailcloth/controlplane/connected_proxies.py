@@ -64,7 +64,7 @@ class Registrar(Protocol):
 
 
 @dataclass(eq=False)
-class Client:
+class ConnectedProxy:
     """A connected proxy."""
 
     connection: Connection
@@ -72,24 +72,24 @@ class Client:
     key: Any
     verified: bool = False  # whether it has proved its namespace: only then it gets secrets
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
-    uses: set[ResourceSet] = field(default_factory=set)  # the same, as the audiences know them
+    uses: set[ResourceSet] = field(default_factory=set)  # the descriptions of those collections
     connected_at: float = field(default_factory=time.time)
 
 
-class Audiences:
-    """Implements the server's `Audience`, over one mesh."""
+class ConnectedProxies:
+    """Implements the server's `StreamCallbacks`, over one mesh."""
 
     def __init__(self, mesh: Mesh, authenticate: Authenticate) -> None:
         self.mesh = mesh
         self._authenticate = authenticate
         self._live: dict[ResourceSet, LiveCollection] = {}
-        self._users: dict[ResourceSet, set[Client]] = {}
+        self._users: dict[ResourceSet, set[ConnectedProxy]] = {}
         self._by_node: dict[Any, set[ResourceSet]] = {}  # which collections are made from a value of the graph
-        self.clients: dict[Connection, Client] = {}
-        self._proxies: dict[Proxy, set[Client]] = {}
+        self.clients: dict[Connection, ConnectedProxy] = {}
+        self._proxies: dict[Proxy, set[ConnectedProxy]] = {}
         self._asked: dict[Workload, set[str]] = {}  # clusters that proxies of a workload have asked for by name
         self.pushes = 0
-        self.on_result: Callable[[Client, str, str], None] | None = None
+        self.on_result: Callable[[ConnectedProxy, str, str], None] | None = None
         self.on_holders: Callable[[set[Any]], None] | None = None  # user objects whose resources came or went
         self.registrar: Registrar | None = None
         self._last_collect = 0.0
@@ -115,9 +115,9 @@ class Audiences:
             await self.registrar.joined(described, metadata)
         self.join(connection, described, verified=namespace is not None)
 
-    def join(self, connection: Connection, proxy: Proxy, verified: bool = False) -> Client:
+    def join(self, connection: Connection, proxy: Proxy, verified: bool = False) -> ConnectedProxy:
         """Add a client; its streams get their collections at once."""
-        client = Client(connection, proxy, None, verified)
+        client = ConnectedProxy(connection, proxy, None, verified)
         self.clients[connection] = client
         peers = self._proxies.setdefault(proxy, set())
         if not peers:
@@ -126,10 +126,10 @@ class Audiences:
         self._gateways_changed(proxy)
         self._assign(client)
         if any(c.on_demand for c in client.collections.get(CLUSTER, ())):
-            self._expect(client)
+            self._preload(client)
         return client
 
-    def _expect(self, client: Client) -> None:
+    def _preload(self, client: ConnectedProxy) -> None:
         """The proxy is sent what others of its workload asked for, and what it asks for the next one is sent."""
         workload = _workload(client.proxy)
         asked = self._asked[workload] = self._asked.pop(workload, set())
@@ -137,7 +137,7 @@ class Audiences:
             del self._asked[next(iter(self._asked))]
         parts = client.collections[CLUSTER]
         known = frozenset(n for n in asked if any(n in c.resources for c in parts if c.on_demand))
-        client.connection.stream.expect(known, asked.update)
+        client.connection.stream.preload(known, asked.update)
 
     def leave(self, connection: Connection) -> None:
         client = self.clients.pop(connection, None)
@@ -158,7 +158,7 @@ class Audiences:
         if proxy.kind == "router":
             gateways.connected(self.graph, (p for p in self._proxies if p.kind == "router"))
 
-    def told(self, connection: Connection, type_url: str, error: str) -> bool:
+    def on_notification(self, connection: Connection, type_url: str, error: str) -> bool:
         """Health that a workload's agent reports on its stream; other types are discovery's."""
         if type_url != HEALTH:
             return False
@@ -190,7 +190,7 @@ class Audiences:
             lists |= self._by_node.get((fn, args), set())
             for key in self._by_node.get((fn, args[:-1]), ()):
                 idents.setdefault(key, []).append(args[-1])
-        woken: set[Client] = set()
+        woken: set[ConnectedProxy] = set()
         for proxy in moved:
             for client in list(self._proxies.get(proxy, ())):
                 if self.graph.get(build.key, proxy) != client.key:
@@ -221,7 +221,7 @@ class Audiences:
         if moved and self.on_holders is not None:
             self.on_holders(moved)
 
-    def _assign(self, client: Client) -> None:
+    def _assign(self, client: ConnectedProxy) -> None:
         proxy = client.proxy
         client.key = self.graph.get(build.key, proxy)
         wanted = build.collections(self.graph, proxy)
@@ -232,19 +232,19 @@ class Audiences:
         self._release(client, frozenset(c for parts in wanted.values() for c in parts))
         client.collections = new
 
-    def _acquire(self, key: ResourceSet, client: Client) -> LiveCollection:
+    def _acquire(self, key: ResourceSet, client: ConnectedProxy) -> LiveCollection:
         live = self._live.get(key)
         if live is None:
-            live = self._live[key] = LiveCollection(self.graph, key.ids, key.one, key.args, key.on_demand)
+            live = self._live[key] = LiveCollection(self.graph, key.ids, key.resource, key.args, key.on_demand)
             self._users[key] = set()
             self._report_moved(live)
-            for node in ((key.ids, key.args), (key.one, key.args)):
+            for node in ((key.ids, key.args), (key.resource, key.args)):
                 self._by_node.setdefault(node, set()).add(key)
         self._users[key].add(client)
         client.uses.add(key)
         return live
 
-    def _release(self, client: Client, kept: frozenset[ResourceSet]) -> None:
+    def _release(self, client: ConnectedProxy, kept: frozenset[ResourceSet]) -> None:
         for key in client.uses - kept:
             client.uses.discard(key)
             users = self._users[key]
@@ -252,17 +252,17 @@ class Audiences:
             if not users:
                 self._live.pop(key).close()
                 del self._users[key]
-                for node in ((key.ids, key.args), (key.one, key.args)):
+                for node in ((key.ids, key.args), (key.resource, key.args)):
                     self._by_node[node].discard(key)
                     if not self._by_node[node]:
                         del self._by_node[node]
                 self._garbage = True
 
-    def holders(self, source: Key) -> set[Client]:
+    def holders(self, source: Key) -> set[ConnectedProxy]:
         """Clients whose configuration holds something that came from a user object, or is limited by it."""
         if source.kind == "Sidecar":
             return {c for c in self.clients.values() if c.key and c.key[0].sidecar == source}
-        out: set[Client] = set()
+        out: set[ConnectedProxy] = set()
         for key, live in self._live.items():
             if source in live.sources:
                 out |= self._users[key]
@@ -276,6 +276,6 @@ class Audiences:
                 found.update(i for made in live.resources.values() for k, i in made.applied if k == key)
         return found
 
-    def find(self, name: str, namespace: str) -> Iterable[Client]:
+    def find(self, name: str, namespace: str) -> Iterable[ConnectedProxy]:
         """Clients of one pod."""
         return [c for c in self.clients.values() if c.proxy.name == name and c.proxy.namespace == namespace]

@@ -6,7 +6,7 @@ import pytest
 
 from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
-from sailcloth.controlplane.audiences import Audiences, Client
+from sailcloth.controlplane.connected_proxies import ConnectedProxies, ConnectedProxy
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
 from sailcloth.xds.stream import Stream
@@ -35,9 +35,9 @@ spec: {egress: [{hosts: ["./*", "other/*"]}]}
 """
 
 
-def _joined(audiences: Audiences, namespace: str) -> Client:
+def _joined(proxies: ConnectedProxies, namespace: str) -> ConnectedProxy:
     connection = Connection(Stream(ResponseCache()), namespace)
-    return audiences.join(connection, offline.describe({"namespace": namespace, "labels": {"app": namespace}}))
+    return proxies.join(connection, offline.describe({"namespace": namespace, "labels": {"app": namespace}}))
 
 
 def test_delegates_and_sidecars_are_in_force_where_they_are_used() -> None:
@@ -47,11 +47,11 @@ def test_delegates_and_sidecars_are_in_force_where_they_are_used() -> None:
     async def nobody(_: dict[str, str]) -> None:
         return None
 
-    audiences = Audiences(offline.mesh_of(objects), nobody)
-    shop, third = _joined(audiences, "shop"), _joined(audiences, "third")
-    assert audiences.holders(Key("VirtualService", "shop", "root")) == {shop, third}
-    assert audiences.holders(Key("VirtualService", "other", "part")) == {shop, third}
-    assert audiences.holders(Key("Sidecar", "shop", "default")) == {shop}
+    proxies = ConnectedProxies(offline.mesh_of(objects), nobody)
+    shop, third = _joined(proxies, "shop"), _joined(proxies, "third")
+    assert proxies.holders(Key("VirtualService", "shop", "root")) == {shop, third}
+    assert proxies.holders(Key("VirtualService", "other", "part")) == {shop, third}
+    assert proxies.holders(Key("Sidecar", "shop", "default")) == {shop}
 
 
 OWN = """
@@ -83,9 +83,9 @@ def test_a_sidecar_gets_the_secrets_that_rules_for_its_workload_name(app: str, v
     async def nobody(_: dict[str, str]) -> None:
         return None
 
-    audiences = Audiences(offline.mesh_of(objects), nobody)
+    proxies = ConnectedProxies(offline.mesh_of(objects), nobody)
     proxy = offline.describe({"namespace": "shop", "labels": {"app": app}})
-    client = audiences.join(Connection(Stream(ResponseCache()), "peer"), proxy, verified)
+    client = proxies.join(Connection(Stream(ResponseCache()), "peer"), proxy, verified)
     found = {name for part in client.collections.get(SECRET, ()) for name in part.resources}
     assert found == set(("kubernetes://client", "kubernetes://client-cacert")[:names])
 
@@ -120,9 +120,9 @@ def test_collections_from_one_list_of_names_all_follow_it() -> None:
         return None
 
     mesh = offline.mesh_of([(key, obj) for key, obj in objects if key not in later])
-    audiences = Audiences(mesh, nobody)
+    proxies = ConnectedProxies(mesh, nobody)
     proxy = offline.describe({"type": "router", "namespace": "shop", "labels": {"istio": "eastwest"}})
-    client = audiences.join(Connection(Stream(ResponseCache()), "gateway"), proxy)
+    client = proxies.join(Connection(Stream(ResponseCache()), "gateway"), proxy)
     name = "outbound_.9000_._.cart.shop.svc.cluster.local"
 
     def held(url: str) -> bool:
@@ -132,7 +132,7 @@ def test_collections_from_one_list_of_names_all_follow_it() -> None:
         for key, obj in later.items():
             if key.kind == kind:
                 mesh.apply(key, obj if there else None)
-        audiences.flush()
+        proxies.flush()
 
     change("Service", True)
     assert held(CLUSTER)
