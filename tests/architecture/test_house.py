@@ -1,0 +1,80 @@
+"""What the sources promise about their own shape, beyond the import contracts."""
+
+from __future__ import annotations
+
+import ast
+import statistics
+from pathlib import Path
+
+import pytest
+
+from sailcloth.envoy import pipeline
+from sailcloth.mesh.kinds import KINDS, POLICIES
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "sailcloth"
+MODULES = sorted(SOURCE.rglob("*.py"))
+FEATURES = SOURCE / "envoy" / "features"
+
+
+def _relative(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def test_modules_are_small() -> None:
+    sizes = {_relative(p): len(p.read_text().splitlines()) for p in MODULES}
+    assert {name: size for name, size in sizes.items() if size > 450} == {}
+    assert statistics.median(size for name, size in sizes.items() if size > 1) <= 110
+
+
+def test_every_module_says_why_it_exists() -> None:
+    silent = [
+        _relative(p) for p in MODULES if not ast.get_docstring(ast.parse(p.read_text())) and p.read_text().strip()
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("package", ["controlplane", "kube", "store", "agent", "ca"])
+def test_no_error_of_the_api_server_is_swallowed(package: str) -> None:
+    """A refusal that is expected is compared by its status; any other is raised and tried again (`lib.work_queue`)."""
+    swallowed = []
+    for path in sorted((SOURCE / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            call = node.func if isinstance(node, ast.Call) else None
+            if isinstance(call, ast.Attribute) and call.attr == "suppress" and isinstance(node, ast.Call):
+                names = [ast.unparse(a) for a in node.args]
+                swallowed += [f"{_relative(path)}:{node.lineno} suppresses {n}" for n in names if n == "ApiError"]
+            if isinstance(node, ast.ExceptHandler) and node.type is not None and ast.unparse(node.type) == "ApiError":
+                body = ast.unparse(node)
+                if "status" not in body and "raise" not in body:
+                    swallowed.append(f"{_relative(path)}:{node.lineno} takes every ApiError for the expected one")
+    assert swallowed == []
+
+
+def test_every_policy_that_concerns_traffic_is_one_feature() -> None:
+    """One module under mesh/kinds, one folder under envoy/features, one line in the pipeline, and goldens."""
+    kinds = {kind.type for kind in POLICIES if kind.traffic}
+    assert {feature.kind for feature in pipeline.POLICIES} == kinds
+    for feature in pipeline.POLICIES:
+        folder = Path(feature.resolve.__code__.co_filename).parent
+        assert folder.parent == FEATURES
+        assert {"__init__.py", "policy.py", "emit.py", "verdict.py"} <= {p.name for p in folder.iterdir()}
+        assert list((ROOT / "tests" / "golden" / folder.name).glob("*/expected.yaml")), f"no golden of {folder.name}"
+        module = feature.kind.__name__
+        snake = "".join(f"_{c.lower()}" if c.isupper() else c for c in module).lstrip("_")
+        assert (SOURCE / "mesh" / "kinds" / f"{snake}.py").exists()
+
+
+def test_a_policy_kind_is_named_nowhere_downstream_of_its_feature() -> None:
+    """Views and builders carry policies as one value; none of them knows a kind."""
+    for path in [*(SOURCE / "view").glob("*.py"), *(SOURCE / "envoy").glob("*.py")]:
+        if path.name == "pipeline.py":
+            continue
+        text = path.read_text()
+        assert "RateLimit" not in text, _relative(path)
+        if path.parent.name == "envoy":
+            assert "EnvoyFilter" not in text.replace("EnvoyFilters", ""), _relative(path)
+
+
+def test_kinds_are_keyed_by_the_names_of_their_types() -> None:
+    assert {name for name, kind in KINDS.items() if kind.type.__name__ != name} == set()
