@@ -68,7 +68,7 @@ class Verifier:
             review = {
                 "apiVersion": "authentication.k8s.io/v1",
                 "kind": "TokenReview",
-                "spec": {"token": token, "proxies": [AUDIENCE]},
+                "spec": {"token": token, "audiences": [AUDIENCE]},
             }
             try:
                 answer = await self._client.post("/apis/authentication.k8s.io/v1/tokenreviews", review)
@@ -77,8 +77,8 @@ class Verifier:
             status = answer.get("status") or {}
             if not status.get("authenticated"):
                 raise PermissionError(f"the token was refused: {status.get('error') or 'not authenticated'}")
-            if AUDIENCE not in (status.get("proxies") or [AUDIENCE]):
-                raise PermissionError(f"the token is not for the callbacks {AUDIENCE}")
+            if AUDIENCE not in (status.get("audiences") or [AUDIENCE]):
+                raise PermissionError(f"the token is not for the audience {AUDIENCE}")
             user = status.get("user") or {}
             if len(self._known) > 10_000:
                 self._known.clear()

@@ -1,4 +1,4 @@
-"""The control plane as a process: store → activation → mesh → proxies → proxies, beside it CA, webhook, status, pages.
+"""The control plane as a process: store → activation → mesh → connected proxies; beside it CA, webhook, statuses, pages.
 
 A change is pushed at once when things were quiet (leading edge); changes that arrive in the same turn of the event loop go
 together. If this process dies, proxies keep what they have; a new one resends nothing that has not changed.
