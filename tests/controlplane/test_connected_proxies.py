@@ -7,6 +7,7 @@ import pytest
 from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
 from sailcloth.controlplane.connected_proxies import ConnectedProxies, ConnectedProxy
+from sailcloth.controlplane.secret_access import NO_SECRETS, SecretAccess
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
 from sailcloth.xds.stream import Stream
@@ -85,7 +86,11 @@ def test_a_sidecar_gets_the_secrets_that_rules_for_its_workload_name(app: str, v
 
     proxies = ConnectedProxies(offline.mesh_of(objects), nobody)
     proxy = offline.describe({"namespace": "shop", "labels": {"app": app}})
-    client = proxies.join(Connection(Stream(ResponseCache()), "peer"), proxy, verified)
+    client = proxies.join(
+        Connection(Stream(ResponseCache()), "peer"),
+        proxy,
+        SecretAccess(labels=proxy.labels) if verified else NO_SECRETS,
+    )
     found = {name for part in client.collections.get(SECRET, ()) for name in part.resources}
     assert found == set(("kubernetes://client", "kubernetes://client-cacert")[:names])
 
@@ -143,3 +148,37 @@ def test_collections_from_one_list_of_names_all_follow_it() -> None:
     change("Service", False)
     assert not held(CLUSTER)
     assert not held(ENDPOINTS)
+
+
+GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: shop}
+spec:
+  selector: {istio: edge}
+  servers:
+    - {port: {number: 443, name: https, protocol: HTTPS}, hosts: ["*"], tls: {mode: SIMPLE, credentialName: client}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("access", "names"),
+    [
+        (SecretAccess(whole_namespace=True), {"client", "client-cacert", "other"}),
+        (SecretAccess(labels=(("istio", "edge"),)), {"client", "client-cacert"}),
+        (SecretAccess(labels=(("app", "web"),)), set()),
+        (SecretAccess(), set()),
+    ],
+    ids=["may list secrets", "a pod that a Gateway selects", "another pod that says it is a router", "no pod"],
+)
+def test_a_gateway_gets_what_it_may_list_or_what_gateways_for_its_pod_name(
+    access: SecretAccess, names: set[str]
+) -> None:
+    """What the proxy says of itself does not count: its labels are the Gateway's in each case."""
+    objects, findings = manifests.load([OWN, GATEWAY])
+    assert not findings
+    proxies = ConnectedProxies(offline.mesh_of(objects))
+    proxy = offline.describe({"type": "router", "namespace": "shop", "labels": {"istio": "edge"}})
+    client = proxies.join(Connection(Stream(ResponseCache()), "peer"), proxy, access)
+    found = {name for part in client.collections.get(SECRET, ()) for name in part.resources}
+    assert found == {f"kubernetes://{name}" for name in names}

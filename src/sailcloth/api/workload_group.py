@@ -16,7 +16,7 @@ class HTTPHeader(Struct):
 
 
 class HTTPProbe(Struct):
-    """Constraint by HTTP."""
+    """An HTTP request."""
 
     path: Annotated[str | None, D("Path to ask for.")] = None
     port: Annotated[int, D("Port to ask."), ConstraintPort, Constraint(required=True)] = 0

@@ -93,6 +93,25 @@ def ingress_gateway() -> list[dict[str, Any]]:
             "metadata": {"name": "istio-ingressgateway-service-account", "namespace": NAMESPACE, "labels": _GATEWAY},
         },
         {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "Role",
+            "metadata": {"name": "istio-ingressgateway-sds", "namespace": NAMESPACE, "labels": _GATEWAY},
+            "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"]}],
+        },
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "istio-ingressgateway-sds", "namespace": NAMESPACE, "labels": _GATEWAY},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "Role",
+                "name": "istio-ingressgateway-sds",
+            },
+            "subjects": [
+                {"kind": "ServiceAccount", "name": "istio-ingressgateway-service-account", "namespace": NAMESPACE}
+            ],
+        },
+        {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": metadata,

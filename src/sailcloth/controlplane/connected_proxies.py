@@ -24,15 +24,28 @@ from sailcloth.xds.collection import LiveCollection
 from sailcloth.xds.server import Connection
 from sailcloth.xds.types import CLUSTER, SECRET
 
+from . import secret_access
+from .identity import Caller
+from .secret_access import NO_SECRETS, SecretAccess
+
 log = logging.getLogger(__name__)
 
 HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 _COLLECT_EVERY_S = 5.0
 _REMEMBERED = 2_000  # workloads, those that came last, whose use of clusters is known
 
-Authenticate = Callable[[dict[str, str]], Awaitable[str | None]]
-"""From a call's metadata, the verified namespace of the caller; None where the transport needs no proof. Raises
-PermissionError."""
+Authenticate = Callable[[dict[str, str]], Awaitable[Caller | None]]
+"""From a call's metadata, who is calling; None where the transport needs no proof. Raises PermissionError."""
+
+
+async def anybody(_: dict[str, str]) -> Caller | None:
+    """Asks for no proof, for a control plane that serves nothing."""
+    return None
+
+
+async def no_access(_: Caller) -> SecretAccess:
+    """Gives nobody secrets."""
+    return NO_SECRETS
 
 
 Touched = list[tuple[Callable[..., Any], tuple[Any, ...]]]
@@ -70,7 +83,7 @@ class ConnectedProxy:
     connection: Connection
     proxy: Proxy
     key: Any
-    verified: bool = False  # whether it has proved its namespace: only then it gets secrets
+    secrets: SecretAccess = NO_SECRETS
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
     uses: set[ResourceSet] = field(default_factory=set)  # the descriptions of those collections
     connected_at: float = field(default_factory=time.time)
@@ -79,9 +92,14 @@ class ConnectedProxy:
 class ConnectedProxies:
     """Implements the server's `StreamCallbacks`, over one mesh."""
 
-    def __init__(self, mesh: Mesh, authenticate: Authenticate) -> None:
+    def __init__(
+        self,
+        mesh: Mesh,
+        authenticate: Authenticate = anybody,
+        access: Callable[[Caller], Awaitable[SecretAccess]] = no_access,
+    ) -> None:
         self.mesh = mesh
-        self._authenticate = authenticate
+        self._authenticate, self._secret_access = authenticate, access
         self._live: dict[ResourceSet, LiveCollection] = {}
         self._users: dict[ResourceSet, set[ConnectedProxy]] = {}
         self._by_node: dict[Any, set[ResourceSet]] = {}  # which collections are made from a value of the graph
@@ -105,19 +123,20 @@ class ConnectedProxies:
         """Verify who calls, and give it what its node describes."""
         from google.protobuf import json_format
 
-        namespace = await self._authenticate(metadata)
+        caller = await self._authenticate(metadata)
         described = parse_node(node.id, json_format.MessageToDict(node.metadata))
-        if namespace is not None and namespace != described.namespace:
+        if caller is not None and caller.namespace != described.namespace:
             raise PermissionError(
-                f"the token is of namespace {namespace}, but the proxy says it is in {described.namespace}"
+                f"the token is of namespace {caller.namespace}, but the proxy says it is in {described.namespace}"
             )
         if self.registrar is not None:
             await self.registrar.joined(described, metadata)
-        self.join(connection, described, verified=namespace is not None)
+        access = await self._secret_access(caller) if caller is not None else NO_SECRETS
+        self.join(connection, described, access)
 
-    def join(self, connection: Connection, proxy: Proxy, verified: bool = False) -> ConnectedProxy:
+    def join(self, connection: Connection, proxy: Proxy, access: SecretAccess = NO_SECRETS) -> ConnectedProxy:
         """Add a client; its streams get their collections at once."""
-        client = ConnectedProxy(connection, proxy, None, verified)
+        client = ConnectedProxy(connection, proxy, None, access)
         self.clients[connection] = client
         peers = self._proxies.setdefault(proxy, set())
         if not peers:
@@ -225,8 +244,7 @@ class ConnectedProxies:
         proxy = client.proxy
         client.key = self.graph.get(build.key, proxy)
         wanted = build.collections(self.graph, proxy)
-        if not client.verified:
-            wanted.pop(SECRET, None)
+        wanted[SECRET] = secret_access.sets(proxy, client.secrets)
         new = {url: tuple(self._acquire(c, client) for c in parts) for url, parts in wanted.items()}
         client.connection.stream.assign(new)
         self._release(client, frozenset(c for parts in wanted.values() for c in parts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -41,35 +42,50 @@ def sync(client: ConnectedProxy, name: str) -> dict[str, Any]:
     }
 
 
-def routes(proxies: ConnectedProxies, name: str) -> list[web.RouteDef]:
-    """The pages."""
+Scope = Callable[[web.Request], Awaitable[str]]
+"""The namespace whose proxies a caller may see, `*` for all. Raises PermissionError."""
 
-    async def syncz(_: web.Request) -> web.Response:
+
+def routes(proxies: ConnectedProxies, name: str, scope: Scope) -> list[web.RouteDef]:
+    """The pages. Each tells a caller of the proxies of its scope only."""
+
+    def guarded(page: Callable[[web.Request, str], web.Response]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handler(request: web.Request) -> web.Response:
+            try:
+                namespace = await scope(request)
+            except PermissionError as error:
+                return web.Response(status=401, text=f"{error}; send a service account's token (audience istio-ca)\n")
+            return page(request, namespace)
+
+        return handler
+
+    def client_of(request: web.Request, allowed: str) -> ConnectedProxy:
+        """The proxy that a page is about. Raises an HTTP error that says what is wrong."""
+        pod, _, namespace = request.query.get("proxyID", "").partition(".")
+        if allowed not in ("*", namespace):
+            raise web.HTTPForbidden(text=f"a token of namespace {allowed} shows the proxies of that namespace only\n")
+        for client in proxies.find(pod, namespace):
+            return client
+        raise web.HTTPNotFound(text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE\n")
+
+    def syncz(_: web.Request, allowed: str) -> web.Response:
         clients = sorted(proxies.clients.values(), key=lambda c: c.proxy.id)
-        return json([sync(c, name) for c in clients])
+        return json([sync(c, name) for c in clients if allowed in ("*", c.proxy.namespace)])
 
-    async def config_dump(request: web.Request) -> web.Response:
-        pod, _, namespace = request.query.get("proxyID", "").partition(".")
-        for client in proxies.find(pod, namespace):
-            stream = client.connection.stream
-            return json(offline.config_dump({url: stream.held(url) for url in stream.collections}))
-        return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
+    def config_dump(request: web.Request, allowed: str) -> web.Response:
+        stream = client_of(request, allowed).connection.stream
+        return json(offline.config_dump({url: stream.held(url) for url in stream.collections}))
 
-    async def names(request: web.Request) -> web.Response:
+    def names(request: web.Request, allowed: str) -> web.Response:
         """The names that a proxy's agent answers itself. Istio's page of the name."""
-        pod, _, namespace = request.query.get("proxyID", "").partition(".")
-        for client in proxies.find(pod, namespace):
-            tables = offline.resources(proxies.mesh, client.proxy).get(NAMES, ())
-            found = {host: list(ips) for made in tables for host, ips in name_table.decode(made.body).items()}
-            return json({"table": {host: {"ips": ips} for host, ips in sorted(found.items())}})
-        return web.Response(status=404, text=f"no proxy {pod}.{namespace} is connected; use ?proxyID=POD.NAMESPACE")
+        client = client_of(request, allowed)
+        tables = offline.resources(proxies.mesh, client.proxy).get(NAMES, ())
+        found = {host: list(ips) for table in tables for host, ips in name_table.decode(table.body).items()}
+        return json({"table": {host: {"ips": ips} for host, ips in sorted(found.items())}})
 
-    async def registryz(_: web.Request) -> web.Response:
-        return json(sorted(str(key) for key in proxies.mesh.objects if key.kind == "Service"))
+    def registryz(_: web.Request, allowed: str) -> web.Response:
+        keys = (k for k in proxies.mesh.objects if k.kind == "Service" and allowed in ("*", k.namespace))
+        return json(sorted(str(key) for key in keys))
 
-    return [
-        web.get("/debug/syncz", syncz),
-        web.get("/debug/config_dump", config_dump),
-        web.get("/debug/registryz", registryz),
-        web.get("/debug/ndsz", names),
-    ]
+    pages = {"syncz": syncz, "config_dump": config_dump, "registryz": registryz, "ndsz": names}
+    return [web.get(f"/debug/{page}", guarded(handler)) for page, handler in pages.items()]

@@ -48,7 +48,7 @@ from .addresses import Addresses, writer
 from .config_updates import ConfigUpdates
 from .connected_proxies import ConnectedProxies
 from .http_route_status import HttpRouteStatus
-from .identity import Verifier
+from .identity import Caller, Verifier, bearer
 from .ingress_status import IngressStatus
 from .rate_limits import RateLimitService
 from .registration import Registration
@@ -91,7 +91,7 @@ class ControlPlane:
         self.client, self.config = client, config
         self.mesh = Mesh(MeshConfig())
         self.verifier = Verifier(client, self.mesh)
-        self.proxies = ConnectedProxies(self.mesh, self._authenticate)
+        self.proxies = ConnectedProxies(self.mesh, self._authenticate, self.verifier.secret_access)
         self.status = StatusWriter(self.proxies, KubernetesStatusApi(client))
         self.updates = ConfigUpdates(self.mesh, self.proxies, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
@@ -123,11 +123,10 @@ class ControlPlane:
 
     # -- identity and status --------------------------------------------------------------------
 
-    async def _authenticate(self, metadata: dict[str, str]) -> str | None:
+    async def _authenticate(self, metadata: dict[str, str]) -> Caller | None:
         if metadata.get("x-sailcloth-plain") == "1" and self.config.plain_port:
             return None
-        header = metadata.get("authorization", "")
-        return await self.verifier.namespace(header[7:].strip() if header.lower().startswith("bearer ") else "")
+        return await self.verifier.caller(bearer(metadata))
 
     def _store_credentials(self) -> tuple[str, str]:
         """User name and password of the store of GLOBAL limits, from its Secret; empty without one."""
@@ -140,8 +139,7 @@ class ControlPlane:
 
     async def _account(self, metadata: dict[str, str]) -> str:
         """The service account of a caller, by its token."""
-        header = metadata.get("authorization", "")
-        return await self.verifier.account(header[7:].strip() if header.lower().startswith("bearer ") else "")
+        return (await self.verifier.caller(bearer(metadata))).account
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -224,7 +222,11 @@ class ControlPlane:
 
         app = web.Application(client_max_size=8 << 20)
         app.add_routes(
-            [web.get("/ready", ready), *debug.routes(self.proxies, NAME), web.get("/metrics", self._metrics)]
+            [
+                web.get("/ready", ready),
+                *debug.routes(self.proxies, NAME, self._debug_scope),
+                web.get("/metrics", self._metrics),
+            ]
         )
         app.router.add_post("/inject", webhook.handler(self._injector))
         app.router.add_post(admission.PATH, admission.validate_objects)
@@ -241,6 +243,21 @@ class ControlPlane:
             context.load_cert_chain(file.name)
         await web.TCPSite(runner, self.config.address, self.config.webhook_port, ssl_context=context).start()
         return runner
+
+    async def _debug_scope(self, request: web.Request) -> str:
+        """The namespace whose proxies a caller may look at, `*` for all: whoever calls from this machine itself (as port-forward
+        and the API server of a local cluster do) or has a token of the installation's namespace; a token of another namespace
+        shows that namespace. Raises PermissionError."""
+        transport = request.transport
+        ours, peer = (
+            transport.get_extra_info(name) if transport is not None else None for name in ("sockname", "peername")
+        )
+        if ours and peer and ours[0] == peer[0]:
+            return "*"
+        namespace = (
+            await self.verifier.caller(bearer({"authorization": request.headers.get("Authorization", "")}))
+        ).namespace
+        return "*" if namespace == NAMESPACE else namespace
 
     async def _metrics(self, _: web.Request) -> web.Response:
         name = "sailcloth_rate_limit_store_failures_total"

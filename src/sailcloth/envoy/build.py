@@ -22,10 +22,10 @@ from sailcloth.view.inbound import InboundPlan
 from sailcloth.view.policies import Policies
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId
-from sailcloth.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NAMES, ROUTES, SECRET
+from sailcloth.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NAMES, ROUTES
 
 from . import clusters as cluster_messages
-from . import dns_names, gateway, inbound, names, outbound, pipeline, secrets
+from . import dns_names, gateway, inbound, names, outbound, pipeline
 from . import routes as route_messages
 from .inputs import ResourceInputs
 from .resource import EnvoyResource
@@ -43,7 +43,7 @@ class ResourceSet:
 
 
 def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]]:
-    """The collections of a proxy by type URL. Reads the graph: ask again when `key` of the proxy changes."""
+    """The sets of a proxy by type URL, without secrets. Reads the graph: ask again when `key` of the proxy changes."""
     view, plan = graph.get(key, proxy)
     shared = (view,)
     if proxy.kind == "router":
@@ -58,7 +58,6 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
             ),
             LISTENER: (ResourceSet(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
             ROUTES: (ResourceSet(gateway.route_names, _gateway_routes, (proxy, view)),),
-            SECRET: (ResourceSet(secrets.ids, secrets.secret, (proxy.namespace,)),),
         }
         return _with_added(found, (("gateway", view.policies),))
     own = (plan,)
@@ -74,7 +73,6 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
             ResourceSet(_inbound_listener_ids, _inbound_listener, own),
         ),
         ROUTES: (ResourceSet(route_ids, route_configuration, shared),),
-        SECRET: (ResourceSet(secrets.own_ids, secrets.own_secret, shared),),
     }
     if view.dns:
         found[NAMES] = (ResourceSet(scope.visible, dns_names.names, shared),)

@@ -1,15 +1,19 @@
-"""Secrets for proxies, delivered like other resources to a proxy whose namespace is verified, from its namespace only: all that
-a gateway asks for, and to a sidecar those that DestinationRules for its workload name.
+"""Secrets for proxies, delivered like other resources, from a proxy's own namespace only. What a proxy may ask for is decided by who it
+has proved to be (`controlplane.secret_access`): a whole namespace, or what objects name that select its workload.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import credentials, destination_rules
-from sailcloth.view.proxy import View
+from sailcloth.mesh.selection import Labels
+from sailcloth.view import gateways
+from sailcloth.view.proxy import Proxy
 
 from . import names
 from .protobuf import encode
@@ -23,16 +27,39 @@ def ids(graph: Graph, namespace: str) -> tuple[str, ...]:
 
 
 @derived
-def own_ids(graph: Graph, view: View) -> tuple[str, ...]:
-    """Names that a sidecar may ask for."""
-    named = graph.get(destination_rules.credentials, view.namespace, view.labels)
-    return tuple(n for name in named for n in (name, name.removesuffix(credentials.ROOTS) + credentials.ROOTS))
+def sidecar_ids(graph: Graph, namespace: str, labels: Labels) -> tuple[str, ...]:
+    """Names that a sidecar may ask for: those in DestinationRules that select its workload."""
+    return _with_roots(graph.get(destination_rules.credentials, namespace, labels))
 
 
 @derived
-def own_secret(graph: Graph, view: View, name: str) -> EnvoyResource | None:
+def sidecar_secret(graph: Graph, namespace: str, labels: Labels, name: str) -> EnvoyResource | None:
     """One of them."""
-    return graph.get(secret, view.namespace, name)
+    return graph.get(secret, namespace, name)
+
+
+@derived
+def gateway_ids(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
+    """Names that a gateway may ask for without access to its namespace's Secrets: those in the Gateways that it serves, and those
+    that its own DestinationRules name. A proxy that serves no Gateway is none."""
+    served = graph.get(gateways.credentials_of, proxy)
+    if served is None:
+        return ()
+    rules = graph.get(destination_rules.credentials_in, proxy.namespace)
+    return _with_roots((*served, *rules))
+
+
+@derived
+def gateway_secret(graph: Graph, proxy: Proxy, name: str) -> EnvoyResource | None:
+    """One of them."""
+    return graph.get(secret, proxy.namespace, name)
+
+
+def _with_roots(names: Iterable[str]) -> tuple[str, ...]:
+    """Each name, and that of its roots."""
+    return tuple(
+        dict.fromkeys(n for name in names for n in (name, name.removesuffix(credentials.ROOTS) + credentials.ROOTS))
+    )
 
 
 @derived

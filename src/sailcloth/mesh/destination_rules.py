@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sailcloth.api.destination_rule import ClientTLSSettings, DestinationRule, PortTrafficPolicy, Subset, TrafficPolicy
+from sailcloth.api.destination_rule import DestinationRule, PortTrafficPolicy, Subset, TrafficPolicy
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 
 from . import hosts, registry, selection, visibility
-from .kinds.destination_rule import of_namespace_by_host, with_selector
+from .kinds.destination_rule import credential_names, of_namespace_by_host, with_credentials, with_selector
 from .selection import Labels
 from .verdict import Verdict
 
@@ -120,15 +119,15 @@ def credentials(graph: Graph, namespace: str, labels: Labels) -> tuple[str, ...]
     found: set[str] = set()
     for key in registry.select(graph, with_selector(namespace)):
         if usable := _usable(graph, key, namespace, labels, True):
-            found |= {tls.credential_name for tls in _tls(usable[1]) if tls.credential_name}
+            found |= credential_names(usable[1])
     return tuple(sorted(found))
 
 
-def _tls(rule: DestinationRule) -> Iterator[ClientTLSSettings]:
-    for whole in (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)):
-        if whole is not None:
-            found = [whole.tls, *(p.tls for p in whole.port_level_settings)]
-            yield from (tls for tls in found if tls is not None)
+@derived
+def credentials_in(graph: Graph, namespace: str) -> tuple[str, ...]:
+    """Names of the Secrets that the rules of a namespace take certificates from, for its gateways."""
+    rules = registry.objects(graph, with_credentials(namespace))
+    return tuple(sorted({name for _, rule in rules for name in credential_names(rule)}))
 
 
 def policy(rules: Rules, port: int, subset: str = "") -> TrafficPolicy:

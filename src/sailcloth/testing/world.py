@@ -26,6 +26,7 @@ from sailcloth.api.kinds import Kind
 from sailcloth.api.meta import Finding, Key
 from sailcloth.controlplane.config_updates import ConfigUpdates
 from sailcloth.controlplane.connected_proxies import ConnectedProxies, ConnectedProxy
+from sailcloth.controlplane.secret_access import SecretAccess
 from sailcloth.controlplane.status import StatusWriter
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy
@@ -83,7 +84,7 @@ class World:
     def __init__(self) -> None:
         self.clock = VirtualClock()
         self.mesh = Mesh()
-        self.connected = ConnectedProxies(self.mesh, self._anybody)
+        self.connected = ConnectedProxies(self.mesh)
         self.statuses: dict[Key, dict[str, Any]] = {}
         self.writes = 0
         self.fail: Callable[[Key], None] = lambda key: None
@@ -135,7 +136,9 @@ class World:
         proxy: Proxy = offline.describe(description or {})
         connection = Connection(Stream(self._cache), proxy.id)
         connection.stream.on_result = lambda url, error: self.connected.result(connection, url, error)
-        made = WorldProxy(self.connected.join(connection, proxy, verified=True))
+        made = WorldProxy(
+            self.connected.join(connection, proxy, SecretAccess(whole_namespace=True, labels=proxy.labels))
+        )
         self.proxies.append(made)
         self.status.proxies_changed()
         await self.settle()
@@ -181,7 +184,3 @@ class World:
 
     def _now(self) -> dt.datetime:
         return _START + dt.timedelta(seconds=self.clock.time())
-
-    @staticmethod
-    async def _anybody(_: dict[str, str]) -> str | None:
-        return None

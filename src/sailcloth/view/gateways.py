@@ -321,6 +321,21 @@ def verdict(graph: Graph, key: Key) -> Verdict:
 
 
 @derived
+def credentials_of(graph: Graph, proxy: Proxy) -> tuple[str, ...] | None:
+    """Names of the Secrets in the TLS settings of the Gateways that a proxy serves, sorted; None if it serves none."""
+    plans = graph.get(of_proxy, proxy)
+    settings = (server.server.tls for plan in plans for server in plan.servers)
+    found = {
+        name
+        for tls in settings
+        if tls is not None
+        for name in (tls.credential_name, tls.ca_cert_credential_name, *tls.credential_names)
+        if name
+    }
+    return tuple(sorted(found)) if plans else None
+
+
+@derived
 def gateways_of(graph: Graph, proxy: Proxy) -> frozenset[Key]:
     """The Gateways that a proxy serves."""
     return frozenset(server.gateway for plan in graph.get(of_proxy, proxy) for server in plan.servers)

@@ -27,12 +27,28 @@ def with_selector(namespace: str) -> Slice[DestinationRule]:
     return Slice(("DestinationRule", "selector", namespace))
 
 
+def with_credentials(namespace: str) -> Slice[DestinationRule]:
+    """Those of one namespace that name a Secret."""
+    return Slice(("DestinationRule", "credentials", namespace))
+
+
+def credential_names(rule: DestinationRule) -> set[str]:
+    """Names of the Secrets in a rule's TLS settings."""
+    policies = [p for p in (rule.spec.traffic_policy, *(s.traffic_policy for s in rule.spec.subsets)) if p is not None]
+    settings = [
+        tls for p in policies for tls in (p.tls, *(port.tls for port in p.port_level_settings)) if tls is not None
+    ]
+    return {tls.credential_name for tls in settings if tls.credential_name}
+
+
 def _slices(key: Key, rule: DestinationRule, config: MeshConfig) -> Iterator[Slice[DestinationRule]]:
     host = hosts.resolve(rule.spec.host, key.namespace, config.domain)
     yield of_namespace_by_host(key.namespace, host)
     yield by_host(host)
     if rule.spec.workload_selector is not None:
         yield with_selector(key.namespace)
+    if credential_names(rule):
+        yield with_credentials(key.namespace)
 
 
 def _caller_labels(rule: DestinationRule) -> set[str]:

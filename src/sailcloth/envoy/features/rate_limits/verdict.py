@@ -14,7 +14,7 @@ from .emit import LEAST_PERIOD_MS
 
 
 def verdict(graph: Graph, key: Key) -> Verdict:
-    """InboundPort in any case; a shorter period is told."""
+    """Accepted in any case; a shorter period is told."""
     return Verdict(notes=tuple(_notes(registry.read(graph, RateLimit, key))))
 
 

@@ -1,0 +1,34 @@
+"""How much of its namespace's Secrets a proxy may have. Decided when it connects, by who it has proved to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sailcloth.envoy import secrets
+from sailcloth.envoy.build import ResourceSet
+from sailcloth.mesh.selection import Labels
+from sailcloth.view.proxy import Proxy
+
+
+@dataclass(frozen=True, slots=True)
+class SecretAccess:
+    """whole_namespace: a gateway may have every Secret that it asks for. labels: those of the verified pod, by which objects that
+    name Secrets select it; None: no pod is known, so none does."""
+
+    whole_namespace: bool = False
+    labels: Labels | None = None
+
+
+NO_SECRETS = SecretAccess()
+
+
+def sets(proxy: Proxy, access: SecretAccess) -> tuple[ResourceSet, ...]:
+    """The secrets that a proxy may ask for."""
+    if proxy.kind == "router" and access.whole_namespace:
+        return (ResourceSet(secrets.ids, secrets.secret, (proxy.namespace,)),)
+    if access.labels is None:
+        return ()
+    if proxy.kind == "router":
+        verified = replace(proxy, labels=access.labels)
+        return (ResourceSet(secrets.gateway_ids, secrets.gateway_secret, (verified,)),)
+    return (ResourceSet(secrets.sidecar_ids, secrets.sidecar_secret, (proxy.namespace, access.labels)),)
