@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import yaml
 
-from sailcloth.api import kinds, validation
+from sailcloth.api import kinds
 from sailcloth.api.meta import Finding, Key, Object
+from sailcloth.api.nulls import without_nulls
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -48,8 +49,7 @@ def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Object]
     try:
         # By way of JSON, so that number keys and dates of YAML become what an API server would see.
         plain = msgspec.json.decode(msgspec.json.encode({**obj, "metadata": metadata}))
-        plain = {k: validation.without_nulls(v) if k == "spec" else v for k, v in plain.items()}
-        return key, msgspec.convert(plain, kind.type)
+        return key, msgspec.convert(without_nulls(plain), kind.type)
     except (msgspec.ValidationError, TypeError) as error:
         text, _, path = str(error).partition(" - at `$.")
         return Finding(

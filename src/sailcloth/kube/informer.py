@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable
@@ -22,6 +23,8 @@ ObjectId = tuple[str, str]  # namespace, name
 _WATCH_S = 300  # a watch is asked to end after that, or up to twice as long
 _SILENT_S = 2 * _WATCH_S + 30.0
 _PAUSE_S = 0.05
+_FAILED_S = 2.0  # the longest pause after a failure
+_ABSENT_S = 30.0  # the longest pause while a kind is not served
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -64,11 +67,11 @@ class Informer(Generic[T]):
         namespace: str = "",
         field_selector: str = "",
         label_selector: str = "",
-        absent_s: float = 0.2,
     ) -> None:
         self._client, self._resource, self._decode = client, resource, decode
         self._namespace = namespace
-        self._absent_s = absent_s  # how long to wait, at most, until a kind that is not served is asked for again
+        self._defined = asyncio.Event()
+        self.problem = ""  # why the last request failed
         self._query = {"fieldSelector": field_selector, "labelSelector": label_selector}
         self.synced = asyncio.Event()
         self._known: dict[ObjectId, tuple[str, T]] = {}
@@ -78,12 +81,14 @@ class Informer(Generic[T]):
 
     async def run(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> None:
         """Report events until cancelled."""
-        version, delay, said = "", _PAUSE_S, ""
+        version, delay = "", _PAUSE_S
         while True:
+            self._defined.clear()
             try:
                 if not version:
                     version = await self._relist(on_event)
                     self.synced.set()
+                self.problem = ""
                 version = await self._watch(version, on_event)
                 delay = _PAUSE_S
                 await asyncio.sleep(_PAUSE_S)  # a server that ends each watch at once is not asked without a rest
@@ -93,13 +98,18 @@ class Informer(Generic[T]):
                 if isinstance(error, ApiError) and error.status == 410:
                     version = ""
                     continue
-                told, said = said, str(error)
-                level = logging.INFO if delay > 0.4 and told != said else logging.DEBUG
+                before, self.problem = self.problem, str(error) or type(error).__name__
+                level = logging.INFO if delay > 0.4 and before != self.problem else logging.DEBUG
                 log.log(level, "%s: %s; trying again", self._resource.plural, error)
-                await asyncio.sleep(delay * (0.5 + random.random()))
-                # A kind that is not served yet may be any moment: its definition is being installed.
-                limit = self._absent_s if isinstance(error, ApiError) and error.status == 404 else 2.0
-                delay = min(delay * 2, limit)
+                # Whoever follows definitions (`defined`) ends the wait for a kind that is not served.
+                absent = isinstance(error, ApiError) and error.status == 404
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._defined.wait(), delay * (0.5 + random.random()))
+                delay = min(delay * 2, _ABSENT_S if absent else _FAILED_S)
+
+    def defined(self) -> None:
+        """The kind is served from now on, perhaps: ask at once if the last answer was that it is not."""
+        self._defined.set()
 
     async def _relist(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
         seen: set[ObjectId] = set()

@@ -16,6 +16,7 @@ import msgspec
 
 from sailcloth.api import kinds
 from sailcloth.api.meta import Finding, Key, Object
+from sailcloth.api.nulls import without_nulls
 
 from . import (
     authorization_policy,
@@ -103,13 +104,6 @@ def check(obj: dict[str, Any], namespace: str = "default") -> tuple[Finding, ...
 def _body(obj: dict[str, Any]) -> dict[str, Any]:
     spec = without_nulls(obj.get("spec"))
     return {} if spec is None else {"spec": spec}
-
-
-def without_nulls(value: Any) -> Any:
-    """A value of JSON without nulls, which mean the same as nothing (as an API server sees to)."""
-    if isinstance(value, dict):
-        return {str(k): without_nulls(v) for k, v in value.items() if v is not None}
-    return [without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
 def _metadata(meta: dict[str, Any]) -> dict[str, Any]:
