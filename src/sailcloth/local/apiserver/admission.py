@@ -16,8 +16,8 @@ import orjson
 
 from .access import User
 from .errors import Refused, bad_request
+from .label_selectors import label_selector
 from .resources import Served
-from .selectors import label_selector
 from .storage import Store
 
 log = logging.getLogger(__name__)

@@ -23,26 +23,6 @@ REVIEWS: dict[tuple[str, str], list[tuple[str, str, bool]]] = {
         ("tokenreviews", "TokenReview", False),
     ],
 }
-_SUB_KINDS = {
-    "exec": "PodExecOptions",
-    "attach": "PodAttachOptions",
-    "portforward": "PodPortForwardOptions",
-    "scale": "Scale",
-    "eviction": "Eviction",
-    "binding": "Binding",
-    "token": "TokenRequest",
-}
-_SUB_VERBS = {
-    "log": ["get"],
-    "exec": ["create", "get"],
-    "attach": ["create", "get"],
-    "portforward": ["create", "get"],
-    "eviction": ["create"],
-    "binding": ["create"],
-    "token": ["create"],
-    "finalize": ["update"],
-}
-_SUB_GROUPS = {"scale": ("autoscaling", "v1"), "eviction": ("policy", "v1"), "token": ("authentication.k8s.io", "v1")}
 
 
 class Discovery:
@@ -97,10 +77,10 @@ class Discovery:
             entry = {"name": s.plural, "singularName": s.singular, "namespaced": s.namespaced, "kind": s.kind}
             out.append({**entry, "verbs": VERBS, "shortNames": list(s.short), "categories": list(s.categories)})
             for sub in s.subresources:
-                made = {"name": f"{s.plural}/{sub}", "singularName": "", "namespaced": s.namespaced}
-                made |= {"kind": _SUB_KINDS.get(sub, s.kind), "verbs": _SUB_VERBS.get(sub, ["get", "patch", "update"])}
-                if sub in _SUB_GROUPS:
-                    made |= dict(zip(("group", "version"), _SUB_GROUPS[sub], strict=True))
+                made = {"name": f"{s.plural}/{sub.name}", "singularName": "", "namespaced": s.namespaced}
+                made |= {"kind": sub.kind or s.kind, "verbs": list(sub.verbs)}
+                if sub.group:
+                    made |= {"group": sub.group, "version": sub.version}
                 out.append(made)
         for plural, kind, namespaced in REVIEWS.get((group, version), ()):
             out.append(
@@ -137,12 +117,12 @@ class Discovery:
 def _entry(s: Served) -> dict[str, Any]:
     subs = []
     for sub in s.subresources:
-        group, version = _SUB_GROUPS.get(sub, (s.group, s.version))
+        group, version = (sub.group, sub.version) if sub.group else (s.group, s.version)
         subs.append(
             {
-                "subresource": sub,
-                "responseKind": {"group": group, "version": version, "kind": _SUB_KINDS.get(sub, s.kind)},
-                "verbs": _SUB_VERBS.get(sub, ["get", "patch", "update"]),
+                "subresource": sub.name,
+                "responseKind": {"group": group, "version": version, "kind": sub.kind or s.kind},
+                "verbs": list(sub.verbs),
             }
         )
     out: dict[str, Any] = {
@@ -192,7 +172,7 @@ def _document(group: str, version: str, found: list[Served]) -> dict[str, Any]:
     root = f"/apis/{group}/{version}" if group else f"/api/{version}"
     for s in found:
         gvk = {"group": group, "version": version, "kind": s.kind}
-        if s.custom:
+        if s.record is None:
             name = ".".join(reversed(group.split("."))) + f".{version}.{s.kind}"
             schema = _rewrite(s.schema, wanted)
             schema["properties"] = {
@@ -203,7 +183,7 @@ def _document(group: str, version: str, found: list[Served]) -> dict[str, Any]:
             }
             schemas[name] = {**schema, "x-kubernetes-group-version-kind": [gvk]}
         else:
-            name = s.definition
+            name = s.record.definition
             wanted.append(name)
         base = root + ("/namespaces/{namespace}" if s.namespaced else "") + f"/{s.plural}"
 
@@ -227,7 +207,7 @@ def _document(group: str, version: str, found: list[Served]) -> dict[str, Any]:
         name = wanted.pop()
         if name not in schemas and name in definitions:
             made = schemas[name] = _rewrite(definitions[name], wanted)
-            kind = next((s for s in found if s.definition == name), None)
+            kind = next((s for s in found if s.record is not None and s.record.definition == name), None)
             if kind is not None:
                 gvk = {"group": group, "version": version, "kind": kind.kind}
                 schemas[name] = {**made, "x-kubernetes-group-version-kind": [gvk]}

@@ -17,7 +17,6 @@ from .storage import Store
 from .tokens import Tokens
 
 Object = dict[str, Any]
-STREAMED = ("log", "exec", "attach", "portforward", "proxy")  # what answers is no object
 
 
 class Items:
@@ -35,9 +34,10 @@ class Items:
         sub = rest[0] if rest else ""
         if served.kind == "Service" and sub == "proxy":
             return await self._proxy(request, namespace, name, "/".join(rest[1:]))
-        if sub and sub not in served.subresources:
+        known = served.subresource(sub)
+        if sub and known is None:
             raise Refused(404, "NotFound", "the server could not find the requested resource")
-        if sub in STREAMED:
+        if known is not None and known.process:
             self._live(served, namespace, name)
             return await self.streams.serve(request, namespace, name, sub)  # type: ignore[no-any-return]
         if sub == "token":

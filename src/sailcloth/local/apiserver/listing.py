@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from . import bodies, selectors
+from . import bodies, field_selectors, label_selectors
 from .answers import SUCCESS, answer, listed, media, show
 from .errors import Refused, bad_request, expired
 from .objects import Objects
@@ -19,6 +19,11 @@ from .watches import Watcher
 
 Object = dict[str, Any]
 Match = Callable[[Object], bool]
+
+
+def everything(_: Object) -> bool:
+    """The selector that is none."""
+    return True
 
 
 class Listing:
@@ -91,7 +96,7 @@ class Listing:
             if len(objects) == limit:
                 last = objects[-1]["metadata"]
                 metadata["continue"] = f"{revision}:{last.get('namespace', '')}/{last['name']}".encode().hex()
-                if match is selectors.everything:  # else nobody has counted
+                if match is everything:  # else nobody has counted
                     metadata["remainingItemCount"] = len(found.names) - at
                 break
             objects.append(obj)
@@ -131,7 +136,9 @@ class Listing:
 def _matcher(served: Served, query: dict[str, str]) -> Match:
     """Raises Refused for selectors that cannot be read."""
     if not query.get("labelSelector") and not query.get("fieldSelector"):
-        return selectors.everything
-    by_label = selectors.labels(query.get("labelSelector"))
-    by_field = selectors.fields(query.get("fieldSelector"), served.gr)
+        return everything
+    by_label = label_selectors.parse(query.get("labelSelector"))
+    by_field = field_selectors.parse(
+        query.get("fieldSelector"), served.record.field_selectors if served.record is not None else {}
+    )
     return lambda o: by_label(o["metadata"].get("labels") or {}) and by_field(o)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from . import ephemeral, signing
 from .errors import bad_request, conflict
 from .resources import Served
 from .times import now
@@ -15,12 +14,6 @@ _SERVERS_OWN = (
     "uid", "creationTimestamp", "generation", "name", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds",
     "selfLink", "generateName",
 )  # fmt: skip
-# Built-in kinds that count the changes of what is wanted; the others have no generation.
-_COUNTED = frozenset({
-    "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "EndpointSlice", "Ingress", "IngressClass",
-    "NetworkPolicy", "PodDisruptionBudget", "CustomResourceDefinition", "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration",
-})  # fmt: skip
 
 
 def begin(served: Served, obj: Object, uid: str) -> None:
@@ -30,9 +23,9 @@ def begin(served: Served, obj: Object, uid: str) -> None:
         metadata.pop(key, None)
     metadata["uid"] = uid
     metadata["creationTimestamp"] = now()
-    if served.custom or served.kind in _COUNTED:
+    if served.counts_generations:
         metadata["generation"] = 1
-    if served.custom and "status" in served.subresources:
+    if served.custom and served.has_status_path:
         obj.pop("status", None)
     _tidy(metadata)
 
@@ -60,10 +53,8 @@ def precondition(served: Served, live: Object, new: Any) -> str:
 
 def scoped(served: Served, live: Object, new: Object, sub: str) -> Object:
     """What a request to this path may change."""
-    if served.gr == signing.REQUESTS:
-        return signing.scoped(live, new, sub)
-    if served.gr == "pods" and sub in ("", ephemeral.PATH) and isinstance(new.get("spec"), dict):
-        new = ephemeral.scoped(live, new, sub)
+    if served.record is not None and served.record.restrict is not None:
+        new = served.record.restrict(live, new, sub)
     if sub == "status":
         out = copy.deepcopy(live)
         out.pop("status", None)
@@ -77,7 +68,7 @@ def scoped(served: Served, live: Object, new: Object, sub: str) -> Object:
                 if key in new["metadata"]:
                     out["metadata"][key] = new["metadata"][key]
         return out
-    if not sub and "status" in served.subresources:
+    if not sub and served.has_status_path:
         if "status" in live:
             new["status"] = copy.deepcopy(live["status"])
         else:
@@ -93,7 +84,7 @@ def reset(served: Served, applied: Object, sub: str) -> None:
                 del applied[key]
         for key in ("labels", "annotations", "finalizers", "ownerReferences"):
             applied["metadata"].pop(key, None)
-    elif "status" in served.subresources:
+    elif served.has_status_path:
         applied.pop("status", None)
 
 
@@ -120,10 +111,10 @@ def _tidy(metadata: Object) -> None:
 
 def moves_generation(served: Served, live: Object, new: Object) -> bool:
     """Whether a change is one of what is wanted, not only of metadata or of a status that has its own path."""
-    if not served.custom and served.kind not in _COUNTED:
+    if not served.counts_generations:
         return False
     aside = {"apiVersion", "kind", "metadata"}
-    if not served.custom or "status" in served.subresources:
+    if not served.custom or served.has_status_path:
         aside.add("status")
     return {k: v for k, v in live.items() if k not in aside} != {k: v for k, v in new.items() if k not in aside}
 

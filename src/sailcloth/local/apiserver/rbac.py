@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .roles import CLUSTER_ROLES, GROUP
+from .kinds.rbac import GROUP
+from .roles import CLUSTER_ROLES
 from .storage import Store
 
 Object = dict[str, Any]

@@ -16,9 +16,11 @@ from sailcloth.lib.cel import BadExpression
 from sailcloth.lib.celrules import Rules
 from sailcloth.lib.openapi import KEEP, Node, Schemas
 
-from . import autoscaling, scaling, storedcolumns, tables
+from . import scaling, tables
+from .kinds import KINDS
+from .kinds.columns import AGE
+from .kinds.record import SCALE, STATUS, Column, Kind, Subresource
 from .ownership import Fields
-from .tables import Column
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 _RESHAPED = 20_000  # objects of a version that are kept in its shape
@@ -51,19 +53,35 @@ class Served:
     namespaced: bool = True
     short: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    subresources: tuple[str, ...] = ()
+    subresources: tuple[Subresource, ...] = ()
     singular: str = ""
-    definition: str = ""  # name of the built-in schema
+    record: Kind | None = None  # of a built-in kind
     schema: Node = None  # of a custom resource
-    columns: list[Column] = field(default_factory=list)
-    custom: bool = False
+    columns: tuple[Column, ...] = (AGE,)
     storage_version: str = ""
     scale: scaling.Paths = scaling.Paths()
     warnings: tuple[str, ...] = ()  # for everybody who uses this version
     metadata_limits: Node = None  # what a custom schema says of metadata: limits of the name at most
     _reshaped: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)  # by the stored one's id
-    older: bool = False  # a built-in version that is stored in the shape of a newer one; see `autoscaling`
     reshape: bool = False  # what is stored may lack this version's defaults, or have fields that it does not know
+
+    @property
+    def custom(self) -> bool:
+        """Whether a CustomResourceDefinition defines it."""
+        return self.record is None
+
+    def subresource(self, name: str) -> Subresource | None:
+        """What is served at `/name` below an object."""
+        return next((s for s in self.subresources if s.name == name), None)
+
+    @property
+    def has_status_path(self) -> bool:
+        """Whether status is written at a path of its own only."""
+        return self.subresource("status") is not None
+
+    @property
+    def counts_generations(self) -> bool:
+        return self.record is None or self.record.generation
 
     @property
     def gr(self) -> str:
@@ -79,14 +97,12 @@ class Served:
 
     @property
     def node(self) -> Node:
-        if self.schema is not None:
-            return self.schema
-        return {"$ref": f"#/$defs/{self.definition}"} if self.definition else None
+        return self.schema if self.record is None else {"$ref": f"#/$defs/{self.record.definition}"}
 
     def shown(self, obj: dict[str, Any]) -> dict[str, Any]:
         """A stored object in this version: pruned and with defaults as this version's schema has them."""
-        if self.older:
-            return autoscaling.shown(obj)
+        if self.record is not None and self.record.from_storage is not None:
+            return self.record.from_storage(obj)
         if self.reshape:
             known = self._reshaped.get(id(obj))
             if known is None or known[0] is not obj:
@@ -101,8 +117,8 @@ class Served:
 
     def stored(self, obj: dict[str, Any]) -> dict[str, Any]:
         """An object of this version as it is stored."""
-        if self.older:
-            return autoscaling.stored(obj)
+        if self.record is not None and self.record.to_storage is not None:
+            return self.record.to_storage(obj)
         return {**obj, "apiVersion": f"{self.group}/{self.storage_version}" if self.custom else self.gv}
 
     @cached_property
@@ -118,57 +134,24 @@ class Served:
             return None
 
 
-def _row(group: str, version: str, plural: str, kind: str, api: str, **options: Any) -> Served:
-    definition = f"io.k8s.{api}.{version}.{kind}"
-    out = Served(group, version, plural, kind, definition=definition, singular=kind.lower(), **options)
-    out.columns = tables.COLUMNS.get(out.gr) or storedcolumns.COLUMNS.get(out.gr) or [tables.AGE]
-    return out
-
-
 def builtin_resources() -> list[Served]:
     """Every built-in resource that is served."""
-    core, all_ = "api.core", ("all",)
-    apiext = "apiextensions-apiserver.pkg.apis.apiextensions"
-    pod_subs = ("log", "exec", "attach", "portforward", "proxy", "status", "eviction", "binding", "ephemeralcontainers")
-    scale = ("status", "scale")
     return [
-        _row("", "v1", "namespaces", "Namespace", core, namespaced=False, short=("ns",), subresources=("status", "finalize")),
-        _row("", "v1", "pods", "Pod", core, short=("po",), categories=all_, subresources=pod_subs),
-        _row("", "v1", "services", "Service", core, short=("svc",), categories=all_, subresources=("status",)),
-        _row("", "v1", "endpoints", "Endpoints", core, short=("ep",)),
-        _row("", "v1", "configmaps", "ConfigMap", core, short=("cm",)),
-        _row("", "v1", "secrets", "Secret", core),
-        _row("", "v1", "serviceaccounts", "ServiceAccount", core, short=("sa",), subresources=("token",)),
-        _row("", "v1", "nodes", "Node", core, namespaced=False, short=("no",), subresources=("status",)),
-        _row("", "v1", "events", "Event", core, short=("ev",)),
-        _row("", "v1", "resourcequotas", "ResourceQuota", core, short=("quota",), subresources=("status",)),
-        _row("", "v1", "limitranges", "LimitRange", core, short=("limits",)),
-        _row("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", core, short=("pvc",), subresources=("status",)),
-        _row("apps", "v1", "deployments", "Deployment", "api.apps", short=("deploy",), categories=all_, subresources=scale),
-        _row("apps", "v1", "replicasets", "ReplicaSet", "api.apps", short=("rs",), categories=all_, subresources=scale),
-        _row("apps", "v1", "statefulsets", "StatefulSet", "api.apps", short=("sts",), categories=all_, subresources=scale),
-        _row("apps", "v1", "daemonsets", "DaemonSet", "api.apps", short=("ds",), categories=all_, subresources=("status",)),
-        _row("apps", "v1", "controllerrevisions", "ControllerRevision", "api.apps"),
-        _row("batch", "v1", "jobs", "Job", "api.batch", categories=all_, subresources=("status",)),
-        _row("batch", "v1", "cronjobs", "CronJob", "api.batch", short=("cj",), categories=all_, subresources=("status",)),
-        _row("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", "api.discovery"),
-        _row("coordination.k8s.io", "v1", "leases", "Lease", "api.coordination"),
-        _row("rbac.authorization.k8s.io", "v1", "roles", "Role", "api.rbac"),
-        _row("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", "api.rbac"),
-        _row("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", "api.rbac", namespaced=False),
-        _row("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", "api.rbac", namespaced=False),
-        _row("networking.k8s.io", "v1", "ingresses", "Ingress", "api.networking", short=("ing",), subresources=("status",)),
-        _row("networking.k8s.io", "v1", "ingressclasses", "IngressClass", "api.networking", namespaced=False),
-        _row("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", "api.networking", short=("netpol",)),
-        _row("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", "api.policy", short=("pdb",), subresources=("status",)),
-        _row("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "api.autoscaling", short=("hpa",), categories=all_, subresources=("status",)),
-        _row("autoscaling", "v1", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "api.autoscaling", short=("hpa",), categories=all_, subresources=("status",), older=True),
-        _row("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", "api.scheduling", namespaced=False, short=("pc",)),
-        _row("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", "api.certificates", namespaced=False, short=("csr",), subresources=("status", "approval")),
-        _row("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", apiext, namespaced=False, short=("crd", "crds"), categories=("api-extensions",), subresources=("status",)),
-        _row("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", "api.admissionregistration", namespaced=False),
-        _row("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", "api.admissionregistration", namespaced=False),
-    ]  # fmt: skip
+        Served(
+            kind.group,
+            kind.version,
+            kind.plural,
+            kind.kind,
+            kind.namespaced,
+            kind.short_names,
+            kind.categories,
+            kind.subresources,
+            kind.kind.lower(),
+            record=kind,
+            columns=kind.columns or (AGE,),
+        )
+        for kind in KINDS
+    ]
 
 
 def custom_resources(crd: dict[str, Any]) -> list[Served]:
@@ -203,11 +186,10 @@ def custom_resources(crd: dict[str, Any]) -> list[Served]:
             spec["scope"] == "Namespaced",
             tuple(names.get("shortNames") or ()),
             tuple(names.get("categories") or ()),
-            tuple(s for s in ("status", "scale") if subresources.get(s) is not None),
+            tuple(s for s in (STATUS, SCALE) if subresources.get(s.name) is not None),
             names.get("singular") or spec["names"]["kind"].lower(),
             schema=schema,
             columns=tables.custom_columns(version.get("additionalPrinterColumns")),
-            custom=True,
             storage_version=stored["name"],
             scale=scaling.paths(subresources.get("scale") or {}),
             warnings=_deprecation(spec, version),

@@ -6,50 +6,21 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from .selectors import label_selector
+from .kinds import KINDS
+from .kinds.rbac import CLUSTER_ROLE, GROUP
+from .label_selectors import label_selector
 from .storage import Store
 
 Object = dict[str, Any]
-GROUP = "rbac.authorization.k8s.io"
-CLUSTER_ROLES = f"clusterroles.{GROUP}"
-_READ = ["get", "list", "watch"]
-_WRITE = ["create", "delete", "deletecollection", "patch", "update"]
+CLUSTER_ROLES = CLUSTER_ROLE.group_resource
+_ROLES = ("admin", "edit", "view")
+_REVIEWS = {"admin": ("authorization.k8s.io", ["localsubjectaccessreviews"], ["create"])}
 
 
 def _rule(group: str, resources: list[str], verbs: list[str]) -> Object:
     return {"apiGroups": [group], "resources": resources, "verbs": verbs}
 
 
-_WORKLOADS = ["daemonsets", "deployments", "deployments/scale", "replicasets", "replicasets/scale", "statefulsets", "statefulsets/scale"]  # fmt: skip
-_CORE = ["configmaps", "endpoints", "persistentvolumeclaims", "pods", "serviceaccounts", "services"]
-_VIEW = [
-    _rule("", [*_CORE, "persistentvolumeclaims/status", "services/status"], _READ),
-    _rule("", ["events", "limitranges", "namespaces/status", "pods/log", "pods/status", "resourcequotas", "resourcequotas/status"], _READ),
-    _rule("", ["namespaces"], _READ),
-    _rule("discovery.k8s.io", ["endpointslices"], _READ),
-    _rule("apps", ["controllerrevisions", *_WORKLOADS, *(f"{w}/status" for w in _WORKLOADS if "/" not in w)], _READ),
-    _rule("autoscaling", ["horizontalpodautoscalers", "horizontalpodautoscalers/status"], _READ),
-    _rule("batch", ["cronjobs", "cronjobs/status", "jobs", "jobs/status"], _READ),
-    _rule("policy", ["poddisruptionbudgets", "poddisruptionbudgets/status"], _READ),
-    _rule("networking.k8s.io", ["ingresses", "ingresses/status", "networkpolicies"], _READ),
-]  # fmt: skip
-_EDIT = [
-    _rule("", ["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"], _READ),
-    _rule("", ["serviceaccounts"], ["impersonate"]),
-    _rule("", ["pods", "pods/attach", "pods/exec", "pods/portforward", "pods/proxy"], _WRITE),
-    _rule("", ["pods/eviction", "serviceaccounts/token"], ["create"]),
-    _rule("", ["configmaps", "events", "persistentvolumeclaims", "secrets", "serviceaccounts", "services", "services/proxy"], _WRITE),
-    _rule("apps", [*_WORKLOADS, "deployments/rollback"], _WRITE),
-    _rule("autoscaling", ["horizontalpodautoscalers"], _WRITE),
-    _rule("batch", ["cronjobs", "jobs"], _WRITE),
-    _rule("policy", ["poddisruptionbudgets"], _WRITE),
-    _rule("networking.k8s.io", ["ingresses", "networkpolicies"], _WRITE),
-    _rule("coordination.k8s.io", ["leases"], [*_WRITE, *_READ]),
-]  # fmt: skip
-_ADMIN = [
-    _rule("authorization.k8s.io", ["localsubjectaccessreviews"], ["create"]),
-    _rule(GROUP, ["rolebindings", "roles"], [*_WRITE, *_READ]),
-]
 _SELF = [
     _rule("authorization.k8s.io", ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]),
     _rule("authentication.k8s.io", ["selfsubjectreviews"], ["create"]),
@@ -58,12 +29,24 @@ _PUBLIC = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 _DISCOVERY = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]  # fmt: skip
 
 
+def _granted(role: str) -> list[Object]:
+    """The rules of a default role, as the records of the kinds grant them; one for each group and set of verbs."""
+    found: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    for kind in KINDS:
+        for grant in kind.grants:
+            if grant.role == role:
+                names = (f"{kind.plural}/{name}" if name else kind.plural for name in grant.names)
+                found.setdefault((kind.group, grant.verbs), {}).update(dict.fromkeys(names))
+    rules = [_rule(group, list(names), list(verbs)) for (group, verbs), names in found.items()]
+    return rules + ([_rule(*_REVIEWS[role])] if role in _REVIEWS else [])
+
+
 def built_in() -> Iterator[tuple[str, Object]]:
     """(resource, object) of every role and binding that a new cluster has."""
     every = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]
     yield _role("cluster-admin", every)
-    for name, rules in (("admin", _ADMIN), ("edit", _EDIT), ("view", _VIEW)):
-        yield _role(f"system:aggregate-to-{name}", rules, **{f"{GROUP}/aggregate-to-{name}": "true"})
+    for name in _ROLES:
+        yield _role(f"system:aggregate-to-{name}", _granted(name), **{f"{GROUP}/aggregate-to-{name}": "true"})
     yield _gathered("view", **{f"{GROUP}/aggregate-to-edit": "true"})
     yield _gathered("edit", **{f"{GROUP}/aggregate-to-admin": "true"})
     yield _gathered("admin")

@@ -16,7 +16,7 @@ from .access import OPEN_PATHS, Access, User
 from .answers import answer
 from .discovery import AGGREGATED, REVIEWS, Discovery
 from .errors import Refused, bad_request
-from .items import STREAMED, Items
+from .items import Items
 from .listing import Listing
 from .media import JSON, PROTOBUF, YAML, negotiate
 from .objects import Objects
@@ -186,7 +186,8 @@ class ApiServer:
         if served is None:
             raise Refused(404, "NotFound", "the server could not find the requested resource")
         name = rest[1] if len(rest) > 1 else ""
-        if rest[2:3] and rest[2] in STREAMED:  # the bytes of a process are no object
+        below = served.subresource(rest[2]) if rest[2:3] else None
+        if (below is not None and below.process) or rest[2:3] == ["proxy"]:
             return await self._items.serve(request, served, namespace, name, rest[2:])
         watched = not name and request.query.get("watch") in ("true", "1")
         self._negotiate(request, *([JSON] if watched else [JSON, YAML]), *(() if served.custom else (PROTOBUF,)))

@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 from sailcloth.local.apiserver.errors import Refused
-from sailcloth.local.apiserver.selectors import label_selector
+from sailcloth.local.apiserver.label_selectors import label_selector
 
 if TYPE_CHECKING:
     from . import Cluster

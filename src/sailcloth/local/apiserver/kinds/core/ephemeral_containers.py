@@ -1,20 +1,20 @@
-"""Ephemeral containers: added to a running pod through a path of their own, and never changed or taken away again."""
+"""Ephemeral containers: added to a running pod through a subresource of their own, and never changed or taken away again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from sailcloth.lib.schemacheck import go
 
-Object = dict[str, Any]
-Wrong = tuple[str, str, str]  # field, reason, message
+from ...field_errors import FieldError
+from ...unstructured import Unstructured
+
 PATH = "ephemeralcontainers"
 _FIELD = "ephemeralContainers"
-_NOT_THEIRS = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
+_UNSUPPORTED = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle")
 
 
-def scoped(live: Object, new: Object, sub: str) -> Object:
+def restrict(live: Unstructured, new: Unstructured, sub: str) -> Unstructured:
     """What a request to a path of a pod may change: these at their own path, everything else at the others."""
     theirs, other = (new, live) if sub == PATH else (live, new)
     spec = {k: v for k, v in other["spec"].items() if k != _FIELD}
@@ -26,8 +26,8 @@ def scoped(live: Object, new: Object, sub: str) -> Object:
     return {**live, "metadata": {**live["metadata"], **own}, "spec": spec}
 
 
-def wrong(obj: Object, old: Object | None) -> Iterator[Wrong]:
-    """What is wrong with a pod's ephemeral containers."""
+def validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+    """What is validate with a pod's ephemeral containers."""
     field, spec = f"spec.{_FIELD}", obj["spec"]
     found = spec.get(_FIELD) or []
     if old is None:
@@ -58,7 +58,7 @@ def wrong(obj: Object, old: Object | None) -> Iterator[Wrong]:
         target = container.get("targetContainerName")
         if target and target not in others:
             yield f"{where}.targetContainerName", "FieldValueNotFound", f"Not found: {go(target)}"
-        for key in _NOT_THEIRS:
+        for key in _UNSUPPORTED:
             if container.get(key):
                 text = "Forbidden: cannot be set for an Ephemeral Container"
                 yield f"{where}.{key}", "FieldValueForbidden", text

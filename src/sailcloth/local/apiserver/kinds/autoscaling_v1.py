@@ -9,13 +9,14 @@ from typing import Any
 
 import orjson
 
-Object = dict[str, Any]
+from ..unstructured import Unstructured
+
 METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 _BEHAVIOR = "autoscaling.alpha.kubernetes.io/behavior"
 _TARGET = "targetCPUUtilizationPercentage"
 
 
-def shown(obj: Object) -> Object:
+def from_storage(obj: Unstructured) -> Unstructured:
     """An `autoscaling/v2` object as `v1`. The argument stays as it is."""
     spec = {k: v for k, v in obj["spec"].items() if k not in ("metrics", "behavior")}
     rest = []
@@ -34,7 +35,7 @@ def shown(obj: Object) -> Object:
     return {**obj, "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}
 
 
-def stored(obj: Object) -> Object:
+def to_storage(obj: Unstructured) -> Unstructured:
     """An `autoscaling/v1` object as `v2`. The argument stays as it is."""
     spec = {k: v for k, v in obj["spec"].items() if k != _TARGET}
     annotations = dict(obj["metadata"].get("annotations") or {})

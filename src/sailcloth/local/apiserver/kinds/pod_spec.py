@@ -1,38 +1,12 @@
-"""Defaults of pods and of pod templates: containers, probes, volumes, and quantities in their canonical form."""
+"""Defaults of pod specs, which pods and the templates of workloads have in common."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from sailcloth.lib import quantity
-
-Object = dict[str, Any]
-_TOLERATIONS = [
-    {"effect": "NoExecute", "key": f"node.kubernetes.io/{key}", "operator": "Exists", "tolerationSeconds": 300}
-    for key in ("not-ready", "unreachable")
-]
+from ..unstructured import Unstructured
+from .defaulting import canonical, quantities
 
 
-def pod(obj: Object) -> None:
-    """A pod, in place."""
-    spec = obj["spec"]
-    for container in _containers(spec):
-        resources = container.get("resources") or {}
-        for name, amount in (resources.get("limits") or {}).items():
-            resources.setdefault("requests", {}).setdefault(name, amount)
-    apply(spec)
-    spec.setdefault("enableServiceLinks", True)
-    spec.setdefault("serviceAccountName", "default")
-    spec["serviceAccount"] = spec["serviceAccountName"]
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    spec.setdefault("tolerations", [dict(t) for t in _TOLERATIONS])
-    status = obj.setdefault("status", {})
-    status.setdefault("phase", "Pending")
-    status.setdefault("qosClass", _qos(spec))
-
-
-def template(holder: Object, key: str = "template") -> None:
+def template(holder: Unstructured, key: str = "template") -> None:
     """The pod template that an object holds, in place."""
     found = holder.get(key)
     if not isinstance(found, dict):
@@ -44,7 +18,7 @@ def template(holder: Object, key: str = "template") -> None:
         apply(found["spec"])
 
 
-def apply(spec: Object) -> None:
+def apply(spec: Unstructured) -> None:
     """A pod's spec, in place."""
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("terminationGracePeriodSeconds", 30)
@@ -60,18 +34,18 @@ def apply(spec: Object) -> None:
             del spec[key]
     for found in spec.get("volumes") or ():
         _volume(found)
-    for container in _containers(spec):
+    for container in all_containers(spec):
         _container(container, bool(spec.get("hostNetwork")))
     if isinstance(spec.get("overhead"), dict):
         quantities(spec["overhead"])
 
 
-def _containers(spec: Object) -> list[Object]:
+def all_containers(spec: Unstructured) -> list[Unstructured]:
     groups = ("containers", "initContainers", "ephemeralContainers")
     return [c for g in groups for c in spec.get(g) or () if isinstance(c, dict)]
 
 
-def _container(c: Object, on_host: bool) -> None:
+def _container(c: Unstructured, on_host: bool) -> None:
     c.setdefault("terminationMessagePath", "/dev/termination-log")
     c.setdefault("terminationMessagePolicy", "File")
     image = str(c.get("image") or "")
@@ -106,7 +80,7 @@ def _container(c: Object, on_host: bool) -> None:
         _action((c.get("lifecycle") or {}).get(moment) or {})
 
 
-def _action(found: Object) -> None:
+def _action(found: Unstructured) -> None:
     if isinstance(found.get("httpGet"), dict):
         found["httpGet"].setdefault("path", "/")
         found["httpGet"].setdefault("scheme", "HTTP")
@@ -114,16 +88,16 @@ def _action(found: Object) -> None:
         found["grpc"].setdefault("service", "")
 
 
-def _field_reference(source: Object) -> None:
+def _field_reference(source: Unstructured) -> None:
     if isinstance(source.get("fieldRef"), dict):
         source["fieldRef"].setdefault("apiVersion", "v1")
     reference = source.get("resourceFieldRef")
     if isinstance(reference, dict):
         reference.setdefault("divisor", "0")
-        reference["divisor"] = _canonical(reference["divisor"])
+        reference["divisor"] = canonical(reference["divisor"])
 
 
-def _volume(v: Object) -> None:
+def _volume(v: Unstructured) -> None:
     if not any(value is not None for key, value in v.items() if key != "name"):
         v["emptyDir"] = {}
     for source in ("configMap", "secret", "downwardAPI", "projected"):
@@ -138,33 +112,7 @@ def _volume(v: Object) -> None:
     if isinstance(v.get("hostPath"), dict):
         v["hostPath"].setdefault("type", "")
     if isinstance((v.get("emptyDir") or {}).get("sizeLimit"), str | int):
-        v["emptyDir"]["sizeLimit"] = _canonical(v["emptyDir"]["sizeLimit"])
+        v["emptyDir"]["sizeLimit"] = canonical(v["emptyDir"]["sizeLimit"])
     claim = (v.get("ephemeral") or {}).get("volumeClaimTemplate")
     if isinstance(claim, dict) and isinstance(claim.get("spec"), dict):
         claim["spec"].setdefault("volumeMode", "Filesystem")
-
-
-def quantities(amounts: Object) -> None:
-    """Quantities in their canonical form, in place; what is none stays for the checks."""
-    for name, amount in amounts.items():
-        amounts[name] = _canonical(amount)
-
-
-def _canonical(amount: Any) -> Any:
-    try:
-        return quantity.canonical(str(amount))
-    except ValueError:
-        return amount
-
-
-def _qos(spec: Object) -> str:
-    resources = [
-        c.get("resources") or {} for c in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    ]
-    if not any(r.get("requests") or r.get("limits") for r in resources):
-        return "BestEffort"
-    whole = all(
-        {"cpu", "memory"} <= set(r.get("limits") or {}) and (r.get("requests") or r["limits"]) == r["limits"]
-        for r in resources
-    )
-    return "Guaranteed" if whole else "Burstable"
