@@ -15,10 +15,10 @@ from cluster import Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
-from sailcloth.local.apiserver import watches
-from sailcloth.local.apiserver.media import Media
+from sailcloth.local.apiserver.http import watches
+from sailcloth.local.apiserver.http.negotiation import Media
+from sailcloth.local.apiserver.http.watches import Watcher
 from sailcloth.local.apiserver.storage import StorageError, Store
-from sailcloth.local.apiserver.watches import Watcher
 
 Object = dict[str, Any]
 
@@ -109,7 +109,7 @@ async def test_a_body_of_unknown_length_has_the_same_limit(server: Server, clien
 
 async def test_a_watcher_that_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watches, "_QUEUE", 10)
-    from sailcloth.local.apiserver.resources import Registry
+    from sailcloth.local.apiserver.registry import Registry
 
     served = Registry().get("", "v1", "configmaps")
     assert served is not None
@@ -200,7 +200,7 @@ def thing(namespace: str, number: int) -> Object:
 
 async def test_bookmarks_come_with_the_latest_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watches, "_BOOKMARK_S", 0.05)
-    from sailcloth.local.apiserver.resources import Registry
+    from sailcloth.local.apiserver.registry import Registry
 
     served = Registry().get("", "v1", "configmaps")
     assert served is not None

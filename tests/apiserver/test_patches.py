@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sailcloth.local.apiserver import patches
-from sailcloth.local.apiserver.ownership import Conflict, Fields
-from sailcloth.local.apiserver.resources import builtin
+from sailcloth.local.apiserver.registry import builtin
+from sailcloth.local.apiserver.writes import patches
+from sailcloth.local.apiserver.writes.managed_fields import Conflict, Fields
 
 Object = dict[str, Any]
 POD = {"$ref": "#/$defs/io.k8s.api.core.v1.Pod"}

@@ -19,9 +19,10 @@ from cluster import Server, until
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
-from sailcloth.local.apiserver import pki, protobuf
-from sailcloth.local.apiserver.media import JSON, PROTOBUF
-from sailcloth.local.apiserver.resources import Served, builtin_resources
+from sailcloth.local.apiserver.auth import pki
+from sailcloth.local.apiserver.http import protobuf
+from sailcloth.local.apiserver.http.negotiation import JSON, PROTOBUF
+from sailcloth.local.apiserver.registry import Served, builtin_resources
 
 Object = dict[str, Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sailcloth.local.apiserver import tables
+from sailcloth.local.apiserver.http import tables
 from sailcloth.local.apiserver.kinds.core.pods import POD
 
 Object = dict[str, Any]

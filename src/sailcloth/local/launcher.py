@@ -213,8 +213,9 @@ def _publish(channel: socket.socket) -> None:
 
 
 async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
+    from sailcloth.local.apiserver.http.node_socket import done
+
     from . import egress
-    from .apiserver.nodelink import done
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

@@ -24,15 +24,15 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from . import pki as pki_files
-from .access import Access
-from .admission import Admission
-from .garbage import Garbage
-from .objects import Objects
-from .resources import Registry
-from .server import ApiServer
+from .auth import pki as pki_files
+from .auth.authentication import Access
+from .auth.service_account_tokens import Tokens
+from .cyclic_gc import Garbage
+from .http.server import ApiServer
+from .registry import Registry
 from .storage import StorageError, Store
-from .tokens import Tokens
+from .writes.admission import Admission
+from .writes.rest_storage import Objects
 
 log = logging.getLogger("sailcloth.local.apiserver")
 
@@ -84,7 +84,7 @@ async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
     from sailcloth.local.controllers import Controllers
 
-    from .streams import Streams
+    from .http.pod_streams import Streams
 
     pki, store = _open(config)
     registry = Registry()

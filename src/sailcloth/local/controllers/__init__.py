@@ -15,27 +15,27 @@ import logging
 import zlib
 from typing import Any
 
-from sailcloth.local.apiserver import roles, signing
-from sailcloth.local.apiserver.access import User
+from sailcloth.local.apiserver.auth import certificate_signing, default_roles
+from sailcloth.local.apiserver.auth.authentication import User
+from sailcloth.local.apiserver.auth.pki import Pair
 from sailcloth.local.apiserver.errors import Refused
-from sailcloth.local.apiserver.objects import Objects
-from sailcloth.local.apiserver.pki import Pair
-from sailcloth.local.apiserver.resources import Served
+from sailcloth.local.apiserver.registry import Served
 from sailcloth.local.apiserver.storage import Event, StorageError
 from sailcloth.local.apiserver.times import now
+from sailcloth.local.apiserver.writes.rest_storage import Objects
 
 from . import (
-    certificates,
-    claims,
     cronjobs,
+    csr_signing,
     daemonsets,
     deployments,
-    endpointslices,
+    endpoint_slice_mirroring,
+    endpoint_slices,
     jobs,
-    mirrors,
     replicasets,
     services,
     statefulsets,
+    volume_claims,
 )
 
 log = logging.getLogger(__name__)
@@ -189,17 +189,17 @@ class Controllers:
             "daemonsets.apps": _Queue("daemonset", lambda ns, n: daemonsets.reconcile(cluster, ns, n)),
             "jobs.batch": _Queue("job", lambda ns, n: jobs.reconcile(cluster, ns, n)),
             "cronjobs.batch": _Queue("cronjob", lambda ns, n: cronjobs.reconcile(cluster, ns, n)),
-            "persistentvolumeclaims": _Queue("claim", lambda ns, n: claims.reconcile(cluster, ns, n)),
-            signing.REQUESTS: _Queue("request", lambda _, n: certificates.reconcile(cluster, n, ca)),
+            "persistentvolumeclaims": _Queue("claim", lambda ns, n: volume_claims.reconcile(cluster, ns, n)),
+            certificate_signing.REQUESTS: _Queue("request", lambda _, n: csr_signing.reconcile(cluster, n, ca)),
             "services": _Queue("service", self._service),
-            "endpoints": _Queue("mirror", lambda ns, n: mirrors.reconcile(cluster, ns, n)),
+            "endpoints": _Queue("mirror", lambda ns, n: endpoint_slice_mirroring.reconcile(cluster, ns, n)),
             "pods": _Queue("pod", self._pod),
             "namespaces": _Queue("namespace", self._namespace),
         }
 
     async def bootstrap(self) -> None:
         """The objects that every cluster has."""
-        for gr, obj in roles.built_in():
+        for gr, obj in default_roles.built_in():
             await self._cluster.create(gr, obj)
         for name in _NAMESPACES:
             await self._cluster.create("namespaces", {"metadata": {"name": name}})
@@ -272,7 +272,7 @@ class Controllers:
         if gr in ("replicasets.apps", "pods", "jobs.batch"):
             self._owner(metadata, namespace)
         if gr == "pods":
-            for claim in claims.used(event.obj):
+            for claim in volume_claims.used(event.obj):
                 self._queues["persistentvolumeclaims"].add((namespace, claim))
             for pod in (event.obj, event.prev or event.obj):
                 for service in services.selecting(self._store, namespace, pod["metadata"].get("labels") or {}):
@@ -299,7 +299,7 @@ class Controllers:
 
     async def _service(self, namespace: str, name: str) -> float | None:
         await services.reconcile(self._cluster, namespace, name, self._lb)
-        await endpointslices.reconcile(self._cluster, namespace, name)
+        await endpoint_slices.reconcile(self._cluster, namespace, name)
         return None
 
     async def _pod(self, namespace: str, name: str) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import revisions
+from . import controller_revisions
 from .deployments import template_hash
 from .replicasets import active, is_ready, pod_of, pods_of
 
@@ -23,7 +23,7 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     if found is None or found["metadata"].get("deletionTimestamp"):
         return None
     revision = template_hash(found["spec"]["template"])
-    await revisions.keep(cluster, found)
+    await controller_revisions.keep(cluster, found)
     wanted = _wanted(cluster, found)
     pods = [p for p in pods_of(cluster, found) if not p["metadata"].get("deletionTimestamp")]
     rolling = (found["spec"].get("updateStrategy") or {}).get("type", "RollingUpdate") == "RollingUpdate"
@@ -44,7 +44,7 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
             kept.append(made)
             await cluster.event(found, _COMPONENT, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
     await _status(cluster, found, int(wanted), kept, revision)
-    await revisions.forget(
+    await controller_revisions.forget(
         cluster, found, [revision, *((p["metadata"].get("labels") or {}).get(REVISION, "") for p in kept)]
     )
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from . import revisions
+from . import controller_revisions
 from .deployments import template_hash
 from .replicasets import active, is_ready, pod_of, pods_of, reference
 
@@ -27,12 +27,12 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     if found is None or found["metadata"].get("deletionTimestamp"):
         return None
     digest = template_hash(found["spec"]["template"])
-    await revisions.keep(cluster, found)
+    await controller_revisions.keep(cluster, found)
     await _step(cluster, found, f"{name}-{digest}")
     current = await _status(cluster, found, f"{name}-{digest}")
     pods = _by_ordinal(cluster, found).values()
     used = [current, *((p["metadata"].get("labels") or {}).get(REVISION, "") for p in pods)]
-    await revisions.forget(cluster, found, [digest, *(u.removeprefix(f"{name}-") for u in used)])
+    await controller_revisions.forget(cluster, found, [digest, *(u.removeprefix(f"{name}-") for u in used)])
     return None
 
 
@@ -103,7 +103,7 @@ def _revision_of(cluster: Cluster, found: Object, ordinal: int, revision: str) -
         return revision, spec["template"]
     kept = _partition(found) or int(status.get("currentReplicas") or 0)
     if ordinal < _ordinals(found).start + kept:
-        old = revisions.template(cluster, found, current.removeprefix(found["metadata"]["name"] + "-"))
+        old = controller_revisions.template(cluster, found, current.removeprefix(found["metadata"]["name"] + "-"))
         if old is not None:
             return current, old
     return revision, spec["template"]

@@ -1,0 +1,148 @@
+"""Who is calling, by client certificate or bearer token, and answers to review requests. What they may do is `rbac`'s."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import Refused, bad_request
+from ..storage import Store
+from . import authorization
+from .service_account_tokens import ISSUER, BadToken, Tokens
+
+OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+
+
+@dataclass(frozen=True)
+class User:
+    """A verified caller."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: dict[str, list[str]] = field(default_factory=dict, compare=False)
+
+    def info(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"username": self.name, "groups": list(self.groups)}
+        if self.uid:
+            out["uid"] = self.uid
+        if self.extra:
+            out["extra"] = self.extra
+        return out
+
+
+class Access:
+    """Turns credentials into users."""
+
+    def __init__(self, tokens: Tokens, store: Store) -> None:
+        self._tokens, self._store = tokens, store
+
+    def from_certificate(self, certificate: dict[str, Any] | None) -> User | None:
+        """The user of a verified client certificate: common name, and organisations as groups."""
+        if not certificate:
+            return None
+        pairs = [pair for part in certificate.get("subject", ()) for pair in part]
+        name = next((v for k, v in pairs if k == "commonName"), "")
+        groups = tuple(v for k, v in pairs if k == "organizationName")
+        return User(name, (*groups, "system:authenticated")) if name else None
+
+    def from_token(self, token: str, audiences: list[str] | None = None) -> tuple[User, list[str]]:
+        """(user, audiences that the token shares with those asked for). Raises BadToken."""
+        claims = self._tokens.verify(token)
+        own = claims.get("aud") or []
+        own = [own] if isinstance(own, str) else own
+        shared = [a for a in own if a in (audiences or [ISSUER])]
+        if not shared:
+            raise BadToken(
+                f"the token is for the audience {', '.join(own)}, not for {', '.join(audiences or [ISSUER])}"
+            )
+        bound = claims.get("kubernetes.io") or {}
+        namespace, account = bound.get("namespace", ""), (bound.get("serviceaccount") or {}).get("name", "")
+        found = self._store.get("serviceaccounts", namespace, account)
+        if found is None or found["metadata"]["uid"] != bound["serviceaccount"].get("uid"):
+            raise BadToken("the token's service account no longer exists")
+        extra: dict[str, list[str]] = {}
+        pod = bound.get("pod")
+        if pod:
+            live = self._store.get("pods", namespace, pod["name"])
+            if live is None or live["metadata"]["uid"] != pod["uid"]:
+                raise BadToken("the pod that the token is bound to no longer exists")
+            extra["authentication.kubernetes.io/pod-name"] = [pod["name"]]
+            extra["authentication.kubernetes.io/pod-uid"] = [pod["uid"]]
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+        return User(claims["sub"], groups, str(found["metadata"]["uid"]), extra), shared
+
+    def impersonated(self, user: User, headers: Mapping[str, str], groups: list[str]) -> User:
+        """Whom a caller wants to be, by the headers `Impersonate-*`; the caller if nobody. Raises Refused if it may not."""
+        name = headers.get("Impersonate-User", "")
+        extra: dict[str, list[str]] = {}
+        for key, value in headers.items():
+            if key.lower().startswith("impersonate-extra-"):
+                extra.setdefault(urllib.parse.unquote(key[18:]).lower(), []).append(value)
+        uid = headers.get("Impersonate-Uid", "")
+        if not name:
+            if groups or extra or uid:
+                raise bad_request(f"requested {groups or list(extra) or uid} without impersonating a user")
+            return user
+        words = name.split(":")
+        if words[:2] == ["system", "serviceaccount"] and len(words) == 4:
+            self.check(user, authorization.Attributes("impersonate", "", "serviceaccounts", words[2], words[3]))
+            implied = ["system:serviceaccounts", f"system:serviceaccounts:{words[2]}"]
+        else:
+            self.check(user, authorization.Attributes("impersonate", "", "users", "", name))
+            implied = []
+        for group in groups:
+            self.check(user, authorization.Attributes("impersonate", "", "groups", "", group))
+        for key in extra:
+            self.check(user, authorization.Attributes("impersonate", "authentication.k8s.io", f"userextras/{key}"))
+        if uid:
+            self.check(user, authorization.Attributes("impersonate", "authentication.k8s.io", "uids", "", uid))
+        everyone = "system:unauthenticated" if name == "system:anonymous" else "system:authenticated"
+        return User(name, tuple(dict.fromkeys([*(groups or implied), everyone])), uid, extra)
+
+    def review(self, kind: str, obj: dict[str, Any], user: User) -> dict[str, Any]:
+        """The answer to a review request."""
+        spec = obj.get("spec") or {}
+        if kind == "TokenReview":
+            status: dict[str, Any]
+            try:
+                who, shared = self.from_token(str(spec.get("token", "")), spec.get("audiences"))
+                status = {"authenticated": True, "user": who.info(), "audiences": shared}
+            except BadToken as error:
+                status = {"authenticated": False, "error": str(error)}
+            kept = {k: v for k, v in spec.items() if k != "token"}
+            return {**obj, "spec": kept, "status": status}
+        if kind == "SelfSubjectReview":
+            return {**obj, "status": {"userInfo": user.info()}}
+        if kind == "SelfSubjectRulesReview":
+            found = list(authorization.rules(self._store, user.name, user.groups, str(spec.get("namespace") or "")))
+            resources = [r for r in found if r.get("resources")]
+            urls = [r for r in found if r.get("nonResourceURLs")]
+            return {**obj, "status": {"resourceRules": resources, "nonResourceRules": urls, "incomplete": False}}
+        name, groups = user.name, user.groups
+        if kind in ("SubjectAccessReview", "LocalSubjectAccessReview"):
+            name, groups = str(spec.get("user") or ""), tuple(spec.get("groups") or ())
+        yes = authorization.allowed(self._store, name, groups, _asked(spec))
+        return {**obj, "status": {"allowed": yes}}
+
+    def check(self, user: User, asked: authorization.Attributes) -> None:
+        """Raises Refused if the user may not."""
+        if not authorization.allowed(self._store, user.name, user.groups, asked):
+            raise Refused(403, "Forbidden", asked.refusal(user.name))
+
+
+def _asked(spec: dict[str, Any]) -> authorization.Attributes:
+    path = spec.get("nonResourceAttributes")
+    if path:
+        return authorization.Attributes(str(path.get("verb", "")), path=str(path.get("path", "")))
+    given = spec.get("resourceAttributes") or {}
+    sub = given.get("subresource")
+    return authorization.Attributes(
+        str(given.get("verb", "")),
+        str(given.get("group", "")),
+        str(given.get("resource", "")) + (f"/{sub}" if sub else ""),
+        str(given.get("namespace", "")),
+        str(given.get("name", "")),
+    )

@@ -1,0 +1,101 @@
+"""Role-based access: what a user may do, by the Role, ClusterRole and binding objects in the store. Reads, never writes.
+
+Administrators and the cluster's own components are in groups that may do everything. Discovery is open to everybody who is
+verified. Everything else needs a role; `roles` has those that every cluster starts with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..kinds.rbac import GROUP
+from ..storage import Store
+from .default_roles import CLUSTER_ROLES
+
+Object = dict[str, Any]
+_TRUSTED = frozenset({"system:masters", "system:nodes"})
+_ALL: Object = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+_URLS: Object = {"verbs": ["*"], "nonResourceURLs": ["*"]}
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """One thing that somebody wants to do. `resource` is `plural` or `plural/subresource`; a `path` stands alone."""
+
+    verb: str
+    group: str = ""
+    resource: str = ""
+    namespace: str = ""
+    name: str = ""
+    path: str = ""
+
+    def refusal(self, user: str) -> str:
+        """What Kubernetes says when it is not allowed."""
+        if self.path:
+            return f'forbidden: User "{user}" cannot {self.verb} path "{self.path}"'
+        plural = self.resource.partition("/")[0]
+        label = f"{plural}.{self.group}" if self.group else plural
+        named = f' "{self.name}"' if self.name else ""
+        where = f'in the namespace "{self.namespace}"' if self.namespace else "at the cluster scope"
+        text = f'User "{user}" cannot {self.verb} resource "{self.resource}" in API group "{self.group}" {where}'
+        return f"{label}{named} is forbidden: {text}"
+
+
+def allowed(store: Store, name: str, groups: tuple[str, ...], asked: Attributes) -> bool:
+    """Whether a user may do something."""
+    return bool(_TRUSTED & set(groups)) or any(
+        _covers(rule, asked) for rule in rules(store, name, groups, asked.namespace)
+    )
+
+
+def rules(store: Store, name: str, groups: tuple[str, ...], namespace: str) -> Iterator[Object]:
+    """Every rule that holds for a user in a namespace ("" for the cluster)."""
+    if _TRUSTED & set(groups):
+        yield from (_ALL, _URLS)
+        return
+    for binding in store.all(f"clusterrolebindings.{GROUP}"):
+        if _bound(binding, name, groups, ""):
+            yield from _role(store, binding["roleRef"], "")
+    if namespace:
+        for binding in store.all(f"rolebindings.{GROUP}", namespace):
+            if _bound(binding, name, groups, namespace):
+                yield from _role(store, binding["roleRef"], namespace)
+
+
+def _bound(binding: Object, name: str, groups: tuple[str, ...], namespace: str) -> bool:
+    for subject in binding.get("subjects") or ():
+        kind, who = subject.get("kind"), subject.get("name", "")
+        if kind == "ServiceAccount":
+            if name == f"system:serviceaccount:{subject.get('namespace') or namespace}:{who}":
+                return True
+        elif (kind == "User" and who == name) or (kind == "Group" and who in groups):
+            return True
+    return False
+
+
+def _role(store: Store, reference: Object, namespace: str) -> Iterator[Object]:
+    name = reference.get("name", "")
+    if reference.get("kind") == "Role":
+        found = store.get(f"roles.{GROUP}", namespace, name)
+        yield from (found or {}).get("rules") or ()
+        return
+    found = store.get(CLUSTER_ROLES, "", name)
+    yield from (found or {}).get("rules") or ()
+
+
+def _covers(rule: Object, asked: Attributes) -> bool:
+    verbs = rule.get("verbs") or ()
+    if "*" not in verbs and asked.verb not in verbs:
+        return False
+    if asked.path:
+        urls = rule.get("nonResourceURLs") or ()
+        return any(u in ("*", asked.path) or (u.endswith("*") and asked.path.startswith(u[:-1])) for u in urls)
+    groups, resources, names = (rule.get(k) or () for k in ("apiGroups", "resources", "resourceNames"))
+    _, _, sub = asked.resource.partition("/")
+    return (
+        ("*" in groups or asked.group in groups)
+        and ("*" in resources or asked.resource in resources or bool(sub and f"*/{sub}" in resources))
+        and (not names or asked.name in names)
+    )

@@ -1,0 +1,102 @@
+"""The roles that every cluster has, as objects, and the rules of aggregated roles, kept in step with what they gather."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+from ..kinds import KINDS
+from ..kinds.rbac import CLUSTER_ROLE, GROUP
+from ..label_selectors import label_selector
+from ..storage import Store
+
+Object = dict[str, Any]
+CLUSTER_ROLES = CLUSTER_ROLE.group_resource
+_ROLES = ("admin", "edit", "view")
+_REVIEWS = {"admin": ("authorization.k8s.io", ["localsubjectaccessreviews"], ["create"])}
+
+
+def _rule(group: str, resources: list[str], verbs: list[str]) -> Object:
+    return {"apiGroups": [group], "resources": resources, "verbs": verbs}
+
+
+_SELF = [
+    _rule("authorization.k8s.io", ["selfsubjectaccessreviews", "selfsubjectrulesreviews"], ["create"]),
+    _rule("authentication.k8s.io", ["selfsubjectreviews"], ["create"]),
+]
+_PUBLIC = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
+_DISCOVERY = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]  # fmt: skip
+
+
+def _granted(role: str) -> list[Object]:
+    """The rules of a default role, as the records of the kinds grant them; one for each group and set of verbs."""
+    found: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    for kind in KINDS:
+        for grant in kind.grants:
+            if grant.role == role:
+                names = (f"{kind.plural}/{name}" if name else kind.plural for name in grant.names)
+                found.setdefault((kind.group, grant.verbs), {}).update(dict.fromkeys(names))
+    rules = [_rule(group, list(names), list(verbs)) for (group, verbs), names in found.items()]
+    return rules + ([_rule(*_REVIEWS[role])] if role in _REVIEWS else [])
+
+
+def built_in() -> Iterator[tuple[str, Object]]:
+    """(resource, object) of every role and binding that a new cluster has."""
+    every = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]
+    yield _role("cluster-admin", every)
+    for name in _ROLES:
+        yield _role(f"system:aggregate-to-{name}", _granted(name), **{f"{GROUP}/aggregate-to-{name}": "true"})
+    yield _gathered("view", **{f"{GROUP}/aggregate-to-edit": "true"})
+    yield _gathered("edit", **{f"{GROUP}/aggregate-to-admin": "true"})
+    yield _gathered("admin")
+    yield _role("system:basic-user", _SELF)
+    yield _role("system:discovery", [{"nonResourceURLs": _DISCOVERY, "verbs": ["get"]}])
+    yield _role("system:public-info-viewer", [{"nonResourceURLs": _PUBLIC, "verbs": ["get"]}])
+    bound = {
+        "cluster-admin": ["system:masters"],
+        "system:public-info-viewer": ["system:authenticated", "system:unauthenticated"],
+    }
+    bound |= {name: ["system:authenticated"] for name in ("system:basic-user", "system:discovery")}
+    for name, groups in bound.items():
+        subjects = [{"apiGroup": GROUP, "kind": "Group", "name": g} for g in groups]
+        reference = {"apiGroup": GROUP, "kind": "ClusterRole", "name": name}
+        metadata = {"name": name, "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}
+        yield f"clusterrolebindings.{GROUP}", {"metadata": metadata, "subjects": subjects, "roleRef": reference}
+
+
+def _role(name: str, rules: list[Object], **labels: str) -> tuple[str, Object]:
+    metadata = {"name": name, "labels": {"kubernetes.io/bootstrapping": "rbac-defaults", **labels}}
+    return CLUSTER_ROLES, {"metadata": metadata, "rules": copy.deepcopy(rules)}
+
+
+def _gathered(name: str, **labels: str) -> tuple[str, Object]:
+    resource, made = _role(name, [], **labels)
+    selector = {"matchLabels": {f"{GROUP}/aggregate-to-{name}": "true"}}
+    return resource, {**made, "aggregationRule": {"clusterRoleSelectors": [selector]}}
+
+
+def aggregate(store: Store) -> None:
+    """Give every aggregated role the rules of the roles that it gathers. Roles may gather aggregated ones in turn."""
+    for _ in range(8):
+        changed = False
+        for role in store.all(CLUSTER_ROLES):
+            if role.get("aggregationRule"):
+                rules = _gather(store, role)
+                if rules != role.get("rules"):
+                    new = copy.deepcopy(role)
+                    new["rules"] = rules
+                    store.put(CLUSTER_ROLES, new)
+                    changed = True
+        if not changed:
+            return
+
+
+def _gather(store: Store, role: Object) -> list[Object]:
+    out: list[Object] = []
+    for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
+        match = label_selector(selector)
+        for other in store.all(CLUSTER_ROLES):
+            if other["metadata"]["name"] != role["metadata"]["name"] and match(other["metadata"].get("labels") or {}):
+                out += [copy.deepcopy(r) for r in other.get("rules") or () if r not in out]
+    return out

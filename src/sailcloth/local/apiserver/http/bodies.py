@@ -1,0 +1,159 @@
+"""Bodies and parameters of requests: JSON, YAML and protobuf as objects, with the fields that they name twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import yaml
+from aiohttp import web
+
+from sailcloth.lib.nesting import DEEPEST, deeper
+from sailcloth.lib.schemacheck import join
+
+from ..errors import Refused, bad_request, invalid
+from . import protobuf
+from .negotiation import PROTOBUF
+
+Object = dict[str, Any]
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request carried. `doubled` are the paths of fields that it has more than once; the last one counts."""
+
+    value: Any
+    kind: str
+    doubled: tuple[str, ...] = ()
+    raw: bytes = b""
+
+
+async def read(request: web.Request) -> Body:
+    """The request's body. Raises Refused for one that cannot be read."""
+    try:
+        async with asyncio.timeout(request["patience"]):
+            raw = await request.read()
+    except TimeoutError:
+        raise Refused(408, "Timeout", "the body of the request did not come in time") from None
+    kind = request.headers.get("Content-Type", "").split(";")[0].strip()
+    if not raw:
+        return Body({}, kind)
+    try:
+        if kind == PROTOBUF:
+            return Body(protobuf.decode(raw), kind)
+        if "yaml" in kind and raw.lstrip()[:1] not in (b"{", b"["):
+            loader = _Loader(raw)
+            try:
+                value = loader.get_single_data()
+            finally:
+                loader.dispose()
+            return Body(_bounded(orjson.loads(orjson.dumps(value))), kind, _doubled(value), raw)
+        value = _bounded(orjson.loads(raw))
+        return Body(value, kind, _doubled(json.loads(raw, object_pairs_hook=_Pairs)), raw)
+    except protobuf.Unsupported as error:
+        raise Refused(415, "UnsupportedMediaType", str(error)) from None
+    except (ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
+        words = " ".join(str(error).split())[:300]
+        raise bad_request(f"the body of the request could not be read: {words}") from None
+
+
+def _bounded(value: Any) -> Any:
+    if deeper(value):
+        raise ValueError(f"it has more than {DEEPEST} objects and lists within each other")
+    return value
+
+
+class _Pairs(dict[str, Any]):
+    """An object that remembers which of its keys came twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        seen: set[str] = set()
+        self.doubled = [k for k, _ in pairs if k in seen or seen.add(k)] if len(self) < len(pairs) else []  # type: ignore[func-returns-value]
+
+
+class _Loader(_LOADER):  # type: ignore[misc]
+    """YAML with mappings as `_Pairs`."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        self.flatten_mapping(node)
+        pairs = [(self.construct_object(k, deep=True), self.construct_object(v, deep=True)) for k, v in node.value]
+        return _Pairs(pairs)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, True))
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
+
+
+def _doubled(value: Any, path: str = "") -> tuple[str, ...]:
+    out: list[str] = []
+    if isinstance(value, dict):
+        out += [join(path, str(k)) for k in dict.fromkeys(getattr(value, "doubled", ()))]
+        for key, inner in value.items():
+            if isinstance(inner, dict | list):
+                out += _doubled(inner, join(path, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            if isinstance(inner, dict | list):
+                out += _doubled(inner, f"{path}[{index}]")
+    return tuple(out)
+
+
+def query(request: web.Request, options: str) -> dict[str, str]:
+    """The request's parameters. Raises Refused for values of `dryRun` and `fieldValidation` that there are not; `options`
+    is what the parameters are called in the refusal, such as CreateOptions."""
+    found = dict(request.query.items())
+    check(found, options)
+    return found
+
+
+def check(found: Object, options: str) -> None:
+    """Raises Refused for options that are none."""
+    wrong = []
+    dry = found.get("dryRun") or []
+    for value in [dry] if isinstance(dry, str) else dry:
+        if value != "All":
+            text = f'Unsupported value: "{value}": supported values: "All"'
+            wrong.append(("dryRun", "FieldValueNotSupported", text))
+    mode = found.get("fieldValidation")
+    if mode and mode not in ("Ignore", "Warn", "Strict"):
+        text = f'Unsupported value: "{mode}": supported values: "", "Ignore", "Strict", "Warn"'
+        wrong.append(("fieldValidation", "FieldValueNotSupported", text))
+    if wrong:
+        raise invalid(options, "meta.k8s.io", "", wrong)
+
+
+def manager(request: web.Request) -> str:
+    """Who writes, for managed fields."""
+    return request.query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0][:128]
+
+
+def delete_options(parameters: dict[str, str], body: Any) -> Object:
+    """DeleteOptions from the body and the parameters. Raises Refused."""
+    if not isinstance(body, dict):
+        raise bad_request("the body is not a DeleteOptions object")
+    options: Object = {**parameters, **body}
+    check(options, "DeleteOptions")
+    if options.get("gracePeriodSeconds") in (None, ""):
+        options.pop("gracePeriodSeconds", None)
+    else:
+        seconds = {"gracePeriodSeconds": str(options["gracePeriodSeconds"])}
+        options["gracePeriodSeconds"] = whole(seconds, "gracePeriodSeconds")
+    policy = options.get("propagationPolicy")
+    if policy and policy not in ("Background", "Foreground", "Orphan"):
+        known = '"Background", "Foreground", "Orphan"'
+        text = f'Unsupported value: "{policy}": supported values: {known}'
+        raise invalid("DeleteOptions", "meta.k8s.io", "", [("propagationPolicy", "FieldValueNotSupported", text)])
+    return options
+
+
+def whole(parameters: dict[str, str], name: str) -> int:
+    """A parameter that is a whole number, 0 if absent. Raises Refused."""
+    text = parameters.get(name) or "0"
+    if not text.isascii() or not text.isdigit():
+        raise bad_request(f"Invalid value: {text!r}: {name} must be a non-negative whole number")
+    return int(text)

@@ -1,0 +1,145 @@
+"""Collections: pages of a list that are one moment, watches, and the deletion of what a selector matches."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from .. import field_selectors, label_selectors
+from ..errors import Refused, bad_request, expired
+from ..registry import Served
+from ..storage import Gone, Store
+from ..writes.rest_storage import Objects
+from . import bodies
+from .responses import SUCCESS, answer, listed, media, show
+from .watches import Watcher
+
+Object = dict[str, Any]
+Match = Callable[[Object], bool]
+
+
+def everything(_: Object) -> bool:
+    """The selector that is none."""
+    return True
+
+
+class Listing:
+    """Requests to collections."""
+
+    def __init__(self, store: Store, objects: Objects) -> None:
+        self._store, self._objects = store, objects
+        self._watchers: set[Watcher] = set()
+
+    async def serve(self, request: web.Request, served: Served, namespace: str) -> web.StreamResponse:
+        """Answer a request to a collection. Raises Refused."""
+        if request.method == "POST":
+            return await self._create(request, served, namespace)
+        if request.method == "DELETE":
+            return await self._delete(request, served, namespace)
+        if request.method != "GET":
+            raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        query = dict(request.query.items())
+        if query.get("watch") in ("true", "1"):
+            return await self._watch(request, served, namespace, query)
+        return await self._list(request, served, namespace, query)
+
+    async def _create(self, request: web.Request, served: Served, namespace: str) -> web.Response:
+        query, body = bodies.query(request, "CreateOptions"), await bodies.read(request)
+        if not isinstance(body.value, dict):
+            raise bad_request("the body is not an object")
+        if served.namespaced and not namespace:
+            namespace = str((body.value.get("metadata") or {}).get("namespace") or "default")
+        obj, warnings = await self._objects.create(
+            served, body.value, namespace, request["user"], bodies.manager(request), query, body.doubled
+        )
+        return show(request, served, obj, 201, warnings)
+
+    async def _delete(self, request: web.Request, served: Served, namespace: str) -> web.Response:
+        query = dict(request.query.items())
+        options, match = bodies.delete_options(query, (await bodies.read(request)).value), _matcher(served, query)
+        for obj in self._store.all(served.gr, namespace or None):
+            if match(obj):
+                metadata = obj["metadata"]
+                try:
+                    await self._objects.delete(
+                        served, metadata.get("namespace", ""), metadata["name"], options, request["user"]
+                    )
+                except Refused as error:
+                    if error.code != 404:  # somebody else was faster
+                        raise
+        return answer(request, SUCCESS, warnings=served.warnings)
+
+    async def _list(self, request: web.Request, served: Served, namespace: str, query: dict[str, str]) -> web.Response:
+        match, limit, start = _matcher(served, query), bodies.whole(query, "limit"), query.get("continue")
+        revision = self._store.revision
+        if start:
+            try:
+                words, _, after = bytes.fromhex(start).decode().partition(":")
+                within, name = after.split("/", 1)
+                revision = int(words)
+                found = self._store.picture(served.gr, namespace or None, revision, (within, name))
+            except ValueError:
+                raise bad_request("continue key is not valid") from None
+            except Gone:
+                raise expired() from None
+        else:
+            found = self._store.picture(served.gr, namespace or None)
+        metadata: Object = {"resourceVersion": str(revision)}
+        objects = [o for o in map(found.read, found.names) if match(o)] if not limit else []
+        for at, key in enumerate(found.names if limit else ()):
+            obj = found.read(key)
+            if not match(obj):
+                continue
+            if len(objects) == limit:
+                last = objects[-1]["metadata"]
+                metadata["continue"] = f"{revision}:{last.get('namespace', '')}/{last['name']}".encode().hex()
+                if match is everything:  # else nobody has counted
+                    metadata["remainingItemCount"] = len(found.names) - at
+                break
+            objects.append(obj)
+        return await listed(request, served, metadata, objects)
+
+    async def _watch(
+        self, request: web.Request, served: Served, namespace: str, query: dict[str, str]
+    ) -> web.StreamResponse:
+        revision = query.get("resourceVersion") or ""
+        initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
+        start = self._store.revision if initial else bodies.whole(query, "resourceVersion")
+        seconds = bodies.whole(query, "timeoutSeconds") or random.uniform(1800, 3600)
+        watcher = Watcher(self._store, served, namespace, _matcher(served, query), query, media(request), start)
+        try:
+            stop = self._store.watch(served.gr, start, watcher.tell)
+        except Gone:
+            raise expired(f"too old resource version: {revision} ({self._store.floor})") from None
+        response = web.StreamResponse(headers={"Content-Type": watcher.content_type})
+        response.enable_chunked_encoding()
+        self._watchers.add(watcher)
+        try:
+            watcher.abort = request.transport.abort if request.transport is not None else watcher.abort
+            await response.prepare(request)
+            with contextlib.suppress(ConnectionResetError):
+                await watcher.run(response, initial, seconds)
+        finally:
+            stop()
+            self._watchers.discard(watcher)
+        return response
+
+    async def end(self, _: web.Application) -> None:
+        """The process is about to end: watches end in order, so that clients resume at once."""
+        for watcher in self._watchers:
+            watcher.end()
+
+
+def _matcher(served: Served, query: dict[str, str]) -> Match:
+    """Raises Refused for selectors that cannot be read."""
+    if not query.get("labelSelector") and not query.get("fieldSelector"):
+        return everything
+    by_label = label_selectors.parse(query.get("labelSelector"))
+    by_field = field_selectors.parse(
+        query.get("fieldSelector"), served.record.field_selectors if served.record is not None else {}
+    )
+    return lambda o: by_label(o["metadata"].get("labels") or {}) and by_field(o)

@@ -1,0 +1,96 @@
+"""Answers: bodies in the form that was negotiated, warnings as headers, single objects as the client wants them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+import yaml
+from aiohttp import web
+
+from ..registry import Served
+from . import protobuf, tables
+from .negotiation import JSON, PROTOBUF, YAML, Media, negotiate
+
+Object = dict[str, Any]
+SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+_TOGETHER = {JSON: 100, PROTOBUF: 20}  # objects encoded in one turn of the loop
+_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def media(request: web.Request) -> Media:
+    """What was negotiated for this request; JSON before that."""
+    return request.get("media") or Media()
+
+
+def answer(
+    request: web.Request, obj: Object, status: int = 200, warnings: Iterable[str] = (), kind: str = ""
+) -> web.Response:
+    """An object as an answer. `kind` is a Content-Type to claim for JSON."""
+    wanted = media(request).type
+    if wanted == PROTOBUF:
+        try:
+            return _response(protobuf.encode(obj), wanted, status, warnings)
+        except ValueError:
+            negotiate(request.headers.get("Accept", ""), (JSON,))
+    elif wanted == YAML:
+        return _response(yaml.dump(obj, Dumper=_DUMPER, sort_keys=False).encode(), wanted, status, warnings)
+    return _response(orjson.dumps(obj), kind or JSON, status, warnings)
+
+
+def _response(body: bytes, kind: str, status: int, warnings: Iterable[str]) -> web.Response:
+    response = web.Response(body=body, status=status)
+    response.headers["Content-Type"] = kind
+    for warning in dict.fromkeys(warnings):
+        text = " ".join(warning.split()).replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{text}"')
+    return response
+
+
+async def listed(request: web.Request, served: Served, metadata: Object, objects: list[Object]) -> web.Response:
+    """A list as an answer. A long one is encoded piece by piece, and others get their turn in between."""
+    wanted = media(request)
+    head: Object = {"kind": f"{served.kind}List", "apiVersion": served.gv, "metadata": metadata}
+    if wanted.shape == "Table" or wanted.type == YAML:
+        items = [served.shown(o) for o in objects]
+        if wanted.type == YAML:
+            return answer(request, {**head, "items": items}, warnings=served.warnings)
+        include = request.query.get("includeObject", "Metadata")
+        made = tables.table(served.columns, items, metadata["resourceVersion"], include=include)
+        return answer(request, {**made, "metadata": metadata}, warnings=served.warnings)
+    if wanted.shape:
+        head |= {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
+    encode = protobuf.item if wanted.type == PROTOBUF else orjson.dumps
+    pieces: list[bytes] = []
+    for at, obj in enumerate(objects):
+        if at and at % _TOGETHER[wanted.type] == 0:
+            await asyncio.sleep(0)
+        obj = served.shown(obj)
+        pieces.append(encode(bare(obj) if wanted.shape else obj))
+    if wanted.type == PROTOBUF:
+        return _response(protobuf.listed(head, pieces), PROTOBUF, 200, served.warnings)
+    pieces = pieces or [b""]
+    pieces[0] = orjson.dumps(head)[:-1] + b',"items":[' + pieces[0]
+    pieces[-1] += b"]}"
+    return _response(b",".join(pieces), JSON, 200, served.warnings)
+
+
+def bare(obj: Object) -> Object:
+    """The metadata of an object, which is all that some controllers want."""
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
+
+
+def show(
+    request: web.Request, served: Served, obj: Object, status: int = 200, warnings: Iterable[str] = ()
+) -> web.Response:
+    """One object, in the version of the request, with the version's own warning."""
+    obj, shape = served.shown(obj), media(request).shape
+    if shape == "Table":
+        include = request.query.get("includeObject", "Metadata")
+        revision = obj["metadata"].get("resourceVersion", "")
+        obj = tables.table(served.columns, [obj], revision, include=include)
+    elif shape:
+        obj = bare(obj)
+    return answer(request, obj, status, [*served.warnings, *warnings])

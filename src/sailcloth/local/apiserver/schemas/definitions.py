@@ -1,0 +1,127 @@
+"""CustomResourceDefinitions at work: they are judged, served as soon as their names are accepted, and say so."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ..errors import invalid
+from ..registry import CRDS, Registry, Served, custom_resources
+from ..storage import Store
+from ..times import now
+from . import structural
+
+Object = dict[str, Any]
+
+
+class Definitions:
+    """Keeps the register in step with the definitions in the store."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self.store, self.registry = store, registry
+        for crd in store.all(CRDS):
+            if self._accepted(crd):
+                self._install(crd)
+
+    def judge(self, served: Served, obj: Object, old: Object | None) -> None:
+        """Raises Refused for a definition that cannot be served."""
+        if served.gr == CRDS:
+            found = structural.problems(obj, old)
+            if found:
+                raise invalid(served.kind, served.group, obj["metadata"].get("name", ""), found)
+
+    def written(self, served: Served, obj: Object) -> None:
+        """An object was written: a definition takes effect at once."""
+        if served.gr == CRDS and not obj["metadata"].get("deletionTimestamp"):
+            self._settle(obj)
+
+    @staticmethod
+    def _accepted(crd: Object) -> bool:
+        conditions = (crd.get("status") or {}).get("conditions") or ()
+        return any(c.get("type") == "Established" and c.get("status") == "True" for c in conditions)
+
+    def _install(self, crd: Object) -> None:
+        """Serve what a definition defines."""
+        spec = crd["spec"]
+        self.registry.remove(spec["group"], spec["names"]["plural"])
+        for served in custom_resources(crd):
+            self.registry.add(served)
+
+    def _settle(self, crd: Object) -> None:
+        """The definition's status, and what follows from it."""
+        status = copy.deepcopy(crd.get("status") or {})
+        spec, names = crd["spec"], crd["spec"]["names"]
+        conflicts = self._conflicts(crd)
+        known = {c["type"]: c for c in status.get("conditions") or ()}
+
+        def say(kind: str, yes: bool, reason: str, text: str) -> None:
+            before = known.get(kind) or {}
+            value = "True" if yes else "False"
+            stamp = before.get("lastTransitionTime") if before.get("status") == value else now()
+            known[kind] = {
+                "lastTransitionTime": stamp, "message": text, "reason": reason, "status": value, "type": kind,
+            }  # fmt: skip
+
+        if conflicts:
+            say("NamesAccepted", False, *conflicts[0])
+            if known.get("Established", {}).get("status") != "True":
+                say("Established", False, "NotAccepted", "not all names are accepted")
+        else:
+            say("NamesAccepted", True, "NoConflicts", "no conflicts found")
+            say("Established", True, "InitialNamesAccepted", "the initial names have been accepted")
+            status["acceptedNames"] = names
+        status.setdefault("acceptedNames", {"plural": "", "kind": ""})
+        self._say_structural(spec, known, say)
+        status["conditions"] = list(known.values())
+        stored = next(v["name"] for v in spec["versions"] if v.get("storage"))
+        versions = status.get("storedVersions") or []
+        status["storedVersions"] = versions if stored in versions else [*versions, stored]
+        if status != crd.get("status"):
+            crd = copy.deepcopy(crd)
+            crd["status"] = status
+            self.store.put(CRDS, crd)
+        if self._accepted(crd):
+            self._install(crd)
+
+    @staticmethod
+    def _say_structural(spec: Object, known: dict[str, Object], say: Any) -> None:
+        """Only definitions from before the check was made can fail it."""
+        for index, version in enumerate(spec["versions"]):
+            schema = (version.get("schema") or {}).get("openAPIV3Schema")
+            found = (
+                list(structural.schema_problems(schema, f"spec.versions[{index}].schema.openAPIV3Schema"))
+                if schema
+                else []
+            )
+            if found:
+                field, _, text = found[0]
+                say("NonStructuralSchema", True, "Violations", f"{field}: {text}")
+                return
+        known.pop("NonStructuralSchema", None)
+
+    def _conflicts(self, crd: Object) -> list[tuple[str, str]]:
+        """(reason, message) for each name that another resource of the group has already."""
+        spec, names = crd["spec"], crd["spec"]["names"]
+        taken: dict[str, set[str]] = {"words": set(), "kinds": set()}
+        for served in self.registry.distinct():
+            if served.group == spec["group"] and served.plural != names["plural"]:
+                taken["words"] |= {served.plural, served.singular, *served.short}
+                taken["kinds"] |= {served.kind, f"{served.kind}List"}
+        wanted = [("Plural", names["plural"], "words"), ("Singular", names.get("singular"), "words")]
+        wanted += [("ShortNames", name, "words") for name in names.get("shortNames") or ()]
+        wanted += [("Kind", names["kind"], "kinds"), ("ListKind", names.get("listKind"), "kinds")]
+        return [(f"{key}Conflict", f'"{name}" is already in use') for key, name, pool in wanted if name in taken[pool]]
+
+    def uninstall(self, crd: Object) -> None:
+        """Stop serving it; its objects go too, and others may have its names."""
+        spec = crd["spec"]
+        plural, group = spec["names"]["plural"], spec["group"]
+        for served in [s for s in self.registry.distinct() if s.group == group and s.plural == plural and s.custom]:
+            for obj in self.store.all(served.gr):
+                metadata = obj["metadata"]
+                self.store.delete(served.gr, metadata.get("namespace", ""), metadata["name"])
+        if self._accepted(crd):
+            self.registry.remove(group, plural)
+        for other in self.store.all(CRDS):
+            if other["spec"]["group"] == group and not self._accepted(other):
+                self._settle(other)

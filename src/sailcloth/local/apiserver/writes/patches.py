@@ -1,0 +1,153 @@
+"""JSON patch (RFC 6902), JSON merge patch (RFC 7396) and strategic merge patch. The schema says how lists
+merge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonpatch
+
+from sailcloth.lib.openapi import Node, Schemas
+
+from ..errors import Refused, bad_request
+from ..registry import Served
+
+
+def merge(target: Any, patch: Any) -> Any:
+    """A JSON merge patch: null removes, objects merge, everything else replaces."""
+    if not isinstance(patch, dict):
+        return patch
+    out = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            out.pop(key, None)
+        else:
+            out[key] = merge(out.get(key), value)
+    return out
+
+
+def operations(target: Any, patch: Any) -> Any:
+    """A JSON patch. Raises ValueError for one that cannot be read or does not fit."""
+    if not isinstance(patch, list):
+        raise ValueError("a JSON patch must be a list of operations")
+    try:
+        return jsonpatch.apply_patch(target, patch)
+    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, AttributeError, KeyError) as error:
+        raise ValueError(str(error)) from None
+
+
+def patched(served: Served, live: Any, body: Any, kind: str) -> Any:
+    """An object after a patch of a content type. Raises Refused."""
+    try:
+        if kind == "application/merge-patch+json":
+            if not isinstance(body, dict):
+                raise bad_request("a merge patch must be an object")
+            return merge(live, body)
+        if kind == "application/json-patch+json":
+            return operations(live, body)
+        if kind == "application/strategic-merge-patch+json" and not served.custom:
+            return strategic(served.schemas, served.node, live, body)
+    except ValueError as error:
+        text = f"the server rejected our request due to an error in our request: {error}"
+        raise Refused(422, "Invalid", text) from None
+    known = ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
+    if not served.custom:
+        known.insert(2, "application/strategic-merge-patch+json")
+    text = "the body of the request was in an unknown format - accepted media types include: " + ", ".join(known)
+    raise Refused(415, "UnsupportedMediaType", text)
+
+
+_ORDER, _LESS = "$setElementOrder/", "$deleteFromPrimitiveList/"
+
+
+def strategic(schemas: Schemas, node: Node, target: Any, patch: Any) -> Any:
+    """A strategic merge patch with its directives `$patch` (replace, delete, merge), `$retainKeys`, `$setElementOrder` and
+    `$deleteFromPrimitiveList`. Raises ValueError for an item without the key that its list is merged by."""
+    if not isinstance(patch, dict):
+        return patch
+    directive = patch.get("$patch")
+    if directive == "replace":
+        return {k: v for k, v in patch.items() if k != "$patch"}
+    if directive == "delete":
+        return {}
+    if directive not in (None, "merge"):
+        raise ValueError(f"Unknown patch type found: {directive}")
+    out = dict(target) if isinstance(target, dict) else {}
+    if "$retainKeys" in patch:
+        out = {k: v for k, v in out.items() if k in patch["$retainKeys"]}
+    for key, value in patch.items():
+        if key.startswith(_LESS):
+            name = key.removeprefix(_LESS)
+            out[name] = [x for x in out.get(name) or [] if x not in value]
+    for key, value in patch.items():
+        if key in ("$retainKeys", "$patch") or key.startswith((_ORDER, _LESS)):
+            continue
+        if value is None:
+            out.pop(key, None)
+            continue
+        child = schemas.field(node, key)
+        if isinstance(value, list):
+            merged, by = _strategy(schemas, child)
+            live = out.get(key) or []
+            out[key] = _list(schemas, child, by, live, value, patch.get(_ORDER + key)) if merged else value
+        elif isinstance(value, dict):
+            out[key] = strategic(schemas, child, out.get(key), value)
+        else:
+            out[key] = value
+    for key, order in patch.items():
+        name = key.removeprefix(_ORDER)
+        if key.startswith(_ORDER) and name not in patch and out.get(name):
+            by = _strategy(schemas, schemas.field(node, name))[1]
+            out[name] = _ordered(out[name], order, by, (target or {}).get(name) or [])
+    return out
+
+
+def _strategy(schemas: Schemas, node: Node) -> tuple[bool, str | None]:
+    """(whether a list is merged, the key that its items are merged by)."""
+    found = schemas.resolve(node) or {}
+    merged = "merge" in str(found.get("x-kubernetes-patch-strategy", "")).split(",")
+    return merged, found.get("x-kubernetes-patch-merge-key")
+
+
+def _ident(item: Any, by: str | None) -> Any:
+    return item.get(by) if by and isinstance(item, dict) else item
+
+
+def _ordered(items: list[Any], order: list[Any] | None, by: str | None, live: list[Any]) -> list[Any]:
+    """The given order for the items that it names. Others, which only the server has, stay before the first named one that
+    they stood before."""
+    if order is None:
+        return items
+    wanted = [_ident(o, by) for o in order]
+    before = [_ident(o, by) for o in live]
+    named = sorted((i for i in items if _ident(i, by) in wanted), key=lambda i: wanted.index(_ident(i, by)))
+    others = [i for i in items if _ident(i, by) not in wanted]
+    out = []
+    while others and named:
+        a, b = _ident(others[0], by), _ident(named[0], by)
+        first = a in before and b in before and before.index(a) < before.index(b)
+        out.append((others if first else named).pop(0))
+    return out + others + named
+
+
+def _list(
+    schemas: Schemas, node: Node, by: str | None, target: list[Any], patch: list[Any], order: list[Any] | None
+) -> list[Any]:
+    if any(isinstance(x, dict) and x.get("$patch") == "replace" for x in patch):
+        return [x for x in patch if not (isinstance(x, dict) and "$patch" in x)]
+    out = list(target)
+    for item in patch:
+        if not isinstance(item, dict) or by is None:
+            if item not in out:
+                out.append(item)
+            continue
+        if item.get(by) is None:
+            raise ValueError(f"map: {item} does not contain declared merge key: {by}")
+        found = [n for n, o in enumerate(out) if _ident(o, by) == item[by]]
+        if item.get("$patch") == "delete":
+            out = [o for n, o in enumerate(out) if n not in found]
+        elif not found:
+            out.append(strategic(schemas, schemas.items(node), {}, item))
+        else:
+            out[found[0]] = strategic(schemas, schemas.items(node), out[found[0]], item)
+    return _ordered(out, order, by, target)

@@ -1,0 +1,140 @@
+"""What an object must be to be accepted: identity, name, metadata, fields by schema, and the few rules across fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sailcloth.lib.schemacheck import go
+
+from ..errors import bad_request, invalid
+from ..field_errors import FieldError, immutable
+from ..kinds.record import SUBDOMAIN
+from ..registry import Served
+from ..schemas import field_validation
+from ..unstructured import Unstructured as Object
+
+_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+
+
+def identify(served: Served, obj: Object, namespace: str) -> None:
+    """Kind, version and namespace as the request's path has them. Raises Refused if the object says otherwise."""
+    if not isinstance(obj.get("metadata"), dict):
+        obj["metadata"] = {}
+    kind, version = obj.get("kind"), obj.get("apiVersion")
+    if kind and kind != served.kind:
+        raise bad_request(f"the kind in the data ({kind}) does not match the expected kind ({served.kind})")
+    if version and version != served.gv:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version ({served.gv})"
+        )
+    obj["kind"], obj["apiVersion"] = served.kind, served.gv
+    if served.namespaced:
+        given = obj["metadata"].get("namespace")
+        if given and given != namespace:
+            raise bad_request(
+                f"the namespace of the provided object does not match the namespace sent on the request ({given} != {namespace})"
+            )
+        obj["metadata"]["namespace"] = namespace
+    else:
+        obj["metadata"].pop("namespace", None)
+
+
+def _name(served: Served, name: str) -> Iterator[FieldError]:
+    rule = served.record.name_rule if served.record is not None else SUBDOMAIN
+    if rule.pattern and (not re.fullmatch(rule.pattern, name) or len(name) > rule.longest):
+        yield "metadata.name", "FieldValueInvalid", f'Invalid value: "{name}": {rule.text}'
+
+
+def _metadata(metadata: Object, path: str = "metadata") -> Iterator[FieldError]:
+    """Labels, annotations, finalizers and owners."""
+    labels = metadata.get("labels")
+    for key, value in (labels if isinstance(labels, dict) else {}).items():
+        yield from _key(key, f"{path}.labels")
+        if isinstance(value, str) and (len(value) > 63 or not _VALUE.fullmatch(value)):
+            text = f"Invalid value: {go(value)}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+            yield f"{path}.labels", "FieldValueInvalid", text
+    annotations = metadata.get("annotations")
+    annotations = annotations if isinstance(annotations, dict) else {}
+    for key in annotations:
+        yield from _key(key.lower(), f"{path}.annotations")
+    if sum(len(k) + len(str(v)) for k, v in annotations.items()) > 256 << 10:
+        yield f"{path}.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes"
+    for name in metadata.get("finalizers") or ():
+        if "/" not in name and name not in ("kubernetes", "orphan", "foregroundDeletion"):
+            text = f"Invalid value: {go(name)}: name is neither a standard finalizer name nor is it fully qualified"
+            yield f"{path}.finalizers", "FieldValueInvalid", text
+    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+        for key, word in (("apiVersion", "version"), ("kind", "kind"), ("name", "name"), ("uid", "uid")):
+            if not owner.get(key):
+                text = f'Invalid value: "": {word} must not be empty'
+                yield f"{path}.ownerReferences[{index}].{key}", "FieldValueInvalid", text
+
+
+def _key(key: str, path: str) -> Iterator[FieldError]:
+    prefix, slash, name = key.rpartition("/")
+    if len(name) > 63 or not _QUALIFIED.fullmatch(name):
+        text = f"Invalid value: {go(key)}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+        yield path, "FieldValueInvalid", text
+    elif slash and (len(prefix) > 253 or not _NAME.match(prefix)):
+        text = f"Invalid value: {go(key)}: prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"
+        yield path, "FieldValueInvalid", text
+
+
+def judge(served: Served, obj: Object, old: Object | None) -> None:
+    """Raises Refused for an object that may not be stored, with everything that is wrong with it."""
+    name = str(obj["metadata"].get("name", ""))
+    found: list[FieldError] = []
+    if old is None:
+        found += _name(served, name)
+    if (
+        old is None
+        or old["metadata"].get("labels") != obj["metadata"].get("labels")
+        or "annotations" in obj["metadata"]
+    ):
+        found += _metadata(obj["metadata"])
+    found += [
+        (p.path or "<nil>", field_validation.CAUSES[p.kind], p.text)
+        for p in field_validation.problems(served, obj, old)
+    ]
+    if not any(reason == "FieldValueTypeInvalid" for _, reason, _ in found):
+        seen = {field for field, _, _ in found}
+        found += [w for w in _across(served, obj, old) if w[0] not in seen]
+    if found:
+        raise invalid(served.kind, served.group, name, found)
+
+
+def fill_defaults(served: Served, obj: Object) -> None:
+    """In place."""
+    if served.record is None:
+        served.schemas.default(served.node, obj)
+    else:
+        served.record.apply_defaults(obj)
+
+
+def _across(served: Served, obj: Object, old: Object | None) -> Iterator[FieldError]:
+    """Rules across the fields of a built-in kind."""
+    kind = served.record
+    if kind is None:
+        return
+    for path in kind.immutable if old is not None else ():
+        value = _at(obj, path)
+        if value != _at(old, path):
+            yield immutable(path, value)
+    if "spec" in obj and not isinstance(obj["spec"], dict):
+        return
+    if kind.validate_always is not None:
+        yield from kind.validate_always(obj, old)
+    # A stored object is not locked in by rules that are newer than itself.
+    if kind.validate is not None and (old is None or old.get("spec") != obj.get("spec")):
+        yield from kind.validate(obj, old)
+
+
+def _at(obj: Object | None, path: str) -> Any:
+    value: Any = obj
+    for step in path.split("."):
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
