@@ -111,14 +111,14 @@ async def test_a_watcher_that_does_not_read_is_cut_off(tmp_path: Path, monkeypat
     monkeypatch.setattr(watches, "_QUEUE", 10)
     from sailcloth.local.apiserver.registry import Registry
 
-    served = Registry().get("", "v1", "configmaps")
-    assert served is not None
+    resource = Registry().get("", "v1", "configmaps")
+    assert resource is not None
     store, cut = Store(str(tmp_path / "db")), []
-    watcher = Watcher(store, served, "", lambda _: True, {}, Media(), store.revision)
+    watcher = Watcher(store, resource, "", lambda _: True, {}, Media(), store.revision)
     watcher.abort = lambda: cut.append(True)
-    stop = store.watch(served.gr, store.revision, watcher.tell)
+    stop = store.watch(resource.gr, store.revision, watcher.tell)
     for number in range(30):
-        store.put(served.gr, {"metadata": {"name": f"a{number}", "namespace": "n"}})
+        store.put(resource.gr, {"metadata": {"name": f"a{number}", "namespace": "n"}})
     await store.committed()
     assert cut == [True]
     stop()
@@ -202,15 +202,15 @@ async def test_bookmarks_come_with_the_latest_revision(tmp_path: Path, monkeypat
     monkeypatch.setattr(watches, "_BOOKMARK_S", 0.05)
     from sailcloth.local.apiserver.registry import Registry
 
-    served = Registry().get("", "v1", "configmaps")
-    assert served is not None
+    resource = Registry().get("", "v1", "configmaps")
+    assert resource is not None
     store, written = Store(str(tmp_path / "db")), []
 
     class Response:
         async def write(self, data: bytes) -> None:
             written.append(json.loads(data))
 
-    watcher = Watcher(store, served, "", lambda _: True, {"allowWatchBookmarks": "true"}, Media(), store.revision)
+    watcher = Watcher(store, resource, "", lambda _: True, {"allowWatchBookmarks": "true"}, Media(), store.revision)
     store.put("secrets", {"metadata": {"name": "elsewhere", "namespace": "n"}})
     await store.committed()
     running = asyncio.create_task(watcher.run(Response(), False, 60))  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from sailcloth.api import crd
 from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.kube import resources
 from sailcloth.kube.client import Client
-from sailcloth.local.apiserver.errors import Refused
+from sailcloth.local.apiserver.errors import StatusError
 from sailcloth.local.apiserver.http import protobuf, protobuf_wire
 from sailcloth.local.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Media, negotiate
 
@@ -312,7 +312,7 @@ def test_the_form_is_what_the_client_likes_best(accept: str, media: Media) -> No
 
 @pytest.mark.parametrize("accept", ["text/html", f"{JSON};q=0", f"{JSON};as=Strange", "nonsense", ",;,="])
 def test_nothing_acceptable_is_refused(accept: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         negotiate(accept, ALL)
     assert (refused.value.code, refused.value.reason) == (406, "NotAcceptable")
 

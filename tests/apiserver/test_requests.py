@@ -22,7 +22,7 @@ from sailcloth.kube.resources import Resource
 from sailcloth.local.apiserver.auth import pki
 from sailcloth.local.apiserver.http import protobuf
 from sailcloth.local.apiserver.http.negotiation import JSON, PROTOBUF
-from sailcloth.local.apiserver.registry import Served, builtin_resources
+from sailcloth.local.apiserver.registry import ApiResource, builtin_resources
 
 Object = dict[str, Any]
 
@@ -35,15 +35,17 @@ async def get(client: Client, path: str, **query: str) -> Any:
     return json.loads(await client.call("GET", path, **query))
 
 
-@pytest.mark.parametrize("served", builtin_resources(), ids=lambda s: s.gr)
-async def test_an_object_with_nothing_in_it_is_no_riddle(client: Client, namespace: str, served: Served) -> None:
-    prefix = f"/apis/{served.gv}" if served.group else "/api/v1"
-    path = f"{prefix}/namespaces/{namespace}/{served.plural}" if served.namespaced else f"{prefix}/{served.plural}"
-    obj = {"apiVersion": served.gv, "kind": served.kind, "metadata": {"name": f"empty-{namespace}"}}
+@pytest.mark.parametrize("resource", builtin_resources(), ids=lambda s: s.gr)
+async def test_an_object_with_nothing_in_it_is_no_riddle(client: Client, namespace: str, resource: ApiResource) -> None:
+    prefix = f"/apis/{resource.gv}" if resource.group else "/api/v1"
+    path = (
+        f"{prefix}/namespaces/{namespace}/{resource.plural}" if resource.namespaced else f"{prefix}/{resource.plural}"
+    )
+    obj = {"apiVersion": resource.gv, "kind": resource.kind, "metadata": {"name": f"empty-{namespace}"}}
     for kind, body in ((JSON, json.dumps(obj).encode()), (PROTOBUF, protobuf.encode(obj))):
         async with client.request("POST", path, data=body, headers={"Content-Type": kind}) as response:
             assert response.status in (201, 409, 422), await response.text()
-    if not served.namespaced:
+    if not resource.namespaced:
         with contextlib.suppress(ApiError):
             await client.call("DELETE", f"{path}/empty-{namespace}")
 

@@ -32,7 +32,7 @@ from .http.server import ApiServer
 from .registry import Registry
 from .storage import StorageError, Store
 from .writes.admission import Admission
-from .writes.rest_storage import Objects
+from .writes.rest_storage import RestStorage
 
 log = logging.getLogger("sailcloth.local.apiserver")
 
@@ -89,12 +89,12 @@ async def serve(config: Config) -> None:
     pki, store = _open(config)
     registry = Registry()
     admission = Admission(store)
-    objects = Objects(store, registry, admission, config.service_cidr)
+    storage = RestStorage(store, registry, admission, config.service_cidr)
     tokens = Tokens(pki.service_account_key)
-    api = ApiServer(store, registry, objects, Access(tokens, store), config.patience_s)
+    api = ApiServer(store, registry, storage, Access(tokens, store), config.patience_s)
     api.serve_pods(Streams(store, config.node_socket, config.pod_log_root), tokens)
     controllers = Controllers(
-        objects,
+        storage,
         ca=pki.ca,
         load_balancers=ipaddress.IPv4Network(config.load_balancers),
         api_address=config.api_address,

@@ -14,7 +14,7 @@ Matcher = Callable[[dict[str, Any]], bool]
 
 def parse(text: str | None, selectable: Mapping[str, FieldSelector]) -> Matcher:
     """A field selector over objects: dotted paths with = or !=. Objects are selected by their name and namespace and by what
-    is `selectable`. Raises Refused for a selector that cannot be read, or other fields."""
+    is `selectable`. Raises StatusError for a selector that cannot be read, or other fields."""
     known = {"metadata.name": FieldSelector(), "metadata.namespace": FieldSelector(), **selectable}
     terms: list[tuple[tuple[str, ...], str, bool, str]] = []
     for raw in text.split(",") if text else []:

@@ -13,7 +13,7 @@ _SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
 
 
 def parse(text: str | None) -> Callable[[dict[str, str]], bool]:
-    """A label selector over a label map. Raises Refused for one that cannot be read."""
+    """A label selector over a label map. Raises StatusError for one that cannot be read."""
     terms: list[Callable[[dict[str, str]], bool]] = []
     for raw in re.split(r",(?![^()]*\))", text) if text else []:
         term = raw.strip()

@@ -44,7 +44,7 @@ def builtin() -> Schemas:
 
 
 @dataclass(eq=False)
-class Served:
+class ApiResource:
     """One version of one resource."""
 
     group: str
@@ -135,10 +135,10 @@ class Served:
             return None
 
 
-def builtin_resources() -> list[Served]:
+def builtin_resources() -> list[ApiResource]:
     """Every built-in resource that is served."""
     return [
-        Served(
+        ApiResource(
             kind.group,
             kind.version,
             kind.plural,
@@ -155,7 +155,7 @@ def builtin_resources() -> list[Served]:
     ]
 
 
-def custom_resources(crd: dict[str, Any]) -> list[Served]:
+def custom_resources(crd: dict[str, Any]) -> list[ApiResource]:
     """The resources that a CustomResourceDefinition defines, one for each served version."""
     spec = crd["spec"]
     names = (crd.get("status") or {}).get("acceptedNames") or spec["names"]
@@ -179,7 +179,7 @@ def custom_resources(crd: dict[str, Any]) -> list[Served]:
             "metadata": {"$ref": f"#/$defs/{_META}"},
         }
         subresources = version.get("subresources") or {}
-        made = Served(
+        made = ApiResource(
             spec["group"],
             version["name"],
             spec["names"]["plural"],
@@ -217,13 +217,13 @@ class Registry:
     """All served resources, by group, version and plural."""
 
     def __init__(self) -> None:
-        self.by_path: dict[tuple[str, str, str], Served] = {}
+        self.by_path: dict[tuple[str, str, str], ApiResource] = {}
         self.generation = 0
-        for served in builtin_resources():
-            self.add(served)
+        for resource in builtin_resources():
+            self.add(resource)
 
-    def add(self, served: Served) -> None:
-        self.by_path[served.group, served.version, served.plural] = served
+    def add(self, resource: ApiResource) -> None:
+        self.by_path[resource.group, resource.version, resource.plural] = resource
         self.generation += 1
 
     def remove(self, group: str, plural: str) -> None:
@@ -231,17 +231,17 @@ class Registry:
             del self.by_path[key]
         self.generation += 1
 
-    def get(self, group: str, version: str, plural: str) -> Served | None:
+    def get(self, group: str, version: str, plural: str) -> ApiResource | None:
         return self.by_path.get((group, version, plural))
 
-    def groups(self) -> dict[str, dict[str, list[Served]]]:
+    def groups(self) -> dict[str, dict[str, list[ApiResource]]]:
         """Group → version → resources; versions in order of preference (v1 before v1beta1 before v1alpha3)."""
-        out: dict[str, dict[str, list[Served]]] = {}
-        for (group, version, _), served in self.by_path.items():
-            out.setdefault(group, {}).setdefault(version, []).append(served)
+        out: dict[str, dict[str, list[ApiResource]]] = {}
+        for (group, version, _), resource in self.by_path.items():
+            out.setdefault(group, {}).setdefault(version, []).append(resource)
         return {g: dict(sorted(vs.items(), key=lambda v: rank(v[0]))) for g, vs in out.items()}
 
-    def distinct(self) -> list[Served]:
+    def distinct(self) -> list[ApiResource]:
         """One entry for each resource, whatever its versions."""
         return list({s.gr: s for s in self.by_path.values()}.values())
 

@@ -18,11 +18,11 @@ from typing import Any
 from sailcloth.local.apiserver.auth import certificate_signing, default_roles
 from sailcloth.local.apiserver.auth.authentication import User
 from sailcloth.local.apiserver.auth.pki import Pair
-from sailcloth.local.apiserver.errors import Refused
-from sailcloth.local.apiserver.registry import Served
+from sailcloth.local.apiserver.errors import StatusError
+from sailcloth.local.apiserver.request_info import RequestInfo
 from sailcloth.local.apiserver.storage import Event, StorageError
 from sailcloth.local.apiserver.times import now
-from sailcloth.local.apiserver.writes.rest_storage import Objects
+from sailcloth.local.apiserver.writes.rest_storage import RestStorage
 
 from . import (
     cronjobs,
@@ -58,44 +58,42 @@ _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", "isti
 class Cluster:
     """What controllers may do: read the store, write through admission and all the rules."""
 
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-        self.store = objects.store
+    def __init__(self, storage: RestStorage) -> None:
+        self._storage = storage
+        self.store = storage.store
 
-    def served(self, gr: str) -> Served:
-        return next(s for s in self._objects.registry.by_path.values() if s.gr == gr)
+    def _info(self, gr: str, namespace: str = "", name: str = "", sub: str = "") -> RequestInfo:
+        resource = next(r for r in self._storage.registry.by_path.values() if r.gr == gr)
+        return RequestInfo(resource, _USER, namespace, name, sub, "kube-controller-manager")
 
     async def create(self, gr: str, obj: Object) -> Object | None:
-        """Create; None if it is there already. Raises Refused for anything else."""
-        namespace = obj["metadata"].get("namespace", "")
+        """Create; None if it exists already. Raises StatusError for anything else."""
         try:
-            made, _ = await self._objects.create(self.served(gr), obj, namespace, _USER, "kube-controller-manager", {})
-        except Refused as error:
+            created, _ = await self._storage.create(self._info(gr, obj["metadata"].get("namespace", "")), obj)
+        except StatusError as error:
             if error.reason == "AlreadyExists":
                 return None
             raise
-        return made
+        return created
 
-    async def change(self, gr: str, namespace: str, name: str, make: Any, sub: str = "") -> Object | None:
+    async def change(self, gr: str, namespace: str, name: str, mutate: Any, sub: str = "") -> Object | None:
         """Change by a function of a copy; None if the object is gone."""
 
-        def fresh(live: Object) -> Object:
+        def unconditionally(live: Object) -> Object:
             live["metadata"].pop("resourceVersion", None)
-            return make(live)  # type: ignore[no-any-return]
+            return mutate(live)  # type: ignore[no-any-return]
 
         try:
-            made, _ = await self._objects.change(
-                self.served(gr), namespace, name, sub, fresh, _USER, "kube-controller-manager", {}
-            )
-        except Refused as error:
+            changed, _ = await self._storage.change(self._info(gr, namespace, name, sub), unconditionally)
+        except StatusError as error:
             if error.code == 404:
                 return None
             raise
-        return made
+        return changed
 
     async def delete(self, gr: str, namespace: str, name: str) -> None:
-        with contextlib.suppress(Refused):
-            await self._objects.delete(self.served(gr), namespace, name, {}, _USER)
+        with contextlib.suppress(StatusError):
+            await self._storage.delete(self._info(gr, namespace, name))
 
     async def event(self, about: Object, component: str, reason: str, text: str, kind: str = "Normal") -> None:
         """Note something for `kubectl describe` and `kubectl events`; the same again only counts up."""
@@ -109,7 +107,7 @@ class Cluster:
         def again(live: Object) -> Object:
             return {**live, "count": int(live.get("count", 1)) + 1, "lastTimestamp": stamp}
 
-        with contextlib.suppress(Refused):  # the namespace may be going away
+        with contextlib.suppress(StatusError):  # the namespace may be going away
             if await self.change("events", namespace, name, again) is None:
                 await self.create(
                     "events",
@@ -153,7 +151,7 @@ class _Queue:
                     self._failures.pop(key, None)
                     if again:
                         asyncio.get_running_loop().call_later(again, self.add, key)
-                except (Refused, StorageError) as error:
+                except (StatusError, StorageError) as error:
                     count = self._failures[key] = self._failures.get(key, 0) + 1
                     delay = min(0.05 * 2**count, 30.0)
                     log.log(logging.WARNING if count > 3 else logging.DEBUG, "%s %s/%s: %s", self.name, *key, error)
@@ -167,14 +165,14 @@ class Controllers:
 
     def __init__(
         self,
-        objects: Objects,
+        storage: RestStorage,
         ca: Pair,
         load_balancers: ipaddress.IPv4Network,
         api_address: str,
         service_ip: str,
     ) -> None:
-        self._cluster = Cluster(objects)
-        self._store = objects.store
+        self._cluster = Cluster(storage)
+        self._store = storage.store
         self._root, self._lb, self._api, self._service_ip = (
             ca.certificate.decode(),
             load_balancers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from sailcloth.local.apiserver.errors import Refused
+from sailcloth.local.apiserver.errors import StatusError
 from sailcloth.local.apiserver.label_selectors import label_selector
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     for _ in range(wanted - len(live)):
         try:
             made = await cluster.create("pods", pod_of(rs, rs["spec"]["template"]))
-        except Refused as error:
+        except StatusError as error:
             await cluster.event(rs, _NAME, "FailedCreate", f"Error creating: {error.message}", "Warning")
             raise
         if made is not None:

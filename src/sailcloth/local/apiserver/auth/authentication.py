@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import Refused, bad_request
+from ..errors import StatusError, bad_request
 from ..storage import Store
 from . import authorization
 from .service_account_tokens import ISSUER, BadToken, Tokens
@@ -75,7 +75,7 @@ class Access:
         return User(claims["sub"], groups, str(found["metadata"]["uid"]), extra), shared
 
     def impersonated(self, user: User, headers: Mapping[str, str], groups: list[str]) -> User:
-        """Whom a caller wants to be, by the headers `Impersonate-*`; the caller if nobody. Raises Refused if it may not."""
+        """Whom a caller wants to be, by the headers `Impersonate-*`; the caller if nobody. Raises StatusError if it may not."""
         name = headers.get("Impersonate-User", "")
         extra: dict[str, list[str]] = {}
         for key, value in headers.items():
@@ -128,9 +128,9 @@ class Access:
         return {**obj, "status": {"allowed": yes}}
 
     def check(self, user: User, asked: authorization.Attributes) -> None:
-        """Raises Refused if the user may not."""
+        """Raises StatusError if the user may not."""
         if not authorization.allowed(self._store, user.name, user.groups, asked):
-            raise Refused(403, "Forbidden", asked.refusal(user.name))
+            raise StatusError(403, "Forbidden", asked.refusal(user.name))
 
 
 def _asked(spec: dict[str, Any]) -> authorization.Attributes:

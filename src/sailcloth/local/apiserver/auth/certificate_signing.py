@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ..errors import Refused
+from ..errors import StatusError
 from ..kinds.certificates import CERTIFICATE_SIGNING_REQUEST, CLIENT_USAGES, conditions_true, parse_request
 from ..storage import Store
 from ..unstructured import Unstructured as Object
@@ -29,7 +29,7 @@ _SHORTEST_RSA = 2048
 
 
 def begin(obj: Object, user: User) -> None:
-    """A new request is its sender's, whatever it says, and undecided; in place. Raises Refused."""
+    """A new request is its sender's, whatever it says, and undecided; in place. Raises StatusError."""
     obj.pop("status", None)
     spec = obj.get("spec")
     if not isinstance(spec, dict):
@@ -39,11 +39,11 @@ def begin(obj: Object, user: User) -> None:
     spec.update(user.info())
     if spec.get("signerName") == CLIENT and "system:masters" in _groups(spec):
         text = f"use of {CLIENT} signer with system:masters group is not allowed"
-        raise Refused(403, "Forbidden", f'{REQUESTS} "{obj["metadata"].get("name", "")}" is forbidden: {text}')
+        raise StatusError(403, "Forbidden", f'{REQUESTS} "{obj["metadata"].get("name", "")}" is forbidden: {text}')
 
 
 def permit(store: Store, live: Object, new: Object, sub: str, user: User) -> None:
-    """Raises Refused if the user may not decide, or sign, for the request's signer."""
+    """Raises StatusError if the user may not decide, or sign, for the request's signer."""
     verb = {"approval": "approve", "status": "sign"}.get(sub)
     if verb is None or live.get("status") == new.get("status"):
         return
@@ -54,7 +54,7 @@ def permit(store: Store, live: Object, new: Object, sub: str, user: User) -> Non
         ):
             return
     text = f'user not permitted to {verb} requests with signerName "{signer}"'
-    raise Refused(403, "Forbidden", f'{REQUESTS} "{live["metadata"]["name"]}" is forbidden: {text}')
+    raise StatusError(403, "Forbidden", f'{REQUESTS} "{live["metadata"]["name"]}" is forbidden: {text}')
 
 
 def signable(obj: Object) -> bool:

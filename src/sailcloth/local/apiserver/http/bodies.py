@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -14,7 +13,8 @@ from aiohttp import web
 from sailcloth.lib.nesting import DEEPEST, deeper
 from sailcloth.lib.schemacheck import join
 
-from ..errors import Refused, bad_request, invalid
+from ..errors import StatusError, bad_request, invalid
+from ..request_info import Body
 from . import protobuf
 from .negotiation import PROTOBUF
 
@@ -22,23 +22,13 @@ Object = dict[str, Any]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True)
-class Body:
-    """What a request carried. `doubled` are the paths of fields that it has more than once; the last one counts."""
-
-    value: Any
-    kind: str
-    doubled: tuple[str, ...] = ()
-    raw: bytes = b""
-
-
 async def read(request: web.Request) -> Body:
-    """The request's body. Raises Refused for one that cannot be read."""
+    """The request's body. Raises StatusError for one that cannot be read."""
     try:
         async with asyncio.timeout(request["patience"]):
             raw = await request.read()
     except TimeoutError:
-        raise Refused(408, "Timeout", "the body of the request did not come in time") from None
+        raise StatusError(408, "Timeout", "the body of the request did not come in time") from None
     kind = request.headers.get("Content-Type", "").split(";")[0].strip()
     if not raw:
         return Body({}, kind)
@@ -51,11 +41,11 @@ async def read(request: web.Request) -> Body:
                 value = loader.get_single_data()
             finally:
                 loader.dispose()
-            return Body(_bounded(orjson.loads(orjson.dumps(value))), kind, _doubled(value), raw)
+            return Body(_bounded(orjson.loads(orjson.dumps(value))), kind, _doubled(value))
         value = _bounded(orjson.loads(raw))
-        return Body(value, kind, _doubled(json.loads(raw, object_pairs_hook=_Pairs)), raw)
+        return Body(value, kind, _doubled(json.loads(raw, object_pairs_hook=_Pairs)))
     except protobuf.Unsupported as error:
-        raise Refused(415, "UnsupportedMediaType", str(error)) from None
+        raise StatusError(415, "UnsupportedMediaType", str(error)) from None
     except (ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
         words = " ".join(str(error).split())[:300]
         raise bad_request(f"the body of the request could not be read: {words}") from None
@@ -73,7 +63,7 @@ class _Pairs(dict[str, Any]):
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
         seen: set[str] = set()
-        self.doubled = [k for k, _ in pairs if k in seen or seen.add(k)] if len(self) < len(pairs) else []  # type: ignore[func-returns-value]
+        self.duplicates = [k for k, _ in pairs if k in seen or seen.add(k)] if len(self) < len(pairs) else []  # type: ignore[func-returns-value]
 
 
 class _Loader(_LOADER):  # type: ignore[misc]
@@ -104,7 +94,7 @@ def _doubled(value: Any, path: str = "") -> tuple[str, ...]:
 
 
 def query(request: web.Request, options: str) -> dict[str, str]:
-    """The request's parameters. Raises Refused for values of `dryRun` and `fieldValidation` that there are not; `options`
+    """The request's parameters. Raises StatusError for values of `dryRun` and `fieldValidation` that there are not; `options`
     is what the parameters are called in the refusal, such as CreateOptions."""
     found = dict(request.query.items())
     check(found, options)
@@ -112,7 +102,7 @@ def query(request: web.Request, options: str) -> dict[str, str]:
 
 
 def check(found: Object, options: str) -> None:
-    """Raises Refused for options that are none."""
+    """Raises StatusError for options that are none."""
     wrong = []
     dry = found.get("dryRun") or []
     for value in [dry] if isinstance(dry, str) else dry:
@@ -133,7 +123,7 @@ def manager(request: web.Request) -> str:
 
 
 def delete_options(parameters: dict[str, str], body: Any) -> Object:
-    """DeleteOptions from the body and the parameters. Raises Refused."""
+    """DeleteOptions from the body and the parameters. Raises StatusError."""
     if not isinstance(body, dict):
         raise bad_request("the body is not a DeleteOptions object")
     options: Object = {**parameters, **body}
@@ -152,7 +142,7 @@ def delete_options(parameters: dict[str, str], body: Any) -> Object:
 
 
 def whole(parameters: dict[str, str], name: str) -> int:
-    """A parameter that is a whole number, 0 if absent. Raises Refused."""
+    """A parameter that is a whole number, 0 if absent. Raises StatusError."""
     text = parameters.get(name) or "0"
     if not text.isascii() or not text.isdigit():
         raise bad_request(f"Invalid value: {text!r}: {name} must be a non-negative whole number")

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
 from .. import field_selectors, label_selectors
-from ..errors import Refused, bad_request, expired
-from ..registry import Served
+from ..errors import StatusError, bad_request, expired
+from ..registry import ApiResource
+from ..request_info import RequestInfo
 from ..storage import Gone, Store
-from ..writes.rest_storage import Objects
+from ..writes.rest_storage import RestStorage
 from . import bodies
 from .responses import SUCCESS, answer, listed, media, show
 from .watches import Watcher
@@ -27,67 +29,69 @@ def everything(_: Object) -> bool:
     return True
 
 
-class Listing:
+class CollectionRequests:
     """Requests to collections."""
 
-    def __init__(self, store: Store, objects: Objects) -> None:
-        self._store, self._objects = store, objects
+    def __init__(self, store: Store, storage: RestStorage) -> None:
+        self._store, self._storage = store, storage
         self._watchers: set[Watcher] = set()
 
-    async def serve(self, request: web.Request, served: Served, namespace: str) -> web.StreamResponse:
-        """Answer a request to a collection. Raises Refused."""
+    async def serve(self, request: web.Request, info: RequestInfo) -> web.StreamResponse:
+        """Respond to a request to a collection. Raises StatusError."""
         if request.method == "POST":
-            return await self._create(request, served, namespace)
+            return await self._create(request, info)
         if request.method == "DELETE":
-            return await self._delete(request, served, namespace)
+            return await self._delete(request, info)
         if request.method != "GET":
-            raise Refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+            raise StatusError(
+                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+            )
         query = dict(request.query.items())
         if query.get("watch") in ("true", "1"):
-            return await self._watch(request, served, namespace, query)
-        return await self._list(request, served, namespace, query)
+            return await self._watch(request, info.resource, info.namespace, query)
+        return await self._list(request, info.resource, info.namespace, query)
 
-    async def _create(self, request: web.Request, served: Served, namespace: str) -> web.Response:
-        query, body = bodies.query(request, "CreateOptions"), await bodies.read(request)
+    async def _create(self, request: web.Request, info: RequestInfo) -> web.Response:
+        info = replace(info, options=bodies.query(request, "CreateOptions"))
+        body = await bodies.read(request)
         if not isinstance(body.value, dict):
             raise bad_request("the body is not an object")
-        if served.namespaced and not namespace:
-            namespace = str((body.value.get("metadata") or {}).get("namespace") or "default")
-        obj, warnings = await self._objects.create(
-            served, body.value, namespace, request["user"], bodies.manager(request), query, body.doubled
-        )
-        return show(request, served, obj, 201, warnings)
+        if info.resource.namespaced and not info.namespace:
+            info = replace(info, namespace=str((body.value.get("metadata") or {}).get("namespace") or "default"))
+        obj, warnings = await self._storage.create(info, body.value, body.duplicates)
+        return show(request, info.resource, obj, 201, warnings)
 
-    async def _delete(self, request: web.Request, served: Served, namespace: str) -> web.Response:
-        query = dict(request.query.items())
-        options, match = bodies.delete_options(query, (await bodies.read(request)).value), _matcher(served, query)
-        for obj in self._store.all(served.gr, namespace or None):
+    async def _delete(self, request: web.Request, info: RequestInfo) -> web.Response:
+        query, resource = dict(request.query.items()), info.resource
+        options, match = bodies.delete_options(query, (await bodies.read(request)).value), _matcher(resource, query)
+        for obj in self._store.all(resource.gr, info.namespace or None):
             if match(obj):
                 metadata = obj["metadata"]
+                one = replace(info, namespace=metadata.get("namespace", ""), name=metadata["name"], options=options)
                 try:
-                    await self._objects.delete(
-                        served, metadata.get("namespace", ""), metadata["name"], options, request["user"]
-                    )
-                except Refused as error:
-                    if error.code != 404:  # somebody else was faster
+                    await self._storage.delete(one)
+                except StatusError as error:
+                    if error.code != 404:  # another request was faster
                         raise
-        return answer(request, SUCCESS, warnings=served.warnings)
+        return answer(request, SUCCESS, warnings=resource.warnings)
 
-    async def _list(self, request: web.Request, served: Served, namespace: str, query: dict[str, str]) -> web.Response:
-        match, limit, start = _matcher(served, query), bodies.whole(query, "limit"), query.get("continue")
+    async def _list(
+        self, request: web.Request, resource: ApiResource, namespace: str, query: dict[str, str]
+    ) -> web.Response:
+        match, limit, start = _matcher(resource, query), bodies.whole(query, "limit"), query.get("continue")
         revision = self._store.revision
         if start:
             try:
                 words, _, after = bytes.fromhex(start).decode().partition(":")
                 within, name = after.split("/", 1)
                 revision = int(words)
-                found = self._store.picture(served.gr, namespace or None, revision, (within, name))
+                found = self._store.picture(resource.gr, namespace or None, revision, (within, name))
             except ValueError:
                 raise bad_request("continue key is not valid") from None
             except Gone:
                 raise expired() from None
         else:
-            found = self._store.picture(served.gr, namespace or None)
+            found = self._store.picture(resource.gr, namespace or None)
         metadata: Object = {"resourceVersion": str(revision)}
         objects = [o for o in map(found.read, found.names) if match(o)] if not limit else []
         for at, key in enumerate(found.names if limit else ()):
@@ -101,18 +105,18 @@ class Listing:
                     metadata["remainingItemCount"] = len(found.names) - at
                 break
             objects.append(obj)
-        return await listed(request, served, metadata, objects)
+        return await listed(request, resource, metadata, objects)
 
     async def _watch(
-        self, request: web.Request, served: Served, namespace: str, query: dict[str, str]
+        self, request: web.Request, resource: ApiResource, namespace: str, query: dict[str, str]
     ) -> web.StreamResponse:
         revision = query.get("resourceVersion") or ""
         initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
         start = self._store.revision if initial else bodies.whole(query, "resourceVersion")
         seconds = bodies.whole(query, "timeoutSeconds") or random.uniform(1800, 3600)
-        watcher = Watcher(self._store, served, namespace, _matcher(served, query), query, media(request), start)
+        watcher = Watcher(self._store, resource, namespace, _matcher(resource, query), query, media(request), start)
         try:
-            stop = self._store.watch(served.gr, start, watcher.tell)
+            stop = self._store.watch(resource.gr, start, watcher.tell)
         except Gone:
             raise expired(f"too old resource version: {revision} ({self._store.floor})") from None
         response = web.StreamResponse(headers={"Content-Type": watcher.content_type})
@@ -134,12 +138,12 @@ class Listing:
             watcher.end()
 
 
-def _matcher(served: Served, query: dict[str, str]) -> Match:
-    """Raises Refused for selectors that cannot be read."""
+def _matcher(resource: ApiResource, query: dict[str, str]) -> Match:
+    """Raises StatusError for selectors that cannot be read."""
     if not query.get("labelSelector") and not query.get("fieldSelector"):
         return everything
     by_label = label_selectors.parse(query.get("labelSelector"))
     by_field = field_selectors.parse(
-        query.get("fieldSelector"), served.record.field_selectors if served.record is not None else {}
+        query.get("fieldSelector"), resource.record.field_selectors if resource.record is not None else {}
     )
     return lambda o: by_label(o["metadata"].get("labels") or {}) and by_field(o)

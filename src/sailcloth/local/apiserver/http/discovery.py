@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from ..registry import VERBS, Registry, Served
+from ..registry import VERBS, ApiResource, Registry
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 # Kinds that exist only as a request and its answer.
@@ -33,7 +33,7 @@ class Discovery:
         self._documents: dict[tuple[str, str], bytes] = {}
         self._at = -1
 
-    def groups(self) -> dict[str, dict[str, list[Served]]]:
+    def groups(self) -> dict[str, dict[str, list[ApiResource]]]:
         out = self._registry.groups()
         for group, version in REVIEWS:
             out.setdefault(group, {}).setdefault(version, [])
@@ -114,7 +114,7 @@ class Discovery:
         return known
 
 
-def _entry(s: Served) -> dict[str, Any]:
+def _entry(s: ApiResource) -> dict[str, Any]:
     subs = []
     for sub in s.subresources:
         group, version = (sub.group, sub.version) if sub.group else (s.group, s.version)
@@ -165,7 +165,7 @@ def _rewrite(node: Any, wanted: list[str]) -> Any:
     return node
 
 
-def _document(group: str, version: str, found: list[Served]) -> dict[str, Any]:
+def _document(group: str, version: str, found: list[ApiResource]) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
     wanted: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import Refused
+from ..errors import StatusError
 
 JSON, YAML, PROTOBUF = "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"
 _SHAPES = {"Table": "Table", "PartialObjectMetadata": "Metadata", "PartialObjectMetadataList": "Metadata"}
@@ -19,7 +19,7 @@ class Media:
 
 
 def negotiate(accept: str, offers: tuple[str, ...] = (JSON, YAML)) -> Media:
-    """The offer that the client wants most: by q, then the more specific, then the earlier. Raises Refused (406)."""
+    """The offer that the client wants most: by q, then the more specific, then the earlier. Raises StatusError (406)."""
     wishes = []
     for clause in accept.split(",") if accept.strip() else ["*/*"]:
         kind, *rest = (word.strip() for word in clause.split(";"))
@@ -38,4 +38,4 @@ def negotiate(accept: str, offers: tuple[str, ...] = (JSON, YAML)) -> Media:
         for offer in ("application/json",) if shape == "Table" else offers:
             if kind in (offer, "*/*", "application/*"):
                 return Media(offer, shape)
-    raise Refused(406, "NotAcceptable", f"only the following media types are accepted: {', '.join(offers)}")
+    raise StatusError(406, "NotAcceptable", f"only the following media types are accepted: {', '.join(offers)}")

@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 
 from sailcloth.lib import spdy
 
-from ..errors import Refused, bad_request
+from ..errors import StatusError, bad_request
 from ..storage import Store
 from . import node_socket, remote_command
 from .node_socket import NodeError
@@ -149,7 +149,9 @@ class Streams:
         if not command and not attach:
             raise bad_request("you must specify at least one command for the container")
         if not (self._status(pod, container).get("state") or {}).get("running"):
-            raise Refused(500, "InternalError", f'unable to upgrade connection: container not found ("{container}")')
+            raise StatusError(
+                500, "InternalError", f'unable to upgrade connection: container not found ("{container}")'
+            )
         stdin, stdout, stderr, tty = (query.get(n) == "true" for n in ("stdin", "stdout", "stderr", "tty"))
         uid = pod["metadata"]["uid"]
         run = remote_command.Command(self._node, uid, container, None if attach else command, tty, stdin)

@@ -135,7 +135,7 @@ class _Spdy:
 
 
 async def serve(request: web.Request, command: Command, stdin: bool, stdout: bool, stderr: bool) -> web.StreamResponse:
-    """Run a command for a client, by the protocol that it asks for. Raises Refused for a request that upgrades to neither."""
+    """Run a command for a client, by the protocol that it asks for. Raises StatusError for a request that upgrades to neither."""
     if request.headers.get("Upgrade", "").upper() == "SPDY/3.1":
         names = {"error", *(n for n, on in (("stdin", stdin), ("stdout", stdout), ("stderr", stderr)) if on)}
         if command.tty:

@@ -10,7 +10,7 @@ import orjson
 import yaml
 from aiohttp import web
 
-from ..registry import Served
+from ..registry import ApiResource
 from . import protobuf, tables
 from .negotiation import JSON, PROTOBUF, YAML, Media, negotiate
 
@@ -49,17 +49,17 @@ def _response(body: bytes, kind: str, status: int, warnings: Iterable[str]) -> w
     return response
 
 
-async def listed(request: web.Request, served: Served, metadata: Object, objects: list[Object]) -> web.Response:
+async def listed(request: web.Request, resource: ApiResource, metadata: Object, objects: list[Object]) -> web.Response:
     """A list as an answer. A long one is encoded piece by piece, and others get their turn in between."""
     wanted = media(request)
-    head: Object = {"kind": f"{served.kind}List", "apiVersion": served.gv, "metadata": metadata}
+    head: Object = {"kind": f"{resource.kind}List", "apiVersion": resource.gv, "metadata": metadata}
     if wanted.shape == "Table" or wanted.type == YAML:
-        items = [served.shown(o) for o in objects]
+        items = [resource.shown(o) for o in objects]
         if wanted.type == YAML:
-            return answer(request, {**head, "items": items}, warnings=served.warnings)
+            return answer(request, {**head, "items": items}, warnings=resource.warnings)
         include = request.query.get("includeObject", "Metadata")
-        made = tables.table(served.columns, items, metadata["resourceVersion"], include=include)
-        return answer(request, {**made, "metadata": metadata}, warnings=served.warnings)
+        made = tables.table(resource.columns, items, metadata["resourceVersion"], include=include)
+        return answer(request, {**made, "metadata": metadata}, warnings=resource.warnings)
     if wanted.shape:
         head |= {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
     encode = protobuf.item if wanted.type == PROTOBUF else orjson.dumps
@@ -67,14 +67,14 @@ async def listed(request: web.Request, served: Served, metadata: Object, objects
     for at, obj in enumerate(objects):
         if at and at % _TOGETHER[wanted.type] == 0:
             await asyncio.sleep(0)
-        obj = served.shown(obj)
+        obj = resource.shown(obj)
         pieces.append(encode(bare(obj) if wanted.shape else obj))
     if wanted.type == PROTOBUF:
-        return _response(protobuf.listed(head, pieces), PROTOBUF, 200, served.warnings)
+        return _response(protobuf.listed(head, pieces), PROTOBUF, 200, resource.warnings)
     pieces = pieces or [b""]
     pieces[0] = orjson.dumps(head)[:-1] + b',"items":[' + pieces[0]
     pieces[-1] += b"]}"
-    return _response(b",".join(pieces), JSON, 200, served.warnings)
+    return _response(b",".join(pieces), JSON, 200, resource.warnings)
 
 
 def bare(obj: Object) -> Object:
@@ -83,14 +83,14 @@ def bare(obj: Object) -> Object:
 
 
 def show(
-    request: web.Request, served: Served, obj: Object, status: int = 200, warnings: Iterable[str] = ()
+    request: web.Request, resource: ApiResource, obj: Object, status: int = 200, warnings: Iterable[str] = ()
 ) -> web.Response:
     """One object, in the version of the request, with the version's own warning."""
-    obj, shape = served.shown(obj), media(request).shape
+    obj, shape = resource.shown(obj), media(request).shape
     if shape == "Table":
         include = request.query.get("includeObject", "Metadata")
         revision = obj["metadata"].get("resourceVersion", "")
-        obj = tables.table(served.columns, [obj], revision, include=include)
+        obj = tables.table(resource.columns, [obj], revision, include=include)
     elif shape:
         obj = bare(obj)
-    return answer(request, obj, status, [*served.warnings, *warnings])
+    return answer(request, obj, status, [*resource.warnings, *warnings])

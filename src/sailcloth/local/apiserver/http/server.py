@@ -14,15 +14,16 @@ from aiohttp import web
 from ..auth.authentication import OPEN_PATHS, Access, User
 from ..auth.authorization import Attributes
 from ..auth.service_account_tokens import BadToken, Tokens
-from ..errors import Refused, bad_request
+from ..errors import StatusError, bad_request
 from ..registry import Registry
+from ..request_info import RequestInfo
 from ..storage import StorageError, Store
-from ..writes.rest_storage import Objects
+from ..writes.rest_storage import RestStorage
 from . import bodies
-from .collections import Listing
+from .collections import CollectionRequests
 from .discovery import AGGREGATED, REVIEWS, Discovery
 from .negotiation import JSON, PROTOBUF, YAML, negotiate
-from .objects import Items
+from .objects import ObjectRequests
 from .responses import answer
 
 log = logging.getLogger(__name__)
@@ -38,21 +39,21 @@ _EMPTY_OPENAPI_V2 = b"\n\x032.0\x12\x0e\n\tSailcloth\x12\x011B\x00"
 class ApiServer:
     """Routes requests."""
 
-    def __init__(self, store: Store, registry: Registry, objects: Objects, access: Access, patience: float) -> None:
-        self.store, self.registry, self.objects, self.access = store, registry, objects, access
+    def __init__(self, store: Store, registry: Registry, storage: RestStorage, access: Access, patience: float) -> None:
+        self.store, self.registry, self.access = store, registry, access
         self.discovery = Discovery(registry)
-        self._listing, self._items = Listing(store, objects), Items(store, objects)
+        self._collections, self._objects = CollectionRequests(store, storage), ObjectRequests(store, storage)
         self.ready, self._patience = False, patience
         self._certified: WeakKeyDictionary[Any, User | None] = WeakKeyDictionary()  # by connection
 
     def serve_pods(self, streams: Any, tokens: Tokens) -> None:
         """What answers for logs, exec and port-forward, and who signs the tokens of service accounts."""
-        self._items.streams, self._items.tokens = streams, tokens
+        self._objects.streams, self._objects.tokens = streams, tokens
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._outer], client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._route)
-        app.on_shutdown.append(self._listing.end)
+        app.on_shutdown.append(self._collections.end)
         return app
 
     @web.middleware
@@ -61,20 +62,20 @@ class ApiServer:
     ) -> web.StreamResponse:
         try:
             return await handler(request)
-        except Refused as error:
+        except StatusError as error:
             return answer(request, error.body(), error.code, warnings=list(error.warnings))
         except StorageError as error:
-            return answer(request, Refused(500, "InternalError", f"Internal error occurred: {error}").body(), 500)
+            return answer(request, StatusError(500, "InternalError", f"Internal error occurred: {error}").body(), 500)
         except web.HTTPRequestEntityTooLarge:
             text = f"Request entity too large: limit is {MAX_BODY}"
-            return answer(request, Refused(413, "RequestEntityTooLarge", text).body(), 413)
+            return answer(request, StatusError(413, "RequestEntityTooLarge", text).body(), 413)
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
             return answer(
                 request,
-                Refused(500, "InternalError", "Internal error occurred; the server's log says more").body(),
+                StatusError(500, "InternalError", "Internal error occurred; the server's log says more").body(),
                 500,
             )
 
@@ -84,7 +85,7 @@ class ApiServer:
             try:
                 return self.access.from_token(header[7:].strip())[0]
             except BadToken as error:
-                raise Refused(401, "Unauthorized", f"Unauthorized: {error}") from None
+                raise StatusError(401, "Unauthorized", f"Unauthorized: {error}") from None
         if (transport := request.transport) is None:
             return None
         if transport not in self._certified:
@@ -98,7 +99,7 @@ class ApiServer:
             return self._open(request, path)
         user = self._user(request)
         if user is None:
-            raise Refused(401, "Unauthorized", "Unauthorized")
+            raise StatusError(401, "Unauthorized", "Unauthorized")
         request["patience"] = self._patience
         request["user"] = self.access.impersonated(
             user, request.headers, request.headers.getall("Impersonate-Group", [])
@@ -114,7 +115,7 @@ class ApiServer:
             return await self._api(request, "", parts[1:])
         if parts[0] == "apis":
             return await self._apis(request, parts[1:])
-        raise Refused(404, "NotFound", "the server could not find the requested resource")
+        raise StatusError(404, "NotFound", "the server could not find the requested resource")
 
     def _open(self, request: web.Request, path: str) -> web.Response:
         if path == "/version":
@@ -145,7 +146,7 @@ class ApiServer:
             "v2"
         ]:  # kubectl asks for it before it takes a List apart; types it does not find it leaves to us
             return web.Response(body=_EMPTY_OPENAPI_V2, headers={"Content-Type": _OPENAPI_V2_TYPE})
-        raise Refused(404, "NotFound", "the server could not find the requested resource")
+        raise StatusError(404, "NotFound", "the server could not find the requested resource")
 
     async def _apis(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
         if not parts:
@@ -155,7 +156,7 @@ class ApiServer:
         if len(parts) == 1:
             found = self.discovery.group(parts[0])
             if found is None:
-                raise Refused(404, "NotFound", "the server could not find the requested resource")
+                raise StatusError(404, "NotFound", "the server could not find the requested resource")
             return answer(request, found)
         return await self._api(request, parts[0], parts[1:])
 
@@ -173,7 +174,7 @@ class ApiServer:
         if not rest:
             found = self.discovery.resource_list(group, version)
             if found is None:
-                raise Refused(404, "NotFound", "the server could not find the requested resource")
+                raise StatusError(404, "NotFound", "the server could not find the requested resource")
             return answer(request, found)
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
@@ -182,21 +183,23 @@ class ApiServer:
         self._authorise(request, group, namespace, rest)
         if any(plural == p for p, _, _ in REVIEWS.get((group, version), ())):
             return await self._review(request, group, version, plural)
-        served = self.registry.get(group, version, plural)
-        if served is None:
-            raise Refused(404, "NotFound", "the server could not find the requested resource")
-        name = rest[1] if len(rest) > 1 else ""
-        below = served.subresource(rest[2]) if rest[2:3] else None
-        if (below is not None and below.process) or rest[2:3] == ["proxy"]:
-            return await self._items.serve(request, served, namespace, name, rest[2:])
+        resource = self.registry.get(group, version, plural)
+        if resource is None:
+            raise StatusError(404, "NotFound", "the server could not find the requested resource")
+        name, subresource = (rest[1:2] or [""])[0], (rest[2:3] or [""])[0]
+        manager = bodies.manager(request)
+        info = RequestInfo(resource, request["user"], namespace, name, subresource, manager)
+        known = resource.subresource(subresource)
+        if (known is not None and known.process) or subresource == "proxy":  # what a process writes is no object
+            return await self._objects.serve(request, info, rest[2:])
         watched = not name and request.query.get("watch") in ("true", "1")
-        self._negotiate(request, *([JSON] if watched else [JSON, YAML]), *(() if served.custom else (PROTOBUF,)))
+        self._negotiate(request, *([JSON] if watched else [JSON, YAML]), *(() if resource.custom else (PROTOBUF,)))
         if not name:
-            return await self._listing.serve(request, served, namespace)
-        return await self._items.serve(request, served, namespace, name, rest[2:])
+            return await self._collections.serve(request, info)
+        return await self._objects.serve(request, info, rest[2:])
 
     def _authorise(self, request: web.Request, group: str, namespace: str, rest: list[str]) -> None:
-        """Raises Refused if the caller may not do this to `plural[/name[/subresource]]`."""
+        """Raises StatusError if the caller may not do this to `plural[/name[/subresource]]`."""
         name, sub = (rest[1:2] or [""])[0], (rest[2:3] or [""])[0]
         verb = _VERBS.get(request.method, request.method.lower())
         if not name and request.method == "GET":
@@ -208,7 +211,7 @@ class ApiServer:
 
     @staticmethod
     def _negotiate(request: web.Request, *offers: str) -> None:
-        """Settle the form of the answer before anything is done. Raises Refused."""
+        """Settle the form of the answer before anything is done. Raises StatusError."""
         request["media"] = negotiate(",".join(request.headers.getall("Accept", [])), offers)
 
     async def _review(self, request: web.Request, group: str, version: str, plural: str) -> web.Response:

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from ..registry import Served
+from ..registry import ApiResource
 from ..storage import Event, Store
 from . import protobuf, tables
 from .negotiation import PROTOBUF, Media
@@ -29,14 +29,14 @@ class Watcher:
     def __init__(
         self,
         store: Store,
-        served: Served,
+        resource: ApiResource,
         namespace: str,
         match: Callable[[Object], bool],
         query: dict[str, str],
         media: Media,
         since: int,
     ) -> None:
-        self._store, self._served, self._namespace, self._match = store, served, namespace, match
+        self._store, self._served, self._namespace, self._match = store, resource, namespace, match
         self._query, self._media, self._since = query, media, since
         self._table = media.shape == "Table"
         self._heads = True

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from ..errors import invalid
-from ..registry import CRDS, Registry, Served, custom_resources
+from ..registry import CRDS, ApiResource, Registry, custom_resources
 from ..storage import Store
 from ..times import now
 from . import structural
@@ -23,16 +23,16 @@ class Definitions:
             if self._accepted(crd):
                 self._install(crd)
 
-    def judge(self, served: Served, obj: Object, old: Object | None) -> None:
-        """Raises Refused for a definition that cannot be served."""
-        if served.gr == CRDS:
+    def judge(self, resource: ApiResource, obj: Object, old: Object | None) -> None:
+        """Raises StatusError for a definition that cannot be served."""
+        if resource.gr == CRDS:
             found = structural.problems(obj, old)
             if found:
-                raise invalid(served.kind, served.group, obj["metadata"].get("name", ""), found)
+                raise invalid(resource.kind, resource.group, obj["metadata"].get("name", ""), found)
 
-    def written(self, served: Served, obj: Object) -> None:
+    def written(self, resource: ApiResource, obj: Object) -> None:
         """An object was written: a definition takes effect at once."""
-        if served.gr == CRDS and not obj["metadata"].get("deletionTimestamp"):
+        if resource.gr == CRDS and not obj["metadata"].get("deletionTimestamp"):
             self._settle(obj)
 
     @staticmethod
@@ -44,8 +44,8 @@ class Definitions:
         """Serve what a definition defines."""
         spec = crd["spec"]
         self.registry.remove(spec["group"], spec["names"]["plural"])
-        for served in custom_resources(crd):
-            self.registry.add(served)
+        for resource in custom_resources(crd):
+            self.registry.add(resource)
 
     def _settle(self, crd: Object) -> None:
         """The definition's status, and what follows from it."""
@@ -103,10 +103,10 @@ class Definitions:
         """(reason, message) for each name that another resource of the group has already."""
         spec, names = crd["spec"], crd["spec"]["names"]
         taken: dict[str, set[str]] = {"words": set(), "kinds": set()}
-        for served in self.registry.distinct():
-            if served.group == spec["group"] and served.plural != names["plural"]:
-                taken["words"] |= {served.plural, served.singular, *served.short}
-                taken["kinds"] |= {served.kind, f"{served.kind}List"}
+        for resource in self.registry.distinct():
+            if resource.group == spec["group"] and resource.plural != names["plural"]:
+                taken["words"] |= {resource.plural, resource.singular, *resource.short}
+                taken["kinds"] |= {resource.kind, f"{resource.kind}List"}
         wanted = [("Plural", names["plural"], "words"), ("Singular", names.get("singular"), "words")]
         wanted += [("ShortNames", name, "words") for name in names.get("shortNames") or ()]
         wanted += [("Kind", names["kind"], "kinds"), ("ListKind", names.get("listKind"), "kinds")]
@@ -116,10 +116,10 @@ class Definitions:
         """Stop serving it; its objects go too, and others may have its names."""
         spec = crd["spec"]
         plural, group = spec["names"]["plural"], spec["group"]
-        for served in [s for s in self.registry.distinct() if s.group == group and s.plural == plural and s.custom]:
-            for obj in self.store.all(served.gr):
+        for resource in [s for s in self.registry.distinct() if s.group == group and s.plural == plural and s.custom]:
+            for obj in self.store.all(resource.gr):
                 metadata = obj["metadata"]
-                self.store.delete(served.gr, metadata.get("namespace", ""), metadata["name"])
+                self.store.delete(resource.gr, metadata.get("namespace", ""), metadata["name"])
         if self._accepted(crd):
             self.registry.remove(group, plural)
         for other in self.store.all(CRDS):

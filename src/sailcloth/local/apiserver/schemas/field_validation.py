@@ -5,6 +5,7 @@ Reading comes before defaults and admission, judging after them, as in Kubernete
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -13,8 +14,8 @@ from sailcloth.lib import schemacheck
 from sailcloth.lib.nesting import DEEPEST, deeper
 from sailcloth.lib.schemacheck import ABSENT, Problem
 
-from ..errors import Refused, bad_request, invalid
-from ..registry import Served
+from ..errors import StatusError, bad_request, invalid
+from ..registry import ApiResource
 
 Object = dict[str, Any]
 CAUSES = {
@@ -32,7 +33,7 @@ _NOT_ASKED = "some validation rules were not checked because the object was inva
 
 
 def read(
-    served: Served, obj: Object, query: dict[str, str], doubled: tuple[str, ...] = (), patch: Any = None
+    resource: ApiResource, obj: Object, query: Mapping[str, Any], duplicates: tuple[str, ...] = (), patch: Any = None
 ) -> list[str]:
     """Prune unknown fields, in place, and refuse or report them and doubled ones as the request's `fieldValidation` says.
     Values that built-in kinds cannot be made of are refused always. `patch` is what led to the object, if it was patched.
@@ -40,36 +41,38 @@ def read(
     if deeper(obj):
         raise bad_request(f"the object would have more than {DEEPEST} objects and lists within each other")
     mode = query.get("fieldValidation") or "Warn"
-    found = list(schemacheck.check(served.schemas, served.node, obj))
-    _decoded(served, [p for p in found if p.kind == "type" and (not served.custom or p.path.startswith("metadata"))])
-    texts = [f'duplicate field "{path}"' for path in doubled] + [p.text for p in found if p.kind == "unknown"]
+    found = list(schemacheck.check(resource.schemas, resource.node, obj))
+    _decoded(
+        resource, [p for p in found if p.kind == "type" and (not resource.custom or p.path.startswith("metadata"))]
+    )
+    texts = [f'duplicate field "{path}"' for path in duplicates] + [p.text for p in found if p.kind == "unknown"]
     if texts and mode == "Strict":
         # Definitions are where people misspell: their fields are told with the one that is most likely meant.
-        meant = {p.text: f' (did you mean "{p.near}"?)' for p in found if p.near and served.custom}
+        meant = {p.text: f' (did you mean "{p.near}"?)' for p in found if p.near and resource.custom}
         listed = f"strict decoding error: {', '.join(t + meant.get(t, '') for t in texts)}"
         if patch is not None:
             shown = orjson.dumps(orjson.dumps(patch).decode()).decode()
             raise invalid("", "", "", [("patch", "FieldValueInvalid", f"Invalid value: {shown}: {listed}")])
-        raise bad_request(f"{_named(served)} cannot be handled as a {served.kind}: {listed}")
+        raise bad_request(f"{_named(resource)} cannot be handled as a {resource.kind}: {listed}")
     if any(p.kind == "unknown" for p in found):
-        served.schemas.prune(served.node, obj)
+        resource.schemas.prune(resource.node, obj)
     return texts if mode == "Warn" else []
 
 
-def declared(served: Served, obj: Object, namespace: str, name: str) -> None:
-    """Raises Refused for fields of an applied object that nobody could own, because the schema does not have them."""
-    unknown = [p.path for p in schemacheck.check(served.schemas, served.node, obj) if p.kind == "unknown"]
+def declared(resource: ApiResource, obj: Object, namespace: str, name: str) -> None:
+    """Raises StatusError for fields of an applied object that nobody could own, because the schema does not have them."""
+    unknown = [p.path for p in schemacheck.check(resource.schemas, resource.node, obj) if p.kind == "unknown"]
     if unknown:
-        label = f"{namespace}/{name}; {served.gv}, Kind={served.kind}"
+        label = f"{namespace}/{name}; {resource.gv}, Kind={resource.kind}"
         text = "\n".join(f".{path}: field not declared in schema" for path in unknown)
-        raise Refused(500, "", f"failed to create typed patch object ({label}): {text}")
+        raise StatusError(500, "", f"failed to create typed patch object ({label}): {text}")
 
 
-def _named(served: Served) -> str:
-    return f'{served.kind} in version "{served.version}"'
+def _named(resource: ApiResource) -> str:
+    return f'{resource.kind} in version "{resource.version}"'
 
 
-def _decoded(served: Served, problems: list[Problem]) -> None:
+def _decoded(resource: ApiResource, problems: list[Problem]) -> None:
     if not problems:
         return
     first = problems[0]
@@ -80,40 +83,40 @@ def _decoded(served: Served, problems: list[Problem]) -> None:
         wanted, wanted
     )
     path = "".join(part.partition("]")[2] if index else part for index, part in enumerate(first.path.split("[")))
-    text = f"json: cannot unmarshal {word} into Go struct field {_struct(served, path)}.{path} of type {go}"
-    raise bad_request(f"{_named(served)} cannot be handled as a {served.kind}: {text}")
+    text = f"json: cannot unmarshal {word} into Go struct field {_struct(resource, path)}.{path} of type {go}"
+    raise bad_request(f"{_named(resource)} cannot be handled as a {resource.kind}: {text}")
 
 
-def _struct(served: Served, path: str) -> str:
+def _struct(resource: ApiResource, path: str) -> str:
     """The name of the type that has the last field of a path."""
-    node, name = served.node, served.kind
+    node, name = resource.node, resource.kind
     for step in path.split(".")[:-1]:
-        node = served.schemas.field(node, step)
-        while node is not None and "items" in (served.schemas.resolve(node) or {}):
-            node = served.schemas.items(node)
+        node = resource.schemas.field(node, step)
+        while node is not None and "items" in (resource.schemas.resolve(node) or {}):
+            node = resource.schemas.items(node)
         reference = (node or {}).get("$ref") or ((node or {}).get("allOf") or [{}])[0].get("$ref")
         if reference:
             name = str(reference).rsplit(".", 1)[1]
     return name
 
 
-def problems(served: Served, obj: Object, old: Object | None) -> list[Problem]:
+def problems(resource: ApiResource, obj: Object, old: Object | None) -> list[Problem]:
     """Everything that the schema and its rules find wrong, unchanged parts of an old object aside."""
-    before: Any = ABSENT if old is None else served.shown(old)
+    before: Any = ABSENT if old is None else resource.shown(old)
     found = [
         p
-        for p in schemacheck.check(served.schemas, served.node, obj, old=before, nulls=not served.custom)
+        for p in schemacheck.check(resource.schemas, resource.node, obj, old=before, nulls=not resource.custom)
         if p.kind != "unknown"
     ]
-    if not served.custom:
+    if not resource.custom:
         # The published schemas ask for fields that clients may leave out: a server fills them in.
         return [p for p in found if not (p.kind == "required" and p.path.startswith(("status", "metadata")))]
-    if served.metadata_limits is not None:
+    if resource.metadata_limits is not None:
         metadata = {k: v for k, v in obj["metadata"].items() if k in ("name", "generateName")}
-        found += schemacheck.check(served.schemas, {**served.metadata_limits, "required": []}, metadata, "metadata")
-    if served.rules is not None:
+        found += schemacheck.check(resource.schemas, {**resource.metadata_limits, "required": []}, metadata, "metadata")
+    if resource.rules is not None:
         if any(p.kind in _BLOCKING for p in found):
             found.append(Problem("invalid", "", f'Invalid value: "null": {_NOT_ASKED}'))
         else:
-            found += served.rules.check(obj, before)
+            found += resource.rules.check(obj, before)
     return found

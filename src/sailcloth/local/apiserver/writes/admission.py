@@ -14,10 +14,11 @@ import aiohttp
 import jsonpatch
 import orjson
 
-from ..auth.authentication import User
-from ..errors import Refused, bad_request
+from ..errors import StatusError, bad_request
+from ..kinds import admissionregistration
 from ..label_selectors import label_selector
-from ..registry import Served
+from ..registry import ApiResource
+from ..request_info import RequestInfo
 from ..storage import Store
 
 log = logging.getLogger(__name__)
@@ -39,107 +40,86 @@ class Admission:
             await self._session.close()
 
     async def mutate(
-        self,
-        served: Served,
-        operation: str,
-        obj: Object | None,
-        old: Object | None,
-        user: User,
-        dry_run: bool,
-        sub: str = "",
+        self, info: RequestInfo, operation: str, obj: Object | None, old: Object | None
     ) -> tuple[Object | None, list[str]]:
-        """(the object as mutating webhooks left it: the same one if they changed nothing; warnings). Raises Refused if one denies or, failing closed, cannot be
-        asked."""
+        """(the object after mutating webhooks: the same one if they changed nothing, warnings). Raises StatusError if a webhook
+        denies the request, or cannot be called and its failurePolicy is Fail."""
         warnings: list[str] = []
-        again = False
-        for turn in range(2):
-            for hook in self._hooks("mutating", served, operation, obj, old, sub):
-                if turn and not (again and hook.get("reinvocationPolicy") == "IfNeeded"):
+        changed = False
+        for round_ in range(2):
+            for hook in self._hooks("mutating", info, operation, obj, old):
+                if round_ and not (changed and hook.get("reinvocationPolicy") == "IfNeeded"):
                     continue
-                answer = await self._ask(hook, served, operation, obj, old, user, dry_run, sub)
+                answer = await self._review(hook, info, operation, obj, old)
                 if answer is None:
                     continue
-                _verdict(hook, answer, warnings)
+                _check_allowed(hook, answer, warnings)
                 if answer.get("patch") and obj is not None:
                     before, obj = obj, self._patched(hook, obj, answer)
-                    again = again or before != obj
+                    changed = changed or before != obj
         return obj, warnings
 
-    async def validate(
-        self,
-        served: Served,
-        operation: str,
-        obj: Object | None,
-        old: Object | None,
-        user: User,
-        dry_run: bool,
-        sub: str = "",
-    ) -> list[str]:
-        """Warnings of validating webhooks. Raises Refused as `mutate` does."""
+    async def validate(self, info: RequestInfo, operation: str, obj: Object | None, old: Object | None) -> list[str]:
+        """Warnings of validating webhooks. Raises StatusError as `mutate` does."""
         warnings: list[str] = []
-        for hook in self._hooks("validating", served, operation, obj, old, sub):
-            answer = await self._ask(hook, served, operation, obj, old, user, dry_run, sub)
+        for hook in self._hooks("validating", info, operation, obj, old):
+            answer = await self._review(hook, info, operation, obj, old)
             if answer is not None:
-                _verdict(hook, answer, warnings)
+                _check_allowed(hook, answer, warnings)
         return warnings
 
     def _hooks(
-        self, kind: str, served: Served, operation: str, obj: Object | None, old: Object | None, sub: str
+        self, kind: str, info: RequestInfo, operation: str, obj: Object | None, old: Object | None
     ) -> Iterator[Object]:
-        if served.group == "admissionregistration.k8s.io":
-            return  # nothing may lock itself in
-        for configuration in self._store.all(f"{kind}webhookconfigurations.admissionregistration.k8s.io"):
+        if info.resource.group == admissionregistration.GROUP:
+            return  # else a webhook could forbid its own removal
+        for configuration in self._store.all(f"{kind}webhookconfigurations.{admissionregistration.GROUP}"):
             for hook in configuration.get("webhooks") or ():
-                if self._concerns(hook, served, operation, obj, old, sub):
+                if self._matches(hook, info, operation, obj, old):
                     yield hook
 
-    def _concerns(
-        self, hook: Object, served: Served, operation: str, obj: Object | None, old: Object | None, sub: str
-    ) -> bool:
-        if not any(_rule(r, served, operation, sub) for r in hook.get("rules") or ()):
+    def _matches(self, hook: Object, info: RequestInfo, operation: str, obj: Object | None, old: Object | None) -> bool:
+        resource = info.resource
+        if not any(_rule_matches(r, resource, operation, info.subresource) for r in hook.get("rules") or ()):
             return False
         subject = obj or old or {}
         metadata = subject.get("metadata") or {}
-        namespace = metadata.get("namespace", "") if served.namespaced else ""
+        namespace = metadata.get("namespace", "") if resource.namespaced else ""
         holder = self._store.get("namespaces", "", namespace) if namespace else None
-        if served.kind == "Namespace":
+        if resource.kind == "Namespace":
             holder = subject
         labels = ((holder or {}).get("metadata") or {}).get("labels") or {}
-        if (namespace or served.kind == "Namespace") and not label_selector(hook.get("namespaceSelector"))(labels):
+        if (namespace or resource.kind == "Namespace") and not label_selector(hook.get("namespaceSelector"))(labels):
             return False
         match = label_selector(hook.get("objectSelector"))
         return any(match((o.get("metadata") or {}).get("labels") or {}) for o in (obj, old) if o)
 
-    async def _ask(
-        self,
-        hook: Object,
-        served: Served,
-        operation: str,
-        obj: Object | None,
-        old: Object | None,
-        user: User,
-        dry_run: bool,
-        sub: str,
+    async def _review(
+        self, hook: Object, info: RequestInfo, operation: str, obj: Object | None, old: Object | None
     ) -> Object | None:
-        if dry_run and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
+        """The webhook's response; None if it cannot be called and its failurePolicy is Ignore."""
+        if info.dry_run and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
             raise bad_request(f'admission webhook "{hook["name"]}" does not support dry run')
+        resource, metadata = info.resource, (obj or old or {}).get("metadata") or {}
+        kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+        plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
         request: Object = {
             "uid": str(uuid.uuid4()),
-            "kind": {"group": served.group, "version": served.version, "kind": served.kind},
-            "resource": {"group": served.group, "version": served.version, "resource": served.plural},
-            "requestKind": {"group": served.group, "version": served.version, "kind": served.kind},
-            "requestResource": {"group": served.group, "version": served.version, "resource": served.plural},
-            "name": ((obj or old or {}).get("metadata") or {}).get("name", ""),
-            "namespace": ((obj or old or {}).get("metadata") or {}).get("namespace", ""),
+            "kind": kind,
+            "resource": plural,
+            "requestKind": kind,
+            "requestResource": plural,
+            "name": metadata.get("name", ""),
+            "namespace": metadata.get("namespace", ""),
             "operation": operation,
-            "userInfo": user.info(),
+            "userInfo": info.user.info(),
             "object": obj,
             "oldObject": old,
-            "dryRun": dry_run,
+            "dryRun": info.dry_run,
             "options": {"kind": f"{operation.title()}Options", "apiVersion": "meta.k8s.io/v1"},
         }
-        if sub:
-            request |= {"subResource": sub, "requestSubResource": sub}
+        if info.subresource:
+            request |= {"subResource": info.subresource, "requestSubResource": info.subresource}
         body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
         try:
             return await self._call(hook, body)
@@ -148,7 +128,7 @@ class Admission:
             if hook.get("failurePolicy") == "Ignore":
                 log.warning("%s (ignored, as its failurePolicy says)", text)
                 return None
-            raise Refused(500, "InternalError", f"Internal error occurred: {text}") from None
+            raise StatusError(500, "InternalError", f"Internal error occurred: {text}") from None
 
     async def _call(self, hook: Object, body: Object) -> Object:
         client = hook["clientConfig"]
@@ -206,14 +186,14 @@ class Admission:
             patch = orjson.loads(base64.b64decode(answer["patch"]))
             made: Object = jsonpatch.apply_patch(copy.deepcopy(obj), patch)
         except (ValueError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
-            raise Refused(
+            raise StatusError(
                 500, "InternalError", f'webhook "{hook["name"]}" sent a patch that does not apply: {error}'
             ) from None
         return made
 
 
-def _verdict(hook: Object, answer: Object, warnings: list[str]) -> None:
-    """Adds to the warnings. Raises Refused, with them, if the answer is no."""
+def _check_allowed(hook: Object, answer: Object, warnings: list[str]) -> None:
+    """Adds to the warnings. Raises StatusError, with them, if the answer is no."""
     warnings += answer.get("warnings") or []
     if not answer.get("allowed"):
         status = answer.get("status") or {}
@@ -222,25 +202,27 @@ def _verdict(hook: Object, answer: Object, warnings: list[str]) -> None:
             f": {said}" if said else " without explanation"
         )
         code, reason = int(status.get("code") or 403), str(status.get("reason") or "Forbidden")
-        refused = Refused(code, reason, text, status.get("details"))
+        refused = StatusError(code, reason, text, status.get("details"))
         refused.warnings = tuple(warnings)
         raise refused
 
 
-def _rule(rule: Object, served: Served, operation: str, sub: str) -> bool:
+def _rule_matches(rule: Object, resource: ApiResource, operation: str, subresource: str) -> bool:
     def has(field: str, value: str) -> bool:
         values = rule.get(field) or ()
         return "*" in values or value in values
 
-    def names(resource: str) -> bool:
-        plural, _, below = resource.partition("/")
-        return plural in ("*", served.plural) and (below in (sub, "*") if sub else below == "" or resource == "*/*")
+    def names(pattern: str) -> bool:
+        plural, _, below = pattern.partition("/")
+        if plural not in ("*", resource.plural):
+            return False
+        return below in (subresource, "*") if subresource else below == "" or pattern == "*/*"
 
     scope = rule.get("scope", "*")
     return (
         has("operations", operation)
-        and has("apiGroups", served.group)
-        and has("apiVersions", served.version)
-        and scope in ("*", "Namespaced" if served.namespaced else "Cluster")
+        and has("apiGroups", resource.group)
+        and has("apiVersions", resource.version)
+        and scope in ("*", "Namespaced" if resource.namespaced else "Cluster")
         and any(names(r) for r in rule.get("resources") or ())
     )

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from ..errors import bad_request, conflict
-from ..registry import Served
+from ..registry import ApiResource
 from ..times import now
 
 Object = dict[str, Any]
@@ -16,22 +16,22 @@ _SERVERS_OWN = (
 )  # fmt: skip
 
 
-def begin(served: Served, obj: Object, uid: str) -> None:
+def begin(resource: ApiResource, obj: Object, uid: str) -> None:
     """The metadata of a new object, in place. Its status is nobody's to give, where status has a path of its own."""
     metadata = obj["metadata"]
     for key in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(key, None)
     metadata["uid"] = uid
     metadata["creationTimestamp"] = now()
-    if served.counts_generations:
+    if resource.counts_generations:
         metadata["generation"] = 1
-    if served.custom and served.has_status_path:
+    if resource.custom and resource.has_status_path:
         obj.pop("status", None)
     _tidy(metadata)
 
 
-def precondition(served: Served, live: Object, new: Any) -> str:
-    """The revision that a change insists on, empty if on none. Raises Refused if it is not the object's, or the change would
+def precondition(resource: ApiResource, live: Object, new: Any) -> str:
+    """The revision that a change insists on, empty if on none. Raises StatusError if it is not the object's, or the change would
     make it another object."""
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise bad_request("the patched object is not an object with metadata")
@@ -39,22 +39,22 @@ def precondition(served: Served, live: Object, new: Any) -> str:
     name = old["name"]
     given = metadata.get("resourceVersion")
     if given and given != old["resourceVersion"]:
-        raise conflict(served.gr, name)
+        raise conflict(resource.gr, name)
     if metadata.get("uid", old["uid"]) != old["uid"]:
         text = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {old['uid']}"
-        raise conflict(served.gr, name, text)
+        raise conflict(resource.gr, name, text)
     if metadata.get("name", name) != name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
-    if served.namespaced and metadata.get("namespace", old["namespace"]) != old["namespace"]:
+    if resource.namespaced and metadata.get("namespace", old["namespace"]) != old["namespace"]:
         text = "the namespace of the provided object does not match the namespace sent on the request"
         raise bad_request(text)
     return str(given or "")
 
 
-def scoped(served: Served, live: Object, new: Object, sub: str) -> Object:
+def scoped(resource: ApiResource, live: Object, new: Object, sub: str) -> Object:
     """What a request to this path may change."""
-    if served.record is not None and served.record.restrict is not None:
-        new = served.record.restrict(live, new, sub)
+    if resource.record is not None and resource.record.restrict is not None:
+        new = resource.record.restrict(live, new, sub)
     if sub == "status":
         out = copy.deepcopy(live)
         out.pop("status", None)
@@ -63,12 +63,12 @@ def scoped(served: Served, live: Object, new: Object, sub: str) -> Object:
         for key in ("managedFields", "resourceVersion"):
             if key in new["metadata"]:
                 out["metadata"][key] = new["metadata"][key]
-        if not served.custom:
+        if not resource.custom:
             for key in ("labels", "annotations"):
                 if key in new["metadata"]:
                     out["metadata"][key] = new["metadata"][key]
         return out
-    if not sub and served.has_status_path:
+    if not sub and resource.has_status_path:
         if "status" in live:
             new["status"] = copy.deepcopy(live["status"])
         else:
@@ -76,7 +76,7 @@ def scoped(served: Served, live: Object, new: Object, sub: str) -> Object:
     return new
 
 
-def reset(served: Served, applied: Object, sub: str) -> None:
+def reset(resource: ApiResource, applied: Object, sub: str) -> None:
     """Drop what an apply to this path cannot own, in place."""
     if sub == "status":
         for key in list(applied):
@@ -84,14 +84,14 @@ def reset(served: Served, applied: Object, sub: str) -> None:
                 del applied[key]
         for key in ("labels", "annotations", "finalizers", "ownerReferences"):
             applied["metadata"].pop(key, None)
-    elif served.has_status_path:
+    elif resource.has_status_path:
         applied.pop("status", None)
 
 
-def keep(served: Served, live: Object, new: Object) -> None:
+def keep(resource: ApiResource, live: Object, new: Object) -> None:
     """Put back the metadata that only the server changes, in place."""
     old, metadata = live["metadata"], new["metadata"]
-    new["kind"], new["apiVersion"] = served.kind, served.gv
+    new["kind"], new["apiVersion"] = resource.kind, resource.gv
     for key in _SERVERS_OWN:
         if key in old:
             metadata[key] = old[key]
@@ -109,12 +109,12 @@ def _tidy(metadata: Object) -> None:
             del metadata[key]
 
 
-def moves_generation(served: Served, live: Object, new: Object) -> bool:
+def moves_generation(resource: ApiResource, live: Object, new: Object) -> bool:
     """Whether a change is one of what is wanted, not only of metadata or of a status that has its own path."""
-    if not served.counts_generations:
+    if not resource.counts_generations:
         return False
     aside = {"apiVersion", "kind", "metadata"}
-    if not served.custom or served.has_status_path:
+    if not resource.custom or resource.has_status_path:
         aside.add("status")
     return {k: v for k, v in live.items() if k not in aside} != {k: v for k, v in new.items() if k not in aside}
 

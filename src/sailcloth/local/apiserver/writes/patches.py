@@ -9,8 +9,8 @@ import jsonpatch
 
 from sailcloth.lib.openapi import Node, Schemas
 
-from ..errors import Refused, bad_request
-from ..registry import Served
+from ..errors import StatusError, bad_request
+from ..registry import ApiResource
 
 
 def merge(target: Any, patch: Any) -> Any:
@@ -36,8 +36,8 @@ def operations(target: Any, patch: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-def patched(served: Served, live: Any, body: Any, kind: str) -> Any:
-    """An object after a patch of a content type. Raises Refused."""
+def patched(resource: ApiResource, live: Any, body: Any, kind: str) -> Any:
+    """An object after a patch of a content type. Raises StatusError."""
     try:
         if kind == "application/merge-patch+json":
             if not isinstance(body, dict):
@@ -45,16 +45,16 @@ def patched(served: Served, live: Any, body: Any, kind: str) -> Any:
             return merge(live, body)
         if kind == "application/json-patch+json":
             return operations(live, body)
-        if kind == "application/strategic-merge-patch+json" and not served.custom:
-            return strategic(served.schemas, served.node, live, body)
+        if kind == "application/strategic-merge-patch+json" and not resource.custom:
+            return strategic(resource.schemas, resource.node, live, body)
     except ValueError as error:
         text = f"the server rejected our request due to an error in our request: {error}"
-        raise Refused(422, "Invalid", text) from None
+        raise StatusError(422, "Invalid", text) from None
     known = ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"]
-    if not served.custom:
+    if not resource.custom:
         known.insert(2, "application/strategic-merge-patch+json")
     text = "the body of the request was in an unknown format - accepted media types include: " + ", ".join(known)
-    raise Refused(415, "UnsupportedMediaType", text)
+    raise StatusError(415, "UnsupportedMediaType", text)
 
 
 _ORDER, _LESS = "$setElementOrder/", "$deleteFromPrimitiveList/"

@@ -1,4 +1,7 @@
-"""The life of an object: create, replace, patch, delete, with everything Kubernetes promises about metadata."""
+"""Create, update, patch, apply and delete objects: strict decoding, defaults, managed fields, admission, validation, storage.
+
+Knows no HTTP and no kind: what differs between kinds is in their records.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,9 @@ from typing import Any
 import orjson
 
 from ..auth import certificate_signing, default_roles
-from ..auth.authentication import User
-from ..errors import Refused, already_exists, bad_request, conflict, invalid, not_found
-from ..http.bodies import Body
-from ..registry import Registry, Served
+from ..errors import StatusError, already_exists, bad_request, conflict, invalid, not_found
+from ..registry import ApiResource, Registry
+from ..request_info import Body, RequestInfo
 from ..schemas import field_validation
 from ..schemas.definitions import Definitions
 from ..storage import Store, clone
@@ -29,7 +31,7 @@ Object = dict[str, Any]
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-class Objects:
+class RestStorage:
     """Operations on objects. Every method that writes returns after the commit."""
 
     def __init__(self, store: Store, registry: Registry, admission: Admission, service_cidr: str) -> None:
@@ -38,293 +40,260 @@ class Objects:
         self.definitions = Definitions(store, registry)
         self.deletion = Deletion(store, registry, self.definitions.uninstall)
 
+    def live(self, info: RequestInfo) -> Object:
+        """The stored object. Raises StatusError (404)."""
+        obj = self.store.get(info.resource.gr, info.namespace, info.name)
+        if obj is None:
+            raise not_found(info.resource.gr, info.name, info.resource.group, info.resource.plural)
+        return obj
+
     # -- create ---------------------------------------------------------------------------------
 
     async def create(
-        self,
-        served: Served,
-        obj: Object,
-        namespace: str,
-        user: User,
-        manager: str,
-        query: dict[str, str],
-        doubled: tuple[str, ...] = (),
-        applied: bool = False,
+        self, info: RequestInfo, obj: Object, duplicates: tuple[str, ...] = (), *, applied: bool = False
     ) -> tuple[Object, list[str]]:
-        """A new object. `doubled` are fields that its text had twice; `applied`: its managed fields are complete. Raises
-        Refused."""
-        validation.identify(served, obj, namespace)
-        meta = obj["metadata"]
-        if not meta.get("name"):
-            if not meta.get("generateName"):
-                text = "Required value: name or generateName is required"
-                raise invalid(served.kind, served.group, "", [("metadata.name", "FieldValueRequired", text)])
-            letters = string.ascii_lowercase[2:] + "2456789"
-            meta["name"] = meta["generateName"][:58] + "".join(random.choices(letters, k=5))
-        name = meta["name"]
-        self._exists_not(served, obj)
-        if served.namespaced:
-            self._enter(served, namespace, name)
-        warnings = field_validation.read(served, obj, query, doubled)
-        meta = obj["metadata"]
-        if served.gr == certificate_signing.REQUESTS:
-            certificate_signing.begin(obj, user)
-        metadata.begin(served, obj, str(uuid.uuid4()))
-        validation.fill_defaults(served, obj)
-        dry = bool(query.get("dryRun"))
-        if not applied:
-            served.fields.update(None, obj, manager, now())
-        before = obj
-        made, more = await self.admission.mutate(served, "CREATE", obj, None, user, dry)
-        assert made is not None
-        obj = made
-        if obj is not before and obj != before:
-            validation.fill_defaults(served, obj)
-            if not applied:
-                obj["metadata"].pop("managedFields", None)
-                served.fields.update(None, obj, manager, now())
-        validation.judge(served, obj, None)
-        self.definitions.judge(served, obj, None)
-        if served.kind == "Service":
+        """(the new object, warnings). `duplicates` are fields that its text had twice; `applied`: its managed fields are
+        complete. Raises StatusError."""
+        resource = info.resource
+        validation.identify(resource, obj, info.namespace)
+        _generate_name(resource, obj)
+        name = obj["metadata"]["name"]
+        self._check_absent(resource, obj)
+        if resource.namespaced:
+            self._check_namespace(resource, info.namespace, name)
+        warnings = field_validation.read(resource, obj, info.options, duplicates)
+        if resource.gr == certificate_signing.REQUESTS:
+            certificate_signing.begin(obj, info.user)
+        metadata.begin(resource, obj, str(uuid.uuid4()))
+        validation.fill_defaults(resource, obj)
+        manager = None if applied else info.field_manager
+        if manager is not None:
+            resource.fields.update(None, obj, manager, now())
+        obj, more = await self._mutate(info, obj, None, manager)
+        validation.judge(resource, obj, None)
+        self.definitions.judge(resource, obj, None)
+        if resource.kind == "Service":
             self._addresses.assign(obj)
-        more += await self.admission.validate(served, "CREATE", obj, None, user, dry)
-        if dry:
-            return obj, warnings + more
-        self._exists_not(served, obj)
-        obj = served.stored(obj)
-        self.store.put(served.gr, obj)
-        self._follow(served, obj)
+        warnings += more + await self.admission.validate(info, "CREATE", obj, None)
+        if info.dry_run:
+            return obj, warnings
+        self._check_absent(resource, obj)
+        obj = resource.stored(obj)
+        self.store.put(resource.gr, obj)
+        self._after_write(resource, obj)
         await self.store.committed()
-        return (self.store.get(served.gr, obj["metadata"].get("namespace", ""), name) or obj), warnings + more
+        return (self.store.get(resource.gr, obj["metadata"].get("namespace", ""), name) or obj), warnings
 
-    def _follow(self, served: Served, obj: Object) -> None:
+    def _after_write(self, resource: ApiResource, obj: Object) -> None:
         """What follows at once from an object that was written."""
-        self.definitions.written(served, obj)
-        if served.gr == default_roles.CLUSTER_ROLES:
+        self.definitions.written(resource, obj)
+        if resource.gr == default_roles.CLUSTER_ROLES:
             default_roles.aggregate(self.store)
 
-    def _exists_not(self, served: Served, obj: Object) -> None:
+    def _check_absent(self, resource: ApiResource, obj: Object) -> None:
         name = obj["metadata"]["name"]
-        if self.store.get(served.gr, obj["metadata"].get("namespace", ""), name) is not None:
-            raise already_exists(served.gr, name, served.group, served.plural)
+        if self.store.get(resource.gr, obj["metadata"].get("namespace", ""), name) is not None:
+            raise already_exists(resource.gr, name, resource.group, resource.plural)
 
-    def _enter(self, served: Served, namespace: str, name: str) -> None:
-        """Raises Refused for a namespace that is not there, or is going away."""
+    def _check_namespace(self, resource: ApiResource, namespace: str, name: str) -> None:
+        """Raises StatusError for a namespace that does not exist, or is terminating."""
         holder = self.store.get("namespaces", "", namespace)
         if holder is None:
             raise not_found("namespaces", namespace, "", "namespaces")
         if holder["metadata"].get("deletionTimestamp"):
-            text = f'{served.gr} "{name}" is forbidden: unable to create new content in namespace {namespace} because it is being terminated'
+            text = f'{resource.gr} "{name}" is forbidden: unable to create new content in namespace {namespace} because it is being terminated'
             causes = [{"reason": "NamespaceTerminating", "message": f"namespace {namespace} is being terminated", "field": "metadata.namespace"}]  # fmt: skip
-            details = {"name": name, "group": served.group, "kind": served.plural, "causes": causes}
-            raise Refused(403, "Forbidden", text, details)
+            details = {"name": name, "group": resource.group, "kind": resource.plural, "causes": causes}
+            raise StatusError(403, "Forbidden", text, details)
+
+    async def _mutate(
+        self, info: RequestInfo, obj: Object, live: Object | None, manager: str | None
+    ) -> tuple[Object, list[str]]:
+        """(the object after mutating webhooks, warnings). What they change is owned by `manager`, if that is given."""
+        resource = info.resource
+        mutated, warnings = await self.admission.mutate(info, "CREATE" if live is None else "UPDATE", obj, live)
+        assert mutated is not None
+        if mutated is obj or mutated == obj:
+            return mutated, warnings
+        if live is not None:
+            metadata.keep(resource, live, mutated)
+        validation.fill_defaults(resource, mutated)
+        if manager is not None:
+            if live is None:
+                mutated["metadata"].pop("managedFields", None)
+            resource.fields.update(live, mutated, manager, now(), info.subresource)
+        return mutated, warnings
 
     # -- update ---------------------------------------------------------------------------------
 
     async def change(
         self,
-        served: Served,
-        namespace: str,
-        name: str,
-        sub: str,
-        make: Callable[[Object], Object],
-        user: User,
-        manager: str,
-        query: dict[str, str],
+        info: RequestInfo,
+        mutate: Callable[[Object], Object],
+        duplicates: tuple[str, ...] = (),
+        *,
         applied: bool = False,
-        doubled: tuple[str, ...] = (),
         patch: Any = None,
     ) -> tuple[Object, list[str]]:
-        """Change an object by a function of a copy of it. Conflicts with a resourceVersion in the result are refused; without
-        one the change is tried again when somebody else was faster. `applied`: managed fields are complete; `patch` is what
-        `make` applies, for messages."""
+        """(the changed object, warnings): `mutate` gets a copy of the stored one. Conflicts with a resourceVersion in its result
+        are refused; without one the update is tried again when another write was faster. `applied`: managed fields are
+        complete; `patch` is what `mutate` applies, for messages. Raises StatusError."""
+        resource = info.resource
         for _ in range(8):
-            live = self.store.get(served.gr, namespace, name)
-            if live is None:
-                raise not_found(served.gr, name, served.group, served.plural)
-            before = served.shown(live)
-            new = make(clone(before))
-            given = metadata.precondition(served, live, new)
-            new = metadata.scoped(served, before, new, sub)
-            warnings = field_validation.read(served, new, query, doubled, patch)
-            metadata.keep(served, live, new)
-            validation.fill_defaults(served, new)
-            if not applied and sub != "binding":
-                served.fields.update(before, new, manager, now(), sub)
-            dry = bool(query.get("dryRun"))
-            new, more = await self._admit(served, sub, before, new, user, dry, None if applied else manager)
-            latest = self.store.get(served.gr, namespace, name)
+            live = self.live(info)
+            before = resource.shown(live)
+            new = mutate(clone(before))
+            given = metadata.precondition(resource, live, new)
+            new = metadata.scoped(resource, before, new, info.subresource)
+            warnings = field_validation.read(resource, new, info.options, duplicates, patch)
+            metadata.keep(resource, live, new)
+            validation.fill_defaults(resource, new)
+            if not applied and info.subresource != "binding":
+                resource.fields.update(before, new, info.field_manager, now(), info.subresource)
+            new, more = await self._admit(info, before, new, None if applied else info.field_manager)
+            latest = self.store.get(resource.gr, info.namespace, info.name)
             if latest is None or latest["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"]:
                 if given:
-                    raise conflict(served.gr, name)
+                    raise conflict(resource.gr, info.name)
                 continue
             if metadata.same(before, new):
                 return before, warnings + more
-            if metadata.moves_generation(served, before, new):
+            if metadata.moves_generation(resource, before, new):
                 new["metadata"]["generation"] = int(live["metadata"].get("generation") or 1) + 1
-            if dry:
+            if info.dry_run:
                 return new, warnings + more
-            new = served.stored(new)
-            self.store.put(served.gr, new)
-            self._follow(served, new)
+            new = resource.stored(new)
+            self.store.put(resource.gr, new)
+            self._after_write(resource, new)
             if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
-                self.deletion.finish(served, new)
+                self.deletion.finish(resource, new)
             await self.store.committed()
-            return (self.store.get(served.gr, namespace, name) or new), warnings + more
-        raise conflict(served.gr, name)
+            return (self.store.get(resource.gr, info.namespace, info.name) or new), warnings + more
+        raise conflict(resource.gr, info.name)
 
     async def _admit(
-        self, served: Served, sub: str, live: Object, new: Object, user: User, dry: bool, manager: str | None
+        self, info: RequestInfo, live: Object, new: Object, manager: str | None
     ) -> tuple[Object, list[str]]:
-        """Webhooks and rules over a change. Fields that webhooks change are `manager`'s, if that is given."""
-        before = new
-        made, warnings = await self.admission.mutate(served, "UPDATE", new, live, user, dry, sub)
-        assert made is not None
-        new = made
-        if new is not before and new != before:
-            metadata.keep(served, live, new)
-            validation.fill_defaults(served, new)
-            if manager is not None:
-                served.fields.update(live, new, manager, now(), sub)
-        validation.judge(served, new, live)
-        if served.gr == certificate_signing.REQUESTS:
-            certificate_signing.permit(self.store, live, new, sub, user)
-        if not sub:
-            self.definitions.judge(served, new, live)
-            if served.kind == "Service":
+        """Webhooks and rules over an update."""
+        resource = info.resource
+        new, warnings = await self._mutate(info, new, live, manager)
+        validation.judge(resource, new, live)
+        if resource.gr == certificate_signing.REQUESTS:
+            certificate_signing.permit(self.store, live, new, info.subresource, info.user)
+        if not info.subresource:
+            self.definitions.judge(resource, new, live)
+            if resource.kind == "Service":
                 self._addresses.assign(new, live)
-        warnings += await self.admission.validate(served, "UPDATE", new, live, user, dry, sub)
-        return new, warnings
+        return new, warnings + await self.admission.validate(info, "UPDATE", new, live)
 
-    async def replace(
-        self,
-        served: Served,
-        namespace: str,
-        name: str,
-        sub: str,
-        body: Body,
-        user: User,
-        manager: str,
-        query: dict[str, str],
-    ) -> tuple[Object, list[str]]:
-        """Replace an object by another."""
+    async def replace(self, info: RequestInfo, body: Body) -> tuple[Object, list[str]]:
+        """(the object, warnings): the body takes the place of the stored object."""
         kind, version = body.value.get("kind"), body.value.get("apiVersion")
-        if (kind and kind != served.kind) or (version and version != served.gv):
-            validation.identify(served, body.value, namespace)  # refuses it
+        if (kind and kind != info.resource.kind) or (version and version != info.resource.gv):
+            validation.identify(info.resource, body.value, info.namespace)  # refuses it
+        return await self.change(info, lambda _: clone(body.value), body.duplicates)
 
-        def make(_: Object) -> Object:
-            return clone(body.value)
-
-        return await self.change(served, namespace, name, sub, make, user, manager, query, doubled=body.doubled)
-
-    async def patch(
-        self,
-        served: Served,
-        namespace: str,
-        name: str,
-        sub: str,
-        body: Body,
-        user: User,
-        manager: str,
-        query: dict[str, str],
-    ) -> tuple[Object, list[str], bool]:
+    async def patch(self, info: RequestInfo, body: Body) -> tuple[Object, list[str], bool]:
         """(object, warnings, whether it was created). The body's content type says what kind of patch it is."""
-        if body.kind in ("application/apply-patch+yaml", "application/apply-patch+cbor"):
-            return await self._apply(served, namespace, name, sub, body, user, query)
-        if query.get("force"):
+        if body.content_type in ("application/apply-patch+yaml", "application/apply-patch+cbor"):
+            return await self._apply(info, body)
+        if info.options.get("force"):
             text = "Forbidden: may not be specified for non-apply patch"
             raise invalid("PatchOptions", "meta.k8s.io", "", [("force", "FieldValueForbidden", text)])
 
-        def make(live: Object) -> Object:
-            made = patches.patched(served, live, body.value, body.kind)
-            if isinstance(made, dict) and isinstance(made.get("metadata"), dict):
+        def mutate(live: Object) -> Object:
+            patched = patches.patched(info.resource, live, body.value, body.content_type)
+            if isinstance(patched, dict) and isinstance(patched.get("metadata"), dict):
                 asked = (
                     (body.value.get("metadata") or {}).get("resourceVersion") if isinstance(body.value, dict) else None
                 )
-                if not asked and made["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
-                    made["metadata"].pop("resourceVersion")  # no precondition: try again if somebody was faster
-            return made  # type: ignore[no-any-return]
+                if not asked and patched["metadata"].get("resourceVersion") == live["metadata"]["resourceVersion"]:
+                    patched["metadata"].pop("resourceVersion")  # no precondition: try again if another write was faster
+            return patched  # type: ignore[no-any-return]
 
-        obj, warnings = await self.change(
-            served, namespace, name, sub, make, user, manager, query, doubled=body.doubled, patch=body.value
-        )
+        obj, warnings = await self.change(info, mutate, body.duplicates, patch=body.value)
         return obj, warnings, False
 
-    async def _apply(
-        self, served: Served, namespace: str, name: str, sub: str, body: Body, user: User, query: dict[str, str]
-    ) -> tuple[Object, list[str], bool]:
-        applied, manager = body.value, query.get("fieldManager", "")
+    async def _apply(self, info: RequestInfo, body: Body) -> tuple[Object, list[str], bool]:
+        applied, manager, resource = body.value, str(info.options.get("fieldManager", "")), info.resource
         if not isinstance(applied, dict):
             raise bad_request("an apply patch must be an object")
         if not manager:
             text = "Required value: is required for apply patch"
             raise invalid("PatchOptions", "meta.k8s.io", "", [("fieldManager", "FieldValueRequired", text)])
-        validation.identify(served, applied, namespace)
+        validation.identify(resource, applied, info.namespace)
         if applied["metadata"].get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
-        applied["metadata"].setdefault("name", name)
-        field_validation.declared(served, applied, namespace, applied["metadata"]["name"])
-        warnings = field_validation.read(served, clone(applied), query, body.doubled)
-        force, asked = query.get("force") == "true", applied["metadata"].pop("resourceVersion", None)
-        metadata.reset(served, applied, sub)
+        applied["metadata"].setdefault("name", info.name)
+        field_validation.declared(resource, applied, info.namespace, applied["metadata"]["name"])
+        warnings = field_validation.read(resource, clone(applied), info.options, body.duplicates)
+        asked = applied["metadata"].pop("resourceVersion", None)
+        metadata.reset(resource, applied, info.subresource)
 
-        def make(live: Object | None) -> Object:
+        def merge(live: Object | None) -> Object:
             try:
-                made = served.fields.apply(live, applied, manager, force, now(), sub)
+                merged = resource.fields.apply(live, applied, manager, info.force, now(), info.subresource)
             except Conflict as error:
-                raise _conflicts(served, error) from None
-            annotations = made["metadata"].get("annotations") or {}
-            if manager == "kubectl" and _LAST_APPLIED in annotations and not sub:  # so that the way back is open
+                raise _conflicts(resource, error) from None
+            annotations = merged["metadata"].get("annotations") or {}
+            if manager == "kubectl" and _LAST_APPLIED in annotations and not info.subresource:
+                # kubectl may go back to client-side apply, which reads this annotation
                 annotations[_LAST_APPLIED] = orjson.dumps(applied).decode() + "\n"
             if live is not None:
-                made["metadata"].pop("resourceVersion", None)
+                merged["metadata"].pop("resourceVersion", None)
                 if asked:
-                    made["metadata"]["resourceVersion"] = asked
-            return made
+                    merged["metadata"]["resourceVersion"] = asked
+            return merged
 
-        if self.store.get(served.gr, namespace, name) is None:
-            if sub:
-                raise not_found(served.gr, name, served.group, served.plural)
+        if self.store.get(resource.gr, info.namespace, info.name) is None:
+            if info.subresource:
+                raise not_found(resource.gr, info.name, resource.group, resource.plural)
             if asked or applied["metadata"].get("uid"):
-                raise conflict(served.gr, name, f"Precondition failed: object {name} does not exist")
-            obj, more = await self.create(served, make(None), namespace, user, manager, query, applied=True)
+                raise conflict(resource.gr, info.name, f"Precondition failed: object {info.name} does not exist")
+            obj, more = await self.create(info, merge(None), applied=True)
             return obj, warnings + more, True
-        obj, more = await self.change(served, namespace, name, sub, make, user, manager, query, applied=True)
+        obj, more = await self.change(info, merge, applied=True)
         return obj, warnings + more, False
 
     # -- delete ---------------------------------------------------------------------------------
 
-    async def delete(
-        self, served: Served, namespace: str, name: str, options: dict[str, Any], user: User
-    ) -> tuple[Object, bool]:
-        """(the object, whether it is gone). Pods on a node and objects with finalizers are only marked."""
-        live = self.store.get(served.gr, namespace, name)
-        if live is None:
-            raise not_found(served.gr, name, served.group, served.plural)
-        wanted = options.get("preconditions") or {}
+    async def delete(self, info: RequestInfo) -> tuple[Object, bool]:
+        """(the object, whether it is gone), by the DeleteOptions in the request's options. Pods on a node and objects with
+        finalizers are only marked."""
+        resource, live = info.resource, self.live(info)
+        wanted = info.options.get("preconditions") or {}
         for key in ("uid", "resourceVersion"):
             if wanted.get(key) and wanted[key] != live["metadata"][key]:
                 word = "UID" if key == "uid" else "ResourceVersion"
                 text = f"the {word} in the precondition ({wanted[key]}) does not match the {word} in record ({live['metadata'][key]}). The object might have been deleted and then recreated"
-                raise conflict(served.gr, name, text)
-        dry = bool(options.get("dryRun"))
-        await self.admission.mutate(served, "DELETE", None, live, user, dry)
-        await self.admission.validate(served, "DELETE", None, live, user, dry)
-        live = self.store.get(served.gr, namespace, name)
-        if live is None:
-            raise not_found(served.gr, name, served.group, served.plural)
-        if dry:
+                raise conflict(resource.gr, info.name, text)
+        await self.admission.mutate(info, "DELETE", None, live)
+        await self.admission.validate(info, "DELETE", None, live)
+        live = self.live(info)
+        if info.dry_run:
             return live, True
-        gone = self.deletion.mark(served, live, options)
-        if served.gr == default_roles.CLUSTER_ROLES:
+        gone = self.deletion.mark(resource, live, info.options)
+        if resource.gr == default_roles.CLUSTER_ROLES:
             default_roles.aggregate(self.store)
         await self.store.committed()
-        return (self.store.get(served.gr, namespace, name) or live), gone
+        return (self.store.get(resource.gr, info.namespace, info.name) or live), gone
 
 
-def _conflicts(served: Served, error: Conflict) -> Refused:
+def _generate_name(resource: ApiResource, obj: Object) -> None:
+    """Raises StatusError for an object with neither a name nor a prefix for one."""
+    meta = obj["metadata"]
+    if meta.get("name"):
+        return
+    if not meta.get("generateName"):
+        text = "Required value: name or generateName is required"
+        raise invalid(resource.kind, resource.group, "", [("metadata.name", "FieldValueRequired", text)])
+    letters = string.ascii_lowercase[2:] + "2456789"
+    meta["name"] = meta["generateName"][:58] + "".join(random.choices(letters, k=5))
+
+
+def _conflicts(resource: ApiResource, error: Conflict) -> StatusError:
     found = [
-        (f'conflict with "{who}"{"" if operation == "Apply" else f" using {served.gv}"}', show(path))
+        (f'conflict with "{who}"{"" if operation == "Apply" else f" using {resource.gv}"}', show(path))
         for who, operation, path in error.fields
     ]
     causes = [{"reason": "FieldManagerConflict", "message": t, "field": p} for t, p in found]
@@ -334,4 +303,4 @@ def _conflicts(served: Served, error: Conflict) -> Refused:
         text = text.replace('conflict with "', 'conflicts with "', 1)
     else:
         text = "; ".join(f"{t}: {p}" for t, p in found)
-    return Refused(409, "Conflict", f"Apply failed with {len(found)} conflict{plural}: {text}", {"causes": causes})
+    return StatusError(409, "Conflict", f"Apply failed with {len(found)} conflict{plural}: {text}", {"causes": causes})

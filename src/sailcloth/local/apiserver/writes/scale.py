@@ -52,7 +52,7 @@ def shown(obj: Object, where: Paths) -> Object:
 
 
 def rescaled(live: Object, wanted: Any, where: Paths, patched: bool) -> Object:
-    """The object with the replicas of a Scale, in place. Raises Refused."""
+    """The object with the replicas of a Scale, in place. Raises StatusError."""
     if not isinstance(wanted, dict) or not isinstance(wanted.get("spec") or {}, dict):
         raise bad_request("the body is not a Scale object")
     replicas = (wanted.get("spec") or {}).get("replicas", 0)

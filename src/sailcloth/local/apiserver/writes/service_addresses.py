@@ -6,7 +6,7 @@ import ipaddress
 import random
 from typing import Any
 
-from ..errors import Refused, invalid
+from ..errors import StatusError, invalid
 from ..storage import Store
 
 Object = dict[str, Any]
@@ -42,7 +42,7 @@ class Addresses:
                     address = candidate
                     break
             else:
-                raise Refused(500, "InternalError", "the range of cluster addresses is used up")
+                raise StatusError(500, "InternalError", "the range of cluster addresses is used up")
             spec["clusterIP"] = address
         elif address != "None" and address in taken:
             raise invalid(

@@ -11,7 +11,7 @@ from sailcloth.lib.schemacheck import go
 from ..errors import bad_request, invalid
 from ..field_errors import FieldError, immutable
 from ..kinds.record import SUBDOMAIN
-from ..registry import Served
+from ..registry import ApiResource
 from ..schemas import field_validation
 from ..unstructured import Unstructured as Object
 
@@ -20,19 +20,19 @@ _VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 
 
-def identify(served: Served, obj: Object, namespace: str) -> None:
-    """Kind, version and namespace as the request's path has them. Raises Refused if the object says otherwise."""
+def identify(resource: ApiResource, obj: Object, namespace: str) -> None:
+    """Kind, version and namespace as the request's path has them. Raises StatusError if the object says otherwise."""
     if not isinstance(obj.get("metadata"), dict):
         obj["metadata"] = {}
     kind, version = obj.get("kind"), obj.get("apiVersion")
-    if kind and kind != served.kind:
-        raise bad_request(f"the kind in the data ({kind}) does not match the expected kind ({served.kind})")
-    if version and version != served.gv:
+    if kind and kind != resource.kind:
+        raise bad_request(f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})")
+    if version and version != resource.gv:
         raise bad_request(
-            f"the API version in the data ({version}) does not match the expected API version ({served.gv})"
+            f"the API version in the data ({version}) does not match the expected API version ({resource.gv})"
         )
-    obj["kind"], obj["apiVersion"] = served.kind, served.gv
-    if served.namespaced:
+    obj["kind"], obj["apiVersion"] = resource.kind, resource.gv
+    if resource.namespaced:
         given = obj["metadata"].get("namespace")
         if given and given != namespace:
             raise bad_request(
@@ -43,8 +43,8 @@ def identify(served: Served, obj: Object, namespace: str) -> None:
         obj["metadata"].pop("namespace", None)
 
 
-def _name(served: Served, name: str) -> Iterator[FieldError]:
-    rule = served.record.name_rule if served.record is not None else SUBDOMAIN
+def _name(resource: ApiResource, name: str) -> Iterator[FieldError]:
+    rule = resource.record.name_rule if resource.record is not None else SUBDOMAIN
     if rule.pattern and (not re.fullmatch(rule.pattern, name) or len(name) > rule.longest):
         yield "metadata.name", "FieldValueInvalid", f'Invalid value: "{name}": {rule.text}'
 
@@ -84,12 +84,12 @@ def _key(key: str, path: str) -> Iterator[FieldError]:
         yield path, "FieldValueInvalid", text
 
 
-def judge(served: Served, obj: Object, old: Object | None) -> None:
-    """Raises Refused for an object that may not be stored, with everything that is wrong with it."""
+def judge(resource: ApiResource, obj: Object, old: Object | None) -> None:
+    """Raises StatusError for an object that may not be stored, with everything that is wrong with it."""
     name = str(obj["metadata"].get("name", ""))
     found: list[FieldError] = []
     if old is None:
-        found += _name(served, name)
+        found += _name(resource, name)
     if (
         old is None
         or old["metadata"].get("labels") != obj["metadata"].get("labels")
@@ -98,26 +98,26 @@ def judge(served: Served, obj: Object, old: Object | None) -> None:
         found += _metadata(obj["metadata"])
     found += [
         (p.path or "<nil>", field_validation.CAUSES[p.kind], p.text)
-        for p in field_validation.problems(served, obj, old)
+        for p in field_validation.problems(resource, obj, old)
     ]
     if not any(reason == "FieldValueTypeInvalid" for _, reason, _ in found):
         seen = {field for field, _, _ in found}
-        found += [w for w in _across(served, obj, old) if w[0] not in seen]
+        found += [w for w in _across(resource, obj, old) if w[0] not in seen]
     if found:
-        raise invalid(served.kind, served.group, name, found)
+        raise invalid(resource.kind, resource.group, name, found)
 
 
-def fill_defaults(served: Served, obj: Object) -> None:
+def fill_defaults(resource: ApiResource, obj: Object) -> None:
     """In place."""
-    if served.record is None:
-        served.schemas.default(served.node, obj)
+    if resource.record is None:
+        resource.schemas.default(resource.node, obj)
     else:
-        served.record.apply_defaults(obj)
+        resource.record.apply_defaults(obj)
 
 
-def _across(served: Served, obj: Object, old: Object | None) -> Iterator[FieldError]:
+def _across(resource: ApiResource, obj: Object, old: Object | None) -> Iterator[FieldError]:
     """Rules across the fields of a built-in kind."""
-    kind = served.record
+    kind = resource.record
     if kind is None:
         return
     for path in kind.immutable if old is not None else ():
