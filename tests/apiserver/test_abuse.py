@@ -116,9 +116,9 @@ async def test_a_watcher_that_does_not_read_is_cut_off(tmp_path: Path, monkeypat
     store, cut = Store(str(tmp_path / "db")), []
     watcher = Watcher(store, resource, "", lambda _: True, {}, Media(), store.revision)
     watcher.abort = lambda: cut.append(True)
-    stop = store.watch(resource.gr, store.revision, watcher.tell)
+    stop = store.watch(resource.group_resource, store.revision, watcher.tell)
     for number in range(30):
-        store.put(resource.gr, {"metadata": {"name": f"a{number}", "namespace": "n"}})
+        store.put(resource.group_resource, {"metadata": {"name": f"a{number}", "namespace": "n"}})
     await store.committed()
     assert cut == [True]
     stop()

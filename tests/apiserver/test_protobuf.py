@@ -32,7 +32,7 @@ def samples() -> Iterator[Any]:
     """Every built-in object of the published samples, and the definitions of the mesh's kinds."""
     for path in sorted(str(p) for p in _files(files.files("sailcloth.samples"))):
         for number, obj in enumerate(yaml.safe_load_all(Path(path).read_text())):
-            if obj and protobuf.knows(obj["apiVersion"], obj["kind"]):
+            if obj and protobuf.supports(obj["apiVersion"], obj["kind"]):
                 yield pytest.param(obj, id=f"{path.rpartition('samples/')[2]}-{number}")
     for kind in MESH_KINDS:
         yield pytest.param(crd.crd(kind), id=f"definition-{kind.name}")

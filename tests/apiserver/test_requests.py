@@ -35,13 +35,13 @@ async def get(client: Client, path: str, **query: str) -> Any:
     return json.loads(await client.call("GET", path, **query))
 
 
-@pytest.mark.parametrize("resource", builtin_resources(), ids=lambda s: s.gr)
+@pytest.mark.parametrize("resource", builtin_resources(), ids=lambda s: s.group_resource)
 async def test_an_object_with_nothing_in_it_is_no_riddle(client: Client, namespace: str, resource: ApiResource) -> None:
-    prefix = f"/apis/{resource.gv}" if resource.group else "/api/v1"
+    prefix = f"/apis/{resource.group_version}" if resource.group else "/api/v1"
     path = (
         f"{prefix}/namespaces/{namespace}/{resource.plural}" if resource.namespaced else f"{prefix}/{resource.plural}"
     )
-    obj = {"apiVersion": resource.gv, "kind": resource.kind, "metadata": {"name": f"empty-{namespace}"}}
+    obj = {"apiVersion": resource.group_version, "kind": resource.kind, "metadata": {"name": f"empty-{namespace}"}}
     for kind, body in ((JSON, json.dumps(obj).encode()), (PROTOBUF, protobuf.encode(obj))):
         async with client.request("POST", path, data=body, headers={"Content-Type": kind}) as response:
             assert response.status in (201, 409, 422), await response.text()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gc
 
-_THOROUGHLY = 50
+_FULL_EVERY = 50
 
 
-class Garbage:
+class CyclicCollection:
     """Called again and again, after about the same number of writes."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Garbage:
 
     def __call__(self) -> None:
         self._calls += 1
-        if self._calls % _THOROUGHLY:
+        if self._calls % _FULL_EVERY:
             gc.collect(1)
         else:
             gc.unfreeze()

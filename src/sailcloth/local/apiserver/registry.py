@@ -16,21 +16,20 @@ from sailcloth.lib.cel import BadExpression
 from sailcloth.lib.celrules import Rules
 from sailcloth.lib.openapi import KEEP, Node, Schemas
 
-from .http import tables
-from .kinds import KINDS
+from .kinds import KINDS, scale_paths
 from .kinds.columns import AGE
+from .kinds.printer_columns import custom_columns
 from .kinds.record import SCALE, STATUS, Column, Kind, Subresource
-from .writes import scale
-from .writes.managed_fields import Fields
+from .kinds.scale_paths import ScalePaths
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
-_RESHAPED = 20_000  # objects of a version that are kept in its shape
+_CONVERTED = 20_000  # objects of a version that are kept in its shape
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 @cache
-def builtin() -> Schemas:
+def builtin_schemas() -> Schemas:
     """Schemas of the built-in kinds (version 1.32), read on first use."""
     data = files.files("sailcloth.local.apiserver").joinpath("data/schemas.json.gz").read_bytes()
     definitions = orjson.loads(gzip.decompress(data))
@@ -60,11 +59,11 @@ class ApiResource:
     schema: Node = None  # of a custom resource
     columns: tuple[Column, ...] = (AGE,)
     storage_version: str = ""
-    scale: scale.Paths = scale.Paths()
+    scale: ScalePaths = ScalePaths()
     warnings: tuple[str, ...] = ()  # for everybody who uses this version
-    metadata_limits: Node = None  # what a custom schema says of metadata: limits of the name at most
-    _reshaped: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)  # by the stored one's id
-    reshape: bool = False  # what is stored may lack this version's defaults, or have fields that it does not know
+    metadata_schema: Node = None  # what a custom schema says of metadata: limits of the name at most
+    _converted: dict[int, tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=dict)  # by the stored one's id
+    converts: bool = False  # what is stored may lack this version's defaults, or have fields that it does not know
 
     @property
     def custom(self) -> bool:
@@ -81,50 +80,46 @@ class ApiResource:
         return self.subresource("status") is not None
 
     @property
-    def counts_generations(self) -> bool:
+    def has_generation(self) -> bool:
         return self.record is None or self.record.generation
 
     @property
-    def gr(self) -> str:
+    def group_resource(self) -> str:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
-    def gv(self) -> str:
+    def group_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def schemas(self) -> Schemas:
-        return builtin()
+        return builtin_schemas()
 
     @property
     def node(self) -> Node:
         return self.schema if self.record is None else {"$ref": f"#/$defs/{self.record.definition}"}
 
-    def shown(self, obj: dict[str, Any]) -> dict[str, Any]:
+    def from_storage(self, obj: dict[str, Any]) -> dict[str, Any]:
         """A stored object in this version: pruned and with defaults as this version's schema has them."""
         if self.record is not None and self.record.from_storage is not None:
             return self.record.from_storage(obj)
-        if self.reshape:
-            known = self._reshaped.get(id(obj))
+        if self.converts:
+            known = self._converted.get(id(obj))
             if known is None or known[0] is not obj:
                 made = copy.deepcopy(obj)
                 self.schemas.prune(self.node, made)
                 self.schemas.default(self.node, made)
-                if len(self._reshaped) >= _RESHAPED:
-                    self._reshaped.clear()
-                known = self._reshaped[id(obj)] = (obj, made)
+                if len(self._converted) >= _CONVERTED:
+                    self._converted.clear()
+                known = self._converted[id(obj)] = (obj, made)
             obj = known[1]
-        return obj if obj.get("apiVersion") == self.gv else {**obj, "apiVersion": self.gv}
+        return obj if obj.get("apiVersion") == self.group_version else {**obj, "apiVersion": self.group_version}
 
-    def stored(self, obj: dict[str, Any]) -> dict[str, Any]:
+    def to_storage(self, obj: dict[str, Any]) -> dict[str, Any]:
         """An object of this version as it is stored."""
         if self.record is not None and self.record.to_storage is not None:
             return self.record.to_storage(obj)
-        return {**obj, "apiVersion": f"{self.group}/{self.storage_version}" if self.custom else self.gv}
-
-    @cached_property
-    def fields(self) -> Fields:
-        return Fields(self.schemas, self.node)
+        return {**obj, "apiVersion": f"{self.group}/{self.storage_version}" if self.custom else self.group_version}
 
     @cached_property
     def rules(self) -> Rules | None:
@@ -190,13 +185,13 @@ def custom_resources(crd: dict[str, Any]) -> list[ApiResource]:
             tuple(s for s in (STATUS, SCALE) if subresources.get(s.name) is not None),
             names.get("singular") or spec["names"]["kind"].lower(),
             schema=schema,
-            columns=tables.custom_columns(version.get("additionalPrinterColumns")),
+            columns=custom_columns(version.get("additionalPrinterColumns")),
             storage_version=stored["name"],
-            scale=scale.paths(subresources.get("scale") or {}),
+            scale=scale_paths.paths(subresources.get("scale") or {}),
             warnings=_deprecation(spec, version),
-            reshape=changed or differ,
+            converts=changed or differ,
         )
-        made.metadata_limits = kept
+        made.metadata_schema = kept
         out.append(made)
     return out
 
@@ -209,7 +204,9 @@ def _deprecation(spec: dict[str, Any], version: dict[str, Any]) -> tuple[str, ..
     kind, group = spec["names"]["kind"], spec["group"]
     text = f"{group}/{version['name']} {kind} is deprecated"
     better = [v["name"] for v in spec["versions"] if v.get("served") and not v.get("deprecated")]
-    better = sorted((n for n in better if rank(n) < rank(version["name"])), key=rank)
+    better = sorted(
+        (n for n in better if version_priority(n) < version_priority(version["name"])), key=version_priority
+    )
     return (f"{text}; use {group}/{better[0]} {kind}" if better else text,)
 
 
@@ -217,36 +214,36 @@ class Registry:
     """All served resources, by group, version and plural."""
 
     def __init__(self) -> None:
-        self.by_path: dict[tuple[str, str, str], ApiResource] = {}
+        self.resources: dict[tuple[str, str, str], ApiResource] = {}
         self.generation = 0
         for resource in builtin_resources():
             self.add(resource)
 
     def add(self, resource: ApiResource) -> None:
-        self.by_path[resource.group, resource.version, resource.plural] = resource
+        self.resources[resource.group, resource.version, resource.plural] = resource
         self.generation += 1
 
     def remove(self, group: str, plural: str) -> None:
-        for key in [k for k in self.by_path if k[0] == group and k[2] == plural]:
-            del self.by_path[key]
+        for key in [k for k in self.resources if k[0] == group and k[2] == plural]:
+            del self.resources[key]
         self.generation += 1
 
     def get(self, group: str, version: str, plural: str) -> ApiResource | None:
-        return self.by_path.get((group, version, plural))
+        return self.resources.get((group, version, plural))
 
     def groups(self) -> dict[str, dict[str, list[ApiResource]]]:
         """Group → version → resources; versions in order of preference (v1 before v1beta1 before v1alpha3)."""
         out: dict[str, dict[str, list[ApiResource]]] = {}
-        for (group, version, _), resource in self.by_path.items():
+        for (group, version, _), resource in self.resources.items():
             out.setdefault(group, {}).setdefault(version, []).append(resource)
-        return {g: dict(sorted(vs.items(), key=lambda v: rank(v[0]))) for g, vs in out.items()}
+        return {g: dict(sorted(vs.items(), key=lambda v: version_priority(v[0]))) for g, vs in out.items()}
 
-    def distinct(self) -> list[ApiResource]:
+    def group_resources(self) -> list[ApiResource]:
         """One entry for each resource, whatever its versions."""
-        return list({s.gr: s for s in self.by_path.values()}.values())
+        return list({s.group_resource: s for s in self.resources.values()}.values())
 
 
-def rank(version: str) -> tuple[int, int, int, str]:
+def version_priority(version: str) -> tuple[int, int, int, str]:
     """The order of preference: v2, v1, v1beta2, v1beta1, v1alpha1, then anything else by name."""
     found = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
     if found is None:

@@ -5,22 +5,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
+from sailcloth.local.apiserver.unstructured import Unstructured
+
+from .context import ControllerContext
 from .deployments import template_hash
 from .replicasets import reference
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
 GR = "controllerrevisions.apps"
 _HASH = "controller.kubernetes.io/hash"
 _KEPT = 10
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def _owned(cluster: Cluster, owner: Object) -> list[Object]:
+def _owned(cluster: ControllerContext, owner: Unstructured) -> list[Unstructured]:
     """The owner's revisions, oldest first."""
     metadata = owner["metadata"]
     found = [
@@ -32,11 +30,11 @@ def _owned(cluster: Cluster, owner: Object) -> list[Object]:
     return sorted(found, key=lambda r: int(r["revision"]))
 
 
-def _data(owner: Object) -> Object:
+def _data(owner: Unstructured) -> Unstructured:
     return {"spec": {"template": {"$patch": "replace", **copy.deepcopy(owner["spec"]["template"])}}}
 
 
-async def keep(cluster: Cluster, owner: Object) -> None:
+async def sync(cluster: ControllerContext, owner: Unstructured) -> None:
     """See that the owner's present template is its newest revision."""
     metadata, data, known = owner["metadata"], _data(owner), _owned(cluster, owner)
     newest = int(known[-1]["revision"]) if known else 0
@@ -58,22 +56,22 @@ async def keep(cluster: Cluster, owner: Object) -> None:
         }
         await cluster.create(GR, made)
     elif int(same["revision"]) < newest:  # taken back: it is the newest again
-        await cluster.change(
+        await cluster.update(
             GR, metadata["namespace"], same["metadata"]["name"], lambda r: {**r, "revision": newest + 1}
         )
 
 
-def template(cluster: Cluster, owner: Object, digest: str) -> Object | None:
+def template(cluster: ControllerContext, owner: Unstructured, digest: str) -> Unstructured | None:
     """The template of a revision; None if it is not kept any more."""
     for revision in _owned(cluster, owner):
         if revision["metadata"]["labels"].get(_HASH) == digest:
-            found: Object = copy.deepcopy(revision["data"]["spec"]["template"])
+            found: Unstructured = copy.deepcopy(revision["data"]["spec"]["template"])
             found.pop("$patch", None)
             return found
     return None
 
 
-async def forget(cluster: Cluster, owner: Object, used: Iterable[str]) -> None:
+async def prune(cluster: ControllerContext, owner: Unstructured, used: Iterable[str]) -> None:
     """Remove the oldest beyond the limit, but for those whose hashes are used."""
     limit = owner["spec"].get("revisionHistoryLimit")
     live = set(used)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import zoneinfo
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sailcloth.lib import cron
+from sailcloth.local.apiserver.unstructured import Unstructured
 
+from .context import ControllerContext
 from .jobs import finished
 from .replicasets import reference
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
 GR = "cronjobs.batch"
 JOBS = "jobs.batch"
 _COMPONENT = "cronjob-controller"
 _LONGEST_S = 3600.0  # clocks are set and zones change: look again at least this often
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
     """Start what is due, forget old jobs. Returns the seconds until the next minute of the schedule."""
     found = cluster.store.get(GR, namespace, name)
     if found is None or found["metadata"].get("deletionTimestamp"):
@@ -51,7 +49,7 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     return min(max(left, 0.0) + 0.05, _LONGEST_S)
 
 
-def _jobs(cluster: Cluster, found: Object) -> list[Object]:
+def _jobs(cluster: ControllerContext, found: Unstructured) -> list[Unstructured]:
     """The jobs that it made, oldest first."""
     uid = found["metadata"]["uid"]
     own = [
@@ -62,7 +60,9 @@ def _jobs(cluster: Cluster, found: Object) -> list[Object]:
     return sorted(own, key=lambda j: (j["metadata"]["creationTimestamp"], j["metadata"]["name"]))
 
 
-async def _start(cluster: Cluster, found: Object, due: dt.datetime, moment: dt.datetime, jobs: list[Object]) -> None:
+async def _start(
+    cluster: ControllerContext, found: Unstructured, due: dt.datetime, moment: dt.datetime, jobs: list[Unstructured]
+) -> None:
     metadata, spec = found["metadata"], found["spec"]
     limit = spec.get("startingDeadlineSeconds")
     if limit is not None and (moment - due).total_seconds() > float(limit):
@@ -99,16 +99,16 @@ async def _start(cluster: Cluster, found: Object, due: dt.datetime, moment: dt.d
     if made is not None:
         await cluster.event(found, _COMPONENT, "SuccessfulCreate", f"Created job {made['metadata']['name']}")
     scheduled = f"{stamp:%Y-%m-%dT%H:%M:%SZ}"
-    await cluster.change(GR, metadata["namespace"], metadata["name"], lambda o: _with(o, lastScheduleTime=scheduled), sub="status")  # fmt: skip
+    await cluster.update(GR, metadata["namespace"], metadata["name"], lambda o: _with(o, lastScheduleTime=scheduled), sub="status")  # fmt: skip
 
 
-def _with(obj: Object, **fields: Any) -> Object:
+def _with(obj: Unstructured, **fields: Any) -> Unstructured:
     """With these fields of status; a field whose value is None is dropped."""
     status = {**(obj.get("status") or {}), **fields}
     return {**obj, "status": {k: v for k, v in status.items() if v is not None}}
 
 
-async def _forget(cluster: Cluster, found: Object, jobs: list[Object]) -> None:
+async def _forget(cluster: ControllerContext, found: Unstructured, jobs: list[Unstructured]) -> None:
     """Delete the oldest finished jobs beyond the limits of the history."""
     for kind, field, default in (
         ("Complete", "successfulJobsHistoryLimit", 3),
@@ -120,7 +120,7 @@ async def _forget(cluster: Cluster, found: Object, jobs: list[Object]) -> None:
             await cluster.delete(JOBS, found["metadata"]["namespace"], job["metadata"]["name"])
 
 
-async def _status(cluster: Cluster, found: Object) -> None:
+async def _status(cluster: ControllerContext, found: Unstructured) -> None:
     metadata = found["metadata"]
     jobs = _jobs(cluster, found)
     active = [
@@ -137,9 +137,9 @@ async def _status(cluster: Cluster, found: Object) -> None:
     done = [(j["status"] or {}).get("completionTime", "") for j in jobs if finished(j) == "Complete"]
     live = cluster.store.get(GR, metadata["namespace"], metadata["name"])
     before = (live or {}).get("status") or {}
-    wanted: Object = {
+    wanted: Unstructured = {
         "active": active or None,
         "lastSuccessfulTime": max(done, default="") or before.get("lastSuccessfulTime"),
     }
     if any(before.get(k) != v for k, v in wanted.items()):
-        await cluster.change(GR, metadata["namespace"], metadata["name"], lambda o: _with(o, **wanted), sub="status")
+        await cluster.update(GR, metadata["namespace"], metadata["name"], lambda o: _with(o, **wanted), sub="status")

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
 
 from sailcloth.local.apiserver.auth import certificate_signing
-from sailcloth.local.apiserver.auth.pki import Pair
+from sailcloth.local.apiserver.auth.pki import KeyPair
 from sailcloth.local.apiserver.times import now
+from sailcloth.local.apiserver.unstructured import Unstructured
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
+from .context import ControllerContext
 
 
-async def reconcile(cluster: Cluster, name: str, ca: Pair) -> None:
+async def reconcile(cluster: ControllerContext, name: str, ca: KeyPair) -> None:
     """Give an approved request its certificate, or say why it gets none."""
     request = cluster.store.get(certificate_signing.REQUESTS, "", name)
-    if request is None or not certificate_signing.signable(request):
+    if request is None or not certificate_signing.awaits_signature(request):
         return
     try:
-        given: Object = {"certificate": base64.b64encode(certificate_signing.issue(ca, request)).decode()}
+        given: Unstructured = {"certificate": base64.b64encode(certificate_signing.issue(ca, request)).decode()}
     except ValueError as error:
         stamp = now()
         failed = {"type": "Failed", "status": "True", "reason": "SignerValidationFailure", "message": str(error)}
         failed |= {"lastUpdateTime": stamp, "lastTransitionTime": stamp}
         given = {"conditions": [*request["status"]["conditions"], failed]}
 
-    def say(live: Object) -> Object:
-        return {**live, "status": {**live["status"], **given}} if certificate_signing.signable(live) else live
+    def say(live: Unstructured) -> Unstructured:
+        return {**live, "status": {**live["status"], **given}} if certificate_signing.awaits_signature(live) else live
 
-    await cluster.change(certificate_signing.REQUESTS, "", name, say, sub="status")
+    await cluster.update(certificate_signing.REQUESTS, "", name, say, sub="status")

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from sailcloth.local.apiserver.unstructured import Unstructured
 
 from . import controller_revisions
+from .context import ControllerContext
 from .deployments import template_hash
 from .replicasets import active, is_ready, pod_of, pods_of
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
 GR = "daemonsets.apps"
 REVISION = "controller-revision-hash"
 _COMPONENT = "daemonset-controller"
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
     """Make or delete the pod, replace one of an old template, and say how many there are."""
     found = cluster.store.get(GR, namespace, name)
     if found is None or found["metadata"].get("deletionTimestamp"):
         return None
     revision = template_hash(found["spec"]["template"])
-    await controller_revisions.keep(cluster, found)
+    await controller_revisions.sync(cluster, found)
     wanted = _wanted(cluster, found)
     pods = [p for p in pods_of(cluster, found) if not p["metadata"].get("deletionTimestamp")]
     rolling = (found["spec"].get("updateStrategy") or {}).get("type", "RollingUpdate") == "RollingUpdate"
-    kept: list[Object] = []
+    kept: list[Unstructured] = []
     for pod in pods:
         old = (pod["metadata"].get("labels") or {}).get(REVISION) != revision
         if kept or not wanted or not active(pod) or (old and rolling):
@@ -44,20 +41,22 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
             kept.append(made)
             await cluster.event(found, _COMPONENT, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
     await _status(cluster, found, int(wanted), kept, revision)
-    await controller_revisions.forget(
+    await controller_revisions.prune(
         cluster, found, [revision, *((p["metadata"].get("labels") or {}).get(REVISION, "") for p in kept)]
     )
     return None
 
 
-def _wanted(cluster: Cluster, found: Object) -> bool:
+def _wanted(cluster: ControllerContext, found: Unstructured) -> bool:
     """Whether there is a node, and its labels are those that the template selects."""
     selector = found["spec"]["template"]["spec"].get("nodeSelector") or {}
     labels = [n["metadata"].get("labels") or {} for n in cluster.store.all("nodes")]
     return any(selector.items() <= known.items() for known in labels)
 
 
-async def _status(cluster: Cluster, found: Object, wanted: int, pods: list[Object], revision: str) -> None:
+async def _status(
+    cluster: ControllerContext, found: Unstructured, wanted: int, pods: list[Unstructured], revision: str
+) -> None:
     metadata = found["metadata"]
     ready = sum(is_ready(p) for p in pods)
     updated = sum((p["metadata"].get("labels") or {}).get(REVISION) == revision for p in pods)
@@ -74,6 +73,6 @@ async def _status(cluster: Cluster, found: Object, wanted: int, pods: list[Objec
     if wanted > ready:
         status["numberUnavailable"] = wanted - ready
     if found.get("status") != status:
-        await cluster.change(
+        await cluster.update(
             GR, metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
         )

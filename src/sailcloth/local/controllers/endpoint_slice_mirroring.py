@@ -3,24 +3,21 @@ EndpointSliceMirroring controller."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from sailcloth.local.apiserver.unstructured import Unstructured
 
+from .context import ControllerContext
 from .endpoint_slices import made_for
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
 GR = "endpointslices.discovery.k8s.io"
 _MANAGED = "endpointslicemirroring-controller.k8s.io"
 _SKIP = "endpointslice.kubernetes.io/skip-mirror"
 _OWN = ("default", "kubernetes")  # the API server's, which has a slice of its own
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> None:
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> None:
     """Write a slice for each subset of an Endpoints object, and remove those of subsets that are gone."""
     endpoints = cluster.store.get("endpoints", namespace, name)
-    wanted: dict[str, Object] = {}
+    wanted: dict[str, Unstructured] = {}
     if endpoints is not None and _mirrored(cluster, endpoints, namespace, name):
         for index, subset in enumerate(endpoints.get("subsets") or ()):
             made = _slice(endpoints, f"{name}-mirror-{index}", subset)
@@ -38,12 +35,12 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> None:
                 continue
             body = {"endpoints": new["endpoints"], "ports": new["ports"]}
             if {k: known.get(k) for k in body} != body:
-                await cluster.change(GR, namespace, own, lambda o, b=body: {**o, **b})
+                await cluster.update(GR, namespace, own, lambda o, b=body: {**o, **b})
     for new in wanted.values():
         await cluster.create(GR, new)
 
 
-def _mirrored(cluster: Cluster, endpoints: Object, namespace: str, name: str) -> bool:
+def _mirrored(cluster: ControllerContext, endpoints: Unstructured, namespace: str, name: str) -> bool:
     service = cluster.store.get("services", namespace, name)
     return (
         service is not None
@@ -53,11 +50,11 @@ def _mirrored(cluster: Cluster, endpoints: Object, namespace: str, name: str) ->
     )
 
 
-def _slice(endpoints: Object, name: str, subset: Object) -> Object:
+def _slice(endpoints: Unstructured, name: str, subset: Unstructured) -> Unstructured:
     members = []
     for field, is_ready in (("addresses", True), ("notReadyAddresses", False)):
         for address in subset.get(field) or ():
-            entry: Object = {"addresses": [address["ip"]], "conditions": {"ready": is_ready}}
+            entry: Unstructured = {"addresses": [address["ip"]], "conditions": {"ready": is_ready}}
             entry |= {k: address[k] for k in ("hostname", "nodeName", "targetRef") if address.get(k)}
             members.append(entry)
     ports = [

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sailcloth.local.apiserver.unstructured import Unstructured
+
+from .context import ControllerContext
 from .replicasets import is_ready, reference
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
 GR = "endpointslices.discovery.k8s.io"
 _MANAGED = "endpointslice-controller.k8s.io"
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> None:
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> None:
     """Write the slice of a service. Services without a selector are left to whoever made their slices."""
     service = cluster.store.get("services", namespace, name)
     if service is None or service["metadata"].get("deletionTimestamp"):
@@ -30,14 +29,14 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> None:
         and p["status"].get("phase") not in ("Succeeded", "Failed")
         and all((p["metadata"].get("labels") or {}).get(k) == v for k, v in selector.items())
     ]
-    groups: dict[tuple[tuple[str, int | None, str], ...], list[Object]] = {}
+    groups: dict[tuple[tuple[str, int | None, str], ...], list[Unstructured]] = {}
     for pod in pods:
         ports = tuple(
             (p.get("name", ""), _number(pod, p.get("targetPort") or p["port"]), p.get("protocol", "TCP"))
             for p in service["spec"].get("ports") or ()
         )
         groups.setdefault(ports, []).append(pod)
-    wanted: dict[str, Object] = {}
+    wanted: dict[str, Unstructured] = {}
     for index, (ports, members) in enumerate(sorted(groups.items(), key=str)):
         slice_name = f"{name}-{index or 'slice'}"
         wanted[slice_name] = _slice(service, slice_name, ports, members)
@@ -45,7 +44,7 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> None:
     await _endpoints(cluster, service, groups)
 
 
-async def _write(cluster: Cluster, namespace: str, name: str, wanted: dict[str, Object]) -> None:
+async def _write(cluster: ControllerContext, namespace: str, name: str, wanted: dict[str, Unstructured]) -> None:
     for known in cluster.store.all(GR, namespace):
         labels = known["metadata"].get("labels") or {}
         if (
@@ -59,12 +58,12 @@ async def _write(cluster: Cluster, namespace: str, name: str, wanted: dict[str, 
             new = {"endpoints": [], "ports": known.get("ports") or []}
         body = {"endpoints": new["endpoints"], "ports": new["ports"]}
         if {k: known.get(k) for k in body} != body:
-            await cluster.change(GR, namespace, own, lambda o, b=body: {**o, **b})
+            await cluster.update(GR, namespace, own, lambda o, b=body: {**o, **b})
     for new in wanted.values():
         await cluster.create(GR, new)
 
 
-def _number(pod: Object, target: Any) -> int | None:
+def _number(pod: Unstructured, target: Any) -> int | None:
     """The number of a target port, by name from the pod's containers if need be."""
     if isinstance(target, int) or str(target).isdigit():
         return int(target)
@@ -75,14 +74,16 @@ def _number(pod: Object, target: Any) -> int | None:
     return None
 
 
-def _slice(service: Object, name: str, ports: tuple[tuple[str, int | None, str], ...], pods: list[Object]) -> Object:
+def _slice(
+    service: Unstructured, name: str, ports: tuple[tuple[str, int | None, str], ...], pods: list[Unstructured]
+) -> Unstructured:
     metadata = service["metadata"]
     publish = bool(service["spec"].get("publishNotReadyAddresses"))
     endpoints = []
     for pod in sorted(pods, key=lambda p: p["metadata"]["name"]):
         going = bool(pod["metadata"].get("deletionTimestamp"))
         ready = is_ready(pod)
-        entry: Object = {
+        entry: Unstructured = {
             "addresses": [pod["status"]["podIP"]],
             "conditions": {"ready": (ready and not going) or publish, "serving": ready, "terminating": going},
             "nodeName": pod["spec"].get("nodeName", ""),
@@ -100,7 +101,9 @@ def _slice(service: Object, name: str, ports: tuple[tuple[str, int | None, str],
     return made_for(service, name, _MANAGED, endpoints, told)
 
 
-def made_for(owner: Object, name: str, controller: str, endpoints: list[Object], ports: list[Object]) -> Object:
+def made_for(
+    owner: Unstructured, name: str, controller: str, endpoints: list[Unstructured], ports: list[Unstructured]
+) -> Unstructured:
     """A slice of a Service, or of the Endpoints of its name, which goes with it."""
     metadata = owner["metadata"]
     return {
@@ -120,11 +123,11 @@ def made_for(owner: Object, name: str, controller: str, endpoints: list[Object],
     }
 
 
-async def _endpoints(cluster: Cluster, service: Object, groups: dict[Any, list[Object]]) -> None:
+async def _endpoints(cluster: ControllerContext, service: Unstructured, groups: dict[Any, list[Unstructured]]) -> None:
     metadata = service["metadata"]
     subsets = []
     for ports, pods in sorted(groups.items(), key=str):
-        subset: Object = {"ports": [{"name": n, "port": p, "protocol": proto} for n, p, proto in ports if p]}
+        subset: Unstructured = {"ports": [{"name": n, "port": p, "protocol": proto} for n, p, proto in ports if p]}
         for pod in sorted(pods, key=lambda p: p["status"]["podIP"]):
             if pod["metadata"].get("deletionTimestamp"):
                 continue
@@ -142,7 +145,7 @@ async def _endpoints(cluster: Cluster, service: Object, groups: dict[Any, list[O
             subsets.append(subset)
     known = cluster.store.get("endpoints", metadata["namespace"], metadata["name"])
     if known is None:
-        made: Object = {
+        made: Unstructured = {
             "metadata": {
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
@@ -151,4 +154,4 @@ async def _endpoints(cluster: Cluster, service: Object, groups: dict[Any, list[O
         }
         await cluster.create("endpoints", {**made, "subsets": subsets} if subsets else made)
     elif (known.get("subsets") or []) != subsets:
-        await cluster.change("endpoints", metadata["namespace"], metadata["name"], lambda o: {**o, "subsets": subsets})
+        await cluster.update("endpoints", metadata["namespace"], metadata["name"], lambda o: {**o, "subsets": subsets})

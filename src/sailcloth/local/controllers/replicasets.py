@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
 
 from sailcloth.local.apiserver.errors import StatusError
 from sailcloth.local.apiserver.label_selectors import label_selector
+from sailcloth.local.apiserver.unstructured import Unstructured
 
-if TYPE_CHECKING:
-    from . import Cluster
+from .context import ControllerContext
 
-Object = dict[str, Any]
 _NAME = "replicaset-controller"
 
 
-def pods_of(cluster: Cluster, owner: Object) -> list[Object]:
+def pods_of(cluster: ControllerContext, owner: Unstructured) -> list[Unstructured]:
     """Pods that an object controls."""
     metadata = owner["metadata"]
     return [
@@ -27,17 +25,17 @@ def pods_of(cluster: Cluster, owner: Object) -> list[Object]:
     ]
 
 
-def is_ready(pod: Object) -> bool:
+def is_ready(pod: Unstructured) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions") or ())
 
 
-def active(pod: Object) -> bool:
+def active(pod: Unstructured) -> bool:
     return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get(
         "deletionTimestamp"
     )
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
     """Make or delete pods, and say how many there are."""
     rs = cluster.store.get("replicasets.apps", namespace, name)
     if rs is None or rs["metadata"].get("deletionTimestamp"):
@@ -65,31 +63,31 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     if ready:
         status |= {"readyReplicas": ready, "availableReplicas": ready}
     if rs.get("status") != status:
-        await cluster.change("replicasets.apps", namespace, name, lambda o: {**o, "status": status}, sub="status")
+        await cluster.update("replicasets.apps", namespace, name, lambda o: {**o, "status": status}, sub="status")
     return None
 
 
-def _deletion_order(pod: Object) -> tuple[bool, bool, str]:
+def _deletion_order(pod: Unstructured) -> tuple[bool, bool, str]:
     """Unassigned before assigned, unready before ready, younger before older."""
     stamp = "".join(chr(255 - ord(c)) for c in pod["metadata"]["creationTimestamp"])
     return bool(pod["spec"].get("nodeName")), is_ready(pod), stamp
 
 
-async def _adopt(cluster: Cluster, rs: Object) -> None:
+async def _adopt(cluster: ControllerContext, rs: Unstructured) -> None:
     """Pods without an owner that match the selector become ours."""
     match = label_selector(rs["spec"].get("selector"))
     for pod in cluster.store.all("pods", rs["metadata"]["namespace"]):
         metadata = pod["metadata"]
         if not metadata.get("ownerReferences") and match(metadata.get("labels") or {}) and active(pod):
-            await cluster.change("pods", metadata["namespace"], metadata["name"], lambda o: _owned(o, rs))
+            await cluster.update("pods", metadata["namespace"], metadata["name"], lambda o: _owned(o, rs))
 
 
-def _owned(obj: Object, owner: Object) -> Object:
+def _owned(obj: Unstructured, owner: Unstructured) -> Unstructured:
     obj["metadata"]["ownerReferences"] = [reference(owner)]
     return obj
 
 
-def reference(owner: Object) -> Object:
+def reference(owner: Unstructured) -> Unstructured:
     """A controller reference."""
     return {
         "apiVersion": owner["apiVersion"],
@@ -101,7 +99,7 @@ def reference(owner: Object) -> Object:
     }
 
 
-def pod_of(owner: Object, template: Object, name: str = "") -> Object:
+def pod_of(owner: Unstructured, template: Unstructured, name: str = "") -> Unstructured:
     """A pod by a template, with a name of its own or one that the API server completes."""
     template = copy.deepcopy(template)
     metadata = {

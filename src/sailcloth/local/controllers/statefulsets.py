@@ -6,52 +6,50 @@ A pod that an update has not reached yet, and that has to be made anew, gets the
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+
+from sailcloth.local.apiserver.unstructured import Unstructured
 
 from . import controller_revisions
+from .context import ControllerContext
 from .deployments import template_hash
 from .replicasets import active, is_ready, pod_of, pods_of, reference
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
 GR = "statefulsets.apps"
 REVISION = "controller-revision-hash"
 _COMPONENT = "statefulset-controller"
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
     """One step; the pods' changes bring the next."""
     found = cluster.store.get(GR, namespace, name)
     if found is None or found["metadata"].get("deletionTimestamp"):
         return None
     digest = template_hash(found["spec"]["template"])
-    await controller_revisions.keep(cluster, found)
+    await controller_revisions.sync(cluster, found)
     await _step(cluster, found, f"{name}-{digest}")
     current = await _status(cluster, found, f"{name}-{digest}")
     pods = _by_ordinal(cluster, found).values()
     used = [current, *((p["metadata"].get("labels") or {}).get(REVISION, "") for p in pods)]
-    await controller_revisions.forget(cluster, found, [digest, *(u.removeprefix(f"{name}-") for u in used)])
+    await controller_revisions.prune(cluster, found, [digest, *(u.removeprefix(f"{name}-") for u in used)])
     return None
 
 
-def _ordinals(found: Object) -> range:
+def _ordinals(found: Unstructured) -> range:
     first = int((found["spec"].get("ordinals") or {}).get("start", 0))
     return range(first, first + int(found["spec"].get("replicas", 1)))
 
 
-def _by_ordinal(cluster: Cluster, found: Object) -> dict[int, Object]:
+def _by_ordinal(cluster: ControllerContext, found: Unstructured) -> dict[int, Unstructured]:
     prefix = found["metadata"]["name"] + "-"
     names = {p["metadata"]["name"].removeprefix(prefix): p for p in pods_of(cluster, found)}
     return {int(n): p for n, p in names.items() if n.isdigit()}
 
 
-def _leaving(pod: Object) -> bool:
+def _leaving(pod: Unstructured) -> bool:
     return bool(pod["metadata"].get("deletionTimestamp"))
 
 
-async def _step(cluster: Cluster, found: Object, revision: str) -> None:
+async def _step(cluster: ControllerContext, found: Unstructured, revision: str) -> None:
     wanted, pods = _ordinals(found), _by_ordinal(cluster, found)
     ordered = found["spec"].get("podManagementPolicy", "OrderedReady") == "OrderedReady"
     for ordinal in wanted:
@@ -72,7 +70,9 @@ async def _step(cluster: Cluster, found: Object, revision: str) -> None:
     await _update(cluster, found, pods, revision)
 
 
-async def _update(cluster: Cluster, found: Object, pods: dict[int, Object], revision: str) -> None:
+async def _update(
+    cluster: ControllerContext, found: Unstructured, pods: dict[int, Unstructured], revision: str
+) -> None:
     """Replace the last pod of an old revision, once all after it are ready."""
     strategy = found["spec"].get("updateStrategy") or {}
     if strategy.get("type", "RollingUpdate") != "RollingUpdate":
@@ -89,13 +89,15 @@ async def _update(cluster: Cluster, found: Object, pods: dict[int, Object], revi
             return
 
 
-def _partition(found: Object) -> int:
+def _partition(found: Unstructured) -> int:
     """How many pods, from the first on, keep their revision."""
     strategy = found["spec"].get("updateStrategy") or {}
     return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
 
 
-def _revision_of(cluster: Cluster, found: Object, ordinal: int, revision: str) -> tuple[str, Object]:
+def _revision_of(
+    cluster: ControllerContext, found: Unstructured, ordinal: int, revision: str
+) -> tuple[str, Unstructured]:
     """The revision and template that a pod is made of: the present ones, unless the update is yet to reach it."""
     spec, status = found["spec"], found.get("status") or {}
     current = str(status.get("currentRevision") or revision)
@@ -109,7 +111,7 @@ def _revision_of(cluster: Cluster, found: Object, ordinal: int, revision: str) -
     return revision, spec["template"]
 
 
-async def _create(cluster: Cluster, found: Object, ordinal: int, newest: str) -> None:
+async def _create(cluster: ControllerContext, found: Unstructured, ordinal: int, newest: str) -> None:
     metadata, spec = found["metadata"], found["spec"]
     name = f"{metadata['name']}-{ordinal}"
     revision, template = _revision_of(cluster, found, ordinal, newest)
@@ -131,14 +133,14 @@ async def _create(cluster: Cluster, found: Object, ordinal: int, newest: str) ->
         await cluster.event(found, _COMPONENT, "SuccessfulCreate", text)
 
 
-async def _delete(cluster: Cluster, found: Object, pod: Object) -> None:
+async def _delete(cluster: ControllerContext, found: Unstructured, pod: Unstructured) -> None:
     name = pod["metadata"]["name"]
     await cluster.delete("pods", pod["metadata"]["namespace"], name)
     text = f"delete Pod {name} in StatefulSet {found['metadata']['name']} successful"
     await cluster.event(found, _COMPONENT, "SuccessfulDelete", text)
 
 
-async def _status(cluster: Cluster, found: Object, revision: str) -> str:
+async def _status(cluster: ControllerContext, found: Unstructured, revision: str) -> str:
     """Say how far it is. Returns the revision that its pods come from or all had."""
     metadata = found["metadata"]
     live = [p for p in _by_ordinal(cluster, found).values() if active(p)]
@@ -161,7 +163,7 @@ async def _status(cluster: Cluster, found: Object, revision: str) -> str:
         "collisionCount": 0,
     }
     if before != status:
-        await cluster.change(
+        await cluster.update(
             GR, metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
         )
     return str(current)

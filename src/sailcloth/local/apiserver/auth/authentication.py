@@ -10,9 +10,9 @@ from typing import Any
 from ..errors import StatusError, bad_request
 from ..storage import Store
 from . import authorization
-from .service_account_tokens import ISSUER, BadToken, Tokens
+from .service_account_tokens import ISSUER, InvalidToken, TokenIssuer
 
-OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+UNAUTHENTICATED_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class User:
         return out
 
 
-class Access:
+class Authenticator:
     """Turns credentials into users."""
 
-    def __init__(self, tokens: Tokens, store: Store) -> None:
+    def __init__(self, tokens: TokenIssuer, store: Store) -> None:
         self._tokens, self._store = tokens, store
 
-    def from_certificate(self, certificate: dict[str, Any] | None) -> User | None:
+    def authenticate_certificate(self, certificate: dict[str, Any] | None) -> User | None:
         """The user of a verified client certificate: common name, and organisations as groups."""
         if not certificate:
             return None
@@ -48,33 +48,33 @@ class Access:
         groups = tuple(v for k, v in pairs if k == "organizationName")
         return User(name, (*groups, "system:authenticated")) if name else None
 
-    def from_token(self, token: str, audiences: list[str] | None = None) -> tuple[User, list[str]]:
+    def authenticate_token(self, token: str, audiences: list[str] | None = None) -> tuple[User, list[str]]:
         """(user, audiences that the token shares with those asked for). Raises BadToken."""
         claims = self._tokens.verify(token)
         own = claims.get("aud") or []
         own = [own] if isinstance(own, str) else own
         shared = [a for a in own if a in (audiences or [ISSUER])]
         if not shared:
-            raise BadToken(
+            raise InvalidToken(
                 f"the token is for the audience {', '.join(own)}, not for {', '.join(audiences or [ISSUER])}"
             )
         bound = claims.get("kubernetes.io") or {}
         namespace, account = bound.get("namespace", ""), (bound.get("serviceaccount") or {}).get("name", "")
         found = self._store.get("serviceaccounts", namespace, account)
         if found is None or found["metadata"]["uid"] != bound["serviceaccount"].get("uid"):
-            raise BadToken("the token's service account no longer exists")
+            raise InvalidToken("the token's service account no longer exists")
         extra: dict[str, list[str]] = {}
         pod = bound.get("pod")
         if pod:
             live = self._store.get("pods", namespace, pod["name"])
             if live is None or live["metadata"]["uid"] != pod["uid"]:
-                raise BadToken("the pod that the token is bound to no longer exists")
+                raise InvalidToken("the pod that the token is bound to no longer exists")
             extra["authentication.kubernetes.io/pod-name"] = [pod["name"]]
             extra["authentication.kubernetes.io/pod-uid"] = [pod["uid"]]
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         return User(claims["sub"], groups, str(found["metadata"]["uid"]), extra), shared
 
-    def impersonated(self, user: User, headers: Mapping[str, str], groups: list[str]) -> User:
+    def impersonate(self, user: User, headers: Mapping[str, str], groups: list[str]) -> User:
         """Whom a caller wants to be, by the headers `Impersonate-*`; the caller if nobody. Raises StatusError if it may not."""
         name = headers.get("Impersonate-User", "")
         extra: dict[str, list[str]] = {}
@@ -108,32 +108,32 @@ class Access:
         if kind == "TokenReview":
             status: dict[str, Any]
             try:
-                who, shared = self.from_token(str(spec.get("token", "")), spec.get("audiences"))
+                who, shared = self.authenticate_token(str(spec.get("token", "")), spec.get("audiences"))
                 status = {"authenticated": True, "user": who.info(), "audiences": shared}
-            except BadToken as error:
+            except InvalidToken as error:
                 status = {"authenticated": False, "error": str(error)}
             kept = {k: v for k, v in spec.items() if k != "token"}
             return {**obj, "spec": kept, "status": status}
         if kind == "SelfSubjectReview":
             return {**obj, "status": {"userInfo": user.info()}}
         if kind == "SelfSubjectRulesReview":
-            found = list(authorization.rules(self._store, user.name, user.groups, str(spec.get("namespace") or "")))
+            found = list(authorization.rules_for(self._store, user.name, user.groups, str(spec.get("namespace") or "")))
             resources = [r for r in found if r.get("resources")]
             urls = [r for r in found if r.get("nonResourceURLs")]
             return {**obj, "status": {"resourceRules": resources, "nonResourceRules": urls, "incomplete": False}}
         name, groups = user.name, user.groups
         if kind in ("SubjectAccessReview", "LocalSubjectAccessReview"):
             name, groups = str(spec.get("user") or ""), tuple(spec.get("groups") or ())
-        yes = authorization.allowed(self._store, name, groups, _asked(spec))
+        yes = authorization.is_allowed(self._store, name, groups, _review_attributes(spec))
         return {**obj, "status": {"allowed": yes}}
 
     def check(self, user: User, asked: authorization.Attributes) -> None:
         """Raises StatusError if the user may not."""
-        if not authorization.allowed(self._store, user.name, user.groups, asked):
-            raise StatusError(403, "Forbidden", asked.refusal(user.name))
+        if not authorization.is_allowed(self._store, user.name, user.groups, asked):
+            raise StatusError(403, "Forbidden", asked.forbidden_message(user.name))
 
 
-def _asked(spec: dict[str, Any]) -> authorization.Attributes:
+def _review_attributes(spec: dict[str, Any]) -> authorization.Attributes:
     path = spec.get("nonResourceAttributes")
     if path:
         return authorization.Attributes(str(path.get("verb", "")), path=str(path.get("path", "")))

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from ..kinds.rbac import GROUP
 from ..storage import Store
+from ..unstructured import Unstructured
 from .default_roles import CLUSTER_ROLES
 
-Object = dict[str, Any]
-_TRUSTED = frozenset({"system:masters", "system:nodes"})
-_ALL: Object = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
-_URLS: Object = {"verbs": ["*"], "nonResourceURLs": ["*"]}
+_PRIVILEGED_GROUPS = frozenset({"system:masters", "system:nodes"})
+_ALL: Unstructured = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
+_URLS: Unstructured = {"verbs": ["*"], "nonResourceURLs": ["*"]}
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Attributes:
     name: str = ""
     path: str = ""
 
-    def refusal(self, user: str) -> str:
+    def forbidden_message(self, user: str) -> str:
         """What Kubernetes says when it is not allowed."""
         if self.path:
             return f'forbidden: User "{user}" cannot {self.verb} path "{self.path}"'
@@ -43,28 +42,28 @@ class Attributes:
         return f"{label}{named} is forbidden: {text}"
 
 
-def allowed(store: Store, name: str, groups: tuple[str, ...], asked: Attributes) -> bool:
+def is_allowed(store: Store, name: str, groups: tuple[str, ...], asked: Attributes) -> bool:
     """Whether a user may do something."""
-    return bool(_TRUSTED & set(groups)) or any(
-        _covers(rule, asked) for rule in rules(store, name, groups, asked.namespace)
+    return bool(_PRIVILEGED_GROUPS & set(groups)) or any(
+        _rule_allows(rule, asked) for rule in rules_for(store, name, groups, asked.namespace)
     )
 
 
-def rules(store: Store, name: str, groups: tuple[str, ...], namespace: str) -> Iterator[Object]:
+def rules_for(store: Store, name: str, groups: tuple[str, ...], namespace: str) -> Iterator[Unstructured]:
     """Every rule that holds for a user in a namespace ("" for the cluster)."""
-    if _TRUSTED & set(groups):
+    if _PRIVILEGED_GROUPS & set(groups):
         yield from (_ALL, _URLS)
         return
     for binding in store.all(f"clusterrolebindings.{GROUP}"):
-        if _bound(binding, name, groups, ""):
-            yield from _role(store, binding["roleRef"], "")
+        if _binds(binding, name, groups, ""):
+            yield from _role_rules(store, binding["roleRef"], "")
     if namespace:
         for binding in store.all(f"rolebindings.{GROUP}", namespace):
-            if _bound(binding, name, groups, namespace):
-                yield from _role(store, binding["roleRef"], namespace)
+            if _binds(binding, name, groups, namespace):
+                yield from _role_rules(store, binding["roleRef"], namespace)
 
 
-def _bound(binding: Object, name: str, groups: tuple[str, ...], namespace: str) -> bool:
+def _binds(binding: Unstructured, name: str, groups: tuple[str, ...], namespace: str) -> bool:
     for subject in binding.get("subjects") or ():
         kind, who = subject.get("kind"), subject.get("name", "")
         if kind == "ServiceAccount":
@@ -75,7 +74,7 @@ def _bound(binding: Object, name: str, groups: tuple[str, ...], namespace: str) 
     return False
 
 
-def _role(store: Store, reference: Object, namespace: str) -> Iterator[Object]:
+def _role_rules(store: Store, reference: Unstructured, namespace: str) -> Iterator[Unstructured]:
     name = reference.get("name", "")
     if reference.get("kind") == "Role":
         found = store.get(f"roles.{GROUP}", namespace, name)
@@ -85,7 +84,7 @@ def _role(store: Store, reference: Object, namespace: str) -> Iterator[Object]:
     yield from (found or {}).get("rules") or ()
 
 
-def _covers(rule: Object, asked: Attributes) -> bool:
+def _rule_allows(rule: Unstructured, asked: Attributes) -> bool:
     verbs = rule.get("verbs") or ()
     if "*" not in verbs and asked.verb not in verbs:
         return False

@@ -17,18 +17,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from ..errors import StatusError
 from ..kinds.certificates import CERTIFICATE_SIGNING_REQUEST, CLIENT_USAGES, conditions_true, parse_request
 from ..storage import Store
-from ..unstructured import Unstructured as Object
+from ..unstructured import Unstructured
 from . import authorization
 from .authentication import User
-from .pki import Pair
+from .pki import KeyPair
 
 REQUESTS = CERTIFICATE_SIGNING_REQUEST.group_resource
-CLIENT = "kubernetes.io/kube-apiserver-client"
+CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 _LONGEST_S = 365 * 86_400
 _SHORTEST_RSA = 2048
 
 
-def begin(obj: Object, user: User) -> None:
+def set_requester(obj: Unstructured, user: User) -> None:
     """A new request is its sender's, whatever it says, and undecided; in place. Raises StatusError."""
     obj.pop("status", None)
     spec = obj.get("spec")
@@ -37,19 +37,19 @@ def begin(obj: Object, user: User) -> None:
     for key in ("username", "uid", "groups", "extra"):
         spec.pop(key, None)
     spec.update(user.info())
-    if spec.get("signerName") == CLIENT and "system:masters" in _groups(spec):
-        text = f"use of {CLIENT} signer with system:masters group is not allowed"
+    if spec.get("signerName") == CLIENT_SIGNER and "system:masters" in _groups(spec):
+        text = f"use of {CLIENT_SIGNER} signer with system:masters group is not allowed"
         raise StatusError(403, "Forbidden", f'{REQUESTS} "{obj["metadata"].get("name", "")}" is forbidden: {text}')
 
 
-def permit(store: Store, live: Object, new: Object, sub: str, user: User) -> None:
+def authorize_decision(store: Store, live: Unstructured, new: Unstructured, sub: str, user: User) -> None:
     """Raises StatusError if the user may not decide, or sign, for the request's signer."""
     verb = {"approval": "approve", "status": "sign"}.get(sub)
     if verb is None or live.get("status") == new.get("status"):
         return
     signer = str(live["spec"].get("signerName"))
     for name in (signer, f"{signer.partition('/')[0]}/*"):
-        if authorization.allowed(
+        if authorization.is_allowed(
             store, user.name, user.groups, authorization.Attributes(verb, "certificates.k8s.io", "signers", name=name)
         ):
             return
@@ -57,13 +57,13 @@ def permit(store: Store, live: Object, new: Object, sub: str, user: User) -> Non
     raise StatusError(403, "Forbidden", f'{REQUESTS} "{live["metadata"]["name"]}" is forbidden: {text}')
 
 
-def signable(obj: Object) -> bool:
+def awaits_signature(obj: Unstructured) -> bool:
     """Whether the cluster owes this request a certificate."""
     open_ = conditions_true(obj) & {"Approved", "Denied", "Failed"} == {"Approved"}
-    return open_ and obj["spec"].get("signerName") == CLIENT and not obj["status"].get("certificate")
+    return open_ and obj["spec"].get("signerName") == CLIENT_SIGNER and not obj["status"].get("certificate")
 
 
-def issue(ca: Pair, obj: Object) -> bytes:
+def issue(ca: KeyPair, obj: Unstructured) -> bytes:
     """The certificate of an approved request, in PEM. Raises ValueError for a request that this signer does not sign."""
     spec = obj["spec"]
     request, usages = parse_request(spec), {*spec["usages"]}
@@ -97,7 +97,7 @@ def issue(ca: Pair, obj: Object) -> bytes:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
-def _groups(spec: Object) -> set[str]:
+def _groups(spec: Unstructured) -> set[str]:
     try:
         subject = parse_request(spec).subject
     except ValueError:

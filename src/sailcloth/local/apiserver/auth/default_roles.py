@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
 
 from ..kinds import KINDS
 from ..kinds.rbac import CLUSTER_ROLE, GROUP
 from ..label_selectors import label_selector
 from ..storage import Store
+from ..unstructured import Unstructured
 
-Object = dict[str, Any]
 CLUSTER_ROLES = CLUSTER_ROLE.group_resource
 _ROLES = ("admin", "edit", "view")
 _REVIEWS = {"admin": ("authorization.k8s.io", ["localsubjectaccessreviews"], ["create"])}
 
 
-def _rule(group: str, resources: list[str], verbs: list[str]) -> Object:
+def _rule(group: str, resources: list[str], verbs: list[str]) -> Unstructured:
     return {"apiGroups": [group], "resources": resources, "verbs": verbs}
 
 
@@ -29,7 +28,7 @@ _PUBLIC = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 _DISCOVERY = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]  # fmt: skip
 
 
-def _granted(role: str) -> list[Object]:
+def _granted(role: str) -> list[Unstructured]:
     """The rules of a default role, as the records of the kinds grant them; one for each group and set of verbs."""
     found: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
     for kind in KINDS:
@@ -41,15 +40,15 @@ def _granted(role: str) -> list[Object]:
     return rules + ([_rule(*_REVIEWS[role])] if role in _REVIEWS else [])
 
 
-def built_in() -> Iterator[tuple[str, Object]]:
+def bootstrap_policy() -> Iterator[tuple[str, Unstructured]]:
     """(resource, object) of every role and binding that a new cluster has."""
     every = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}, {"nonResourceURLs": ["*"], "verbs": ["*"]}]
     yield _role("cluster-admin", every)
     for name in _ROLES:
         yield _role(f"system:aggregate-to-{name}", _granted(name), **{f"{GROUP}/aggregate-to-{name}": "true"})
-    yield _gathered("view", **{f"{GROUP}/aggregate-to-edit": "true"})
-    yield _gathered("edit", **{f"{GROUP}/aggregate-to-admin": "true"})
-    yield _gathered("admin")
+    yield _aggregated_role("view", **{f"{GROUP}/aggregate-to-edit": "true"})
+    yield _aggregated_role("edit", **{f"{GROUP}/aggregate-to-admin": "true"})
+    yield _aggregated_role("admin")
     yield _role("system:basic-user", _SELF)
     yield _role("system:discovery", [{"nonResourceURLs": _DISCOVERY, "verbs": ["get"]}])
     yield _role("system:public-info-viewer", [{"nonResourceURLs": _PUBLIC, "verbs": ["get"]}])
@@ -65,12 +64,12 @@ def built_in() -> Iterator[tuple[str, Object]]:
         yield f"clusterrolebindings.{GROUP}", {"metadata": metadata, "subjects": subjects, "roleRef": reference}
 
 
-def _role(name: str, rules: list[Object], **labels: str) -> tuple[str, Object]:
+def _role(name: str, rules: list[Unstructured], **labels: str) -> tuple[str, Unstructured]:
     metadata = {"name": name, "labels": {"kubernetes.io/bootstrapping": "rbac-defaults", **labels}}
     return CLUSTER_ROLES, {"metadata": metadata, "rules": copy.deepcopy(rules)}
 
 
-def _gathered(name: str, **labels: str) -> tuple[str, Object]:
+def _aggregated_role(name: str, **labels: str) -> tuple[str, Unstructured]:
     resource, made = _role(name, [], **labels)
     selector = {"matchLabels": {f"{GROUP}/aggregate-to-{name}": "true"}}
     return resource, {**made, "aggregationRule": {"clusterRoleSelectors": [selector]}}
@@ -82,7 +81,7 @@ def aggregate(store: Store) -> None:
         changed = False
         for role in store.all(CLUSTER_ROLES):
             if role.get("aggregationRule"):
-                rules = _gather(store, role)
+                rules = _aggregated_rules(store, role)
                 if rules != role.get("rules"):
                     new = copy.deepcopy(role)
                     new["rules"] = rules
@@ -92,8 +91,8 @@ def aggregate(store: Store) -> None:
             return
 
 
-def _gather(store: Store, role: Object) -> list[Object]:
-    out: list[Object] = []
+def _aggregated_rules(store: Store, role: Unstructured) -> list[Unstructured]:
+    out: list[Unstructured] = []
     for selector in (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or ():
         match = label_selector(selector)
         for other in store.all(CLUSTER_ROLES):

@@ -27,7 +27,7 @@ _ADDRESSES = ("127.0.0.1", "10.42.0.1", "10.96.0.1")
 
 
 @dataclass(frozen=True)
-class Pair:
+class KeyPair:
     certificate: bytes
     key: bytes
 
@@ -36,12 +36,12 @@ class Pair:
 class Pki:
     """Everything the server needs; all PEM."""
 
-    ca: Pair
-    server: Pair
+    ca: KeyPair
+    server: KeyPair
     service_account_key: bytes
     directory: Path
 
-    def client(self, name: str, groups: tuple[str, ...]) -> Pair:
+    def client(self, name: str, groups: tuple[str, ...]) -> KeyPair:
         """A client certificate (CN=name, O=group…)."""
         subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, g) for g in groups]
         return _issue(self.ca, [*subject, x509.NameAttribute(NameOID.COMMON_NAME, name)], client=True)
@@ -51,13 +51,13 @@ def load(directory: Path) -> Pki:
     """The PKI of a directory, made if it is not there."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def pair(name: str, make: object) -> Pair:
+    def pair(name: str, make: object) -> KeyPair:
         cert, key = directory / f"{name}.crt", directory / f"{name}.key"
         if not (cert.exists() and key.exists()):
             made = make()  # type: ignore[operator]
             write_private(key, made.key)
             write_private(cert, made.certificate)
-        return Pair(cert.read_bytes(), key.read_bytes())
+        return KeyPair(cert.read_bytes(), key.read_bytes())
 
     ca = pair("ca", _authority)
     server = pair(
@@ -109,7 +109,7 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _authority() -> Pair:
+def _authority() -> KeyPair:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sailcloth-kubernetes")])
     now = dt.datetime.now(dt.UTC)
@@ -126,10 +126,10 @@ def _authority() -> Pair:
         .add_extension(x509.KeyUsage(True, False, False, False, False, True, True, False, False), critical=True)
         .sign(key, hashes.SHA256())
     )
-    return Pair(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
+    return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
 
-def _issue(ca: Pair, subject: list[x509.NameAttribute[str]], client: bool) -> Pair:
+def _issue(ca: KeyPair, subject: list[x509.NameAttribute[str]], client: bool) -> KeyPair:
     issuer = x509.load_pem_x509_certificate(ca.certificate)
     issuer_key = serialization.load_pem_private_key(ca.key, None)
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)
@@ -153,4 +153,4 @@ def _issue(ca: Pair, subject: list[x509.NameAttribute[str]], client: bool) -> Pa
         names += [x509.IPAddress(ipaddress.ip_address(a)) for a in _ADDRESSES]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     made = builder.sign(issuer_key, hashes.SHA256())
-    return Pair(made.public_bytes(serialization.Encoding.PEM), _pem(key))
+    return KeyPair(made.public_bytes(serialization.Encoding.PEM), _pem(key))

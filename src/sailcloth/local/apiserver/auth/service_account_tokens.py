@@ -17,11 +17,11 @@ ISSUER = "https://kubernetes.default.svc.cluster.local"
 _LIMIT = 16 << 10
 
 
-class BadToken(Exception):
+class InvalidToken(Exception):
     """A token that proves nothing; the text says why and holds nothing of it."""
 
 
-class Tokens:
+class TokenIssuer:
     """Signs and verifies with one key."""
 
     def __init__(self, key_pem: bytes) -> None:
@@ -65,30 +65,30 @@ class Tokens:
     def verify(self, token: str) -> dict[str, Any]:
         """The claims of a token that is ours and not expired. Raises BadToken."""
         if len(token) > _LIMIT:
-            raise BadToken("the token is too long")
+            raise InvalidToken("the token is too long")
         parts = token.encode().split(b".")
         if len(parts) != 3:
-            raise BadToken("the token is not a JWT")
+            raise InvalidToken("the token is not a JWT")
         try:
             head = orjson.loads(_decode(parts[0]))
             claims: dict[str, Any] = orjson.loads(_decode(parts[1]))
             signature = _decode(parts[2])
         except ValueError:
-            raise BadToken("the token is not a JWT") from None
+            raise InvalidToken("the token is not a JWT") from None
         if head.get("alg") != "ES256" or len(signature) != 64:
-            raise BadToken("the token is not signed with ES256")
+            raise InvalidToken("the token is not signed with ES256")
         der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
         try:
             self._key.public_key().verify(der, parts[0] + b"." + parts[1], ec.ECDSA(hashes.SHA256()))
         except InvalidSignature:
-            raise BadToken("the token's signature is wrong") from None
+            raise InvalidToken("the token's signature is wrong") from None
         now = time.time()
         if claims.get("iss") != ISSUER:
-            raise BadToken("the token was issued by somebody else")
+            raise InvalidToken("the token was issued by somebody else")
         if float(claims.get("exp", 0)) < now:
-            raise BadToken("the token has expired")
+            raise InvalidToken("the token has expired")
         if float(claims.get("nbf", 0)) > now + 60:
-            raise BadToken("the token is not valid yet")
+            raise InvalidToken("the token is not valid yet")
         return claims
 
 

@@ -15,14 +15,14 @@ from sailcloth.lib.schemacheck import join
 
 from ..errors import StatusError, bad_request, invalid
 from ..request_info import Body
+from ..unstructured import Unstructured
 from . import protobuf
 from .negotiation import PROTOBUF
 
-Object = dict[str, Any]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-async def read(request: web.Request) -> Body:
+async def read_body(request: web.Request) -> Body:
     """The request's body. Raises StatusError for one that cannot be read."""
     try:
         async with asyncio.timeout(request["patience"]):
@@ -41,9 +41,9 @@ async def read(request: web.Request) -> Body:
                 value = loader.get_single_data()
             finally:
                 loader.dispose()
-            return Body(_bounded(orjson.loads(orjson.dumps(value))), kind, _doubled(value))
-        value = _bounded(orjson.loads(raw))
-        return Body(value, kind, _doubled(json.loads(raw, object_pairs_hook=_Pairs)))
+            return Body(_check_depth(orjson.loads(orjson.dumps(value))), kind, _duplicate_paths(value))
+        value = _check_depth(orjson.loads(raw))
+        return Body(value, kind, _duplicate_paths(json.loads(raw, object_pairs_hook=_Pairs)))
     except protobuf.Unsupported as error:
         raise StatusError(415, "UnsupportedMediaType", str(error)) from None
     except (ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
@@ -51,7 +51,7 @@ async def read(request: web.Request) -> Body:
         raise bad_request(f"the body of the request could not be read: {words}") from None
 
 
-def _bounded(value: Any) -> Any:
+def _check_depth(value: Any) -> Any:
     if deeper(value):
         raise ValueError(f"it has more than {DEEPEST} objects and lists within each other")
     return value
@@ -79,29 +79,29 @@ _Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.con
 _Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
 
 
-def _doubled(value: Any, path: str = "") -> tuple[str, ...]:
+def _duplicate_paths(value: Any, path: str = "") -> tuple[str, ...]:
     out: list[str] = []
     if isinstance(value, dict):
-        out += [join(path, str(k)) for k in dict.fromkeys(getattr(value, "doubled", ()))]
+        out += [join(path, str(k)) for k in dict.fromkeys(getattr(value, "duplicates", ()))]
         for key, inner in value.items():
             if isinstance(inner, dict | list):
-                out += _doubled(inner, join(path, str(key)))
+                out += _duplicate_paths(inner, join(path, str(key)))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             if isinstance(inner, dict | list):
-                out += _doubled(inner, f"{path}[{index}]")
+                out += _duplicate_paths(inner, f"{path}[{index}]")
     return tuple(out)
 
 
-def query(request: web.Request, options: str) -> dict[str, str]:
+def write_options(request: web.Request, options: str) -> dict[str, str]:
     """The request's parameters. Raises StatusError for values of `dryRun` and `fieldValidation` that there are not; `options`
     is what the parameters are called in the refusal, such as CreateOptions."""
     found = dict(request.query.items())
-    check(found, options)
+    check_options(found, options)
     return found
 
 
-def check(found: Object, options: str) -> None:
+def check_options(found: Unstructured, options: str) -> None:
     """Raises StatusError for options that are none."""
     wrong = []
     dry = found.get("dryRun") or []
@@ -117,22 +117,22 @@ def check(found: Object, options: str) -> None:
         raise invalid(options, "meta.k8s.io", "", wrong)
 
 
-def manager(request: web.Request) -> str:
+def field_manager(request: web.Request) -> str:
     """Who writes, for managed fields."""
     return request.query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0][:128]
 
 
-def delete_options(parameters: dict[str, str], body: Any) -> Object:
+def delete_options(parameters: dict[str, str], body: Any) -> Unstructured:
     """DeleteOptions from the body and the parameters. Raises StatusError."""
     if not isinstance(body, dict):
         raise bad_request("the body is not a DeleteOptions object")
-    options: Object = {**parameters, **body}
-    check(options, "DeleteOptions")
+    options: Unstructured = {**parameters, **body}
+    check_options(options, "DeleteOptions")
     if options.get("gracePeriodSeconds") in (None, ""):
         options.pop("gracePeriodSeconds", None)
     else:
         seconds = {"gracePeriodSeconds": str(options["gracePeriodSeconds"])}
-        options["gracePeriodSeconds"] = whole(seconds, "gracePeriodSeconds")
+        options["gracePeriodSeconds"] = non_negative(seconds, "gracePeriodSeconds")
     policy = options.get("propagationPolicy")
     if policy and policy not in ("Background", "Foreground", "Orphan"):
         known = '"Background", "Foreground", "Orphan"'
@@ -141,7 +141,7 @@ def delete_options(parameters: dict[str, str], body: Any) -> Object:
     return options
 
 
-def whole(parameters: dict[str, str], name: str) -> int:
+def non_negative(parameters: dict[str, str], name: str) -> int:
     """A parameter that is a whole number, 0 if absent. Raises StatusError."""
     text = parameters.get(name) or "0"
     if not text.isascii() or not text.isdigit():

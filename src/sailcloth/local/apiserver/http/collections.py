@@ -6,7 +6,6 @@ import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from aiohttp import web
 
@@ -14,17 +13,17 @@ from .. import field_selectors, label_selectors
 from ..errors import StatusError, bad_request, expired
 from ..registry import ApiResource
 from ..request_info import RequestInfo
-from ..storage import Gone, Store
+from ..storage import Expired, Store
+from ..unstructured import Unstructured
 from ..writes.rest_storage import RestStorage
 from . import bodies
-from .responses import SUCCESS, answer, listed, media, show
+from .responses import SUCCESS, negotiated_media, respond, respond_list, respond_object
 from .watches import Watcher
 
-Object = dict[str, Any]
-Match = Callable[[Object], bool]
+Match = Callable[[Unstructured], bool]
 
 
-def everything(_: Object) -> bool:
+def match_all(_: Unstructured) -> bool:
     """The selector that is none."""
     return True
 
@@ -52,19 +51,22 @@ class CollectionRequests:
         return await self._list(request, info.resource, info.namespace, query)
 
     async def _create(self, request: web.Request, info: RequestInfo) -> web.Response:
-        info = replace(info, options=bodies.query(request, "CreateOptions"))
-        body = await bodies.read(request)
+        info = replace(info, options=bodies.write_options(request, "CreateOptions"))
+        body = await bodies.read_body(request)
         if not isinstance(body.value, dict):
             raise bad_request("the body is not an object")
         if info.resource.namespaced and not info.namespace:
             info = replace(info, namespace=str((body.value.get("metadata") or {}).get("namespace") or "default"))
         obj, warnings = await self._storage.create(info, body.value, body.duplicates)
-        return show(request, info.resource, obj, 201, warnings)
+        return respond_object(request, info.resource, obj, 201, warnings)
 
     async def _delete(self, request: web.Request, info: RequestInfo) -> web.Response:
         query, resource = dict(request.query.items()), info.resource
-        options, match = bodies.delete_options(query, (await bodies.read(request)).value), _matcher(resource, query)
-        for obj in self._store.all(resource.gr, info.namespace or None):
+        options, match = (
+            bodies.delete_options(query, (await bodies.read_body(request)).value),
+            _matcher(resource, query),
+        )
+        for obj in self._store.all(resource.group_resource, info.namespace or None):
             if match(obj):
                 metadata = obj["metadata"]
                 one = replace(info, namespace=metadata.get("namespace", ""), name=metadata["name"], options=options)
@@ -73,26 +75,26 @@ class CollectionRequests:
                 except StatusError as error:
                     if error.code != 404:  # another request was faster
                         raise
-        return answer(request, SUCCESS, warnings=resource.warnings)
+        return respond(request, SUCCESS, warnings=resource.warnings)
 
     async def _list(
         self, request: web.Request, resource: ApiResource, namespace: str, query: dict[str, str]
     ) -> web.Response:
-        match, limit, start = _matcher(resource, query), bodies.whole(query, "limit"), query.get("continue")
+        match, limit, start = _matcher(resource, query), bodies.non_negative(query, "limit"), query.get("continue")
         revision = self._store.revision
         if start:
             try:
                 words, _, after = bytes.fromhex(start).decode().partition(":")
                 within, name = after.split("/", 1)
                 revision = int(words)
-                found = self._store.picture(resource.gr, namespace or None, revision, (within, name))
+                found = self._store.snapshot(resource.group_resource, namespace or None, revision, (within, name))
             except ValueError:
                 raise bad_request("continue key is not valid") from None
-            except Gone:
+            except Expired:
                 raise expired() from None
         else:
-            found = self._store.picture(resource.gr, namespace or None)
-        metadata: Object = {"resourceVersion": str(revision)}
+            found = self._store.snapshot(resource.group_resource, namespace or None)
+        metadata: Unstructured = {"resourceVersion": str(revision)}
         objects = [o for o in map(found.read, found.names) if match(o)] if not limit else []
         for at, key in enumerate(found.names if limit else ()):
             obj = found.read(key)
@@ -101,23 +103,25 @@ class CollectionRequests:
             if len(objects) == limit:
                 last = objects[-1]["metadata"]
                 metadata["continue"] = f"{revision}:{last.get('namespace', '')}/{last['name']}".encode().hex()
-                if match is everything:  # else nobody has counted
+                if match is match_all:  # else nobody has counted
                     metadata["remainingItemCount"] = len(found.names) - at
                 break
             objects.append(obj)
-        return await listed(request, resource, metadata, objects)
+        return await respond_list(request, resource, metadata, objects)
 
     async def _watch(
         self, request: web.Request, resource: ApiResource, namespace: str, query: dict[str, str]
     ) -> web.StreamResponse:
         revision = query.get("resourceVersion") or ""
         initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
-        start = self._store.revision if initial else bodies.whole(query, "resourceVersion")
-        seconds = bodies.whole(query, "timeoutSeconds") or random.uniform(1800, 3600)
-        watcher = Watcher(self._store, resource, namespace, _matcher(resource, query), query, media(request), start)
+        start = self._store.revision if initial else bodies.non_negative(query, "resourceVersion")
+        seconds = bodies.non_negative(query, "timeoutSeconds") or random.uniform(1800, 3600)
+        watcher = Watcher(
+            self._store, resource, namespace, _matcher(resource, query), query, negotiated_media(request), start
+        )
         try:
-            stop = self._store.watch(resource.gr, start, watcher.tell)
-        except Gone:
+            stop = self._store.watch(resource.group_resource, start, watcher.notify)
+        except Expired:
             raise expired(f"too old resource version: {revision} ({self._store.floor})") from None
         response = web.StreamResponse(headers={"Content-Type": watcher.content_type})
         response.enable_chunked_encoding()
@@ -141,7 +145,7 @@ class CollectionRequests:
 def _matcher(resource: ApiResource, query: dict[str, str]) -> Match:
     """Raises StatusError for selectors that cannot be read."""
     if not query.get("labelSelector") and not query.get("fieldSelector"):
-        return everything
+        return match_all
     by_label = label_selectors.parse(query.get("labelSelector"))
     by_field = field_selectors.parse(
         query.get("fieldSelector"), resource.record.field_selectors if resource.record is not None else {}

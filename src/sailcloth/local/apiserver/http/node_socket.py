@@ -36,7 +36,7 @@ async def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """The next message; empty when the node has closed the connection."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(link.fileno(), done, ready)
+    loop.add_reader(link.fileno(), set_done, ready)
     try:
         await ready
     finally:
@@ -45,7 +45,7 @@ async def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return (json.loads(data) if data else {}), list(fds)
 
 
-def done(future: asyncio.Future[None]) -> None:
+def set_done(future: asyncio.Future[None]) -> None:
     """For event loop callbacks: marks a future done, once."""
     if not future.done():
         future.set_result(None)

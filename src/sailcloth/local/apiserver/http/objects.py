@@ -9,16 +9,15 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from ..auth.service_account_tokens import Tokens
+from ..auth.service_account_tokens import TokenIssuer
 from ..errors import StatusError, bad_request, not_found
 from ..request_info import RequestInfo
 from ..storage import Store
+from ..unstructured import Unstructured
 from ..writes import patches, scale
 from ..writes.rest_storage import RestStorage
 from . import bodies
-from .responses import SUCCESS, answer, show
-
-Object = dict[str, Any]
+from .responses import SUCCESS, respond, respond_object
 
 
 class ObjectRequests:
@@ -27,7 +26,7 @@ class ObjectRequests:
     def __init__(self, store: Store, storage: RestStorage) -> None:
         self._store, self._storage = store, storage
         self.streams: Any = None  # set by the process: logs, exec, port-forward
-        self.tokens: Tokens | None = None
+        self.tokens: TokenIssuer | None = None
 
     async def serve(self, request: web.Request, info: RequestInfo, below: list[str]) -> web.StreamResponse:
         """Respond to a request to an object or, by the path `below` it, to a subresource. Raises StatusError."""
@@ -46,8 +45,8 @@ class ObjectRequests:
         if method == "GET":
             obj = self._storage.live(info)
             if info.subresource == "scale":
-                return answer(request, scale.shown(resource.shown(obj), resource.scale))
-            return show(request, resource, obj)
+                return respond(request, scale.to_scale(resource.from_storage(obj), resource.scale))
+            return respond_object(request, resource, obj)
         if method == "DELETE":
             return await self._delete(request, info)
         if method not in ("PUT", "PATCH"):
@@ -60,22 +59,22 @@ class ObjectRequests:
 
     async def _write(self, request: web.Request, info: RequestInfo) -> web.StreamResponse:
         if request.method == "PATCH":
-            info = replace(info, options=bodies.query(request, "PatchOptions"))
-            obj, warnings, created = await self._storage.patch(info, await bodies.read(request))
-            return show(request, info.resource, obj, 201 if created else 200, warnings)
-        info = replace(info, options=bodies.query(request, "UpdateOptions"))
-        body = await bodies.read(request)
+            info = replace(info, options=bodies.write_options(request, "PatchOptions"))
+            obj, warnings, created = await self._storage.patch(info, await bodies.read_body(request))
+            return respond_object(request, info.resource, obj, 201 if created else 200, warnings)
+        info = replace(info, options=bodies.write_options(request, "UpdateOptions"))
+        body = await bodies.read_body(request)
         new = body.value
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
             raise bad_request("the body is not an object with metadata")
         if info.subresource == "finalize" and not ((new.get("spec") or {}).get("finalizers") or []):
-            self._storage.deletion.finish_namespace(info.name)
+            self._storage.deletion.finalize_namespace(info.name)
         obj, warnings = await self._storage.replace(info, body)
-        return show(request, info.resource, obj, 200, warnings)
+        return respond_object(request, info.resource, obj, 200, warnings)
 
     async def _delete(self, request: web.Request, info: RequestInfo) -> web.Response:
         resource = info.resource
-        options = bodies.delete_options(dict(request.query.items()), (await bodies.read(request)).value)
+        options = bodies.delete_options(dict(request.query.items()), (await bodies.read_body(request)).value)
         obj, gone = await self._storage.delete(replace(info, options=options))
         if gone and resource.kind != "Pod":
             details = {
@@ -84,57 +83,57 @@ class ObjectRequests:
                 "kind": resource.plural,
                 "uid": obj["metadata"]["uid"],
             }
-            return answer(request, {**SUCCESS, "details": details}, warnings=resource.warnings)
-        return answer(request, resource.shown(obj), warnings=resource.warnings)
+            return respond(request, {**SUCCESS, "details": details}, warnings=resource.warnings)
+        return respond(request, resource.from_storage(obj), warnings=resource.warnings)
 
     async def _rescale(self, request: web.Request, info: RequestInfo) -> web.Response:
         patched, resource = request.method == "PATCH", info.resource
-        info = replace(info, options=bodies.query(request, "PatchOptions" if patched else "UpdateOptions"))
-        body, paths = await bodies.read(request), resource.scale
+        info = replace(info, options=bodies.write_options(request, "PatchOptions" if patched else "UpdateOptions"))
+        body, paths = await bodies.read_body(request), resource.scale
 
-        def mutate(live: Object) -> Object:
+        def mutate(live: Unstructured) -> Unstructured:
             wanted = body.value
             if patched:
-                current = scale.shown(live, paths)
+                current = scale.to_scale(live, paths)
                 if body.content_type == "application/json-patch+json":
                     try:
-                        wanted = patches.operations(current, wanted)
+                        wanted = patches.json_patch(current, wanted)
                     except ValueError as error:
                         raise StatusError(422, "Invalid", str(error)) from None
                 else:
-                    wanted = patches.merge(current, wanted)
-            return scale.rescaled(live, wanted, paths, patched)
+                    wanted = patches.merge_patch(current, wanted)
+            return scale.set_replicas(live, wanted, paths, patched)
 
-        obj, warnings = await self._storage.change(info, mutate)
-        return answer(request, scale.shown(resource.shown(obj), paths), warnings=warnings)
+        obj, warnings = await self._storage.update(info, mutate)
+        return respond(request, scale.to_scale(resource.from_storage(obj), paths), warnings=warnings)
 
     async def _evict(self, request: web.Request, info: RequestInfo) -> web.Response:
-        query, body = bodies.query(request, "CreateOptions"), (await bodies.read(request)).value
+        query, body = bodies.write_options(request, "CreateOptions"), (await bodies.read_body(request)).value
         given = body.get("deleteOptions") if isinstance(body, dict) else None
         await self._storage.delete(replace(info, options=bodies.delete_options(query, given or {})))
-        return answer(request, SUCCESS, 201)
+        return respond(request, SUCCESS, 201)
 
     async def _bind(self, request: web.Request, info: RequestInfo) -> web.Response:
-        info, name = replace(info, options=bodies.query(request, "CreateOptions")), info.name
-        body = (await bodies.read(request)).value
+        info, name = replace(info, options=bodies.write_options(request, "CreateOptions")), info.name
+        body = (await bodies.read_body(request)).value
         node = (body.get("target") or {}).get("name", "") if isinstance(body, dict) else ""
 
-        def mutate(live: Object) -> Object:
+        def mutate(live: Unstructured) -> Unstructured:
             if live["spec"].get("nodeName"):
                 text = f'Operation cannot be fulfilled on pods/binding "{name}": pod {name} is already assigned to node "{live["spec"]["nodeName"]}"'
                 raise StatusError(409, "Conflict", text)
             live["spec"]["nodeName"] = node
             return live
 
-        await self._storage.change(info, mutate)
-        return answer(request, SUCCESS, 201)
+        await self._storage.update(info, mutate)
+        return respond(request, SUCCESS, 201)
 
     async def _token(self, request: web.Request, info: RequestInfo) -> web.Response:
-        query, namespace, name = bodies.query(request, "CreateOptions"), info.namespace, info.name
+        query, namespace, name = bodies.write_options(request, "CreateOptions"), info.namespace, info.name
         found = self._store.get("serviceaccounts", namespace, name)
         if found is None:
             raise not_found("serviceaccounts", name, "", "serviceaccounts")
-        body = (await bodies.read(request)).value
+        body = (await bodies.read_body(request)).value
         spec = body.get("spec") or {}
         seconds = int(spec.get("expirationSeconds") or 3600)
         if not 1 <= seconds <= 1 << 32:
@@ -154,7 +153,7 @@ class ObjectRequests:
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
         made = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         shown = "" if query.get("dryRun") else token
-        return answer(request, {**made, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
+        return respond(request, {**made, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
 
     async def _proxy(self, request: web.Request, info: RequestInfo, path: str) -> web.Response:
         """A request to a service (`[scheme:]name[:port]`), by one of its endpoints."""

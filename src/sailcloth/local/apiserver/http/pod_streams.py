@@ -17,18 +17,18 @@ from sailcloth.lib import spdy
 
 from ..errors import StatusError, bad_request
 from ..storage import Store
+from ..unstructured import Unstructured
 from . import node_socket, remote_command
 from .node_socket import NodeError
 
-Object = dict[str, Any]
 _CHUNK = 1 << 15
 
 
-_GROUPS = ("containers", "initContainers", "ephemeralContainers")
-_STATUSES = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+_CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
+_STATUS_FIELDS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
 
 
-class Streams:
+class PodStreams:
     """Serves the streaming subresources of pods."""
 
     def __init__(self, store: Store, node_socket: str, log_root: str) -> None:
@@ -47,9 +47,9 @@ class Streams:
 
     # -- logs -----------------------------------------------------------------------------------
 
-    def _container(self, request: web.Request, pod: Object) -> str:
+    def _container(self, request: web.Request, pod: Unstructured) -> str:
         wanted = request.query.get("container", "")
-        names = [c["name"] for group in _GROUPS for c in pod["spec"].get(group) or ()]
+        names = [c["name"] for group in _CONTAINER_FIELDS for c in pod["spec"].get(group) or ()]
         if not wanted:
             if len(pod["spec"]["containers"]) > 1:
                 text = f"a container name must be specified for pod {pod['metadata']['name']}, choose one of: {names}"
@@ -59,14 +59,14 @@ class Streams:
             raise bad_request(f"container {wanted} is not valid for pod {pod['metadata']['name']}")
         return wanted
 
-    def _status(self, pod: Object, container: str) -> Object:
+    def _status(self, pod: Unstructured, container: str) -> Unstructured:
         status = pod.get("status", {})
-        for entry in [e for group in _STATUSES for e in status.get(group) or ()]:
+        for entry in [e for group in _STATUS_FIELDS for e in status.get(group) or ()]:
             if entry["name"] == container:
                 return dict(entry)
         return {}
 
-    async def _log(self, request: web.Request, pod: Object) -> web.StreamResponse:
+    async def _log(self, request: web.Request, pod: Unstructured) -> web.StreamResponse:
         query = request.query
         container = self._container(request, pod)
         metadata = pod["metadata"]
@@ -84,8 +84,8 @@ class Streams:
                 reason = waiting.get("reason", "waiting to start")
                 raise bad_request(f'container "{container}" in pod "{metadata["name"]}" is waiting to start: {reason}')
         since = _since(query)
-        limit = _whole(query, "limitBytes") or None
-        tail = _whole(query, "tailLines")
+        limit = _non_negative(query, "limitBytes") or None
+        tail = _non_negative(query, "tailLines")
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
         stamps = query.get("timestamps") == "true"
@@ -103,7 +103,7 @@ class Streams:
         return response
 
     async def _lines(
-        self, path: Path, pod: Object, container: str, follow: bool, tail: int | None, number: int
+        self, path: Path, pod: Unstructured, container: str, follow: bool, tail: int | None, number: int
     ) -> AsyncIterator[bytes]:
         rest = b""
         position = 0
@@ -124,12 +124,12 @@ class Streams:
             first = False
             for line in lines:
                 yield line
-            if not follow or (not data and not self._runs(pod, container, number)):
+            if not follow or (not data and not self._may_grow(pod, container, number)):
                 return
             if not data:
                 await asyncio.sleep(0.1)
 
-    def _runs(self, pod: Object, container: str, number: int) -> bool:
+    def _may_grow(self, pod: Unstructured, container: str, number: int) -> bool:
         """Whether more may come into the log of a container's run with this number."""
         live = self._store.get("pods", pod["metadata"]["namespace"], pod["metadata"]["name"])
         if live is None or live["metadata"]["uid"] != pod["metadata"]["uid"]:
@@ -141,7 +141,7 @@ class Streams:
 
     # -- exec and attach ------------------------------------------------------------------------
 
-    async def _exec(self, request: web.Request, pod: Object, attach: bool) -> web.StreamResponse:
+    async def _exec(self, request: web.Request, pod: Unstructured, attach: bool) -> web.StreamResponse:
         query = request.query
         container = query.get("container") or pod["spec"]["containers"][0]["name"]
         self._container(request, pod) if query.get("container") else None
@@ -159,7 +159,7 @@ class Streams:
 
     # -- port-forward ---------------------------------------------------------------------------
 
-    async def _forward(self, request: web.Request, pod: Object) -> web.StreamResponse:
+    async def _forward(self, request: web.Request, pod: Unstructured) -> web.StreamResponse:
         if pod.get("status", {}).get("phase") != "Running":
             raise bad_request(
                 f"unable to forward port because pod is not running. Current status={pod.get('status', {}).get('phase')}"
@@ -170,14 +170,14 @@ class Streams:
         if not ws.can_prepare(request).ok:
             raise bad_request("port-forward needs a websocket or SPDY/3.1 upgrade")
         await ws.prepare(request)
-        forward = _Forward(self._node, pod["metadata"]["uid"], ws.send_bytes)
+        forward = _PortForward(self._node, pod["metadata"]["uid"], ws.send_bytes)
         async for message in ws:
             if message.type == WSMsgType.BINARY:
                 await forward.session.feed(message.data)
         forward.close()
         return ws
 
-    async def _forward_classic(self, request: web.Request, pod: Object) -> web.StreamResponse:
+    async def _forward_classic(self, request: web.Request, pod: Unstructured) -> web.StreamResponse:
         """An HTTP upgrade: the connection is taken from the HTTP server and speaks SPDY from then on."""
         transport = request.transport
         assert transport is not None
@@ -193,7 +193,7 @@ class Streams:
         async def send(data: bytes) -> None:
             transport.write(data)
 
-        forward = _Forward(self._node, pod["metadata"]["uid"], send)
+        forward = _PortForward(self._node, pod["metadata"]["uid"], send)
         transport.set_protocol(Raw())
         transport.write(
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
@@ -205,7 +205,7 @@ class Streams:
         return web.Response()  # for the books: the connection is gone
 
 
-class _Forward:
+class _PortForward:
     """Connections into a pod for the data streams of a SPDY session."""
 
     def __init__(self, node: str, uid: str, send: Any) -> None:
@@ -264,7 +264,7 @@ class _Forward:
             task.cancel()
 
 
-def _whole(query: Any, name: str) -> int | None:
+def _non_negative(query: Any, name: str) -> int | None:
     text = query.get(name)
     if not text:
         return None
@@ -283,7 +283,7 @@ def _since(query: Any) -> str:
             raise bad_request(text) from None
         return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").removesuffix(".000000")
     if query.get("sinceSeconds"):
-        then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=_whole(query, "sinceSeconds") or 0)
+        then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=_non_negative(query, "sinceSeconds") or 0)
         return then.strftime("%Y-%m-%dT%H:%M:%S.%f")
     return ""
 

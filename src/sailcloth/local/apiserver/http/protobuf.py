@@ -16,10 +16,10 @@ from typing import Any
 
 import orjson
 
+from ..unstructured import Unstructured
 from . import protobuf_wire
 from .protobuf_wire import BYTES, FIXED64, VARINT, Raw
 
-Object = dict[str, Any]
 _MAGIC = b"k8s\0"
 _DEPTH = 100  # messages within messages
 _DEEP = "the object is nested too deeply for protobuf"
@@ -76,7 +76,7 @@ def _read(message: dict[str, list[Any]]) -> _Message:
     return _Message({f.number: f for f in fields}, {f.name: f for f in fields if f.name}, inline)
 
 
-def knows(version: str, kind: str) -> bool:
+def supports(version: str, kind: str) -> bool:
     """Whether objects of this kind have a protobuf form."""
     return f"{version} {kind}" in _table().kinds
 
@@ -84,7 +84,7 @@ def knows(version: str, kind: str) -> bool:
 # -- reading ------------------------------------------------------------------------------------
 
 
-def decode(body: bytes) -> Object:
+def decode(body: bytes) -> Unstructured:
     """The object in a body (magic, then runtime.Unknown). Raises Unsupported, or ValueError for one that is broken."""
     if body[:4] != _MAGIC:
         raise ValueError("the body does not start with the protobuf magic")
@@ -104,7 +104,7 @@ class _Reader:
     def __init__(self) -> None:
         self._left = _FIELDS
 
-    def message(self, full: str, data: bytes, depth: int) -> Object:
+    def message(self, full: str, data: bytes, depth: int) -> Unstructured:
         if depth < 0:
             raise ValueError(f"the protobuf body has more than {_DEPTH} messages within each other")
         known, out = _table().messages[full].numbered, dict[str, Any]()
@@ -207,7 +207,7 @@ def _time(seconds: int, micros: int | None) -> str | None:
 # -- writing ------------------------------------------------------------------------------------
 
 
-def encode(obj: Object) -> bytes:
+def encode(obj: Unstructured) -> bytes:
     """A body. Raises Unsupported for kinds without protobuf, ValueError for values that are not of their type."""
     try:
         return _body(obj)
@@ -215,7 +215,7 @@ def encode(obj: Object) -> bytes:
         raise ValueError(_DEEP) from None
 
 
-def _body(obj: Object) -> bytes:
+def _body(obj: Unstructured) -> bytes:
     version, kind = obj["apiVersion"], obj["kind"]
     full = _table().kinds.get(f"{version} {kind}")
     if full is None:
@@ -223,7 +223,7 @@ def _body(obj: Object) -> bytes:
     return _enveloped(version, kind, _message(full, obj))
 
 
-def item(obj: Object) -> bytes:
+def encode_item(obj: Unstructured) -> bytes:
     """An object as a list holds it."""
     try:
         return protobuf_wire.field(2, _message(_table().kinds[f"{obj['apiVersion']} {obj['kind']}"], obj))
@@ -231,7 +231,7 @@ def item(obj: Object) -> bytes:
         raise ValueError(_DEEP) from None
 
 
-def listed(head: Object, items: list[bytes]) -> bytes:
+def encode_list(head: Unstructured, items: list[bytes]) -> bytes:
     """A list, from what it has besides its items, and these."""
     metadata = protobuf_wire.field(1, _message(_table().kinds["lists"], head["metadata"]))
     return _enveloped(head["apiVersion"], head["kind"], metadata + b"".join(items))
@@ -244,13 +244,13 @@ def _enveloped(version: str, kind: str, data: bytes) -> bytes:
     return _MAGIC + writer(1, head) + writer(2, data) + writer(3, b"") + writer(4, b"")
 
 
-def frame(kind: str, obj: Object) -> bytes:
+def encode_watch_event(kind: str, obj: Unstructured) -> bytes:
     """An event of a watch: four bytes of length, then a WatchEvent with the object as a body."""
     event = protobuf_wire.field(1, kind.encode()) + protobuf_wire.field(2, protobuf_wire.field(1, encode(obj)))
     return len(event).to_bytes(4, "big") + event
 
 
-def _message(full: str, obj: Object) -> bytes:
+def _message(full: str, obj: Unstructured) -> bytes:
     message, out = _table().messages[full], []
     for name, value in obj.items():
         field = message.named.get(name)
@@ -263,14 +263,14 @@ def _message(full: str, obj: Object) -> bytes:
 
 def _field(field: _Field, value: Any) -> bytes:
     if field.shape == "[]":
-        return b"".join([field.tag + protobuf_wire.bare(_raw(field.type, one)) for one in value])
+        return b"".join([field.tag + protobuf_wire.length_delimited(_raw(field.type, one)) for one in value])
     if field.shape == "{}":
         entries = []
         for key in sorted(value):
             entry = protobuf_wire.field(1, key.encode()) + protobuf_wire.field(2, _raw(field.type, value[key]))
-            entries.append(field.tag + protobuf_wire.bare(entry))
+            entries.append(field.tag + protobuf_wire.length_delimited(entry))
         return b"".join(entries)
-    return field.tag + protobuf_wire.bare(_raw(field.type, value))
+    return field.tag + protobuf_wire.length_delimited(_raw(field.type, value))
 
 
 def _raw(kind: str, value: Any) -> Raw:

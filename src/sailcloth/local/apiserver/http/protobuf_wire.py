@@ -74,10 +74,10 @@ def tag(number: int, wire: int) -> bytes:
 def field(number: int, value: Raw) -> bytes:
     """One field, by the type of its value."""
     wire = BYTES if isinstance(value, bytes) else FIXED64 if isinstance(value, float) else VARINT
-    return tag(number, wire) + bare(value)
+    return tag(number, wire) + length_delimited(value)
 
 
-def bare(value: Raw) -> bytes:
+def length_delimited(value: Raw) -> bytes:
     """A value without its tag."""
     if isinstance(value, bytes):
         return varint(len(value)) + value

@@ -23,10 +23,10 @@ from aiohttp import WSMsgType, web
 from sailcloth.lib import spdy
 
 from ..errors import bad_request
+from ..unstructured import Unstructured
 from . import node_socket
 from .node_socket import NodeError
 
-Object = dict[str, Any]
 _CHUNK = 1 << 15
 _WEBSOCKET = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
 _SPDY = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
@@ -103,7 +103,7 @@ class _Spdy:
             self._input.put_nowait((channel, data))
         self._input.put_nowait((channel, None))
 
-    async def carry(self, received: asyncio.Queue[bytes | None]) -> None:
+    async def pump(self, received: asyncio.Queue[bytes | None]) -> None:
         """Feed the session with what arrives, until the client goes."""
         with contextlib.suppress(ConnectionResetError):
             while (data := await received.get()) is not None:
@@ -172,7 +172,7 @@ async def _serve_spdy(request: web.Request, command: Command, names: set[str]) -
     head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n" + chosen + "\r\n"
     transport.write(head.encode())
     channels = _Spdy(transport, names)
-    carrying = asyncio.create_task(channels.carry(received))
+    carrying = asyncio.create_task(channels.pump(received))
     try:
         if await channels.opened():
             await command.serve(channels)
@@ -188,9 +188,9 @@ class Command:
 
     def __init__(self, node: str, uid: str, container: str, command: list[str] | None, tty: bool, stdin: bool) -> None:
         self._node, self.tty, self._stdin = node, tty, stdin
-        self._own_terminal = tty and command is not None  # a container that is attached to has its own
-        self._ours: list[int] = []  # our ends; -1 is closed
-        self._request: Object = {"op": "exec", "uid": uid, "container": container, "argv": command, "tty": tty}
+        self._pty = tty and command is not None  # a container that is attached to has its own
+        self._fds: list[int] = []  # our ends; -1 is closed
+        self._request: Unstructured = {"op": "exec", "uid": uid, "container": container, "argv": command, "tty": tty}
         if command is None:
             self._request = {"op": "attach", "uid": uid, "container": container, "stdin": stdin}
 
@@ -198,7 +198,7 @@ class Command:
         """Until the command has ended or the client has gone; then the other one is told."""
         ours: list[int] = []
         theirs: list[int] = []
-        if self._own_terminal:
+        if self._pty:
             master, slave = pty.openpty()
             ours, theirs = [master], [slave, os.dup(slave), os.dup(slave)]
         else:
@@ -220,7 +220,7 @@ class Command:
             return
         for fd in theirs:
             os.close(fd)
-        self._ours = ours
+        self._fds = ours
         for fd in ours:
             if fd >= 0:
                 os.set_blocking(fd, False)
@@ -240,8 +240,8 @@ class Command:
         await channels.close()
 
     async def _work(self, channels: Channels, link: socket.socket) -> None:
-        ours = self._ours
-        outputs = [(1, ours[0])] if self._own_terminal else [(1, ours[1]), (2, ours[2])]
+        ours = self._fds
+        outputs = [(1, ours[0])] if self._pty else [(1, ours[1]), (2, ours[2])]
         with contextlib.suppress(ConnectionResetError):
             await asyncio.gather(*(self._output(channels, channel, fd) for channel, fd in outputs))
             answer, _ = await node_socket.receive(link)
@@ -259,7 +259,7 @@ class Command:
                 data = os.read(fd, _CHUNK)
             except BlockingIOError:
                 ready: asyncio.Future[None] = loop.create_future()
-                loop.add_reader(fd, node_socket.done, ready)
+                loop.add_reader(fd, node_socket.set_done, ready)
                 try:
                     await ready
                 finally:
@@ -273,20 +273,20 @@ class Command:
 
     async def _input(self, channels: Channels, link: socket.socket) -> None:
         async for channel, data in channels.receive():
-            fd = self._ours[0]
+            fd = self._fds[0]
             if channel == 0 and fd >= 0 and data:
                 with contextlib.suppress(OSError):  # the command may not want any more
                     await _write_all(fd, data)
             elif channel == 4 and self.tty and data:
                 size = json.loads(data)
                 rows, columns = int(size.get("Height", 24)), int(size.get("Width", 80))
-                if self._own_terminal:
+                if self._pty:
                     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
                 else:
                     with contextlib.suppress(OSError):
                         link.send(json.dumps({"resize": [rows, columns]}).encode())
-            elif channel == 0 and data is None and fd >= 0 and not self._own_terminal:
-                self._ours[0] = -1
+            elif channel == 0 and data is None and fd >= 0 and not self._pty:
+                self._fds[0] = -1
                 os.close(fd)
 
 
@@ -297,7 +297,7 @@ async def _write_all(fd: int, data: bytes) -> None:
             data = data[os.write(fd, data) :]
         except BlockingIOError:
             ready: asyncio.Future[None] = loop.create_future()
-            loop.add_writer(fd, node_socket.done, ready)
+            loop.add_writer(fd, node_socket.set_done, ready)
             try:
                 await ready
             finally:
@@ -305,7 +305,7 @@ async def _write_all(fd: int, data: bytes) -> None:
 
 
 def _failure(text: str, code: int | None) -> bytes:
-    out: Object = {"metadata": {}, "status": "Failure", "message": text}
+    out: Unstructured = {"metadata": {}, "status": "Failure", "message": text}
     if code is None:
         return orjson.dumps({**out, "reason": "InternalError", "code": 500})
     causes = [{"reason": "ExitCode", "message": str(code)}]

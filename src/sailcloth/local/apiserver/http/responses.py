@@ -11,25 +11,25 @@ import yaml
 from aiohttp import web
 
 from ..registry import ApiResource
+from ..unstructured import Unstructured
 from . import protobuf, tables
 from .negotiation import JSON, PROTOBUF, YAML, Media, negotiate
 
-Object = dict[str, Any]
-SUCCESS: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
-_TOGETHER = {JSON: 100, PROTOBUF: 20}  # objects encoded in one turn of the loop
+SUCCESS: Unstructured = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+_BATCH = {JSON: 100, PROTOBUF: 20}  # objects encoded in one turn of the loop
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-def media(request: web.Request) -> Media:
+def negotiated_media(request: web.Request) -> Media:
     """What was negotiated for this request; JSON before that."""
     return request.get("media") or Media()
 
 
-def answer(
-    request: web.Request, obj: Object, status: int = 200, warnings: Iterable[str] = (), kind: str = ""
+def respond(
+    request: web.Request, obj: Unstructured, status: int = 200, warnings: Iterable[str] = (), kind: str = ""
 ) -> web.Response:
     """An object as an answer. `kind` is a Content-Type to claim for JSON."""
-    wanted = media(request).type
+    wanted = negotiated_media(request).type
     if wanted == PROTOBUF:
         try:
             return _response(protobuf.encode(obj), wanted, status, warnings)
@@ -49,48 +49,50 @@ def _response(body: bytes, kind: str, status: int, warnings: Iterable[str]) -> w
     return response
 
 
-async def listed(request: web.Request, resource: ApiResource, metadata: Object, objects: list[Object]) -> web.Response:
+async def respond_list(
+    request: web.Request, resource: ApiResource, metadata: Unstructured, objects: list[Unstructured]
+) -> web.Response:
     """A list as an answer. A long one is encoded piece by piece, and others get their turn in between."""
-    wanted = media(request)
-    head: Object = {"kind": f"{resource.kind}List", "apiVersion": resource.gv, "metadata": metadata}
+    wanted = negotiated_media(request)
+    head: Unstructured = {"kind": f"{resource.kind}List", "apiVersion": resource.group_version, "metadata": metadata}
     if wanted.shape == "Table" or wanted.type == YAML:
-        items = [resource.shown(o) for o in objects]
+        items = [resource.from_storage(o) for o in objects]
         if wanted.type == YAML:
-            return answer(request, {**head, "items": items}, warnings=resource.warnings)
+            return respond(request, {**head, "items": items}, warnings=resource.warnings)
         include = request.query.get("includeObject", "Metadata")
         made = tables.table(resource.columns, items, metadata["resourceVersion"], include=include)
-        return answer(request, {**made, "metadata": metadata}, warnings=resource.warnings)
+        return respond(request, {**made, "metadata": metadata}, warnings=resource.warnings)
     if wanted.shape:
         head |= {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
-    encode = protobuf.item if wanted.type == PROTOBUF else orjson.dumps
+    encode = protobuf.encode_item if wanted.type == PROTOBUF else orjson.dumps
     pieces: list[bytes] = []
     for at, obj in enumerate(objects):
-        if at and at % _TOGETHER[wanted.type] == 0:
+        if at and at % _BATCH[wanted.type] == 0:
             await asyncio.sleep(0)
-        obj = resource.shown(obj)
-        pieces.append(encode(bare(obj) if wanted.shape else obj))
+        obj = resource.from_storage(obj)
+        pieces.append(encode(partial_metadata(obj) if wanted.shape else obj))
     if wanted.type == PROTOBUF:
-        return _response(protobuf.listed(head, pieces), PROTOBUF, 200, resource.warnings)
+        return _response(protobuf.encode_list(head, pieces), PROTOBUF, 200, resource.warnings)
     pieces = pieces or [b""]
     pieces[0] = orjson.dumps(head)[:-1] + b',"items":[' + pieces[0]
     pieces[-1] += b"]}"
     return _response(b",".join(pieces), JSON, 200, resource.warnings)
 
 
-def bare(obj: Object) -> Object:
+def partial_metadata(obj: Unstructured) -> Unstructured:
     """The metadata of an object, which is all that some controllers want."""
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
 
 
-def show(
-    request: web.Request, resource: ApiResource, obj: Object, status: int = 200, warnings: Iterable[str] = ()
+def respond_object(
+    request: web.Request, resource: ApiResource, obj: Unstructured, status: int = 200, warnings: Iterable[str] = ()
 ) -> web.Response:
     """One object, in the version of the request, with the version's own warning."""
-    obj, shape = resource.shown(obj), media(request).shape
+    obj, shape = resource.from_storage(obj), negotiated_media(request).shape
     if shape == "Table":
         include = request.query.get("includeObject", "Metadata")
         revision = obj["metadata"].get("resourceVersion", "")
         obj = tables.table(resource.columns, [obj], revision, include=include)
     elif shape:
-        obj = bare(obj)
-    return answer(request, obj, status, [*resource.warnings, *warnings])
+        obj = partial_metadata(obj)
+    return respond(request, obj, status, [*resource.warnings, *warnings])

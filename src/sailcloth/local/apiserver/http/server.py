@@ -11,9 +11,9 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
-from ..auth.authentication import OPEN_PATHS, Access, User
+from ..auth.authentication import UNAUTHENTICATED_PATHS, Authenticator, User
 from ..auth.authorization import Attributes
-from ..auth.service_account_tokens import BadToken, Tokens
+from ..auth.service_account_tokens import InvalidToken, TokenIssuer
 from ..errors import StatusError, bad_request
 from ..registry import Registry
 from ..request_info import RequestInfo
@@ -24,7 +24,7 @@ from .collections import CollectionRequests
 from .discovery import AGGREGATED, REVIEWS, Discovery
 from .negotiation import JSON, PROTOBUF, YAML, negotiate
 from .objects import ObjectRequests
-from .responses import answer
+from .responses import respond
 
 log = logging.getLogger(__name__)
 
@@ -39,41 +39,43 @@ _EMPTY_OPENAPI_V2 = b"\n\x032.0\x12\x0e\n\tSailcloth\x12\x011B\x00"
 class ApiServer:
     """Routes requests."""
 
-    def __init__(self, store: Store, registry: Registry, storage: RestStorage, access: Access, patience: float) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, storage: RestStorage, access: Authenticator, patience: float
+    ) -> None:
         self.store, self.registry, self.access = store, registry, access
         self.discovery = Discovery(registry)
         self._collections, self._objects = CollectionRequests(store, storage), ObjectRequests(store, storage)
-        self.ready, self._patience = False, patience
+        self.ready, self._request_timeout_s = False, patience
         self._certified: WeakKeyDictionary[Any, User | None] = WeakKeyDictionary()  # by connection
 
-    def serve_pods(self, streams: Any, tokens: Tokens) -> None:
+    def set_pod_endpoints(self, streams: Any, tokens: TokenIssuer) -> None:
         """What answers for logs, exec and port-forward, and who signs the tokens of service accounts."""
         self._objects.streams, self._objects.tokens = streams, tokens
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._outer], client_max_size=MAX_BODY)
+        app = web.Application(middlewares=[self._errors_as_status], client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._route)
         app.on_shutdown.append(self._collections.end)
         return app
 
     @web.middleware
-    async def _outer(
+    async def _errors_as_status(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
             return await handler(request)
         except StatusError as error:
-            return answer(request, error.body(), error.code, warnings=list(error.warnings))
+            return respond(request, error.body(), error.code, warnings=list(error.warnings))
         except StorageError as error:
-            return answer(request, StatusError(500, "InternalError", f"Internal error occurred: {error}").body(), 500)
+            return respond(request, StatusError(500, "InternalError", f"Internal error occurred: {error}").body(), 500)
         except web.HTTPRequestEntityTooLarge:
             text = f"Request entity too large: limit is {MAX_BODY}"
-            return answer(request, StatusError(413, "RequestEntityTooLarge", text).body(), 413)
+            return respond(request, StatusError(413, "RequestEntityTooLarge", text).body(), 413)
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception:
             log.exception("%s %s failed", request.method, request.path)
-            return answer(
+            return respond(
                 request,
                 StatusError(500, "InternalError", "Internal error occurred; the server's log says more").body(),
                 500,
@@ -83,30 +85,32 @@ class ApiServer:
         header = request.headers.get("Authorization", "")
         if header[:7].lower() == "bearer ":
             try:
-                return self.access.from_token(header[7:].strip())[0]
-            except BadToken as error:
+                return self.access.authenticate_token(header[7:].strip())[0]
+            except InvalidToken as error:
                 raise StatusError(401, "Unauthorized", f"Unauthorized: {error}") from None
         if (transport := request.transport) is None:
             return None
         if transport not in self._certified:
             ssl = transport.get_extra_info("ssl_object")
-            self._certified[transport] = self.access.from_certificate(ssl.getpeercert() if ssl is not None else None)
+            self._certified[transport] = self.access.authenticate_certificate(
+                ssl.getpeercert() if ssl is not None else None
+            )
         return self._certified[transport]
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
         path = request.path
-        if path in OPEN_PATHS or path.startswith(("/livez/", "/readyz/")):
+        if path in UNAUTHENTICATED_PATHS or path.startswith(("/livez/", "/readyz/")):
             return self._open(request, path)
         user = self._user(request)
         if user is None:
             raise StatusError(401, "Unauthorized", "Unauthorized")
-        request["patience"] = self._patience
-        request["user"] = self.access.impersonated(
+        request["patience"] = self._request_timeout_s
+        request["user"] = self.access.impersonate(
             user, request.headers, request.headers.getall("Impersonate-Group", [])
         )
         parts = [p for p in path.split("/") if p]
         if not parts:
-            return answer(
+            return respond(
                 request, {"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
             )
         if parts[0] == "openapi":
@@ -125,7 +129,7 @@ class ApiServer:
                 "goVersion": f"python{platform.python_version()}",
                 "compiler": "cpython",
             }
-            return answer(
+            return respond(
                 request, {**major, **more, "platform": f"linux/{platform.machine().replace('x86_64', 'amd64')}"}
             )
         if path.startswith("/readyz") and not self.ready:
@@ -135,7 +139,7 @@ class ApiServer:
     def _openapi(self, request: web.Request, parts: list[str]) -> web.Response:
         if parts[1:2] == ["v3"]:
             if len(parts) == 2:
-                return answer(request, self.discovery.openapi_index())
+                return respond(request, self.discovery.openapi_index())
             group, version = ("", parts[3]) if parts[2] == "api" and len(parts) == 4 else ("", "")
             if parts[2] == "apis" and len(parts) == 5:
                 group, version = parts[3], parts[4]
@@ -151,13 +155,13 @@ class ApiServer:
     async def _apis(self, request: web.Request, parts: list[str]) -> web.StreamResponse:
         if not parts:
             if self._wants_aggregated(request):
-                return answer(request, self.discovery.aggregated(False), kind=AGGREGATED)
-            return answer(request, self.discovery.group_list())
+                return respond(request, self.discovery.aggregated(False), kind=AGGREGATED)
+            return respond(request, self.discovery.group_list())
         if len(parts) == 1:
             found = self.discovery.group(parts[0])
             if found is None:
                 raise StatusError(404, "NotFound", "the server could not find the requested resource")
-            return answer(request, found)
+            return respond(request, found)
         return await self._api(request, parts[0], parts[1:])
 
     @staticmethod
@@ -168,14 +172,14 @@ class ApiServer:
     async def _api(self, request: web.Request, group: str, parts: list[str]) -> web.StreamResponse:
         if not parts:
             if self._wants_aggregated(request):
-                return answer(request, self.discovery.aggregated(True), kind=AGGREGATED)
-            return answer(request, {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
+                return respond(request, self.discovery.aggregated(True), kind=AGGREGATED)
+            return respond(request, {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
         version, rest = parts[0], parts[1:]
         if not rest:
             found = self.discovery.resource_list(group, version)
             if found is None:
                 raise StatusError(404, "NotFound", "the server could not find the requested resource")
-            return answer(request, found)
+            return respond(request, found)
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
             namespace, rest = rest[1], rest[2:]
@@ -187,7 +191,7 @@ class ApiServer:
         if resource is None:
             raise StatusError(404, "NotFound", "the server could not find the requested resource")
         name, subresource = (rest[1:2] or [""])[0], (rest[2:3] or [""])[0]
-        manager = bodies.manager(request)
+        manager = bodies.field_manager(request)
         info = RequestInfo(resource, request["user"], namespace, name, subresource, manager)
         known = resource.subresource(subresource)
         if (known is not None and known.process) or subresource == "proxy":  # what a process writes is no object
@@ -217,9 +221,9 @@ class ApiServer:
     async def _review(self, request: web.Request, group: str, version: str, plural: str) -> web.Response:
         kind = next(k for p, k, _ in REVIEWS[group, version] if p == plural)
         self._negotiate(request, JSON, YAML, PROTOBUF)
-        bodies.query(request, "CreateOptions")
-        body = (await bodies.read(request)).value
+        bodies.write_options(request, "CreateOptions")
+        body = (await bodies.read_body(request)).value
         if not isinstance(body, dict):
             raise bad_request("the body is not an object")
         made = self.access.review(kind, body, request["user"])
-        return answer(request, {**made, "kind": kind, "apiVersion": f"{group}/{version}"}, 201)
+        return respond(request, {**made, "kind": kind, "apiVersion": f"{group}/{version}"}, 201)

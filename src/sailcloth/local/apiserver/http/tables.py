@@ -1,87 +1,35 @@
-"""What `kubectl get` prints: tables, and the columns of custom kinds by JSON path."""
+"""What `kubectl get` prints: objects as meta.k8s.io/v1 Tables."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any
 
-import orjson
-
-from ..kinds.columns import AGE, NAME, age
-from ..kinds.record import Cell, Column
-from ..unstructured import Unstructured as Object
-
-_STEP = re.compile(r'\.?([A-Za-z0-9_-]+)|\[\?\(@\.(\w+)==["\']([^"\']+)["\']\)\]|\[(\d+|\*)\]|\[\'([^\']+)\'\]')
-
-
-def json_path(path: str) -> Cell:
-    """The subset of JSON paths that printer columns use."""
-    steps = list(_STEP.finditer(path))
-
-    def cell(obj: Object) -> Any:
-        value: Any = obj
-        for step in steps:
-            name = step[1] or step[5]
-            if name:
-                value = value.get(name) if isinstance(value, dict) else None
-            elif step[2]:
-                found = [x for x in value or () if isinstance(x, dict) and str(x.get(step[2])) == step[3]]
-                value = found[0] if found else None
-            elif step[4] == "*":
-                continue
-            else:
-                value = value[int(step[4])] if isinstance(value, list) and len(value) > int(step[4]) else None
-            if value is None:
-                return None
-        return value
-
-    return cell
-
-
-def custom_columns(given: list[dict[str, Any]] | None) -> tuple[Column, ...]:
-    """Columns of a CustomResourceDefinition; without any, the age."""
-    out: list[Column] = []
-    for column in given or ():
-        get = json_path(column["jsonPath"])
-        date = column["type"] == "date"
-        kind = "string" if date else column["type"]
-        cell = _age_of(get) if date else _plain(get)
-        out.append(Column(column["name"], kind, column.get("priority", 0), cell))
-    return tuple(out) or (AGE,)
-
-
-def _age_of(get: Cell) -> Cell:
-    def cell(obj: Object) -> str:
-        return age(get(obj))
-
-    return cell
-
-
-def _plain(get: Cell) -> Cell:
-    def cell(obj: Object) -> Any:
-        value = get(obj)
-        return orjson.dumps(value).decode() if isinstance(value, list) else value
-
-    return cell
+from ..kinds.columns import NAME
+from ..kinds.record import Column
+from ..unstructured import Unstructured
 
 
 def table(
-    columns: Sequence[Column], objects: list[Object], revision: str, *, heads: bool = True, include: str = "Metadata"
-) -> Object:
+    columns: Sequence[Column],
+    objects: list[Unstructured],
+    revision: str,
+    *,
+    heads: bool = True,
+    include: str = "Metadata",
+) -> Unstructured:
     """A meta.k8s.io/v1 Table. The name comes first, unless the columns have it somewhere else."""
     if not any(c[0] == "Name" for c in columns):
         columns = [NAME, *columns]
     rows = []
     for obj in objects:
-        row: Object = {"cells": [cell(obj) for _, _, _, cell in columns]}
+        row: Unstructured = {"cells": [cell(obj) for _, _, _, cell in columns]}
         if include == "Object":
             row["object"] = obj
         elif include != "None":
             metadata = obj["metadata"]
             row["object"] = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
         rows.append(row)
-    out: Object = {
+    out: Unstructured = {
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": revision},

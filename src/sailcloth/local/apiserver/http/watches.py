@@ -6,21 +6,20 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import orjson
 from aiohttp import web
 
 from ..registry import ApiResource
 from ..storage import Event, Store
+from ..unstructured import Unstructured
 from . import protobuf, tables
 from .negotiation import PROTOBUF, Media
-from .responses import bare
+from .responses import partial_metadata
 
-Object = dict[str, Any]
 _QUEUE = 10_000
 _BOOKMARK_S = 60.0
-_TOGETHER = 100  # of the objects that there are when a watch begins
+_BATCH = 100  # of the objects that there are when a watch begins
 
 
 class Watcher:
@@ -31,23 +30,23 @@ class Watcher:
         store: Store,
         resource: ApiResource,
         namespace: str,
-        match: Callable[[Object], bool],
+        match: Callable[[Unstructured], bool],
         query: dict[str, str],
         media: Media,
         since: int,
     ) -> None:
-        self._store, self._served, self._namespace, self._match = store, resource, namespace, match
+        self._store, self._resource, self._namespace, self._match = store, resource, namespace, match
         self._query, self._media, self._since = query, media, since
         self._table = media.shape == "Table"
-        self._heads = True
+        self._columns_pending = True
         self._queue: deque[tuple[str, Event]] = deque()
         self._wake: asyncio.Future[None] | None = None
-        self._over = False
+        self._ended = False
         self.abort: Callable[[], None] = lambda: None  # cuts the connection
 
-    def tell(self, event: Event) -> None:
+    def notify(self, event: Event) -> None:
         """For the store: an event to report, if it is one that this watch selects."""
-        kind = self._kind(event) if event.revision > self._since and not self._over else ""
+        kind = self._kind(event) if event.revision > self._since and not self._ended else ""
         if not kind:
             return
         if len(self._queue) >= _QUEUE:
@@ -57,74 +56,78 @@ class Watcher:
             self.abort()
             return
         self._queue.append((kind, event))
-        self._awake()
+        self._wake_up()
 
     def end(self) -> None:
         """End the watch after what is queued."""
-        self._over = True
-        self._awake()
+        self._ended = True
+        self._wake_up()
 
-    def _awake(self) -> None:
+    def _wake_up(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
-    async def _something(self, seconds: float) -> bool:
+    async def _wait_for_event(self, seconds: float) -> bool:
         """Wait for an event or the end. False if there was neither in that time."""
         loop = asyncio.get_running_loop()
         self._wake = loop.create_future()
-        if self._queue or self._over:
+        if self._queue or self._ended:
             return True
-        timer = loop.call_later(seconds, self._awake)
+        timer = loop.call_later(seconds, self._wake_up)
         try:
             await self._wake
         finally:
             timer.cancel()
-        return bool(self._queue or self._over)
+        return bool(self._queue or self._ended)
 
-    def _wanted(self, obj: Object | None) -> bool:
+    def _selects(self, obj: Unstructured | None) -> bool:
         if obj is None or (self._namespace and obj["metadata"].get("namespace", "") != self._namespace):
             return False
         return self._match(obj)
 
-    def _shape(self, obj: Object) -> Object:
-        obj = self._served.shown(obj)
+    def _shape(self, obj: Unstructured) -> Unstructured:
+        obj = self._resource.from_storage(obj)
         if not self._table:
-            return bare(obj) if self._media.shape else obj
+            return partial_metadata(obj) if self._media.shape else obj
         include = self._query.get("includeObject", "Metadata")
         made = tables.table(
-            self._served.columns, [obj], obj["metadata"]["resourceVersion"], heads=self._heads, include=include
+            self._resource.columns,
+            [obj],
+            obj["metadata"]["resourceVersion"],
+            heads=self._columns_pending,
+            include=include,
         )
-        self._heads = False
+        self._columns_pending = False
         return made
 
     @property
     def content_type(self) -> str:
         return self._media.type + (";stream=watch" if self._media.type == PROTOBUF else "")
 
-    def _encode(self, kind: str, obj: Object) -> bytes:
+    def _encode(self, kind: str, obj: Unstructured) -> bytes:
         if self._media.type == PROTOBUF:
-            return protobuf.frame(kind, obj)
+            return protobuf.encode_watch_event(kind, obj)
         return orjson.dumps({"type": kind, "object": obj}) + b"\n"
 
     def _line(self, event: Event, kind: str) -> bytes:
         if self._table:
             return self._encode(kind, self._shape(event.obj))
-        key = (kind, self._served.gv, self._media)
+        key = (kind, self._resource.group_version, self._media)
         return event.encoded(key, lambda: self._encode(kind, self._shape(event.obj)))
 
     def _bookmark(self, end: bool = False) -> bytes:
-        metadata: Object = {"resourceVersion": str(self._store.revision)}
+        metadata: Unstructured = {"resourceVersion": str(self._store.revision)}
         if end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        obj = {"kind": self._served.kind, "apiVersion": self._served.gv, "metadata": metadata}
-        return self._encode("BOOKMARK", bare(obj) if self._media.shape == "Metadata" else obj)
+        obj = {"kind": self._resource.kind, "apiVersion": self._resource.group_version, "metadata": metadata}
+        return self._encode("BOOKMARK", partial_metadata(obj) if self._media.shape == "Metadata" else obj)
 
     async def run(self, response: web.StreamResponse, initial: bool, seconds: float) -> None:
         store, queue, write = self._store, self._queue, response.write
         if initial:
-            found = [o for o in store.all(self._served.gr, self._namespace or None) if self._wanted(o)]
-            for at in range(0, len(found), _TOGETHER):
-                await write(b"".join(self._encode("ADDED", self._shape(o)) for o in found[at : at + _TOGETHER]))
+            found = [o for o in store.all(self._resource.group_resource, self._namespace or None) if self._selects(o)]
+            for at in range(0, len(found), _BATCH):
+                await write(b"".join(self._encode("ADDED", self._shape(o)) for o in found[at : at + _BATCH]))
             if self._query.get("sendInitialEvents") == "true":
                 await response.write(self._bookmark(end=True))
         bookmarks = self._query.get("allowWatchBookmarks") == "true" and not self._table
@@ -133,7 +136,7 @@ class Watcher:
             left = end - time.monotonic()
             if left <= 0:
                 return
-            if not await self._something(min(_BOOKMARK_S, left)):
+            if not await self._wait_for_event(min(_BOOKMARK_S, left)):
                 if bookmarks:
                     await write(self._bookmark())
                 continue
@@ -141,12 +144,12 @@ class Watcher:
             queue.clear()
             if lines:
                 await write(b"".join(lines))
-            if self._over and not queue:
+            if self._ended and not queue:
                 return
 
     def _kind(self, event: Event) -> str:
         """The event as this watch sees it: an object may enter or leave its selection."""
-        before, after = self._wanted(event.prev), self._wanted(event.obj)
+        before, after = self._selects(event.prev), self._selects(event.obj)
         if event.type == "DELETED":
             return "DELETED" if before else ""
         if after:

@@ -9,45 +9,44 @@ from ..errors import invalid
 from ..registry import CRDS, ApiResource, Registry, custom_resources
 from ..storage import Store
 from ..times import now
+from ..unstructured import Unstructured
 from . import structural
 
-Object = dict[str, Any]
 
-
-class Definitions:
+class DefinitionController:
     """Keeps the register in step with the definitions in the store."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
         self.store, self.registry = store, registry
         for crd in store.all(CRDS):
-            if self._accepted(crd):
-                self._install(crd)
+            if self._is_established(crd):
+                self._serve_definition(crd)
 
-    def judge(self, resource: ApiResource, obj: Object, old: Object | None) -> None:
+    def validate(self, resource: ApiResource, obj: Unstructured, old: Unstructured | None) -> None:
         """Raises StatusError for a definition that cannot be served."""
-        if resource.gr == CRDS:
-            found = structural.problems(obj, old)
+        if resource.group_resource == CRDS:
+            found = structural.definition_errors(obj, old)
             if found:
                 raise invalid(resource.kind, resource.group, obj["metadata"].get("name", ""), found)
 
-    def written(self, resource: ApiResource, obj: Object) -> None:
+    def on_write(self, resource: ApiResource, obj: Unstructured) -> None:
         """An object was written: a definition takes effect at once."""
-        if resource.gr == CRDS and not obj["metadata"].get("deletionTimestamp"):
-            self._settle(obj)
+        if resource.group_resource == CRDS and not obj["metadata"].get("deletionTimestamp"):
+            self._update_status(obj)
 
     @staticmethod
-    def _accepted(crd: Object) -> bool:
+    def _is_established(crd: Unstructured) -> bool:
         conditions = (crd.get("status") or {}).get("conditions") or ()
         return any(c.get("type") == "Established" and c.get("status") == "True" for c in conditions)
 
-    def _install(self, crd: Object) -> None:
+    def _serve_definition(self, crd: Unstructured) -> None:
         """Serve what a definition defines."""
         spec = crd["spec"]
         self.registry.remove(spec["group"], spec["names"]["plural"])
         for resource in custom_resources(crd):
             self.registry.add(resource)
 
-    def _settle(self, crd: Object) -> None:
+    def _update_status(self, crd: Unstructured) -> None:
         """The definition's status, and what follows from it."""
         status = copy.deepcopy(crd.get("status") or {})
         spec, names = crd["spec"], crd["spec"]["names"]
@@ -71,7 +70,7 @@ class Definitions:
             say("Established", True, "InitialNamesAccepted", "the initial names have been accepted")
             status["acceptedNames"] = names
         status.setdefault("acceptedNames", {"plural": "", "kind": ""})
-        self._say_structural(spec, known, say)
+        self._set_structural_condition(spec, known, say)
         status["conditions"] = list(known.values())
         stored = next(v["name"] for v in spec["versions"] if v.get("storage"))
         versions = status.get("storedVersions") or []
@@ -80,16 +79,16 @@ class Definitions:
             crd = copy.deepcopy(crd)
             crd["status"] = status
             self.store.put(CRDS, crd)
-        if self._accepted(crd):
-            self._install(crd)
+        if self._is_established(crd):
+            self._serve_definition(crd)
 
     @staticmethod
-    def _say_structural(spec: Object, known: dict[str, Object], say: Any) -> None:
+    def _set_structural_condition(spec: Unstructured, known: dict[str, Unstructured], say: Any) -> None:
         """Only definitions from before the check was made can fail it."""
         for index, version in enumerate(spec["versions"]):
             schema = (version.get("schema") or {}).get("openAPIV3Schema")
             found = (
-                list(structural.schema_problems(schema, f"spec.versions[{index}].schema.openAPIV3Schema"))
+                list(structural.schema_errors(schema, f"spec.versions[{index}].schema.openAPIV3Schema"))
                 if schema
                 else []
             )
@@ -99,11 +98,11 @@ class Definitions:
                 return
         known.pop("NonStructuralSchema", None)
 
-    def _conflicts(self, crd: Object) -> list[tuple[str, str]]:
+    def _conflicts(self, crd: Unstructured) -> list[tuple[str, str]]:
         """(reason, message) for each name that another resource of the group has already."""
         spec, names = crd["spec"], crd["spec"]["names"]
         taken: dict[str, set[str]] = {"words": set(), "kinds": set()}
-        for resource in self.registry.distinct():
+        for resource in self.registry.group_resources():
             if resource.group == spec["group"] and resource.plural != names["plural"]:
                 taken["words"] |= {resource.plural, resource.singular, *resource.short}
                 taken["kinds"] |= {resource.kind, f"{resource.kind}List"}
@@ -112,16 +111,18 @@ class Definitions:
         wanted += [("Kind", names["kind"], "kinds"), ("ListKind", names.get("listKind"), "kinds")]
         return [(f"{key}Conflict", f'"{name}" is already in use') for key, name, pool in wanted if name in taken[pool]]
 
-    def uninstall(self, crd: Object) -> None:
+    def on_delete(self, crd: Unstructured) -> None:
         """Stop serving it; its objects go too, and others may have its names."""
         spec = crd["spec"]
         plural, group = spec["names"]["plural"], spec["group"]
-        for resource in [s for s in self.registry.distinct() if s.group == group and s.plural == plural and s.custom]:
-            for obj in self.store.all(resource.gr):
+        for resource in [
+            s for s in self.registry.group_resources() if s.group == group and s.plural == plural and s.custom
+        ]:
+            for obj in self.store.all(resource.group_resource):
                 metadata = obj["metadata"]
-                self.store.delete(resource.gr, metadata.get("namespace", ""), metadata["name"])
-        if self._accepted(crd):
+                self.store.delete(resource.group_resource, metadata.get("namespace", ""), metadata["name"])
+        if self._is_established(crd):
             self.registry.remove(group, plural)
         for other in self.store.all(CRDS):
-            if other["spec"]["group"] == group and not self._accepted(other):
-                self._settle(other)
+            if other["spec"]["group"] == group and not self._is_established(other):
+                self._update_status(other)

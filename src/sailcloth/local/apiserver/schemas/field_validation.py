@@ -16,8 +16,8 @@ from sailcloth.lib.schemacheck import ABSENT, Problem
 
 from ..errors import StatusError, bad_request, invalid
 from ..registry import ApiResource
+from ..unstructured import Unstructured
 
-Object = dict[str, Any]
 CAUSES = {
     "invalid": "FieldValueInvalid",
     "type": "FieldValueTypeInvalid",
@@ -28,12 +28,16 @@ CAUSES = {
     "long": "FieldValueTooLong",
     "many": "FieldValueTooMany",
 }
-_BLOCKING = {"type", "required", "unsupported", "long", "many"}
-_NOT_ASKED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
+_BLOCKS_RULES = {"type", "required", "unsupported", "long", "many"}
+_RULES_SKIPPED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
 
 
-def read(
-    resource: ApiResource, obj: Object, query: Mapping[str, Any], duplicates: tuple[str, ...] = (), patch: Any = None
+def decode_strictly(
+    resource: ApiResource,
+    obj: Unstructured,
+    query: Mapping[str, Any],
+    duplicates: tuple[str, ...] = (),
+    patch: Any = None,
 ) -> list[str]:
     """Prune unknown fields, in place, and refuse or report them and doubled ones as the request's `fieldValidation` says.
     Values that built-in kinds cannot be made of are refused always. `patch` is what led to the object, if it was patched.
@@ -42,7 +46,7 @@ def read(
         raise bad_request(f"the object would have more than {DEEPEST} objects and lists within each other")
     mode = query.get("fieldValidation") or "Warn"
     found = list(schemacheck.check(resource.schemas, resource.node, obj))
-    _decoded(
+    _check_decodable(
         resource, [p for p in found if p.kind == "type" and (not resource.custom or p.path.startswith("metadata"))]
     )
     texts = [f'duplicate field "{path}"' for path in duplicates] + [p.text for p in found if p.kind == "unknown"]
@@ -53,29 +57,29 @@ def read(
         if patch is not None:
             shown = orjson.dumps(orjson.dumps(patch).decode()).decode()
             raise invalid("", "", "", [("patch", "FieldValueInvalid", f"Invalid value: {shown}: {listed}")])
-        raise bad_request(f"{_named(resource)} cannot be handled as a {resource.kind}: {listed}")
+        raise bad_request(f"{_kind_and_version(resource)} cannot be handled as a {resource.kind}: {listed}")
     if any(p.kind == "unknown" for p in found):
         resource.schemas.prune(resource.node, obj)
     return texts if mode == "Warn" else []
 
 
-def declared(resource: ApiResource, obj: Object, namespace: str, name: str) -> None:
+def check_declared(resource: ApiResource, obj: Unstructured, namespace: str, name: str) -> None:
     """Raises StatusError for fields of an applied object that nobody could own, because the schema does not have them."""
     unknown = [p.path for p in schemacheck.check(resource.schemas, resource.node, obj) if p.kind == "unknown"]
     if unknown:
-        label = f"{namespace}/{name}; {resource.gv}, Kind={resource.kind}"
+        label = f"{namespace}/{name}; {resource.group_version}, Kind={resource.kind}"
         text = "\n".join(f".{path}: field not declared in schema" for path in unknown)
         raise StatusError(500, "", f"failed to create typed patch object ({label}): {text}")
 
 
-def _named(resource: ApiResource) -> str:
+def _kind_and_version(resource: ApiResource) -> str:
     return f'{resource.kind} in version "{resource.version}"'
 
 
-def _decoded(resource: ApiResource, problems: list[Problem]) -> None:
-    if not problems:
+def _check_decodable(resource: ApiResource, schema_errors: list[Problem]) -> None:
+    if not schema_errors:
         return
-    first = problems[0]
+    first = schema_errors[0]
     found, _, rest = first.text.removeprefix('Invalid value: "').partition('"')
     wanted = rest.rpartition("must be of type ")[2].partition(":")[0]
     word = {"integer": "number", "boolean": "bool"}.get(found, found)
@@ -83,11 +87,11 @@ def _decoded(resource: ApiResource, problems: list[Problem]) -> None:
         wanted, wanted
     )
     path = "".join(part.partition("]")[2] if index else part for index, part in enumerate(first.path.split("[")))
-    text = f"json: cannot unmarshal {word} into Go struct field {_struct(resource, path)}.{path} of type {go}"
-    raise bad_request(f"{_named(resource)} cannot be handled as a {resource.kind}: {text}")
+    text = f"json: cannot unmarshal {word} into Go struct field {_go_type(resource, path)}.{path} of type {go}"
+    raise bad_request(f"{_kind_and_version(resource)} cannot be handled as a {resource.kind}: {text}")
 
 
-def _struct(resource: ApiResource, path: str) -> str:
+def _go_type(resource: ApiResource, path: str) -> str:
     """The name of the type that has the last field of a path."""
     node, name = resource.node, resource.kind
     for step in path.split(".")[:-1]:
@@ -100,9 +104,9 @@ def _struct(resource: ApiResource, path: str) -> str:
     return name
 
 
-def problems(resource: ApiResource, obj: Object, old: Object | None) -> list[Problem]:
+def schema_errors(resource: ApiResource, obj: Unstructured, old: Unstructured | None) -> list[Problem]:
     """Everything that the schema and its rules find wrong, unchanged parts of an old object aside."""
-    before: Any = ABSENT if old is None else resource.shown(old)
+    before: Any = ABSENT if old is None else resource.from_storage(old)
     found = [
         p
         for p in schemacheck.check(resource.schemas, resource.node, obj, old=before, nulls=not resource.custom)
@@ -111,12 +115,12 @@ def problems(resource: ApiResource, obj: Object, old: Object | None) -> list[Pro
     if not resource.custom:
         # The published schemas ask for fields that clients may leave out: a server fills them in.
         return [p for p in found if not (p.kind == "required" and p.path.startswith(("status", "metadata")))]
-    if resource.metadata_limits is not None:
+    if resource.metadata_schema is not None:
         metadata = {k: v for k, v in obj["metadata"].items() if k in ("name", "generateName")}
-        found += schemacheck.check(resource.schemas, {**resource.metadata_limits, "required": []}, metadata, "metadata")
+        found += schemacheck.check(resource.schemas, {**resource.metadata_schema, "required": []}, metadata, "metadata")
     if resource.rules is not None:
-        if any(p.kind in _BLOCKING for p in found):
-            found.append(Problem("invalid", "", f'Invalid value: "null": {_NOT_ASKED}'))
+        if any(p.kind in _BLOCKS_RULES for p in found):
+            found.append(Problem("invalid", "", f'Invalid value: "null": {_RULES_SKIPPED}'))
         else:
             found += resource.rules.check(obj, before)
     return found

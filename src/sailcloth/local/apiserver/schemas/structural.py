@@ -16,22 +16,23 @@ from sailcloth.lib.openapi import EMBEDDED, KEEP, RESOURCE, Schemas
 from sailcloth.lib.regex import BadRegex, compiled
 from sailcloth.lib.schemacheck import go
 
-Object = dict[str, Any]
-Problem = tuple[str, str, str]  # field, reason, message
+from ..unstructured import Unstructured
+
+FieldError = tuple[str, str, str]  # field, reason, message
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 _TYPES = ("object", "array", "string", "integer", "number", "boolean")
-_JUNCTORS = ("allOf", "anyOf", "oneOf")
-_ONLY_OUTSIDE = (
+_LOGIC = ("allOf", "anyOf", "oneOf")
+_FORBIDDEN_IN_LOGIC = (
     "type", "title", "description", "default", "nullable", "additionalProperties", KEEP, EMBEDDED,
     "x-kubernetes-list-type", "x-kubernetes-list-map-keys", "x-kubernetes-map-type", celrules.RULES,
 )  # fmt: skip
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]
-_NEVER = ("definitions", "dependencies", "patternProperties", "additionalItems", "id", "$schema")
+_UNSUPPORTED = ("definitions", "dependencies", "patternProperties", "additionalItems", "id", "$schema")
 
 
-def problems(crd: Object, old: Object | None) -> list[Problem]:
+def definition_errors(crd: Unstructured, old: Unstructured | None) -> list[FieldError]:
     """Everything wrong with a definition."""
     spec = crd["spec"]
     out = [*_names(crd), *_versions(spec)]
@@ -50,14 +51,14 @@ def problems(crd: Object, old: Object | None) -> list[Problem]:
                     )
                 )
         elif not (alone and index) and (old is None or old["spec"].get("versions") != spec["versions"]):
-            out += schema_problems(schema, path)
+            out += schema_errors(schema, path)
         out += _serving(version, "spec" if len(schemas) == 1 else f"spec.versions[{index}]")
     if old is not None:
         out += _changes(crd, old)
     return out
 
 
-def _names(crd: Object) -> Iterator[Problem]:
+def _names(crd: Unstructured) -> Iterator[FieldError]:
     spec, names = crd["spec"], crd["spec"].get("names") or {}
     group, plural = str(spec.get("group", "")), str(names.get("plural", ""))
     if not _DOMAIN.fullmatch(group):
@@ -94,7 +95,7 @@ def _names(crd: Object) -> Iterator[Problem]:
                 yield f"spec.names.{key}[{index}]", "FieldValueInvalid", f'Invalid value: "{name}": {rule}'
 
 
-def _versions(spec: Object) -> Iterator[Problem]:
+def _versions(spec: Unstructured) -> Iterator[FieldError]:
     versions = spec.get("versions") or []
     if not versions:
         yield "spec.versions", "FieldValueRequired", "Required value: must have at least one version"
@@ -133,7 +134,7 @@ def _versions(spec: Object) -> Iterator[Problem]:
         )
 
 
-def _serving(version: Object, path: str) -> Iterator[Problem]:
+def _serving(version: Unstructured, path: str) -> Iterator[FieldError]:
     for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
         where = f"{path}.additionalPrinterColumns[{index}]"
         if column.get("type") not in ("integer", "number", "string", "boolean", "date"):
@@ -153,7 +154,7 @@ def _serving(version: Object, path: str) -> Iterator[Problem]:
                 yield where, "FieldValueInvalid", f'Invalid value: "{value}": should be a json path under {roots[:-1]}'
 
 
-def _changes(crd: Object, old: Object) -> Iterator[Problem]:
+def _changes(crd: Unstructured, old: Unstructured) -> Iterator[FieldError]:
     established = any(c.get("type") == "Established" and c.get("status") == "True" for c in _conditions(old))
     if established and old["spec"].get("scope") != crd["spec"].get("scope"):
         yield "spec.scope", "FieldValueInvalid", f'Invalid value: "{crd["spec"].get("scope")}": field is immutable'
@@ -164,14 +165,14 @@ def _changes(crd: Object, old: Object) -> Iterator[Problem]:
             yield f"status.storedVersions[{index}]", "FieldValueInvalid", text
 
 
-def _conditions(crd: Object) -> list[Object]:
+def _conditions(crd: Unstructured) -> list[Unstructured]:
     return (crd.get("status") or {}).get("conditions") or []
 
 
 # -- schemas ----------------------------------------------------------------------------------------
 
 
-def schema_problems(schema: Object, path: str) -> Iterator[Problem]:
+def schema_errors(schema: Unstructured, path: str) -> Iterator[FieldError]:
     """What keeps a schema from being structural, and rules and defaults in it that cannot hold."""
     kind = schema.get("type")
     if kind != "object":
@@ -186,13 +187,13 @@ def schema_problems(schema: Object, path: str) -> Iterator[Problem]:
     }:
         text = "Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified"
         yield f"{path}.properties[metadata]", "FieldValueForbidden", text
-    yield from _node(schema, path, "root")
+    yield from _node_errors(schema, path, "root")
 
 
-def _node(node: Object, path: str, level: str) -> Iterator[Problem]:
+def _node_errors(node: Unstructured, path: str, level: str) -> Iterator[FieldError]:
     yield from _shape(node, path, level)
     yield from _lists(node, path)
-    for junctor in _JUNCTORS:
+    for junctor in _LOGIC:
         for index, inner in enumerate(node.get(junctor) or ()):
             pair = junctor == "anyOf" and node.get("x-kubernetes-int-or-string") and node["anyOf"] == _INT_OR_STRING
             if not pair:
@@ -201,18 +202,18 @@ def _node(node: Object, path: str, level: str) -> Iterator[Problem]:
         yield from _limits(node["not"], node, f"{path}.not")
     for name, inner in (node.get("properties") or {}).items():
         if not (level == "root" and name in RESOURCE):
-            yield from _node(inner, f"{path}.properties[{name}]", "object fields")
+            yield from _node_errors(inner, f"{path}.properties[{name}]", "object fields")
     if isinstance(node.get("additionalProperties"), dict):
-        yield from _node(node["additionalProperties"], f"{path}.additionalProperties", "object fields")
+        yield from _node_errors(node["additionalProperties"], f"{path}.additionalProperties", "object fields")
     if isinstance(node.get("items"), dict):
-        yield from _node(node["items"], f"{path}.items", "array items")
+        yield from _node_errors(node["items"], f"{path}.items", "array items")
     if "default" in node:
         yield from _default(node, path)
     for index, rule in enumerate(node.get(celrules.RULES) or ()):
         yield from _rule(rule, node, f"{path}.{celrules.RULES}[{index}]")
 
 
-def _shape(node: Object, path: str, level: str) -> Iterator[Problem]:
+def _shape(node: Unstructured, path: str, level: str) -> Iterator[FieldError]:
     kind = node.get("type")
     if kind is None and level != "root" and not node.get("x-kubernetes-int-or-string") and not node.get(KEEP):
         yield f"{path}.type", "FieldValueRequired", f"Required value: must not be empty for specified {level}"
@@ -247,7 +248,7 @@ def _shape(node: Object, path: str, level: str) -> Iterator[Problem]:
     if node.get("uniqueItems"):
         text = "Forbidden: uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         yield f"{path}.uniqueItems", "FieldValueForbidden", text
-    for word in ("$ref", *_NEVER):
+    for word in ("$ref", *_UNSUPPORTED):
         if node.get(word):
             yield f"{path}.{word}", "FieldValueForbidden", f"Forbidden: {word} is not supported"
     if "pattern" in node:
@@ -258,9 +259,9 @@ def _shape(node: Object, path: str, level: str) -> Iterator[Problem]:
             yield f"{path}.pattern", "FieldValueInvalid", text
 
 
-def _lists(node: Object, path: str) -> Iterator[Problem]:
+def _lists(node: Unstructured, path: str) -> Iterator[FieldError]:
     kind, keys = node.get("x-kubernetes-list-type"), node.get("x-kubernetes-list-map-keys") or []
-    items: Object = node["items"] if isinstance(node.get("items"), dict) else {}
+    items: Unstructured = node["items"] if isinstance(node.get("items"), dict) else {}
     if kind is not None:
         if node.get("type") != "array":
             text = "Invalid value: must be array if x-kubernetes-list-type is specified"
@@ -301,9 +302,9 @@ def _lists(node: Object, path: str) -> Iterator[Problem]:
             yield f"{path}.type", "FieldValueInvalid", text
 
 
-def _limits(node: Object, outside: Object, path: str) -> Iterator[Problem]:
+def _limits(node: Unstructured, outside: Unstructured, path: str) -> Iterator[FieldError]:
     """Inside junctors there are limits of values only, of fields that are specified outside."""
-    for word in _ONLY_OUTSIDE:
+    for word in _FORBIDDEN_IN_LOGIC:
         if node.get(word) is not None and not (word == "type" and outside.get("x-kubernetes-int-or-string")):
             yield f"{path}.{word}", "FieldValueForbidden", "Forbidden: must be empty to be structural"
     known = outside.get("properties") or {}
@@ -311,23 +312,23 @@ def _limits(node: Object, outside: Object, path: str) -> Iterator[Problem]:
         if name in known:
             yield from _limits(inner, known[name], f"{path}.properties[{name}]")
         elif not isinstance(outside.get("additionalProperties"), dict):
-            where = f"{path.partition('.' + _junctor(path))[0]}.properties[{name}]"
+            where = f"{path.partition('.' + _logic_keyword(path))[0]}.properties[{name}]"
             yield where, "FieldValueRequired", f"Required value: because it is defined in {path}.properties[{name}]"
     if isinstance(node.get("items"), dict):
         yield from _limits(node["items"], outside.get("items") or {}, f"{path}.items")
-    for junctor in _JUNCTORS:
+    for junctor in _LOGIC:
         for index, inner in enumerate(node.get(junctor) or ()):
             yield from _limits(inner, outside, f"{path}.{junctor}[{index}]")
     if isinstance(node.get("not"), dict):
         yield from _limits(node["not"], outside, f"{path}.not")
 
 
-def _junctor(path: str) -> str:
+def _logic_keyword(path: str) -> str:
     found = re.search(r"\.((?:allOf|anyOf|oneOf)\[|not)", path)
     return found[1] if found else ""
 
 
-def _default(node: Object, path: str) -> Iterator[Problem]:
+def _default(node: Unstructured, path: str) -> Iterator[FieldError]:
     schemas, value = Schemas({}), node["default"]
     for problem in schemacheck.check(schemas, node, value, "default", nulls=False):
         where = path + "." + problem.path if problem.path else f"{path}.default"
@@ -337,7 +338,7 @@ def _default(node: Object, path: str) -> Iterator[Problem]:
             yield where, "FieldValueInvalid", problem.text.replace("default in body", f"{path}.default in body")
 
 
-def _rule(rule: Object, node: Object, path: str) -> Iterator[Problem]:
+def _rule(rule: Unstructured, node: Unstructured, path: str) -> Iterator[FieldError]:
     if not str(rule.get("rule") or "").strip():
         yield f"{path}.rule", "FieldValueRequired", "Required value: rule is not specified"
         return
@@ -373,7 +374,7 @@ def _rule(rule: Object, node: Object, path: str) -> Iterator[Problem]:
         yield f"{path}.optionalOldSelf", "FieldValueInvalid", text
 
 
-def _reaches(path: str, node: Object) -> bool:
+def _reaches(path: str, node: Unstructured) -> bool:
     steps = [a or b for a, b in re.findall(r"\.([^.\[\]]+)|\['([^']+)'\]", path)]
     at: Any = node
     for step in steps:

@@ -8,7 +8,6 @@ import logging
 import ssl
 import uuid
 from collections.abc import Iterator
-from typing import Any
 
 import aiohttp
 import jsonpatch
@@ -20,10 +19,10 @@ from ..label_selectors import label_selector
 from ..registry import ApiResource
 from ..request_info import RequestInfo
 from ..storage import Store
+from ..unstructured import Unstructured
 
 log = logging.getLogger(__name__)
 
-Object = dict[str, Any]
 _LIMIT = 4 << 20
 
 
@@ -40,8 +39,8 @@ class Admission:
             await self._session.close()
 
     async def mutate(
-        self, info: RequestInfo, operation: str, obj: Object | None, old: Object | None
-    ) -> tuple[Object | None, list[str]]:
+        self, info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None
+    ) -> tuple[Unstructured | None, list[str]]:
         """(the object after mutating webhooks: the same one if they changed nothing, warnings). Raises StatusError if a webhook
         denies the request, or cannot be called and its failurePolicy is Fail."""
         warnings: list[str] = []
@@ -59,7 +58,9 @@ class Admission:
                     changed = changed or before != obj
         return obj, warnings
 
-    async def validate(self, info: RequestInfo, operation: str, obj: Object | None, old: Object | None) -> list[str]:
+    async def validate(
+        self, info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None
+    ) -> list[str]:
         """Warnings of validating webhooks. Raises StatusError as `mutate` does."""
         warnings: list[str] = []
         for hook in self._hooks("validating", info, operation, obj, old):
@@ -69,8 +70,8 @@ class Admission:
         return warnings
 
     def _hooks(
-        self, kind: str, info: RequestInfo, operation: str, obj: Object | None, old: Object | None
-    ) -> Iterator[Object]:
+        self, kind: str, info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None
+    ) -> Iterator[Unstructured]:
         if info.resource.group == admissionregistration.GROUP:
             return  # else a webhook could forbid its own removal
         for configuration in self._store.all(f"{kind}webhookconfigurations.{admissionregistration.GROUP}"):
@@ -78,7 +79,9 @@ class Admission:
                 if self._matches(hook, info, operation, obj, old):
                     yield hook
 
-    def _matches(self, hook: Object, info: RequestInfo, operation: str, obj: Object | None, old: Object | None) -> bool:
+    def _matches(
+        self, hook: Unstructured, info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None
+    ) -> bool:
         resource = info.resource
         if not any(_rule_matches(r, resource, operation, info.subresource) for r in hook.get("rules") or ()):
             return False
@@ -95,15 +98,15 @@ class Admission:
         return any(match((o.get("metadata") or {}).get("labels") or {}) for o in (obj, old) if o)
 
     async def _review(
-        self, hook: Object, info: RequestInfo, operation: str, obj: Object | None, old: Object | None
-    ) -> Object | None:
+        self, hook: Unstructured, info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None
+    ) -> Unstructured | None:
         """The webhook's response; None if it cannot be called and its failurePolicy is Ignore."""
         if info.dry_run and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
             raise bad_request(f'admission webhook "{hook["name"]}" does not support dry run')
         resource, metadata = info.resource, (obj or old or {}).get("metadata") or {}
         kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
         plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
-        request: Object = {
+        request: Unstructured = {
             "uid": str(uuid.uuid4()),
             "kind": kind,
             "resource": plural,
@@ -130,7 +133,7 @@ class Admission:
                 return None
             raise StatusError(500, "InternalError", f"Internal error occurred: {text}") from None
 
-    async def _call(self, hook: Object, body: Object) -> Object:
+    async def _call(self, hook: Unstructured, body: Unstructured) -> Unstructured:
         client = hook["clientConfig"]
         ca = base64.b64decode(client.get("caBundle") or "").decode()
         context = self._contexts.get(ca)
@@ -158,7 +161,7 @@ class Admission:
                 raise ValueError("its answer is not an AdmissionReview")
             return found
 
-    def endpoint(self, service: Object) -> tuple[str, int]:
+    def endpoint(self, service: Unstructured) -> tuple[str, int]:
         """A ready endpoint of a service's port, which is given by number or name. Raises ValueError."""
         namespace, name, number = service["namespace"], service["name"], service.get("port") or 443
         found = self._store.get("services", namespace, name)
@@ -181,10 +184,10 @@ class Admission:
         raise ValueError(f"service {namespace}/{name} has no ready endpoint")
 
     @staticmethod
-    def _patched(hook: Object, obj: Object, answer: Object) -> Object:
+    def _patched(hook: Unstructured, obj: Unstructured, answer: Unstructured) -> Unstructured:
         try:
             patch = orjson.loads(base64.b64decode(answer["patch"]))
-            made: Object = jsonpatch.apply_patch(copy.deepcopy(obj), patch)
+            made: Unstructured = jsonpatch.apply_patch(copy.deepcopy(obj), patch)
         except (ValueError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
             raise StatusError(
                 500, "InternalError", f'webhook "{hook["name"]}" sent a patch that does not apply: {error}'
@@ -192,7 +195,7 @@ class Admission:
         return made
 
 
-def _check_allowed(hook: Object, answer: Object, warnings: list[str]) -> None:
+def _check_allowed(hook: Unstructured, answer: Unstructured, warnings: list[str]) -> None:
     """Adds to the warnings. Raises StatusError, with them, if the answer is no."""
     warnings += answer.get("warnings") or []
     if not answer.get("allowed"):
@@ -207,7 +210,7 @@ def _check_allowed(hook: Object, answer: Object, warnings: list[str]) -> None:
         raise refused
 
 
-def _rule_matches(rule: Object, resource: ApiResource, operation: str, subresource: str) -> bool:
+def _rule_matches(rule: Unstructured, resource: ApiResource, operation: str, subresource: str) -> bool:
     def has(field: str, value: str) -> bool:
         values = rule.get(field) or ()
         return "*" in values or value in values

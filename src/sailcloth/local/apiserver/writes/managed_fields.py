@@ -6,15 +6,18 @@ A field set is kept as paths of elements: `f:name` for fields, `k:{…}` for ite
 from __future__ import annotations
 
 import copy
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from sailcloth.lib.openapi import Node, Schemas
 
+from ..registry import ApiResource
+
 Path = tuple[str, ...]
 _MISSING: Any = object()
-_SKIP = {
+_UNOWNED = {
     ("f:apiVersion",),
     ("f:kind",),
     ("f:metadata",),
@@ -36,7 +39,7 @@ _SKIP = {
 }
 
 
-class Conflict(Exception):
+class ApplyConflict(Exception):
     """Fields that others own: [(manager, operation, path)]."""
 
     def __init__(self, fields: list[tuple[str, str, Path]]) -> None:
@@ -44,7 +47,7 @@ class Conflict(Exception):
         self.fields = fields
 
 
-def show(path: Path) -> str:
+def path_text(path: Path) -> str:
     """A path as kubectl shows it: `.spec.replicas`, `[name="x"]`."""
     out = ""
     for element in path:
@@ -58,7 +61,7 @@ def show(path: Path) -> str:
     return out
 
 
-class Fields:
+class FieldManager:
     """Field sets over one kind's schema."""
 
     def __init__(self, schemas: Schemas, root: Node) -> None:
@@ -66,9 +69,9 @@ class Fields:
 
     # -- field sets -----------------------------------------------------------------------------
 
-    def of(self, obj: dict[str, Any]) -> set[Path]:
+    def field_set(self, obj: dict[str, Any]) -> set[Path]:
         """The leaf paths of an object, less those that nobody owns."""
-        return set(_leaves(self._tree(self._root, obj))) - _SKIP
+        return set(_leaves(self._tree(self._root, obj))) - _UNOWNED
 
     def _list_type(self, node: Node) -> tuple[str, dict[str, Any]]:
         found = self._schemas.resolve(node) or {}
@@ -121,7 +124,7 @@ class Fields:
                     return _MISSING
         return value
 
-    def _differs(self, old: Any, new: Any, path: Path) -> bool:
+    def _is_changed(self, old: Any, new: Any, path: Path) -> bool:
         a, b = self.get(old, path), self.get(new, path)
         if path[-1].startswith("k:"):
             return (a is _MISSING) != (b is _MISSING)
@@ -180,14 +183,14 @@ class Fields:
         applied = copy.deepcopy(applied)
         (applied.get("metadata") or {}).pop("managedFields", None)
         base = copy.deepcopy(live) if live else {}
-        owners = _owners(base)
+        owners = _from_managed_fields(base)
         if live and not owners:  # from before there were managers: somebody else's
             entry = {"apiVersion": base.get("apiVersion"), "time": now, "fieldsType": "FieldsV1"}
-            owners["before-first-apply", "Update", ""] = (self.of(base), entry)
-        wanted = self.of(applied)
+            owners["before-first-apply", "Update", ""] = (self.field_set(base), entry)
+        wanted = self.field_set(applied)
         merged: dict[str, Any] = self._merge(self._root, base, applied)
         me = (manager, "Apply", sub)
-        changed = {p for p in wanted if self._differs(base, merged, p)}
+        changed = {p for p in wanted if self._is_changed(base, merged, p)}
         taken = [
             (who, p)
             for who, (paths, _) in owners.items()
@@ -196,7 +199,7 @@ class Fields:
             if self.get(base, p) is not _MISSING
         ]
         if taken and not force:
-            raise Conflict([(who[0], who[1], p) for who, p in taken])
+            raise ApplyConflict([(who[0], who[1], p) for who, p in taken])
         for who, path in taken:
             owners[who][0].discard(path)
         before = owners[me][0] if me in owners else set()
@@ -213,7 +216,7 @@ class Fields:
                 "fieldsType": "FieldsV1",
             }
             owners[me] = (wanted, entry)
-        merged.setdefault("metadata", {})["managedFields"] = _dump(owners)
+        merged.setdefault("metadata", {})["managedFields"] = _to_managed_fields(owners)
         return merged
 
     def update(
@@ -222,10 +225,10 @@ class Fields:
         """Records a write that is not an apply: changed fields go to the writer, removed ones to nobody. Managed fields that
         the writer sent count: so a client hands fields from one manager to another."""
         given = (new.get("metadata") or {}).get("managedFields")
-        owners = _owners(new if given is not None else live or {})
-        before = self.of(live) if live else set()
-        after = self.of(new)
-        changed = {p for p in after if p not in before or self._differs(live, new, p)}
+        owners = _from_managed_fields(new if given is not None else live or {})
+        before = self.field_set(live) if live else set()
+        after = self.field_set(new)
+        changed = {p for p in after if p not in before or self._is_changed(live, new, p)}
         gone = before - after
         me = (manager, "Update", sub)
         for who, (paths, _) in owners.items():
@@ -235,7 +238,7 @@ class Fields:
             paths, known = owners.setdefault(me, (set(), entry))
             paths.update(changed)
             known |= {"time": now, "apiVersion": new.get("apiVersion")}
-        new.setdefault("metadata", {})["managedFields"] = _dump(owners)
+        new.setdefault("metadata", {})["managedFields"] = _to_managed_fields(owners)
         return new
 
 
@@ -248,7 +251,7 @@ def _leaves(tree: dict[str, Any], prefix: Path = ()) -> list[Path]:
     return out
 
 
-def _owners(obj: dict[str, Any]) -> dict[tuple[str, str, str], tuple[set[Path], dict[str, Any]]]:
+def _from_managed_fields(obj: dict[str, Any]) -> dict[tuple[str, str, str], tuple[set[Path], dict[str, Any]]]:
     out = {}
     for entry in (obj.get("metadata") or {}).get("managedFields") or ():
         who = (entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", ""))
@@ -256,7 +259,7 @@ def _owners(obj: dict[str, Any]) -> dict[tuple[str, str, str], tuple[set[Path], 
     return out
 
 
-def _dump(owners: dict[tuple[str, str, str], tuple[set[Path], dict[str, Any]]]) -> list[dict[str, Any]]:
+def _to_managed_fields(owners: dict[tuple[str, str, str], tuple[set[Path], dict[str, Any]]]) -> list[dict[str, Any]]:
     out = []
     for (manager, operation, sub), (paths, entry) in owners.items():
         if paths:
@@ -280,3 +283,9 @@ def _nest(paths: set[Path]) -> dict[str, Any]:
         if at:
             at["."] = {}
     return root
+
+
+@lru_cache(maxsize=1024)
+def of(resource: ApiResource) -> FieldManager:
+    """The field manager of a resource."""
+    return FieldManager(resource.schemas, resource.node)

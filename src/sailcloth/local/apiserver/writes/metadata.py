@@ -8,29 +8,29 @@ from typing import Any
 from ..errors import bad_request, conflict
 from ..registry import ApiResource
 from ..times import now
+from ..unstructured import Unstructured
 
-Object = dict[str, Any]
-_SERVERS_OWN = (
+_SYSTEM_FIELDS = (
     "uid", "creationTimestamp", "generation", "name", "namespace", "deletionTimestamp", "deletionGracePeriodSeconds",
     "selfLink", "generateName",
 )  # fmt: skip
 
 
-def begin(resource: ApiResource, obj: Object, uid: str) -> None:
+def fill_system_fields(resource: ApiResource, obj: Unstructured, uid: str) -> None:
     """The metadata of a new object, in place. Its status is nobody's to give, where status has a path of its own."""
     metadata = obj["metadata"]
     for key in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(key, None)
     metadata["uid"] = uid
     metadata["creationTimestamp"] = now()
-    if resource.counts_generations:
+    if resource.has_generation:
         metadata["generation"] = 1
     if resource.custom and resource.has_status_path:
         obj.pop("status", None)
-    _tidy(metadata)
+    _drop_empty(metadata)
 
 
-def precondition(resource: ApiResource, live: Object, new: Any) -> str:
+def check_preconditions(resource: ApiResource, live: Unstructured, new: Any) -> str:
     """The revision that a change insists on, empty if on none. Raises StatusError if it is not the object's, or the change would
     make it another object."""
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
@@ -39,10 +39,10 @@ def precondition(resource: ApiResource, live: Object, new: Any) -> str:
     name = old["name"]
     given = metadata.get("resourceVersion")
     if given and given != old["resourceVersion"]:
-        raise conflict(resource.gr, name)
+        raise conflict(resource.group_resource, name)
     if metadata.get("uid", old["uid"]) != old["uid"]:
         text = f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object meta: {old['uid']}"
-        raise conflict(resource.gr, name, text)
+        raise conflict(resource.group_resource, name, text)
     if metadata.get("name", name) != name:
         raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     if resource.namespaced and metadata.get("namespace", old["namespace"]) != old["namespace"]:
@@ -51,7 +51,7 @@ def precondition(resource: ApiResource, live: Object, new: Any) -> str:
     return str(given or "")
 
 
-def scoped(resource: ApiResource, live: Object, new: Object, sub: str) -> Object:
+def restrict_update(resource: ApiResource, live: Unstructured, new: Unstructured, sub: str) -> Unstructured:
     """What a request to this path may change."""
     if resource.record is not None and resource.record.restrict is not None:
         new = resource.record.restrict(live, new, sub)
@@ -76,7 +76,7 @@ def scoped(resource: ApiResource, live: Object, new: Object, sub: str) -> Object
     return new
 
 
-def reset(resource: ApiResource, applied: Object, sub: str) -> None:
+def reset_fields(resource: ApiResource, applied: Unstructured, sub: str) -> None:
     """Drop what an apply to this path cannot own, in place."""
     if sub == "status":
         for key in list(applied):
@@ -88,11 +88,11 @@ def reset(resource: ApiResource, applied: Object, sub: str) -> None:
         applied.pop("status", None)
 
 
-def keep(resource: ApiResource, live: Object, new: Object) -> None:
+def preserve_system_fields(resource: ApiResource, live: Unstructured, new: Unstructured) -> None:
     """Put back the metadata that only the server changes, in place."""
     old, metadata = live["metadata"], new["metadata"]
-    new["kind"], new["apiVersion"] = resource.kind, resource.gv
-    for key in _SERVERS_OWN:
+    new["kind"], new["apiVersion"] = resource.kind, resource.group_version
+    for key in _SYSTEM_FIELDS:
         if key in old:
             metadata[key] = old[key]
         else:
@@ -100,18 +100,18 @@ def keep(resource: ApiResource, live: Object, new: Object) -> None:
     metadata["resourceVersion"] = old["resourceVersion"]
     if "managedFields" in old and "managedFields" not in metadata:
         metadata["managedFields"] = old["managedFields"]
-    _tidy(metadata)
+    _drop_empty(metadata)
 
 
-def _tidy(metadata: Object) -> None:
+def _drop_empty(metadata: Unstructured) -> None:
     for key in ("labels", "annotations", "finalizers", "ownerReferences"):
         if key in metadata and not metadata[key]:
             del metadata[key]
 
 
-def moves_generation(resource: ApiResource, live: Object, new: Object) -> bool:
+def bumps_generation(resource: ApiResource, live: Unstructured, new: Unstructured) -> bool:
     """Whether a change is one of what is wanted, not only of metadata or of a status that has its own path."""
-    if not resource.counts_generations:
+    if not resource.has_generation:
         return False
     aside = {"apiVersion", "kind", "metadata"}
     if not resource.custom or resource.has_status_path:
@@ -119,14 +119,14 @@ def moves_generation(resource: ApiResource, live: Object, new: Object) -> bool:
     return {k: v for k, v in live.items() if k not in aside} != {k: v for k, v in new.items() if k not in aside}
 
 
-def same(live: Object, new: Object) -> bool:
+def is_unchanged(live: Unstructured, new: Unstructured) -> bool:
     """Whether a write changes nothing, times and revisions aside: such a write keeps the resourceVersion."""
 
-    def strip(obj: Object) -> Object:
+    def strip(obj: Unstructured) -> Unstructured:
         aside = ("resourceVersion", "managedFields", "generation")
         return {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k not in aside}, "apiVersion": ""}
 
-    def owned(obj: Object) -> list[Any]:
+    def owned(obj: Unstructured) -> list[Any]:
         keys = ("manager", "operation", "subresource", "fieldsV1")
         return sorted(([m.get(k) or "" for k in keys] for m in obj["metadata"].get("managedFields") or ()), key=repr)
 

@@ -13,7 +13,7 @@ from ..errors import StatusError, bad_request
 from ..registry import ApiResource
 
 
-def merge(target: Any, patch: Any) -> Any:
+def merge_patch(target: Any, patch: Any) -> Any:
     """A JSON merge patch: null removes, objects merge, everything else replaces."""
     if not isinstance(patch, dict):
         return patch
@@ -22,11 +22,11 @@ def merge(target: Any, patch: Any) -> Any:
         if value is None:
             out.pop(key, None)
         else:
-            out[key] = merge(out.get(key), value)
+            out[key] = merge_patch(out.get(key), value)
     return out
 
 
-def operations(target: Any, patch: Any) -> Any:
+def json_patch(target: Any, patch: Any) -> Any:
     """A JSON patch. Raises ValueError for one that cannot be read or does not fit."""
     if not isinstance(patch, list):
         raise ValueError("a JSON patch must be a list of operations")
@@ -36,17 +36,17 @@ def operations(target: Any, patch: Any) -> Any:
         raise ValueError(str(error)) from None
 
 
-def patched(resource: ApiResource, live: Any, body: Any, kind: str) -> Any:
+def apply_patch(resource: ApiResource, live: Any, body: Any, kind: str) -> Any:
     """An object after a patch of a content type. Raises StatusError."""
     try:
         if kind == "application/merge-patch+json":
             if not isinstance(body, dict):
                 raise bad_request("a merge patch must be an object")
-            return merge(live, body)
+            return merge_patch(live, body)
         if kind == "application/json-patch+json":
-            return operations(live, body)
+            return json_patch(live, body)
         if kind == "application/strategic-merge-patch+json" and not resource.custom:
-            return strategic(resource.schemas, resource.node, live, body)
+            return strategic_merge_patch(resource.schemas, resource.node, live, body)
     except ValueError as error:
         text = f"the server rejected our request due to an error in our request: {error}"
         raise StatusError(422, "Invalid", text) from None
@@ -57,10 +57,10 @@ def patched(resource: ApiResource, live: Any, body: Any, kind: str) -> Any:
     raise StatusError(415, "UnsupportedMediaType", text)
 
 
-_ORDER, _LESS = "$setElementOrder/", "$deleteFromPrimitiveList/"
+_SET_ORDER, _DELETE_FROM_LIST = "$setElementOrder/", "$deleteFromPrimitiveList/"
 
 
-def strategic(schemas: Schemas, node: Node, target: Any, patch: Any) -> Any:
+def strategic_merge_patch(schemas: Schemas, node: Node, target: Any, patch: Any) -> Any:
     """A strategic merge patch with its directives `$patch` (replace, delete, merge), `$retainKeys`, `$setElementOrder` and
     `$deleteFromPrimitiveList`. Raises ValueError for an item without the key that its list is merged by."""
     if not isinstance(patch, dict):
@@ -76,61 +76,63 @@ def strategic(schemas: Schemas, node: Node, target: Any, patch: Any) -> Any:
     if "$retainKeys" in patch:
         out = {k: v for k, v in out.items() if k in patch["$retainKeys"]}
     for key, value in patch.items():
-        if key.startswith(_LESS):
-            name = key.removeprefix(_LESS)
+        if key.startswith(_DELETE_FROM_LIST):
+            name = key.removeprefix(_DELETE_FROM_LIST)
             out[name] = [x for x in out.get(name) or [] if x not in value]
     for key, value in patch.items():
-        if key in ("$retainKeys", "$patch") or key.startswith((_ORDER, _LESS)):
+        if key in ("$retainKeys", "$patch") or key.startswith((_SET_ORDER, _DELETE_FROM_LIST)):
             continue
         if value is None:
             out.pop(key, None)
             continue
         child = schemas.field(node, key)
         if isinstance(value, list):
-            merged, by = _strategy(schemas, child)
+            merged, by = _list_strategy(schemas, child)
             live = out.get(key) or []
-            out[key] = _list(schemas, child, by, live, value, patch.get(_ORDER + key)) if merged else value
+            out[key] = _merge_list(schemas, child, by, live, value, patch.get(_SET_ORDER + key)) if merged else value
         elif isinstance(value, dict):
-            out[key] = strategic(schemas, child, out.get(key), value)
+            out[key] = strategic_merge_patch(schemas, child, out.get(key), value)
         else:
             out[key] = value
     for key, order in patch.items():
-        name = key.removeprefix(_ORDER)
-        if key.startswith(_ORDER) and name not in patch and out.get(name):
-            by = _strategy(schemas, schemas.field(node, name))[1]
-            out[name] = _ordered(out[name], order, by, (target or {}).get(name) or [])
+        name = key.removeprefix(_SET_ORDER)
+        if key.startswith(_SET_ORDER) and name not in patch and out.get(name):
+            by = _list_strategy(schemas, schemas.field(node, name))[1]
+            out[name] = _in_order(out[name], order, by, (target or {}).get(name) or [])
     return out
 
 
-def _strategy(schemas: Schemas, node: Node) -> tuple[bool, str | None]:
+def _list_strategy(schemas: Schemas, node: Node) -> tuple[bool, str | None]:
     """(whether a list is merged, the key that its items are merged by)."""
     found = schemas.resolve(node) or {}
     merged = "merge" in str(found.get("x-kubernetes-patch-strategy", "")).split(",")
     return merged, found.get("x-kubernetes-patch-merge-key")
 
 
-def _ident(item: Any, by: str | None) -> Any:
+def _merge_key_value(item: Any, by: str | None) -> Any:
     return item.get(by) if by and isinstance(item, dict) else item
 
 
-def _ordered(items: list[Any], order: list[Any] | None, by: str | None, live: list[Any]) -> list[Any]:
+def _in_order(items: list[Any], order: list[Any] | None, by: str | None, live: list[Any]) -> list[Any]:
     """The given order for the items that it names. Others, which only the server has, stay before the first named one that
     they stood before."""
     if order is None:
         return items
-    wanted = [_ident(o, by) for o in order]
-    before = [_ident(o, by) for o in live]
-    named = sorted((i for i in items if _ident(i, by) in wanted), key=lambda i: wanted.index(_ident(i, by)))
-    others = [i for i in items if _ident(i, by) not in wanted]
+    wanted = [_merge_key_value(o, by) for o in order]
+    before = [_merge_key_value(o, by) for o in live]
+    named = sorted(
+        (i for i in items if _merge_key_value(i, by) in wanted), key=lambda i: wanted.index(_merge_key_value(i, by))
+    )
+    others = [i for i in items if _merge_key_value(i, by) not in wanted]
     out = []
     while others and named:
-        a, b = _ident(others[0], by), _ident(named[0], by)
+        a, b = _merge_key_value(others[0], by), _merge_key_value(named[0], by)
         first = a in before and b in before and before.index(a) < before.index(b)
         out.append((others if first else named).pop(0))
     return out + others + named
 
 
-def _list(
+def _merge_list(
     schemas: Schemas, node: Node, by: str | None, target: list[Any], patch: list[Any], order: list[Any] | None
 ) -> list[Any]:
     if any(isinstance(x, dict) and x.get("$patch") == "replace" for x in patch):
@@ -143,11 +145,11 @@ def _list(
             continue
         if item.get(by) is None:
             raise ValueError(f"map: {item} does not contain declared merge key: {by}")
-        found = [n for n, o in enumerate(out) if _ident(o, by) == item[by]]
+        found = [n for n, o in enumerate(out) if _merge_key_value(o, by) == item[by]]
         if item.get("$patch") == "delete":
             out = [o for n, o in enumerate(out) if n not in found]
         elif not found:
-            out.append(strategic(schemas, schemas.items(node), {}, item))
+            out.append(strategic_merge_patch(schemas, schemas.items(node), {}, item))
         else:
-            out[found[0]] = strategic(schemas, schemas.items(node), out[found[0]], item)
-    return _ordered(out, order, by, target)
+            out[found[0]] = strategic_merge_patch(schemas, schemas.items(node), out[found[0]], item)
+    return _in_order(out, order, by, target)

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import bad_request, invalid
-
-Object = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where a resource keeps its replicas; the selector may be a LabelSelector or its text."""
-
-    spec: tuple[str, ...] = ("spec", "replicas")
-    status: tuple[str, ...] = ("status", "replicas")
-    selector: tuple[str, ...] = ("spec", "selector")
+from ..kinds.scale_paths import ScalePaths
+from ..unstructured import Unstructured
 
 
-def paths(given: Object) -> Paths:
-    """From a definition's `subresources.scale`."""
-
-    def steps(text: Any) -> tuple[str, ...]:
-        return tuple(str(text or "").strip(".").split(".")) if text else ()
-
-    return Paths(
-        steps(given.get("specReplicasPath")),
-        steps(given.get("statusReplicasPath")),
-        steps(given.get("labelSelectorPath")),
-    )
-
-
-def shown(obj: Object, where: Paths) -> Object:
+def to_scale(obj: Unstructured, where: ScalePaths) -> Unstructured:
     """The Scale of an object."""
     metadata = obj["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    status: Object = {"replicas": int(_at(obj, where.status) or 0)}
-    selector = _selector(_at(obj, where.selector))
+    status: Unstructured = {"replicas": int(_value_at(obj, where.status) or 0)}
+    selector = _selector(_value_at(obj, where.selector))
     if selector:
         status["selector"] = selector
-    replicas = _at(obj, where.spec)
+    replicas = _value_at(obj, where.spec)
     spec = {"replicas": replicas} if replicas else {}
     return {
         "kind": "Scale",
@@ -51,7 +28,7 @@ def shown(obj: Object, where: Paths) -> Object:
     }
 
 
-def rescaled(live: Object, wanted: Any, where: Paths, patched: bool) -> Object:
+def set_replicas(live: Unstructured, wanted: Any, where: ScalePaths, patched: bool) -> Unstructured:
     """The object with the replicas of a Scale, in place. Raises StatusError."""
     if not isinstance(wanted, dict) or not isinstance(wanted.get("spec") or {}, dict):
         raise bad_request("the body is not a Scale object")
@@ -73,7 +50,7 @@ def rescaled(live: Object, wanted: Any, where: Paths, patched: bool) -> Object:
     return live
 
 
-def _at(obj: Object, steps: tuple[str, ...]) -> Any:
+def _value_at(obj: Unstructured, steps: tuple[str, ...]) -> Any:
     value: Any = obj if steps else None
     for step in steps:
         value = value.get(step) if isinstance(value, dict) else None

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from typing import Any
 
 from ..errors import StatusError, invalid
 from ..storage import Store
+from ..unstructured import Unstructured
 
-Object = dict[str, Any]
 
-
-class Addresses:
+class ServiceAllocator:
     """Gives out addresses of one range."""
 
     def __init__(self, store: Store, cidr: str) -> None:
         self.store, self._cidr = store, ipaddress.ip_network(cidr)
 
-    def assign(self, obj: Object, old: Object | None = None) -> None:
+    def allocate(self, obj: Unstructured, old: Unstructured | None = None) -> None:
         """Cluster address and node ports of a Service, as a real server gives them in its answer."""
         spec = obj["spec"]
         if spec.get("type") == "ExternalName":

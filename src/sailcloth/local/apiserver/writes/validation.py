@@ -13,25 +13,25 @@ from ..field_errors import FieldError, immutable
 from ..kinds.record import SUBDOMAIN
 from ..registry import ApiResource
 from ..schemas import field_validation
-from ..unstructured import Unstructured as Object
+from ..unstructured import Unstructured
 
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 _VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 
 
-def identify(resource: ApiResource, obj: Object, namespace: str) -> None:
+def check_type_meta(resource: ApiResource, obj: Unstructured, namespace: str) -> None:
     """Kind, version and namespace as the request's path has them. Raises StatusError if the object says otherwise."""
     if not isinstance(obj.get("metadata"), dict):
         obj["metadata"] = {}
     kind, version = obj.get("kind"), obj.get("apiVersion")
     if kind and kind != resource.kind:
         raise bad_request(f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})")
-    if version and version != resource.gv:
+    if version and version != resource.group_version:
         raise bad_request(
-            f"the API version in the data ({version}) does not match the expected API version ({resource.gv})"
+            f"the API version in the data ({version}) does not match the expected API version ({resource.group_version})"
         )
-    obj["kind"], obj["apiVersion"] = resource.kind, resource.gv
+    obj["kind"], obj["apiVersion"] = resource.kind, resource.group_version
     if resource.namespaced:
         given = obj["metadata"].get("namespace")
         if given and given != namespace:
@@ -49,18 +49,18 @@ def _name(resource: ApiResource, name: str) -> Iterator[FieldError]:
         yield "metadata.name", "FieldValueInvalid", f'Invalid value: "{name}": {rule.text}'
 
 
-def _metadata(metadata: Object, path: str = "metadata") -> Iterator[FieldError]:
+def _metadata(metadata: Unstructured, path: str = "metadata") -> Iterator[FieldError]:
     """Labels, annotations, finalizers and owners."""
     labels = metadata.get("labels")
     for key, value in (labels if isinstance(labels, dict) else {}).items():
-        yield from _key(key, f"{path}.labels")
+        yield from _qualified_name(key, f"{path}.labels")
         if isinstance(value, str) and (len(value) > 63 or not _VALUE.fullmatch(value)):
             text = f"Invalid value: {go(value)}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
             yield f"{path}.labels", "FieldValueInvalid", text
     annotations = metadata.get("annotations")
     annotations = annotations if isinstance(annotations, dict) else {}
     for key in annotations:
-        yield from _key(key.lower(), f"{path}.annotations")
+        yield from _qualified_name(key.lower(), f"{path}.annotations")
     if sum(len(k) + len(str(v)) for k, v in annotations.items()) > 256 << 10:
         yield f"{path}.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes"
     for name in metadata.get("finalizers") or ():
@@ -74,7 +74,7 @@ def _metadata(metadata: Object, path: str = "metadata") -> Iterator[FieldError]:
                 yield f"{path}.ownerReferences[{index}].{key}", "FieldValueInvalid", text
 
 
-def _key(key: str, path: str) -> Iterator[FieldError]:
+def _qualified_name(key: str, path: str) -> Iterator[FieldError]:
     prefix, slash, name = key.rpartition("/")
     if len(name) > 63 or not _QUALIFIED.fullmatch(name):
         text = f"Invalid value: {go(key)}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
@@ -84,7 +84,7 @@ def _key(key: str, path: str) -> Iterator[FieldError]:
         yield path, "FieldValueInvalid", text
 
 
-def judge(resource: ApiResource, obj: Object, old: Object | None) -> None:
+def validate(resource: ApiResource, obj: Unstructured, old: Unstructured | None) -> None:
     """Raises StatusError for an object that may not be stored, with everything that is wrong with it."""
     name = str(obj["metadata"].get("name", ""))
     found: list[FieldError] = []
@@ -98,16 +98,16 @@ def judge(resource: ApiResource, obj: Object, old: Object | None) -> None:
         found += _metadata(obj["metadata"])
     found += [
         (p.path or "<nil>", field_validation.CAUSES[p.kind], p.text)
-        for p in field_validation.problems(resource, obj, old)
+        for p in field_validation.schema_errors(resource, obj, old)
     ]
     if not any(reason == "FieldValueTypeInvalid" for _, reason, _ in found):
         seen = {field for field, _, _ in found}
-        found += [w for w in _across(resource, obj, old) if w[0] not in seen]
+        found += [w for w in _validate_fields(resource, obj, old) if w[0] not in seen]
     if found:
         raise invalid(resource.kind, resource.group, name, found)
 
 
-def fill_defaults(resource: ApiResource, obj: Object) -> None:
+def apply_defaults(resource: ApiResource, obj: Unstructured) -> None:
     """In place."""
     if resource.record is None:
         resource.schemas.default(resource.node, obj)
@@ -115,14 +115,14 @@ def fill_defaults(resource: ApiResource, obj: Object) -> None:
         resource.record.apply_defaults(obj)
 
 
-def _across(resource: ApiResource, obj: Object, old: Object | None) -> Iterator[FieldError]:
+def _validate_fields(resource: ApiResource, obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
     """Rules across the fields of a built-in kind."""
     kind = resource.record
     if kind is None:
         return
     for path in kind.immutable if old is not None else ():
-        value = _at(obj, path)
-        if value != _at(old, path):
+        value = _value_at(obj, path)
+        if value != _value_at(old, path):
             yield immutable(path, value)
     if "spec" in obj and not isinstance(obj["spec"], dict):
         return
@@ -133,7 +133,7 @@ def _across(resource: ApiResource, obj: Object, old: Object | None) -> Iterator[
         yield from kind.validate(obj, old)
 
 
-def _at(obj: Object | None, path: str) -> Any:
+def _value_at(obj: Unstructured | None, path: str) -> Any:
     value: Any = obj
     for step in path.split("."):
         value = value.get(step) if isinstance(value, dict) else None
