@@ -26,7 +26,7 @@ Object = dict[str, Any]
 @pytest.fixture
 async def impatient(tmp_path: Path) -> AsyncIterator[Server]:
     """A server that waits a second for what a client has begun."""
-    server = Server(tmp_path, patience_s=1.0)
+    server = Server(tmp_path, request_timeout_s=1.0)
     try:
         server.start()
         yield server
@@ -116,7 +116,7 @@ async def test_a_watcher_that_does_not_read_is_cut_off(tmp_path: Path, monkeypat
     store, cut = Store(str(tmp_path / "db")), []
     watcher = Watcher(store, resource, "", lambda _: True, {}, Media(), store.revision)
     watcher.abort = lambda: cut.append(True)
-    stop = store.watch(resource.group_resource, store.revision, watcher.tell)
+    stop = store.watch(resource.group_resource, store.revision, watcher.notify)
     for number in range(30):
         store.put(resource.group_resource, {"metadata": {"name": f"a{number}", "namespace": "n"}})
     await store.committed()

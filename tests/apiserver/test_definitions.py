@@ -314,3 +314,15 @@ async def test_a_stored_object_is_not_locked_in_by_newer_limits(
     await client.patch(things, "one", namespace, {"status": {"phase": "Up"}}, sub="status")
     await client.patch(things, "one", namespace, {"spec": {"b": "y"}})
     assert "spec.a: Too long" in await said(client.patch(things, "one", namespace, {"spec": {"a": "longer"}}))
+
+
+async def test_a_definition_that_was_applied_by_the_client_is_applied_by_the_server(kubectl: Kubectl) -> None:
+    crd = definition("handovers", version("v1", spec_of(), True))
+    crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", **crd}
+    await kubectl("apply", "-f", "-", input=crd)
+    await kubectl("apply", "--server-side", "-f", "-", input=crd)
+    conversion = {**crd, "spec": {**crd["spec"], "conversion": {"strategy": "None"}}}
+    await kubectl("apply", "--server-side", "-f", "-", input=conversion)
+    await kubectl("apply", "--server-side", "--field-manager=other", "-f", "-", input=conversion)
+    await kubectl("apply", "-f", "-", input=crd)
+    await kubectl("delete", "crd", crd["metadata"]["name"])

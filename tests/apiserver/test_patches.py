@@ -225,3 +225,19 @@ def test_what_only_the_server_has_keeps_its_place_in_a_given_order() -> None:
     only = {"spec": {"$setElementOrder/containers": [{"name": "x"}, {"name": "a"}, {"name": "b"}]}}
     made = patches.strategic_merge_patch(builtin_schemas(), POD, old, only)
     assert [c["name"] for c in made["spec"]["containers"]] == ["x", "a", "b"]
+
+
+def test_what_a_manager_no_longer_applies_leaves_no_empty_map() -> None:
+    fields = FieldManager(builtin_schemas(), POD)
+    live: Object = {"metadata": {"name": "x"}, "spec": {"hostname": "h", "securityContext": {"runAsUser": 1}}}
+    fields.update(None, live, "kubectl", "t")
+    live["metadata"]["managedFields"][0]["operation"] = "Apply"
+    applied = {"metadata": {"name": "x"}, "spec": {"hostname": "h"}}
+    assert fields.apply(live, applied, "kubectl", False, "t")["spec"] == {"hostname": "h"}
+    fields.update(
+        live,
+        kept := copy.deepcopy({**live, "spec": {**live["spec"], "securityContext": {"runAsUser": 2}}}),
+        "other",
+        "t",
+    )
+    assert fields.apply(kept, applied, "kubectl", False, "t")["spec"]["securityContext"] == {"runAsUser": 2}

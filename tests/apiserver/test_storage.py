@@ -73,9 +73,9 @@ async def test_a_watch_resumes_across_a_restart_with_deletions(path: str) -> Non
 async def test_revisions_below_the_floor_and_from_elsewhere_are_gone(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "KEEP", 20)
+    monkeypatch.setattr(storage, "KEPT_EVENTS", 20)
     monkeypatch.setattr(storage, "_COMPACT_EVERY", 10)
-    monkeypatch.setattr(storage, "_IN_MEMORY", 5)
+    monkeypatch.setattr(storage, "_EVENTS_IN_MEMORY", 5)
     store = Store(path)
     for n in range(60):
         store.put("things", obj("a", x=n))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sailcloth.local.apiserver.unstructured import Unstructured
 
-from . import controller_revisions
+from . import controller_revisions, taints
 from .context import ControllerContext
 from .deployments import template_hash
 from .replicasets import active, is_ready, pod_of, pods_of
@@ -35,6 +35,7 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> fl
     leaving = any(p["metadata"].get("deletionTimestamp") for p in pods_of(cluster, found))
     if wanted and not kept and not leaving:
         pod = pod_of(found, found["spec"]["template"])
+        pod["spec"]["tolerations"] = _tolerations(pod["spec"])
         pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), REVISION: revision}
         made = await cluster.create("pods", pod)
         if made is not None:
@@ -48,10 +49,18 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> fl
 
 
 def _wanted(cluster: ControllerContext, found: Unstructured) -> bool:
-    """Whether there is a node, and its labels are those that the template selects."""
-    selector = found["spec"]["template"]["spec"].get("nodeSelector") or {}
-    labels = [n["metadata"].get("labels") or {} for n in cluster.store.all("nodes")]
-    return any(selector.items() <= known.items() for known in labels)
+    """Whether there is a node whose labels the template selects and whose taints its pods tolerate."""
+    spec = found["spec"]["template"]["spec"]
+    selector, tolerations = spec.get("nodeSelector") or {}, _tolerations(spec)
+    return any(
+        selector.items() <= (node["metadata"].get("labels") or {}).items()
+        and taints.untolerated(node, tolerations) is None
+        for node in cluster.store.all("nodes")
+    )
+
+
+def _tolerations(spec: Unstructured) -> list[Unstructured]:
+    return [*(spec.get("tolerations") or ()), *(dict(t) for t in taints.DAEMON_TOLERATIONS)]
 
 
 async def _status(

@@ -19,10 +19,12 @@ from . import (
     csr_signing,
     daemonsets,
     deployments,
+    disruption,
     endpoint_slice_mirroring,
     endpoint_slices,
     jobs,
     namespaces,
+    node_lifecycle,
     replicasets,
     scheduling,
     services,
@@ -71,18 +73,22 @@ class ControllerManager:
             "services": WorkQueue("service", self._reconcile_service),
             "endpoints": WorkQueue("mirror", lambda ns, n: endpoint_slice_mirroring.reconcile(cluster, ns, n)),
             "pods": WorkQueue("pod", lambda ns, n: scheduling.reconcile(cluster, ns, n)),
+            "nodes": WorkQueue("node", lambda _, n: node_lifecycle.reconcile(cluster, n)),
+            disruption.BUDGETS: WorkQueue("budget", lambda ns, n: disruption.reconcile(cluster, ns, n)),
             "namespaces": WorkQueue("namespace", lambda _, n: namespaces.reconcile(cluster, n, root)),
         }
+        # A pod has a second queue: it may be due for eviction later, while it is scheduled now.
+        self._evictions = WorkQueue("eviction", lambda ns, n: node_lifecycle.evict(cluster, ns, n))
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
         stops = []
-        for group_resource in (*self._queues, "nodes", "serviceaccounts"):
+        for group_resource in (*self._queues, "serviceaccounts"):
             stops.append(self._store.watch(group_resource, None, functools.partial(self._on_event, group_resource)))
             for obj in self._store.all(group_resource):
                 self._on_event(group_resource, Event(0, "ADDED", obj, None))
         try:
-            await asyncio.gather(*(q.run() for q in self._queues.values()), self._expire_events())
+            await asyncio.gather(*(q.run() for q in (*self._queues.values(), self._evictions)), self._expire_events())
         finally:
             for stop in stops:
                 stop()
@@ -104,7 +110,12 @@ class ControllerManager:
             self._queues[group_resource].add((namespace, name))
         if group_resource in ("replicasets.apps", "pods", "jobs.batch"):
             self._enqueue_owner(metadata, namespace)
+        if group_resource in ("pods", "replicasets.apps", "statefulsets.apps", "deployments.apps"):
+            for budget in self._store.all(disruption.BUDGETS, namespace):
+                self._queues[disruption.BUDGETS].add((namespace, budget["metadata"]["name"]))
         if group_resource == "pods":
+            if event.type != "DELETED":
+                self._evictions.add((namespace, name))
             for claim in volume_claims.claims_of(event.obj):
                 self._queues["persistentvolumeclaims"].add((namespace, claim))
             for pod in (event.obj, event.prev or event.obj):
@@ -120,8 +131,8 @@ class ControllerManager:
             for daemon in self._store.all("daemonsets.apps"):
                 self._queues["daemonsets.apps"].add((daemon["metadata"]["namespace"], daemon["metadata"]["name"]))
             for pod in self._store.all("pods"):
-                if not pod["spec"].get("nodeName"):
-                    self._queues["pods"].add((pod["metadata"]["namespace"], pod["metadata"]["name"]))
+                queue = self._evictions if pod["spec"].get("nodeName") else self._queues["pods"]
+                queue.add((pod["metadata"]["namespace"], pod["metadata"]["name"]))
         elif group_resource == "serviceaccounts" and event.type == "DELETED":
             self._queues["namespaces"].add(("", namespace))
 

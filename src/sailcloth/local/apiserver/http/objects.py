@@ -14,7 +14,7 @@ from ..errors import StatusError, bad_request, not_found
 from ..request_info import RequestInfo
 from ..storage import Store
 from ..unstructured import Unstructured
-from ..writes import patches, scale
+from ..writes import eviction, patches, scale
 from ..writes.rest_storage import RestStorage
 from . import bodies
 from .responses import SUCCESS, respond, respond_object
@@ -110,7 +110,7 @@ class ObjectRequests:
     async def _evict(self, request: web.Request, info: RequestInfo) -> web.Response:
         query, body = bodies.write_options(request, "CreateOptions"), (await bodies.read_body(request)).value
         given = body.get("deleteOptions") if isinstance(body, dict) else None
-        await self._storage.delete(replace(info, options=bodies.delete_options(query, given or {})))
+        await eviction.evict(self._storage, replace(info, options=bodies.delete_options(query, given or {})))
         return respond(request, SUCCESS, 201)
 
     async def _bind(self, request: web.Request, info: RequestInfo) -> web.Response:

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from aiohttp import WSMsgType, web
 
@@ -105,29 +105,25 @@ class PodStreams:
     async def _lines(
         self, path: Path, pod: Unstructured, container: str, follow: bool, tail: int | None, number: int
     ) -> AsyncIterator[bytes]:
-        rest = b""
-        position = 0
-        first = True
-        while True:
-            try:
-                with path.open("rb") as file:
-                    if os.fstat(file.fileno()).st_size < position:
-                        position = 0  # the file was rotated
-                    file.seek(position)
-                    data = file.read()
-            except FileNotFoundError:
-                data = b""
-            position += len(data)
-            *lines, rest = (rest + data).split(b"\n")
-            if first and tail is not None:
-                lines = lines[len(lines) - tail :] if tail < len(lines) else lines
-            first = False
-            for line in lines:
-                yield line
-            if not follow or (not data and not self._may_grow(pod, container, number)):
-                return
-            if not data:
-                await asyncio.sleep(0.1)
+        log, partial, first, last_turn = _LogFile(path), b"", True, not follow
+        try:
+            while True:
+                data = log.read()
+                *lines, partial = (partial + data).split(b"\n")
+                if first and tail is not None:
+                    lines = lines[len(lines) - tail :] if tail < len(lines) else lines
+                first = False
+                for line in lines:
+                    yield line
+                if not data:
+                    if last_turn:
+                        return
+                    # What was written between the read above and the container's end is read in one more turn.
+                    last_turn = not self._may_grow(pod, container, number)
+                    if not last_turn:
+                        await asyncio.sleep(0.1)
+        finally:
+            log.close()
 
     def _may_grow(self, pod: Unstructured, container: str, number: int) -> bool:
         """Whether more may come into the log of a container's run with this number."""
@@ -262,6 +258,44 @@ class _PortForward:
     def close(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+
+class _LogFile:
+    """A log that is read as it grows. It stays open, so that its end can be read after the node has removed the folder of a
+    deleted pod; a file that was rotated is followed by its successor."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def read(self) -> bytes:
+        """What has been written since the last call."""
+        data = self._file.read() if self._file is not None else b""
+        if not data and self._reopen():
+            assert self._file is not None
+            data = self._file.read()
+        return data
+
+    def _reopen(self) -> bool:
+        """Whether there is another file now, or the same one from its beginning."""
+        try:
+            named = self._path.stat()
+        except FileNotFoundError:
+            return False
+        if self._file is not None:
+            held = os.fstat(self._file.fileno())
+            if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino):
+                if held.st_size >= self._file.tell():
+                    return False
+                self._file.seek(0)
+                return True
+            self._file.close()
+        self._file = self._path.open("rb")
+        return True
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
 
 
 def _non_negative(query: Any, name: str) -> int | None:

@@ -13,7 +13,7 @@ def _defaults(obj: Unstructured) -> None:
     names = nested(spec, "names")
     names["singular"] = names.get("singular") or str(names.get("kind", "")).lower()
     names["listKind"] = names.get("listKind") or f"{names.get('kind', '')}List"
-    set_defaults(spec, conversion={"strategy": "None"})
+    set_defaults(nested(spec, "conversion"), strategy="None")
     service = (((spec["conversion"].get("webhook") or {}).get("clientConfig")) or {}).get("service")
     if service:
         set_defaults(service, port=443)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sailcloth.lib.schemacheck import go
 
-from ..field_errors import FieldError, invalid, unsupported
+from ..field_errors import FieldError, forbidden, invalid, unsupported
 from ..label_selectors import label_selector
 from ..unstructured import Unstructured
 from . import pod_spec
@@ -72,6 +72,24 @@ def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldErro
     yield from validate_pod_spec(pod, "spec.template.spec", claims)
     if pod.get("restartPolicy") not in (None, "Always"):
         yield unsupported("spec.template.spec.restartPolicy", pod["restartPolicy"], ("Always",))
+
+
+_STATEFUL_SET_MUTABLE = (
+    "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+)  # fmt: skip
+
+
+def _validate_stateful_set(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+    yield from _validate(obj, old)
+    if old is not None:
+        fixed = [{k: v for k, v in o["spec"].items() if k not in _STATEFUL_SET_MUTABLE} for o in (obj, old)]
+        if fixed[0] != fixed[1]:
+            names = ", ".join(f"'{name}'" for name in _STATEFUL_SET_MUTABLE[:-1])
+            yield forbidden(
+                "spec",
+                f"updates to statefulset spec for fields other than {names} and 'minReadySeconds' are forbidden",
+            )
 
 
 def _ready(obj: Unstructured) -> str:
@@ -157,8 +175,7 @@ STATEFUL_SET = Kind(
     has_spec=True,
     has_status=True,
     defaults=_stateful_set_defaults,
-    immutable=("spec.selector",),
-    validate=_validate,
+    validate=_validate_stateful_set,
 )
 DAEMON_SET = Kind(
     group="apps",

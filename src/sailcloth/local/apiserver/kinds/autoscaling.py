@@ -19,7 +19,7 @@ def _defaults(obj: Unstructured) -> None:
             set_defaults(spec, targetCPUUtilizationPercentage=80)
     elif not spec.get("metrics"):
         target = {"type": "Utilization", "averageUtilization": 80}
-        spec["metrics"] = [{"type": "ApiResource", "resource": {"name": "cpu", "target": target}}]
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
     behaviour = spec.get("behavior")
     if isinstance(behaviour, dict):
         percent: Unstructured = {"type": "Percent", "value": 100, "periodSeconds": 15}
@@ -38,7 +38,7 @@ def _metric(spec: Unstructured, now: Unstructured | None) -> str:
     key = kind[:1].lower() + kind[1:]
     found, have = spec.get(key) or {}, ((now or {}).get(key) or {}).get("current") or {}
     target = found.get("target") or {}
-    name = f"{found['name']}: " if kind == "ApiResource" else ""
+    name = f"{found['name']}: " if kind == "Resource" else ""
     for field, unit in (("averageUtilization", "%"), ("averageValue", ""), ("value", "")):
         if target.get(field) is not None:
             shown = f"{have[field]}{unit}" if have.get(field) is not None else "<unknown>"

@@ -42,7 +42,7 @@ def to_storage(obj: Unstructured) -> Unstructured:
     metrics = []
     if obj["spec"].get(_TARGET) is not None:
         target = {"type": "Utilization", "averageUtilization": obj["spec"][_TARGET]}
-        metrics.append({"type": "ApiResource", "resource": {"name": "cpu", "target": target}})
+        metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
     spec["metrics"] = metrics + (_taken(annotations, METRICS, list) or [])
     behavior = _taken(annotations, _BEHAVIOR, dict)
     if behavior:

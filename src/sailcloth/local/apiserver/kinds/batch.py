@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import zoneinfo
 from collections.abc import Iterator
 
 from sailcloth.lib import cron
 
-from ..field_errors import FieldError, invalid, required
+from ..field_errors import FieldError, immutable, invalid, required
 from ..unstructured import Unstructured
 from . import pod_spec
 from .columns import AGE, CONTAINERS, IMAGES, SELECTOR, age, boolean, containers, integer, text, wide
@@ -44,6 +45,33 @@ def _cron_job_defaults(obj: Unstructured) -> None:
 
 def _validate_job(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
     yield from _validate_job_spec(obj["spec"], "spec")
+    if old is not None:
+        yield from _validate_job_update(obj["spec"], old)
+
+
+_FIXED = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy")
+_SCHEDULING = ("affinity", "nodeSelector", "tolerations", "schedulingGates")
+
+
+def _validate_job_update(spec: Unstructured, old: Unstructured) -> Iterator[FieldError]:
+    before, status = old["spec"], old.get("status") or {}
+    for name in _FIXED:
+        if spec.get(name) != before.get(name):
+            yield immutable(f"spec.{name}", spec.get(name))
+    completions = spec.get("completions")
+    elastic = spec.get("completionMode") == "Indexed" and completions == spec.get("parallelism")
+    if completions != before.get("completions") and not elastic:
+        yield immutable("spec.completions", completions)
+    template, previous = (copy.deepcopy(s.get("template") or {}) for s in (spec, before))
+    if before.get("suspend") and not status.get("startTime"):
+        for one in (template, previous):  # where the pods of a job that has not started run may still be decided
+            for key in ("labels", "annotations"):
+                (one.get("metadata") or {}).pop(key, None)
+            for key in _SCHEDULING:
+                (one.get("spec") or {}).pop(key, None)
+    if template != previous:
+        text = "Invalid value: core.PodTemplateSpec{...}: field is immutable"
+        yield "spec.template", "FieldValueInvalid", text
 
 
 def _validate_job_spec(spec: Unstructured, path: str) -> Iterator[FieldError]:

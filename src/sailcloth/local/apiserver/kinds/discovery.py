@@ -30,5 +30,6 @@ ENDPOINT_SLICE = Kind(
     grants=(Grant("view", READ),),
     generation=True,
     defaults=_defaults,
+    immutable=("addressType",),
 )
 KINDS = (ENDPOINT_SLICE,)

@@ -70,6 +70,7 @@ INGRESS_CLASS = Kind(
     generation=True,
     has_spec=True,
     defaults=_ingress_class_defaults,
+    immutable=("spec.controller",),
 )
 NETWORK_POLICY = Kind(
     group="networking.k8s.io",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from sailcloth.lib.schemacheck import go
+
+from ..field_errors import FieldError
 from ..unstructured import Unstructured
 from .columns import AGE, CREATED_AT, text, wide
 from .record import PATH_SEGMENT, READ, WRITE, Cell, Grant, Kind
@@ -45,6 +50,16 @@ _BINDING_COLUMNS = (
     wide("Groups", _subjects("Group")),
     wide("ServiceAccounts", _subjects("ServiceAccount")),
 )
+
+
+def _validate_binding(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+    if old is not None and old.get("roleRef") != obj.get("roleRef"):
+        given = obj.get("roleRef") or {}
+        fields = (("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name"))
+        shown = ", ".join(f"{name}:{go(given.get(key, ''))}" for name, key in fields)
+        yield "roleRef", "FieldValueInvalid", f"Invalid value: rbac.RoleRef{{{shown}}}: cannot change roleRef"
+
+
 _ADMIN = (Grant("admin", (*WRITE, *READ)),)
 ROLE = Kind(
     group=GROUP,
@@ -64,6 +79,7 @@ ROLE_BINDING = Kind(
     grants=_ADMIN,
     name_rule=PATH_SEGMENT,
     defaults=_binding_defaults,
+    validate=_validate_binding,
 )
 CLUSTER_ROLE = Kind(
     group=GROUP,
@@ -83,5 +99,6 @@ CLUSTER_ROLE_BINDING = Kind(
     columns=_BINDING_COLUMNS,
     name_rule=PATH_SEGMENT,
     defaults=_binding_defaults,
+    validate=_validate_binding,
 )
 KINDS = (ROLE, ROLE_BINDING, CLUSTER_ROLE, CLUSTER_ROLE_BINDING)

@@ -34,7 +34,8 @@ class FieldSelector(NamedTuple):
 
 
 class Subresource(NamedTuple):
-    """A path below an object. Without a kind of its own it is the object's kind; `process`: its responses are no objects."""
+    """A path below an object. Without a kind of its own it is the object's kind; `process`: its responses are no objects;
+    `validates`: rules across fields hold for what is written here."""
 
     name: str
     kind: str = ""
@@ -42,6 +43,7 @@ class Subresource(NamedTuple):
     group: str = ""
     version: str = ""
     process: bool = False
+    validates: bool = True
 
 
 class Grant(NamedTuple):

@@ -151,6 +151,15 @@ class FieldManager:
                     self._remove(items, item, path[1:])
                 return
 
+    def _remove_emptied(self, value: Any, path: Path, kept: set[Path]) -> None:
+        """Remove the maps that a removal has left empty, unless somebody owns them: `conversion: {}` is not what a manager meant
+        that no longer applies `conversion.strategy`."""
+        for length in range(len(path) - 1, 1, -1):
+            parent = path[:length]
+            if self.get(value, parent) != {} or parent in kept:
+                return
+            self._remove(self._root, value, parent)
+
     def _merge(self, node: Node, live: Any, applied: Any) -> Any:
         if isinstance(applied, dict) and isinstance(live, dict):
             if (self._schemas.resolve(node) or {}).get("x-kubernetes-map-type") == "atomic":
@@ -207,6 +216,7 @@ class FieldManager:
         for path in sorted(before - wanted, key=len):
             if path not in others and not any(q[: len(path)] == path for q in others | wanted):
                 self._remove(self._root, merged, path)
+                self._remove_emptied(merged, path, others | wanted)
         if me not in owners or owners[me][0] != wanted or changed:
             entry = {
                 "manager": manager,

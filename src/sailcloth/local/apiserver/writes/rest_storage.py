@@ -177,7 +177,7 @@ class RestStorage:
         """Webhooks and rules over an update."""
         resource = info.resource
         new, warnings = await self._mutate(info, new, live, manager)
-        validation.validate(resource, new, live)
+        validation.validate(resource, new, live, info.subresource)
         if resource.group_resource == certificate_signing.REQUESTS:
             certificate_signing.authorize_decision(self.store, live, new, info.subresource, info.user)
         if not info.subresource:

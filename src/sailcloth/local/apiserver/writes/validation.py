@@ -13,6 +13,7 @@ from ..field_errors import FieldError, immutable
 from ..kinds.record import SUBDOMAIN
 from ..registry import ApiResource
 from ..schemas import field_validation
+from ..storage import clone
 from ..unstructured import Unstructured
 
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
@@ -84,7 +85,7 @@ def _qualified_name(key: str, path: str) -> Iterator[FieldError]:
         yield path, "FieldValueInvalid", text
 
 
-def validate(resource: ApiResource, obj: Unstructured, old: Unstructured | None) -> None:
+def validate(resource: ApiResource, obj: Unstructured, old: Unstructured | None, subresource: str = "") -> None:
     """Raises StatusError for an object that may not be stored, with everything that is wrong with it."""
     name = str(obj["metadata"].get("name", ""))
     found: list[FieldError] = []
@@ -102,7 +103,7 @@ def validate(resource: ApiResource, obj: Unstructured, old: Unstructured | None)
     ]
     if not any(reason == "FieldValueTypeInvalid" for _, reason, _ in found):
         seen = {field for field, _, _ in found}
-        found += [w for w in _validate_fields(resource, obj, old) if w[0] not in seen]
+        found += [w for w in _validate_fields(resource, obj, old, subresource) if w[0] not in seen]
     if found:
         raise invalid(resource.kind, resource.group, name, found)
 
@@ -115,11 +116,18 @@ def apply_defaults(resource: ApiResource, obj: Unstructured) -> None:
         resource.record.apply_defaults(obj)
 
 
-def _validate_fields(resource: ApiResource, obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+def _validate_fields(
+    resource: ApiResource, obj: Unstructured, old: Unstructured | None, subresource: str
+) -> Iterator[FieldError]:
     """Rules across the fields of a built-in kind."""
-    kind = resource.record
-    if kind is None:
+    kind, path_below = resource.record, resource.subresource(subresource)
+    if kind is None or (path_below is not None and not path_below.validates):
         return
+    changed = old is None or _desired(old) != _desired(obj)
+    if old is not None and changed and (kind.immutable or kind.validate is not None):
+        old = clone(old)  # defaults that are newer than the stored object are no change of the client's
+        kind.apply_defaults(old)
+        changed = _desired(old) != _desired(obj)
     for path in kind.immutable if old is not None else ():
         value = _value_at(obj, path)
         if value != _value_at(old, path):
@@ -129,8 +137,12 @@ def _validate_fields(resource: ApiResource, obj: Unstructured, old: Unstructured
     if kind.validate_always is not None:
         yield from kind.validate_always(obj, old)
     # A stored object is not locked in by rules that are newer than itself.
-    if kind.validate is not None and (old is None or old.get("spec") != obj.get("spec")):
+    if kind.validate is not None and changed:
         yield from kind.validate(obj, old)
+
+
+def _desired(obj: Unstructured) -> Unstructured:
+    return {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
 
 
 def _value_at(obj: Unstructured | None, path: str) -> Any:

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...field_errors import FieldError
+from ...field_errors import FieldError, forbidden
 from ...unstructured import Unstructured
 from .. import pod_spec
 from ..columns import AGE, age, text, wide
 from ..pod_validation import validate_pod_spec
 from ..record import READ, STATUS, WRITE, FieldSelector, Grant, Kind, Subresource
-from . import ephemeral_containers
+from . import ephemeral_containers, pod_updates
 
 _TOLERATIONS = [
     {"effect": "NoExecute", "key": f"node.kubernetes.io/{key}", "operator": "Exists", "tolerationSeconds": 300}
     for key in ("not-ready", "unreachable")
 ]
+
+
+_GATED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "SchedulingGated",
+    "message": "Scheduling is blocked due to non-empty scheduling gates",
+    "lastProbeTime": None,
+    "lastTransitionTime": None,
+}
 
 
 def _defaults(obj: Unstructured) -> None:
@@ -35,6 +45,8 @@ def _defaults(obj: Unstructured) -> None:
     status = obj.setdefault("status", {})
     status.setdefault("phase", "Pending")
     status.setdefault("qosClass", _qos(spec))
+    if spec.get("schedulingGates") and not status.get("conditions"):
+        status["conditions"] = [dict(_GATED)]
 
 
 def _qos(spec: Unstructured) -> str:
@@ -51,8 +63,13 @@ def _qos(spec: Unstructured) -> str:
 
 
 def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+    spec = obj["spec"]
     if old is None:
-        yield from validate_pod_spec(obj["spec"], "spec")
+        yield from validate_pod_spec(spec, "spec")
+        if spec.get("schedulingGates") and spec.get("nodeName"):
+            yield forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared")
+    else:
+        yield from pod_updates.validate(spec, old["spec"])
     yield from ephemeral_containers.validate(obj, old)
 
 
@@ -84,6 +101,10 @@ def _status(obj: Unstructured) -> str:
     """The STATUS column: phase, refined by what containers wait for or ended with."""
     status, spec = obj.get("status", {}), obj["spec"]
     reason = str(status.get("reason") or status.get("phase") or "Pending")
+    if any(
+        c.get("type") == "PodScheduled" and c.get("reason") == "SchedulingGated" for c in status.get("conditions") or ()
+    ):
+        reason = "SchedulingGated"
     sidecars = {c["name"] for c in _sidecars(obj)}
     initialising = False
     total = len(spec.get("initContainers") or ())
@@ -120,6 +141,12 @@ def _status(obj: Unstructured) -> str:
     return reason
 
 
+def _readiness_gates(obj: Unstructured) -> str:
+    gates = [g.get("conditionType") for g in obj["spec"].get("readinessGates") or ()]
+    true = {c["type"] for c in obj.get("status", {}).get("conditions") or () if c.get("status") == "True"}
+    return f"{sum(g in true for g in gates)}/{len(gates)}" if gates else "<none>"
+
+
 def _restarts(obj: Unstructured) -> str:
     status = obj.get("status", {})
     found = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
@@ -152,7 +179,7 @@ POD = Kind(
         *_PROCESSES,
         STATUS,
         Subresource("eviction", "Eviction", ("create",), "policy", "v1"),
-        Subresource("binding", "Binding", ("create",)),
+        Subresource("binding", "Binding", ("create",), validates=False),
         Subresource(ephemeral_containers.PATH),
     ),
     columns=(
@@ -163,7 +190,7 @@ POD = Kind(
         wide("IP", "status.podIP"),
         wide("Node", "spec.nodeName"),
         wide("Nominated Node", "status.nominatedNodeName"),
-        wide("Readiness Gates", lambda o: "<none>"),
+        wide("Readiness Gates", _readiness_gates),
     ),
     field_selectors={
         **{

@@ -46,6 +46,7 @@ def _endpoints_defaults(obj: Unstructured) -> None:
 
 def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
     spec = obj["spec"]
+    yield from _validate_cluster_ips(spec, old["spec"] if old is not None else {})
     if spec.get("type") not in _TYPES:
         yield unsupported("spec.type", spec.get("type"), _TYPES)
     ports = spec.get("ports") or []
@@ -56,6 +57,34 @@ def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldErro
     if not ports and spec.get("clusterIP") != "None":
         yield required("spec.ports")
     yield from _validate_ports(ports)
+
+
+def _validate_cluster_ips(spec: Unstructured, old: Unstructured) -> Iterator[FieldError]:
+    """The primary address stays as long as the Service has one; a Service without one is ExternalName."""
+    address, addresses = spec.get("clusterIP"), spec.get("clusterIPs") or []
+    before = old.get("clusterIP")
+    if spec.get("type") == "ExternalName" or old.get("type") == "ExternalName":
+        return
+    if before and address and address != before:
+        yield (
+            "spec.clusterIPs[0]",
+            "FieldValueInvalid",
+            f"Invalid value: []string{{{go(address)}}}: may not change once set",
+        )
+    elif address and addresses and addresses[0] != address:
+        shown = ", ".join(go(one) for one in addresses)
+        if before and addresses != old.get("clusterIPs"):
+            yield (
+                "spec.clusterIPs[0]",
+                "FieldValueInvalid",
+                f"Invalid value: []string{{{shown}}}: may not change once set",
+            )
+        else:
+            yield (
+                "spec.clusterIPs",
+                "FieldValueInvalid",
+                f"Invalid value: []string{{{shown}}}: first value must match `clusterIP`",
+            )
 
 
 def _validate_ports(ports: list[Unstructured]) -> Iterator[FieldError]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+
+from sailcloth.lib import quantity
+
+from ...field_errors import FieldError, forbidden
 from ...unstructured import Unstructured
 from ..columns import AGE, text, value_at, wide
 from ..defaulting import nested, quantities, set_defaults
@@ -20,6 +26,33 @@ def claim_defaults(obj: Unstructured) -> None:
 
 def _access_modes(obj: Unstructured) -> str:
     return ",".join(_ACCESS_MODES.get(m, m) for m in obj.get("status", {}).get("accessModes") or ())
+
+
+def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+    if old is None:
+        return
+    spec, before, status = copy.deepcopy(obj["spec"]), copy.deepcopy(old["spec"]), old.get("status") or {}
+    field = "spec.resources.requests.storage"
+    new, size = (s.get("resources", {}).get("requests", {}).get("storage") for s in (spec, before))
+    capacity = (status.get("capacity") or {}).get("storage")
+    if (
+        new is not None
+        and capacity is not None
+        and quantity.parse(str(new)) < quantity.parse(str(capacity))
+        and new != size
+    ):
+        yield forbidden(field, "field can not be less than status.capacity")
+    if status.get("phase") == "Bound":
+        for one in (spec, before):
+            one.get("resources", {}).pop("requests", None)
+            one.pop("volumeAttributesClassName", None)
+    if not before.get("volumeName"):
+        spec.pop("volumeName", None)
+    if spec != before:
+        text = (
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+        )
+        yield forbidden("spec", text)
 
 
 PERSISTENT_VOLUME_CLAIM = Kind(
@@ -41,4 +74,5 @@ PERSISTENT_VOLUME_CLAIM = Kind(
     grants=(Grant("view", READ, ("", "status")), Grant("edit", WRITE)),
     has_spec=True,
     defaults=claim_defaults,
+    validate=_validate,
 )
