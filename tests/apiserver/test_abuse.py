@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -284,3 +285,27 @@ async def test_an_object_that_cannot_be_kept_spoils_nobody_elses_write(tmp_path:
     store.put("wells", {"metadata": {"name": "next", "namespace": "n"}})
     await store.committed()
     store.close()
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("---\n" + "[" * 40_000, "collections within each other"),
+        ("a:\n" + "".join(" " * n + "- \n" for n in range(2)) + "{a: " * 40_000, "collections within each other"),
+        (BOMB, "nodes once its aliases are expanded"),
+        ("a: &a [*a]\n", "recursion|recursive|circular|found"),
+    ],
+    ids=["brackets", "maps", "aliases", "itself"],
+)
+async def test_yaml_that_is_larger_than_it_looks(client: Client, namespace: str, text: str, words: str) -> None:
+    path = resources.CONFIGMAPS.path(namespace)
+    async with client.request("POST", path, data=text.encode(), headers={"Content-Type": "application/yaml"}) as got:
+        body = await got.json(content_type=None)
+    assert got.status == 400, body
+    assert re.search(words, body["message"]), body["message"]
+    await client.call("GET", "/version")

@@ -245,7 +245,7 @@ async def test_no_execute_taints_evict_in_time(
     tolerations: dict[str, list[Object]] = {
         "leaves": [],
         "stays": [{"key": "fire", "operator": "Exists"}],
-        "lingers": [{"key": "fire", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 3}],
+        "lingers": [{"key": "fire", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10}],
     }
     for name, wanted in tolerations.items():
         obj = pod(namespace, tolerations=wanted)

@@ -241,3 +241,11 @@ def test_what_a_manager_no_longer_applies_leaves_no_empty_map() -> None:
         "t",
     )
     assert fields.apply(kept, applied, "kubectl", False, "t")["spec"]["securityContext"] == {"runAsUser": 2}
+
+
+def test_a_test_for_null_passes_where_there_is_nothing() -> None:
+    patch = [{"op": "test", "path": "/metadata/labels", "value": None}, {"op": "add", "path": "/a", "value": 1}]
+    assert patches.json_patch({"metadata": {}}, patch) == {"metadata": {}, "a": 1}
+    assert patches.json_patch({"metadata": {"labels": None}}, patch)["a"] == 1
+    with pytest.raises(ValueError, match=r"^testing value /metadata/labels failed$"):
+        patches.json_patch({"metadata": {"labels": {"secret": "x" * 1000}}}, patch)

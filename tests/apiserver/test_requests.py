@@ -493,3 +493,55 @@ async def test_a_webhook_that_cannot_be_trusted_fails_by_its_policy(
         await client.create(resources.CONFIGMAPS, settings("one", namespace))
     finally:
         await client.delete(resources.MUTATING_WEBHOOKS, f"m-{namespace}")
+
+
+# -- nulls and wrong types ----------------------------------------------------------------------
+
+
+async def test_nulls_in_maps_and_lists_have_the_zero_value(client: Client, namespace: str) -> None:
+    await client.create(resources.SECRETS, {"metadata": {"name": "a", "namespace": namespace}, "data": {"k": None}})
+    made = await client.create(
+        resources.CONFIGMAPS,
+        {"metadata": {"name": "a", "namespace": namespace, "labels": {"x": None}}, "data": {"k": None}},
+    )
+    assert (made["data"], made["metadata"]["labels"]) == ({"k": ""}, {"x": ""})
+    for resource in (resources.SECRETS, resources.CONFIGMAPS):
+        headers = {"Accept": PROTOBUF}
+        async with client.request("GET", resource.path(namespace), headers=headers) as response:
+            assert response.status == 200, await response.text()
+    container = {"name": "c", "image": "i", "env": [None]}
+    pod = {"metadata": {"name": "p", "namespace": namespace}, "spec": {"containers": [container, None]}}
+    with pytest.raises(ApiError) as caught:
+        await client.create(resources.PODS, pod)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("name", [["a"], {"a": 1}, 5, True])
+@pytest.mark.parametrize("key", ["name", "generateName", "namespace"])
+async def test_names_are_texts(client: Client, namespace: str, key: str, name: Any) -> None:
+    body = {"metadata": {"name": "x", "namespace": namespace, key: name}}
+    with pytest.raises(ApiError) as caught:
+        await client.call("POST", resources.CONFIGMAPS.path(namespace), body)
+    assert (caught.value.status, "of type string" in caught.value.message) == (400, True), caught.value
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"url": "file:///etc/passwd"}, "'https' is the only allowed URL scheme"),
+        ({"url": "http://example.com/x"}, "'https' is the only allowed URL scheme"),
+        ({"url": "https:///x"}, "host must be specified"),
+        ({"url": "https://me:secret@example.com/"}, "user information is not permitted"),
+        ({"url": "https://example.com/?a=b"}, "query parameters are not permitted"),
+        ({"url": "https://example.com/#a"}, "fragments are not permitted"),
+        ({}, "exactly one of url or service is required"),
+    ],
+)
+async def test_where_webhooks_may_be(client: Client, config: Object, words: str) -> None:
+    hook = {"name": "a.example.com", "clientConfig": config, "sideEffects": "None", "admissionReviewVersions": ["v1"]}
+    body = {"metadata": {"name": "where"}, "webhooks": [hook]}
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    with pytest.raises(ApiError) as caught:
+        await client.call("POST", path, body)
+    assert (caught.value.status, words in caught.value.message) == (422, True), caught.value
+    assert "secret" not in caught.value.message

@@ -80,6 +80,33 @@ class Schemas:
             for item in value:
                 self.prune(node.get("items"), item, False)
 
+    def replace_nulls(self, node: Node, value: Any) -> None:
+        """Give values of maps and items of lists that are null the zero value of their type, in place, as Go decodes them.
+        A field that is null stays: it counts as absent."""
+        node = self.resolve(node)
+        if node is None or not isinstance(value, dict | list):
+            return
+        if isinstance(value, list):
+            inner = node.get("items")
+            for index, item in enumerate(value):
+                if item is None and inner is not None:
+                    value[index] = self._zero(inner)
+                self.replace_nulls(inner, value[index])
+            return
+        properties, extra = node.get("properties") or {}, node.get("additionalProperties")
+        for name, item in value.items():
+            if name in properties:
+                self.replace_nulls(properties[name], item)
+            elif isinstance(extra, dict):
+                if item is None:
+                    value[name] = self._zero(extra)
+                self.replace_nulls(extra, value[name])
+
+    def _zero(self, node: Node) -> Any:
+        found = self.resolve(node)
+        zeros: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "object": {}, "array": []}
+        return copy.copy(zeros.get(str((found or {}).get("type"))))
+
     def default(self, node: Node, value: Any) -> None:
         """Fill in the schema's defaults, in place. A null where none may be counts as absent if there is a default."""
         node = self.resolve(node)

@@ -221,8 +221,14 @@ def _type(path: str, node: dict[str, Any], found: str) -> Problem:
     return Problem("type", path, f'Invalid value: "{found}": {text}')
 
 
+_LIMITS = (
+    "enum", "pattern", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-int-or-string", "required", "minProperties",
+    "maxProperties", "minItems", "maxItems", "uniqueItems", "minLength", "maxLength", "minimum", "maximum", "multipleOf", "format",
+)  # fmt: skip
+
+
 def _limits(node: dict[str, Any]) -> bool:
-    return any(k in node for k in ("enum", "pattern", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-int-or-string"))
+    return any(k in node for k in _LIMITS)
 
 
 def _fits(node: dict[str, Any], value: Any) -> bool:

@@ -42,7 +42,7 @@ def label_selector(selector: dict[str, Any] | None) -> Callable[[dict[str, str]]
         if any(have.get(k) != v for k, v in wanted.items()):
             return False
         for e in expressions:
-            key, operator, values = e["key"], e["operator"], e.get("values") or []
+            key, operator, values = str(e.get("key")), str(e.get("operator")), e.get("values") or []
             holds = {
                 "In": have.get(key) in values,
                 "NotIn": have.get(key) not in values,

@@ -16,14 +16,14 @@ _COMPONENT = "taint-eviction-controller"
 async def reconcile(cluster: ControllerContext, name: str) -> float | None:
     """Keep the taint of a cordoned node, and the moment at which each NoExecute taint was added."""
     node = cluster.store.get("nodes", "", name)
-    if node is not None and _tainted(node) != (node["spec"].get("taints") or []):
+    if node is not None and _tainted(node) != ((node.get("spec") or {}).get("taints") or []):
         await cluster.update("nodes", "", name, _with_taints)
     return None
 
 
 def _tainted(node: Unstructured) -> list[Unstructured]:
-    cordoned = bool(node["spec"].get("unschedulable"))
-    old = node["spec"].get("taints") or []
+    cordoned = bool((node.get("spec") or {}).get("unschedulable"))
+    old = (node.get("spec") or {}).get("taints") or []
     out = [
         {**taint, "timeAdded": now()} if taint.get("effect") == "NoExecute" and not taint.get("timeAdded") else taint
         for taint in old
@@ -61,7 +61,7 @@ async def evict(cluster: ControllerContext, namespace: str, name: str) -> float 
 def _seconds_left(pod: Unstructured, node: Unstructured) -> float | None:
     """How long a pod may stay on its node; None for as long as it likes."""
     deadlines = []
-    for taint in node["spec"].get("taints") or ():
+    for taint in (node.get("spec") or {}).get("taints") or ():
         if taint.get("effect") != "NoExecute":
             continue
         matching = [t for t in pod["spec"].get("tolerations") or () if taints.tolerates(t, taint)]

@@ -36,7 +36,7 @@ def untolerated(
 ) -> Unstructured | None:
     """The first taint of a node, with one of the effects, that no toleration matches."""
     tolerations = list(tolerations)
-    for taint in node["spec"].get("taints") or ():
+    for taint in (node.get("spec") or {}).get("taints") or ():
         if taint.get("effect") in effects and not any(tolerates(t, taint) for t in tolerations):
             return dict(taint)
     return None

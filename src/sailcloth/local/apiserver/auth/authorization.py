@@ -14,7 +14,7 @@ from ..storage import Store
 from ..unstructured import Unstructured
 from .default_roles import CLUSTER_ROLES
 
-_PRIVILEGED_GROUPS = frozenset({"system:masters", "system:nodes"})
+PRIVILEGED_GROUPS = frozenset({"system:masters", "system:nodes"})
 _ALL: Unstructured = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
 _URLS: Unstructured = {"verbs": ["*"], "nonResourceURLs": ["*"]}
 
@@ -44,23 +44,23 @@ class Attributes:
 
 def is_allowed(store: Store, name: str, groups: tuple[str, ...], asked: Attributes) -> bool:
     """Whether a user may do something."""
-    return bool(_PRIVILEGED_GROUPS & set(groups)) or any(
+    return bool(PRIVILEGED_GROUPS & set(groups)) or any(
         _rule_allows(rule, asked) for rule in rules_for(store, name, groups, asked.namespace)
     )
 
 
 def rules_for(store: Store, name: str, groups: tuple[str, ...], namespace: str) -> Iterator[Unstructured]:
     """Every rule that holds for a user in a namespace ("" for the cluster)."""
-    if _PRIVILEGED_GROUPS & set(groups):
+    if PRIVILEGED_GROUPS & set(groups):
         yield from (_ALL, _URLS)
         return
     for binding in store.all(f"clusterrolebindings.{GROUP}"):
         if _binds(binding, name, groups, ""):
-            yield from _role_rules(store, binding["roleRef"], "")
+            yield from role_rules(store, binding["roleRef"], "")
     if namespace:
         for binding in store.all(f"rolebindings.{GROUP}", namespace):
             if _binds(binding, name, groups, namespace):
-                yield from _role_rules(store, binding["roleRef"], namespace)
+                yield from role_rules(store, binding["roleRef"], namespace)
 
 
 def _binds(binding: Unstructured, name: str, groups: tuple[str, ...], namespace: str) -> bool:
@@ -74,7 +74,7 @@ def _binds(binding: Unstructured, name: str, groups: tuple[str, ...], namespace:
     return False
 
 
-def _role_rules(store: Store, reference: Unstructured, namespace: str) -> Iterator[Unstructured]:
+def role_rules(store: Store, reference: Unstructured, namespace: str) -> Iterator[Unstructured]:
     name = reference.get("name", "")
     if reference.get("kind") == "Role":
         found = store.get(f"roles.{GROUP}", namespace, name)

@@ -37,8 +37,8 @@ def set_requester(obj: Unstructured, user: User) -> None:
     for key in ("username", "uid", "groups", "extra"):
         spec.pop(key, None)
     spec.update(user.info())
-    if spec.get("signerName") == CLIENT_SIGNER and "system:masters" in _groups(spec):
-        text = f"use of {CLIENT_SIGNER} signer with system:masters group is not allowed"
+    if spec.get("signerName") == CLIENT_SIGNER and (refused := _privileged(spec)):
+        text = f"use of {CLIENT_SIGNER} signer with {refused} group is not allowed"
         raise StatusError(403, "Forbidden", f'{REQUESTS} "{obj["metadata"].get("name", "")}" is forbidden: {text}')
 
 
@@ -69,8 +69,8 @@ def issue(ca: KeyPair, obj: Unstructured) -> bytes:
     request, usages = parse_request(spec), {*spec["usages"]}
     if "client auth" not in usages or usages - CLIENT_USAGES:
         raise ValueError(f"usages must include 'client auth' and no other than {', '.join(sorted(CLIENT_USAGES))}")
-    if "system:masters" in _groups(spec):
-        raise ValueError("a certificate for the group system:masters is not signed")
+    if refused := _privileged(spec):
+        raise ValueError(f"a certificate for the group {refused} is not signed")
     subject_key = request.public_key()
     if isinstance(subject_key, rsa.RSAPublicKey) and subject_key.key_size < _SHORTEST_RSA:
         raise ValueError(f"an RSA key of {subject_key.key_size} bits is too short: {_SHORTEST_RSA} are the least")
@@ -95,6 +95,11 @@ def issue(ca: KeyPair, obj: Unstructured) -> bytes:
         usage = x509.KeyUsage(marks[0], False, marks[1], False, False, False, False, False, False)
         builder = builder.add_extension(usage, critical=True)
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _privileged(spec: Unstructured) -> str:
+    """A group of the request's subject that no role limits; empty if there is none."""
+    return next(iter(sorted(_groups(spec) & authorization.PRIVILEGED_GROUPS)), "")
 
 
 def _groups(spec: Unstructured) -> set[str]:

@@ -10,6 +10,7 @@ import orjson
 import yaml
 from aiohttp import web
 
+from sailcloth.lib import bounded_yaml
 from sailcloth.lib.nesting import DEEPEST, deeper
 from sailcloth.lib.schemacheck import join
 
@@ -25,7 +26,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 async def read_body(request: web.Request) -> Body:
     """The request's body. Raises StatusError for one that cannot be read."""
     try:
-        async with asyncio.timeout(request["patience"]):
+        async with asyncio.timeout(request["request_timeout_s"]):
             raw = await request.read()
     except TimeoutError:
         raise StatusError(408, "Timeout", "the body of the request did not come in time") from None
@@ -36,6 +37,7 @@ async def read_body(request: web.Request) -> Body:
         if kind == PROTOBUF:
             return Body(protobuf.decode(raw), kind)
         if "yaml" in kind and raw.lstrip()[:1] not in (b"{", b"["):
+            bounded_yaml.check(raw)
             loader = _Loader(raw)
             try:
                 value = loader.get_single_data()

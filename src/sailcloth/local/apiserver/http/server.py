@@ -104,7 +104,7 @@ class ApiServer:
         user = self._user(request)
         if user is None:
             raise StatusError(401, "Unauthorized", "Unauthorized")
-        request["patience"] = self._request_timeout_s
+        request["request_timeout_s"] = self._request_timeout_s
         request["user"] = self.access.impersonate(
             user, request.headers, request.headers.getall("Impersonate-Group", [])
         )

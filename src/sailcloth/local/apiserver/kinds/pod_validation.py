@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Set
+from fractions import Fraction
 from typing import Any
 
 from sailcloth.lib import quantity
 from sailcloth.lib.schemacheck import go
 
-from ..field_errors import FieldError
+from ..field_errors import FieldError, invalid
 from ..unstructured import Unstructured
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -55,10 +56,18 @@ def _container(container: Unstructured, where: str, volumes: set[Any]) -> Iterat
         if mount.get("name") not in volumes:
             text = f"Not found: {go(mount.get('name') or '')}"
             yield f"{where}.volumeMounts[{index}].name", "FieldValueNotFound", text
-    resources = container.get("resources") or {}
-    for kind in ("limits", "requests"):
+    yield from _resources(container.get("resources") or {}, f"{where}.resources")
+
+
+def _resources(resources: Unstructured, path: str) -> Iterator[FieldError]:
+    amounts: dict[str, dict[str, Fraction]] = {"limits": {}, "requests": {}}
+    for kind, parsed in amounts.items():
         for name, amount in (resources.get(kind) or {}).items():
-            limit = (resources.get("limits") or {}).get(name)
-            if kind == "requests" and limit is not None and quantity.parse(str(amount)) > quantity.parse(str(limit)):
-                text = f"Invalid value: {go(str(amount))}: must be less than or equal to {name} limit of {limit}"
-                yield f"{where}.resources.requests", "FieldValueInvalid", text
+            try:
+                parsed[name] = quantity.parse(str(amount))
+            except ValueError as error:
+                yield invalid(f"{path}.{kind}[{name}]", str(amount), str(error))
+    for name, request in amounts["requests"].items():
+        if name in amounts["limits"] and request > amounts["limits"][name]:
+            shown, limit = resources["requests"][name], resources["limits"][name]
+            yield invalid(f"{path}.requests", str(shown), f"must be less than or equal to {name} limit of {limit}")

@@ -44,6 +44,8 @@ def decode_strictly(
     Returns warnings."""
     if deeper(obj):
         raise bad_request(f"the object would have more than {DEEPEST} objects and lists within each other")
+    if not resource.custom:
+        resource.schemas.replace_nulls(resource.node, obj)
     mode = query.get("fieldValidation") or "Warn"
     found = list(schemacheck.check(resource.schemas, resource.node, obj))
     _check_decodable(
@@ -117,7 +119,10 @@ def schema_errors(resource: ApiResource, obj: Unstructured, old: Unstructured | 
         return [p for p in found if not (p.kind == "required" and p.path.startswith(("status", "metadata")))]
     if resource.metadata_schema is not None:
         metadata = {k: v for k, v in obj["metadata"].items() if k in ("name", "generateName")}
-        found += schemacheck.check(resource.schemas, {**resource.metadata_schema, "required": []}, metadata, "metadata")
+        checked = schemacheck.check(
+            resource.schemas, {**resource.metadata_schema, "required": []}, metadata, "metadata"
+        )
+        found += [p for p in checked if p.kind != "unknown"]
     if resource.rules is not None:
         if any(p.kind in _BLOCKS_RULES for p in found):
             found.append(Problem("invalid", "", f'Invalid value: "null": {_RULES_SKIPPED}'))

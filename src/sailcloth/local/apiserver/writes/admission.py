@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import copy
 import logging
 import ssl
 import uuid
 from collections.abc import Iterator
 
 import aiohttp
-import jsonpatch
 import orjson
 
 from ..errors import StatusError, bad_request
@@ -20,6 +18,7 @@ from ..registry import ApiResource
 from ..request_info import RequestInfo
 from ..storage import Store
 from ..unstructured import Unstructured
+from . import patches
 
 log = logging.getLogger(__name__)
 
@@ -187,8 +186,8 @@ class Admission:
     def _patched(hook: Unstructured, obj: Unstructured, answer: Unstructured) -> Unstructured:
         try:
             patch = orjson.loads(base64.b64decode(answer["patch"]))
-            made: Unstructured = jsonpatch.apply_patch(copy.deepcopy(obj), patch)
-        except (ValueError, jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+            made: Unstructured = patches.json_patch(obj, patch)
+        except ValueError as error:
             raise StatusError(
                 500, "InternalError", f'webhook "{hook["name"]}" sent a patch that does not apply: {error}'
             ) from None

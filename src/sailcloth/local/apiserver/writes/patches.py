@@ -11,6 +11,7 @@ from sailcloth.lib.openapi import Node, Schemas
 
 from ..errors import StatusError, bad_request
 from ..registry import ApiResource
+from ..storage import clone
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -27,13 +28,33 @@ def merge_patch(target: Any, patch: Any) -> Any:
 
 
 def json_patch(target: Any, patch: Any) -> Any:
-    """A JSON patch. Raises ValueError for one that cannot be read or does not fit."""
-    if not isinstance(patch, list):
+    """A JSON patch. Raises ValueError for one that cannot be read or does not fit. As in Kubernetes, a member that is absent
+    passes a test for null."""
+    if not isinstance(patch, list) or not all(isinstance(one, dict) for one in patch):
         raise ValueError("a JSON patch must be a list of operations")
+    out = clone(target)
+    for operation in patch:
+        path = operation.get("path")
+        if operation.get("op") == "test" and operation.get("value", ...) is None and _is_absent(out, path):
+            continue
+        try:
+            out = jsonpatch.apply_patch(out, [operation], in_place=True)
+        except jsonpatch.JsonPatchTestFailed:
+            raise ValueError(f"testing value {path} failed") from None
+        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+            raise ValueError(f"{operation.get('op')} of {path}: {str(error)[:200]}") from None
+        except (TypeError, AttributeError, KeyError, ValueError, IndexError):
+            raise ValueError(f"{operation.get('op')} of {path} does not apply") from None
+    return out
+
+
+def _is_absent(target: Any, path: Any) -> bool:
+    if not isinstance(path, str):
+        return False
     try:
-        return jsonpatch.apply_patch(target, patch)
-    except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(str(error)) from None
+        return jsonpatch.JsonPointer(path).resolve(target, None) is None
+    except (jsonpatch.JsonPointerException, TypeError):
+        return True
 
 
 def apply_patch(resource: ApiResource, live: Any, body: Any, kind: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from ..auth import certificate_signing, default_roles
+from ..auth import certificate_signing, default_roles, escalation
 from ..errors import StatusError, already_exists, bad_request, conflict, invalid, not_found
 from ..registry import ApiResource, Registry
 from ..request_info import Body, RequestInfo
@@ -72,6 +72,7 @@ class RestStorage:
         obj, more = await self._mutate(info, obj, None, manager)
         validation.validate(resource, obj, None)
         self.definitions.validate(resource, obj, None)
+        escalation.authorize(self.store, info.user, resource.group_resource, obj, None)
         if resource.kind == "Service":
             self._addresses.allocate(obj)
         warnings += more + await self.admission.validate(info, "CREATE", obj, None)
@@ -180,6 +181,7 @@ class RestStorage:
         validation.validate(resource, new, live, info.subresource)
         if resource.group_resource == certificate_signing.REQUESTS:
             certificate_signing.authorize_decision(self.store, live, new, info.subresource, info.user)
+        escalation.authorize(self.store, info.user, resource.group_resource, new, live)
         if not info.subresource:
             self.definitions.validate(resource, new, live)
             if resource.kind == "Service":

@@ -32,6 +32,16 @@ def check_type_meta(resource: ApiResource, obj: Unstructured, namespace: str) ->
         raise bad_request(
             f"the API version in the data ({version}) does not match the expected API version ({resource.group_version})"
         )
+    for key in ("name", "generateName", "namespace"):
+        value = obj["metadata"].get(key)
+        if value is not None and not isinstance(value, str):
+            go_type = "array" if isinstance(value, list) else "object" if isinstance(value, dict) else "number"
+            if isinstance(value, bool):
+                go_type = "bool"
+            text = f"json: cannot unmarshal {go_type} into Go struct field ObjectMeta.metadata.{key} of type string"
+            raise bad_request(
+                f"{resource.kind} in version {go(resource.version)} cannot be handled as a {resource.kind}: {text}"
+            )
     obj["kind"], obj["apiVersion"] = resource.kind, resource.group_version
     if resource.namespaced:
         given = obj["metadata"].get("namespace")

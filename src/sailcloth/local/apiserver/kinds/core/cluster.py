@@ -15,6 +15,7 @@ def _namespace_defaults(obj: Unstructured) -> None:
 
 
 def _node_defaults(obj: Unstructured) -> None:
+    nested(obj, "spec")
     status = obj.get("status") or {}
     for key in ("capacity", "allocatable"):
         if isinstance(status.get(key), dict):

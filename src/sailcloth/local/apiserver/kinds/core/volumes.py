@@ -17,7 +17,7 @@ _ACCESS_MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany":
 
 
 def claim_defaults(obj: Unstructured) -> None:
-    set_defaults(obj["spec"], volumeMode="Filesystem")
+    set_defaults(nested(obj, "spec"), volumeMode="Filesystem")
     requests = (obj["spec"].get("resources") or {}).get("requests")
     if isinstance(requests, dict):
         quantities(requests)
