@@ -296,7 +296,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     ("text", "words"),
     [
         ("---\n" + "[" * 40_000, "collections within each other"),
-        ("a:\n" + "".join(" " * n + "- \n" for n in range(2)) + "{a: " * 40_000, "collections within each other"),
+        ("---\n" + "{a: " * 40_000, "collections within each other"),
         (BOMB, "nodes once its aliases are expanded"),
         ("a: &a [*a]\n", "recursion|recursive|circular|found"),
     ],

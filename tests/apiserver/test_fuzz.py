@@ -24,7 +24,7 @@ from sailcloth.local.apiserver.writes.admission import Admission
 from sailcloth.local.apiserver.writes.rest_storage import RestStorage
 
 Object = dict[str, Any]
-TRIES = 1500
+TRIES = 200
 ADMIN = User("admin", ("system:masters",))
 WRONG: tuple[Any, ...] = (None, [], {}, "", "x", 0, -1, 1.5, True, [None], {"a": None}, [[]], [{}], ["x"], {"x": "y"})
 

@@ -43,7 +43,9 @@ def _misfit(pod: Unstructured, node: Unstructured) -> str:
     """Why the node does not take the pod; empty if it does."""
     tolerations = pod["spec"].get("tolerations") or []
     unschedulable = {"key": taints.UNSCHEDULABLE, "effect": "NoSchedule"}
-    if (node.get("spec") or {}).get("unschedulable") and not any(taints.tolerates(t, unschedulable) for t in tolerations):
+    if (node.get("spec") or {}).get("unschedulable") and not any(
+        taints.tolerates(t, unschedulable) for t in tolerations
+    ):
         return "were unschedulable"
     labels, wanted = node["metadata"].get("labels") or {}, pod["spec"].get("nodeSelector") or {}
     missing = sorted(f"{k}={v}" for k, v in wanted.items() if labels.get(k) != v)
