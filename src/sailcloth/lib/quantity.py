@@ -12,10 +12,10 @@ _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "
 
 def parse(text: str) -> Fraction:
     """The exact value, rounded up to nanos. Raises ValueError."""
-    found = _FORM.match(text)
-    if found is None:
+    match = _FORM.match(text)
+    if match is None:
         raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
-    sign, digits, suffix = found.groups()
+    sign, digits, suffix = match.groups()
     value = Fraction(digits if not digits.endswith(".") else digits + "0")
     if suffix in _BINARY:
         value *= _BINARY[suffix]
@@ -31,8 +31,8 @@ def show(value: Fraction, like: str = "") -> str:
     """The canonical form, in the family of suffixes that `like` uses: powers of two, powers of ten, or exponents."""
     if value == 0:
         return "0"
-    found = _FORM.match(like)
-    suffix = found[3] if found else ""
+    match = _FORM.match(like)
+    suffix = match[3] if match else ""
     if suffix in _BINARY and value.denominator == 1 and abs(value) >= 1024:
         for name, factor in reversed(_BINARY.items()):
             if value % factor == 0:

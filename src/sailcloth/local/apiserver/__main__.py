@@ -36,11 +36,11 @@ from .writes.rest_storage import RestStorage
 
 log = logging.getLogger("sailcloth.local.apiserver")
 
-UNUSABLE_STATE = 78  # exit code (EX_CONFIG): starting again would not help
+UNUSABLE_STATE = 78  # exit code (EX_CONFIG): a restart would not help
 
 
 class _UnusableState(Exception):
-    """What an earlier run left cannot be used; the text says what to do."""
+    """The state of an earlier run cannot be used; the text says what to do."""
 
 
 class ListenAddress(msgspec.Struct, frozen=True):
@@ -105,7 +105,7 @@ async def serve(config: Config) -> None:
     # asyncio holds a read buffer of this size, 256 KiB by default, for every TLS connection: hundreds of watchers read nothing.
     asyncio.sslproto.SSLProtocol.max_size = _READ_BUFFER
     context = _tls(pki)
-    # A client that goes away ends what it asked for: watches, followed logs, commands in containers.
+    # A client that disconnects cancels its requests: watches, followed logs, commands in containers.
     runner = web.AppRunner(
         api.application(),
         access_log=None,
@@ -144,7 +144,7 @@ def _open(config: Config) -> tuple[pki_files.Pki, Store]:
         pki = pki_files.load(Path(config.pki_dir))
     except (OSError, ValueError) as error:
         raise _UnusableState(
-            f"the keys in {config.pki_dir} cannot be used ({error}); move that folder away to have new ones made"
+            f"the keys in {config.pki_dir} cannot be used ({error}); move that folder away, and new keys are created"
         ) from error
     try:
         return pki, Store(config.db, config.durability, CyclicCollection())
@@ -184,7 +184,7 @@ def _write_kubeconfigs(config: Config, pki: pki_files.Pki) -> None:
 
 
 def _shorten_http_errors(record: logging.LogRecord) -> bool:
-    """A request that is not HTTP is its sender's mistake: a line says so, where the library logs a whole trace."""
+    """Log a malformed HTTP request in one line instead of the library's traceback."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         record.msg, record.args, record.exc_info = "a request could not be read: %s", (error.message[:100],), None

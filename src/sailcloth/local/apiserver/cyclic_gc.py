@@ -1,6 +1,5 @@
-"""Cyclic garbage without long pauses. Objects of the cluster hold no cycles, and to walk all of them in search of some would
-stop the server for a moment that grows with the cluster. So what is there after a while is set aside, and looked at again
-only now and then.
+"""Cyclic garbage collection without long pauses. Stored objects hold no cycles, and a full collection over them would pause the
+server for a time that grows with the cluster. Long-lived objects are therefore frozen (`gc.freeze`), and collected rarely.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ _FULL_EVERY = 50
 
 
 class CyclicCollection:
-    """Called again and again, after about the same number of writes."""
+    """Collects cyclic garbage. The store calls it after every compaction."""
 
     def __init__(self) -> None:
         self._calls = 0

@@ -18,13 +18,13 @@ def parse(text: str | None, selectable: Mapping[str, FieldSelector]) -> Matcher:
     known = {"metadata.name": FieldSelector(), "metadata.namespace": FieldSelector(), **selectable}
     terms: list[tuple[tuple[str, ...], str, bool, str]] = []
     for raw in text.split(",") if text else []:
-        found = EQUALITY.match(raw.strip())
-        if found is None:
+        parsed = EQUALITY.match(raw.strip())
+        if parsed is None:
             raise bad_request(f"invalid field selector: {raw!r}")
-        if found[1] not in known:
-            raise bad_request(f"field label not supported: {found[1]}")
-        path = tuple((known[found[1]].path or found[1]).split("."))
-        terms.append((path, found[3], found[2] != "!=", known[found[1]].absent))
+        if parsed[1] not in known:
+            raise bad_request(f"field label not supported: {parsed[1]}")
+        path = tuple((known[parsed[1]].path or parsed[1]).split("."))
+        terms.append((path, parsed[3], parsed[2] != "!=", known[parsed[1]].absent))
 
     def match(obj: dict[str, Any]) -> bool:
         for path, wanted, equal, absent in terms:

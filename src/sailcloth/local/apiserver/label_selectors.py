@@ -17,13 +17,13 @@ def parse(text: str | None) -> Callable[[dict[str, str]], bool]:
     terms: list[Callable[[dict[str, str]], bool]] = []
     for raw in re.split(r",(?![^()]*\))", text) if text else []:
         term = raw.strip()
-        if found := _SET.match(term):
-            values = {v.strip() for v in found[3].split(",")}
-            inside = found[2] == "in"
-            terms.append(lambda m, k=found[1], v=values, i=inside: (m.get(k) in v) == i)  # type: ignore[misc]
-        elif found := EQUALITY.match(term):
-            equal = found[2] != "!="
-            terms.append(lambda m, k=found[1], v=found[3], e=equal: (m.get(k) == v) == e)  # type: ignore[misc]
+        if parsed := _SET.match(term):
+            values = {v.strip() for v in parsed[3].split(",")}
+            inside = parsed[2] == "in"
+            terms.append(lambda m, k=parsed[1], v=values, i=inside: (m.get(k) in v) == i)  # type: ignore[misc]
+        elif parsed := EQUALITY.match(term):
+            equal = parsed[2] != "!="
+            terms.append(lambda m, k=parsed[1], v=parsed[3], e=equal: (m.get(k) == v) == e)  # type: ignore[misc]
         elif re.fullmatch(r"!?[A-Za-z0-9_./-]+", term):
             absent, key = term.startswith("!"), term.lstrip("!")
             terms.append(lambda m, k=key, a=absent: (k in m) != a)  # type: ignore[misc]

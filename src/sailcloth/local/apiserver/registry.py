@@ -1,4 +1,4 @@
-"""The register of served resources: built-in ones from a table, custom ones from CustomResourceDefinitions."""
+"""The registry of served resources: built-in ones from records, custom ones from CustomResourceDefinitions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ApiResource:
 
     @property
     def has_status_path(self) -> bool:
-        """Whether status is written at a path of its own only."""
+        """Whether status is a subresource, and written there only."""
         return self.subresource("status") is not None
 
     @property
@@ -106,12 +106,12 @@ class ApiResource:
         if self.converts:
             known = self._converted.get(id(obj))
             if known is None or known[0] is not obj:
-                made = copy.deepcopy(obj)
-                self.schemas.prune(self.node, made)
-                self.schemas.default(self.node, made)
+                converted = copy.deepcopy(obj)
+                self.schemas.prune(self.node, converted)
+                self.schemas.default(self.node, converted)
                 if len(self._converted) >= _CONVERTED:
                     self._converted.clear()
-                known = self._converted[id(obj)] = (obj, made)
+                known = self._converted[id(obj)] = (obj, converted)
             obj = known[1]
         return obj if obj.get("apiVersion") == self.group_version else {**obj, "apiVersion": self.group_version}
 
@@ -123,7 +123,7 @@ class ApiResource:
 
     @cached_property
     def rules(self) -> Rules | None:
-        """The CEL rules of a custom resource. Ones that do not compile came from an older program, and are not asked."""
+        """The CEL rules of a custom resource. Rules that do not compile, stored by an older version of the program, are skipped."""
         try:
             return Rules(self.schemas, self.schema) if self.custom else None
         except BadExpression:
@@ -174,7 +174,7 @@ def custom_resources(crd: dict[str, Any]) -> list[ApiResource]:
             "metadata": {"$ref": f"#/$defs/{_META}"},
         }
         subresources = version.get("subresources") or {}
-        made = ApiResource(
+        resource = ApiResource(
             spec["group"],
             version["name"],
             spec["names"]["plural"],
@@ -191,8 +191,8 @@ def custom_resources(crd: dict[str, Any]) -> list[ApiResource]:
             warnings=_deprecation(spec, version),
             converts=changed or differ,
         )
-        made.metadata_schema = kept
-        out.append(made)
+        resource.metadata_schema = kept
+        out.append(resource)
     return out
 
 
@@ -245,8 +245,8 @@ class Registry:
 
 def version_priority(version: str) -> tuple[int, int, int, str]:
     """The order of preference: v2, v1, v1beta2, v1beta1, v1alpha1, then anything else by name."""
-    found = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
-    if found is None:
+    match = re.fullmatch(r"v(\d+)(?:(alpha|beta)(\d+))?", version)
+    if match is None:
         return (3, 0, 0, version)
-    stage = {None: 0, "beta": 1, "alpha": 2}[found[2]]
-    return (stage, -int(found[1]), -int(found[3] or 0), version)
+    stage = {None: 0, "beta": 1, "alpha": 2}[match[2]]
+    return (stage, -int(match[1]), -int(match[3] or 0), version)

@@ -37,16 +37,16 @@ create table if not exists meta(key text primary key, value text);
 
 
 class Expired(Exception):
-    """The revision asked for has been compacted."""
+    """The requested revision has been compacted."""
 
 
 class StorageError(Exception):
-    """The disk refused a write; nothing of it is kept."""
+    """A write to disk failed; memory is rolled back."""
 
 
 @dataclass(slots=True)
 class Event:
-    """One change. `prev` is the object before it, for selectors that it may have left."""
+    """One change. `prev` is the object before the change: a selector may have matched only that."""
 
     revision: int
     type: Type
@@ -55,16 +55,16 @@ class Event:
     _encoded: dict[Hashable, bytes] = field(default_factory=dict)
 
     def encoded(self, form: Hashable, make: Callable[[], bytes]) -> bytes:
-        """The event as it goes out in a form, made once for all watchers that want the same."""
-        found = self._encoded.get(form)
-        if found is None:
-            found = self._encoded[form] = make()
-        return found
+        """The event encoded in a form; encoded once for all watchers that use the same form."""
+        body = self._encoded.get(form)
+        if body is None:
+            body = self._encoded[form] = make()
+        return body
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A collection at one moment: sorted names, and how to read what is under each."""
+    """A collection at one revision: sorted names, and a function that reads the object of a name."""
 
     names: list[Name]
     read: Callable[[Name], Unstructured]
@@ -100,13 +100,13 @@ class Store:
         self._load()
 
     def _check_format(self) -> None:
-        """Raises StorageError, with nothing changed, for a file that another version of the program wrote in its own way."""
+        """Raises StorageError, with nothing changed, for a file in the format of another version of this program."""
         if not self._db.execute("select 1 from sqlite_master where name='meta'").fetchone():
             return
-        (found,) = self._db.execute("select value from meta where key='format'").fetchone() or (_FORMAT,)
-        if found != _FORMAT:
+        (version,) = self._db.execute("select value from meta where key='format'").fetchone() or (_FORMAT,)
+        if version != _FORMAT:
             self._db.close()
-            text = f"has format {found}, this program reads format {_FORMAT}: use the version that made it"
+            text = f"has format {version}, this program reads format {_FORMAT}: use the version that made it"
             raise StorageError(f"{self._path} {text}")
 
     def _load(self) -> None:
@@ -129,8 +129,8 @@ class Store:
 
     def all(self, group_resource: str, ns: str | None = None) -> list[Unstructured]:
         """Objects sorted by namespace and name."""
-        found = self.data[group_resource]
-        return [found[k] for k in self._names(group_resource, ns)]
+        objects = self.data[group_resource]
+        return [objects[k] for k in self._names(group_resource, ns)]
 
     def _names(self, group_resource: str, ns: str | None, after: Name = ("", "")) -> list[Name]:
         """Sorted names of what there is, in one namespace or in all, after a name."""
@@ -142,26 +142,26 @@ class Store:
         return names[start : bisect.bisect_left(names, (ns + "\0", ""), start)]
 
     def _set(self, group_resource: str, key: Name, obj: Unstructured | None) -> None:
-        """What memory holds under a name; None for nothing."""
-        names, found = self._order[group_resource], self.data[group_resource]
+        """Set the object in memory under a name; None removes it."""
+        names, objects = self._order[group_resource], self.data[group_resource]
         if obj is None:
-            del found[key]
+            del objects[key]
             del names[bisect.bisect_left(names, key)]
         else:
-            if key not in found:
+            if key not in objects:
                 bisect.insort(names, key)
-            found[key] = obj
+            objects[key] = obj
 
     def dependents(self, uid: str) -> list[tuple[str, Unstructured]]:
-        """(resource, object) of everything that names an owner with this uid."""
+        """(resource, object) of every object with an owner reference to this uid."""
         return [(group_resource, self.data[group_resource][key]) for group_resource, key in self._by_owner.get(uid, ())]
 
     def _index_owners(self, group_resource: str, key: Name, old: Unstructured | None, new: Unstructured | None) -> None:
         before, after = _owner_uids(old), _owner_uids(new)
         for uid in before - after:
-            found = self._by_owner.get(uid, {})
-            found.pop((group_resource, key), None)
-            if not found:
+            dependents = self._by_owner.get(uid, {})
+            dependents.pop((group_resource, key), None)
+            if not dependents:
                 self._by_owner.pop(uid, None)
         for uid in after - before:
             self._by_owner.setdefault(uid, {})[(group_resource, key)] = None
@@ -186,11 +186,11 @@ class Store:
                 then.setdefault((metadata.get("namespace", ""), metadata["name"]), event if event.prev else None)
 
         def read(name: Name) -> Unstructured:
-            found = then.get(name)
-            if isinstance(found, int):
-                (event,) = self._read_log(group_resource, found - 1, 1)
-                found = event
-            return live[name] if found is None or found.prev is None else found.prev
+            change = then.get(name)
+            if isinstance(change, int):
+                (event,) = self._read_log(group_resource, change - 1, 1)
+                change = event
+            return live[name] if change is None or change.prev is None else change.prev
 
         gone = [k for k, e in then.items() if e and k not in live and k > after and (ns is None or k[0] == ns)]
         new = {k for k, e in then.items() if e is None}
@@ -232,7 +232,7 @@ class Store:
             await future
 
     def commit(self) -> None:
-        """Write what is dirty in one transaction, then tell watchers and those who wait."""
+        """Write uncommitted events in one transaction, then notify watchers and waiting writers."""
         self._handle = None
         batch, self._uncommitted = self._uncommitted, []
         waiting, self._waiting = self._waiting, []
@@ -258,7 +258,7 @@ class Store:
             for tell in list(self._watchers[group_resource]):
                 try:
                     tell(event)
-                except Exception:  # one watcher's mistake is not the others', nor the writers' who wait
+                except Exception:  # a failing watcher must not affect other watchers or waiting writers
                     log.exception("a watcher of %s failed", group_resource)
         for future in waiting:
             if not future.done():
@@ -290,7 +290,7 @@ class Store:
             raise
 
     def _roll_back(self, batch: list[tuple[str, Event]]) -> None:
-        """Put memory back to what the disk holds."""
+        """Roll memory back to what is on disk."""
         for group_resource, event in reversed(batch):
             metadata = event.obj["metadata"]
             key = (metadata.get("namespace", ""), metadata["name"])

@@ -11,7 +11,7 @@ _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease", "isti
 
 
 async def create(cluster: ControllerContext, root_certificate: str, api_address: str, service_ip: str) -> None:
-    """Create what does not exist yet. Addresses are the API server's own and that of the Service `kubernetes`."""
+    """Create what does not exist yet. `api_address` is the API server's address, `service_ip` the cluster IP of the Service `kubernetes`."""
     for group_resource, obj in default_roles.bootstrap_policy():
         await cluster.create(group_resource, obj)
     for name in _NAMESPACES:

@@ -61,7 +61,7 @@ class ControllerContext:
             await self._storage.delete(self._info(group_resource, namespace, name))
 
     async def event(self, about: Unstructured, component: str, reason: str, text: str, kind: str = "Normal") -> None:
-        """Note something for `kubectl describe` and `kubectl events`; the same again only counts up."""
+        """Record an Event for `kubectl describe` and `kubectl events`; a repeated one increments its count."""
         metadata, stamp = about["metadata"], now()
         digest = zlib.crc32(f"{metadata['uid']} {reason} {text}".encode())
         name = f"{metadata['name']}.{digest:08x}"

@@ -21,13 +21,13 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 def _owned(cluster: ControllerContext, owner: Unstructured) -> list[Unstructured]:
     """The owner's revisions, oldest first."""
     metadata = owner["metadata"]
-    found = [
+    revisions = [
         r
         for r in cluster.store.all(GR, metadata["namespace"])
         if any(o.get("uid") == metadata["uid"] for o in r["metadata"].get("ownerReferences") or ())
         and not r["metadata"].get("deletionTimestamp")
     ]
-    return sorted(found, key=lambda r: int(r["revision"]))
+    return sorted(revisions, key=lambda r: int(r["revision"]))
 
 
 def _data(owner: Unstructured) -> Unstructured:
@@ -43,7 +43,7 @@ async def sync(cluster: ControllerContext, owner: Unstructured) -> None:
         digest = template_hash(owner["spec"]["template"])
         notes = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != _LAST_APPLIED}
         labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
-        made = {
+        revision = {
             "metadata": {
                 "name": f"{metadata['name']}-{digest}",
                 "namespace": metadata["namespace"],
@@ -54,8 +54,8 @@ async def sync(cluster: ControllerContext, owner: Unstructured) -> None:
             "data": data,
             "revision": newest + 1,
         }
-        await cluster.create(GR, made)
-    elif int(same["revision"]) < newest:  # taken back: it is the newest again
+        await cluster.create(GR, revision)
+    elif int(same["revision"]) < newest:  # a rollback: this revision becomes the newest
         await cluster.update(
             GR, metadata["namespace"], same["metadata"]["name"], lambda r: {**r, "revision": newest + 1}
         )
@@ -65,9 +65,9 @@ def template(cluster: ControllerContext, owner: Unstructured, digest: str) -> Un
     """The template of a revision; None if it is not kept any more."""
     for revision in _owned(cluster, owner):
         if revision["metadata"]["labels"].get(_HASH) == digest:
-            found: Unstructured = copy.deepcopy(revision["data"]["spec"]["template"])
-            found.pop("$patch", None)
-            return found
+            pod_template: Unstructured = copy.deepcopy(revision["data"]["spec"]["template"])
+            pod_template.pop("$patch", None)
+            return pod_template
     return None
 
 

@@ -1,4 +1,4 @@
-"""Signs the certificate requests that somebody approved. What may be signed is `apiserver.signing`'s to say."""
+"""Signs approved certificate signing requests. `auth.certificate_signing` decides what may be signed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .context import ControllerContext
 
 
 async def reconcile(cluster: ControllerContext, name: str, ca: KeyPair) -> None:
-    """Give an approved request its certificate, or say why it gets none."""
+    """Issue the certificate of an approved request, or set the condition Failed."""
     request = cluster.store.get(certificate_signing.REQUESTS, "", name)
     if request is None or not certificate_signing.awaits_signature(request):
         return

@@ -1,4 +1,4 @@
-"""DaemonSet: one pod on the node, if the node is one that it wants."""
+"""DaemonSet: one pod on the node, if the node is eligible."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ _COMPONENT = "daemonset-controller"
 
 
 async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
-    """Make or delete the pod, replace one of an old template, and say how many there are."""
-    found = cluster.store.get(GR, namespace, name)
-    if found is None or found["metadata"].get("deletionTimestamp"):
+    """Create or delete the pod, replace one of an old template, and write the status."""
+    daemon_set = cluster.store.get(GR, namespace, name)
+    if daemon_set is None or daemon_set["metadata"].get("deletionTimestamp"):
         return None
-    revision = template_hash(found["spec"]["template"])
-    await controller_revisions.sync(cluster, found)
-    wanted = _wanted(cluster, found)
-    pods = [p for p in pods_of(cluster, found) if not p["metadata"].get("deletionTimestamp")]
-    rolling = (found["spec"].get("updateStrategy") or {}).get("type", "RollingUpdate") == "RollingUpdate"
+    revision = template_hash(daemon_set["spec"]["template"])
+    await controller_revisions.sync(cluster, daemon_set)
+    wanted = _wanted(cluster, daemon_set)
+    pods = [p for p in pods_of(cluster, daemon_set) if not p["metadata"].get("deletionTimestamp")]
+    rolling = (daemon_set["spec"].get("updateStrategy") or {}).get("type", "RollingUpdate") == "RollingUpdate"
     kept: list[Unstructured] = []
     for pod in pods:
         old = (pod["metadata"].get("labels") or {}).get(REVISION) != revision
         if kept or not wanted or not active(pod) or (old and rolling):
             await cluster.delete("pods", namespace, pod["metadata"]["name"])
-            await cluster.event(found, _COMPONENT, "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}")
+            await cluster.event(daemon_set, _COMPONENT, "SuccessfulDelete", f"Deleted pod: {pod['metadata']['name']}")
         else:
             kept.append(pod)
-    leaving = any(p["metadata"].get("deletionTimestamp") for p in pods_of(cluster, found))
+    leaving = any(p["metadata"].get("deletionTimestamp") for p in pods_of(cluster, daemon_set))
     if wanted and not kept and not leaving:
-        pod = pod_of(found, found["spec"]["template"])
+        pod = pod_of(daemon_set, daemon_set["spec"]["template"])
         pod["spec"]["tolerations"] = _tolerations(pod["spec"])
         pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), REVISION: revision}
-        made = await cluster.create("pods", pod)
-        if made is not None:
-            kept.append(made)
-            await cluster.event(found, _COMPONENT, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
-    await _status(cluster, found, int(wanted), kept, revision)
+        created = await cluster.create("pods", pod)
+        if created is not None:
+            kept.append(created)
+            await cluster.event(
+                daemon_set, _COMPONENT, "SuccessfulCreate", f"Created pod: {created['metadata']['name']}"
+            )
+    await _status(cluster, daemon_set, int(wanted), kept, revision)
     await controller_revisions.prune(
-        cluster, found, [revision, *((p["metadata"].get("labels") or {}).get(REVISION, "") for p in kept)]
+        cluster, daemon_set, [revision, *((p["metadata"].get("labels") or {}).get(REVISION, "") for p in kept)]
     )
     return None
 
 
-def _wanted(cluster: ControllerContext, found: Unstructured) -> bool:
+def _wanted(cluster: ControllerContext, daemon_set: Unstructured) -> bool:
     """Whether there is a node whose labels the template selects and whose taints its pods tolerate."""
-    spec = found["spec"]["template"]["spec"]
+    spec = daemon_set["spec"]["template"]["spec"]
     selector, tolerations = spec.get("nodeSelector") or {}, _tolerations(spec)
     return any(
         selector.items() <= (node["metadata"].get("labels") or {}).items()
@@ -64,9 +66,9 @@ def _tolerations(spec: Unstructured) -> list[Unstructured]:
 
 
 async def _status(
-    cluster: ControllerContext, found: Unstructured, wanted: int, pods: list[Unstructured], revision: str
+    cluster: ControllerContext, daemon_set: Unstructured, wanted: int, pods: list[Unstructured], revision: str
 ) -> None:
-    metadata = found["metadata"]
+    metadata = daemon_set["metadata"]
     ready = sum(is_ready(p) for p in pods)
     updated = sum((p["metadata"].get("labels") or {}).get(REVISION) == revision for p in pods)
     status = {
@@ -81,7 +83,7 @@ async def _status(
         status["numberAvailable"] = ready
     if wanted > ready:
         status["numberUnavailable"] = wanted - ready
-    if found.get("status") != status:
+    if daemon_set.get("status") != status:
         await cluster.update(
             GR, metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
         )

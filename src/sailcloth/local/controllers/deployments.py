@@ -173,7 +173,7 @@ async def _scale(
     await to(current, then)
     ready = sum(int(s.get("status", {}).get("availableReplicas", 0)) for s in sets)
     # First the old pods that do not work anyway, then working ones as far as enough others do.
-    # A set's status lags behind what it was just told, so what has been told bounds it too.
+    # A ReplicaSet's status lags behind its spec, so its spec bounds it too.
     told = total - have + then - (then - int(current.get("status", {}).get("availableReplicas", 0)))
     spare = min(ready, told) - (wanted - unavailable)
     for s in sorted(old, key=lambda o: o["metadata"]["creationTimestamp"]):
@@ -283,7 +283,7 @@ def _complete(known: list[Unstructured], name: str) -> bool:
 def _progress(
     known: list[Unstructured], name: str, done: bool, moved: bool, deadline: float
 ) -> tuple[Unstructured, float | None]:
-    """(the Progressing condition, seconds until it has to be looked at again)."""
+    """(the Progressing condition, seconds until the next check)."""
     if done:
         text = f'ReplicaSet "{name}" has successfully progressed.'
         return _condition(known, "Progressing", "True", "NewReplicaSetAvailable", text), None

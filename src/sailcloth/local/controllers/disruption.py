@@ -14,7 +14,7 @@ from .context import ControllerContext
 from .replicasets import is_ready
 
 BUDGETS = "poddisruptionbudgets.policy"
-_EVICTION_S = 120.0  # after this an evicted pod that is still there counts as healthy again
+_EVICTION_S = 120.0  # an evicted pod that still exists after this counts as healthy
 _SCALABLE = {"ReplicaSet": "replicasets.apps", "StatefulSet": "statefulsets.apps", "Deployment": "deployments.apps"}
 
 
@@ -52,7 +52,7 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> fl
 
     def write(live: Unstructured) -> Unstructured:
         if (live.get("status") or {}).get("disruptedPods") != (budget.get("status") or {}).get("disruptedPods"):
-            return live  # an eviction was granted meanwhile; its event brings the budget here again
+            return live  # an eviction was granted meanwhile, and its event enqueues the budget
         known: Unstructured = next(iter((live.get("status") or {}).get("conditions") or ()), {})
         since = known.get("lastTransitionTime") if known.get("status") == condition["status"] else now()
         observed = {"type": "DisruptionAllowed", "lastTransitionTime": since, **condition}

@@ -1,4 +1,4 @@
-"""EndpointSlices for Endpoints that users made themselves, for services without a selector. Source: Kubernetes'
+"""Mirrors Endpoints of Services without a selector into EndpointSlices. Source: Kubernetes'
 EndpointSliceMirroring controller."""
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .endpoint_slices import made_for
 GR = "endpointslices.discovery.k8s.io"
 _MANAGED = "endpointslicemirroring-controller.k8s.io"
 _SKIP = "endpointslice.kubernetes.io/skip-mirror"
-_OWN = ("default", "kubernetes")  # the API server's, which has a slice of its own
+_OWN = ("default", "kubernetes")  # the API server's Endpoints, whose slice `bootstrap` creates
 
 
 async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> None:
@@ -20,8 +20,8 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> No
     wanted: dict[str, Unstructured] = {}
     if endpoints is not None and _mirrored(cluster, endpoints, namespace, name):
         for index, subset in enumerate(endpoints.get("subsets") or ()):
-            made = _slice(endpoints, f"{name}-mirror-{index}", subset)
-            wanted[made["metadata"]["name"]] = made
+            mirrored = _slice(endpoints, f"{name}-mirror-{index}", subset)
+            wanted[mirrored["metadata"]["name"]] = mirrored
     for known in cluster.store.all(GR, namespace):
         labels = known["metadata"].get("labels") or {}
         if (

@@ -14,7 +14,7 @@ _MANAGED = "endpointslice-controller.k8s.io"
 
 
 async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> None:
-    """Write the slice of a service. Services without a selector are left to whoever made their slices."""
+    """Write the slice of a service. Slices of Services without a selector belong to their creators."""
     service = cluster.store.get("services", namespace, name)
     if service is None or service["metadata"].get("deletionTimestamp"):
         await cluster.delete("endpoints", namespace, name)
@@ -145,13 +145,13 @@ async def _endpoints(cluster: ControllerContext, service: Unstructured, groups: 
             subsets.append(subset)
     known = cluster.store.get("endpoints", metadata["namespace"], metadata["name"])
     if known is None:
-        made: Unstructured = {
+        endpoints: Unstructured = {
             "metadata": {
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
                 "labels": metadata.get("labels") or {},
             }
         }
-        await cluster.create("endpoints", {**made, "subsets": subsets} if subsets else made)
+        await cluster.create("endpoints", {**endpoints, "subsets": subsets} if subsets else endpoints)
     elif (known.get("subsets") or []) != subsets:
         await cluster.update("endpoints", metadata["namespace"], metadata["name"], lambda o: {**o, "subsets": subsets})

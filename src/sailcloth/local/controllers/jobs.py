@@ -181,10 +181,10 @@ class _Step:
         free = [i for i in range(self.completions or 0) if i not in self.completed | busy]
         for _ in range(0 if stop else left - len(self.active)):
             index = free.pop(0) if self.indexed and free else -1
-            made = await self.cluster.create("pods", self._pod_for(index))
-            if made is not None:
-                self.active.append(made)
-                text = f"Created pod: {made['metadata']['name']}"
+            created = await self.cluster.create("pods", self._pod_for(index))
+            if created is not None:
+                self.active.append(created)
+                text = f"Created pod: {created['metadata']['name']}"
                 await self.cluster.event(self.job, _COMPONENT, "SuccessfulCreate", text)
         for pod in self.active[max(0, left) :]:
             await self.cluster.delete("pods", self.metadata["namespace"], pod["metadata"]["name"])

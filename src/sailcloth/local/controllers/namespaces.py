@@ -9,8 +9,8 @@ from .context import ControllerContext
 
 async def reconcile(cluster: ControllerContext, name: str, root_certificate: str) -> float | None:
     """The default service account and the cluster's root certificate in every namespace."""
-    found = cluster.store.get("namespaces", "", name)
-    if found is None or found["metadata"].get("deletionTimestamp"):
+    namespace = cluster.store.get("namespaces", "", name)
+    if namespace is None or namespace["metadata"].get("deletionTimestamp"):
         return None
     await cluster.create("serviceaccounts", {"metadata": {"name": "default", "namespace": name}})
     root = {"metadata": {"name": "kube-root-ca.crt", "namespace": name}, "data": {"ca.crt": root_certificate}}

@@ -36,7 +36,7 @@ def active(pod: Unstructured) -> bool:
 
 
 async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
-    """Make or delete pods, and say how many there are."""
+    """Create or delete pods, and write the status."""
     rs = cluster.store.get("replicasets.apps", namespace, name)
     if rs is None or rs["metadata"].get("deletionTimestamp"):
         return None
@@ -45,12 +45,12 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> fl
     wanted = int(rs["spec"].get("replicas", 1))
     for _ in range(wanted - len(live)):
         try:
-            made = await cluster.create("pods", pod_of(rs, rs["spec"]["template"]))
+            created = await cluster.create("pods", pod_of(rs, rs["spec"]["template"]))
         except StatusError as error:
             await cluster.event(rs, _NAME, "FailedCreate", f"Error creating: {error.message}", "Warning")
             raise
-        if made is not None:
-            await cluster.event(rs, _NAME, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
+        if created is not None:
+            await cluster.event(rs, _NAME, "SuccessfulCreate", f"Created pod: {created['metadata']['name']}")
     surplus = sorted(live, key=_deletion_order)[: max(0, len(live) - wanted)]
     for pod in surplus:
         await cluster.delete("pods", namespace, pod["metadata"]["name"])
@@ -74,7 +74,7 @@ def _deletion_order(pod: Unstructured) -> tuple[bool, bool, str]:
 
 
 async def _adopt(cluster: ControllerContext, rs: Unstructured) -> None:
-    """Pods without an owner that match the selector become ours."""
+    """Adopt pods without a controller that match the selector."""
     match = label_selector(rs["spec"].get("selector"))
     for pod in cluster.store.all("pods", rs["metadata"]["namespace"]):
         metadata = pod["metadata"]
@@ -100,7 +100,7 @@ def reference(owner: Unstructured) -> Unstructured:
 
 
 def pod_of(owner: Unstructured, template: Unstructured, name: str = "") -> Unstructured:
-    """A pod by a template, with a name of its own or one that the API server completes."""
+    """A pod from a template, with a given name or a generateName."""
     template = copy.deepcopy(template)
     metadata = {
         k: v for k, v in (template.get("metadata") or {}).items() if k in ("labels", "annotations", "finalizers")

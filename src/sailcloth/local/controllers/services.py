@@ -1,4 +1,4 @@
-"""Services: each load balancer has an address of its own on the host's loopback, where its ports are what they are called."""
+"""Services: each LoadBalancer has its own address on the host's loopback, where its ports have their declared numbers."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _address(store: Store, service: Unstructured, pool: ipaddress.IPv4Network) -
 
 
 def _current_addresses(service: Unstructured) -> list[str]:
-    found = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
-    return [i["ip"] for i in found if i.get("ip")]
+    ingress = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
+    return [i["ip"] for i in ingress if i.get("ip")]
 
 
 def _in_pool(address: str, pool: ipaddress.IPv4Network) -> bool:
@@ -42,7 +42,7 @@ def _in_pool(address: str, pool: ipaddress.IPv4Network) -> bool:
 
 
 async def reconcile(cluster: ControllerContext, namespace: str, name: str, pool: ipaddress.IPv4Network) -> None:
-    """A LoadBalancer keeps its address as long as it is one; the node publishes its ports there."""
+    """Assign the address of a LoadBalancer, which it keeps while it has that type. The node publishes its ports there."""
     service = cluster.store.get("services", namespace, name)
     if service is None or service["metadata"].get("deletionTimestamp"):
         return

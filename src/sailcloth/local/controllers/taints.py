@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sailcloth.local.apiserver.unstructured import Unstructured
 
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
-# What pods of DaemonSets tolerate without being asked, as in Kubernetes.
+# Tolerations that the DaemonSet controller adds to every pod, as in Kubernetes.
 DAEMON_TOLERATIONS: tuple[Unstructured, ...] = (
     *(
         {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": "NoExecute"}

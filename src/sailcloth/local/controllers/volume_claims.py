@@ -1,5 +1,6 @@
-"""PersistentVolumeClaim: bound by its first pod, and held as long as a pod uses it. The node keeps a folder for each, until the
-claim is gone."""
+"""PersistentVolumeClaims: bound by their first pod, and protected by a finalizer while a pod uses them. The node keeps a folder
+for each until the claim is deleted.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +22,19 @@ def claims_of(pod: Unstructured) -> Iterator[str]:
 
 
 async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
-    found = cluster.store.get(GR, namespace, name)
-    if found is None:
+    claim = cluster.store.get(GR, namespace, name)
+    if claim is None:
         return None
     in_use = any(name in claims_of(p) for p in cluster.store.all("pods", namespace) if _may_use_volumes(p))
-    held = _PROTECTION in (found["metadata"].get("finalizers") or ())
-    leaving = bool(found["metadata"].get("deletionTimestamp"))
+    held = _PROTECTION in (claim["metadata"].get("finalizers") or ())
+    leaving = bool(claim["metadata"].get("deletionTimestamp"))
     if held and leaving and not in_use:
         await cluster.update(GR, namespace, name, lambda o: _set_protection(o, False))
     elif in_use and not held and not leaving:
         await cluster.update(GR, namespace, name, lambda o: _set_protection(o, True))
-    if in_use and (found.get("status") or {}).get("phase") != "Bound":
-        capacity = ((found["spec"].get("resources") or {}).get("requests")) or {}
-        status = {"phase": "Bound", "accessModes": found["spec"].get("accessModes") or [], "capacity": capacity}
+    if in_use and (claim.get("status") or {}).get("phase") != "Bound":
+        capacity = ((claim["spec"].get("resources") or {}).get("requests")) or {}
+        status = {"phase": "Bound", "accessModes": claim["spec"].get("accessModes") or [], "capacity": capacity}
         await cluster.update(GR, namespace, name, lambda o: {**o, "status": status}, sub="status")
     return None
 

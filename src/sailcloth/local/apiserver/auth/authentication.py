@@ -1,4 +1,6 @@
-"""Who is calling, by client certificate or bearer token, and answers to review requests. What they may do is `rbac`'s."""
+"""Authenticates requests by client certificate or bearer token, and responds to review requests. Permissions are decided by
+`authorization`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ UNAUTHENTICATED_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 
 @dataclass(frozen=True)
 class User:
-    """A verified caller."""
+    """An authenticated user."""
 
     name: str
     groups: tuple[str, ...] = ()
@@ -49,7 +51,7 @@ class Authenticator:
         return User(name, (*groups, "system:authenticated")) if name else None
 
     def authenticate_token(self, token: str, audiences: list[str] | None = None) -> tuple[User, list[str]]:
-        """(user, audiences that the token shares with those asked for). Raises BadToken."""
+        """(user, audiences that the token and the request have in common). Raises InvalidToken."""
         claims = self._tokens.verify(token)
         own = claims.get("aud") or []
         own = [own] if isinstance(own, str) else own
@@ -60,8 +62,8 @@ class Authenticator:
             )
         bound = claims.get("kubernetes.io") or {}
         namespace, account = bound.get("namespace", ""), (bound.get("serviceaccount") or {}).get("name", "")
-        found = self._store.get("serviceaccounts", namespace, account)
-        if found is None or found["metadata"]["uid"] != bound["serviceaccount"].get("uid"):
+        service_account = self._store.get("serviceaccounts", namespace, account)
+        if service_account is None or service_account["metadata"]["uid"] != bound["serviceaccount"].get("uid"):
             raise InvalidToken("the token's service account no longer exists")
         extra: dict[str, list[str]] = {}
         pod = bound.get("pod")
@@ -72,10 +74,10 @@ class Authenticator:
             extra["authentication.kubernetes.io/pod-name"] = [pod["name"]]
             extra["authentication.kubernetes.io/pod-uid"] = [pod["uid"]]
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
-        return User(claims["sub"], groups, str(found["metadata"]["uid"]), extra), shared
+        return User(claims["sub"], groups, str(service_account["metadata"]["uid"]), extra), shared
 
     def impersonate(self, user: User, headers: Mapping[str, str], groups: list[str]) -> User:
-        """Whom a caller wants to be, by the headers `Impersonate-*`; the caller if nobody. Raises StatusError if it may not."""
+        """The user that the headers `Impersonate-*` name; the caller without them. Raises StatusError if the caller may not impersonate."""
         name = headers.get("Impersonate-User", "")
         extra: dict[str, list[str]] = {}
         for key, value in headers.items():
@@ -103,7 +105,7 @@ class Authenticator:
         return User(name, tuple(dict.fromkeys([*(groups or implied), everyone])), uid, extra)
 
     def review(self, kind: str, obj: dict[str, Any], user: User) -> dict[str, Any]:
-        """The answer to a review request."""
+        """The review with its status filled in."""
         spec = obj.get("spec") or {}
         if kind == "TokenReview":
             status: dict[str, Any]
@@ -117,9 +119,9 @@ class Authenticator:
         if kind == "SelfSubjectReview":
             return {**obj, "status": {"userInfo": user.info()}}
         if kind == "SelfSubjectRulesReview":
-            found = list(authorization.rules_for(self._store, user.name, user.groups, str(spec.get("namespace") or "")))
-            resources = [r for r in found if r.get("resources")]
-            urls = [r for r in found if r.get("nonResourceURLs")]
+            rules = list(authorization.rules_for(self._store, user.name, user.groups, str(spec.get("namespace") or "")))
+            resources = [r for r in rules if r.get("resources")]
+            urls = [r for r in rules if r.get("nonResourceURLs")]
             return {**obj, "status": {"resourceRules": resources, "nonResourceRules": urls, "incomplete": False}}
         name, groups = user.name, user.groups
         if kind in ("SubjectAccessReview", "LocalSubjectAccessReview"):

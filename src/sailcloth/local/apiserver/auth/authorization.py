@@ -1,7 +1,7 @@
 """Role-based access: what a user may do, by the Role, ClusterRole and binding objects in the store. Reads, never writes.
 
-Administrators and the cluster's own components are in groups that may do everything. Discovery is open to everybody who is
-verified. Everything else needs a role; `roles` has those that every cluster starts with.
+Administrators and the cluster's components are in groups that may do everything. Discovery is open to every user who is
+authenticated. Everything else needs a role; `default_roles` has those of a new cluster.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _URLS: Unstructured = {"verbs": ["*"], "nonResourceURLs": ["*"]}
 
 @dataclass(frozen=True)
 class Attributes:
-    """One thing that somebody wants to do. `resource` is `plural` or `plural/subresource`; a `path` stands alone."""
+    """The attributes of one request. `resource` is `plural` or `plural/subresource`; a non-resource request has only a `path`."""
 
     verb: str
     group: str = ""
@@ -31,7 +31,7 @@ class Attributes:
     path: str = ""
 
     def forbidden_message(self, user: str) -> str:
-        """What Kubernetes says when it is not allowed."""
+        """The message of the 403 response, as in Kubernetes."""
         if self.path:
             return f'forbidden: User "{user}" cannot {self.verb} path "{self.path}"'
         plural = self.resource.partition("/")[0]
@@ -50,7 +50,7 @@ def is_allowed(store: Store, name: str, groups: tuple[str, ...], asked: Attribut
 
 
 def rules_for(store: Store, name: str, groups: tuple[str, ...], namespace: str) -> Iterator[Unstructured]:
-    """Every rule that holds for a user in a namespace ("" for the cluster)."""
+    """Every rule that applies to a user in a namespace ("" for the cluster)."""
     if PRIVILEGED_GROUPS & set(groups):
         yield from (_ALL, _URLS)
         return
@@ -77,11 +77,11 @@ def _binds(binding: Unstructured, name: str, groups: tuple[str, ...], namespace:
 def role_rules(store: Store, reference: Unstructured, namespace: str) -> Iterator[Unstructured]:
     name = reference.get("name", "")
     if reference.get("kind") == "Role":
-        found = store.get(f"roles.{GROUP}", namespace, name)
-        yield from (found or {}).get("rules") or ()
+        role = store.get(f"roles.{GROUP}", namespace, name)
+        yield from (role or {}).get("rules") or ()
         return
-    found = store.get(CLUSTER_ROLES, "", name)
-    yield from (found or {}).get("rules") or ()
+    role = store.get(CLUSTER_ROLES, "", name)
+    yield from (role or {}).get("rules") or ()
 
 
 def _rule_allows(rule: Unstructured, asked: Attributes) -> bool:

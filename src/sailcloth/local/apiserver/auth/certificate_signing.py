@@ -1,7 +1,7 @@
-"""Certificate signing requests: who asks, who may approve or sign, and the certificate of an approved one.
+"""Certificate signing requests: the requester, who may approve or sign, and the certificate of an approved request.
 
-The cluster signs for `kubernetes.io/kube-apiserver-client` only; requests to other signers wait for somebody who does. It never
-approves, and no certificate it signs is for `system:masters`, whom no rule holds back.
+The cluster signs for `kubernetes.io/kube-apiserver-client` only; requests to other signers wait for an external signer. It never
+approves, and signs no certificate for a group that bypasses authorization, such as `system:masters`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SHORTEST_RSA = 2048
 
 
 def set_requester(obj: Unstructured, user: User) -> None:
-    """A new request is its sender's, whatever it says, and undecided; in place. Raises StatusError."""
+    """Set the requester of a new request to its sender and drop any status, in place. Raises StatusError."""
     obj.pop("status", None)
     spec = obj.get("spec")
     if not isinstance(spec, dict):
@@ -43,7 +43,7 @@ def set_requester(obj: Unstructured, user: User) -> None:
 
 
 def authorize_decision(store: Store, live: Unstructured, new: Unstructured, sub: str, user: User) -> None:
-    """Raises StatusError if the user may not decide, or sign, for the request's signer."""
+    """Raises StatusError if the user may not approve, or sign, for the request's signer."""
     verb = {"approval": "approve", "status": "sign"}.get(sub)
     if verb is None or live.get("status") == new.get("status"):
         return
@@ -58,7 +58,7 @@ def authorize_decision(store: Store, live: Unstructured, new: Unstructured, sub:
 
 
 def awaits_signature(obj: Unstructured) -> bool:
-    """Whether the cluster owes this request a certificate."""
+    """Whether the cluster's signer must issue a certificate for this request."""
     open_ = conditions_true(obj) & {"Approved", "Denied", "Failed"} == {"Approved"}
     return open_ and obj["spec"].get("signerName") == CLIENT_SIGNER and not obj["status"].get("certificate")
 
@@ -98,7 +98,7 @@ def issue(ca: KeyPair, obj: Unstructured) -> bytes:
 
 
 def _privileged(spec: Unstructured) -> str:
-    """A group of the request's subject that no role limits; empty if there is none."""
+    """A group in the request's subject that bypasses authorization; empty if there is none."""
     return next(iter(sorted(_groups(spec) & authorization.PRIVILEGED_GROUPS)), "")
 
 

@@ -1,4 +1,4 @@
-"""The roles that every cluster has, as objects, and the rules of aggregated roles, kept in step with what they gather."""
+"""The default roles and bindings of a cluster, and the aggregation of ClusterRoles by their aggregationRule."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _DISCOVERY = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/open
 
 def _granted(role: str) -> list[Unstructured]:
     """The rules of a default role, as the records of the kinds grant them; one for each group and set of verbs."""
-    found: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+    granted: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
     for kind in KINDS:
         for grant in kind.grants:
             if grant.role == role:
                 names = (f"{kind.plural}/{name}" if name else kind.plural for name in grant.names)
-                found.setdefault((kind.group, grant.verbs), {}).update(dict.fromkeys(names))
-    rules = [_rule(group, list(names), list(verbs)) for (group, verbs), names in found.items()]
+                granted.setdefault((kind.group, grant.verbs), {}).update(dict.fromkeys(names))
+    rules = [_rule(group, list(names), list(verbs)) for (group, verbs), names in granted.items()]
     return rules + ([_rule(*_REVIEWS[role])] if role in _REVIEWS else [])
 
 
@@ -70,13 +70,13 @@ def _role(name: str, rules: list[Unstructured], **labels: str) -> tuple[str, Uns
 
 
 def _aggregated_role(name: str, **labels: str) -> tuple[str, Unstructured]:
-    resource, made = _role(name, [], **labels)
+    resource, role = _role(name, [], **labels)
     selector = {"matchLabels": {f"{GROUP}/aggregate-to-{name}": "true"}}
-    return resource, {**made, "aggregationRule": {"clusterRoleSelectors": [selector]}}
+    return resource, {**role, "aggregationRule": {"clusterRoleSelectors": [selector]}}
 
 
 def aggregate(store: Store) -> None:
-    """Give every aggregated role the rules of the roles that it gathers. Roles may gather aggregated ones in turn."""
+    """Set the rules of every aggregated role from the roles that it selects, which may be aggregated themselves."""
     for _ in range(8):
         changed = False
         for role in store.all(CLUSTER_ROLES):

@@ -1,4 +1,4 @@
-"""The server's certificates and keys, made once in a private directory (0700, files 0600), and kubeconfigs for clients."""
+"""The server's certificates and keys, created once in a private directory (0700, files 0600), and kubeconfigs for clients."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ class Pki:
 
 
 def load(directory: Path) -> Pki:
-    """The PKI of a directory, made if it is not there."""
+    """The PKI in a directory, created if it does not exist."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def pair(name: str, make: object) -> KeyPair:
         cert, key = directory / f"{name}.crt", directory / f"{name}.key"
         if not (cert.exists() and key.exists()):
-            made = make()  # type: ignore[operator]
-            write_private(key, made.key)
-            write_private(cert, made.certificate)
+            loaded = make()  # type: ignore[operator]
+            write_private(key, loaded.key)
+            write_private(cert, loaded.certificate)
         return KeyPair(cert.read_bytes(), key.read_bytes())
 
     ca = pair("ca", _authority)
@@ -76,7 +76,7 @@ def kubeconfig(pki: Pki, server: str, user: str, groups: tuple[str, ...]) -> byt
     def data(pem: bytes) -> str:
         return base64.b64encode(pem).decode()
 
-    made = {
+    config = {
         "apiVersion": "v1",
         "kind": "Config",
         "current-context": "sailcloth",
@@ -91,7 +91,7 @@ def kubeconfig(pki: Pki, server: str, user: str, groups: tuple[str, ...]) -> byt
             }
         ],
     }
-    return yaml.safe_dump(made, sort_keys=False).encode()
+    return yaml.safe_dump(config, sort_keys=False).encode()
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -152,5 +152,5 @@ def _issue(ca: KeyPair, subject: list[x509.NameAttribute[str]], client: bool) ->
         names: list[x509.GeneralName] = [x509.DNSName(n) for n in _NAMES]
         names += [x509.IPAddress(ipaddress.ip_address(a)) for a in _ADDRESSES]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    made = builder.sign(issuer_key, hashes.SHA256())
-    return KeyPair(made.public_bytes(serialization.Encoding.PEM), _pem(key))
+    certificate = builder.sign(issuer_key, hashes.SHA256())
+    return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))

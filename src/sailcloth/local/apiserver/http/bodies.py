@@ -1,4 +1,4 @@
-"""Bodies and parameters of requests: JSON, YAML and protobuf as objects, with the fields that they name twice."""
+"""Bodies and parameters of requests: decodes JSON, YAML and protobuf, and finds duplicate fields."""
 
 from __future__ import annotations
 
@@ -96,22 +96,22 @@ def _duplicate_paths(value: Any, path: str = "") -> tuple[str, ...]:
 
 
 def write_options(request: web.Request, options: str) -> dict[str, str]:
-    """The request's parameters. Raises StatusError for values of `dryRun` and `fieldValidation` that there are not; `options`
-    is what the parameters are called in the refusal, such as CreateOptions."""
-    found = dict(request.query.items())
-    check_options(found, options)
-    return found
+    """The request's parameters. Raises StatusError for unsupported values of `dryRun` and `fieldValidation`; `options` is the
+    kind in that error, such as CreateOptions."""
+    parameters = dict(request.query.items())
+    check_options(parameters, options)
+    return parameters
 
 
-def check_options(found: Unstructured, options: str) -> None:
-    """Raises StatusError for options that are none."""
+def check_options(given: Unstructured, options: str) -> None:
+    """Raises StatusError for unsupported options."""
     wrong = []
-    dry = found.get("dryRun") or []
+    dry = given.get("dryRun") or []
     for value in [dry] if isinstance(dry, str) else dry:
         if value != "All":
             text = f'Unsupported value: "{value}": supported values: "All"'
             wrong.append(("dryRun", "FieldValueNotSupported", text))
-    mode = found.get("fieldValidation")
+    mode = given.get("fieldValidation")
     if mode and mode not in ("Ignore", "Warn", "Strict"):
         text = f'Unsupported value: "{mode}": supported values: "", "Ignore", "Strict", "Warn"'
         wrong.append(("fieldValidation", "FieldValueNotSupported", text))
@@ -120,7 +120,7 @@ def check_options(found: Unstructured, options: str) -> None:
 
 
 def field_manager(request: web.Request) -> str:
-    """Who writes, for managed fields."""
+    """The field manager of a request: its parameter `fieldManager`, else the client's program name."""
     return request.query.get("fieldManager") or request.headers.get("User-Agent", "unknown").split("/")[0][:128]
 
 

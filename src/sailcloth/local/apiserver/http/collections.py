@@ -1,4 +1,4 @@
-"""Collections: pages of a list that are one moment, watches, and the deletion of what a selector matches."""
+"""Requests to collections: create, consistent paged lists, watches, deletion by selector."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Match = Callable[[Unstructured], bool]
 
 
 def match_all(_: Unstructured) -> bool:
-    """The selector that is none."""
+    """The selector of a request without selectors."""
     return True
 
 
@@ -87,24 +87,24 @@ class CollectionRequests:
                 words, _, after = bytes.fromhex(start).decode().partition(":")
                 within, name = after.split("/", 1)
                 revision = int(words)
-                found = self._store.snapshot(resource.group_resource, namespace or None, revision, (within, name))
+                snapshot = self._store.snapshot(resource.group_resource, namespace or None, revision, (within, name))
             except ValueError:
                 raise bad_request("continue key is not valid") from None
             except Expired:
                 raise expired() from None
         else:
-            found = self._store.snapshot(resource.group_resource, namespace or None)
+            snapshot = self._store.snapshot(resource.group_resource, namespace or None)
         metadata: Unstructured = {"resourceVersion": str(revision)}
-        objects = [o for o in map(found.read, found.names) if match(o)] if not limit else []
-        for at, key in enumerate(found.names if limit else ()):
-            obj = found.read(key)
+        objects = [o for o in map(snapshot.read, snapshot.names) if match(o)] if not limit else []
+        for at, key in enumerate(snapshot.names if limit else ()):
+            obj = snapshot.read(key)
             if not match(obj):
                 continue
             if len(objects) == limit:
                 last = objects[-1]["metadata"]
                 metadata["continue"] = f"{revision}:{last.get('namespace', '')}/{last['name']}".encode().hex()
-                if match is match_all:  # else nobody has counted
-                    metadata["remainingItemCount"] = len(found.names) - at
+                if match is match_all:  # the number of further matches of a selector is unknown
+                    metadata["remainingItemCount"] = len(snapshot.names) - at
                 break
             objects.append(obj)
         return await respond_list(request, resource, metadata, objects)
@@ -137,7 +137,7 @@ class CollectionRequests:
         return response
 
     async def end(self, _: web.Application) -> None:
-        """The process is about to end: watches end in order, so that clients resume at once."""
+        """End all watches in order when the process stops, so that clients resume at once."""
         for watcher in self._watchers:
             watcher.end()
 

@@ -45,16 +45,16 @@ class Discovery:
         for group, versions in self.groups().items():
             if (group == "") != core:
                 continue
-            made = [
+            entries = [
                 {
                     "version": version,
-                    "resources": [_entry(s) for s in found]
+                    "resources": [_entry(s) for s in resources]
                     + [_review(group, version, *r) for r in REVIEWS.get((group, version), ())],
                     "freshness": "Current",
                 }
-                for version, found in versions.items()
+                for version, resources in versions.items()
             ]
-            items.append({"metadata": {"name": group, "creationTimestamp": None}, "versions": made})
+            items.append({"metadata": {"name": group, "creationTimestamp": None}, "versions": entries})
         return {"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}
 
     def group_list(self) -> dict[str, Any]:
@@ -65,23 +65,29 @@ class Discovery:
         versions = self.groups().get(name)
         if versions is None:
             return None
-        found = [{"groupVersion": f"{name}/{v}", "version": v} for v in versions]
-        return {"kind": "APIGroup", "apiVersion": "v1", "name": name, "versions": found, "preferredVersion": found[0]}
+        entries = [{"groupVersion": f"{name}/{v}", "version": v} for v in versions]
+        return {
+            "kind": "APIGroup",
+            "apiVersion": "v1",
+            "name": name,
+            "versions": entries,
+            "preferredVersion": entries[0],
+        }
 
     def resource_list(self, group: str, version: str) -> dict[str, Any] | None:
-        found = self.groups().get(group, {}).get(version)
-        if found is None:
+        resources = self.groups().get(group, {}).get(version)
+        if resources is None:
             return None
         out = []
-        for s in found:
+        for s in resources:
             entry = {"name": s.plural, "singularName": s.singular, "namespaced": s.namespaced, "kind": s.kind}
             out.append({**entry, "verbs": VERBS, "shortNames": list(s.short), "categories": list(s.categories)})
             for sub in s.subresources:
-                made = {"name": f"{s.plural}/{sub.name}", "singularName": "", "namespaced": s.namespaced}
-                made |= {"kind": sub.kind or s.kind, "verbs": list(sub.verbs)}
+                below = {"name": f"{s.plural}/{sub.name}", "singularName": "", "namespaced": s.namespaced}
+                below |= {"kind": sub.kind or s.kind, "verbs": list(sub.verbs)}
                 if sub.group:
-                    made |= {"group": sub.group, "version": sub.version}
-                out.append(made)
+                    below |= {"group": sub.group, "version": sub.version}
+                out.append(below)
         for plural, kind, namespaced in REVIEWS.get((group, version), ()):
             out.append(
                 {"name": plural, "singularName": "", "namespaced": namespaced, "kind": kind, "verbs": ["create"]}
@@ -107,10 +113,10 @@ class Discovery:
             self._at = self._registry.generation
         known = self._documents.get((group, version))
         if known is None:
-            found = self.groups().get(group, {}).get(version)
-            if found is None:
+            resources = self.groups().get(group, {}).get(version)
+            if resources is None:
                 return None
-            known = self._documents[group, version] = orjson.dumps(_document(group, version, found))
+            known = self._documents[group, version] = orjson.dumps(_document(group, version, resources))
         return known
 
 
@@ -165,12 +171,12 @@ def _rewrite(node: Any, wanted: list[str]) -> Any:
     return node
 
 
-def _document(group: str, version: str, found: list[ApiResource]) -> dict[str, Any]:
+def _document(group: str, version: str, resources: list[ApiResource]) -> dict[str, Any]:
     schemas: dict[str, Any] = {}
     paths: dict[str, Any] = {}
     wanted: list[str] = []
     root = f"/apis/{group}/{version}" if group else f"/api/{version}"
-    for s in found:
+    for s in resources:
         gvk = {"group": group, "version": version, "kind": s.kind}
         if s.record is None:
             name = ".".join(reversed(group.split("."))) + f".{version}.{s.kind}"
@@ -202,14 +208,14 @@ def _document(group: str, version: str, found: list[ApiResource]) -> dict[str, A
 
         paths[base] = {"get": operation("list"), "post": operation("post")}
         paths[base + "/{name}"] = {a: operation(a) for a in ("get", "put", "patch", "delete")}
-    definitions = found[0].schemas.definitions if found else {}
+    definitions = resources[0].schemas.definitions if resources else {}
     while wanted:
         name = wanted.pop()
         if name not in schemas and name in definitions:
-            made = schemas[name] = _rewrite(definitions[name], wanted)
-            kind = next((s for s in found if s.record is not None and s.record.definition == name), None)
+            definition = schemas[name] = _rewrite(definitions[name], wanted)
+            kind = next((s for s in resources if s.record is not None and s.record.definition == name), None)
             if kind is not None:
                 gvk = {"group": group, "version": version, "kind": kind.kind}
-                schemas[name] = {**made, "x-kubernetes-group-version-kind": [gvk]}
+                schemas[name] = {**definition, "x-kubernetes-group-version-kind": [gvk]}
     info = {"title": "Kubernetes", "version": "v1.32.0"}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}

@@ -1,4 +1,4 @@
-"""Which form an answer takes: what the client's Accept header likes best of what there is. Encodes nothing."""
+"""Content negotiation: the media type that the client's Accept header prefers. Encodes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Media:
 
 
 def negotiate(accept: str, offers: tuple[str, ...] = (JSON, YAML)) -> Media:
-    """The offer that the client wants most: by q, then the more specific, then the earlier. Raises StatusError (406)."""
+    """The offer that the client prefers: by q, then the more specific, then the earlier. Raises StatusError (406)."""
     wishes = []
     for clause in accept.split(",") if accept.strip() else ["*/*"]:
         kind, *rest = (word.strip() for word in clause.split(";"))

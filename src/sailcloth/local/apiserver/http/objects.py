@@ -1,4 +1,4 @@
-"""Single objects and their subresources: read, replaced, patched, deleted, scaled, bound, given tokens, reached by proxy."""
+"""Requests to single objects and their subresources: status, scale, eviction, binding, token, proxy."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ class ObjectRequests:
 
     async def _token(self, request: web.Request, info: RequestInfo) -> web.Response:
         query, namespace, name = bodies.write_options(request, "CreateOptions"), info.namespace, info.name
-        found = self._store.get("serviceaccounts", namespace, name)
-        if found is None:
+        account = self._store.get("serviceaccounts", namespace, name)
+        if account is None:
             raise not_found("serviceaccounts", name, "", "serviceaccounts")
         body = (await bodies.read_body(request)).value
         spec = body.get("spec") or {}
@@ -149,11 +149,11 @@ class ObjectRequests:
             pod = (bound["name"], live["metadata"]["uid"])
         assert self.tokens is not None
         audiences = spec.get("audiences") or []
-        token, until = self.tokens.issue(namespace, name, found["metadata"]["uid"], audiences, seconds, pod)
+        token, until = self.tokens.issue(namespace, name, account["metadata"]["uid"], audiences, seconds, pod)
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
-        made = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        token_request = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         shown = "" if query.get("dryRun") else token
-        return respond(request, {**made, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
+        return respond(request, {**token_request, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
 
     async def _proxy(self, request: web.Request, info: RequestInfo, path: str) -> web.Response:
         """A request to a service (`[scheme:]name[:port]`), by one of its endpoints."""

@@ -61,8 +61,8 @@ class _Table:
 @cache
 def _table() -> _Table:
     data = resources.files("sailcloth.local.apiserver").joinpath("data/protobuf.json.gz").read_bytes()
-    made = orjson.loads(gzip.decompress(data))
-    return _Table(made["kinds"], {name: _read(message) for name, message in made["messages"].items()})
+    decoded = orjson.loads(gzip.decompress(data))
+    return _Table(decoded["kinds"], {name: _read(message) for name, message in decoded["messages"].items()})
 
 
 def _read(message: dict[str, list[Any]]) -> _Message:

@@ -184,18 +184,18 @@ async def _serve_spdy(request: web.Request, command: Command, names: set[str]) -
 
 
 class Command:
-    """One command in a container, or with `attach` the container's own process, for one client."""
+    """One command in a container, or with `attach` the container's main process, for one client."""
 
     def __init__(self, node: str, uid: str, container: str, command: list[str] | None, tty: bool, stdin: bool) -> None:
         self._node, self.tty, self._stdin = node, tty, stdin
-        self._pty = tty and command is not None  # a container that is attached to has its own
+        self._pty = tty and command is not None  # an attached container has a terminal already
         self._fds: list[int] = []  # our ends; -1 is closed
         self._request: Unstructured = {"op": "exec", "uid": uid, "container": container, "argv": command, "tty": tty}
         if command is None:
             self._request = {"op": "attach", "uid": uid, "container": container, "stdin": stdin}
 
     async def serve(self, channels: Channels) -> None:
-        """Until the command has ended or the client has gone; then the other one is told."""
+        """Run until the command has ended or the client has disconnected; then end the other side."""
         ours: list[int] = []
         theirs: list[int] = []
         if self._pty:

@@ -1,4 +1,4 @@
-"""Answers: bodies in the form that was negotiated, warnings as headers, single objects as the client wants them."""
+"""Responses: bodies in the negotiated media type, warnings as headers, objects as tables or metadata where requested."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def negotiated_media(request: web.Request) -> Media:
-    """What was negotiated for this request; JSON before that."""
+    """The media type negotiated for this request; JSON before negotiation."""
     return request.get("media") or Media()
 
 
 def respond(
     request: web.Request, obj: Unstructured, status: int = 200, warnings: Iterable[str] = (), kind: str = ""
 ) -> web.Response:
-    """An object as an answer. `kind` is a Content-Type to claim for JSON."""
+    """A response with one object. `kind` replaces the Content-Type of JSON."""
     wanted = negotiated_media(request).type
     if wanted == PROTOBUF:
         try:
@@ -52,7 +52,7 @@ def _response(body: bytes, kind: str, status: int, warnings: Iterable[str]) -> w
 async def respond_list(
     request: web.Request, resource: ApiResource, metadata: Unstructured, objects: list[Unstructured]
 ) -> web.Response:
-    """A list as an answer. A long one is encoded piece by piece, and others get their turn in between."""
+    """A response with a list. It is encoded in batches, so that other requests are served in between."""
     wanted = negotiated_media(request)
     head: Unstructured = {"kind": f"{resource.kind}List", "apiVersion": resource.group_version, "metadata": metadata}
     if wanted.shape == "Table" or wanted.type == YAML:
@@ -60,8 +60,8 @@ async def respond_list(
         if wanted.type == YAML:
             return respond(request, {**head, "items": items}, warnings=resource.warnings)
         include = request.query.get("includeObject", "Metadata")
-        made = tables.table(resource.columns, items, metadata["resourceVersion"], include=include)
-        return respond(request, {**made, "metadata": metadata}, warnings=resource.warnings)
+        table = tables.table(resource.columns, items, metadata["resourceVersion"], include=include)
+        return respond(request, {**table, "metadata": metadata}, warnings=resource.warnings)
     if wanted.shape:
         head |= {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1"}
     encode = protobuf.encode_item if wanted.type == PROTOBUF else orjson.dumps
@@ -80,14 +80,14 @@ async def respond_list(
 
 
 def partial_metadata(obj: Unstructured) -> Unstructured:
-    """The metadata of an object, which is all that some controllers want."""
+    """The object as PartialObjectMetadata."""
     return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": obj["metadata"]}
 
 
 def respond_object(
     request: web.Request, resource: ApiResource, obj: Unstructured, status: int = 200, warnings: Iterable[str] = ()
 ) -> web.Response:
-    """One object, in the version of the request, with the version's own warning."""
+    """A response with one object in the requested version, with that version's deprecation warning."""
     obj, shape = resource.from_storage(obj), negotiated_media(request).shape
     if shape == "Table":
         include = request.query.get("includeObject", "Metadata")

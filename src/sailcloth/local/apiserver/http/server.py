@@ -1,4 +1,4 @@
-"""The HTTP face: who asks, what for, and whether they may. What is done is `listing`'s, `items`' and `objects`' business."""
+"""Routes HTTP requests: authentication, impersonation, authorization, content negotiation. `collections` and `objects` serve them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ApiServer:
         self._certified: WeakKeyDictionary[Any, User | None] = WeakKeyDictionary()  # by connection
 
     def set_pod_endpoints(self, streams: Any, tokens: TokenIssuer) -> None:
-        """What answers for logs, exec and port-forward, and who signs the tokens of service accounts."""
+        """Set the server of logs, exec and port-forward, and the issuer of service account tokens."""
         self._objects.streams, self._objects.tokens = streams, tokens
 
     def application(self) -> web.Application:
@@ -158,10 +158,10 @@ class ApiServer:
                 return respond(request, self.discovery.aggregated(False), kind=AGGREGATED)
             return respond(request, self.discovery.group_list())
         if len(parts) == 1:
-            found = self.discovery.group(parts[0])
-            if found is None:
+            group = self.discovery.group(parts[0])
+            if group is None:
                 raise StatusError(404, "NotFound", "the server could not find the requested resource")
-            return respond(request, found)
+            return respond(request, group)
         return await self._api(request, parts[0], parts[1:])
 
     @staticmethod
@@ -176,10 +176,10 @@ class ApiServer:
             return respond(request, {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []})
         version, rest = parts[0], parts[1:]
         if not rest:
-            found = self.discovery.resource_list(group, version)
-            if found is None:
+            resource_list = self.discovery.resource_list(group, version)
+            if resource_list is None:
                 raise StatusError(404, "NotFound", "the server could not find the requested resource")
-            return respond(request, found)
+            return respond(request, resource_list)
         namespace = ""
         if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in ("status", "finalize"):
             namespace, rest = rest[1], rest[2:]
@@ -225,5 +225,5 @@ class ApiServer:
         body = (await bodies.read_body(request)).value
         if not isinstance(body, dict):
             raise bad_request("the body is not an object")
-        made = self.access.review(kind, body, request["user"])
-        return respond(request, {**made, "kind": kind, "apiVersion": f"{group}/{version}"}, 201)
+        review = self.access.review(kind, body, request["user"])
+        return respond(request, {**review, "kind": kind, "apiVersion": f"{group}/{version}"}, 201)

@@ -1,4 +1,4 @@
-"""One watch of one client: events as its selection sees them, tables, bookmarks, and an end that lets it resume."""
+"""One watch of one client: selected events, tables, bookmarks, and an orderly end from which the client can resume."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Watcher:
         self.abort: Callable[[], None] = lambda: None  # cuts the connection
 
     def notify(self, event: Event) -> None:
-        """For the store: an event to report, if it is one that this watch selects."""
+        """Called by the store: queue an event if this watch selects it."""
         kind = self._kind(event) if event.revision > self._since and not self._ended else ""
         if not kind:
             return
@@ -90,7 +90,7 @@ class Watcher:
         if not self._table:
             return partial_metadata(obj) if self._media.shape else obj
         include = self._query.get("includeObject", "Metadata")
-        made = tables.table(
+        table = tables.table(
             self._resource.columns,
             [obj],
             obj["metadata"]["resourceVersion"],
@@ -98,7 +98,7 @@ class Watcher:
             include=include,
         )
         self._columns_pending = False
-        return made
+        return table
 
     @property
     def content_type(self) -> str:
@@ -125,9 +125,11 @@ class Watcher:
     async def run(self, response: web.StreamResponse, initial: bool, seconds: float) -> None:
         store, queue, write = self._store, self._queue, response.write
         if initial:
-            found = [o for o in store.all(self._resource.group_resource, self._namespace or None) if self._selects(o)]
-            for at in range(0, len(found), _BATCH):
-                await write(b"".join(self._encode("ADDED", self._shape(o)) for o in found[at : at + _BATCH]))
+            initial_objects = [
+                o for o in store.all(self._resource.group_resource, self._namespace or None) if self._selects(o)
+            ]
+            for at in range(0, len(initial_objects), _BATCH):
+                await write(b"".join(self._encode("ADDED", self._shape(o)) for o in initial_objects[at : at + _BATCH]))
             if self._query.get("sendInitialEvents") == "true":
                 await response.write(self._bookmark(end=True))
         bookmarks = self._query.get("allowWatchBookmarks") == "true" and not self._table

@@ -36,9 +36,9 @@ def _defaults(obj: Unstructured) -> None:
 def _metric(spec: Unstructured, now: Unstructured | None) -> str:
     kind = spec.get("type", "")
     key = kind[:1].lower() + kind[1:]
-    found, have = spec.get(key) or {}, ((now or {}).get(key) or {}).get("current") or {}
-    target = found.get("target") or {}
-    name = f"{found['name']}: " if kind == "Resource" else ""
+    source, have = spec.get(key) or {}, ((now or {}).get(key) or {}).get("current") or {}
+    target = source.get("target") or {}
+    name = f"{source['name']}: " if kind == "Resource" else ""
     for field, unit in (("averageUtilization", "%"), ("averageValue", ""), ("value", "")):
         if target.get(field) is not None:
             shown = f"{have[field]}{unit}" if have.get(field) is not None else "<unknown>"
@@ -48,13 +48,13 @@ def _metric(spec: Unstructured, now: Unstructured | None) -> str:
 
 def _targets(obj: Unstructured) -> str:
     metrics, now = obj["spec"].get("metrics") or [], obj.get("status", {}).get("currentMetrics") or []
-    found = [_metric(m, now[n] if n < len(now) else None) for n, m in enumerate(metrics)]
-    return ", ".join(found[:2]) + (f" + {len(found) - 2} more..." if len(found) > 2 else "") or "<none>"
+    shown = [_metric(m, now[n] if n < len(now) else None) for n, m in enumerate(metrics)]
+    return ", ".join(shown[:2]) + (f" + {len(shown) - 2} more..." if len(shown) > 2 else "") or "<none>"
 
 
 def _reference(obj: Unstructured) -> str:
-    found = obj["spec"].get("scaleTargetRef") or {}
-    return f"{found.get('kind', '')}/{found.get('name', '')}"
+    target = obj["spec"].get("scaleTargetRef") or {}
+    return f"{target.get('kind', '')}/{target.get('name', '')}"
 
 
 V2 = Kind(

@@ -54,12 +54,12 @@ def to_storage(obj: Unstructured) -> Unstructured:
 
 
 def _taken(annotations: dict[str, str], key: str, kind: type) -> Any:
-    """The value of an annotation that carries a field, which goes; a text of somebody's own under that name stays."""
+    """Remove an annotation that carries a field and return its value. An annotation of another type under that name stays."""
     try:
-        found = orjson.loads(annotations.get(key, "null"))
+        value = orjson.loads(annotations.get(key, "null"))
     except ValueError:
         return None
-    if not isinstance(found, kind):
+    if not isinstance(value, kind):
         return None
     del annotations[key]
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""Cells of `kubectl get` that several kinds show, and what columns are made of."""
+"""Cells of `kubectl get` that several kinds show, and constructors of columns."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def created(obj: Unstructured) -> str:
 
 
 def load_balancer_addresses(obj: Unstructured) -> str:
-    found = (obj.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
-    return ",".join(i.get("ip") or i.get("hostname", "") for i in found)
+    ingress = (obj.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
+    return ",".join(i.get("ip") or i.get("hostname", "") for i in ingress)
 
 
 def first_three(values: list[str]) -> str:

@@ -17,10 +17,10 @@ def set_defaults(holder: Unstructured, **defaults: Any) -> None:
 
 
 def nested(holder: Unstructured, key: str) -> Unstructured:
-    found = holder.get(key)
-    if not isinstance(found, dict):
-        found = holder[key] = {}
-    return found
+    inner = holder.get(key)
+    if not isinstance(inner, dict):
+        inner = holder[key] = {}
+    return inner
 
 
 def quantities(amounts: Unstructured) -> None:

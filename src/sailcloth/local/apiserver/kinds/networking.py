@@ -33,11 +33,11 @@ def _hosts(obj: Unstructured) -> str:
 
 
 def _class_parameters(obj: Unstructured) -> str:
-    found = obj["spec"].get("parameters")
-    if not found:
+    parameters = obj["spec"].get("parameters")
+    if not parameters:
         return "<none>"
-    group = f".{found['apiGroup']}" if found.get("apiGroup") else ""
-    return f"{found.get('kind', '')}{group}/{found.get('name', '')}"
+    group = f".{parameters['apiGroup']}" if parameters.get("apiGroup") else ""
+    return f"{parameters.get('kind', '')}{group}/{parameters.get('name', '')}"
 
 
 _EDITABLE = Grant("edit", WRITE)

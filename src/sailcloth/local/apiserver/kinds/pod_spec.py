@@ -8,14 +8,14 @@ from .defaulting import canonical, quantities
 
 def template(holder: Unstructured, key: str = "template") -> None:
     """The pod template that an object holds, in place."""
-    found = holder.get(key)
-    if not isinstance(found, dict):
-        found = holder[key] = {}
-    if not isinstance(found.get("metadata"), dict):
-        found["metadata"] = {}
-    found["metadata"].setdefault("creationTimestamp", None)
-    if isinstance(found.get("spec"), dict):
-        apply(found["spec"])
+    pod_template = holder.get(key)
+    if not isinstance(pod_template, dict):
+        pod_template = holder[key] = {}
+    if not isinstance(pod_template.get("metadata"), dict):
+        pod_template["metadata"] = {}
+    pod_template["metadata"].setdefault("creationTimestamp", None)
+    if isinstance(pod_template.get("spec"), dict):
+        apply(pod_template["spec"])
 
 
 def apply(spec: Unstructured) -> None:
@@ -32,8 +32,8 @@ def apply(spec: Unstructured) -> None:
     for key in ("volumes", "initContainers", "imagePullSecrets", "tolerations", "hostAliases"):
         if key in spec and not spec[key]:
             del spec[key]
-    for found in spec.get("volumes") or ():
-        _volume(found)
+    for volume in spec.get("volumes") or ():
+        _volume(volume)
     for container in all_containers(spec):
         _container(container, bool(spec.get("hostNetwork")))
     if isinstance(spec.get("overhead"), dict):
@@ -65,27 +65,27 @@ def _container(c: Unstructured, on_host: bool) -> None:
     for variable in c.get("env") or ():
         _field_reference(variable.get("valueFrom") or {})
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        found = c.get(name)
-        if isinstance(found, dict):
+        probe = c.get(name)
+        if isinstance(probe, dict):
             for key, value in (
                 ("timeoutSeconds", 1),
                 ("periodSeconds", 10),
                 ("successThreshold", 1),
                 ("failureThreshold", 3),
             ):
-                if not found.get(key):
-                    found[key] = value
-            _action(found)
+                if not probe.get(key):
+                    probe[key] = value
+            _action(probe)
     for moment in ("postStart", "preStop"):
         _action((c.get("lifecycle") or {}).get(moment) or {})
 
 
-def _action(found: Unstructured) -> None:
-    if isinstance(found.get("httpGet"), dict):
-        found["httpGet"].setdefault("path", "/")
-        found["httpGet"].setdefault("scheme", "HTTP")
-    if isinstance(found.get("grpc"), dict):
-        found["grpc"].setdefault("service", "")
+def _action(handler: Unstructured) -> None:
+    if isinstance(handler.get("httpGet"), dict):
+        handler["httpGet"].setdefault("path", "/")
+        handler["httpGet"].setdefault("scheme", "HTTP")
+    if isinstance(handler.get("grpc"), dict):
+        handler["grpc"].setdefault("service", "")
 
 
 def _field_reference(source: Unstructured) -> None:

@@ -25,8 +25,8 @@ def json_path(path: str) -> Cell:
             if name:
                 value = value.get(name) if isinstance(value, dict) else None
             elif step[2]:
-                found = [x for x in value or () if isinstance(x, dict) and str(x.get(step[2])) == step[3]]
-                value = found[0] if found else None
+                matches = [x for x in value or () if isinstance(x, dict) and str(x.get(step[2])) == step[3]]
+                value = matches[0] if matches else None
             elif step[4] == "*":
                 continue
             else:

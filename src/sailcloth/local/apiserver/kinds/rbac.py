@@ -30,17 +30,17 @@ def _binding_defaults(obj: Unstructured) -> None:
 
 def _subjects(kind: str) -> Cell:
     def cell(obj: Unstructured) -> str:
-        found = [s for s in obj.get("subjects") or () if s.get("kind") == kind]
+        subjects = [s for s in obj.get("subjects") or () if s.get("kind") == kind]
         return ", ".join(
-            f"{s.get('namespace', '')}/{s['name']}" if kind == "ServiceAccount" else s["name"] for s in found
+            f"{s.get('namespace', '')}/{s['name']}" if kind == "ServiceAccount" else s["name"] for s in subjects
         )
 
     return cell
 
 
 def _role_reference(obj: Unstructured) -> str:
-    found = obj.get("roleRef") or {}
-    return f"{found.get('kind', '')}/{found.get('name', '')}"
+    reference = obj.get("roleRef") or {}
+    return f"{reference.get('kind', '')}/{reference.get('name', '')}"
 
 
 _BINDING_COLUMNS = (

@@ -1,4 +1,6 @@
-"""CustomResourceDefinitions at work: they are judged, served as soon as their names are accepted, and say so."""
+"""The controller of CustomResourceDefinitions: validates them, serves their resources once their names are accepted, and writes
+their status.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from . import structural
 
 
 class DefinitionController:
-    """Keeps the register in step with the definitions in the store."""
+    """Keeps the registry in step with the definitions in the store."""
 
     def __init__(self, store: Store, registry: Registry) -> None:
         self.store, self.registry = store, registry
@@ -23,11 +25,11 @@ class DefinitionController:
                 self._serve_definition(crd)
 
     def validate(self, resource: ApiResource, obj: Unstructured, old: Unstructured | None) -> None:
-        """Raises StatusError for a definition that cannot be served."""
+        """Raises StatusError for an invalid definition."""
         if resource.group_resource == CRDS:
-            found = structural.definition_errors(obj, old)
-            if found:
-                raise invalid(resource.kind, resource.group, obj["metadata"].get("name", ""), found)
+            errors = structural.definition_errors(obj, old)
+            if errors:
+                raise invalid(resource.kind, resource.group, obj["metadata"].get("name", ""), errors)
 
     def on_write(self, resource: ApiResource, obj: Unstructured) -> None:
         """An object was written: a definition takes effect at once."""
@@ -40,14 +42,14 @@ class DefinitionController:
         return any(c.get("type") == "Established" and c.get("status") == "True" for c in conditions)
 
     def _serve_definition(self, crd: Unstructured) -> None:
-        """Serve what a definition defines."""
+        """Serve the resources of a definition."""
         spec = crd["spec"]
         self.registry.remove(spec["group"], spec["names"]["plural"])
         for resource in custom_resources(crd):
             self.registry.add(resource)
 
     def _update_status(self, crd: Unstructured) -> None:
-        """The definition's status, and what follows from it."""
+        """Write the definition's status, and serve it once it is established."""
         status = copy.deepcopy(crd.get("status") or {})
         spec, names = crd["spec"], crd["spec"]["names"]
         conflicts = self._conflicts(crd)
@@ -84,16 +86,16 @@ class DefinitionController:
 
     @staticmethod
     def _set_structural_condition(spec: Unstructured, known: dict[str, Unstructured], say: Any) -> None:
-        """Only definitions from before the check was made can fail it."""
+        """Set when a definition stored by an older version of the program is not structural."""
         for index, version in enumerate(spec["versions"]):
             schema = (version.get("schema") or {}).get("openAPIV3Schema")
-            found = (
+            errors = (
                 list(structural.schema_errors(schema, f"spec.versions[{index}].schema.openAPIV3Schema"))
                 if schema
                 else []
             )
-            if found:
-                field, _, text = found[0]
+            if errors:
+                field, _, text = errors[0]
                 say("NonStructuralSchema", True, "Violations", f"{field}: {text}")
                 return
         known.pop("NonStructuralSchema", None)
@@ -112,7 +114,7 @@ class DefinitionController:
         return [(f"{key}Conflict", f'"{name}" is already in use') for key, name, pool in wanted if name in taken[pool]]
 
     def on_delete(self, crd: Unstructured) -> None:
-        """Stop serving it; its objects go too, and others may have its names."""
+        """Stop serving a deleted definition, delete its objects, and let other definitions take its names."""
         spec = crd["spec"]
         plural, group = spec["names"]["plural"], spec["group"]
         for resource in [

@@ -1,6 +1,6 @@
-"""An object's fields by its schema: how strictly they are read (`fieldValidation`), and what a value must be.
+"""Decodes and validates fields by the schema: unknown and duplicate fields (`fieldValidation`), types and limits.
 
-Reading comes before defaults and admission, judging after them, as in Kubernetes.
+Decoding comes before defaults and admission, validation after them, as in Kubernetes.
 """
 
 from __future__ import annotations
@@ -40,33 +40,33 @@ def decode_strictly(
     patch: Any = None,
 ) -> list[str]:
     """Prune unknown fields, in place, and refuse or report them and doubled ones as the request's `fieldValidation` says.
-    Values that built-in kinds cannot be made of are refused always. `patch` is what led to the object, if it was patched.
+    Values that cannot be decoded as a built-in kind are always refused. `patch` is the patch that produced the object, if any.
     Returns warnings."""
     if deeper(obj):
         raise bad_request(f"the object would have more than {DEEPEST} objects and lists within each other")
     if not resource.custom:
         resource.schemas.replace_nulls(resource.node, obj)
     mode = query.get("fieldValidation") or "Warn"
-    found = list(schemacheck.check(resource.schemas, resource.node, obj))
+    problems = list(schemacheck.check(resource.schemas, resource.node, obj))
     _check_decodable(
-        resource, [p for p in found if p.kind == "type" and (not resource.custom or p.path.startswith("metadata"))]
+        resource, [p for p in problems if p.kind == "type" and (not resource.custom or p.path.startswith("metadata"))]
     )
-    texts = [f'duplicate field "{path}"' for path in duplicates] + [p.text for p in found if p.kind == "unknown"]
+    texts = [f'duplicate field "{path}"' for path in duplicates] + [p.text for p in problems if p.kind == "unknown"]
     if texts and mode == "Strict":
-        # Definitions are where people misspell: their fields are told with the one that is most likely meant.
-        meant = {p.text: f' (did you mean "{p.near}"?)' for p in found if p.near and resource.custom}
+        # For custom resources the message suggests the field that is most likely meant.
+        meant = {p.text: f' (did you mean "{p.near}"?)' for p in problems if p.near and resource.custom}
         listed = f"strict decoding error: {', '.join(t + meant.get(t, '') for t in texts)}"
         if patch is not None:
             shown = orjson.dumps(orjson.dumps(patch).decode()).decode()
             raise invalid("", "", "", [("patch", "FieldValueInvalid", f"Invalid value: {shown}: {listed}")])
         raise bad_request(f"{_kind_and_version(resource)} cannot be handled as a {resource.kind}: {listed}")
-    if any(p.kind == "unknown" for p in found):
+    if any(p.kind == "unknown" for p in problems):
         resource.schemas.prune(resource.node, obj)
     return texts if mode == "Warn" else []
 
 
 def check_declared(resource: ApiResource, obj: Unstructured, namespace: str, name: str) -> None:
-    """Raises StatusError for fields of an applied object that nobody could own, because the schema does not have them."""
+    """Raises StatusError for fields of an applied object that the schema does not declare."""
     unknown = [p.path for p in schemacheck.check(resource.schemas, resource.node, obj) if p.kind == "unknown"]
     if unknown:
         label = f"{namespace}/{name}; {resource.group_version}, Kind={resource.kind}"
@@ -82,9 +82,9 @@ def _check_decodable(resource: ApiResource, schema_errors: list[Problem]) -> Non
     if not schema_errors:
         return
     first = schema_errors[0]
-    found, _, rest = first.text.removeprefix('Invalid value: "').partition('"')
+    actual, _, rest = first.text.removeprefix('Invalid value: "').partition('"')
     wanted = rest.rpartition("must be of type ")[2].partition(":")[0]
-    word = {"integer": "number", "boolean": "bool"}.get(found, found)
+    word = {"integer": "number", "boolean": "bool"}.get(actual, actual)
     go = {"integer": "int32", "boolean": "bool", "array": "slice", "object": "map", "number": "float64"}.get(
         wanted, wanted
     )
@@ -94,7 +94,7 @@ def _check_decodable(resource: ApiResource, schema_errors: list[Problem]) -> Non
 
 
 def _go_type(resource: ApiResource, path: str) -> str:
-    """The name of the type that has the last field of a path."""
+    """The name of the Go type that has the last field of a path."""
     node, name = resource.node, resource.kind
     for step in path.split(".")[:-1]:
         node = resource.schemas.field(node, step)
@@ -107,25 +107,25 @@ def _go_type(resource: ApiResource, path: str) -> str:
 
 
 def schema_errors(resource: ApiResource, obj: Unstructured, old: Unstructured | None) -> list[Problem]:
-    """Everything that the schema and its rules find wrong, unchanged parts of an old object aside."""
+    """Every violation of the schema and its CEL rules, except in unchanged parts of the stored object (ratcheting)."""
     before: Any = ABSENT if old is None else resource.from_storage(old)
-    found = [
+    problems = [
         p
         for p in schemacheck.check(resource.schemas, resource.node, obj, old=before, nulls=not resource.custom)
         if p.kind != "unknown"
     ]
     if not resource.custom:
         # The published schemas ask for fields that clients may leave out: a server fills them in.
-        return [p for p in found if not (p.kind == "required" and p.path.startswith(("status", "metadata")))]
+        return [p for p in problems if not (p.kind == "required" and p.path.startswith(("status", "metadata")))]
     if resource.metadata_schema is not None:
         metadata = {k: v for k, v in obj["metadata"].items() if k in ("name", "generateName")}
         checked = schemacheck.check(
             resource.schemas, {**resource.metadata_schema, "required": []}, metadata, "metadata"
         )
-        found += [p for p in checked if p.kind != "unknown"]
+        problems += [p for p in checked if p.kind != "unknown"]
     if resource.rules is not None:
-        if any(p.kind in _BLOCKS_RULES for p in found):
-            found.append(Problem("invalid", "", f'Invalid value: "null": {_RULES_SKIPPED}'))
+        if any(p.kind in _BLOCKS_RULES for p in problems):
+            problems.append(Problem("invalid", "", f'Invalid value: "null": {_RULES_SKIPPED}'))
         else:
-            found += resource.rules.check(obj, before)
-    return found
+            problems += resource.rules.check(obj, before)
+    return problems

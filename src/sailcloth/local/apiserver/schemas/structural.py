@@ -1,7 +1,7 @@
-"""What a CustomResourceDefinition must be: names, versions, columns, and schemas that are structural.
+"""Validates CustomResourceDefinitions: names, versions, printer columns, structural schemas.
 
-A schema is structural when it says of every place what type it has, outside `allOf`, `anyOf`, `oneOf` and `not`: only then can
-fields be pruned, defaulted and owned.
+A schema is structural when every field has a type outside `allOf`, `anyOf`, `oneOf` and `not`: only then can fields be pruned,
+defaulted and tracked in managed fields.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNSUPPORTED = ("definitions", "dependencies", "patternProperties", "additionalI
 
 
 def definition_errors(crd: Unstructured, old: Unstructured | None) -> list[FieldError]:
-    """Everything wrong with a definition."""
+    """All errors of a definition."""
     spec = crd["spec"]
     out = [*_names(crd), *_versions(spec)]
     schemas = [(v.get("schema") or {}).get("openAPIV3Schema") for v in spec.get("versions") or ()]
@@ -173,7 +173,7 @@ def _conditions(crd: Unstructured) -> list[Unstructured]:
 
 
 def schema_errors(schema: Unstructured, path: str) -> Iterator[FieldError]:
-    """What keeps a schema from being structural, and rules and defaults in it that cannot hold."""
+    """Errors that keep a schema from being structural, and invalid CEL rules and defaults."""
     kind = schema.get("type")
     if kind != "object":
         if kind is None:
@@ -324,8 +324,8 @@ def _limits(node: Unstructured, outside: Unstructured, path: str) -> Iterator[Fi
 
 
 def _logic_keyword(path: str) -> str:
-    found = re.search(r"\.((?:allOf|anyOf|oneOf)\[|not)", path)
-    return found[1] if found else ""
+    match = re.search(r"\.((?:allOf|anyOf|oneOf)\[|not)", path)
+    return match[1] if match else ""
 
 
 def _default(node: Unstructured, path: str) -> Iterator[FieldError]:
@@ -362,14 +362,14 @@ def _rule(rule: Unstructured, node: Unstructured, path: str) -> Iterator[FieldEr
         )
         yield f"{path}.fieldPath", "FieldValueInvalid", text
     try:
-        made = celrules.compiled(rule, node)
+        program = celrules.compiled(rule, node)
     except BadExpression as error:
         shown = (
             "apiextensions.ValidationRule{" + f"Rule:{go(rule['rule'])}, Message:{go(rule.get('message') or '')}" + "}"
         )
         yield f"{path}.rule", "FieldValueInvalid", f"Invalid value: {shown}: compilation failed: {error}"
         return
-    if rule.get("optionalOldSelf") is not None and not made.transition:
+    if rule.get("optionalOldSelf") is not None and not program.transition:
         text = f"Invalid value: {go(rule['optionalOldSelf'])}: option optionalOldSelf is set, but oldSelf is not used in rule"
         yield f"{path}.optionalOldSelf", "FieldValueInvalid", text
 

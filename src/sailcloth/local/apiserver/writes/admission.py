@@ -1,4 +1,4 @@
-"""Admission: webhooks called over HTTPS for real, and what the server itself adds to new objects."""
+"""Admission webhooks: mutating, then validating, called over HTTPS."""
 
 from __future__ import annotations
 
@@ -155,19 +155,20 @@ class Admission:
             answer = await response.content.read(_LIMIT)
             if response.status != 200:
                 raise ValueError(f"it answered {response.status}: {answer[:200].decode(errors='replace')}")
-            found = orjson.loads(answer)["response"]
-            if not isinstance(found, dict):
+            review = orjson.loads(answer)["response"]
+            if not isinstance(review, dict):
                 raise ValueError("its answer is not an AdmissionReview")
-            return found
+            return review
 
     def endpoint(self, service: Unstructured) -> tuple[str, int]:
         """A ready endpoint of a service's port, which is given by number or name. Raises ValueError."""
         namespace, name, number = service["namespace"], service["name"], service.get("port") or 443
-        found = self._store.get("services", namespace, name)
-        if found is None:
+        live = self._store.get("services", namespace, name)
+        if live is None:
             raise ValueError(f"service {namespace}/{name} does not exist")
         port = next(
-            (p for p in found["spec"].get("ports") or () if str(number) in (str(p["port"]), p.get("name"))), None
+            (p for p in live["spec"].get("ports") or () if str(number) in (str(p["port"]), p.get("name"))),
+            None,
         )
         if port is None:
             raise ValueError(f"service {namespace}/{name} has no port {number}")
@@ -186,16 +187,16 @@ class Admission:
     def _patched(hook: Unstructured, obj: Unstructured, answer: Unstructured) -> Unstructured:
         try:
             patch = orjson.loads(base64.b64decode(answer["patch"]))
-            made: Unstructured = patches.json_patch(obj, patch)
+            patched: Unstructured = patches.json_patch(obj, patch)
         except ValueError as error:
             raise StatusError(
                 500, "InternalError", f'webhook "{hook["name"]}" sent a patch that does not apply: {error}'
             ) from None
-        return made
+        return patched
 
 
 def _check_allowed(hook: Unstructured, answer: Unstructured, warnings: list[str]) -> None:
-    """Adds to the warnings. Raises StatusError, with them, if the answer is no."""
+    """Add the response's warnings. Raises StatusError, with all warnings, if the webhook denies the request."""
     warnings += answer.get("warnings") or []
     if not answer.get("allowed"):
         status = answer.get("status") or {}

@@ -1,4 +1,4 @@
-"""How objects go: grace for pods on a node, finalizers, dependents in the background or foreground, namespaces, orphans.
+"""Deletion: grace periods of pods on a node, finalizers, dependents (background, foreground, orphan), namespaces.
 
 Works on the store in memory; the caller waits for the commit.
 """
@@ -17,14 +17,14 @@ from ..unstructured import Unstructured
 
 
 class Deletion:
-    """`uninstall` is told of every definition of custom resources that goes."""
+    """Deletes objects. `on_definition_deleted` is called for every deleted CustomResourceDefinition."""
 
-    def __init__(self, store: Store, registry: Registry, uninstall: Callable[[Unstructured], None]) -> None:
-        self.store, self.registry, self._uninstall = store, registry, uninstall
+    def __init__(self, store: Store, registry: Registry, on_definition_deleted: Callable[[Unstructured], None]) -> None:
+        self.store, self.registry, self._on_definition_deleted = store, registry, on_definition_deleted
         self._finalizing: set[str] = set()
 
     def delete_or_mark(self, resource: ApiResource, live: Unstructured, options: Mapping[str, Any]) -> bool:
-        """Delete, or mark what a finalizer or a node still holds. Returns whether it is gone."""
+        """Delete the object, or set its deletionTimestamp if a finalizer or a node still holds it. Returns whether it is gone."""
         metadata = live["metadata"]
         policy = options.get("propagationPolicy")
         grace = 0
@@ -71,7 +71,7 @@ class Deletion:
         else:
             asyncio.get_running_loop().call_soon(self._delete_in_background, metadata["uid"])
         if resource.group_resource == CRDS:
-            self._uninstall(live)
+            self._on_definition_deleted(live)
         namespace = metadata.get("namespace", "")
         if namespace:
             holder = self.store.get("namespaces", "", namespace)
@@ -82,7 +82,7 @@ class Deletion:
                 asyncio.get_running_loop().call_soon(self._unblock_owner, owner, namespace)
 
     def finalize(self, resource: ApiResource, obj: Unstructured) -> None:
-        """The last finalizer is gone: so is the object, unless a node still stops its processes."""
+        """Delete an object whose last finalizer is gone, unless a node still stops its processes."""
         if resource.kind == "Namespace":
             self.finalize_namespace(obj["metadata"]["name"])
         elif resource.kind != "Pod" or not int(obj["metadata"].get("deletionGracePeriodSeconds") or 0):
@@ -94,7 +94,7 @@ class Deletion:
             asyncio.get_running_loop().call_soon(self.finalize_namespace, namespace)
 
     def finalize_namespace(self, name: str) -> None:
-        """Delete what is in a namespace that goes away, and it itself when it is empty."""
+        """Delete the objects in a terminating namespace, and the namespace when it is empty."""
         self._finalizing.discard(name)
         holder = self.store.get("namespaces", "", name)
         if holder is None or not holder["metadata"].get("deletionTimestamp"):
@@ -110,15 +110,15 @@ class Deletion:
             self.store.delete("namespaces", "", name)
 
     def _dependents(self, owner: Unstructured) -> list[tuple[ApiResource, Unstructured]]:
-        """What names an owner; a namespaced owner counts in its own namespace only."""
+        """Objects with an owner reference to `owner`; a namespaced owner has dependents in its namespace only."""
         namespace = owner["metadata"].get("namespace")
-        found = self.store.dependents(owner["metadata"]["uid"])
-        if not found:
+        dependents = self.store.dependents(owner["metadata"]["uid"])
+        if not dependents:
             return []
         resource = {s.group_resource: s for s in self.registry.group_resources()}
         return [
             (resource[group_resource], obj)
-            for group_resource, obj in found
+            for group_resource, obj in dependents
             if group_resource in resource and namespace in (None, obj["metadata"].get("namespace"))
         ]
 
@@ -128,7 +128,7 @@ class Deletion:
                 self.delete_or_mark(resource, obj, {"propagationPolicy": "Foreground"})
 
     def _delete_in_background(self, uid: str) -> None:
-        """Background deletion of what an object owned."""
+        """Delete the dependents of a deleted object in the background."""
         for resource, obj in self._dependents({"metadata": {"uid": uid}}):
             others = [r for r in obj["metadata"].get("ownerReferences") or () if r.get("uid") != uid]
             if others:
@@ -149,7 +149,7 @@ class Deletion:
         self.store.put(resource.group_resource, new)
 
     def _unblock_owner(self, reference: Unstructured, namespace: str) -> None:
-        """A dependent is gone: its owner may be too, if it waited for that."""
+        """Delete an owner that waited (foregroundDeletion) for its last dependent."""
         for resource in self.registry.group_resources():
             if resource.kind == reference.get("kind"):
                 obj = self.store.get(

@@ -38,7 +38,7 @@ async def evict(storage: RestStorage, info: RequestInfo) -> None:
 
 
 def _counts(pod: Unstructured) -> bool:
-    """Whether a budget has a say: not over pods that serve nobody yet, or no longer."""
+    """Whether budgets apply to the pod: not before it runs, after it has ended, or while it terminates."""
     phase = pod.get("status", {}).get("phase")
     return phase not in ("Succeeded", "Failed", "Pending") and not pod["metadata"].get("deletionTimestamp")
 
@@ -54,7 +54,7 @@ def _budgets(storage: RestStorage, pod: Unstructured) -> list[Unstructured]:
 
 def _spend(budget: Unstructured, pod: Unstructured) -> Unstructured:
     """The budget with one disruption less. Raises StatusError if there is none left."""
-    budget["metadata"].pop("resourceVersion", None)  # asked again if another eviction was faster
+    budget["metadata"].pop("resourceVersion", None)  # retried, with the check, if another eviction was faster
     name, status = budget["metadata"]["name"], copy.deepcopy(budget.get("status") or {})
     if not _is_ready(pod):
         policy = budget["spec"].get("unhealthyPodEvictionPolicy") or "IfHealthyBudget"

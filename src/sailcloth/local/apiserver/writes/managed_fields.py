@@ -1,4 +1,4 @@
-"""Server-side apply and managed fields: who owns which field, conflicts, removal by omission. Pure.
+"""Server-side apply and managed fields: ownership of fields, conflicts, removal by omission. Pure.
 
 A field set is kept as paths of elements: `f:name` for fields, `k:{…}` for items of keyed lists, `v:…` for items of sets.
 """
@@ -40,7 +40,7 @@ _UNOWNED = {
 
 
 class ApplyConflict(Exception):
-    """Fields that others own: [(manager, operation, path)]."""
+    """Fields owned by other managers: [(manager, operation, path)]."""
 
     def __init__(self, fields: list[tuple[str, str, Path]]) -> None:
         super().__init__("conflict")
@@ -70,18 +70,18 @@ class FieldManager:
     # -- field sets -----------------------------------------------------------------------------
 
     def field_set(self, obj: dict[str, Any]) -> set[Path]:
-        """The leaf paths of an object, less those that nobody owns."""
+        """The leaf paths of an object, except those that are never owned."""
         return set(_leaves(self._tree(self._root, obj))) - _UNOWNED
 
     def _list_type(self, node: Node) -> tuple[str, dict[str, Any]]:
-        found = self._schemas.resolve(node) or {}
-        return str(found.get("x-kubernetes-list-type", "atomic")), found
+        schema = self._schemas.resolve(node) or {}
+        return str(schema.get("x-kubernetes-list-type", "atomic")), schema
 
-    def _element(self, found: dict[str, Any], kind: str, item: Any, items: Node) -> str:
+    def _element(self, schema: dict[str, Any], kind: str, item: Any, items: Node) -> str:
         if kind != "map":
             return "v:" + orjson.dumps(item).decode()
         keys = {}
-        for key in found["x-kubernetes-list-map-keys"]:
+        for key in schema["x-kubernetes-list-map-keys"]:
             if isinstance(item, dict) and key in item:
                 keys[key] = item[key]
             else:
@@ -92,17 +92,17 @@ class FieldManager:
 
     def _tree(self, node: Node, value: Any) -> dict[str, Any]:
         if isinstance(value, dict):
-            found = self._schemas.resolve(node) or {}
-            if found.get("x-kubernetes-map-type") == "atomic" or not value:
+            schema = self._schemas.resolve(node) or {}
+            if schema.get("x-kubernetes-map-type") == "atomic" or not value:
                 return {}
             return {"f:" + k: self._tree(self._schemas.field(node, k), v) for k, v in value.items()}
         if isinstance(value, list):
-            kind, found = self._list_type(node)
+            kind, schema = self._list_type(node)
             items = self._schemas.items(node)
             if kind == "set":
-                return {self._element(found, kind, v, items): {} for v in value}
+                return {self._element(schema, kind, v, items): {} for v in value}
             if kind == "map":
-                return {self._element(found, kind, v, items): {".": {}, **self._tree(items, v)} for v in value}
+                return {self._element(schema, kind, v, items): {".": {}, **self._tree(items, v)} for v in value}
         return {}
 
     def get(self, value: Any, path: Path) -> Any:
@@ -114,11 +114,11 @@ class FieldManager:
                     return _MISSING
                 node, value = self._schemas.field(node, element[2:]), value[element[2:]]
             else:
-                kind, found = self._list_type(node)
+                kind, schema = self._list_type(node)
                 items = self._schemas.items(node)
                 if not isinstance(value, list):
                     return _MISSING
-                value = next((v for v in value if self._element(found, kind, v, items) == element), _MISSING)
+                value = next((v for v in value if self._element(schema, kind, v, items) == element), _MISSING)
                 node = items
                 if value is _MISSING:
                     return _MISSING
@@ -141,10 +141,10 @@ class FieldManager:
             else:
                 self._remove(self._schemas.field(node, key), value[key], path[1:])
             return
-        kind, found = self._list_type(node)
+        kind, schema = self._list_type(node)
         items = self._schemas.items(node)
         for index, item in enumerate(value if isinstance(value, list) else ()):
-            if self._element(found, kind, item, items) == element:
+            if self._element(schema, kind, item, items) == element:
                 if len(path) == 1:
                     del value[index]
                 else:
@@ -152,8 +152,8 @@ class FieldManager:
                 return
 
     def _remove_emptied(self, value: Any, path: Path, kept: set[Path]) -> None:
-        """Remove the maps that a removal has left empty, unless somebody owns them: `conversion: {}` is not what a manager meant
-        that no longer applies `conversion.strategy`."""
+        """Remove maps that a removal has left empty, unless a manager owns them: a manager that no longer applies
+        `conversion.strategy` does not want `conversion: {}`."""
         for length in range(len(path) - 1, 1, -1):
             parent = path[:length]
             if self.get(value, parent) != {} or parent in kept:
@@ -170,11 +170,11 @@ class FieldManager:
                 out[key] = self._merge(child, live[key], value) if key in live else copy.deepcopy(value)
             return out
         if isinstance(applied, list) and isinstance(live, list):
-            kind, found = self._list_type(node)
+            kind, schema = self._list_type(node)
             items = self._schemas.items(node)
             if kind in ("map", "set"):
-                have = {self._element(found, kind, v, items): v for v in live}
-                new = {self._element(found, kind, v, items): v for v in applied}
+                have = {self._element(schema, kind, v, items): v for v in live}
+                new = {self._element(schema, kind, v, items): v for v in applied}
                 merged = {
                     k: self._merge(items, have[k], v) if k in have and kind == "map" else copy.deepcopy(v)
                     for k, v in new.items()
@@ -188,12 +188,12 @@ class FieldManager:
     def apply(
         self, live: dict[str, Any] | None, applied: dict[str, Any], manager: str, force: bool, now: str, sub: str = ""
     ) -> dict[str, Any]:
-        """The object after a server-side apply. Raises Conflict if others own changed fields and `force` is off."""
+        """The object after a server-side apply. Raises ApplyConflict if other managers own changed fields and `force` is off."""
         applied = copy.deepcopy(applied)
         (applied.get("metadata") or {}).pop("managedFields", None)
         base = copy.deepcopy(live) if live else {}
         owners = _from_managed_fields(base)
-        if live and not owners:  # from before there were managers: somebody else's
+        if live and not owners:  # written without field managers: owned by a manager of its own
             entry = {"apiVersion": base.get("apiVersion"), "time": now, "fieldsType": "FieldsV1"}
             owners["before-first-apply", "Update", ""] = (self.field_set(base), entry)
         wanted = self.field_set(applied)
@@ -232,8 +232,8 @@ class FieldManager:
     def update(
         self, live: dict[str, Any] | None, new: dict[str, Any], manager: str, now: str, sub: str = ""
     ) -> dict[str, Any]:
-        """Records a write that is not an apply: changed fields go to the writer, removed ones to nobody. Managed fields that
-        the writer sent count: so a client hands fields from one manager to another."""
+        """Record a write that is not an apply: the writer owns the fields that it changed, removed fields lose their owners. Managed
+        fields in the request replace the stored ones: so clients move fields from one manager to another."""
         given = (new.get("metadata") or {}).get("managedFields")
         owners = _from_managed_fields(new if given is not None else live or {})
         before = self.field_set(live) if live else set()
@@ -273,10 +273,10 @@ def _to_managed_fields(owners: dict[tuple[str, str, str], tuple[set[Path], dict[
     out = []
     for (manager, operation, sub), (paths, entry) in owners.items():
         if paths:
-            made = {**entry, "manager": manager, "operation": operation, "fieldsV1": _nest(paths)}
+            managed = {**entry, "manager": manager, "operation": operation, "fieldsV1": _nest(paths)}
             if sub:
-                made["subresource"] = sub
-            out.append(made)
+                managed["subresource"] = sub
+            out.append(managed)
     return sorted(out, key=lambda m: (m["operation"] != "Apply", m.get("time") or "", m["manager"]))
 
 

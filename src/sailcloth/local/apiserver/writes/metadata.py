@@ -1,4 +1,4 @@
-"""What only the server says of an object: identity, revision, generation, and what a request to a subresource may change."""
+"""Metadata that the server owns (uid, resourceVersion, generation, timestamps), and which fields a subresource may change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SYSTEM_FIELDS = (
 
 
 def fill_system_fields(resource: ApiResource, obj: Unstructured, uid: str) -> None:
-    """The metadata of a new object, in place. Its status is nobody's to give, where status has a path of its own."""
+    """Fill in the metadata of a new object, in place, and drop its status where status is a subresource."""
     metadata = obj["metadata"]
     for key in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
         metadata.pop(key, None)
@@ -31,8 +31,8 @@ def fill_system_fields(resource: ApiResource, obj: Unstructured, uid: str) -> No
 
 
 def check_preconditions(resource: ApiResource, live: Unstructured, new: Any) -> str:
-    """The revision that a change insists on, empty if on none. Raises StatusError if it is not the object's, or the change would
-    make it another object."""
+    """The resourceVersion that the request requires, empty if none. Raises StatusError if it is not the stored one, or if uid, name or
+    namespace differ."""
     if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
         raise bad_request("the patched object is not an object with metadata")
     old, metadata = live["metadata"], new["metadata"]
@@ -52,7 +52,7 @@ def check_preconditions(resource: ApiResource, live: Unstructured, new: Any) -> 
 
 
 def restrict_update(resource: ApiResource, live: Unstructured, new: Unstructured, sub: str) -> Unstructured:
-    """What a request to this path may change."""
+    """The object with only those changes that a request to this path may make."""
     if resource.record is not None and resource.record.restrict is not None:
         new = resource.record.restrict(live, new, sub)
     if sub == "status":
@@ -77,7 +77,7 @@ def restrict_update(resource: ApiResource, live: Unstructured, new: Unstructured
 
 
 def reset_fields(resource: ApiResource, applied: Unstructured, sub: str) -> None:
-    """Drop what an apply to this path cannot own, in place."""
+    """Drop fields that an apply to this path must not own, in place."""
     if sub == "status":
         for key in list(applied):
             if key not in ("apiVersion", "kind", "metadata", "status"):
@@ -89,7 +89,7 @@ def reset_fields(resource: ApiResource, applied: Unstructured, sub: str) -> None
 
 
 def preserve_system_fields(resource: ApiResource, live: Unstructured, new: Unstructured) -> None:
-    """Put back the metadata that only the server changes, in place."""
+    """Restore the metadata that only the server changes, in place."""
     old, metadata = live["metadata"], new["metadata"]
     new["kind"], new["apiVersion"] = resource.kind, resource.group_version
     for key in _SYSTEM_FIELDS:
@@ -110,7 +110,7 @@ def _drop_empty(metadata: Unstructured) -> None:
 
 
 def bumps_generation(resource: ApiResource, live: Unstructured, new: Unstructured) -> bool:
-    """Whether a change is one of what is wanted, not only of metadata or of a status that has its own path."""
+    """Whether an update changes the desired state, not only metadata or a status subresource."""
     if not resource.has_generation:
         return False
     aside = {"apiVersion", "kind", "metadata"}
@@ -120,7 +120,7 @@ def bumps_generation(resource: ApiResource, live: Unstructured, new: Unstructure
 
 
 def is_unchanged(live: Unstructured, new: Unstructured) -> bool:
-    """Whether a write changes nothing, times and revisions aside: such a write keeps the resourceVersion."""
+    """Whether an update changes nothing but times and revisions: such an update keeps the resourceVersion."""
 
     def strip(obj: Unstructured) -> Unstructured:
         aside = ("resourceVersion", "managedFields", "generation")

@@ -125,9 +125,9 @@ def strategic_merge_patch(schemas: Schemas, node: Node, target: Any, patch: Any)
 
 def _list_strategy(schemas: Schemas, node: Node) -> tuple[bool, str | None]:
     """(whether a list is merged, the key that its items are merged by)."""
-    found = schemas.resolve(node) or {}
-    merged = "merge" in str(found.get("x-kubernetes-patch-strategy", "")).split(",")
-    return merged, found.get("x-kubernetes-patch-merge-key")
+    schema = schemas.resolve(node) or {}
+    merged = "merge" in str(schema.get("x-kubernetes-patch-strategy", "")).split(",")
+    return merged, schema.get("x-kubernetes-patch-merge-key")
 
 
 def _merge_key_value(item: Any, by: str | None) -> Any:
@@ -166,11 +166,11 @@ def _merge_list(
             continue
         if item.get(by) is None:
             raise ValueError(f"map: {item} does not contain declared merge key: {by}")
-        found = [n for n, o in enumerate(out) if _merge_key_value(o, by) == item[by]]
+        indexes = [n for n, o in enumerate(out) if _merge_key_value(o, by) == item[by]]
         if item.get("$patch") == "delete":
-            out = [o for n, o in enumerate(out) if n not in found]
-        elif not found:
+            out = [o for n, o in enumerate(out) if n not in indexes]
+        elif not indexes:
             out.append(strategic_merge_patch(schemas, schemas.items(node), {}, item))
         else:
-            out[found[0]] = strategic_merge_patch(schemas, schemas.items(node), out[found[0]], item)
+            out[indexes[0]] = strategic_merge_patch(schemas, schemas.items(node), out[indexes[0]], item)
     return _in_order(out, order, by, target)

@@ -296,15 +296,17 @@ def _generate_name(resource: ApiResource, obj: Unstructured) -> None:
 
 
 def _conflict_error(resource: ApiResource, error: ApplyConflict) -> StatusError:
-    found = [
+    conflicts = [
         (f'conflict with "{who}"{"" if operation == "Apply" else f" using {resource.group_version}"}', path_text(path))
         for who, operation, path in error.fields
     ]
-    causes = [{"reason": "FieldManagerConflict", "message": t, "field": p} for t, p in found]
-    plural = "s" if len(found) > 1 else ""
-    if len({t for t, _ in found}) == 1 and plural:
-        text = f"{found[0][0]}:\n" + "\n".join(f"- {p}" for _, p in found)
+    causes = [{"reason": "FieldManagerConflict", "message": t, "field": p} for t, p in conflicts]
+    plural = "s" if len(conflicts) > 1 else ""
+    if len({t for t, _ in conflicts}) == 1 and plural:
+        text = f"{conflicts[0][0]}:\n" + "\n".join(f"- {p}" for _, p in conflicts)
         text = text.replace('conflict with "', 'conflicts with "', 1)
     else:
-        text = "; ".join(f"{t}: {p}" for t, p in found)
-    return StatusError(409, "Conflict", f"Apply failed with {len(found)} conflict{plural}: {text}", {"causes": causes})
+        text = "; ".join(f"{t}: {p}" for t, p in conflicts)
+    return StatusError(
+        409, "Conflict", f"Apply failed with {len(conflicts)} conflict{plural}: {text}", {"causes": causes}
+    )

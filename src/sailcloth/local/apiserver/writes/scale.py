@@ -1,4 +1,4 @@
-"""The scale subresource: a Scale object read from and written to the places that a resource keeps its replicas in."""
+"""The scale subresource: converts between objects and their Scale."""
 
 from __future__ import annotations
 

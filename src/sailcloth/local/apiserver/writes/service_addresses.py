@@ -1,4 +1,4 @@
-"""Cluster addresses and node ports of Services, given while they are written, as a real server does."""
+"""Allocates cluster IPs and node ports of Services while they are written."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..unstructured import Unstructured
 
 
 class ServiceAllocator:
-    """Gives out addresses of one range."""
+    """Allocates from one range of cluster IPs."""
 
     def __init__(self, store: Store, cidr: str) -> None:
         self.store, self._cidr = store, ipaddress.ip_network(cidr)
 
     def allocate(self, obj: Unstructured, old: Unstructured | None = None) -> None:
-        """Cluster address and node ports of a Service, as a real server gives them in its answer."""
+        """Fill in cluster IP and node ports of a Service, in place. Raises StatusError if a requested one is taken."""
         spec = obj["spec"]
         if spec.get("type") == "ExternalName":
             spec.pop("clusterIP", None)
@@ -40,7 +40,11 @@ class ServiceAllocator:
                     address = candidate
                     break
             else:
-                raise StatusError(500, "InternalError", "the range of cluster addresses is used up")
+                raise StatusError(
+                    500,
+                    "InternalError",
+                    "the range of cluster IPs (serviceCIDR) is used up; delete Services that are not needed",
+                )
             spec["clusterIP"] = address
         elif address != "None" and address in taken:
             raise invalid(

@@ -1,4 +1,4 @@
-"""What an object must be to be accepted: identity, name, metadata, fields by schema, and the few rules across fields."""
+"""Validates objects: type and namespace, name, metadata, fields by schema, and the rules of their kind across fields."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 
 
 def check_type_meta(resource: ApiResource, obj: Unstructured, namespace: str) -> None:
-    """Kind, version and namespace as the request's path has them. Raises StatusError if the object says otherwise."""
+    """Set kind, version and namespace from the request's path. Raises StatusError if the object has others."""
     if not isinstance(obj.get("metadata"), dict):
         obj["metadata"] = {}
     kind, version = obj.get("kind"), obj.get("apiVersion")
@@ -96,30 +96,30 @@ def _qualified_name(key: str, path: str) -> Iterator[FieldError]:
 
 
 def validate(resource: ApiResource, obj: Unstructured, old: Unstructured | None, subresource: str = "") -> None:
-    """Raises StatusError for an object that may not be stored, with everything that is wrong with it."""
+    """Raises StatusError (422) with all errors of an invalid object."""
     name = str(obj["metadata"].get("name", ""))
-    found: list[FieldError] = []
+    errors: list[FieldError] = []
     if old is None:
-        found += _name(resource, name)
+        errors += _name(resource, name)
     if (
         old is None
         or old["metadata"].get("labels") != obj["metadata"].get("labels")
         or "annotations" in obj["metadata"]
     ):
-        found += _metadata(obj["metadata"])
-    found += [
+        errors += _metadata(obj["metadata"])
+    errors += [
         (p.path or "<nil>", field_validation.CAUSES[p.kind], p.text)
         for p in field_validation.schema_errors(resource, obj, old)
     ]
-    if not any(reason == "FieldValueTypeInvalid" for _, reason, _ in found):
-        seen = {field for field, _, _ in found}
-        found += [w for w in _validate_fields(resource, obj, old, subresource) if w[0] not in seen]
-    if found:
-        raise invalid(resource.kind, resource.group, name, found)
+    if not any(reason == "FieldValueTypeInvalid" for _, reason, _ in errors):
+        seen = {field for field, _, _ in errors}
+        errors += [w for w in _validate_fields(resource, obj, old, subresource) if w[0] not in seen]
+    if errors:
+        raise invalid(resource.kind, resource.group, name, errors)
 
 
 def apply_defaults(resource: ApiResource, obj: Unstructured) -> None:
-    """In place."""
+    """Fill in defaults, in place."""
     if resource.record is None:
         resource.schemas.default(resource.node, obj)
     else:
@@ -146,7 +146,7 @@ def _validate_fields(
         return
     if kind.validate_always is not None:
         yield from kind.validate_always(obj, old)
-    # A stored object is not locked in by rules that are newer than itself.
+    # Ratcheting: a stored object that newer rules would refuse can still be updated elsewhere.
     if kind.validate is not None and changed:
         yield from kind.validate(obj, old)
 

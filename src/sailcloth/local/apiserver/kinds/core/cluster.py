@@ -44,15 +44,15 @@ def _limit_range_defaults(obj: Unstructured) -> None:
 
 
 def _node_status(obj: Unstructured) -> str:
-    found = [c for c in obj.get("status", {}).get("conditions") or () if c["type"] == "Ready"]
-    ready = "Ready" if found and found[0]["status"] == "True" else "NotReady" if found else "Unknown"
+    conditions = [c for c in obj.get("status", {}).get("conditions") or () if c["type"] == "Ready"]
+    ready = "Ready" if conditions and conditions[0]["status"] == "True" else "NotReady" if conditions else "Unknown"
     return ready + (",SchedulingDisabled" if obj["spec"].get("unschedulable") else "")
 
 
 def _node_address(kind: str) -> Cell:
     def cell(obj: Unstructured) -> str:
-        found = obj.get("status", {}).get("addresses") or ()
-        return next((a["address"] for a in found if a["type"] == kind), "<none>")
+        addresses = obj.get("status", {}).get("addresses") or ()
+        return next((a["address"] for a in addresses if a["type"] == kind), "<none>")
 
     return cell
 
@@ -76,8 +76,8 @@ def _usage(kind: str) -> Cell:
     def cell(obj: Unstructured) -> str:
         status = obj.get("status", {})
         hard, used = status.get("hard") or obj["spec"].get("hard") or {}, status.get("used") or {}
-        found = [k for k in sorted(hard) if k.startswith("limits.") == (kind == "limits")]
-        return ", ".join(f"{k}: {used.get(k, '0')}/{hard[k]}" for k in found)
+        names = [k for k in sorted(hard) if k.startswith("limits.") == (kind == "limits")]
+        return ", ".join(f"{k}: {used.get(k, '0')}/{hard[k]}" for k in names)
 
     return cell
 

@@ -1,4 +1,4 @@
-"""Ephemeral containers: added to a running pod through a subresource of their own, and never changed or taken away again."""
+"""Ephemeral containers: added to a running pod through the subresource `ephemeralcontainers`, never changed, never removed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _UNSUPPORTED = ("ports", "livenessProbe", "readinessProbe", "startupProbe", "lif
 
 
 def restrict(live: Unstructured, new: Unstructured, sub: str) -> Unstructured:
-    """What a request to a path of a pod may change: these at their own path, everything else at the others."""
+    """What a request may change: ephemeral containers at their subresource, everything else at the other paths."""
     theirs, other = (new, live) if sub == PATH else (live, new)
     spec = {k: v for k, v in other["spec"].items() if k != _FIELD}
-    if found := (theirs.get("spec") or {}).get(_FIELD):
-        spec[_FIELD] = found
+    if containers := (theirs.get("spec") or {}).get(_FIELD):
+        spec[_FIELD] = containers
     if sub != PATH:
         return {**new, "spec": spec}
     own = {k: v for k, v in new["metadata"].items() if k in ("managedFields", "resourceVersion")}
@@ -29,24 +29,24 @@ def restrict(live: Unstructured, new: Unstructured, sub: str) -> Unstructured:
 def validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
     """What is validate with a pod's ephemeral containers."""
     field, spec = f"spec.{_FIELD}", obj["spec"]
-    found = spec.get(_FIELD) or []
+    containers = spec.get(_FIELD) or []
     if old is None:
-        if found:
+        if containers:
             text = "Forbidden: cannot be set on create; add them to the running pod, as kubectl debug does"
             yield field, "FieldValueForbidden", text
         return
     before = {c["name"]: c for c in old["spec"].get(_FIELD) or ()}
-    names = [c.get("name") for c in found if isinstance(c, dict)]
+    names = [c.get("name") for c in containers if isinstance(c, dict)]
     if set(before) - set(names):
         gone = ", ".join(go(n) for n in sorted(set(before) - set(names)))
         yield field, "FieldValueForbidden", f"Forbidden: existing ephemeral containers {gone} may not be removed"
-    if len(found) > len(before) and (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+    if len(containers) > len(before) and (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
         text = (
             "Forbidden: the pod has ended, and nothing more runs in it; `kubectl debug --copy-to` starts a copy of it"
         )
         yield field, "FieldValueForbidden", text
     others = {c.get("name") for group in ("containers", "initContainers") for c in spec.get(group) or ()}
-    for index, container in enumerate(found):
+    for index, container in enumerate(containers):
         name, where = container.get("name"), f"{field}[{index}]"
         if name in before and before[name] != container:
             text = f"Forbidden: existing ephemeral container {go(name)} may not be changed"

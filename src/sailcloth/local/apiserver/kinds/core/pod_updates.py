@@ -18,7 +18,7 @@ _MAY_CHANGE = (
 
 
 def validate(spec: Unstructured, old: Unstructured) -> Iterator[FieldError]:
-    """What an update changes that it may not. Ephemeral containers have rules of their own."""
+    """Errors for fields that an update must not change. Ephemeral containers are validated separately."""
     spec, old = ({k: v for k, v in s.items() if k != "ephemeralContainers"} for s in (spec, old))
     for group in ("containers", "initContainers"):
         if len(spec.get(group) or ()) != len(old.get(group) or ()):
@@ -46,7 +46,7 @@ def _with_allowed_changes(spec: Unstructured, old: Unstructured) -> Unstructured
     if spec.get("terminationGracePeriodSeconds") == 1 and (old.get("terminationGracePeriodSeconds") or 0) < 0:
         keys.append("terminationGracePeriodSeconds")
     if old.get("schedulingGates"):
-        # A pod that waits for its gates may still be told more narrowly where it may run.
+        # While a pod is gated, where it may run can be narrowed.
         if (old.get("nodeSelector") or {}).items() <= (spec.get("nodeSelector") or {}).items():
             keys.append("nodeSelector")
         if not old.get("affinity"):

@@ -86,8 +86,8 @@ def _sidecars(obj: Unstructured) -> list[Unstructured]:
 def _ready(obj: Unstructured) -> str:
     names = {c["name"] for c in obj["spec"].get("containers", ())} | {c["name"] for c in _sidecars(obj)}
     status = obj.get("status", {})
-    found = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
-    ready = sum(1 for c in found if c.get("ready") and c["name"] in names)
+    statuses = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    ready = sum(1 for c in statuses if c.get("ready") and c["name"] in names)
     return f"{ready}/{len(names)}"
 
 
@@ -149,10 +149,12 @@ def _readiness_gates(obj: Unstructured) -> str:
 
 def _restarts(obj: Unstructured) -> str:
     status = obj.get("status", {})
-    found = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
-    count = sum(c.get("restartCount", 0) for c in found)
+    statuses = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    count = sum(c.get("restartCount", 0) for c in statuses)
     ends = [
-        ((c.get("lastState") or {}).get("terminated") or {}).get("finishedAt") for c in found if c.get("restartCount")
+        ((c.get("lastState") or {}).get("terminated") or {}).get("finishedAt")
+        for c in statuses
+        if c.get("restartCount")
     ]
     last = max((e for e in ends if e), default="")
     return f"{count} ({age(last)} ago)" if last else str(count)
