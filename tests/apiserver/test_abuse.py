@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from cluster import Server, until
 
@@ -309,3 +312,60 @@ async def test_yaml_that_is_larger_than_it_looks(client: Client, namespace: str,
     assert got.status == 400, body
     assert re.search(words, body["message"]), body["message"]
     await client.call("GET", "/version")
+
+
+async def test_aborted_sessions_leave_no_descriptors(tmp_path: Path) -> None:
+    """Clients that disconnect while the node has not answered yet, and while a command runs."""
+    server = Server(tmp_path)
+    node = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        node.bind(str(server.node_socket))
+        node.listen(64)
+        server.start()
+        async with server.client() as client:
+            spec = {"nodeName": "sailcloth", "containers": [{"name": "main", "image": "i"}]}
+            await client.create(resources.PODS, {"metadata": {"name": "p", "namespace": "default"}, "spec": spec})
+            main = {
+                "name": "main",
+                "image": "i",
+                "imageID": "",
+                "ready": True,
+                "restartCount": 0,
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            }
+            running = {"status": {"phase": "Running", "containerStatuses": [main]}}
+            await client.patch(resources.PODS, "p", "default", running, sub="status")
+            path = resources.PODS.path("default", "p", "exec")
+            assert server.process is not None
+            before = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+            node.setblocking(False)
+            for tty in ("true", "false") * 15:
+                query = {"command": "sleep", "stdin": "true", "stdout": "true", "tty": tty}
+                session = asyncio.ensure_future(_upgrade(client, f"{server.url}{path}", query))
+                link, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(node), 20)
+                session.cancel()
+                await asyncio.gather(session, return_exceptions=True)
+                link.close()
+
+            async def as_before() -> bool:
+                assert server.process is not None
+                return len(os.listdir(f"/proc/{server.process.pid}/fd")) <= before + 4
+
+            await until("descriptors are closed", as_before, 20)
+    finally:
+        node.close()
+        server.close()
+
+
+async def _upgrade(client: Client, url: str, query: dict[str, str]) -> None:
+    """A websocket that is dropped without a word when the task is cancelled."""
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client.endpoint.context)) as session,
+        session.ws_connect(url, params=query, protocols=("v5.channel.k8s.io",)) as ws,
+    ):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            assert ws._response.connection is not None
+            assert ws._response.connection.transport is not None
+            ws._response.connection.transport.abort()

@@ -24,6 +24,9 @@ async def request(path: str, body: dict[str, Any], fds: list[int]) -> tuple[sock
     except OSError as error:
         link.close()
         raise NodeError(f"the node does not answer: {error.strerror or error}") from None
+    except BaseException:  # the client has disconnected
+        link.close()
+        raise
     if answer.get("error") or not answer:
         link.close()
         for fd in got:

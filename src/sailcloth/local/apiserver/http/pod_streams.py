@@ -167,10 +167,12 @@ class PodStreams:
             raise bad_request("port-forward needs a websocket or SPDY/3.1 upgrade")
         await ws.prepare(request)
         forward = _PortForward(self._node, pod["metadata"]["uid"], ws.send_bytes)
-        async for message in ws:
-            if message.type == WSMsgType.BINARY:
-                await forward.session.feed(message.data)
-        forward.close()
+        try:
+            async for message in ws:
+                if message.type == WSMsgType.BINARY:
+                    await forward.session.feed(message.data)
+        finally:
+            forward.close()
         return ws
 
     async def _forward_classic(self, request: web.Request, pod: Unstructured) -> web.StreamResponse:
@@ -195,9 +197,12 @@ class PodStreams:
             b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
             b"X-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n"
         )
-        while (data := await received.get()) is not None:
-            await forward.session.feed(data)
-        forward.close()
+        try:
+            while (data := await received.get()) is not None:
+                await forward.session.feed(data)
+        finally:
+            forward.close()
+            transport.close()
         return web.Response()  # for the books: the connection is gone
 
 

@@ -196,48 +196,49 @@ class Command:
 
     async def serve(self, channels: Channels) -> None:
         """Run until the command has ended or the client has disconnected; then end the other side."""
-        ours: list[int] = []
-        theirs: list[int] = []
+        self._fds, theirs = self._open()
+        try:
+            try:
+                link, _, _ = await node_socket.request(self._node, self._request, theirs)
+            finally:
+                _close(theirs)  # the node has its own copies
+            await self._run(channels, link)
+        except NodeError as error:
+            await channels.send(3, _failure(f"error executing command in container: {error}", None))
+        finally:
+            _close(self._fds)
+        await channels.close()
+
+    def _open(self) -> tuple[list[int], list[int]]:
+        """(our ends of the command's standard streams, the node's ends); -1 is closed."""
         if self._pty:
             master, slave = pty.openpty()
-            ours, theirs = [master], [slave, os.dup(slave), os.dup(slave)]
-        else:
-            for reads in (True, False, False):
-                r, w = os.pipe()
-                theirs.append(r if reads else w)
-                ours.append(w if reads else r)
-            if not self._stdin:
-                os.close(ours[0])
-                ours[0] = -1
-        try:
-            link, _, _ = await node_socket.request(self._node, self._request, theirs)
-        except NodeError as error:
-            for fd in [*ours, *theirs]:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-            await channels.send(3, _failure(f"error executing command in container: {error}", None))
-            await channels.close()
-            return
-        for fd in theirs:
-            os.close(fd)
-        self._fds = ours
-        for fd in ours:
+            return [master], [slave, os.dup(slave), os.dup(slave)]
+        ours: list[int] = []
+        theirs: list[int] = []
+        for reads in (True, False, False):
+            r, w = os.pipe()
+            theirs.append(r if reads else w)
+            ours.append(w if reads else r)
+        if not self._stdin:
+            os.close(ours[0])
+            ours[0] = -1
+        return ours, theirs
+
+    async def _run(self, channels: Channels, link: socket.socket) -> None:
+        for fd in self._fds:
             if fd >= 0:
                 os.set_blocking(fd, False)
         feed = asyncio.create_task(self._input(channels, link))
         work = asyncio.create_task(self._work(channels, link))
         try:
-            # The input ends when the client has gone, and then so does the command: its connection closes.
+            # The input ends when the client disconnects; closing the link then ends the command.
             await asyncio.wait({feed, work}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (feed, work):
                 task.cancel()
             await asyncio.gather(feed, work, return_exceptions=True)
             link.close()
-            for fd in ours:
-                if fd >= 0:
-                    os.close(fd)
-        await channels.close()
 
     async def _work(self, channels: Channels, link: socket.socket) -> None:
         ours = self._fds
@@ -287,6 +288,14 @@ class Command:
                         link.send(json.dumps({"resize": [rows, columns]}).encode())
             elif channel == 0 and data is None and fd >= 0 and not self._pty:
                 self._fds[0] = -1
+                os.close(fd)
+
+
+def _close(fds: list[int]) -> None:
+    for index, fd in enumerate(fds):
+        if fd >= 0:
+            fds[index] = -1
+            with contextlib.suppress(OSError):
                 os.close(fd)
 
 
