@@ -369,3 +369,12 @@ async def _upgrade(client: Client, url: str, query: dict[str, str]) -> None:
             assert ws._response.connection is not None
             assert ws._response.connection.transport is not None
             ws._response.connection.transport.abort()
+
+
+@pytest.mark.parametrize("line", ["CONNECT example.com:443", "CONNECT /api", "OPTIONS *", "TRACE /api/v1/pods"])
+async def test_a_request_that_is_for_nothing(server: Server, line: str) -> None:
+    reader, writer = await connect(server)
+    writer.write(f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    said = await ends(reader, writer)
+    assert int(said.split()[1]) in (400, 401, 404, 405), said
+    assert b'"kind":"Status"' in said

@@ -71,6 +71,9 @@ class ApiServer:
         except web.HTTPRequestEntityTooLarge:
             text = f"Request entity too large: limit is {MAX_BODY}"
             return respond(request, StatusError(413, "RequestEntityTooLarge", text).body(), 413)
+        except web.HTTPException as error:  # a target that is no path, such as that of CONNECT
+            reason = error.reason.replace(" ", "")
+            return respond(request, StatusError(error.status, reason, error.reason).body(), error.status)
         except (ConnectionResetError, asyncio.CancelledError):
             raise
         except Exception:
