@@ -115,23 +115,23 @@ class _Check:
         for inner in node.get("allOf") or ():
             problems = wrong(inner)
             if problems:
-                yield _whole(f'"{path}" must validate all the schemas (allOf)')
+                yield _root_problem(f'"{path}" must validate all the schemas (allOf)')
                 yield from problems
         if "anyOf" in node:
             tried = [wrong(inner) for inner in node["anyOf"]]
             if tried and all(tried):
-                yield _whole(f'"{path}" must validate at least one schema (anyOf)')
+                yield _root_problem(f'"{path}" must validate at least one schema (anyOf)')
                 yield from min(tried, key=len)
         if "oneOf" in node:
             tried = [wrong(inner) for inner in node["oneOf"]]
             good = sum(1 for problems in tried if not problems)
             if good != 1:
                 text = f"Found {good} valid alternatives" if good else "Found none valid"
-                yield _whole(f'"{path}" must validate one and only one schema (oneOf). {text}')
+                yield _root_problem(f'"{path}" must validate one and only one schema (oneOf). {text}')
                 if tried and not good:
                     yield from min(tried, key=len)
         if "not" in node and not wrong(node["not"]):
-            yield _whole(f'"{path}" must not validate the schema (not)')
+            yield _root_problem(f'"{path}" must not validate the schema (not)')
 
     def _values(self, node: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
         allowed = node.get("enum")
@@ -211,7 +211,7 @@ def _invalid(path: str, value: Any, text: str) -> Problem:
     return Problem("invalid", path, f"Invalid value: {go(value)}: {text}")
 
 
-def _whole(text: str) -> Problem:
+def _root_problem(text: str) -> Problem:
     return Problem("invalid", "", f'Invalid value: "": {text}')
 
 

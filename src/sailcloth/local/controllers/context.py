@@ -69,11 +69,11 @@ class ControllerContext:
         involved = {k: about[k] for k in ("kind", "apiVersion")}
         involved |= {k: metadata[k] for k in ("name", "namespace", "uid", "resourceVersion") if k in metadata}
 
-        def again(live: Unstructured) -> Unstructured:
+        def increment(live: Unstructured) -> Unstructured:
             return {**live, "count": int(live.get("count", 1)) + 1, "lastTimestamp": stamp}
 
         with contextlib.suppress(StatusError):  # the namespace may be going away
-            if await self.update("events", namespace, name, again) is None:
+            if await self.update("events", namespace, name, increment) is None:
                 await self.create(
                     "events",
                     {

@@ -18,7 +18,7 @@ _KEPT = 10
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def _owned(cluster: ControllerContext, owner: Unstructured) -> list[Unstructured]:
+def _revisions_of(cluster: ControllerContext, owner: Unstructured) -> list[Unstructured]:
     """The owner's revisions, oldest first."""
     metadata = owner["metadata"]
     revisions = [
@@ -36,7 +36,7 @@ def _data(owner: Unstructured) -> Unstructured:
 
 async def sync(cluster: ControllerContext, owner: Unstructured) -> None:
     """See that the owner's present template is its newest revision."""
-    metadata, data, known = owner["metadata"], _data(owner), _owned(cluster, owner)
+    metadata, data, known = owner["metadata"], _data(owner), _revisions_of(cluster, owner)
     newest = int(known[-1]["revision"]) if known else 0
     same = next((r for r in known if r.get("data") == data), None)
     if same is None:
@@ -63,7 +63,7 @@ async def sync(cluster: ControllerContext, owner: Unstructured) -> None:
 
 def template(cluster: ControllerContext, owner: Unstructured, digest: str) -> Unstructured | None:
     """The template of a revision; None if it is not kept any more."""
-    for revision in _owned(cluster, owner):
+    for revision in _revisions_of(cluster, owner):
         if revision["metadata"]["labels"].get(_HASH) == digest:
             pod_template: Unstructured = copy.deepcopy(revision["data"]["spec"]["template"])
             pod_template.pop("$patch", None)
@@ -75,6 +75,6 @@ async def prune(cluster: ControllerContext, owner: Unstructured, used: Iterable[
     """Remove the oldest beyond the limit, but for those whose hashes are used."""
     limit = owner["spec"].get("revisionHistoryLimit")
     live = set(used)
-    spare = [r for r in _owned(cluster, owner) if r["metadata"]["labels"].get(_HASH) not in live]
+    spare = [r for r in _revisions_of(cluster, owner) if r["metadata"]["labels"].get(_HASH) not in live]
     for revision in spare[: max(0, len(spare) - int(_KEPT if limit is None else limit))]:
         await cluster.delete(GR, owner["metadata"]["namespace"], revision["metadata"]["name"])

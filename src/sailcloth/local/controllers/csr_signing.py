@@ -25,7 +25,7 @@ async def reconcile(cluster: ControllerContext, name: str, ca: KeyPair) -> None:
         failed |= {"lastUpdateTime": stamp, "lastTransitionTime": stamp}
         given = {"conditions": [*request["status"]["conditions"], failed]}
 
-    def say(live: Unstructured) -> Unstructured:
+    def set_status(live: Unstructured) -> Unstructured:
         return {**live, "status": {**live["status"], **given}} if certificate_signing.awaits_signature(live) else live
 
-    await cluster.update(certificate_signing.REQUESTS, "", name, say, sub="status")
+    await cluster.update(certificate_signing.REQUESTS, "", name, set_status, sub="status")

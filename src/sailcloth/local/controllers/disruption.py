@@ -28,7 +28,7 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> fl
     if budget is None or budget["metadata"].get("deletionTimestamp"):
         return None
     pods = selected(cluster, budget)
-    disrupted, again = _disrupted(budget, pods)
+    disrupted, requeue_after = _disrupted(budget, pods)
     healthy = sum(
         is_ready(p) and not p["metadata"].get("deletionTimestamp") and p["metadata"]["name"] not in disrupted
         for p in pods
@@ -60,7 +60,7 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> fl
         return {**live, "status": {**status, "conditions": [observed]}}
 
     await cluster.update(BUDGETS, namespace, name, write, sub="status")
-    return again
+    return requeue_after
 
 
 def selected(cluster: ControllerContext, budget: Unstructured) -> list[Unstructured]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from sailcloth.local.apiserver.unstructured import Unstructured
 
 from .context import ControllerContext
-from .endpoint_slices import made_for
+from .endpoint_slices import slice_for
 
 GR = "endpointslices.discovery.k8s.io"
 _MANAGED = "endpointslicemirroring-controller.k8s.io"
@@ -61,4 +61,4 @@ def _slice(endpoints: Unstructured, name: str, subset: Unstructured) -> Unstruct
         {"name": p.get("name", ""), "port": p["port"], "protocol": p.get("protocol", "TCP")}
         for p in subset.get("ports") or ()
     ]
-    return made_for(endpoints, name, _MANAGED, members, ports)
+    return slice_for(endpoints, name, _MANAGED, members, ports)

@@ -98,10 +98,10 @@ def _slice(
             entry["hostname"] = pod["spec"]["hostname"]
         endpoints.append(entry)
     told = [{"name": n, "port": p, "protocol": proto} for n, p, proto in ports if p is not None]
-    return made_for(service, name, _MANAGED, endpoints, told)
+    return slice_for(service, name, _MANAGED, endpoints, told)
 
 
-def made_for(
+def slice_for(
     owner: Unstructured, name: str, controller: str, endpoints: list[Unstructured], ports: list[Unstructured]
 ) -> Unstructured:
     """A slice of a Service, or of the Endpoints of its name, which goes with it."""

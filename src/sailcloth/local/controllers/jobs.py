@@ -86,11 +86,11 @@ def _all_counted(job: Unstructured) -> Unstructured:
     return {**job, "status": {**job["status"], "uncountedTerminatedPods": {}}}
 
 
-def _marked(pod: Unstructured) -> bool:
+def _is_counted(pod: Unstructured) -> bool:
     return COUNTED in (pod["metadata"].get("annotations") or {})
 
 
-def _mark(pod: Unstructured) -> Unstructured:
+def _as_counted(pod: Unstructured) -> Unstructured:
     pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), COUNTED: "true"}
     return pod
 
@@ -120,7 +120,7 @@ class _Step:
     def _anew(self, kind: str, pods: list[Unstructured]) -> int:
         """How many of the pods the status does not count yet."""
         counted = (self.before.get("uncountedTerminatedPods") or {}).get(kind) or ()
-        return sum(not _marked(p) and p["metadata"]["uid"] not in counted for p in pods)
+        return sum(not _is_counted(p) and p["metadata"]["uid"] not in counted for p in pods)
 
     async def take(self) -> float | None:
         if self.spec.get("suspend"):
@@ -242,9 +242,11 @@ class _Step:
             status["conditions"] = conditions
         namespace, name = self.metadata["namespace"], self.metadata["name"]
         fresh = {"succeeded": self.successes, "failed": self.failures}
-        unmarked = {kind: [p["metadata"] for p in pods if not _marked(p)] for kind, pods in fresh.items()}
+        unmarked = {
+            kind: [p["metadata"] for p in pods if not _is_counted(p)] for kind, pods in fresh.items()
+        }
         status["uncountedTerminatedPods"] = {kind: [m["uid"] for m in some] for kind, some in unmarked.items() if some}
         if self.before != status:
             await self.cluster.update(GR, namespace, name, lambda o: {**o, "status": status}, sub="status")
         for metadata in (m for some in unmarked.values() for m in some):
-            await self.cluster.update("pods", namespace, metadata["name"], _mark)
+            await self.cluster.update("pods", namespace, metadata["name"], _as_counted)

@@ -79,10 +79,10 @@ async def _adopt(cluster: ControllerContext, rs: Unstructured) -> None:
     for pod in cluster.store.all("pods", rs["metadata"]["namespace"]):
         metadata = pod["metadata"]
         if not metadata.get("ownerReferences") and match(metadata.get("labels") or {}) and active(pod):
-            await cluster.update("pods", metadata["namespace"], metadata["name"], lambda o: _owned(o, rs))
+            await cluster.update("pods", metadata["namespace"], metadata["name"], lambda o: _with_owner(o, rs))
 
 
-def _owned(obj: Unstructured, owner: Unstructured) -> Unstructured:
+def _with_owner(obj: Unstructured, owner: Unstructured) -> Unstructured:
     obj["metadata"]["ownerReferences"] = [reference(owner)]
     return obj
 

@@ -33,10 +33,10 @@ class WorkQueue:
                 key = next(iter(self._keys))
                 del self._keys[key]
                 try:
-                    again = await self._reconcile(*key)
+                    requeue_after = await self._reconcile(*key)
                     self._failures.pop(key, None)
-                    if again:
-                        asyncio.get_running_loop().call_later(again, self.add, key)
+                    if requeue_after:
+                        asyncio.get_running_loop().call_later(requeue_after, self.add, key)
                 except (StatusError, StorageError) as error:
                     count = self._failures[key] = self._failures.get(key, 0) + 1
                     delay = min(0.05 * 2**count, 30.0)

@@ -11,7 +11,7 @@ import yaml
 from aiohttp import web
 
 from sailcloth.lib import bounded_yaml
-from sailcloth.lib.nesting import DEEPEST, deeper
+from sailcloth.lib.nesting import DEEPEST, exceeds_depth
 from sailcloth.lib.schemacheck import join
 
 from ..errors import StatusError, bad_request, invalid
@@ -54,7 +54,7 @@ async def read_body(request: web.Request) -> Body:
 
 
 def _check_depth(value: Any) -> Any:
-    if deeper(value):
+    if exceeds_depth(value):
         raise ValueError(f"it has more than {DEEPEST} objects and lists within each other")
     return value
 

@@ -55,7 +55,7 @@ class DefinitionController:
         conflicts = self._conflicts(crd)
         known = {c["type"]: c for c in status.get("conditions") or ()}
 
-        def say(kind: str, yes: bool, reason: str, text: str) -> None:
+        def set_condition(kind: str, yes: bool, reason: str, text: str) -> None:
             before = known.get(kind) or {}
             value = "True" if yes else "False"
             stamp = before.get("lastTransitionTime") if before.get("status") == value else now()
@@ -64,15 +64,15 @@ class DefinitionController:
             }  # fmt: skip
 
         if conflicts:
-            say("NamesAccepted", False, *conflicts[0])
+            set_condition("NamesAccepted", False, *conflicts[0])
             if known.get("Established", {}).get("status") != "True":
-                say("Established", False, "NotAccepted", "not all names are accepted")
+                set_condition("Established", False, "NotAccepted", "not all names are accepted")
         else:
-            say("NamesAccepted", True, "NoConflicts", "no conflicts found")
-            say("Established", True, "InitialNamesAccepted", "the initial names have been accepted")
+            set_condition("NamesAccepted", True, "NoConflicts", "no conflicts found")
+            set_condition("Established", True, "InitialNamesAccepted", "the initial names have been accepted")
             status["acceptedNames"] = names
         status.setdefault("acceptedNames", {"plural": "", "kind": ""})
-        self._set_structural_condition(spec, known, say)
+        self._set_structural_condition(spec, known, set_condition)
         status["conditions"] = list(known.values())
         stored = next(v["name"] for v in spec["versions"] if v.get("storage"))
         versions = status.get("storedVersions") or []
@@ -85,7 +85,7 @@ class DefinitionController:
             self._serve_definition(crd)
 
     @staticmethod
-    def _set_structural_condition(spec: Unstructured, known: dict[str, Unstructured], say: Any) -> None:
+    def _set_structural_condition(spec: Unstructured, known: dict[str, Unstructured], set_condition: Any) -> None:
         """Set when a definition stored by an older version of the program is not structural."""
         for index, version in enumerate(spec["versions"]):
             schema = (version.get("schema") or {}).get("openAPIV3Schema")
@@ -96,7 +96,7 @@ class DefinitionController:
             )
             if errors:
                 field, _, text = errors[0]
-                say("NonStructuralSchema", True, "Violations", f"{field}: {text}")
+                set_condition("NonStructuralSchema", True, "Violations", f"{field}: {text}")
                 return
         known.pop("NonStructuralSchema", None)
 

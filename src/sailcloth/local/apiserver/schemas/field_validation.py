@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from sailcloth.lib import schemacheck
-from sailcloth.lib.nesting import DEEPEST, deeper
+from sailcloth.lib.nesting import DEEPEST, exceeds_depth
 from sailcloth.lib.schemacheck import ABSENT, Problem
 
 from ..errors import StatusError, bad_request, invalid
@@ -42,7 +42,7 @@ def decode_strictly(
     """Prune unknown fields, in place, and refuse or report them and doubled ones as the request's `fieldValidation` says.
     Values that cannot be decoded as a built-in kind are always refused. `patch` is the patch that produced the object, if any.
     Returns warnings."""
-    if deeper(obj):
+    if exceeds_depth(obj):
         raise bad_request(f"the object would have more than {DEEPEST} objects and lists within each other")
     if not resource.custom:
         resource.schemas.replace_nulls(resource.node, obj)
