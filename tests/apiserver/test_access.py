@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cluster import Kubectl, Server
+from cluster import Kubectl, Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
@@ -207,3 +208,43 @@ async def test_who_may_write_bindings_binds_no_more_than_they_hold(
     await account.create(ROLE_BINDINGS, binding(namespace, "ClusterRole", "view"))
     await forbidden(account.create(ROLE_BINDINGS, binding(namespace, "ClusterRole", "edit")))
     await account.create(ROLE_BINDINGS, binding(namespace, "Role", "binder"))  # it has these rules itself
+
+
+# -- Secrets with tokens ------------------------------------------------------------------------
+
+
+async def test_a_secret_for_a_token_is_filled_and_goes_with_its_account(
+    server: Server, client: Client, namespace: str
+) -> None:
+    from test_requests import _trusting
+
+    await client.create(resources.SERVICEACCOUNTS, {"metadata": {"name": "robot", "namespace": namespace}})
+    annotations = {"kubernetes.io/service-account.name": "robot"}
+    metadata = {"name": "robot-token", "namespace": namespace, "annotations": annotations}
+    secret = {"metadata": metadata, "type": "kubernetes.io/service-account-token"}
+    await client.create(resources.SECRETS, secret)
+
+    async def data() -> dict[str, str]:
+        return (await client.get(resources.SECRETS, "robot-token", namespace)).get("data") or {}
+
+    found = await until("the token", data)
+    assert base64.b64decode(found["namespace"]).decode() == namespace
+    assert b"BEGIN CERTIFICATE" in base64.b64decode(found["ca.crt"])
+    token = base64.b64decode(found["token"]).decode()
+    async with Client(Endpoint(server=server.url, context=_trusting(server), token=token)) as robot:
+        await robot.call("GET", "/apis")
+        await client.delete(resources.SECRETS, "robot-token", namespace)
+        with pytest.raises(ApiError, match="no longer exists"):
+            await robot.call("GET", "/apis")
+    await client.create(resources.SECRETS, secret)
+    await until("the token of the new Secret", data)
+    await client.delete(resources.SERVICEACCOUNTS, "robot", namespace)
+
+    async def gone() -> bool:
+        try:
+            await client.get(resources.SECRETS, "robot-token", namespace)
+        except ApiError as error:
+            return error.status == 404
+        return False
+
+    await until("the Secret is gone", gone)

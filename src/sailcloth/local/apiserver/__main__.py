@@ -99,6 +99,7 @@ async def serve(config: Config) -> None:
         load_balancers=ipaddress.IPv4Network(config.load_balancers),
         api_address=config.api_address,
         service_ip=_first_address(config.service_cidr),
+        tokens=tokens,
     )
     await controllers.bootstrap()
     gc.freeze()

@@ -242,9 +242,7 @@ class _Step:
             status["conditions"] = conditions
         namespace, name = self.metadata["namespace"], self.metadata["name"]
         fresh = {"succeeded": self.successes, "failed": self.failures}
-        unmarked = {
-            kind: [p["metadata"] for p in pods if not _is_counted(p)] for kind, pods in fresh.items()
-        }
+        unmarked = {kind: [p["metadata"] for p in pods if not _is_counted(p)] for kind, pods in fresh.items()}
         status["uncountedTerminatedPods"] = {kind: [m["uid"] for m in some] for kind, some in unmarked.items() if some}
         if self.before != status:
             await self.cluster.update(GR, namespace, name, lambda o: {**o, "status": status}, sub="status")

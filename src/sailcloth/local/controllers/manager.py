@@ -9,6 +9,7 @@ import ipaddress
 
 from sailcloth.local.apiserver.auth import certificate_signing
 from sailcloth.local.apiserver.auth.pki import KeyPair
+from sailcloth.local.apiserver.auth.service_account_tokens import TokenIssuer
 from sailcloth.local.apiserver.storage import Event
 from sailcloth.local.apiserver.unstructured import Unstructured
 from sailcloth.local.apiserver.writes.rest_storage import RestStorage
@@ -27,6 +28,7 @@ from . import (
     node_lifecycle,
     replicasets,
     scheduling,
+    service_account_secrets,
     services,
     statefulsets,
     volume_claims,
@@ -55,6 +57,7 @@ class ControllerManager:
         load_balancers: ipaddress.IPv4Network,
         api_address: str,
         service_ip: str,
+        tokens: TokenIssuer,
     ) -> None:
         self._cluster = ControllerContext(storage)
         self._store = storage.store
@@ -70,6 +73,9 @@ class ControllerManager:
             "cronjobs.batch": WorkQueue("cronjob", lambda ns, n: cronjobs.reconcile(cluster, ns, n)),
             "persistentvolumeclaims": WorkQueue("claim", lambda ns, n: volume_claims.reconcile(cluster, ns, n)),
             certificate_signing.REQUESTS: WorkQueue("request", lambda _, n: csr_signing.reconcile(cluster, n, ca)),
+            service_account_secrets.SECRETS: WorkQueue(
+                "secret", lambda ns, n: service_account_secrets.reconcile(cluster, ns, n, tokens, root)
+            ),
             "services": WorkQueue("service", self._reconcile_service),
             "endpoints": WorkQueue("mirror", lambda ns, n: endpoint_slice_mirroring.reconcile(cluster, ns, n)),
             "pods": WorkQueue("pod", lambda ns, n: scheduling.reconcile(cluster, ns, n)),
@@ -133,8 +139,12 @@ class ControllerManager:
             for pod in self._store.all("pods"):
                 queue = self._evictions if pod["spec"].get("nodeName") else self._queues["pods"]
                 queue.add((pod["metadata"]["namespace"], pod["metadata"]["name"]))
-        elif group_resource == "serviceaccounts" and event.type == "DELETED":
-            self._queues["namespaces"].add(("", namespace))
+        elif group_resource == "serviceaccounts":
+            if event.type == "DELETED":
+                self._queues["namespaces"].add(("", namespace))
+            for secret in self._store.all(service_account_secrets.SECRETS, namespace):
+                if secret.get("type") == service_account_secrets.TYPE:
+                    self._queues[service_account_secrets.SECRETS].add((namespace, secret["metadata"]["name"]))
 
     def _enqueue_owner(self, metadata: Unstructured, namespace: str) -> None:
         for reference in metadata.get("ownerReferences") or ():

@@ -66,6 +66,11 @@ class Authenticator:
         if service_account is None or service_account["metadata"]["uid"] != bound["serviceaccount"].get("uid"):
             raise InvalidToken("the token's service account no longer exists")
         extra: dict[str, list[str]] = {}
+        secret = bound.get("secret")
+        if secret:
+            held = self._store.get("secrets", namespace, secret["name"])
+            if held is None or held["metadata"]["uid"] != secret["uid"]:
+                raise InvalidToken("the secret that the token is bound to no longer exists")
         pod = bound.get("pod")
         if pod:
             live = self._store.get("pods", namespace, pod["name"])

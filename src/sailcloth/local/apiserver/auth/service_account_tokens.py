@@ -41,12 +41,15 @@ class TokenIssuer:
         audiences: list[str],
         seconds: int,
         pod: tuple[str, str] | None = None,
+        secret: tuple[str, str] | None = None,
     ) -> tuple[str, float]:
-        """(token, time of expiry). `pod` is (name, uid) of the pod that it is bound to."""
+        """(token, time of expiry). `pod` and `secret` are (name, uid) of the object that it is bound to."""
         now = int(time.time())
         bound: dict[str, Any] = {"namespace": namespace, "serviceaccount": {"name": account, "uid": uid}}
         if pod is not None:
             bound["pod"] = {"name": pod[0], "uid": pod[1]}
+        if secret is not None:
+            bound["secret"] = {"name": secret[0], "uid": secret[1]}
         claims = {
             "aud": audiences or [ISSUER],
             "exp": now + seconds,
@@ -63,7 +66,7 @@ class TokenIssuer:
         return (text + b"." + _encode(signature)).decode(), float(now + seconds)
 
     def verify(self, token: str) -> dict[str, Any]:
-        """The claims of a token that is ours and not expired. Raises BadToken."""
+        """The claims of a token that this issuer signed and that has not expired. Raises InvalidToken."""
         if len(token) > _LIMIT:
             raise InvalidToken("the token is too long")
         parts = token.encode().split(b".")

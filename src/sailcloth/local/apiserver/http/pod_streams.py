@@ -1,4 +1,4 @@
-"""The streaming subresources of pods: logs, port-forward, and (in `remote`) exec and attach."""
+"""The streaming subresources of pods: logs, port-forward, and (in `remote_command`) exec and attach."""
 
 from __future__ import annotations
 
