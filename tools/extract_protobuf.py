@@ -2,7 +2,7 @@
 
 Usage: go mod download -json k8s.io/api@v0.32.0 k8s.io/apimachinery@v0.32.0 k8s.io/apiextensions-apiserver@v0.32.0
        python tools/extract_protobuf.py DIR_OF_API DIR_OF_APIMACHINERY DIR_OF_APIEXTENSIONS
-For each message: field number -> [JSON name, type, whether a zero is kept]. See `apiserver/protobuf.py` for the types.
+For each message: field number -> [JSON name, type, whether a zero is kept]. See `apiserver/http/protobuf.py` for the types.
 """
 
 from __future__ import annotations

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import re
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from cluster import Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
-from sailcloth.local.apiserver import watches
-from sailcloth.local.apiserver.media import Media
+from sailcloth.local.apiserver.http import watches
+from sailcloth.local.apiserver.http.negotiation import Media
+from sailcloth.local.apiserver.http.watches import Watcher
 from sailcloth.local.apiserver.storage import StorageError, Store
-from sailcloth.local.apiserver.watches import Watcher
 
 Object = dict[str, Any]
 
@@ -26,7 +30,7 @@ Object = dict[str, Any]
 @pytest.fixture
 async def impatient(tmp_path: Path) -> AsyncIterator[Server]:
     """A server that waits a second for what a client has begun."""
-    server = Server(tmp_path, patience_s=1.0)
+    server = Server(tmp_path, request_timeout_s=1.0)
     try:
         server.start()
         yield server
@@ -109,16 +113,16 @@ async def test_a_body_of_unknown_length_has_the_same_limit(server: Server, clien
 
 async def test_a_watcher_that_does_not_read_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watches, "_QUEUE", 10)
-    from sailcloth.local.apiserver.resources import Registry
+    from sailcloth.local.apiserver.registry import Registry
 
-    served = Registry().get("", "v1", "configmaps")
-    assert served is not None
+    resource = Registry().get("", "v1", "configmaps")
+    assert resource is not None
     store, cut = Store(str(tmp_path / "db")), []
-    watcher = Watcher(store, served, "", lambda _: True, {}, Media(), store.revision)
+    watcher = Watcher(store, resource, "", lambda _: True, {}, Media(), store.revision)
     watcher.abort = lambda: cut.append(True)
-    stop = store.watch(served.gr, store.revision, watcher.tell)
+    stop = store.watch(resource.group_resource, store.revision, watcher.notify)
     for number in range(30):
-        store.put(served.gr, {"metadata": {"name": f"a{number}", "namespace": "n"}})
+        store.put(resource.group_resource, {"metadata": {"name": f"a{number}", "namespace": "n"}})
     await store.committed()
     assert cut == [True]
     stop()
@@ -200,17 +204,17 @@ def thing(namespace: str, number: int) -> Object:
 
 async def test_bookmarks_come_with_the_latest_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watches, "_BOOKMARK_S", 0.05)
-    from sailcloth.local.apiserver.resources import Registry
+    from sailcloth.local.apiserver.registry import Registry
 
-    served = Registry().get("", "v1", "configmaps")
-    assert served is not None
+    resource = Registry().get("", "v1", "configmaps")
+    assert resource is not None
     store, written = Store(str(tmp_path / "db")), []
 
     class Response:
         async def write(self, data: bytes) -> None:
             written.append(json.loads(data))
 
-    watcher = Watcher(store, served, "", lambda _: True, {"allowWatchBookmarks": "true"}, Media(), store.revision)
+    watcher = Watcher(store, resource, "", lambda _: True, {"allowWatchBookmarks": "true"}, Media(), store.revision)
     store.put("secrets", {"metadata": {"name": "elsewhere", "namespace": "n"}})
     await store.committed()
     running = asyncio.create_task(watcher.run(Response(), False, 60))  # type: ignore[arg-type]
@@ -284,3 +288,93 @@ async def test_an_object_that_cannot_be_kept_spoils_nobody_elses_write(tmp_path:
     store.put("wells", {"metadata": {"name": "next", "namespace": "n"}})
     await store.committed()
     store.close()
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 11)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("---\n" + "[" * 40_000, "collections within each other"),
+        ("---\n" + "{a: " * 40_000, "collections within each other"),
+        (BOMB, "nodes once its aliases are expanded"),
+        ("a: &a [*a]\n", "recursion|recursive|circular|found"),
+    ],
+    ids=["brackets", "maps", "aliases", "itself"],
+)
+async def test_yaml_that_is_larger_than_it_looks(client: Client, namespace: str, text: str, words: str) -> None:
+    path = resources.CONFIGMAPS.path(namespace)
+    async with client.request("POST", path, data=text.encode(), headers={"Content-Type": "application/yaml"}) as got:
+        body = await got.json(content_type=None)
+    assert got.status == 400, body
+    assert re.search(words, body["message"]), body["message"]
+    await client.call("GET", "/version")
+
+
+async def test_aborted_sessions_leave_no_descriptors(tmp_path: Path) -> None:
+    """Clients that disconnect while the node has not answered yet, and while a command runs."""
+    server = Server(tmp_path)
+    node = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        node.bind(str(server.node_socket))
+        node.listen(64)
+        server.start()
+        async with server.client() as client:
+            spec = {"nodeName": "sailcloth", "containers": [{"name": "main", "image": "i"}]}
+            await client.create(resources.PODS, {"metadata": {"name": "p", "namespace": "default"}, "spec": spec})
+            main = {
+                "name": "main",
+                "image": "i",
+                "imageID": "",
+                "ready": True,
+                "restartCount": 0,
+                "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+            }
+            running = {"status": {"phase": "Running", "containerStatuses": [main]}}
+            await client.patch(resources.PODS, "p", "default", running, sub="status")
+            path = resources.PODS.path("default", "p", "exec")
+            assert server.process is not None
+            before = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+            node.setblocking(False)
+            for tty in ("true", "false") * 15:
+                query = {"command": "sleep", "stdin": "true", "stdout": "true", "tty": tty}
+                session = asyncio.ensure_future(_upgrade(client, f"{server.url}{path}", query))
+                link, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(node), 20)
+                session.cancel()
+                await asyncio.gather(session, return_exceptions=True)
+                link.close()
+
+            async def as_before() -> bool:
+                assert server.process is not None
+                return len(os.listdir(f"/proc/{server.process.pid}/fd")) <= before + 4
+
+            await until("descriptors are closed", as_before, 20)
+    finally:
+        node.close()
+        server.close()
+
+
+async def _upgrade(client: Client, url: str, query: dict[str, str]) -> None:
+    """A websocket that is dropped without a word when the task is cancelled."""
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client.endpoint.context)) as session,
+        session.ws_connect(url, params=query, protocols=("v5.channel.k8s.io",)) as ws,
+    ):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            assert ws._response.connection is not None
+            assert ws._response.connection.transport is not None
+            ws._response.connection.transport.abort()
+
+
+@pytest.mark.parametrize("line", ["CONNECT example.com:443", "CONNECT /api", "OPTIONS *", "TRACE /api/v1/pods"])
+async def test_a_request_that_is_for_nothing(server: Server, line: str) -> None:
+    reader, writer = await connect(server)
+    writer.write(f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    said = await ends(reader, writer)
+    assert int(said.split()[1]) in (400, 401, 404, 405), said
+    assert b'"kind":"Status"' in said

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cluster import Kubectl, Server
+from cluster import Kubectl, Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
@@ -150,3 +151,100 @@ async def test_only_who_may_impersonate(account: Client, namespace: str) -> None
         body = await response.json()
     assert response.status == 403
     assert 'cannot impersonate resource "serviceaccounts" in API group "" in the namespace "default"' in body["message"]
+
+
+# -- nobody grants what they do not hold -------------------------------------------------------
+
+CLUSTER_ROLES = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False)
+GROUP = "rbac.authorization.k8s.io"
+
+
+def rule(group: str, plural: str, *verbs: str) -> dict[str, Any]:
+    return {"apiGroups": [group], "resources": [plural], "verbs": list(verbs)}
+
+
+async def grant(client: Client, namespace: str, name: str, *rules: dict[str, Any]) -> None:
+    """Give the account `worker` these rules."""
+    subject = {"kind": "ServiceAccount", "name": "worker", "namespace": namespace}
+    metadata = {"name": name, "namespace": namespace}
+    await client.create(ROLES, {"metadata": metadata, "rules": list(rules)})
+    reference = {"apiGroup": GROUP, "kind": "Role", "name": name}
+    await client.create(ROLE_BINDINGS, {"metadata": metadata, "subjects": [subject], "roleRef": reference})
+
+
+def binding(namespace: str, kind: str, name: str) -> dict[str, Any]:
+    subject = {"kind": "ServiceAccount", "name": "worker", "namespace": namespace}
+    reference = {"apiGroup": GROUP, "kind": kind, "name": name}
+    return {"metadata": {"name": f"to-{name}", "namespace": namespace}, "subjects": [subject], "roleRef": reference}
+
+
+async def test_who_may_write_roles_grants_no_more_than_they_hold(
+    client: Client, account: Client, namespace: str
+) -> None:
+    await grant(
+        client, namespace, "writer", rule(GROUP, "roles", "create", "patch"), rule("", "configmaps", "get", "list")
+    )
+    metadata = {"name": "mine", "namespace": namespace}
+    await account.create(ROLES, {"metadata": metadata, "rules": [rule("", "configmaps", "get")]})
+    said = await forbidden(account.patch(ROLES, "mine", namespace, {"rules": [rule("", "secrets", "get")]}))
+    assert said.startswith('roles.rbac.authorization.k8s.io "mine" is forbidden: user "system:serviceaccount:')
+    assert (
+        'attempting to grant RBAC permissions not currently held:\n{APIGroups:[""], Resources:["secrets"], Verbs:["get"]}'
+        in said
+    )
+    await forbidden(account.create(ROLES, {"metadata": {**metadata, "name": "all"}, "rules": [rule("*", "*", "*")]}))
+    await account.patch(ROLES, "mine", namespace, {"metadata": {"labels": {"a": "b"}}})  # the rules stay as they are
+    await grant(client, namespace, "escalator", rule(GROUP, "roles", "escalate"))
+    await account.patch(ROLES, "mine", namespace, {"rules": [rule("", "secrets", "get")]})
+
+
+async def test_who_may_write_bindings_binds_no_more_than_they_hold(
+    client: Client, account: Client, namespace: str
+) -> None:
+    await grant(client, namespace, "binder", rule(GROUP, "rolebindings", "create"))
+    said = await forbidden(account.create(ROLE_BINDINGS, binding(namespace, "ClusterRole", "cluster-admin")))
+    assert "attempting to grant RBAC permissions not currently held" in said
+    await grant(client, namespace, "bind-view", {**rule(GROUP, "clusterroles", "bind"), "resourceNames": ["view"]})
+    await account.create(ROLE_BINDINGS, binding(namespace, "ClusterRole", "view"))
+    await forbidden(account.create(ROLE_BINDINGS, binding(namespace, "ClusterRole", "edit")))
+    await account.create(ROLE_BINDINGS, binding(namespace, "Role", "binder"))  # it has these rules itself
+
+
+# -- Secrets with tokens ------------------------------------------------------------------------
+
+
+async def test_a_secret_for_a_token_is_filled_and_goes_with_its_account(
+    server: Server, client: Client, namespace: str
+) -> None:
+    from test_requests import _trusting
+
+    await client.create(resources.SERVICEACCOUNTS, {"metadata": {"name": "robot", "namespace": namespace}})
+    annotations = {"kubernetes.io/service-account.name": "robot"}
+    metadata = {"name": "robot-token", "namespace": namespace, "annotations": annotations}
+    secret = {"metadata": metadata, "type": "kubernetes.io/service-account-token"}
+    await client.create(resources.SECRETS, secret)
+
+    async def data() -> dict[str, str]:
+        return (await client.get(resources.SECRETS, "robot-token", namespace)).get("data") or {}
+
+    found = await until("the token", data)
+    assert base64.b64decode(found["namespace"]).decode() == namespace
+    assert b"BEGIN CERTIFICATE" in base64.b64decode(found["ca.crt"])
+    token = base64.b64decode(found["token"]).decode()
+    async with Client(Endpoint(server=server.url, context=_trusting(server), token=token)) as robot:
+        await robot.call("GET", "/apis")
+        await client.delete(resources.SECRETS, "robot-token", namespace)
+        with pytest.raises(ApiError, match="no longer exists"):
+            await robot.call("GET", "/apis")
+    await client.create(resources.SECRETS, secret)
+    await until("the token of the new Secret", data)
+    await client.delete(resources.SERVICEACCOUNTS, "robot", namespace)
+
+    async def gone() -> bool:
+        try:
+            await client.get(resources.SECRETS, "robot-token", namespace)
+        except ApiError as error:
+            return error.status == 404
+        return False
+
+    await until("the Secret is gone", gone)

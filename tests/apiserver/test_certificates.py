@@ -163,6 +163,7 @@ async def test_another_signer_issues_once(kubectl: Kubectl, client: Client) -> N
     ("spec", "code", "text"),
     [
         ({"request": key_and_request("eve", "system:masters")[1]}, 403, "system:masters group is not allowed"),
+        ({"request": key_and_request("eve", "system:nodes")[1]}, 403, "system:nodes group is not allowed"),
         ({"request": base64.b64encode(b"junk").decode()}, 422, "CERTIFICATE REQUEST"),
         ({"request": ""}, 422, "CERTIFICATE REQUEST"),
         ({"usages": []}, 422, "usages"),

@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 
-from sailcloth.local.apiserver import defaults
+from sailcloth.local.apiserver.kinds import KINDS
 
 Object = dict[str, Any]
+RECORDS = {k.kind: k for k in reversed(KINDS)}
 
 
 def made(kind: str, spec: Any = None, **more: Any) -> Object:
     obj: Object = {"kind": kind, "metadata": {"name": "x", "namespace": "n", "uid": "u"}, **more}
     if spec is not None:
         obj["spec"] = spec
-    defaults.apply(kind, obj)
+    RECORDS[kind].apply_defaults(obj)
     again = copy.deepcopy(obj)
-    defaults.apply(kind, again)
+    RECORDS[kind].apply_defaults(again)
     assert again == obj
     return obj
 

@@ -314,3 +314,37 @@ async def test_a_stored_object_is_not_locked_in_by_newer_limits(
     await client.patch(things, "one", namespace, {"status": {"phase": "Up"}}, sub="status")
     await client.patch(things, "one", namespace, {"spec": {"b": "y"}})
     assert "spec.a: Too long" in await said(client.patch(things, "one", namespace, {"spec": {"a": "longer"}}))
+
+
+async def test_a_definition_that_was_applied_by_the_client_is_applied_by_the_server(kubectl: Kubectl) -> None:
+    crd = definition("handovers", version("v1", spec_of(), True))
+    crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", **crd}
+    await kubectl("apply", "-f", "-", input=crd)
+    await kubectl("apply", "--server-side", "-f", "-", input=crd)
+    conversion = {**crd, "spec": {**crd["spec"], "conversion": {"strategy": "None"}}}
+    await kubectl("apply", "--server-side", "-f", "-", input=conversion)
+    await kubectl("apply", "--server-side", "--field-manager=other", "-f", "-", input=conversion)
+    await kubectl("apply", "-f", "-", input=crd)
+    await kubectl("delete", "crd", crd["metadata"]["name"])
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"type": "object"}, {"type": "object", "properties": {"name": {"type": "string", "maxLength": 9}}}],
+    ids=["bare", "name"],
+)
+async def test_a_schema_may_mention_metadata(
+    client: Client, namespace: str, define: Defined, limits: Object, request: pytest.FixtureRequest
+) -> None:
+    schema = spec_of(a=TEXT)
+    schema["properties"]["metadata"] = limits
+    plural = f"mentions{request.node.callspec.id}"
+    things = await define(definition(plural, version("v1", schema, True)))
+    metadata = {"namespace": namespace, "labels": {"a": "b"}, "annotations": {"c": "d"}}
+    await client.create(things, {"metadata": {**metadata, "name": "x"}, "spec": {"a": "b"}})
+    if "properties" in limits:
+        with pytest.raises(ApiError, match=r"metadata\.name: Too long") as caught:
+            await client.create(things, {"metadata": {**metadata, "name": "x" * 10}, "spec": {}})
+        assert caught.value.status == 422
+    else:
+        await client.create(things, {"metadata": {**metadata, "generateName": "x" * 10}, "spec": {}})

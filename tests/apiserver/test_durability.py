@@ -33,7 +33,7 @@ _PARENT = """
 import asyncio, os, sys
 from pathlib import Path
 import msgspec
-import sailcloth.local.controllers, sailcloth.local.apiserver.streams
+import sailcloth.local.controllers.manager, sailcloth.local.apiserver.http.pod_streams
 from sailcloth.local.apiserver import __main__ as program
 config = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=program.Config)
 for line in sys.stdin:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sailcloth.local.apiserver import patches
-from sailcloth.local.apiserver.ownership import Conflict, Fields
-from sailcloth.local.apiserver.resources import builtin
+from sailcloth.local.apiserver.registry import builtin_schemas
+from sailcloth.local.apiserver.writes import patches
+from sailcloth.local.apiserver.writes.managed_fields import ApplyConflict, FieldManager
 
 Object = dict[str, Any]
 POD = {"$ref": "#/$defs/io.k8s.api.core.v1.Pod"}
@@ -53,18 +53,18 @@ def difference(old: Any, new: Any) -> Any:
 def test_a_merge_patch_leads_from_any_object_to_any_other(old: Object, new: Object) -> None:
     before = copy.deepcopy(old)
     patch = difference(old, new)
-    assert patches.merge(old, patch) == new
+    assert patches.merge_patch(old, patch) == new
     assert old == before, "the target is not touched"
-    assert patches.merge(new, patch) == new, "again it changes nothing"
+    assert patches.merge_patch(new, patch) == new, "again it changes nothing"
 
 
 @quick
 @given(pods, pods)
 def test_a_strategic_patch_merges_containers_by_name(old: Object, new: Object) -> None:
     before = copy.deepcopy(old)
-    made = patches.strategic(builtin(), POD, old, new)
+    made = patches.strategic_merge_patch(builtin_schemas(), POD, old, new)
     assert old == before
-    assert patches.strategic(builtin(), POD, made, new) == made, "again it changes nothing"
+    assert patches.strategic_merge_patch(builtin_schemas(), POD, made, new) == made, "again it changes nothing"
     have = {c["name"]: c for c in made["spec"]["containers"]}
     assert have.keys() == {c["name"] for c in [*old["spec"]["containers"], *new["spec"]["containers"]]}
     for wanted in new["spec"]["containers"]:
@@ -78,7 +78,7 @@ def test_directives_of_strategic_patches() -> None:
     old = pod({"a": {"image": "1"}, "b": {"image": "2"}})
 
     def patched(spec: Object) -> list[Object]:
-        return list(patches.strategic(builtin(), POD, old, {"spec": spec})["spec"]["containers"])
+        return list(patches.strategic_merge_patch(builtin_schemas(), POD, old, {"spec": spec})["spec"]["containers"])
 
     assert patched({"containers": [{"name": "a", "$patch": "delete"}]}) == [{"name": "b", "image": "2"}]
     assert patched({"containers": [{"name": "c"}, {"$patch": "replace"}]}) == [{"name": "c"}]
@@ -88,13 +88,13 @@ def test_directives_of_strategic_patches() -> None:
     assert order == [{"name": "b", "image": "2"}, {"name": "a", "image": "9"}]
     meta = {"metadata": {"finalizers": ["x", "y"]}}
     without = {"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"]}}
-    assert patches.strategic(builtin(), POD, meta, without) == {"metadata": {"finalizers": ["y"]}}
+    assert patches.strategic_merge_patch(builtin_schemas(), POD, meta, without) == {"metadata": {"finalizers": ["y"]}}
 
 
 @pytest.mark.parametrize("patch", [{}, "x", [3], [{"op": "nope"}], [{"op": "remove", "path": "/no"}], [{"path": "/a"}]])
 def test_json_patches_that_do_not_fit_are_values_errors(patch: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
-        patches.operations({"a": 1}, patch)
+        patches.json_patch({"a": 1}, patch)
 
 
 @quick
@@ -102,7 +102,7 @@ def test_json_patches_that_do_not_fit_are_values_errors(patch: Any) -> None:
 def test_what_a_manager_no_longer_applies_goes(
     first: dict[str, str], second: dict[str, str], other: dict[str, str]
 ) -> None:
-    fields = Fields(builtin(), MAP)
+    fields = FieldManager(builtin_schemas(), MAP)
     live = fields.apply(None, config(first), "one", False, "t1")
     live = fields.apply(live, config(other), "two", True, "t2")
     live = fields.apply(live, config(second), "one", True, "t3")
@@ -114,7 +114,7 @@ def test_what_a_manager_no_longer_applies_goes(
 def test_an_apply_is_idempotent_and_conflicts_exactly_on_others_values(
     mine: dict[str, str], theirs: dict[str, str]
 ) -> None:
-    fields = Fields(builtin(), MAP)
+    fields = FieldManager(builtin_schemas(), MAP)
     live = fields.apply(None, config(mine), "one", False, "t1")
     assert fields.apply(live, config(mine), "one", False, "t9") == live
     differing = {k for k in mine.keys() & theirs.keys() if mine[k] != theirs[k]}
@@ -122,7 +122,7 @@ def test_an_apply_is_idempotent_and_conflicts_exactly_on_others_values(
         made = fields.apply(live, config(theirs), "two", False, "t2")
         assert (made.get("data") or {}) == {**mine, **theirs}
         return
-    with pytest.raises(Conflict) as caught:
+    with pytest.raises(ApplyConflict) as caught:
         fields.apply(live, config(theirs), "two", False, "t2")
     assert {path[-1][2:] for _, _, path in caught.value.fields} == differing
     assert {who for who, _, _ in caught.value.fields} == {"one"}
@@ -131,7 +131,7 @@ def test_an_apply_is_idempotent_and_conflicts_exactly_on_others_values(
 @quick
 @given(pods, pods)
 def test_two_managers_share_a_list_of_containers(first: Object, second: Object) -> None:
-    fields = Fields(builtin(), POD)
+    fields = FieldManager(builtin_schemas(), POD)
     live = fields.apply(None, first, "one", False, "t1")
     live = fields.apply(live, second, "two", True, "t2")
     names = {c["name"] for c in live["spec"]["containers"]}
@@ -146,7 +146,7 @@ def test_two_managers_share_a_list_of_containers(first: Object, second: Object) 
 @quick
 @given(maps, maps)
 def test_an_update_takes_over_what_it_changes(applied: dict[str, str], updated: dict[str, str]) -> None:
-    fields = Fields(builtin(), MAP)
+    fields = FieldManager(builtin_schemas(), MAP)
     live = fields.apply(None, config(applied), "one", False, "t1")
     new = fields.update(live, {**config(updated), "metadata": {"name": "x"}}, "editor", "t2")
     owners = {m["manager"]: m["fieldsV1"].get("f:data", {}) for m in new["metadata"]["managedFields"]}
@@ -158,7 +158,7 @@ def test_an_update_takes_over_what_it_changes(applied: dict[str, str], updated: 
 @quick
 @given(pods, pods)
 def test_applying_twice_is_applying_once(first: Object, second: Object) -> None:
-    fields = Fields(builtin(), POD)
+    fields = FieldManager(builtin_schemas(), POD)
     live = fields.apply(None, first, "one", False, "t1")
     once = fields.apply(live, second, "one", False, "t2")
     assert fields.apply(once, second, "one", False, "t3") == once
@@ -167,7 +167,7 @@ def test_applying_twice_is_applying_once(first: Object, second: Object) -> None:
 @quick
 @given(pods, pods, pods)
 def test_what_one_manager_leaves_out_stays_if_another_has_it(first: Object, second: Object, later: Object) -> None:
-    fields = Fields(builtin(), POD)
+    fields = FieldManager(builtin_schemas(), POD)
     live = fields.apply(None, first, "one", False, "t1")
     live = fields.apply(live, second, "two", True, "t2")
     live = fields.apply(live, later, "one", True, "t3")
@@ -182,13 +182,13 @@ def test_what_one_manager_leaves_out_stays_if_another_has_it(first: Object, seco
 @quick
 @given(maps, maps)
 def test_an_object_from_before_managers_belongs_to_somebody(live: dict[str, str], applied: dict[str, str]) -> None:
-    fields = Fields(builtin(), MAP)
+    fields = FieldManager(builtin_schemas(), MAP)
     differing = {k for k in live.keys() & applied.keys() if live[k] != applied[k]}
     if not differing:
         made = fields.apply(config(live), config(applied), "one", False, "t1")
         assert (made.get("data") or {}) == {**live, **applied}
         return
-    with pytest.raises(Conflict) as caught:
+    with pytest.raises(ApplyConflict) as caught:
         fields.apply(config(live), config(applied), "one", False, "t1")
     assert {path[-1][2:] for _, _, path in caught.value.fields} == differing
     assert {who for who, _, _ in caught.value.fields} == {"before-first-apply"}
@@ -198,26 +198,54 @@ def test_more_directives_of_strategic_patches() -> None:
     deployment = {"$ref": "#/$defs/io.k8s.api.apps.v1.Deployment"}
     old = {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}}
     kept = {"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}}
-    assert patches.strategic(builtin(), deployment, old, kept) == {"spec": {"strategy": {"type": "Recreate"}}}
+    assert patches.strategic_merge_patch(builtin_schemas(), deployment, old, kept) == {
+        "spec": {"strategy": {"type": "Recreate"}}
+    }
     replaced = {"spec": {"strategy": {"$patch": "replace", "type": "Recreate"}}}
-    assert patches.strategic(builtin(), deployment, old, replaced) == {"spec": {"strategy": {"type": "Recreate"}}}
+    assert patches.strategic_merge_patch(builtin_schemas(), deployment, old, replaced) == {
+        "spec": {"strategy": {"type": "Recreate"}}
+    }
     emptied = {"spec": {"strategy": {"$patch": "delete"}}}
-    assert patches.strategic(builtin(), deployment, old, emptied) == {"spec": {"strategy": {}}}
+    assert patches.strategic_merge_patch(builtin_schemas(), deployment, old, emptied) == {"spec": {"strategy": {}}}
     merged = {"spec": {"strategy": {"$patch": "merge", "rollingUpdate": {"maxSurge": 2}}}}
-    made = patches.strategic(builtin(), deployment, old, merged)
+    made = patches.strategic_merge_patch(builtin_schemas(), deployment, old, merged)
     assert made == {"spec": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2}}}}
     with pytest.raises(ValueError, match="does not contain declared merge key: name"):
-        patches.strategic(builtin(), POD, {}, {"spec": {"containers": [{"image": "x"}]}})
+        patches.strategic_merge_patch(builtin_schemas(), POD, {}, {"spec": {"containers": [{"image": "x"}]}})
     with pytest.raises(ValueError, match="Unknown patch type"):
-        patches.strategic(builtin(), POD, {}, {"spec": {"$patch": "forget"}})
+        patches.strategic_merge_patch(builtin_schemas(), POD, {}, {"spec": {"$patch": "forget"}})
 
 
 def test_what_only_the_server_has_keeps_its_place_in_a_given_order() -> None:
     old = pod({"a": {"image": "1"}, "x": {"image": "2"}, "b": {"image": "3"}})
     order = [{"name": "b"}, {"name": "a"}, {"name": "c"}]
     patch = {"spec": {"$setElementOrder/containers": order, "containers": [{"name": "c", "image": "4"}]}}
-    made = patches.strategic(builtin(), POD, old, patch)
+    made = patches.strategic_merge_patch(builtin_schemas(), POD, old, patch)
     assert [c["name"] for c in made["spec"]["containers"]] == ["x", "b", "a", "c"]
     only = {"spec": {"$setElementOrder/containers": [{"name": "x"}, {"name": "a"}, {"name": "b"}]}}
-    made = patches.strategic(builtin(), POD, old, only)
+    made = patches.strategic_merge_patch(builtin_schemas(), POD, old, only)
     assert [c["name"] for c in made["spec"]["containers"]] == ["x", "a", "b"]
+
+
+def test_what_a_manager_no_longer_applies_leaves_no_empty_map() -> None:
+    fields = FieldManager(builtin_schemas(), POD)
+    live: Object = {"metadata": {"name": "x"}, "spec": {"hostname": "h", "securityContext": {"runAsUser": 1}}}
+    fields.update(None, live, "kubectl", "t")
+    live["metadata"]["managedFields"][0]["operation"] = "Apply"
+    applied = {"metadata": {"name": "x"}, "spec": {"hostname": "h"}}
+    assert fields.apply(live, applied, "kubectl", False, "t")["spec"] == {"hostname": "h"}
+    fields.update(
+        live,
+        kept := copy.deepcopy({**live, "spec": {**live["spec"], "securityContext": {"runAsUser": 2}}}),
+        "other",
+        "t",
+    )
+    assert fields.apply(kept, applied, "kubectl", False, "t")["spec"]["securityContext"] == {"runAsUser": 2}
+
+
+def test_a_test_for_null_passes_where_there_is_nothing() -> None:
+    patch = [{"op": "test", "path": "/metadata/labels", "value": None}, {"op": "add", "path": "/a", "value": 1}]
+    assert patches.json_patch({"metadata": {}}, patch) == {"metadata": {}, "a": 1}
+    assert patches.json_patch({"metadata": {"labels": None}}, patch)["a"] == 1
+    with pytest.raises(ValueError, match=r"^testing value /metadata/labels failed$"):
+        patches.json_patch({"metadata": {"labels": {"secret": "x" * 1000}}}, patch)

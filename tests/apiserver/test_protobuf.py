@@ -20,9 +20,9 @@ from sailcloth.api import crd
 from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.kube import resources
 from sailcloth.kube.client import Client
-from sailcloth.local.apiserver import protobuf, protowire
-from sailcloth.local.apiserver.errors import Refused
-from sailcloth.local.apiserver.media import JSON, PROTOBUF, YAML, Media, negotiate
+from sailcloth.local.apiserver.errors import StatusError
+from sailcloth.local.apiserver.http import protobuf, protobuf_wire
+from sailcloth.local.apiserver.http.negotiation import JSON, PROTOBUF, YAML, Media, negotiate
 
 Object = dict[str, Any]
 ALL = (JSON, YAML, PROTOBUF)
@@ -32,7 +32,7 @@ def samples() -> Iterator[Any]:
     """Every built-in object of the published samples, and the definitions of the mesh's kinds."""
     for path in sorted(str(p) for p in _files(files.files("sailcloth.samples"))):
         for number, obj in enumerate(yaml.safe_load_all(Path(path).read_text())):
-            if obj and protobuf.knows(obj["apiVersion"], obj["kind"]):
+            if obj and protobuf.supports(obj["apiVersion"], obj["kind"]):
                 yield pytest.param(obj, id=f"{path.rpartition('samples/')[2]}-{number}")
     for kind in MESH_KINDS:
         yield pytest.param(crd.crd(kind), id=f"definition-{kind.name}")
@@ -113,23 +113,23 @@ def test_metadata_keeps(field: str, value: Any) -> None:
 
 
 def body(kind: str, data: bytes, version: str = "v1") -> bytes:
-    head = protowire.field(1, version.encode()) + protowire.field(2, kind.encode())
-    return b"k8s\0" + protowire.field(1, head) + protowire.field(2, data)
+    head = protobuf_wire.field(1, version.encode()) + protobuf_wire.field(2, kind.encode())
+    return b"k8s\0" + protobuf_wire.field(1, head) + protobuf_wire.field(2, data)
 
 
 def _deep() -> bytes:
     data = b""
     for _ in range(300):
-        data = protowire.field(25, data)  # JSONSchemaProps.not
+        data = protobuf_wire.field(25, data)  # JSONSchemaProps.not
     for number in (1, 4, 7, 2):  # schema, of a version, in a spec, of a definition
-        data = protowire.field(number, data)
+        data = protobuf_wire.field(number, data)
     return body("CustomResourceDefinition", data, "apiextensions.k8s.io/v1")
 
 
 def test_empty_fields_of_other_versions_say_nothing() -> None:
     """A client that knows a plain field sends it always: kubectl up to 1.23 a `clusterName`, for one."""
-    metadata = protowire.field(1, b"a") + protowire.field(15, b"")
-    assert protobuf.decode(body("ConfigMap", protowire.field(1, metadata)))["metadata"] == {"name": "a"}
+    metadata = protobuf_wire.field(1, b"a") + protobuf_wire.field(15, b"")
+    assert protobuf.decode(body("ConfigMap", protobuf_wire.field(1, metadata)))["metadata"] == {"name": "a"}
 
 
 def test_an_object_may_be_too_deep_to_be_written() -> None:
@@ -148,16 +148,20 @@ def test_an_object_may_be_too_deep_to_be_written() -> None:
         (b"k8s\0", 415, "not supported"),
         (body("Nonsense", b""), 415, "kind Nonsense"),
         (body("Gateway", b"", "networking.istio.io/v1"), 415, "send JSON"),
-        (body("ConfigMap", protowire.field(99, b"new")), 415, "field 99 of ConfigMap"),
+        (body("ConfigMap", protobuf_wire.field(99, b"new")), 415, "field 99 of ConfigMap"),
         (body("ConfigMap", b"\x0a\x7f"), 400, "cut off"),
         (body("ConfigMap", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), 400, "cut off"),
-        (body("ConfigMap", protowire.field(1, 1 << 40)), 400, "wire type"),
-        (body("ConfigMap", protowire.field(4, b"x")), 400, "wire type"),
-        (body("ConfigMap", protowire.field(1, protowire.field(1, b"\xff"))), 400, "utf-8"),
-        (body("ConfigMap", protowire.field(1, protowire.field(8, protowire.field(1, 1 << 60)))), 400, "out of range"),
-        (body("Event", protowire.tag(1, 3)), 400, "wire type 3"),
+        (body("ConfigMap", protobuf_wire.field(1, 1 << 40)), 400, "wire type"),
+        (body("ConfigMap", protobuf_wire.field(4, b"x")), 400, "wire type"),
+        (body("ConfigMap", protobuf_wire.field(1, protobuf_wire.field(1, b"\xff"))), 400, "utf-8"),
+        (
+            body("ConfigMap", protobuf_wire.field(1, protobuf_wire.field(8, protobuf_wire.field(1, 1 << 60)))),
+            400,
+            "out of range",
+        ),
+        (body("Event", protobuf_wire.tag(1, 3)), 400, "wire type 3"),
         (_deep(), 400, "more than 100"),
-        (body("ConfigMap", protowire.field(1, b"") * 400_000), 400, "more than 300000"),
+        (body("ConfigMap", protobuf_wire.field(1, b"") * 400_000), 400, "more than 300000"),
     ],
 )
 async def test_a_broken_body_is_refused(client: Client, namespace: str, data: bytes, code: int, text: str) -> None:
@@ -230,13 +234,13 @@ async def ask(client: Client, method: str, path: str, accept: str, data: Object 
 
 def read(answer: bytes) -> Object:
     """An answer. Lists are read by hand: no client sends one."""
-    head, data = (bytes(raw) for _, _, raw in list(protowire.fields(answer[4:]))[:2])  # type: ignore[arg-type]
-    version, kind = (bytes(raw).decode() for _, _, raw in protowire.fields(head))  # type: ignore[arg-type]
+    head, data = (bytes(raw) for _, _, raw in list(protobuf_wire.fields(answer[4:]))[:2])  # type: ignore[arg-type]
+    version, kind = (bytes(raw).decode() for _, _, raw in protobuf_wire.fields(head))  # type: ignore[arg-type]
     if not kind.endswith("List"):
         return protobuf.decode(answer)
-    parts = [(number, raw) for number, _, raw in protowire.fields(data)]
+    parts = [(number, raw) for number, _, raw in protobuf_wire.fields(data)]
     items = [protobuf.decode(body(kind.removesuffix("List"), raw, version)) for n, raw in parts if n == 2]  # type: ignore[arg-type]
-    metadata = {n: raw for n, _, raw in protowire.fields(dict(parts)[1])}  # type: ignore[arg-type]
+    metadata = {n: raw for n, _, raw in protobuf_wire.fields(dict(parts)[1])}  # type: ignore[arg-type]
     return {"kind": kind, "apiVersion": version, "metadata": metadata, "items": items}
 
 
@@ -271,8 +275,8 @@ async def test_a_watch_in_protobuf_is_frames(client: Client, namespace: str) -> 
 
         async def event() -> tuple[str, str]:
             size = int.from_bytes(await response.content.readexactly(4), "big")
-            parts = {n: raw for n, _, raw in protowire.fields(await response.content.readexactly(size))}
-            ((_, _, raw),) = protowire.fields(bytes(parts[2]))  # type: ignore[arg-type]
+            parts = {n: raw for n, _, raw in protobuf_wire.fields(await response.content.readexactly(size))}
+            ((_, _, raw),) = protobuf_wire.fields(bytes(parts[2]))  # type: ignore[arg-type]
             return bytes(parts[1]).decode(), protobuf.decode(bytes(raw))["metadata"]["name"]  # type: ignore[arg-type]
 
         assert await event() == ("ADDED", "before")
@@ -308,7 +312,7 @@ def test_the_form_is_what_the_client_likes_best(accept: str, media: Media) -> No
 
 @pytest.mark.parametrize("accept", ["text/html", f"{JSON};q=0", f"{JSON};as=Strange", "nonsense", ",;,="])
 def test_nothing_acceptable_is_refused(accept: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(StatusError) as refused:
         negotiate(accept, ALL)
     assert (refused.value.code, refused.value.reason) == (406, "NotAcceptable")
 

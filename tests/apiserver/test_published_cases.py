@@ -5,6 +5,8 @@ The cases are others' and lie beside the repository. Every one must get its verd
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import os
 from collections.abc import AsyncIterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from sailcloth.api import crd
 from sailcloth.api.kinds import LATER_KINDS, MESH_KINDS
@@ -63,3 +66,41 @@ async def test_published_cases_get_their_verdicts(client: Client, namespace: str
                 f"{manifest['kind']} {manifest['metadata']['name']}: wanted {case['errorContains']!r}, got {said!r}"
             )
     assert not wrong, f"{len(wrong)} of {len(CASES)}:\n" + "\n".join(wrong)
+
+
+_ISTIO_CRDS, _SAMPLES = _ROOT / "istio_crds.yaml.gz", _ROOT / "samples"
+
+
+@pytest.mark.skipif(not _ISTIO_CRDS.exists(), reason=f"Istio's definitions are not in {_ROOT}")
+@pytest.mark.timeout(240)
+async def test_published_samples_are_accepted_under_istios_own_definitions(client: Client, namespace: str) -> None:
+    documents = yaml.load_all(gzip.decompress(_ISTIO_CRDS.read_bytes()), Loader=yaml.CSafeLoader)
+    definitions = [d for d in documents if d]
+    kinds = {
+        (d["spec"]["group"], version["name"], d["spec"]["names"]["kind"]): d
+        for d in definitions
+        for version in d["spec"]["versions"]
+    }
+    refused, seen = [], 0
+    try:
+        for definition in definitions:
+            await client.create(resources.CRDS, definition)
+        for file in sorted(_SAMPLES.rglob("*.yaml")):
+            for obj in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
+                group, _, version = str((obj or {}).get("apiVersion", "")).rpartition("/")
+                found = kinds.get((group, version, (obj or {}).get("kind", "")))
+                if found is None:
+                    continue
+                seen += 1
+                obj["metadata"]["namespace"] = namespace
+                path = Resource(group, version, found["spec"]["names"]["plural"], obj["kind"]).path(namespace)
+                try:
+                    await client.call("POST", path, obj, fieldValidation="Strict", dryRun="All")
+                except ApiError as error:
+                    refused.append(f"{file.name} {obj['kind']} {obj['metadata']['name']}: {error.message}")
+    finally:
+        for definition in definitions:
+            with contextlib.suppress(ApiError):
+                await client.delete(resources.CRDS, definition["metadata"]["name"])
+    assert seen > 20
+    assert not refused, "\n".join(refused)

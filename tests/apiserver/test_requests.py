@@ -19,9 +19,10 @@ from cluster import Server, until
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
-from sailcloth.local.apiserver import pki, protobuf
-from sailcloth.local.apiserver.media import JSON, PROTOBUF
-from sailcloth.local.apiserver.resources import Served, builtin_resources
+from sailcloth.local.apiserver.auth import pki
+from sailcloth.local.apiserver.http import protobuf
+from sailcloth.local.apiserver.http.negotiation import JSON, PROTOBUF
+from sailcloth.local.apiserver.registry import ApiResource, builtin_resources
 
 Object = dict[str, Any]
 
@@ -34,15 +35,17 @@ async def get(client: Client, path: str, **query: str) -> Any:
     return json.loads(await client.call("GET", path, **query))
 
 
-@pytest.mark.parametrize("served", builtin_resources(), ids=lambda s: s.gr)
-async def test_an_object_with_nothing_in_it_is_no_riddle(client: Client, namespace: str, served: Served) -> None:
-    prefix = f"/apis/{served.gv}" if served.group else "/api/v1"
-    path = f"{prefix}/namespaces/{namespace}/{served.plural}" if served.namespaced else f"{prefix}/{served.plural}"
-    obj = {"apiVersion": served.gv, "kind": served.kind, "metadata": {"name": f"empty-{namespace}"}}
+@pytest.mark.parametrize("resource", builtin_resources(), ids=lambda s: s.group_resource)
+async def test_an_object_with_nothing_in_it_is_no_riddle(client: Client, namespace: str, resource: ApiResource) -> None:
+    prefix = f"/apis/{resource.group_version}" if resource.group else "/api/v1"
+    path = (
+        f"{prefix}/namespaces/{namespace}/{resource.plural}" if resource.namespaced else f"{prefix}/{resource.plural}"
+    )
+    obj = {"apiVersion": resource.group_version, "kind": resource.kind, "metadata": {"name": f"empty-{namespace}"}}
     for kind, body in ((JSON, json.dumps(obj).encode()), (PROTOBUF, protobuf.encode(obj))):
         async with client.request("POST", path, data=body, headers={"Content-Type": kind}) as response:
             assert response.status in (201, 409, 422), await response.text()
-    if not served.namespaced:
+    if not resource.namespaced:
         with contextlib.suppress(ApiError):
             await client.call("DELETE", f"{path}/empty-{namespace}")
 
@@ -490,3 +493,55 @@ async def test_a_webhook_that_cannot_be_trusted_fails_by_its_policy(
         await client.create(resources.CONFIGMAPS, settings("one", namespace))
     finally:
         await client.delete(resources.MUTATING_WEBHOOKS, f"m-{namespace}")
+
+
+# -- nulls and wrong types ----------------------------------------------------------------------
+
+
+async def test_nulls_in_maps_and_lists_have_the_zero_value(client: Client, namespace: str) -> None:
+    await client.create(resources.SECRETS, {"metadata": {"name": "a", "namespace": namespace}, "data": {"k": None}})
+    made = await client.create(
+        resources.CONFIGMAPS,
+        {"metadata": {"name": "a", "namespace": namespace, "labels": {"x": None}}, "data": {"k": None}},
+    )
+    assert (made["data"], made["metadata"]["labels"]) == ({"k": ""}, {"x": ""})
+    for resource in (resources.SECRETS, resources.CONFIGMAPS):
+        headers = {"Accept": PROTOBUF}
+        async with client.request("GET", resource.path(namespace), headers=headers) as response:
+            assert response.status == 200, await response.text()
+    container = {"name": "c", "image": "i", "env": [None]}
+    pod = {"metadata": {"name": "p", "namespace": namespace}, "spec": {"containers": [container, None]}}
+    with pytest.raises(ApiError) as caught:
+        await client.create(resources.PODS, pod)
+    assert caught.value.status == 422
+
+
+@pytest.mark.parametrize("name", [["a"], {"a": 1}, 5, True])
+@pytest.mark.parametrize("key", ["name", "generateName", "namespace"])
+async def test_names_are_texts(client: Client, namespace: str, key: str, name: Any) -> None:
+    body = {"metadata": {"name": "x", "namespace": namespace, key: name}}
+    with pytest.raises(ApiError) as caught:
+        await client.call("POST", resources.CONFIGMAPS.path(namespace), body)
+    assert (caught.value.status, "of type string" in caught.value.message) == (400, True), caught.value
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"url": "file:///etc/passwd"}, "'https' is the only allowed URL scheme"),
+        ({"url": "http://example.com/x"}, "'https' is the only allowed URL scheme"),
+        ({"url": "https:///x"}, "host must be specified"),
+        ({"url": "https://me:secret@example.com/"}, "user information is not permitted"),
+        ({"url": "https://example.com/?a=b"}, "query parameters are not permitted"),
+        ({"url": "https://example.com/#a"}, "fragments are not permitted"),
+        ({}, "exactly one of url or service is required"),
+    ],
+)
+async def test_where_webhooks_may_be(client: Client, config: Object, words: str) -> None:
+    hook = {"name": "a.example.com", "clientConfig": config, "sideEffects": "None", "admissionReviewVersions": ["v1"]}
+    body = {"metadata": {"name": "where"}, "webhooks": [hook]}
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    with pytest.raises(ApiError) as caught:
+        await client.call("POST", path, body)
+    assert (caught.value.status, words in caught.value.message) == (422, True), caught.value
+    assert "secret" not in caught.value.message

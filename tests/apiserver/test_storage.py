@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.local.apiserver import storage
-from sailcloth.local.apiserver.storage import Event, Gone, StorageError, Store
+from sailcloth.local.apiserver.storage import Event, Expired, StorageError, Store
 
 Object = dict[str, Any]
 
@@ -73,23 +73,23 @@ async def test_a_watch_resumes_across_a_restart_with_deletions(path: str) -> Non
 async def test_revisions_below_the_floor_and_from_elsewhere_are_gone(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage, "KEEP", 20)
+    monkeypatch.setattr(storage, "KEPT_EVENTS", 20)
     monkeypatch.setattr(storage, "_COMPACT_EVERY", 10)
-    monkeypatch.setattr(storage, "_IN_MEMORY", 5)
+    monkeypatch.setattr(storage, "_EVENTS_IN_MEMORY", 5)
     store = Store(path)
     for n in range(60):
         store.put("things", obj("a", x=n))
         await store.committed()
-    with pytest.raises(Gone):
+    with pytest.raises(Expired):
         store.watch("things", 3, lambda _: None)
-    with pytest.raises(Gone):
+    with pytest.raises(Expired):
         store.watch("things", store.revision + 1, lambda _: None)
     seen: list[Event] = []
     store.watch("things", store.revision - 15, seen.append)
     assert [e.obj["data"]["x"] for e in seen] == list(range(45, 60))
     store.close()
     again = Store(path)
-    with pytest.raises(Gone):
+    with pytest.raises(Expired):
         again.watch("things", 3, lambda _: None)
     again.close()
 
@@ -109,7 +109,7 @@ def test_a_snapshot_is_what_a_list_was(steps: list[tuple[str, str]], data: st.Da
                 await store.committed()
             pictures.append((store.revision, store.all("things")))
         for revision, picture in pictures:
-            found = store.picture("things", None, revision)
+            found = store.snapshot("things", None, revision)
             assert [found.read(n) for n in found.names] == picture
         await store.committed()
         store.close()

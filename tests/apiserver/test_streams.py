@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -179,4 +180,29 @@ async def test_port_forward(
                     assert len(await response.read()) == 300_000
     finally:
         process.kill()
+        await process.communicate()
+
+
+async def test_logs_follow_to_the_last_line_of_a_deleted_pod(kubectl: Kubectl, log: Path, client: Client) -> None:
+    process = await kubectl.start("logs", "-f", "one", "--tail=1")
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        assert await process.stdout.readline() == b"line 3\n"
+        with log.open("a") as file:
+            file.write("2026-01-01T00:00:09.000000000Z stdout F last words\n")
+        shutil.rmtree(log.parent)  # as the node does before the object goes
+        await client.delete(resources.PODS, "one", kubectl.namespace, grace=0)
+        out, _ = await process.communicate()
+    assert (out, process.returncode) == (b"last words\n", 0)
+
+
+async def test_logs_follow_a_rotated_file(kubectl: Kubectl, log: Path, client: Client) -> None:
+    process = await kubectl.start("logs", "-f", "one", "--tail=1")
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        assert await process.stdout.readline() == b"line 3\n"
+        log.rename(log.with_name("0.log.1"))
+        log.write_text("2026-01-01T00:00:09.000000000Z stdout F in the new file\n")
+        assert await process.stdout.readline() == b"in the new file\n"
+        process.terminate()
         await process.communicate()

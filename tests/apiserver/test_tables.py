@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sailcloth.local.apiserver import tables
+from sailcloth.local.apiserver.http import tables
+from sailcloth.local.apiserver.kinds.core.pods import POD
 
 Object = dict[str, Any]
 RUNNING = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
@@ -77,7 +78,7 @@ CASES = [
 
 @pytest.mark.parametrize(("obj", "ready", "status", "restarts"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_a_row_of_get_pods(obj: Object, ready: str, status: str, restarts: str) -> None:
-    made = tables.table(tables.COLUMNS["pods"], [obj], "1")
+    made = tables.table(POD.columns, [obj], "1")
     heads = [c["name"] for c in made["columnDefinitions"]]
     row = dict(zip(heads, made["rows"][0]["cells"], strict=True))
     assert (row["Ready"], row["Status"], row["Restarts"]) == (ready, status, restarts)

@@ -87,11 +87,11 @@ class Program:
     def run(self, values: Mapping[str, Any]) -> Any:
         """The value. Raises Failed."""
         try:
-            found = self._program.eval(data=values)
+            result = self._program.eval(data=values)
         except RuntimeError as error:
             raise Failed(_words(str(error))) from None
-        value = found.plain_value()
-        if found.type() == cel.Type.ERROR:
+        value = result.plain_value()
+        if result.type() == cel.Type.ERROR:
             raise Failed(_words(str(value)))
         return value
 
@@ -108,7 +108,7 @@ def escape(name: str) -> str | None:
 def _words(text: str) -> str:
     text = re.sub(r"^[A-Z_]+: ", "", text.strip())
     for pattern, words in _WORDS:
-        made, count = re.subn(pattern, words, text)
+        replaced, count = re.subn(pattern, words, text)
         if count:
-            return made
+            return replaced
     return text

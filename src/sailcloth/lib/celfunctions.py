@@ -31,10 +31,10 @@ def _opaque(kind: str, text: str) -> Opaque:
 
 
 def _text(kind: str, value: Opaque) -> str:
-    found = value.get(f"\1{kind}")
-    if found is None:
+    content = value.get(f"\1{kind}")
+    if content is None:
         raise ValueError("no such overload")
-    return str(found)
+    return str(content)
 
 
 def _string(value: Opaque) -> str:
@@ -62,8 +62,8 @@ def _comparable(items: list[Any]) -> list[Any]:
 
 
 def _sorted(items: list[Any]) -> bool:
-    found = _comparable(items)
-    return all(a <= b for a, b in itertools.pairwise(found))
+    keys = _comparable(items)
+    return all(a <= b for a, b in itertools.pairwise(keys))
 
 
 def _sum(items: list[Any]) -> Any:
@@ -101,25 +101,25 @@ def _contains(items: list[Any], wanted: list[Any]) -> bool:
 
 
 def _find(text: str, pattern: str) -> str:
-    found = regex.compiled(pattern).search(text)
-    return found.group(0) if found else ""
+    match = regex.compiled(pattern).search(text)
+    return match.group(0) if match else ""
 
 
 def _find_all(text: str, pattern: str, most: int = -1) -> list[str]:
-    found = [m.group(0) for m in regex.compiled(pattern).finditer(text)]
-    return found if most < 0 else found[:most]
+    matches = [m.group(0) for m in regex.compiled(pattern).finditer(text)]
+    return matches if most < 0 else matches[:most]
 
 
 # -- URLs -------------------------------------------------------------------------------------------
 
 
 def _url(text: str) -> Opaque:
-    found = urllib.parse.urlsplit(text)
+    parts = urllib.parse.urlsplit(text)
     absolute = bool(re.match(r"^[A-Za-z][A-Za-z0-9+.-]*:", text)) or text.startswith("/")
-    if not absolute or any(c.isspace() or ord(c) < 32 for c in text) or re.search(r"%(?![0-9A-Fa-f]{2})", found.path):
+    if not absolute or any(c.isspace() or ord(c) < 32 for c in text) or re.search(r"%(?![0-9A-Fa-f]{2})", parts.path):
         raise ValueError(f"URL parse error during conversion from string: parse {text!r}: invalid URI for request")
     try:
-        _ = found.port
+        _ = parts.port
     except ValueError:
         raise ValueError(f"URL parse error during conversion from string: parse {text!r}: invalid port") from None
     return _opaque("url", text)
@@ -152,10 +152,10 @@ def _parameters(value: Opaque) -> dict[str, list[str]]:
 def _ip(text: str) -> Opaque:
     if "%" in text:
         raise ValueError(f'IP address with zone value is not allowed: "{text}"')
-    found = ipaddress.ip_address(text)
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         raise ValueError(f'IPv4-mapped IPv6 address is not allowed: "{text}"')
-    return _opaque("ip", str(found))
+    return _opaque("ip", str(address))
 
 
 def _address(value: Opaque) -> _Ip:
@@ -167,16 +167,18 @@ def _canonical_ip(text: str) -> bool:
 
 
 def _global_unicast(value: Opaque) -> bool:
-    found = _address(value)
-    broadcast = str(found) == "255.255.255.255"
-    return not (found.is_unspecified or found.is_loopback or found.is_multicast or found.is_link_local or broadcast)
+    address = _address(value)
+    broadcast = str(address) == "255.255.255.255"
+    return not (
+        address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local or broadcast
+    )
 
 
 def _link_multicast(value: Opaque) -> bool:
-    found = _address(value)
-    if isinstance(found, ipaddress.IPv4Address):
-        return found in ipaddress.ip_network("224.0.0.0/24")
-    return found.packed[0] == 0xFF and found.packed[1] & 0x0F == 2
+    address = _address(value)
+    if isinstance(address, ipaddress.IPv4Address):
+        return address in ipaddress.ip_network("224.0.0.0/24")
+    return address.packed[0] == 0xFF and address.packed[1] & 0x0F == 2
 
 
 def _cidr(text: str) -> Opaque:
@@ -191,8 +193,8 @@ def _interface(value: Opaque) -> Any:
 
 
 def _contains_ip(value: Opaque, other: Any) -> bool:
-    found = _address(_ip(other) if isinstance(other, str) else other)
-    return found.version == _interface(value).version and found in _interface(value).network
+    address = _address(_ip(other) if isinstance(other, str) else other)
+    return address.version == _interface(value).version and address in _interface(value).network
 
 
 def _contains_cidr(value: Opaque, other: Any) -> bool:
@@ -219,15 +221,15 @@ def _amount(value: Any) -> Fraction:
 
 
 def _as_integer(value: Opaque) -> int:
-    found = _amount(value)
-    if found.denominator != 1 or not -(1 << 63) <= found < 1 << 63:
+    amount = _amount(value)
+    if amount.denominator != 1 or not -(1 << 63) <= amount < 1 << 63:
         raise ValueError("cannot convert value to integer")
-    return int(found)
+    return int(amount)
 
 
 def _is_integer(value: Opaque) -> bool:
-    found = _amount(value)
-    return found.denominator == 1 and -(1 << 63) <= found < 1 << 63
+    amount = _amount(value)
+    return amount.denominator == 1 and -(1 << 63) <= amount < 1 << 63
 
 
 def _compare(a: Opaque, b: Opaque) -> int:
@@ -270,11 +272,11 @@ _Overload = tuple[bool, list[cel.Type], cel.Type, Callable[..., Any]]
 
 
 def _declare(name: str, *overloads: _Overload) -> cel.FunctionDecl:
-    made = [
+    declarations = [
         cel.Overload(f"k8s_{name.replace('.', '_')}_{n}", returns, parameters, member, function)
         for n, (member, parameters, returns, function) in enumerate(overloads)
     ]
-    return cel.FunctionDecl(name, made)
+    return cel.FunctionDecl(name, declarations)
 
 
 def _of(name: str, returns: cel.Type, function: Callable[..., Any], *parameters: cel.Type) -> cel.FunctionDecl:

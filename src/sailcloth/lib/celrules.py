@@ -63,15 +63,15 @@ class Rules:
     def _place(self, node: Node) -> _Place | None:
         if node is None or "$ref" in node:
             return None
-        made = _Place(node, [compiled(r, node) for r in node.get(RULES) or ()])
+        place = _Place(node, [compiled(r, node) for r in node.get(RULES) or ()])
         for name, inner in (node.get("properties") or {}).items():
-            found = self._place(inner)
-            if found is not None:
-                made.properties[name] = found
+            inner_place = self._place(inner)
+            if inner_place is not None:
+                place.properties[name] = inner_place
         extra = node.get("additionalProperties")
-        made.extra = self._place(extra) if isinstance(extra, dict) else None
-        made.items = self._place(node.get("items"))
-        return made if made.rules or made.properties or made.extra or made.items else None
+        place.extra = self._place(extra) if isinstance(extra, dict) else None
+        place.items = self._place(node.get("items"))
+        return place if place.rules or place.properties or place.extra or place.items else None
 
     def check(self, value: Any, old: Any = ABSENT) -> Iterator[Problem]:
         """Every rule that a value breaks; `old` is the value before, if there was one."""
@@ -88,11 +88,11 @@ class Rules:
         if isinstance(value, dict):
             before = old if isinstance(old, dict) else {}
             for name, inner in value.items():
-                found = place.properties.get(name)
-                if found is None and name not in (place.node.get("properties") or {}):
-                    found = place.extra
-                if found is not None:
-                    yield from self._at(found, inner, before.get(name, ABSENT), join(path, name))
+                below = place.properties.get(name)
+                if below is None and name not in (place.node.get("properties") or {}):
+                    below = place.extra
+                if below is not None:
+                    yield from self._at(below, inner, before.get(name, ABSENT), join(path, name))
         elif isinstance(value, list) and place.items is not None:
             keyed = place.node.get("x-kubernetes-list-type") == "map"
             known = {self._key(place.node, v): v for v in old} if keyed and isinstance(old, list) else {}
@@ -189,11 +189,11 @@ def compiled(rule: dict[str, Any], node: dict[str, Any]) -> _Rule:
 def _message(rule: _Rule, values: dict[str, Any]) -> str:
     if rule.worded is not None:
         try:
-            made = rule.worded.run(values)
+            text = rule.worded.run(values)
         except Failed:
-            made = ""
-        if isinstance(made, str) and made.strip() and "\n" not in made.strip():
-            return made.strip()
+            text = ""
+        if isinstance(text, str) and text.strip() and "\n" not in text.strip():
+            return text.strip()
     return rule.message.strip() or f"failed rule: {rule.expression}"
 
 
@@ -220,11 +220,11 @@ def _word(node: dict[str, Any]) -> str:
 
 def _timed(form: Any, text: str) -> Any:
     if form == "date-time":
-        found = formats.date_time(text)
-        return found.replace(tzinfo=None) - (found.utcoffset() or found - found) if found else text
+        moment = formats.date_time(text)
+        return moment.replace(tzinfo=None) - (moment.utcoffset() or moment - moment) if moment else text
     if form == "date":
-        found = formats.date_time(text + "T00:00:00Z")
-        return found.replace(tzinfo=None) if found else text
+        moment = formats.date_time(text + "T00:00:00Z")
+        return moment.replace(tzinfo=None) if moment else text
     if form == "duration":
         return formats.duration(text) or text
     if form == "byte":
@@ -240,9 +240,9 @@ def _without_text(expression: str) -> str:
 def _fields(expression: str, node: dict[str, Any]) -> None:
     """Fields that are read from `self` and that the schema does not have. The language's own checks know only maps.
     Raises BadExpression."""
-    for found in re.finditer(r"(?<![\w.])(?:self|oldSelf)((?:\.\??\w+)+)(\s*\()?", _without_text(expression)):
-        names = [n.lstrip("?") for n in found[1][1:].split(".")]
-        if found[2]:
+    for match in re.finditer(r"(?<![\w.])(?:self|oldSelf)((?:\.\??\w+)+)(\s*\()?", _without_text(expression)):
+        names = [n.lstrip("?") for n in match[1][1:].split(".")]
+        if match[2]:
             names.pop()  # a method
         at: Any = node
         for name in names:

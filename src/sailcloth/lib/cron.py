@@ -72,9 +72,9 @@ class Schedule:
                 continue
             for hour in self.hours:
                 for minute in self.minutes:
-                    found = dt.datetime.combine(day, dt.time(hour, minute))
-                    if found > after:
-                        return found
+                    moment = dt.datetime.combine(day, dt.time(hour, minute))
+                    if moment > after:
+                        return moment
         return None
 
     def last(self, until: dt.datetime, since: dt.datetime) -> dt.datetime | None:
@@ -85,9 +85,9 @@ class Schedule:
                 continue
             for hour in reversed(self.hours):
                 for minute in reversed(self.minutes):
-                    found = dt.datetime.combine(day, dt.time(hour, minute))
-                    if found <= until:
-                        return found if found > since else None
+                    moment = dt.datetime.combine(day, dt.time(hour, minute))
+                    if moment <= until:
+                        return moment if moment > since else None
         return None
 
 

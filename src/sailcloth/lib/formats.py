@@ -23,8 +23,8 @@ def date_time(text: str) -> dt.datetime | None:
     if not re.match(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$", text):
         return None
     try:
-        found = re.sub(r"\.(\d{1,6})\d*", lambda m: "." + m[1].ljust(6, "0"), text.upper().replace(" ", "T"))
-        return dt.datetime.fromisoformat(found.replace("Z", "+00:00"))
+        normalised = re.sub(r"\.(\d{1,6})\d*", lambda m: "." + m[1].ljust(6, "0"), text.upper().replace(" ", "T"))
+        return dt.datetime.fromisoformat(normalised.replace("Z", "+00:00"))
     except ValueError:
         return None
 
@@ -57,10 +57,10 @@ def _parses(make: Callable[[str], object]) -> Callable[[str], bool]:
 
 def _uri(text: str) -> bool:
     try:
-        found = urllib.parse.urlsplit(text)
+        parts = urllib.parse.urlsplit(text)
     except ValueError:
         return False
-    return bool(found.scheme or text.startswith("/")) and not any(c.isspace() for c in text)
+    return bool(parts.scheme or text.startswith("/")) and not any(c.isspace() for c in text)
 
 
 _CHECKS: dict[str, Callable[[str], bool]] = {

@@ -7,7 +7,7 @@ from typing import Any
 DEEPEST = 128
 
 
-def deeper(value: Any, most: int = DEEPEST) -> bool:
+def exceeds_depth(value: Any, most: int = DEEPEST) -> bool:
     """Whether there are more than `most` objects and lists within each other. Does not recurse."""
     layer = [value] if isinstance(value, dict | list) else []
     for _ in range(most):

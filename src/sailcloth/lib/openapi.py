@@ -30,17 +30,17 @@ class Schemas:
         known = self._flat.get(id(node))
         if known is not None and known[0] is node:
             return known[1]
-        found: Node = node
-        while found is not None and ("$ref" in found or _wraps(found)):
-            reference = found.get("$ref") or found["allOf"][0]["$ref"]
+        resolved: Node = node
+        while resolved is not None and ("$ref" in resolved or _wraps(resolved)):
+            reference = resolved.get("$ref") or resolved["allOf"][0]["$ref"]
             target = self.definitions.get(str(reference).rsplit("/", 1)[1])
             if target is None:
                 return None
-            own = {k: v for k, v in found.items() if k.startswith("x-") or k in ("default", "nullable")}
-            found = {**target, **own}
-        if found is not None:
-            self._flat[id(node)] = (node, found)
-        return found
+            own = {k: v for k, v in resolved.items() if k.startswith("x-") or k in ("default", "nullable")}
+            resolved = {**target, **own}
+        if resolved is not None:
+            self._flat[id(node)] = (node, resolved)
+        return resolved
 
     def field(self, node: Node, name: str) -> Node:
         """The schema of a field of an object."""
@@ -49,8 +49,8 @@ class Schemas:
             return None
         properties = node.get("properties")
         if properties and name in properties:
-            found: Node = properties[name]
-            return found
+            child: Node = properties[name]
+            return child
         extra = node.get("additionalProperties")
         return extra if isinstance(extra, dict) else None
 
@@ -79,6 +79,33 @@ class Schemas:
         elif isinstance(value, list):
             for item in value:
                 self.prune(node.get("items"), item, False)
+
+    def replace_nulls(self, node: Node, value: Any) -> None:
+        """Give values of maps and items of lists that are null the zero value of their type, in place, as Go decodes them.
+        A field that is null stays: it counts as absent."""
+        node = self.resolve(node)
+        if node is None or not isinstance(value, dict | list):
+            return
+        if isinstance(value, list):
+            inner = node.get("items")
+            for index, item in enumerate(value):
+                if item is None and inner is not None:
+                    value[index] = self._zero(inner)
+                self.replace_nulls(inner, value[index])
+            return
+        properties, extra = node.get("properties") or {}, node.get("additionalProperties")
+        for name, item in value.items():
+            if name in properties:
+                self.replace_nulls(properties[name], item)
+            elif isinstance(extra, dict):
+                if item is None:
+                    value[name] = self._zero(extra)
+                self.replace_nulls(extra, value[name])
+
+    def _zero(self, node: Node) -> Any:
+        resolved = self.resolve(node)
+        zeros: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "object": {}, "array": []}
+        return copy.copy(zeros.get(str((resolved or {}).get("type"))))
 
     def default(self, node: Node, value: Any) -> None:
         """Fill in the schema's defaults, in place. A null where none may be counts as absent if there is a default."""

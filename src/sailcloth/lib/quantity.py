@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-_FORM = re.compile(r"^([+-]?)(\d+\.?\d*|\.\d+)([KMGTPE]i|[numkMGTPE]?|[eE][+-]?\d+)$")
+_FORM = re.compile(r"^([+-]?)(\d{1,64}\.?\d{0,64}|\.\d{1,64})([KMGTPE]i|[numkMGTPE]?|[eE][+-]?\d{1,3})$")
 _BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50, "Ei": 1 << 60}
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 
 def parse(text: str) -> Fraction:
     """The exact value, rounded up to nanos. Raises ValueError."""
-    found = _FORM.match(text)
-    if found is None:
+    match = _FORM.match(text)
+    if match is None:
         raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
-    sign, digits, suffix = found.groups()
+    sign, digits, suffix = match.groups()
     value = Fraction(digits if not digits.endswith(".") else digits + "0")
     if suffix in _BINARY:
         value *= _BINARY[suffix]
@@ -31,8 +31,8 @@ def show(value: Fraction, like: str = "") -> str:
     """The canonical form, in the family of suffixes that `like` uses: powers of two, powers of ten, or exponents."""
     if value == 0:
         return "0"
-    found = _FORM.match(like)
-    suffix = found[3] if found else ""
+    match = _FORM.match(like)
+    suffix = match[3] if match else ""
     if suffix in _BINARY and value.denominator == 1 and abs(value) >= 1024:
         for name, factor in reversed(_BINARY.items()):
             if value % factor == 0:

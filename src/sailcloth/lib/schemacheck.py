@@ -113,25 +113,25 @@ class _Check:
             return [p for p in self.at(inner, value, path) if p.kind != "unknown"]
 
         for inner in node.get("allOf") or ():
-            found = wrong(inner)
-            if found:
-                yield _whole(f'"{path}" must validate all the schemas (allOf)')
-                yield from found
+            problems = wrong(inner)
+            if problems:
+                yield _root_problem(f'"{path}" must validate all the schemas (allOf)')
+                yield from problems
         if "anyOf" in node:
             tried = [wrong(inner) for inner in node["anyOf"]]
             if tried and all(tried):
-                yield _whole(f'"{path}" must validate at least one schema (anyOf)')
+                yield _root_problem(f'"{path}" must validate at least one schema (anyOf)')
                 yield from min(tried, key=len)
         if "oneOf" in node:
             tried = [wrong(inner) for inner in node["oneOf"]]
-            good = sum(1 for found in tried if not found)
+            good = sum(1 for problems in tried if not problems)
             if good != 1:
                 text = f"Found {good} valid alternatives" if good else "Found none valid"
-                yield _whole(f'"{path}" must validate one and only one schema (oneOf). {text}')
+                yield _root_problem(f'"{path}" must validate one and only one schema (oneOf). {text}')
                 if tried and not good:
                     yield from min(tried, key=len)
         if "not" in node and not wrong(node["not"]):
-            yield _whole(f'"{path}" must not validate the schema (not)')
+            yield _root_problem(f'"{path}" must not validate the schema (not)')
 
     def _values(self, node: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
         allowed = node.get("enum")
@@ -211,18 +211,24 @@ def _invalid(path: str, value: Any, text: str) -> Problem:
     return Problem("invalid", path, f"Invalid value: {go(value)}: {text}")
 
 
-def _whole(text: str) -> Problem:
+def _root_problem(text: str) -> Problem:
     return Problem("invalid", "", f'Invalid value: "": {text}')
 
 
-def _type(path: str, node: dict[str, Any], found: str) -> Problem:
+def _type(path: str, node: dict[str, Any], actual: str) -> Problem:
     expected = "integer,string" if node.get("x-kubernetes-int-or-string") else node.get("type")
-    text = f'{path or "value"} in body must be of type {expected}: "{found}"'
-    return Problem("type", path, f'Invalid value: "{found}": {text}')
+    text = f'{path or "value"} in body must be of type {expected}: "{actual}"'
+    return Problem("type", path, f'Invalid value: "{actual}": {text}')
+
+
+_LIMITS = (
+    "enum", "pattern", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-int-or-string", "required", "minProperties",
+    "maxProperties", "minItems", "maxItems", "uniqueItems", "minLength", "maxLength", "minimum", "maximum", "multipleOf", "format",
+)  # fmt: skip
 
 
 def _limits(node: dict[str, Any]) -> bool:
-    return any(k in node for k in ("enum", "pattern", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-int-or-string"))
+    return any(k in node for k in _LIMITS)
 
 
 def _fits(node: dict[str, Any], value: Any) -> bool:
@@ -249,5 +255,5 @@ def _word(value: Any) -> str:
 def _nearest(name: str, known: Iterable[str]) -> str:
     """The known name that is most like a misspelt one, empty if none is."""
     plain = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(name.replace("_", "").replace("-", "").lower(), plain, n=1, cutoff=0.7)
-    return plain[found[0]] if found else ""
+    matches = difflib.get_close_matches(name.replace("_", "").replace("-", "").lower(), plain, n=1, cutoff=0.7)
+    return plain[matches[0]] if matches else ""

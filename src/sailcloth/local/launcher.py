@@ -213,8 +213,9 @@ def _publish(channel: socket.socket) -> None:
 
 
 async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
+    from sailcloth.local.apiserver.http.node_socket import set_done
+
     from . import egress
-    from .apiserver.nodelink import done
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -225,7 +226,7 @@ async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
     channel.setblocking(False)
     ended = asyncio.ensure_future(asyncio.to_thread(os.waitpid, pid, 0))
     got = loop.create_future()
-    loop.add_reader(channel.fileno(), done, got)
+    loop.add_reader(channel.fileno(), set_done, got)
     await asyncio.wait({got, ended}, return_when=asyncio.FIRST_COMPLETED)
     loop.remove_reader(channel.fileno())
     if got.done():

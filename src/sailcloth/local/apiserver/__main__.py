@@ -24,26 +24,26 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from . import pki as pki_files
-from .access import Access
-from .admission import Admission
-from .garbage import Garbage
-from .objects import Objects
-from .resources import Registry
-from .server import ApiServer
+from .auth import pki as pki_files
+from .auth.authentication import Authenticator
+from .auth.service_account_tokens import TokenIssuer
+from .cyclic_gc import CyclicCollection
+from .http.server import ApiServer
+from .registry import Registry
 from .storage import StorageError, Store
-from .tokens import Tokens
+from .writes.admission import Admission
+from .writes.rest_storage import RestStorage
 
 log = logging.getLogger("sailcloth.local.apiserver")
 
-UNUSABLE_STATE = 78  # exit code (EX_CONFIG): starting again would not help
+UNUSABLE_STATE = 78  # exit code (EX_CONFIG): a restart would not help
 
 
-class _Unusable(Exception):
-    """What an earlier run left cannot be used; the text says what to do."""
+class _UnusableState(Exception):
+    """The state of an earlier run cannot be used; the text says what to do."""
 
 
-class Listen(msgspec.Struct, frozen=True):
+class ListenAddress(msgspec.Struct, frozen=True):
     """A socket that is already listening, or an address."""
 
     fd: int = -1
@@ -56,7 +56,7 @@ class Config(msgspec.Struct, frozen=True):
 
     db: str
     pki_dir: str
-    listen: list[Listen]
+    listen: list[ListenAddress]
     public_url: str = ""
     kubeconfig: str = ""
     component_kubeconfigs: dict[str, str] = {}
@@ -69,11 +69,11 @@ class Config(msgspec.Struct, frozen=True):
     load_balancers: str = "127.83.0.0/16"
     api_address: str = "10.42.0.1"
     ready_fd: int = -1
-    patience_s: float = 60.0  # for the next request on a connection, its head included, and then for its body
+    request_timeout_s: float = 60.0  # for the next request on a connection, its head included, and then for its body
 
 
 _READ_BUFFER = 32 << 10
-_GROUPS = {
+_IDENTITIES = {
     "node": ("system:node:sailcloth", ("system:nodes",)),
     "controlplane": ("sailcloth:controlplane", ("system:masters",)),
     "admin": ("kubernetes-admin", ("system:masters",)),
@@ -82,34 +82,35 @@ _GROUPS = {
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
-    from sailcloth.local.controllers import Controllers
+    from sailcloth.local.controllers.manager import ControllerManager
 
-    from .streams import Streams
+    from .http.pod_streams import PodStreams
 
     pki, store = _open(config)
     registry = Registry()
     admission = Admission(store)
-    objects = Objects(store, registry, admission, config.service_cidr)
-    tokens = Tokens(pki.service_account_key)
-    api = ApiServer(store, registry, objects, Access(tokens, store), config.patience_s)
-    api.serve_pods(Streams(store, config.node_socket, config.pod_log_root), tokens)
-    controllers = Controllers(
-        objects,
+    storage = RestStorage(store, registry, admission, config.service_cidr)
+    tokens = TokenIssuer(pki.service_account_key)
+    api = ApiServer(store, registry, storage, Authenticator(tokens, store), config.request_timeout_s)
+    api.set_pod_endpoints(PodStreams(store, config.node_socket, config.pod_log_root), tokens)
+    controllers = ControllerManager(
+        storage,
         ca=pki.ca,
         load_balancers=ipaddress.IPv4Network(config.load_balancers),
         api_address=config.api_address,
-        service_ip=_first(config.service_cidr),
+        service_ip=_first_address(config.service_cidr),
+        tokens=tokens,
     )
     await controllers.bootstrap()
     gc.freeze()
     # asyncio holds a read buffer of this size, 256 KiB by default, for every TLS connection: hundreds of watchers read nothing.
     asyncio.sslproto.SSLProtocol.max_size = _READ_BUFFER
     context = _tls(pki)
-    # A client that goes away ends what it asked for: watches, followed logs, commands in containers.
+    # A client that disconnects cancels its requests: watches, followed logs, commands in containers.
     runner = web.AppRunner(
         api.application(),
         access_log=None,
-        keepalive_timeout=config.patience_s,
+        keepalive_timeout=config.request_timeout_s,
         shutdown_timeout=0.5,
         handler_cancellation=True,
     )
@@ -143,19 +144,19 @@ def _open(config: Config) -> tuple[pki_files.Pki, Store]:
     try:
         pki = pki_files.load(Path(config.pki_dir))
     except (OSError, ValueError) as error:
-        raise _Unusable(
-            f"the keys in {config.pki_dir} cannot be used ({error}); move that folder away to have new ones made"
+        raise _UnusableState(
+            f"the keys in {config.pki_dir} cannot be used ({error}); move that folder away, and new keys are created"
         ) from error
     try:
-        return pki, Store(config.db, config.durability, Garbage())
+        return pki, Store(config.db, config.durability, CyclicCollection())
     except (StorageError, apsw.Error) as error:
-        raise _Unusable(
+        raise _UnusableState(
             f"the objects in {config.db} cannot be read ({error}); "
             "move that file away to start without them, or use --state for another directory"
         ) from error
 
 
-def _first(cidr: str) -> str:
+def _first_address(cidr: str) -> str:
     import ipaddress
 
     return str(ipaddress.ip_network(cidr).network_address + 1)
@@ -177,14 +178,14 @@ def _write_kubeconfigs(config: Config, pki: pki_files.Pki) -> None:
     wanted += [(name, path, config.component_url) for name, path in config.component_kubeconfigs.items()]
     authority = base64.b64encode(pki.ca.certificate).decode()
     for name, path, url in wanted:
-        user, groups = _GROUPS[name]
+        user, groups = _IDENTITIES[name]
         file = Path(path)
         if not file.exists() or url not in (text := file.read_text()) or authority not in text:
             pki_files.write_private(file, pki_files.kubeconfig(pki, url, user, groups))
 
 
-def _briefly(record: logging.LogRecord) -> bool:
-    """A request that is not HTTP is its sender's mistake: a line says so, where the library logs a whole trace."""
+def _shorten_http_errors(record: logging.LogRecord) -> bool:
+    """Log a malformed HTTP request in one line instead of the library's traceback."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         record.msg, record.args, record.exc_info = "a request could not be read: %s", (error.message[:100],), None
@@ -197,12 +198,12 @@ def main() -> None:
     parser.add_argument("--config", required=True, help="JSON file with the process's settings")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("aiohttp.server").addFilter(_briefly)
+    logging.getLogger("aiohttp.server").addFilter(_shorten_http_errors)
     config = msgspec.json.decode(Path(arguments.config).read_bytes(), type=Config)
     gc.freeze()
     try:
         asyncio.run(serve(config))
-    except _Unusable as error:
+    except _UnusableState as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         sys.exit(UNUSABLE_STATE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-class Refused(Exception):
+class StatusError(Exception):
     """An answer with a Status body. `warnings` go with it as headers."""
 
     warnings: tuple[str, ...] = ()
@@ -29,35 +29,37 @@ class Refused(Exception):
         return out
 
 
-def not_found(resource: str, name: str, group: str = "", plural: str = "") -> Refused:
+def not_found(resource: str, name: str, group: str = "", plural: str = "") -> StatusError:
     details = {"name": name, "group": group, "kind": plural}
-    return Refused(404, "NotFound", f'{resource} "{name}" not found', details)
+    return StatusError(404, "NotFound", f'{resource} "{name}" not found', details)
 
 
-def already_exists(resource: str, name: str, group: str, plural: str) -> Refused:
-    return Refused(
+def already_exists(resource: str, name: str, group: str, plural: str) -> StatusError:
+    return StatusError(
         409, "AlreadyExists", f'{resource} "{name}" already exists', {"name": name, "group": group, "kind": plural}
     )
 
 
-def conflict(resource: str, name: str, text: str = "") -> Refused:
+def conflict(resource: str, name: str, text: str = "") -> StatusError:
     text = text or "the object has been modified; please apply your changes to the latest version and try again"
-    return Refused(409, "Conflict", f'Operation cannot be fulfilled on {resource} "{name}": {text}', {"name": name})
+    return StatusError(409, "Conflict", f'Operation cannot be fulfilled on {resource} "{name}": {text}', {"name": name})
 
 
-def invalid(kind: str, group: str, name: str, problems: list[tuple[str, str, str]]) -> Refused:
+def invalid(kind: str, group: str, name: str, problems: list[tuple[str, str, str]]) -> StatusError:
     """`problems` are (field, reason, message)."""
     causes = [{"reason": r, "message": m, "field": f} for f, r, m in problems]
     texts = [f"{f}: {m}" for f, _, m in problems]
     text = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     label = f"{kind}.{group}" if group else kind
     details = {"name": name, "group": group, "kind": kind, "causes": causes}
-    return Refused(422, "Invalid", f'{label} "{name}" is invalid: {text}', details)
+    return StatusError(422, "Invalid", f'{label} "{name}" is invalid: {text}', details)
 
 
-def bad_request(text: str) -> Refused:
-    return Refused(400, "BadRequest", text)
+def bad_request(text: str) -> StatusError:
+    return StatusError(400, "BadRequest", text)
 
 
-def expired(text: str = "The provided continue parameter is too old to display a consistent list result.") -> Refused:
-    return Refused(410, "Expired", text)
+def expired(
+    text: str = "The provided continue parameter is too old to display a consistent list result.",
+) -> StatusError:
+    return StatusError(410, "Expired", text)

@@ -5,25 +5,23 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
 from sailcloth.local.apiserver.times import now
+from sailcloth.local.apiserver.unstructured import Unstructured
 
+from .context import ControllerContext
 from .replicasets import reference
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
 REVISION = "deployment.kubernetes.io/revision"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 GR = "replicasets.apps"
 _UNFINISHED = ("ReplicaSetUpdated", "ProgressDeadlineExceeded")
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
     """One step of a rollout; ReplicaSets' status changes bring the next. Returns the seconds until its deadline."""
     deployment = cluster.store.get("deployments.apps", namespace, name)
     if deployment is None or deployment["metadata"].get("deletionTimestamp"):
@@ -40,7 +38,7 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     return await _status(cluster, deployment, _sets(cluster, deployment), current)
 
 
-def _sets(cluster: Cluster, deployment: Object) -> list[Object]:
+def _sets(cluster: ControllerContext, deployment: Unstructured) -> list[Unstructured]:
     metadata = deployment["metadata"]
     return [
         s
@@ -50,18 +48,18 @@ def _sets(cluster: Cluster, deployment: Object) -> list[Object]:
     ]
 
 
-def _template(obj: Object) -> Object:
+def _template(obj: Unstructured) -> Unstructured:
     template = copy.deepcopy(obj["spec"]["template"])
     (template.get("metadata") or {}).get("labels", {}).pop("pod-template-hash", None)
     (template.get("metadata") or {}).pop("creationTimestamp", None)
     return template  # type: ignore[no-any-return]
 
 
-def _same_template(rs: Object, deployment: Object) -> bool:
+def _same_template(rs: Unstructured, deployment: Unstructured) -> bool:
     return _template(rs) == _template(deployment)
 
 
-def template_hash(template: Object) -> str:
+def template_hash(template: Unstructured) -> str:
     """A short name for a pod template, in the alphabet that Kubernetes uses."""
     number = int.from_bytes(hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).digest()[:7], "big")
     out = ""
@@ -71,11 +69,13 @@ def template_hash(template: Object) -> str:
     return out
 
 
-def _revision(obj: Object) -> int:
+def _revision(obj: Unstructured) -> int:
     return int((obj["metadata"].get("annotations") or {}).get(REVISION, "0") or 0)
 
 
-async def _current(cluster: Cluster, deployment: Object, sets: list[Object], current: Object | None) -> Object | None:
+async def _current(
+    cluster: ControllerContext, deployment: Unstructured, sets: list[Unstructured], current: Unstructured | None
+) -> Unstructured | None:
     """The ReplicaSet of the present template, with the newest revision."""
     metadata = deployment["metadata"]
     newest = max((_revision(s) for s in sets), default=0)
@@ -86,24 +86,24 @@ async def _current(cluster: Cluster, deployment: Object, sets: list[Object], cur
             return None
     elif _revision(current) < newest:
         revision = str(newest + 1)
-        current = await cluster.change(
+        current = await cluster.update(
             GR, metadata["namespace"], current["metadata"]["name"], lambda o: _annotate(o, revision)
         )
     else:
         revision = str(_revision(current))
     if _revision(deployment) != int(revision):
-        await cluster.change(
+        await cluster.update(
             "deployments.apps", metadata["namespace"], metadata["name"], lambda o: _annotate(o, revision)
         )
     return current
 
 
-def _annotate(obj: Object, revision: str) -> Object:
+def _annotate(obj: Unstructured, revision: str) -> Unstructured:
     obj["metadata"].setdefault("annotations", {})[REVISION] = revision
     return obj
 
 
-def _new_set(deployment: Object, revision: str) -> Object:
+def _new_set(deployment: Unstructured, revision: str) -> Unstructured:
     metadata = deployment["metadata"]
     digest = template_hash(_template(deployment))
     template = _template(deployment)
@@ -140,16 +140,18 @@ def _amount(value: Any, total: int, up: bool) -> int:
     return int(value or 0)
 
 
-async def _scale(cluster: Cluster, deployment: Object, sets: list[Object], current: Object) -> None:
+async def _scale(
+    cluster: ControllerContext, deployment: Unstructured, sets: list[Unstructured], current: Unstructured
+) -> None:
     wanted = int(deployment["spec"].get("replicas", 1))
     strategy = deployment["spec"].get("strategy") or {}
     old = [s for s in sets if s["metadata"]["uid"] != current["metadata"]["uid"]]
     namespace = deployment["metadata"]["namespace"]
 
-    async def to(rs: Object, replicas: int) -> None:
+    async def to(rs: Unstructured, replicas: int) -> None:
         before = int(rs["spec"].get("replicas") or 0)
         if before != replicas:
-            await cluster.change(GR, namespace, rs["metadata"]["name"], lambda o: _with_replicas(o, replicas))
+            await cluster.update(GR, namespace, rs["metadata"]["name"], lambda o: _with_replicas(o, replicas))
             direction = "up" if replicas > before else "down"
             text = f"Scaled {direction} replica set {rs['metadata']['name']} from {before} to {replicas}"
             await cluster.event(deployment, "deployment-controller", "ScalingReplicaSet", text)
@@ -171,7 +173,7 @@ async def _scale(cluster: Cluster, deployment: Object, sets: list[Object], curre
     await to(current, then)
     ready = sum(int(s.get("status", {}).get("availableReplicas", 0)) for s in sets)
     # First the old pods that do not work anyway, then working ones as far as enough others do.
-    # A set's status lags behind what it was just told, so what has been told bounds it too.
+    # A ReplicaSet's status lags behind its spec, so its spec bounds it too.
     told = total - have + then - (then - int(current.get("status", {}).get("availableReplicas", 0)))
     spare = min(ready, told) - (wanted - unavailable)
     for s in sorted(old, key=lambda o: o["metadata"]["creationTimestamp"]):
@@ -184,12 +186,14 @@ async def _scale(cluster: Cluster, deployment: Object, sets: list[Object], curre
             await to(s, replicas - drop - more)
 
 
-def _with_replicas(obj: Object, replicas: int) -> Object:
+def _with_replicas(obj: Unstructured, replicas: int) -> Unstructured:
     obj["spec"]["replicas"] = replicas
     return obj
 
 
-async def _forget_old(cluster: Cluster, deployment: Object, sets: list[Object], current: Object) -> None:
+async def _forget_old(
+    cluster: ControllerContext, deployment: Unstructured, sets: list[Unstructured], current: Unstructured
+) -> None:
     limit = int(deployment["spec"].get("revisionHistoryLimit", 10))
     idle = [
         s
@@ -202,11 +206,13 @@ async def _forget_old(cluster: Cluster, deployment: Object, sets: list[Object], 
         await cluster.delete(GR, s["metadata"]["namespace"], s["metadata"]["name"])
 
 
-async def _status(cluster: Cluster, deployment: Object, sets: list[Object], current: Object | None) -> float | None:
+async def _status(
+    cluster: ControllerContext, deployment: Unstructured, sets: list[Unstructured], current: Unstructured | None
+) -> float | None:
     metadata, spec = deployment["metadata"], deployment["spec"]
     wanted = int(spec.get("replicas", 1))
 
-    def total(field: str, of: list[Object]) -> int:
+    def total(field: str, of: list[Unstructured]) -> int:
         return sum(int(s.get("status", {}).get(field, 0)) for s in of)
 
     mine = [s for s in sets if current is not None and s["metadata"]["uid"] == current["metadata"]["uid"]]
@@ -228,7 +234,7 @@ async def _status(cluster: Cluster, deployment: Object, sets: list[Object], curr
     known = before.get("conditions") or []
     progress, left = _progress(known, name, done or complete, moved or bool(spec.get("paused")), deadline)
     conditions = [_condition(known, *_availability(available >= least)), progress]
-    status: Object = {"observedGeneration": metadata.get("generation", 1), "conditions": conditions}
+    status: Unstructured = {"observedGeneration": metadata.get("generation", 1), "conditions": conditions}
     for field, value in (
         ("replicas", replicas),
         ("updatedReplicas", updated),
@@ -239,13 +245,15 @@ async def _status(cluster: Cluster, deployment: Object, sets: list[Object], curr
         if value:
             status[field] = value
     if deployment.get("status") != status:
-        await cluster.change(
+        await cluster.update(
             "deployments.apps", metadata["namespace"], metadata["name"], lambda o: {**o, "status": status}, sub="status"
         )
     return left
 
 
-def _condition(known: list[Object], kind: str, status: str, reason: str, text: str, renew: bool = False) -> Object:
+def _condition(
+    known: list[Unstructured], kind: str, status: str, reason: str, text: str, renew: bool = False
+) -> Unstructured:
     """A condition with the times of the one before where it says the same."""
     before = next((c for c in known if c["type"] == kind), None)
     if before and (before["status"], before["reason"], before["message"]) == (status, reason, text) and not renew:
@@ -267,13 +275,15 @@ def _availability(available: bool) -> tuple[str, str, str, str]:
     return "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability."
 
 
-def _complete(known: list[Object], name: str) -> bool:
+def _complete(known: list[Unstructured], name: str) -> bool:
     """Whether the rollout of this ReplicaSet has been completed before: pods that fail later do not undo that."""
     return any(c["reason"] == "NewReplicaSetAvailable" and f'"{name}"' in c["message"] for c in known)
 
 
-def _progress(known: list[Object], name: str, done: bool, moved: bool, deadline: float) -> tuple[Object, float | None]:
-    """(the Progressing condition, seconds until it has to be looked at again)."""
+def _progress(
+    known: list[Unstructured], name: str, done: bool, moved: bool, deadline: float
+) -> tuple[Unstructured, float | None]:
+    """(the Progressing condition, seconds until the next check)."""
     if done:
         text = f'ReplicaSet "{name}" has successfully progressed.'
         return _condition(known, "Progressing", "True", "NewReplicaSetAvailable", text), None

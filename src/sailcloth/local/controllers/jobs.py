@@ -8,16 +8,13 @@ ones after a second, then two, four and so on (Kubernetes begins with ten).
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
 
 from sailcloth.local.apiserver.times import now
+from sailcloth.local.apiserver.unstructured import Unstructured
 
+from .context import ControllerContext
 from .replicasets import active, is_ready, pod_of, pods_of
 
-if TYPE_CHECKING:
-    from . import Cluster
-
-Object = dict[str, Any]
 GR = "jobs.batch"
 COUNTED = "batch.sailcloth.io/counted"
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -25,7 +22,7 @@ _COMPONENT = "job-controller"
 _BACKOFF_S = (1.0, 360.0)
 
 
-def finished(job: Object) -> str:
+def finished(job: Unstructured) -> str:
     """Complete, Failed, or nothing."""
     conditions = (job.get("status") or {}).get("conditions") or ()
     return next((c["type"] for c in conditions if c["type"] in ("Complete", "Failed") and c["status"] == "True"), "")
@@ -35,19 +32,19 @@ def seconds_since(stamp: str) -> float:
     return (dt.datetime.now(dt.UTC) - dt.datetime.fromisoformat(stamp)).total_seconds()
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
     """One step; the pods' changes bring the next. Returns the seconds until something is due without them."""
     job = cluster.store.get(GR, namespace, name)
     if job is None or job["metadata"].get("deletionTimestamp"):
         return None
     if finished(job):
         if job["status"].get("uncountedTerminatedPods"):  # all of them are marked by now
-            await cluster.change(GR, namespace, name, _all_counted, sub="status")
+            await cluster.update(GR, namespace, name, _all_counted, sub="status")
         return await _expire(cluster, job)
     return await _Step(cluster, job).take()
 
 
-async def _expire(cluster: Cluster, job: Object) -> float | None:
+async def _expire(cluster: ControllerContext, job: Unstructured) -> float | None:
     """Delete a finished job after its time to live."""
     life = job["spec"].get("ttlSecondsAfterFinished")
     if life is None:
@@ -81,19 +78,19 @@ def _ranges(indexes: set[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in out)
 
 
-def _index(pod: Object) -> int:
+def _index(pod: Unstructured) -> int:
     return int((pod["metadata"].get("annotations") or {}).get(INDEX, -1))
 
 
-def _all_counted(job: Object) -> Object:
+def _all_counted(job: Unstructured) -> Unstructured:
     return {**job, "status": {**job["status"], "uncountedTerminatedPods": {}}}
 
 
-def _marked(pod: Object) -> bool:
+def _is_counted(pod: Unstructured) -> bool:
     return COUNTED in (pod["metadata"].get("annotations") or {})
 
 
-def _mark(pod: Object) -> Object:
+def _as_counted(pod: Unstructured) -> Unstructured:
     pod["metadata"]["annotations"] = {**(pod["metadata"].get("annotations") or {}), COUNTED: "true"}
     return pod
 
@@ -101,10 +98,10 @@ def _mark(pod: Object) -> Object:
 class _Step:
     """What a job's pods say, and what follows."""
 
-    def __init__(self, cluster: Cluster, job: Object) -> None:
+    def __init__(self, cluster: ControllerContext, job: Unstructured) -> None:
         self.cluster, self.job = cluster, job
         self.spec, self.metadata = job["spec"], job["metadata"]
-        self.before: Object = job.get("status") or {}
+        self.before: Unstructured = job.get("status") or {}
         pods = pods_of(cluster, job)
         phases = [(p.get("status") or {}).get("phase") for p in pods]
         self.active = [p for p in pods if active(p)]
@@ -120,10 +117,10 @@ class _Step:
         self.parallelism = int(self.spec.get("parallelism", 1))
         self.completions: int | None = self.spec.get("completions")
 
-    def _anew(self, kind: str, pods: list[Object]) -> int:
+    def _anew(self, kind: str, pods: list[Unstructured]) -> int:
         """How many of the pods the status does not count yet."""
         counted = (self.before.get("uncountedTerminatedPods") or {}).get(kind) or ()
-        return sum(not _marked(p) and p["metadata"]["uid"] not in counted for p in pods)
+        return sum(not _is_counted(p) and p["metadata"]["uid"] not in counted for p in pods)
 
     async def take(self) -> float | None:
         if self.spec.get("suspend"):
@@ -131,7 +128,7 @@ class _Step:
             await self._write([self._condition("Suspended", "JobSuspended", "Job suspended")], started=False)
             return None
         begun = self.before.get("startTime") or now()
-        reason = self._over(begun)
+        reason = self._ended(begun)
         if reason:
             await self._end_pods()
             await self._conclude("Failed", *reason)
@@ -150,7 +147,7 @@ class _Step:
         due += [float(limit) - seconds_since(begun) + 0.05] if limit else []
         return max(0.05, min(due)) if due else None
 
-    def _over(self, begun: str) -> tuple[str, str] | None:
+    def _ended(self, begun: str) -> tuple[str, str] | None:
         """Why the job has failed, if it has."""
         limit = self.spec.get("activeDeadlineSeconds")
         if limit and seconds_since(begun) >= float(limit):
@@ -184,15 +181,15 @@ class _Step:
         free = [i for i in range(self.completions or 0) if i not in self.completed | busy]
         for _ in range(0 if stop else left - len(self.active)):
             index = free.pop(0) if self.indexed and free else -1
-            made = await self.cluster.create("pods", self._pod(index))
-            if made is not None:
-                self.active.append(made)
-                text = f"Created pod: {made['metadata']['name']}"
+            created = await self.cluster.create("pods", self._pod_for(index))
+            if created is not None:
+                self.active.append(created)
+                text = f"Created pod: {created['metadata']['name']}"
                 await self.cluster.event(self.job, _COMPONENT, "SuccessfulCreate", text)
         for pod in self.active[max(0, left) :]:
             await self.cluster.delete("pods", self.metadata["namespace"], pod["metadata"]["name"])
 
-    def _pod(self, index: int) -> Object:
+    def _pod_for(self, index: int) -> Unstructured:
         pod = pod_of(self.job, self.spec["template"])
         if not self.indexed:
             return pod
@@ -218,7 +215,7 @@ class _Step:
         word, level = ("Completed", "Normal") if kind == "Complete" else (reason, "Warning")
         await self.cluster.event(self.job, _COMPONENT, word, "Job completed" if kind == "Complete" else text, level)
 
-    def _condition(self, kind: str, reason: str, text: str) -> Object:
+    def _condition(self, kind: str, reason: str, text: str) -> Unstructured:
         known = {c["type"]: c for c in self.before.get("conditions") or ()}
         if kind in known:
             return known[kind]  # type: ignore[no-any-return]
@@ -231,8 +228,8 @@ class _Step:
             "lastTransitionTime": now(),
         }
 
-    async def _write(self, conditions: list[Object], started: bool, begun: str = "", done: bool = False) -> None:
-        status: Object = {"ready": sum(is_ready(p) for p in self.active), "terminating": 0}
+    async def _write(self, conditions: list[Unstructured], started: bool, begun: str = "", done: bool = False) -> None:
+        status: Unstructured = {"ready": sum(is_ready(p) for p in self.active), "terminating": 0}
         counts = {"active": len(self.active), "succeeded": self.succeeded, "failed": self.failed}
         status |= {k: v for k, v in counts.items() if v}
         if started:
@@ -245,9 +242,9 @@ class _Step:
             status["conditions"] = conditions
         namespace, name = self.metadata["namespace"], self.metadata["name"]
         fresh = {"succeeded": self.successes, "failed": self.failures}
-        unmarked = {kind: [p["metadata"] for p in pods if not _marked(p)] for kind, pods in fresh.items()}
+        unmarked = {kind: [p["metadata"] for p in pods if not _is_counted(p)] for kind, pods in fresh.items()}
         status["uncountedTerminatedPods"] = {kind: [m["uid"] for m in some] for kind, some in unmarked.items() if some}
         if self.before != status:
-            await self.cluster.change(GR, namespace, name, lambda o: {**o, "status": status}, sub="status")
+            await self.cluster.update(GR, namespace, name, lambda o: {**o, "status": status}, sub="status")
         for metadata in (m for some in unmarked.values() for m in some):
-            await self.cluster.change("pods", namespace, metadata["name"], _mark)
+            await self.cluster.update("pods", namespace, metadata["name"], _as_counted)

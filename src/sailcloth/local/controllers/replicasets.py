@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
 
-from sailcloth.local.apiserver.errors import Refused
-from sailcloth.local.apiserver.selectors import label_selector
+from sailcloth.local.apiserver.errors import StatusError
+from sailcloth.local.apiserver.label_selectors import label_selector
+from sailcloth.local.apiserver.unstructured import Unstructured
 
-if TYPE_CHECKING:
-    from . import Cluster
+from .context import ControllerContext
 
-Object = dict[str, Any]
 _NAME = "replicaset-controller"
 
 
-def pods_of(cluster: Cluster, owner: Object) -> list[Object]:
+def pods_of(cluster: ControllerContext, owner: Unstructured) -> list[Unstructured]:
     """Pods that an object controls."""
     metadata = owner["metadata"]
     return [
@@ -27,18 +25,18 @@ def pods_of(cluster: Cluster, owner: Object) -> list[Object]:
     ]
 
 
-def is_ready(pod: Object) -> bool:
+def is_ready(pod: Unstructured) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions") or ())
 
 
-def active(pod: Object) -> bool:
+def active(pod: Unstructured) -> bool:
     return pod.get("status", {}).get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get(
         "deletionTimestamp"
     )
 
 
-async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None:
-    """Make or delete pods, and say how many there are."""
+async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> float | None:
+    """Create or delete pods, and write the status."""
     rs = cluster.store.get("replicasets.apps", namespace, name)
     if rs is None or rs["metadata"].get("deletionTimestamp"):
         return None
@@ -47,12 +45,12 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     wanted = int(rs["spec"].get("replicas", 1))
     for _ in range(wanted - len(live)):
         try:
-            made = await cluster.create("pods", pod_of(rs, rs["spec"]["template"]))
-        except Refused as error:
+            created = await cluster.create("pods", pod_of(rs, rs["spec"]["template"]))
+        except StatusError as error:
             await cluster.event(rs, _NAME, "FailedCreate", f"Error creating: {error.message}", "Warning")
             raise
-        if made is not None:
-            await cluster.event(rs, _NAME, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
+        if created is not None:
+            await cluster.event(rs, _NAME, "SuccessfulCreate", f"Created pod: {created['metadata']['name']}")
     surplus = sorted(live, key=_deletion_order)[: max(0, len(live) - wanted)]
     for pod in surplus:
         await cluster.delete("pods", namespace, pod["metadata"]["name"])
@@ -65,31 +63,31 @@ async def reconcile(cluster: Cluster, namespace: str, name: str) -> float | None
     if ready:
         status |= {"readyReplicas": ready, "availableReplicas": ready}
     if rs.get("status") != status:
-        await cluster.change("replicasets.apps", namespace, name, lambda o: {**o, "status": status}, sub="status")
+        await cluster.update("replicasets.apps", namespace, name, lambda o: {**o, "status": status}, sub="status")
     return None
 
 
-def _deletion_order(pod: Object) -> tuple[bool, bool, str]:
+def _deletion_order(pod: Unstructured) -> tuple[bool, bool, str]:
     """Unassigned before assigned, unready before ready, younger before older."""
     stamp = "".join(chr(255 - ord(c)) for c in pod["metadata"]["creationTimestamp"])
     return bool(pod["spec"].get("nodeName")), is_ready(pod), stamp
 
 
-async def _adopt(cluster: Cluster, rs: Object) -> None:
-    """Pods without an owner that match the selector become ours."""
+async def _adopt(cluster: ControllerContext, rs: Unstructured) -> None:
+    """Adopt pods without a controller that match the selector."""
     match = label_selector(rs["spec"].get("selector"))
     for pod in cluster.store.all("pods", rs["metadata"]["namespace"]):
         metadata = pod["metadata"]
         if not metadata.get("ownerReferences") and match(metadata.get("labels") or {}) and active(pod):
-            await cluster.change("pods", metadata["namespace"], metadata["name"], lambda o: _owned(o, rs))
+            await cluster.update("pods", metadata["namespace"], metadata["name"], lambda o: _with_owner(o, rs))
 
 
-def _owned(obj: Object, owner: Object) -> Object:
+def _with_owner(obj: Unstructured, owner: Unstructured) -> Unstructured:
     obj["metadata"]["ownerReferences"] = [reference(owner)]
     return obj
 
 
-def reference(owner: Object) -> Object:
+def reference(owner: Unstructured) -> Unstructured:
     """A controller reference."""
     return {
         "apiVersion": owner["apiVersion"],
@@ -101,8 +99,8 @@ def reference(owner: Object) -> Object:
     }
 
 
-def pod_of(owner: Object, template: Object, name: str = "") -> Object:
-    """A pod by a template, with a name of its own or one that the API server completes."""
+def pod_of(owner: Unstructured, template: Unstructured, name: str = "") -> Unstructured:
+    """A pod from a template, with a given name or a generateName."""
     template = copy.deepcopy(template)
     metadata = {
         k: v for k, v in (template.get("metadata") or {}).items() if k in ("labels", "annotations", "finalizers")

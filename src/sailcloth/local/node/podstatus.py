@@ -27,10 +27,21 @@ class Status:
         known = self._times.get(kind)
         if known is None or known[0] != status:
             known = self._times[kind] = (status, stamp())
-        out = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": known[1]}
-        if reason and not holds:
-            out["reason"] = reason
-        return out
+        # null removes what the condition said before, since a strategic merge patch keeps what it does not name
+        out: Object = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": known[1]}
+        return {**out, "reason": (reason or None) if not holds else None, "message": None}
+
+    def _gates(self) -> str:
+        """Why the pod's readiness gates (`spec.readinessGates`) keep it from being ready; empty if they do not."""
+        conditions = self._pod.object.get("status", {}).get("conditions") or ()
+        known = {c["type"]: c.get("status") for c in conditions}
+        for gate in self._pod.spec.get("readinessGates") or ():
+            kind = gate["conditionType"]
+            if kind not in known:
+                return f'corresponding condition of pod readiness gate "{kind}" does not exist.'
+            if known[kind] != "True":
+                return f'the status of pod readiness gate "{kind}" is not "True", but {known[kind]}'
+        return ""
 
     def compose(self) -> Object:
         """The status as it is now."""
@@ -39,12 +50,16 @@ class Status:
         ready = pod.initialized and all(c.ready for c in [*pod.own, *sidecars]) and pod.phase == "Running"
         ended = pod.over
         why = "PodCompleted" if ended else "ContainersNotReady"
+        gates = self._gates() if ready else ""
+        pod_ready = self._condition("Ready", ready and not gates, "ReadinessGatesNotReady" if gates else why)
+        if gates:
+            pod_ready["message"] = gates
         out: Object = {
             "phase": pod.phase,
             "conditions": [
                 self._condition("PodReadyToStartContainers", pod.link is not None),
                 self._condition("Initialized", pod.initialized, "ContainersNotInitialized"),
-                self._condition("Ready", ready, why),
+                pod_ready,
                 self._condition("ContainersReady", ready, why),
                 self._condition("PodScheduled", True),
             ],
@@ -74,8 +89,9 @@ class Status:
             if wanted == self._sent:
                 continue
             try:
+                # Merged by type of condition, so that conditions of others, such as readiness gates, stay.
                 await pod.node.client.patch(
-                    PODS, pod.name, pod.namespace, {"status": wanted}, type="merge", sub="status"
+                    PODS, pod.name, pod.namespace, {"status": wanted}, type="strategic", sub="status"
                 )
                 self._sent, delay = wanted, 0.1
             except ApiError as error:

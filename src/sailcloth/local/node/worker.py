@@ -54,6 +54,8 @@ class Worker:
         if told[:2] != told[2:]:
             self._renew.set()  # the downward API shows them
         self.pod.object = obj
+        if self.pod.spec.get("readinessGates"):
+            self.pod.changed.set()  # their conditions may have changed; the same status is not written twice
         for c in self.pod.join():
             if self._up:
                 self._add(c)

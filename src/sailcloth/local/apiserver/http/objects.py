@@ -1,0 +1,172 @@
+"""Requests to single objects and their subresources: status, scale, eviction, binding, token, proxy."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from ..auth.service_account_tokens import TokenIssuer
+from ..errors import StatusError, bad_request, not_found
+from ..request_info import RequestInfo
+from ..storage import Store
+from ..unstructured import Unstructured
+from ..writes import eviction, patches, scale
+from ..writes.rest_storage import RestStorage
+from . import bodies
+from .responses import SUCCESS, respond, respond_object
+
+
+class ObjectRequests:
+    """Requests to single objects."""
+
+    def __init__(self, store: Store, storage: RestStorage) -> None:
+        self._store, self._storage = store, storage
+        self.streams: Any = None  # set by the process: logs, exec, port-forward
+        self.tokens: TokenIssuer | None = None
+
+    async def serve(self, request: web.Request, info: RequestInfo, below: list[str]) -> web.StreamResponse:
+        """Respond to a request to an object or, by the path `below` it, to a subresource. Raises StatusError."""
+        resource, method = info.resource, request.method
+        if resource.kind == "Service" and info.subresource == "proxy":
+            return await self._proxy(request, info, "/".join(below[1:]))
+        subresource = resource.subresource(info.subresource)
+        if info.subresource and subresource is None:
+            raise StatusError(404, "NotFound", "the server could not find the requested resource")
+        if subresource is not None and subresource.process:
+            self._storage.live(info)
+            return await self.streams.serve(request, info.namespace, info.name, subresource.name)  # type: ignore[no-any-return]
+        create = {"token": self._token, "eviction": self._evict, "binding": self._bind}.get(info.subresource)
+        if create is not None:
+            return await create(request, info)
+        if method == "GET":
+            obj = self._storage.live(info)
+            if info.subresource == "scale":
+                return respond(request, scale.to_scale(resource.from_storage(obj), resource.scale))
+            return respond_object(request, resource, obj)
+        if method == "DELETE":
+            return await self._delete(request, info)
+        if method not in ("PUT", "PATCH"):
+            raise StatusError(
+                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
+            )
+        if info.subresource == "scale":
+            return await self._rescale(request, info)
+        return await self._write(request, info)
+
+    async def _write(self, request: web.Request, info: RequestInfo) -> web.StreamResponse:
+        if request.method == "PATCH":
+            info = replace(info, options=bodies.write_options(request, "PatchOptions"))
+            obj, warnings, created = await self._storage.patch(info, await bodies.read_body(request))
+            return respond_object(request, info.resource, obj, 201 if created else 200, warnings)
+        info = replace(info, options=bodies.write_options(request, "UpdateOptions"))
+        body = await bodies.read_body(request)
+        new = body.value
+        if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
+            raise bad_request("the body is not an object with metadata")
+        if info.subresource == "finalize" and not ((new.get("spec") or {}).get("finalizers") or []):
+            self._storage.deletion.finalize_namespace(info.name)
+        obj, warnings = await self._storage.replace(info, body)
+        return respond_object(request, info.resource, obj, 200, warnings)
+
+    async def _delete(self, request: web.Request, info: RequestInfo) -> web.Response:
+        resource = info.resource
+        options = bodies.delete_options(dict(request.query.items()), (await bodies.read_body(request)).value)
+        obj, gone = await self._storage.delete(replace(info, options=options))
+        if gone and resource.kind != "Pod":
+            details = {
+                "name": info.name,
+                "group": resource.group,
+                "kind": resource.plural,
+                "uid": obj["metadata"]["uid"],
+            }
+            return respond(request, {**SUCCESS, "details": details}, warnings=resource.warnings)
+        return respond(request, resource.from_storage(obj), warnings=resource.warnings)
+
+    async def _rescale(self, request: web.Request, info: RequestInfo) -> web.Response:
+        patched, resource = request.method == "PATCH", info.resource
+        info = replace(info, options=bodies.write_options(request, "PatchOptions" if patched else "UpdateOptions"))
+        body, paths = await bodies.read_body(request), resource.scale
+
+        def mutate(live: Unstructured) -> Unstructured:
+            wanted = body.value
+            if patched:
+                current = scale.to_scale(live, paths)
+                if body.content_type == "application/json-patch+json":
+                    try:
+                        wanted = patches.json_patch(current, wanted)
+                    except ValueError as error:
+                        raise StatusError(422, "Invalid", str(error)) from None
+                else:
+                    wanted = patches.merge_patch(current, wanted)
+            return scale.set_replicas(live, wanted, paths, patched)
+
+        obj, warnings = await self._storage.update(info, mutate)
+        return respond(request, scale.to_scale(resource.from_storage(obj), paths), warnings=warnings)
+
+    async def _evict(self, request: web.Request, info: RequestInfo) -> web.Response:
+        query, body = bodies.write_options(request, "CreateOptions"), (await bodies.read_body(request)).value
+        given = body.get("deleteOptions") if isinstance(body, dict) else None
+        await eviction.evict(self._storage, replace(info, options=bodies.delete_options(query, given or {})))
+        return respond(request, SUCCESS, 201)
+
+    async def _bind(self, request: web.Request, info: RequestInfo) -> web.Response:
+        info, name = replace(info, options=bodies.write_options(request, "CreateOptions")), info.name
+        body = (await bodies.read_body(request)).value
+        node = (body.get("target") or {}).get("name", "") if isinstance(body, dict) else ""
+
+        def mutate(live: Unstructured) -> Unstructured:
+            if live["spec"].get("nodeName"):
+                text = f'Operation cannot be fulfilled on pods/binding "{name}": pod {name} is already assigned to node "{live["spec"]["nodeName"]}"'
+                raise StatusError(409, "Conflict", text)
+            live["spec"]["nodeName"] = node
+            return live
+
+        await self._storage.update(info, mutate)
+        return respond(request, SUCCESS, 201)
+
+    async def _token(self, request: web.Request, info: RequestInfo) -> web.Response:
+        query, namespace, name = bodies.write_options(request, "CreateOptions"), info.namespace, info.name
+        account = self._store.get("serviceaccounts", namespace, name)
+        if account is None:
+            raise not_found("serviceaccounts", name, "", "serviceaccounts")
+        body = (await bodies.read_body(request)).value
+        spec = body.get("spec") or {}
+        seconds = int(spec.get("expirationSeconds") or 3600)
+        if not 1 <= seconds <= 1 << 32:
+            raise bad_request("spec.expirationSeconds: must be between 1 and 4294967296")
+        bound = spec.get("boundObjectRef") or {}
+        pod = None
+        if bound.get("kind") == "Pod":
+            live = self._store.get("pods", namespace, bound.get("name", ""))
+            if live is None or (bound.get("uid") and live["metadata"]["uid"] != bound["uid"]):
+                raise not_found("pods", bound.get("name", ""), "", "pods")
+            if (live["spec"].get("serviceAccountName") or "default") != name:
+                raise StatusError(403, "Forbidden", f"pod {bound['name']} does not run as service account {name}")
+            pod = (bound["name"], live["metadata"]["uid"])
+        assert self.tokens is not None
+        audiences = spec.get("audiences") or []
+        token, until = self.tokens.issue(namespace, name, account["metadata"]["uid"], audiences, seconds, pod)
+        expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
+        token_request = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        shown = "" if query.get("dryRun") else token
+        return respond(request, {**token_request, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
+
+    async def _proxy(self, request: web.Request, info: RequestInfo, path: str) -> web.Response:
+        """A request to a service (`[scheme:]name[:port]`), by one of its endpoints."""
+        words = info.name.split(":")
+        scheme, service, port = words if len(words) == 3 else ["http", *words, ""][:3]
+        where = {"namespace": info.namespace, "name": service, "port": port}
+        try:
+            host, number = self._storage.admission.endpoint(where)
+            url = f"{scheme or 'http'}://{host}:{number}/{path}"
+            async with aiohttp.request(
+                request.method, url, params=request.query, data=await request.read()
+            ) as response:
+                body = await response.read()
+                return web.Response(body=body, status=response.status, content_type=response.content_type)
+        except (ValueError, aiohttp.ClientError, OSError) as error:
+            raise StatusError(503, "ServiceUnavailable", f"error trying to reach service: {error}") from None

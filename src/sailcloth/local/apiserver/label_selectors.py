@@ -1,0 +1,56 @@
+"""Label selectors, as text in requests and as LabelSelector objects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from .errors import bad_request
+
+EQUALITY = re.compile(r"^([^=!\s]+)\s*(==|!=|=)\s*(\S*)$")
+_SET = re.compile(r"^(\S+)\s+(in|notin)\s*\(([^)]*)\)$")
+
+
+def parse(text: str | None) -> Callable[[dict[str, str]], bool]:
+    """A label selector over a label map. Raises StatusError for one that cannot be read."""
+    terms: list[Callable[[dict[str, str]], bool]] = []
+    for raw in re.split(r",(?![^()]*\))", text) if text else []:
+        term = raw.strip()
+        if parsed := _SET.match(term):
+            values = {v.strip() for v in parsed[3].split(",")}
+            inside = parsed[2] == "in"
+            terms.append(lambda m, k=parsed[1], v=values, i=inside: (m.get(k) in v) == i)  # type: ignore[misc]
+        elif parsed := EQUALITY.match(term):
+            equal = parsed[2] != "!="
+            terms.append(lambda m, k=parsed[1], v=parsed[3], e=equal: (m.get(k) == v) == e)  # type: ignore[misc]
+        elif re.fullmatch(r"!?[A-Za-z0-9_./-]+", term):
+            absent, key = term.startswith("!"), term.lstrip("!")
+            terms.append(lambda m, k=key, a=absent: (k in m) != a)  # type: ignore[misc]
+        else:
+            raise bad_request(f"unable to parse requirement: {term!r} is not a label selector")
+    return lambda m: all(t(m) for t in terms)
+
+
+def label_selector(selector: dict[str, Any] | None) -> Callable[[dict[str, str]], bool]:
+    """A LabelSelector object (matchLabels, matchExpressions); an empty one matches everything."""
+    selector = selector or {}
+    wanted: dict[str, str] = selector.get("matchLabels") or {}
+    expressions = selector.get("matchExpressions") or []
+
+    def match(have: dict[str, str]) -> bool:
+        if any(have.get(k) != v for k, v in wanted.items()):
+            return False
+        for e in expressions:
+            key, operator, values = str(e.get("key")), str(e.get("operator")), e.get("values") or []
+            holds = {
+                "In": have.get(key) in values,
+                "NotIn": have.get(key) not in values,
+                "Exists": key in have,
+                "DoesNotExist": key not in have,
+            }.get(operator, False)
+            if not holds:
+                return False
+        return True
+
+    return match

@@ -1,0 +1,33 @@
+"""Bounds of YAML hold before anything is built of it."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from sailcloth.lib import bounded_yaml
+
+
+def test_what_is_within_the_bounds_is_as_it_was() -> None:
+    text = "a: &x {b: [1, 2]}\nc: *x\n---\n- z\n"
+    assert list(bounded_yaml.load_all(text)) == [{"a": {"b": [1, 2]}, "c": {"b": [1, 2]}}, ["z"]]
+    assert bounded_yaml.load("") is None
+    depth = bounded_yaml.DEEPEST
+    assert bounded_yaml.load("[" * depth + "]" * depth)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 129 + "]" * 129,
+        "{a: " * 40_000,
+        "&a [x,x,x,x,x,x,x,x,x,x]: 1\n".join(["", ""])
+        + "".join(f"k{n}: &n{n} [{','.join([f'*n{n - 1}' if n else 'x'] * 10)}]\n" for n in range(9)),
+        "x" * ((16 << 20) + 1),
+    ],
+    ids=["depth", "maps", "aliases", "length"],
+)
+def test_what_is_too_much_is_refused(text: str) -> None:
+    with pytest.raises(bounded_yaml.TooComplex) as caught:
+        bounded_yaml.load(text)
+    assert isinstance(caught.value, yaml.YAMLError)
