@@ -4,11 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# Tests mostly wait, so two workers a processor; more than eight would hold that many clusters at once.
+WORKERS ?= $(shell n=$$(( $$(nproc) * 2 )); echo $$(( n < 8 ? n : 8 )))
+PARALLEL := -n $(WORKERS) --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test test-fast check bench lock clean
 
 help: ## print this help
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv from the lock file
 
@@ -23,8 +27,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: install ## Bookinfo in the mesh; Ctrl-C ends it and leaves nothing behind
 	@$(BIN)/sailctl demo bookinfo
 
-test: install ## the whole test suite
-	@$(BIN)/python -m pytest
+test: install ## the whole test suite, several files at a time
+	@$(BIN)/python -m pytest $(PARALLEL)
+
+test-fast: install ## everything that needs no cluster
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not cluster"
 
 check: install ## static checks: format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

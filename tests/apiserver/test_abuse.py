@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
@@ -19,6 +18,8 @@ from sailcloth.local.apiserver import watches
 from sailcloth.local.apiserver.media import Media
 from sailcloth.local.apiserver.storage import StorageError, Store
 from sailcloth.local.apiserver.watches import Watcher
+
+from .cluster import Server, until
 
 Object = dict[str, Any]
 

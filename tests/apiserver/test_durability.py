@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Server, until
 
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
+
+from .cluster import Server, until
 
 Object = dict[str, Any]
 KILLS = int(os.environ.get("SAILCLOTH_KILLS", "100"))

@@ -14,7 +14,6 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from cluster import Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
@@ -22,6 +21,8 @@ from sailcloth.kube.resources import Resource
 from sailcloth.local.apiserver import pki, protobuf
 from sailcloth.local.apiserver.media import JSON, PROTOBUF
 from sailcloth.local.apiserver.resources import Served, builtin_resources
+
+from .cluster import Server, until
 
 Object = dict[str, Any]
 

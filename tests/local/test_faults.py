@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from netlab import inside
-from podtalk import make, pod, ready
-from upcluster import SAILCTL, Up, descendants, eventually, in_time, processes, sailctl
 
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, NAMESPACES, PODS, Resource
 from sailcloth.lib import namespaces as ns
+
+from .local_cluster import SAILCTL, Up, descendants, eventually, in_time, processes, sailctl
+from .network_namespaces import inside
+from .pods import make, pod, ready
 
 GATEWAYS = Resource("networking.istio.io", "v1", "gateways", "Gateway")
 

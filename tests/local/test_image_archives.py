@@ -8,10 +8,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from imagefiles import layer, layout, packed, saved, special
 
 from sailcloth.local.images import archive, roots, unpack
 from sailcloth.local.images.unpack import ArchiveError, Tree
+
+from .image_files import layer, layout, packed, saved, special
 
 CONFIG = {
     "Entrypoint": ["/bin/serve"],

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from podtalk import container, gone, make, pod, ready, run_command
-from upcluster import in_time
 
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
 from sailcloth.local import cgroups
+
+from .local_cluster import in_time
+from .pods import container, gone, make, pod, ready, run_command
 
 NAME = f"sailcloth-test-{os.getpid()}"
 GREEDY = "exec python3 -c 'x = bytearray(400 << 20); print(len(x))'"

@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imagefiles import shell_root
-from netlab import inside
 
 from sailcloth.lib import namespaces as ns
 from sailcloth.local import mounts, network, zygote
 from sailcloth.local.images import reach
 from sailcloth.local.node import podlink
 from sailcloth.local.node.podlink import Event, PodLink
+
+from .image_files import shell_root
+from .network_namespaces import inside
 
 ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 DEADLINE_S = 10

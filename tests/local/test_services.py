@@ -6,12 +6,13 @@ import sys
 from typing import Any
 
 import pytest
-from podtalk import make, ready, run_command
-from upcluster import Object, in_time
 
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
 from sailcloth.local.node import routing
+
+from .local_cluster import Object, in_time
+from .pods import make, ready, run_command
 
 SERVER = (
     "import http.server, socket\n"

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from podtalk import Object, events, log, make, pod, ready
-from upcluster import in_time
 
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import CONFIGMAPS, PODS, SECRETS
 from sailcloth.local.node.environment import Missing
 from sailcloth.local.node.volumes import File, Volumes, current, publish
+
+from .local_cluster import in_time
+from .pods import Object, events, log, make, pod, ready
 
 
 def test_files_are_switched_over_together_and_readers_of_old_ones_keep_them(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from benchmarks import meshes
 
+from benchmarks import meshes
 from sailcloth.controlplane import manifests, offline
 from sailcloth.controlplane.audiences import Audiences
 from sailcloth.envoy.resource import LISTENER

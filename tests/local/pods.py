@@ -6,10 +6,10 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-from upcluster import Object, in_time
-
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import EVENTS, PODS
+
+from .local_cluster import Object, in_time
 
 
 def pod(name: str, script: str, *, container: Object | None = None, **spec: Any) -> Object:
