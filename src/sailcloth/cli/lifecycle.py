@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
+import sailcloth_samples
 from sailcloth.local.state import StateDir, StateError
 
 from . import output
@@ -292,7 +293,6 @@ def _stop_command(state: StateDir) -> str:
 async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: Demo | None) -> Object:
     from sailcloth.controlplane import bootstrap, manifests
     from sailcloth.kube import ApiError, Client
-    from sailcloth.local.images import programs
 
     from .cluster import Applier, as_kubectl
 
@@ -338,7 +338,7 @@ async def _ready(cluster: _Cluster, record: Object, steps: _Steps, sample: Demo 
                 }
             )
             for name in sample.files:
-                application += map(as_kubectl, manifests.documents((programs().parent / name).read_text()))
+                application += map(as_kubectl, manifests.documents((sailcloth_samples.ROOT / name).read_text()))
         later = [o for o in application if o["kind"] == "Deployment"]
         for obj in (o for o in application if o["kind"] != "Deployment"):
             await applier.apply(obj)

@@ -14,6 +14,7 @@ import shutil
 import sys
 from typing import Any
 
+import sailcloth_samples
 from sailcloth.lib import namespaces as ns
 
 _SYSTEM = frozenset(
@@ -186,9 +187,9 @@ def below(path: str, folder: str) -> bool:
 
 
 def _needed(more: list[str]) -> list[tuple[int, str]]:
-    """What a container cannot do without, opened: Python, this package, its environment, and what it asks for itself."""
+    """What every container needs, opened: Python, its environment, this package, the samples; and what the image adds."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    named = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix, package, *more)}
+    named = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix, package, str(sailcloth_samples.ROOT), *more)}
     paths = sorted(named | {os.path.realpath(p) for p in named})
     outer = [p for p in paths if not any(below(p, q) for q in paths)]
     return [(opened(p), p) for p in outer if os.path.exists(p)]

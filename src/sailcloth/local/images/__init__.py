@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import sailcloth_samples
+
 from . import table
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -50,7 +52,7 @@ def _tag(reference: str) -> str:
 
 def programs() -> Path:
     """Folder of the sample programs."""
-    return Path(__file__).parent.parent.parent / "samples" / "programs"
+    return sailcloth_samples.ROOT / "programs"
 
 
 @cache
