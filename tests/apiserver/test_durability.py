@@ -227,7 +227,7 @@ async def test_killed_again_and_again(tmp_path: Path, durability: str, kills: in
     finally:
         server.close()
     assert ledger.begun_again == 0, "so few writes are kept for resuming"
-    assert len(ledger.expected) > 5 * kills
+    assert len(ledger.expected) > kills, "each life answered at least one write"
 
 
 async def _all_told(ledger: Ledger) -> None:

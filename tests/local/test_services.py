@@ -140,5 +140,5 @@ def test_what_cannot_be_served_leaves_the_rest_alone() -> None:
 
     ports = [{"port": 1, "protocol": "TCP"}, {"port": 2, "protocol": "SCTP"}]
     services = {("n", "a"): {"spec": {"clusterIP": "10.96.0.9", "ports": ports}}}
-    found = routing.of(services, {("n", "4"): slices("IPv4", "10.0.0.1"), ("n", "6"): slices("IPv6", "fd00::1")})
+    found = routing.compute(services, {("n", "4"): slices("IPv4", "10.0.0.1"), ("n", "6"): slices("IPv6", "fd00::1")})
     assert found.rules == {("10.96.0.9", "TCP", 1): ((("10.0.0.1", 1),), False)}

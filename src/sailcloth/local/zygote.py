@@ -17,7 +17,7 @@ from typing import Any
 from sailcloth.lib import namespaces as ns
 
 from . import mounts
-from .podinit import PodInit
+from .pod_init.event_loop import PodInit
 
 SOCKET = "init.sock"
 

@@ -15,7 +15,7 @@ _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 class Missing(Exception):
-    """Something that the pod refers to does not exist yet; the text names it."""
+    """An object or key that the pod refers to does not exist (yet); the text names it."""
 
 
 def expand(text: str, values: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
-"""One call of `grpc.health.v1.Health/Check` over a given connection, for gRPC probes.
+"""One call of `grpc.health.v1.Health/Check` over an open connection, for gRPC probes.
 
-A gRPC library cannot be handed a socket of another network namespace, and one call with one small message needs only a few
-frames of HTTP/2. Sources: RFC 9113 and 7541, the gRPC HTTP/2 protocol, the Kubernetes gRPC probe.
+gRPC libraries cannot use a socket of another network namespace; one call with a small message needs only a few frames of
+HTTP/2. Sources: RFC 9113 and 7541, the gRPC HTTP/2 protocol, the Kubernetes gRPC probe.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The node's connection to one pod's PID 1."""
+"""Client of a pod's PID 1 (`local.pod_init`)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 Event = dict[str, Any]
 
 
-class PodLink:
-    """Sends requests; events arrive at `on_event`, and None when the pod is gone."""
+class SandboxClient:
+    """Sends requests. Events go to `on_event`; None means that PID 1 is gone."""
 
     def __init__(self, path: str, on_event: Callable[[Event | None], None]) -> None:
         self._path, self._on_event = path, on_event
@@ -22,7 +22,7 @@ class PodLink:
         self._state: asyncio.Future[Event] | None = None
 
     async def connect(self, deadline_s: float = 5.0) -> Event:
-        """Connect, and return the pod's state. Raises OSError if nobody listens by the deadline."""
+        """Connect, and return the pod's state. Raises OSError if nothing listens within the deadline."""
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_s
         made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -40,11 +40,11 @@ class PodLink:
         self._state = loop.create_future()
         loop.add_reader(made.fileno(), self._readable)
         self.send({"op": "state"})
-        async with asyncio.timeout(deadline_s):  # `wait_for` would hide a cancellation that comes with the answer
+        async with asyncio.timeout(deadline_s):  # `wait_for` would swallow a cancellation that comes with the result
             return await self._state
 
     def send(self, request: dict[str, Any], fds: list[int] | None = None) -> None:
-        """Send a request. Raises OSError if the pod is gone."""
+        """Send a request. Raises OSError if PID 1 is gone."""
         if self._socket is None:
             raise OSError("the pod is gone")
         socket.send_fds(self._socket, [json.dumps(request).encode()], fds or [])
@@ -73,7 +73,7 @@ class PodLink:
             os.close(fd)
 
     def close(self) -> None:
-        """Close the connection; the pod goes on."""
+        """Close the connection. The pod keeps running."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             self._socket.close()
@@ -92,16 +92,19 @@ async def execute(
     container: str = "",
     cwd: str = "/",
 ) -> tuple[socket.socket, asyncio.Future[int]]:
-    """Run a command in a pod, among the files of `container` if named. Returns (connection, exit code to come); closing the connection kills the command."""
-    return _begin(path, {"op": "exec", "argv": argv, "env": env, "tty": tty, "container": container, "cwd": cwd}, fds)
+    """Run a command in a pod, with the mounts of `container` if that is named.
+
+    Returns (connection, future exit code). Closing the connection kills the command.
+    """
+    return _request(path, {"op": "exec", "argv": argv, "env": env, "tty": tty, "container": container, "cwd": cwd}, fds)
 
 
 async def attach(path: str, container: str, fds: list[int], stdin: bool) -> tuple[socket.socket, asyncio.Future[int]]:
-    """Join a container's standard streams. Returns as `execute` does; closing the connection only leaves the container."""
-    return _begin(path, {"op": "attach", "container": container, "stdin": stdin}, fds)
+    """Attach to a container's standard streams. Returns as `execute` does; closing the connection only detaches."""
+    return _request(path, {"op": "attach", "container": container, "stdin": stdin}, fds)
 
 
-def _begin(path: str, request: dict[str, Any], fds: list[int]) -> tuple[socket.socket, asyncio.Future[int]]:
+def _request(path: str, request: dict[str, Any], fds: list[int]) -> tuple[socket.socket, asyncio.Future[int]]:
     loop = asyncio.get_running_loop()
     link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     link.connect(path)

@@ -1,4 +1,4 @@
-"""Folders of PersistentVolumeClaims: they outlive pods and the cluster's stops, and go with their claims."""
+"""Directories that back PersistentVolumeClaims. They outlive pods and restarts of the cluster, and go with their claims."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from sailcloth.kube.resources import CLAIMS
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
-_AGAIN_S = 1.0
+_RETRY_S = 1.0
 
 
-def folder(pods_dir: Path, claim: Object) -> Path:
-    """A claim's folder, beside the API server's database; made if need be. A later claim of its name gets another."""
+def directory(pods_dir: Path, claim: Object) -> Path:
+    """The directory of a claim, created if it is missing. A later claim of the same name gets another one."""
     metadata = claim["metadata"]
-    older = _parent(pods_dir) / f"{metadata['namespace']}_{metadata['name']}"  # of states from before there were uids
+    older = _parent(pods_dir) / f"{metadata['namespace']}_{metadata['name']}"  # the name without uid, of older states
     out = older.with_name(_name(metadata))
     out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if older.is_dir() and not out.exists():
@@ -39,10 +39,10 @@ def _parent(pods_dir: Path) -> Path:
     return pods_dir.parents[1] / "state" / "claims"
 
 
-async def follow(client: Client, pods_dir: Path) -> None:
-    """Remove the folders of claims that are gone, those from before this process began too, until cancelled.
+async def reclaim(client: Client, pods_dir: Path) -> None:
+    """Delete the directories of deleted claims until cancelled, also of those deleted while this process did not run.
 
-    The API server lets a claim go only when no pod uses it.
+    The API server deletes a claim only when no pod uses it (finalizer kubernetes.io/pvc-protection).
     """
     informer: Informer[Object] = Informer(client, CLAIMS, lambda raw: orjson.loads(raw)["metadata"])
     known: dict[tuple[str, str], Object] = {}
@@ -55,7 +55,7 @@ async def follow(client: Client, pods_dir: Path) -> None:
             known[ident] = metadata
         changed.set()
 
-    async def sweep() -> None:
+    async def remove_orphans() -> None:
         await informer.synced.wait()
         parent = _parent(pods_dir)
         while True:
@@ -63,18 +63,18 @@ async def follow(client: Client, pods_dir: Path) -> None:
             wanted = {_name(m) for m in known.values()} | {f"{namespace}_{name}" for namespace, name in known}
             try:
                 for entry in [e for e in parent.iterdir() if e.name not in wanted] if parent.is_dir() else ():
-                    if not await _claimed(client, entry.name):  # else it is newer than what has been told
+                    if not await _exists(client, entry.name):  # else the claim is newer than the informer's cache
                         log.info("removing %s: its claim is gone", entry)
                         await asyncio.to_thread(shutil.rmtree, entry, ignore_errors=True)
             except (ApiError, OSError) as error:
-                log.debug("folders of claims are looked at again: %s", error)
-                asyncio.get_running_loop().call_later(_AGAIN_S, changed.set)
+                log.debug("cleaning up directories of claims failed, trying again: %s", error)
+                asyncio.get_running_loop().call_later(_RETRY_S, changed.set)
             await changed.wait()
 
-    await asyncio.gather(informer.run(on_change), sweep())
+    await asyncio.gather(informer.run(on_change), remove_orphans())
 
 
-async def _claimed(client: Client, name: str) -> bool:
-    """Ask whether there is the claim that a folder is named for."""
+async def _exists(client: Client, name: str) -> bool:
+    """Whether the claim that a directory is named after exists."""
     found, _ = await client.list(CLAIMS, name.split("_")[0])
     return name in {_name(c["metadata"]) for c in found}

@@ -1,4 +1,4 @@
-"""Probes: HTTP, TCP, exec and gRPC, made inside the pod's network, where nothing captures them."""
+"""Runs one probe: HTTP, TCP, exec or gRPC, from inside the pod's network, where no traffic is redirected."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 
 from sailcloth.agent.netns import socket_in
 
-from . import grpchealth, podlink
-from .podstate import Container
+from . import grpc_health, sandbox_client
+from .pod_state import Container
 
 Object = dict[str, Any]
 
 
-async def once(probe: Object, container: Container, netns_fd: int, init_path: str) -> tuple[bool, str]:
-    """(passed, why not)."""
-    limit = float(probe.get("timeoutSeconds") or 1)
+async def probe(spec: Object, container: Container, netns_fd: int, init_path: str) -> tuple[bool, str]:
+    """Run a probe or hook once, for at most `timeoutSeconds`. Returns whether it passed, and the failure message."""
+    limit = float(spec.get("timeoutSeconds") or 1)
     try:
-        if "httpGet" in probe:
-            return await asyncio.wait_for(_http(probe["httpGet"], container.spec, netns_fd), limit)
-        if "tcpSocket" in probe:
+        if "httpGet" in spec:
+            return await asyncio.wait_for(_http(spec["httpGet"], container.spec, netns_fd), limit)
+        if "tcpSocket" in spec:
             made = await asyncio.wait_for(
-                socket_in(netns_fd, "127.0.0.1", _port(probe["tcpSocket"]["port"], container.spec)), limit
+                socket_in(netns_fd, "127.0.0.1", _port(spec["tcpSocket"]["port"], container.spec)), limit
             )
             made.close()
             return True, ""
-        if "grpc" in probe:
-            return await asyncio.wait_for(_grpc(probe["grpc"], netns_fd), limit)
-        if "exec" in probe:
-            return await _exec(probe["exec"].get("command") or [], container, init_path, limit)
+        if "grpc" in spec:
+            return await asyncio.wait_for(_grpc(spec["grpc"], netns_fd), limit)
+        if "exec" in spec:
+            return await _exec(spec["exec"].get("command") or [], container, init_path, limit)
     except TimeoutError:
         return False, "context deadline exceeded"
     except (OSError, EOFError) as error:
@@ -45,9 +45,9 @@ def _port(port: Any, container: Object) -> int:
     return next((int(p["containerPort"]) for p in container.get("ports") or () if p.get("name") == port), 0)
 
 
-async def _http(get: Object, container: Object, netns_fd: int) -> tuple[bool, str]:
-    port = _port(get["port"], container)
-    secure = str(get.get("scheme", "HTTP")).upper() == "HTTPS"
+async def _http(action: Object, container: Object, netns_fd: int) -> tuple[bool, str]:
+    port = _port(action["port"], container)
+    secure = str(action.get("scheme", "HTTP")).upper() == "HTTPS"
     context: ssl.SSLContext | None = None
     if secure:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -56,9 +56,9 @@ async def _http(get: Object, container: Object, netns_fd: int) -> tuple[bool, st
     reader, writer = await asyncio.open_connection(sock=made, ssl=context, server_hostname="probe" if secure else None)
     try:
         headers = {"Host": f"127.0.0.1:{port}", "User-Agent": "kube-probe/1.32", "Accept": "*/*", "Connection": "close"}
-        headers |= {h["name"]: h["value"] for h in get.get("httpHeaders") or ()}
+        headers |= {h["name"]: h["value"] for h in action.get("httpHeaders") or ()}
         text = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
-        writer.write(f"GET {get.get('path') or '/'} HTTP/1.1\r\n{text}\r\n".encode())
+        writer.write(f"GET {action.get('path') or '/'} HTTP/1.1\r\n{text}\r\n".encode())
         line = (await reader.readline()).decode(errors="replace").split()
         code = int(line[1]) if len(line) > 1 and line[1].isdigit() else 0
         return 200 <= code < 400, f"HTTP probe failed with statuscode: {code}"
@@ -66,11 +66,11 @@ async def _http(get: Object, container: Object, netns_fd: int) -> tuple[bool, st
         writer.close()
 
 
-async def _grpc(wanted: Object, netns_fd: int) -> tuple[bool, str]:
-    made = await socket_in(netns_fd, "127.0.0.1", int(wanted["port"]))
+async def _grpc(action: Object, netns_fd: int) -> tuple[bool, str]:
+    made = await socket_in(netns_fd, "127.0.0.1", int(action["port"]))
     reader, writer = await asyncio.open_connection(sock=made)
     try:
-        return await grpchealth.check(reader, writer, str(wanted.get("service") or ""))
+        return await grpc_health.check(reader, writer, str(action.get("service") or ""))
     finally:
         writer.close()
 
@@ -78,7 +78,7 @@ async def _grpc(wanted: Object, netns_fd: int) -> tuple[bool, str]:
 async def _exec(command: list[str], container: Container, init_path: str, limit: float) -> tuple[bool, str]:
     null = os.open("/dev/null", os.O_RDWR)
     try:
-        link, code = await podlink.execute(
+        link, code = await sandbox_client.execute(
             init_path,
             command,
             container.env,

@@ -1,5 +1,6 @@
-"""Host ports by relay, where the kernel does not let a pod's socket be swapped for the host's: slower, and the proxy sees the
-node as its caller. Everything else is as with a swapped socket.
+"""Publishes host ports by relaying connections, where the kernel cannot replace a pod's socket by one of the host.
+
+Slower than a replaced socket, and the proxy sees the node as its peer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Relay:
         self._open: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to accept; the descriptors stay the caller's."""
+        """Start accepting. The caller keeps the descriptors."""
         for port, fd in self._sockets.items():
             listener = socket.socket(fileno=os.dup(fd))
             listener.setblocking(False)
@@ -32,7 +33,7 @@ class Relay:
             self._servers.append(await asyncio.start_server(accept, sock=listener))
 
     def close(self) -> None:
-        """Accept no more; connections under way are cut."""
+        """Stop accepting, and close open connections."""
         for server in self._servers:
             server.close()
         self._servers.clear()
@@ -49,7 +50,7 @@ class Relay:
             other_reader, other = await asyncio.wait_for(connection, _CONNECT_S)
             await asyncio.gather(egress.pump(reader, other), egress.pump(other_reader, writer))
         except (OSError, TimeoutError):
-            pass  # nobody listens in the pod: the caller sees its connection end
+            pass  # nothing listens in the pod: close the caller's connection
         finally:
             self._open.discard(task)
             for each in (writer, other):

@@ -1,18 +1,18 @@
-"""What a container says when it ends: its termination message, from its file or, if asked for, from its log."""
+"""Termination messages: read from the container's file or, with FallbackToLogsOnError, from the end of its log."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from .podstate import Container, PodState
+from .pod_state import Container, PodState
 
-_MESSAGE, _LOG = 4096, 2048  # bytes
+_MESSAGE_BYTES, _LOG_BYTES = 4096, 2048  # bytes
 _LOG_LINES = 80
 
 
-def prepare(pod: PodState, c: Container) -> list[str]:
-    """An empty file for the message, and where it is to be mounted."""
+def create_file(pod: PodState, c: Container) -> list[str]:
+    """Create an empty message file. Returns its mount: [source, target, mode]."""
     path = _file(pod, c)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -22,18 +22,13 @@ def prepare(pod: PodState, c: Container) -> list[str]:
 
 
 def read(pod: PodState, c: Container, code: int) -> str:
-    """The message of a container that has ended."""
-    text = _tail(str(_file(pod, c)), _MESSAGE)
+    """The message of a container that exited with `code`."""
+    text = _tail(str(_file(pod, c)), _MESSAGE_BYTES)
     if text or code == 0 or c.spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
         return text
-    lines = _tail(log_path(pod, c), _LOG * 4).splitlines()[-_LOG_LINES:]
-    said = "\n".join(line.split(" ", 3)[3] if line.count(" ") >= 3 else "" for line in lines)
-    return said.encode()[-_LOG:].decode(errors="ignore")
-
-
-def log_path(pod: PodState, c: Container) -> str:
-    """The log of a container's present run."""
-    return str(pod.node.logs_dir / f"{pod.namespace}_{pod.name}_{pod.uid}" / c.name / f"{c.restarts}.log")
+    lines = _tail(pod.log_path(c), _LOG_BYTES * 4).splitlines()[-_LOG_LINES:]
+    tail = "\n".join(line.split(" ", 3)[3] if line.count(" ") >= 3 else "" for line in lines)
+    return tail.encode()[-_LOG_BYTES:].decode(errors="ignore")
 
 
 def _file(pod: PodState, c: Container) -> Path:
@@ -41,7 +36,7 @@ def _file(pod: PodState, c: Container) -> Path:
 
 
 def _tail(path: str, size: int) -> str:
-    """The last bytes of a regular file; a program may have put anything in its place."""
+    """The last bytes of a regular file, empty for anything else that the program put in its place."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

@@ -1,4 +1,4 @@
-"""The UNIX socket through which the API server reaches into pods: exec and connect, with descriptors beside the messages."""
+"""The UNIX socket over which the API server streams to pods: exec, attach and port-forward; descriptors come with the messages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import socket
 from typing import Any
 
 from sailcloth.agent.netns import socket_in
+from sailcloth.lib import namespaces as ns
+from sailcloth.local import images
 
-from . import podlink
-from .worker import Worker, run_in
+from . import sandbox_client
+from .pod_worker import PodWorker
 
 
-class NodeSocket:
+class StreamingServer:
     """Accepts requests until closed."""
 
-    def __init__(self, listener: socket.socket, workers: dict[str, Worker]) -> None:
+    def __init__(self, listener: socket.socket, workers: dict[str, PodWorker]) -> None:
         self._listener, self._workers = listener, workers
         self._tasks: set[asyncio.Task[None]] = set()
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
@@ -42,7 +44,7 @@ class NodeSocket:
                 return
             request = json.loads(data)
             worker = self._workers.get(request.get("uid", ""))
-            if worker is None or worker.pod.link is None:
+            if worker is None or worker.pod.sandbox is None:
                 raise OSError("the pod is not running on this node")
             if request["op"] in ("exec", "attach"):
                 await self._exec(client, worker, request, fds)
@@ -59,12 +61,16 @@ class NodeSocket:
                 os.close(fd)
             client.close()
 
-    async def _exec(self, client: socket.socket, worker: Worker, request: dict[str, Any], fds: list[int]) -> None:
+    async def _exec(self, client: socket.socket, worker: PodWorker, request: dict[str, Any], fds: list[int]) -> None:
         if request["op"] == "attach":
             container = request["container"]
-            link, code = await podlink.attach(worker.pod.init_path, container, fds[:3], bool(request.get("stdin")))
+            link, code = await sandbox_client.attach(
+                worker.pod.init_path, container, fds[:3], bool(request.get("stdin"))
+            )
         else:
-            link, code = await run_in(worker, request["argv"], request["container"], fds[:3], bool(request.get("tty")))
+            link, code = await _exec_in(
+                worker, request["argv"], request["container"], fds[:3], bool(request.get("tty"))
+            )
         while fds:
             os.close(fds.pop())
         try:
@@ -79,7 +85,7 @@ class NodeSocket:
                     break
                 data = client.recv(4096)
                 if not data:
-                    break  # the client has gone
+                    break  # the client has disconnected
                 rows, columns = json.loads(data)["resize"]
                 size = {"op": "resize", "container": request["container"], "rows": rows, "columns": columns}
                 link.send(json.dumps(size).encode())
@@ -90,9 +96,9 @@ class NodeSocket:
                 asyncio.get_running_loop().remove_reader(link.fileno())
             link.close()
 
-    async def _connect(self, client: socket.socket, worker: Worker, port: int) -> None:
-        assert worker.pod.link is not None
-        made = await asyncio.wait_for(socket_in(worker.pod.link.netns_fd, "127.0.0.1", port), 5)
+    async def _connect(self, client: socket.socket, worker: PodWorker, port: int) -> None:
+        assert worker.pod.sandbox is not None
+        made = await asyncio.wait_for(socket_in(worker.pod.sandbox.netns_fd, "127.0.0.1", port), 5)
         with made:
             socket.send_fds(client, [json.dumps({"ok": True}).encode()], [made.fileno()])
 
@@ -103,7 +109,7 @@ class NodeSocket:
             task.cancel()
 
 
-async def serve(path: str, workers: dict[str, Worker]) -> NodeSocket:
+async def serve(path: str, workers: dict[str, PodWorker]) -> StreamingServer:
     """Start serving (mode 0600)."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -112,7 +118,7 @@ async def serve(path: str, workers: dict[str, Worker]) -> NodeSocket:
     os.chmod(path, 0o600)
     listener.listen(64)
     listener.setblocking(False)
-    return NodeSocket(listener, workers)
+    return StreamingServer(listener, workers)
 
 
 async def _readable(client: socket.socket) -> None:
@@ -123,10 +129,23 @@ async def _readable(client: socket.socket) -> None:
         if not ready.done():
             ready.set_result(None)
 
-    number = client.fileno()  # kept: cancelling may come after the socket was closed
+    number = client.fileno()  # remembered: the socket may be closed before this is cancelled
     loop.add_reader(number, done)
     try:
         await ready
     finally:
         if client.fileno() == number:
             loop.remove_reader(number)
+
+
+async def _exec_in(worker: PodWorker, argv: list[str], container: str, fds: list[int], tty: bool) -> Any:
+    """Run a command in a container. Raises OSError if that is not running."""
+    c = worker.pod.container(container)
+    if c is None or not c.running:
+        raise OSError(f"container {container} is not running")
+    env = {**c.env, "TERM": "xterm"} if tty else c.env
+    image = worker.node.images.resolve(str(c.spec.get("image", "")))
+    argv = images.command_line(image, argv) if image is not None else argv
+    if argv[0].rpartition("/")[2] == "tar" and "".join(argv[1:2]).startswith("-x") and ns.one_user():
+        argv = [argv[0], "--no-same-owner", *argv[1:]]  # kubectl cp: only one user id is mapped
+    return await sandbox_client.execute(worker.pod.init_path, argv, env, fds, tty, container=c.name, cwd=c.cwd)

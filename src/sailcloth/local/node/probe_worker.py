@@ -1,22 +1,22 @@
-"""When containers are started, ready and alive: their probes, in time, and what follows from them. `probes` makes one probe."""
+"""Runs startup, readiness and liveness probes periodically, and acts on their results. `prober` runs a single probe."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-from . import ending, probes
-from .podstate import Container, Object, PodState
+from . import prober, termination
+from .pod_state import Container, Object, PodState
 
-_LISTEN_S = 3.0  # how long a program may take to open its ports before it is called ready without
-_FAST_STARTUP_S = 2.0  # start-up and readiness probes are tried every 50 ms so long before their own period counts
+_LISTEN_S = 3.0  # without a readiness probe: how long to wait for the container's ports
+_FAST_STARTUP_S = 2.0  # startup and readiness probes run every 50 ms at first
 
 
-def begin(pod: PodState, c: Container) -> None:
-    """Watch over a container that runs now, until it ends."""
+def start(pod: PodState, c: Container) -> None:
+    """Start the probes of a running container."""
     if not c.spec.get("startupProbe"):
         c.started = True
-        c.live.set()
+        c.startup_passed.set()
         if not c.spec.get("readinessProbe"):
             c.probing.append(pod.spawn(_listening(pod, c)))
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -25,13 +25,12 @@ def begin(pod: PodState, c: Container) -> None:
 
 
 async def _listening(pod: PodState, c: Container) -> None:
-    """Without a readiness probe: ready when the declared ports are open, so that no request comes too early. A program
-    that opens them late or never is ready after `_LISTEN_S` all the same, as it would be on any other node."""
+    """Without a readiness probe, wait for the container's TCP ports for `_LISTEN_S` at most, then set it ready."""
     ports = [p["containerPort"] for p in c.spec.get("ports") or () if p.get("protocol", "TCP") == "TCP"]
     end = time.monotonic() + _LISTEN_S
-    while ports and c.running and pod.link is not None and time.monotonic() < end:
+    while ports and c.running and pod.sandbox is not None and time.monotonic() < end:
         probe = {"tcpSocket": {"port": ports[0]}, "timeoutSeconds": 1}
-        passed, _ = await probes.once(probe, c, pod.link.netns_fd, pod.init_path)
+        passed, _ = await prober.probe(probe, c, pod.sandbox.netns_fd, pod.init_path)
         if passed:
             ports.pop(0)
         else:
@@ -43,19 +42,19 @@ async def _listening(pod: PodState, c: Container) -> None:
 
 async def _repeat(pod: PodState, c: Container, kind: str, probe: Object) -> None:
     if kind != "startupProbe":
-        await c.live.wait()
+        await c.startup_passed.wait()
     delay = float(probe.get("initialDelaySeconds") or 0)
     if kind == "livenessProbe":
         await asyncio.sleep(delay)
     period = float(probe.get("periodSeconds") or 10)
     began, failures, passes = time.monotonic(), 0, 0
-    while c.running and pod.link is not None:
-        passed, why = await probes.once(probe, c, pod.link.netns_fd, pod.init_path)
+    while c.running and pod.sandbox is not None:
+        passed, why = await prober.probe(probe, c, pod.sandbox.netns_fd, pod.init_path)
         if passed:
             failures, passes = 0, passes + 1
             if kind == "startupProbe":
                 c.started = True
-                c.live.set()
+                c.startup_passed.set()
                 if not c.spec.get("readinessProbe"):
                     c.ready = True
                 pod.changed.set()
@@ -65,7 +64,7 @@ async def _repeat(pod: PodState, c: Container, kind: str, probe: Object) -> None
                 pod.changed.set()
         else:
             passes, failures = 0, failures + 1
-            # The initial delay spares a program that needs so long; one that is ready before need not wait it out.
+            # During the initial delay failures do not count, but a container that is ready earlier becomes ready.
             age = time.monotonic() - began
             fast = kind != "livenessProbe" and not c.ready and age < max(_FAST_STARTUP_S, delay)
             if not fast:
@@ -79,8 +78,8 @@ async def _repeat(pod: PodState, c: Container, kind: str, probe: Object) -> None
                 else:
                     text = f"Container {c.name} failed {word.lower()} probe, will be restarted"
                     await pod.event("Normal", "Killing", text, c.name)
-                    grace = float(probe.get("terminationGracePeriodSeconds") or ending.grace(pod))
-                    pod.spawn(ending.kill(pod, c, grace))
+                    grace = float(probe.get("terminationGracePeriodSeconds") or termination.grace_period(pod))
+                    pod.spawn(termination.kill_container(pod, c, grace))
                     return
             if fast:
                 await asyncio.sleep(0.05 if age < _FAST_STARTUP_S else min(period, 1.0))

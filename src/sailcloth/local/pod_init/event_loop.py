@@ -11,11 +11,9 @@ Events: state, started, exited, exit (of an exec or an attachment), error.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
-import pty
 import select
 import selectors
 import signal
@@ -26,93 +24,13 @@ import time
 from typing import Any
 
 from sailcloth.lib import namespaces as ns
+from sailcloth.local import bindswap
 
-from . import bindswap, mounts, rootfs
+from . import process
+from .attachment import Attachment
+from .container_log import ContainerLog
 
 _SETUP_S = 5.0  # a container whose files take longer to mount counts as started all the same
-_LOG_LIMIT = 10 << 20
-
-
-def _stamp() -> str:
-    now = time.time_ns()
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 1_000_000_000)) + f".{now % 1_000_000_000:09d}Z"
-
-
-class _Log:
-    """One container's log in CRI form: `time stream F|P text`."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self._rest = {"stdout": b"", "stderr": b""}
-
-    def write(self, stream: str, data: bytes, last: bool = False) -> None:
-        *lines, rest = (self._rest[stream] + data).split(b"\n")
-        head = f"{_stamp()} {stream} ".encode()
-        out = [head + b"F " + line + b"\n" for line in lines]
-        if rest and (last or len(rest) > 16384):
-            out.append(head + b"P " + rest + b"\n")
-            rest = b""
-        self._rest[stream] = rest
-        if out:
-            try:
-                os.write(self._file, b"".join(out))
-                if os.fstat(self._file).st_size > _LOG_LIMIT:
-                    os.replace(self._path, self._path + ".old")
-                    os.close(self._file)
-                    self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            except OSError:
-                pass  # a full disk must not stop the application
-
-    def close(self) -> None:
-        for stream in self._rest:
-            self.write(stream, b"", last=True)
-        os.close(self._file)
-
-
-def _fork() -> int:
-    """Fork. The child leads a session of its own and takes signals as a program does, from its first moment on."""
-    caught = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, caught)
-    pid = os.fork()
-    if pid == 0:
-        signal.set_wakeup_fd(-1)
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
-        os.setsid()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return pid
-
-
-def _signal(pid: int, number: int) -> None:
-    """To a child's whole group, or to the child alone if it does not lead one yet."""
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
-class _Attachment:
-    """A client beside a container's log: it gets what the container writes from now on, and may write to it."""
-
-    def __init__(self, client: socket.socket, source: int, out: int, err: int) -> None:
-        self.client, self.source = client, source
-        self._sinks = {"stdout": out, "stderr": err}
-        for fd in self._sinks.values():
-            os.set_blocking(fd, False)
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)
-
-    def write(self, stream: str, data: bytes) -> None:
-        with contextlib.suppress(OSError):  # one who does not read must not stop the application
-            os.write(self._sinks[stream], data)
-
-    def close(self) -> None:
-        for fd in (self.source, *self._sinks.values()):
-            if fd >= 0:
-                os.close(fd)
 
 
 class PodInit:
@@ -125,10 +43,10 @@ class PodInit:
         self._by_pid: dict[int, str] = {}
         self._execs: dict[int, socket.socket] = {}
         self._clients: set[socket.socket] = set()
-        self._logs: dict[str, tuple[_Log, int]] = {}  # name -> (log, open pipes)
+        self._logs: dict[str, tuple[ContainerLog, int]] = {}  # name -> (log, open pipes)
         self._inputs: dict[str, int] = {}  # name -> where its standard input is written; a terminal's master
         self._terminals: set[str] = set()
-        self._attached: dict[str, list[_Attachment]] = {}
+        self._attached: dict[str, list[Attachment]] = {}
         self._groups: dict[str, list[int]] = {}  # name -> where a process enters the control groups of a container
 
     def run(self) -> None:
@@ -158,7 +76,7 @@ class PodInit:
             self._selector.unregister(client)
             for pid, owner in list(self._execs.items()):
                 if owner is client:
-                    _signal(pid, signal.SIGKILL)
+                    process.kill(pid, signal.SIGKILL)
             for name, found in self._attached.items():
                 for each in [a for a in found if a.client is client]:
                     self._detach(name, each)
@@ -202,7 +120,7 @@ class PodInit:
         elif operation == "signal":
             known = self._containers.get(request["name"], {})
             if known.get("pid"):
-                _signal(known["pid"], request["signal"])
+                process.kill(known["pid"], request["signal"])
         elif operation == "exec":
             self._exec(client, request, fds)
         elif operation == "attach":
@@ -222,17 +140,17 @@ class PodInit:
         kept = {p: os.dup(fd) for p, fd in ports.items()}
         self._keep_groups(name, fds[len(ports) :])
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        stdio, source = self._stdio(request, out[1], err[1])
+        stdio, source = process.open_stdio(request, out[1], err[1])
         ours, theirs = socket.socketpair()
         pending, until_exec = os.pipe2(os.O_CLOEXEC)
-        pid = _fork()
+        pid = process.fork()
         if pid == 0:
             try:
                 if request.get("tty"):
                     fcntl.ioctl(stdio[0], termios.TIOCSCTTY, 0)
                     request["terminal"] = os.ttyname(stdio[0])
                 self._enter_groups(name)
-                self._become(request, stdio, theirs if ports else None, until_exec)
+                process.execute(request, stdio, theirs if ports else None, until_exec)
             except BaseException as error:
                 os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
             finally:
@@ -260,7 +178,7 @@ class PodInit:
             "user": bool(request.get("uid") or request.get("gid")),
         }
         self._by_pid[pid] = name
-        log = _Log(request["log"])
+        log = ContainerLog(request["log"])
         pipes = [(out[0], "stdout"), (err[0], "stderr")]
         if request.get("tty"):
             self._terminals.add(name)
@@ -271,18 +189,6 @@ class PodInit:
         for fd, stream in pipes:
             self._selector.register(fd, selectors.EVENT_READ, lambda f=fd, s=stream: self._pump(name, log, f, s))
         self._tell({"event": "started", "name": name, "pid": pid, "time": time.time(), "relayed": relayed})
-
-    @staticmethod
-    def _stdio(request: dict[str, Any], out: int, err: int) -> tuple[list[int], int]:
-        """(descriptors for the child, where its input is written or -1)."""
-        if request.get("tty"):
-            master, slave = pty.openpty()
-            os.set_inheritable(master, False)
-            return [slave, slave, slave], master
-        if request.get("stdin"):
-            read, write = os.pipe2(os.O_CLOEXEC)
-            return [read, out, err], write
-        return [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), out, err], -1
 
     def _keep_groups(self, name: str, fds: list[int]) -> None:
         for fd in self._groups.pop(name, ()):
@@ -305,13 +211,13 @@ class PodInit:
         if name not in self._logs:
             raise OSError(f"container {name} is not running")
         source = os.dup(fds[0]) if request.get("stdin") and name in self._inputs else -1
-        made = _Attachment(client, source, os.dup(fds[1]), os.dup(fds[2]))
+        made = Attachment(client, source, os.dup(fds[1]), os.dup(fds[2]))
         self._attached.setdefault(name, []).append(made)
         if source >= 0:
             self._selector.register(source, selectors.EVENT_READ, lambda: self._feed(name, made))
         self._send(client, {"event": "started", "name": name})
 
-    def _feed(self, name: str, made: _Attachment) -> None:
+    def _feed(self, name: str, made: Attachment) -> None:
         """From an attached client to the container's input; the client's end is the input's, unless it is a terminal."""
         try:
             data = os.read(made.source, 4096)
@@ -326,14 +232,14 @@ class PodInit:
         if not data and name not in self._terminals:
             self._close_input(name)
 
-    def _detach(self, name: str, made: _Attachment) -> None:
+    def _detach(self, name: str, made: Attachment) -> None:
         if made in self._attached.get(name, []):
             self._attached[name].remove(made)
             if made.source >= 0:
                 self._selector.unregister(made.source)
             made.close()
 
-    def _pump(self, name: str, log: _Log, fd: int, stream: str) -> None:
+    def _pump(self, name: str, log: ContainerLog, fd: int, stream: str) -> None:
         try:
             data = os.read(fd, 65536)
         except OSError:
@@ -381,33 +287,8 @@ class PodInit:
         self._selector.register(fd, selectors.EVENT_READ, serve)
         return True
 
-    @staticmethod
-    def _become(
-        request: dict[str, Any], stdio: list[int], notify: socket.socket | None = None, until_exec: int = 0
-    ) -> None:
-        """In the child: turn into the program; `until_exec` stays open until then. Never returns."""
-        for target, fd in enumerate(stdio):
-            os.dup2(fd, target)
-        if request.get("scratch"):
-            (rootfs if request.get("root") else mounts).container(request)
-        os.chdir(request.get("cwd") or "/")
-        if notify is not None:
-            try:
-                listener = bindswap.install()
-            except (OSError, KeyError):  # a kernel or processor that cannot: the node relays
-                notify.send(b"x")
-            else:
-                socket.send_fds(notify, [b"x"], [listener])
-                os.close(listener)
-        os.closerange(3, until_exec)
-        os.closerange(max(3, until_exec + 1), 4096)
-        if request.get("uid") or request.get("gid"):
-            ns.show_as(request.get("uid", 0), request.get("gid", 0))
-        ns.keep_capabilities(tuple(request.get("caps", ())))
-        os.execvpe(request["argv"][0], request["argv"], request["env"])
-
     def _exec(self, client: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
-        pid = _fork()
+        pid = process.fork()
         if pid == 0:
             try:
                 if request.get("tty"):
@@ -417,7 +298,7 @@ class PodInit:
                 if joined.get("pid"):  # its files are mounted for it alone, and it may be another user for itself
                     kinds = ns.NEWNS | (ns.NEWUSER if joined.get("user") else 0)
                     ns.setns(os.pidfd_open(joined["pid"]), kinds)
-                self._become({**request, "ports": ()}, fds[:3])
+                process.execute({**request, "ports": ()}, fds[:3])
             except BaseException as error:
                 os.write(2, f"{request['argv'][0]}: {error}\n".encode())
                 os._exit(126 if isinstance(error, PermissionError) else 127)

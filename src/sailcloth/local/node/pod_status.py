@@ -1,4 +1,4 @@
-"""What the API server is told of a pod, and how: the newest status as soon as it changes, each only once."""
+"""Composes the status of a pod, and writes it to the API server whenever it changes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from sailcloth.kube import ApiError
 from sailcloth.kube.resources import PODS
 from sailcloth.local import network
 
-from .podstate import Container, Object, PodState, stamp
+from .pod_state import Container, Object, PodState, timestamp
 
 log = logging.getLogger(__name__)
 
 
-class Status:
-    """The status of one pod."""
+class StatusWriter:
+    """Writes the status of one pod."""
 
     def __init__(self, pod: PodState) -> None:
         self._pod = pod
@@ -26,23 +26,23 @@ class Status:
         status = "True" if holds else "False"
         known = self._times.get(kind)
         if known is None or known[0] != status:
-            known = self._times[kind] = (status, stamp())
+            known = self._times[kind] = (status, timestamp())
         out = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": known[1]}
         if reason and not holds:
             out["reason"] = reason
         return out
 
     def compose(self) -> Object:
-        """The status as it is now."""
+        """The current status."""
         pod = self._pod
         sidecars = [c for c in pod.containers if c.sidecar]
-        ready = pod.initialized and all(c.ready for c in [*pod.own, *sidecars]) and pod.phase == "Running"
-        ended = pod.over
+        ready = pod.initialized and all(c.ready for c in [*pod.app_containers, *sidecars]) and pod.phase == "Running"
+        ended = pod.finished
         why = "PodCompleted" if ended else "ContainersNotReady"
         out: Object = {
             "phase": pod.phase,
             "conditions": [
-                self._condition("PodReadyToStartContainers", pod.link is not None),
+                self._condition("PodReadyToStartContainers", pod.sandbox is not None),
                 self._condition("Initialized", pod.initialized, "ContainersNotInitialized"),
                 self._condition("Ready", ready, why),
                 self._condition("ContainersReady", ready, why),
@@ -51,7 +51,7 @@ class Status:
             "hostIP": network.NODE_IP,
             "hostIPs": [{"ip": network.NODE_IP}],
             "startTime": pod.scheduled,
-            "containerStatuses": [_container(c) for c in pod.own],
+            "containerStatuses": [_container(c) for c in pod.app_containers],
         }
         if pod.reason:
             out |= {"reason": pod.reason, "message": pod.message}
@@ -64,7 +64,7 @@ class Status:
         return out
 
     async def write(self) -> None:
-        """Write it whenever it has changed, until cancelled."""
+        """Write the status after each change until cancelled."""
         pod, delay = self._pod, 0.1
         while True:
             await pod.changed.wait()
@@ -94,16 +94,16 @@ def _container(c: Container) -> Object:
         "image": c.spec.get("image", ""),
         "imageID": f"sailcloth://{c.spec.get('image', '')}",
         "containerID": f"sailcloth://{c.name}/{c.restarts}",
-        "ready": c.ready or (c.init and not c.sidecar and c.done.is_set()),
+        "ready": c.ready or (c.init and not c.sidecar and c.completed.is_set()),
         "restartCount": c.restarts,
         "started": c.started,
         "state": c.state,
-        "lastState": c.last,
+        "lastState": c.last_state,
     }
 
 
-def told(obj: Object) -> dict[str, Object]:
-    """What the API server was last told of each container."""
+def container_statuses(obj: Object) -> dict[str, Object]:
+    """The container statuses of a Pod object, by container name."""
     status = obj.get("status", {})
     fields = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
     return {s["name"]: s for f in fields for s in status.get(f) or ()}
