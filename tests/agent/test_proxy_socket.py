@@ -16,9 +16,9 @@ from cryptography import x509
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
-from sailcloth.agent.files import MountedFiles
 from sailcloth.agent.identity import WorkloadIdentity
-from sailcloth.agent.sockets import ADS, RATE_LIMITS, SDS, ProxySocket
+from sailcloth.agent.mounted_files import MountedFiles
+from sailcloth.agent.proxy_socket import ADS, RATE_LIMITS, SDS, ProxySocket
 from sailcloth.ca.authority import Authority
 
 from .certificate_authority import TOKEN, certificate_service, current_token, serve, workload_identity

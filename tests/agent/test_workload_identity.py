@@ -28,7 +28,7 @@ async def deadline() -> AsyncIterator[None]:
 async def test_the_certificate_has_the_verified_name_and_the_key_in_memory() -> None:
     authority = Authority.create()
     async with serve(certificate_service(authority).handler()) as channel, workload_identity(channel) as identity:
-        secret = await identity.newer(0)
+        secret = await identity.wait_for_version_after(0)
     leaf = x509.load_pem_x509_certificate(secret.chain)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [REVIEWS.uri]
@@ -43,8 +43,8 @@ async def test_the_certificate_has_the_verified_name_and_the_key_in_memory() -> 
 async def test_a_certificate_is_renewed_with_a_new_key_before_it_expires() -> None:
     service = certificate_service(Authority.create(), lifetime_s=1)
     async with serve(service.handler()) as channel, workload_identity(channel) as identity:
-        first = await identity.newer(0)
-        second = await identity.newer(identity.version)
+        first = await identity.wait_for_version_after(0)
+        second = await identity.wait_for_version_after(identity.version)
     assert second.key != first.key
     assert second.chain != first.chain
     assert second.not_after >= first.not_after
@@ -60,7 +60,7 @@ async def test_a_refused_token_is_tried_again_and_never_logged(caplog: pytest.Lo
     service = certificate_service(Authority.create())
     with caplog.at_level(logging.INFO):
         async with serve(service.handler()) as channel, workload_identity(channel, token) as identity:
-            await identity.newer(0)
+            await identity.wait_for_version_after(0)
     assert (service.refused, service.issued) == (1, 1)
     assert "UNAUTHENTICATED: the token is not valid" in caplog.text
     assert "stolen-token" not in caplog.text
@@ -90,5 +90,5 @@ async def test_the_requested_lifetime_is_granted_up_to_the_authoritys_own() -> N
 async def test_close_forgets_the_secret() -> None:
     async with serve(certificate_service(Authority.create()).handler()) as channel:
         async with workload_identity(channel) as identity:
-            await identity.newer(0)
+            await identity.wait_for_version_after(0)
         assert identity.secret is None

@@ -1,4 +1,4 @@
-"""Sockets in another network namespace: a socket belongs for ever to the namespace it was made in."""
+"""Opens sockets in another network namespace: a socket stays in the namespace that it was created in."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
 
 
-def within(netns_fd: int, make: Callable[[], T]) -> T:
-    """Run `make` in a throw-away thread that has joined the namespace (setns is per thread); below zero is the one at hand."""
+def run_in(netns_fd: int, make: Callable[[], T]) -> T:
+    """Run `make` in a short-lived thread that has joined the namespace (setns is per thread). A negative fd is the current one."""
     if netns_fd < 0:
         return make()
     result: list[Any] = []
@@ -47,7 +47,7 @@ async def socket_in(netns_fd: int, host: str, port: int) -> socket.socket:
         made.setblocking(False)
         return made
 
-    made = within(netns_fd, make)
+    made = run_in(netns_fd, make)
     try:
         await asyncio.get_running_loop().sock_connect(made, (host, port))
     except OSError:
@@ -67,4 +67,4 @@ def listening(netns_fd: int, port: int) -> socket.socket:
         made.setblocking(False)
         return made
 
-    return within(netns_fd, make)
+    return run_in(netns_fd, make)

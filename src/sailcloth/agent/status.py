@@ -1,5 +1,7 @@
-"""Port 15020 of a pod: readiness, the application's rewritten probes and hooks, and merged metrics. Served from the node process through
-a socket made in the pod's network, so that it costs the pod nothing."""
+"""Port 15020 of a pod: readiness, rewritten probes and hooks of the application, merged metrics.
+
+The agent serves it through a socket in the pod's network namespace.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ _PROXY = "istio-proxy"
 class StatusServer:
     """A small HTTP/1.0 server: each request is one page."""
 
-    def __init__(self, netns_fd: int, pod: dict[str, Any], own: Callable[[], str] = str) -> None:
-        """`own` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
-        self._netns_fd, self._own = netns_fd, own
+    def __init__(self, netns_fd: int, pod: dict[str, Any], agent_metrics: Callable[[], str] = str) -> None:
+        """`agent_metrics` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
+        self._netns_fd, self._agent_metrics = netns_fd, agent_metrics
         self._probers = _probers(pod)
         self._server: asyncio.Server | None = None
 
@@ -69,7 +71,7 @@ class StatusServer:
             return await self._get("127.0.0.1", 15021, "/healthz/ready", {}, 3)
         if path in ("/stats/prometheus", "/metrics"):
             code, body = await self._get("127.0.0.1", 15090, "/stats/prometheus", {}, 5)
-            return code, body + self._own().encode()
+            return code, body + self._agent_metrics().encode()
         return 404, b"not found\n"
 
     async def _probe(self, path: str) -> tuple[int, bytes]:

@@ -101,7 +101,7 @@ def report() -> list[tuple[str, bool, str]]:
     failed = probe()
     out.append(("namespaces and nftables", failed is None, "usable" if failed is None else explain(**_named(failed))))
     try:
-        from sailcloth.agent.node import envoy_path
+        from sailcloth.agent.node_agent import envoy_path
 
         out.append(("Envoy", True, envoy_path()))
     except (ImportError, FileNotFoundError) as error:

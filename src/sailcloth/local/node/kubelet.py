@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from sailcloth.agent.node import Agent
+from sailcloth.agent.node_agent import Agent
 from sailcloth.agent.protocol import NodeAgent
 from sailcloth.kube import ApiError, Client, Informer, Resource
 from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SECRETS, SERVICES

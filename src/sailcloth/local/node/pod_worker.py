@@ -295,5 +295,5 @@ class PodWorker:
                 c.completed.clear()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.pod.init_path)
-        await self.node.agent.forget(self.pod.uid)
+        await self.node.agent.remove(self.pod.uid)
         await self._live()

@@ -82,7 +82,7 @@ async def stop_sidecars(pod: PodState, seconds: float = 5.0) -> None:
 
 async def clean_up(pod: PodState) -> None:
     """Release everything that a stopped pod holds: address, files, logs and control groups; then delete its object."""
-    await pod.node.agent.forget(pod.uid)
+    await pod.node.agent.remove(pod.uid)
     for c in pod.containers:
         c.close_relay()
     if pod.sandbox is not None:

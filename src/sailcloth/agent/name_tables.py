@@ -1,7 +1,4 @@
-"""The names that a pod's agent answers itself, from the control plane's name tables. No I/O.
-
-Must not know how names are asked for; that is `dns`.
-"""
+"""Host names that a pod's agent resolves itself, from the control plane's name tables. No I/O; `dns` serves them."""
 
 from __future__ import annotations
 
@@ -16,21 +13,21 @@ Addresses = tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Addresses of a name; `alias` is the name that they are of, where the one asked for only stands for it."""
+class Match:
+    """The addresses of a name; `alias` is the CNAME target that they belong to, empty if there is none."""
 
     addresses: Addresses
     alias: str = ""
 
-    def of(self, version: int) -> Addresses:
-        """Those of an IP version."""
+    def addresses_of(self, version: int) -> Addresses:
+        """The addresses of IP version 4 or 6."""
         length = 4 if version == 4 else 16
         return tuple(a for a in self.addresses if len(a) == length)
 
 
 @lru_cache(maxsize=16_384)
 def _decoded(body: bytes) -> tuple[tuple[str, Addresses], ...]:
-    """A table's entries. Pods that see the same share them."""
+    """The entries of a table, shared by all pods that get the same bytes."""
     entries = name_table.decode(body).items()
     return tuple((host.lower().rstrip("."), tuple(_packed(ip) for ip in ips)) for host, ips in entries)
 
@@ -39,8 +36,8 @@ def _packed(ip: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)
 
 
-class Names:
-    """One pod's names. `search` is the list of suffixes of its resolver, its own namespace's first."""
+class NameTables:
+    """The name tables of one pod. `search` is the search list of its resolver, its namespace's domain first."""
 
     def __init__(self, search: Iterable[str]) -> None:
         self._search = tuple(s.lower().strip(".") for s in search)
@@ -49,7 +46,7 @@ class Names:
 
     @property
     def versions(self) -> dict[str, str]:
-        """What is known, for a control plane to send only the rest."""
+        """Versions by table, for initial_resource_versions."""
         return {name: version for name, (version, _) in self._tables.items()}
 
     def __len__(self) -> int:
@@ -69,7 +66,7 @@ class Names:
             self._tables[name] = table
             self._hosts.update(table[1])
 
-    def find(self, name: str) -> Found | None:
+    def lookup(self, name: str) -> Match | None:
         """The addresses of a name in lower case; None if it is for the pod's resolver to answer.
 
         As Istio's agent: short names of services are completed, wildcards hold for what they cover, and a name with the first
@@ -77,12 +74,12 @@ class Names:
         """
         found = self._exact(name)
         if found is not None:
-            return Found(found)
+            return Match(found)
         if self._search and name.endswith("." + self._search[0]):
             short = name[: -len(self._search[0]) - 1]
             found = self._exact(short)
             if found is not None:
-                return Found(found, short)
+                return Match(found, short)
         return None
 
     def _exact(self, name: str) -> Addresses | None:

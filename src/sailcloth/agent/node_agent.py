@@ -1,4 +1,4 @@
-"""The agent for all pods of a node: one identity, one socket and one bootstrap for each pod with a proxy."""
+"""The agent of a node: for each pod with a proxy one identity, socket and bootstrap."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sailcloth.lib import http1
 
 from . import bootstrap as boot
 from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
-from .files import MountedFiles
 from .identity import WorkloadIdentity
-from .names import Names
+from .mounted_files import MountedFiles
+from .name_tables import NameTables
 from .netns import socket_in
 from .protocol import ProxyProcess
-from .sockets import ProxySocket
+from .proxy_socket import ProxySocket
 from .status import StatusServer
 
 log = logging.getLogger(__name__)
@@ -60,20 +60,20 @@ class _Pod:
 
 @dataclass(eq=False)
 class _Dns:
-    """What answers a pod's names: the application's, and the proxy's own."""
+    """The DNS servers of a pod: one for the application, one for Envoy."""
 
-    names: Names
+    names: NameTables
     resolver: Resolver
     servers: tuple[DnsServer, DnsServer]
 
     @classmethod
     async def start(cls, resolv: str, netns_fd: int, mark: int) -> _Dns:
-        """Serve by a resolv.conf's text. Raises OSError, also where it names no server of IPv4."""
+        """Start serving, with the upstream of a resolv.conf. Raises OSError, also if that has no IPv4 server."""
         servers, search = resolv_conf(resolv)
         server = next((s for s in servers if ":" not in s), "")
         if not server:
-            raise OSError("the pod's resolv.conf names no server of IPv4")
-        names = Names(search)
+            raise OSError("the pod's resolv.conf has no IPv4 name server")
+        names = NameTables(search)
         resolver = Resolver(netns_fd, server, mark)
         pair = DnsServer(netns_fd, PORT, resolver, names), DnsServer(netns_fd, FORWARD_PORT, resolver)
         made = cls(names, resolver, pair)
@@ -87,7 +87,7 @@ class _Dns:
         return made
 
     def metrics(self) -> str:
-        """Istio's names for what the agent answers, and what it asks the resolver."""
+        """Istio's DNS metrics in Prometheus' text format."""
         asked, forwarded = self.servers[0].answered + self.servers[0].forwarded, self.servers[0].forwarded
         found = {"requests": asked, "upstream_requests": forwarded, "upstream_failures": self.resolver.failures}
         names = {f"istio_agent_dns_{what}_total": number for what, number in found.items()}
@@ -121,7 +121,7 @@ class Agent:
     async def prepare(
         self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int
     ) -> ProxyProcess:
-        """Make the pod's socket and bootstrap; the certificate is fetched while Envoy starts."""
+        """Create the pod's socket and bootstrap. The certificate is fetched while Envoy starts."""
         self._envoy = self._envoy or envoy_path()
         await self._connect()
         uid = pod["metadata"]["uid"]
@@ -131,8 +131,8 @@ class Agent:
         args = [str(a) for a in container.get("args", ())]
         kind = "router" if "router" in args[:2] else "sidecar"
         if uid not in self._pods:
-            dns = await self._answers(pod, env, pod_dir, netns_fd) if kind == "sidecar" else None
-            await self._add(uid, pod, path, netns_fd, MountedFiles.of(pod, container, pod_dir), dns)
+            dns = await self._start_dns(pod, env, pod_dir, netns_fd) if kind == "sidecar" else None
+            await self._add(uid, pod, path, netns_fd, MountedFiles.from_container(pod, container, pod_dir), dns)
         who = _identity(kind, pod, env)
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
@@ -155,7 +155,7 @@ class Agent:
         argv += ["--component-log-level", parts] if parts else []
         return ProxyProcess(argv=argv)
 
-    async def _answers(self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int) -> _Dns | None:
+    async def _start_dns(self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int) -> _Dns | None:
         """DNS for a pod whose queries are captured."""
         if netns_fd < 0 or env.get("ISTIO_META_DNS_CAPTURE", "").lower() != "true":
             return None
@@ -163,7 +163,7 @@ class Agent:
             return await _Dns.start((pod_dir / "etc" / "resolv.conf").read_text(), netns_fd, self._mark)
         except OSError as error:
             name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-            log.error("DNS of pod %s cannot be answered, and its names will not be found: %s", name, error)
+            log.error("DNS proxy of pod %s cannot start, so its names do not resolve: %s", name, error)
             return None
 
     async def _add(
@@ -214,8 +214,8 @@ class Agent:
             await asyncio.wait_for(admin(pod.netns_fd, "POST", "/drain_listeners?inboundonly&graceful&skip_exit"), 2.0)
         await asyncio.sleep(min(pod.drain_s, max(0.0, grace_s - 1.0)))
 
-    async def forget(self, uid: str) -> None:
-        """Close what belongs to a pod."""
+    async def remove(self, uid: str) -> None:
+        """Stop serving a pod."""
         pod = self._pods.pop(uid, None)
         if pod is not None:
             if pod.status is not None:
@@ -228,13 +228,13 @@ class Agent:
     async def close(self) -> None:
         """Close everything."""
         for uid in list(self._pods):
-            await self.forget(uid)
+            await self.remove(uid)
         if self._channel is not None:
             await self._channel.close()
 
 
 class TokenCache:
-    """Asks for a new token only when the old one is past half of its life."""
+    """Requests a new token when the old one is past half of its lifetime."""
 
     def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:
         self._fetch, self._token, self._until = fetch, "", 0.0
@@ -248,7 +248,7 @@ class TokenCache:
 
 
 def _options(env: dict[str, str]) -> dict[str, Any]:
-    """The proxy's options as injection has written them; none if they are not what it writes."""
+    """The ProxyConfig that the injector wrote into PROXY_CONFIG; empty if it is not valid."""
     try:
         found = json.loads(env.get("PROXY_CONFIG") or "{}")
     except ValueError:
@@ -257,7 +257,7 @@ def _options(env: dict[str, str]) -> dict[str, Any]:
 
 
 def _concurrency(options: dict[str, Any]) -> int:
-    """Worker threads: one unless told otherwise, as many as processors for 0."""
+    """Envoy's worker threads: ProxyConfig.concurrency, default 1; 0 means one per processor."""
     wanted = options.get("concurrency")
     if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
         return 1

@@ -1,8 +1,8 @@
 """The agent's UNIX socket for one Envoy: secrets (SDS), and its discovery stream relayed to the control plane.
 
-The relay moves bytes both ways and reads none of them; it adds the workload's token, so Envoy itself holds no credential.
-Where the agent answers DNS, it asks for its name tables on the same stream, and takes them out of it.
-When the control plane goes away the stream ends and Envoy keeps its configuration and reconnects by itself.
+The relay copies messages without parsing them, and adds the workload's token, so Envoy holds no credential. Where the agent
+serves DNS, it subscribes to its name tables on the same stream and filters them out of it. When the control plane
+disconnects, the stream ends; Envoy keeps its configuration and reconnects.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from sailcloth.envoy.resource import NAMES, SECRET
 
-from .files import CERTIFICATE, ROOTS, MountedFiles
 from .identity import Secret, WorkloadIdentity
-from .names import Names
+from .mounted_files import CERTIFICATE, ROOTS, MountedFiles
+from .name_tables import NameTables
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class ProxySocket:
         channel: Callable[[], grpc.aio.Channel],
         token: Callable[[], Awaitable[str]],
         files: MountedFiles | None = None,
-        names: Names | None = None,
+        names: NameTables | None = None,
     ) -> None:
         self._path, self._identity, self._channel, self._token = path, identity, channel, token
         self._files = files or MountedFiles()
@@ -83,7 +83,7 @@ class ProxySocket:
         names = self._names if method.startswith("Delta") else None
 
         async def relay(_: AsyncIterator[bytes], context: Any) -> None:
-            await self._identity.newer(0)  # a proxy without a certificate could serve nobody
+            await self._identity.wait_for_version_after(0)  # a proxy without a certificate cannot serve
             call = self._channel().stream_stream(f"/{ADS}/{method}")(
                 metadata=(("authorization", f"Bearer {await self._token()}"),)
             )
@@ -98,15 +98,15 @@ class ProxySocket:
                 asks = names is not None
                 while (message := await context.read()) is not grpc.aio.EOF:
                     await write(message)
-                    if asks and names is not None:  # behind the first message, which says who is asking
+                    if asks and names is not None:  # after Envoy's first message, which identifies the node
                         asks = False
-                        await write(_names_wanted(names))
+                        await write(_name_table_request(names))
                 await call.done_writing()
 
             upward = asyncio.create_task(up())
             try:
                 while (message := await call.read()) is not grpc.aio.EOF:
-                    answer = _names_taken(names, message) if names is not None and _NAMES in message else b""
+                    answer = _accept_name_tables(names, message) if names is not None and _NAMES in message else b""
                     if answer:
                         await write(answer)
                     else:
@@ -123,7 +123,7 @@ class ProxySocket:
         return relay
 
     async def _should_rate_limit(self, body: bytes, context: Any) -> bytes:
-        """Envoy's question about a limit that all replicas share, asked of the control plane."""
+        """Forward a request for a global rate limit to the control plane."""
         call = self._channel().unary_unary(f"/{RATE_LIMITS}/ShouldRateLimit")
         try:
             return bytes(await call(body, metadata=(("authorization", f"Bearer {await self._token()}"),), timeout=1.0))
@@ -132,7 +132,7 @@ class ProxySocket:
             raise
 
     async def _secrets(self, _: AsyncIterator[bytes], context: Any) -> None:
-        """State-of-the-world SDS: one secret a stream; a new version is sent whenever it has changed."""
+        """State-of-the-world SDS, one secret per stream; each new version is pushed."""
         names: tuple[str, ...] = ()
         reader: asyncio.Task[Any] = asyncio.create_task(context.read())
         fresh: asyncio.Task[tuple[str, list[secret_pb2.Secret]]] | None = None
@@ -151,38 +151,38 @@ class ProxySocket:
                         names = tuple(request.resource_names)
                         if fresh is not None:
                             fresh.cancel()
-                        fresh = asyncio.create_task(self._newer(names, ""))
+                        fresh = asyncio.create_task(self._next_secrets(names, ""))
                     reader = asyncio.create_task(context.read())
                 if fresh is not None and fresh in done:
                     version, secrets = fresh.result()
                     await context.write(_secret_response(version, secrets))
-                    fresh = asyncio.create_task(self._newer(names, version))
+                    fresh = asyncio.create_task(self._next_secrets(names, version))
         finally:
             for task in (reader, fresh):
                 if task is not None:
                     task.cancel()
 
-    async def _newer(self, names: tuple[str, ...], after: str) -> tuple[str, list[secret_pb2.Secret]]:
-        """The secrets of a stream once they differ from a version: from files, or the workload's own."""
+    async def _next_secrets(self, names: tuple[str, ...], after: str) -> tuple[str, list[secret_pb2.Secret]]:
+        """Wait for secrets that differ from a version: from files, or the workload's certificate."""
         if len(names) == 1 and names[0].startswith((CERTIFICATE, ROOTS)):
-            version, made = await self._files.newer(names[0], after)
+            version, made = await self._files.wait_for_version_after(names[0], after)
             return version, [made]
-        secret = await self._identity.newer(int(after or 0))
-        return str(self._identity.version), [_own(name, secret) for name in names]
+        secret = await self._identity.wait_for_version_after(int(after or 0))
+        return str(self._identity.version), [_workload_secret(name, secret) for name in names]
 
 
 _NAMES = NAMES.encode()
 
 
-def _names_wanted(names: Names) -> bytes:
-    """The request for all name tables, less those that are known from an earlier stream."""
+def _name_table_request(names: NameTables) -> bytes:
+    """Subscribe to all name tables; versions of an earlier stream are announced."""
     made = discovery_pb2.DeltaDiscoveryRequest(type_url=NAMES, resource_names_subscribe=["*"])
     made.initial_resource_versions.update(names.versions)
     return bytes(made.SerializeToString())
 
 
-def _names_taken(names: Names, message: bytes) -> bytes:
-    """Take in a response with name tables; returns the answer to it, nothing if it is a response of another type."""
+def _accept_name_tables(names: NameTables, message: bytes) -> bytes:
+    """Apply a response with name tables. Returns the ACK or NACK; empty for a response of another type."""
     response = discovery_pb2.DeltaDiscoveryResponse.FromString(message)
     if response.type_url != NAMES:
         return b""
@@ -190,12 +190,12 @@ def _names_taken(names: Names, message: bytes) -> bytes:
     try:
         names.update({r.name: (r.version, r.resource.value) for r in response.resources}, response.removed_resources)
     except ValueError as error:
-        log.warning("name tables refused: %s", error)
+        log.warning("NACK for name tables: %s", error)
         answer.error_detail.code, answer.error_detail.message = 3, str(error)
     return bytes(answer.SerializeToString())
 
 
-def _own(name: str, secret: Secret) -> secret_pb2.Secret:
+def _workload_secret(name: str, secret: Secret) -> secret_pb2.Secret:
     """The workload's certificate, or the mesh's roots."""
     made = secret_pb2.Secret(name=name)
     if name == "ROOTCA":

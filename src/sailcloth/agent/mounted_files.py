@@ -1,7 +1,7 @@
-"""Certificates and keys in files of a proxy's container, as `file-cert:CERT~KEY` and `file-root:CA[~CRL]` name them.
+"""Certificates and keys in files of a proxy's container, with the secret names `file-cert:CERT~KEY` and `file-root:CA[~CRL]`.
 
-The agent is not in the container: paths are looked up in its volumes. Nothing outside them is read, but for the system's
-roots, which every image has.
+The agent does not run in the container, so it resolves paths through the container's volumes. Only the system's root
+certificates are read outside them.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _SYSTEM = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/sha
 
 @dataclass(frozen=True)
 class MountedFiles:
-    """The files of one container: (folder inside, folder outside) of its mounts."""
+    """The files of one container, by its mounts: (path in the container, path on the host)."""
 
     mounts: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, pod: dict[str, Any], container: dict[str, Any], pod_dir: Path) -> MountedFiles:
-        """The mounts of a container as its specification says."""
+    def from_container(cls, pod: dict[str, Any], container: dict[str, Any], pod_dir: Path) -> MountedFiles:
+        """The mounts of a container spec."""
         folders = {
             v["name"]: v["hostPath"]["path"] if "hostPath" in v else str(pod_dir / "volumes" / v["name"])
             for v in pod["spec"].get("volumes") or ()
@@ -57,7 +57,7 @@ class MountedFiles:
         if path == SYSTEM_ROOTS:
             found = next((b for b in _BUNDLES if os.path.isfile(b)), None)
             if found is None:
-                raise OSError("the system has no file of trusted roots; install its package ca-certificates")
+                raise OSError("the system has no root certificates; install the package ca-certificates")
             return _content(found)
         inside = os.path.normpath(os.path.join("/", path))
         for target, source in self.mounts:
@@ -71,16 +71,16 @@ class MountedFiles:
             return _content(inside)
         raise PermissionError(f"{path} is in no volume of the proxy's container")
 
-    async def newer(self, name: str, after: str) -> tuple[str, secret_pb2.Secret]:
-        """A secret by name, as soon as it is complete and differs from the version `after`."""
-        told = ""
+    async def wait_for_version_after(self, name: str, after: str) -> tuple[str, secret_pb2.Secret]:
+        """Wait until a secret's files exist and its version differs from `after`. Returns (version, secret)."""
+        logged = ""
         while True:
             try:
                 made = self._secret(name)
             except OSError as error:
-                if str(error) != told:
+                if str(error) != logged:
                     log.warning("secret %s: %s", name, error)
-                    told = str(error)
+                    logged = str(error)
             else:
                 version = blake2b(made.SerializeToString(deterministic=True), digest_size=8).hexdigest()
                 if version != after:
