@@ -39,8 +39,7 @@ def export(
     secrets: Annotated[bool, typer.Option("--secrets", help="With Secrets; keep the file to yourself.")] = False,
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
-    """Write the objects of a cluster as YAML, without pods and what else the cluster itself makes, so that `kubectl apply -f`
-    brings them back here or elsewhere."""
+    """Export objects as YAML for `kubectl apply -f`, without pods and other objects that controllers create."""
     import yaml
 
     from . import dumps
@@ -100,7 +99,7 @@ async def _resources(api: Client) -> list[Any]:
 
 
 def _is_users(obj: Object, plural: str) -> bool:
-    """Whether an object is not made by the cluster for itself."""
+    """Whether a user created an object."""
     metadata = obj["metadata"]
     if metadata.get("ownerReferences") or metadata.get("namespace") in _NAMESPACES or metadata["name"] in _NAMESPACES:
         return False

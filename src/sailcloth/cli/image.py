@@ -1,4 +1,4 @@
-"""`sailctl image`: which local command stands for which image, and a user's own ones."""
+"""`sailctl image`: lists, adds and removes the images of a local cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import typer
 from sailcloth.local.state import StateDir
 
 from . import output
-from .lifecycle import Name, State, state_of
+from .lifecycle import Name, State
+from .local_cluster import state_of
 
 if TYPE_CHECKING:
     from sailcloth.local.images.catalog import Catalog
@@ -37,7 +38,7 @@ def list_images(
     cluster: Name = "",
     out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
 ) -> None:
-    """Show the images that are known, the user's own first."""
+    """List images, those that you added first."""
     from sailcloth.local.images import catalog
 
     try:
@@ -73,7 +74,7 @@ def add(
     state: State = "",
     cluster: Name = "",
 ) -> None:
-    """Let an image stand for a command, or for a root file system; pods that wait for it start at once.
+    """Add an image, as a command or a root file system; pods that wait for it start at once.
 
     Options come before the image: sailctl image add -e LEVEL=debug example.com/app python3 /home/me/app/main.py
     Of home directories and /tmp a pod sees only the folders of the files that the command names, and those of --path.
@@ -129,7 +130,7 @@ def _add_root(
 
 
 def remove(reference: Reference, state: State = "", cluster: Name = "") -> None:
-    """Forget a user's own image; running pods are left alone."""
+    """Remove an image that you added. Running pods keep running."""
     from sailcloth.local.images import catalog, roots
 
     where = state_of(state, cluster)

@@ -1,4 +1,4 @@
-"""What one Envoy has, in istioctl's words: the entries of a config dump that a user asked for, as tables and as JSON.
+"""The entries of an Envoy config dump, as istioctl's tables and as JSON.
 
 The filters, columns and descriptions are istioctl's, for habits and scripts. No I/O here. Source: istio.md 3.1.
 """
@@ -40,13 +40,13 @@ def part(dump: Object, name: str) -> Object:
 
 
 def node(dump: Object) -> Object:
-    """How a proxy calls itself."""
+    """The node of the dump's bootstrap."""
     found: Object = part(dump, "bootstrap").get("bootstrap", {}).get("node", {})
     return found
 
 
 def bootstrap(dump: Object) -> Table:
-    """What a proxy is, in short."""
+    """A summary of the proxy: node, versions."""
     found = node(dump)
     version = found.get("user_agent_build_version", {}).get("version", {})
     envoy = ".".join(str(version.get(n, 0)) for n in ("major_number", "minor_number", "patch"))
@@ -56,8 +56,7 @@ def bootstrap(dump: Object) -> Table:
 
 
 def entries(dump: Object, name: str, filters: Object) -> list[Object]:
-    """The clusters, listeners, route configurations or endpoints' clusters of a dump that a user asked for, as Envoy writes
-    them (snake_case)."""
+    """The clusters, listeners, route configurations or load assignments of a dump that match the filters (snake_case)."""
     if name == "endpoint" and "cluster_statuses" in dump:
         return [f for c in dump["cluster_statuses"] if (f := _filtered_status(c, filters)) is not None]
     states = [e for field in _FIELDS[name] for e in part(dump, name).get(field, ())]
@@ -70,7 +69,7 @@ def entries(dump: Object, name: str, filters: Object) -> list[Object]:
 
 
 def differences(wanted: Object, dump: Object) -> Iterator[str]:
-    """How what an Envoy has differs from what the control plane means it to have, a text for each kind of resource."""
+    """The differences between the control plane's config dump and Envoy's, one text for each type of resource."""
     for name in ("cluster", "listener", "route"):
         title = name.capitalize() + "s"
         meant, found = (_sent(each, name) for each in (wanted, dump))
@@ -79,7 +78,7 @@ def differences(wanted: Object, dump: Object) -> Iterator[str]:
 
 
 def _sent(dump: Object, name: str) -> list[str]:
-    """Lines that tell of the resources of a kind, without those that were there from the start."""
+    """The dynamic resources of a type, as lines to compare."""
     field = _FIELDS[name][1]
     only = {"configs": [{"@type": f".{_DUMPS[name]}", field: part(dump, name).get(field, ())}]}
     by_name = {e["name"]: e for e in as_json(name, entries(only, name, {}))}
@@ -117,14 +116,13 @@ def tables(dump: Object, name: str, filters: Object) -> Iterator[Table]:
 
 
 def _source(made: Object) -> str:
-    """NAME.NAMESPACE of the user's object that a resource comes from, as its metadata says."""
+    """NAME.NAMESPACE of the object that a resource was generated from, from its metadata."""
     source = made.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", "")
     return ".".join(reversed(source.split("/")[-3::2])) if source else ""
 
 
 def as_json(name: str, found: list[Object]) -> list[Object]:
-    """Entries as istioctl prints them: the messages in protobuf's own JSON (camelCase). One of a type that is not Envoy's stays
-    as it is."""
+    """Entries as istioctl prints them, in protobuf's JSON (camelCase). Messages of unknown types are not converted."""
     from envoy.admin.v3 import clusters_pb2
     from envoy.config.cluster.v3 import cluster_pb2
     from envoy.config.listener.v3 import listener_pb2
@@ -299,7 +297,7 @@ def routes(found: list[Object]) -> Table:
 
 
 def _domains(domains: list[str]) -> str:
-    """The short forms of a name, without those that only spell one of them out."""
+    """The domains of a virtual host, without longer forms of the same host."""
     if len(domains) < 2:
         return "".join(domains)
     known = set(domains)
@@ -313,7 +311,7 @@ def _domains(domains: list[str]) -> str:
 
 
 def route_match(match: Object) -> str:
-    """Which paths a route is for."""
+    """The path match of a route."""
     if "path" in match:
         return str(match["path"])
     if "prefix" in match or "path_separated_prefix" in match:
@@ -325,7 +323,7 @@ def route_match(match: Object) -> str:
 
 
 def _as_status(config: Object) -> Object:
-    """A ClusterLoadAssignment as Envoy's `/clusters` would tell of it, for dumps that have no health."""
+    """A ClusterLoadAssignment in the form of Envoy's /clusters, for dumps without health."""
     hosts = [
         {
             "address": lb.get("endpoint", {}).get("address", {}),
@@ -339,7 +337,7 @@ def _as_status(config: Object) -> Object:
 
 
 def _filtered_status(status: Object, filters: Object) -> Object | None:
-    """A cluster with those of its endpoints that are wanted; None without any."""
+    """A cluster with its endpoints that match the filters; None if none does."""
     if filters.get("cluster") and filters["cluster"] != status.get("name"):
         return None
     hosts = []
@@ -356,7 +354,7 @@ def _filtered_status(status: Object, filters: Object) -> Object | None:
 
 
 def health(host: Object) -> str:
-    """HEALTHY, or what keeps an endpoint from being used."""
+    """HEALTHY, or why an endpoint is not used."""
     found = host.get("health_status", {})
     told = str(found.get("eds_health_status") or "HEALTHY")
     if told == "HEALTHY" and found.get("failed_active_health_check"):

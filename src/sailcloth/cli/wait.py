@@ -72,7 +72,7 @@ def wait(
 
 
 def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Wanted]:
-    """What the arguments name. Raises ValueError for an unknown kind."""
+    """The objects that the arguments name. Raises ValueError for an unknown kind."""
     from sailcloth.api.kinds import MESH_KINDS
 
     def kind(word: str) -> Kind:
@@ -102,7 +102,7 @@ def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Want
 async def _until(
     wanted: list[Wanted], condition: str, seconds: float, generation: int, kubeconfig: str
 ) -> list[Object]:
-    """The state of every object when all are ready, when one never will be, or when time is up."""
+    """Wait until all objects are ready, one has failed for good, or the timeout is over. Returns their states."""
     from .cluster import client
 
     end = time.monotonic() + seconds

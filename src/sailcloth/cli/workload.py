@@ -88,7 +88,7 @@ def group_of(
 
 
 def _check(made: Object) -> None:
-    """Leave with the first error that the mesh would refuse the group for."""
+    """Exit with the first validation error of the group."""
     from sailcloth.controlplane import manifests
 
     try:
@@ -127,7 +127,7 @@ def configure(
     ] = 3600,
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
-    """Write cluster.env, mesh.yaml, hosts, root-cert.pem and istio-token, with which a machine joins a WorkloadGroup."""
+    """Write the files with which a machine joins a WorkloadGroup: cluster.env, mesh.yaml, hosts, root-cert.pem, istio-token."""
     from . import dumps
 
     group = _from_file(file) if file else None

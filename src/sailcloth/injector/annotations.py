@@ -1,4 +1,4 @@
-"""Annotations that change injection, and what is wrong with their values."""
+"""Annotations that configure injection, and their validation."""
 
 from __future__ import annotations
 

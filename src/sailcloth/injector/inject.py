@@ -1,4 +1,4 @@
-"""Decides whether a pod gets a sidecar, and puts it in. Pure: the same code serves the webhook and `kube-inject`."""
+"""Decides whether a pod gets a sidecar, and adds it. Pure; the webhook and `kube-inject` share it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InjectionError(ValueError):
 
 
 def wanted(pod: dict[str, Any], namespace: str, config: InjectorConfig, default: bool = True) -> bool:
-    """Whether a pod is to be injected. Label beats annotation beats selectors beats the default. Source: istio.md 2.19."""
+    """Whether to inject a pod. The label has precedence over the annotation, then selectors, then the namespace's default."""
     spec, metadata = pod.get("spec", {}), pod.get("metadata", {})
     if spec.get("hostNetwork") or namespace in IGNORED_NAMESPACES:
         return False
@@ -49,7 +49,7 @@ def inject(
     namespace: str = "default",
     owner: tuple[str, str, str] | None = None,
 ) -> dict[str, Any]:
-    """A copy of the pod (or pod template) with the proxy in it. `owner` is (apiVersion, kind, name) of what makes the pods.
+    """A copy of the pod (or pod template) with the proxy. `owner` is (apiVersion, kind, name) of the workload.
 
     Raises InjectionError for annotations with bad values.
     """
@@ -126,7 +126,7 @@ def inject(
 
 
 def _options(shared: dict[str, object], own: dict[str, object]) -> dict[str, object]:
-    """The mesh's options for proxies as a pod refines them; variables (`proxyMetadata`) are joined by name."""
+    """The mesh's ProxyConfig merged with the pod's; `proxyMetadata` is merged by name."""
     joined: dict[str, object] = {}
     for part in (shared, own):
         found = part.get("proxyMetadata")
@@ -210,7 +210,7 @@ _PROBES = {
 
 
 def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], config: InjectorConfig) -> dict[str, Any]:
-    """Point the application's probes and hooks at the agent, so that strict mutual TLS does not fail them; returns the originals."""
+    """Rewrite probes and hooks of the application to the agent, so that they work with strict mutual TLS. Returns the originals."""
     if given.get("sidecar.istio.io/rewriteAppHTTPProbers", "true").lower() in _NO:
         return {}
     port = int(given.get("status.sidecar.istio.io/port", config.status_port) or 0)
@@ -240,7 +240,7 @@ def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], con
 
 
 def _refined(made: dict[str, Any], group: list[dict[str, Any]], noted: list[dict[str, Any]]) -> dict[str, Any]:
-    """A container of ours as the user's own one of that name refines it; that one is taken out of its group, and noted."""
+    """Merge the user's container of the same name into an injected one, remove it from its list, and record it in `noted`."""
     own = next((c for c in group if c.get("name") == made["name"]), None)
     if own is None:
         return made
@@ -250,7 +250,7 @@ def _refined(made: dict[str, Any], group: list[dict[str, Any]], noted: list[dict
 
 
 def _overlay(made: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A user's own `istio-proxy` container refines ours: maps merge, named lists merge by name, other values replace."""
+    """Merge a user's container into an injected one: maps merge, named lists merge by name, other values replace."""
     out = dict(made)
     for key, value in own.items():
         if key == "image" and value == "auto":
