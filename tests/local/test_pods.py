@@ -16,7 +16,7 @@ import pytest
 
 from sailcloth.lib import namespaces as ns
 from sailcloth.local import mounts, network, zygote
-from sailcloth.local.images import reach
+from sailcloth.local.images import host_paths
 from sailcloth.local.node import sandbox_client
 from sailcloth.local.node.sandbox_client import Event, SandboxClient
 from sailcloth.local.pod_init import container_log
@@ -56,7 +56,7 @@ class Pod:
             "cwd": "/",
             "caps": [],
             "mounts": [],
-            "hide": mounts.hidden(),
+            "hide": mounts.masked_paths(),
             "etc": str(self.directory / "etc"),
             "ports": [],
         }
@@ -181,7 +181,7 @@ def test_home_directories_and_temporary_files_of_the_host_are_not_seen(tmp_path:
     for folder in (secret, program, volume):
         folder.mkdir()
         (folder / "file").write_text(f"{folder.name}\n")
-    hide = mounts.hidden(str(tmp_path))
+    hide = mounts.masked_paths(str(tmp_path))
     assert any(str(tmp_path).startswith(h) for h in hide)
 
     async def scenario(pod: Pod) -> None:
@@ -244,10 +244,10 @@ def test_what_a_users_program_stands_on_comes_along(tmp_path: Path) -> None:
     link.symlink_to("../../pythons/bin/python3.11")
     script.write_text(f"#!{link} -I\n")
     script.chmod(0o755)
-    found = reach.folders([str(script), "--port", "80", "/no/such/file"], [str(tmp_path / "more")])
+    found = host_paths.required([str(script), "--port", "80", "/no/such/file"], [str(tmp_path / "more")])
     assert set(found) == {str(tmp_path / name) for name in ("project", "venv", "pythons", "more")}
-    assert "/" not in reach.folders(["/bin/sh", "-c", "echo"])
-    alone = reach.folders(
+    assert "/" not in host_paths.required(["/bin/sh", "-c", "echo"])
+    alone = host_paths.required(
         [str(script), "/no/such/file"], own=[os.path.dirname(script)]
     )  # a pod's own /tmp stays its own
     assert str(script) in alone

@@ -42,7 +42,7 @@ def list_images(
     from sailcloth.local.images import catalog
 
     try:
-        own = _catalog(state_of(state, cluster)).own()
+        own = _catalog(state_of(state, cluster)).user_images()
     except catalog.CatalogError as error:
         output.fail(str(error), output.DATA)
     rows = [[name, "user", _shown(entry)] for name, entry in sorted(own.items())]
@@ -110,16 +110,16 @@ def add(
 def _add_root(
     where: StateDir, reference: str, root: str, command: list[str], env: dict[str, str], max_mib: int
 ) -> None:
-    from sailcloth.local.images import catalog, roots, unpack
+    from sailcloth.local.images import catalog, layers, rootfs_store
 
     source = Path(root).expanduser()
     if not source.exists():
         output.fail(f"--root {root}: there is no such file or folder", output.DATA)
     try:
         where.roots.mkdir(mode=0o700, parents=True, exist_ok=True)
-        entry, skipped = roots.entry(where.roots.resolve(), source, reference, command, max_mib)
+        entry, skipped = rootfs_store.entry(where.roots.resolve(), source, reference, command, max_mib)
         _catalog(where).add_root(reference, entry, env)
-    except (catalog.CatalogError, unpack.ArchiveError, OSError) as error:
+    except (catalog.CatalogError, layers.ArchiveError, OSError) as error:
         output.fail(f"--root {root}: {error}", output.DATA)
     if skipped:
         print(f"left out, because they are no files or folders: {', '.join(skipped[:10])}")
@@ -131,13 +131,15 @@ def _add_root(
 
 def remove(reference: Reference, state: State = "", cluster: Name = "") -> None:
     """Remove an image that you added. Running pods keep running."""
-    from sailcloth.local.images import catalog, roots
+    from sailcloth.local.images import catalog, rootfs_store
 
     where = state_of(state, cluster)
     try:
         known = _catalog(where).remove(reference)
         if not where.record.exists():  # of a cluster that runs, pods may still use it: then the next start removes it
-            roots.sweep(where.roots.resolve(), [str(e.get("root") or "") for e in _catalog(where).own().values()])
+            rootfs_store.delete_unused(
+                where.roots.resolve(), [str(e.get("root") or "") for e in _catalog(where).user_images().values()]
+            )
     except (catalog.CatalogError, OSError) as error:
         output.fail(str(error), output.DATA)
     if not known:

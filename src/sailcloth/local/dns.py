@@ -1,6 +1,6 @@
-"""Cluster DNS: names of services over UDP and TCP, other names forwarded through a socket made in the host's network.
+"""Cluster DNS over UDP and TCP. Names outside the cluster's domain are forwarded through a socket of the host's network.
 
-NODATA, never NXDOMAIN, for AAAA of names that have an IPv4 address and for names above others; case does not matter.
+AAAA queries for existing names, and queries for empty non-terminals, get NODATA, not NXDOMAIN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sailcloth.lib import dnsmessage
 from sailcloth.lib.dnsmessage import encode_name
 
 _TTL = 5
-_ALIASES = 8  # one behind the other, at most
+_MAX_CNAMES = 8  # one behind the other, at most
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 _SOA = (
@@ -51,9 +51,9 @@ class Zone:
         self._cache.clear()
 
     def alias(self, name: str) -> str:
-        """What a name stands for in the end; empty if for itself."""
+        """The end of a name's CNAME chain; empty if it has none."""
         target = ""
-        for _ in range(_ALIASES):
+        for _ in range(_MAX_CNAMES):
             found = self._aliases.get(target or name)
             if found is None:
                 break
@@ -111,7 +111,7 @@ class Server(asyncio.DatagramProtocol):
         if asked is None:
             return
         if (query := dnsmessage.Query.parse(data)) is not None and (target := self._zone.alias(query.name)):
-            self._stand_for(query, target, reply)
+            self._resolve_cname(query, target, reply)
             return
         found = self._zone.answer(asked.lower())
         if found is not None:
@@ -121,11 +121,11 @@ class Server(asyncio.DatagramProtocol):
             reply(data[:2] + flags + counts + asked + records)
         elif self._upstream is not None:
             self._upstream.forward(data, reply)
-        else:  # no way out: say so at once, or resolvers try again for seconds
+        else:  # no upstream: answer at once, or clients retry for seconds
             reply(data[:2] + bytes([0x80 | data[2] & 1, 0x83]) + struct.pack(">HHHH", 1, 0, 0, 0) + asked)
 
-    def _stand_for(self, query: dnsmessage.Query, target: str, reply: Callable[[bytes], None]) -> None:
-        """Answer for a name that stands for another: with that one's addresses, its own or the upstream's."""
+    def _resolve_cname(self, query: dnsmessage.Query, target: str, reply: Callable[[bytes], None]) -> None:
+        """Answer with a CNAME and the addresses of its target, from the zone or from upstream."""
         own = self._zone.addresses(target)
         if own is not None or self._upstream is None:
             addresses = own if own and query.kind in (dnsmessage.A, dnsmessage.ANY) else []

@@ -1,7 +1,7 @@
-"""The host's side of a local cluster: makes the namespaces, holds the host's sockets, relays what leaves the cluster.
+"""The launcher of a local cluster: creates its namespaces, holds sockets of the host, relays egress traffic.
 
-`python -m sailcloth.local.launcher --config FILE`. When it ends, however it ends, the kernel ends everything inside. As an
-ordinary user it lives in a user namespace that maps this user to root inside; as root it does without.
+`python -m sailcloth.local.launcher --config FILE`. When it exits, the kernel kills everything inside. For an ordinary user it
+creates a user namespace that maps the user to root; as root it needs none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from . import cgroups
 from .state import StateDir, StateError
 
 
-class NoNamespaces(Exception):
+class NamespacesUnavailable(Exception):
     """This machine does not allow what a local cluster needs."""
 
 
@@ -59,8 +59,8 @@ def resolver() -> socket.socket | None:
     return None
 
 
-def enter(argv: list[str], fds: list[int]) -> int:
-    """Start a program as PID 1 of new namespaces. Returns the PID of the process that waits for it. Raises NoNamespaces."""
+def start_in_namespaces(argv: list[str], fds: list[int]) -> int:
+    """Start a program as PID 1 of new namespaces. Returns the PID of its parent. Raises NamespacesUnavailable."""
     rootless = os.geteuid() != 0
     uid, gid, parent = os.geteuid(), os.getegid(), os.getpid()
     read, write = os.pipe2(os.O_CLOEXEC)
@@ -110,16 +110,16 @@ def enter(argv: list[str], fds: list[int]) -> int:
         from .doctor import explain
 
         found = json.loads(failed)
-        raise NoNamespaces(explain(found["stage"], found["errno"], found["text"]))
+        raise NamespacesUnavailable(explain(found["stage"], found["errno"], found["text"]))
     return pid
 
 
 async def run(config: dict[str, Any]) -> int:
-    """Start the cluster and stay until a signal, the end of the cluster, or the end of who started us."""
+    """Run the cluster until a signal arrives, the cluster ends, or the parent process ends."""
     state = StateDir(Path(config["state"]))
     state.make()
     lock = state.acquire()
-    _sweep_images(state)
+    _delete_unused_images(state)
     groups = cgroups.prepare(f"sailcloth-{state.number:08x}")
     try:
         return await _cluster(config, state, groups)
@@ -153,7 +153,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
         if inner[name] >= 0
     ]
     argv = [sys.executable, "-m", "sailcloth.local.supervisor", str(path)]
-    pid = enter(argv, fds)
+    pid = start_in_namespaces(argv, fds)
     theirs.close()
     asking.close()
     record = {
@@ -169,27 +169,28 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
     temporary.rename(state.record)
     publish.setblocking(False)
     asyncio.get_running_loop().add_reader(publish.fileno(), _publish, publish)
-    code = await _stay(pid, ours, config.get("parent_fd", -1))
+    code = await _wait_for_end(pid, ours, config.get("parent_fd", -1))
     for name in (state.record, path):
         with contextlib.suppress(FileNotFoundError):
             name.unlink()
     return code
 
 
-def _sweep_images(state: StateDir) -> None:
-    """Root file systems of images that were removed while pods used them."""
+def _delete_unused_images(state: StateDir) -> None:
+    """Delete root file systems of images that were removed while pods used them."""
     if not state.roots.is_dir():
         return
-    from .images import catalog, roots
+    from .images import catalog, rootfs_store
 
     with contextlib.suppress(catalog.CatalogError):  # told when an image is asked for
-        roots.sweep(
-            state.roots.resolve(), [str(e.get("root") or "") for e in catalog.Catalog(str(state.images)).own().values()]
+        rootfs_store.delete_unused(
+            state.roots.resolve(),
+            [str(e.get("root") or "") for e in catalog.Catalog(str(state.images)).user_images().values()],
         )
 
 
 def _publish(channel: socket.socket) -> None:
-    """Answer the node with a listening socket on the host's loopback, or with the reason why there is none."""
+    """Open a listening socket on the host's loopback for the node, or return the error."""
     try:
         data = channel.recv(4096)
     except BlockingIOError:
@@ -212,7 +213,7 @@ def _publish(channel: socket.socket) -> None:
         listener.close()
 
 
-async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
+async def _wait_for_end(pid: int, channel: socket.socket, parent_fd: int) -> int:
     from . import egress
     from .apiserver.nodelink import done
 
@@ -254,7 +255,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(15, b"sailcloth", 0, 0, 0)
     try:
         code = asyncio.run(run(config))
-    except (StateError, NoNamespaces) as error:
+    except (StateError, NamespacesUnavailable) as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         code = 1
     sys.exit(code)

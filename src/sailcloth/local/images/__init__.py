@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sailcloth_samples
 
-from . import table
+from . import builtin
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where containers find programs."""
@@ -28,7 +28,7 @@ class Image:
     commands: dict[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # programs that the image has and the host has not
-    own: bool = False  # the user's, not one that ships
+    user_defined: bool = False  # added by the user
     paths: tuple[str, ...] = ()  # of the host, that its programs need besides those that its command names
     root: str = ""  # folder of the host that is its root file system; empty: the host's own
     cwd: str = "/"
@@ -59,7 +59,7 @@ def programs() -> Path:
 def resolve(reference: str) -> Image | None:
     """The local stand-in for an image reference; None if there is none."""
     name = _name(reference)
-    for pattern, entry in table.IMAGES:
+    for pattern, entry in builtin.IMAGES:
         found = re.fullmatch(pattern, name)
         if found is None:
             continue

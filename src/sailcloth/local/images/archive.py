@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from .unpack import ArchiveError, Tree
+from .layers import ArchiveError, Tree
 
 Object = dict[str, Any]
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}

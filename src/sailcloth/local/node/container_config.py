@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import CLAIMS, CONFIGMAPS, SECRETS
 from sailcloth.local import capture, images, network
-from sailcloth.local.images import reach
+from sailcloth.local.images import host_paths
 
 from . import environment, security_context, termination_message, volumes
 from .environment import Missing
@@ -142,7 +142,9 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
         security = security_context.resolve(pod.object, c.spec, image)
         caps = security.capabilities
         needed = (
-            reach.folders(image.entrypoint, image.paths, pod.node.masked_paths) if image.own and not image.root else []
+            host_paths.required(image.entrypoint, image.paths, pod.node.masked_paths)
+            if image.user_defined and not image.root
+            else []
         )
     if not argv:
         raise ValueError("the container has no command")

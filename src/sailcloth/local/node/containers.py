@@ -122,7 +122,7 @@ class Containers:
         pod = self._pod
         c.reset()
         run = container_config.cgroup_name(c)
-        starved = code != 0 and pod.node.groups.ran_out_of_memory(pod.uid, run)
+        starved = code != 0 and pod.node.groups.oom_killed(pod.uid, run)
         pod.node.groups.remove(pod.uid, run)
         ended: Object = {
             "exitCode": code,

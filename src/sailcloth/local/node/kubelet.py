@@ -69,7 +69,7 @@ class Kubelet:
         self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
         self.host_ports = {int(k): v for k, v in config.host_ports.items()}
         self.bind_swap = config.bind_swap
-        self.masked_paths = mounts.hidden(config.home, str(self.pods_dir.parents[1]))
+        self.masked_paths = mounts.masked_paths(config.home, str(self.pods_dir.parents[1]))
         self.images = Catalog(config.images)
         self.groups = Groups(config.groups)
         self.service_env: dict[str, str] = {}

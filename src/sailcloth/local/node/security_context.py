@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sailcloth.lib import namespaces as ns
-from sailcloth.local.images import Image, unpack
+from sailcloth.local.images import Image, layers
 
 Object = dict[str, Any]
 _NETWORK_CAPABILITIES = {
@@ -101,7 +101,7 @@ def _unsupported(out: SecurityContext, pod_context: Object, container_context: O
 def _table(image: Image, name: str) -> list[list[str]]:
     """The entries of an image's /etc/passwd or /etc/group."""
     try:
-        text = Path(unpack.resolve(image.root, f"etc/{name}")).read_text(errors="replace")
+        text = Path(layers.resolve(image.root, f"etc/{name}")).read_text(errors="replace")
     except (OSError, ValueError):
         return []
     return [

@@ -1,7 +1,7 @@
-"""PID 1 of a pod: starts what it is told to, reaps, writes logs, tells whoever is connected. It decides nothing.
+"""The event loop of a pod's PID 1: starts processes, reaps them, writes logs, and sends events to connected clients.
 
-It listens on a UNIX socket in the pod's directory, so that a node that comes back finds the pod as it is. Messages are JSON,
-descriptors travel beside them. Imports stay few: every pod carries a copy of this process.
+It listens on a UNIX socket in the pod's directory, so that a restarted node can adopt the pod. Messages are JSON with
+descriptors. Imports stay few: every pod has a copy of this process.
 
 Requests: start {name, argv, env, cwd, uid, gid, caps, log, ports, stdin, tty, and what `mounts.container` or, with a root,
 `rootfs.container` takes} with descriptors of the ports' sockets, then of control groups, signal {name, signal},
@@ -24,13 +24,13 @@ import time
 from typing import Any
 
 from sailcloth.lib import namespaces as ns
-from sailcloth.local import bindswap
+from sailcloth.local import seccomp_bind
 
 from . import process
 from .attachment import Attachment
 from .container_log import ContainerLog
 
-_SETUP_S = 5.0  # a container whose files take longer to mount counts as started all the same
+_SETUP_S = 5.0  # limit of waiting for a container's mounts before it counts as started
 
 
 class PodInit:
@@ -166,7 +166,7 @@ class PodInit:
             ours.close()
         elif not self._supervise(ours, kept):
             relayed = sorted(ports)
-        # Who is told of the start may run a command in the container at once: its files must be in their places by then.
+        # A client may exec into the container as soon as it gets the event, so its mounts must be complete.
         select.select([pending], [], [], _SETUP_S)
         os.close(pending)
         self._containers[name] = {
@@ -277,7 +277,7 @@ class PodInit:
 
         def serve() -> None:
             try:
-                bindswap.answer(fd, sockets)
+                seccomp_bind.handle_notification(fd, sockets)
             except OSError:
                 self._selector.unregister(fd)
                 os.close(fd)

@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 from sailcloth.lib import namespaces as ns
-from sailcloth.local import bindswap, mounts, rootfs
+from sailcloth.local import mounts, rootfs, seccomp_bind
 
 
 def fork() -> int:
@@ -59,7 +59,7 @@ def execute(
     os.chdir(request.get("cwd") or "/")
     if notify is not None:
         try:
-            listener = bindswap.install()
+            listener = seccomp_bind.install_filter()
         except (OSError, KeyError):  # a kernel or processor that cannot: the node relays
             notify.send(b"x")
         else:

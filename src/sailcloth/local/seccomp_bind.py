@@ -1,8 +1,7 @@
-"""Publishes a pod's port on the host at no cost to its traffic: the pod's bind(2) is notified to us by seccomp, and its
-socket is swapped for a listening socket that was made in the host's network. Linux 5.9 or newer, x86_64 and aarch64.
+"""Publishes a pod's port on the host without a relay: seccomp reports the pod's bind(2), and its socket is replaced by a
+listening socket of the host's network. Needs Linux 5.9 or newer, on x86_64 or aarch64.
 
-The container's memory is read only for the address that it binds; only the port number decides, among sockets that were
-meant for this pod anyway.
+Of the container's memory only the address argument of bind is read; its port selects one of the sockets for this pod.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.POINTER(_Instruction))]
 
 
-def install() -> int:
-    """In the child, before exec: from now on bind(2) waits for a supervisor. Returns the descriptor to supervise with."""
+def install_filter() -> int:
+    """Install the filter; call it in the child before exec. Returns the notification descriptor for the supervisor."""
     arch, nr_bind, nr_seccomp = _MACHINES[platform.machine()]
     steps = [
         (0x20, 0, 0, 4),
@@ -48,8 +47,8 @@ def install() -> int:
     return fd
 
 
-def answer(fd: int, sockets: dict[int, int]) -> None:
-    """Answer one notification. `sockets`: port → descriptor of a listening socket. Raises OSError when the filter is gone."""
+def handle_notification(fd: int, sockets: dict[int, int]) -> None:
+    """Handle one bind notification. `sockets` maps ports to listening sockets. Raises OSError when the filter is gone."""
     notification = bytearray(80)
     try:
         fcntl.ioctl(fd, _RECV, notification)

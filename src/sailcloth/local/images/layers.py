@@ -1,7 +1,7 @@
-"""Layers of images to a folder: safe whatever an archive says.
+"""Applies image layers to a directory, safely for any archive.
 
-Nothing is written outside the folder: links inside are followed within it only. No device nodes, no set-user-id bits, no
-owners (all is the user's own); sizes and numbers are bounded. Source: the OCI image layer specification (changesets).
+Nothing is written outside the directory, and links are resolved within it. Device nodes, set-user-id bits and owners are
+dropped; sizes and numbers of files are bounded. Source: the OCI image layer specification (changesets).
 """
 
 from __future__ import annotations

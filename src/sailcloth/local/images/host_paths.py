@@ -1,4 +1,4 @@
-"""What a user's own program needs of folders that pods do not see otherwise, such as home directories."""
+"""The host paths that a user's program needs although they are masked in pods, such as parts of home directories."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 _LINKS = 16
 
 
-def folders(command: Iterable[str], more: Iterable[str] = (), own: Iterable[str] = ()) -> list[str]:
+def required(command: Iterable[str], more: Iterable[str] = (), own: Iterable[str] = ()) -> list[str]:
     """The folders that a command's files lie in, and `more`. A file's folder comes whole, because programs read what lies
     beside them; of a program in a `bin` (a virtual environment's, say) it is the folder above; a script's interpreter and
     what a link points to count too. Of folders that are the pod's `own`, such as /tmp, it is only the file."""

@@ -1,6 +1,8 @@
-"""Which command stands for which image. Patterns match the whole name without tag; `{python}`, `{programs}`, `{tag}` and the
-pattern's own groups are filled in. `commands` are programs by the path they have inside the image; `real` is a program of
-the host and its arguments, taken instead where it is installed."""
+"""Built-in images and the commands that they run.
+
+Patterns match the whole name without tag; `{python}`, `{programs}`, `{tag}` and the pattern's groups are substituted.
+`commands` maps programs by their path in the image; `real` is a program of the host and its arguments, preferred if installed.
+"""
 
 from __future__ import annotations
 

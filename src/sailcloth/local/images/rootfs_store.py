@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import archive
-from .unpack import ArchiveError, Tree
+from .layers import ArchiveError, Tree
 
 _MIB = 1 << 20
 
@@ -64,7 +64,7 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep(store: Path, roots: Iterable[str]) -> None:
+def delete_unused(store: Path, roots: Iterable[str]) -> None:
     """Remove what none of the roots in use lies in."""
     used = {Path(r).parent.name for r in roots if Path(r).parent.parent == store}
     for folder in store.iterdir() if store.is_dir() else ():
