@@ -45,12 +45,12 @@ class Resolver(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Raises OSError."""
-        made = run_in(self._netns_fd, lambda: self._socket(socket.SOCK_DGRAM))
+        created = run_in(self._netns_fd, lambda: self._socket(socket.SOCK_DGRAM))
         try:
-            made.connect((self._server, self._port))
-            await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=made)
+            created.connect((self._server, self._port))
+            await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=created)
         except OSError:
-            made.close()
+            created.close()
             raise
 
     def close(self) -> None:
@@ -96,26 +96,26 @@ class Resolver(asyncio.DatagramProtocol):
 
     async def forward_tcp(self, data: bytes) -> bytes:
         """Forward one query over TCP. Raises OSError, TimeoutError, EOFError."""
-        made = run_in(self._netns_fd, lambda: self._socket(socket.SOCK_STREAM))
+        created = run_in(self._netns_fd, lambda: self._socket(socket.SOCK_STREAM))
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                await asyncio.get_running_loop().sock_connect(made, (self._server, self._port))
-                reader, writer = await asyncio.open_connection(sock=made)
+                await asyncio.get_running_loop().sock_connect(created, (self._server, self._port))
+                reader, writer = await asyncio.open_connection(sock=created)
                 try:
                     writer.write(struct.pack(">H", len(data)) + data)
                     return await _read_message(reader)
                 finally:
                     writer.close()
         except OSError:
-            made.close()
+            created.close()
             raise
 
     def _socket(self, kind: int) -> socket.socket:
-        made = socket.socket(socket.AF_INET, kind)
-        made.setblocking(False)
+        sock = socket.socket(socket.AF_INET, kind)
+        sock.setblocking(False)
         if self._mark:
-            made.setsockopt(socket.SOL_SOCKET, _SO_MARK, self._mark)
-        return made
+            sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, self._mark)
+        return sock
 
 
 class DnsServer(asyncio.DatagramProtocol):
@@ -146,17 +146,17 @@ class DnsServer(asyncio.DatagramProtocol):
             self._server.close()
 
     def _bound(self, kind: int) -> socket.socket:
-        made = socket.socket(socket.AF_INET, kind)
+        sock = socket.socket(socket.AF_INET, kind)
         try:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind(("127.0.0.1", self._port))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", self._port))
             if kind == socket.SOCK_STREAM:
-                made.listen(MAX_CONNECTIONS)
-            made.setblocking(False)
+                sock.listen(MAX_CONNECTIONS)
+            sock.setblocking(False)
         except OSError:
-            made.close()
+            sock.close()
             raise
-        return made
+        return sock
 
     # -- UDP ------------------------------------------------------------------------------------
 
@@ -167,9 +167,9 @@ class DnsServer(asyncio.DatagramProtocol):
         query = Query.parse(data)
         if query is None:
             return
-        made = self.answer(query)
-        if made is not None:
-            self._transport.sendto(query.fitted(made), address)
+        created = self.answer(query)
+        if created is not None:
+            self._transport.sendto(query.fitted(created), address)
         else:
             self._resolver.forward(data, query, lambda answer: self._transport.sendto(answer, address))
 
@@ -179,15 +179,15 @@ class DnsServer(asyncio.DatagramProtocol):
         A known name without an address of the version asked for has an empty answer: NXDOMAIN would say that it has none at all.
         """
         version = _VERSIONS.get(query.kind)
-        found = self._names.lookup(query.name) if self._names is not None and version else None
-        if found is None or version is None:
+        result = self._names.lookup(query.name) if self._names is not None and version else None
+        if result is None or version is None:
             self.forwarded += 1
             return None
         self.answered += 1
-        addresses = list(found.addresses_of(version))
+        addresses = list(result.addresses_of(version))
         if len(addresses) > 1:
             random.shuffle(addresses)  # clients take the first
-        return query.answer(addresses, TTL_S, found.alias)
+        return query.answer(addresses, TTL_S, result.alias)
 
     # -- TCP ------------------------------------------------------------------------------------
 
@@ -200,13 +200,13 @@ class DnsServer(asyncio.DatagramProtocol):
                 query = Query.parse(data)
                 if query is None:
                     return
-                made = self.answer(query)
-                if made is None:
+                created = self.answer(query)
+                if created is None:
                     try:
-                        made = await self._resolver.forward_tcp(data)
+                        created = await self._resolver.forward_tcp(data)
                     except (OSError, EOFError):
-                        made = query.failure(dnsmessage.SERVER_FAILURE)
-                writer.write(struct.pack(">H", len(made)) + made)
+                        created = query.failure(dnsmessage.SERVER_FAILURE)
+                writer.write(struct.pack(">H", len(created)) + created)
                 await writer.drain()
         except (OSError, EOFError):
             pass  # the client disconnected or timed out

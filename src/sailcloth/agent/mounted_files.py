@@ -45,20 +45,20 @@ class MountedFiles:
             v["name"]: v["hostPath"]["path"] if "hostPath" in v else str(pod_dir / "volumes" / v["name"])
             for v in pod["spec"].get("volumes") or ()
         }
-        found = [
+        matches = [
             (m["mountPath"].rstrip("/"), os.path.join(folders[m["name"]], m.get("subPath", "")).rstrip("/"))
             for m in container.get("volumeMounts") or ()
             if m["name"] in folders
         ]
-        return cls(tuple(sorted(found, key=lambda m: -len(m[0]))))
+        return cls(tuple(sorted(matches, key=lambda m: -len(m[0]))))
 
     def read(self, path: str) -> bytes:
         """The content of a file at most 1 MiB large. Raises OSError, PermissionError for a path outside the volumes."""
         if path == SYSTEM_ROOTS:
-            found = next((b for b in _BUNDLES if os.path.isfile(b)), None)
-            if found is None:
+            match = next((b for b in _BUNDLES if os.path.isfile(b)), None)
+            if match is None:
                 raise OSError("the system has no root certificates; install the package ca-certificates")
-            return _content(found)
+            return _content(match)
         inside = os.path.normpath(os.path.join("/", path))
         for target, source in self.mounts:
             if inside == target or inside.startswith(target + "/"):
@@ -76,15 +76,15 @@ class MountedFiles:
         logged = ""
         while True:
             try:
-                made = self._secret(name)
+                created = self._secret(name)
             except OSError as error:
                 if str(error) != logged:
                     log.warning("secret %s: %s", name, error)
                     logged = str(error)
             else:
-                version = blake2b(made.SerializeToString(deterministic=True), digest_size=8).hexdigest()
+                version = blake2b(created.SerializeToString(deterministic=True), digest_size=8).hexdigest()
                 if version != after:
-                    return version, made
+                    return version, created
             await asyncio.sleep(_POLL_S)
 
     def _secret(self, name: str) -> secret_pb2.Secret:
@@ -103,7 +103,7 @@ class MountedFiles:
 
 def _content(path: str) -> bytes:
     with open(path, "rb") as file:
-        found = file.read(_MAX_BYTES + 1)
-    if len(found) > _MAX_BYTES:
+        result = file.read(_MAX_BYTES + 1)
+    if len(result) > _MAX_BYTES:
         raise OSError(f"{path} is larger than 1 MiB")
-    return found
+    return result

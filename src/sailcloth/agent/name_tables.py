@@ -56,13 +56,13 @@ class NameTables:
         """Take in tables, as (version, bytes) by name, and forget some. Raises ValueError for bytes that are no table; what was
         known then stays."""
         try:
-            made = {name: (version, _decoded(body)) for name, (version, body) in changed.items()}
+            created = {name: (version, _decoded(body)) for name, (version, body) in changed.items()}
         except Exception as error:  # whatever the decoder raises: these are bytes from outside
             raise ValueError(f"not a name table: {error}") from None
-        for name in [*removed, *made]:
+        for name in [*removed, *created]:
             for host, _ in self._tables.pop(name, ("", ()))[1]:
                 self._hosts.pop(host, None)
-        for name, table in made.items():
+        for name, table in created.items():
             self._tables[name] = table
             self._hosts.update(table[1])
 
@@ -72,28 +72,28 @@ class NameTables:
         As Istio's agent: short names of services are completed, wildcards hold for what they cover, and a name with the first
         suffix of the search list behind it is answered as the name without, so that the resolver need not go through the list.
         """
-        found = self._exact(name)
-        if found is not None:
-            return Match(found)
+        result = self._exact(name)
+        if result is not None:
+            return Match(result)
         if self._search and name.endswith("." + self._search[0]):
             short = name[: -len(self._search[0]) - 1]
-            found = self._exact(short)
-            if found is not None:
-                return Match(found, short)
+            result = self._exact(short)
+            if result is not None:
+                return Match(result, short)
         return None
 
     def _exact(self, name: str) -> Addresses | None:
-        found = self._hosts.get(name)
-        if found is not None:
-            return found
+        value = self._hosts.get(name)
+        if value is not None:
+            return value
         for suffix in self._search:
-            found = self._hosts.get(f"{name}.{suffix}")
-            if found is not None:
-                return found
+            value = self._hosts.get(f"{name}.{suffix}")
+            if value is not None:
+                return value
         _, dot, rest = name.partition(".")
         while dot:
-            found = self._hosts.get("*." + rest)
-            if found is not None:
-                return found
+            value = self._hosts.get("*." + rest)
+            if value is not None:
+                return value
             _, dot, rest = rest.partition(".")
         return None

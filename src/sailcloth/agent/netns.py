@@ -43,28 +43,28 @@ async def socket_in(netns_fd: int, host: str, port: int) -> socket.socket:
     """A connected TCP socket in the namespace."""
 
     def make() -> socket.socket:
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        made.setblocking(False)
-        return made
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        return sock
 
-    made = run_in(netns_fd, make)
+    sock = run_in(netns_fd, make)
     try:
-        await asyncio.get_running_loop().sock_connect(made, (host, port))
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
     except OSError:
-        made.close()
+        sock.close()
         raise
-    return made
+    return sock
 
 
 def listening(netns_fd: int, port: int) -> socket.socket:
     """A listening TCP socket in the namespace, on all addresses."""
 
     def make() -> socket.socket:
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(("0.0.0.0", port))
-        made.listen(128)
-        made.setblocking(False)
-        return made
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("0.0.0.0", port))
+        sock.listen(128)
+        sock.setblocking(False)
+        return sock
 
     return run_in(netns_fd, make)

@@ -76,21 +76,21 @@ class _Dns:
         names = NameTables(search)
         resolver = Resolver(netns_fd, server, mark)
         pair = DnsServer(netns_fd, PORT, resolver, names), DnsServer(netns_fd, FORWARD_PORT, resolver)
-        made = cls(names, resolver, pair)
+        created = cls(names, resolver, pair)
         try:
             await resolver.start()
             for one in pair:
                 await one.start()
         except OSError:
-            await made.close()
+            await created.close()
             raise
-        return made
+        return created
 
     def metrics(self) -> str:
         """Istio's DNS metrics in Prometheus' text format."""
         asked, forwarded = self.servers[0].answered + self.servers[0].forwarded, self.servers[0].forwarded
-        found = {"requests": asked, "upstream_requests": forwarded, "upstream_failures": self.resolver.failures}
-        names = {f"istio_agent_dns_{what}_total": number for what, number in found.items()}
+        result = {"requests": asked, "upstream_requests": forwarded, "upstream_failures": self.resolver.failures}
+        names = {f"istio_agent_dns_{what}_total": number for what, number in result.items()}
         return "".join(f"# TYPE {name} counter\n{name} {number}\n" for name, number in names.items())
 
     async def close(self) -> None:
@@ -178,10 +178,10 @@ class Agent:
         socket = ProxySocket(path, identity, self._upstream, cached.get, files, dns.names if dns else None)
         await socket.start()
         identity.start()
-        made = self._pods[uid] = _Pod(identity, socket, netns_fd, dns=dns)
+        created = self._pods[uid] = _Pod(identity, socket, netns_fd, dns=dns)
         if netns_fd >= 0:
-            made.status = StatusServer(netns_fd, pod, dns.metrics if dns else str)
-            await made.status.start()
+            created.status = StatusServer(netns_fd, pod, dns.metrics if dns else str)
+            await created.status.start()
 
     async def _connect(self) -> None:
         if self._channel is None:
@@ -250,10 +250,10 @@ class TokenCache:
 def _options(env: dict[str, str]) -> dict[str, Any]:
     """The ProxyConfig that the injector wrote into PROXY_CONFIG; empty if it is not valid."""
     try:
-        found = json.loads(env.get("PROXY_CONFIG") or "{}")
+        data = json.loads(env.get("PROXY_CONFIG") or "{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return data if isinstance(data, dict) else {}
 
 
 def _concurrency(options: dict[str, Any]) -> int:

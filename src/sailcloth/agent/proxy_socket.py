@@ -165,8 +165,8 @@ class ProxySocket:
     async def _next_secrets(self, names: tuple[str, ...], after: str) -> tuple[str, list[secret_pb2.Secret]]:
         """Wait for secrets that differ from a version: from files, or the workload's certificate."""
         if len(names) == 1 and names[0].startswith((CERTIFICATE, ROOTS)):
-            version, made = await self._files.wait_for_version_after(names[0], after)
-            return version, [made]
+            version, created = await self._files.wait_for_version_after(names[0], after)
+            return version, [created]
         secret = await self._identity.wait_for_version_after(int(after or 0))
         return str(self._identity.version), [_workload_secret(name, secret) for name in names]
 
@@ -176,9 +176,9 @@ _NAMES = NAMES.encode()
 
 def _name_table_request(names: NameTables) -> bytes:
     """Subscribe to all name tables; versions of an earlier stream are announced."""
-    made = discovery_pb2.DeltaDiscoveryRequest(type_url=NAMES, resource_names_subscribe=["*"])
-    made.initial_resource_versions.update(names.versions)
-    return bytes(made.SerializeToString())
+    message = discovery_pb2.DeltaDiscoveryRequest(type_url=NAMES, resource_names_subscribe=["*"])
+    message.initial_resource_versions.update(names.versions)
+    return bytes(message.SerializeToString())
 
 
 def _accept_name_tables(names: NameTables, message: bytes) -> bytes:
@@ -197,23 +197,23 @@ def _accept_name_tables(names: NameTables, message: bytes) -> bytes:
 
 def _workload_secret(name: str, secret: Secret) -> secret_pb2.Secret:
     """The workload's certificate, or the mesh's roots."""
-    made = secret_pb2.Secret(name=name)
+    message = secret_pb2.Secret(name=name)
     if name == "ROOTCA":
-        made.validation_context.trusted_ca.inline_bytes = secret.roots
+        message.validation_context.trusted_ca.inline_bytes = secret.roots
     else:
-        made.tls_certificate.CopyFrom(
+        message.tls_certificate.CopyFrom(
             common_pb2.TlsCertificate(
                 certificate_chain=base_pb2.DataSource(inline_bytes=secret.chain),
                 private_key=base_pb2.DataSource(inline_bytes=secret.key),
             )
         )
-    return made
+    return message
 
 
 def _secret_response(version: str, secrets: list[secret_pb2.Secret]) -> bytes:
     out = discovery_pb2.DiscoveryResponse(version_info=version, type_url=SECRET, nonce=version)
-    for made in secrets:
+    for created in secrets:
         resource = out.resources.add()
         resource.type_url = SECRET
-        resource.value = made.SerializeToString()
+        resource.value = created.SerializeToString()
     return bytes(out.SerializeToString())

@@ -34,13 +34,13 @@ class StatusServer:
 
     async def start(self) -> None:
         try:
-            made = listening(self._netns_fd, STATUS_PORT)
+            created = listening(self._netns_fd, STATUS_PORT)
         except OSError as error:
             log.warning(
                 "port %d of the pod is taken (%s): probes that were rewritten to it will fail", STATUS_PORT, error
             )
             return
-        self._server = await asyncio.start_server(self._answer, sock=made)
+        self._server = await asyncio.start_server(self._answer, sock=created)
 
     async def close(self) -> None:
         if self._server is not None:
@@ -87,10 +87,10 @@ class StatusServer:
             return (200 if 200 <= code < 400 else 503 if code == 0 else code), b""
         port = int((prober.get("tcpSocket") or prober.get("grpc") or {}).get("port", 0))
         try:
-            made = await asyncio.wait_for(socket_in(self._netns_fd, "127.0.0.1", port), timeout)
+            sock = await asyncio.wait_for(socket_in(self._netns_fd, "127.0.0.1", port), timeout)
         except (TimeoutError, OSError):
             return 503, b"connection refused\n"
-        made.close()
+        sock.close()
         return 200, b""
 
     async def _get(
@@ -126,6 +126,6 @@ def _probers(pod: dict[str, Any]) -> dict[str, Any]:
         if container.get("name") == _PROXY:
             for variable in container.get("env", ()):
                 if variable.get("name") == "ISTIO_KUBE_APP_PROBERS":
-                    found: dict[str, Any] = json.loads(variable.get("value") or "{}")
-                    return found
+                    data: dict[str, Any] = json.loads(variable.get("value") or "{}")
+                    return data
     return {}

@@ -37,8 +37,8 @@ def _messages() -> tuple[Any, Any]:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     names = ("IstioCertificateRequest", "IstioCertificateResponse")
-    made = [message_factory.GetMessageClass(pool.FindMessageTypeByName(f"istio.v1.auth.{n}")) for n in names]
-    return made[0], made[1]
+    items = [message_factory.GetMessageClass(pool.FindMessageTypeByName(f"istio.v1.auth.{n}")) for n in names]
+    return items[0], items[1]
 
 
 CertificateRequest, CertificateResponse = _messages()

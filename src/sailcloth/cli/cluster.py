@@ -49,10 +49,10 @@ class Applier:
         group, _, name = version.rpartition("/")
         with contextlib.suppress(ApiError):
             path = f"/apis/{version}" if group else f"/api/{name}"
-            found = orjson.loads(await self._api.call("GET", path))
+            data = orjson.loads(await self._api.call("GET", path))
             self._known[version] = {
                 r["kind"]: Resource(group, name, r["name"], r["kind"], r["namespaced"])
-                for r in found["resources"]
+                for r in data["resources"]
                 if "/" not in r["name"]
             }
 
@@ -109,8 +109,8 @@ async def pod_name(api: Client, name: str, namespace: str) -> str:
         raise ValueError(f"unknown kind {kind!r}; use POD, deployment/NAME or service/NAME")
     if kind in ("pod", "po"):
         return rest
-    found = await api.get(resources[kind], rest, namespace)
-    selector = found["spec"].get("selector") or {}
+    obj = await api.get(resources[kind], rest, namespace)
+    selector = obj["spec"].get("selector") or {}
     labels = selector.get("matchLabels", selector)
     pods, _ = await api.list(resources["pod"], namespace, ",".join(f"{k}={v}" for k, v in labels.items()))
     if not pods:

@@ -55,8 +55,8 @@ def names(pod: str, namespace: str, kubeconfig: str) -> dict[str, list[str]]:
     """The DNS table of a pod's agent: addresses by name; empty if the pod does not capture DNS."""
     from .cluster import names_of
 
-    found: dict[str, Any] = run(names_of(pod, namespace, kubeconfig))
-    return {host: list(info["ips"]) for host, info in found["table"].items()}
+    result: dict[str, Any] = run(names_of(pod, namespace, kubeconfig))
+    return {host: list(info["ips"]) for host, info in result["table"].items()}
 
 
 def wanted(proxy: str, kubeconfig: str) -> dict[str, Any]:

@@ -44,8 +44,8 @@ def export(
 
     from . import dumps
 
-    found = dumps.run(_objects(kubeconfig, namespace, secrets))
-    text = yaml.dump_all(found, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+    result = dumps.run(_objects(kubeconfig, namespace, secrets))
+    text = yaml.dump_all(result, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
     if not file:
         sys.stdout.write(text)
         return
@@ -55,7 +55,7 @@ def export(
         path.write_text(text)
     except OSError as error:
         output.fail(f"{file}: {error.strerror}", output.DATA)
-    print(f"{len(found)} objects written to {file}", file=sys.stderr)
+    print(f"{len(result)} objects written to {file}", file=sys.stderr)
 
 
 async def _objects(kubeconfig: str, namespace: str, secrets: bool) -> list[Object]:
@@ -91,8 +91,8 @@ async def _resources(api: Client) -> list[Any]:
     versions = [("", "v1"), *((g["name"], g["preferredVersion"]["version"]) for g in groups)]
     out = []
     for group, version in versions:
-        found = orjson.loads(await api.call("GET", f"/apis/{group}/{version}" if group else f"/api/{version}"))
-        for r in found["resources"]:
+        data = orjson.loads(await api.call("GET", f"/apis/{group}/{version}" if group else f"/api/{version}"))
+        for r in data["resources"]:
             if "/" not in r["name"] and {"list", "create"} <= set(r["verbs"]):
                 out.append(Resource(group, version, r["name"], r["kind"], r["namespaced"]))
     return out
@@ -103,8 +103,8 @@ def _is_users(obj: Object, plural: str) -> bool:
     metadata = obj["metadata"]
     if metadata.get("ownerReferences") or metadata.get("namespace") in _NAMESPACES or metadata["name"] in _NAMESPACES:
         return False
-    made = {"serviceaccounts": "default", "configmaps": "kube-root-ca.crt", "services": "kubernetes"}
-    if made.get(plural) == metadata["name"] or (metadata["name"], plural) == ("istio-ca-root-cert", "configmaps"):
+    created = {"serviceaccounts": "default", "configmaps": "kube-root-ca.crt", "services": "kubernetes"}
+    if created.get(plural) == metadata["name"] or (metadata["name"], plural) == ("istio-ca-root-cert", "configmaps"):
         return False
     return str(obj.get("type", "")) not in ("kubernetes.io/service-account-token", "istio.io/ca-root")
 

@@ -205,13 +205,13 @@ def doctor(out: Form = "text") -> None:
     """Check whether this machine can run a local cluster, and print the remedies."""
     from sailcloth.local.doctor import report
 
-    found = report()
+    result = report()
     if _form(out):
-        output.structured([{"check": c, "ok": ok, "detail": d} for c, ok, d in found], "json")
+        output.structured([{"check": c, "ok": ok, "detail": d} for c, ok, d in result], "json")
     else:
-        for check, ok, detail in found:
+        for check, ok, detail in result:
             print(f"{'ok  ' if ok else 'FAIL'} {check}: {detail}")
-    if not all(ok for _, ok, _ in found):
+    if not all(ok for _, ok, _ in result):
         raise typer.Exit(1)
 
 

@@ -147,7 +147,7 @@ def _started_at(pod: Object) -> str:
     return max(s.get("startedAt", "")[:19] for s in states) if all(states) else ""
 
 
-def _unready(found: list[Object], pods: list[Object], since: str) -> list[Object]:
+def _unready(result: list[Object], pods: list[Object], since: str) -> list[Object]:
     """Deployments without all replicas ready, counting only pods started after `since`: a kept state has old statuses."""
 
     def ready(d: Object) -> bool:
@@ -158,7 +158,7 @@ def _unready(found: list[Object], pods: list[Object], since: str) -> list[Object
         own = [p for p in pods if p["metadata"]["namespace"] == d["metadata"]["namespace"]]
         return all(_started_at(p) >= since for p in own if labels <= (p["metadata"].get("labels") or {}).items())
 
-    return [d for d in found if not ready(d)]
+    return [d for d in result if not ready(d)]
 
 
 async def _pods_ready(api: Any, needed: set[tuple[str, str]], since: str) -> tuple[int, list[str]]:
@@ -168,15 +168,15 @@ async def _pods_ready(api: Any, needed: set[tuple[str, str]], since: str) -> tup
 
     end, patience = time.monotonic() + _READY_S, 0.0
     while True:
-        found, _ = await api.list(DEPLOYMENTS)
+        items, _ = await api.list(DEPLOYMENTS)
         pods, _ = await api.list(PODS)
-        late = [(d["metadata"]["namespace"], d["metadata"]["name"]) for d in _unready(found, pods, since)]
+        late = [(d["metadata"]["namespace"], d["metadata"]["name"]) for d in _unready(items, pods, since)]
         names = [f"{namespace}/{name}" for namespace, name in late]
         missing = [f"{namespace}/{name}" for namespace, name in late if (namespace, name) in needed]
         now = time.monotonic()
         patience = 0.0 if missing else patience or now + _USER_DEPLOYMENTS_S
         if not names or (patience and now > patience):
-            return sum(int(d["spec"].get("replicas", 1)) for d in found), names
+            return sum(int(d["spec"].get("replicas", 1)) for d in items), names
         if now > end and missing:
             raise TimeoutError(f"not ready within {_READY_S:.0f} s: {', '.join(missing)}")
         await asyncio.sleep(0.03)

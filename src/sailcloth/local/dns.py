@@ -54,10 +54,10 @@ class Zone:
         """The end of a name's CNAME chain; empty if it has none."""
         target = ""
         for _ in range(_MAX_CNAMES):
-            found = self._aliases.get(target or name)
-            if found is None:
+            value = self._aliases.get(target or name)
+            if value is None:
                 break
-            target = found
+            target = value
         return target
 
     def addresses(self, name: str) -> list[bytes] | None:
@@ -75,21 +75,21 @@ class Zone:
         at = struct.pack(">H", 0xC000 | 12 + len(name) - len(self._domain)) if ours else b"\xc0\x0c"
         negative = at + struct.pack(">HHIH", 6, 1, _TTL, len(_SOA)) + _SOA
         addresses = self._names.get(name)
-        made: Answer
+        created: Answer
         if addresses is not None:
             if kind in (1, 255):
                 records = [b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, _TTL, 4) + a for a in addresses]
-                made = (0, len(records), 0, b"".join(records))
+                created = (0, len(records), 0, b"".join(records))
             else:
-                made = (0, 0, 1, negative)
+                created = (0, 0, 1, negative)
         elif ours:
-            made = (0 if name in self._parents else 3, 0, 1, negative)
+            created = (0 if name in self._parents else 3, 0, 1, negative)
         else:
             return None
         if len(self._cache) > 20_000:
             self._cache.clear()
-        self._cache[question] = made
-        return made
+        self._cache[question] = created
+        return created
 
 
 class Server(asyncio.DatagramProtocol):
@@ -113,9 +113,9 @@ class Server(asyncio.DatagramProtocol):
         if (query := dnsmessage.Query.parse(data)) is not None and (target := self._zone.alias(query.name)):
             self._resolve_cname(query, target, reply)
             return
-        found = self._zone.answer(asked.lower())
-        if found is not None:
-            code, answers, authorities, records = found
+        result = self._zone.answer(asked.lower())
+        if result is not None:
+            code, answers, authorities, records = result
             flags = bytes([0x84 | data[2] & 1, 0x80 | code])
             counts = struct.pack(">HHHH", 1, answers, authorities, 0)
             reply(data[:2] + flags + counts + asked + records)
@@ -134,8 +134,8 @@ class Server(asyncio.DatagramProtocol):
         kind = query.kind if query.kind == dnsmessage.AAAA else dnsmessage.A
 
         def answered(message: bytes) -> None:
-            code, found = dnsmessage.addresses(message, kind)
-            reply(query.failure(code) if code == dnsmessage.SERVER_FAILURE else query.answer(found, _TTL, target))
+            code, result = dnsmessage.addresses(message, kind)
+            reply(query.failure(code) if code == dnsmessage.SERVER_FAILURE else query.answer(result, _TTL, target))
 
         self._upstream.forward(dnsmessage.query(target, kind), answered)
 

@@ -50,8 +50,8 @@ def probe() -> dict[str, Any] | None:
     with os.fdopen(read, "rb") as file:
         raw = file.read()
     os.waitpid(pid, 0)
-    found: dict[str, Any] | None = json.loads(raw or b'{"stage": "start", "errno": 0, "text": "the probe died"}')
-    return found
+    data: dict[str, Any] | None = json.loads(raw or b'{"stage": "start", "errno": 0, "text": "the probe died"}')
+    return data
 
 
 def _read(path: str) -> str:

@@ -24,8 +24,8 @@ async def serve(listener: socket.socket) -> asyncio.Server:
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        made = writer.get_extra_info("socket")
-        _, port, raw = struct.unpack_from(">HH4s", made.getsockopt(socket.IPPROTO_IP, 80, 16))
+        created = writer.get_extra_info("socket")
+        _, port, raw = struct.unpack_from(">HH4s", created.getsockopt(socket.IPPROTO_IP, 80, 16))
         address = ipaddress.ip_address(raw)
         # Pods must not reach the host's loopback, and a direct connection to this port would loop.
         if any(address in n for n in (*_CLUSTER, *_REFUSED)):

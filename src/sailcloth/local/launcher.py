@@ -34,28 +34,28 @@ class NamespacesUnavailable(Exception):
 
 def bind(port: int, what: str) -> socket.socket:
     """A listening socket on the host's loopback. Raises StateError if the port is taken."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind(("127.0.0.1", port))
+        sock.bind(("127.0.0.1", port))
     except OSError as error:
-        made.close()
+        sock.close()
         option = {"API server": "--api-port", "gateway": "--http-port"}.get(what, "")
         raise StateError(
             f"port {port} for the {what} is not free ({error.strerror}); choose another with {option}"
         ) from None
-    made.listen(1024)
-    made.setblocking(False)  # a property of the open socket: whoever it is handed to must not block in accept
-    return made
+    sock.listen(1024)
+    sock.setblocking(False)  # a property of the open socket: whoever it is handed to must not block in accept
+    return sock
 
 
 def resolver() -> socket.socket | None:
     """A UDP socket connected to the host's first IPv4 name server."""
     with contextlib.suppress(OSError):
-        for found in re.findall(r"^\s*nameserver\s+([\d.]+)\s*$", Path("/etc/resolv.conf").read_text(), re.M):
-            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            made.connect((found, 53))
-            return made
+        for result in re.findall(r"^\s*nameserver\s+([\d.]+)\s*$", Path("/etc/resolv.conf").read_text(), re.M):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.connect((result, 53))
+            return sock
     return None
 
 
@@ -109,8 +109,8 @@ def start_in_namespaces(argv: list[str], fds: list[int]) -> int:
         os.waitpid(pid, 0)
         from .doctor import explain
 
-        found = json.loads(failed)
-        raise NamespacesUnavailable(explain(found["stage"], found["errno"], found["text"]))
+        data = json.loads(failed)
+        raise NamespacesUnavailable(explain(data["stage"], data["errno"], data["text"]))
     return pid
 
 

@@ -123,7 +123,7 @@ class StateDir:
         if not self.holder():
             return {}
         try:
-            found = json.loads(self.record.read_text())
+            data = json.loads(self.record.read_text())
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return data if isinstance(data, dict) else {}

@@ -60,10 +60,10 @@ def resolve(reference: str) -> Image | None:
     """The local stand-in for an image reference; None if there is none."""
     name = _name(reference)
     for pattern, entry in builtin.IMAGES:
-        found = re.fullmatch(pattern, name)
-        if found is None:
+        match = re.fullmatch(pattern, name)
+        if match is None:
             continue
-        groups = {"tag": _tag(reference), **{k: v for k, v in found.groupdict().items() if v}}
+        groups = {"tag": _tag(reference), **{k: v for k, v in match.groupdict().items() if v}}
 
         def fill(text: str, groups: dict[str, str] = groups) -> str:
             known = {"python": sys.executable, "programs": str(programs()), **groups}

@@ -90,25 +90,25 @@ class Catalog:
 
     def _look(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)
+            result = os.stat(self._path)
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino
+        return result.st_mtime_ns, result.st_ino
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            found = json.loads(Path(self._path).read_text())
+            data = json.loads(Path(self._path).read_text())
         except (OSError, ValueError) as error:
             raise CatalogError(f"{self._path}: {error}") from None
-        if not isinstance(found, dict) or not all(
+        if not isinstance(data, dict) or not all(
             isinstance(e, dict)
             and (isinstance(e.get("root"), str) or (isinstance(e.get("command"), list) and e["command"]))
-            for e in found.values()
+            for e in data.values()
         ):
             raise CatalogError(
                 f'{self._path}: must be of the form {{"NAME": {{"command": ["PROGRAM", "ARGUMENT"]}}}}, or have a "root"'
             )
-        return found
+        return data
 
     def _write(self, entries: dict[str, dict[str, Any]]) -> None:
         path = Path(self._path)

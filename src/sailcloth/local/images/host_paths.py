@@ -12,13 +12,13 @@ def required(command: Iterable[str], more: Iterable[str] = (), own: Iterable[str
     """The folders that a command's files lie in, and `more`. A file's folder comes whole, because programs read what lies
     beside them; of a program in a `bin` (a virtual environment's, say) it is the folder above; a script's interpreter and
     what a link points to count too. Of folders that are the pod's `own`, such as /tmp, it is only the file."""
-    found: dict[str, None] = {}
+    result: dict[str, None] = {}
     for word in command:
         for path in _chain(word):
             folder = path if os.path.isdir(path) else os.path.dirname(path)
             folder = os.path.dirname(folder) if os.path.basename(folder) == "bin" else folder
-            found[path if folder in own else folder] = None
-    return [p for p in (*found, *map(os.path.abspath, more)) if p != "/"]
+            result[path if folder in own else folder] = None
+    return [p for p in (*result, *map(os.path.abspath, more)) if p != "/"]
 
 
 def _chain(path: str) -> list[str]:

@@ -32,13 +32,13 @@ class Tree:
 
     def apply(self, layer: IO[bytes], name: str) -> None:
         """One layer, a tar stream, compressed or not. Raises ArchiveError, OSError."""
-        made: set[str] = set()
+        items: set[str] = set()
         folders: list[tuple[str, int]] = []
         try:
             with tarfile.open(fileobj=layer, mode="r|*") as archive:
                 for member in archive:
                     self._count(name)
-                    self._one(archive, member, made, folders)
+                    self._one(archive, member, items, folders)
         except (tarfile.TarError, EOFError, ValueError) as error:
             if isinstance(error, ArchiveError):
                 raise
@@ -55,7 +55,7 @@ class Tree:
             raise ArchiveError(f"layer {name}: too many files")
 
     def _one(
-        self, archive: tarfile.TarFile, member: tarfile.TarInfo, made: set[str], folders: list[tuple[str, int]]
+        self, archive: tarfile.TarFile, member: tarfile.TarInfo, created: set[str], folders: list[tuple[str, int]]
     ) -> None:
         parts = [p for p in member.name.split("/") if p not in ("", ".")]
         if ".." in parts or "\0" in member.name:
@@ -67,7 +67,7 @@ class Tree:
         base = parts[-1]
         if base == _OPAQUE:
             for entry in os.listdir(folder):
-                if f"{folder}/{entry}" not in made:
+                if f"{folder}/{entry}" not in created:
                     _remove(f"{folder}/{entry}")
             return
         if base.startswith(_WHITEOUT):
@@ -75,7 +75,7 @@ class Tree:
             return
         path = f"{folder}/{base}"
         for parent in _above(path, str(self.root)):
-            made.add(parent)
+            created.add(parent)
         if member.isdir():
             if os.path.islink(path) or not os.path.isdir(path):
                 _remove(path)

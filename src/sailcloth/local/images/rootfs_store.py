@@ -37,7 +37,7 @@ def entry(
     folder.chmod(0o700)
     tree = Tree(root, max_mib * _MIB)
     try:
-        found = archive.unpack(source, reference, tree)
+        result = archive.unpack(source, reference, tree)
     except BaseException as error:
         remove(folder)
         if isinstance(error, (KeyError, TypeError, AttributeError)) or (
@@ -45,16 +45,16 @@ def entry(
         ):
             raise ArchiveError(f"{source} is no image archive that can be understood: {error}") from None
         raise
-    made: dict[str, Any] = {
+    created: dict[str, Any] = {
         "root": str(root),
-        "command": command or list(found.entrypoint),
-        "arguments": [] if command else list(found.cmd),
-        "env": found.env,
-        "cwd": found.cwd,
-        "user": found.user,
-        "stopSignal": found.stop_signal,
+        "command": command or list(result.entrypoint),
+        "arguments": [] if command else list(result.cmd),
+        "env": result.env,
+        "cwd": result.cwd,
+        "user": result.user,
+        "stopSignal": result.stop_signal,
     }
-    return {k: v for k, v in made.items() if v}, tree.skipped
+    return {k: v for k, v in created.items() if v}, tree.skipped
 
 
 def remove(folder: Path) -> None:

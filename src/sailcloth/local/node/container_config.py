@@ -76,10 +76,10 @@ async def run_builtin(pod: PodState, c: Container) -> bool:
 async def environment_variables(pod: PodState, c: Container) -> dict[str, str]:
     """A container's environment. Raises Missing, OSError."""
 
-    async def found(kind: str, name: str) -> Object | None:
+    async def result(kind: str, name: str) -> Object | None:
         return await fetch(pod, kind, name)
 
-    own = await environment.build(pod.object, c.spec, pod.ip, network.NODE_IP, found)
+    own = await environment.build(pod.object, c.spec, pod.ip, network.NODE_IP, result)
     image = pod.node.images.resolve(str(c.spec.get("image", "")))
     services = pod.node.service_env if pod.spec.get("enableServiceLinks", True) else {}
     base = _BASE_ENV
@@ -108,9 +108,9 @@ async def proxy_command(pod: PodState, c: Container) -> list[str]:
     env = await environment_variables(pod, c)
     if pod.node.bind_swap and (ports := _host_ports(pod)):
         env["ISTIO_META_SAILCLOTH_BESIDE"] = ",".join(f"{p}:{p + _PROXY_PORT_OFFSET}" for p in ports)
-    made = await pod.node.agent.prepare(pod.object, c.spec, env, pod.directory, pod.sandbox.netns_fd)
-    c.env = {**env, **made.env}
-    return made.argv
+    created = await pod.node.agent.prepare(pod.object, c.spec, env, pod.directory, pod.sandbox.netns_fd)
+    c.env = {**env, **created.env}
+    return created.argv
 
 
 async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]:

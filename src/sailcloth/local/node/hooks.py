@@ -18,15 +18,15 @@ def handler(c: Container, moment: str) -> Object:
 
 async def run(pod: PodState, c: Container, moment: str, seconds: float) -> str:
     """Run a hook for at most `seconds`. Returns why it failed, empty if it succeeded."""
-    found = handler(c, moment)
-    if not found or pod.sandbox is None:
+    result = handler(c, moment)
+    if not result or pod.sandbox is None:
         return ""
-    if c.name == PROXY and "exec" in found:  # pilot-agent, which serves all pods from the node's process
+    if c.name == PROXY and "exec" in result:  # pilot-agent, which serves all pods from the node's process
         return await _until_ready(pod, c) if moment == "postStart" else ""
-    if "sleep" in found:
-        await asyncio.sleep(min(seconds, float(found["sleep"].get("seconds") or 0)))
+    if "sleep" in result:
+        await asyncio.sleep(min(seconds, float(result["sleep"].get("seconds") or 0)))
         return ""
-    passed, why = await prober.probe({**found, "timeoutSeconds": seconds}, c, pod.sandbox.netns_fd, pod.init_path)
+    passed, why = await prober.probe({**result, "timeoutSeconds": seconds}, c, pod.sandbox.netns_fd, pod.init_path)
     return "" if passed else why
 
 

@@ -130,7 +130,7 @@ class Kubelet:
             }
             if container:
                 reference["fieldPath"] = f"spec.containers{{{container}}}"
-            made = await self.client.create(
+            created = await self.client.create(
                 EVENTS,
                 {
                     "apiVersion": "v1",
@@ -150,7 +150,7 @@ class Kubelet:
             )
             if len(self._counts) > 5000:
                 self._counts.clear()
-            self._counts[key] = (made["metadata"]["name"], 1)
+            self._counts[key] = (created["metadata"]["name"], 1)
         except (ApiError, OSError):
             self._counts.pop(key, None)
 
@@ -158,8 +158,8 @@ class Kubelet:
         """The mesh's root certificate, once the control plane has load_balancer it."""
         while True:
             with contextlib.suppress(ApiError, OSError):
-                found = await self.client.get(CONFIGMAPS, "istio-ca-root-cert", "istio-system")
-                return str(found["data"]["root-cert.pem"]).encode()
+                obj = await self.client.get(CONFIGMAPS, "istio-ca-root-cert", "istio-system")
+                return str(obj["data"]["root-cert.pem"]).encode()
             await asyncio.sleep(0.05)
 
     async def _token(self, pod: Object) -> str:
@@ -329,9 +329,9 @@ class Kubelet:
         upstream: dns.Upstream | None = None
         if self._config.dns_fd >= 0:
             upstream = dns.Upstream()
-            made = socket.socket(fileno=os.dup(self._config.dns_fd))
-            made.setblocking(False)
-            await loop.create_datagram_endpoint(lambda: upstream, sock=made)
+            sock = socket.socket(fileno=os.dup(self._config.dns_fd))
+            sock.setblocking(False)
+            await loop.create_datagram_endpoint(lambda: upstream, sock=sock)
         server = dns.Server(self._zone, upstream)
         await loop.create_datagram_endpoint(lambda: server, local_addr=(network.DNS_IP, 53))
         await asyncio.start_server(server.tcp, network.DNS_IP, 53)
@@ -374,10 +374,10 @@ class Kubelet:
             await self.event({**service, "kind": "Service"}, "Warning", "PortNotPublished", text)
 
     def _update_service_rules(self) -> None:
-        found = routing.compute(self._services, self._slices)
-        self._zone.replace(found.names, found.aliases)
+        result = routing.compute(self._services, self._slices)
+        self._zone.replace(result.names, result.aliases)
         if self._proxy is not None:
-            self._proxy.apply(found.rules)
+            self._proxy.apply(result.rules)
             self._proxy.pods(set(self._addresses.values()))
         self._service_environment()
 

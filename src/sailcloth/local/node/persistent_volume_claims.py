@@ -76,5 +76,5 @@ async def reclaim(client: Client, pods_dir: Path) -> None:
 
 async def _exists(client: Client, name: str) -> bool:
     """Whether the claim that a directory is named after exists."""
-    found, _ = await client.list(CLAIMS, name.split("_")[0])
-    return name in {_name(c["metadata"]) for c in found}
+    items, _ = await client.list(CLAIMS, name.split("_")[0])
+    return name in {_name(c["metadata"]) for c in items}

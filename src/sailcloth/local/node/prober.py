@@ -23,10 +23,10 @@ async def probe(spec: Object, container: Container, netns_fd: int, init_path: st
         if "httpGet" in spec:
             return await asyncio.wait_for(_http(spec["httpGet"], container.spec, netns_fd), limit)
         if "tcpSocket" in spec:
-            made = await asyncio.wait_for(
+            sock = await asyncio.wait_for(
                 socket_in(netns_fd, "127.0.0.1", _port(spec["tcpSocket"]["port"], container.spec)), limit
             )
-            made.close()
+            sock.close()
             return True, ""
         if "grpc" in spec:
             return await asyncio.wait_for(_grpc(spec["grpc"], netns_fd), limit)
@@ -52,8 +52,8 @@ async def _http(action: Object, container: Object, netns_fd: int) -> tuple[bool,
     if secure:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as kubelet: probes do not verify
-    made = await socket_in(netns_fd, "127.0.0.1", port)
-    reader, writer = await asyncio.open_connection(sock=made, ssl=context, server_hostname="probe" if secure else None)
+    sock = await socket_in(netns_fd, "127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname="probe" if secure else None)
     try:
         headers = {"Host": f"127.0.0.1:{port}", "User-Agent": "kube-probe/1.32", "Accept": "*/*", "Connection": "close"}
         headers |= {h["name"]: h["value"] for h in action.get("httpHeaders") or ()}
@@ -67,8 +67,8 @@ async def _http(action: Object, container: Object, netns_fd: int) -> tuple[bool,
 
 
 async def _grpc(action: Object, netns_fd: int) -> tuple[bool, str]:
-    made = await socket_in(netns_fd, "127.0.0.1", int(action["port"]))
-    reader, writer = await asyncio.open_connection(sock=made)
+    sock = await socket_in(netns_fd, "127.0.0.1", int(action["port"]))
+    reader, writer = await asyncio.open_connection(sock=sock)
     try:
         return await grpc_health.check(reader, writer, str(action.get("service") or ""))
     finally:

@@ -33,14 +33,14 @@ def compute(services: Mapping[tuple[str, str], Object], slices: Mapping[tuple[st
         by_service.setdefault((namespace, owner), []).append(slice_)
     out = Routing()
     for (namespace, name), service in services.items():
-        spec, found = service["spec"], by_service.get((namespace, name), [])
+        spec, value = service["spec"], by_service.get((namespace, name), [])
         host = f"{name}.{namespace}.{DOMAIN}"
         address = spec.get("clusterIP", "")
         if spec.get("type") == "ExternalName":
             out.aliases[host] = str(spec.get("externalName", "")).lower().rstrip(".")
         elif address == "None":
             out.names[host] = []
-            for each, _, hostname in _ready(found, None):
+            for each, _, hostname in _ready(value, None):
                 for known in (host, f"{hostname}.{host}") if hostname else (host,):
                     if each not in out.names.setdefault(known, []):
                         out.names[known].append(each)
@@ -50,7 +50,7 @@ def compute(services: Mapping[tuple[str, str], Object], slices: Mapping[tuple[st
             for port in spec.get("ports") or ():
                 protocol = port.get("protocol", "TCP")
                 if protocol in PROTOCOLS:
-                    endpoints = tuple(sorted({(a, p) for a, p, _ in _ready(found, port.get("name", "")) if p}))
+                    endpoints = tuple(sorted({(a, p) for a, p, _ in _ready(value, port.get("name", "")) if p}))
                     out.rules[address, protocol, int(port["port"])] = (endpoints, sticky)
     return out
 
@@ -59,12 +59,12 @@ def ready_endpoints(
     slices: Mapping[tuple[str, str], Object], namespace: str, name: str, port: str
 ) -> list[tuple[str, int]]:
     """The ready endpoints of one port of a service."""
-    found = [
+    matches = [
         s
         for (ns, _), s in slices.items()
         if ns == namespace and (s["metadata"].get("labels") or {}).get(_SERVICE) == name
     ]
-    return sorted((a, p) for a, p, _ in _ready(found, port) if p)
+    return sorted((a, p) for a, p, _ in _ready(matches, port) if p)
 
 
 def _ready(slices: Iterable[Object], port_name: str | None) -> list[tuple[str, int, str]]:

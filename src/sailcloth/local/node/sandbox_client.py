@@ -25,20 +25,20 @@ class SandboxClient:
         """Connect, and return the pod's state. Raises OSError if nothing listens within the deadline."""
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_s
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         while True:
             try:
-                made.connect(self._path)
+                sock.connect(self._path)
                 break
             except (FileNotFoundError, ConnectionRefusedError):
                 if loop.time() > end:
-                    made.close()
+                    sock.close()
                     raise
                 await asyncio.sleep(0.005)
-        made.setblocking(False)
-        self._socket = made
+        sock.setblocking(False)
+        self._socket = sock
         self._state = loop.create_future()
-        loop.add_reader(made.fileno(), self._readable)
+        loop.add_reader(sock.fileno(), self._readable)
         self.send({"op": "state"})
         async with asyncio.timeout(deadline_s):  # `wait_for` would swallow a cancellation that comes with the result
             return await self._state

@@ -98,9 +98,9 @@ class StreamingServer:
 
     async def _connect(self, client: socket.socket, worker: PodWorker, port: int) -> None:
         assert worker.pod.sandbox is not None
-        made = await asyncio.wait_for(socket_in(worker.pod.sandbox.netns_fd, "127.0.0.1", port), 5)
-        with made:
-            socket.send_fds(client, [json.dumps({"ok": True}).encode()], [made.fileno()])
+        sock = await asyncio.wait_for(socket_in(worker.pod.sandbox.netns_fd, "127.0.0.1", port), 5)
+        with sock:
+            socket.send_fds(client, [json.dumps({"ok": True}).encode()], [sock.fileno()])
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._listener.fileno())

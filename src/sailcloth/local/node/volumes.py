@@ -66,12 +66,12 @@ class Volumes:
         return paths(pod, self._directory)
 
     async def _link_claim(self, path: Path, name: str) -> None:
-        found = await self._fetch("persistentvolumeclaims", name)
-        if found is None:
+        obj = await self._fetch("persistentvolumeclaims", name)
+        if obj is None:
             raise Missing(f'persistentvolumeclaim "{name}" not found')
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.unlink(missing_ok=True)
-        path.symlink_to(persistent_volume_claims.directory(self._directory.parent, found))
+        path.symlink_to(persistent_volume_claims.directory(self._directory.parent, obj))
 
     async def refresh(self, pod: Object, pod_ip: str, node_ip: str) -> None:
         """Update volumes that have objects as their source. Raises Missing, OSError; the old files then stay."""
@@ -107,21 +107,21 @@ class Volumes:
         known = self._tokens.get(key)
         now = time.monotonic()
         if known is None or now >= known[1]:
-            made = await self._token([audience] if audience else [], seconds)
-            known = self._tokens[key] = (made, now + seconds * _TOKEN_REFRESH)
+            created = await self._token([audience] if audience else [], seconds)
+            known = self._tokens[key] = (created, now + seconds * _TOKEN_REFRESH)
         return known[0]
 
     async def _config_map_or_secret(self, plural: str, source: Object, mode: int) -> Files:
         name = source.get("name") or source.get("secretName") or ""
-        found = await self._fetch(plural, name)
-        if found is None:
+        obj = await self._fetch(plural, name)
+        if obj is None:
             if source.get("optional"):
                 return {}
             raise Missing(f'{plural[:-1]} "{name}" not found')
         data: dict[str, bytes] = {}
-        for key, value in (found.get("data") or {}).items():
+        for key, value in (obj.get("data") or {}).items():
             data[key] = base64.b64decode(value) if plural == "secrets" else str(value).encode()
-        for key, value in (found.get("binaryData") or {}).items():
+        for key, value in (obj.get("binaryData") or {}).items():
             data[key] = base64.b64decode(value)
         if not source.get("items"):
             return {key: File(content, mode) for key, content in data.items()}
@@ -206,10 +206,10 @@ def write_atomically(folder: Path, files: Files) -> None:
     files = {p: f for p, f in files.items() if not Path(p).is_absolute() and ".." not in Path(p).parts}
     if written(folder) == files:
         return
-    made = Path(tempfile.mkdtemp(prefix="..", dir=folder))
-    made.chmod(0o755)
+    created = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+    created.chmod(0o755)
     for path, file in files.items():
-        target = made / path
+        target = created / path
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
@@ -219,7 +219,7 @@ def write_atomically(folder: Path, files: Files) -> None:
     old = os.readlink(data) if data.is_symlink() else ""
     fresh = folder / f"{_DATA}_tmp"
     fresh.unlink(missing_ok=True)
-    fresh.symlink_to(made.name)
+    fresh.symlink_to(created.name)
     fresh.rename(data)
     wanted = {Path(p).parts[0] for p in files}
     for name in wanted:
@@ -237,13 +237,13 @@ def written(folder: Path) -> Files | None:
     data = folder / _DATA
     if not data.is_symlink():
         return None
-    found = (p for p in data.resolve().rglob("*") if p.is_file())
-    return {str(p.relative_to(data.resolve())): File(p.read_bytes(), p.stat().st_mode & 0o777) for p in found}
+    result = (p for p in data.resolve().rglob("*") if p.is_file())
+    return {str(p.relative_to(data.resolve())): File(p.read_bytes(), p.stat().st_mode & 0o777) for p in result}
 
 
 def mounts(container: Object, folders: dict[str, str], pod: Object) -> list[list[str]]:
     """[source, target, mode] for a container's volume mounts. Volumes with API sources are read-only."""
-    made = {v["name"] for v in pod["spec"].get("volumes") or () if _sources(v)}
+    value = {v["name"] for v in pod["spec"].get("volumes") or () if _sources(v)}
     out = []
     for mount in container.get("volumeMounts") or ():
         source = folders.get(mount["name"])
@@ -253,7 +253,7 @@ def mounts(container: Object, folders: dict[str, str], pod: Object) -> list[list
             source = f"{source}/{mount['subPath']}"
             if not os.path.exists(source):
                 os.makedirs(source, exist_ok=True)
-        out.append([source, mount["mountPath"], "ro" if mount.get("readOnly") or mount["name"] in made else "rw"])
+        out.append([source, mount["mountPath"], "ro" if mount.get("readOnly") or mount["name"] in value else "rw"])
     return sorted(out, key=lambda m: m[1].count("/"))
 
 

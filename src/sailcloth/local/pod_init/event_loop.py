@@ -77,8 +77,8 @@ class PodInit:
             for pid, owner in list(self._execs.items()):
                 if owner is client:
                     process.kill(pid, signal.SIGKILL)
-            for name, found in self._attached.items():
-                for each in [a for a in found if a.client is client]:
+            for name, result in self._attached.items():
+                for each in [a for a in result if a.client is client]:
                     self._detach(name, each)
             client.close()
 
@@ -211,33 +211,33 @@ class PodInit:
         if name not in self._logs:
             raise OSError(f"container {name} is not running")
         source = os.dup(fds[0]) if request.get("stdin") and name in self._inputs else -1
-        made = Attachment(client, source, os.dup(fds[1]), os.dup(fds[2]))
-        self._attached.setdefault(name, []).append(made)
+        attachment = Attachment(client, source, os.dup(fds[1]), os.dup(fds[2]))
+        self._attached.setdefault(name, []).append(attachment)
         if source >= 0:
-            self._selector.register(source, selectors.EVENT_READ, lambda: self._feed(name, made))
+            self._selector.register(source, selectors.EVENT_READ, lambda: self._feed(name, attachment))
         self._send(client, {"event": "started", "name": name})
 
-    def _feed(self, name: str, made: Attachment) -> None:
+    def _feed(self, name: str, created: Attachment) -> None:
         """From an attached client to the container's input; the client's end is the input's, unless it is a terminal."""
         try:
-            data = os.read(made.source, 4096)
+            data = os.read(created.source, 4096)
             if data and name in self._inputs:
                 os.write(self._inputs[name], data)
                 return
         except OSError:
             data = b""
-        self._selector.unregister(made.source)
-        os.close(made.source)
-        made.source = -1
+        self._selector.unregister(created.source)
+        os.close(created.source)
+        created.source = -1
         if not data and name not in self._terminals:
             self._close_input(name)
 
-    def _detach(self, name: str, made: Attachment) -> None:
-        if made in self._attached.get(name, []):
-            self._attached[name].remove(made)
-            if made.source >= 0:
-                self._selector.unregister(made.source)
-            made.close()
+    def _detach(self, name: str, created: Attachment) -> None:
+        if created in self._attached.get(name, []):
+            self._attached[name].remove(created)
+            if created.source >= 0:
+                self._selector.unregister(created.source)
+            created.close()
 
     def _pump(self, name: str, log: ContainerLog, fd: int, stream: str) -> None:
         try:
