@@ -33,8 +33,12 @@ test: install ## the whole test suite, several files at a time
 test-fast: install ## everything that needs no cluster
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not cluster"
 
-check: install ## static checks: format, lint, types, import contracts
+check: install typings/.made ## static checks: format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+typings/.made: $(STAMP) tools/protobuf_stubs.py
+	@rm -rf .mypy_cache  # it remembers modules as untyped
+	@$(BIN)/python tools/protobuf_stubs.py && touch $@
 
 bench: install ## measure; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks all
@@ -43,4 +47,4 @@ lock: install ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --all-extras --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock pyproject.toml
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) typings .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+
 from sailcloth.api.meta import Key
 from sailcloth.lib.buckets import bucket
 from sailcloth.lib.incremental import Graph, derived
@@ -178,7 +181,7 @@ def _bound(graph: Graph, view: View, place: Place, spot: Spot) -> EnvoyResource:
     )
 
 
-def _rest(graph: Graph, view: View, logs: tuple[object, ...]) -> object:
+def _rest(graph: Graph, view: View, logs: tuple[accesslog_pb2.AccessLog, ...]) -> listener_components_pb2.FilterChain:
     """What becomes of connections that no chain of a listener is for."""
     way = rest(graph, view)
     return lb.chain("PassthroughFilterChain", [lb.tcp_proxy(way, way, logs, view.on_demand)])
@@ -189,7 +192,9 @@ def _own(spot: Spot) -> str:
     return f"{spot.host}:{spot.port.number}"
 
 
-def _chain(view: View, plan: ConnectionPlan, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
+def _chain(
+    view: View, plan: ConnectionPlan, logs: tuple[accesslog_pb2.AccessLog, ...], prefixes: tuple[str, ...] = ()
+) -> listener_components_pb2.FilterChain:
     return lb.chain(
         "",
         lb.to_targets(plan.targets, logs, view.on_demand),
@@ -260,8 +265,13 @@ def _shared(
 
 
 def _http_chain(
-    graph: Graph, view: View, prefix: str, route: str, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()
-) -> object:
+    graph: Graph,
+    view: View,
+    prefix: str,
+    route: str,
+    logs: tuple[accesslog_pb2.AccessLog, ...],
+    prefixes: tuple[str, ...] = (),
+) -> listener_components_pb2.FilterChain:
     rare = graph.get(dynamic_dns, view)
     manager = lb.connection_manager(
         prefix,
@@ -276,6 +286,6 @@ def _http_chain(
 
 
 @derived
-def _logs(graph: Graph) -> tuple[object, ...]:
+def _logs(graph: Graph) -> tuple[accesslog_pb2.AccessLog, ...]:
     config = registry.config(graph)
     return lb.access_log(config.access_log_file, config.access_log_format, config.access_log_json)
