@@ -31,7 +31,7 @@ test: install ## the whole test suite, several files at a time
 	@$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: install ## everything that needs no cluster
-	@$(BIN)/python -m pytest $(PARALLEL) -m "not cluster"
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not cluster and not soak"
 
 check: install typings/.made ## static checks: format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

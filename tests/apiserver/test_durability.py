@@ -202,6 +202,7 @@ async def _watch(client: Client, ledger: Ledger) -> None:
 
 
 @pytest.mark.timeout(30 + 3 * KILLS)
+@pytest.mark.soak
 @pytest.mark.parametrize(("durability", "kills"), [("normal", KILLS * 4 // 5), ("full", KILLS - KILLS * 4 // 5)])
 async def test_killed_again_and_again(tmp_path: Path, durability: str, kills: int) -> None:
     server, ledger = Mortal(tmp_path, durability), Ledger()
