@@ -264,12 +264,12 @@ def test_without_user_namespaces_the_remedy_is_named() -> None:
             for name, line in (("setgroups", "deny"), ("uid_map", f"1000 {uid} 1"), ("gid_map", f"1000 {gid} 1")):
                 Path(f"/proc/self/{name}").write_text(line)
             Path("/proc/sys/user/max_user_namespaces").write_text("0")
-            from sailcloth.local.launcher import NoNamespaces, enter
+            from sailcloth.local.launcher import NamespacesUnavailable, enter
 
             try:
                 enter(["/bin/true"], [])
                 text = "it was let in"
-            except NoNamespaces as error:
+            except NamespacesUnavailable as error:
                 text = str(error)
         except BaseException as error:
             text = repr(error)
