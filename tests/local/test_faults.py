@@ -264,10 +264,10 @@ def test_without_user_namespaces_the_remedy_is_named() -> None:
             for name, line in (("setgroups", "deny"), ("uid_map", f"1000 {uid} 1"), ("gid_map", f"1000 {gid} 1")):
                 Path(f"/proc/self/{name}").write_text(line)
             Path("/proc/sys/user/max_user_namespaces").write_text("0")
-            from sailcloth.local.launcher import NamespacesUnavailable, enter
+            from sailcloth.local.launcher import NamespacesUnavailable, start_in_namespaces
 
             try:
-                enter(["/bin/true"], [])
+                start_in_namespaces(["/bin/true"], [])
                 text = "it was let in"
             except NamespacesUnavailable as error:
                 text = str(error)
