@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from podtalk import Object, make, pod, ready, status
-from upcluster import in_time
 
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
+
+from .upcluster import in_time
 
 GATE = "example.com/approved"
 
