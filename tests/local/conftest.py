@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def up() -> Iterator[Up]:
     cluster = Up(state_directory())
     try:
-        cluster.start()
+        cluster.start("--allow-privileged")  # tests follow pods by what those write to folders of the host
         yield cluster
     finally:
         cluster.down()

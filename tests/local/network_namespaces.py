@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 
 from sailcloth.lib import namespaces as ns
+from sailcloth.local import network
 
 
 def inside(work: Callable[[], None], *, pid_namespace: bool = False) -> None:
@@ -46,6 +47,13 @@ def inside(work: Callable[[], None], *, pid_namespace: bool = False) -> None:
         text = file.read().decode()
     _, status = os.waitpid(child, 0)
     assert status == 0, text or f"the child ended with status {status}"
+
+
+def add_pod(address: str) -> int:
+    """A connected network namespace. Closing the returned descriptor removes it."""
+    fd = ns.new_netns()
+    network.connect_pod(fd, address)
+    return fd
 
 
 def listening(netns_fd: int, address: str, port: int) -> socket.socket:

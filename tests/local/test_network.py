@@ -12,7 +12,7 @@ from sailcloth.lib import namespaces as ns
 from sailcloth.local import capture, network
 from sailcloth.local.kubeproxy import KubeProxy
 
-from .network_namespaces import connected, inside, listening
+from .network_namespaces import add_pod, connected, inside, listening
 
 A, B = "10.42.0.2", "10.42.0.3"
 
@@ -30,7 +30,7 @@ def _accept(listener: socket.socket) -> tuple[socket.socket, str]:
 def test_pods_reach_each_other_and_the_node_by_their_own_addresses() -> None:
     def work() -> None:
         network.set_up_node()
-        a, b = network.add_pod(A), network.add_pod(B)
+        a, b = add_pod(A), add_pod(B)
         server = listening(b, "0.0.0.0", 80)
         with connected(a, B, 80):
             assert _accept(server)[1] == A
@@ -46,7 +46,7 @@ def test_pods_reach_each_other_and_the_node_by_their_own_addresses() -> None:
 def test_service_addresses_spread_stick_and_refuse() -> None:
     def work() -> None:
         network.set_up_node()
-        a, b, c = network.add_pod(A), network.add_pod(B), network.add_pod("10.42.0.4")
+        a, b, c = add_pod(A), add_pod(B), add_pod("10.42.0.4")
         servers = {fd: listening(fd, "0.0.0.0", 9080) for fd in (b, c)}
         proxy = KubeProxy()
         key, ends = ("10.96.0.20", "TCP", 80), ((B, 9080), ("10.42.0.4", 9080))
@@ -86,7 +86,7 @@ def test_service_addresses_spread_stick_and_refuse() -> None:
 def test_a_pod_reaches_itself_through_its_service() -> None:
     def work() -> None:
         network.set_up_node()
-        a = network.add_pod(A)
+        a = add_pod(A)
         server = listening(a, "0.0.0.0", 9080)
         proxy = KubeProxy()
         proxy.pods({A})
@@ -100,7 +100,7 @@ def test_a_pod_reaches_itself_through_its_service() -> None:
 def test_capture_sends_the_applications_traffic_through_the_proxy_and_the_proxys_own_past_it() -> None:
     def work() -> None:
         network.set_up_node()
-        a, b = network.add_pod(A), network.add_pod(B)
+        a, b = add_pod(A), add_pod(B)
         flags = {
             "-p": "15001",
             "-z": "15006",
@@ -158,7 +158,7 @@ def test_capture_sends_the_applications_traffic_through_the_proxy_and_the_proxys
 def test_capture_honours_ranges_and_ports(flags: str, captured: dict[int, bool]) -> None:
     def work() -> None:
         network.set_up_node()
-        a, b = network.add_pod(A), network.add_pod(B)
+        a, b = add_pod(A), add_pod(B)
         network.apply_rules(a, capture.rules(capture.parse(["istio-iptables", *flags.split(" ")])))
         proxy = listening(a, "0.0.0.0", 15001)
         for port, through_proxy in captured.items():
@@ -204,7 +204,7 @@ def test_queries_to_the_pods_resolvers_go_to_its_agent_and_the_agents_own_past_i
 
     def work() -> None:
         network.set_up_node()
-        a, b = network.add_pod(A), network.add_pod(B)
+        a, b = add_pod(A), add_pod(B)
         network.apply_rules(a, capture.rules(capture.parse(["istio-iptables"], environment, resolvers)))
         agent, resolver = datagrams(a, "127.0.0.1", 15053), datagrams(b, B, 53)
         with ask(a) as asker:

@@ -57,6 +57,7 @@ class Pod:
             "caps": [],
             "mounts": [],
             "hide": mounts.masked_paths(),
+            "needed": [sys.prefix, sys.base_prefix],
             "etc": str(self.directory / "etc"),
             "ports": [],
         }
@@ -102,8 +103,8 @@ def in_pod(directory: Path, scenario: Callable[[Pod], Coroutine[Any, Any, None]]
         (directory / "etc").mkdir()
         for name in ("resolv.conf", "hosts", "hostname", "nsswitch.conf"):
             (directory / "etc" / name).write_text(f"# {name} of the pod\n")
-        fd = network.add_pod("10.42.0.2")
-        pid = zygote.make_pod(server, str(directory), "pod-1", fd)
+        pid, fd = zygote.make_pod(server, str(directory), "pod-1")
+        network.connect_pod(fd, "10.42.0.2")
         os.close(fd)
 
         async def run() -> None:
@@ -276,10 +277,12 @@ def test_a_node_that_comes_back_finds_the_pod_as_it_is(tmp_path: Path) -> None:
 def test_exec_gives_the_commands_output_and_code_and_dies_with_its_connection(tmp_path: Path) -> None:
     async def scenario(pod: Pod) -> None:
         path = f"{pod.directory}/{zygote.SOCKET}"
+        pod.start("lives", ["/bin/sleep", "60"])
+        await pod.until("started")
         null = os.open("/dev/null", os.O_RDWR)
         read, write = os.pipe()
         link, code = await sandbox_client.execute(
-            path, ["/bin/sh", "-c", "hostname; exit 5"], ENV, [null, write, write]
+            path, ["/bin/sh", "-c", "hostname; exit 5"], ENV, [null, write, write], container="lives"
         )
         os.close(write)
         async with asyncio.timeout(DEADLINE_S):
@@ -290,7 +293,7 @@ def test_exec_gives_the_commands_output_and_code_and_dies_with_its_connection(tm
 
         read, write = os.pipe()
         link, code = await sandbox_client.execute(
-            path, ["/bin/sh", "-c", "echo $$; exec sleep 60"], ENV, [null, write, write]
+            path, ["/bin/sh", "-c", "echo $$; exec sleep 60"], ENV, [null, write, write], container="lives"
         )
         os.close(write)
         assert os.read(read, 100)
@@ -358,7 +361,8 @@ def test_a_client_that_leaves_and_its_input_may_end_in_the_same_moment(tmp_path:
 def test_a_container_and_the_input_from_its_client_may_end_in_the_same_moment(tmp_path: Path) -> None:
     async def scenario(pod: Pod) -> None:
         link, write, code = await _attached(pod)
-        (child,) = Path(f"/proc/{pod.pid}/task/{pod.pid}/children").read_text().split()
+        children = Path(f"/proc/{pod.pid}/task/{pod.pid}/children").read_text().split()
+        (child,) = (c for c in children if b"read line" in Path(f"/proc/{c}/cmdline").read_bytes())
         os.kill(pod.pid, signal.SIGSTOP)
         os.kill(int(child), signal.SIGKILL)
         end = time.monotonic() + DEADLINE_S

@@ -43,6 +43,12 @@ Swap = Annotated[
     bool,
     typer.Option("--bind-swap/--no-bind-swap", help="Publish gateway ports by swapped sockets, or by a slower relay."),
 ]
+Privileged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-privileged", help="Let pods be privileged and mount paths of this machine; they can then change it."
+    ),
+]
 Form = Annotated[str, typer.Option("-o", "--output", help="text or json")]
 _PANEL = "Local cluster"
 
@@ -72,11 +78,12 @@ def up(
     api_port: ApiPort = 0,
     durability: Durability = "normal",
     bind_swap: Swap = True,
+    allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
     out: Form = "text",
 ) -> None:
     """Start a local cluster with the mesh installed."""
-    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap)
+    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
     _run(state_of(state, cluster), detach, _form(out), options, None, temporary=False)
 
 
@@ -90,19 +97,22 @@ def demo(
     api_port: ApiPort = 0,
     durability: Durability = "normal",
     bind_swap: Swap = True,
+    allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
     out: Form = "text",
 ) -> None:
     """Start a local cluster with a sample application in the mesh."""
     if name not in DEMOS:
         output.fail(f"unknown demo {name!r}; there are: {', '.join(DEMOS)}", output.USAGE)
-    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap)
+    options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
     temporary = not detach and not state and not cluster and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else state_of(state, cluster)
     _run(where, detach, _form(out), options, DEMOS[name], temporary)
 
 
-def _options(http_port: int, https_port: int, api_port: int, durability: str, ttl: str, swap: bool) -> Object:
+def _options(
+    http_port: int, https_port: int, api_port: int, durability: str, ttl: str, swap: bool, privileged: bool
+) -> Object:
     from sailcloth.api.meta import duration_ms
 
     if durability not in ("normal", "full"):
@@ -111,10 +121,16 @@ def _options(http_port: int, https_port: int, api_port: int, durability: str, tt
         seconds = int((duration_ms(ttl) or 0) / 1000)
     except ValueError as error:
         output.fail(f"--workload-cert-ttl: {error}", output.USAGE)
+    if privileged:
+        whose = "root" if os.geteuid() == 0 else "you"
+        print(
+            f"Warning: privileged pods and hostPath volumes may do to this machine what {whose} may.", file=sys.stderr
+        )
     return {
         "http_port": http_port,
         "https_port": https_port,
         "bind_swap": swap,
+        "allow_privileged": privileged,
         "api_port": api_port,
         "durability": durability,
         "workload_cert_ttl_s": max(1, seconds),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import os
 import signal
 import threading
@@ -23,7 +25,13 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
     1 << 18,
 )
 _PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS, PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 1, 24, 28, 38, 47
+_PR_SET_DUMPABLE = 4
 CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW = 10, 12, 13
+_OPEN_TREE, _MOVE_MOUNT, _OPENAT2, _MOUNT_SETATTR = 428, 429, 437, 442  # the same on every processor
+_AT_EMPTY_PATH, _AT_RECURSIVE = 0x1000, 0x8000
+_OPEN_TREE_CLONE, _OPEN_TREE_CLOEXEC, _MOVE_MOUNT_FROM_EMPTY_PATH = 1, 0x80000, 4
+_ATTR_RDONLY, _ATTR_NOSUID, _ATTR_NODEV, _ATTR_IDMAP = 1, 2, 4, 0x100000
+_RESOLVE_BENEATH = 0x08
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -84,12 +92,102 @@ class _MountAttributes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_uint64) for name in ("set", "clear", "propagation", "user_namespace")]
 
 
+def _set_attributes(fd: int, path: str, wanted: _MountAttributes, flags: int) -> None:
+    result = _libc.syscall(_MOUNT_SETATTR, fd, os.fsencode(path), flags, ctypes.byref(wanted), ctypes.sizeof(wanted))
+    _check(result, f"mount_setattr({path})")
+
+
 def set_read_only(path: str, read_only: bool = True, recursive: bool = False) -> None:
     """Change a mount alone (not its file system), whatever its other properties are."""
-    wanted = _MountAttributes(set=int(read_only), clear=int(not read_only))
-    flags = 0x8000 if recursive else 0  # AT_RECURSIVE
-    result = _libc.syscall(442, -100, os.fsencode(path), flags, ctypes.byref(wanted), ctypes.sizeof(wanted))
-    _check(result, f"mount_setattr({path})")
+    wanted = _MountAttributes(set=_ATTR_RDONLY if read_only else 0, clear=0 if read_only else _ATTR_RDONLY)
+    _set_attributes(-100, path, wanted, _AT_RECURSIVE if recursive else 0)
+
+
+def bind(fd: int, target: str, *, read_only: bool = False, users: int = -1) -> None:
+    """Bind what `fd` refers to, with the mounts below it, without set-user-ID programs and devices.
+
+    `users`: a user namespace; its user N then appears as the owner of what user N owns on disk (an idmapped mount). A kernel or
+    file system that has no such mounts shows the owners as they are.
+    """
+    tree = _clone(fd)
+    try:
+        if users >= 0:
+            try:
+                wanted = _MountAttributes(set=_ATTR_IDMAP, user_namespace=users)
+                _set_attributes(tree, "", wanted, _AT_EMPTY_PATH | _AT_RECURSIVE)
+            except OSError:
+                os.close(tree)
+                tree = _clone(fd)
+        more = _MountAttributes(set=_ATTR_NOSUID | _ATTR_NODEV | (_ATTR_RDONLY if read_only else 0))
+        _set_attributes(tree, "", more, _AT_EMPTY_PATH | _AT_RECURSIVE)
+        result = _libc.syscall(_MOVE_MOUNT, tree, b"", -100, os.fsencode(target), _MOVE_MOUNT_FROM_EMPTY_PATH)
+        _check(result, f"move_mount({target})")
+    finally:
+        os.close(tree)
+
+
+def _clone(fd: int) -> int:
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE | _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+    return _check(_libc.syscall(_OPEN_TREE, fd, b"", flags), "open_tree")
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("flags", "mode", "resolve")]
+
+
+def open_beneath(folder: int, path: str, flags: int = os.O_PATH) -> int:
+    """Open a path inside a folder. Raises OSError with EXDEV if it, or a symbolic link on its way, leads out of the folder."""
+    how = _OpenHow(flags=flags | os.O_CLOEXEC, resolve=_RESOLVE_BENEATH)
+    result = _libc.syscall(_OPENAT2, folder, os.fsencode(path or "."), ctypes.byref(how), ctypes.sizeof(how))
+    return _check(result, path)
+
+
+def new_user_namespace(ranges: list[tuple[int, int, int]], more: int = 0) -> list[int]:
+    """A user namespace with these ranges of users and groups: (first inside, first of this one's, number).
+
+    Returns its descriptor, and that of a network namespace that belongs to it if `more` is NEWNET. Needs one thread.
+    """
+    ready, is_ready = os.pipe2(os.O_CLOEXEC)
+    end, is_end = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(is_end)
+            os.close(ready)
+            unshare(NEWUSER | more)
+            os.write(is_ready, b"x")
+            os.read(end, 1)
+        finally:
+            os._exit(0)
+    os.close(is_ready)
+    os.close(end)
+    try:
+        if not os.read(ready, 1):
+            raise OSError(errno.EPERM, "unshare(NEWUSER): not permitted")
+        text = "".join(f"{inside} {outside} {number}\n" for inside, outside, number in ranges)
+        for name in ("uid_map", "gid_map"):
+            with open(f"/proc/{pid}/{name}", "w") as file:
+                file.write(text)
+        kinds = ["user", *(["net"] if more & NEWNET else [])]
+        return [os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in kinds]
+    finally:
+        os.close(ready)
+        os.close(is_end)
+        os.waitpid(pid, 0)
+
+
+def set_dumpable(dumpable: bool) -> None:
+    """Whether processes of the same user may trace this one and read its memory; exec makes it so again."""
+    prctl(_PR_SET_DUMPABLE, int(dumpable))
+
+
+def become(uid: int, gid: int, groups: list[int]) -> None:
+    """Be this user, and keep the capabilities that this process has."""
+    prctl(_PR_SET_SECUREBITS, 0x4)  # NO_SETUID_FIXUP
+    with contextlib.suppress(PermissionError):  # denied where only one group of the host has a number
+        os.setgroups(groups)
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
 
 
 def show_as(uid: int, gid: int) -> None:

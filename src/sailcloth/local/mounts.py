@@ -1,9 +1,9 @@
 """The mounts of pods and of containers that run programs of the host.
 
-Such a container sees the host's system directories. /tmp, /run, home directories and others are masked by empty directories
-of its own (`masked_paths`); what programs need inside them (a checkout, a virtual environment) and volumes are bind-mounted.
-A mount point that the host lacks is created without touching the host: in this mount namespace only, the nearest existing
-directory is replaced by a tmpfs with bind mounts of its entries.
+Such a container has a root of its own: the host's system folders, read-only, and empty folders such as /tmp, /run, /var and /home.
+What its image needs beside them (a virtual environment) is bound read-only, volumes as they are asked for. Nothing else of the
+host has a name there. A mount point that a system folder lacks is created without touching the host: in this mount namespace only,
+the nearest existing directory is replaced by a tmpfs with bind mounts of its entries.
 """
 
 from __future__ import annotations
@@ -11,27 +11,35 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sys
+from collections.abc import Callable
 from typing import Any
 
-import sailcloth_samples
 from sailcloth.lib import namespaces as ns
 
-_SYSTEM = frozenset(
-    ("/", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/opt", "/proc", "/sbin", "/srv", "/sys", "/usr", "/var")
-)
-_SHARED = ("/tmp", "/var/tmp", "/run", "/home")
-_ON_DISK = ("/tmp", "/var/tmp")  # what programs write there may be large
+from .pod_users import PodUsers
+
+_SYSTEM = ("bin", "etc", "gnu", "lib", "lib32", "lib64", "libx32", "nix", "opt", "sbin", "usr")
+_WHOLE = (*_SYSTEM, "", "boot", "dev", "proc", "srv", "sys", "var")  # never a user's own
+_EMPTY = ("home", "media", "mnt", "root", "run", "srv", "var", "var/cache", "var/lib", "var/log", "var/spool")
+_HIDDEN = ("/tmp", "/var/tmp", "/run", "/home")
+_ON_DISK = ("tmp", "var/tmp")  # what programs write there may be large
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _LINKS = {"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"}
 _LINKS |= {"ptmx": "pts/ptmx"}
-_ETC = ("resolv.conf", "hosts", "hostname", "nsswitch.conf")
+_ETC = ("resolv.conf", "hosts", "hostname")
+# Of the OCI runtime specification, as container runtimes fill it in.
+_MASKED = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)  # fmt: skip
+_READ_ONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 
 def masked_paths(*more: str) -> list[str]:
     """Directories of the host to mask in containers: the shared ones, and `more` (a home directory, a state directory)."""
-    real = {os.path.realpath(p) for p in (*_SHARED, *more) if p}
-    folders = sorted(p for p in real if os.path.isdir(p) and p not in _SYSTEM)
+    real = {os.path.realpath(p) for p in (*_HIDDEN, *more) if p}
+    folders = sorted(p for p in real if os.path.isdir(p) and p.strip("/") not in _WHOLE)
     return [p for p in folders if not any(below(p, q) for q in folders)]
 
 
@@ -46,35 +54,129 @@ def pod() -> None:
         ns.mount("tmpfs", "/dev/shm", "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=1777,size=64m")
 
 
-def container(request: dict[str, Any]) -> None:
-    """Set up the mounts of one container in a new mount namespace.
+def container(request: dict[str, Any], users: PodUsers) -> None:
+    """Set up the mounts of one container in a new mount namespace. Raises OSError.
 
-    `mounts`: [source, target, "ro" or "rw"], mounted in order; `hide`: the result of `masked_paths`; `needed`: paths in masked
-    directories that stay visible; `etc`: directory with resolv.conf, hosts and hostname; `scratch`: an empty directory of the
-    container; `terminal`: the pseudo-terminal to mount at /dev/console; `read_only`: readOnlyRootFilesystem.
+    `mounts`: [source, target, "ro" or "rw", path inside the source], mounted in order; `hide`: the result of `masked_paths`;
+    `needed`: paths outside the system folders that the image needs; `etc`: directory with resolv.conf, hosts and hostname;
+    `scratch`: an empty directory of the container; `terminal`: the pseudo-terminal to mount at /dev/console; `read_only`:
+    readOnlyRootFilesystem; `privileged`.
     """
+
+    def root(scratch: str) -> tuple[str, list[str]]:
+        return _host_root(scratch, request.get("hide", ()), users)
+
+    set_up(request, users, root)
+
+
+def set_up(
+    request: dict[str, Any],
+    users: PodUsers,
+    make_root: Callable[[str], tuple[str, list[str]]],
+) -> None:
+    """Mount a container's root, which `make_root` makes below a scratch directory, with all that lies in it. `make_root` returns
+    where it is, and the folders in it in which no mount points can be made."""
     ns.unshare(ns.NEWNS)
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
-    hide, scratch = list(request.get("hide", ())), request["scratch"]
-    if any(_nearest(os.path.realpath(m[1])) == "/" for m in request.get("mounts", ())):
-        _mirror_root(f"{scratch}/root")  # before anything is opened, which it would detach
-    needed = _needed(request.get("needed", ()))
-    # Open everything before it is masked.
-    sources = [(open_path(source), target, mode) for source, target, mode in request.get("mounts", ())]
-    etc = [(open_path(f"{request['etc']}/{name}"), f"/etc/{name}") for name in _ETC] if request.get("etc") else []
-    view = ContainerMounts(open_path(scratch), [*hide, "/dev"], needed)
-    devices("/dev", request.get("terminal", ""))
-    for number, folder in enumerate(hide):
-        view.hide(folder, f"own-{number}" if folder in _ON_DISK else "")
-    for fd, target in etc:
-        view.file_over(fd, target)
-    for fd, target, mode in sources:
-        view.bind(fd, target, mode)
-    if request.get("read_only"):
-        view.seal()
+    scratch = open_path(request["scratch"])
+    needed = [(open_path(p), p) for p in _outermost(request.get("needed", ()))]
+    sources = [(_source(*mount), mount[1], mount[2]) for mount in request.get("mounts", ())]
+    names = _ETC if request.get("etc") else ()
+    etc = [(open_path(f"{request['etc']}/{name}"), f"/etc/{name}") for name in names]
+    if names and not request.get("root") and os.path.exists("/etc/nsswitch.conf"):
+        etc.append((open_path(f"{request['etc']}/nsswitch.conf"), "/etc/nsswitch.conf"))
+    root, foreign = make_root(request["scratch"])
+    _kernel_folders(root, request, users)
+
+    def fill() -> None:
+        view = ContainerMounts(scratch, foreign, users)
+        for fd, path in needed:
+            view.bind(fd, path, "ro")
+        for fd, target in etc:
+            view.bind(fd, target, "rw")
+        for fd, target, mode in sources:
+            view.bind(fd, target, mode)
+        if not request.get("privileged"):
+            _protect_kernel_folders()
+        folder = request.get("cwd") or "/"
+        if view.is_own(folder) and not os.path.exists(folder):
+            os.makedirs(folder)
+            users.own(folder)
+        if request.get("read_only"):
+            view.seal()
+
+    ns.pivot_root(root, fill)
 
 
-def devices(folder: str, terminal: str = "") -> None:
+def _source(path: str, _target: str, _mode: str, inside: str = "") -> int:
+    fd = open_path(path)
+    return ns.open_beneath(fd, inside) if inside else fd
+
+
+def _host_root(scratch: str, hide: list[str], users: PodUsers) -> tuple[str, list[str]]:
+    """A root of the host's system folders and empty ones."""
+    root = f"{scratch}/root"
+    os.makedirs(root, exist_ok=True)
+    flags = ns.MS_NOSUID | ns.MS_NODEV
+    ns.mount("tmpfs", root, "tmpfs", flags, users.options("mode=755,size=64m"))
+    foreign = []
+    for name in _SYSTEM:
+        if os.path.islink(f"/{name}"):
+            os.symlink(os.readlink(f"/{name}"), f"{root}/{name}")
+        elif os.path.isdir(f"/{name}"):
+            os.mkdir(f"{root}/{name}")
+            fd = open_path(f"/{name}")
+            ns.bind(fd, f"{root}/{name}", read_only=True)
+            os.close(fd)
+            foreign.append(f"/{name}")
+    for name in (*_EMPTY, *_ON_DISK):
+        os.mkdir(f"{root}/{name}")
+        users.own(f"{root}/{name}")
+    os.symlink("../run", f"{root}/var/run")
+    for number, name in enumerate(_ON_DISK):
+        place = f"{scratch}/own-{number}"
+        shutil.rmtree(place, ignore_errors=True)
+        os.mkdir(place)
+        os.chmod(place, 0o1777)
+        fd = open_path(place)
+        ns.bind(fd, f"{root}/{name}", users=users.owners)
+        os.close(fd)
+    for folder in hide:
+        if any(below(folder, f) for f in foreign) and os.path.isdir(root + folder):
+            ns.mount("tmpfs", root + folder, "tmpfs", flags, users.options("mode=755,size=16m"))
+    return root, foreign
+
+
+def _kernel_folders(root: str, request: dict[str, Any], users: PodUsers) -> None:
+    """/proc, /sys and /dev. Only what is a folder of the image itself is mounted over: a link could lead out."""
+    for name in ("proc", "sys", "dev"):
+        place = f"{root}/{name}"
+        if not os.path.lexists(place):
+            os.mkdir(place)
+        elif os.path.islink(place) or not os.path.isdir(place):
+            raise OSError(f"the image's /{name} is no folder")
+    try:  # of the container's PID namespace, in which there are no proxies
+        ns.mount("proc", f"{root}/proc", "proc", ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC)
+    except OSError:  # not allowed inside some containers: then the pod's
+        ns.mount("/proc", f"{root}/proc", None, ns.MS_BIND | ns.MS_REC)
+    ns.mount("/sys", f"{root}/sys", None, ns.MS_BIND | ns.MS_REC)
+    devices(f"{root}/dev", users, request.get("terminal", ""))
+
+
+def _protect_kernel_folders() -> None:
+    for path in _READ_ONLY:
+        if os.path.exists(path):
+            ns.mount(path, path, None, ns.MS_BIND | ns.MS_REC)
+            ns.set_read_only(path, recursive=True)
+    for path in _MASKED:
+        if os.path.isdir(path):
+            flags = ns.MS_RDONLY | ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC
+            ns.mount("tmpfs", path, "tmpfs", flags, "mode=755,size=0k,nr_inodes=2")
+        elif os.path.exists(path):
+            ns.mount("/dev/null", path, None, ns.MS_BIND)
+
+
+def devices(folder: str, users: PodUsers, terminal: str = "") -> None:
     """Mount a container's /dev over a directory: the default devices of the OCI runtime specification, and a new devpts."""
     sources = {name: open_path(f"/dev/{name}") for name in _DEVICES}
     shared = open_path("/dev/shm") if os.path.isdir("/dev/shm") else -1
@@ -102,65 +204,41 @@ def devices(folder: str, terminal: str = "") -> None:
 
 
 class ContainerMounts:
-    """Builds the mounts of one container."""
+    """Binds files and volumes in a container's root, which is the root of this process. `foreign`: folders that belong to the
+    host or the image, in which nothing is created."""
 
-    def __init__(self, scratch: int, own: list[str], needed: list[tuple[int, str]]) -> None:
-        self._scratch, self._needed = scratch, needed
-        self._own = set(own)  # folders that are this container's: only there may mount points be made; "/" means all
+    def __init__(self, scratch: int, foreign: list[str], users: PodUsers) -> None:
+        self._scratch, self._foreign, self._users = scratch, foreign, users
+        self._own: set[str] = set()  # below foreign folders, and the container's nevertheless
         self._mirrors = 0
         self._writable: list[str] = []  # volumes
 
-    def hide(self, folder: str, on_disk: str) -> None:
-        """Mask a directory by an empty one, with its needed paths bound in."""
-        if on_disk:
-            place = f"/proc/self/fd/{self._scratch}/{on_disk}"
-            shutil.rmtree(place, ignore_errors=True)
-            os.mkdir(place)
-            os.chmod(place, 0o1777)
-            ns.mount(place, folder, None, ns.MS_BIND)
-        else:
-            ns.mount("tmpfs", folder, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=16m")
-        self._bring_back(folder)
-
-    def _bring_back(self, folder: str) -> None:
-        for fd, path in self._needed:
-            if below(path, folder):
-                self._make_point(fd, path)
-                ns.mount(f"/proc/self/fd/{fd}", path, None, ns.MS_BIND | ns.MS_REC)
-
-    @staticmethod
-    def _make_point(fd: int, path: str) -> None:
-        if os.path.isdir(f"/proc/self/fd/{fd}"):
-            os.makedirs(path, exist_ok=True)
-        elif not os.path.exists(path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+    def _make_point(self, fd: int, path: str) -> None:
+        is_folder = os.path.isdir(f"/proc/self/fd/{fd}")
+        missing = [path] if is_folder and not os.path.exists(path) else []
+        above = os.path.dirname(path)
+        while not os.path.exists(above):
+            missing.append(above)
+            above = os.path.dirname(above)
+        for folder in reversed(missing):
+            os.mkdir(folder)
+            self._users.own(folder)
+        if not is_folder and not os.path.exists(path):
             with open(path, "a"):
                 pass
 
-    def file_over(self, fd: int, target: str) -> None:
-        """Bind a file over one of the host. Skipped if the host lacks it and it cannot be created in this namespace only."""
-        real = os.path.realpath(target)
-        if not os.path.exists(real):
-            if not self._is_own(os.path.dirname(real)):
-                return  # programs go by their defaults
-            self._make_point(fd, real)
-        ns.mount(f"/proc/self/fd/{fd}", real, None, ns.MS_BIND)
-
     def bind(self, fd: int, target: str, mode: str) -> None:
-        """Bind a volume."""
+        """Bind a volume, with its files' owners as the pod's users."""
         real = os.path.realpath(target)
         if not os.path.exists(real):
             existing = _nearest(real)
-            if existing != "/" and not self._is_own(existing):
+            if not self.is_own(existing):
                 self._mirrors += 1
                 _mirror(existing, f"/proc/self/fd/{self._scratch}/{self._mirrors}")
                 self._own.add(existing)
             self._make_point(fd, real)
-        ns.mount(f"/proc/self/fd/{fd}", real, None, ns.MS_BIND | ns.MS_REC)
-        self._bring_back(real)
-        if mode == "ro":
-            ns.set_read_only(real)
-        else:
+        ns.bind(fd, real, read_only=mode == "ro", users=self._users.owners)
+        if mode != "ro":
             self._own.add(real)
             self._writable.append(real)
 
@@ -171,8 +249,10 @@ class ContainerMounts:
             if os.path.ismount(place) or place in self._writable:
                 ns.set_read_only(place, False)
 
-    def _is_own(self, path: str) -> bool:
-        return any(path == o or below(path, o) for o in self._own)
+    def is_own(self, path: str) -> bool:
+        """Whether files can be created below a path without touching the host or the image."""
+        own = any(path == o or below(path, o) for o in self._own)
+        return own or not any(path == f or below(path, f) for f in self._foreign)
 
 
 def open_path(path: str) -> int:
@@ -186,13 +266,12 @@ def below(path: str, folder: str) -> bool:
     return path != folder and path.startswith(folder.rstrip("/") + "/")
 
 
-def _needed(more: list[str]) -> list[tuple[int, str]]:
-    """What every container needs, opened: Python, its environment, this package, the samples; and what the image adds."""
-    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    named = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix, package, str(sailcloth_samples.ROOT), *more)}
-    paths = sorted(named | {os.path.realpath(p) for p in named})
-    outer = [p for p in paths if not any(below(p, q) for q in paths)]
-    return [(open_path(p), p) for p in outer if os.path.exists(p)]
+def _outermost(paths: list[str]) -> list[str]:
+    """Existing paths and what they lead to, without those that lie in others or in system folders."""
+    named = {os.path.abspath(p) for p in paths}
+    found = sorted(p for p in named | {os.path.realpath(p) for p in named} if os.path.exists(p))
+    found = [p for p in found if p != "/" and p.split("/")[1] not in _SYSTEM]
+    return [p for p in found if not any(below(p, q) for q in found)]
 
 
 def _nearest(path: str) -> str:
@@ -200,14 +279,6 @@ def _nearest(path: str) -> str:
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path
-
-
-def _mirror_root(scratch: str) -> None:
-    """Move into a temporary root with the same entries, because nothing can be mounted over the root."""
-    os.makedirs(scratch, exist_ok=True)
-    ns.mount("tmpfs", scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
-    fill("", scratch)
-    ns.pivot_root(scratch)
 
 
 def _mirror(folder: str, scratch: str) -> None:
@@ -220,7 +291,7 @@ def _mirror(folder: str, scratch: str) -> None:
 
 def fill(origin: str, folder: str) -> None:
     """Give an empty folder the entries of another."""
-    for entry in os.listdir(origin or "/"):
+    for entry in os.listdir(origin):
         source, target = f"{origin}/{entry}", f"{folder}/{entry}"
         if os.path.islink(source):
             os.symlink(os.readlink(source), target)

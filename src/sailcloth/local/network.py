@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import os
 import socket
 from pathlib import Path
 
@@ -45,9 +44,8 @@ def set_up_node() -> None:
     _sysctl("net/ipv4/ip_unprivileged_port_start", 0)
 
 
-def add_pod(address: str) -> int:
-    """A network namespace for a pod, connected and routed. Returns its descriptor; closing the last one removes it all."""
-    fd = ns.new_netns()
+def connect_pod(fd: int, address: str) -> None:
+    """Connect a pod's network namespace, and route to its address; both end with the namespace."""
     name = "v" + format(int(ipaddress.ip_address(address)), "x")
     with RouteSocket() as route:
         route.veth(name, "eth0", fd)
@@ -66,12 +64,7 @@ def add_pod(address: str) -> int:
             route.route("0.0.0.0", 0, eth0, gateway=GATEWAY, onlink=True)
         _sysctl("net/ipv4/ip_unprivileged_port_start", 0)
 
-    try:
-        ns.in_netns(fd, inside)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
+    ns.in_netns(fd, inside)
 
 
 def apply_rules(netns_fd: int, batch: Batch) -> None:

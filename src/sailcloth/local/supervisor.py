@@ -66,7 +66,7 @@ def main() -> None:
     child = os.fork()
     if child == 0:
         try:
-            zygote.serve(zygote_socket)
+            zygote.serve(zygote_socket, state.number)
         finally:
             os._exit(1)
     from sailcloth.lib.nftables import Nftables
@@ -205,6 +205,8 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "bind_swap": config.get("bind_swap", True),
         "certificate_lifetime_s": config.get("certificate_lifetime_s", 0),
         "groups": config["groups"],
+        "number": state.number,
+        "allow_privileged": config.get("allow_privileged", False),
     }
     inherited = tuple(config[n] for n in ("dns_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0)
     return [

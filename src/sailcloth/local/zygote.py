@@ -1,12 +1,14 @@
 """The zygote: forks the PID 1 of each pod without exec, which takes milliseconds and about a megabyte.
 
 It is forked before threads and heavy imports exist, because most namespaces need a process with one thread. A request has the
-pod's directory, its hostname, and the descriptor of its network namespace.
+pod's directory and its hostname. Each pod has a user namespace, which owns its network namespace: a capability that a container
+has is one over its own pod.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import json
 import os
@@ -16,60 +18,62 @@ from typing import Any
 
 from sailcloth.lib import namespaces as ns
 
-from . import mounts
+from . import mounts, pod_users, seccomp_profile
 from .pod_init.event_loop import PodInit
 
 SOCKET = "init.sock"
 
 
-def serve(path: str) -> None:
-    """Serve until the parent ends. Never returns."""
+def serve(path: str, number: int = 0) -> None:
+    """Serve until the parent ends. `number` is the cluster's. Never returns."""
     ns.die_with_parent()
+    first, count = pod_users.host_range(number)
+    owners = pod_users.owners(first, count)
+    profile = seccomp_profile.for_this_machine()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listener.bind(path)
-    os.chmod(path, 0o600)
-    listener.listen(16)
+    listener = _listen(path)
     gc.freeze()
     while True:
         client, _ = listener.accept()
         with client:
-            data, fds, _, _ = socket.recv_fds(client, 1 << 18, 4)
-            if not data:
-                continue
-            if os.fork() == 0:
+            data = client.recv(1 << 18)
+            if data and os.fork() == 0:
                 listener.close()
-                _make(json.loads(data), fds, client)
-            for fd in fds:
-                os.close(fd)
+                _make(json.loads(data), client, pod_users.PodUsers(-1, owners, first, count), profile)
 
 
-def _make(request: dict[str, Any], fds: list[int], client: socket.socket) -> None:
+def _listen(path: str) -> socket.socket:
+    """A listening socket at a path, where it is not seen before it listens."""
+    new = f"{path}+"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(new)
+    os.chmod(new, 0o600)
+    listener.listen(16)
+    os.rename(new, path)
+    return listener
+
+
+def _make(request: dict[str, Any], client: socket.socket, users: pod_users.PodUsers, profile: bytes) -> None:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         directory = request["directory"]
         path = f"{directory}/{SOCKET}"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(path)
-        os.chmod(path, 0o600)
-        listener.listen(16)
-        ns.setns(fds[0], ns.NEWNET)
+        listener = _listen(path)
+        user_namespace, netns = ns.new_user_namespace([(0, users.first, users.count)], ns.NEWNET)
+        ns.setns(netns, ns.NEWNET)
         ns.unshare(ns.NEWNS | ns.NEWUTS | ns.NEWIPC | ns.NEWPID)
         pid = os.fork()
         if pid:
-            client.send(json.dumps({"pid": pid}).encode())
+            socket.send_fds(client, [json.dumps({"pid": pid}).encode()], [netns])
             os._exit(0)  # the pod belongs to PID 1 of the cluster, which reaps it, and whose end is the pod's end too
         client.close()
-        for fd in fds:
-            os.close(fd)
+        os.close(netns)
         ns.sethostname(request["hostname"])
         mounts.pod()
-        PodInit(listener).run()
+        PodInit(listener, dataclasses.replace(users, namespace=user_namespace), profile).run()
     except BaseException as error:
         text = f"{type(error).__name__}: {error}"
         os.write(2, f"pod {request['directory']}: {text}\n".encode())  # once it runs nobody waits for an answer
@@ -79,13 +83,15 @@ def _make(request: dict[str, Any], fds: list[int], client: socket.socket) -> Non
         os._exit(1)
 
 
-def make_pod(path: str, directory: str, hostname: str, netns_fd: int) -> int:
-    """Ask the fork server for a pod. Returns its PID in the node's namespace. Raises OSError."""
+def make_pod(path: str, directory: str, hostname: str) -> tuple[int, int]:
+    """Ask the fork server for a pod. Returns its PID in the node's namespace, and a descriptor of its network namespace, which
+    belongs to the pod's user namespace and is not connected yet. Raises OSError."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
         link.settimeout(10)
         link.connect(path)
-        socket.send_fds(link, [json.dumps({"directory": directory, "hostname": hostname}).encode()], [netns_fd])
-        answer = json.loads(link.recv(65536) or b'{"error": "the fork server closed the connection"}')
+        link.send(json.dumps({"directory": directory, "hostname": hostname}).encode())
+        data, fds, _, _ = socket.recv_fds(link, 65536, 1)
+    answer = json.loads(data or b'{"error": "the fork server closed the connection"}')
     if "error" in answer:
         raise OSError(answer["error"])
-    return int(answer["pid"])
+    return int(answer["pid"]), fds[0]

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 
+import sailcloth_samples
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import CLAIMS, CONFIGMAPS, SECRETS
-from sailcloth.local import capture, images, network
-from sailcloth.local.images import host_paths
+from sailcloth.lib import namespaces as ns
+from sailcloth.local import capture, images, network, pod_users
+from sailcloth.local.images import Image, host_paths
 
 from . import environment, security_context, termination_message, volumes
 from .environment import Missing
@@ -86,7 +89,7 @@ async def environment_variables(pod: PodState, c: Container) -> dict[str, str]:
     if image is not None and not image.builtin:
         base = {
             **(_ROOT_ENV if image.root else _BASE_ENV),
-            "HOME": security_context.resolve(pod.object, c.spec, image).home,
+            "HOME": security_context.resolve(pod.object, c.spec, image, pod.node).home,
         }
         c.cwd = c.spec.get("workingDir") or image.cwd
         c.stop_signal = image.stop_signal
@@ -109,6 +112,9 @@ async def proxy_command(pod: PodState, c: Container) -> list[str]:
     if pod.node.bind_swap and (ports := _host_ports(pod)):
         env["ISTIO_META_SAILCLOTH_BESIDE"] = ",".join(f"{p}:{p + _PROXY_PORT_OFFSET}" for p in ports)
     created = await pod.node.agent.prepare(pod.object, c.spec, env, pod.directory, pod.sandbox.netns_fd)
+    folder = pod.directory / "proxy"
+    for path in (folder, *folder.iterdir()):
+        pod.node.give(str(path), pod_users.PROXY)
     c.env = {**env, **created.env}
     return created.argv
 
@@ -122,7 +128,6 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
             f'image "{reference}" is not available: add a command for it with `sailctl image add {reference} COMMAND`, '
             f"or its root file system with `sailctl image add --root FILE {reference}`, or use one of `sailctl image list`"
         )
-    caps: list[int] = []
     ports: dict[int, int] = {}
     mounts: list[list[str]] = []
     security = security_context.SecurityContext()
@@ -131,26 +136,22 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
     if image.builtin == "proxy":
         argv = await proxy_command(pod, c)
         needed = [os.path.dirname(argv[0]), str(pod.directory / "proxy")]
-        caps = [12, 13]
+        security.capabilities = [ns.CAP_NET_ADMIN, ns.CAP_NET_RAW]
+        security.uid = security.gid = pod.node.proxy_user
         ports = _host_ports(pod)
     else:
         c.env = await environment_variables(pod, c)
         command = [environment.expand(str(x), c.env) for x in c.spec.get("command") or ()]
         args = [environment.expand(str(x), c.env) for x in c.spec.get("args") or ()]
         argv = images.argv(image, command, args)
-        mounts = [*volumes.mounts(c.spec, pod.volumes, pod.object), termination_message.create_file(pod, c)]
-        security = security_context.resolve(pod.object, c.spec, image)
-        caps = security.capabilities
-        needed = (
-            host_paths.required(image.entrypoint, image.paths, pod.node.masked_paths)
-            if image.user_defined and not image.root
-            else []
-        )
+        mounts = [*volumes.mounts(c.spec, pod.volumes, pod.object, c.env), termination_message.create_file(pod, c)]
+        security = security_context.resolve(pod.object, c.spec, image, pod.node)
+        needed = _needed(pod, image)
     if not argv:
         raise ValueError("the container has no command")
     c.argv = argv
     if security.unsupported and c.restarts == 0:
-        text = f"not available to pods of a local cluster, which run with your security_context alone: {', '.join(security.unsupported)}"
+        text = f"not available to pods of a local cluster: {', '.join(security.unsupported)}"
         await pod.event("Warning", "NotEnforced", text, c.name)
     scratch = pod.directory / "scratch" / c.name
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -164,7 +165,11 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
         "cwd": c.cwd,
         "uid": security.uid,
         "gid": security.gid,
-        "caps": caps,
+        "groups": security.groups,
+        "caps": security.capabilities,
+        "proxy": image.builtin == "proxy",
+        "privileged": security.privileged,
+        "unconfined": security.unconfined,
         "read_only": security.read_only,
         "root": image.root,
         "mounts": mounts,
@@ -177,6 +182,15 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
         "tty": bool(c.spec.get("tty")),
         "ports": [str(p + _PROXY_PORT_OFFSET) for p in ports] if swapped else [],
     }, list(ports.values()) if swapped else []
+
+
+def _needed(pod: PodState, image: Image) -> list[str]:
+    """What an image's programs need besides the host's system folders. They see it read-only."""
+    if image.root:
+        return []
+    if image.user_defined:
+        return host_paths.required(image.entrypoint, image.paths, pod.node.masked_paths)
+    return [sys.prefix, sys.base_prefix, str(sailcloth_samples.ROOT)]
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from sailcloth.agent.node_agent import Agent
 from sailcloth.agent.protocol import NodeAgent
 from sailcloth.kube import ApiError, Client, Informer, Resource
 from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SECRETS, SERVICES
-from sailcloth.local import dns, mounts, network
+from sailcloth.local import dns, mounts, network, pod_users
 from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy
@@ -55,6 +55,8 @@ class Config(msgspec.Struct, frozen=True):
     control_plane: str = "10.42.0.1:15012"
     certificate_lifetime_s: int = 0
     groups: dict[str, str] = {}  # the cluster's control group, by controller
+    number: int = 0  # of the cluster, which tells its pods' users on the host
+    allow_privileged: bool = False  # privileged containers and hostPath volumes
 
 
 class Kubelet:
@@ -72,6 +74,10 @@ class Kubelet:
         self.masked_paths = mounts.masked_paths(config.home, str(self.pods_dir.parents[1]))
         self.images = Catalog(config.images)
         self.groups = Groups(config.groups)
+        self.allow_privileged = config.allow_privileged
+        self._first_user, count = pod_users.host_range(config.number)
+        self.many_users = count > 1
+        self.proxy_user = pod_users.PROXY if self.many_users else 0
         self.service_env: dict[str, str] = {}
         self.workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -85,6 +91,11 @@ class Kubelet:
         self._load_balancer: LoadBalancer | None = None
 
     # -- used by pod workers --------------------------------------------------------------------
+
+    def give(self, path: str, uid: int) -> None:
+        """Give a file on disk to a user of the pods, as which those find it through `namespaces.bind`."""
+        if self.many_users:
+            os.chown(path, uid, uid)
 
     def allocate(self, uid: str, wanted: str) -> str:
         """The address of a pod, allocated if it has none. `wanted` is tried first. Raises OSError if none is free."""

@@ -28,6 +28,7 @@ def directory(pods_dir: Path, claim: Object) -> Path:
     if older.is_dir() and not out.exists():
         older.rename(out)
     out.mkdir(mode=0o700, exist_ok=True)
+    out.chmod(0o777)  # any user of a pod may write; the folder above is closed to others
     return out
 
 

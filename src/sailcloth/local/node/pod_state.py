@@ -37,6 +37,14 @@ class Node(Protocol):
     service_env: dict[str, str]
     masked_paths: list[str]
     groups: Groups
+    allow_privileged: bool
+    proxy_user: int
+    """The user of proxies inside their pods."""
+    many_users: bool
+    """Whether pods have users of the host of their own, so that several of them differ."""
+
+    def give(self, path: str, uid: int) -> None:
+        """Give a file on disk to a user of the pods."""
 
     def allocate(self, uid: str, wanted: str) -> str: ...
     def release(self, uid: str) -> None: ...

@@ -44,6 +44,7 @@ class PodWorker:
             pod.directory,
             lambda kind, name: container_config.fetch(pod, kind, name),
             lambda audiences, seconds: container_config.token(pod, audiences, seconds),
+            host_paths=node.allow_privileged,
         )
         self._renew = asyncio.Event()
         self._up = False  # new ephemeral containers can start; before that they start with the pod

@@ -16,9 +16,9 @@ async def create(pod: PodState) -> None:
     """Create the pod's network namespace and start its PID 1. Raises OSError."""
     hostname = pod.spec.get("hostname") or pod.name
     _write_etc(pod, hostname)
-    fd = await asyncio.to_thread(network.add_pod, pod.ip)
+    _, fd = await asyncio.to_thread(zygote.make_pod, pod.node.zygote, str(pod.directory), hostname[:63])
     try:
-        await asyncio.to_thread(zygote.make_pod, pod.node.zygote, str(pod.directory), hostname[:63], fd)
+        await asyncio.to_thread(network.connect_pod, fd, pod.ip)
     finally:
         os.close(fd)
 

@@ -1,14 +1,14 @@
 """Resolves a container's security context: user, group, capabilities, read-only root. Source: Kubernetes' SecurityContext.
 
-On the host every process of a local cluster runs as the user who started it. Inside a container, a user namespace maps that
-user to the requested one. Capabilities over the pod's network can be granted, others cannot: `unsupported` lists them.
+In a cluster of root, users of pods are users of the host that own nothing; in one of an ordinary user, a user namespace maps
+that user to the requested one (`local.pod_users`). Capabilities over the pod's network can be granted, others cannot: `unsupported` lists them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sailcloth.lib import namespaces as ns
 from sailcloth.local.images import Image, layers
@@ -31,11 +31,22 @@ class SecurityContext:
     home: str = "/root"
     capabilities: list[int] = field(default_factory=list)
     read_only: bool = False
+    groups: list[int] = field(default_factory=list)
+    privileged: bool = False
+    unconfined: bool = False  # without the seccomp profile
     unsupported: list[str] = field(default_factory=list)
 
 
-def resolve(pod: Object, container: Object, image: Image) -> SecurityContext:
-    """Merge the contexts of pod and container. Raises ValueError for root with runAsNonRoot, and for an unknown user."""
+class Node(Protocol):
+    """What it depends on beside the objects."""
+
+    allow_privileged: bool
+    many_users: bool
+
+
+def resolve(pod: Object, container: Object, image: Image, node: Node) -> SecurityContext:
+    """Merge the contexts of pod and container. Raises ValueError for root with runAsNonRoot, for an unknown user, and for
+    privileged where that is not allowed."""
     pod_context, container_context = pod["spec"].get("securityContext") or {}, container.get("securityContext") or {}
     out = SecurityContext(read_only=bool(container_context.get("readOnlyRootFilesystem")))
     users = _table(image, "passwd") if image.root else []
@@ -63,8 +74,28 @@ def resolve(pod: Object, container: Object, image: Image) -> SecurityContext:
     else:
         out.home = "/tmp"
     _capabilities(out, container_context)
+    _privileges(out, pod_context, container_context, node)
     _unsupported(out, pod_context, container_context)
     return out
+
+
+def _privileges(out: SecurityContext, pod_context: Object, container_context: Object, node: Node) -> None:
+    if container_context.get("privileged"):
+        if not node.allow_privileged:
+            raise ValueError(
+                "privileged containers are not allowed: leave securityContext.privileged out, "
+                "or start the cluster with `sailctl up --allow-privileged`"
+            )
+        out.privileged = True
+    groups = {*(pod_context.get("supplementalGroups") or ()), pod_context.get("fsGroup")} - {None}
+    if node.many_users:
+        out.groups = sorted(int(g) for g in groups)
+    elif pod_context.get("supplementalGroups"):
+        out.unsupported.append("supplementalGroups")
+    profile = (container_context.get("seccompProfile") or pod_context.get("seccompProfile") or {}).get("type")
+    if profile == "Unconfined" and not node.allow_privileged:
+        out.unsupported.append("seccompProfile Unconfined without `sailctl up --allow-privileged`")
+    out.unconfined = profile == "Unconfined" and node.allow_privileged
 
 
 def _capabilities(out: SecurityContext, container_context: Object) -> None:
@@ -85,10 +116,6 @@ def _capabilities(out: SecurityContext, container_context: Object) -> None:
 
 
 def _unsupported(out: SecurityContext, pod_context: Object, container_context: Object) -> None:
-    if container_context.get("privileged"):
-        out.unsupported.append("privileged")
-    if pod_context.get("supplementalGroups"):
-        out.unsupported.append("supplementalGroups")
     if pod_context.get("sysctls"):
         out.unsupported.append("sysctls " + ", ".join(str(s.get("name")) for s in pod_context["sysctls"]))
     for name in ("seccompProfile", "appArmorProfile"):

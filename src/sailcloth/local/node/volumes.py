@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -17,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sailcloth.lib import namespaces as ns
+
 from . import persistent_volume_claims
-from .environment import Fetch, Missing, field, resource
+from .environment import Fetch, Missing, expand, field, resource
 
 Object = dict[str, Any]
 Token = Callable[[list[str], int], Awaitable[str]]
@@ -44,8 +48,8 @@ Files = dict[str, File]
 class Volumes:
     """The volumes of one pod."""
 
-    def __init__(self, directory: Path, fetch: Fetch, token: Token) -> None:
-        self._directory, self._fetch, self._token = directory, fetch, token
+    def __init__(self, directory: Path, fetch: Fetch, token: Token, *, host_paths: bool = False) -> None:
+        self._directory, self._fetch, self._token, self._host_paths = directory, fetch, token, host_paths
         self._tokens: dict[
             tuple[str, ...], tuple[str, float]
         ] = {}  # by audience and lifetime: the token and when to renew it
@@ -54,6 +58,11 @@ class Volumes:
     async def make(self, pod: Object, pod_ip: str, node_ip: str) -> dict[str, str]:
         """Set up every volume. Returns paths by name. Raises Missing for objects that do not exist (yet), OSError."""
         for volume in pod["spec"].get("volumes") or ():
+            if "hostPath" in volume and not self._host_paths:
+                raise Missing(
+                    f'volume "{volume["name"]}" is a hostPath, which is not allowed: use another kind of volume, '
+                    "or start the cluster with `sailctl up --allow-privileged`"
+                )
             if "hostPath" in volume:
                 _host_path(volume["hostPath"])
             else:
@@ -62,6 +71,7 @@ class Volumes:
                     await self._link_claim(path, volume["persistentVolumeClaim"]["claimName"])
                 else:
                     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    path.chmod(0o755 if _sources(volume) else 0o777)  # the pod's directory is closed to others
         await self.refresh(pod, pod_ip, node_ip)
         return paths(pod, self._directory)
 
@@ -241,20 +251,65 @@ def written(folder: Path) -> Files | None:
     return {str(p.relative_to(data.resolve())): File(p.read_bytes(), p.stat().st_mode & 0o777) for p in result}
 
 
-def mounts(container: Object, folders: dict[str, str], pod: Object) -> list[list[str]]:
-    """[source, target, mode] for a container's volume mounts. Volumes with API sources are read-only."""
+def mounts(container: Object, folders: dict[str, str], pod: Object, env: dict[str, str]) -> list[list[str]]:
+    """[source, target, mode, path inside the source] for a container's volume mounts. Volumes with API sources are read-only.
+
+    A subPath that is missing is created. Raises OSError for one that leads out of its volume, ValueError for one with `..`.
+    """
     value = {v["name"] for v in pod["spec"].get("volumes") or () if _sources(v)}
     out = []
     for mount in container.get("volumeMounts") or ():
         source = folders.get(mount["name"])
         if source is None:
             continue
-        if mount.get("subPath") and ".." not in Path(mount["subPath"]).parts:
-            source = f"{source}/{mount['subPath']}"
-            if not os.path.exists(source):
-                os.makedirs(source, exist_ok=True)
-        out.append([source, mount["mountPath"], "ro" if mount.get("readOnly") or mount["name"] in value else "rw"])
+        inside = _sub_path(mount, env)
+        if inside:
+            _create_beneath(source, inside, mount["name"])
+        mode = "ro" if mount.get("readOnly") or mount["name"] in value else "rw"
+        out.append([source, mount["mountPath"], mode, inside])
     return sorted(out, key=lambda m: m[1].count("/"))
+
+
+def _sub_path(mount: Object, env: dict[str, str]) -> str:
+    """A mount's subPath or expanded subPathExpr. Raises ValueError."""
+    path = str(mount.get("subPath") or expand(str(mount.get("subPathExpr") or ""), env))
+    name = "subPath" if mount.get("subPath") else "subPathExpr"
+    if "$(" in path and name == "subPathExpr":
+        raise ValueError(
+            f"subPathExpr {path!r} of volume {mount['name']} names a variable that the container does not have"
+        )
+    if os.path.isabs(path) or ".." in Path(path).parts:
+        raise ValueError(f"{name} {path!r} of volume {mount['name']} must be a relative path without '..'")
+    return path
+
+
+def _create_beneath(folder: str, path: str, volume: str) -> None:
+    """Create a folder in a volume if nothing is there. Raises OSError if the path leads out of the volume."""
+    at = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    try:
+        for part in Path(path).parts:
+            with contextlib.suppress(FileExistsError, NotADirectoryError):
+                os.mkdir(part, 0o777, dir_fd=at)
+            try:
+                below = ns.open_beneath(at, part)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise OSError(error.errno, f"subPath {path!r} of volume {volume}: {error.strerror}") from None
+                below = -1
+            if below < 0:  # a link that leads up may still stay inside the volume
+                break
+            os.close(at)
+            at = below
+    finally:
+        os.close(at)
+    whole = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+    try:
+        os.close(ns.open_beneath(whole, path))
+    except OSError as error:
+        text = "a link leads out of the volume" if error.errno == errno.EXDEV else str(error.strerror)
+        raise OSError(error.errno, f"subPath {path!r} of volume {volume}: {text}") from None
+    finally:
+        os.close(whole)
 
 
 def remove(directory: Path) -> None:

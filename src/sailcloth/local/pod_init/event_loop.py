@@ -3,7 +3,7 @@
 It listens on a UNIX socket in the pod's directory, so that a restarted node can adopt the pod. Messages are JSON with
 descriptors. Imports stay few: every pod has a copy of this process.
 
-Requests: start {name, argv, env, cwd, uid, gid, caps, log, ports, stdin, tty, and what `mounts.container` or, with a root,
+Requests: start {name, argv, env, cwd, uid, gid, groups, caps, proxy, privileged, unconfined, log, ports, stdin, tty, and what `mounts.container` or, with a root,
 `rootfs.container` takes} with descriptors of the ports' sockets, then of control groups, signal {name, signal},
 exec {argv, env, tty, caps, container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns}, state, shutdown.
 Events: state, started, exited, exit (of an exec or an attachment), error.
@@ -23,21 +23,25 @@ import termios
 import time
 from typing import Any
 
-from sailcloth.lib import namespaces as ns
 from sailcloth.local import seccomp_bind
+from sailcloth.local.pod_users import PodUsers
 
 from . import process
 from .attachment import Attachment
 from .container_log import ContainerLog
+from .pid_namespaces import PidNamespaces
 
+_OF_COMMANDS = ("uid", "gid", "groups", "proxy", "privileged", "unconfined")  # commands run as their container does
 _SETUP_S = 5.0  # limit of waiting for a container's mounts before it counts as started
 
 
 class PodInit:
     """The event loop of PID 1."""
 
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
+    def __init__(self, listener: socket.socket, users: PodUsers, profile: bytes) -> None:
+        self._listener, self._users, self._profile = listener, users, profile
+        self._pid_namespaces = PidNamespaces()
+        self._requests: dict[str, dict[str, Any]] = {}  # what each container was started by
         self._selector = selectors.DefaultSelector()
         self._containers: dict[str, dict[str, Any]] = {}
         self._by_pid: dict[int, str] = {}
@@ -143,6 +147,7 @@ class PodInit:
         stdio, source = process.open_stdio(request, out[1], err[1])
         ours, theirs = socket.socketpair()
         pending, until_exec = os.pipe2(os.O_CLOEXEC)
+        self._pid_namespaces.choose(bool(request.get("proxy")))
         pid = process.fork()
         if pid == 0:
             try:
@@ -150,7 +155,7 @@ class PodInit:
                     fcntl.ioctl(stdio[0], termios.TIOCSCTTY, 0)
                     request["terminal"] = os.ttyname(stdio[0])
                 self._enter_groups(name)
-                process.execute(request, stdio, theirs if ports else None, until_exec)
+                process.start(request, self._users, self._profile, stdio, theirs if ports else None, until_exec)
             except BaseException as error:
                 os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
             finally:
@@ -175,8 +180,8 @@ class PodInit:
             "started": time.time(),
             "log": request["log"],
             "relayed": relayed,
-            "user": bool(request.get("uid") or request.get("gid")),
         }
+        self._requests[name] = {key: request[key] for key in _OF_COMMANDS if key in request}
         self._by_pid[pid] = name
         log = ContainerLog(request["log"])
         pipes = [(out[0], "stdout"), (err[0], "stderr")]
@@ -288,20 +293,24 @@ class PodInit:
         return True
 
     def _exec(self, client: socket.socket, request: dict[str, Any], fds: list[int]) -> None:
+        name = request.get("container", "")
+        joined = self._containers.get(name, {}).get("pid")
+        if not joined:
+            raise OSError(f"container {name or 'without a name'} is not running")
+        started = self._requests[name]
+        self._pid_namespaces.choose(bool(started.get("proxy")))
+        member = os.pidfd_open(joined)  # its number means another process in the child's PID namespace
         pid = process.fork()
         if pid == 0:
             try:
                 if request.get("tty"):
                     fcntl.ioctl(fds[0], termios.TIOCSCTTY, 0)
-                joined = self._containers.get(request.get("container", ""), {})
-                self._enter_groups(request.get("container", ""))
-                if joined.get("pid"):  # its files are mounted for it alone, and it may be another user for itself
-                    kinds = ns.NEWNS | (ns.NEWUSER if joined.get("user") else 0)
-                    ns.setns(os.pidfd_open(joined["pid"]), kinds)
-                process.execute({**request, "ports": ()}, fds[:3])
+                self._enter_groups(name)
+                process.join(member, started, request, self._users, self._profile, fds[:3])
             except BaseException as error:
                 os.write(2, f"{request['argv'][0]}: {error}\n".encode())
                 os._exit(126 if isinstance(error, PermissionError) else 127)
+        os.close(member)
         self._execs[pid] = client
         self._send(client, {"event": "started", "pid": pid})
 
