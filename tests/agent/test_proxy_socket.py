@@ -140,7 +140,7 @@ async def test_a_certificate_in_a_volume_of_the_proxy_is_a_secret(tmp_path: Path
     volume.mkdir()
     (volume / "tls.crt").write_text("a chain")
     (volume / "tls.key").write_text("a key")
-    files = MountedFiles((("/etc/certs", str(volume)),))
+    files = MountedFiles((("/etc/certs", str(volume), ""),))
     async with proxy_socket(tmp_path / "agent.sock", files=files) as envoy:
         call = envoy.stream_stream(f"/{SDS}/StreamSecrets")()
         await call.write(secret_request("file-cert:/etc/certs/tls.crt~/etc/certs/tls.key"))
@@ -184,3 +184,23 @@ async def test_rate_limit_requests_go_to_the_control_plane(tmp_path: Path) -> No
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await method(b"a request")
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_new_roots_reach_the_proxy_at_once_and_the_certificate_is_signed_again(tmp_path: Path) -> None:
+    authority, later = Authority.create(), Authority.create()
+    plane = ControlPlane()
+    async with proxy_socket(tmp_path / "agent.sock", plane, authority=authority) as envoy:
+        roots = envoy.stream_stream(f"/{SDS}/StreamSecrets")()
+        await roots.write(secret_request("ROOTCA"))
+        [before] = await secrets(roots)
+        assert plane.identity is not None
+        assert plane.identity.secret is not None
+        old = plane.identity.secret
+        plane.identity.trust(later.certificate_pem)
+        [after] = await secrets(roots)
+        while plane.identity.secret.key == old.key:
+            await asyncio.sleep(0.01)
+        roots.cancel()
+    assert before.validation_context.trusted_ca.inline_bytes == authority.certificate_pem
+    trusted = x509.load_pem_x509_certificates(after.validation_context.trusted_ca.inline_bytes)
+    assert trusted == [later.certificate, authority.certificate]

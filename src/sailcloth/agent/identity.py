@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 from cryptography import x509
@@ -33,11 +33,19 @@ class Secret:
     chain: bytes
     key: bytes
     roots: bytes
+    chain_root: bytes  # the root of the chain itself
     not_before: float
     not_after: float
 
     def __repr__(self) -> str:  # the key must not reach a log by accident
         return f"Secret(not_after={self.not_after})"
+
+
+def union(*bundles: bytes) -> bytes:
+    """The certificates of several PEM bundles, each once."""
+    end = b"-----END CERTIFICATE-----"
+    parts = (part.strip() for bundle in bundles for part in bundle.split(end))
+    return b"".join(part + b"\n" + end + b"\n" for part in dict.fromkeys(parts) if part)
 
 
 class WorkloadIdentity:
@@ -50,8 +58,11 @@ class WorkloadIdentity:
         *,
         name: str,
         lifetime_s: int = 0,
+        roots: bytes = b"",
     ) -> None:
         self._channel, self._token, self._name, self._lifetime_s = channel, token, name, lifetime_s
+        self._bundle = roots  # trusted beside the root of the workload's own certificate
+        self._renewal = asyncio.Event()
         self.secret: Secret | None = None
         self.version = 0
         self._changed = asyncio.Event()
@@ -69,6 +80,20 @@ class WorkloadIdentity:
                 await self._task
         self.secret = None
 
+    def trust(self, roots: bytes) -> None:
+        """Trust other roots from now on, and have a new certificate signed, since these may not vouch for the old one."""
+        self._bundle = roots
+        self._renewal.set()
+        if self.secret is not None:
+            own = self.secret.chain_root
+            self._publish(replace(self.secret, roots=union(roots, own)))
+
+    def _publish(self, secret: Secret) -> None:
+        self.secret = secret
+        self.version += 1
+        event, self._changed = self._changed, asyncio.Event()
+        event.set()
+
     async def wait_for_version_after(self, version: int) -> Secret:
         """Wait until the secret's version is greater than `version`; returns the secret."""
         while self.secret is None or self.version <= version:
@@ -79,6 +104,7 @@ class WorkloadIdentity:
     async def _run(self) -> None:
         delay = _RETRY_S[0]
         while True:
+            self._renewal.clear()
             try:
                 secret = await self.fetch()
             except (grpc.RpcError, OSError, ValueError) as error:
@@ -90,12 +116,11 @@ class WorkloadIdentity:
                 delay = min(delay * 2, _RETRY_S[1])
                 continue
             delay = _RETRY_S[0]
-            self.secret = secret
-            self.version += 1
-            event, self._changed = self._changed, asyncio.Event()
-            event.set()
+            self._publish(secret)
             life = secret.not_after - time.time()
-            await asyncio.sleep(max(0.2, life * RENEW_AT * (0.98 + 0.02 * random.random())))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.2, life * RENEW_AT * (0.98 + 0.02 * random.random()))):
+                    await self._renewal.wait()
 
     async def fetch(self) -> Secret:
         """Generate a key and have it signed. Raises grpc.RpcError if the CA refuses, ValueError for a response without a chain."""
@@ -118,7 +143,8 @@ class WorkloadIdentity:
             key=key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ),
-            roots=chain[-1],
+            roots=union(self._bundle, chain[-1]),
+            chain_root=chain[-1],
             not_before=leaf.not_valid_before_utc.timestamp(),
             not_after=leaf.not_valid_after_utc.timestamp(),
         )

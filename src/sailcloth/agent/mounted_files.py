@@ -7,6 +7,7 @@ certificates are read outside them.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+
+from sailcloth.lib import namespaces as ns
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +37,9 @@ _SYSTEM = ("/etc/ssl", "/etc/pki", "/usr/share/ca-certificates", "/usr/local/sha
 
 @dataclass(frozen=True)
 class MountedFiles:
-    """The files of one container, by its mounts: (path in the container, path on the host)."""
+    """The files of one container, by its mounts: (path in the container, the volume's folder on the host, path in the volume)."""
 
-    mounts: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[tuple[str, str, str], ...] = ()
 
     @classmethod
     def from_container(cls, pod: dict[str, Any], container: dict[str, Any], pod_dir: Path) -> MountedFiles:
@@ -46,7 +49,7 @@ class MountedFiles:
             for v in pod["spec"].get("volumes") or ()
         }
         matches = [
-            (m["mountPath"].rstrip("/"), os.path.join(folders[m["name"]], m.get("subPath", "")).rstrip("/"))
+            (m["mountPath"].rstrip("/"), folders[m["name"]], str(m.get("subPath") or ""))
             for m in container.get("volumeMounts") or ()
             if m["name"] in folders
         ]
@@ -60,13 +63,14 @@ class MountedFiles:
                 raise OSError("the system has no root certificates; install the package ca-certificates")
             return _content(match)
         inside = os.path.normpath(os.path.join("/", path))
-        for target, source in self.mounts:
+        for target, folder, sub_path in self.mounts:
             if inside == target or inside.startswith(target + "/"):
-                real = os.path.realpath(source + inside[len(target) :])
-                top = os.path.realpath(source)
-                if real != top and not real.startswith(top + "/"):
-                    break
-                return _content(real)
+                try:
+                    return _content_beneath(folder, sub_path, inside[len(target) :].strip("/"))
+                except OSError as error:
+                    if error.errno != errno.EXDEV:
+                        raise
+                    raise PermissionError(f"{path} leads out of its volume") from None
         if inside.startswith(tuple(s + "/" for s in _SYSTEM)):
             return _content(inside)
         raise PermissionError(f"{path} is in no volume of the proxy's container")
@@ -101,9 +105,22 @@ class MountedFiles:
         return out
 
 
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
+def _content(path: str, fd: int = -1) -> bytes:
+    with open(path if fd < 0 else fd, "rb") as file:
         result = file.read(_MAX_BYTES + 1)
     if len(result) > _MAX_BYTES:
         raise OSError(f"{path} is larger than 1 MiB")
     return result
+
+
+def _content_beneath(folder: str, sub_path: str, path: str) -> bytes:
+    """The content of a file in a volume, whose links cannot lead out of it, even if they change meanwhile."""
+    fds = [os.open(folder, os.O_PATH | os.O_CLOEXEC)]
+    try:
+        fds.append(ns.open_beneath(fds[0], sub_path))
+        flags = os.O_RDONLY | os.O_NONBLOCK  # a pipe must not stop the agent
+        file = ns.open_beneath(fds[1], path, flags) if path else os.open(f"/proc/self/fd/{fds[1]}", flags)
+        return _content(path or sub_path, file)
+    finally:
+        for fd in fds:
+            os.close(fd)

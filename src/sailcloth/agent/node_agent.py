@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MARK = 1337
 AUDIENCE = "istio-ca"
 _TOKEN_S = 43_200
+_HANDOVER_S = 1.0  # for what is under way when a channel is replaced
 _DRAIN_S = 5.0  # Istio's terminationDrainDuration
 
 TokenFor = Callable[[dict[str, Any]], Awaitable[str]]
@@ -116,6 +117,8 @@ class Agent:
         self._server_name, self._mark, self._lifetime_s = server_name, mark, certificate_lifetime_s
         self._pods: dict[str, _Pod] = {}
         self._channel: grpc.aio.Channel | None = None
+        self._trusted = b""  # the roots that the channel was made with
+        self._connecting = asyncio.Lock()
         self._envoy = ""
 
     async def prepare(
@@ -174,7 +177,9 @@ class Agent:
 
         name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         cached = TokenCache(token)
-        identity = WorkloadIdentity(self._upstream, cached.get, name=name, lifetime_s=self._lifetime_s)
+        identity = WorkloadIdentity(
+            self._upstream, cached.get, name=name, lifetime_s=self._lifetime_s, roots=self._trusted
+        )
         socket = ProxySocket(path, identity, self._upstream, cached.get, files, dns.names if dns else None)
         await socket.start()
         identity.start()
@@ -184,22 +189,39 @@ class Agent:
             await created.status.start()
 
     async def _connect(self) -> None:
-        if self._channel is None:
+        async with self._connecting:
+            if self._channel is None:
+                self._open(await self._roots())
+
+    def _open(self, roots: bytes) -> None:
+        self._trusted = roots
+        credentials = grpc.ssl_channel_credentials(root_certificates=roots)
+        self._channel = grpc.aio.secure_channel(
+            self._address,
+            credentials,
+            options=[
+                ("grpc.ssl_target_name_override", self._server_name),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.min_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 2000),
+                ("grpc.keepalive_time_ms", 30_000),
+            ],
+        )
+
+    async def roots_changed(self) -> None:
+        """The mesh's roots are others: the control plane is asked through a channel that trusts them, and proxies get them."""
+        async with self._connecting:
             roots = await self._roots()
-            credentials = grpc.ssl_channel_credentials(root_certificates=roots)
-            self._channel = grpc.aio.secure_channel(
-                self._address,
-                credentials,
-                options=[
-                    ("grpc.ssl_target_name_override", self._server_name),
-                    ("grpc.max_receive_message_length", -1),
-                    ("grpc.max_send_message_length", -1),
-                    ("grpc.initial_reconnect_backoff_ms", 50),
-                    ("grpc.min_reconnect_backoff_ms", 50),
-                    ("grpc.max_reconnect_backoff_ms", 2000),
-                    ("grpc.keepalive_time_ms", 30_000),
-                ],
-            )
+            if self._channel is None or roots == self._trusted:
+                return
+            log.info("the mesh's root certificates changed: connecting to the control plane again")
+            old = self._channel
+            self._open(roots)
+            for pod in self._pods.values():
+                pod.identity.trust(roots)
+        await old.close(_HANDOVER_S)  # proxies whose streams end come back through the new one
 
     def _upstream(self) -> grpc.aio.Channel:
         assert self._channel is not None

@@ -29,5 +29,8 @@ class NodeAgent(Protocol):
     async def drain(self, uid: str, grace_s: float) -> None:
         """Called before SIGTERM to the proxy: lets requests under way finish."""
 
+    async def roots_changed(self) -> None:
+        """The ConfigMap with the mesh's root certificates may have changed."""
+
     async def remove(self, uid: str) -> None:
         """The pod is gone."""

@@ -112,6 +112,10 @@ class ProxySocket:
                     else:
                         await context.write(message)
                 await context.abort(await call.code(), (await call.details()) or "")
+            except asyncio.CancelledError:
+                if not call.cancelled():  # by the end of its channel, not with this stream
+                    raise
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "connecting to the control plane again")
             except grpc.aio.AioRpcError as error:
                 await context.abort(error.code(), error.details() or "")
             finally:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 
 import sailcloth_samples
 from sailcloth.kube import ApiError
-from sailcloth.kube.resources import CLAIMS, CONFIGMAPS, SECRETS
+from sailcloth.kube.resources import CLAIMS, CONFIGMAPS, SECRETS, SERVICEACCOUNTS
 from sailcloth.lib import namespaces as ns
 from sailcloth.local import capture, images, network, pod_users
 from sailcloth.local.images import Image, host_paths
 
-from . import environment, security_context, termination_message, volumes
+from . import environment, security_context, service_account, termination_message, volumes
 from .environment import Missing
 from .host_ports import Relay
 from .pod_state import Container, Object, PodState, timestamp
@@ -30,7 +30,7 @@ _BASE_ENV = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "PYTHONUNBUFFERED": "1",
 }
-_RESOURCES = {r.plural: r for r in (CONFIGMAPS, SECRETS, CLAIMS)}
+_RESOURCES = {r.plural: r for r in (CONFIGMAPS, SECRETS, CLAIMS, SERVICEACCOUNTS)}
 _ROOT_ENV = {"PATH": images.PATH}
 _PROXY_PORT_OFFSET = 57_000  # added to a published port for the proxy's own listener, beyond the ephemeral ports
 
@@ -40,7 +40,7 @@ class ImageNotFound(Exception):
 
 
 async def fetch(pod: PodState, kind: str, name: str) -> Object | None:
-    """A ConfigMap, Secret or claim of the pod's namespace, None if there is none. Raises OSError."""
+    """A ConfigMap, Secret, claim or service account of the pod's namespace, None if there is none. Raises OSError."""
     try:
         return await pod.node.client.get(_RESOURCES[kind], name, pod.namespace)
     except ApiError as error:
@@ -144,7 +144,11 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
         command = [environment.expand(str(x), c.env) for x in c.spec.get("command") or ()]
         args = [environment.expand(str(x), c.env) for x in c.spec.get("args") or ()]
         argv = images.argv(image, command, args)
-        mounts = [*volumes.mounts(c.spec, pod.volumes, pod.object, c.env), termination_message.create_file(pod, c)]
+        spec = service_account.add_mount(c.spec) if pod.has_token else c.spec
+        mounts = [
+            *volumes.mounts(spec, pod.volumes, pod.object_with_token, c.env),
+            termination_message.create_file(pod, c),
+        ]
         security = security_context.resolve(pod.object, c.spec, image, pod.node)
         needed = _needed(pod, image)
     if not argv:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 NODE = "sailcloth"
+_ROOTS = ("istio-system", "istio-ca-root-cert")  # the ConfigMap with the mesh's root certificates
 _LEASE_S = 40
 _PRIVILEGED = 1024  # ports below need a privilege, unless the host's settings say otherwise
 
@@ -81,6 +82,7 @@ class Kubelet:
         self.service_env: dict[str, str] = {}
         self.workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._background: set[asyncio.Task[None]] = set()
         self._addresses: dict[str, str] = {}
         self._counts: dict[tuple[str, str, str], tuple[str, int]] = {}
         self._services: dict[tuple[str, str], Object] = {}
@@ -169,7 +171,7 @@ class Kubelet:
         """The mesh's root certificate, once the control plane has load_balancer it."""
         while True:
             with contextlib.suppress(ApiError, OSError):
-                obj = await self.client.get(CONFIGMAPS, "istio-ca-root-cert", "istio-system")
+                obj = await self.client.get(CONFIGMAPS, _ROOTS[1], _ROOTS[0])
                 return str(obj["data"]["root-cert.pem"]).encode()
             await asyncio.sleep(0.05)
 
@@ -216,6 +218,10 @@ class Kubelet:
         informer: Informer[None] = Informer(self.client, resource, lambda _: None)
 
         def on_change(_: str, __: None, ident: tuple[str, str]) -> None:
+            if (kind, *ident) == ("configmaps", *_ROOTS):
+                task = asyncio.create_task(self.agent.roots_changed())
+                self._background.add(task)
+                task.add_done_callback(self._background.discard)
             for worker in self.workers.values() if informer.synced.is_set() else ():
                 worker.object_changed(kind, *ident)
 

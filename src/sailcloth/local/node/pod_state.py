@@ -15,6 +15,7 @@ from sailcloth.local import zygote
 from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 
+from . import service_account
 from .host_ports import Relay
 from .sandbox_client import SandboxClient
 
@@ -137,6 +138,7 @@ class PodState:
         self.phase = "Pending"
         self.initialized = False
         self.volumes: dict[str, str] = {}  # host paths of the volumes, by name
+        self.has_token = False  # the service account's token is mounted
         self.stopping = asyncio.Event()
         self.deleted = asyncio.Event()  # the object is deleted: there is no status to write
         self.changed = asyncio.Event()  # the status differs from the one last written
@@ -147,6 +149,11 @@ class PodState:
     @property
     def spec(self) -> Object:
         return self.object["spec"]  # type: ignore[no-any-return]
+
+    @property
+    def object_with_token(self) -> Object:
+        """The object with the volume of its token."""
+        return service_account.add_volume(self.object) if self.has_token else self.object
 
     @property
     def finished(self) -> bool:

@@ -21,6 +21,7 @@ from . import (
     hooks,
     pod_status,
     sandbox,
+    service_account,
     termination,
     volumes,
 )
@@ -68,7 +69,7 @@ class PodWorker:
 
     def object_changed(self, kind: str, namespace: str, name: str) -> None:
         """Refresh volumes after a ConfigMap or Secret was added, changed or deleted."""
-        if namespace == self.pod.namespace and (kind, name) in volumes.references(self.pod.object):
+        if namespace == self.pod.namespace and (kind, name) in volumes.references(self.pod.object_with_token):
             self._renew.set()
 
     def delete(self) -> None:
@@ -205,7 +206,8 @@ class PodWorker:
         pod.sandbox = link
         pod.ip = self.node.allocate(pod.uid, pod.object.get("status", {}).get("podIP", ""))
         known = pod_status.container_statuses(pod.object)
-        pod.volumes = volumes.paths(pod.object, pod.directory)
+        pod.has_token = (pod.directory / "volumes" / service_account.NAME).is_dir()
+        pod.volumes = volumes.paths(pod.object_with_token, pod.directory)
         self._renew.set()
         for c in pod.containers:
             before, now = known.get(c.name, {}), state["containers"].get(c.name)
@@ -244,7 +246,9 @@ class PodWorker:
         pod = self.pod
         pod.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         pod.ip = self.node.allocate(pod.uid, "")
-        pod.volumes = await self._volumes.make(pod.object, pod.ip, network.NODE_IP)
+        account = await container_config.fetch(pod, "serviceaccounts", pod.spec.get("serviceAccountName") or "default")
+        pod.has_token = service_account.automounted(pod.object, account)
+        pod.volumes = await self._volumes.make(pod.object_with_token, pod.ip, network.NODE_IP)
         await sandbox.create(pod)
         link = SandboxClient(pod.init_path, self._containers.on_event)
         await link.connect()
@@ -262,7 +266,7 @@ class PodWorker:
             self._renew.clear()
             if pod.volumes and (changed or self._volumes.tokens_expire(time.monotonic())):
                 try:
-                    await self._volumes.refresh(pod.object, pod.ip, network.NODE_IP)
+                    await self._volumes.refresh(pod.object_with_token, pod.ip, network.NODE_IP)
                 except (Missing, OSError, ApiError) as error:
                     log.info("pod %s/%s: volumes are not refreshed: %s", pod.namespace, pod.name, error)
 
