@@ -198,8 +198,7 @@ async def test_new_roots_reach_the_proxy_at_once_and_the_certificate_is_signed_a
         old = plane.identity.secret
         plane.identity.trust(later.certificate_pem)
         [after] = await secrets(roots)
-        while plane.identity.secret.key == old.key:
-            await asyncio.sleep(0.01)
+        assert (await plane.identity.wait_for_version_after(2)).key != old.key
         roots.cancel()
     assert before.validation_context.trusted_ca.inline_bytes == authority.certificate_pem
     trusted = x509.load_pem_x509_certificates(after.validation_context.trusted_ca.inline_bytes)

@@ -23,6 +23,7 @@ def shell_root(folder: Path) -> Path:
     (folder / "bin").mkdir(parents=True)
     for name in ("etc", "tmp", "proc"):
         (folder / name).mkdir()
+    (folder / "tmp").chmod(0o1777)
     (folder / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nme:x:1234:2345::/home/me:/bin/sh\n")
     (folder / "etc" / "mark").write_text("of the image\n")
     for name in dict.fromkeys(PROGRAMS):

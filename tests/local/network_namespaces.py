@@ -12,9 +12,10 @@ from sailcloth.lib import namespaces as ns
 from sailcloth.local import network
 
 
-def inside(work: Callable[[], None], *, pid_namespace: bool = False) -> None:
-    """Run `work` in new user, network and mount namespaces. Raises AssertionError with the child's traceback."""
-    uid, gid = os.geteuid(), os.getegid()
+def inside(work: Callable[[], None], *, pid_namespace: bool = False, uid: int = -1) -> None:
+    """Run `work` in new user, network and mount namespaces, as another user if `uid` is not -1. Raises AssertionError with the
+    child's traceback."""
+    uid, gid, change = (uid, uid, True) if uid >= 0 else (os.geteuid(), os.getegid(), False)
     read, write = os.pipe2(os.O_CLOEXEC)
     gc.collect()
     child = os.fork()
@@ -23,6 +24,11 @@ def inside(work: Callable[[], None], *, pid_namespace: bool = False) -> None:
         gc.disable()  # what other tests left is not this process's to destroy: gRPC's objects would wait for threads for ever
         try:
             os.close(read)
+            if change:
+                os.setgroups([])
+                os.setresgid(gid, gid, gid)
+                os.setresuid(uid, uid, uid)
+                ns.set_dumpable(True)
             flags = ns.NEWNET | ns.NEWNS | ns.NEWUTS | ns.NEWIPC | (ns.NEWUSER if uid else 0)
             ns.unshare(flags | (ns.NEWPID if pid_namespace else 0))
             if uid:
