@@ -89,9 +89,7 @@ def set_up(
     _kernel_folders(root, request, users)
 
     def fill() -> None:
-        view = ContainerMounts(scratch, foreign, users)
-        for fd, path in needed:
-            view.bind(fd, path, "ro")
+        view = ContainerMounts(scratch, foreign, users, needed)
         for fd, target in etc:
             view.bind(fd, target, "rw")
         for fd, target, mode in sources:
@@ -205,13 +203,23 @@ def devices(folder: str, users: PodUsers, terminal: str = "") -> None:
 
 class ContainerMounts:
     """Binds files and volumes in a container's root, which is the root of this process. `foreign`: folders that belong to the
-    host or the image, in which nothing is created."""
+    host or the image, in which nothing is created; `needed`: (descriptor, path) of what is there read-only, also below volumes."""
 
-    def __init__(self, scratch: int, foreign: list[str], users: PodUsers) -> None:
-        self._scratch, self._foreign, self._users = scratch, foreign, users
+    def __init__(
+        self, scratch: int, foreign: list[str], users: PodUsers, needed: list[tuple[int, str]] | None = None
+    ) -> None:
+        self._scratch, self._foreign, self._users, self._needed = scratch, foreign, users, needed or []
         self._own: set[str] = set()  # below foreign folders, and the container's nevertheless
         self._mirrors = 0
         self._writable: list[str] = []  # volumes
+        self._bind_needed("/")
+
+    def _bind_needed(self, folder: str) -> None:
+        """Bind what is needed below a folder that was just mounted."""
+        for fd, path in self._needed:
+            if below(path, folder):
+                self._make_point(fd, path)
+                ns.bind(fd, path, read_only=True, users=self._users.owners)
 
     def _make_point(self, fd: int, path: str) -> None:
         is_folder = os.path.isdir(f"/proc/self/fd/{fd}")
@@ -237,7 +245,10 @@ class ContainerMounts:
                 _mirror(existing, f"/proc/self/fd/{self._scratch}/{self._mirrors}")
                 self._own.add(existing)
             self._make_point(fd, real)
-        ns.bind(fd, real, read_only=mode == "ro", users=self._users.owners)
+        ns.bind(fd, real, users=self._users.owners)
+        self._bind_needed(real)
+        if mode == "ro":
+            ns.set_read_only(real)
         if mode != "ro":
             self._own.add(real)
             self._writable.append(real)
