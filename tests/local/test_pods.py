@@ -100,7 +100,7 @@ def test_home_directories_and_temporary_files_of_the_host_are_not_seen(tmp_path:
         assert [line.split()[-1] for line in lines] == ["hidden", "program", "volume", "volume", "mine"], lines
         assert code == 0
         over = [[str(volume), "/tmp", "rw"]]
-        code, lines = await pod.output("c", ["/bin/cat", f"{program}/file", "/tmp/file"], mounts=over, **more)
+        code, lines = await pod.output("over", ["/bin/cat", f"{program}/file", "/tmp/file"], mounts=over, **more)
         assert [line.split()[-1] for line in lines] == ["program", "volume"], "what is needed lies below a volume too"
         code, lines = await pod.output("c", ["/bin/sh", "-c", "ls /tmp/mine /var/tmp/mine /run/mine | wc -l"], **more)
         assert "stdout F 0" in lines, f"a container that starts again starts with empty folders: {lines}"
