@@ -236,7 +236,7 @@ class ConnectedProxies:
         return len(woken)
 
     def _report_moved(self, live: LiveCollection) -> None:
-        moved = live.take_moved()
+        moved = live.pop_changed_sources()
         if moved and self.on_holders is not None:
             self.on_holders(moved)
 

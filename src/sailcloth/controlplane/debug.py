@@ -74,7 +74,7 @@ def routes(proxies: ConnectedProxies, name: str, scope: Scope) -> list[web.Route
 
     def config_dump(request: web.Request, allowed: str) -> web.Response:
         stream = client_of(request, allowed).connection.stream
-        return json(offline.config_dump({url: stream.held(url) for url in stream.collections}))
+        return json(offline.config_dump({url: stream.resources_of(url) for url in stream.collections}))
 
     def names(request: web.Request, allowed: str) -> web.Response:
         """The names that a proxy's agent answers itself. Istio's page of the name."""
