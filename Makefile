@@ -4,11 +4,15 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# Tests mostly wait, so two workers a processor; more than eight would hold that many clusters at once.
+WORKERS ?= $(shell n=$$(( $$(nproc) * 2 )); echo $$(( n < 8 ? n : 8 )))
+PARALLEL := -n $(WORKERS) --dist worksteal
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check bench lock clean
+.PHONY: help install demo test test-fast check bench lock clean
 
 help: ## print this help
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv from the lock file
 
@@ -23,11 +27,18 @@ $(STAMP): requirements.lock pyproject.toml
 demo: install ## Bookinfo in the mesh; Ctrl-C ends it and leaves nothing behind
 	@$(BIN)/sailctl demo bookinfo
 
-test: install ## the whole test suite
-	@$(BIN)/python -m pytest
+test: install ## the whole test suite, several files at a time
+	@$(BIN)/python -m pytest $(PARALLEL)
 
-check: install ## static checks: format, lint, types, import contracts
+test-fast: install ## everything that needs no cluster
+	@$(BIN)/python -m pytest $(PARALLEL) -m "not cluster and not soak"
+
+check: install typings/.made ## static checks: format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+typings/.made: $(STAMP) tools/protobuf_stubs.py
+	@rm -rf .mypy_cache  # it remembers modules as untyped
+	@$(BIN)/python tools/protobuf_stubs.py && touch $@
 
 bench: install ## measure; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks all
@@ -36,4 +47,4 @@ lock: install ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --all-extras --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock pyproject.toml
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) typings .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,7 +11,7 @@ import tracemalloc
 from typing import Any
 
 from sailcloth.agent.dns import DnsServer, Resolver
-from sailcloth.agent.names import Names
+from sailcloth.agent.name_tables import NameTables
 from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
 from sailcloth.controlplane.addresses import Pool, current
@@ -83,7 +83,7 @@ def _memory(services: int) -> tuple[float, float]:
     pods, sizes = [], []
     for _ in range(_PODS):
         before = tracemalloc.get_traced_memory()[0]
-        one = Names(["default.svc.cluster.local"])
+        one = NameTables(["default.svc.cluster.local"])
         # As from the wire: strings and bytes of its own, which sharing has to make up for.
         one.update({n[:1] + n[1:]: (v[:1] + v[1:], bytes(bytearray(b))) for n, (v, b) in tables.items()})
         pods.append(one)
@@ -134,7 +134,7 @@ class _Asker(asyncio.DatagramProtocol):
 
 
 async def _answers(services: int) -> dict[str, float]:
-    names = Names(["default.svc.cluster.local", "svc.cluster.local", "cluster.local"])
+    names = NameTables(["default.svc.cluster.local", "svc.cluster.local", "cluster.local"])
     mesh = offline.mesh_of(manifests.load([meshes.text(services)])[0])
     proxy = parse_node(
         "sidecar~10.0.0.1~client.default~default.svc.cluster.local", {"NAMESPACE": "default", "DNS_CAPTURE": "true"}

@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sailcloth.agent.node import envoy_path
+from sailcloth.agent.node_agent import envoy_path
 from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, PODS, SERVICES, Resource
 

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 
-from sailcloth.agent import dns, sockets
+from sailcloth.agent import dns, proxy_socket
 from sailcloth.agent.dns import DnsServer, Resolver
-from sailcloth.agent.names import Names
+from sailcloth.agent.name_tables import NameTables
 from sailcloth.envoy.resources import name_table
 from sailcloth.lib import dnsmessage
 from sailcloth.lib.dnsmessage import AAAA, A, Query
@@ -39,8 +39,8 @@ def table(hosts: dict[str, tuple[str, ...]]) -> tuple[str, bytes]:
     return str(hash(body)), body
 
 
-def known() -> Names:
-    names = Names(SEARCH)
+def known() -> NameTables:
+    names = NameTables(SEARCH)
     names.update({name: table(hosts) for name, hosts in TABLES.items()})
     return names
 
@@ -66,44 +66,48 @@ def known() -> Names:
     ],
 )
 def test_names_are_found_as_istios_agent_finds_them(asked: str, addresses: list[str] | None, alias: str) -> None:
-    found = known().find(asked)
-    assert (found and [socket.inet_ntoa(a) for a in found.of(4)]) == addresses
+    found = known().lookup(asked)
+    assert (found and [socket.inet_ntoa(a) for a in found.addresses_of(4)]) == addresses
     assert (found.alias if found else "") == alias
 
 
 def test_a_change_replaces_what_its_table_said_and_nothing_else() -> None:
     names = known()
     names.update({"set.default.svc.cluster.local": table({"set.default.svc.cluster.local": ("10.42.0.9",)})})
-    assert names.find("set-0.set.default.svc.cluster.local") is None
+    assert names.lookup("set-0.set.default.svc.cluster.local") is None
     assert len(names) == len(TABLES)
     names.update({}, ["db.example.com", "never.was.there"])
-    assert names.find("db.example.com") is None
-    assert names.find("reviews") is not None
+    assert names.lookup("db.example.com") is None
+    assert names.lookup("reviews") is not None
     before = names.versions
     with pytest.raises(ValueError, match="not a name table"):
         names.update({"reviews.default.svc.cluster.local": ("9", b"\xff\xff")}, ["shop.other.svc.cluster.local"])
     assert names.versions == before
-    assert names.find("shop.other") is not None
+    assert names.lookup("shop.other") is not None
 
 
 def test_tables_are_taken_from_the_proxys_stream_and_answered() -> None:
-    names = Names(SEARCH)
-    asked = discovery_pb2.DeltaDiscoveryRequest.FromString(sockets._names_wanted(names))
+    names = NameTables(SEARCH)
+    asked = discovery_pb2.DeltaDiscoveryRequest.FromString(proxy_socket._name_table_request(names))
     assert (asked.type_url, list(asked.resource_names_subscribe)) == (NAMES, ["*"])
     response = discovery_pb2.DeltaDiscoveryResponse(type_url=NAMES, nonce="n1")
     version, body = table(TABLES["db.example.com"])
     one = response.resources.add(name="db.example.com", version=version)
     one.resource.type_url, one.resource.value = NAMES, body
-    answer = discovery_pb2.DeltaDiscoveryRequest.FromString(sockets._names_taken(names, response.SerializeToString()))
+    answer = discovery_pb2.DeltaDiscoveryRequest.FromString(
+        proxy_socket._accept_name_tables(names, response.SerializeToString())
+    )
     assert (answer.type_url, answer.response_nonce, answer.HasField("error_detail")) == (NAMES, "n1", False)
-    again = discovery_pb2.DeltaDiscoveryRequest.FromString(sockets._names_wanted(names))
+    again = discovery_pb2.DeltaDiscoveryRequest.FromString(proxy_socket._name_table_request(names))
     assert dict(again.initial_resource_versions) == {"db.example.com": version}
     one.resource.value = b"\xff"
-    refused = discovery_pb2.DeltaDiscoveryRequest.FromString(sockets._names_taken(names, response.SerializeToString()))
+    refused = discovery_pb2.DeltaDiscoveryRequest.FromString(
+        proxy_socket._accept_name_tables(names, response.SerializeToString())
+    )
     assert "not a name table" in refused.error_detail.message
-    assert names.find("db.example.com")
+    assert names.lookup("db.example.com")
     other = discovery_pb2.DeltaDiscoveryResponse(type_url="type.googleapis.com/other", nonce=NAMES)
-    assert sockets._names_taken(names, other.SerializeToString()) == b""
+    assert proxy_socket._accept_name_tables(names, other.SerializeToString()) == b""
 
 
 # -- over sockets -------------------------------------------------------------------------------
@@ -233,7 +237,7 @@ async def test_an_answer_that_is_too_long_for_udp_says_so() -> None:
 
 
 async def test_what_waits_for_the_resolver_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dns, "WAITING", 3)
+    monkeypatch.setattr(dns, "MAX_PENDING", 3)
     async with serving(silent=True) as port, asking(port) as client:
         for i in range(5):
             client.transport.sendto(query(f"n{i}.example.org"))  # type: ignore[attr-defined]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import compatibility
-
 from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.api.support import DIFFERENT, NO_EFFECT
+from tools import compatibility
 
 ROOT = Path(__file__).parents[2]
 READERS = ("mesh", "view", "envoy", "controlplane", "injector", "ca")

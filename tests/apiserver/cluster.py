@@ -107,6 +107,7 @@ class Kubectl:
             "KUBECONFIG": str(server.kubeconfig),
             "KUBECACHEDIR": str(server.root / "cache"),
             "HOME": str(server.root),
+            "GOGC": "off",  # a command ends before a garbage collection would pay
         }
 
     async def run(self, *words: str, input: Any = None, timeout_s: float = 20, **environment: str) -> Result:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import sys
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from cluster import KUBECTL, Kubectl, NodeSocket, Pretender, Server
-
 from sailcloth.kube import resources
 from sailcloth.kube.client import Client
+
+from .cluster import KUBECTL, Kubectl, NodeSocket, Pretender, Server
 
 _numbers = itertools.count(1)
 

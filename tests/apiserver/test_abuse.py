@@ -15,7 +15,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster import Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
@@ -23,6 +22,8 @@ from sailcloth.local.apiserver.http import watches
 from sailcloth.local.apiserver.http.negotiation import Media
 from sailcloth.local.apiserver.http.watches import Watcher
 from sailcloth.local.apiserver.storage import StorageError, Store
+
+from .cluster import Server, until
 
 Object = dict[str, Any]
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cluster import Kubectl, Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.config import Endpoint
 from sailcloth.kube.resources import Resource
+
+from .cluster import Kubectl, Server, until
 
 ROLES = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
 ROLE_BINDINGS = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
@@ -24,7 +25,7 @@ async def account(server: Server, client: Client, namespace: str) -> AsyncIterat
     metadata = {"name": "worker", "namespace": namespace}
     await client.create(resources.SERVICEACCOUNTS, {"metadata": metadata})
     token = await client.create_token("worker", namespace, [], 600)
-    from test_requests import _trusting
+    from .test_requests import _trusting
 
     async with Client(Endpoint(server=server.url, context=_trusting(server), token=token)) as made:
         yield made

@@ -13,7 +13,6 @@ from typing import Any
 import aiohttp
 import pytest
 import yaml
-from cluster import Kubectl, Server, until
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -21,6 +20,8 @@ from cryptography.x509.oid import NameOID
 
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
+
+from .cluster import Kubectl, Server, until
 
 Object = dict[str, Any]
 REQUESTS = Resource(

@@ -7,10 +7,11 @@ import contextlib
 from typing import Any
 
 import pytest
-from cluster import until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
+
+from .cluster import until
 
 Object = dict[str, Any]
 

@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cluster import Kubectl
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
+
+from .cluster import Kubectl
 
 Object = dict[str, Any]
 TEXT: Object = {"type": "string"}

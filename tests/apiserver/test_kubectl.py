@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from cluster import Kubectl, until
+
+from .cluster import Kubectl, until
 
 Object = dict[str, Any]
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cluster import Kubectl
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
+
+from .cluster import Kubectl
 
 Object = dict[str, Any]
 

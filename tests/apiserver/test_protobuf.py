@@ -7,8 +7,6 @@ import contextlib
 import json
 import random
 from collections.abc import Iterator
-from importlib import resources as files
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sailcloth_samples
 from sailcloth.api import crd
 from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.kube import resources
@@ -30,20 +29,12 @@ ALL = (JSON, YAML, PROTOBUF)
 
 def samples() -> Iterator[Any]:
     """Every built-in object of the published samples, and the definitions of the mesh's kinds."""
-    for path in sorted(str(p) for p in _files(files.files("sailcloth.samples"))):
-        for number, obj in enumerate(yaml.safe_load_all(Path(path).read_text())):
+    for path in sorted(sailcloth_samples.ROOT.rglob("*.yaml")):
+        for number, obj in enumerate(yaml.safe_load_all(path.read_text())):
             if obj and protobuf.supports(obj["apiVersion"], obj["kind"]):
-                yield pytest.param(obj, id=f"{path.rpartition('samples/')[2]}-{number}")
+                yield pytest.param(obj, id=f"{path.relative_to(sailcloth_samples.ROOT)}-{number}")
     for kind in MESH_KINDS:
         yield pytest.param(crd.crd(kind), id=f"definition-{kind.name}")
-
-
-def _files(folder: Any) -> Iterator[Any]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            yield from _files(entry)
-        elif entry.name.endswith(".yaml"):
-            yield entry
 
 
 def full(value: Any) -> Any:

@@ -14,7 +14,6 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from cluster import Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
@@ -23,6 +22,8 @@ from sailcloth.local.apiserver.auth import pki
 from sailcloth.local.apiserver.http import protobuf
 from sailcloth.local.apiserver.http.negotiation import JSON, PROTOBUF
 from sailcloth.local.apiserver.registry import ApiResource, builtin_resources
+
+from .cluster import Server, until
 
 Object = dict[str, Any]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Server, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,8 @@ from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.local.apiserver import storage
 from sailcloth.local.apiserver.storage import Event, Expired, StorageError, Store
+
+from .cluster import Server, until
 
 Object = dict[str, Any]
 

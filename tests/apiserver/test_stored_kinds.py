@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cluster import Kubectl
+
+from .cluster import Kubectl
 
 Object = dict[str, Any]
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster import Kubectl, NodeSocket, Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import Client
+
+from .cluster import Kubectl, NodeSocket, Server, until
 
 Object = dict[str, Any]
 RUNNING = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}

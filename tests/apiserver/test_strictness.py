@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from cluster import Kubectl, Server
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
+
+from .cluster import Kubectl, Server
 
 Object = dict[str, Any]
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Server, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
+
+from .cluster import Server, until
 
 Object = dict[str, Any]
 THINGS = Resource("old.example", "v1", "things", "Thing")

@@ -6,11 +6,12 @@ import datetime as dt
 from typing import Any
 
 import pytest
-from cluster import Kubectl, until
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import Resource
+
+from .cluster import Kubectl, until
 
 Object = dict[str, Any]
 STATEFULSETS = Resource("apps", "v1", "statefulsets", "StatefulSet")

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from sailcloth.ca.authority import Authority, Identity, Refused
+from sailcloth.ca.authority import Authority, CsrRefused, Identity
 
 WHO = Identity("cluster.local", "default", "reviews", workload="reviews-v1", app="reviews", version="1.2")
 
@@ -52,7 +52,7 @@ def test_names_come_from_the_identity(authority: Authority) -> None:
     ids=["not a request", "too large", "foreign name", "weak RSA", "weak curve"],
 )
 def test_refused(authority: Authority, request_pem: bytes, reason: str) -> None:
-    with pytest.raises(Refused, match=reason):
+    with pytest.raises(CsrRefused, match=reason):
         authority.sign(request_pem, WHO, dt.timedelta(hours=1))
 
 

@@ -11,17 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from envoy.service.ratelimit.v3 import rls_pb2
 
+import sailcloth_samples
 from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane import rate_counts
 from sailcloth.controlplane.rate_counts import Redis
 from sailcloth.controlplane.rate_limits import RateLimitService
 from sailcloth.mesh import mesh_config
-from sailcloth.samples import programs
 
 REAL = shutil.which("redis-server")
 MANIFEST = """
@@ -39,7 +38,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(port: int) -> Iterator[None]:
-    own = [sys.executable, str(Path(programs.__path__[0]) / "redis_server.py"), str(port)]
+    own = [sys.executable, str(sailcloth_samples.ROOT / "programs" / "redis_server.py"), str(port)]
     real = [str(REAL), "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
     with subprocess.Popen(real if REAL else own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:

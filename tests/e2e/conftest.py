@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+from .bookinfo import KUBECTL, Cluster, new_state
 
-from bookinfo import KUBECTL, Cluster
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("cluster")
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     if KUBECTL is None:
         pytest.skip("kubectl is not installed")
-    running = Cluster(tmp_path_factory.mktemp("bookinfo"))
-    running.start()
-    yield running
-    running.stop()
+    with new_state() as state:
+        running = Cluster(state)
+        running.start()
+        yield running
 
 
 @pytest.fixture
@@ -34,9 +36,7 @@ def mesh(cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[Path]:
-    """A state directory of the test's own; what still runs in it is stopped."""
-    yield tmp_path / "state"
-    subprocess.run([*Cluster.SAILCTL, "down", "--state", str(tmp_path / "state")], capture_output=True, check=False)
-    shutil.rmtree(tmp_path / "state", ignore_errors=True)
-    os.environ.pop("KUBECONFIG", None)
+def state() -> Iterator[Path]:
+    """A state directory of the test's own."""
+    with new_state() as directory:
+        yield directory

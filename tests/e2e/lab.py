@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from bookinfo import Cluster
+from .bookinfo import Cluster
 
 Object = dict[str, Any]
 _MARK = "@@"

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bookinfo import Answer, Cluster, Object
+from .bookinfo import Answer, Cluster, Object
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 NETWORKING = SAMPLES / "sock-shop" / "networking"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bookinfo import Cluster, Object, to, virtual_service
+from .bookinfo import Cluster, Object, to, virtual_service
 
 
 def test_a_bad_rule_is_refused_and_the_one_before_stays(mesh: Cluster) -> None:

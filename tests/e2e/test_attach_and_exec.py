@@ -9,8 +9,9 @@ import signal
 import subprocess
 
 import pytest
-from bookinfo import KUBECTL, Cluster
-from terminals import shows
+
+from .bookinfo import KUBECTL, Cluster
+from .terminals import shows
 
 SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false"}
 WEBSOCKET = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "true"}

@@ -12,7 +12,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from bookinfo import Cluster, Object
+
+from .bookinfo import Cluster, Object
 
 
 def service(name: str, subset: str = "") -> Object:

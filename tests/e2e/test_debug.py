@@ -11,8 +11,9 @@ import time
 from typing import Any
 
 import pytest
-from bookinfo import KUBECTL, Cluster
-from terminals import shows
+
+from .bookinfo import KUBECTL, Cluster
+from .terminals import shows
 
 Object = dict[str, Any]
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bookinfo import Cluster, Object
+
+from .bookinfo import Cluster, Object
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "tcp-echo"
 NAMESPACE = "names"

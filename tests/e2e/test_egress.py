@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bookinfo import Cluster
+
+from .bookinfo import Cluster
 
 Object = dict[str, Any]
 SAMPLES = Path(__file__).parents[2] / "samples"

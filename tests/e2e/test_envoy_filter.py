@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from bookinfo import Cluster
+
+from .bookinfo import Cluster
 
 Object = dict[str, Any]
 MANAGER = "envoy.filters.network.http_connection_manager"

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bookinfo import Cluster
-from lab import Lab, echo, kind
+
+from .bookinfo import Cluster
+from .lab import Lab, echo, kind
 
 Object = dict[str, Any]
 URL = "http://echo/path"

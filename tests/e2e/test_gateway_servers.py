@@ -14,9 +14,10 @@ from typing import Any
 
 import grpc
 import pytest
-from bookinfo import Cluster
-from lab import Lab, deployment, kind
-from test_gateway_tls import Authority
+
+from .bookinfo import Cluster
+from .lab import Lab, deployment, kind
+from .test_gateway_tls import Authority
 
 Object = dict[str, Any]
 SELECTOR = {"istio": "ingressgateway"}

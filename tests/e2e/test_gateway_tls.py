@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bookinfo import Cluster, Object
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from .bookinfo import Cluster, Object
 
 KEY = ec.EllipticCurvePrivateKey
 PEM = serialization.Encoding.PEM

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bookinfo import Cluster
-from lab import Lab
+
+from .bookinfo import Cluster
+from .lab import Lab
 
 Object = dict[str, Any]
 GROUP = "gateway.networking.k8s.io"

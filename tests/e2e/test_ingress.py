@@ -6,7 +6,7 @@ import os
 import urllib.request
 from pathlib import Path
 
-from bookinfo import Cluster
+from .bookinfo import Cluster
 
 
 def test_an_ingress_leads_to_its_services_and_tells_its_address(mesh: Cluster) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 import yaml
-from bookinfo import KUBECTL, Cluster
+
+from .bookinfo import KUBECTL, Cluster, new_state
 
 SCRIPT: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kubectl_script.yaml").read_text())
 PROGRAM = os.environ.get("SAILCLOTH_KUBECTL") or KUBECTL
@@ -56,7 +57,7 @@ class Terminal:
 
     def start(self, words: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         assert PROGRAM
-        own = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.where), "NO_COLOR": "1"}
+        own = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.where), "NO_COLOR": "1", "GOGC": "off"}
         return subprocess.Popen(
             [PROGRAM, *words],
             stdin=subprocess.PIPE,
@@ -183,17 +184,13 @@ def test_the_script_is_long_enough() -> None:
 def terminal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
     if PROGRAM is None:
         pytest.skip("kubectl is not installed")
-    state = tmp_path_factory.mktemp("script")
-    where = state / "files"
+    where = tmp_path_factory.mktemp("script")
     for name, text in SCRIPT["files"].items():
         (where / name).parent.mkdir(parents=True, exist_ok=True)
         (where / name).write_text(text)
-    running = Cluster(state / "cluster")
-    try:
-        running.sailctl("up", "--detach")
-        yield Terminal(where, state / "cluster" / "kubeconfig")
-    finally:
-        running.stop()
+    with new_state() as state:
+        Cluster(state).sailctl("up", "--detach")
+        yield Terminal(where, state / "kubeconfig")
 
 
 def _minor(terminal: Terminal) -> int:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bookinfo import Cluster, Load
+from .bookinfo import Cluster, Load
 
 Object = dict[str, Any]
 ROUNDS = int(os.environ.get("SAILCLOTH_ROUNDS", "10"))
@@ -102,17 +102,14 @@ def test_the_control_plane_is_killed(mesh: Cluster) -> None:
     checked(load)
 
 
-def test_certificates_rotate_under_load(tmp_path: Path) -> None:
-    own = Cluster(tmp_path / "state")
-    own.start("--workload-cert-ttl", "6s")
-    try:
-        pod = own.pod("app=ratings")
-        first = own.sailctl("proxy-config", "secret", pod)
-        with Load(own, "/api/v1/products/0/reviews") as load:
-            begin = time.monotonic()
-            own.eventually(lambda: time.monotonic() - begin > 14, 30)  # more than two lifetimes
-            load.until(500)
-        checked(load)
-        assert own.sailctl("proxy-config", "secret", pod) != first
-    finally:
-        own.stop()
+def test_certificates_rotate_under_load(state: Path) -> None:
+    cluster = Cluster(state)
+    cluster.start("--workload-cert-ttl", "6s")
+    pod = cluster.pod("app=ratings")
+    first = cluster.sailctl("proxy-config", "secret", pod)
+    with Load(cluster, "/api/v1/products/0/reviews") as load:
+        begin = time.monotonic()
+        cluster.eventually(lambda: time.monotonic() - begin > 14, 30)  # more than two lifetimes
+        load.until(500)
+    checked(load)
+    assert cluster.sailctl("proxy-config", "secret", pod) != first

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bookinfo import Cluster, Load
-from test_no_503 import ROUNDS, checked, put, rule, service
+
+from .bookinfo import Cluster, Load
+from .test_no_503 import ROUNDS, checked, put, rule, service
 
 Object = dict[str, Any]
 NS = "small"

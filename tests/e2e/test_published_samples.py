@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bookinfo import KUBECTL, Cluster
+from .bookinfo import KUBECTL, Cluster, new_state
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "cases" / "samples" / "istio"
 FOLDERS = ("curl", "extauthz", "grpc-echo", "health-check", "helloworld", "httpbin", "sleep", "tcp-echo", "websockets")
@@ -38,17 +35,15 @@ def rules() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     if KUBECTL is None:
         pytest.skip("kubectl is not installed")
     if not PUBLISHED.exists():
         pytest.skip("the published samples are not at hand")
-    running = Cluster(tmp_path_factory.mktemp("samples"))
-    running.found = json.loads(running.sailctl("up", "--detach", "-o", "json"))
-    try:
+    with new_state() as state:
+        running = Cluster(state)
+        running.found = json.loads(running.sailctl("up", "--detach", "-o", "json"))
         yield running
-    finally:
-        running.stop()
 
 
 def place(cluster: Cluster, name: str) -> str:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bookinfo import Cluster
+
+from .bookinfo import Cluster
 
 Object = dict[str, Any]
 

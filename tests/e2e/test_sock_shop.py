@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -12,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bookinfo import KUBECTL
-from sockshop import FIREFOX, Browser, Shop
+from .bookinfo import KUBECTL, new_state
+from .sockshop import FIREFOX, Browser, Shop
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "cases" / "samples" / "sock-shop" / "complete-demo.yaml"
 COLOURFUL = "3395a43e-2d88-40de-b95f-e00e1502085b"
@@ -23,16 +20,14 @@ USER = {"authorization": "Basic " + base64.b64encode(b"user:password").decode()}
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def running() -> Iterator[Shop]:
     if KUBECTL is None:
         pytest.skip("kubectl is not installed")
-    shop = Shop(tmp_path_factory.mktemp("sock-shop"))
-    shop.start()
-    try:
+    with new_state() as state:
+        shop = Shop(state)
+        shop.start()
         shop.open()
         yield shop
-    finally:
-        shop.stop()
 
 
 @pytest.fixture

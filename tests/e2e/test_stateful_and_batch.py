@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from bookinfo import KUBECTL, Cluster
+from .bookinfo import KUBECTL, Cluster, new_state
 
 Object = dict[str, Any]
 HTTPBIN = "docker.io/mccutchen/go-httpbin"
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     if KUBECTL is None:
         pytest.skip("kubectl is not installed")
-    running = Cluster(tmp_path_factory.mktemp("workloads"))
-    running.found = json.loads(running.sailctl("up", "--detach", "-o", "json"))
-    running.kubectl("label", "namespace", "default", "istio-injection=enabled")
-    try:
+    with new_state() as state:
+        running = Cluster(state)
+        running.found = json.loads(running.sailctl("up", "--detach", "-o", "json"))
+        running.kubectl("label", "namespace", "default", "istio-injection=enabled")
         yield running
-    finally:
-        running.stop()
 
 
 def apply(cluster: Cluster, *objects: Object) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bookinfo import Cluster
+
+from .bookinfo import Cluster
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "tcp-echo"
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from bookinfo import Answer, Cluster, to, virtual_service
+
+from .bookinfo import Answer, Cluster, to, virtual_service
 
 Object = dict[str, Any]
 PUBLISHED = Path(__file__).parents[3] / "shared" / "cases" / "samples" / "istio" / "bookinfo"

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from bookinfo import Cluster
+
+from .bookinfo import Cluster
 
 NAMESPACE = "uncaptured"
 MANIFESTS = f"""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bookinfo import Cluster
+
+from .bookinfo import Cluster
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "tcp-echo"
 NAMESPACE = "machines"

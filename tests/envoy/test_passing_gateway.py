@@ -5,12 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from loopback import configuration, envoy, eventually, free_port
+from .loopback import configuration, envoy, eventually, free_port
 
 CLUSTER = "outbound_.9000_._.ledger.mesh.local"
 WORLD = """

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from loopback import Backend, backend, configuration, envoy, eventually, fetch, free_port
+from .loopback import Backend, backend, configuration, envoy, eventually, fetch, free_port
 
 PLAIN = """
 apiVersion: security.istio.io/v1

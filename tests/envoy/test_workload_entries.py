@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from loopback import backend, configuration, envoy, fetch, free_port
+from .loopback import backend, configuration, envoy, fetch, free_port
 
 WORLD = """
 apiVersion: v1

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from upcluster import Up
-
 from sailcloth.kube import resources
 from sailcloth.kube.client import Client
 
+from ..state_directories import state_directory
+from .local_cluster import Up
+
+HERE = Path(__file__).parent
 _numbers = itertools.count(1)
 
 
-def _state() -> Path:
-    return Path(tempfile.mkdtemp(prefix="sc-"))  # short, because UNIX sockets' paths are
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents and {"up", "own"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("cluster")
 
 
 @pytest.fixture(scope="session")
 def up() -> Iterator[Up]:
-    cluster = Up(_state())
+    cluster = Up(state_directory())
     try:
         cluster.start()
         yield cluster
@@ -39,7 +39,7 @@ def up() -> Iterator[Up]:
 @pytest.fixture
 def own() -> Iterator[Up]:
     """A cluster of the test's own, not started yet."""
-    cluster = Up(_state())
+    cluster = Up(state_directory())
     yield cluster
     cluster.down()
     shutil.rmtree(cluster.state, ignore_errors=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from podtalk import ended, events, log, make, pod, ready
-from upcluster import Object, Up, in_time
-
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import CLAIMS, PODS
+
+from .local_cluster import Object, Up, in_time
+from .pods import ended, events, log, make, pod, ready
 
 SPEC = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}}
 

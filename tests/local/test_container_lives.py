@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-from podtalk import container, ended, events, gone, log, make, pod, ready, status
-from upcluster import Object, eventually, in_time, processes
-
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
+
+from .local_cluster import Object, eventually, in_time, processes
+from .pods import container, ended, events, gone, log, make, pod, ready, status
 
 IDLE = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
 

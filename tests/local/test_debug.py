@@ -11,11 +11,12 @@ import time
 from typing import Any
 
 import pytest
-from podtalk import ended, make, pod, ready, run_command, status
-from upcluster import Object, Up, in_time
 
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import PODS
+
+from .local_cluster import Object, Up, in_time
+from .pods import ended, make, pod, ready, run_command, status
 
 SERVE = "exec python3 -m http.server 8000 --directory /tmp"
 KUBECTL = shutil.which("kubectl")

@@ -7,11 +7,11 @@ import os
 import signal
 from pathlib import Path
 
-from podtalk import Object, container, ended, log, make, pod, ready, status
-from upcluster import Up, eventually, in_time, processes
-
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
+
+from .local_cluster import Up, eventually, in_time, processes
+from .pods import Object, container, ended, log, make, pod, ready, status
 
 _LONGER_THAN_A_RESTART_S = 0.8  # the first back-off is 0.2 s
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from podtalk import make, pod, ready, status
-from upcluster import Object, Up, in_time, processes
-
 from sailcloth.kube import resources
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
+
+from .local_cluster import Object, Up, in_time, processes
+from .pods import make, pod, ready, status
 
 
 async def debug(client: Client, namespace: str, name: str, *command: str) -> None:

@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
-from netlab import inside
-from podtalk import make, pod, ready
-from upcluster import SAILCTL, Up, descendants, eventually, in_time, processes, sailctl
 
 from sailcloth.kube.client import ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, NAMESPACES, PODS, Resource
 from sailcloth.lib import namespaces as ns
+
+from .local_cluster import SAILCTL, Up, descendants, eventually, in_time, processes, sailctl
+from .network_namespaces import inside
+from .pods import make, pod, ready
 
 GATEWAYS = Resource("networking.istio.io", "v1", "gateways", "Gateway")
 
@@ -263,12 +264,12 @@ def test_without_user_namespaces_the_remedy_is_named() -> None:
             for name, line in (("setgroups", "deny"), ("uid_map", f"1000 {uid} 1"), ("gid_map", f"1000 {gid} 1")):
                 Path(f"/proc/self/{name}").write_text(line)
             Path("/proc/sys/user/max_user_namespaces").write_text("0")
-            from sailcloth.local.launcher import NoNamespaces, enter
+            from sailcloth.local.launcher import NamespacesUnavailable, start_in_namespaces
 
             try:
-                enter(["/bin/true"], [])
+                start_in_namespaces(["/bin/true"], [])
                 text = "it was let in"
-            except NoNamespaces as error:
+            except NamespacesUnavailable as error:
                 text = str(error)
         except BaseException as error:
             text = repr(error)

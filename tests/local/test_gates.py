@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from podtalk import Object, make, pod, ready, status
-from upcluster import in_time
-
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
+
+from .local_cluster import Object, in_time
+from .pods import make, pod, ready, status
 
 GATE = "example.com/approved"
 

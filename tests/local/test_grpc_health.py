@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from sailcloth.local.node import grpchealth
+from sailcloth.local.node import grpc_health
 
 STATES = {b"": 1, b"\x0a\x04down": 2}  # request message -> HealthCheckResponse.status
 
@@ -31,7 +31,7 @@ async def _check(port: int, service: str) -> tuple[bool, str]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         async with asyncio.timeout(5):
-            return await grpchealth.check(reader, writer, service)
+            return await grpc_health.check(reader, writer, service)
     finally:
         writer.close()
         await writer.wait_closed()

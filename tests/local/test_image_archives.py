@@ -8,10 +8,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from imagefiles import layer, layout, packed, saved, special
 
-from sailcloth.local.images import archive, roots, unpack
-from sailcloth.local.images.unpack import ArchiveError, Tree
+from sailcloth.local.images import archive, layers, rootfs_store
+from sailcloth.local.images.layers import ArchiveError, Tree
+
+from .image_files import layer, layout, packed, saved, special
 
 CONFIG = {
     "Entrypoint": ["/bin/serve"],
@@ -117,7 +118,7 @@ def test_a_damaged_layer_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
     with pytest.raises(ArchiveError, match="another digest"):
-        roots.entry(store, source, "x", [], 100)
+        rootfs_store.entry(store, source, "x", [], 100)
     assert os.listdir(store) == []
 
 
@@ -127,22 +128,22 @@ def test_what_cannot_be_understood_says_so(tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("no archive")
     with pytest.raises(ArchiveError, match="no tar archive"):
-        roots.entry(store, text, "x", [], 100)
+        rootfs_store.entry(store, text, "x", [], 100)
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(ArchiveError, match="no root file system"):
-        roots.entry(store, folder, "x", [], 100)
+        rootfs_store.entry(store, folder, "x", [], 100)
     (folder / "manifest.json").write_text('[{"Config": 1, "Layers": 2}]')
     with pytest.raises(ArchiveError):
-        roots.entry(store, folder, "x", [], 100)
+        rootfs_store.entry(store, folder, "x", [], 100)
     several = tmp_path / "several"
     saved(several, LAYERS, CONFIG, ["a:1"])
     (several / "manifest.json").write_text(
         '[{"Config": "config.json", "RepoTags": ["a:1"], "Layers": []}, {"Config": "config.json", "RepoTags": ["b:1"], "Layers": []}]'
     )
     with pytest.raises(ArchiveError, match="a:1, b:1"):
-        roots.entry(store, several, "x", [], 100)
-    assert roots.entry(store, several, "b:1", [], 100)[0]["command"] == ["/bin/serve"]
+        rootfs_store.entry(store, several, "x", [], 100)
+    assert rootfs_store.entry(store, several, "b:1", [], 100)[0]["command"] == ["/bin/serve"]
     assert len(os.listdir(store)) == 1
 
 
@@ -150,9 +151,9 @@ def test_folders_that_no_image_uses_go(tmp_path: Path) -> None:
     source = layout(tmp_path / "source", LAYERS, CONFIG)
     store = tmp_path / "store"
     store.mkdir()
-    kept, _ = roots.entry(store, source, "x", [], 100)
-    roots.entry(store, source, "y", ["/bin/other"], 100)
-    roots.sweep(store, [kept["root"], "/some/where/else"])
+    kept, _ = rootfs_store.entry(store, source, "x", [], 100)
+    rootfs_store.entry(store, source, "y", ["/bin/other"], 100)
+    rootfs_store.delete_unused(store, [kept["root"], "/some/where/else"])
     assert [str(store / n / "root") for n in os.listdir(store)] == [kept["root"]]
 
 
@@ -160,7 +161,7 @@ def test_paths_are_found_as_a_process_inside_finds_them(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "link").symlink_to("/b/../a/file")
     (tmp_path / "loop").symlink_to("loop")
-    assert unpack.resolve(str(tmp_path), "/a/link") == f"{tmp_path}/a/file"
-    assert unpack.resolve(str(tmp_path), "../../a/link", last=False) == f"{tmp_path}/a/link"
+    assert layers.resolve(str(tmp_path), "/a/link") == f"{tmp_path}/a/file"
+    assert layers.resolve(str(tmp_path), "../../a/link", last=False) == f"{tmp_path}/a/link"
     with pytest.raises(ArchiveError, match="too many links"):
-        unpack.resolve(str(tmp_path), "loop")
+        layers.resolve(str(tmp_path), "loop")

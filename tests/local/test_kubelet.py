@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from podtalk import container, ended, events, gone, log, make, pod, ready
-from upcluster import Object, in_time
-
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import CONFIGMAPS, PODS, SECRETS
+
+from .local_cluster import Object, in_time
+from .pods import container, ended, events, gone, log, make, pod, ready
 
 
 async def test_environment_and_volumes(client: Client, namespace: str) -> None:

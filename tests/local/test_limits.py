@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from podtalk import container, gone, make, pod, ready, run_command
-from upcluster import in_time
 
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import PODS
 from sailcloth.local import cgroups
+
+from .local_cluster import in_time
+from .pods import container, gone, make, pod, ready, run_command
 
 NAME = f"sailcloth-test-{os.getpid()}"
 GREEDY = "exec python3 -c 'x = bytearray(400 << 20); print(len(x))'"
@@ -51,10 +52,10 @@ def _enter(fds: list[int], program: str) -> tuple[int, str]:
 def test_processes_are_held_to_their_groups_limits(groups: dict[str, str]) -> None:
     made = cgroups.Groups(groups)
     fds = made.make("pod-1", "main.0", 64 << 20, 0)
-    assert not made.ran_out_of_memory("pod-1", "main.0")
+    assert not made.oom_killed("pod-1", "main.0")
     assert _enter(fds, "x = bytearray(16 << 20); print(len(x))") == (0, f"{16 << 20}\n")
     assert _enter(fds, "x = bytearray(400 << 20); print(len(x))") == (-9, "")
-    assert made.ran_out_of_memory("pod-1", "main.0")
+    assert made.oom_killed("pod-1", "main.0")
     for fd in fds:
         os.close(fd)
     fds = made.make("pod-1", "main.1", 0, 0.1)

@@ -7,11 +7,12 @@ import struct
 from collections import Counter
 
 import pytest
-from netlab import connected, inside, listening
 
 from sailcloth.lib import namespaces as ns
 from sailcloth.local import capture, network
 from sailcloth.local.kubeproxy import KubeProxy
+
+from .network_namespaces import connected, inside, listening
 
 A, B = "10.42.0.2", "10.42.0.3"
 

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imagefiles import shell_root
-from netlab import inside
 
 from sailcloth.lib import namespaces as ns
 from sailcloth.local import mounts, network, zygote
-from sailcloth.local.images import reach
-from sailcloth.local.node import podlink
-from sailcloth.local.node.podlink import Event, PodLink
+from sailcloth.local.images import host_paths
+from sailcloth.local.node import sandbox_client
+from sailcloth.local.node.sandbox_client import Event, SandboxClient
+from sailcloth.local.pod_init import container_log
+
+from .image_files import shell_root
+from .network_namespaces import inside
 
 ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 DEADLINE_S = 10
@@ -33,7 +35,7 @@ class Pod:
         self.directory = directory
         self.pid = 0  # of its PID 1
         self.events: asyncio.Queue[Event | None] = asyncio.Queue()
-        self.link = PodLink(f"{directory}/{zygote.SOCKET}", self.events.put_nowait)
+        self.link = SandboxClient(f"{directory}/{zygote.SOCKET}", self.events.put_nowait)
 
     async def until(self, kind: str) -> Event:
         async with asyncio.timeout(DEADLINE_S):
@@ -54,7 +56,7 @@ class Pod:
             "cwd": "/",
             "caps": [],
             "mounts": [],
-            "hide": mounts.hidden(),
+            "hide": mounts.masked_paths(),
             "etc": str(self.directory / "etc"),
             "ports": [],
         }
@@ -76,7 +78,7 @@ class Pod:
         return int(code), [line.split(" ", 1)[1] for line in self.log(name).read_text().splitlines()]
 
     async def ask(self) -> Event:
-        other = PodLink(f"{self.directory}/{zygote.SOCKET}", lambda _: None)
+        other = SandboxClient(f"{self.directory}/{zygote.SOCKET}", lambda _: None)
         try:
             return await other.connect()
         finally:
@@ -179,7 +181,7 @@ def test_home_directories_and_temporary_files_of_the_host_are_not_seen(tmp_path:
     for folder in (secret, program, volume):
         folder.mkdir()
         (folder / "file").write_text(f"{folder.name}\n")
-    hide = mounts.hidden(str(tmp_path))
+    hide = mounts.masked_paths(str(tmp_path))
     assert any(str(tmp_path).startswith(h) for h in hide)
 
     async def scenario(pod: Pod) -> None:
@@ -242,10 +244,10 @@ def test_what_a_users_program_stands_on_comes_along(tmp_path: Path) -> None:
     link.symlink_to("../../pythons/bin/python3.11")
     script.write_text(f"#!{link} -I\n")
     script.chmod(0o755)
-    found = reach.folders([str(script), "--port", "80", "/no/such/file"], [str(tmp_path / "more")])
+    found = host_paths.required([str(script), "--port", "80", "/no/such/file"], [str(tmp_path / "more")])
     assert set(found) == {str(tmp_path / name) for name in ("project", "venv", "pythons", "more")}
-    assert "/" not in reach.folders(["/bin/sh", "-c", "echo"])
-    alone = reach.folders(
+    assert "/" not in host_paths.required(["/bin/sh", "-c", "echo"])
+    alone = host_paths.required(
         [str(script), "/no/such/file"], own=[os.path.dirname(script)]
     )  # a pod's own /tmp stays its own
     assert str(script) in alone
@@ -276,7 +278,9 @@ def test_exec_gives_the_commands_output_and_code_and_dies_with_its_connection(tm
         path = f"{pod.directory}/{zygote.SOCKET}"
         null = os.open("/dev/null", os.O_RDWR)
         read, write = os.pipe()
-        link, code = await podlink.execute(path, ["/bin/sh", "-c", "hostname; exit 5"], ENV, [null, write, write])
+        link, code = await sandbox_client.execute(
+            path, ["/bin/sh", "-c", "hostname; exit 5"], ENV, [null, write, write]
+        )
         os.close(write)
         async with asyncio.timeout(DEADLINE_S):
             assert await code == 5
@@ -285,7 +289,9 @@ def test_exec_gives_the_commands_output_and_code_and_dies_with_its_connection(tm
         os.close(read)
 
         read, write = os.pipe()
-        link, code = await podlink.execute(path, ["/bin/sh", "-c", "echo $$; exec sleep 60"], ENV, [null, write, write])
+        link, code = await sandbox_client.execute(
+            path, ["/bin/sh", "-c", "echo $$; exec sleep 60"], ENV, [null, write, write]
+        )
         os.close(write)
         assert os.read(read, 100)
         asyncio.get_running_loop().remove_reader(link.fileno())
@@ -308,10 +314,8 @@ def test_a_message_that_makes_no_sense_is_answered_and_harms_nothing(tmp_path: P
 
 
 def test_a_log_is_turned_over_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sailcloth.local import podinit
-
-    monkeypatch.setattr(podinit, "_LOG_LIMIT", 1000)
-    log = podinit._Log(str(tmp_path / "x" / "0.log"))
+    monkeypatch.setattr(container_log, "_MAX_BYTES", 1000)
+    log = container_log.ContainerLog(str(tmp_path / "x" / "0.log"))
     for number in range(40):
         log.write("stdout", f"{number} {'x' * 50}\n".encode())
     log.close()
@@ -326,7 +330,9 @@ async def _attached(pod: Pod) -> tuple[socket.socket, int, asyncio.Future[int]]:
     out_read, out_write = os.pipe()
     pod.start("talker", ["/bin/sh", "-c", "while read line; do echo heard $line; done; exec sleep 600"], stdin=True)
     await pod.until("started")
-    link, code = await podlink.attach(f"{pod.directory}/{zygote.SOCKET}", "talker", [read, out_write, out_write], True)
+    link, code = await sandbox_client.attach(
+        f"{pod.directory}/{zygote.SOCKET}", "talker", [read, out_write, out_write], True
+    )
     for fd in (read, out_write):
         os.close(fd)
     os.write(write, b"you\n")

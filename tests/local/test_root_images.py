@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from imagefiles import layer, layout, packed, shell_root
-from podtalk import ended, events, log, make, ready, run_command, status
-from upcluster import Object, Up, in_time, sailctl
 
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import CONFIGMAPS
+
+from .image_files import layer, layout, packed, shell_root
+from .local_cluster import Object, Up, in_time, sailctl
+from .pods import ended, events, log, make, ready, run_command, status
 
 IMAGE = "example.com/root/shell:1"
 CONFIG = {

@@ -6,12 +6,13 @@ import sys
 from typing import Any
 
 import pytest
-from podtalk import make, ready, run_command
-from upcluster import Object, in_time
 
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
 from sailcloth.local.node import routing
+
+from .local_cluster import Object, in_time
+from .pods import make, ready, run_command
 
 SERVER = (
     "import http.server, socket\n"
@@ -139,5 +140,5 @@ def test_what_cannot_be_served_leaves_the_rest_alone() -> None:
 
     ports = [{"port": 1, "protocol": "TCP"}, {"port": 2, "protocol": "SCTP"}]
     services = {("n", "a"): {"spec": {"clusterIP": "10.96.0.9", "ports": ports}}}
-    found = routing.of(services, {("n", "4"): slices("IPv4", "10.0.0.1"), ("n", "6"): slices("IPv6", "fd00::1")})
+    found = routing.compute(services, {("n", "4"): slices("IPv4", "10.0.0.1"), ("n", "6"): slices("IPv6", "fd00::1")})
     assert found.rules == {("10.96.0.9", "TCP", 1): ((("10.0.0.1", 1),), False)}

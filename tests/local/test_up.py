@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sailcloth.cli import lifecycle
+from sailcloth.cli import readiness
 
 Object = dict[str, Any]
 
@@ -35,11 +35,11 @@ RUNNING = {"startedAt": "2026-01-02T00:00:00Z"}
 
 async def test_a_job_that_is_done_is_not_waited_for() -> None:
     api = Listed(deployments=[deployment("web", 1)], pods=[pod("web", running=RUNNING), pod("job", terminated={})])
-    assert await lifecycle._pods_ready(api, {("default", "web")}, "2026-01-01T00:00:00") == (1, [])
+    assert await readiness._pods_ready(api, {("default", "web")}, "2026-01-01T00:00:00") == (1, [])
 
 
 async def test_a_workload_of_the_users_that_never_gets_ready_does_not_keep_the_mesh_down(monkeypatch: Any) -> None:
-    monkeypatch.setattr(lifecycle, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(readiness, "_USER_DEPLOYMENTS_S", 0.05)
     found = [deployment("web", 1), deployment("broken", 0)]
     api = Listed(deployments=found, pods=[pod("web", running=RUNNING), pod("broken", waiting={})])
-    assert await lifecycle._pods_ready(api, {("default", "web")}, "") == (2, ["default/broken"])
+    assert await readiness._pods_ready(api, {("default", "web")}, "") == (2, ["default/broken"])

@@ -8,35 +8,36 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from podtalk import Object, events, log, make, pod, ready
-from upcluster import in_time
 
 from sailcloth.kube.client import Client
 from sailcloth.kube.resources import CONFIGMAPS, PODS, SECRETS
 from sailcloth.local.node.environment import Missing
-from sailcloth.local.node.volumes import File, Volumes, current, publish
+from sailcloth.local.node.volumes import File, Volumes, write_atomically, written
+
+from .local_cluster import in_time
+from .pods import Object, events, log, make, pod, ready
 
 
 def test_files_are_switched_over_together_and_readers_of_old_ones_keep_them(tmp_path: Path) -> None:
-    publish(tmp_path, {"a": File(b"1"), "deep/b": File(b"1", 0o400)})
+    write_atomically(tmp_path, {"a": File(b"1"), "deep/b": File(b"1", 0o400)})
     old = (tmp_path / "a").resolve()
     with (tmp_path / "a").open("rb") as reader:
-        publish(tmp_path, {"a": File(b"2"), "c": File(b"2")})
+        write_atomically(tmp_path, {"a": File(b"2"), "c": File(b"2")})
         assert reader.read() == b"1"
-    assert current(tmp_path) == {"a": File(b"2"), "c": File(b"2")}
+    assert written(tmp_path) == {"a": File(b"2"), "c": File(b"2")}
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith("..")) == ["a", "c"]
     assert os.readlink(tmp_path / "a") == "..data/a"
     assert not old.exists()
     before = os.readlink(tmp_path / "..data")
-    publish(tmp_path, {"a": File(b"2"), "c": File(b"2")})
+    write_atomically(tmp_path, {"a": File(b"2"), "c": File(b"2")})
     assert os.readlink(tmp_path / "..data") == before
 
 
 def test_no_file_leaves_its_volume(tmp_path: Path) -> None:
     folder = tmp_path / "volume"
     folder.mkdir()
-    publish(folder, {"../out": File(b"x"), "/out": File(b"x"), "in": File(b"x")})
-    assert current(folder) == {"in": File(b"x")}
+    write_atomically(folder, {"../out": File(b"x"), "/out": File(b"x"), "in": File(b"x")})
+    assert written(folder) == {"in": File(b"x")}
     assert [p.name for p in tmp_path.iterdir()] == ["volume"]
 
 
@@ -60,8 +61,8 @@ async def test_tokens_are_asked_for_again_late_in_their_life_and_not_before(
     await kept.refresh(obj, "", "")
     assert asked == [(["x"], 1000)]
     begin = time.monotonic()
-    assert not kept.stale(begin + 700)
-    assert kept.stale(begin + 801)
+    assert not kept.tokens_expire(begin + 700)
+    assert kept.tokens_expire(begin + 801)
     monkeypatch.setattr(time, "monotonic", lambda: begin + 801)
     await kept.refresh(obj, "", "")
     assert (Path(folders["v"]) / "token").read_text() == "token-2"

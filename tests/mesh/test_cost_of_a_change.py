@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from benchmarks import meshes
 
+from benchmarks import meshes
 from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane.connected_proxies import ConnectedProxies
 from sailcloth.view.proxy import parse_node

@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from running import Program, Start, begin
+
+from .programs import Program, Start, begin
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from running import Program, Start, free_port
+
+from .programs import Program, Start, free_port
 
 STAR = '<span class="glyphicon glyphicon-star"></span>'
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import grpc
 import pytest
-from running import Program, Start, free_port, wait_for_line
 
 from sailcloth.local import images
+
+from .programs import Program, Start, free_port, wait_for_line
 
 ECHO = [sys.executable, "-I", str(images.programs() / "istio_echo.py")]
 Run = Callable[..., None]

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from running import Start
 
 from sailcloth.local import images
+
+from .programs import Start
 
 FORTIO = [sys.executable, "-I", "-S", str(images.programs() / "fortio.py")]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-from running import Start
+
+from .programs import Start
 
 
 def test_get_describes_the_request(start: Start) -> None:

@@ -84,9 +84,9 @@ def test_variant_comes_from_the_name(reference: str, program: str, environment: 
 
 
 def test_programs_exist() -> None:
-    from sailcloth.local.images import table
+    from sailcloth.local.images import builtin
 
-    for _, entry in table.IMAGES:
+    for _, entry in builtin.IMAGES:
         commands = entry.get("commands", {}).values()
         for part in (*entry.get("entrypoint", ()), *entry.get("cmd", ()), *(w for c in commands for w in c)):
             if part.startswith("{programs}/"):

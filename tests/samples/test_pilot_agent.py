@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from running import Start
-
 from sailcloth.local import images
+
+from .programs import Start
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:

@@ -11,9 +11,10 @@ import threading
 import time
 
 import pytest
-from running import Start, free_port, wait_for_line
 
 from sailcloth.local import images
+
+from .programs import Start, free_port, wait_for_line
 
 SERVERS = (
     "bookinfo_details.py",

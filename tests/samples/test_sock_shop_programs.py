@@ -10,9 +10,10 @@ import sys
 from typing import Any
 
 import pytest
-from running import Program, Start, free_port, wait_for_line
 
 from sailcloth.local import images
+
+from .programs import Program, Start, free_port, wait_for_line
 
 HOLY, CLASSIC = "03fef6ac-1896-4ce8-bd69-b798f85c6e0b", "zzz4f044-b040-410d-8ead-4de0446aec7e"
 EVE = "57a98d98e4b00679b4a830af"

@@ -1,5 +1,5 @@
-"""What stands beside a workload's Envoy: bootstrap, keys and certificates over SDS, the relay of its xDS stream, drain.
+"""The agent of an Envoy proxy: bootstrap, certificates over SDS, relay of its xDS stream, DNS, drain.
 
-One agent serves one pod (a sidecar container on Kubernetes) or all pods of a node (the local cluster): the same code. Private
-keys are made here and never leave memory.
+One agent serves one pod (a sidecar container on Kubernetes) or all pods of a node (the local cluster). Private keys are
+generated here and never leave memory.
 """

@@ -1,4 +1,4 @@
-"""Envoy's bootstrap: who the proxy is, where its control plane and secrets are, what it counts. Pure."""
+"""Builds Envoy's bootstrap: node, xDS and SDS clusters, statistics. Pure."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
 
 
 def _statistics(proxy: ProxyIdentity) -> list[dict[str, Any]]:
-    """What is counted: the default, and what options and the pod's annotations add (source: istio.md 2.19)."""
+    """The statistics to include: the defaults, and those of proxyStatsMatcher and `sidecar.istio.io/statsInclusion*`."""
     matcher = proxy.options.get("proxyStatsMatcher") or {}
     out: list[dict[str, Any]] = [{"prefix": p} for p in STAT_PREFIXES]
     for name, make in (
@@ -142,7 +142,7 @@ def _statistics(proxy: ProxyIdentity) -> list[dict[str, Any]]:
 
 
 def _valid(kind: str, text: str) -> bool:
-    """Envoy would not start with a wrong expression: the pod goes on without it."""
+    """Whether a regular expression is valid. An invalid one is dropped, because Envoy would not start with it."""
     if kind != "Regexps":
         return True
     try:
@@ -177,7 +177,7 @@ def _pipe_cluster(name: str, path: str) -> dict[str, Any]:
 
 
 def _status_listener(port: int, path: str, rewrite: str) -> dict[str, Any]:
-    """A listener that shows one page of the admin interface, and nothing else of it, to the pod's network."""
+    """A listener that serves one path of the admin interface on all addresses of the pod."""
     return {
         "name": f"status_{port}",
         "address": _address("0.0.0.0", port),

@@ -1,7 +1,7 @@
-"""DNS of one pod, served from the node process through sockets made in the pod's network, so that it costs the pod nothing.
+"""The DNS proxy of one pod, served by the agent through sockets in the pod's network namespace.
 
-Addresses of names that the mesh knows are answered here, everything else is asked of the pod's own resolver and its answer
-handed back as it is. Nothing is kept of answers; what waits for the resolver is bounded. Source: istio.md 2.14.
+Names of the mesh are resolved here; other queries are forwarded to the pod's resolver. There is no cache, and the number of
+pending queries is bounded. Source: Istio's DNS proxying.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from typing import Any
 from sailcloth.lib import dnsmessage
 from sailcloth.lib.dnsmessage import Query
 
-from .names import Names
-from .netns import within
+from .name_tables import NameTables
+from .netns import run_in
 
 log = logging.getLogger(__name__)
 
-PORT, FORWARD_PORT = 15053, 15054  # the second one, for the proxy itself, only forwards: it must find what is outside
+PORT, FORWARD_PORT = 15053, 15054  # Envoy uses the second, which only forwards
 TTL_S = 30  # Istio's
-WAITING = 1024  # queries that wait for the resolver
-CONNECTIONS = 64
-_PATIENCE_S = 5.0
+MAX_PENDING = 1024  # queries that wait for the upstream resolver
+MAX_CONNECTIONS = 64
+_TIMEOUT_S = 5.0
 _SO_MARK = 36
 _VERSIONS = {dnsmessage.A: 4, dnsmessage.AAAA: 6}
 
@@ -35,28 +35,28 @@ Reply = Callable[[bytes], None]
 
 
 class Resolver(asyncio.DatagramProtocol):
-    """The pod's own resolver, asked over a socket whose packets are not captured again."""
+    """Client of the pod's upstream resolver, over a socket whose packets are marked as not to be captured."""
 
     def __init__(self, netns_fd: int, server: str, mark: int, port: int = 53) -> None:
         self._netns_fd, self._server, self._mark, self._port = netns_fd, server, mark, port
-        self._waiting: dict[int, tuple[bytes, bytes, Reply, asyncio.TimerHandle]] = {}
+        self._pending: dict[int, tuple[bytes, bytes, Reply, asyncio.TimerHandle]] = {}
         self._transport: Any = None
         self.failures = 0  # queries without an answer
 
     async def start(self) -> None:
         """Raises OSError."""
-        made = within(self._netns_fd, lambda: self._socket(socket.SOCK_DGRAM))
+        created = run_in(self._netns_fd, lambda: self._socket(socket.SOCK_DGRAM))
         try:
-            made.connect((self._server, self._port))
-            await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=made)
+            created.connect((self._server, self._port))
+            await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=created)
         except OSError:
-            made.close()
+            created.close()
             raise
 
     def close(self) -> None:
-        for _, _, _, timer in self._waiting.values():
+        for _, _, _, timer in self._pending.values():
             timer.cancel()
-        self._waiting.clear()
+        self._pending.clear()
         if self._transport is not None:
             self._transport.close()
 
@@ -64,64 +64,64 @@ class Resolver(asyncio.DatagramProtocol):
         self._transport = transport
 
     def forward(self, data: bytes, query: Query, reply: Reply) -> None:
-        """Ask, and answer when the resolver has; at once with a failure if too many wait."""
-        if len(self._waiting) >= WAITING:
+        """Forward a query; `reply` gets the response, or SERVFAIL if too many queries are pending."""
+        if len(self._pending) >= MAX_PENDING:
             self.failures += 1
             reply(query.failure(dnsmessage.SERVER_FAILURE))
             return
         ident = random.getrandbits(16)
-        while ident in self._waiting:
+        while ident in self._pending:
             ident = random.getrandbits(16)
-        timer = asyncio.get_running_loop().call_later(_PATIENCE_S, self._give_up, ident)
-        self._waiting[ident] = (data[:2], query.question.lower(), reply, timer)
+        timer = asyncio.get_running_loop().call_later(_TIMEOUT_S, self._give_up, ident)
+        self._pending[ident] = (data[:2], query.question.lower(), reply, timer)
         self._transport.sendto(struct.pack(">H", ident) + data[2:])
 
     def _give_up(self, ident: int) -> None:
-        del self._waiting[ident]
+        del self._pending[ident]
         self.failures += 1
 
     def datagram_received(self, data: bytes, address: Any) -> None:
         if len(data) < 12:
             return
         (ident,) = struct.unpack(">H", data[:2])
-        waiting = self._waiting.get(ident)
+        waiting = self._pending.get(ident)
         if waiting is None or data[12 : 12 + len(waiting[1])].lower() != waiting[1]:
-            return  # too late, or not the answer to this question
-        del self._waiting[ident]
+            return  # late, or a response to another question
+        del self._pending[ident]
         waiting[3].cancel()
         waiting[2](waiting[0] + data[2:])
 
     def error_received(self, error: Exception) -> None:
         """The resolver's host refuses: the askers come again by themselves, as they do without us."""
 
-    async def over_tcp(self, data: bytes) -> bytes:
-        """The answer to one query, over a connection of its own. Raises OSError, TimeoutError, EOFError."""
-        made = within(self._netns_fd, lambda: self._socket(socket.SOCK_STREAM))
+    async def forward_tcp(self, data: bytes) -> bytes:
+        """Forward one query over TCP. Raises OSError, TimeoutError, EOFError."""
+        created = run_in(self._netns_fd, lambda: self._socket(socket.SOCK_STREAM))
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await asyncio.get_running_loop().sock_connect(made, (self._server, self._port))
-                reader, writer = await asyncio.open_connection(sock=made)
+            async with asyncio.timeout(_TIMEOUT_S):
+                await asyncio.get_running_loop().sock_connect(created, (self._server, self._port))
+                reader, writer = await asyncio.open_connection(sock=created)
                 try:
                     writer.write(struct.pack(">H", len(data)) + data)
-                    return await _one(reader)
+                    return await _read_message(reader)
                 finally:
                     writer.close()
         except OSError:
-            made.close()
+            created.close()
             raise
 
     def _socket(self, kind: int) -> socket.socket:
-        made = socket.socket(socket.AF_INET, kind)
-        made.setblocking(False)
+        sock = socket.socket(socket.AF_INET, kind)
+        sock.setblocking(False)
         if self._mark:
-            made.setsockopt(socket.SOL_SOCKET, _SO_MARK, self._mark)
-        return made
+            sock.setsockopt(socket.SOL_SOCKET, _SO_MARK, self._mark)
+        return sock
 
 
 class DnsServer(asyncio.DatagramProtocol):
-    """Answers on one port of the pod's loopback, over UDP and TCP. Without names it only forwards."""
+    """Serves UDP and TCP on one port of the pod's loopback. Without name tables it only forwards."""
 
-    def __init__(self, netns_fd: int, port: int, resolver: Resolver, names: Names | None = None) -> None:
+    def __init__(self, netns_fd: int, port: int, resolver: Resolver, names: NameTables | None = None) -> None:
         self._netns_fd, self._port, self._resolver, self._names = netns_fd, port, resolver, names
         self._transport: Any = None
         self._server: asyncio.Server | None = None
@@ -130,9 +130,9 @@ class DnsServer(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Raises OSError if the port is taken."""
-        datagrams = within(self._netns_fd, lambda: self._bound(socket.SOCK_DGRAM))
+        datagrams = run_in(self._netns_fd, lambda: self._bound(socket.SOCK_DGRAM))
         try:
-            stream = within(self._netns_fd, lambda: self._bound(socket.SOCK_STREAM))
+            stream = run_in(self._netns_fd, lambda: self._bound(socket.SOCK_STREAM))
         except OSError:
             datagrams.close()
             raise
@@ -146,17 +146,17 @@ class DnsServer(asyncio.DatagramProtocol):
             self._server.close()
 
     def _bound(self, kind: int) -> socket.socket:
-        made = socket.socket(socket.AF_INET, kind)
+        sock = socket.socket(socket.AF_INET, kind)
         try:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind(("127.0.0.1", self._port))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("127.0.0.1", self._port))
             if kind == socket.SOCK_STREAM:
-                made.listen(CONNECTIONS)
-            made.setblocking(False)
+                sock.listen(MAX_CONNECTIONS)
+            sock.setblocking(False)
         except OSError:
-            made.close()
+            sock.close()
             raise
-        return made
+        return sock
 
     # -- UDP ------------------------------------------------------------------------------------
 
@@ -167,9 +167,9 @@ class DnsServer(asyncio.DatagramProtocol):
         query = Query.parse(data)
         if query is None:
             return
-        made = self.answer(query)
-        if made is not None:
-            self._transport.sendto(query.fitted(made), address)
+        created = self.answer(query)
+        if created is not None:
+            self._transport.sendto(query.fitted(created), address)
         else:
             self._resolver.forward(data, query, lambda answer: self._transport.sendto(answer, address))
 
@@ -179,37 +179,37 @@ class DnsServer(asyncio.DatagramProtocol):
         A known name without an address of the version asked for has an empty answer: NXDOMAIN would say that it has none at all.
         """
         version = _VERSIONS.get(query.kind)
-        found = self._names.find(query.name) if self._names is not None and version else None
-        if found is None or version is None:
+        result = self._names.lookup(query.name) if self._names is not None and version else None
+        if result is None or version is None:
             self.forwarded += 1
             return None
         self.answered += 1
-        addresses = list(found.of(version))
+        addresses = list(result.addresses_of(version))
         if len(addresses) > 1:
             random.shuffle(addresses)  # clients take the first
-        return query.answer(addresses, TTL_S, found.alias)
+        return query.answer(addresses, TTL_S, result.alias)
 
     # -- TCP ------------------------------------------------------------------------------------
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
         try:
-            while self._connections <= CONNECTIONS:
-                async with asyncio.timeout(2 * _PATIENCE_S):
-                    data = await _one(reader)
+            while self._connections <= MAX_CONNECTIONS:
+                async with asyncio.timeout(2 * _TIMEOUT_S):
+                    data = await _read_message(reader)
                 query = Query.parse(data)
                 if query is None:
                     return
-                made = self.answer(query)
-                if made is None:
+                created = self.answer(query)
+                if created is None:
                     try:
-                        made = await self._resolver.over_tcp(data)
+                        created = await self._resolver.forward_tcp(data)
                     except (OSError, EOFError):
-                        made = query.failure(dnsmessage.SERVER_FAILURE)
-                writer.write(struct.pack(">H", len(made)) + made)
+                        created = query.failure(dnsmessage.SERVER_FAILURE)
+                writer.write(struct.pack(">H", len(created)) + created)
                 await writer.drain()
         except (OSError, EOFError):
-            pass  # the peer has gone, or says nothing for too long
+            pass  # the client disconnected or timed out
         finally:
             self._connections -= 1
             writer.close()
@@ -217,8 +217,8 @@ class DnsServer(asyncio.DatagramProtocol):
                 await writer.wait_closed()
 
 
-async def _one(reader: asyncio.StreamReader) -> bytes:
-    """One message with its length before it."""
+async def _read_message(reader: asyncio.StreamReader) -> bytes:
+    """Read one message and its length prefix."""
     (length,) = struct.unpack(">H", await reader.readexactly(2))
     return await reader.readexactly(length)
 

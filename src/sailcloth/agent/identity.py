@@ -1,6 +1,6 @@
-"""A workload's key and certificate: made in memory, signed by the control plane's CA, renewed in good time.
+"""A workload's key and certificate: generated in memory, signed by the control plane's CA, renewed before they expire.
 
-The key never leaves this process but to the workload's own Envoy, over its UNIX socket.
+The key leaves this process only for the workload's Envoy, over its UNIX socket.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RETRY_S = (0.05, 5.0)
 
 @dataclass(frozen=True)
 class Secret:
-    """What Envoy needs: the certificate chain and its key, and the roots to trust, all PEM."""
+    """A certificate chain, its key, and the root certificates to trust, all PEM."""
 
     chain: bytes
     key: bytes
@@ -41,7 +41,7 @@ class Secret:
 
 
 class WorkloadIdentity:
-    """Keeps one workload's secret fresh. `token()` gives a current service-account token for the CA."""
+    """Fetches and renews the secret of one workload. `token()` returns a valid service-account token for the CA."""
 
     def __init__(
         self,
@@ -58,19 +58,19 @@ class WorkloadIdentity:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to fetch and renew."""
+        """Start fetching and renewing."""
         self._task = asyncio.create_task(self._run(), name=f"identity {self._name}")
 
     async def close(self) -> None:
-        """Stop; the secret is forgotten."""
+        """Stop, and drop the secret."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         self.secret = None
 
-    async def newer(self, version: int) -> Secret:
-        """The secret, once its version is beyond `version`."""
+    async def wait_for_version_after(self, version: int) -> Secret:
+        """Wait until the secret's version is greater than `version`; returns the secret."""
         while self.secret is None or self.version <= version:
             event = self._changed
             await event.wait()
@@ -98,7 +98,7 @@ class WorkloadIdentity:
             await asyncio.sleep(max(0.2, life * RENEW_AT * (0.98 + 0.02 * random.random())))
 
     async def fetch(self) -> Secret:
-        """A new key and its certificate. Raises grpc.RpcError as the CA answers, ValueError for an answer without one."""
+        """Generate a key and have it signed. Raises grpc.RpcError if the CA refuses, ValueError for a response without a chain."""
         key = ec.generate_private_key(ec.SECP256R1())
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
         request = CertificateRequest(
@@ -111,7 +111,7 @@ class WorkloadIdentity:
         answer = await call(request, metadata=metadata, timeout=10)
         chain = [c.encode() for c in answer.cert_chain]
         if len(chain) < 2:
-            raise ValueError("the CA's answer holds no certificate chain")
+            raise ValueError("the CA's response has no certificate chain")
         leaf = x509.load_pem_x509_certificate(chain[0])
         return Secret(
             chain=b"".join(chain[:-1]),

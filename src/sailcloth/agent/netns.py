@@ -1,4 +1,4 @@
-"""Sockets in another network namespace: a socket belongs for ever to the namespace it was made in."""
+"""Opens sockets in another network namespace: a socket stays in the namespace that it was created in."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ T = TypeVar("T")
 _CLONE_NEWNET = 0x40000000
 
 
-def within(netns_fd: int, make: Callable[[], T]) -> T:
-    """Run `make` in a throw-away thread that has joined the namespace (setns is per thread); below zero is the one at hand."""
+def run_in(netns_fd: int, make: Callable[[], T]) -> T:
+    """Run `make` in a short-lived thread that has joined the namespace (setns is per thread). A negative fd is the current one."""
     if netns_fd < 0:
         return make()
     result: list[Any] = []
@@ -43,28 +43,28 @@ async def socket_in(netns_fd: int, host: str, port: int) -> socket.socket:
     """A connected TCP socket in the namespace."""
 
     def make() -> socket.socket:
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        made.setblocking(False)
-        return made
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        return sock
 
-    made = within(netns_fd, make)
+    sock = run_in(netns_fd, make)
     try:
-        await asyncio.get_running_loop().sock_connect(made, (host, port))
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
     except OSError:
-        made.close()
+        sock.close()
         raise
-    return made
+    return sock
 
 
 def listening(netns_fd: int, port: int) -> socket.socket:
     """A listening TCP socket in the namespace, on all addresses."""
 
     def make() -> socket.socket:
-        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind(("0.0.0.0", port))
-        made.listen(128)
-        made.setblocking(False)
-        return made
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("0.0.0.0", port))
+        sock.listen(128)
+        sock.setblocking(False)
+        return sock
 
-    return within(netns_fd, make)
+    return run_in(netns_fd, make)

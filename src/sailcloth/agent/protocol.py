@@ -1,4 +1,4 @@
-"""What a node needs of the mesh's agent. The node starts processes; the agent says how the proxy is started and drained."""
+"""The interface between a node and the mesh's agent: the node starts processes, the agent prepares and drains proxies."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ class NodeAgent(Protocol):
     async def drain(self, uid: str, grace_s: float) -> None:
         """Called before SIGTERM to the proxy: lets requests under way finish."""
 
-    async def forget(self, uid: str) -> None:
+    async def remove(self, uid: str) -> None:
         """The pod is gone."""

@@ -1,5 +1,7 @@
-"""Port 15020 of a pod: readiness, the application's rewritten probes and hooks, and merged metrics. Served from the node process through
-a socket made in the pod's network, so that it costs the pod nothing."""
+"""Port 15020 of a pod: readiness, rewritten probes and hooks of the application, merged metrics.
+
+The agent serves it through a socket in the pod's network namespace.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,21 @@ _PROXY = "istio-proxy"
 class StatusServer:
     """A small HTTP/1.0 server: each request is one page."""
 
-    def __init__(self, netns_fd: int, pod: dict[str, Any], own: Callable[[], str] = str) -> None:
-        """`own` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
-        self._netns_fd, self._own = netns_fd, own
+    def __init__(self, netns_fd: int, pod: dict[str, Any], agent_metrics: Callable[[], str] = str) -> None:
+        """`agent_metrics` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
+        self._netns_fd, self._agent_metrics = netns_fd, agent_metrics
         self._probers = _probers(pod)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         try:
-            made = listening(self._netns_fd, STATUS_PORT)
+            created = listening(self._netns_fd, STATUS_PORT)
         except OSError as error:
             log.warning(
                 "port %d of the pod is taken (%s): probes that were rewritten to it will fail", STATUS_PORT, error
             )
             return
-        self._server = await asyncio.start_server(self._answer, sock=made)
+        self._server = await asyncio.start_server(self._answer, sock=created)
 
     async def close(self) -> None:
         if self._server is not None:
@@ -69,7 +71,7 @@ class StatusServer:
             return await self._get("127.0.0.1", 15021, "/healthz/ready", {}, 3)
         if path in ("/stats/prometheus", "/metrics"):
             code, body = await self._get("127.0.0.1", 15090, "/stats/prometheus", {}, 5)
-            return code, body + self._own().encode()
+            return code, body + self._agent_metrics().encode()
         return 404, b"not found\n"
 
     async def _probe(self, path: str) -> tuple[int, bytes]:
@@ -85,10 +87,10 @@ class StatusServer:
             return (200 if 200 <= code < 400 else 503 if code == 0 else code), b""
         port = int((prober.get("tcpSocket") or prober.get("grpc") or {}).get("port", 0))
         try:
-            made = await asyncio.wait_for(socket_in(self._netns_fd, "127.0.0.1", port), timeout)
+            sock = await asyncio.wait_for(socket_in(self._netns_fd, "127.0.0.1", port), timeout)
         except (TimeoutError, OSError):
             return 503, b"connection refused\n"
-        made.close()
+        sock.close()
         return 200, b""
 
     async def _get(
@@ -124,6 +126,6 @@ def _probers(pod: dict[str, Any]) -> dict[str, Any]:
         if container.get("name") == _PROXY:
             for variable in container.get("env", ()):
                 if variable.get("name") == "ISTIO_KUBE_APP_PROBERS":
-                    found: dict[str, Any] = json.loads(variable.get("value") or "{}")
-                    return found
+                    data: dict[str, Any] = json.loads(variable.get("value") or "{}")
+                    return data
     return {}

@@ -65,8 +65,9 @@ def config_dump(found: Mapping[str, Sequence[Resource]]) -> dict[str, Any]:
     from envoy.config.listener.v3 import listener_pb2
     from envoy.config.route.v3 import route_pb2
     from google.protobuf import json_format
+    from google.protobuf.message import Message
 
-    types = {
+    types: dict[str, type[Message]] = {
         LISTENER: listener_pb2.Listener,
         ROUTES: route_pb2.RouteConfiguration,
         CLUSTER: cluster_pb2.Cluster,

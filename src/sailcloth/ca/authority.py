@@ -1,5 +1,4 @@
-"""A self-signed root that signs short-lived workload certificates. Keys stay in memory; the caller decides where the root's
-own key is kept (a Secret, as in Istio)."""
+"""A self-signed root certificate that signs short-lived workload certificates. The caller stores its key (a Secret, as in Istio)."""
 
 from __future__ import annotations
 
@@ -21,13 +20,13 @@ BACKDATE = dt.timedelta(minutes=2)  # clocks of workloads may be a little behind
 _MAX_CSR = 16 << 10
 
 
-class Refused(Exception):
-    """A request that must not be signed; the text says why and holds no secret."""
+class CsrRefused(Exception):
+    """A CSR that must not be signed; the text says why, and contains no secret."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A verified workload: SPIFFE id parts, and attributes that the certificate attests (empty ones are left out)."""
+    """A verified workload: the parts of its SPIFFE id, and attributes for the certificate (empty ones are omitted)."""
 
     trust_domain: str
     namespace: str
@@ -104,7 +103,7 @@ class Authority:
     def sign(self, csr_pem: bytes, identity: Identity, lifetime: dt.timedelta) -> list[bytes]:
         """A certificate for the request's public key with the identity's names, as PEM, leaf first and root last.
 
-        Raises Refused for a request that is not well formed, is not signed by its own key, has a weak key, or asks for
+        Raises CsrRefused for a request that is not well formed, is not signed by its own key, has a weak key, or asks for
         names that are not the identity's.
         """
         key = _public_key(csr_pem, identity)
@@ -178,25 +177,25 @@ def _usage(sign_certificates: bool) -> x509.KeyUsage:
 
 def _public_key(csr_pem: bytes, identity: Identity) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
     if len(csr_pem) > _MAX_CSR:
-        raise Refused(f"certificate request is larger than {_MAX_CSR} bytes")
+        raise CsrRefused(f"certificate request is larger than {_MAX_CSR} bytes")
     try:
         csr = x509.load_pem_x509_csr(csr_pem)
         valid = csr.is_signature_valid
     except (ValueError, InvalidSignature) as error:
-        raise Refused("certificate request is not valid PEM PKCS#10") from error
+        raise CsrRefused("certificate request is not valid PEM PKCS#10") from error
     if not valid:
-        raise Refused("certificate request is not signed by its own key")
+        raise CsrRefused("certificate request is not signed by its own key")
     key = csr.public_key()
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size < 2048:
-            raise Refused(f"RSA key of {key.key_size} bits is too short; use 2048 or more")
+            raise CsrRefused(f"RSA key of {key.key_size} bits is too short; use 2048 or more")
     elif not isinstance(key, ec.EllipticCurvePublicKey) or key.key_size < 256:
-        raise Refused("key type is not supported; use ECDSA P-256 or RSA-2048")
+        raise CsrRefused("key type is not supported; use ECDSA P-256 or RSA-2048")
     try:
         asked = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return key
     foreign = [str(n.value) for n in asked if str(n.value) != identity.uri]
     if foreign:
-        raise Refused(f"certificate request asks for the name {foreign[0]!r}, but the caller is {identity.uri}")
+        raise CsrRefused(f"certificate request asks for the name {foreign[0]!r}, but the caller is {identity.uri}")
     return key

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from .authority import Authority, Identity, Refused
+from .authority import Authority, CsrRefused, Identity
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ def _messages() -> tuple[Any, Any]:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     names = ("IstioCertificateRequest", "IstioCertificateResponse")
-    made = [message_factory.GetMessageClass(pool.FindMessageTypeByName(f"istio.v1.auth.{n}")) for n in names]
-    return made[0], made[1]
+    items = [message_factory.GetMessageClass(pool.FindMessageTypeByName(f"istio.v1.auth.{n}")) for n in names]
+    return items[0], items[1]
 
 
 CertificateRequest, CertificateResponse = _messages()
@@ -70,7 +70,7 @@ class CertificateService:
         asked = dt.timedelta(seconds=request.validity_duration) if request.validity_duration > 0 else self._lifetime
         try:
             chain = self._authority.sign(request.csr.encode(), identity, min(asked, self._lifetime))
-        except Refused as error:
+        except CsrRefused as error:
             self.refused += 1
             log.warning("certificate refused to %s: %s", identity.uri, error)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))

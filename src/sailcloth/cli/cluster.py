@@ -1,4 +1,4 @@
-"""Talking to a cluster from commands: manifests applied, Envoy's admin interface and the control plane's pages reached."""
+"""Access of commands to a cluster: applying manifests, Envoy's admin interface, the control plane's debug pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def client(kubeconfig: str = "") -> Client:
-    """The cluster that is meant: --kubeconfig, $KUBECONFIG, a running local cluster, ~/.kube/config, the pod's own."""
+    """A client by precedence: --kubeconfig, $KUBECONFIG, a running local cluster, ~/.kube/config, in-cluster."""
     if kubeconfig:
         return Client.from_kubeconfig(kubeconfig)
     if not os.environ.get("KUBECONFIG"):
@@ -29,7 +29,7 @@ def client(kubeconfig: str = "") -> Client:
 
 
 class Applier:
-    """Applies manifests of any kind, with discovery asked once for each group version."""
+    """Applies manifests of any kind. Discovery is read once for each group and version."""
 
     def __init__(self, api: Client) -> None:
         self._api = api
@@ -42,17 +42,17 @@ class Applier:
                 await self._discover(version)
             if kind in self._known.get(version, {}):
                 return self._known[version][kind]
-            await asyncio.sleep(0.02)  # a definition that was just created is served a moment later
+            await asyncio.sleep(0.02)  # a new CustomResourceDefinition is not served at once
         raise ApiError(404, "NotFound", f'no matches for kind "{kind}" in version "{version}"')
 
     async def _discover(self, version: str) -> None:
         group, _, name = version.rpartition("/")
         with contextlib.suppress(ApiError):
             path = f"/apis/{version}" if group else f"/api/{name}"
-            found = orjson.loads(await self._api.call("GET", path))
+            data = orjson.loads(await self._api.call("GET", path))
             self._known[version] = {
                 r["kind"]: Resource(group, name, r["name"], r["kind"], r["namespaced"])
-                for r in found["resources"]
+                for r in data["resources"]
                 if "/" not in r["name"]
             }
 
@@ -65,7 +65,7 @@ class Applier:
 
 
 def as_kubectl(obj: Object) -> Object:
-    """An object with the note that `kubectl apply` leaves, so that the user's next `kubectl apply` takes it as its own."""
+    """The object with the annotation last-applied-configuration, so that `kubectl apply` can update it."""
     metadata = obj["metadata"]
     noted = {**obj, "metadata": {"namespace": "default", **metadata, "annotations": metadata.get("annotations", {})}}
     text = orjson.dumps(noted, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE).decode()
@@ -93,7 +93,7 @@ async def admin_page(api: Client, name: str, namespace: str, path: str, method: 
 
 
 async def pod_name(api: Client, name: str, namespace: str) -> str:
-    """`deployment/x`, `deploy/x` and `service/x` stand for one of their pods."""
+    """The name of a pod, or of one pod of `deployment/x`, `deploy/x` or `service/x`."""
     kind, _, rest = name.partition("/")
     if not rest:
         return name
@@ -109,8 +109,8 @@ async def pod_name(api: Client, name: str, namespace: str) -> str:
         raise ValueError(f"unknown kind {kind!r}; use POD, deployment/NAME or service/NAME")
     if kind in ("pod", "po"):
         return rest
-    found = await api.get(resources[kind], rest, namespace)
-    selector = found["spec"].get("selector") or {}
+    obj = await api.get(resources[kind], rest, namespace)
+    selector = obj["spec"].get("selector") or {}
     labels = selector.get("matchLabels", selector)
     pods, _ = await api.list(resources["pod"], namespace, ",".join(f"{k}={v}" for k, v in labels.items()))
     if not pods:
@@ -119,12 +119,12 @@ async def pod_name(api: Client, name: str, namespace: str) -> str:
 
 
 def _idle(pod: Object) -> tuple[bool, bool]:
-    """Sorts those that run and stay before others."""
+    """Sort key: running pods that are not being deleted come first."""
     return bool(pod["metadata"].get("deletionTimestamp")), pod.get("status", {}).get("phase") != "Running"
 
 
 async def names_of(pod: str, namespace: str, kubeconfig: str) -> Any:
-    """The names that a pod's agent answers, as the control plane tells them. Raises OSError or ApiError."""
+    """The DNS table that the control plane generates for a pod. Raises OSError or ApiError."""
     name, _, own = pod.partition(".")
     async with client(kubeconfig) as api:
         namespace = own or namespace or api.endpoint.namespace

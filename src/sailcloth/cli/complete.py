@@ -49,5 +49,5 @@ async def _pods() -> list[str]:
     from .cluster import client
 
     async with client() as api:
-        found, _ = await api.list(PODS)
-    return sorted(f"{p['metadata']['name']}.{p['metadata']['namespace']}" for p in found)
+        items, _ = await api.list(PODS)
+    return sorted(f"{p['metadata']['name']}.{p['metadata']['namespace']}" for p in items)

@@ -37,7 +37,7 @@ def envoy(
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
-    """Open the admin page of a pod's Envoy; Ctrl-C ends it."""
+    """Open the admin page of a pod's Envoy; Ctrl-C stops it."""
     from . import dumps
 
     dumps.run(_serve(pod, namespace, kubeconfig, address, port, browser))
@@ -55,7 +55,7 @@ async def _serve(pod: str, namespace: str, kubeconfig: str, address: str, port: 
         namespace = own or namespace or api.endpoint.namespace
         name = await pod_name(api, name, namespace)
         async with portforward.connect(api, name, namespace, _ADMIN):
-            pass  # says now, not in the browser, that there is no such pod
+            pass  # fail here, not in the browser, if there is no such pod
         server = await asyncio.start_server(
             lambda reader, writer: _carry(api, name, namespace, reader, writer), address, port
         )

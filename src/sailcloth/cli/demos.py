@@ -1,4 +1,4 @@
-"""The sample applications that `sailctl demo` starts: data only; `lifecycle` applies the files and waits."""
+"""The sample applications of `sailctl demo`, as data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ways to a proxy's state through an API server: Envoy's admin interface, the agent's names, the control plane's pages."""
+"""Reads the state of proxies through the API server: Envoy's admin interface, DNS tables, the control plane's debug pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine; errors of the API server become plain messages."""
+    """Run a coroutine; an error of the API server ends the command with its message."""
     import aiohttp
 
     from sailcloth.kube import ApiError
@@ -32,7 +32,7 @@ def fetch(pod: str, namespace: str, kubeconfig: str) -> dict[str, Any]:
 
 
 def health(pod: str, namespace: str, kubeconfig: str) -> dict[str, Any]:
-    """What a pod's Envoy says of its clusters' endpoints, health included."""
+    """The output of Envoy's /clusters: endpoints with their health."""
     return dict(json.loads(run(admin(pod, namespace, kubeconfig, "GET", "/clusters?format=json"))))
 
 
@@ -52,15 +52,15 @@ async def admin(pod: str, namespace: str, kubeconfig: str, method: str, path: st
 
 
 def names(pod: str, namespace: str, kubeconfig: str) -> dict[str, list[str]]:
-    """Addresses by name that a pod's agent answers itself; empty if it does not capture DNS."""
+    """The DNS table of a pod's agent: addresses by name; empty if the pod does not capture DNS."""
     from .cluster import names_of
 
-    found: dict[str, Any] = run(names_of(pod, namespace, kubeconfig))
-    return {host: list(info["ips"]) for host, info in found["table"].items()}
+    result: dict[str, Any] = run(names_of(pod, namespace, kubeconfig))
+    return {host: list(info["ips"]) for host, info in result["table"].items()}
 
 
 def wanted(proxy: str, kubeconfig: str) -> dict[str, Any]:
-    """The config dump of an Envoy (POD.NAMESPACE) as the control plane means it to be."""
+    """The config dump that the control plane generates for a proxy (POD.NAMESPACE)."""
     from .cluster import debug
 
     return dict(run(debug(kubeconfig, f"/debug/config_dump?proxyID={proxy}")))

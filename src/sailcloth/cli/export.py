@@ -39,14 +39,13 @@ def export(
     secrets: Annotated[bool, typer.Option("--secrets", help="With Secrets; keep the file to yourself.")] = False,
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
-    """Write the objects of a cluster as YAML, without pods and what else the cluster itself makes, so that `kubectl apply -f`
-    brings them back here or elsewhere."""
+    """Export objects as YAML for `kubectl apply -f`, without pods and other objects that controllers create."""
     import yaml
 
     from . import dumps
 
-    found = dumps.run(_objects(kubeconfig, namespace, secrets))
-    text = yaml.dump_all(found, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+    result = dumps.run(_objects(kubeconfig, namespace, secrets))
+    text = yaml.dump_all(result, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
     if not file:
         sys.stdout.write(text)
         return
@@ -56,7 +55,7 @@ def export(
         path.write_text(text)
     except OSError as error:
         output.fail(f"{file}: {error.strerror}", output.DATA)
-    print(f"{len(found)} objects written to {file}", file=sys.stderr)
+    print(f"{len(result)} objects written to {file}", file=sys.stderr)
 
 
 async def _objects(kubeconfig: str, namespace: str, secrets: bool) -> list[Object]:
@@ -92,20 +91,20 @@ async def _resources(api: Client) -> list[Any]:
     versions = [("", "v1"), *((g["name"], g["preferredVersion"]["version"]) for g in groups)]
     out = []
     for group, version in versions:
-        found = orjson.loads(await api.call("GET", f"/apis/{group}/{version}" if group else f"/api/{version}"))
-        for r in found["resources"]:
+        data = orjson.loads(await api.call("GET", f"/apis/{group}/{version}" if group else f"/api/{version}"))
+        for r in data["resources"]:
             if "/" not in r["name"] and {"list", "create"} <= set(r["verbs"]):
                 out.append(Resource(group, version, r["name"], r["kind"], r["namespaced"]))
     return out
 
 
 def _is_users(obj: Object, plural: str) -> bool:
-    """Whether an object is not made by the cluster for itself."""
+    """Whether a user created an object."""
     metadata = obj["metadata"]
     if metadata.get("ownerReferences") or metadata.get("namespace") in _NAMESPACES or metadata["name"] in _NAMESPACES:
         return False
-    made = {"serviceaccounts": "default", "configmaps": "kube-root-ca.crt", "services": "kubernetes"}
-    if made.get(plural) == metadata["name"] or (metadata["name"], plural) == ("istio-ca-root-cert", "configmaps"):
+    created = {"serviceaccounts": "default", "configmaps": "kube-root-ca.crt", "services": "kubernetes"}
+    if created.get(plural) == metadata["name"] or (metadata["name"], plural) == ("istio-ca-root-cert", "configmaps"):
         return False
     return str(obj.get("type", "")) not in ("kubernetes.io/service-account-token", "istio.io/ca-root")
 

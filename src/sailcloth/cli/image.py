@@ -1,4 +1,4 @@
-"""`sailctl image`: which local command stands for which image, and a user's own ones."""
+"""`sailctl image`: lists, adds and removes the images of a local cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import typer
 from sailcloth.local.state import StateDir
 
 from . import output
-from .lifecycle import Name, State, state_of
+from .lifecycle import Name, State
+from .local_cluster import state_of
 
 if TYPE_CHECKING:
     from sailcloth.local.images.catalog import Catalog
@@ -37,11 +38,11 @@ def list_images(
     cluster: Name = "",
     out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
 ) -> None:
-    """Show the images that are known, the user's own first."""
+    """List images, those that you added first."""
     from sailcloth.local.images import catalog
 
     try:
-        own = _catalog(state_of(state, cluster)).own()
+        own = _catalog(state_of(state, cluster)).user_images()
     except catalog.CatalogError as error:
         output.fail(str(error), output.DATA)
     rows = [[name, "user", _shown(entry)] for name, entry in sorted(own.items())]
@@ -73,7 +74,7 @@ def add(
     state: State = "",
     cluster: Name = "",
 ) -> None:
-    """Let an image stand for a command, or for a root file system; pods that wait for it start at once.
+    """Add an image, as a command or a root file system; pods that wait for it start at once.
 
     Options come before the image: sailctl image add -e LEVEL=debug example.com/app python3 /home/me/app/main.py
     Of home directories and /tmp a pod sees only the folders of the files that the command names, and those of --path.
@@ -109,16 +110,16 @@ def add(
 def _add_root(
     where: StateDir, reference: str, root: str, command: list[str], env: dict[str, str], max_mib: int
 ) -> None:
-    from sailcloth.local.images import catalog, roots, unpack
+    from sailcloth.local.images import catalog, layers, rootfs_store
 
     source = Path(root).expanduser()
     if not source.exists():
         output.fail(f"--root {root}: there is no such file or folder", output.DATA)
     try:
         where.roots.mkdir(mode=0o700, parents=True, exist_ok=True)
-        entry, skipped = roots.entry(where.roots.resolve(), source, reference, command, max_mib)
+        entry, skipped = rootfs_store.entry(where.roots.resolve(), source, reference, command, max_mib)
         _catalog(where).add_root(reference, entry, env)
-    except (catalog.CatalogError, unpack.ArchiveError, OSError) as error:
+    except (catalog.CatalogError, layers.ArchiveError, OSError) as error:
         output.fail(f"--root {root}: {error}", output.DATA)
     if skipped:
         print(f"left out, because they are no files or folders: {', '.join(skipped[:10])}")
@@ -129,14 +130,16 @@ def _add_root(
 
 
 def remove(reference: Reference, state: State = "", cluster: Name = "") -> None:
-    """Forget a user's own image; running pods are left alone."""
-    from sailcloth.local.images import catalog, roots
+    """Remove an image that you added. Running pods keep running."""
+    from sailcloth.local.images import catalog, rootfs_store
 
     where = state_of(state, cluster)
     try:
         known = _catalog(where).remove(reference)
         if not where.record.exists():  # of a cluster that runs, pods may still use it: then the next start removes it
-            roots.sweep(where.roots.resolve(), [str(e.get("root") or "") for e in _catalog(where).own().values()])
+            rootfs_store.delete_unused(
+                where.roots.resolve(), [str(e.get("root") or "") for e in _catalog(where).user_images().values()]
+            )
     except (catalog.CatalogError, OSError) as error:
         output.fail(str(error), output.DATA)
     if not known:

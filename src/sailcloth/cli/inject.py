@@ -47,16 +47,16 @@ def kube_inject(
     except ValueError as error:
         output.fail(f"{mesh}: {error}", output.DATA)
     config = InjectorConfig(revision=revision, proxy_config=json.loads(options.proxy_defaults))
-    made = []
+    items = []
     for index, document in enumerate(documents):
         if not isinstance(document, dict):
             output.fail(f"{file}: document {index + 1} is not an object", output.DATA)
         try:
-            made.append(inject_object(document, config))
+            items.append(inject_object(document, config))
         except InjectionError as error:
             name = (document.get("metadata") or {}).get("name", "")
             output.fail(f"{file}: {document.get('kind')} {name}: {error}", output.DATA)
-    text = yaml.safe_dump_all(made, sort_keys=False, width=1000)
+    text = yaml.safe_dump_all(items, sort_keys=False, width=1000)
     if out:
         Path(out).write_text(text)
     else:

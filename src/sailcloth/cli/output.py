@@ -35,7 +35,7 @@ def warn(message: str) -> None:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """Print an error and leave."""
+    """Print an error, and exit."""
     prefix = "\x1b[31mError:\x1b[0m" if sys.stderr.isatty() else "Error:"
     print(f"{prefix} {message}", file=sys.stderr)
     raise SystemExit(code)

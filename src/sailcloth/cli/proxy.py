@@ -78,12 +78,12 @@ def proxy_config(
         print(dumps.logging(pod, namespace, kubeconfig, _START_LEVEL if reset else level), end="")
         return
     if part == "dns":
-        found = dumps.names(pod, namespace, kubeconfig)
-        found = {host: ips for host, ips in found.items() if fqdn in host}
+        result = dumps.names(pod, namespace, kubeconfig)
+        result = {host: ips for host, ips in result.items() if fqdn in host}
         if out in ("json", "yaml"):
-            output.structured(found, out)
+            output.structured(result, out)
         else:
-            output.table(["NAME", "ADDRESSES"], [[host, ",".join(ips)] for host, ips in found.items()])
+            output.table(["NAME", "ADDRESSES"], [[host, ",".join(ips)] for host, ips in result.items()])
         return
     if offline:
         dump = _offline(file or [], proxy, mesh_config)
@@ -130,12 +130,12 @@ def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) ->
     objects = []
     for one, text in texts:
         try:
-            found, findings = manifests.load([text])
+            result, findings = manifests.load([text])
         except ValueError as error:
             output.fail(f"{one}: {error}", output.DATA)
         for finding in findings:
             output.fail(f"{one}: {finding}", output.DATA)
-        objects += found
+        objects += result
     try:
         described = yaml.safe_load(proxy.read_text()) if proxy else {}
         config = mesh_options.parse(mesh_config.read_text()) if mesh_config else None
@@ -162,30 +162,30 @@ def proxy_status(
     """Which proxies are connected, and whether they have acknowledged everything."""
     from . import dumps, proxy_tables
 
-    found = dumps.sync_status(kubeconfig)
+    proxies = dumps.sync_status(kubeconfig)
     if pod:
         dump = dumps.fetch(pod, namespace, kubeconfig)
         name = proxy_tables.node(dump).get("id", "").split("~")[2]
-        found = [p for p in found if p["name"] == name]
-        if not found:
+        proxies = [p for p in proxies if p["name"] == name]
+        if not proxies:
             output.fail(f"no proxy {name} is connected to the control plane")
         if out not in ("json", "yaml") and not verbose:
             for text in proxy_tables.differences(dumps.wanted(name, kubeconfig), dump):
                 print(text)
             return
     if out in ("json", "yaml"):
-        output.structured(found, out)
+        output.structured(proxies, out)
         return
     if verbose:
         types = ("CDS", "LDS", "EDS", "RDS")
         rows = [
             [p["name"], p["cluster"], *(p["types"].get(t, "NOT SENT") for t in types), p["istiod"], p["version"]]
-            for p in found
+            for p in proxies
         ]
         output.table(["NAME", "CLUSTER", *types, "ISTIOD", "VERSION"], rows)
         return
     rows = [
         [p["name"], p["cluster"], p["istiod"], p["version"], f"{len(p['subscribed'])} ({','.join(p['subscribed'])})"]
-        for p in found
+        for p in proxies
     ]
     output.table(["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"], rows)

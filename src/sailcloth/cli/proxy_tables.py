@@ -1,4 +1,4 @@
-"""What one Envoy has, in istioctl's words: the entries of a config dump that a user asked for, as tables and as JSON.
+"""The entries of an Envoy config dump, as istioctl's tables and as JSON.
 
 The filters, columns and descriptions are istioctl's, for habits and scripts. No I/O here. Source: istio.md 3.1.
 """
@@ -35,29 +35,28 @@ def part(dump: Object, name: str) -> Object:
     """The whole dump, or one kind's part of it."""
     if name == "all":
         return dump
-    found = [c for c in dump.get("configs", ()) if c.get("@type", "").endswith("." + _DUMPS[name])]
-    return found[0] if found else {}
+    matches = [c for c in dump.get("configs", ()) if c.get("@type", "").endswith("." + _DUMPS[name])]
+    return matches[0] if matches else {}
 
 
 def node(dump: Object) -> Object:
-    """How a proxy calls itself."""
-    found: Object = part(dump, "bootstrap").get("bootstrap", {}).get("node", {})
-    return found
+    """The node of the dump's bootstrap."""
+    value: Object = part(dump, "bootstrap").get("bootstrap", {}).get("node", {})
+    return value
 
 
 def bootstrap(dump: Object) -> Table:
-    """What a proxy is, in short."""
-    found = node(dump)
-    version = found.get("user_agent_build_version", {}).get("version", {})
+    """A summary of the proxy: node, versions."""
+    result = node(dump)
+    version = result.get("user_agent_build_version", {}).get("version", {})
     envoy = ".".join(str(version.get(n, 0)) for n in ("major_number", "minor_number", "patch"))
-    facts = [found.get("id"), found.get("cluster"), envoy, found.get("metadata", {}).get("ISTIO_VERSION")]
+    facts = [result.get("id"), result.get("cluster"), envoy, result.get("metadata", {}).get("ISTIO_VERSION")]
     names = ("ID", "CLUSTER", "ENVOY", "ISTIO")
     return ["FIELD", "VALUE"], [[name, str(fact or "-")] for name, fact in zip(names, facts, strict=True)]
 
 
 def entries(dump: Object, name: str, filters: Object) -> list[Object]:
-    """The clusters, listeners, route configurations or endpoints' clusters of a dump that a user asked for, as Envoy writes
-    them (snake_case)."""
+    """The clusters, listeners, route configurations or load assignments of a dump that match the filters (snake_case)."""
     if name == "endpoint" and "cluster_statuses" in dump:
         return [f for c in dump["cluster_statuses"] if (f := _filtered_status(c, filters)) is not None]
     states = [e for field in _FIELDS[name] for e in part(dump, name).get(field, ())]
@@ -65,21 +64,21 @@ def entries(dump: Object, name: str, filters: Object) -> list[Object]:
         statuses = [_as_status(s["endpoint_config"]) for s in states if "endpoint_config" in s]
         return [f for c in statuses if (f := _filtered_status(c, filters)) is not None]
     kind = {"cluster": "cluster", "listener": "listener", "route": "route_config"}[name]
-    found = [s.get(kind) or s.get("active_state", {}).get(kind) for s in states]
-    return [f for f in found if f and _WANTED[name](f, filters)]
+    matches = [s.get(kind) or s.get("active_state", {}).get(kind) for s in states]
+    return [f for f in matches if f and _WANTED[name](f, filters)]
 
 
 def differences(wanted: Object, dump: Object) -> Iterator[str]:
-    """How what an Envoy has differs from what the control plane means it to have, a text for each kind of resource."""
+    """The differences between the control plane's config dump and Envoy's, one text for each type of resource."""
     for name in ("cluster", "listener", "route"):
         title = name.capitalize() + "s"
-        meant, found = (_sent(each, name) for each in (wanted, dump))
-        diff = difflib.unified_diff(meant, found, f"Istiod {title}", f"Envoy {title}", lineterm="")
+        meant, result = (_sent(each, name) for each in (wanted, dump))
+        diff = difflib.unified_diff(meant, result, f"Istiod {title}", f"Envoy {title}", lineterm="")
         yield "\n".join(diff) or f"{title} Match"
 
 
 def _sent(dump: Object, name: str) -> list[str]:
-    """Lines that tell of the resources of a kind, without those that were there from the start."""
+    """The dynamic resources of a type, as lines to compare."""
     field = _FIELDS[name][1]
     only = {"configs": [{"@type": f".{_DUMPS[name]}", field: part(dump, name).get(field, ())}]}
     by_name = {e["name"]: e for e in as_json(name, entries(only, name, {}))}
@@ -116,15 +115,14 @@ def tables(dump: Object, name: str, filters: Object) -> Iterator[Table]:
         yield makers[each](entries(dump, each, filters))
 
 
-def _source(made: Object) -> str:
-    """NAME.NAMESPACE of the user's object that a resource comes from, as its metadata says."""
-    source = made.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", "")
+def _source(resource: Object) -> str:
+    """NAME.NAMESPACE of the object that a resource was generated from, from its metadata."""
+    source = resource.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", "")
     return ".".join(reversed(source.split("/")[-3::2])) if source else ""
 
 
-def as_json(name: str, found: list[Object]) -> list[Object]:
-    """Entries as istioctl prints them: the messages in protobuf's own JSON (camelCase). One of a type that is not Envoy's stays
-    as it is."""
+def as_json(name: str, result: list[Object]) -> list[Object]:
+    """Entries as istioctl prints them, in protobuf's JSON (camelCase). Messages of unknown types are not converted."""
     from envoy.admin.v3 import clusters_pb2
     from envoy.config.cluster.v3 import cluster_pb2
     from envoy.config.listener.v3 import listener_pb2
@@ -140,7 +138,7 @@ def as_json(name: str, found: list[Object]) -> list[Object]:
         "endpoint": clusters_pb2.ClusterStatus,
     }
     out = []
-    for entry in found:
+    for entry in result:
         try:
             for url in type_urls(entry):
                 import_type(url)
@@ -154,18 +152,18 @@ def as_json(name: str, found: list[Object]) -> list[Object]:
 # -- clusters -----------------------------------------------------------------------------------
 
 
-def _wants_cluster(made: Object, filters: Object) -> bool:
-    name = made.get("name", "")
+def _wants_cluster(created: Object, filters: Object) -> bool:
+    name = created.get("name", "")
     port = f"|{filters['port']}|" if filters.get("port") else ""
     return all(
         str(part or "") in name for part in (filters.get("fqdn"), filters.get("direction"), filters.get("subset"), port)
     )
 
 
-def clusters(found: list[Object]) -> Table:
+def clusters(result: list[Object]) -> Table:
     """A row for each cluster."""
     rows = []
-    for c in found:
+    for c in result:
         parts = c.get("name", "").split("|")
         direction, port, subset, host = parts if len(parts) == 4 else ("-", "-", "-", parts[0])
         kind = c.get("type") or c.get("cluster_type", {}).get("name") or "STATIC"
@@ -186,38 +184,38 @@ def _socket(address: Object) -> tuple[str, int]:
     return str(socket.get("address", "")), int(socket.get("port_value", 0))
 
 
-def _addresses(made: Object) -> list[tuple[str, int]]:
-    more = [a.get("address", {}) for a in made.get("additional_addresses", ())]
-    return [_socket(a) for a in (made.get("address", {}), *more)]
+def _addresses(created: Object) -> list[tuple[str, int]]:
+    more = [a.get("address", {}) for a in created.get("additional_addresses", ())]
+    return [_socket(a) for a in (created.get("address", {}), *more)]
 
 
-def _wants_listener(made: Object, filters: Object) -> bool:
-    at = _addresses(made)
+def _wants_listener(created: Object, filters: Object) -> bool:
+    at = _addresses(created)
     if filters.get("port") and filters["port"] not in (port for _, port in at):
         return False
     if filters.get("address") and filters["address"] not in (address for address, _ in at):
         return False
-    return not filters.get("type") or filters["type"].upper() == listener_type(made)
+    return not filters.get("type") or filters["type"].upper() == listener_type(created)
 
 
-def _chains(made: Object) -> list[Object]:
-    default = made.get("default_filter_chain")
-    return [*made.get("filter_chains", ()), *([default] if default else [])]
+def _chains(created: Object) -> list[Object]:
+    default = created.get("default_filter_chain")
+    return [*created.get("filter_chains", ()), *([default] if default else [])]
 
 
-def listener_type(made: Object) -> str:
+def listener_type(created: Object) -> str:
     """HTTP, TCP, HTTP+TCP or UNKNOWN."""
-    names = {f.get("name", "") for c in _chains(made) for f in c.get("filters", ())}
+    names = {f.get("name", "") for c in _chains(created) for f in c.get("filters", ())}
     return "+".join(t for t, name in (("HTTP", _MANAGER), ("TCP", _TCP)) if name in names) or "UNKNOWN"
 
 
-def listeners(found: list[Object]) -> Table:
+def listeners(result: list[Object]) -> Table:
     """A row for each filter chain."""
     rows = []
-    for made in found:
-        at = _addresses(made)
+    for created in result:
+        at = _addresses(created)
         address, port = ",".join(a for a, _ in at), at[0][1]
-        for chain in _chains(made) or [{}]:
+        for chain in _chains(created) or [{}]:
             rows.append([address, str(port or "-"), _match(chain.get("filter_chain_match", {})), _destination(chain)])
     return ["ADDRESSES", "PORT", "MATCH", "DESTINATION"], sorted(
         rows, key=lambda r: (int(r[1]) if r[1] != "-" else 0, r[0])
@@ -277,11 +275,11 @@ def _inline(config: Object) -> str:
 # -- routes -------------------------------------------------------------------------------------
 
 
-def _wants_route(made: Object, filters: Object) -> bool:
-    return not filters.get("name") or filters["name"] == made.get("name")
+def _wants_route(created: Object, filters: Object) -> bool:
+    return not filters.get("name") or filters["name"] == created.get("name")
 
 
-def routes(found: list[Object]) -> Table:
+def routes(result: list[Object]) -> Table:
     """A row for each route."""
     rows = [
         [
@@ -291,7 +289,7 @@ def routes(found: list[Object]) -> Table:
             route_match(r.get("match", {})),
             _source(r),
         ]
-        for config in found
+        for config in result
         for host in config.get("virtual_hosts", ())
         for r in host.get("routes", ())
     ]
@@ -299,7 +297,7 @@ def routes(found: list[Object]) -> Table:
 
 
 def _domains(domains: list[str]) -> str:
-    """The short forms of a name, without those that only spell one of them out."""
+    """The domains of a virtual host, without longer forms of the same host."""
     if len(domains) < 2:
         return "".join(domains)
     known = set(domains)
@@ -313,7 +311,7 @@ def _domains(domains: list[str]) -> str:
 
 
 def route_match(match: Object) -> str:
-    """Which paths a route is for."""
+    """The path match of a route."""
     if "path" in match:
         return str(match["path"])
     if "prefix" in match or "path_separated_prefix" in match:
@@ -325,7 +323,7 @@ def route_match(match: Object) -> str:
 
 
 def _as_status(config: Object) -> Object:
-    """A ClusterLoadAssignment as Envoy's `/clusters` would tell of it, for dumps that have no health."""
+    """A ClusterLoadAssignment in the form of Envoy's /clusters, for dumps without health."""
     hosts = [
         {
             "address": lb.get("endpoint", {}).get("address", {}),
@@ -339,7 +337,7 @@ def _as_status(config: Object) -> Object:
 
 
 def _filtered_status(status: Object, filters: Object) -> Object | None:
-    """A cluster with those of its endpoints that are wanted; None without any."""
+    """A cluster with its endpoints that match the filters; None if none does."""
     if filters.get("cluster") and filters["cluster"] != status.get("name"):
         return None
     hosts = []
@@ -356,18 +354,18 @@ def _filtered_status(status: Object, filters: Object) -> Object | None:
 
 
 def health(host: Object) -> str:
-    """HEALTHY, or what keeps an endpoint from being used."""
-    found = host.get("health_status", {})
-    told = str(found.get("eds_health_status") or "HEALTHY")
-    if told == "HEALTHY" and found.get("failed_active_health_check"):
+    """HEALTHY, or why an endpoint is not used."""
+    value = host.get("health_status", {})
+    told = str(value.get("eds_health_status") or "HEALTHY")
+    if told == "HEALTHY" and value.get("failed_active_health_check"):
         return "UNHEALTHY"
     return told
 
 
-def endpoints(found: list[Object]) -> Table:
+def endpoints(result: list[Object]) -> Table:
     """A row for each endpoint of each cluster."""
     rows = []
-    for cluster in found:
+    for cluster in result:
         for host in cluster.get("host_statuses", ()):
             address, port = _socket(host.get("address", {}))
             ejected = host.get("health_status", {}).get("failed_outlier_check")
@@ -382,7 +380,7 @@ _WANTED = {"cluster": _wants_cluster, "listener": _wants_listener, "route": _wan
 # -- secrets ------------------------------------------------------------------------------------
 
 
-def secrets(found: Object) -> Table:
+def secrets(result: Object) -> Table:
     """A row for each certificate that a proxy has."""
     import base64
     import datetime as dt
@@ -391,7 +389,7 @@ def secrets(found: Object) -> Table:
 
     rows = []
     for state, field in (("ACTIVE", "dynamic_active_secrets"), ("WARMING", "dynamic_warming_secrets")):
-        for entry in found.get(field, ()):
+        for entry in result.get(field, ()):
             secret = entry.get("secret", {})
             chain = secret.get("tls_certificate", {}).get("certificate_chain", {}).get("inline_bytes")
             roots = secret.get("validation_context", {}).get("trusted_ca", {}).get("inline_bytes")

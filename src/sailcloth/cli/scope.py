@@ -41,10 +41,10 @@ def scope(
     kind, _, name = workload.rpartition("/")
     if workload and kind not in ("deployment", "deploy", "deployments", "deployments.apps"):
         output.fail(f"{workload!r}: name a deployment as deployment/NAME, or nothing for the namespace", output.USAGE)
-    made, notes = dumps.run(_suggest(name, namespace, kubeconfig))
+    created, notes = dumps.run(_suggest(name, namespace, kubeconfig))
     for note in notes:
         output.warn(note)
-    output.structured(made, out)
+    output.structured(created, out)
 
 
 async def _suggest(name: str, namespace: str, kubeconfig: str) -> tuple[Object, list[str]]:
@@ -87,8 +87,8 @@ def suggestion(
     namespace: str, name: str, labels: dict[str, str], pages: list[tuple[str, str]], now: dt.datetime
 ) -> tuple[Object, list[str]]:
     """The Sidecar object, and what a reader should know of it, from each Envoy's `/clusters` and the ages of those."""
-    found = {m for clusters, _ in pages for m in ((m["host"] or "") for m in _USED.finditer(clusters))}
-    hosts = sorted(_pattern(host, namespace) for host in found if host)
+    matches = {m for clusters, _ in pages for m in ((m["host"] or "") for m in _USED.finditer(clusters))}
+    hosts = sorted(_pattern(host, namespace) for host in matches if host)
     changed = [c["last_updated"] for _, ages in pages for c in json.loads(ages).get("configs", ())]
     since = max(map(dt.datetime.fromisoformat, changed), default=now)
     notes = [
@@ -97,7 +97,7 @@ def suggestion(
     ]
     if not hosts:
         notes.append("nothing was called: with this object only istio-system could be")
-    if "" in found:
+    if "" in matches:
         notes.append(
             "hosts outside the mesh were called too; a Sidecar does not limit them unless its outboundTrafficPolicy does"
         )

@@ -65,14 +65,14 @@ def wait(
         output.fail(str(error), output.USAGE)
     if condition.lower() == "delete" and not all(name for _, _, name in wanted):
         output.fail("--for delete needs the names of objects", output.USAGE)
-    found = dumps.run(_until(wanted, names[condition.lower()], seconds, generation, kubeconfig))
-    _show(found, out)
-    if not all(entry["ok"] for entry in found):
+    result = dumps.run(_until(wanted, names[condition.lower()], seconds, generation, kubeconfig))
+    _show(result, out)
+    if not all(entry["ok"] for entry in result):
         raise typer.Exit(1)
 
 
 def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Wanted]:
-    """What the arguments name. Raises ValueError for an unknown kind."""
+    """The objects that the arguments name. Raises ValueError for an unknown kind."""
     from sailcloth.api.kinds import MESH_KINDS
 
     def kind(word: str) -> Kind:
@@ -102,17 +102,17 @@ def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Want
 async def _until(
     wanted: list[Wanted], condition: str, seconds: float, generation: int, kubeconfig: str
 ) -> list[Object]:
-    """The state of every object when all are ready, when one never will be, or when time is up."""
+    """Wait until all objects are ready, one has failed for good, or the timeout is over. Returns their states."""
     from .cluster import client
 
     end = time.monotonic() + seconds
     told = ""
     async with client(kubeconfig) as api:
         while True:
-            found = [entry for each in wanted for entry in await _look(api, each, condition, generation)]
-            waiting = [entry for entry in found if not entry["ok"]]
+            matches = [entry for each in wanted for entry in await _look(api, each, condition, generation)]
+            waiting = [entry for entry in matches if not entry["ok"]]
             if not waiting or any(e["reason"] in _FINAL for e in waiting) or time.monotonic() >= end:
-                return found
+                return matches
             now = "; ".join(f"{e['object']}: {e['message'] or e['reason']}" for e in waiting[:3])
             if now != told and sys.stderr.isatty():
                 print(f"waiting for {now}", file=sys.stderr)
@@ -145,31 +145,31 @@ def _state(kind: Kind, obj: Object, condition: str, generation: int) -> Object:
     if not condition:
         return {"object": label, "ok": False, "reason": "Present", "message": "it is still there"}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
-    found = conditions.get(condition, {})
-    seen = int(found.get("observedGeneration") or status.get("observedGeneration") or 0)
-    if not found or seen < (generation or int(metadata.get("generation") or 0)):
+    value = conditions.get(condition, {})
+    seen = int(value.get("observedGeneration") or status.get("observedGeneration") or 0)
+    if not value or seen < (generation or int(metadata.get("generation") or 0)):
         text = f"the control plane has seen generation {seen} of {metadata.get('generation')}"
         return {"object": label, "ok": False, "reason": "Pending", "message": text}
-    told = found
-    if found["status"] != "True":  # what holds it back says more than that something does
-        told = next((c for c in conditions.values() if c["type"] == "Accepted" and c["status"] == "False"), found)
+    told = value
+    if value["status"] != "True":  # what holds it back says more than that something does
+        told = next((c for c in conditions.values() if c["type"] == "Accepted" and c["status"] == "False"), value)
     return {
         "object": label,
-        "ok": found["status"] == "True",
+        "ok": value["status"] == "True",
         "reason": told.get("reason", ""),
         "message": told.get("message", ""),
     }
 
 
-def _show(found: list[Object], out: str) -> None:
+def _show(result: list[Object], out: str) -> None:
     if out != "text":
-        output.structured(found, out)
+        output.structured(result, out)
         return
-    for entry in found:
+    for entry in result:
         text = ": ".join(t for t in (entry["reason"], entry["message"]) if t)
         if entry["ok"]:
             print(f"{entry['object']} {text}")
         else:
             print(f"{entry['object']} is not ready: {text}", file=sys.stderr)
-    if not found:
+    if not result:
         print("nothing to wait for: there are no objects of the mesh")

@@ -47,11 +47,11 @@ def create(
 ) -> None:
     """Print a WorkloadGroup: `sailctl x workload group create … | kubectl apply -f -`."""
     try:
-        made = group_of(name, namespace, pairs(labels), pairs(annotations), pairs(ports), account)
+        created = group_of(name, namespace, pairs(labels), pairs(annotations), pairs(ports), account)
     except ValueError as error:
         output.fail(str(error), output.USAGE)
-    _check(made)
-    output.structured(made, "yaml")
+    _check(created)
+    output.structured(created, "yaml")
 
 
 def pairs(text: str) -> dict[str, str]:
@@ -87,12 +87,12 @@ def group_of(
     }
 
 
-def _check(made: Object) -> None:
-    """Leave with the first error that the mesh would refuse the group for."""
+def _check(created: Object) -> None:
+    """Exit with the first validation error of the group."""
     from sailcloth.analysis import manifests
 
     try:
-        _, findings = manifests.load([json.dumps(made)])
+        _, findings = manifests.load([json.dumps(created)])
     except ValueError as error:
         output.fail(str(error), output.DATA)
     for finding in findings:
@@ -127,15 +127,15 @@ def configure(
     ] = 3600,
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
-    """Write cluster.env, mesh.yaml, hosts, root-cert.pem and istio-token, with which a machine joins a WorkloadGroup."""
+    """Write the files with which a machine joins a WorkloadGroup: cluster.env, mesh.yaml, hosts, root-cert.pem, istio-token."""
     from . import dumps
 
     group = _from_file(file) if file else None
     if group is None and not name:
         output.fail("name the group: -f FILE, or --name NAME for one in the cluster", output.USAGE)
     where = (ingress, ingress_service, ingress_namespace)
-    found = dumps.run(_fetch(group, name, namespace, where, duration, kubeconfig))
-    group, options, root, token, address = found
+    obj = dumps.run(_fetch(group, name, namespace, where, duration, kubeconfig))
+    group, options, root, token, address = obj
     env = environment(group, options, cluster, autoregister=autoregister, capture_dns=capture_dns)
     if external or internal:
         env["ISTIO_SVC_IP"] = internal or external
@@ -154,10 +154,10 @@ def _from_file(file: Path) -> Object:
     import yaml
 
     try:
-        found = [d for d in yaml.safe_load_all(file.read_text()) if isinstance(d, dict)]
+        data = [d for d in yaml.safe_load_all(file.read_text()) if isinstance(d, dict)]
     except (OSError, yaml.YAMLError) as error:
         output.fail(f"{file}: {error}", output.DATA)
-    groups = [d for d in found if d.get("kind") == "WorkloadGroup"]
+    groups = [d for d in data if d.get("kind") == "WorkloadGroup"]
     if len(groups) != 1:
         output.fail(f"{file}: {len(groups)} WorkloadGroups are in it, and one is wanted", output.DATA)
     _check(groups[0])
@@ -187,8 +187,8 @@ async def _fetch(
         options: Object = {}
         address, service, at = where
         try:
-            found = await api.get(CONFIGMAPS, "istio", "istio-system")
-            options = yaml.safe_load((found.get("data") or {}).get("mesh") or "") or {}
+            obj = await api.get(CONFIGMAPS, "istio", "istio-system")
+            options = yaml.safe_load((obj.get("data") or {}).get("mesh") or "") or {}
             if not address:
                 status = (await api.get(SERVICES, service, at)).get("status", {})
                 entries = status.get("loadBalancer", {}).get("ingress") or [{}]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+
 from sailcloth.api.meta import Key
 from sailcloth.lib.buckets import bucket
 from sailcloth.lib.incremental import Graph, derived
@@ -195,7 +198,9 @@ def _bound(graph: Graph, view: View, place: ListenerAddress, service_port: Servi
     )
 
 
-def _passthrough_chain(graph: Graph, view: View, logs: tuple[object, ...]) -> object:
+def _passthrough_chain(
+    graph: Graph, view: View, logs: tuple[accesslog_pb2.AccessLog, ...]
+) -> listener_components_pb2.FilterChain:
     """What becomes of connections that no chain of a listener is for."""
     way = passthrough_cluster(graph, view)
     return filter_chain.chain("PassthroughFilterChain", [tcp_proxy.to_cluster(way, way, logs, view.on_demand)])
@@ -206,7 +211,9 @@ def _own(service_port: ServicePort) -> str:
     return f"{service_port.host}:{service_port.port.number}"
 
 
-def _chain(view: View, plan: ConnectionPlan, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()) -> object:
+def _chain(
+    view: View, plan: ConnectionPlan, logs: tuple[accesslog_pb2.AccessLog, ...], prefixes: tuple[str, ...] = ()
+) -> listener_components_pb2.FilterChain:
     return filter_chain.chain(
         "",
         tcp_proxy.to_targets(plan.targets, logs, view.on_demand),
@@ -277,8 +284,13 @@ def _shared(
 
 
 def _http_chain(
-    graph: Graph, view: View, prefix: str, route: str, logs: tuple[object, ...], prefixes: tuple[str, ...] = ()
-) -> object:
+    graph: Graph,
+    view: View,
+    prefix: str,
+    route: str,
+    logs: tuple[accesslog_pb2.AccessLog, ...],
+    prefixes: tuple[str, ...] = (),
+) -> listener_components_pb2.FilterChain:
     policies = graph.get(pipeline.resolve, view.policies)
     inputs = FilterInputs("outbound", policies, graph.get(dynamic_dns, view), view.on_demand)
     manager = hcm.connection_manager(
@@ -295,6 +307,6 @@ def _http_chain(
 
 
 @derived
-def _logs(graph: Graph) -> tuple[object, ...]:
+def _logs(graph: Graph) -> tuple[accesslog_pb2.AccessLog, ...]:
     config = registry.config(graph)
     return access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)

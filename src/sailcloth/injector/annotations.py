@@ -1,4 +1,4 @@
-"""Annotations that change injection, and what is wrong with their values."""
+"""Annotations that configure injection, and their validation."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ def user_entries(annotations: dict[str, str], name: str) -> list[dict[str, Any]]
     if not text:
         return []
     try:
-        found = json.loads(text)
+        data = json.loads(text)
     except ValueError as error:
         raise ValueError(f"annotation sidecar.istio.io/{name}: not JSON: {error}") from None
-    if isinstance(found, dict):
-        found = [{"name": key, **value} for key, value in found.items() if isinstance(value, dict)]
-    if not isinstance(found, list) or not all(isinstance(e, dict) and e.get("name") for e in found):
+    if isinstance(data, dict):
+        data = [{"name": key, **value} for key, value in data.items() if isinstance(value, dict)]
+    if not isinstance(data, list) or not all(isinstance(e, dict) and e.get("name") for e in data):
         raise ValueError(f'annotation sidecar.istio.io/{name}: must be JSON like {{"NAME": {{…}}}}')
-    return found
+    return data
 
 
 def proxy_config(annotations: dict[str, str]) -> dict[str, object]:
@@ -113,9 +113,9 @@ def proxy_config(annotations: dict[str, str]) -> dict[str, object]:
     import yaml
 
     try:
-        found = yaml.safe_load(text)
+        data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"annotation proxy.istio.io/config: {' '.join(str(error).split())}") from None
-    if not isinstance(found, dict):
+    if not isinstance(data, dict):
         raise ValueError("annotation proxy.istio.io/config: must be an object")
-    return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(data))  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Decides whether a pod gets a sidecar, and puts it in. Pure: the same code serves the webhook and `kube-inject`."""
+"""Decides whether a pod gets a sidecar, and adds it. Pure; the webhook and `kube-inject` share it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InjectionError(ValueError):
 
 
 def wanted(pod: dict[str, Any], namespace: str, config: InjectorConfig, default: bool = True) -> bool:
-    """Whether a pod is to be injected. Label beats annotation beats selectors beats the default. Source: istio.md 2.19."""
+    """Whether to inject a pod. The label has precedence over the annotation, then selectors, then the namespace's default."""
     spec, metadata = pod.get("spec", {}), pod.get("metadata", {})
     if spec.get("hostNetwork") or namespace in IGNORED_NAMESPACES:
         return False
@@ -49,7 +49,7 @@ def inject(
     namespace: str = "default",
     owner: tuple[str, str, str] | None = None,
 ) -> dict[str, Any]:
-    """A copy of the pod (or pod template) with the proxy in it. `owner` is (apiVersion, kind, name) of what makes the pods.
+    """A copy of the pod (or pod template) with the proxy. `owner` is (apiVersion, kind, name) of the workload.
 
     Raises InjectionError for annotations with bad values.
     """
@@ -79,7 +79,7 @@ def inject(
     init = spec.setdefault("initContainers", [])
     companions = [c for c in init if c.get("restartPolicy") == "Always"]
     probers = {} if gateway else _rewrite_probes([*containers, *companions], given, config)
-    made = template.proxy(
+    created = template.proxy(
         config,
         role="router" if gateway else "sidecar",
         pod=out,
@@ -92,10 +92,10 @@ def inject(
         probers=probers,
         native=native,
     )
-    made["volumeMounts"] += mounts
+    created["volumeMounts"] += mounts
     own: dict[str, list[dict[str, Any]]] = {}
     for group in (containers, init):
-        made = _refined(made, group, own.setdefault("initContainers" if native else "containers", []))
+        created = _refined(created, group, own.setdefault("initContainers" if native else "containers", []))
     names = {"initContainers": [], "containers": []}  # type: dict[str, list[str]]
     if not gateway and given.get("sidecar.istio.io/interceptionMode") != "NONE":
         first = template.capture(config, given, image, limits, options)
@@ -103,11 +103,11 @@ def inject(
         init.insert(0, first)
         names["initContainers"].append(first["name"])
     if native:
-        init.insert(len(names["initContainers"]), made)
+        init.insert(len(names["initContainers"]), created)
         names["initContainers"].append(PROXY)
     else:
         hold = bool(options.get("holdApplicationUntilProxyStarts")) or config.hold_application
-        containers.insert(0 if hold else len(containers), made)
+        containers.insert(0 if hold else len(containers), created)
         names["containers"].append(PROXY)
     if not init:
         del spec["initContainers"]
@@ -116,7 +116,7 @@ def inject(
     spec["volumes"] = [*added, *spec.get("volumes", [])]
     _label(labels, workload, config, gateway)
     _annotate(metadata, given, config, containers, names, added, gateway)
-    if own := {group: found for group, found in own.items() if found}:
+    if own := {group: result for group, result in own.items() if result}:
         metadata["annotations"]["proxy.istio.io/overrides"] = json.dumps(own, separators=(",", ":"))
     if gateway:
         spec.setdefault("securityContext", {}).setdefault(
@@ -126,13 +126,13 @@ def inject(
 
 
 def _options(shared: dict[str, object], own: dict[str, object]) -> dict[str, object]:
-    """The mesh's options for proxies as a pod refines them; variables (`proxyMetadata`) are joined by name."""
+    """The mesh's ProxyConfig merged with the pod's; `proxyMetadata` is merged by name."""
     joined: dict[str, object] = {}
     for part in (shared, own):
-        found = part.get("proxyMetadata")
-        if found is not None and not isinstance(found, dict):
+        value = part.get("proxyMetadata")
+        if value is not None and not isinstance(value, dict):
             raise ValueError("annotation proxy.istio.io/config: proxyMetadata must be an object")
-        joined |= found or {}
+        joined |= value or {}
     return {**shared, **own, **({"proxyMetadata": joined} if joined else {})}
 
 
@@ -210,7 +210,7 @@ _PROBES = {
 
 
 def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], config: InjectorConfig) -> dict[str, Any]:
-    """Point the application's probes and hooks at the agent, so that strict mutual TLS does not fail them; returns the originals."""
+    """Rewrite probes and hooks of the application to the agent, so that they work with strict mutual TLS. Returns the originals."""
     if given.get("sidecar.istio.io/rewriteAppHTTPProbers", "true").lower() in _NO:
         return {}
     port = int(given.get("status.sidecar.istio.io/port", config.status_port) or 0)
@@ -239,19 +239,19 @@ def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], con
     return out
 
 
-def _refined(made: dict[str, Any], group: list[dict[str, Any]], noted: list[dict[str, Any]]) -> dict[str, Any]:
-    """A container of ours as the user's own one of that name refines it; that one is taken out of its group, and noted."""
-    own = next((c for c in group if c.get("name") == made["name"]), None)
+def _refined(created: dict[str, Any], group: list[dict[str, Any]], noted: list[dict[str, Any]]) -> dict[str, Any]:
+    """Merge the user's container of the same name into an injected one, remove it from its list, and record it in `noted`."""
+    own = next((c for c in group if c.get("name") == created["name"]), None)
     if own is None:
-        return made
+        return created
     group.remove(own)
     noted.insert(0, {"resources": {}, **{k: v for k, v in own.items() if (k, v) != ("image", "auto")}})
-    return _overlay(made, own)
+    return _overlay(created, own)
 
 
-def _overlay(made: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """A user's own `istio-proxy` container refines ours: maps merge, named lists merge by name, other values replace."""
-    out = dict(made)
+def _overlay(created: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Merge a user's container into an injected one: maps merge, named lists merge by name, other values replace."""
+    out = dict(created)
     for key, value in own.items():
         if key == "image" and value == "auto":
             continue

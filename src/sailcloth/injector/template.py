@@ -46,8 +46,8 @@ def resources(config: InjectorConfig, annotations: dict[str, str]) -> dict[str, 
 
 def variables(mesh_options: dict[str, object]) -> list[dict[str, Any]]:
     """The `proxyMetadata` of the options, as variables."""
-    found: Any = mesh_options.get("proxyMetadata") or {}
-    return [value_env(str(k), _text(v)) for k, v in sorted(found.items())]
+    value: Any = mesh_options.get("proxyMetadata") or {}
+    return [value_env(str(k), _text(v)) for k, v in sorted(value.items())]
 
 
 def _text(value: object) -> str:

@@ -25,11 +25,11 @@ def review(request: dict[str, Any], config: InjectorConfig) -> dict[str, Any]:
     if not wanted(pod, namespace, config):
         return answer
     try:
-        made = inject(pod, config, namespace=namespace, owner=owner_of(pod))
+        created = inject(pod, config, namespace=namespace, owner=owner_of(pod))
     except InjectionError as error:
         text = f"sidecar injection: {error}"
         return {**answer, "allowed": False, "status": {"code": 400, "reason": "BadRequest", "message": text}}
-    patch = jsonpatch.make_patch(pod, made).patch
+    patch = jsonpatch.make_patch(pod, created).patch
     return {**answer, "patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
 
 
@@ -59,7 +59,7 @@ def handler(config: Callable[[str, dict[str, str]], InjectorConfig]) -> Any:
         metadata = (asked.get("object") or {}).get("metadata") or {}
         namespace = str(asked.get("namespace") or metadata.get("namespace") or "default")
         answer = review(asked, config(namespace, metadata.get("labels") or {}))
-        made = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
-        return web.Response(body=orjson.dumps(made), content_type="application/json")
+        created = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+        return web.Response(body=orjson.dumps(created), content_type="application/json")
 
     return inject_pods

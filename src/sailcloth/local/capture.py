@@ -1,4 +1,4 @@
-"""Transparent capture of a pod's traffic: the rules that `istio-iptables` makes, as nftables. Source: istio.md 2.19."""
+"""Traffic capture of a pod: the rules of `istio-iptables`, as nftables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INBOUND_SOURCE = "127.0.0.6/32"
 
 @dataclass(frozen=True)
 class Capture:
-    """What to capture. The proxy's own traffic is told by its mark."""
+    """What to capture. The proxy's own traffic carries a packet mark."""
 
     outbound: int = 15001
     inbound: int = 15006
@@ -45,7 +45,7 @@ def _yes(environment: Mapping[str, str] | None, name: str) -> bool:
 def parse(
     arguments: list[str], environment: Mapping[str, str] | None = None, resolvers: tuple[str, ...] = ()
 ) -> Capture:
-    """From the flags and variables of `istio-iptables`; `resolvers` are the pod's own, whose queries are captured.
+    """Parse the flags and variables of `istio-iptables`; DNS queries to `resolvers` are captured.
 
     Raises ValueError for a flag that is not known.
     """
@@ -77,7 +77,7 @@ def parse(
 
 
 def rules(c: Capture) -> Batch:
-    """The rules, replacing any that are there."""
+    """The rules; they replace existing ones."""
     b = Batch().fresh_table(TABLE)
     b.chain(TABLE, "in_redirect").rule(TABLE, "in_redirect", n.tcp(), n.redirect(c.inbound))
     b.chain(TABLE, "out_redirect").rule(TABLE, "out_redirect", n.tcp(), n.redirect(c.outbound))

@@ -1,9 +1,9 @@
-"""Limits on containers' memory and CPU, by the kernel's control groups, where the host lets this user have some.
+"""Enforces memory and CPU limits of containers with control groups, where this user may create them.
 
-Outside the cluster's namespaces `prepare` makes one group for the cluster and `remove` takes it away; inside, `Groups` makes one in
-it for each container with limits. Both layouts of control groups: a folder a controller (version 1), one folder for all (version 2).
-Version 2 is used only where it is delegated (systemd-run --user --scope -p Delegate=yes), as its rules ask. Nothing here is needed
-for a cluster to work: whoever may not have groups goes without. Source: the kernel's cgroup-v1 and cgroup-v2 documents.
+Outside the cluster's namespaces, `prepare` creates the cluster's group and `remove` deletes it; inside, `Groups` creates one for
+each container with limits. Version 1 has a hierarchy per controller, version 2 a single one, which is used only where it is
+delegated (systemd-run --user --scope -p Delegate=yes). Without control groups a cluster works, and limits are not enforced.
+Source: the kernel's documents on cgroup-v1 and cgroup-v2.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 CONTROLLERS = ("memory", "cpu")
 _PERIOD_US = 100_000
-_LEAST_US = 1_000
-_GONE_S = 1.0  # how long a group may still be busy after its last process was told to end
+_MIN_QUOTA_US = 1_000
+_BUSY_S = 1.0  # how long a group may still be busy after its last process was told to end
 
 
 def usable() -> list[str]:
@@ -28,14 +28,14 @@ def usable() -> list[str]:
 
 
 def prepare(name: str) -> dict[str, str]:
-    """A group for a cluster: its folder for each controller that can be used, none if none can. What was left of an earlier one goes."""
+    """Create a cluster's group, replacing an old one. Returns its directory by usable controller."""
     out: dict[str, str] = {}
-    for controller, above in _own().items():
+    for controller, above in _current_groups().items():
         folder = above / name
         try:
             _clear(folder)
             folder.mkdir()
-            if not (folder / _file(folder, controller)).exists() or not _lets_in(folder):
+            if not (folder / _file(folder, controller)).exists() or not _can_join(folder):
                 raise OSError(errno.EPERM, "not for this user")
         except OSError:
             with contextlib.suppress(OSError):
@@ -46,7 +46,7 @@ def prepare(name: str) -> dict[str, str]:
 
 
 def remove(folders: dict[str, str]) -> None:
-    """Take a cluster's group away, once its processes have ended."""
+    """Delete a cluster's group after its processes have exited."""
     for folder in set(folders.values()):
         with contextlib.suppress(OSError):
             _clear(Path(folder))
@@ -75,7 +75,7 @@ class Groups:
                     folder.mkdir(parents=True, exist_ok=True)
                     if _unified(above):
                         for each in (above, above / pod):
-                            _hand_down(each)
+                            _delegate(each)
                     out[folder] = os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
                 limit = _memory if controller == "memory" else _cpu
                 limit(folder, wanted[controller])
@@ -85,8 +85,8 @@ class Groups:
             raise
         return list(out.values())
 
-    def ran_out_of_memory(self, pod: str, container: str) -> bool:
-        """Whether the kernel has ended a process of a container for its memory."""
+    def oom_killed(self, pod: str, container: str) -> bool:
+        """Whether the kernel killed a process of the container for lack of memory."""
         if "memory" not in self._folders:
             return False
         folder = self._folders["memory"] / pod / container
@@ -94,7 +94,7 @@ class Groups:
         return "oom_kill" in words and int(words[words.index("oom_kill") + 1]) > 0
 
     def remove(self, pod: str, container: str = "") -> None:
-        """Take away the group of a container's run, or all that a pod has; what is still busy goes another time."""
+        """Delete the group of a container's run, or all groups of a pod. Busy ones are deleted at the next call."""
         self._busy |= {above / pod / container for above in self._folders.values()}
         for folder in list(self._busy):
             with contextlib.suppress(OSError):
@@ -113,7 +113,7 @@ def _memory(folder: Path, limit: float) -> None:
 
 
 def _cpu(folder: Path, limit: float) -> None:
-    quota = max(_LEAST_US, int(limit * _PERIOD_US))
+    quota = max(_MIN_QUOTA_US, int(limit * _PERIOD_US))
     if _unified(folder):
         (folder / "cpu.max").write_text(f"{quota} {_PERIOD_US}")
     else:
@@ -128,7 +128,7 @@ def _file(folder: Path, controller: str) -> str:
     return "cpu.max" if _unified(folder) else "cpu.cfs_quota_us"
 
 
-def _own() -> dict[str, Path]:
+def _current_groups() -> dict[str, Path]:
     """Where groups can be made below this process's own, for each controller."""
     own: dict[str, str] = {}
     for line in _read("/proc/self/cgroup").splitlines():
@@ -147,7 +147,7 @@ def _own() -> dict[str, Path]:
             unified = _below(point, root, own.get("", "/"))
     if not out and unified is not None and _delegated(unified, own.get("", "/")):
         with contextlib.suppress(OSError):
-            _hand_down(unified)
+            _delegate(unified)
             out = {c: unified for c in CONTROLLERS if c in _read(unified / "cgroup.subtree_control").split()}
     return {c: folder for c, folder in out.items() if os.access(folder, os.W_OK)}
 
@@ -169,7 +169,7 @@ def _delegated(folder: Path, path: str) -> bool:
     return path == "/"  # the whole of a container's, or a host without systemd
 
 
-def _hand_down(folder: Path) -> None:
+def _delegate(folder: Path) -> None:
     """Let a folder's groups have its controllers; its own processes move to one of them, since it may have none then."""
     control = folder / "cgroup.subtree_control"
     missing = (set(CONTROLLERS) & set(_read(folder / "cgroup.controllers").split())) - set(_read(control).split())
@@ -188,7 +188,7 @@ def _hand_down(folder: Path) -> None:
         control.write_text(wanted)
 
 
-def _lets_in(folder: Path) -> bool:
+def _can_join(folder: Path) -> bool:
     """Whether a process may enter: permissions do not tell."""
     pid = os.fork()
     if pid == 0:
@@ -200,7 +200,7 @@ def _lets_in(folder: Path) -> bool:
     return os.waitpid(pid, 0)[1] == 0
 
 
-def _clear(folder: Path, wait_s: float = _GONE_S) -> None:
+def _clear(folder: Path, wait_s: float = _BUSY_S) -> None:
     """Remove a group and those in it. Raises OSError if one stays busy."""
     if not folder.is_dir():
         return

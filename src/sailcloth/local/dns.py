@@ -1,6 +1,6 @@
-"""Cluster DNS: names of services over UDP and TCP, other names forwarded through a socket made in the host's network.
+"""Cluster DNS over UDP and TCP. Names outside the cluster's domain are forwarded through a socket of the host's network.
 
-NODATA, never NXDOMAIN, for AAAA of names that have an IPv4 address and for names above others; case does not matter.
+AAAA queries for existing names, and queries for empty non-terminals, get NODATA, not NXDOMAIN.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sailcloth.lib import dnsmessage
 from sailcloth.lib.dnsmessage import encode_name
 
 _TTL = 5
-_ALIASES = 8  # one behind the other, at most
+_MAX_CNAMES = 8  # one behind the other, at most
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 _SOA = (
@@ -51,13 +51,13 @@ class Zone:
         self._cache.clear()
 
     def alias(self, name: str) -> str:
-        """What a name stands for in the end; empty if for itself."""
+        """The end of a name's CNAME chain; empty if it has none."""
         target = ""
-        for _ in range(_ALIASES):
-            found = self._aliases.get(target or name)
-            if found is None:
+        for _ in range(_MAX_CNAMES):
+            value = self._aliases.get(target or name)
+            if value is None:
                 break
-            target = found
+            target = value
         return target
 
     def addresses(self, name: str) -> list[bytes] | None:
@@ -75,21 +75,21 @@ class Zone:
         at = struct.pack(">H", 0xC000 | 12 + len(name) - len(self._domain)) if ours else b"\xc0\x0c"
         negative = at + struct.pack(">HHIH", 6, 1, _TTL, len(_SOA)) + _SOA
         addresses = self._names.get(name)
-        made: Answer
+        created: Answer
         if addresses is not None:
             if kind in (1, 255):
                 records = [b"\xc0\x0c" + struct.pack(">HHIH", 1, 1, _TTL, 4) + a for a in addresses]
-                made = (0, len(records), 0, b"".join(records))
+                created = (0, len(records), 0, b"".join(records))
             else:
-                made = (0, 0, 1, negative)
+                created = (0, 0, 1, negative)
         elif ours:
-            made = (0 if name in self._parents else 3, 0, 1, negative)
+            created = (0 if name in self._parents else 3, 0, 1, negative)
         else:
             return None
         if len(self._cache) > 20_000:
             self._cache.clear()
-        self._cache[question] = made
-        return made
+        self._cache[question] = created
+        return created
 
 
 class Server(asyncio.DatagramProtocol):
@@ -111,21 +111,21 @@ class Server(asyncio.DatagramProtocol):
         if asked is None:
             return
         if (query := dnsmessage.Query.parse(data)) is not None and (target := self._zone.alias(query.name)):
-            self._stand_for(query, target, reply)
+            self._resolve_cname(query, target, reply)
             return
-        found = self._zone.answer(asked.lower())
-        if found is not None:
-            code, answers, authorities, records = found
+        result = self._zone.answer(asked.lower())
+        if result is not None:
+            code, answers, authorities, records = result
             flags = bytes([0x84 | data[2] & 1, 0x80 | code])
             counts = struct.pack(">HHHH", 1, answers, authorities, 0)
             reply(data[:2] + flags + counts + asked + records)
         elif self._upstream is not None:
             self._upstream.forward(data, reply)
-        else:  # no way out: say so at once, or resolvers try again for seconds
+        else:  # no upstream: answer at once, or clients retry for seconds
             reply(data[:2] + bytes([0x80 | data[2] & 1, 0x83]) + struct.pack(">HHHH", 1, 0, 0, 0) + asked)
 
-    def _stand_for(self, query: dnsmessage.Query, target: str, reply: Callable[[bytes], None]) -> None:
-        """Answer for a name that stands for another: with that one's addresses, its own or the upstream's."""
+    def _resolve_cname(self, query: dnsmessage.Query, target: str, reply: Callable[[bytes], None]) -> None:
+        """Answer with a CNAME and the addresses of its target, from the zone or from upstream."""
         own = self._zone.addresses(target)
         if own is not None or self._upstream is None:
             addresses = own if own and query.kind in (dnsmessage.A, dnsmessage.ANY) else []
@@ -134,8 +134,8 @@ class Server(asyncio.DatagramProtocol):
         kind = query.kind if query.kind == dnsmessage.AAAA else dnsmessage.A
 
         def answered(message: bytes) -> None:
-            code, found = dnsmessage.addresses(message, kind)
-            reply(query.failure(code) if code == dnsmessage.SERVER_FAILURE else query.answer(found, _TTL, target))
+            code, result = dnsmessage.addresses(message, kind)
+            reply(query.failure(code) if code == dnsmessage.SERVER_FAILURE else query.answer(result, _TTL, target))
 
         self._upstream.forward(dnsmessage.query(target, kind), answered)
 

@@ -50,8 +50,8 @@ def probe() -> dict[str, Any] | None:
     with os.fdopen(read, "rb") as file:
         raw = file.read()
     os.waitpid(pid, 0)
-    found: dict[str, Any] | None = json.loads(raw or b'{"stage": "start", "errno": 0, "text": "the probe died"}')
-    return found
+    data: dict[str, Any] | None = json.loads(raw or b'{"stage": "start", "errno": 0, "text": "the probe died"}')
+    return data
 
 
 def _read(path: str) -> str:
@@ -101,7 +101,7 @@ def report() -> list[tuple[str, bool, str]]:
     failed = probe()
     out.append(("namespaces and nftables", failed is None, "usable" if failed is None else explain(**_named(failed))))
     try:
-        from sailcloth.agent.node import envoy_path
+        from sailcloth.agent.node_agent import envoy_path
 
         out.append(("Envoy", True, envoy_path()))
     except (ImportError, FileNotFoundError) as error:

@@ -1,7 +1,6 @@
-"""The way out: connections that pods make to addresses outside the cluster, made from the host's network.
+"""Egress: relays TCP connections of pods to addresses outside the cluster through the host's network.
 
-The listener is made in the node's namespace and accepted on here, in the host's; the original destination is looked up in the
-listener's own namespace. TCP only; names are resolved by the cluster's DNS.
+The listener is created in the node's network namespace and accepted here, in the host's; SO_ORIGINAL_DST has the destination.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ async def serve(listener: socket.socket) -> asyncio.Server:
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        made = writer.get_extra_info("socket")
-        _, port, raw = struct.unpack_from(">HH4s", made.getsockopt(socket.IPPROTO_IP, 80, 16))
+        created = writer.get_extra_info("socket")
+        _, port, raw = struct.unpack_from(">HH4s", created.getsockopt(socket.IPPROTO_IP, 80, 16))
         address = ipaddress.ip_address(raw)
-        # The host's own loopback is not the pods' business, and a direct hit on this port would loop.
+        # Pods must not reach the host's loopback, and a direct connection to this port would loop.
         if any(address in n for n in (*_CLUSTER, *_REFUSED)):
             writer.transport.abort()
             return

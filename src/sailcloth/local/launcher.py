@@ -1,7 +1,7 @@
-"""The host's side of a local cluster: makes the namespaces, holds the host's sockets, relays what leaves the cluster.
+"""The launcher of a local cluster: creates its namespaces, holds sockets of the host, relays egress traffic.
 
-`python -m sailcloth.local.launcher --config FILE`. When it ends, however it ends, the kernel ends everything inside. As an
-ordinary user it lives in a user namespace that maps this user to root inside; as root it does without.
+`python -m sailcloth.local.launcher --config FILE`. When it exits, the kernel kills everything inside. For an ordinary user it
+creates a user namespace that maps the user to root; as root it needs none.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from . import cgroups
 from .state import StateDir, StateError
 
 
-class NoNamespaces(Exception):
+class NamespacesUnavailable(Exception):
     """This machine does not allow what a local cluster needs."""
 
 
 def bind(port: int, what: str) -> socket.socket:
     """A listening socket on the host's loopback. Raises StateError if the port is taken."""
-    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind(("127.0.0.1", port))
+        sock.bind(("127.0.0.1", port))
     except OSError as error:
-        made.close()
+        sock.close()
         option = {"API server": "--api-port", "gateway": "--http-port"}.get(what, "")
         raise StateError(
             f"port {port} for the {what} is not free ({error.strerror}); choose another with {option}"
         ) from None
-    made.listen(1024)
-    made.setblocking(False)  # a property of the open socket: whoever it is handed to must not block in accept
-    return made
+    sock.listen(1024)
+    sock.setblocking(False)  # a property of the open socket: whoever it is handed to must not block in accept
+    return sock
 
 
 def resolver() -> socket.socket | None:
     """A UDP socket connected to the host's first IPv4 name server."""
     with contextlib.suppress(OSError):
-        for found in re.findall(r"^\s*nameserver\s+([\d.]+)\s*$", Path("/etc/resolv.conf").read_text(), re.M):
-            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            made.connect((found, 53))
-            return made
+        for result in re.findall(r"^\s*nameserver\s+([\d.]+)\s*$", Path("/etc/resolv.conf").read_text(), re.M):
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.connect((result, 53))
+            return sock
     return None
 
 
-def enter(argv: list[str], fds: list[int]) -> int:
-    """Start a program as PID 1 of new namespaces. Returns the PID of the process that waits for it. Raises NoNamespaces."""
+def start_in_namespaces(argv: list[str], fds: list[int]) -> int:
+    """Start a program as PID 1 of new namespaces. Returns the PID of its parent. Raises NamespacesUnavailable."""
     rootless = os.geteuid() != 0
     uid, gid, parent = os.geteuid(), os.getegid(), os.getpid()
     read, write = os.pipe2(os.O_CLOEXEC)
@@ -109,17 +109,17 @@ def enter(argv: list[str], fds: list[int]) -> int:
         os.waitpid(pid, 0)
         from .doctor import explain
 
-        found = json.loads(failed)
-        raise NoNamespaces(explain(found["stage"], found["errno"], found["text"]))
+        data = json.loads(failed)
+        raise NamespacesUnavailable(explain(data["stage"], data["errno"], data["text"]))
     return pid
 
 
 async def run(config: dict[str, Any]) -> int:
-    """Start the cluster and stay until a signal, the end of the cluster, or the end of who started us."""
+    """Run the cluster until a signal arrives, the cluster ends, or the parent process ends."""
     state = StateDir(Path(config["state"]))
     state.make()
     lock = state.acquire()
-    _sweep_images(state)
+    _delete_unused_images(state)
     groups = cgroups.prepare(f"sailcloth-{state.number:08x}")
     try:
         return await _cluster(config, state, groups)
@@ -153,7 +153,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
         if inner[name] >= 0
     ]
     argv = [sys.executable, "-m", "sailcloth.local.supervisor", str(path)]
-    pid = enter(argv, fds)
+    pid = start_in_namespaces(argv, fds)
     theirs.close()
     asking.close()
     record = {
@@ -169,27 +169,28 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
     temporary.rename(state.record)
     publish.setblocking(False)
     asyncio.get_running_loop().add_reader(publish.fileno(), _publish, publish)
-    code = await _stay(pid, ours, config.get("parent_fd", -1))
+    code = await _wait_for_end(pid, ours, config.get("parent_fd", -1))
     for name in (state.record, path):
         with contextlib.suppress(FileNotFoundError):
             name.unlink()
     return code
 
 
-def _sweep_images(state: StateDir) -> None:
-    """Root file systems of images that were removed while pods used them."""
+def _delete_unused_images(state: StateDir) -> None:
+    """Delete root file systems of images that were removed while pods used them."""
     if not state.roots.is_dir():
         return
-    from .images import catalog, roots
+    from .images import catalog, rootfs_store
 
     with contextlib.suppress(catalog.CatalogError):  # told when an image is asked for
-        roots.sweep(
-            state.roots.resolve(), [str(e.get("root") or "") for e in catalog.Catalog(str(state.images)).own().values()]
+        rootfs_store.delete_unused(
+            state.roots.resolve(),
+            [str(e.get("root") or "") for e in catalog.Catalog(str(state.images)).user_images().values()],
         )
 
 
 def _publish(channel: socket.socket) -> None:
-    """Answer the node with a listening socket on the host's loopback, or with the reason why there is none."""
+    """Open a listening socket on the host's loopback for the node, or return the error."""
     try:
         data = channel.recv(4096)
     except BlockingIOError:
@@ -212,7 +213,7 @@ def _publish(channel: socket.socket) -> None:
         listener.close()
 
 
-async def _stay(pid: int, channel: socket.socket, parent_fd: int) -> int:
+async def _wait_for_end(pid: int, channel: socket.socket, parent_fd: int) -> int:
     from sailcloth.local.apiserver.http.node_socket import set_done
 
     from . import egress
@@ -255,7 +256,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(15, b"sailcloth", 0, 0, 0)
     try:
         code = asyncio.run(run(config))
-    except (StateError, NoNamespaces) as error:
+    except (StateError, NamespacesUnavailable) as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
         code = 1
     sys.exit(code)

@@ -1,9 +1,9 @@
-"""What pods and containers see of files.
+"""The mounts of pods and of containers that run programs of the host.
 
-A container of a host's program sees the host's system folders, and nothing of what belongs to the host's users and services:
-/tmp, /run, home directories and the like are its own and empty (`hidden`). What programs stand on inside such folders (a
-checkout, a virtual environment) and volumes are bound back in. Mount points that the host does not have are made without
-touching the host: the nearest existing folder is replaced, in this mount namespace only, by a temporary one that mirrors it.
+Such a container sees the host's system directories. /tmp, /run, home directories and others are masked by empty directories
+of its own (`masked_paths`); what programs need inside them (a checkout, a virtual environment) and volumes are bind-mounted.
+A mount point that the host lacks is created without touching the host: in this mount namespace only, the nearest existing
+directory is replaced by a tmpfs with bind mounts of its entries.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import sys
 from typing import Any
 
+import sailcloth_samples
 from sailcloth.lib import namespaces as ns
 
 _SYSTEM = frozenset(
@@ -27,15 +28,15 @@ _LINKS |= {"ptmx": "pts/ptmx"}
 _ETC = ("resolv.conf", "hosts", "hostname", "nsswitch.conf")
 
 
-def hidden(*more: str) -> list[str]:
-    """Folders of the host that pods do not see: those that all share, and `more` (a home directory, a state directory)."""
+def masked_paths(*more: str) -> list[str]:
+    """Directories of the host to mask in containers: the shared ones, and `more` (a home directory, a state directory)."""
     real = {os.path.realpath(p) for p in (*_SHARED, *more) if p}
     folders = sorted(p for p in real if os.path.isdir(p) and p not in _SYSTEM)
     return [p for p in folders if not any(below(p, q) for q in folders)]
 
 
 def pod() -> None:
-    """What all containers of a pod share: processes, network interfaces, shared memory."""
+    """Mount what all containers of a pod share: /proc, /sys, /dev/shm."""
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
     with contextlib.suppress(OSError):  # not allowed inside some containers: then the host's stays
         ns.mount("proc", "/proc", "proc", ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC)
@@ -46,11 +47,11 @@ def pod() -> None:
 
 
 def container(request: dict[str, Any]) -> None:
-    """One container's own view, in a mount namespace of its own.
+    """Set up the mounts of one container in a new mount namespace.
 
-    `mounts`: [source, target, "ro" or "rw"], bound in order; `hide`: folders as `hidden` gives them; `needed`: paths that are
-    to be there all the same; `etc`: folder with the pod's files of name resolution; `scratch`: an empty folder of the
-    container's own; `terminal`: a pseudo-terminal that becomes /dev/console, so that programs can name it; `read_only`.
+    `mounts`: [source, target, "ro" or "rw"], mounted in order; `hide`: the result of `masked_paths`; `needed`: paths in masked
+    directories that stay visible; `etc`: directory with resolv.conf, hosts and hostname; `scratch`: an empty directory of the
+    container; `terminal`: the pseudo-terminal to mount at /dev/console; `read_only`: readOnlyRootFilesystem.
     """
     ns.unshare(ns.NEWNS)
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
@@ -58,10 +59,10 @@ def container(request: dict[str, Any]) -> None:
     if any(_nearest(os.path.realpath(m[1])) == "/" for m in request.get("mounts", ())):
         _mirror_root(f"{scratch}/root")  # before anything is opened, which it would detach
     needed = _needed(request.get("needed", ()))
-    # All are opened before anything hides them.
-    sources = [(opened(source), target, mode) for source, target, mode in request.get("mounts", ())]
-    etc = [(opened(f"{request['etc']}/{name}"), f"/etc/{name}") for name in _ETC] if request.get("etc") else []
-    view = View(opened(scratch), [*hide, "/dev"], needed)
+    # Open everything before it is masked.
+    sources = [(open_path(source), target, mode) for source, target, mode in request.get("mounts", ())]
+    etc = [(open_path(f"{request['etc']}/{name}"), f"/etc/{name}") for name in _ETC] if request.get("etc") else []
+    view = ContainerMounts(open_path(scratch), [*hide, "/dev"], needed)
     devices("/dev", request.get("terminal", ""))
     for number, folder in enumerate(hide):
         view.hide(folder, f"own-{number}" if folder in _ON_DISK else "")
@@ -74,11 +75,11 @@ def container(request: dict[str, Any]) -> None:
 
 
 def devices(folder: str, terminal: str = "") -> None:
-    """Devices as containers have them, over a folder: those without power over the host, and terminals of their own."""
-    sources = {name: opened(f"/dev/{name}") for name in _DEVICES}
-    shared = opened("/dev/shm") if os.path.isdir("/dev/shm") else -1
-    console = opened(terminal) if terminal else -1
-    hosts = opened("/dev/pts") if os.path.isdir("/dev/pts") else -1
+    """Mount a container's /dev over a directory: the default devices of the OCI runtime specification, and a new devpts."""
+    sources = {name: open_path(f"/dev/{name}") for name in _DEVICES}
+    shared = open_path("/dev/shm") if os.path.isdir("/dev/shm") else -1
+    console = open_path(terminal) if terminal else -1
+    hosts = open_path("/dev/pts") if os.path.isdir("/dev/pts") else -1
     ns.mount("tmpfs", folder, "tmpfs", ns.MS_NOSUID, "mode=755,size=64k")
     files = {**sources, **({"console": console} if terminal else {})}
     for name, fd in files.items():
@@ -100,8 +101,8 @@ def devices(folder: str, terminal: str = "") -> None:
             ns.mount(f"/proc/self/fd/{hosts}", f"{folder}/pts", None, ns.MS_BIND)
 
 
-class View:
-    """The files of a container while they are put together."""
+class ContainerMounts:
+    """Builds the mounts of one container."""
 
     def __init__(self, scratch: int, own: list[str], needed: list[tuple[int, str]]) -> None:
         self._scratch, self._needed = scratch, needed
@@ -110,7 +111,7 @@ class View:
         self._writable: list[str] = []  # volumes
 
     def hide(self, folder: str, on_disk: str) -> None:
-        """Replace a folder by an empty one, but for what is needed of it."""
+        """Mask a directory by an empty one, with its needed paths bound in."""
         if on_disk:
             place = f"/proc/self/fd/{self._scratch}/{on_disk}"
             shutil.rmtree(place, ignore_errors=True)
@@ -137,7 +138,7 @@ class View:
                 pass
 
     def file_over(self, fd: int, target: str) -> None:
-        """Bind a file over one of the host's, if the host has it or it can be made without touching the host."""
+        """Bind a file over one of the host. Skipped if the host lacks it and it cannot be created in this namespace only."""
         real = os.path.realpath(target)
         if not os.path.exists(real):
             if not self._is_own(os.path.dirname(real)):
@@ -164,7 +165,7 @@ class View:
             self._writable.append(real)
 
     def seal(self) -> None:
-        """Make everything read-only but volumes that are not, the kernel's own and shared memory."""
+        """Remount everything read-only but /proc, /dev/shm and writable volumes."""
         ns.set_read_only("/", recursive=True)
         for place in ("/proc", "/dev/shm", *self._writable):
             if os.path.ismount(place) or place in self._writable:
@@ -174,7 +175,7 @@ class View:
         return any(path == o or below(path, o) for o in self._own)
 
 
-def opened(path: str) -> int:
+def open_path(path: str) -> int:
     try:
         return os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
@@ -186,12 +187,12 @@ def below(path: str, folder: str) -> bool:
 
 
 def _needed(more: list[str]) -> list[tuple[int, str]]:
-    """What a container cannot do without, opened: Python, this package, its environment, and what it asks for itself."""
+    """What every container needs, opened: Python, its environment, this package, the samples; and what the image adds."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    named = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix, package, *more)}
+    named = {os.path.abspath(p) for p in (sys.prefix, sys.base_prefix, package, str(sailcloth_samples.ROOT), *more)}
     paths = sorted(named | {os.path.realpath(p) for p in named})
     outer = [p for p in paths if not any(below(p, q) for q in paths)]
-    return [(opened(p), p) for p in outer if os.path.exists(p)]
+    return [(open_path(p), p) for p in outer if os.path.exists(p)]
 
 
 def _nearest(path: str) -> str:
@@ -202,7 +203,7 @@ def _nearest(path: str) -> str:
 
 
 def _mirror_root(scratch: str) -> None:
-    """Move into a temporary root with the same entries: nothing can be mounted over a root."""
+    """Move into a temporary root with the same entries, because nothing can be mounted over the root."""
     os.makedirs(scratch, exist_ok=True)
     ns.mount("tmpfs", scratch, "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=755,size=1m")
     fill("", scratch)

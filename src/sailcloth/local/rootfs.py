@@ -23,14 +23,14 @@ def container(request: dict[str, Any]) -> None:
     """As `mounts.container`, with `root`: the folder that is to be the root. Raises OSError."""
     ns.unshare(ns.NEWNS)
     ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
-    scratch = mounts.opened(request["scratch"])
-    sources = [(mounts.opened(source), target, mode) for source, target, mode in request.get("mounts", ())]
-    etc = [(mounts.opened(f"{request['etc']}/{name}"), name) for name in _ETC] if request.get("etc") else []
+    scratch = mounts.open_path(request["scratch"])
+    sources = [(mounts.open_path(source), target, mode) for source, target, mode in request.get("mounts", ())]
+    etc = [(mounts.open_path(f"{request['etc']}/{name}"), name) for name in _ETC] if request.get("etc") else []
     root, whole = _layered(request["root"], request["scratch"])
     _kernel_folders(root, request.get("terminal", ""))
 
     def fill() -> None:
-        view = mounts.View(scratch, ["/"] if whole else ["/dev", *(f"/{w}" for w in _WRITABLE)], [])
+        view = mounts.ContainerMounts(scratch, ["/"] if whole else ["/dev", *(f"/{w}" for w in _WRITABLE)], [])
         for fd, name in etc:
             view.bind(fd, f"/etc/{name}", "rw")
         for fd, target, mode in sources:

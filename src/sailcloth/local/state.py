@@ -1,4 +1,4 @@
-"""Where a local cluster keeps its things, and who holds it."""
+"""The state directory of a local cluster, and its lock."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class StateDir:
             )
 
     def acquire(self) -> int:
-        """Hold the directory until this process ends. Raises StateError if somebody does."""
+        """Lock the directory until this process exits. Raises StateError if another process holds the lock."""
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,7 +104,7 @@ class StateDir:
         return descriptor
 
     def holder(self) -> int:
-        """PID of the launcher that holds the directory; 0 if nobody does."""
+        """PID of the launcher that holds the lock; 0 if none does."""
         try:
             descriptor = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -119,11 +119,11 @@ class StateDir:
         return 0
 
     def running(self) -> dict[str, Any]:
-        """What the launcher wrote of itself; empty if none runs."""
+        """The record of the running launcher; empty if none runs."""
         if not self.holder():
             return {}
         try:
-            found = json.loads(self.record.read_text())
+            data = json.loads(self.record.read_text())
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return data if isinstance(data, dict) else {}

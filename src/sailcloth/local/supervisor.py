@@ -1,7 +1,7 @@
-"""PID 1 of the cluster's namespaces: sets up the node's network, forks the pods' fork server, keeps the processes running.
+"""PID 1 of the cluster's namespaces: sets up the node's network, forks the zygote, and restarts the cluster's processes.
 
-Each process restarts alone: the API server has its database, the control plane its objects, the node its pods, which live on
-without it. This one must stay small: if it ends, everything ends.
+API server, control plane and node restart independently of each other; pods keep running without the node. This process must
+stay small: when it exits, the cluster ends.
 """
 
 from __future__ import annotations

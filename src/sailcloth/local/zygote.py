@@ -1,7 +1,7 @@
-"""The fork server: makes pods without exec, so that one costs milliseconds and about a megabyte.
+"""The zygote: forks the PID 1 of each pod without exec, which takes milliseconds and about a megabyte.
 
-It is forked before threads and heavy imports exist, because namespaces other than the network's need a process with a single
-thread. One request makes one pod: {pod directory, hostname} and the descriptor of its network namespace.
+It is forked before threads and heavy imports exist, because most namespaces need a process with one thread. A request has the
+pod's directory, its hostname, and the descriptor of its network namespace.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from sailcloth.lib import namespaces as ns
 
 from . import mounts
-from .podinit import PodInit
+from .pod_init.event_loop import PodInit
 
 SOCKET = "init.sock"
 

@@ -74,7 +74,7 @@ def mesh_context(
 SYSTEM_ROOTS = "system"  # instead of a file's path: the roots that the system trusts
 
 
-def root_file(path: str, revoked: str | None = None) -> tls_pb2.SdsSecretConfig:
+def root_file(path: str, revoked: str | None = None) -> secret_pb2.SdsSecretConfig:
     """Roots in a file of the proxy's container, with a list of revoked certificates beside them if there is one."""
     return sds(f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}")
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from . import table
+import sailcloth_samples
+
+from . import builtin
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where containers find programs."""
@@ -26,7 +28,7 @@ class Image:
     commands: dict[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # programs that the image has and the host has not
-    own: bool = False  # the user's, not one that ships
+    user_defined: bool = False  # added by the user
     paths: tuple[str, ...] = ()  # of the host, that its programs need besides those that its command names
     root: str = ""  # folder of the host that is its root file system; empty: the host's own
     cwd: str = "/"
@@ -50,18 +52,18 @@ def _tag(reference: str) -> str:
 
 def programs() -> Path:
     """Folder of the sample programs."""
-    return Path(__file__).parent.parent.parent / "samples" / "programs"
+    return sailcloth_samples.ROOT / "programs"
 
 
 @cache
 def resolve(reference: str) -> Image | None:
     """The local stand-in for an image reference; None if there is none."""
     name = _name(reference)
-    for pattern, entry in table.IMAGES:
-        found = re.fullmatch(pattern, name)
-        if found is None:
+    for pattern, entry in builtin.IMAGES:
+        match = re.fullmatch(pattern, name)
+        if match is None:
             continue
-        groups = {"tag": _tag(reference), **{k: v for k, v in found.groupdict().items() if v}}
+        groups = {"tag": _tag(reference), **{k: v for k, v in match.groupdict().items() if v}}
 
         def fill(text: str, groups: dict[str, str] = groups) -> str:
             known = {"python": sys.executable, "programs": str(programs()), **groups}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from .unpack import ArchiveError, Tree
+from .layers import ArchiveError, Tree
 
 Object = dict[str, Any]
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -49,12 +49,12 @@ class _Folder:
         return (self._root / path).is_file()
 
     def open(self, path: str) -> IO[bytes]:
-        found = (self._root / path).resolve()
-        if not found.is_relative_to(self._root):
+        result = (self._root / path).resolve()
+        if not result.is_relative_to(self._root):
             raise ArchiveError(f"{path} leads out of the archive")
-        if not found.is_file():
+        if not result.is_file():
             raise ArchiveError(f"the archive names {path}, and has no such file")
-        return found.open("rb")
+        return result.open("rb")
 
 
 class _Tar:
@@ -67,10 +67,10 @@ class _Tar:
 
     def open(self, path: str) -> IO[bytes]:
         member = self._members.get(os.path.normpath(path))
-        found = self._archive.extractfile(member) if member is not None else None
-        if found is None:
+        result = self._archive.extractfile(member) if member is not None else None
+        if result is None:
             raise ArchiveError(f"the archive names {path}, and has no such file")
-        return found
+        return result
 
 
 def is_archive(path: Path) -> bool:
@@ -149,12 +149,12 @@ def _manifest(files: _Files, wanted: str) -> Object:
     for _ in range(4):  # an index may lead to indexes
         if len(entries) != 1:
             entries = _of_this_machine(entries, list(names))
-        found: Object = json.loads(_blob(files, entries[0]))
-        if "manifests" not in found:
-            if not isinstance(found.get("layers"), list) or not isinstance(found.get("config"), dict):
+        data: Object = json.loads(_blob(files, entries[0]))
+        if "manifests" not in data:
+            if not isinstance(data.get("layers"), list) or not isinstance(data.get("config"), dict):
                 raise ArchiveError(f"{entries[0]['digest']} is no manifest of an image")
-            return found
-        entries = found["manifests"]
+            return data
+        entries = data["manifests"]
     raise ArchiveError("its indexes are nested too deeply")
 
 

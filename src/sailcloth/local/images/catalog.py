@@ -1,4 +1,4 @@
-"""A user's own images beside those that ship: a file of names and commands that the node follows and `sailctl image` edits."""
+"""The images that a user added, in a file that `sailctl image` edits and the node reads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import Image, _name, _tag, resolve, table
+from . import Image, _name, _tag, builtin, resolve
 
 _POLL_S = 0.3
 
@@ -26,22 +26,22 @@ class Catalog:
     def __init__(self, path: str) -> None:
         self._path = path
         self._stamp: tuple[int, int] | None = None
-        self._own: dict[str, dict[str, Any]] = {}
+        self._user_images: dict[str, dict[str, Any]] = {}
 
-    def own(self) -> dict[str, dict[str, Any]]:
+    def user_images(self) -> dict[str, dict[str, Any]]:
         """The user's entries. Raises CatalogError for a file that is not one."""
         stamp = self._look()
         if stamp != self._stamp:
-            self._own = self._read() if stamp is not None else {}
+            self._user_images = self._read() if stamp is not None else {}
             self._stamp = stamp
-        return self._own
+        return self._user_images
 
     def resolve(self, reference: str) -> Image | None:
         """What an image reference stands for: a user's own entry, else one that ships; None if neither."""
         try:
-            own = self.own()
+            own = self.user_images()
         except CatalogError:
-            own = self._own  # what was read before stays
+            own = self._user_images  # what was read before stays
         tagged = f"{_name(reference)}:{_tag(reference)}"
         for known, entry in own.items():
             wanted = f"{_name(known)}:{_tag(known)}" if _tag(known) else ""
@@ -50,7 +50,7 @@ class Catalog:
                     tuple(entry.get("command") or ()),
                     tuple(entry.get("arguments") or ()),
                     env=dict(entry.get("env") or {}),
-                    own=True,
+                    user_defined=True,
                     paths=tuple(entry.get("paths") or ()),
                     root=str(entry.get("root") or ""),
                     cwd=str(entry.get("cwd") or "/"),
@@ -70,16 +70,19 @@ class Catalog:
         if not command:
             raise CatalogError(f"image {reference}: a command is missing")
         self._write(
-            {**self.own(), reference: {"command": command, "env": env, **({"paths": [*paths]} if paths else {})}}
+            {
+                **self.user_images(),
+                reference: {"command": command, "env": env, **({"paths": [*paths]} if paths else {})},
+            }
         )
 
     def add_root(self, reference: str, entry: dict[str, Any], env: dict[str, str]) -> None:
         """Add or replace an image with a root file system, as `roots.entry` makes it. Raises CatalogError."""
-        self._write({**self.own(), reference: {**entry, "env": {**(entry.get("env") or {}), **env}}})
+        self._write({**self.user_images(), reference: {**entry, "env": {**(entry.get("env") or {}), **env}}})
 
     def remove(self, reference: str) -> bool:
         """Remove an entry; False if there is none."""
-        left = dict(self.own())
+        left = dict(self.user_images())
         if left.pop(reference, None) is None:
             return False
         self._write(left)
@@ -87,25 +90,25 @@ class Catalog:
 
     def _look(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self._path)
+            result = os.stat(self._path)
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino
+        return result.st_mtime_ns, result.st_ino
 
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            found = json.loads(Path(self._path).read_text())
+            data = json.loads(Path(self._path).read_text())
         except (OSError, ValueError) as error:
             raise CatalogError(f"{self._path}: {error}") from None
-        if not isinstance(found, dict) or not all(
+        if not isinstance(data, dict) or not all(
             isinstance(e, dict)
             and (isinstance(e.get("root"), str) or (isinstance(e.get("command"), list) and e["command"]))
-            for e in found.values()
+            for e in data.values()
         ):
             raise CatalogError(
                 f'{self._path}: must be of the form {{"NAME": {{"command": ["PROGRAM", "ARGUMENT"]}}}}, or have a "root"'
             )
-        return found
+        return data
 
     def _write(self, entries: dict[str, dict[str, Any]]) -> None:
         path = Path(self._path)
@@ -118,5 +121,6 @@ class Catalog:
 def shipped() -> list[tuple[str, str]]:
     """(pattern of names, what it runs) of the images that ship."""
     return [
-        (pattern, " ".join(entry.get("entrypoint", ())) or entry.get("builtin", "")) for pattern, entry in table.IMAGES
+        (pattern, " ".join(entry.get("entrypoint", ())) or entry.get("builtin", ""))
+        for pattern, entry in builtin.IMAGES
     ]

@@ -1,5 +1,5 @@
-"""The node: runs the pods that are assigned to it as processes in namespaces of their own, and says how they are.
+"""The node: runs the pods that are bound to it as processes in their own namespaces, and reports their status.
 
-Talks to the API server as any kubelet does. It may be ended and started at any time: pods live on, and are found again by the
+It talks to the API server as any kubelet does. It may restart at any time: pods keep running, and it adopts them through the
 sockets in their directories.
 """

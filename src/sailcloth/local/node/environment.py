@@ -15,16 +15,16 @@ _REFERENCE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_.-]*)\)")
 
 
 class Missing(Exception):
-    """Something that the pod refers to does not exist yet; the text names it."""
+    """An object or key that the pod refers to does not exist (yet); the text names it."""
 
 
 def expand(text: str, values: dict[str, str]) -> str:
     """`$(NAME)` becomes the value, `$$` a dollar; unknown names stay as they are."""
 
-    def replace(found: re.Match[str]) -> str:
-        if found[0] == "$$":
+    def replace(result: re.Match[str]) -> str:
+        if result[0] == "$$":
             return "$"
-        return values.get(found[1], found[0])
+        return values.get(result[1], result[0])
 
     return _REFERENCE.sub(replace, text)
 
@@ -38,12 +38,12 @@ async def build(pod: Object, container: Object, pod_ip: str, node_ip: str, fetch
             if "configMapRef" in source
             else ("secrets", source.get("secretRef"))
         )
-        found = await fetch(kind, reference["name"])
-        if found is None:
+        obj = await fetch(kind, reference["name"])
+        if obj is None:
             if reference.get("optional"):
                 continue
             raise Missing(f'{kind[:-1]} "{reference["name"]}" not found')
-        for key, value in _data(kind, found).items():
+        for key, value in _data(kind, obj).items():
             out[source.get("prefix", "") + key] = value
     for variable in container.get("env") or ():
         name = variable["name"]
@@ -66,13 +66,13 @@ async def _value(pod: Object, container: Object, origin: Object, pod_ip: str, no
         reference = origin.get(key)
         if reference is None:
             continue
-        found = await fetch(kind, reference["name"])
-        data = _data(kind, found) if found is not None else {}
+        obj = await fetch(kind, reference["name"])
+        data = _data(kind, obj) if obj is not None else {}
         if reference["key"] in data:
             return data[reference["key"]]
         if reference.get("optional"):
             return None
-        what = f"key {reference['key']} in " if found is not None else ""
+        what = f"key {reference['key']} in " if obj is not None else ""
         raise Missing(f"couldn't find {what}{kind[:-1]} {reference['name']}")
     return ""
 
@@ -100,9 +100,9 @@ def field(pod: Object, path: str, pod_ip: str, node_ip: str) -> str:
     }
     if path in simple:
         return str(simple[path])
-    found = re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path)
-    if found:
-        return str((metadata.get(found[1]) or {}).get(found[2], ""))
+    match = re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path)
+    if match:
+        return str((metadata.get(match[1]) or {}).get(match[2], ""))
     if path in ("metadata.labels", "metadata.annotations"):
         values = metadata.get(path.rpartition(".")[2]) or {}
         return "\n".join(f'{k}="{_escape(str(v))}"' for k, v in sorted(values.items()))
@@ -127,7 +127,7 @@ def resource(container: Object, reference: Object) -> str:
 
 def quantity(text: str) -> float:
     """A Kubernetes quantity as a number."""
-    found = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", text)
-    if not found:
+    match = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", text)
+    if not match:
         return 0.0
-    return float(found[1]) * _UNITS.get(found[2], 1)
+    return float(match[1]) * _UNITS.get(match[2], 1)

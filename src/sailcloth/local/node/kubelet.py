@@ -1,4 +1,4 @@
-"""The node itself: its object and lease, its pods' workers, addresses, events, DNS and service addresses."""
+"""The kubelet: the Node object and its lease, one worker per pod, pod addresses, events, DNS and Service addresses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from sailcloth.agent.node import Agent
+from sailcloth.agent.node_agent import Agent
 from sailcloth.agent.protocol import NodeAgent
 from sailcloth.kube import ApiError, Client, Informer, Resource
 from sailcloth.kube.resources import CONFIGMAPS, ENDPOINTSLICES, EVENTS, LEASES, NODES, PODS, SECRETS, SERVICES
@@ -26,9 +26,9 @@ from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy
 
-from . import claimed, leftovers, nodesocket, published, routing
-from .published import Published
-from .worker import Worker
+from . import garbage_collection, load_balancer, persistent_volume_claims, routing, streaming_server
+from .load_balancer import LoadBalancer
+from .pod_worker import PodWorker
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +48,17 @@ class Config(msgspec.Struct, frozen=True):
     logs: str
     dns_fd: int = -1
     host_ports: dict[str, int] = {}
-    home: str = ""  # of who started the cluster: pods do not see it
-    images: str = ""  # file with the user's own images
-    publish_fd: int = -1  # asks the launcher for listening sockets of the host
-    bind_swap: bool = True  # publish host ports by swapping sockets where the kernel can; else by relay
+    home: str = ""  # home directory of the cluster's user, masked in pods
+    images: str = ""  # file with the user's images
+    publish_fd: int = -1  # socket on which the launcher hands out listening sockets of the host
+    bind_swap: bool = True  # publish host ports by replacing sockets where the kernel can, otherwise by a relay
     control_plane: str = "10.42.0.1:15012"
     certificate_lifetime_s: int = 0
-    groups: dict[str, str] = {}  # the cluster's control group, for each controller
+    groups: dict[str, str] = {}  # the cluster's control group, by controller
 
 
 class Kubelet:
-    """Implements `podstate.NodeServices`."""
+    """Implements `pod_state.Node`."""
 
     def __init__(self, client: Client, config: Config) -> None:
         self.client, self._config = client, config
@@ -69,11 +69,11 @@ class Kubelet:
         self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
         self.host_ports = {int(k): v for k, v in config.host_ports.items()}
         self.bind_swap = config.bind_swap
-        self.hidden = mounts.hidden(config.home, str(self.pods_dir.parents[1]))
+        self.masked_paths = mounts.masked_paths(config.home, str(self.pods_dir.parents[1]))
         self.images = Catalog(config.images)
         self.groups = Groups(config.groups)
         self.service_env: dict[str, str] = {}
-        self.workers: dict[str, Worker] = {}
+        self.workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._addresses: dict[str, str] = {}
         self._counts: dict[tuple[str, str, str], tuple[str, int]] = {}
@@ -81,13 +81,13 @@ class Kubelet:
         self._slices: dict[tuple[str, str], Object] = {}
         self._zone = dns.Zone()
         self._proxy: KubeProxy | None = None
-        self._rewire = asyncio.Event()
-        self._published: Published | None = None
+        self._services_changed = asyncio.Event()
+        self._load_balancer: LoadBalancer | None = None
 
-    # -- what workers use -----------------------------------------------------------------------
+    # -- used by pod workers --------------------------------------------------------------------
 
     def allocate(self, uid: str, wanted: str) -> str:
-        """An address for a pod; the one it has, if it has one."""
+        """The address of a pod, allocated if it has none. `wanted` is tried first. Raises OSError if none is free."""
         if uid in self._addresses:
             return self._addresses[uid]
         taken = set(self._addresses.values())
@@ -95,7 +95,7 @@ class Kubelet:
             self._addresses[uid] = wanted
             return wanted
         base = int(ipaddress.ip_network(network.POD_CIDR).network_address)
-        start = random.randrange(2, 60_000)  # addresses are not used again at once: old connections may linger
+        start = random.randrange(2, 60_000)  # do not reuse addresses at once: old connections may linger
         for offset in range(65_000):
             candidate = str(ipaddress.ip_address(base + 2 + (start + offset) % 65_000))
             if candidate not in taken:
@@ -106,11 +106,11 @@ class Kubelet:
     def release(self, uid: str) -> None:
         self._addresses.pop(uid, None)
 
-    def address_changed(self) -> None:
-        self._rewire.set()
+    def pod_addresses_changed(self) -> None:
+        self._services_changed.set()
 
     async def event(self, pod: Object, kind: str, reason: str, text: str, container: str = "") -> None:
-        """Record an event; a repeated one is counted."""
+        """Record an event, or count it if it was recorded before."""
         metadata = pod["metadata"]
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         key = (metadata["uid"], reason, text)
@@ -130,7 +130,7 @@ class Kubelet:
             }
             if container:
                 reference["fieldPath"] = f"spec.containers{{{container}}}"
-            made = await self.client.create(
+            created = await self.client.create(
                 EVENTS,
                 {
                     "apiVersion": "v1",
@@ -150,48 +150,48 @@ class Kubelet:
             )
             if len(self._counts) > 5000:
                 self._counts.clear()
-            self._counts[key] = (made["metadata"]["name"], 1)
+            self._counts[key] = (created["metadata"]["name"], 1)
         except (ApiError, OSError):
             self._counts.pop(key, None)
 
     async def _roots(self) -> bytes:
-        """The mesh's root certificate, once the control plane has published it."""
+        """The mesh's root certificate, once the control plane has load_balancer it."""
         while True:
             with contextlib.suppress(ApiError, OSError):
-                found = await self.client.get(CONFIGMAPS, "istio-ca-root-cert", "istio-system")
-                return str(found["data"]["root-cert.pem"]).encode()
+                obj = await self.client.get(CONFIGMAPS, "istio-ca-root-cert", "istio-system")
+                return str(obj["data"]["root-cert.pem"]).encode()
             await asyncio.sleep(0.05)
 
     async def _token(self, pod: Object) -> str:
         account = pod["spec"].get("serviceAccountName") or "default"
         return await self.client.create_token(account, pod["metadata"]["namespace"], ["istio-ca"], 43_200, pod)
 
-    # -- life -----------------------------------------------------------------------------------
+    # -- reconciliation -------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Serve until cancelled."""
         await self._start_dns()
         self._proxy = KubeProxy()
         await self._register()
-        server = await nodesocket.serve(self._config.socket, self.workers)
+        server = await streaming_server.serve(self._config.socket, self.workers)
         pods = Informer(self.client, PODS, orjson.loads, field_selector=f"spec.nodeName={NODE}")
         services: Informer[Object] = Informer(self.client, SERVICES, orjson.loads)
         slices: Informer[Object] = Informer(self.client, ENDPOINTSLICES, orjson.loads)
 
         def on_service(kind: str, obj: Object, ident: tuple[str, str]) -> None:
             self._services.pop(ident, None) if kind == "DELETED" else self._services.__setitem__(ident, obj)
-            self._rewire.set()
+            self._services_changed.set()
 
         def on_slice(kind: str, obj: Object, ident: tuple[str, str]) -> None:
             self._slices.pop(ident, None) if kind == "DELETED" else self._slices.__setitem__(ident, obj)
-            self._rewire.set()
+            self._services_changed.set()
 
         work = [
             *(self._objects(kind, resource) for kind, resource in (("configmaps", CONFIGMAPS), ("secrets", SECRETS))),
             services.run(on_service),
             slices.run(on_slice),
-            claimed.follow(self.client, self.pods_dir),
-            self._wire(),
+            persistent_volume_claims.reclaim(self.client, self.pods_dir),
+            self._sync_services(),
             self._heartbeat(),
             self._pods(pods, services),
         ]
@@ -201,7 +201,7 @@ class Kubelet:
             server.close()
 
     async def _objects(self, kind: str, resource: Resource) -> None:
-        """Tell workers of changed ConfigMaps and Secrets. Nothing of these is kept here."""
+        """Notify pod workers of changed ConfigMaps and Secrets. Their content is not cached here."""
         informer: Informer[None] = Informer(self.client, resource, lambda _: None)
 
         def on_change(_: str, __: None, ident: tuple[str, str]) -> None:
@@ -211,30 +211,30 @@ class Kubelet:
         await informer.run(on_change)
 
     async def _pods(self, pods: Informer[Object], services: Informer[Object]) -> None:
-        await services.synced.wait()  # pods find the services' names in their environment
+        await services.synced.wait()  # containers get the variables of services at their start
         self._service_environment()
-        await asyncio.gather(pods.run(self._on_pod), self._sweep(pods))
+        await asyncio.gather(pods.run(self._on_pod), self._collect_garbage(pods))
 
-    async def _sweep(self, pods: Informer[Object]) -> None:
+    async def _collect_garbage(self, pods: Informer[Object]) -> None:
         await pods.synced.wait()
-        await leftovers.sweep(self.pods_dir, self.logs_dir, self.workers)
+        await garbage_collection.collect(self.pods_dir, self.logs_dir, self.workers)
 
     def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
         uid = pod["metadata"]["uid"]
         worker = self.workers.get(uid)
         if kind == "DELETED":
             if worker is not None:
-                worker.vanish()
+                worker.delete()
             return
         if worker is None:
-            for other in self.workers.values():  # a pod that was deleted and made again, unseen, under its name
+            for other in self.workers.values():  # a pod of this name that was deleted while the watch was broken
                 if (other.pod.namespace, other.pod.name) == (pod["metadata"]["namespace"], pod["metadata"]["name"]):
-                    other.vanish()
-            worker = self.workers[uid] = Worker(self, pod)
+                    other.delete()
+            worker = self.workers[uid] = PodWorker(self, pod)
             self._tasks[uid] = asyncio.create_task(self._follow(uid, worker))
         worker.update(pod)
 
-    async def _follow(self, uid: str, worker: Worker) -> None:
+    async def _follow(self, uid: str, worker: PodWorker) -> None:
         try:
             await worker.run()
         except Exception:
@@ -322,65 +322,67 @@ class Kubelet:
                 await self.client.apply(LEASES, lease, field_manager="kubelet")
             await asyncio.sleep(_LEASE_S / 4)
 
-    # -- names and service addresses ------------------------------------------------------------
+    # -- services -------------------------------------------------------------------------------
 
     async def _start_dns(self) -> None:
         loop = asyncio.get_running_loop()
         upstream: dns.Upstream | None = None
         if self._config.dns_fd >= 0:
             upstream = dns.Upstream()
-            made = socket.socket(fileno=os.dup(self._config.dns_fd))
-            made.setblocking(False)
-            await loop.create_datagram_endpoint(lambda: upstream, sock=made)
+            sock = socket.socket(fileno=os.dup(self._config.dns_fd))
+            sock.setblocking(False)
+            await loop.create_datagram_endpoint(lambda: upstream, sock=sock)
         server = dns.Server(self._zone, upstream)
         await loop.create_datagram_endpoint(lambda: server, local_addr=(network.DNS_IP, 53))
         await asyncio.start_server(server.tcp, network.DNS_IP, 53)
 
-    async def _wire(self) -> None:
+    async def _sync_services(self) -> None:
         while True:
-            await self._rewire.wait()
-            self._rewire.clear()
+            await self._services_changed.wait()
+            self._services_changed.clear()
             try:
-                self._wire_once()
+                self._update_service_rules()
                 await self._publish()
             except OSError as error:
                 log.warning("service addresses not updated: %s", error)
-                asyncio.get_running_loop().call_later(0.5, self._rewire.set)
+                asyncio.get_running_loop().call_later(0.5, self._services_changed.set)
             await asyncio.sleep(0.01)
 
     async def _publish(self) -> None:
-        """Ports of services on the host."""
+        """Publish the ports of Services on the host."""
         if self._config.publish_fd < 0:
             return
-        if self._published is None:
-            self._published = Published(self._config.publish_fd, self._ready_endpoints, self._not_published)
-        await self._published.apply(published.wanted(self._services))
+        if self._load_balancer is None:
+            self._load_balancer = LoadBalancer(self._config.publish_fd, self._ready_endpoints, self._report_conflict)
+        await self._load_balancer.apply(load_balancer.host_addresses(self._services))
 
-    def _ready_endpoints(self, target: published.Target) -> list[tuple[str, int]]:
-        return routing.behind(self._slices, *target)
+    def _ready_endpoints(self, target: load_balancer.ServicePort) -> list[tuple[str, int]]:
+        return routing.ready_endpoints(self._slices, *target)
 
-    async def _not_published(self, target: published.Target, place: published.Place, why: str) -> None:
+    async def _report_conflict(
+        self, target: load_balancer.ServicePort, place: load_balancer.HostAddress, why: str
+    ) -> None:
         namespace, name, _ = target
         address, port = place
         service = self._services.get((namespace, name))
         if service is not None:
-            text = f"{address}:{port} cannot be published on the host: {why}"
-            if port < _PRIVILEGED and address != published.NODE:
-                text += f"; `sysctl net.ipv4.ip_unprivileged_port_start={port}` as root allows it, and node ports are at {published.NODE}"
+            text = f"{address}:{port} cannot be load_balancer on the host: {why}"
+            if port < _PRIVILEGED and address != load_balancer.NODE_PORT_ADDRESS:
+                text += f"; `sysctl net.ipv4.ip_unprivileged_port_start={port}` as root allows it, and node ports are at {load_balancer.NODE_PORT_ADDRESS}"
             else:
                 text += f"; `kubectl port-forward svc/{name}` still reaches it"
             await self.event({**service, "kind": "Service"}, "Warning", "PortNotPublished", text)
 
-    def _wire_once(self) -> None:
-        found = routing.of(self._services, self._slices)
-        self._zone.replace(found.names, found.aliases)
+    def _update_service_rules(self) -> None:
+        result = routing.compute(self._services, self._slices)
+        self._zone.replace(result.names, result.aliases)
         if self._proxy is not None:
-            self._proxy.apply(found.rules)
+            self._proxy.apply(result.rules)
             self._proxy.pods(set(self._addresses.values()))
         self._service_environment()
 
     def _service_environment(self) -> None:
-        """KUBERNETES_SERVICE_HOST and its like."""
+        """Set KUBERNETES_SERVICE_HOST and the other variables of the service `kubernetes`."""
         service = self._services.get(("default", "kubernetes"))
         if service is not None:
             address, port = service["spec"]["clusterIP"], "443"

@@ -1,7 +1,6 @@
-"""What services mean to clients without a sidecar: names with their addresses, aliases, and endpoints behind each address.
+"""Computes DNS records and kube-proxy rules from Services and EndpointSlices.
 
-Pure: from the objects to what DNS and the service addresses' rules are told. What cannot be served (addresses that are not IPv4,
-protocols that the rules do not know) is left out, so that one odd object does not keep all others from being served.
+Pure. Addresses that are not IPv4 and unknown protocols are skipped, so that one object cannot block all others.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ _SERVICE = "kubernetes.io/service-name"
 
 @dataclass
 class Routing:
-    """What is served."""
+    """DNS names, CNAMEs, and the endpoints of each Service address."""
 
     names: dict[str, list[str]] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
     rules: dict[ServiceKey, Spec] = field(default_factory=dict)
 
 
-def of(services: Mapping[tuple[str, str], Object], slices: Mapping[tuple[str, str], Object]) -> Routing:
-    """By (namespace, name): services and EndpointSlices."""
+def compute(services: Mapping[tuple[str, str], Object], slices: Mapping[tuple[str, str], Object]) -> Routing:
+    """From Services and EndpointSlices, both by (namespace, name)."""
     by_service: dict[tuple[str, str], list[Object]] = {}
     for (namespace, _), slice_ in slices.items():
         owner = (slice_["metadata"].get("labels") or {}).get(_SERVICE, "")
         by_service.setdefault((namespace, owner), []).append(slice_)
     out = Routing()
     for (namespace, name), service in services.items():
-        spec, found = service["spec"], by_service.get((namespace, name), [])
+        spec, value = service["spec"], by_service.get((namespace, name), [])
         host = f"{name}.{namespace}.{DOMAIN}"
         address = spec.get("clusterIP", "")
         if spec.get("type") == "ExternalName":
             out.aliases[host] = str(spec.get("externalName", "")).lower().rstrip(".")
         elif address == "None":
             out.names[host] = []
-            for each, _, hostname in ready(found, None):
+            for each, _, hostname in _ready(value, None):
                 for known in (host, f"{hostname}.{host}") if hostname else (host,):
                     if each not in out.names.setdefault(known, []):
                         out.names[known].append(each)
@@ -51,22 +50,24 @@ def of(services: Mapping[tuple[str, str], Object], slices: Mapping[tuple[str, st
             for port in spec.get("ports") or ():
                 protocol = port.get("protocol", "TCP")
                 if protocol in PROTOCOLS:
-                    endpoints = tuple(sorted({(a, p) for a, p, _ in ready(found, port.get("name", "")) if p}))
+                    endpoints = tuple(sorted({(a, p) for a, p, _ in _ready(value, port.get("name", "")) if p}))
                     out.rules[address, protocol, int(port["port"])] = (endpoints, sticky)
     return out
 
 
-def behind(slices: Mapping[tuple[str, str], Object], namespace: str, name: str, port: str) -> list[tuple[str, int]]:
+def ready_endpoints(
+    slices: Mapping[tuple[str, str], Object], namespace: str, name: str, port: str
+) -> list[tuple[str, int]]:
     """The ready endpoints of one port of a service."""
-    found = [
+    matches = [
         s
         for (ns, _), s in slices.items()
         if ns == namespace and (s["metadata"].get("labels") or {}).get(_SERVICE) == name
     ]
-    return sorted((a, p) for a, p, _ in ready(found, port) if p)
+    return sorted((a, p) for a, p, _ in _ready(matches, port) if p)
 
 
-def ready(slices: Iterable[Object], port_name: str | None) -> list[tuple[str, int, str]]:
+def _ready(slices: Iterable[Object], port_name: str | None) -> list[tuple[str, int, str]]:
     """(address, port, hostname) of ready endpoints; a port name of None means any."""
     out = []
     for slice_ in slices:

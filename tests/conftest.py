@@ -1,0 +1,37 @@
+"""State directories of the clusters that tests start. However a run ends, no cluster outlives it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from .state_directories import VARIABLE
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")  # of pytest-xdist
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        os.environ[VARIABLE] = tempfile.mkdtemp(prefix="sc-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what an interrupted worker could not stop."""
+    if _is_worker(config):
+        return
+    directories = Path(os.environ.pop(VARIABLE))
+    for state in directories.iterdir():
+        subprocess.run(
+            [sys.executable, "-m", "sailcloth.cli.main", "down", "--state", str(state)],
+            capture_output=True,
+            check=False,
+        )
+    shutil.rmtree(directories, ignore_errors=True)
