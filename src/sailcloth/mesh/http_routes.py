@@ -81,7 +81,7 @@ class HttpRoutes:
         self._members: dict[Group, set[Key]] = {}
         self._naming: dict[Service, set[Group]] = {}  # groups that name a service, as parent or destination
         self._named: dict[Group, set[Service]] = {}
-        self.judged: set[Key] = set()  # routes of which something may be another since this was last emptied
+        self.reevaluated: set[Key] = set()  # routes of which something may be another since this was last emptied
 
     def apply(self, key: Key, obj: Object | None) -> bool:
         """Take in an HTTPRoute or ReferenceGrant. Returns whether the mesh changed."""
@@ -99,7 +99,7 @@ class HttpRoutes:
             self._members[group].discard(key)
         for group in after:
             self._members.setdefault(group, set()).add(key)
-        self.judged.add(key)
+        self.reevaluated.add(key)
         return self._make_all(before | after)
 
     def service_changed(self, namespace: str, name: str) -> bool:
@@ -138,7 +138,7 @@ class HttpRoutes:
 
     def _make(self, group: Group) -> bool:
         routes = sorted((k, self._routes[k]) for k in self._members.get(group, ()))
-        self.judged.update(k for k, _ in routes)
+        self.reevaluated.update(k for k, _ in routes)
         for service in self._named.pop(group, ()):
             self._naming[service].discard(group)
         if not routes:
