@@ -1,4 +1,4 @@
-"""Clusters: outbound from plans, inbound for the application's ports, and the three special ones."""
+"""Builds clusters: outbound, inbound for the application's ports, and the special ones such as PassthroughCluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import InboundPlan, InboundPort
 
 from .resources import endpoint
-from .resources.address import bind_config, place, socket_address
+from .resources.address import bind_config, socket_address, to_address
 
 _TYPES = {
     Resolution.EDS: cluster_pb2.Cluster.EDS,
@@ -63,8 +63,8 @@ def outbound(plan: ClusterPlan) -> EnvoyResource:
 
 
 def inbound(plan: InboundPlan, inbound_port: InboundPort) -> EnvoyResource:
-    """The cluster of one of the application's ports: the address that was dialled, from 127.0.0.6, so that capture lets
-    the connection through. A Sidecar's defaultEndpoint on 127.0.0.1 makes it a fixed address."""
+    """The cluster of one of the application's ports. Connects to the original destination, from 127.0.0.6, which traffic capture
+    ignores; or to a Sidecar's defaultEndpoint."""
     name = names.inbound(inbound_port.port)
     out = cluster_pb2.Cluster(
         name=name, connect_timeout=duration(plan.config.connect_timeout_ms), alt_stat_name=name + ";"
@@ -72,9 +72,9 @@ def inbound(plan: InboundPlan, inbound_port: InboundPort) -> EnvoyResource:
     address, _, port = inbound_port.endpoint.rpartition(":")
     if inbound_port.endpoint.startswith("unix://"):
         out.type = cluster_pb2.Cluster.STATIC
-        out.load_assignment.CopyFrom(_assignment(name, place(inbound_port.endpoint, 0)))
+        out.load_assignment.CopyFrom(_assignment(name, to_address(inbound_port.endpoint, 0)))
     elif inbound_port.direct and address not in ("", "127.0.0.1"):
-        out.type = cluster_pb2.Cluster.STATIC  # nothing was redirected, so there is no original destination
+        out.type = cluster_pb2.Cluster.STATIC  # without redirection there is no original destination
         out.load_assignment.CopyFrom(_assignment(name, socket_address(inbound_port.bind, int(port))))
     elif address == "127.0.0.1" or (
         not inbound_port.endpoint and (inbound_port.direct or plan.config.inbound_mode == "LOCALHOST")

@@ -1,6 +1,6 @@
-"""The listener virtualInbound: one filter chain for each port, protocol and kind of TLS. Source: istio.md 2.9.
+"""Builds the listener virtualInbound: one filter chain per port, protocol and transport. Source: istio.md 2.9.
 
-Must not decide which connections a mode takes: that is `features.peer_authentication`.
+Must not decide which connections a mutual TLS mode accepts; `features.peer_authentication` does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .resources import listener as listener_messages
 
 @derived
 def clusters(graph: Graph, plan: InboundPlan) -> tuple[EnvoyResource, ...]:
-    """Clusters of the application's ports, and the one for all other ports."""
+    """Clusters of the application's ports, and InboundPassthroughCluster for all other ports."""
     passthrough = cluster_messages.special(names.INBOUND_PASSTHROUGH, plan.config.connect_timeout_ms, plan.mark)
     return (passthrough, *(cluster_messages.inbound(plan, a) for a in plan.ports))
 
@@ -39,7 +39,7 @@ def clusters(graph: Graph, plan: InboundPlan) -> tuple[EnvoyResource, ...]:
 def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
     """virtualInbound."""
     chains = _Chains.of(plan, graph.get(pipeline.resolve, plan.policies))
-    # Nobody may dial the proxy's own port: the connection would come back for ever.
+    # Reject connections to the proxy's own port, which would loop.
     black_hole = tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, chains.logs)
     out = [filter_chain.chain("virtualInbound-blackhole", [black_hole], port=names.INBOUND_PORT)]
     out += chains.passthrough(chains.modes.mode, 0)
@@ -65,7 +65,7 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
 
 @derived
 def direct(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
-    """The listener of a port that a Sidecar has the proxy listen on itself (`captureMode: NONE`)."""
+    """The listener that binds to a port by itself, for a Sidecar's ingress listener with `captureMode: NONE`."""
     inbound_port = next((a for a in plan.ports if a.port == port and a.direct), None)
     if inbound_port is None:
         return None
@@ -84,7 +84,7 @@ def direct(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
 
 @dataclass(frozen=True)
 class _Chains:
-    """Makes the filter chains of a workload's ports."""
+    """Builds the filter chains of a workload's ports."""
 
     plan: InboundPlan
     policies: ResolvedPolicies
@@ -118,7 +118,7 @@ class _Chains:
         )
         settings = inbound_port.tls
         mode = self.modes.at(inbound_port.port)
-        if settings is not None and mode == "DISABLE":  # with the mesh's own TLS on, that is what protects the port
+        if settings is not None and mode == "DISABLE":  # otherwise mutual TLS of the mesh protects the port
             https = http or inbound_port.protocol is Protocol.HTTPS
             socket = tls.terminating_socket(settings, HTTP_ALPN if https else ())
             filters = chains.http_filters(settings.mode == "MUTUAL") if https else chains.tcp_filters
@@ -126,7 +126,7 @@ class _Chains:
         return peer_authentication.filter_chains(mode, chains)
 
     def passthrough(self, mode: str, port: int) -> list[Any]:
-        """Chains for ports that no service has; port 0 stands for all of them."""
+        """Chains for ports without a service; port 0 means all of them."""
         cluster = names.INBOUND_PASSTHROUGH
         routes = _routes(cluster, "inbound|http|0", None)
         chains = PortChains(

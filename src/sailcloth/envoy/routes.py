@@ -1,4 +1,4 @@
-"""Virtual hosts from plans, and route configurations joined from the bytes of their virtual hosts."""
+"""Builds virtual hosts from plans, and joins route configurations from the bytes of their virtual hosts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_DIRECT_RESPONSE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """One virtual host as bytes, with the clusters it refers to and the objects it came from."""
+    """One serialised virtual host, with the clusters that it refers to and the objects that it derives from."""
 
     body: bytes = field(repr=False)
     clusters: frozenset[str]
@@ -40,7 +40,7 @@ def virtual_host(plan: VirtualHostPlan) -> VirtualHost:
 
 
 def route(plan: RoutePlan) -> route_pb.Route:
-    """One route, shaped by every feature in order."""
+    """One route, with all features applied in order."""
     out = route_pb.Route(name=_name(plan))
     for feature in pipeline.ROUTE:
         feature(plan, out)
@@ -63,10 +63,10 @@ def _name(plan: RoutePlan) -> str:
     return ".".join(p for p in parts if p)
 
 
-def catch_all(mode: str, way: str) -> VirtualHost:
-    """The last virtual host of a sidecar's route configuration: unknown hosts pass through, are looked up, or are refused with
-    502, as the outbound traffic policy says; `way` is the cluster that takes them."""
-    if way == names.BLACK_HOLE:
+def catch_all(mode: str, cluster: str) -> VirtualHost:
+    """The last virtual host of a sidecar's route configuration, for unknown hosts. By the outbound traffic policy it passes
+    requests to `cluster`, resolves their host by DNS, or answers 502."""
+    if cluster == names.BLACK_HOLE:
         out = route_pb.VirtualHost(name="block_all", domains=["*"], include_request_attempt_count=True)
         refused = out.routes.add(name="block_all")
         refused.match.prefix = "/"
@@ -75,7 +75,7 @@ def catch_all(mode: str, way: str) -> VirtualHost:
     out = route_pb.VirtualHost(name="allow_any", domains=["*"], include_request_attempt_count=True)
     passed = out.routes.add(name="allow_any")
     passed.match.prefix = "/"
-    passed.route.cluster = way
+    passed.route.cluster = cluster
     if mode == "ALLOW_ANY_DYNAMIC_DNS":
         passed.route.cluster = names.DYNAMIC_DNS
         dynamic_dns.turn_on(passed)
@@ -85,12 +85,12 @@ def catch_all(mode: str, way: str) -> VirtualHost:
 
 
 def black_hole(port: int) -> VirtualHost:
-    """The only virtual host of a gateway's port that no route uses: without routes of its own, every request gets 404."""
+    """The only virtual host of a gateway port without routes; it answers every request with 404."""
     return VirtualHost(encode(route_pb.VirtualHost(name=f"blackhole:{port}", domains=["*"])), frozenset(), ())
 
 
 def misdirected(hosts: tuple[str, ...]) -> VirtualHost:
-    """Hosts that another server of the same port answers for: 421, so that the client opens a connection to that one."""
+    """A virtual host for hosts of another server on the same port. Answers 421, so that the client connects to that server."""
     out = route_pb.VirtualHost(name="misdirected", domains=hosts)
     refused = out.routes.add(name="misdirected")
     refused.match.prefix = "/"
@@ -100,8 +100,7 @@ def misdirected(hosts: tuple[str, ...]) -> VirtualHost:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some virtual hosts of a route configuration, framed as its fields. One that did not change is neither joined nor
-    hashed again."""
+    """Some virtual hosts of a route configuration, serialised as its fields. An unchanged group is not joined or hashed again."""
 
     version: str
     body: bytes = field(repr=False, compare=False)
@@ -123,7 +122,8 @@ def group(hosts: Iterable[VirtualHost]) -> Group:
 
 
 def configuration(name: str, groups: list[Group], ports_count: bool = False) -> EnvoyResource:
-    """A route configuration; `ports_count` if domains have ports that are to be matched. Joined from bytes: a thousand virtual hosts cost a copy, not a thousand messages."""
+    """A route configuration. `ports_count`: match the port in the Host header, too. Joins bytes: a thousand virtual hosts cost
+    a copy, not a thousand messages."""
     head = route_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=not ports_count)
     head.max_direct_response_body_size_bytes.value = MAX_DIRECT_RESPONSE
     first = encode(head)

@@ -1,4 +1,4 @@
-"""TLS contexts: the mesh's own (certificates over SDS from the agent's socket) and others (files)."""
+"""Builds TLS contexts: of mutual TLS in the mesh (certificates from the agent's SDS) and of user settings (Secrets or files)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def credential(name: str) -> secret_pb2.SdsSecretConfig:
 def mesh_context(
     protocols: tuple[str, ...], matchers: list[common_pb2.SubjectAltNameMatcher]
 ) -> tls_pb2.CommonTlsContext:
-    """The workload's own certificate, the mesh's roots, and the names that the peer must have (none: any)."""
+    """The workload's certificate, the mesh's CA, and the identities that the peer must have (empty: any)."""
     return tls_pb2.CommonTlsContext(
         alpn_protocols=protocols,
         tls_params=common_pb2.TlsParameters(
@@ -71,16 +71,16 @@ def mesh_context(
     )
 
 
-SYSTEM_ROOTS = "system"  # instead of a file's path: the roots that the system trusts
+SYSTEM_ROOTS = "system"  # instead of a path: the system's CA certificates
 
 
 def root_file(path: str, revoked: str | None = None) -> secret_pb2.SdsSecretConfig:
-    """Roots in a file of the proxy's container, with a list of revoked certificates beside them if there is one."""
+    """CA certificates in a file of the proxy's container, and the file of a certificate revocation list if `revoked` is set."""
     return sds(f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}")
 
 
 def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
-    """TLS of a server outside the mesh's own: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files."""
+    """TLS of a server by user settings: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files."""
     common = tls_pb2.CommonTlsContext(alpn_protocols=protocols, tls_params=_parameters(tls))
     stored = tls.credential_names or ([tls.credential_name] if tls.credential_name else [])
     if stored:
@@ -116,9 +116,9 @@ def _parameters(tls: ServerTLSSettings) -> common_pb2.TlsParameters:
         tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
         cipher_suites=tls.cipher_suites or _CIPHERS,
     )
-    for given, field in ((tls.min_protocol_version, "minimum"), (tls.max_protocol_version, "maximum")):
-        if given and given != "TLS_AUTO":
-            setattr(out, f"tls_{field}_protocol_version", versions.Value(given.replace("TLSV", "TLSv")))
+    for version, field in ((tls.min_protocol_version, "minimum"), (tls.max_protocol_version, "maximum")):
+        if version and version != "TLS_AUTO":
+            setattr(out, f"tls_{field}_protocol_version", versions.Value(version.replace("TLSV", "TLSv")))
     return out
 
 
@@ -129,7 +129,7 @@ def _alt_name(name: str) -> common_pb2.SubjectAltNameMatcher:
 
 @lru_cache(maxsize=16)
 def server_socket(trust_domains: tuple[str, ...], protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
-    """Mutual TLS for accepted connections: a client certificate of one of the trust domains is required."""
+    """Mutual TLS for accepted connections: requires a client certificate of one of the trust domains."""
     matchers = [
         common_pb2.SubjectAltNameMatcher(
             san_type=common_pb2.SubjectAltNameMatcher.URI,
@@ -152,7 +152,7 @@ def client_context(
     verify: bool,
     protocols: tuple[str, ...],
 ) -> tls_pb2.CommonTlsContext:
-    """TLS to a server outside the mesh: its certificate is verified with the roots, unless that is switched off."""
+    """TLS to a server outside the mesh. Verifies its certificate with the CA certificates, unless verification is off."""
     out = tls_pb2.CommonTlsContext(
         alpn_protocols=protocols,
         tls_params=common_pb2.TlsParameters(

@@ -18,7 +18,7 @@ _DISABLED = hcm_pb.HttpFilter(name=FILTER, typed_config=pack(cors_pb2.Cors()), d
 
 
 def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
-    """Listed in every HTTP chain, disabled until a route turns it on."""
+    """The CORS filter: in every HTTP filter chain, disabled unless a route enables it."""
     return [_DISABLED]
 
 

@@ -61,13 +61,13 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
         return
     for hashed in dict.fromkeys(t.cluster for t in plan.targets if t.hash is not None):
         target = next(t for t in plan.targets if t.cluster == hashed)
-        made = hash_policy(target.hash) if target.hash else None
-        if made is not None and made not in out.route.hash_policy:
-            out.route.hash_policy.append(made)
+        policy = hash_policy(target.hash) if target.hash else None
+        if policy is not None and policy not in out.route.hash_policy:
+            out.route.hash_policy.append(policy)
 
 
 def hash_policy(hashed: ConsistentHashLB) -> route_pb.RouteAction.HashPolicy | None:
-    """Envoy's hash policy for a consistent hash; None if it names nothing to hash on."""
+    """Envoy's hash policy for a consistent hash; None if it has no key."""
     out = route_pb.RouteAction.HashPolicy(terminal=True)
     if hashed.http_header_name:
         out.header.header_name = hashed.http_header_name

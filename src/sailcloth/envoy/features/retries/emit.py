@@ -26,7 +26,7 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
 
 @lru_cache(maxsize=256)
 def retry_policy(policy: RetryPolicy) -> route_pb.RetryPolicy:
-    """Envoy's retry policy; the result is shared, callers copy it."""
+    """Envoy's retry policy. The result is cached; callers must copy it."""
     out = route_pb.RetryPolicy(
         retry_on=",".join(policy.on),
         retriable_status_codes=policy.status_codes,
