@@ -285,7 +285,7 @@ def route_ids(graph: Graph, view: View) -> tuple[str, ...]:
     ids = [str(port) for port, _ in services.http]
     ids += [f"{s.host}:{s.port.number}" for _, s in services.bound if s.port.protocol == "AUTO"]
     ids += [f"{s.host}:{s.port.number}" for s in services.headless if s.port.protocol == "AUTO"]
-    ids += [o.routes for o in services.own if o.http]
+    ids += [o.routes for o in services.egress if o.http]
     return tuple(dict.fromkeys(ids))
 
 
@@ -300,7 +300,9 @@ def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | 
 
 @derived
 def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
-    egress = next((o for o in graph.get(layout.egress_services, view) if o.place.every_port and o.routes == name), None)
+    egress = next(
+        (o for o in graph.get(layout.egress_services, view) if o.listener.every_port and o.routes == name), None
+    )
     if egress is not None:
         return _routes_by_port(graph, view, egress)
     if name.startswith("unix://"):

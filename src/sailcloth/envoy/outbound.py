@@ -33,9 +33,9 @@ ListenerAddress = tuple[str, int]
 def listener_addresses(graph: Graph, view: View) -> tuple[ListenerAddress, ...]:
     """(address, port) of every outbound listener except virtualOutbound."""
     services = graph.get(layout.layout, view)
-    egress_ports = {o.place.port for o in services.own}
+    egress_ports = {o.listener.port for o in services.egress}
     addresses = {("0.0.0.0", port) for port, _ in (*services.http, *services.wildcard) if port not in egress_ports}
-    addresses |= {(o.place.address, o.place.port) for o in services.own}
+    addresses |= {(o.listener.address, o.listener.port) for o in services.egress}
     for (address, port), _ in services.bound:
         addresses.add(("0.0.0.0", port) if "/" in address else (address, port))
     for service_port in services.headless:
@@ -137,7 +137,11 @@ def listener(graph: Graph, view: View, listener_address: ListenerAddress) -> Env
     """The listener at an address and port; None if no service needs one there."""
     address, port = listener_address
     egress = next(
-        (o for o in graph.get(layout.egress_services, view) if (o.place.address, o.place.port) == listener_address),
+        (
+            o
+            for o in graph.get(layout.egress_services, view)
+            if (o.listener.address, o.listener.port) == listener_address
+        ),
         None,
     )
     if egress is not None:
@@ -148,7 +152,7 @@ def listener(graph: Graph, view: View, listener_address: ListenerAddress) -> Env
             egress.routes if egress.http else "",
             egress.service_ports,
             (),
-            egress.place.direct,
+            egress.listener.direct,
         )
     if address != "0.0.0.0":
         service_port = graph.get(layout.service_port_at, view, listener_address) or _headless(
