@@ -117,7 +117,7 @@ class _Chains:
             trust_domains=self.plan.config.trust_domains,
         )
         settings = inbound_port.tls
-        mode = self.modes.at(inbound_port.port)
+        mode = self.modes.mode_of_port(inbound_port.port)
         if settings is not None and mode == "DISABLE":  # otherwise mutual TLS of the mesh protects the port
             https = http or inbound_port.protocol is Protocol.HTTPS
             socket = tls.terminating_socket(settings, HTTP_ALPN if https else ())

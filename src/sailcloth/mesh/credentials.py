@@ -1,7 +1,7 @@
-"""Certificates that gateways serve, from Kubernetes Secrets. Source: istio.md 1.13, 2.11.
+"""Certificates of gateways, from Kubernetes Secrets. Source: istio.md 1.13, 2.11.
 
-A Secret holds `tls.crt`, `tls.key` and perhaps `ca.crt`, or the older `cert`, `key`, `cacert`; roots may also stand in a Secret
-of their own, `<name>-cacert`.
+A Secret has `tls.crt`, `tls.key` and optionally `ca.crt`, or the older `cert`, `key`, `cacert`; CA certificates may also be in a
+Secret of their own, `<name>-cacert`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOTS = "-cacert"
 
 @dataclass(frozen=True)
 class Credential:
-    """A certificate chain with its key, or roots; PEM."""
+    """A certificate chain with its key, or CA certificates; PEM."""
 
     chain: bytes = b""
     key: bytes = field(default=b"", repr=False)
@@ -33,14 +33,14 @@ class Credential:
 
 @derived
 def names(graph: Graph, namespace: str) -> tuple[str, ...]:
-    """What the Secrets of a namespace offer: `name` for a certificate, `name-cacert` for roots."""
-    found = {k.name for k in registry.select(graph, of_namespace(core.Secret, namespace))}
-    return tuple(sorted(found | {n + ROOTS for n in found if not n.endswith(ROOTS)}))
+    """Names of the credentials in a namespace's Secrets: `name` for a certificate, `name-cacert` for CA certificates."""
+    secrets = {k.name for k in registry.select(graph, of_namespace(core.Secret, namespace))}
+    return tuple(sorted(secrets | {n + ROOTS for n in secrets if not n.endswith(ROOTS)}))
 
 
 @derived
 def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
-    """What a name stands for; None if there is no such Secret or it does not hold what is asked for."""
+    """The credential with a name; None if the Secret does not exist or lacks the data."""
     if name.endswith(ROOTS):
         own = _data(graph, namespace, name)
         data = own or _data(graph, namespace, name.removesuffix(ROOTS))
@@ -52,14 +52,14 @@ def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
 
 
 def missing(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:
-    """What a server's TLS settings ask of the Secrets of a gateway's namespace, and is not there."""
+    """Messages about credentials of a server's TLS settings that are missing in the gateway's namespace."""
     stored = [*tls.credential_names, *([tls.credential_name] if tls.credential_name else [])]
     roots = tls.ca_cert_credential_name or (stored[0] if stored else "")
-    wanted = list(stored)
+    required = list(stored)
     if roots and tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
-        wanted.append(roots.removesuffix(ROOTS) + ROOTS)
-    found = (_missing(graph, namespace, name) for name in wanted)
-    return list(dict.fromkeys(text for text in found if text))
+        required.append(roots.removesuffix(ROOTS) + ROOTS)
+    problems = (_missing(graph, namespace, name) for name in required)
+    return list(dict.fromkeys(text for text in problems if text))
 
 
 def _missing(graph: Graph, namespace: str, name: str) -> str:
@@ -79,10 +79,10 @@ def _missing(graph: Graph, namespace: str, name: str) -> str:
 
 def _data(graph: Graph, namespace: str, name: str) -> dict[str, bytes]:
     obj = registry.read(graph, core.Secret, Key("Secret", namespace, name))
-    out = {}
+    decoded = {}
     for field_, text in (obj.data if obj else {}).items():
         try:
-            out[field_] = base64.b64decode(text, validate=True)
+            decoded[field_] = base64.b64decode(text, validate=True)
         except (ValueError, binascii.Error):
             continue  # the API server accepts only base64
-    return out
+    return decoded

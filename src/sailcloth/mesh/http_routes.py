@@ -1,9 +1,9 @@
-"""HTTPRoutes of the Gateway API that are attached to services, as the VirtualServices that they amount to. Pure.
+"""Converts HTTPRoutes of the Gateway API that are attached to services (GAMMA) to VirtualServices. Pure.
 
-A route in the service's own namespace holds for every caller; one in another namespace only for callers of that namespace, and
-they follow no other. Several routes of a namespace for one service are one list in the order of precedence that the API sets.
-Nothing downstream knows an HTTPRoute. Routes to gateways are not ours yet: nobody answers for such a parent.
-Source: istio.md 1.12, and the API's specification.
+A route in the service's own namespace (producer route) applies to all clients; a route in another namespace (consumer route) only
+to clients in that namespace, and replaces producer routes for them. The routes of one namespace for one service become one list
+in the API's order of precedence. Later layers must not know HTTPRoutes. Routes attached to gateways are not supported yet and
+get no status. Source: istio.md 1.12, and the API's specification.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _RANKS = {"Exact": 0, "PathPrefix": 1, "RegularExpression": 2}
 
 
 class Service(NamedTuple):
-    """A service by its name."""
+    """Namespace and name of a service."""
 
     namespace: str
     name: str
@@ -61,7 +61,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class ParentStatus:
-    """What became of a route at one service."""
+    """The status of a route for one parent service."""
 
     parent: ParentReference
     accepted: tuple[bool, str, str]  # whether, reason, message
@@ -69,52 +69,54 @@ class ParentStatus:
 
 
 class HttpRoutes:
-    """Keeps the VirtualServices in step with HTTPRoutes, grants and services. `put` sets or (None) removes an object of the mesh
-    and says whether that changed anything; `exists` says whether a service does."""
+    """Keeps VirtualServices in sync with HTTPRoutes, ReferenceGrants and services. `put` sets or (None) removes an object of the
+    mesh and returns whether that changed anything; `exists` returns whether a service exists."""
 
     def __init__(
         self, put: Callable[[Key, Object | None], bool], exists: Callable[[Service], bool], domain: Callable[[], str]
     ) -> None:
-        self._put, self._exists, self._domain = put, exists, domain
+        self._apply, self._exists, self._domain = put, exists, domain
         self._routes: dict[Key, HTTPRoute] = {}
         self._grants: dict[Key, ReferenceGrant] = {}
         self._members: dict[Group, set[Key]] = {}
-        self._naming: dict[Service, set[Group]] = {}  # groups that name a service, as parent or destination
-        self._named: dict[Group, set[Service]] = {}
-        self.reevaluated: set[Key] = set()  # routes of which something may be another since this was last emptied
+        self._groups_of_service: dict[Service, set[Group]] = {}  # groups with a service as parent or destination
+        self._services_of_group: dict[Group, set[Service]] = {}
+        self.reevaluated: set[Key] = set()  # routes whose status may have changed; the reader clears it
 
     def apply(self, key: Key, obj: Object | None) -> bool:
-        """Take in an HTTPRoute or ReferenceGrant. Returns whether the mesh changed."""
+        """Apply an HTTPRoute or ReferenceGrant, or (None) its deletion. Returns whether the mesh changed."""
         if key.kind == "ReferenceGrant":
             if isinstance(obj, ReferenceGrant):
                 self._grants[key] = obj
             else:
                 self._grants.pop(key, None)
-            return self._make_all(self._members)
+            return self._update_groups(self._members)
         old = self._routes.pop(key, None)
         if isinstance(obj, HTTPRoute):
             self._routes[key] = obj
-        before, after = (set(_groups(key, o)) if o is not None else set() for o in (old, self._routes.get(key)))
-        for group in before - after:
+        old_groups, new_groups = (
+            set(_groups(key, o)) if o is not None else set() for o in (old, self._routes.get(key))
+        )
+        for group in old_groups - new_groups:
             self._members[group].discard(key)
-        for group in after:
+        for group in new_groups:
             self._members.setdefault(group, set()).add(key)
         self.reevaluated.add(key)
-        return self._make_all(before | after)
+        return self._update_groups(old_groups | new_groups)
 
     def service_changed(self, namespace: str, name: str) -> bool:
-        """A service is there or gone: routes that name it mean something else. Returns whether the mesh changed."""
-        return self._make_all(self._naming.get(Service(namespace, name), ()))
+        """Update the routes that refer to a service that was added or deleted. Returns whether the mesh changed."""
+        return self._update_groups(self._groups_of_service.get(Service(namespace, name), ()))
 
     def status(self, key: Key) -> list[ParentStatus]:
-        """What became of a route at each service that it is attached to."""
+        """The status of a route for each service that it is attached to."""
         route = self._routes.get(key)
         if route is None:
             return []
-        wrong = [p for rule in route.spec.rules for p in self._problems(rule, key.namespace)]
-        unsupported = next((t for reason, t in wrong if reason == "UnsupportedValue"), "")
-        unresolved = next(((False, r, t) for r, t in wrong if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
-        out = []
+        problems = [p for rule in route.spec.rules for p in self._problems(rule, key.namespace)]
+        unsupported = next((t for reason, t in problems if reason == "UnsupportedValue"), "")
+        unresolved = next(((False, r, t) for r, t in problems if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
+        statuses = []
         for parent in route.spec.parent_refs:
             if not _is_service(parent):
                 continue
@@ -127,43 +129,43 @@ class HttpRoutes:
                 )
             elif unsupported:
                 accepted = (False, "UnsupportedValue", unsupported)
-            out.append(ParentStatus(parent, accepted, unresolved))
-        return out
+            statuses.append(ParentStatus(parent, accepted, unresolved))
+        return statuses
 
     # -- one VirtualService -------------------------------------------------------------------------
 
-    def _make_all(self, groups: Iterable[Group]) -> bool:
-        changed = [self._make(g) for g in sorted(groups)]
+    def _update_groups(self, groups: Iterable[Group]) -> bool:
+        changed = [self._update_group(g) for g in sorted(groups)]
         return any(changed)
 
-    def _make(self, group: Group) -> bool:
+    def _update_group(self, group: Group) -> bool:
         routes = sorted((k, self._routes[k]) for k in self._members.get(group, ()))
         self.reevaluated.update(k for k, _ in routes)
-        for service in self._named.pop(group, ()):
-            self._naming[service].discard(group)
+        for service in self._services_of_group.pop(group, ()):
+            self._groups_of_service[service].discard(group)
         if not routes:
             self._members.pop(group, None)
-            return self._put(group.key, None)
+            return self._apply(group.key, None)
         named = {group.service, *(s for k, r in routes for s in _destinations(k, r))}
-        self._named[group] = named
+        self._services_of_group[group] = named
         for service in named:
-            self._naming.setdefault(service, set()).add(group)
+            self._groups_of_service.setdefault(service, set()).add(group)
         if not self._exists(group.service):
-            return self._put(group.key, None)
-        return self._put(group.key, self._virtual_service(group, routes))
+            return self._apply(group.key, None)
+        return self._apply(group.key, self._virtual_service(group, routes))
 
     def _virtual_service(self, group: Group, routes: list[tuple[Key, HTTPRoute]]) -> vs.VirtualService:
         http = []
         for key, route in routes:
             created = route.metadata.creation_timestamp or ""
             for port in sorted({p.port or 0 for p in route.spec.parent_refs if _group(p, key.namespace) == group}):
-                for place, rule in enumerate(route.spec.rules):
-                    made = self._rule(rule, key, place)
+                for index, rule in enumerate(route.spec.rules):
+                    converted = self._rule(rule, key, index)
                     for match in rule.matches or [HTTPRouteMatch()]:
                         if any(_wrong_expressions(match)):
                             continue
-                        order = (*_precedence(match), created, key.namespace, key.name, place)
-                        http.append((order, _matched(made, rule, match, port)))
+                        order = (*_precedence(match), created, key.namespace, key.name, index)
+                        http.append((order, _matched(converted, rule, match, port)))
         parents = ",".join(f"HTTPRoute/{k.name}.{k.namespace}" for k, _ in routes)
         metadata = ObjectMeta(
             name=group.key.name,
@@ -178,9 +180,9 @@ class HttpRoutes:
         )
         return vs.VirtualService(metadata=metadata, spec=spec)
 
-    def _rule(self, rule: HTTPRouteRule, key: Key, place: int) -> vs.HTTPRoute:
-        """A rule without its matches: an answer of 500 for the share of requests whose destination there is not."""
-        name = rule.name or f"{key.namespace}.{key.name}.{place}"
+    def _rule(self, rule: HTTPRouteRule, key: Key, index: int) -> vs.HTTPRoute:
+        """A rule without its matches. Answers 500 to the share of requests whose backend cannot be resolved."""
+        name = rule.name or f"{key.namespace}.{key.name}.{index}"
         problems = self._problems(rule, key.namespace)
         redirect = next((f.request_redirect for f in rule.filters if f.request_redirect is not None), None)
         if any(reason == "UnsupportedValue" for reason, _ in problems):
@@ -196,12 +198,12 @@ class HttpRoutes:
             )
             return vs.HTTPRoute(name=name, redirect=made, headers=headers)
         weighed = [(b, self._backend_problem(b, key.namespace)) for b in rule.backend_refs if b.weight > 0]
-        whole, lost = sum(b.weight for b, _ in weighed), sum(b.weight for b, p in weighed if p)
-        if whole == lost:
+        whole, unresolved = sum(b.weight for b, _ in weighed), sum(b.weight for b, p in weighed if p)
+        if whole == unresolved:
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500), headers=headers)
         fault = None
-        if lost:
-            share = vs.Percent(value=100.0 * lost / whole)
+        if unresolved:
+            share = vs.Percent(value=100.0 * unresolved / whole)
             fault = vs.HTTPFaultInjection(abort=vs.Abort(http_status=500, percentage=share))
         timeouts = rule.timeouts
         per_try = timeouts.backend_request if timeouts else None
@@ -245,20 +247,18 @@ class HttpRoutes:
             return backend.name
         return f"{backend.name}.{backend.namespace or namespace}.svc.{self._domain()}"
 
-    # -- what is wrong --------------------------------------------------------------------------------
+    # -- problems -------------------------------------------------------------------------------------
 
     def _problems(self, rule: HTTPRouteRule, namespace: str) -> list[tuple[str, str]]:
-        """(reason, message) of everything that keeps a rule, or part of it, from working."""
-        found = [p for b in _backends(rule) if (p := self._backend_problem(b, namespace))]
+        """(reason, message) of every problem with a rule."""
+        problems = [p for b in _backends(rule) if (p := self._backend_problem(b, namespace))]
         for step in (*rule.filters, *(f for b in rule.backend_refs for f in b.filters)):
             if step.type == "ExtensionRef":
-                found.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
+                problems.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
             if any(map(header_rules.breaks_line, _written(step))):
-                found.append(
-                    ("UnsupportedValue", "there is a line break or a NUL in what is written into a message's head")
-                )
-        found += [("UnsupportedValue", text) for match in rule.matches for text in _wrong_expressions(match)]
-        return found
+                problems.append(("UnsupportedValue", "a header value, host name or path contains a line break or NUL"))
+        problems += [("UnsupportedValue", text) for match in rule.matches for text in _wrong_expressions(match)]
+        return problems
 
     def _backend_problem(self, backend: Backend, namespace: str) -> tuple[str, str] | None:
         if (backend.group, backend.kind) == ("networking.istio.io", "Hostname"):
@@ -269,12 +269,12 @@ class HttpRoutes:
         if target.namespace != namespace and not self._granted(target, namespace):
             return (
                 "RefNotPermitted",
-                f"no ReferenceGrant in {target.namespace} lets routes of {namespace} name {target.name}",
+                f"no ReferenceGrant in {target.namespace} allows routes in {namespace} to refer to {target.name}",
             )
         if not self._exists(target):
             return "BackendNotFound", f"service {target.namespace}/{target.name} does not exist"
         if backend.port is None:
-            return "UnsupportedValue", f"the port of service {target.namespace}/{target.name} is not given"
+            return "UnsupportedValue", f"the reference to service {target.namespace}/{target.name} has no port"
         return None
 
     def _granted(self, target: Service, namespace: str) -> bool:
@@ -290,15 +290,15 @@ class HttpRoutes:
 
 
 def _wrong_expressions(match: HTTPRouteMatch) -> Iterable[str]:
-    """What is wrong with the regular expressions of a match; Envoy would refuse all routes of the port for one of them."""
-    found = [(m.type, m.value) for m in (*match.headers, *match.query_params)]
-    for kind, value in ((match.path.type, match.path.value), *found):
+    """Errors in the regular expressions of a match. Envoy would reject all routes of the port because of one of them."""
+    expressions = [(m.type, m.value) for m in (*match.headers, *match.query_params)]
+    for kind, value in ((match.path.type, match.path.value), *expressions):
         if kind == "RegularExpression" and (problem := regexes.problem(value)):
             yield problem
 
 
 def _written(step: HTTPRouteFilter) -> Iterable[str]:
-    """Texts that a filter puts into the heads of messages."""
+    """Texts that a filter writes into headers or request lines."""
     for headers in (step.request_header_modifier, step.response_header_modifier):
         if headers is not None:
             yield from (h.value for h in (*headers.set, *headers.add))
@@ -338,12 +338,12 @@ def _backends(rule: HTTPRouteRule) -> Iterable[Backend]:
 def _precedence(match: HTTPRouteMatch) -> tuple[int, int, int, int, int]:
     rank = _RANKS.get(match.path.type, 3)
     if match == HTTPRouteMatch():
-        rank = 4  # every request: nothing behind it would ever hold
+        rank = 4  # matches every request: no later route would apply
     return rank, -len(match.path.value), match.method is None, -len(match.headers), -len(match.query_params)
 
 
-def _matched(made: vs.HTTPRoute, rule: HTTPRouteRule, match: HTTPRouteMatch, port: int) -> vs.HTTPRoute:
-    """A rule for one of its matches: how a prefix is rewritten depends on it."""
+def _matched(converted: vs.HTTPRoute, rule: HTTPRouteRule, match: HTTPRouteMatch, port: int) -> vs.HTTPRoute:
+    """A rule with one of its matches, on which prefix rewrites depend."""
     uri = None
     if match.path.type == "Exact":
         uri = StringMatch(exact=match.path.value)
@@ -360,8 +360,12 @@ def _matched(made: vs.HTTPRoute, rule: HTTPRouteRule, match: HTTPRouteMatch, por
     )
     everything = vs.HTTPMatchRequest()
     rewrite = next((f.url_rewrite for f in rule.filters if f.url_rewrite is not None), None)
-    made_rewrite = _rewritten(rewrite.path, rewrite.hostname, match) if rewrite is not None and made.route else None
-    return msgspec.structs.replace(made, match=[] if condition == everything else [condition], rewrite=made_rewrite)
+    made_rewrite = (
+        _rewritten(rewrite.path, rewrite.hostname, match) if rewrite is not None and converted.route else None
+    )
+    return msgspec.structs.replace(
+        converted, match=[] if condition == everything else [condition], rewrite=made_rewrite
+    )
 
 
 def _value(kind: str, value: str) -> StringMatch:
@@ -381,9 +385,9 @@ def _rewritten(path: HTTPPathModifier | None, hostname: str | None, match: HTTPR
         return vs.HTTPRewrite(
             authority=hostname, uri_regex_rewrite=vs.RegexRewrite(match="^/(.*)", rewrite=f"{new}/\\1")
         )
-    # Without a prefix in its place the rest keeps its slash, and nothing becomes one.
-    rest = vs.RegexRewrite(match=f"^{re.escape(old)}(/?)(.*)", rewrite="/\\2")
-    return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=rest)
+    # Without a replacement, the remainder keeps its slash; an empty remainder becomes `/`.
+    remainder = vs.RegexRewrite(match=f"^{re.escape(old)}(/?)(.*)", rewrite="/\\2")
+    return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=remainder)
 
 
 def _redirected(path: HTTPPathModifier | None) -> str | None:
@@ -402,32 +406,32 @@ def _headers(filters: tuple[HTTPRouteFilter, ...]) -> vs.Headers | None:
     return vs.Headers(request=_operations(request), response=_operations(response))
 
 
-def _operations(found: HTTPHeaderFilter | None) -> vs.HeaderOperations | None:
-    if found is None:
+def _operations(header_filter: HTTPHeaderFilter | None) -> vs.HeaderOperations | None:
+    if header_filter is None:
         return None
     return vs.HeaderOperations(
-        set={h.name: _formatted(h.value) for h in found.set},
-        add={h.name: _formatted(h.value) for h in found.add},
-        remove=found.remove,
+        set={h.name: _formatted(h.value) for h in header_filter.set},
+        add={h.name: _formatted(h.value) for h in header_filter.add},
+        remove=header_filter.remove,
     )
 
 
 def _formatted(value: str) -> str:
-    """Commands such as %REQ(x)% work as in VirtualServices; a per cent sign that begins none stands for itself."""
+    """Escapes percent signs, except those of command operators such as %REQ(x)%, which work as in VirtualServices."""
     return value if header_rules.value_problem(value) is None else value.replace("%", "%%")
 
 
 def _cors(step: HTTPRouteFilter) -> vs.CorsPolicy | None:
-    found = step.cors
-    if found is None:
+    cors = step.cors
+    if cors is None:
         return None
     return vs.CorsPolicy(
-        allow_origins=tuple(_origin(o) for o in found.allow_origins),
-        allow_methods=found.allow_methods,
-        allow_headers=found.allow_headers,
-        expose_headers=found.expose_headers,
-        allow_credentials=found.allow_credentials,
-        max_age=f"{found.max_age}s" if found.max_age is not None else None,
+        allow_origins=tuple(_origin(o) for o in cors.allow_origins),
+        allow_methods=cors.allow_methods,
+        allow_headers=cors.allow_headers,
+        expose_headers=cors.expose_headers,
+        allow_credentials=cors.allow_credentials,
+        max_age=f"{cors.max_age}s" if cors.max_age is not None else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Services from Kubernetes Services and ServiceEntries, and which of several with one host name counts."""
+"""Services from Kubernetes Services and ServiceEntries, and precedence among several with one host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .registry import ServiceId
 
 @derived
 def service(graph: Graph, ident: ServiceId) -> Service | None:
-    """The service that one host of one object stands for; None if the object is gone or has no usable port."""
+    """The service that an object defines for one of its hosts; None if the object does not exist or has no usable port."""
     obj = registry.read(graph, core.Service, ident.key)
     if obj is not None:
         return _from_service(obj, ident, registry.config(graph).domain)
@@ -84,8 +84,8 @@ def _from_entry(obj: ServiceEntry, ident: ServiceId) -> Service:
 
 
 def allocatable(obj: ServiceEntry) -> tuple[str, ...]:
-    """The hosts of an entry that need an address to be told apart by: none if it declares addresses, lets connections go where
-    they were going anyway, or opts out by its label. Source: istio.md 2.14."""
+    """The hosts of an entry that need an allocated address: none if it declares addresses, has resolution NONE, or opts out by its
+    label. Source: istio.md 2.14."""
     spec = obj.spec
     opted_out = obj.metadata.labels.get("networking.istio.io/enable-autoallocate-ip", "").lower() == "false"
     if spec.addresses or spec.resolution == "NONE" or opted_out:
@@ -102,11 +102,11 @@ def _allocated(obj: ServiceEntry, host: str) -> tuple[str, ...]:
 
 @derived
 def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
-    """The service that a proxy in a namespace means by a host name.
+    """The service with a host, as seen by a proxy in a namespace; None if there is none.
 
-    A Kubernetes Service beats a ServiceEntry; of several ServiceEntries those that are not for every namespace come first, then
-    the oldest wins, and ports of entries in the winner's namespace are joined. Source: istio.md 2.8, and Istio's order of services
-    that are exported to a namespace.
+    A Kubernetes Service takes precedence over ServiceEntries; then ServiceEntries that are not exported to all namespaces, then the
+    oldest. Joins the ports of entries in the winner's namespace. Source: istio.md 2.8, and Istio's order of services that are
+    exported to a namespace.
     """
     ranked = [
         ("*" in exported, s)
@@ -137,12 +137,12 @@ def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
 
 @derived
 def siblings(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
-    """Objects in one namespace that define the host: their endpoints are joined."""
+    """Objects in one namespace that define the host, whose endpoints are joined."""
     return tuple(i.key for i in registry.services_of_host(graph, host) if i.namespace == namespace)
 
 
 def _exported_to(graph: Graph, ident: ServiceId) -> tuple[str, ...]:
-    """Namespaces that an object with services is exported to; `*` for all."""
+    """Namespaces that an object's services are exported to; `*` for all."""
     config = registry.config(graph)
     obj = registry.read(graph, core.Service, ident.key)
     if obj is not None:
@@ -152,10 +152,10 @@ def _exported_to(graph: Graph, ident: ServiceId) -> tuple[str, ...]:
 
 
 def resolve_alias(graph: Graph, svc: Service, namespace: str) -> Service | None:
-    """The service behind an ExternalName; up to ten steps, so that a loop ends."""
-    seen: Service | None = svc
+    """The service that an ExternalName points to; follows at most ten aliases, because of loops."""
+    current: Service | None = svc
     for _ in range(10):
-        if seen is None or seen.resolution is not Resolution.ALIAS:
-            return seen
-        seen = graph.get(by_host, seen.alias, namespace)
+        if current is None or current.resolution is not Resolution.ALIAS:
+            return current
+        current = graph.get(by_host, current.alias, namespace)
     return None

@@ -144,7 +144,7 @@ def auto_mtls(graph: Graph, svc: Service, port: Port, resolution: Resolution) ->
 def accepts_mtls(graph: Graph, namespace: str, labels: tuple[tuple[str, str], ...], port: int) -> bool:
     """Whether a workload's port accepts mutual TLS, by its PeerAuthentication."""
     policies = graph.get(selection.for_workload, PeerAuthentication, namespace, labels)
-    return graph.get(peer_authentication.modes, policies).at(port) != "DISABLE"
+    return graph.get(peer_authentication.modes, policies).mode_of_port(port) != "DISABLE"
 
 
 def endpoint_list(graph: Graph, svc: Service, port: Port) -> tuple[Endpoint, ...]:
@@ -164,7 +164,7 @@ def of_cluster(graph: Graph, view: View, cluster: ClusterId) -> tuple[Endpoint, 
         return endpoints
     rules = graph.get(destination_rules.for_host, cluster.host, svc.namespace, view.namespace, view.labels)
     subset = rules.subset(cluster.subset)
-    return tuple(e for e in endpoints if selection.has_labels(subset.labels, e.labels)) if subset else ()
+    return tuple(e for e in endpoints if selection.matches_labels(subset.labels, e.labels)) if subset else ()
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def of_subset(
     """Endpoints by service, port and subset labels. Views with equal arguments share the plan."""
     endpoints = endpoint_list(graph, svc, port)
     if labels:
-        endpoints = tuple(e for e in endpoints if selection.has_labels(dict(labels), e.labels))
+        endpoints = tuple(e for e in endpoints if selection.matches_labels(dict(labels), e.labels))
     mtls = tuple(e.mtls and graph.get(accepts_mtls, e.namespace, e.labels, e.port) for e in endpoints)
     return EndpointsPlan(ClusterId(svc.host, port.number, subset), endpoints, mtls, preference)
 

@@ -117,7 +117,7 @@ def listeners(
     chosen = []
     for key, gateway in registry.objects(graph, every_gateway()):
         named = [s.strip() for s in gateway.metadata.annotations.get(GATEWAY_SERVICE, "").split(",") if s.strip()]
-        selects = not gateway.spec.selector or selection.has_labels(gateway.spec.selector, labels)
+        selects = not gateway.spec.selector or selection.matches_labels(gateway.spec.selector, labels)
         if services & set(named) if named else selects:
             age = gateway.metadata.creation_timestamp or "", f"{key.name}.{key.namespace}"
             chosen.append((age, key, gateway, named))

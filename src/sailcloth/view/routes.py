@@ -295,7 +295,7 @@ def _applies(match: HTTPMatchRequest, view: View, port: int, gateway: str, key: 
         return False
     if match.source_namespace and match.source_namespace != view.namespace:
         return False
-    return selection.has_labels(match.source_labels, view.labels)
+    return selection.matches_labels(match.source_labels, view.labels)
 
 
 def _targets(

@@ -100,7 +100,7 @@ def applies(match: Match, rule: VirtualService, key: Key, view: View, port: int,
         return False
     if match.source_namespace and match.source_namespace != view.namespace:
         return False
-    return selection.has_labels(match.source_labels, view.labels)
+    return selection.matches_labels(match.source_labels, view.labels)
 
 
 def _targets(graph: Graph, view: View, key: Key, route: tuple[RouteDestination, ...], port: int) -> tuple[Target, ...]:
