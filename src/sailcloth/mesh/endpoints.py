@@ -184,7 +184,7 @@ def _workloads(graph: Graph, namespace: str, selector: dict[str, str], port: Por
     endpoints = []
     for key, entry in _selected_entries(graph, namespace, selector):
         checked = entry.metadata.annotations.get(HEALTH_CHECKED, "").lower() == "true"
-        healthy = not checked or entry.status.says("Healthy") is True
+        healthy = not checked or entry.status.condition_status("Healthy") is True
         spec = msgspec.structs.replace(entry.spec, labels=workload_entry.labels(entry))
         endpoint = _from_workload(spec, namespace, port, healthy, key.name)
         endpoints += [endpoint] if endpoint else []

@@ -85,8 +85,8 @@ def check(obj: dict[str, Any], namespace: str = "default") -> tuple[Finding, ...
         return ()
     meta = obj.get("metadata")
     meta = meta if isinstance(meta, dict) else {}
-    own = str(meta.get("namespace") or namespace) if kind.namespaced else ""
-    key = Key(kind.name, own, str(meta.get("name") or meta.get("generateName") or ""))
+    object_namespace = str(meta.get("namespace") or namespace) if kind.namespaced else ""
+    key = Key(kind.name, object_namespace, str(meta.get("name") or meta.get("generateName") or ""))
     report = Report(key)
     if not shape.check(report, kind, obj):
         return report.findings()
@@ -108,12 +108,12 @@ def _body(obj: dict[str, Any]) -> dict[str, Any]:
 
 def _metadata(meta: dict[str, Any]) -> dict[str, Any]:
     """Only what rules look at, so that odd metadata is not held against the spec; the API server judges it."""
-    out: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for field in ("name", "namespace"):
         if isinstance(meta.get(field), str):
-            out[field] = meta[field]
+            metadata[field] = meta[field]
     for field in ("labels", "annotations"):
-        found = meta.get(field)
-        if isinstance(found, dict):
-            out[field] = {str(k): str(v) for k, v in found.items()}
-    return out
+        value = meta.get(field)
+        if isinstance(value, dict):
+            metadata[field] = {str(k): str(v) for k, v in value.items()}
+    return metadata

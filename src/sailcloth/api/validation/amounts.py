@@ -16,9 +16,9 @@ def check_weights(report: Report, path: str, weights: Sequence[int]) -> None:
         if weight < 0:
             report.error(codes.WEIGHT, f"{path}[{index}].weight", f"weight {weight} is negative", "Give 0 or more.")
     if len(weights) > 1 and sum(weights) == 0:
-        report.error(codes.WEIGHT, path, "all weights are 0, so that nothing is routed", "Give one of them a weight.")
+        report.error(codes.WEIGHT, path, "all weights are 0, so no traffic is routed", "Give one of them a weight.")
     if sum(weights) > 0xFFFFFFFF:
-        report.error(codes.WEIGHT, path, "the weights exceed 4294967295 in sum", "Give smaller weights.")
+        report.error(codes.WEIGHT, path, "the sum of the weights exceeds 4294967295", "Give smaller weights.")
 
 
 def check_percent(report: Report, path: str, percent: Percent | None) -> None:

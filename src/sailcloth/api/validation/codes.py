@@ -7,7 +7,7 @@ from typing import Final
 TYPE: Final = "SAIL0001"  # a value does not fit its field's type
 UNKNOWN_FIELD: Final = "SAIL0002"
 REQUIRED: Final = "SAIL0101"
-CONFLICT: Final = "SAIL0102"  # fields that exclude each other
+CONFLICT: Final = "SAIL0102"  # fields that are mutually exclusive
 HOST: Final = "SAIL0103"
 PORT: Final = "SAIL0104"
 DURATION: Final = "SAIL0105"

@@ -40,6 +40,6 @@ def check(report: Report, path: str, text: str | None, zero: bool = False) -> bo
 
 def check_sign(report: Report, path: str, text: str | None) -> None:
     """Not negative."""
-    found = milliseconds(text)
-    if found is not None and found < 0:
+    value = milliseconds(text)
+    if value is not None and value < 0:
         report.error(codes.DURATION, path, f"duration {text!r} is negative", "Give a positive duration.")

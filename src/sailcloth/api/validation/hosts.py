@@ -43,8 +43,8 @@ def name_problem(host: str, wildcard: bool = True) -> str | None:
         if len(label) > _LONGEST_LABEL or not form.match(label):
             if "*" in label:
                 where = "at the beginning" if wildcard else "nowhere"
-                return f"domain name {host!r}: a wildcard may stand {where} only"
-            return f"domain name {host!r}: {label!r} is no DNS label"
+                return f"domain name {host!r}: a wildcard is only allowed {where}"
+            return f"domain name {host!r}: {label!r} is not a DNS label"
     if labels and labels[-1].isdigit():
         return f"domain name {host!r}: its last label must not be a number"
     return None
@@ -84,7 +84,7 @@ def scoped(report: Report, path: str, host: str, gateway: bool, internal: bool =
     plain = namespace[1:] if not gateway and len(namespace) > 1 and namespace[0] == "~" else namespace
     allowed = ("*", ".", *(("~",) if internal or not gateway else ()))
     if plain not in allowed and not is_label(plain):
-        text = f"{namespace!r} in host {host!r} is no namespace"
+        text = f"{namespace!r} in host {host!r} is not a namespace"
         report.error(codes.NAMESPACE, path, text, f"Write {', '.join(allowed)} or the name of a namespace.")
     if gateway and is_ip(name):
         return
@@ -100,15 +100,15 @@ def scoped(report: Report, path: str, host: str, gateway: bool, internal: bool =
         report.error(codes.HOST, path, text, f"Write *.{name.lstrip('*-').partition('.')[2]} or the full name.")
 
 
-def overlaps(one: str, other: str) -> bool:
+def overlaps(a: str, b: str) -> bool:
     """Whether there is a name that both hosts stand for."""
-    if one.startswith("*") and other.startswith("*"):
-        return one.endswith(other[1:]) or other.endswith(one[1:])
-    if one.startswith("*"):
-        return other.endswith(one[1:])
-    if other.startswith("*"):
-        return one.endswith(other[1:])
-    return one == other
+    if a.startswith("*") and b.startswith("*"):
+        return a.endswith(b[1:]) or b.endswith(a[1:])
+    if a.startswith("*"):
+        return b.endswith(a[1:])
+    if b.startswith("*"):
+        return a.endswith(b[1:])
+    return a == b
 
 
 def covered(name: str, host: str) -> bool:

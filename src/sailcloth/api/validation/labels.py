@@ -29,7 +29,7 @@ def check_selector(report: Report, path: str, labels: Mapping[str, str] | None) 
     if labels is None:
         return
     if not labels:
-        text = "the selector has no labels and so chooses all workloads"
+        text = "the selector has no labels , so it selects all workloads"
         report.warning(codes.RISKY, path, text, "Give labels, or leave the selector out.")
     for key, value in labels.items():
         if not key:

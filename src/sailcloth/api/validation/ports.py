@@ -29,7 +29,7 @@ def check_number(report: Report, path: str, number: int) -> bool:
 def check_name(report: Report, path: str, name: str) -> None:
     """One DNS label."""
     if not hosts.is_label(name):
-        text = "the port name is empty" if not name else f"port name {name!r} is no DNS label"
+        text = "the port name is empty" if not name else f"port name {name!r} is not a DNS label"
         report.error(codes.PORT, path, text, "Use letters, digits and dashes, such as http-web.")
 
 
@@ -38,5 +38,5 @@ def check_protocol(report: Report, path: str, text: str, required: bool = False)
     if not text and not required:
         return
     if protocol(text) not in PROTOCOLS:
-        what = f"protocol {text!r} is not supported" if text else "the protocol is missing"
-        report.error(codes.CHOICE, path, what, f"Use {_NAMES}.")
+        problem = f"protocol {text!r} is not supported" if text else "the protocol is missing"
+        report.error(codes.CHOICE, path, problem, f"Use {_NAMES}.")

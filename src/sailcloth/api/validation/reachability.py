@@ -27,20 +27,20 @@ def _rules(report: Report, path: str, rules: Any) -> None:
     for index, rule in enumerate(rules):
         at = f"{path}[{index}]"
         if everything:
-            text = f"the rule is never used: {everything} takes everything, and only the last rule can have no match"
+            text = f"the rule is never used: {everything} matches everything; only the last rule can have no match"
             report.warning(codes.UNREACHABLE, at, text, _ADVICE)
         elif not rule.match:
             everything = at
         repeated = 0
         for number, match in enumerate(rule.match):
-            here = f"{at}.match[{number}]"
-            before = seen.setdefault(_same(match), here)
-            if before != here:
+            match_path = f"{at}.match[{number}]"
+            previous = seen.setdefault(_same(match), match_path)
+            if previous != match_path:
                 repeated += 1
-                text = f"the match is never used: it is the same as {before}"
-                report.warning(codes.UNREACHABLE, here, text, _ADVICE)
+                text = f"the match is never used: it is the same as {previous}"
+                report.warning(codes.UNREACHABLE, match_path, text, _ADVICE)
         if rule.match and repeated == len(rule.match):
-            report.warning(codes.UNREACHABLE, at, "the rule is never used: all its matches stand before it", _ADVICE)
+            report.warning(codes.UNREACHABLE, at, "the rule is never used: earlier rules have all its matches", _ADVICE)
 
 
 def _same(match: Any) -> bytes:
@@ -63,7 +63,7 @@ def _prefixes(report: Report, spec: VirtualServiceSpec) -> None:
                 longest = len(path) if uri.prefix is None else len(path) - 1  # the same prefix is found as a repetition
                 hidden = next((path[:n] for n in range(longest + 1) if path[:n] in seen), None)
                 if hidden is not None:
-                    text = f"the match is never used: {seen[hidden]} takes all paths that begin with {hidden!r}"
+                    text = f"the match is never used: {seen[hidden]} matches all paths with the prefix {hidden!r}"
                     report.warning(codes.UNREACHABLE, f"{at}.uri", text, _ADVICE)
             if uri.prefix is not None and _only_uri(match):
                 seen.setdefault(uri.prefix, at)

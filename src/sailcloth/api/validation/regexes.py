@@ -41,22 +41,22 @@ def problem(text: str) -> str | None:
             warnings.simplefilter("ignore")
             re.compile(plain)
     except (ValueError, OverflowError, RecursionError, re.error) as error:
-        return f"{text!r} is no RE2 regular expression: {error}"
+        return f"{text!r} is not an RE2 regular expression: {error}"
     return None
 
 
 def _translate(text: str) -> str:
     """The expression in the syntax of `re`. Raises ValueError for what RE2 does not have."""
-    out: list[str] = []
+    parts: list[str] = []
     end, bracket = 0, False
     for match in _TOKEN.finditer(text):
         between = text[end : match.start()]
-        out.append(between)
+        parts.append(between)
         bracket = _inside(between, bracket)
-        out.append(_token(match, bracket))
+        parts.append(_token(match, bracket))
         end = match.end()
-    out.append(text[end:])
-    return "".join(out)
+    parts.append(text[end:])
+    return "".join(parts)
 
 
 def _inside(between: str, bracket: bool) -> bool:
@@ -77,17 +77,17 @@ def _token(match: re.Match[str], bracket: bool) -> str:
         return r"\w" if match["unicode"][0] == "p" else r"\W" if not bracket else ""
     if match["hex"]:
         if int(match["hex"], 16) > 0xFF:
-            raise ValueError(f"{match[0]}: Envoy compares bytes, so that a code is at most FF")
+            raise ValueError(f"{match[0]}: Envoy compares bytes, so that character codes are at most FF")
         return re.escape(chr(int(match["hex"], 16)))
     if match["set"]:
         return f"\\{match['set']}\\-"  # RE2 reads the dash after a class as itself
     if match["escape"]:
         return _escape(match["escape"], bracket)
     if match["class"]:
-        known = _CLASSES.get(match["class"].lstrip("^"))
-        if known is None:
+        characters = _CLASSES.get(match["class"].lstrip("^"))
+        if characters is None:
             raise ValueError(f"there is no character class [:{match['class']}:]")
-        return known if bracket else match[0]
+        return characters if bracket else match[0]
     if bracket:
         return match[0]
     if match["flags"]:
@@ -111,5 +111,5 @@ def _escape(character: str, bracket: bool) -> str:
     if character == "C":
         return "."
     if character in "ZuUNkGKRXhHeco":
-        raise ValueError(f"\\{character} is no escape sequence")
+        raise ValueError(f"\\{character} is not an escape sequence")
     return "\\" + character

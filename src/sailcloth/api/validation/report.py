@@ -10,18 +10,20 @@ class Report:
 
     def __init__(self, resource: Key) -> None:
         self.resource = resource
-        self._found: list[Finding] = []
+        self._findings: list[Finding] = []
 
     def error(self, code: str, path: str, text: str, fix: str = "") -> None:
         """Something that makes the object be refused."""
-        self._found.append(Finding(code=code, severity="Error", resource=self.resource, path=path, text=text, fix=fix))
+        self._findings.append(
+            Finding(code=code, severity="Error", resource=self.resource, path=path, text=text, fix=fix)
+        )
 
     def warning(self, code: str, path: str, text: str, fix: str = "") -> None:
         """Something that is accepted and should be looked at."""
-        self._found.append(
+        self._findings.append(
             Finding(code=code, severity="Warning", resource=self.resource, path=path, text=text, fix=fix)
         )
 
     def findings(self) -> tuple[Finding, ...]:
         """What was found, errors first, otherwise in the order of the object."""
-        return tuple(sorted(self._found, key=lambda f: f.severity != "Error"))
+        return tuple(sorted(self._findings, key=lambda f: f.severity != "Error"))

@@ -12,7 +12,7 @@ _DYNAMIC = ports.HTTP - {"HTTP_PROXY"}
 
 
 def validate(report: Report, obj: ServiceEntry) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     if not spec.hosts:
         report.error(codes.REQUIRED, "spec.hosts", "a ServiceEntry needs at least one host", "Give hosts.")
@@ -23,7 +23,7 @@ def validate(report: Report, obj: ServiceEntry) -> None:
         addresses.check_subnet(report, f"spec.addresses[{index}]", address)
         ranges = ranges or "/" in address
     if ranges and spec.resolution not in ("NONE", "STATIC"):
-        text = f"ranges of addresses are for resolution NONE and STATIC, not {spec.resolution}"
+        text = f"CIDR ranges need resolution NONE or STATIC, not {spec.resolution}"
         report.error(codes.CONFLICT, "spec.addresses", text, "Give single addresses.")
     _ports(report, spec)
     _selector(report, spec)
@@ -38,12 +38,12 @@ def validate(report: Report, obj: ServiceEntry) -> None:
 def _host(report: Report, path: str, host: str, spec: ServiceEntrySpec) -> None:
     if host == "*":
         if spec.resolution != "DYNAMIC_DNS":
-            report.error(codes.HOST, path, "host '*' would stand for everything", "Name a domain, such as *.com.")
+            report.error(codes.HOST, path, "host '*' would match everything", "Name a domain, such as *.com.")
         return
     if not hosts.check(report, path, host):
         return
     if hosts.is_partial_wildcard(host):
-        text = f"wildcard {host!r} stands for a part of a label, which is matched as a name only"
+        text = f"wildcard {host!r} matches a part of a label, which works for names but not for DNS"
         report.warning(codes.RISKY, path, text, "Make the wildcard a whole label, as in *.example.com.")
 
 
@@ -62,7 +62,7 @@ def _ports(report: Report, spec: ServiceEntrySpec) -> None:
         if port.target_port:
             ports.check_number(report, f"{path}.targetPort", port.target_port)
             if spec.resolution == "NONE":
-                text = "with resolution NONE connections keep their address, and only their port becomes the targetPort"
+                text = "with resolution NONE connections keep their destination address; only the port changes to targetPort"
                 report.warning(codes.RISKY, f"{path}.targetPort", text, "Remove it, or use another resolution.")
 
 
@@ -71,10 +71,10 @@ def _selector(report: Report, spec: ServiceEntrySpec) -> None:
         return
     labels.check_selector(report, "spec.workloadSelector", spec.workload_selector.labels)
     if spec.endpoints:
-        text = "workloadSelector and endpoints exclude each other"
+        text = "workloadSelector and endpoints are mutually exclusive"
         report.error(codes.CONFLICT, "spec.endpoints", text, "Keep one of them.")
     if spec.resolution == "NONE":
-        text = "with resolution NONE no traffic is sent to the workloads that are selected"
+        text = "with resolution NONE the selected workloads get no traffic"
         report.warning(codes.NO_EFFECT, "spec.resolution", text, "Use resolution STATIC.")
 
 
@@ -91,7 +91,7 @@ def _resolution(report: Report, spec: ServiceEntrySpec) -> None:
         return
     for index, host in enumerate(spec.hosts):
         if "*" in host:
-            text = f"{host!r} cannot be looked up in DNS"
+            text = f"{host!r} cannot be resolved by DNS"
             report.error(codes.HOST, f"spec.hosts[{index}]", text, "Give endpoints, or a host without wildcard.")
 
 
@@ -111,7 +111,7 @@ def _dynamic(report: Report, obj: ServiceEntry) -> None:
     spec = obj.spec
     for index, host in enumerate(spec.hosts):
         if not host.startswith("*"):
-            text = f"resolution DYNAMIC_DNS is for wildcards, not {host!r}"
+            text = f"resolution DYNAMIC_DNS needs a wildcard host, not {host!r}"
             report.error(codes.HOST, f"spec.hosts[{index}]", text, "Use resolution DNS.")
     for index, port in enumerate(spec.ports):
         if ports.protocol(port.protocol) not in _DYNAMIC:
@@ -121,7 +121,7 @@ def _dynamic(report: Report, obj: ServiceEntry) -> None:
         text = "resolution DYNAMIC_DNS cannot have a workloadSelector"
         report.error(codes.CONFLICT, "spec.workloadSelector", text, "Remove it.")
     if spec.location == "MESH_INTERNAL" and obj.metadata.labels.get(_WAYPOINT):
-        text = "a waypoint serves resolution DYNAMIC_DNS for hosts outside the mesh only"
+        text = "at waypoints resolution DYNAMIC_DNS works for MESH_EXTERNAL hosts only"
         report.error(codes.CONFLICT, "spec.location", text, "Use MESH_EXTERNAL.")
 
 
@@ -131,5 +131,5 @@ def _distinct(report: Report, spec: ServiceEntrySpec) -> None:
         return
     for index, port in enumerate(spec.ports):
         if port.protocol and ports.protocol(port.protocol) not in ports.HTTP | ports.TLS:
-            text = f"several hosts share the addresses, and {port.protocol} does not say which one is meant"
-            report.error(codes.CONFLICT, f"spec.ports[{index}].protocol", text, "Make one ServiceEntry a host.")
+            text = f"several hosts share the addresses, and {port.protocol} traffic does not name its host"
+            report.error(codes.CONFLICT, f"spec.ports[{index}].protocol", text, "Make one ServiceEntry per host.")

@@ -30,8 +30,8 @@ def check(report: Report, kind: Kind, obj: dict[str, Any]) -> bool:
     """Compare with the kind's schema. Returns whether all known fields fit, so that the object can be decoded."""
     node = crd.schema(kind)
     fits = True
-    known = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
-    for problem in schemacheck.check(_SCHEMAS, node, known):
+    fields = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
+    for problem in schemacheck.check(_SCHEMAS, node, fields):
         if problem.kind == "unknown":
             _unknown(report, problem)
             continue
