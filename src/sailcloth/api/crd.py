@@ -102,26 +102,28 @@ def _structural(node: dict[str, Any], components: dict[str, Any], served: bool) 
     if "anyOf" in node:
         (inner,) = [n for n in node["anyOf"] if n.get("type") != "null"]
         return _with(_structural(inner, components, served), extra, limits)
-    out = _with({}, extra, limits)
-    if "enum" in out:
-        out["enum"] = [v for v in out["enum"] if v is not None]
-        out["type"] = "string"
-    if isinstance(out.get("type"), list):
-        out["type"] = next(t for t in out["type"] if t != "null")
-    if out.get("type") == "object":
-        if "properties" in out:
-            required = [k for k, v in out["properties"].items() if served and _constraints(v).get("required")]
+    structural = _with({}, extra, limits)
+    if "enum" in structural:
+        structural["enum"] = [v for v in structural["enum"] if v is not None]
+        structural["type"] = "string"
+    if isinstance(structural.get("type"), list):
+        structural["type"] = next(t for t in structural["type"] if t != "null")
+    if structural.get("type") == "object":
+        if "properties" in structural:
+            required = [k for k, v in structural["properties"].items() if served and _constraints(v).get("required")]
             if required:
-                out["required"] = [*out.get("required", ()), *required]
-            out["properties"] = {k: _structural(v, components, served) for k, v in out["properties"].items()}
-            out.pop("additionalProperties", None)
-        if isinstance(out.get("additionalProperties"), dict):
-            out["additionalProperties"] = _structural(out["additionalProperties"], components, served)
-    if "items" in out:
-        out["items"] = _structural(out["items"], components, served)
-    if out.get("required") == []:
-        del out["required"]
-    return out
+                structural["required"] = [*structural.get("required", ()), *required]
+            structural["properties"] = {
+                k: _structural(v, components, served) for k, v in structural["properties"].items()
+            }
+            structural.pop("additionalProperties", None)
+        if isinstance(structural.get("additionalProperties"), dict):
+            structural["additionalProperties"] = _structural(structural["additionalProperties"], components, served)
+    if "items" in structural:
+        structural["items"] = _structural(structural["items"], components, served)
+    if structural.get("required") == []:
+        del structural["required"]
+    return structural
 
 
 def _constraints(node: dict[str, Any]) -> dict[str, Any]:

@@ -26,9 +26,9 @@ def Constraint(*rules: tuple[str, str], required: bool = False, **limits: Any) -
     """Limits of a field that the API server checks: JSON schema keywords, and CEL rules as (expression, message). Only the served
     CRD has them, not the parser, because objects may be stored under an older CRD."""
     cel_rules = [{"rule": expression, "message": message} for expression, message in rules]
-    asked = {**limits, "required": required, **({"x-kubernetes-validations": cel_rules} if cel_rules else {})}
+    schema = {**limits, "required": required, **({"x-kubernetes-validations": cel_rules} if cel_rules else {})}
     return Meta(
-        extra_json_schema={f"{SERVED}{next(_numbers)}": asked}
+        extra_json_schema={f"{SERVED}{next(_numbers)}": schema}
     )  # a separate key for each, because a field may have several
 
 

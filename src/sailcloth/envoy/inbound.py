@@ -41,20 +41,20 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
     chains = _Chains.of(plan, graph.get(pipeline.resolve, plan.policies))
     # Reject connections to the proxy's own port, which would loop.
     black_hole = tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, chains.logs)
-    out = [filter_chain.chain("virtualInbound-blackhole", [black_hole], port=names.INBOUND_PORT)]
-    out += chains.passthrough(chains.modes.mode, 0)
+    filter_chains = [filter_chain.chain("virtualInbound-blackhole", [black_hole], port=names.INBOUND_PORT)]
+    filter_chains += chains.passthrough(chains.modes.mode, 0)
     served = {a.port for a in plan.ports if not a.direct}
     for port, mode in chains.modes.ports:
         if port not in served:
-            out += chains.passthrough(mode, port)
+            filter_chains += chains.passthrough(mode, port)
     for inbound_port in plan.ports:
         if not inbound_port.direct:
-            out += chains.port(inbound_port)
+            filter_chains += chains.port(inbound_port)
     return listener_messages.listener(
         names.VIRTUAL_INBOUND,
         "0.0.0.0",
         names.INBOUND_PORT,
-        out,
+        filter_chains,
         direction="inbound",
         wait_ms=plan.config.detection_timeout_ms,
         filters=("original_dst", "tls_inspector", "http_inspector"),
@@ -158,17 +158,17 @@ class _Chains:
 
 
 def _routes(cluster: str, vhost: str, inbound_port: InboundPort | None) -> bytes:
-    out = route_pb2.RouteConfiguration(name=cluster)
-    host = out.virtual_hosts.add(name=vhost, domains=["*"])
-    made = host.routes.add(name="default")
-    made.match.prefix = "/"
-    made.route.cluster = cluster
-    made.route.timeout.CopyFrom(duration(0))
-    made.route.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
+    route_config = route_pb2.RouteConfiguration(name=cluster)
+    host = route_config.virtual_hosts.add(name=vhost, domains=["*"])
+    default_route = host.routes.add(name="default")
+    default_route.match.prefix = "/"
+    default_route.route.cluster = cluster
+    default_route.route.timeout.CopyFrom(duration(0))
+    default_route.route.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
     if inbound_port is not None and inbound_port.host:
-        made.decorator.operation = f"{inbound_port.host}:{inbound_port.service_port}/*"
+        default_route.decorator.operation = f"{inbound_port.host}:{inbound_port.service_port}/*"
     if inbound_port is not None and inbound_port.protocol in (Protocol.HTTP, Protocol.HTTP2):
         retry = route_pb.RetryPolicy(retry_on="reset-before-request")
         retry.num_retries.value = 2
-        made.route.retry_policy.CopyFrom(retry)
-    return encode(out)
+        default_route.route.retry_policy.CopyFrom(retry)
+    return encode(route_config)

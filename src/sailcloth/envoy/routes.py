@@ -29,31 +29,31 @@ class VirtualHost:
 
 def virtual_host(plan: VirtualHostPlan) -> VirtualHost:
     """A virtual host from its plan."""
-    out = route_pb.VirtualHost(name=plan.name, domains=plan.domains, include_request_attempt_count=True)
+    message = route_pb.VirtualHost(name=plan.name, domains=plan.domains, include_request_attempt_count=True)
     for r in plan.routes:
-        out.routes.append(route(r))
+        message.routes.append(route(r))
     if plan.require_tls:
-        out.require_tls = route_pb.VirtualHost.ALL
+        message.require_tls = route_pb.VirtualHost.ALL
     clusters = {names.outbound(t.cluster) for r in plan.routes for t in r.targets}
     clusters |= {names.outbound(c) for r in plan.routes for c, _ in r.mirrors}
-    return VirtualHost(encode(out), frozenset(clusters), plan.sources)
+    return VirtualHost(encode(message), frozenset(clusters), plan.sources)
 
 
 def route(plan: RoutePlan) -> route_pb.Route:
     """One route, with all features applied in order."""
-    out = route_pb.Route(name=_name(plan))
+    message = route_pb.Route(name=_name(plan))
     for feature in pipeline.ROUTE:
-        feature(plan, out)
+        feature(plan, message)
     if plan.targets:
         first = plan.targets[0].cluster
-        out.decorator.operation = f"{first.host}:{first.port}/*"
+        message.decorator.operation = f"{first.host}:{first.port}/*"
     if plan.source is not None:
-        istio = out.metadata.filter_metadata["istio"]
+        istio = message.metadata.filter_metadata["istio"]
         path = names.config_path(plan.source.kind, plan.source.namespace, plan.source.name)
         istio.fields["config"].string_value = path
     if plan.match is not None and plan.match.stat_prefix:
-        out.stat_prefix = plan.match.stat_prefix
-    return out
+        message.stat_prefix = plan.match.stat_prefix
+    return message
 
 
 def _name(plan: RoutePlan) -> str:
@@ -67,13 +67,13 @@ def catch_all(mode: str, cluster: str) -> VirtualHost:
     """The last virtual host of a sidecar's route configuration, for unknown hosts. By the outbound traffic policy it passes
     requests to `cluster`, resolves their host by DNS, or answers 502."""
     if cluster == names.BLACK_HOLE:
-        out = route_pb.VirtualHost(name="block_all", domains=["*"], include_request_attempt_count=True)
-        refused = out.routes.add(name="block_all")
+        message = route_pb.VirtualHost(name="block_all", domains=["*"], include_request_attempt_count=True)
+        refused = message.routes.add(name="block_all")
         refused.match.prefix = "/"
         refused.direct_response.status = 502
-        return VirtualHost(encode(out), frozenset(), ())
-    out = route_pb.VirtualHost(name="allow_any", domains=["*"], include_request_attempt_count=True)
-    passed = out.routes.add(name="allow_any")
+        return VirtualHost(encode(message), frozenset(), ())
+    message = route_pb.VirtualHost(name="allow_any", domains=["*"], include_request_attempt_count=True)
+    passed = message.routes.add(name="allow_any")
     passed.match.prefix = "/"
     passed.route.cluster = cluster
     if mode == "ALLOW_ANY_DYNAMIC_DNS":
@@ -81,7 +81,7 @@ def catch_all(mode: str, cluster: str) -> VirtualHost:
         dynamic_dns.turn_on(passed)
     passed.route.timeout.CopyFrom(duration(0))
     passed.route.max_stream_duration.SetInParent()
-    return VirtualHost(encode(out), frozenset(), ())
+    return VirtualHost(encode(message), frozenset(), ())
 
 
 def black_hole(port: int) -> VirtualHost:
@@ -91,11 +91,11 @@ def black_hole(port: int) -> VirtualHost:
 
 def misdirected(hosts: tuple[str, ...]) -> VirtualHost:
     """A virtual host for hosts of another server on the same port. Answers 421, so that the client connects to that server."""
-    out = route_pb.VirtualHost(name="misdirected", domains=hosts)
-    refused = out.routes.add(name="misdirected")
+    message = route_pb.VirtualHost(name="misdirected", domains=hosts)
+    refused = message.routes.add(name="misdirected")
     refused.match.prefix = "/"
     refused.direct_response.status = 421
-    return VirtualHost(encode(out), frozenset(), ())
+    return VirtualHost(encode(message), frozenset(), ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,13 +70,13 @@ def secret(graph: Graph, namespace: str, name: str) -> EnvoyResource | None:
     credential = graph.get(credentials.credential, namespace, name)
     if credential is None:
         return None
-    out = secret_pb2.Secret(name=names.credential(name))
+    message = secret_pb2.Secret(name=names.credential(name))
     if credential.roots:
-        out.validation_context.trusted_ca.inline_bytes = credential.roots
+        message.validation_context.trusted_ca.inline_bytes = credential.roots
         if credential.revoked:
-            out.validation_context.crl.inline_bytes = credential.revoked
+            message.validation_context.crl.inline_bytes = credential.revoked
     else:
-        out.tls_certificate.certificate_chain.inline_bytes = credential.chain
-        out.tls_certificate.private_key.inline_bytes = credential.key
+        message.tls_certificate.certificate_chain.inline_bytes = credential.chain
+        message.tls_certificate.private_key.inline_bytes = credential.key
     source = Key("Secret", namespace, name.removesuffix(credentials.ROOTS))
-    return resource(out.name, encode(out), sources=(source,))
+    return resource(message.name, encode(message), sources=(source,))

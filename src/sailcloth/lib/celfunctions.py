@@ -85,8 +85,8 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
-def _index(items: list[Any], wanted: Any) -> int:
-    return next((n for n, item in enumerate(items) if _same(item, wanted)), -1)
+def _index(items: list[Any], searched: Any) -> int:
+    return next((n for n, item in enumerate(items) if _same(item, searched)), -1)
 
 
 def _last(items: list[Any], item: Any) -> int:

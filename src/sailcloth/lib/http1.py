@@ -20,20 +20,20 @@ def parse(answer: bytes) -> tuple[int, bytes]:
 
 def body(answer: bytes) -> bytes:
     """The body of a response with status 200. Raises OSError with status and body otherwise."""
-    status, found = parse(answer)
+    status, content = parse(answer)
     if status != 200:
-        text = found.decode(errors="replace").strip() or "nothing"
+        text = content.decode(errors="replace").strip() or "nothing"
         raise OSError(f"the response had status {status}: {text[:200]}")
-    return found
+    return content
 
 
 def _joined(chunks: bytes) -> bytes:
     parts = []
     while chunks:
-        size, _, rest = chunks.partition(b"\r\n")
+        size, _, remainder = chunks.partition(b"\r\n")
         length = int(size.split(b";")[0] or b"0", 16)
         if not length:
             break
-        parts.append(rest[:length])
-        chunks = rest[length + 2 :]
+        parts.append(remainder[:length])
+        chunks = remainder[length + 2 :]
     return b"".join(parts)

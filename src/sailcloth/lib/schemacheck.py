@@ -35,14 +35,14 @@ def check(
 ) -> Iterator[Problem]:
     """All errors in a value. `nulls`: null means absent everywhere, as for built-in kinds; otherwise only where the schema is
     nullable. `old`: the previous value, for ratcheting."""
-    yield from _Check(schemas, nulls).at(node, value, path, old)
+    yield from _Check(schemas, nulls).check_node(node, value, path, old)
 
 
 class _Check:
     def __init__(self, schemas: Schemas, nulls: bool) -> None:
         self._schemas, self._nulls = schemas, nulls
 
-    def at(self, node: Node, value: Any, path: str, old: Any = ABSENT) -> Iterator[Problem]:
+    def check_node(self, node: Node, value: Any, path: str, old: Any = ABSENT) -> Iterator[Problem]:
         node = self._schemas.resolve(node)
         if node is None or (old is not ABSENT and old == value and type(old) is type(value)):
             return
@@ -53,7 +53,7 @@ class _Check:
         if is_open(node) and not _limits(node):
             return
         if not _fits(node, value):
-            yield _type(path, node, _word(value))
+            yield _type(path, node, _json_type(value))
         yield from self._values(node, value, path)
         yield from self._junctors(node, value, path)
         if isinstance(value, dict):
@@ -70,11 +70,11 @@ class _Check:
         old_fields = old if isinstance(old, dict) else {}
         for name, inner in value.items():
             if name in properties:
-                yield from self.at(properties[name], inner, join(path, name), old_fields.get(name, ABSENT))
+                yield from self.check_node(properties[name], inner, join(path, name), old_fields.get(name, ABSENT))
             elif embedded and name in RESOURCE:
                 continue
             elif isinstance(extra, dict):
-                yield from self.at(extra, inner, join(path, name), old_fields.get(name, ABSENT))
+                yield from self.check_node(extra, inner, join(path, name), old_fields.get(name, ABSENT))
             elif not keep and ("type" in node or properties):
                 where = join(path, name)
                 yield Problem("unknown", where, f'unknown field "{where}"', _nearest(name, properties))
@@ -90,7 +90,7 @@ class _Check:
             old_items = {orjson.dumps(self._key(node, kind, v), option=orjson.OPT_SORT_KEYS): v for v in old}
         for index, item in enumerate(value):
             old_item = old_items.get(keys[index], ABSENT) if old_items else ABSENT
-            yield from self.at(node.get("items"), item, f"{path}[{index}]", old_item)
+            yield from self.check_node(node.get("items"), item, f"{path}[{index}]", old_item)
         if kind in ("map", "set"):
             seen: set[bytes] = set()
             for index, key in enumerate(keys):
@@ -110,7 +110,7 @@ class _Check:
             return
 
         def wrong(inner: Node) -> list[Problem]:
-            return [p for p in self.at(inner, value, path) if p.kind != "unknown"]
+            return [p for p in self.check_node(inner, value, path) if p.kind != "unknown"]
 
         for inner in node.get("allOf") or ():
             problems = wrong(inner)
@@ -247,7 +247,7 @@ def _fits(node: dict[str, Any], value: Any) -> bool:
     return isinstance(value, kinds.get(str(expected), object))
 
 
-def _word(value: Any) -> str:
+def _json_type(value: Any) -> str:
     words = {dict: "object", list: "array", bool: "boolean", str: "string", int: "integer", float: "number"}
     return words.get(type(value), "null")
 

@@ -125,9 +125,9 @@ class Session:
         elif kind == 6:  # PING
             await self._send(_frame(6, 0, body))
         elif kind == 3:  # RST_STREAM
-            gone = self._streams.pop(struct.unpack_from(">I", body)[0], None)
-            if gone is not None:
-                gone.put_nowait(None)
+            closed = self._streams.pop(struct.unpack_from(">I", body)[0], None)
+            if closed is not None:
+                closed.put_nowait(None)
 
     async def _data(self, stream: int, flags: int, body: bytes) -> None:
         queue = self._streams.get(stream)

@@ -42,9 +42,9 @@ def names(graph: Graph, namespace: str) -> tuple[str, ...]:
 def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
     """The credential with a name; None if the Secret does not exist or lacks the data."""
     if name.endswith(ROOTS):
-        own = _data(graph, namespace, name)
-        data = own or _data(graph, namespace, name.removesuffix(ROOTS))
-        roots = data.get("ca.crt") or data.get("cacert") or (data.get("tls.crt") if own else None)
+        contents = _data(graph, namespace, name)
+        data = contents or _data(graph, namespace, name.removesuffix(ROOTS))
+        roots = data.get("ca.crt") or data.get("cacert") or (data.get("tls.crt") if contents else None)
         return Credential(roots=roots, revoked=data.get("ca.crl") or data.get("crl") or b"") if roots else None
     data = _data(graph, namespace, name)
     chain, key = data.get("tls.crt") or data.get("cert"), data.get("tls.key") or data.get("key")
@@ -63,18 +63,20 @@ def missing(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:
 
 
 def _missing(graph: Graph, namespace: str, name: str) -> str:
-    found = graph.get(credential, namespace, name)
+    stored = graph.get(credential, namespace, name)
     plain = name.removesuffix(ROOTS)
-    if found is None and not any(registry.read(graph, core.Secret, Key("Secret", namespace, n)) for n in (name, plain)):
+    if stored is None and not any(
+        registry.read(graph, core.Secret, Key("Secret", namespace, n)) for n in (name, plain)
+    ):
         return f"there is no Secret {plain} in {namespace}, where the gateway is"
-    keys = {"ca.crt": found.roots} if found and found.roots else {}
-    if found and not found.roots:
-        keys = {"tls.crt": found.chain, "tls.key": found.key}
+    keys = {"ca.crt": stored.roots} if stored and stored.roots else {}
+    if stored and not stored.roots:
+        keys = {"tls.crt": stored.chain, "tls.key": stored.key}
     broken = [key for key, value in keys.items() if b"-----BEGIN " not in value]
     if broken:
         return f"{' and '.join(broken)} of Secret {plain} in {namespace} {'is' if len(broken) == 1 else 'are'} not PEM"
     needed = "ca.crt" if name.endswith(ROOTS) else "tls.crt with tls.key"
-    return "" if found else f"Secret {plain} in {namespace} has no {needed}"
+    return "" if stored else f"Secret {plain} in {namespace} has no {needed}"
 
 
 def _data(graph: Graph, namespace: str, name: str) -> dict[str, bytes]:

@@ -189,14 +189,14 @@ class HttpRoutes:
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500))
         headers = _headers(rule.filters)
         if redirect is not None:
-            made = vs.HTTPRedirect(
+            http_redirect = vs.HTTPRedirect(
                 scheme=redirect.scheme,
                 authority=redirect.hostname,
                 port=redirect.port,
                 uri=_redirected(redirect.path),
                 redirect_code=redirect.status_code,
             )
-            return vs.HTTPRoute(name=name, redirect=made, headers=headers)
+            return vs.HTTPRoute(name=name, redirect=http_redirect, headers=headers)
         weighed = [(b, self._backend_problem(b, key.namespace)) for b in rule.backend_refs if b.weight > 0]
         whole, unresolved = sum(b.weight for b, _ in weighed), sum(b.weight for b, p in weighed if p)
         if whole == unresolved:

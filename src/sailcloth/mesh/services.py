@@ -94,9 +94,11 @@ def allocatable(obj: ServiceEntry) -> tuple[str, ...]:
 
 
 def _allocated(obj: ServiceEntry, host: str) -> tuple[str, ...]:
-    wanted = allocatable(obj)
+    allocatable_hosts = allocatable(obj)
     return tuple(
-        a.value for a in obj.status.addresses if a.value and a.host in wanted and hosts.normalized(a.host) == host
+        a.value
+        for a in obj.status.addresses
+        if a.value and a.host in allocatable_hosts and hosts.normalized(a.host) == host
     )
 
 

@@ -41,8 +41,8 @@ def _attached(graph: Graph, keys: list[Key], namespace: str) -> list[Key]:
 @derived
 def verdict(graph: Graph, key: Key) -> Verdict:
     """Whether another VirtualService overrides rules of this one; notes references that do not exist."""
-    lost, notes = graph.get(conflict, key), tuple(missing_references(graph, key))
-    return Verdict(True, "Conflict", lost, notes) if lost else Verdict(notes=notes)
+    overridden, notes = graph.get(conflict, key), tuple(missing_references(graph, key))
+    return Verdict(True, "Conflict", overridden, notes) if overridden else Verdict(notes=notes)
 
 
 @derived
@@ -52,16 +52,16 @@ def conflict(graph: Graph, key: Key) -> str:
     merging = registry.config(graph).merge_virtual_services
     for host in head.hosts if head and rule else ():
         same = _visible(graph, registry.select(graph, by_host(host)), key.namespace)
-        for other in same[: same.index(key)] if key in same else ():
-            older = graph.get(effective, other)
+        for older_key in same[: same.index(key)] if key in same else ():
+            older = graph.get(effective, older_key)
             if older is None:
                 continue
             if not merging:
-                return f"{host} is routed by the older VirtualService {other.namespace}/{other.name}"
+                return f"{host} is routed by the older VirtualService {older_key.namespace}/{older_key.name}"
             if _has_catch_all(older) and rule is not None and _has_catch_all(rule):
                 return (
                     f"the rule of {host} without conditions never applies: the older VirtualService "
-                    f"{other.namespace}/{other.name} has one, too"
+                    f"{older_key.namespace}/{older_key.name} has one, too"
                 )
     return ""
 
@@ -124,8 +124,8 @@ def mirror_hosts(graph: Graph, key: Key) -> frozenset[tuple[str, str]]:
     """(host, subset) of all mirror destinations of a VirtualService."""
     rule = graph.get(effective, key)
     domain = registry.config(graph).domain
-    found = [m for h in rule.spec.http for m in mirrors(h)] if rule else []
-    return frozenset((destination_host(m, key.namespace, domain), m.subset or "") for m in found)
+    mirrored = [m for h in rule.spec.http for m in mirrors(h)] if rule else []
+    return frozenset((destination_host(m, key.namespace, domain), m.subset or "") for m in mirrored)
 
 
 @derived

@@ -213,14 +213,14 @@ def http_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
 
 @derived
 def _aliases(graph: Graph, view: View) -> dict[str, tuple[str, ...]]:
-    out: dict[str, list[str]] = {}
+    hosts_by_target: dict[str, list[str]] = {}
     for host in graph.get(scope.visible, view):
         svc = scope.service(graph, view, host)
         if svc is not None and svc.resolution is Resolution.ALIAS:
-            found = services.resolve_alias(graph, svc, view.namespace)
-            if found is not None:
-                out.setdefault(found.host, []).append(host)
-    return {target: tuple(hosts) for target, hosts in out.items()}
+            service = services.resolve_alias(graph, svc, view.namespace)
+            if service is not None:
+                hosts_by_target.setdefault(service.host, []).append(host)
+    return {target: tuple(hosts) for target, hosts in hosts_by_target.items()}
 
 
 @derived

@@ -28,16 +28,16 @@ _CLUSTER = re.compile(r"outbound\|(\d+)\|([^|\"\s]*)\|([\w.*-]+)")
 @derived
 def preloaded(graph: Graph, view: View) -> frozenset[ClusterId]:
     """Outbound clusters that a view gets without subscribing."""
-    found = {
+    cluster_ids = {
         c
         for host, subset in _mirrors(graph, view)
         for c in graph.get(clusters.of_host, view, host)
         if c.subset == subset
     }
-    found |= {c for host in _declared(graph, view) for c in graph.get(clusters.of_host, view, host)}
+    cluster_ids |= {c for host in _declared(graph, view) for c in graph.get(clusters.of_host, view, host)}
     patches = graph.get(envoy_filters.patches, view.policies.of(EnvoyFilter), view.policies.metadata)
     named = {c for ref in patches for c in graph.get(_named, ref)}
-    return frozenset(found | {c for c in named if c in graph.get(clusters.of_host, view, c.host)})
+    return frozenset(cluster_ids | {c for c in named if c in graph.get(clusters.of_host, view, c.host)})
 
 
 def _mirrors(graph: Graph, view: View) -> set[tuple[str, str]]:

@@ -54,10 +54,10 @@ def _selected(graph: Graph, namespace: str, labels: Labels, traffic: Traffic) ->
 
 @derived
 def _metadata_keys(graph: Graph, selected: _Keys) -> tuple[str, ...]:
-    out: set[str] = set()
+    metadata_keys: set[str] = set()
     for name, keys in selected:
         kind = KINDS[name]
         for key in keys:
             obj = registry.read(graph, kind.type, key)
-            out.update(kind.metadata_keys(obj) if obj is not None else ())
-    return tuple(sorted(out))
+            metadata_keys.update(kind.metadata_keys(obj) if obj is not None else ())
+    return tuple(sorted(metadata_keys))

@@ -141,7 +141,7 @@ def virtual_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
 def unregistered(graph: Graph, view: View) -> tuple[str, ...]:
     """Hosts of VirtualServices without a service, limited by the Sidecar's imports."""
     limit = graph.get(scope.spec, view)
-    out = []
+    unregistered_hosts = []
     for host, key in graph.get(virtual_services.mesh_hosts, view.namespace):
         if graph.get(services.by_host, host, view.namespace) is not None:
             continue
@@ -153,8 +153,8 @@ def unregistered(graph: Graph, view: View) -> tuple[str, ...]:
             continue
         if host.startswith("*") and graph.get(_only_services, view, host):
             continue
-        out.append(host)
-    return tuple(out)
+        unregistered_hosts.append(host)
+    return tuple(unregistered_hosts)
 
 
 @derived

@@ -1,4 +1,4 @@
-"""IP addresses, subnets, paths of sockets, and localities."""
+"""Validates IP addresses, CIDR ranges and paths of UNIX sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .report import Report
 
 
 def is_subnet(text: str) -> bool:
-    """Whether it is an IP address or a CIDR range; bits beyond the prefix do not matter."""
+    """Whether a text is an IP address or a CIDR range; ignores host bits."""
     if "/" not in text:
         return hosts.is_ip(text)
     address, _, bits = text.partition("/")

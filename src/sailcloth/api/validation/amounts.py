@@ -1,4 +1,4 @@
-"""Weights and percentages."""
+"""Validates weights and percentages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .report import Report
 
 
 def check_weights(report: Report, path: str, weights: Sequence[int]) -> None:
-    """Not negative; of several destinations at least one has a weight. They are relative to each other."""
+    """Weights of destinations: not negative, and at least one of several is positive. They are relative to each other."""
     for index, weight in enumerate(weights):
         if weight < 0:
             report.error(codes.WEIGHT, f"{path}[{index}].weight", f"weight {weight} is negative", "Give 0 or more.")
@@ -22,7 +22,7 @@ def check_weights(report: Report, path: str, weights: Sequence[int]) -> None:
 
 
 def check_percent(report: Report, path: str, percent: Percent | None) -> None:
-    """0 to 100; what Envoy can keep is a ten-thousandth of a per cent."""
+    """A percentage from 0 to 100; Envoy's resolution is 0.0001."""
     if percent is None:
         return
     if not 0 <= percent.value <= 100:

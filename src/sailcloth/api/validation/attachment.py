@@ -1,4 +1,4 @@
-"""What policies are attached to: workloads by a selector, or objects by name, but not both."""
+"""Validates policy attachment: either a workload selector, or references to objects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check(
 def check_references(
     report: Report, reference: PolicyTargetReference | None, references: Sequence[PolicyTargetReference], selector: str
 ) -> None:
-    """`selector` is the name of the field with a selector, if there is one."""
+    """`selector`: the name of the policy's selector field, if it has one."""
     if reference is not None and references:
         text = "targetRef and targetRefs are mutually exclusive"
         report.error(codes.CONFLICT, "spec.targetRef", text, "Move it into targetRefs.")
@@ -46,8 +46,8 @@ def check_references(
         report.error(codes.SIZE, "spec.targetRefs", text, "Make several policies.")
     if reference is not None:
         _check_reference(report, "spec.targetRef", reference)
-    for index, one in enumerate(references):
-        _check_reference(report, f"spec.targetRefs[{index}]", one)
+    for index, listed in enumerate(references):
+        _check_reference(report, f"spec.targetRefs[{index}]", listed)
 
 
 def _check_reference(report: Report, path: str, reference: PolicyTargetReference) -> None:

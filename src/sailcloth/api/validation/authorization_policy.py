@@ -1,4 +1,4 @@
-"""What an AuthorizationPolicy must be: its action, and rules whose every value says something."""
+"""Validates AuthorizationPolicy: its action, and its rules."""
 
 from __future__ import annotations
 
@@ -54,18 +54,20 @@ def _dry_run(report: Report, obj: AuthorizationPolicy) -> None:
 def _rule(report: Report, path: str, rule: Rule, action: str) -> None:
     http = with_port = False
     for index, caller in enumerate(rule.from_):
-        at = f"{path}.from[{index}].source"
+        source_path = f"{path}.from[{index}].source"
         if caller.source is None or not _values_of(caller.source):
-            report.error(codes.REQUIRED, at, "the source is empty", "Give at least one field, or remove from.")
+            report.error(codes.REQUIRED, source_path, "the source is empty", "Give at least one field, or remove from.")
         else:
-            _source(report, at, caller.source, action)
+            _source(report, source_path, caller.source, action)
             http = http or any(getattr(caller.source, f) for f in _HTTP_SOURCE)
     for index, call in enumerate(rule.to):
-        at = f"{path}.to[{index}].operation"
+        source_path = f"{path}.to[{index}].operation"
         if call.operation is None or not _values_of(call.operation):
-            report.error(codes.REQUIRED, at, "the operation is empty", "Give at least one field, or remove to.")
+            report.error(
+                codes.REQUIRED, source_path, "the operation is empty", "Give at least one field, or remove to."
+            )
         else:
-            _operation(report, at, call.operation)
+            _operation(report, source_path, call.operation)
             http = http or any(getattr(call.operation, f) for f in _HTTP_OPERATION)
             with_port = with_port or bool(call.operation.ports)
     for index, condition in enumerate(rule.when):
@@ -82,8 +84,8 @@ def _values_of(struct: Source | Operation) -> list[str]:
 
 
 def _wire(field: str) -> str:
-    first, *rest = field.split("_")
-    return first + "".join(p.capitalize() for p in rest)
+    first, *others = field.split("_")
+    return first + "".join(p.capitalize() for p in others)
 
 
 def _source(report: Report, path: str, source: Source, action: str) -> None:
@@ -136,11 +138,11 @@ def _port(report: Report, path: str, text: str) -> None:
 
 
 def _path(report: Report, path: str, text: str) -> None:
-    """A template has {*} for one part of the path and, once and at last, {**} for any number."""
+    """A path template: {*} matches one path segment; {**} matches any number, only once and at the end."""
     if "{" not in text and "}" not in text:
         return
     if "{*}" not in text and "{**}" not in text:
-        return  # braces as ordinary characters
+        return  # without operators, braces are ordinary characters
     parts = text.split("/")
     bad = [p for p in parts if p not in ("{*}", "{**}") and ("{" in p or "}" in p or "*" in p)]
     if bad:

@@ -1,4 +1,4 @@
-"""What a DestinationRule must be. Policies are in `traffic_policy`."""
+"""Validates DestinationRule. `traffic_policy` validates its policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an EnvoyFilter must be: patches whose place fits what they change. What Envoy makes of them is not known here."""
+"""Validates EnvoyFilter: whether operation and match of each patch fit its applyTo. Must not evaluate Envoy's configuration."""
 
 from __future__ import annotations
 

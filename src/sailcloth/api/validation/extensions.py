@@ -1,4 +1,4 @@
-"""What a WasmPlugin and a TrafficExtension must be."""
+"""Validates WasmPlugin and TrafficExtension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Gateway must be: servers with ports, hosts and TLS that go together."""
+"""Validates Gateway: servers with consistent ports, hosts and TLS settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sailcloth.api.gateway import Gateway, Server
 from . import addresses, codes, hosts, ports, server_tls
 from .report import Report
 
-_SEMANTICS = "internal.istio.io/gateway-semantics"  # on Gateways that are made from the Gateway API
+_SEMANTICS = "internal.istio.io/gateway-semantics"  # on Gateways that are converted from the Gateway API
 
 
 def validate(report: Report, obj: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""Header names and changes, methods, status codes, string matches."""
+"""Validates header names and operations, status codes and string matches."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AUTHORITY: Final = ("host", ":authority")
 
 
 def check_header(report: Report, path: str, name: str, pseudo: bool = False) -> None:
-    """A header's name; `pseudo`: names such as :authority are fine."""
+    """A header name; `pseudo`: pseudo-headers such as :authority are allowed."""
     bare = name[1:] if pseudo and name.startswith(":") else name
     if not _HEADER.match(bare):
         text = f"{name!r} is not a header name" if name else "a header has no name"
@@ -28,23 +28,24 @@ def check_header(report: Report, path: str, name: str, pseudo: bool = False) -> 
 
 
 def value_problem(text: str) -> str | None:
-    """What is wrong with a value that Envoy formats: per cent signs are doubled, or enclose a command as %REQ(name)%."""
+    """The error in a header value that Envoy formats; None if valid. Percent signs are doubled, or enclose a command operator such as
+    %REQ(name)%."""
     return None if _VALUE.match(text) else f"value {text!r} has a percent sign that does not start a command operator"
 
 
 def breaks_line(text: str) -> bool:
-    """Whether a text cannot be part of a message's head, where a line ends a field."""
+    """Whether a text has characters that HTTP headers cannot contain (line breaks, NUL)."""
     return any(c in text for c in "\0\r\n")
 
 
 def check_line(report: Report, path: str, text: str | None) -> None:
-    """A text that becomes part of a message's head."""
+    """A text that is written into HTTP headers."""
     if text and breaks_line(text):
         report.error(codes.TYPE, path, "the text contains a line break or NUL", "Write it in one line.")
 
 
 def check_match(report: Report, path: str, match: StringMatch | None, empty_prefix: bool = False) -> None:
-    """A string match; `empty_prefix`: a prefix that is empty means something here."""
+    """A string match; `empty_prefix`: an empty prefix is allowed."""
     if match is None:
         return
     set_fields = [f for f in ("exact", "prefix", "regex") if getattr(match, f) is not None]
@@ -74,7 +75,7 @@ def check_headers(report: Report, path: str, headers: Headers | None) -> None:
 
 
 def _operations(report: Report, path: str, operations: HeaderOperations, request: bool) -> None:
-    """The authority of a request can be written, no other pseudo-header can, nor can any be removed."""
+    """Header operations. Only a request's authority can be set among pseudo-headers; none can be removed."""
     authority = []
     for verb, values in (("set", operations.set), ("add", operations.add)):
         for name, value in values.items():
@@ -103,7 +104,7 @@ def _changeable(report: Report, path: str, name: str) -> None:
 
 
 def check_status(report: Report, path: str, status: int) -> None:
-    """An HTTP status that a final answer can have."""
+    """The HTTP status of a final response."""
     if not 200 <= status <= 599:
         text = f"HTTP status {status} is not in the range 200-599"
         report.error(codes.RANGE, path, text, "Give a status from 200 to 599.")

@@ -1,4 +1,4 @@
-"""Load balancing: algorithms, consistent hashing, warm-up, localities."""
+"""Validates load balancing: algorithms, consistent hashing, warm-up, localities."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from . import codes, durations, http
 from .report import Report
 
 _LARGEST_TABLE = 5_000_011
-_LARGEST_RING = 8_388_608  # Envoy's bound
+_LARGEST_RING = 8_388_608  # Envoy's limit
 
 
 def check(report: Report, path: str, settings: LoadBalancerSettings | None, outliers: bool) -> None:
-    """`outliers`: endpoints that fail are ejected, without which nothing fails over."""
+    """`outliers`: whether the policy has outlier detection, which failover needs."""
     if settings is None:
         return
     if settings.simple is not None and settings.consistent_hash is not None:
@@ -132,7 +132,7 @@ def _locality(report: Report, path: str, locality: str) -> None:
 
 
 def _overlap(report: Report, path: str, localities: Sequence[str]) -> None:
-    """Two localities of which one holds the other leave it open which weight counts."""
+    """Localities that overlap, so that an endpoint's weight is ambiguous."""
     for index, locality in enumerate(localities):
         for earlier in localities[:index]:
             short, long = sorted(

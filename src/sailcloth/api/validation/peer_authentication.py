@@ -1,4 +1,4 @@
-"""What a PeerAuthentication must be."""
+"""Validates PeerAuthentication."""
 
 from __future__ import annotations
 

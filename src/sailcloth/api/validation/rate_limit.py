@@ -1,4 +1,4 @@
-"""What a RateLimit must be."""
+"""Validates RateLimit."""
 
 from __future__ import annotations
 

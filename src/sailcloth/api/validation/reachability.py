@@ -1,4 +1,4 @@
-"""Warnings of rules in a VirtualService that no request can come to, as an earlier one takes all of theirs."""
+"""Warns about unreachable rules of a VirtualService, because an earlier rule matches all of their requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ADVICE = "Remove it, or move it before the other."
 
 
 def check(report: Report, spec: VirtualServiceSpec) -> None:
-    """Compare every rule with those before it."""
+    """Compare every rule with earlier ones."""
     for kind, rules in (("http", spec.http), ("tls", spec.tls), ("tcp", spec.tcp)):
         _rules(report, f"spec.{kind}", rules)
     _prefixes(report, spec)
@@ -44,14 +44,14 @@ def _rules(report: Report, path: str, rules: Any) -> None:
 
 
 def _same(match: Any) -> bytes:
-    """What decides whether two matches are the same; their names do not."""
+    """The conditions of a match as bytes, without its name; equal for equal matches."""
     if getattr(match, "name", None) or getattr(match, "stat_prefix", None):
         match = msgspec.structs.replace(match, name=None, stat_prefix=None)
     return msgspec.json.encode(match, order="deterministic")
 
 
 def _prefixes(report: Report, spec: VirtualServiceSpec) -> None:
-    """A prefix with no other condition hides later rules for paths below it."""
+    """Warn about rules for paths under an earlier rule's prefix that has no other condition."""
     seen: dict[str, str] = {}
     for index, rule in enumerate(spec.http):
         for number, match in enumerate(rule.match):
@@ -60,7 +60,9 @@ def _prefixes(report: Report, spec: VirtualServiceSpec) -> None:
                 continue
             path = uri.prefix if uri.prefix is not None else uri.exact
             if path is not None and seen and not match.ignore_uri_case:
-                longest = len(path) if uri.prefix is None else len(path) - 1  # the same prefix is found as a repetition
+                longest = (
+                    len(path) if uri.prefix is None else len(path) - 1
+                )  # `_rules` reports an equal prefix as a duplicate
                 hidden = next((path[:n] for n in range(longest + 1) if path[:n] in seen), None)
                 if hidden is not None:
                     text = f"the match is never used: {seen[hidden]} matches all paths with the prefix {hidden!r}"

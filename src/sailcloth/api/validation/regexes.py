@@ -1,7 +1,7 @@
-"""Regular expressions in RE2's syntax, which Envoy uses, judged with the means of `re`.
+"""Validates regular expressions in RE2's syntax, which Envoy uses, by translating them for `re`.
 
-Errors are reported for what RE2 surely refuses: what it leaves out of Perl's syntax, and what no engine takes. An
-expression that only RE2 could judge passes.
+Reports only errors that RE2 has for sure: Perl syntax that it does not support, and invalid syntax. Expressions that only RE2
+itself can check are accepted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import warnings
 from functools import lru_cache
 
-LONGEST = 1024  # characters; Istio's bound for expressions in routes
+LONGEST = 1024  # characters; Istio's limit for expressions in routes
 
 _CLASSES = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "word": r"\w",
             "space": r"\s", "punct": "!-/:-@", "xdigit": "0-9a-fA-F", "blank": r"\t ", "cntrl": r"\x00-\x1f",
@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 
 @lru_cache(maxsize=4096)
 def problem(text: str) -> str | None:
-    """What is wrong with an expression, None if it is fine as far as can be said."""
+    """The error in an expression; None if none is found."""
     if len(text) > LONGEST:
         return f"the regular expression has {len(text)} characters, at most {LONGEST} are allowed"
     try:
@@ -46,7 +46,7 @@ def problem(text: str) -> str | None:
 
 
 def _translate(text: str) -> str:
-    """The expression in the syntax of `re`. Raises ValueError for what RE2 does not have."""
+    """The expression in the syntax of `re`. Raises ValueError for syntax that RE2 does not support."""
     parts: list[str] = []
     end, bracket = 0, False
     for match in _TOKEN.finditer(text):
@@ -60,7 +60,7 @@ def _translate(text: str) -> str:
 
 
 def _inside(between: str, bracket: bool) -> bool:
-    """Whether a character class is open after this text; a `]` that comes first in a class is an ordinary character."""
+    """Whether a character class is open after this text; a `]` at the start of a class is an ordinary character."""
     start = -1
     for index, character in enumerate(between):
         if character == "[" and not bracket:
@@ -80,7 +80,7 @@ def _token(match: re.Match[str], bracket: bool) -> str:
             raise ValueError(f"{match[0]}: Envoy compares bytes, so that character codes are at most FF")
         return re.escape(chr(int(match["hex"], 16)))
     if match["set"]:
-        return f"\\{match['set']}\\-"  # RE2 reads the dash after a class as itself
+        return f"\\{match['set']}\\-"  # RE2 treats a dash after a class as a literal
     if match["escape"]:
         return _escape(match["escape"], bracket)
     if match["class"]:

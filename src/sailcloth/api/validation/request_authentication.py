@@ -1,4 +1,4 @@
-"""What a RequestAuthentication must be: issuers whose keys can be found."""
+"""Validates RequestAuthentication: issuers and their keys."""
 
 from __future__ import annotations
 

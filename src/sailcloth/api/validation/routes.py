@@ -1,4 +1,4 @@
-"""HTTP rules of a VirtualService, and what all kinds of rules have: destinations."""
+"""Validates HTTP rules of a VirtualService, and destinations, which all kinds of rules have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LARGEST_BODY, _LARGE_BODY = 1_000_000, 100_000
 
 
 def check(report: Report, path: str, rule: HTTPRoute, delegate: bool, at_gateway: bool) -> None:
-    """One HTTP rule; `delegate`: of a VirtualService without hosts; `at_gateway`: some Gateway applies it."""
+    """One HTTP rule. `delegate`: the VirtualService has no hosts; `at_gateway`: it is bound to a Gateway."""
     _actions(report, path, rule, delegate)
     for index, match in enumerate(rule.match):
         _match(report, f"{path}.match[{index}]", match, delegate or rule.delegate is not None, at_gateway)
@@ -68,12 +68,12 @@ def _actions(report: Report, path: str, rule: HTTPRoute, delegate: bool) -> None
 
 
 def _match(report: Report, path: str, match: HTTPMatchRequest, shared: bool, at_gateway: bool) -> None:
-    """`shared`: of a rule that is put together from two VirtualServices, where regular expressions cannot be merged."""
+    """A match. `shared`: the rule has a delegate or belongs to one; regular expressions of the two cannot be merged."""
     http.check_match(report, f"{path}.uri", match.uri, empty_prefix=True)
     for name in ("scheme", "method", "authority"):
         http.check_match(report, f"{path}.{name}", getattr(match, name))
-    for field, found in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
-        for name in found:
+    for field, header_matches in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
+        for name in header_matches:
             if not name.startswith(_CLAIMS):
                 http.check_header(report, f"{path}.{field}", name, pseudo=True)
             elif not at_gateway and not any(g != "mesh" for g in match.gateways):
@@ -103,8 +103,8 @@ def _no_regexes(report: Report, path: str, match: HTTPMatchRequest) -> None:
     matches += [(f"headers.{n}", m) for n, m in match.headers.items()]
     matches += [(f"withoutHeaders.{n}", m) for n, m in match.without_headers.items()]
     matches += [(f"queryParams.{n}", m) for n, m in match.query_params.items()]
-    for name, one in matches:
-        if one is not None and one.regex is not None:
+    for name, string_match in matches:
+        if string_match is not None and string_match.regex is not None:
             text = "a rule with a delegate, or of a delegate, cannot match regular expressions"
             report.error(codes.CONFLICT, f"{path}.{name}.regex", text, "Use exact or prefix.")
 
@@ -124,7 +124,7 @@ def check_destination(report: Report, path: str, destination: Destination) -> No
 
 
 def check_subset(report: Report, path: str, name: str) -> None:
-    """The name of a subset is one DNS label. In a destination an empty one means none."""
+    """A subset name: one DNS label. Empty in a destination means none."""
     if name and not hosts.is_label(name):
         report.error(codes.NAME, path, f"subset name {name!r} is not a DNS label", "Use letters, digits and dashes.")
 

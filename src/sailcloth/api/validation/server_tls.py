@@ -1,4 +1,4 @@
-"""TLS settings of servers: which certificates a mode needs, and which it cannot have."""
+"""Validates TLS settings of servers: which certificates a mode needs, and which settings it does not allow."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _VERIFYING: Final = ("MUTUAL", "OPTIONAL_MUTUAL")
 
 
 def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
-    """The settings of a server that speaks TLS."""
+    """The TLS settings of a server."""
     _ciphers(report, path, tls)
     _versions(report, path, tls)
     _pins(report, path, tls)
@@ -83,7 +83,7 @@ def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
 
 
 def _files(report: Report, path: str, tls: ServerTLSSettings) -> None:
-    """Certificates that are files: all that the mode needs are there."""
+    """Certificates in files: checks that all files for the mode are set."""
     for index, certificate in enumerate(tls.tls_certificates):
         for name, value in (
             ("serverCertificate", certificate.server_certificate),
@@ -122,7 +122,7 @@ def _versions(report: Report, path: str, tls: ServerTLSSettings) -> None:
 
 
 def _pins(report: Report, path: str, tls: ServerTLSSettings) -> None:
-    """Hashes of clients' certificates, in the only forms that Envoy takes."""
+    """Hashes of client certificates, in the forms that Envoy accepts."""
     for name, values, form, text, fix in (
         (
             "verifyCertificateSpki",

@@ -1,4 +1,4 @@
-"""What a ServiceEntry must be: hosts, addresses, ports and endpoints, as its resolution allows them."""
+"""Validates ServiceEntry: hosts, addresses, ports and endpoints, as its resolution allows."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _endpoints(report: Report, spec: ServiceEntrySpec) -> None:
 
 
 def _dynamic(report: Report, obj: ServiceEntry) -> None:
-    """Names are looked up as requests ask for them, so that only what carries a name in each request will do."""
+    """DYNAMIC_DNS resolves the host of each request, so it needs a protocol whose requests have a host."""
     spec = obj.spec
     for index, host in enumerate(spec.hosts):
         if not host.startswith("*"):
@@ -126,7 +126,7 @@ def _dynamic(report: Report, obj: ServiceEntry) -> None:
 
 
 def _distinct(report: Report, spec: ServiceEntrySpec) -> None:
-    """Hosts that share addresses are told apart by names in requests, which plain TCP does not have."""
+    """Hosts that share addresses are distinguished by the host in requests or the SNI, which plain TCP does not have."""
     if len(spec.hosts) < 2 or spec.resolution == "NONE" or not spec.addresses:
         return
     for index, port in enumerate(spec.ports):

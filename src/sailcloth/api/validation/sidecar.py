@@ -1,4 +1,4 @@
-"""What a Sidecar must be: its listeners, and what can be reached from them."""
+"""Validates Sidecar: its listeners, and their hosts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _ingress(report: Report, path: str, listener: IstioIngressListener) -> None:
 
 
 def _default_endpoint(report: Report, path: str, endpoint: str) -> None:
-    """The application behind the sidecar: on the loopback, at the pod's address, or on a UNIX socket."""
+    """The application's address: loopback, the pod's address, or a UNIX socket."""
     if endpoint.startswith("unix:"):
         addresses.check_socket(report, path, endpoint)
         return

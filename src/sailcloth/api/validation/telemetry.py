@@ -1,4 +1,4 @@
-"""What a Telemetry must be."""
+"""Validates Telemetry."""
 
 from __future__ import annotations
 

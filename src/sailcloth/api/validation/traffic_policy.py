@@ -1,4 +1,4 @@
-"""Traffic policies: pools, outlier detection, TLS towards a host, tunnels. Load balancing is in `load_balancing`."""
+"""Validates traffic policies: connection pools, outlier detection, client TLS, tunnels. `load_balancing` validates the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import codes, durations, hosts, load_balancing, ports
 from .report import Report
 
 _LARGEST = 0xFFFFFFFF
-_LONGEST_SNI = 255  # a DNS name is not longer
+_LONGEST_SNI = 255  # maximum length of a DNS name
 
 
 def check(report: Report, path: str, policy: TrafficPolicy | None) -> None:
@@ -42,7 +42,7 @@ def check(report: Report, path: str, policy: TrafficPolicy | None) -> None:
 
 
 def _blocks(report: Report, path: str, policy: TrafficPolicy | PortTrafficPolicy, but: tuple[str, ...] = ()) -> None:
-    """What policies of hosts and of ports have in common. One that sets nothing is refused, as Istio does."""
+    """The common part of host and port policies. Rejects a policy without any field, as Istio does."""
     if all(not getattr(policy, f) for f in policy.__struct_fields__ if f not in but):
         report.error(codes.REQUIRED, path, "the policy sets nothing", "Give at least one field, or remove the policy.")
     load_balancing.check(report, f"{path}.loadBalancer", policy.load_balancer, policy.outlier_detection is not None)
@@ -158,7 +158,7 @@ def _tls(report: Report, path: str, tls: ClientTLSSettings | None) -> None:
 
 
 def _unverified(report: Report, path: str, tls: ClientTLSSettings) -> None:
-    """What makes no sense if nothing is verified."""
+    """Settings that have no effect without verification."""
     wrong: list[tuple[str, Any]] = [("subjectAltNames", tls.subject_alt_names), ("caCertificates", tls.ca_certificates)]
     if tls.mode == "SIMPLE":
         wrong.append(("credentialName", tls.credential_name))

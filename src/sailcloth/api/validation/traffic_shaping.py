@@ -1,4 +1,4 @@
-"""Retries, faults and CORS of an HTTP rule."""
+"""Validates retries, faults and CORS of an HTTP rule."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _GRPC: Final = frozenset(
 
 
 def check(report: Report, path: str, rule: HTTPRoute) -> None:
-    """All three."""
+    """Validate retries, faults and CORS."""
     if rule.retries is not None:
         _retries(report, f"{path}.retries", rule.retries, rule.timeout)
     if rule.fault is not None:

@@ -1,4 +1,4 @@
-"""What a VirtualService must be: its hosts and gateways, and which kinds of rules go together. Rules are in `routes`."""
+"""Validates VirtualService: hosts, gateways, and TLS and TCP rules. `routes` validates HTTP rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sailcloth.api.virtual_service import RouteDestination, TCPRoute, TLSMatchAt
 from . import addresses, amounts, codes, hosts, labels, ports, reachability, routes, visibility
 from .report import Report
 
-_SNI_PREFIX = "outbound_."  # names that sidecars use between networks: outbound_.<port>_.<subset>_.<host>
+_SNI_PREFIX = "outbound_."  # SNI of sidecars between networks: outbound_.<port>_.<subset>_.<host>
 
 
 def validate(report: Report, obj: VirtualService) -> None:
@@ -47,7 +47,7 @@ def validate(report: Report, obj: VirtualService) -> None:
 
 
 def _delegate(report: Report, obj: VirtualService) -> None:
-    """Without hosts it is a part of others."""
+    """A VirtualService without hosts is a delegate."""
     for name in ("gateways", "tls", "tcp"):
         if getattr(obj.spec, name):
             text = f"a VirtualService without hosts is a delegate for HTTP rules and cannot have {name}"

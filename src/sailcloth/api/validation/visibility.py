@@ -1,4 +1,4 @@
-"""exportTo, and references to objects in other namespaces."""
+"""Validates exportTo, and references to objects in other namespaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .report import Report
 def check_export(
     report: Report, path: str, export_to: Sequence[str], none_allowed: bool = False, private: bool = False
 ) -> None:
-    """`*`, `.` or namespaces. `none_allowed`: `~` is understood; `private`: only the own namespace will do."""
+    """`*`, `.` or namespaces. `none_allowed`: `~` is allowed, too; `private`: only the own namespace is allowed."""
     own_namespace = report.resource.namespace
     seen: set[str] = set()
     for index, entry in enumerate(export_to):
@@ -37,7 +37,7 @@ def check_export(
 
 
 def check_gateways(report: Report, path: str, gateways: Sequence[str]) -> None:
-    """Names of Gateways: `mesh`, `name`, `namespace/name`, or the old form of a DNS name, which draws a warning."""
+    """Names of Gateways: `mesh`, `name`, `namespace/name`, or the deprecated form of a DNS name, with a warning."""
     for index, gateway in enumerate(gateways):
         at = f"{path}[{index}]"
         namespace, slash, name = gateway.partition("/")

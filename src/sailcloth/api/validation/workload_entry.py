@@ -1,4 +1,4 @@
-"""What a WorkloadEntry must be, by itself or as the endpoint of a ServiceEntry."""
+"""Validates WorkloadEntry, as an object or as an endpoint of a ServiceEntry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a WorkloadGroup and a ProxyConfig must be."""
+"""Validates WorkloadGroup and ProxyConfig."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def validate_proxy_config(report: Report, obj: ProxyConfig) -> None:
 
 
 def _template(report: Report, template: WorkloadEntrySpec) -> None:
-    """The address comes from the workload that joins; the rest must be as in a WorkloadEntry."""
+    """A WorkloadEntry without an address, which the registering workload supplies."""
     filled = template if template.address else msgspec.structs.replace(template, address="192.0.2.1")
     workload_entry.check(report, "spec.template", filled)
 

@@ -20,10 +20,12 @@ def socket_address(address: str, port: int) -> address_pb2.Address:
 
 def bind_config(mark: int) -> address_pb2.BindConfig:
     """Source address 127.0.0.6, which traffic capture ignores. Sets the mark again, because this replaces the bootstrap's."""
-    out = address_pb2.BindConfig(source_address=address_pb2.SocketAddress(address=names.INBOUND_SOURCE, port_value=0))
+    config = address_pb2.BindConfig(
+        source_address=address_pb2.SocketAddress(address=names.INBOUND_SOURCE, port_value=0)
+    )
     if mark:
-        out.socket_options.append(mark_option(mark))
-    return out
+        config.socket_options.append(mark_option(mark))
+    return config
 
 
 def mark_option(mark: int) -> socket_option_pb2.SocketOption:

@@ -20,31 +20,33 @@ _MAX_TOTAL_WEIGHT = 2**32 - 1  # Envoy's limit for the sum of a cluster's endpoi
 def assignment(plan: EndpointsPlan) -> EnvoyResource:
     """The endpoints of an EDS cluster."""
     name = names.outbound(plan.id)
-    out = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
-    _fill(out, plan.endpoints, plan.mtls, plan.preference)
-    return resource(name, encode(out))
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    _fill(message, plan.endpoints, plan.mtls, plan.preference)
+    return resource(name, encode(message))
 
 
 def dns_assignment(name: str, plan: ClusterPlan) -> endpoint_pb2.ClusterLoadAssignment:
     """Endpoints of a DNS cluster; by default the service's host at the port's targetPort."""
     target = plan.port.target if isinstance(plan.port.target, int) else plan.port.number
     endpoints = plan.endpoints or (Endpoint(plan.service.host, target),)
-    out = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     if plan.resolution == "DNS_ROUND_ROBIN":
         endpoints = endpoints[:1]
-    _fill(out, endpoints, tuple(e.mtls for e in endpoints), plan.preference)
-    return out
+    _fill(message, endpoints, tuple(e.mtls for e in endpoints), plan.preference)
+    return message
 
 
 def _fill(
-    out: endpoint_pb2.ClusterLoadAssignment,
+    message: endpoint_pb2.ClusterLoadAssignment,
     endpoints: tuple[Endpoint, ...],
     mtls: tuple[bool, ...],
     preference: LocalityPlan | None,
 ) -> None:
     max_weight = _MAX_TOTAL_WEIGHT // max(1, len(endpoints))
     for each in locality.groups(preference, endpoints):
-        group = out.endpoints.add(lb_endpoints=[_lb_endpoint(endpoints[i], mtls[i], max_weight) for i in each.members])
+        group = message.endpoints.add(
+            lb_endpoints=[_lb_endpoint(endpoints[i], mtls[i], max_weight) for i in each.members]
+        )
         if each.locality:
             region, _, zone_and_sub_zone = each.locality.partition("/")
             zone, _, sub_zone = zone_and_sub_zone.partition("/")
@@ -58,17 +60,17 @@ def _lb_endpoint(e: Endpoint, mtls: bool, max_weight: int) -> components.LbEndpo
         address = address_pb2.Address(pipe=address_pb2.Pipe(path=e.address.removeprefix("unix://")))
     else:
         address = address_pb2.Address(socket_address=address_pb2.SocketAddress(address=e.address, port_value=e.port))
-    out = components.LbEndpoint(
+    message = components.LbEndpoint(
         endpoint=components.Endpoint(address=address),
         health_status=health_check_pb2.HEALTHY if e.healthy else health_check_pb2.UNHEALTHY,
     )
-    out.load_balancing_weight.value = min(e.weight, max_weight)
+    message.load_balancing_weight.value = min(e.weight, max_weight)
     if mtls:
-        out.metadata.filter_metadata["envoy.transport_socket_match"].fields["tlsMode"].string_value = "istio"
+        message.metadata.filter_metadata["envoy.transport_socket_match"].fields["tlsMode"].string_value = "istio"
     if e.workload:
         labels = dict(e.labels)
         app = labels.get("service.istio.io/canonical-name") or labels.get("app", "")
         version = labels.get("service.istio.io/canonical-revision") or labels.get("version", "")
         text = f"{e.workload};{e.namespace};{app};{version};Kubernetes"
-        out.metadata.filter_metadata["istio"].fields["workload"].string_value = text
-    return out
+        message.metadata.filter_metadata["istio"].fields["workload"].string_value = text
+    return message

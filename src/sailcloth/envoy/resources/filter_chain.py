@@ -27,7 +27,7 @@ def chain(
     socket: base_pb2.TransportSocket | None = None,
 ) -> components.FilterChain:
     """A filter chain with its match."""
-    out = components.FilterChain(name=name, filters=filters)
+    message = components.FilterChain(name=name, filters=filters)
     match = components.FilterChainMatch(transport_protocol=transport, application_protocols=protocols, server_names=sni)
     if port:
         match.destination_port.value = port
@@ -35,11 +35,11 @@ def chain(
         cidr = match.prefix_ranges.add(address_prefix=str(network.network_address))
         cidr.prefix_len.value = network.prefixlen
     if match.ByteSize():
-        out.filter_chain_match.CopyFrom(match)
+        message.filter_chain_match.CopyFrom(match)
     if socket is not None:
-        out.transport_socket.CopyFrom(socket)
-        out.transport_socket_connect_timeout.CopyFrom(duration(15_000))
-    return out
+        message.transport_socket.CopyFrom(socket)
+        message.transport_socket_connect_timeout.CopyFrom(duration(15_000))
+    return message
 
 
 def distinct(chains: list[components.FilterChain]) -> list[components.FilterChain]:

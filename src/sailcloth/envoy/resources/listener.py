@@ -50,7 +50,7 @@ def listener(
 ) -> EnvoyResource:
     """A listener, also at the ports `additional_ports`. `wait_ms`: timeout of listener filters for the first bytes (0: none).
     `http_ports`: ports that need the HTTP inspector; None for all."""
-    out = listener_pb2.Listener(
+    message = listener_pb2.Listener(
         name=name,
         address=to_address(address, port),
         additional_addresses=[listener_pb2.AdditionalAddress(address=to_address(address, p)) for p in additional_ports],
@@ -60,20 +60,20 @@ def listener(
         listener_filters_timeout=duration(wait_ms),
     )
     if default is not None:
-        out.default_filter_chain.CopyFrom(default)
+        message.default_filter_chain.CopyFrom(default)
     if not bind:
-        out.bind_to_port.value = False
+        message.bind_to_port.value = False
     if original:
-        out.use_original_dst.value = True
+        message.use_original_dst.value = True
     if not reuse_port:
-        out.enable_reuse_port.value = False
+        message.enable_reuse_port.value = False
     for f in filters:
-        made = components.ListenerFilter()
-        made.CopyFrom(_listener_filter(f))
+        listener_filter = components.ListenerFilter()
+        listener_filter.CopyFrom(_listener_filter(f))
         if f == "http_inspector" and http_ports is not None:
-            made.filter_disabled.CopyFrom(_except_ports(http_ports))
-        out.listener_filters.append(made)
-    return resource(name, encode(out), clusters, sources)
+            listener_filter.filter_disabled.CopyFrom(_except_ports(http_ports))
+        message.listener_filters.append(listener_filter)
+    return resource(name, encode(message), clusters, sources)
 
 
 def _except_ports(ports: tuple[int, ...]) -> components.ListenerFilterChainMatchPredicate:

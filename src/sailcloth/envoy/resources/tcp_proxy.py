@@ -24,15 +24,15 @@ def to_cluster(
     waits: bool = False,
 ) -> components.Filter:
     """A TCP proxy to one cluster, or to several by weight. `waits`: subscribe to the cluster on first use and wait for it."""
-    out = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=logs)
+    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=logs)
     if isinstance(cluster, str):
-        out.cluster = cluster
+        proxy.cluster = cluster
     else:
         for name, weight in cluster.items():
-            out.weighted_clusters.clusters.add(name=name, weight=weight)
+            proxy.weighted_clusters.clusters.add(name=name, weight=weight)
     if waits:
-        on_demand.connection(out)
-    return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
+        on_demand.connection(proxy)
+    return components.Filter(**typed("envoy.filters.network.tcp_proxy", proxy))
 
 
 def to_targets(
@@ -67,10 +67,10 @@ def _to_targets(
     tunnel = next((t.tunnel for t in targets if t.tunnel is not None), None)
     if not idle and tunnel is None:
         return proxy
-    out = tcp_proxy_pb2.TcpProxy.FromString(proxy.typed_config.value)
+    config = tcp_proxy_pb2.TcpProxy.FromString(proxy.typed_config.value)
     if idle:
-        out.idle_timeout.CopyFrom(duration(duration_ms(idle) or 0))
+        config.idle_timeout.CopyFrom(duration(duration_ms(idle) or 0))
     if tunnel is not None:
-        out.tunneling_config.hostname = f"{tunnel.target_host}:{tunnel.target_port}"
-        out.tunneling_config.use_post = tunnel.protocol == "POST"
-    return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
+        config.tunneling_config.hostname = f"{tunnel.target_host}:{tunnel.target_port}"
+        config.tunneling_config.use_post = tunnel.protocol == "POST"
+    return components.Filter(**typed("envoy.filters.network.tcp_proxy", config))

@@ -89,10 +89,10 @@ def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> ba
         files = [(c.server_certificate, c.private_key) for c in tls.tls_certificates]
         files = files or [(tls.server_certificate, tls.private_key)]
         common.tls_certificate_sds_secret_configs.extend(sds(f"file-cert:{c}~{k}") for c, k in files if c and k)
-    out = tls_pb2.DownstreamTlsContext(common_tls_context=common)
+    context = tls_pb2.DownstreamTlsContext(common_tls_context=common)
     if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
-        out.require_client_certificate.value = tls.mode == "MUTUAL"
-        combined = out.common_tls_context.combined_validation_context
+        context.require_client_certificate.value = tls.mode == "MUTUAL"
+        combined = context.common_tls_context.combined_validation_context
         validation = combined.default_validation_context
         validation.match_typed_subject_alt_names.extend(_alt_name(n) for n in tls.subject_alt_names)
         validation.verify_certificate_spki.extend(tls.verify_certificate_spki)
@@ -106,20 +106,20 @@ def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> ba
         else:
             source = root_file(roots, tls.ca_crl)
         combined.validation_context_sds_secret_config.CopyFrom(source)
-    return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", out))
+    return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", context))
 
 
 def _parameters(tls: ServerTLSSettings) -> common_pb2.TlsParameters:
     versions = common_pb2.TlsParameters.TlsProtocol
-    out = common_pb2.TlsParameters(
+    parameters = common_pb2.TlsParameters(
         tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
         tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
         cipher_suites=tls.cipher_suites or _CIPHERS,
     )
     for version, field in ((tls.min_protocol_version, "minimum"), (tls.max_protocol_version, "maximum")):
         if version and version != "TLS_AUTO":
-            setattr(out, f"tls_{field}_protocol_version", versions.Value(version.replace("TLSV", "TLSv")))
-    return out
+            setattr(parameters, f"tls_{field}_protocol_version", versions.Value(version.replace("TLSV", "TLSv")))
+    return parameters
 
 
 def _alt_name(name: str) -> common_pb2.SubjectAltNameMatcher:
@@ -153,7 +153,7 @@ def client_context(
     protocols: tuple[str, ...],
 ) -> tls_pb2.CommonTlsContext:
     """TLS to a server outside the mesh. Verifies its certificate with the CA certificates, unless verification is off."""
-    out = tls_pb2.CommonTlsContext(
+    context = tls_pb2.CommonTlsContext(
         alpn_protocols=protocols,
         tls_params=common_pb2.TlsParameters(
             tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
@@ -161,11 +161,11 @@ def client_context(
         ),
     )
     if certificate is not None:
-        out.tls_certificate_sds_secret_configs.append(certificate)
+        context.tls_certificate_sds_secret_configs.append(certificate)
     matchers = [_alt_name(n) for n in subject_alt_names]
     if verify and roots is not None:
-        combined = out.combined_validation_context
+        combined = context.combined_validation_context
         combined.default_validation_context.match_typed_subject_alt_names.extend(matchers)
         combined.default_validation_context.SetInParent()
         combined.validation_context_sds_secret_config.CopyFrom(roots)
-    return out
+    return context

@@ -48,14 +48,14 @@ def _limit(pool: ConnectionPoolSettings | None, config: MeshConfig, out: cluster
 
 def _keepalive(pool: ConnectionPoolSettings | None, config: MeshConfig, out: cluster_pb2.Cluster) -> None:
     tcp = pool.tcp if pool else None
-    wanted = (tcp.tcp_keepalive if tcp is not None else None) or config.keepalive
-    if wanted is None:
+    settings = (tcp.tcp_keepalive if tcp is not None else None) or config.keepalive
+    if settings is None:
         return
     keepalive = out.upstream_connection_options.tcp_keepalive
     keepalive.SetInParent()
-    if wanted.probes:
-        keepalive.keepalive_probes.value = wanted.probes
-    if wanted.time:
-        keepalive.keepalive_time.value = int((duration_ms(wanted.time) or 0) / 1000)
-    if wanted.interval:
-        keepalive.keepalive_interval.value = int((duration_ms(wanted.interval) or 0) / 1000)
+    if settings.probes:
+        keepalive.keepalive_probes.value = settings.probes
+    if settings.time:
+        keepalive.keepalive_time.value = int((duration_ms(settings.time) or 0) / 1000)
+    if settings.interval:
+        keepalive.keepalive_interval.value = int((duration_ms(settings.interval) or 0) / 1000)

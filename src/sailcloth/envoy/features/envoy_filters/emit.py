@@ -276,5 +276,5 @@ def _patched(unpatched: EnvoyResource, message: Any, used: _Applied) -> EnvoyRes
     return _with_applied(plain, tuple(used.idents))
 
 
-def _with_applied(made: EnvoyResource, idents: tuple[Any, ...]) -> EnvoyResource:
-    return replace(made, applied=idents)
+def _with_applied(patched: EnvoyResource, idents: tuple[Any, ...]) -> EnvoyResource:
+    return replace(patched, applied=idents)

@@ -59,23 +59,23 @@ def network_filters(inputs: FilterInputs) -> list[components.Filter]:
 
 def _local(rules: list[tuple[str, RateLimitRule]]) -> local_pb.LocalRateLimit:
     whole = percent_pb2.FractionalPercent(numerator=100)
-    out = local_pb.LocalRateLimit(
+    config = local_pb.LocalRateLimit(
         stat_prefix="http_local_rate_limiter",
         token_bucket=token_bucket_pb2.TokenBucket(max_tokens=_NO_LIMIT, fill_interval=duration(1000)),
     )
-    out.token_bucket.tokens_per_fill.value = _NO_LIMIT
-    out.always_consume_default_token_bucket.value = False
-    out.max_dynamic_descriptors.value = _DYNAMIC
-    for switch in (out.filter_enabled, out.filter_enforced):
+    config.token_bucket.tokens_per_fill.value = _NO_LIMIT
+    config.always_consume_default_token_bucket.value = False
+    config.max_dynamic_descriptors.value = _DYNAMIC
+    for switch in (config.filter_enabled, config.filter_enforced):
         switch.default_value.CopyFrom(whole)
     for ident, rule in rules:
         entries = [ratelimit_pb2.RateLimitDescriptor.Entry(key="rule", value=ident)]
         entries += [ratelimit_pb2.RateLimitDescriptor.Entry(key=_key(rate_key.header)) for rate_key in rule.by]
-        out.descriptors.append(
+        config.descriptors.append(
             ratelimit_pb2.LocalRateLimitDescriptor(entries=entries, token_bucket=_bucket(rule.limit))
         )
-        out.rate_limits.append(route_pb.RateLimit(actions=_actions(ident, rule)))
-    return out
+        config.rate_limits.append(route_pb.RateLimit(actions=_actions(ident, rule)))
+    return config
 
 
 def _global(rules: list[tuple[str, RateLimitRule]]) -> global_pb.RateLimit:
@@ -132,6 +132,6 @@ def _path(value: StringMatch) -> route_pb.HeaderMatcher:
 def _bucket(rate: Rate) -> token_bucket_pb2.TokenBucket:
     """A token bucket with a fill interval of at least 50 ms."""
     period = max(duration_ms(rate.per) or 1000.0, LEAST_PERIOD_MS)
-    out = token_bucket_pb2.TokenBucket(max_tokens=rate.burst or rate.requests, fill_interval=duration(period))
-    out.tokens_per_fill.value = rate.requests
-    return out
+    bucket = token_bucket_pb2.TokenBucket(max_tokens=rate.burst or rate.requests, fill_interval=duration(period))
+    bucket.tokens_per_fill.value = rate.requests
+    return bucket
