@@ -48,7 +48,7 @@ def check(text: str | bytes) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             stack.append((event.anchor, 1))
             if len(stack) > DEEPEST + 1:
-                raise TooComplex(f"the YAML nests collections more than {DEEPEST} levels deep")
+                raise TooComplex(f"the YAML nests more than {DEEPEST} collections")
         elif isinstance(event, yaml.CollectionEndEvent):
             _add(stack, sizes, *stack.pop())
         elif isinstance(event, yaml.ScalarEvent):
