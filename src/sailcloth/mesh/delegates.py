@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sailcloth.api.meta import StringMatch
-from sailcloth.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
+from sailcloth.api.virtual_service import Abort, Delay, Destination, HTTPMatchRequest, HTTPRoute, VirtualService
 
 from . import hosts
 
@@ -27,6 +27,7 @@ _INHERITED = (
     "cors_policy",
     "headers",
 )
+_MERGED = ("headers", "fault")  # parts that root and delegate may both set: joined, the delegate has the last word
 _MAPS = ("headers", "without_headers", "query_params", "source_labels")
 _SINGLE = ("scheme", "method", "authority", "port", "source_namespace")
 
@@ -45,9 +46,26 @@ def merge(root: HTTPRoute, delegate: VirtualService, namespace: str, own: str, d
         for field in _INHERITED:
             mine = getattr(route, field)
             given[field] = mine if mine not in (None, ()) else getattr(root, field)
+        for field in _MERGED:
+            given[field] = _merged(getattr(root, field), getattr(route, field))
         made = msgspec.structs.replace(route, **given)
         out.append(made if namespace == own else _qualified(made, namespace, domain))
     return out
+
+
+def _merged(root: Any, delegate: Any) -> Any:
+    """Two values of one field: objects field by field, maps key by key, lists one after the other. A delay or an abort stays as
+    one of the two wrote it, since its fields belong together."""
+    if root is None or delegate is None:
+        return root if delegate is None else delegate
+    if isinstance(delegate, (Delay, Abort)):
+        return delegate
+    if isinstance(delegate, msgspec.Struct):
+        fields = {f: _merged(getattr(root, f), getattr(delegate, f)) for f in delegate.__struct_fields__}
+        return msgspec.structs.replace(delegate, **fields)
+    if isinstance(delegate, dict):
+        return {**root, **delegate}
+    return tuple(dict.fromkeys((*root, *delegate))) if isinstance(delegate, tuple) else delegate
 
 
 _Matches = tuple[HTTPMatchRequest, ...]

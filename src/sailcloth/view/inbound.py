@@ -84,7 +84,7 @@ def _entries(graph: Graph, proxy: Proxy) -> dict[Key, ServiceEntry]:
     out: dict[Key, ServiceEntry] = {}
     for key, entry in registry.by_selector(graph, service_entry.by_selector_label, proxy.namespace, proxy.labels):
         selector = entry.spec.workload_selector
-        if selector is not None and selection.matches(selector.labels, labels):
+        if selector is not None and selector.labels and selection.matches(selector.labels, labels):
             out[key] = entry
     for ip in proxy.ips:
         out |= registry.objects(graph, service_entry.by_address(ip))

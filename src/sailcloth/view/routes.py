@@ -108,7 +108,7 @@ def taken(graph: Graph, view: View, port: int) -> tuple[tuple[str, str], ...]:
     owner: dict[str, tuple[bool, str]] = {}
     lost = []
     for host in graph.get(virtual_hosts, view, port):
-        svc = scope.service(graph, view, host)
+        svc = scope.service_at(graph, view, host, port)
         for name in service_domains(svc, view, domain) if svc else _rule_domains(host, view, domain):
             claim = (name != _in_url(host), host)
             old = owner.get(name)
@@ -248,7 +248,7 @@ def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePla
 
 
 def _dynamic(graph: Graph, view: View, targets: tuple[Target, ...]) -> bool:
-    found = (graph.get(services.by_host, t.cluster.host, view.namespace) for t in targets)
+    found = (scope.service_at(graph, view, t.cluster.host, t.cluster.port) for t in targets)
     return any(svc is not None and svc.resolution is Resolution.DYNAMIC_DNS for svc in found)
 
 
@@ -321,6 +321,10 @@ def cluster_of(graph: Graph, view: View, key: Key, destination: Destination, por
     """The cluster of a destination: its own port, else the service's only one, else the listener's."""
     domain = registry.config(graph).domain
     host = virtual_services.destination_host(destination, key.namespace, domain)
+    alias = graph.get(services.by_host, host, view.namespace)
+    if alias is not None and alias.resolution is Resolution.ALIAS:  # an ExternalName has no cluster of its own
+        service = services.resolve_alias(graph, alias, view.namespace)
+        host = service.host if service is not None else host
     if destination.port is not None and destination.port.number:
         return ClusterId(host, destination.port.number, destination.subset or "")
     svc = graph.get(services.by_host, host, view.namespace)
