@@ -277,3 +277,64 @@ def _check(kind: str, spec: str) -> list[tuple[str, str]]:
 )
 def test_what_istio_refuses_is_refused_with_the_field(kind: str, spec: str, path: str) -> None:
     assert ("Error", path) in _check(kind, spec)
+
+
+HTTP_SERVICE = """
+apiVersion: v1
+kind: Service
+metadata: {name: duo, namespace: default, creationTimestamp: '2026-02-01T00:00:00Z'}
+spec: {clusterIP: 10.96.0.21, selector: {app: duo}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+"""
+OTHER = """
+apiVersion: v1
+kind: Service
+metadata: {name: duo-peers, namespace: default, creationTimestamp: '2026-01-01T00:00:00Z'}
+spec: {clusterIP: None, selector: {app: duo}, ports: [{name: NAME, port: 8080}]}
+"""
+
+
+@pytest.mark.parametrize("name", ["tcp-peers", "peers", "https-peers"])
+def test_a_port_that_an_older_service_calls_otherwise_takes_http2_from_sidecars(name: str) -> None:
+    """Callers of the HTTP service send HTTP/2 between sidecars; the application gets HTTP/1.1, as its service declares."""
+    found = dump(HTTP_SERVICE + OTHER.replace("NAME", name), {"labels": {"app": "duo"}, "ip": "10.42.0.9"})
+    chains = [c for c in found["listener"]["virtualInbound"]["filter_chains"] if c["name"] == "0.0.0.0_8080"]
+    kinds = {
+        (p, c["filters"][-1]["name"].rpartition(".")[2])
+        for c in chains
+        for p in c["filter_chain_match"].get("application_protocols", ["-"])
+    }
+    assert ("istio-h2", "http_connection_manager") in kinds
+    assert ("istio", "tcp_proxy") in kinds
+    assert ("http/1.1", "http_connection_manager") in kinds
+    options = found["cluster"]["inbound|8080||"].get("typed_extension_protocol_options", {})
+    assert "use_downstream_protocol_config" not in str(options)
+    assert "http2_protocol_options" not in str(options)
+
+
+def test_references_of_http_routes_name_ports_that_exist() -> None:
+    text = """
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: default}, spec: {parentRefs: [
+  {group: "", kind: Service, name: store, port: 9999},
+  {group: "", kind: Service, name: store, sectionName: nowhere},
+  {group: "", kind: Service, name: store, sectionName: http, port: 81},
+  {group: "", kind: Service, name: store, sectionName: http}],
+  rules: [{backendRefs: [{name: store, port: 4711, weight: 1}, {name: store, port: 8080, weight: 3}]}]}}
+"""
+    objects, findings = manifests.load([STORE + text])
+    assert not findings
+    mesh = offline.mesh_of(objects)
+    statuses = mesh.http_routes.status(Key("HTTPRoute", "default", "r"))
+    assert [s.accepted[:2] for s in statuses] == [
+        (False, "NoMatchingParent"),
+        (False, "NoMatchingParent"),
+        (False, "NoMatchingParent"),
+        (True, "Accepted"),
+    ]
+    assert [s.accepted[2] for s in statuses][:2] == [
+        "service default/store has no port 9999",
+        "service default/store has no port named nowhere",
+    ]
+    assert {s.resolved[:2] for s in statuses} == {(False, "BackendNotFound")}
+    (route,) = routes(dump(text), "8080", "store")
+    assert route["typed_per_filter_config"]["envoy.filters.http.fault"]["abort"]["percentage"]["numerator"] == 250_000
