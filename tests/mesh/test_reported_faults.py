@@ -273,6 +273,16 @@ def _check(kind: str, spec: str) -> list[tuple[str, str]]:
             "spec.addresses",
         ),
         ("Sidecar", "{}", "spec"),
+        (
+            "VirtualService",
+            r"{hosts: [a], http: [{rewrite: {uriRegexRewrite: {match: '/(a)/b', rewrite: '/\2'}}, route: [{destination: {host: a}}]}]}",
+            "spec.http[0].rewrite.uriRegexRewrite.rewrite",
+        ),
+        (
+            "VirtualService",
+            "{hosts: [a], http: [{headers: {response: {set: {x-node: '%HOSTNAM%'}}}, route: [{destination: {host: a}}]}]}",
+            "spec.http[0].headers.response.set.x-node",
+        ),
     ],
 )
 def test_what_istio_refuses_is_refused_with_the_field(kind: str, spec: str, path: str) -> None:

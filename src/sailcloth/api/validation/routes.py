@@ -191,6 +191,10 @@ def _rewrite(report: Report, path: str, rule: HTTPRoute) -> None:
     if not regex.match or not regex.rewrite:
         text = "a regular expression and its replacement are both needed"
         report.error(codes.REQUIRED, f"{at}.uriRegexRewrite", text, "Give match and rewrite.")
+    group = regexes.missing_group(regex.match or "", regex.rewrite or "")
+    if group is not None:
+        text = f"\\{group} is no group of {regex.match!r}"
+        report.error(codes.REGEX, f"{at}.uriRegexRewrite.rewrite", text, "Put what is meant into parentheses.")
     problem = regexes.problem(regex.match) if regex.match else None
     if problem:
         report.error(codes.REGEX, f"{at}.uriRegexRewrite.match", problem, http.SYNTAX)
