@@ -11,15 +11,14 @@ import yaml
 from sailcloth.api import kinds
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.api.nulls import without_nulls
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from sailcloth.lib import bounded_yaml
 
 
 def documents(text: str) -> list[dict[str, Any]]:
     """All objects of a YAML text, including the items of a List. Raises ValueError with line and column for bad YAML."""
     objects: list[dict[str, Any]] = []
     try:
-        for doc in yaml.load_all(text, Loader=_Loader):
+        for doc in bounded_yaml.load_all(text):
             if (
                 isinstance(doc, dict)
                 and str(doc.get("kind", "")).endswith("List")

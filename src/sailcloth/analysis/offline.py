@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sailcloth.api.core import ConfigMap
 from sailcloth.api.meta import Key, Object
 from sailcloth.envoy import build
 from sailcloth.envoy.resource import EnvoyResource
+from sailcloth.mesh import mesh_config
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy, described
@@ -92,7 +94,12 @@ def config_dump(resources_by_type: Mapping[str, Sequence[Resource]]) -> dict[str
 
 
 def mesh_of(objects: list[tuple[Key, Object]], config: MeshConfig | None = None) -> Mesh:
-    """A mesh with the given objects."""
+    """A mesh that holds the objects, with the options given, else those of a ConfigMap `istio` among them, as in a cluster.
+
+    Raises ValueError with the option that is wrong."""
+    for key, obj in objects if config is None else ():
+        if key.kind == "ConfigMap" and key.name == "istio" and isinstance(obj, ConfigMap):
+            config = mesh_config.parse(obj.data.get("mesh", ""))
     mesh = Mesh(config)
     for key, obj in objects:
         mesh.apply(key, obj)

@@ -63,6 +63,8 @@ class ConfigUpdates:
         text = getattr(obj, "data", {}).get("mesh", "") if obj is not None else ""
         try:
             self._mesh.configure(mesh_config.parse(text))
+            for name in mesh_config.unread(text):
+                log.warning("ConfigMap %s/istio: %s has no effect here", self._namespace, name)
         except ValueError as error:
             log.error("ConfigMap %s/istio: %s; the previous options stay in effect", self._namespace, error)
 

@@ -174,6 +174,8 @@ class StatusWriter:
         if pending:
             return _Programmed(False, "Pending", count, True)
         message = "; ".join([count, *self._effects(key, verdict), *verdict.verdict.notes])
+        if not verdict.verdict.accepted and not holders:
+            return _Programmed(False, "NotAccepted", message, False)
         return _Programmed(True, "Programmed" if holders else "NotNeeded", message, False)
 
     def _effects(self, key: Key, verdict: ObjectVerdict) -> list[str]:

@@ -47,6 +47,10 @@ def outbound(plan: ClusterPlan) -> EnvoyResource:
         cluster.dns_refresh_rate.CopyFrom(duration(60_000))
         cluster.respect_dns_ttl = True
         cluster.load_assignment.CopyFrom(endpoint.dns_assignment(name, plan))
+    target = plan.port.target
+    if plan.resolution is Resolution.PASSTHROUGH and not plan.service.kubernetes and target != plan.port.number:
+        # With resolution NONE the address stays as it was dialled, the port becomes the targetPort.
+        cluster.original_dst_lb_config.upstream_port_override.value = int(target or plan.port.number)
     for feature in pipeline.CLUSTER:
         feature(plan, cluster)
     istio = cluster.metadata.filter_metadata["istio"]

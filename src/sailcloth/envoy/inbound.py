@@ -113,7 +113,7 @@ class _Chains:
             http_filters=lambda mutual: self._http(f"inbound_{name};", routes, mutual),
             tcp_filters=self._tcp(cluster),
             http=http or auto,
-            tcp=not http,
+            tcp=not http or inbound_port.detect,
             trust_domains=self.plan.config.trust_domains,
         )
         settings = inbound_port.tls

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sailcloth.api.meta import StringMatch
-from sailcloth.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
+from sailcloth.api.virtual_service import Abort, Delay, Destination, HTTPMatchRequest, HTTPRoute, VirtualService
 
 from . import hosts
 
@@ -27,6 +27,7 @@ _INHERITED = (
     "cors_policy",
     "headers",
 )
+_MERGED = ("headers", "fault")  # parts that root and delegate may both set: joined, the delegate has the last word
 _MAPS = ("headers", "without_headers", "query_params", "source_labels")
 _SINGLE = ("scheme", "method", "authority", "port", "source_namespace")
 
@@ -47,9 +48,26 @@ def merge(
         for field in _INHERITED:
             value = getattr(route, field)
             fields[field] = value if value not in (None, ()) else getattr(root, field)
+        for field in _MERGED:
+            fields[field] = _merged(getattr(root, field), getattr(route, field))
         merged = msgspec.structs.replace(route, **fields)
         routes.append(merged if namespace == root_namespace else _qualified(merged, namespace, domain))
     return routes
+
+
+def _merged(root: Any, delegate: Any) -> Any:
+    """Two values of one field: objects field by field, maps key by key, lists one after the other. A delay or an abort stays as
+    one of the two wrote it, since its fields belong together."""
+    if root is None or delegate is None:
+        return root if delegate is None else delegate
+    if isinstance(delegate, (Delay, Abort)):
+        return delegate
+    if isinstance(delegate, msgspec.Struct):
+        fields = {f: _merged(getattr(root, f), getattr(delegate, f)) for f in delegate.__struct_fields__}
+        return msgspec.structs.replace(delegate, **fields)
+    if isinstance(delegate, dict):
+        return {**root, **delegate}
+    return tuple(dict.fromkeys((*root, *delegate))) if isinstance(delegate, tuple) else delegate
 
 
 _Matches = tuple[HTTPMatchRequest, ...]

@@ -61,14 +61,13 @@ def of_port(graph: Graph, source: Key, host: str, port: Port) -> tuple[Endpoint,
     return tuple(unique[k] for k in sorted(unique))
 
 
-def of_service(graph: Graph, svc: Service, port: Port, sources: tuple[Key, ...]) -> tuple[Endpoint, ...]:
-    """Endpoints of a port over all objects that define the service together."""
-    if len(sources) <= 1:
+def of_service(graph: Graph, svc: Service, port: Port) -> tuple[Endpoint, ...]:
+    """Endpoints of a port over all objects that define it together; `svc` is the service as it is at the port."""
+    if not svc.more_sources:
         return graph.get(of_port, svc.source, svc.host, port)
     joined: dict[tuple[str, int], Endpoint] = {}
-    for source in sources:
-        if source.kind == svc.source.kind:
-            joined.update({(e.address, e.port): e for e in graph.get(of_port, source, svc.host, port)})
+    for source in (svc.source, *svc.more_sources):
+        joined.update({(e.address, e.port): e for e in graph.get(of_port, source, svc.host, port)})
     return tuple(joined[k] for k in sorted(joined))
 
 
@@ -138,7 +137,8 @@ def pod_locality(graph: Graph, pod: Key) -> str:
 
 def _from_entry(graph: Graph, source: Key, obj: ServiceEntry, port: Port) -> list[Endpoint]:
     if obj.spec.workload_selector is not None:
-        return _selected(graph, source.namespace, obj.spec.workload_selector.labels, port)
+        wanted = obj.spec.workload_selector.labels
+        return _selected(graph, source.namespace, wanted, port) if wanted else []  # an empty selector selects nothing
     return [e for w in obj.spec.endpoints if (e := _from_workload(w, source.namespace, port)) is not None]
 
 

@@ -9,7 +9,7 @@ get no status. Source: istio.md 1.12, and the API's specification.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,13 +69,16 @@ class ParentStatus:
 
 
 class HttpRoutes:
-    """Keeps VirtualServices in sync with HTTPRoutes, ReferenceGrants and services. `put` sets or (None) removes an object of the
-    mesh and returns whether that changed anything; `exists` returns whether a service exists."""
+    """Keeps the VirtualServices in step with HTTPRoutes, grants and services. `put` sets or (None) removes an object of the mesh
+    and says whether that changed anything; `ports` gives a service's ports by name, None if there is no such service."""
 
     def __init__(
-        self, put: Callable[[Key, Object | None], bool], exists: Callable[[Service], bool], domain: Callable[[], str]
+        self,
+        put: Callable[[Key, Object | None], bool],
+        ports: Callable[[Service], Mapping[str, int] | None],
+        domain: Callable[[], str],
     ) -> None:
-        self._apply, self._exists, self._domain = put, exists, domain
+        self._apply, self._ports, self._domain = put, ports, domain
         self._routes: dict[Key, HTTPRoute] = {}
         self._grants: dict[Key, ReferenceGrant] = {}
         self._members: dict[Group, set[Key]] = {}
@@ -121,16 +124,38 @@ class HttpRoutes:
             if not _is_service(parent):
                 continue
             accepted = (True, "Accepted", "")
-            if not self._exists(_service(parent, key.namespace)):
-                accepted = (
-                    False,
-                    "NoMatchingParent",
-                    f"service {parent.namespace or key.namespace}/{parent.name} does not exist",
-                )
+            problem = self._parent_problem(parent, key.namespace)
+            if problem:
+                accepted = (False, "NoMatchingParent", problem)
             elif unsupported:
                 accepted = (False, "UnsupportedValue", unsupported)
             statuses.append(ParentStatus(parent, accepted, unresolved))
         return statuses
+
+    def _parent_problem(self, parent: ParentReference, namespace: str) -> str:
+        """Why a route is attached to nothing by a reference to a service; empty if it is."""
+        target = _service(parent, namespace)
+        ports = self._ports(target)
+        if ports is None:
+            return f"service {target.namespace}/{target.name} does not exist"
+        if parent.port is not None and parent.port not in ports.values():
+            return f"service {target.namespace}/{target.name} has no port {parent.port}"
+        if parent.section_name and parent.section_name not in ports:
+            return f"service {target.namespace}/{target.name} has no port named {parent.section_name}"
+        if parent.section_name and parent.port is not None and ports[parent.section_name] != parent.port:
+            return f"port {parent.section_name} of service {target.namespace}/{target.name} is not {parent.port}"
+        return ""
+
+    def _attached_ports(self, route: HTTPRoute, group: Group) -> list[int]:
+        """The ports of a service that a route is attached to; 0 stands for all of them."""
+        ports = self._ports(group.service) or {}
+        return sorted(
+            {
+                parent.port or (ports[parent.section_name] if parent.section_name else 0)
+                for parent in route.spec.parent_refs
+                if _group(parent, group.namespace) == group and not self._parent_problem(parent, group.namespace)
+            }
+        )
 
     # -- one VirtualService -------------------------------------------------------------------------
 
@@ -150,7 +175,7 @@ class HttpRoutes:
         self._services_of_group[group] = named
         for service in named:
             self._groups_of_service.setdefault(service, set()).add(group)
-        if not self._exists(group.service):
+        if self._ports(group.service) is None:
             return self._apply(group.key, None)
         return self._apply(group.key, self._virtual_service(group, routes))
 
@@ -158,7 +183,7 @@ class HttpRoutes:
         http = []
         for key, route in routes:
             created = route.metadata.creation_timestamp or ""
-            for port in sorted({p.port or 0 for p in route.spec.parent_refs if _group(p, key.namespace) == group}):
+            for port in self._attached_ports(route, group):
                 for index, rule in enumerate(route.spec.rules):
                     converted = self._rule(rule, key, index)
                     for match in rule.matches or [HTTPRouteMatch()]:
@@ -271,10 +296,13 @@ class HttpRoutes:
                 "RefNotPermitted",
                 f"no ReferenceGrant in {target.namespace} allows routes in {namespace} to refer to {target.name}",
             )
-        if not self._exists(target):
+        ports = self._ports(target)
+        if ports is None:
             return "BackendNotFound", f"service {target.namespace}/{target.name} does not exist"
         if backend.port is None:
             return "UnsupportedValue", f"the reference to service {target.namespace}/{target.name} has no port"
+        if backend.port not in ports.values():
+            return "BackendNotFound", f"service {target.namespace}/{target.name} has no port {backend.port}"
         return None
 
     def _granted(self, target: Service, namespace: str) -> bool:
@@ -364,7 +392,7 @@ def _matched(converted: vs.HTTPRoute, rule: HTTPRouteRule, match: HTTPRouteMatch
         _rewritten(rewrite.path, rewrite.hostname, match) if rewrite is not None and converted.route else None
     )
     return msgspec.structs.replace(
-        converted, match=[] if condition == everything else [condition], rewrite=made_rewrite
+        converted, match=() if condition == everything else (condition,), rewrite=made_rewrite
     )
 
 
@@ -417,8 +445,8 @@ def _operations(header_filter: HTTPHeaderFilter | None) -> vs.HeaderOperations |
 
 
 def _formatted(value: str) -> str:
-    """Escapes percent signs, except those of command operators such as %REQ(x)%, which work as in VirtualServices."""
-    return value if header_rules.value_problem(value) is None else value.replace("%", "%%")
+    """A value as the Gateway API means it: a per cent sign stands for itself."""
+    return value.replace("%", "%%")
 
 
 def _cors(step: HTTPRouteFilter) -> vs.CorsPolicy | None:

@@ -1,4 +1,4 @@
-"""Parses MeshConfig from the ConfigMap `istio`, key `mesh`. Ignores unknown options, because existing meshes have many."""
+"""MeshConfig: the ConfigMap `istio`, key `mesh`, as far as it is read. Other options have no effect, and `unread` names them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import yaml
 
 from sailcloth.api.destination_rule import LocalityLbSetting, TcpKeepalive
 from sailcloth.api.meta import duration_ms
+from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
+from sailcloth.lib import bounded_yaml
 from sailcloth.mesh.model import MeshConfig
 
 T = TypeVar("T")
@@ -21,7 +23,7 @@ _NORMALIZATIONS = ("NONE", "BASE", "DEFAULT", "MERGE_SLASHES", "DECODE_AND_MERGE
 def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
     """The options of a MeshConfig text, with defaults. Raises ValueError that names the wrong option."""
     try:
-        options: Any = yaml.safe_load(text)
+        options: Any = bounded_yaml.load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"MeshConfig is not YAML: {' '.join(str(error).split())}") from None
     options = {} if options is None else options
@@ -45,7 +47,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         connect_timeout_ms=_milliseconds(options, "connectTimeout", old.connect_timeout_ms) or old.connect_timeout_ms,
         detection_timeout_ms=_milliseconds(options, "protocolDetectionTimeout", old.detection_timeout_ms),
         access_log_file=str(options.get("accessLogFile", old.access_log_file) or ""),
-        access_log_format=str(options.get("accessLogFormat", old.access_log_format) or ""),
+        access_log_format=_format(options, old.access_log_format),
         access_log_json=_choice(options, "accessLogEncoding", ("TEXT", "JSON"), "TEXT") == "JSON",
         retries=_typed(options, "defaultHttpRetryPolicy", HTTPRetry, old.retries),
         keepalive=_typed(options, "tcpKeepalive", TcpKeepalive, old.keepalive),
@@ -64,6 +66,57 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         locality=_typed(options, "localityLbSetting", LocalityLbSetting, old.locality),
         destination_export=_texts(options, "defaultDestinationRuleExportTo", old.destination_export),
     )
+
+
+# Options that are read here, and those of `defaultConfig` and `defaultProviders` that injection and proxies read themselves.
+_READ = frozenset(
+    (
+        "accessLogEncoding",
+        "accessLogFile",
+        "accessLogFormat",
+        "connectTimeout",
+        "defaultConfig",
+        "defaultDestinationRuleExportTo",
+        "defaultHttpRetryPolicy",
+        "defaultServiceExportTo",
+        "defaultVirtualServiceExportTo",
+        "enableAutoMtls",
+        "globalRateLimitStore",
+        "h2UpgradePolicy",
+        "inboundTrafficPolicy",
+        "ingressService",
+        "localityLbSetting",
+        "outboundTrafficPolicy",
+        "pathNormalization",
+        "protocolDetectionTimeout",
+        "rootNamespace",
+        "sidecarClusters",
+        "tcpKeepalive",
+        "trustDomain",
+        "trustDomainAliases",
+        "virtualServiceMerging",
+        "defaultConfig",
+        "outboundTrafficPolicy",
+        "inboundTrafficPolicy",
+        "pathNormalization",
+        "discoveryAddress",
+    )
+)
+
+
+def unread(text: str) -> tuple[str, ...]:
+    """Names of the options in a MeshConfig text that have no effect, sorted. Raises ValueError if the text is no object."""
+    parse(text)
+    given = bounded_yaml.load(text) or {}
+    return tuple(sorted(str(name) for name in given if name not in _READ))
+
+
+def _format(given: dict[str, Any], old: str) -> str:
+    """The format of access logs. Envoy refuses every listener for one command that it does not know."""
+    text = str(given.get("accessLogFormat", old) or "")
+    if text != old and (problem := formats.problem(text)):
+        raise ValueError(f"MeshConfig accessLogFormat: {problem}")
+    return text
 
 
 def _store(options: dict[str, Any], old: str) -> str:

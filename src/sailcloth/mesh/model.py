@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sailcloth.api.destination_rule import LocalityLbSetting, TcpKeepalive
 from sailcloth.api.meta import Key
@@ -123,9 +123,30 @@ class Service:
     selector: tuple[tuple[str, str], ...] = ()
     labels: tuple[tuple[str, str], ...] = ()
     publish_not_ready: bool = False
+    parts: tuple[
+        Service, ...
+    ] = ()  # the ServiceEntries that define the host together, if several do; in order of precedence
+    more_sources: tuple[Key, ...] = ()  # other ServiceEntries whose endpoints count for the same port
 
     def port(self, number: int) -> Port | None:
+        """The port of a number, if there is one."""
         return next((p for p in self.ports if p.number == number), None)
+
+    def at(self, number: int) -> Service:
+        """The service as it is at one port. Where several ServiceEntries define the host, those that define the port decide: the
+        first of them how its endpoints are found and what it is, and those that agree with it add addresses and endpoints."""
+        defining = [part for part in self.parts if part.port(number) is not None]
+        if not defining:
+            return self
+        first = defining[0]
+        same = [s for s in defining if (s.resolution, s.external) == (first.resolution, first.external)]
+        return replace(
+            first,
+            addresses=tuple(dict.fromkeys(a for s in same for a in s.addresses)),
+            allocated=tuple(dict.fromkeys(a for s in same for a in s.allocated)),
+            subject_alt_names=tuple(dict.fromkeys(n for s in same for n in s.subject_alt_names)),
+            more_sources=tuple(s.source for s in same[1:]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

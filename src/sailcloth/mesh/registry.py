@@ -66,7 +66,7 @@ class Mesh:
         self._service_ids: dict[Key, tuple[ServiceId, ...]] = {}
         self._ingresses: dict[Key, core.Ingress] = {}
         self._from_ingresses: dict[Key, Object] = {}
-        self.http_routes = http_routes.HttpRoutes(self._apply, self._has_service, lambda: self.config.domain)
+        self.http_routes = http_routes.HttpRoutes(self._apply, self._service_ports, lambda: self.config.domain)
         self.configure(config or MeshConfig())
 
     def configure(self, config: MeshConfig) -> None:
@@ -91,8 +91,9 @@ class Mesh:
             self.http_routes.service_changed(key.namespace, key.name)
         return changed
 
-    def _has_service(self, service: http_routes.Service) -> bool:
-        return Key("Service", service.namespace, service.name) in self.objects
+    def _service_ports(self, service: http_routes.Service) -> dict[str, int] | None:
+        obj = self.objects.get(Key("Service", service.namespace, service.name))
+        return {p.name: p.port for p in obj.spec.ports} if isinstance(obj, core.Service) else None
 
     def _apply_ingress(self, key: Key, obj: Object | None) -> bool:
         if isinstance(obj, core.Ingress) and ingress.is_ours(obj):

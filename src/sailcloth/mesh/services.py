@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sailcloth.api import core
-from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
 
@@ -104,11 +105,11 @@ def _allocated(obj: ServiceEntry, host: str) -> tuple[str, ...]:
 
 @derived
 def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
-    """The service with a host, as seen by a proxy in a namespace; None if there is none.
+    """The service that a proxy in a namespace means by a host name.
 
-    A Kubernetes Service takes precedence over ServiceEntries; then ServiceEntries that are not exported to all namespaces, then the
-    oldest. Joins the ports of entries in the winner's namespace. Source: istio.md 2.8, and Istio's order of services that are
-    exported to a namespace.
+    A Kubernetes Service beats a ServiceEntry; of several ServiceEntries those that are not for every namespace come first, then
+    the oldest. Those in the winner's namespace define the host together, each the ports that it has (`Service.at`).
+    Source: istio.md 2.8, and Istio's order of services that are exported to a namespace.
     """
     ranked = [
         ("*" in exported, s)
@@ -116,31 +117,22 @@ def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
         if visibility.sees(exported := _exported_to(graph, ident), namespace)
         and (s := graph.get(service, ident)) is not None
     ]
+    ranked.sort(key=lambda r: (not r[1].kubernetes, r[0], r[1].created, r[1].namespace, r[1].name))
     candidates = [s for _, s in ranked]
-    if not candidates:
-        return None
-    if len(candidates) == 1:
-        return candidates[0]
-    _, best = min(ranked, key=lambda r: (not r[1].kubernetes, r[0], r[1].created, r[1].namespace, r[1].name))
-    if best.kubernetes:
-        return best
-    joined = {p.number: p for s in reversed(candidates) if s.namespace == best.namespace for p in s.ports}
-    joined.update({p.number: p for p in best.ports})
-    joint = [s for s in [best, *candidates] if s.namespace == best.namespace]
-    return Service(
-        **{
-            **{f: getattr(best, f) for f in Service.__slots__},
-            "ports": tuple(sorted(joined.values(), key=lambda p: p.number)),
-            "addresses": tuple(dict.fromkeys(a for s in joint for a in s.addresses)),
-            "allocated": tuple(dict.fromkeys(a for s in joint for a in s.allocated)),
-        }
+    if not candidates or candidates[0].kubernetes:
+        return candidates[0] if candidates else None
+    first = candidates[0]
+    parts = tuple(s for s in candidates if s.namespace == first.namespace)
+    if len(parts) == 1:
+        return first
+    ports = {p.number: p for s in reversed(parts) for p in s.ports}
+    return replace(
+        first,
+        ports=tuple(ports[number] for number in sorted(ports)),
+        addresses=tuple(dict.fromkeys(a for s in parts for a in s.addresses)),
+        allocated=tuple(dict.fromkeys(a for s in parts for a in s.allocated)),
+        parts=parts,
     )
-
-
-@derived
-def siblings(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
-    """Objects in one namespace that define the host, whose endpoints are joined."""
-    return tuple(i.key for i in registry.services_of_host(graph, host) if i.namespace == namespace)
 
 
 def _exported_to(graph: Graph, ident: ServiceId) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from sailcloth.api.destination_rule import TrafficPolicy
 from sailcloth.api.meta import Key
 from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, selection, services
+from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, selection
 from sailcloth.mesh.model import Endpoint, MeshConfig, Port, Resolution, Service
 
 from . import locality, scope
@@ -72,7 +72,7 @@ def of_host(graph: Graph, view: View, host: str) -> tuple[ClusterId, ...]:
 @derived
 def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
     """The plan of one outbound cluster; None if its service or port does not exist."""
-    svc = scope.service(graph, view, cluster.host)
+    svc = scope.service_at(graph, view, cluster.host, cluster.port)
     port = svc.port(cluster.port) if svc else None
     if svc is None or port is None:
         return None
@@ -102,7 +102,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         policy=policy,
         auto_mtls=auto,
         config=config,
-        sources=(svc.source, *rules.sources),
+        sources=(svc.source, *svc.more_sources, *rules.sources),
         rule=rules.sources[0] if rules.sources else None,
         endpoints=of_cluster(graph, view, cluster)
         if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
@@ -149,13 +149,12 @@ def accepts_mtls(graph: Graph, namespace: str, labels: tuple[tuple[str, str], ..
 
 def endpoint_list(graph: Graph, svc: Service, port: Port) -> tuple[Endpoint, ...]:
     """All endpoints of a service's port."""
-    sources = graph.get(services.siblings, svc.host, svc.namespace)
-    return endpoints.of_service(graph, svc, port, sources)
+    return endpoints.of_service(graph, svc.at(port.number), port)
 
 
 def of_cluster(graph: Graph, view: View, cluster: ClusterId) -> tuple[Endpoint, ...]:
     """Endpoints of a cluster: those of the port, limited to the subset."""
-    svc = scope.service(graph, view, cluster.host)
+    svc = scope.service_at(graph, view, cluster.host, cluster.port)
     port = svc.port(cluster.port) if svc else None
     if svc is None or port is None:
         return ()
@@ -209,7 +208,7 @@ def of_subset(
 @derived
 def endpoints_plan(graph: Graph, view: View, cluster: ClusterId) -> EndpointsPlan | None:
     """The endpoints plan of a cluster of a view."""
-    svc = scope.service(graph, view, cluster.host)
+    svc = scope.service_at(graph, view, cluster.host, cluster.port)
     port = svc.port(cluster.port) if svc else None
     labels = graph.get(subset_labels, view, cluster)
     if svc is None or port is None or labels is None:

@@ -12,6 +12,7 @@ from sailcloth.mesh import credentials, hosts, registry, selection, virtual_serv
 from sailcloth.mesh.kinds import service, service_entry
 from sailcloth.mesh.kinds.gateway import every as every_gateway
 from sailcloth.mesh.model import Protocol, declared_protocol
+from sailcloth.mesh.selection import Labels
 from sailcloth.mesh.verdict import ACCEPTED, Verdict
 
 from . import routes, tcp
@@ -106,13 +107,28 @@ def _selected(entry_labels: dict[str, str], labels: dict[str, str]) -> bool:
     return selection.matches(entry_labels, labels)
 
 
+@dataclass(frozen=True, slots=True)
+class LostServer:
+    """A server of a Gateway that is not opened on a port of the proxy, because another Gateway's has it."""
+
+    gateway: Key
+    index: int
+    port: int
+    winner: Key
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    plans: tuple[ListenerPlan, ...]
+    lost: tuple[LostServer, ...]
+
+
 @derived
-def listeners(
-    graph: Graph, labels: tuple[tuple[str, str], ...], namespace: str, ports: Translation
-) -> tuple[ListenerPlan, ...]:
-    """The listeners of a gateway proxy, merged over the Gateways that select it, oldest first."""
+def _merged(graph: Graph, labels: Labels, namespace: str, ports: Translation) -> _Merged:
+    """The servers of the Gateways that select a proxy, by listening port; the oldest Gateway comes first."""
     merged: dict[tuple[int, str], list[GatewayServer]] = {}
-    tls_names: dict[tuple[int, str], set[str]] = {}  # server names of TLS by port
+    lost: list[LostServer] = []
     services = {host for host, _, _ in ports}
     chosen = []
     for key, gateway in registry.objects(graph, every_gateway()):
@@ -122,26 +138,48 @@ def listeners(
             age = gateway.metadata.creation_timestamp or "", f"{key.name}.{key.namespace}"
             chosen.append((age, key, gateway, named))
     for _, key, gateway, named in sorted(chosen, key=lambda c: c[0]):
-        for server in gateway.spec.servers:
-            bound = GatewayServer(key, server)
+        for index, server in enumerate(gateway.spec.servers):
+            new = GatewayServer(key, server)
             for number in _numbers(server.port.number, ports, named):
-                address = number, server.bind or ""
-                sharing, names = merged.setdefault(address, []), tls_names.setdefault(address, set())
-                if _can_share(bound, sharing, names):
-                    sharing.append(bound)
-                    names.update(server_names(server))
-    return tuple(ListenerPlan(port, bind, tuple(bound)) for (port, bind), bound in sorted(merged.items()) if bound)
+                servers = merged.setdefault((number, server.bind or ""), [])
+                conflict = _conflict(new, servers)
+                if conflict is None:
+                    servers.append(new)
+                else:
+                    lost.append(LostServer(key, index, server.port.number, *conflict))
+    plans = (ListenerPlan(port, bind, tuple(servers)) for (port, bind), servers in sorted(merged.items()) if servers)
+    return _Merged(tuple(plans), tuple(lost))
 
 
-def _can_share(new: GatewayServer, sharing: list[GatewayServer], tls_names: set[str]) -> bool:
-    """Whether a server can share a port with older servers. Source: istio.md 2.11."""
-    if not sharing:
-        return True
-    if bool(new.mode) != bool(sharing[0].mode):
-        return False
+@derived
+def listeners(graph: Graph, labels: Labels, namespace: str, ports: Translation) -> tuple[ListenerPlan, ...]:
+    """The listeners of a gateway proxy, merged over the Gateways that select it, oldest first."""
+    return graph.get(_merged, labels, namespace, ports).plans
+
+
+@derived
+def lost_servers(graph: Graph, proxy: Proxy) -> tuple[LostServer, ...]:
+    """Servers of Gateways that select a proxy and are not opened."""
+    return graph.get(_merged, proxy.labels, proxy.namespace, graph.get(translation, proxy)).lost
+
+
+def _conflict(new: GatewayServer, servers: list[GatewayServer]) -> tuple[Key, str] | None:
+    """The Gateway because of which a server cannot share a port, and why; None if it can. Source: istio.md 2.11."""
+    if not servers:
+        return None
+    first = servers[0]
+    if bool(new.mode) != bool(first.mode):
+        kinds = ("TLS", "plain text") if first.mode else ("plain text", "TLS")
+        return first.gateway, f"the port is {kinds[0]} there and {kinds[1]} here"
     if not new.mode:
-        return new.protocol.is_http and sharing[0].protocol.is_http
-    return tls_names.isdisjoint(server_names(new.server))
+        both = new.protocol.is_http and first.protocol.is_http
+        return None if both else (first.gateway, "only HTTP servers can share a port without TLS")
+    names = set(server_names(new.server))
+    for other in servers:
+        shared = sorted(names & set(server_names(other.server)))
+        if shared:
+            return other.gateway, f"both serve {shared[0]}"
+    return None
 
 
 def server_names(server: Server) -> list[str]:
@@ -302,21 +340,30 @@ def connected(graph: Graph, proxies: Iterable[Proxy]) -> None:
 
 
 def verdict(graph: Graph, key: Key) -> Verdict:
-    """Notes servers of a Gateway without a certificate: their port is open, but every handshake fails. Certificates come from the
-    namespaces of the proxies that the Gateway selects."""
+    """Which servers of a Gateway are not opened because of another Gateway; which have no certificate, so that every handshake on their
+    port fails (certificates come from the namespaces of the proxies that the Gateway selects); and whether any proxy is selected."""
     gateway = registry.read(graph, Gateway, key)
     if gateway is None:
         return ACCEPTED
     proxies: tuple[Proxy, ...] = graph.read("gateway-proxies") or ()
-    namespaces = sorted({p.namespace for p in proxies if key in graph.get(gateways_of, p)})
-    return Verdict(
-        notes=tuple(
-            f"servers[{i}].tls: {text}"
-            for i, server in enumerate(gateway.spec.servers)
-            for namespace in namespaces
-            for text in (credentials.missing(graph, namespace, server.tls) if server.tls else ())
+    serving = [p for p in proxies if key in graph.get(gateways_of, p)]
+    lost = {s.index: s for p in proxies for s in graph.get(lost_servers, p) if s.gateway == key}
+    notes = [
+        f"servers[{i}].tls: {text}"
+        for i, server in enumerate(gateway.spec.servers)
+        for namespace in sorted({p.namespace for p in serving})
+        for text in (credentials.missing(graph, namespace, server.tls) if server.tls else ())
+    ]
+    if proxies and not serving and not lost:
+        wanted = ",".join(f"{k}={v}" for k, v in sorted(gateway.spec.selector.items()))
+        notes.append(f"no gateway proxy has the labels of the selector {wanted}")
+    if lost:
+        texts = (
+            f"servers[{i}] (port {s.port}) is not opened beside Gateway {s.winner.namespace}/{s.winner.name}: {s.why}"
+            for i, s in sorted(lost.items())
         )
-    )
+        return Verdict(False, "Conflicted", "; ".join(texts), tuple(notes))
+    return Verdict(notes=tuple(notes))
 
 
 @derived

@@ -34,6 +34,7 @@ class InboundPort:
     bind: str = "0.0.0.0"
     tls: ServerTLSSettings | None = None  # user TLS settings that the sidecar terminates, instead of mutual TLS
     connection_pool: ConnectionPoolSettings | None = None  # limits of connections to the application
+    detect: bool = False  # whether some callers may not speak HTTP, although the port is declared so
     direct: bool = False  # the proxy binds to the port, because traffic is not redirected
 
 
@@ -50,7 +51,7 @@ class InboundPlan:
 
 @derived
 def targets(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
-    """The ports of the services that a workload belongs to, one for each port number; the oldest service wins a conflict."""
+    """The ports of the services that a workload belongs to, one for each port number."""
     ports: list[InboundPort] = []
     labels = dict(proxy.labels)
     for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
@@ -71,11 +72,20 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
                     number, protocol, entry.spec.hosts[0], p.number, created=entry.metadata.creation_timestamp or ""
                 )
             )
-    chosen: dict[int, InboundPort] = {}
+    claims: dict[int, list[InboundPort]] = {}
     for inbound_port in sorted(ports, key=lambda a: (a.created, a.host, a.service_port)):
         if inbound_port.protocol is not Protocol.UDP:
-            chosen.setdefault(inbound_port.port, inbound_port)
-    return tuple(chosen[p] for p in sorted(chosen))
+            claims.setdefault(inbound_port.port, []).append(inbound_port)
+    return tuple(_chosen(claims[number]) for number in sorted(claims))
+
+
+def _chosen(claims: list[InboundPort]) -> InboundPort:
+    """Which of several services, oldest first, says what a port is: the first that says HTTP, since its callers send HTTP/2 between
+    sidecars and the application gets what the service declares. Callers of the others may send anything, so it is detected."""
+    http = next((c for c in claims if c.protocol.is_http), None)
+    if http is None:
+        return claims[0]
+    return replace(http, detect=any(not c.protocol.is_http for c in claims))
 
 
 def _entries(graph: Graph, proxy: Proxy) -> dict[Key, ServiceEntry]:
@@ -84,7 +94,7 @@ def _entries(graph: Graph, proxy: Proxy) -> dict[Key, ServiceEntry]:
     entries: dict[Key, ServiceEntry] = {}
     for key, entry in registry.by_selector(graph, service_entry.by_selector_label, proxy.namespace, proxy.labels):
         selector = entry.spec.workload_selector
-        if selector is not None and selection.matches(selector.labels, labels):
+        if selector is not None and selector.labels and selection.matches(selector.labels, labels):
             entries[key] = entry
     for ip in proxy.ips:
         entries |= registry.objects(graph, service_entry.by_address(ip))

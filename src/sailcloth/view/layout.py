@@ -76,6 +76,7 @@ def layout(graph: Graph, view: View) -> Layout:
                 _alias(graph, view, svc, http)
             continue
         for port in svc.ports:
+            defined = svc.at(port.number)
             allowed = graph.get(scope.on_port, view, port.number) if view.sidecar else None
             if allowed is not None and host not in allowed:
                 continue
@@ -85,9 +86,9 @@ def layout(graph: Graph, view: View) -> Layout:
                 by_port.setdefault(port.number, []).append((host, port))
             elif port.protocol.is_http:
                 http.setdefault(port.number, []).append(host)
-            elif svc.headless:
+            elif defined.headless:
                 headless.append(ServicePort(host, port, "*"))
-            elif addresses := scope.addresses(svc, view):
+            elif addresses := scope.addresses(defined, view):
                 for address in addresses:
                     bound.setdefault((address, port.number), ServicePort(host, port, address))
             else:

@@ -108,7 +108,7 @@ def lost_domain_pairs(graph: Graph, view: View, port: int) -> tuple[tuple[str, s
     owner: dict[str, tuple[bool, str]] = {}
     pairs = []
     for host in graph.get(virtual_hosts, view, port):
-        svc = scope.service(graph, view, host)
+        svc = scope.service_at(graph, view, host, port)
         for name in service_domains(svc, view, domain) if svc else _rule_domains(host, view, domain):
             claim = (name != _as_host(host), host)
             previous = owner.get(name)
@@ -248,7 +248,7 @@ def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePla
 
 
 def _dynamic(graph: Graph, view: View, targets: tuple[Target, ...]) -> bool:
-    services_ = (graph.get(services.by_host, t.cluster.host, view.namespace) for t in targets)
+    services_ = (scope.service_at(graph, view, t.cluster.host, t.cluster.port) for t in targets)
     return any(svc is not None and svc.resolution is Resolution.DYNAMIC_DNS for svc in services_)
 
 
@@ -322,6 +322,10 @@ def cluster_of(graph: Graph, view: View, key: Key, destination: Destination, por
     """The cluster of a destination: with its port, else the service's only port, else the listener's."""
     domain = registry.config(graph).domain
     host = virtual_services.destination_host(destination, key.namespace, domain)
+    alias = graph.get(services.by_host, host, view.namespace)
+    if alias is not None and alias.resolution is Resolution.ALIAS:  # an ExternalName has no cluster of its own
+        service = services.resolve_alias(graph, alias, view.namespace)
+        host = service.host if service is not None else host
     if destination.port is not None and destination.port.number:
         return ClusterId(host, destination.port.number, destination.subset or "")
     svc = graph.get(services.by_host, host, view.namespace)

@@ -145,6 +145,12 @@ def service(graph: Graph, view: View, host: str) -> Service | None:
     return graph.get(services.by_host, host, view.namespace)
 
 
+def service_at(graph: Graph, view: View, host: str, port: int) -> Service | None:
+    """The service of a host as it is at one port; None if the view sees no service of that name."""
+    svc = service(graph, view, host)
+    return svc.at(port) if svc is not None else None
+
+
 def addresses(svc: Service, view: View) -> tuple[str, ...]:
     """The addresses of a service for a view: its own, or the allocated ones if the view's agent is a DNS proxy, which resolves
     names to them."""

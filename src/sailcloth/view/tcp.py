@@ -150,9 +150,18 @@ def at_gateway_tls(graph: Graph, view: View, gateway: Key, server: Server, numbe
         for tls in rule.spec.tls:
             for match in tls.match:
                 if applies(match, rule, key, view, number, name):
-                    targets = _targets(graph, view, key, tls.route, number)
-                    plans.append(ConnectionPlan(targets, _server_names(match), tuple(match.destination_subnets), key))
+                    names = _within(_server_names(match), server)
+                    if names:
+                        targets = _targets(graph, view, key, tls.route, number)
+                        plans.append(ConnectionPlan(targets, names, tuple(match.destination_subnets), key))
     return tuple(plans)
+
+
+def _within(names: tuple[str, ...], server: Server) -> tuple[str, ...]:
+    """Server names cut to those of a Gateway's server: of each overlapping pair the narrower one."""
+    served = [hosts.normalized(h.rpartition("/")[2]) for h in server.hosts]
+    pairs = ((name, own) for name in names for own in served if hosts.overlaps(name, own))
+    return tuple(dict.fromkeys(name if hosts.covers(own, name) else own for name, own in pairs))
 
 
 @derived

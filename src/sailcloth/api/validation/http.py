@@ -9,13 +9,12 @@ from typing import Final
 from sailcloth.api.meta import StringMatch
 from sailcloth.api.virtual_service import HeaderOperations, Headers
 
-from . import codes, regexes
+from . import codes, formats, regexes
 from .report import Report
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _HEADER = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+\Z")
 SYNTAX: Final = "See https://github.com/google/re2/wiki/Syntax."
-_VALUE = re.compile(r"(?:[^%]|%%|%[A-Z0-9_]+(?:\([^)]*\))?(?::[0-9]+)?%)*\Z", re.DOTALL)
 _AUTHORITY: Final = ("host", ":authority")
 
 
@@ -25,12 +24,6 @@ def check_header(report: Report, path: str, name: str, pseudo: bool = False) -> 
     if not _HEADER.match(bare):
         text = f"{name!r} is not a header name" if name else "a header has no name"
         report.error(codes.NAME, path, text, "Use letters, digits and dashes, such as x-user.")
-
-
-def value_problem(text: str) -> str | None:
-    """The error in a header value that Envoy formats; None if valid. Percent signs are doubled, or enclose a command operator such as
-    %REQ(name)%."""
-    return None if _VALUE.match(text) else f"value {text!r} has a percent sign that does not start a command operator"
 
 
 def breaks_line(text: str) -> bool:
@@ -85,7 +78,7 @@ def _operations(report: Report, path: str, operations: HeaderOperations, request
             else:
                 _changeable(report, at, name)
             check_line(report, at, value)
-            problem = value_problem(value)
+            problem = formats.problem(value)
             if problem is not None:
                 report.error(codes.TYPE, at, problem, "Write %% for a percent sign, or a command such as %REQ(x-a)%.")
     for index, name in enumerate(operations.remove):

@@ -45,6 +45,18 @@ def problem(text: str) -> str | None:
     return None
 
 
+def missing_group(expression: str, replacement: str) -> int | None:
+    """The number of a group that a replacement (`\\1`) refers to and the expression does not have; None if it has all, or if the
+    expression is wrong itself. `\\0` is the whole match."""
+    if problem(expression) is not None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        groups = re.compile(_translate(expression)).groups
+    used = (int(match[1]) for match in re.finditer(r"\\\\|\\(\d)", replacement) if match[1])
+    return next((number for number in used if number > groups), None)
+
+
 def _translate(text: str) -> str:
     """The expression in the syntax of `re`. Raises ValueError for syntax that RE2 does not support."""
     parts: list[str] = []

@@ -178,6 +178,10 @@ def _rewrite(report: Report, path: str, rule: HTTPRoute) -> None:
         report.error(codes.REQUIRED, at, "the rewrite changes nothing", "Give uri, uriRegexRewrite or authority.")
     http.check_line(report, f"{at}.uri", rewrite.uri)
     http.check_line(report, f"{at}.authority", rewrite.authority)
+    written = _authority_headers(rule)
+    if rewrite.authority and written:
+        text = f"the authority is written by the rewrite and by headers ({written[0]})"
+        report.error(codes.CONFLICT, f"{at}.authority", text, "Keep one of them.")
     regex = rewrite.uri_regex_rewrite
     if regex is None:
         return
@@ -187,9 +191,20 @@ def _rewrite(report: Report, path: str, rule: HTTPRoute) -> None:
     if not regex.match or not regex.rewrite:
         text = "a regular expression and its replacement are both needed"
         report.error(codes.REQUIRED, f"{at}.uriRegexRewrite", text, "Give match and rewrite.")
+    group = regexes.missing_group(regex.match or "", regex.rewrite or "")
+    if group is not None:
+        text = f"\\{group} is no group of {regex.match!r}"
+        report.error(codes.REGEX, f"{at}.uriRegexRewrite.rewrite", text, "Put what is meant into parentheses.")
     problem = regexes.problem(regex.match) if regex.match else None
     if problem:
         report.error(codes.REGEX, f"{at}.uriRegexRewrite.match", problem, http.SYNTAX)
+
+
+def _authority_headers(rule: HTTPRoute) -> list[str]:
+    """Headers of a rule that write the authority."""
+    operations = rule.headers.request if rule.headers is not None else None
+    names = (*operations.set, *operations.add) if operations is not None else ()
+    return [name for name in names if name.lower() in ("host", ":authority")]
 
 
 def _mirrors(report: Report, path: str, rule: HTTPRoute) -> None:

@@ -69,7 +69,10 @@ def _ports(report: Report, spec: ServiceEntrySpec) -> None:
 def _selector(report: Report, spec: ServiceEntrySpec) -> None:
     if spec.workload_selector is None:
         return
-    labels.check_selector(report, "spec.workloadSelector", spec.workload_selector.labels)
+    labels.check_selector(report, "spec.workloadSelector", spec.workload_selector.labels or None)
+    if not spec.workload_selector.labels:
+        text = "an empty selector selects no workload, so the service has no endpoints"
+        report.warning(codes.NO_EFFECT, "spec.workloadSelector", text, "Give labels.")
     if spec.endpoints:
         text = "workloadSelector and endpoints are mutually exclusive"
         report.error(codes.CONFLICT, "spec.endpoints", text, "Keep one of them.")
@@ -100,6 +103,13 @@ def _endpoints(report: Report, spec: ServiceEntrySpec) -> None:
     for index, endpoint in enumerate(spec.endpoints):
         path = f"spec.endpoints[{index}]"
         workload_entry.check(report, path, endpoint, dns=spec.resolution != "STATIC")
+        if (endpoint.address or "").startswith("unix://"):
+            if spec.resolution in ("DNS", "DNS_ROUND_ROBIN"):
+                text = f"resolution {spec.resolution} cannot have a UNIX socket as endpoint"
+                report.error(codes.CONFLICT, f"{path}.address", text, "Use resolution STATIC.")
+            if len(spec.ports) > 1:
+                text = "a UNIX socket serves one port, and the ServiceEntry has several"
+                report.error(codes.CONFLICT, f"{path}.address", text, "Keep one port.")
         for name in endpoint.ports:
             if name not in names:
                 text = f"the ServiceEntry has no port {name!r}"
@@ -117,6 +127,9 @@ def _dynamic(report: Report, obj: ServiceEntry) -> None:
         if ports.protocol(port.protocol) not in _DYNAMIC:
             text = f"resolution DYNAMIC_DNS needs the protocol HTTP, HTTP2 or GRPC, not {port.protocol or 'detection'}"
             report.error(codes.CONFLICT, f"spec.ports[{index}].protocol", text, "Use resolution NONE.")
+    if spec.addresses:
+        text = "resolution DYNAMIC_DNS cannot have addresses: each host is looked up when a request names it"
+        report.error(codes.CONFLICT, "spec.addresses", text, "Remove them.")
     if spec.workload_selector is not None:
         text = "resolution DYNAMIC_DNS cannot have a workloadSelector"
         report.error(codes.CONFLICT, "spec.workloadSelector", text, "Remove it.")

@@ -17,7 +17,7 @@ def validate(report: Report, obj: Sidecar) -> None:
     selector = spec.workload_selector
     labels.check_selector(report, "spec.workloadSelector", selector.labels if selector is not None else None)
     if not (spec.ingress or spec.egress or spec.outbound_traffic_policy or spec.inbound_connection_pool):
-        report.warning(codes.NO_EFFECT, "spec", "the Sidecar has no settings", "Give egress or ingress.")
+        report.error(codes.REQUIRED, "spec", "the Sidecar has neither ingress nor egress", "Give egress or ingress.")
     seen: set[int] = set()
     for index, ingress in enumerate(spec.ingress):
         _ingress(report, f"spec.ingress[{index}]", ingress)

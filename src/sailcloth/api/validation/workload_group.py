@@ -41,6 +41,9 @@ def _template(report: Report, template: WorkloadEntrySpec) -> None:
 
 def _probe(report: Report, path: str, probe: ReadinessProbe) -> None:
     methods = [f for f in ("http_get", "tcp_socket", "exec", "grpc") if getattr(probe, f) is not None]
+    if not methods:
+        text = "the probe has no method"
+        report.error(codes.REQUIRED, path, text, "Give httpGet, tcpSocket, exec or grpc.")
     if len(methods) > 1:
         report.error(codes.CONFLICT, path, "a probe must have exactly one method", "Keep one of them.")
     if probe.http_get is not None:

@@ -150,7 +150,7 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
         raise ValueError("the container has no command")
     c.argv = argv
     if security.unsupported and c.restarts == 0:
-        text = f"not available to pods of a local cluster, which run with your security_context alone: {', '.join(security.unsupported)}"
+        text = f"not available to pods of a local cluster, which run with your own privileges alone: {', '.join(security.unsupported)}"
         await pod.event("Warning", "NotEnforced", text, c.name)
     scratch = pod.directory / "scratch" / c.name
     scratch.mkdir(mode=0o700, parents=True, exist_ok=True)

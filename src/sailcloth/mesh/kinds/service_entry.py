@@ -14,7 +14,7 @@ from .record import Exports, MeshKind, Slice
 
 
 def by_selector_label(namespace: str, pair: tuple[str, str] | None) -> Slice[ServiceEntry]:
-    """ServiceEntries of a namespace that may select workloads with a label; None: those with an empty selector."""
+    """Those of a namespace that may select workloads with a label. An empty selector selects nothing."""
     return Slice(("ServiceEntry", "selector", namespace, pair))
 
 
@@ -30,8 +30,8 @@ def exported_namespaces(key: Key, entry: ServiceEntry, config: MeshConfig) -> tu
 
 def _slices(key: Key, entry: ServiceEntry, config: MeshConfig) -> Iterator[Slice[ServiceEntry]]:
     selector = entry.spec.workload_selector
-    if selector is not None:
-        yield by_selector_label(key.namespace, min(selector.labels.items(), default=None))
+    if selector is not None and selector.labels:
+        yield by_selector_label(key.namespace, min(selector.labels.items()))
     for endpoint in entry.spec.endpoints:
         if endpoint.address:
             yield by_address(endpoint.address)
