@@ -48,7 +48,7 @@ def check(text: str | bytes) -> None:
         elif isinstance(event, yaml.CollectionStartEvent):
             stack.append((event.anchor, 1))
             if len(stack) > DEEPEST + 1:
-                raise TooComplex(f"the YAML nests more than {DEEPEST} collections")
+                raise TooComplex(f"the YAML has more than {DEEPEST} collections within each other")
         elif isinstance(event, yaml.CollectionEndEvent):
             _add(stack, sizes, *stack.pop())
         elif isinstance(event, yaml.ScalarEvent):
@@ -62,5 +62,5 @@ def _add(stack: list[tuple[str | None, int]], sizes: dict[str, int], anchor: str
         sizes[anchor] = size
     holder, total = stack[-1]
     if total + size > MOST_NODES:
-        raise TooComplex(f"the YAML has more than {MOST_NODES} nodes after its aliases are expanded")
+        raise TooComplex(f"the YAML has more than {MOST_NODES} nodes once its aliases are expanded")
     stack[-1] = (holder, total + size)

@@ -8,20 +8,15 @@ get no status. Source: istio.md 1.12, and the API's specification.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import msgspec
 
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway_api import (
     GROUP,
     BackendReference,
     HTTPBackendReference,
-    HTTPHeaderFilter,
-    HTTPPathModifier,
     HTTPRoute,
     HTTPRouteFilter,
     HTTPRouteMatch,
@@ -29,16 +24,17 @@ from sailcloth.api.gateway_api import (
     ParentReference,
     ReferenceGrant,
 )
-from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector, StringMatch
+from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector
 from sailcloth.api.validation import http as header_rules
 from sailcloth.api.validation import regexes
+
+from . import http_route_filters
 
 SEMANTICS = "internal.istio.io/route-semantics"
 PARENTS = "internal.istio.io/parents"
 _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"
 _DEFAULT_ATTEMPTS = 2
 Backend = BackendReference | HTTPBackendReference
-_RANKS = {"Exact": 0, "PathPrefix": 1, "RegularExpression": 2}
 
 
 class Service(NamedTuple):
@@ -189,8 +185,8 @@ class HttpRoutes:
                     for match in rule.matches or [HTTPRouteMatch()]:
                         if any(_wrong_expressions(match)):
                             continue
-                        order = (*_precedence(match), created, key.namespace, key.name, index)
-                        http.append((order, _matched(converted, rule, match, port)))
+                        order = (*http_route_filters.precedence(match), created, key.namespace, key.name, index)
+                        http.append((order, http_route_filters.with_match(converted, rule, match, port)))
         parents = ",".join(f"HTTPRoute/{k.name}.{k.namespace}" for k, _ in routes)
         metadata = ObjectMeta(
             name=group.key.name,
@@ -212,13 +208,13 @@ class HttpRoutes:
         redirect = next((f.request_redirect for f in rule.filters if f.request_redirect is not None), None)
         if any(reason == "UnsupportedValue" for reason, _ in problems):
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500))
-        headers = _headers(rule.filters)
+        headers = http_route_filters.headers(rule.filters)
         if redirect is not None:
             http_redirect = vs.HTTPRedirect(
                 scheme=redirect.scheme,
                 authority=redirect.hostname,
                 port=redirect.port,
-                uri=_redirected(redirect.path),
+                uri=http_route_filters.redirect_path(redirect.path),
                 redirect_code=redirect.status_code,
             )
             return vs.HTTPRoute(name=name, redirect=http_redirect, headers=headers)
@@ -237,23 +233,29 @@ class HttpRoutes:
             retry_on = ",".join([_RETRY_ON, *map(str, rule.retry.codes)])
             attempts = _DEFAULT_ATTEMPTS if rule.retry.attempts is None else rule.retry.attempts
             retries = vs.HTTPRetry(
-                attempts=attempts, retry_on=retry_on, backoff=rule.retry.backoff, per_try_timeout=_limit(per_try)
+                attempts=attempts,
+                retry_on=retry_on,
+                backoff=rule.retry.backoff,
+                per_try_timeout=http_route_filters.timeout(per_try),
             )
         return vs.HTTPRoute(
             name=name,
             route=tuple(self._destination(b, key.namespace, len(weighed) > 1) for b, problem in weighed if not problem),
             fault=fault,
-            timeout=_limit(timeouts.request if timeouts else None) or (None if retries else _limit(per_try)),
+            timeout=http_route_filters.timeout(timeouts.request if timeouts else None)
+            or (None if retries else http_route_filters.timeout(per_try)),
             retries=retries,
             mirrors=tuple(m for f in rule.filters for m in self._mirror(f, key.namespace)),
-            cors_policy=next((_cors(f) for f in rule.filters if f.cors is not None), None),
+            cors_policy=next((http_route_filters.cors_policy(f) for f in rule.filters if f.cors is not None), None),
             headers=headers,
         )
 
     def _destination(self, backend: HTTPBackendReference, namespace: str, weighed: bool) -> vs.HTTPRouteDestination:
         destination = vs.Destination(host=self._host(backend, namespace), port=PortSelector(number=backend.port))
         return vs.HTTPRouteDestination(
-            destination=destination, weight=backend.weight if weighed else 0, headers=_headers(backend.filters)
+            destination=destination,
+            weight=backend.weight if weighed else 0,
+            headers=http_route_filters.headers(backend.filters),
         )
 
     def _mirror(self, step: HTTPRouteFilter, namespace: str) -> Iterable[vs.HTTPMirrorPolicy]:
@@ -361,114 +363,3 @@ def _destinations(key: Key, route: HTTPRoute) -> Iterable[Service]:
 def _backends(rule: HTTPRouteRule) -> Iterable[Backend]:
     yield from rule.backend_refs
     yield from (f.request_mirror.backend_ref for f in rule.filters if f.request_mirror is not None)
-
-
-def _precedence(match: HTTPRouteMatch) -> tuple[int, int, int, int, int]:
-    rank = _RANKS.get(match.path.type, 3)
-    if match == HTTPRouteMatch():
-        rank = 4  # matches every request: no later route would apply
-    return rank, -len(match.path.value), match.method is None, -len(match.headers), -len(match.query_params)
-
-
-def _matched(converted: vs.HTTPRoute, rule: HTTPRouteRule, match: HTTPRouteMatch, port: int) -> vs.HTTPRoute:
-    """A rule with one of its matches, on which prefix rewrites depend."""
-    uri = None
-    if match.path.type == "Exact":
-        uri = StringMatch(exact=match.path.value)
-    elif match.path.type == "RegularExpression":
-        uri = StringMatch(regex=match.path.value)
-    elif match.path.value not in ("", "/"):
-        uri = StringMatch(prefix=match.path.value.rstrip("/"))
-    condition = vs.HTTPMatchRequest(
-        uri=uri,
-        method=StringMatch(exact=match.method) if match.method else None,
-        headers={h.name: _value(h.type, h.value) for h in reversed(match.headers)},
-        query_params={q.name: _value(q.type, q.value) for q in reversed(match.query_params)},
-        port=port or None,
-    )
-    everything = vs.HTTPMatchRequest()
-    rewrite = next((f.url_rewrite for f in rule.filters if f.url_rewrite is not None), None)
-    made_rewrite = (
-        _rewritten(rewrite.path, rewrite.hostname, match) if rewrite is not None and converted.route else None
-    )
-    return msgspec.structs.replace(
-        converted, match=() if condition == everything else (condition,), rewrite=made_rewrite
-    )
-
-
-def _value(kind: str, value: str) -> StringMatch:
-    return StringMatch(regex=value) if kind == "RegularExpression" else StringMatch(exact=value)
-
-
-def _rewritten(path: HTTPPathModifier | None, hostname: str | None, match: HTTPRouteMatch) -> vs.HTTPRewrite:
-    if path is None:
-        return vs.HTTPRewrite(authority=hostname)
-    if path.type == "ReplaceFullPath":
-        whole = vs.RegexRewrite(match="/.*", rewrite=path.replace_full_path or "/")
-        return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=whole)
-    old, new = match.path.value.rstrip("/"), (path.replace_prefix_match or "").rstrip("/")
-    if new:
-        if old:
-            return vs.HTTPRewrite(authority=hostname, uri=new)
-        return vs.HTTPRewrite(
-            authority=hostname, uri_regex_rewrite=vs.RegexRewrite(match="^/(.*)", rewrite=f"{new}/\\1")
-        )
-    # Without a replacement, the remainder keeps its slash; an empty remainder becomes `/`.
-    remainder = vs.RegexRewrite(match=f"^{re.escape(old)}(/?)(.*)", rewrite="/\\2")
-    return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=remainder)
-
-
-def _redirected(path: HTTPPathModifier | None) -> str | None:
-    if path is None:
-        return None
-    if path.type == "ReplaceFullPath":
-        return path.replace_full_path
-    return f"%PREFIX()%{path.replace_prefix_match or '/'}"
-
-
-def _headers(filters: tuple[HTTPRouteFilter, ...]) -> vs.Headers | None:
-    request = next((f.request_header_modifier for f in filters if f.request_header_modifier is not None), None)
-    response = next((f.response_header_modifier for f in filters if f.response_header_modifier is not None), None)
-    if request is None and response is None:
-        return None
-    return vs.Headers(request=_operations(request), response=_operations(response))
-
-
-def _operations(header_filter: HTTPHeaderFilter | None) -> vs.HeaderOperations | None:
-    if header_filter is None:
-        return None
-    return vs.HeaderOperations(
-        set={h.name: _formatted(h.value) for h in header_filter.set},
-        add={h.name: _formatted(h.value) for h in header_filter.add},
-        remove=header_filter.remove,
-    )
-
-
-def _formatted(value: str) -> str:
-    """A value as the Gateway API means it: a per cent sign stands for itself."""
-    return value.replace("%", "%%")
-
-
-def _cors(step: HTTPRouteFilter) -> vs.CorsPolicy | None:
-    cors = step.cors
-    if cors is None:
-        return None
-    return vs.CorsPolicy(
-        allow_origins=tuple(_origin(o) for o in cors.allow_origins),
-        allow_methods=cors.allow_methods,
-        allow_headers=cors.allow_headers,
-        expose_headers=cors.expose_headers,
-        allow_credentials=cors.allow_credentials,
-        max_age=f"{cors.max_age}s" if cors.max_age is not None else None,
-    )
-
-
-def _origin(text: str) -> StringMatch:
-    if "*" not in text:
-        return StringMatch(exact=text)
-    return StringMatch(regex=".*".join(re.escape(part) for part in text.split("*")))
-
-
-def _limit(text: str | None) -> str | None:
-    """A duration; 0 means none."""
-    return None if text is None or re.fullmatch(r"0+(ns|us|µs|ms|s|m|h)?", text) else text
