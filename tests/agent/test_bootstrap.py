@@ -10,7 +10,7 @@ def patterns(**annotations: str) -> list[dict[str, object]]:
     named = {f"sidecar.istio.io/statsInclusion{k}": v for k, v in annotations.items()}
     who = ProxyIdentity("sidecar", "a", "default", "10.42.0.5", "default", annotations=named)
     made = bootstrap(who, "/nowhere/agent.sock")
-    assert validate.refusal(made) == ""
+    assert validate.envoy_error(made) == ""
     found = made["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
     assert found[: len(STAT_PREFIXES)] == [{"prefix": p} for p in STAT_PREFIXES]
     return list(found[len(STAT_PREFIXES) :])
@@ -30,7 +30,7 @@ def test_options_add_statistics_and_are_told_to_the_control_plane() -> None:
     options = {"proxyStatsMatcher": {"inclusionPrefixes": ["http"], "inclusionRegexps": ["tcp.*"]}, "concurrency": 2}
     who = ProxyIdentity("router", "a", "default", "10.42.0.5", "default", options=options)
     made = bootstrap(who, "/nowhere/agent.sock")
-    assert validate.refusal(made) == ""
+    assert validate.envoy_error(made) == ""
     found = made["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
     assert found[len(STAT_PREFIXES) :] == [{"prefix": "http"}, {"safe_regex": {"regex": "tcp.*"}}]
     assert made["node"]["metadata"]["PROXY_CONFIG"] == options

@@ -217,7 +217,7 @@ async def test_who_may_write_bindings_binds_no_more_than_they_hold(
 async def test_a_secret_for_a_token_is_filled_and_goes_with_its_account(
     server: Server, client: Client, namespace: str
 ) -> None:
-    from test_requests import _trusting
+    from .test_requests import _trusting
 
     await client.create(resources.SERVICEACCOUNTS, {"metadata": {"name": "robot", "namespace": namespace}})
     annotations = {"kubernetes.io/service-account.name": "robot"}

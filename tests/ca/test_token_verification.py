@@ -107,9 +107,9 @@ async def test_a_pod_that_is_not_known_attests_nothing(api: tuple[ApiServer, Cli
         ({"authenticated": False, "error": "token expired"}, "token expired"),
         ({}, "not authenticated"),
         (authenticated(audiences=["https://kubernetes.default.svc"]), "not for the audience istio-ca"),
-        (authenticated("jane"), "not a service account's but of jane"),
+        (authenticated("jane"), "not a service account's: its user is jane"),
         (authenticated("system:serviceaccount:default"), "not a service account's"),
-        (authenticated(""), "of nobody"),
+        (authenticated(""), "its user is empty"),
         (403, "could not be verified"),
     ],
 )

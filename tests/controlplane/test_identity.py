@@ -80,7 +80,7 @@ async def test_an_answer_is_kept_but_not_where_something_is_signed(api: Api, ver
     [
         ("", "no service-account token"),
         ("nobody", "the account is gone"),
-        ("human", "not a service account's but of jane"),
+        ("human", "not a service account's: its user is jane"),
     ],
 )
 async def test_who_is_refused_is_told_why(verifier: Verifier, token: str, why: str) -> None:

@@ -18,7 +18,7 @@ from envoy.service.ratelimit.v3 import rls_pb2
 import sailcloth_samples
 from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane import rate_counts
-from sailcloth.controlplane.rate_counts import Redis
+from sailcloth.controlplane.rate_counts import RedisStore
 from sailcloth.controlplane.rate_limits import RateLimitService
 from sailcloth.mesh import mesh_config
 
@@ -57,8 +57,8 @@ def serving(port: int) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def store(port: int) -> AsyncIterator[Redis]:
-    made = Redis(f"redis://127.0.0.1:{port}")
+async def store(port: int) -> AsyncIterator[RedisStore]:
+    made = RedisStore(f"redis://127.0.0.1:{port}")
     try:
         yield made
     finally:
@@ -75,18 +75,18 @@ def port() -> Iterator[int]:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy with other tests is no store that does not answer."""
-    monkeypatch.setattr(rate_counts, "_PATIENCE_S", 5.0)
+    monkeypatch.setattr(rate_counts, "_TIMEOUT_S", 5.0)
 
 
 async def test_a_window_ends_after_its_period(port: int) -> None:
     async with store(port) as redis:
         found = [await redis.take(("window",), 2, 0.3) for _ in range(3)]
-        assert [f and (f.fits, f.left) for f in found] == [(True, 1), (True, 0), (False, 0)]
+        assert [f and (f.allowed, f.remaining) for f in found] == [(True, 1), (True, 0), (False, 0)]
         assert found[0] is not None
         assert 0 < found[0].seconds <= 0.3
         assert (await redis.take(("window", "other"), 2, 0.3)) is not None
         async with asyncio.timeout(5):
-            while not ((again := await redis.take(("window",), 2, 0.3)) and again.fits):  # noqa: ASYNC110
+            while not ((again := await redis.take(("window",), 2, 0.3)) and again.allowed):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
 
@@ -95,7 +95,7 @@ async def test_two_control_planes_count_together_and_nothing_is_counted_twice(po
         asked = [s.take(("together",), 25, 60.0) for _ in range(20) for s in (one, other)]
         found = await asyncio.gather(*asked)
     assert all(found)
-    assert sum(f.fits for f in found if f) == 25
+    assert sum(f.allowed for f in found if f) == 25
     assert (one.failures, other.failures) == (0, 0)
 
 
@@ -105,13 +105,13 @@ async def test_counts_outlive_the_process_that_made_them(port: int) -> None:
     async with store(port) as after:
         found = await after.take(("kept",), 1, 60.0)
     assert found
-    assert not found.fits
+    assert not found.allowed
 
 
 async def test_while_the_store_is_away_nobody_is_refused_and_it_is_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(rate_counts, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(rate_counts, "_RETRY_AFTER_S", 0.05)
     caplog.set_level(logging.INFO, "sailcloth.controlplane.rate_counts")
     number = free_port()
     async with store(number) as redis:
@@ -126,7 +126,7 @@ async def test_while_the_store_is_away_nobody_is_refused_and_it_is_counted(
 
 
 async def test_a_store_that_is_slow_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_counts, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(rate_counts, "_TIMEOUT_S", 0.05)
     taken: list[asyncio.StreamWriter] = []
     silent = await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1", 0)
     async with store(silent.sockets[0].getsockname()[1]) as redis:
@@ -141,8 +141,8 @@ async def test_a_store_that_is_slow_is_not_waited_for(monkeypatch: pytest.Monkey
 
 
 async def test_a_late_answer_is_not_taken_for_that_to_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_counts, "_PATIENCE_S", 0.1)
-    monkeypatch.setattr(rate_counts, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(rate_counts, "_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(rate_counts, "_RETRY_AFTER_S", 0.0)
     connections: list[asyncio.StreamWriter] = []
 
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -168,15 +168,15 @@ async def test_a_late_answer_is_not_taken_for_that_to_the_next_question(monkeypa
 async def test_a_burst_is_counted_in_few_round_trips(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     async with store(port) as redis:
         trips = []
-        together = redis._together
+        together = redis._count_batch
 
-        async def counted(batch: list[rate_counts._Asked]) -> list[tuple[int, int]]:
+        async def counted(batch: list[rate_counts._PendingCount]) -> list[tuple[int, int]]:
             trips.append(len(batch))
             return await together(batch)
 
-        monkeypatch.setattr(redis, "_together", counted)
+        monkeypatch.setattr(redis, "_count_batch", counted)
         found = await asyncio.gather(*(redis.take(("burst",), 300, 60.0) for _ in range(600)))
-        assert sum(f.fits for f in found if f) == 300
+        assert sum(f.allowed for f in found if f) == 300
         assert len(trips) <= 4, trips
 
 

@@ -78,7 +78,7 @@ def test_names_are_istios(who: Proxy, name: str) -> None:
     ],
 )
 def test_only_the_groups_own_account_may_join(known: WorkloadGroup | None, account: str, who: Proxy, why: str) -> None:
-    found = registration.problem(known, GROUP, who, account)
+    found = registration.refusal_reason(known, GROUP, who, account)
     assert why in found
     assert bool(found) == bool(why)
 
@@ -132,8 +132,8 @@ async def test_an_entry_comes_with_the_stream_and_outlives_a_short_break_only() 
     world = World()
     async with world.running():
         with pytest.raises(PermissionError, match="service account thief"):
-            await world.registration.joined(proxy(), {"account": "thief"})
-        await world.registration.joined(proxy(), {"account": "ledger"})
+            await world.registration.stream_opened(proxy(), {"account": "thief"})
+        await world.registration.stream_opened(proxy(), {"account": "ledger"})
         await world.clock.settle()
         assert world.api.entries
         world.registration.health(proxy(), "")
@@ -143,12 +143,12 @@ async def test_an_entry_comes_with_the_stream_and_outlives_a_short_break_only() 
         await world.clock.settle()
         assert world.health() == [("False", "connection refused")]
         # The new stream comes before the old one's end is seen.
-        await world.registration.joined(proxy(), {"account": "ledger"})
-        world.registration.left(proxy())
+        await world.registration.stream_opened(proxy(), {"account": "ledger"})
+        world.registration.stream_closed(proxy())
         await world.clock.advance(LINGER_S + 1)
         assert world.api.entries
         assert world.api.writes == 3
-        world.registration.left(proxy())
+        world.registration.stream_closed(proxy())
         await world.clock.advance(LINGER_S - 0.1)
         assert world.api.entries
         await world.clock.advance(0.2)
@@ -158,17 +158,17 @@ async def test_an_entry_comes_with_the_stream_and_outlives_a_short_break_only() 
 async def test_a_workload_that_comes_back_within_the_time_keeps_its_entry_and_later_gets_a_new_one() -> None:
     world = World()
     async with world.running():
-        await world.registration.joined(proxy(), {"account": "ledger"})
-        world.registration.left(proxy())
+        await world.registration.stream_opened(proxy(), {"account": "ledger"})
+        world.registration.stream_closed(proxy())
         await world.clock.advance(LINGER_S / 2)
-        await world.registration.joined(proxy(), {"account": "ledger"})
+        await world.registration.stream_opened(proxy(), {"account": "ledger"})
         await world.clock.advance(LINGER_S * 3)
         assert world.api.entries
         assert world.api.writes == 1
-        world.registration.left(proxy())
+        world.registration.stream_closed(proxy())
         await world.clock.advance(LINGER_S + 1)
         assert not world.api.entries
-        await world.registration.joined(proxy(), {"account": "ledger"})
+        await world.registration.stream_opened(proxy(), {"account": "ledger"})
         await world.clock.settle()
         assert world.api.entries
 
@@ -181,7 +181,7 @@ async def test_entries_that_an_earlier_process_left_go_if_their_workloads_do_not
         world.api.entries[manifest["metadata"]["name"]] = manifest
         key = Key("WorkloadEntry", "vms", manifest["metadata"]["name"])
         world.mesh.apply(key, msgspec.convert(manifest, WorkloadEntry))
-    await world.registration.joined(proxy(), {"account": "ledger"})
+    await world.registration.stream_opened(proxy(), {"account": "ledger"})
     async with world.running():
         assert world.api.writes
         assert len(world.api.entries) == 2

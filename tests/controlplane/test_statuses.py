@@ -71,7 +71,7 @@ async def test_proxies_that_have_not_answered_are_counted_as_pending() -> None:
     async with World() as world:
         first, second = await world.connect(CLIENT), await world.connect({**CLIENT, "id": "client-2.default"})
         await world.apply(SERVICE)
-        second.answers = False
+        second.acknowledges = False
         await world.apply(SUBSETS, rule("v1"))
         programmed = world.condition(REVIEWS, "Programmed")
         assert (programmed["status"], programmed["reason"], programmed["message"]) == (
@@ -79,7 +79,7 @@ async def test_proxies_that_have_not_answered_are_counted_as_pending() -> None:
             "Pending",
             "1/2 proxies",
         )
-        second.answers = True
+        second.acknowledges = True
         await world.settle(10)
         assert world.condition(REVIEWS, "Programmed")["message"] == "2/2 proxies"
         await world.disconnect(first)
@@ -89,14 +89,14 @@ async def test_proxies_that_have_not_answered_are_counted_as_pending() -> None:
 async def test_a_refusal_is_told_in_envoys_words_until_it_is_gone() -> None:
     async with World() as world:
         proxy = await world.connect(CLIENT)
-        proxy.refuse = lambda url, names: "no such filter" if url == LISTENER else ""
+        proxy.reject = lambda url, names: "no such filter" if url == LISTENER else ""
         await world.apply(SERVICE, rule())
         programmed = world.condition(REVIEWS, "Programmed")
         assert (programmed["reason"], programmed["message"]) == (
             "Refused",
             "0/1 proxies; client-1.default: no such filter",
         )
-        proxy.refuse = lambda url, names: ""
+        proxy.reject = lambda url, names: ""
         await world.apply(SERVICE.replace("port: 80,", "port: 81,"))
         assert world.condition(REVIEWS, "Programmed")["reason"] == "Programmed"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from envoy.service.ratelimit.v3 import rls_pb2
 
 from sailcloth.analysis import manifests, offline
-from sailcloth.controlplane.rate_counts import Count, Memory
+from sailcloth.controlplane.rate_counts import MemoryStore, RateLimitCount
 from sailcloth.controlplane.rate_limits import RateLimitService
 
 MANIFEST = """
@@ -18,26 +18,26 @@ spec: {http: [{limit: {requests: 2, per: 1m}, by: [{header: x-user}], scope: GLO
 
 async def test_a_window_begins_with_its_first_request_and_ends_after_its_period() -> None:
     now = [100.0]
-    windows = Memory(clock=lambda: now[0])
+    windows = MemoryStore(clock=lambda: now[0])
 
-    async def take(key: str) -> Count:
+    async def take(key: str) -> RateLimitCount:
         found = await windows.take((key,), 2, 10.0)
         assert found is not None
         return found
 
-    assert [(await take("a")).fits for _ in range(3)] == [True, True, False]
-    assert await take("b") == Count(True, 1, 10.0)
+    assert [(await take("a")).allowed for _ in range(3)] == [True, True, False]
+    assert await take("b") == RateLimitCount(True, 1, 10.0)
     now[0] += 9.9
-    assert not (await take("a")).fits
+    assert not (await take("a")).allowed
     now[0] += 0.2
-    assert await take("a") == Count(True, 1, 10.0)
+    assert await take("a") == RateLimitCount(True, 1, 10.0)
 
 
 async def test_many_keys_do_not_grow_without_bound() -> None:
-    windows = Memory(clock=lambda: 0.0, most=10)
+    windows = MemoryStore(clock=lambda: 0.0, max_windows=10)
     for number in range(100):
         await windows.take((str(number),), 1, 1.0)
-    assert len(windows._held) == 10
+    assert len(windows._windows) == 10
 
 
 async def _ask(service: RateLimitService, *pairs: tuple[str, str]) -> int:

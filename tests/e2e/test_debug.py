@@ -125,7 +125,7 @@ def test_an_unknown_image_waits_and_says_why(cluster: Cluster, target: str) -> N
 def test_where_it_cannot_run_it_is_refused(cluster: Cluster, target: str) -> None:
     cluster.kubectl("debug", target, "--image=docker.io/istio/proxyv2:1.27.0", "-c", "proxy", "--", "sh")
     end = time.monotonic() + 10
-    while "own proxy" not in until(cluster, target, "proxy", "waiting").get("message", ""):
+    while "cannot be an ephemeral container" not in until(cluster, target, "proxy", "waiting").get("message", ""):
         assert time.monotonic() < end
         time.sleep(0.05)
     assert KUBECTL

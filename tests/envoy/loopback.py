@@ -46,7 +46,7 @@ def configuration(text: str, proxy: Object, listeners: tuple[str, ...], options:
     assert not findings, [str(f) for f in findings]
     mesh = offline.mesh_of(objects, mesh_config.parse(options))
     dump = offline.config_dump(offline.resources(mesh, offline.describe(proxy)))
-    made = validate.static(dump)
+    made = validate.static_bootstrap(dump)
     static = made["static_resources"]
     parts = {c["@type"].rpartition(".")[2]: c for c in dump["configs"]}
     found = [e["endpoint_config"] for e in parts["EndpointsConfigDump"]["dynamic_endpoint_configs"]]

@@ -65,7 +65,7 @@ def test_golden(case: Path, request: pytest.FixtureRequest) -> None:
     assert found == yaml.safe_load(expected.read_text())
     assert found, "the input changes nothing"
     kind = "router" if (case / "proxy.yaml").exists() and "router" in (case / "proxy.yaml").read_text() else "sidecar"
-    assert validate.refusal(validate.static(made, kind)) == ""
+    assert validate.envoy_error(validate.static_bootstrap(made, kind)) == ""
 
 
 def test_there_are_cases_for_every_feature() -> None:
@@ -74,6 +74,6 @@ def test_there_are_cases_for_every_feature() -> None:
 
 
 def test_a_refused_configuration_is_noticed() -> None:
-    made = validate.static(dump(HERE))
+    made = validate.static_bootstrap(dump(HERE))
     made["static_resources"]["clusters"].append({"name": "", "type": "STATIC"})
-    assert "name" in validate.refusal(made).lower()
+    assert "name" in validate.envoy_error(made).lower()

@@ -136,6 +136,9 @@ def test_what_cannot_be_understood_says_so(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text('[{"Config": 1, "Layers": 2}]')
     with pytest.raises(ArchiveError):
         rootfs_store.entry(store, folder, "x", [], 100)
+    (folder / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(ArchiveError, match="cannot be understood"):
+        rootfs_store.entry(store, folder, "x", [], 100)
     several = tmp_path / "several"
     saved(several, LAYERS, CONFIG, ["a:1"])
     (several / "manifest.json").write_text(

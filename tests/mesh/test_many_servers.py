@@ -54,7 +54,7 @@ def _refused(dump: Object, route: str) -> list[str]:
 def test_names_of_other_servers_are_listed_or_their_domains(hosts: list[str], refused: list[str]) -> None:
     dump = _served(*hosts)
     assert _refused(dump, "https.443.https.g0.default") == refused
-    assert validate.refusal(validate.static(dump, "router")) == ""
+    assert validate.envoy_error(validate.static_bootstrap(dump, "router")) == ""
 
 
 def test_a_request_that_another_server_answers_is_sent_away_however_many_there_are() -> None:
@@ -72,4 +72,4 @@ def test_a_server_without_rules_answers_404_and_is_accepted() -> None:
     dump = _served("a.foo.com", *(f"www.h{n}.com" for n in range(70)), rules=False)
     (host,) = Simulator(dump).routes["https.443.https.g0.default"]["virtual_hosts"]
     assert host["domains"] == ["*"]
-    assert validate.refusal(validate.static(dump, "router")) == ""
+    assert validate.envoy_error(validate.static_bootstrap(dump, "router")) == ""

@@ -68,7 +68,7 @@ def _simulator(case: dict[str, Any]) -> Simulator:
 
 @functools.cache
 def _refusal(dump: str, kind: str) -> str:
-    return validate.refusal(validate.static(json.loads(dump), kind))
+    return validate.envoy_error(validate.static_bootstrap(json.loads(dump), kind))
 
 
 def _short(name: str) -> str:

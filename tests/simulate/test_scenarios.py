@@ -36,7 +36,7 @@ def dump(*texts: str, options: str = "", **proxy: Any) -> dict[str, Any]:
 def simulator(*texts: str, options: str = "", **proxy: Any) -> Simulator:
     """What Envoy accepts of the objects, to be asked where calls go."""
     made = dump(*texts, options=options, **proxy)
-    assert validate.refusal(validate.static(made, proxy.get("type", "sidecar"))) == ""
+    assert validate.envoy_error(validate.static_bootstrap(made, proxy.get("type", "sidecar"))) == ""
     return Simulator(made)
 
 

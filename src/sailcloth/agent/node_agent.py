@@ -273,7 +273,7 @@ def _options(env: dict[str, str]) -> dict[str, Any]:
     """The ProxyConfig that the injector wrote into PROXY_CONFIG; empty if it is not valid."""
     try:
         data = json.loads(env.get("PROXY_CONFIG") or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Reads manifests into typed objects: several YAML documents, lists, any served version. No cluster needed."""
+"""Parses manifests into typed objects: several YAML documents, Lists, any served version. Must not need a cluster."""
 
 from __future__ import annotations
 
@@ -11,43 +11,42 @@ import yaml
 from sailcloth.api import kinds
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.api.nulls import without_nulls
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from sailcloth.lib import bounded_yaml
 
 
 def documents(text: str) -> list[dict[str, Any]]:
-    """All objects of a YAML text; `kind: List` is taken apart. Raises ValueError with line and column for bad YAML."""
-    out: list[dict[str, Any]] = []
+    """All objects of a YAML text, including the items of a List. Raises ValueError with line and column for bad YAML."""
+    objects: list[dict[str, Any]] = []
     try:
-        for doc in yaml.load_all(text, Loader=_Loader):
+        for doc in bounded_yaml.load_all(text):
             if (
                 isinstance(doc, dict)
                 and str(doc.get("kind", "")).endswith("List")
                 and isinstance(doc.get("items"), list)
             ):
-                out += [i for i in doc["items"] if isinstance(i, dict)]
+                objects += [i for i in doc["items"] if isinstance(i, dict)]
             elif isinstance(doc, dict):
-                out.append(doc)
+                objects.append(doc)
             elif doc is not None:
                 raise ValueError(f"a document is a {type(doc).__name__}, not an object with apiVersion and kind")
     except yaml.YAMLError as error:
         raise ValueError(f"not YAML: {' '.join(str(error).split())}") from None
-    return out
+    return objects
 
 
 def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Object] | Finding | None:
-    """The typed object; None for kinds that the mesh does not read, a Finding if it does not fit its kind."""
+    """The typed object; None for kinds that the mesh does not read, a Finding if it does not match its kind's schema."""
     kind = kinds.kind_of(obj)
     if kind is None:
         return None
     metadata = obj.get("metadata") or {}
-    own = str(metadata.get("namespace") or namespace) if kind.namespaced else ""
+    object_namespace = str(metadata.get("namespace") or namespace) if kind.namespaced else ""
     name = str(metadata.get("name") or metadata.get("generateName") or "")
-    key = Key(kind.name, own, name)
+    key = Key(kind.name, object_namespace, name)
     stamp = metadata.get("creationTimestamp")
-    metadata = {**metadata, "namespace": own, "creationTimestamp": str(stamp) if stamp else None}
+    metadata = {**metadata, "namespace": object_namespace, "creationTimestamp": str(stamp) if stamp else None}
     try:
-        # By way of JSON, so that number keys and dates of YAML become what an API server would see.
+        # Converts through JSON, so that YAML's numeric keys and dates become what an API server receives.
         plain = msgspec.json.decode(msgspec.json.encode({**obj, "metadata": metadata}))
         return key, msgspec.convert(without_nulls(plain), kind.type)
     except (msgspec.ValidationError, TypeError) as error:
@@ -67,9 +66,9 @@ def load(texts: Iterable[str]) -> tuple[list[tuple[Key, Object]], list[Finding]]
     objects, findings = [], []
     for text in texts:
         for doc in documents(text):
-            made = typed(doc)
-            if isinstance(made, Finding):
-                findings.append(made)
-            elif made is not None:
-                objects.append(made)
+            parsed = typed(doc)
+            if isinstance(parsed, Finding):
+                findings.append(parsed)
+            elif parsed is not None:
+                objects.append(parsed)
     return objects, findings

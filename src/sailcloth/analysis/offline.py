@@ -1,13 +1,15 @@
-"""What a proxy would be sent for a set of manifests, without any cluster, in the shape of Envoy's config dump."""
+"""Computes a proxy's configuration from manifests, without a cluster, in the shape of Envoy's config dump."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sailcloth.api.core import ConfigMap
 from sailcloth.api.meta import Key, Object
 from sailcloth.envoy import build
 from sailcloth.envoy.resource import EnvoyResource
+from sailcloth.mesh import mesh_config
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.view.proxy import Proxy, described
@@ -23,7 +25,7 @@ _DEFAULTS = {"type": "sidecar", "namespace": "default", "ip": "1.1.1.1"}
 
 
 def describe(spec: dict[str, Any]) -> Proxy:
-    """A proxy from its description: type, id, namespace, ip, dnsDomain, labels, metadata; all optional.
+    """A proxy from its description with the keys type, id, namespace, ip, dnsDomain, labels, metadata; all optional.
 
     Raises ValueError for an unknown type or an unknown key.
     """
@@ -32,34 +34,34 @@ def describe(spec: dict[str, Any]) -> Proxy:
         raise ValueError(
             f"proxy description: unknown key {unknown[0]!r}; known are type, id, namespace, ip, dnsDomain, labels, metadata"
         )
-    given = {**_DEFAULTS, **{k: v for k, v in spec.items() if v is not None}}
-    if given["type"] not in ("sidecar", "router"):
-        raise ValueError(f"proxy description: type is {given['type']!r}, must be sidecar or router")
-    metadata = dict(given.get("metadata") or {})
-    name, _, namespace = str(given.get("id") or "").rpartition(".")
+    values = {**_DEFAULTS, **{k: v for k, v in spec.items() if v is not None}}
+    if values["type"] not in ("sidecar", "router"):
+        raise ValueError(f"proxy description: type is {values['type']!r}, must be sidecar or router")
+    metadata = dict(values.get("metadata") or {})
+    name, _, namespace = str(values.get("id") or "").rpartition(".")
     if "namespace" not in spec:
-        given["namespace"] = metadata.get("NAMESPACE") or metadata.get("namespace") or namespace or "default"
-    labels = given.get("labels") or metadata.get("LABELS") or metadata.get("labels") or {}
-    domain = str(given.get("dnsDomain") or "cluster.local")
-    ips = map(str, given["ip"] if isinstance(given["ip"], list) else [given["ip"]])
-    return described(given["type"], name or "app", str(given["namespace"]), ips, labels, domain, metadata)
+        values["namespace"] = metadata.get("NAMESPACE") or metadata.get("namespace") or namespace or "default"
+    labels = values.get("labels") or metadata.get("LABELS") or metadata.get("labels") or {}
+    domain = str(values.get("dnsDomain") or "cluster.local")
+    ips = map(str, values["ip"] if isinstance(values["ip"], list) else [values["ip"]])
+    return described(values["type"], name or "app", str(values["namespace"]), ips, labels, domain, metadata)
 
 
 def resources(mesh: Mesh, proxy: Proxy) -> dict[str, list[EnvoyResource]]:
     """All resources of a proxy by type URL."""
-    out: dict[str, list[EnvoyResource]] = {}
+    by_type: dict[str, list[EnvoyResource]] = {}
     for url, parts in build.collections(mesh.graph, proxy).items():
-        found = out.setdefault(url, [])
+        of_type = by_type.setdefault(url, [])
         for part in parts:
             for ident in mesh.graph.get(part.ids, *part.args):
-                made = mesh.graph.get(part.resource, *part.args, ident)
-                if made is not None:
-                    found.append(made)
-    return out
+                resource = mesh.graph.get(part.resource, *part.args, ident)
+                if resource is not None:
+                    of_type.append(resource)
+    return by_type
 
 
-def config_dump(found: Mapping[str, Sequence[Resource]]) -> dict[str, Any]:
-    """The resources as Envoy's `/config_dump` would show them. Endpoints of clusters that are not EDS are left out."""
+def config_dump(resources_by_type: Mapping[str, Sequence[Resource]]) -> dict[str, Any]:
+    """The resources in the shape of Envoy's `/config_dump`, without the endpoints of clusters that are not EDS."""
     from envoy.config.cluster.v3 import cluster_pb2
     from envoy.config.endpoint.v3 import endpoint_pb2
     from envoy.config.listener.v3 import listener_pb2
@@ -73,11 +75,11 @@ def config_dump(found: Mapping[str, Sequence[Resource]]) -> dict[str, Any]:
         CLUSTER: cluster_pb2.Cluster,
         ENDPOINTS: endpoint_pb2.ClusterLoadAssignment,
     }
-    eds = {r.name for r in found.get(CLUSTER, ()) if cluster_pb2.Cluster.FromString(r.body).type == 3}
+    eds = {r.name for r in resources_by_type.get(CLUSTER, ()) if cluster_pb2.Cluster.FromString(r.body).type == 3}
     configs = []
     for url, dump, field in _ORDER:
         entries = []
-        for r in found.get(url, ()):
+        for r in resources_by_type.get(url, ()):
             if url == ENDPOINTS and r.name not in eds:
                 continue
             message = json_format.MessageToDict(types[url].FromString(r.body), preserving_proto_field_name=True)
@@ -92,7 +94,12 @@ def config_dump(found: Mapping[str, Sequence[Resource]]) -> dict[str, Any]:
 
 
 def mesh_of(objects: list[tuple[Key, Object]], config: MeshConfig | None = None) -> Mesh:
-    """A mesh that holds the objects."""
+    """A mesh that holds the objects, with the options given, else those of a ConfigMap `istio` among them, as in a cluster.
+
+    Raises ValueError with the option that is wrong."""
+    for key, obj in objects if config is None else ():
+        if key.kind == "ConfigMap" and key.name == "istio" and isinstance(obj, ConfigMap):
+            config = mesh_config.parse(obj.data.get("mesh", ""))
     mesh = Mesh(config)
     for key, obj in objects:
         mesh.apply(key, obj)

@@ -1,1 +1,1 @@
-"""Typed, frozen resources: parse, defaults, validate. One module per kind family. Pure: no I/O, no clock."""
+"""The API types: frozen, with defaults, parsing and validation. One module per API group or kind. Must not do I/O or read a clock."""

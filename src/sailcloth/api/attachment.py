@@ -1,4 +1,4 @@
-"""What a policy is attached to: a reference to a Gateway, a Service and the like, in place of a selector of workloads."""
+"""Policy attachment: references to a Gateway, Service and so on (`targetRefs`), instead of a workload selector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .meta import Constraint, D, Selector, Struct
 
 
 class PolicyTargetReference(Struct):
-    """Names an object in the policy's own namespace."""
+    """References an object in the policy's namespace."""
 
     group: Annotated[
         str,
@@ -37,7 +37,7 @@ ConstraintOneAttachment = Constraint(
 
 
 class Attached(Struct):
-    """Base of the specs of policies: the workloads, or the objects, that they hold for."""
+    """Base of policy specs: the workloads or objects that the policy applies to."""
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
     target_ref: Annotated[PolicyTargetReference | None, D("Object it applies to (older form).")] = None

@@ -1,4 +1,4 @@
-"""AuthorizationPolicy (security.istio.io): who may call what."""
+"""AuthorizationPolicy (security.istio.io): which clients may access which workloads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .meta import Constraint, D, Object, Struct
 
 
 class Source(Struct):
-    """Who calls; all that is given must hold."""
+    """The source of a request; all fields that are set must match."""
 
     principals: Annotated[tuple[str, ...], D("Identities of workloads, as trust-domain/ns/namespace/sa/account.")] = ()
     not_principals: Annotated[tuple[str, ...], D("Identities of workloads that do not match.")] = ()
@@ -34,7 +34,7 @@ class Source(Struct):
 
 
 class Operation(Struct):
-    """What is called; all that is given must hold."""
+    """The operation of a request; all fields that are set must match."""
 
     hosts: Annotated[tuple[str, ...], D("Hosts of requests.")] = ()
     not_hosts: Annotated[tuple[str, ...], D("Hosts that do not match.")] = ()
@@ -55,13 +55,13 @@ ConstraintSource = Constraint(
 
 
 class From(Struct):
-    """One kind of caller."""
+    """One source."""
 
     source: Annotated[Source | None, D("The caller."), ConstraintSource] = None
 
 
 class To(Struct):
-    """One kind of call."""
+    """One operation."""
 
     operation: Annotated[Operation | None, D("The call.")] = None
 
@@ -70,32 +70,32 @@ class Condition(Struct):
     """A further condition on an attribute."""
 
     key: Annotated[str, D("Name of the attribute, such as request.headers[x-user]."), Constraint(required=True)] = ""
-    values: Annotated[tuple[str, ...], D("Values of which one must match.")] = ()
-    not_values: Annotated[tuple[str, ...], D("Values of which none may match.")] = ()
+    values: Annotated[tuple[str, ...], D("Values; one of them must match.")] = ()
+    not_values: Annotated[tuple[str, ...], D("Values; none of them may match.")] = ()
 
 
 class Rule(Struct):
     """Matches if some source, some operation and all conditions match; an empty rule matches everything."""
 
-    from_: Annotated[tuple[From, ...], D("Who calls; default anyone."), Constraint(maxItems=512)] = ()
-    to: Annotated[tuple[To, ...], D("What is called; default anything.")] = ()
+    from_: Annotated[tuple[From, ...], D("Sources of requests; default any."), Constraint(maxItems=512)] = ()
+    to: Annotated[tuple[To, ...], D("Operations of requests; default any.")] = ()
     when: Annotated[tuple[Condition, ...], D("Further conditions.")] = ()
 
 
 class ExtensionProvider(Struct):
-    """An authorizer that the mesh options name."""
+    """An external authorizer from the mesh options."""
 
     name: Annotated[str, D("Its name.")] = ""
 
 
 class AuthorizationPolicySpec(Attached):
-    """An action, and the requests that it is for."""
+    """An action, and the requests that it applies to."""
 
     rules: Annotated[
-        tuple[Rule, ...], D("Requests it is for; ALLOW without rules allows nothing."), Constraint(maxItems=512)
+        tuple[Rule, ...], D("Requests it applies to; ALLOW without rules allows nothing."), Constraint(maxItems=512)
     ] = ()
-    action: Annotated[Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"], D("What happens to requests that match.")] = "ALLOW"
-    provider: Annotated[ExtensionProvider | None, D("Who decides (CUSTOM only).")] = None
+    action: Annotated[Literal["ALLOW", "DENY", "AUDIT", "CUSTOM"], D("Action for matching requests.")] = "ALLOW"
+    provider: Annotated[ExtensionProvider | None, D("External authorizer (CUSTOM only).")] = None
 
 
 class AuthorizationPolicy(Object):

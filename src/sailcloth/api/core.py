@@ -1,5 +1,5 @@
-"""The parts of Kubernetes' own kinds that the mesh reads: partial on purpose, so that decoding is cheap and changes
-that do not concern the mesh (status, resource limits, …) compare equal."""
+"""The parts of Kubernetes' built-in kinds that the mesh reads. Partial, so that decoding is cheap and changes of other parts
+(status, resource limits, …) compare equal."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class PodStatus(Struct, names={"pod_ip": "podIP"}):
 
     @property
     def ready(self) -> bool:
-        """As the node says; a pod of which nothing is said is taken to be."""
+        """Whether the condition Ready is True; a pod without the condition counts as ready."""
         return next((c.status == "True" for c in self.conditions if c.type == "Ready"), True)
 
 
@@ -117,7 +117,7 @@ class ConfigMap(Object):
 
 
 class Secret(Object):
-    """Certificates and keys. Values are base64, as on the wire; they are never shown."""
+    """Certificates and keys. Values are base64, as in JSON, and not in `repr`."""
 
     type: str = ""
     data: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""EnvoyFilter (networking.istio.io): users' own changes to what proxies are sent."""
+"""EnvoyFilter (networking.istio.io): users' patches of the configuration of proxies."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ _ANY = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 class ProxyMatch(Struct):
-    """Proxies by version and metadata."""
+    """Matches proxies by version and metadata."""
 
-    proxy_version: Annotated[str | None, D("Regular expression of versions.")] = None
-    metadata: Annotated[dict[str, str], D("Metadata that the proxy must have.")] = {}
+    proxy_version: Annotated[str | None, D("Regular expression that the proxy's version must match.")] = None
+    metadata: Annotated[dict[str, str], D("Node metadata that the proxy must have.")] = {}
 
 
 class SubFilterMatch(Struct):
-    """A filter inside another."""
+    """Matches a filter inside a network filter."""
 
     name: Annotated[str | None, D("Its name.")] = None
 
 
 class FilterMatch(Struct):
-    """A network filter."""
+    """Matches a network filter."""
 
     name: Annotated[str | None, D("Its name.")] = None
     sub_filter: Annotated[SubFilterMatch | None, D("A filter inside it.")] = None
 
 
 class FilterChainMatch(Struct):
-    """A filter chain."""
+    """Matches a filter chain."""
 
     name: Annotated[str | None, D("Its name.")] = None
-    sni: Annotated[str | None, D("Its server name.")] = None
+    sni: Annotated[str | None, D("Its server name (SNI).")] = None
     transport_protocol: Annotated[str | None, D("raw_buffer or tls.")] = None
-    application_protocols: Annotated[str | None, D("Its ALPN values, with commas.")] = None
+    application_protocols: Annotated[str | None, D("Its ALPN protocols, separated by commas.")] = None
     filter: Annotated[FilterMatch | None, D("A filter of it.")] = None
     destination_port: Annotated[int | None, D("Its destination port.")] = None
 
 
 class ListenerMatch(Struct):
-    """A listener."""
+    """Matches a listener."""
 
     port_number: Annotated[int | None, D("Its port.")] = None
     port_name: Annotated[str | None, D("Accepted, not used.")] = None
@@ -53,14 +53,14 @@ class ListenerMatch(Struct):
 
 
 class RouteMatch(Struct):
-    """A route."""
+    """Matches a route."""
 
     name: Annotated[str | None, D("Its name.")] = None
     action: Annotated[Literal["ANY", "ROUTE", "REDIRECT", "DIRECT_RESPONSE"] | None, D("What it does.")] = None
 
 
 class VirtualHostMatch(Struct):
-    """A virtual host."""
+    """Matches a virtual host."""
 
     name: Annotated[str | None, D("Its name.")] = None
     domain_name: Annotated[str | None, D("One of its domains.")] = None
@@ -68,7 +68,7 @@ class VirtualHostMatch(Struct):
 
 
 class RouteConfigurationMatch(Struct):
-    """A route configuration."""
+    """Matches a route configuration."""
 
     port_number: Annotated[int | None, D("Its port.")] = None
     port_name: Annotated[str | None, D("Its port's name (gateways).")] = None
@@ -78,7 +78,7 @@ class RouteConfigurationMatch(Struct):
 
 
 class ClusterMatch(Struct):
-    """A cluster."""
+    """Matches a cluster."""
 
     port_number: Annotated[int | None, D("Its port.")] = None
     service: Annotated[str | None, D("Its service.")] = None
@@ -87,7 +87,7 @@ class ClusterMatch(Struct):
 
 
 class WaypointMatch(Struct):
-    """A place in a waypoint."""
+    """Matches configuration of a waypoint."""
 
     port_number: Annotated[int | None, D("Its port."), ConstraintPort] = None
     filter: Annotated[FilterMatch | None, D("A filter.")] = None
@@ -95,7 +95,7 @@ class WaypointMatch(Struct):
 
 
 class ConfigObjectMatch(Struct):
-    """Where a patch applies."""
+    """Conditions on the configuration that a patch applies to."""
 
     context: Annotated[
         Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "WAYPOINT"] | None, D("Kind of traffic.")
@@ -104,31 +104,31 @@ class ConfigObjectMatch(Struct):
     listener: Annotated[ListenerMatch | None, D("Listeners.")] = None
     route_configuration: Annotated[RouteConfigurationMatch | None, D("Route configurations.")] = None
     cluster: Annotated[ClusterMatch | None, D("Clusters.")] = None
-    waypoint: Annotated[WaypointMatch | None, D("Places in waypoints.")] = None
+    waypoint: Annotated[WaypointMatch | None, D("Matches configuration of waypoints.")] = None
 
 
 class Patch(Struct):
-    """A change."""
+    """A patch."""
 
     operation: Annotated[
         Literal["INVALID", "MERGE", "ADD", "REMOVE", "INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST", "REPLACE",
                 "MERGE_AND_REPLACE_LIST"] | None,
-        D("How it is changed."),
+        D("How the configuration is patched."),
     ] = None  # fmt: skip
-    value: Annotated[dict[str, Any], D("Envoy's own configuration.", extra_json_schema=_ANY)] = {}
+    value: Annotated[dict[str, Any], D("Envoy configuration to merge or add.", extra_json_schema=_ANY)] = {}
     filter_class: Annotated[
         Literal["UNSPECIFIED", "AUTHN", "AUTHZ", "STATS"] | None,
-        D("What an added HTTP filter stands behind (AUTHN, AUTHZ) or before (STATS)."),
+        D("Filters that an added HTTP filter follows (AUTHN, AUTHZ) or precedes (STATS)."),
     ] = None
 
 
 class EnvoyConfigObjectPatch(Struct):
-    """A change, and where it applies."""
+    """A patch, and the configuration that it applies to."""
 
     apply_to: Annotated[
         Literal["INVALID", "LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "ROUTE_CONFIGURATION",
                 "VIRTUAL_HOST", "HTTP_ROUTE", "CLUSTER", "EXTENSION_CONFIG", "BOOTSTRAP", "LISTENER_FILTER"] | None,
-        D("What is changed."),
+        D("Kind of configuration that is patched."),
     ] = None  # fmt: skip
     match: Annotated[
         ConfigObjectMatch | None,
@@ -148,18 +148,18 @@ class EnvoyConfigObjectPatch(Struct):
 
 
 class EnvoyFilterSpec(Struct):
-    """Changes to the configuration of proxies."""
+    """Patches of the configuration of proxies."""
 
     workload_selector: Annotated[WorkloadSelector | None, D("Workloads; default the whole namespace.")] = None
     target_refs: Annotated[
         tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Constraint(maxItems=16)
     ] = ()
-    config_patches: Annotated[tuple[EnvoyConfigObjectPatch, ...], D("The changes, in order.")] = ()
-    priority: Annotated[int, D("Order among EnvoyFilters, least first.")] = 0
+    config_patches: Annotated[tuple[EnvoyConfigObjectPatch, ...], D("The patches, in order.")] = ()
+    priority: Annotated[int, D("Order among EnvoyFilters; lower values first.")] = 0
 
 
 class EnvoyFilter(Object):
-    """Changes what proxies are sent."""
+    """Patches the configuration of proxies."""
 
     spec: Annotated[
         EnvoyFilterSpec,

@@ -1,4 +1,4 @@
-"""Gateway (networking.istio.io): what a standalone proxy at the edge of the mesh listens on."""
+"""Gateway (networking.istio.io): servers of a proxy at the edge of the mesh."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ class TLSCertificate(Struct):
 class ServerTLSSettings(Struct):
     """TLS of a server."""
 
-    https_redirect: Annotated[bool, D("Answer plain HTTP with a redirect to HTTPS.")] = False
+    https_redirect: Annotated[bool, D("Redirect plain HTTP requests to HTTPS.")] = False
     mode: Annotated[
         Literal["PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL"] | None,
-        D("How connections are secured; default PASSTHROUGH."),
+        D("TLS mode; default PASSTHROUGH."),
     ] = None
     server_certificate: Annotated[str | None, D("File with the server certificate.")] = None
     private_key: Annotated[str | None, D("File with the server key.")] = None
     ca_certificates: Annotated[str | None, D("File with roots that verify clients.")] = None
-    ca_crl: Annotated[str | None, D("File with revoked certificates.")] = None
+    ca_crl: Annotated[str | None, D("File with a certificate revocation list.")] = None
     credential_name: Annotated[str | None, D("Secret with key and certificate.")] = None
     credential_names: Annotated[tuple[str, ...], D("Secrets with keys and certificates, at most two.")] = ()
-    ca_cert_credential_name: Annotated[str | None, D("Secret with roots that verify clients.")] = None
+    ca_cert_credential_name: Annotated[str | None, D("Secret with CA certificates that verify clients.")] = None
     tls_certificates: Annotated[tuple[TLSCertificate, ...], D("Certificates in files, at most two.")] = ()
-    subject_alt_names: Annotated[tuple[str, ...], D("Names that a client's certificate must carry.")] = ()
+    subject_alt_names: Annotated[tuple[str, ...], D("Names of which a client's certificate must have one.")] = ()
     verify_certificate_spki: Annotated[tuple[str, ...], D("Accepted SPKI hashes.")] = ()
     verify_certificate_hash: Annotated[tuple[str, ...], D("Accepted certificate hashes.")] = ()
-    insecure_skip_verify: Annotated[bool | None, D("Ask for a client's certificate and do not verify it.")] = None
+    insecure_skip_verify: Annotated[bool | None, D("Request a client certificate, but do not verify it.")] = None
     min_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
     max_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
     cipher_suites: Annotated[tuple[str, ...], D("Cipher suites in Envoy's names.")] = ()
 
 
 class Server(Struct):
-    """One listening port."""
+    """One port that the proxy listens on."""
 
-    port: Annotated[Port, D("Where to listen.")]
+    port: Annotated[Port, D("Port to listen on.")]
     bind: Annotated[str | None, D("Address to listen on; default all.")] = None
-    hosts: Annotated[tuple[str, ...], D("Hosts exposed: `[namespace/]name`, a leading wildcard is allowed.")] = ()
+    hosts: Annotated[tuple[str, ...], D("Exposed hosts as `[namespace/]name`; a leading wildcard is allowed.")] = ()
     tls: Annotated[ServerTLSSettings | None, D("TLS settings; needed for HTTPS and TLS.")] = None
     default_endpoint: Annotated[str | None, D("Accepted, not used.")] = None
     name: Annotated[str | None, D("Name used in statistics.")] = None
@@ -63,7 +63,7 @@ class Server(Struct):
 class GatewaySpec(Struct):
     """Servers, and the proxies that run them."""
 
-    servers: Annotated[tuple[Server, ...], D("What to listen on.")] = ()
+    servers: Annotated[tuple[Server, ...], D("Ports to listen on.")] = ()
     selector: Annotated[dict[str, str], D("Labels of the gateway's pods.")] = {}
 
 

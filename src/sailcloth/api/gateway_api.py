@@ -1,5 +1,5 @@
-"""Kinds of the Gateway API that the mesh reads where a cluster has them: their definitions are the cluster's, not ours, so there
-are no descriptions or limits here. Source: the API's specification, v1."""
+"""Kinds of the Gateway API that the mesh reads if the cluster has them. The cluster installs their CRDs, so the types have no
+descriptions or limits. Source: the API's specification, v1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ GROUP = "gateway.networking.k8s.io"
 
 
 class ParentReference(Struct):
-    """What a route is attached to; here services count."""
+    """The parent that a route is attached to; only services are supported."""
 
     group: str = GROUP
     kind: str = "Gateway"
@@ -98,7 +98,7 @@ class HTTPCORSFilter(Struct):
 
 
 class HTTPRouteFilter(Struct):
-    """One step that a request takes; `type` says which of the fields counts."""
+    """One filter; `type` selects the field that is used."""
 
     type: str = ""
     request_header_modifier: HTTPHeaderFilter | None = None
@@ -146,7 +146,7 @@ class HTTPRouteSpec(Struct):
 
 
 class HTTPRoute(Object):
-    """Routes of HTTP requests to what they are attached to."""
+    """Routes of HTTP requests to its parents."""
 
     spec: HTTPRouteSpec = HTTPRouteSpec()
 
@@ -169,6 +169,6 @@ class ReferenceGrantSpec(Struct):
 
 
 class ReferenceGrant(Object):
-    """Lets objects of other namespaces refer to objects of this one."""
+    """Allows objects in other namespaces to refer to objects in this one."""
 
     spec: ReferenceGrantSpec = ReferenceGrantSpec()

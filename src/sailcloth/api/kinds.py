@@ -1,4 +1,4 @@
-"""The register of kinds: names, versions, types, printer columns. One row a kind; everything else derives from it."""
+"""The table of kinds: names, versions, types, printer columns. One row per kind; everything else derives from it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .workload_group import ProxyConfig, WorkloadGroup
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind. `versions` are served and the first is stored; `columns` are (name, type, JSON path)."""
+    """One kind. `versions`: the served versions, of which the first is stored; `columns`: (name, type, JSON path)."""
 
     name: str
     plural: str
@@ -34,8 +34,8 @@ class Kind:
     short: tuple[str, ...] = ()
     columns: tuple[tuple[str, str, str], ...] = ()
     namespaced: bool = True
-    conditions: bool = field(default=False)  # whether we write status conditions on it
-    field_selector: str = ""  # which objects the mesh reads
+    conditions: bool = field(default=False)  # whether the control plane writes status conditions
+    field_selector: str = ""  # selects the objects that the mesh reads
 
     @property
     def api_version(self) -> str:
@@ -70,8 +70,8 @@ MESH_KINDS: tuple[Kind, ...] = (
          ("pa",), (("Mode", "string", ".spec.mtls.mode"), _AGE), conditions=True),
 )  # fmt: skip
 
-# Kinds that can be judged, and are not served yet: a policy that is accepted and not enforced would be worse than none.
-# One whose feature is there moves up into MESH_KINDS.
+# Kinds with validation that are not served yet, because a policy that is accepted but not enforced is worse than none.
+# They move to MESH_KINDS when their feature exists.
 LATER_KINDS: tuple[Kind, ...] = (
     Kind("AuthorizationPolicy", "authorizationpolicies", "security.istio.io", ("v1", "v1beta1"), AuthorizationPolicy,
          ("ap",), (("Action", "string", ".spec.action"), _AGE)),
@@ -90,7 +90,7 @@ CORE_KINDS: tuple[Kind, ...] = (
     Kind("EndpointSlice", "endpointslices", "discovery.k8s.io", ("v1",), core.EndpointSlice),
     Kind("ConfigMap", "configmaps", "", ("v1",), core.ConfigMap),
     Kind("Ingress", "ingresses", "networking.k8s.io", ("v1",), core.Ingress),
-    # Only what may hold a certificate for a gateway: no tokens, and not the authority's own key.
+    # Only Secrets that may have a gateway certificate: no tokens, and not the CA's key.
     Kind(
         "Secret",
         "secrets",
@@ -101,7 +101,7 @@ CORE_KINDS: tuple[Kind, ...] = (
     ),
 )
 
-# Kinds that the mesh reads where a cluster serves them.
+# Kinds that the mesh reads if the cluster serves them.
 OPTIONAL_KINDS: tuple[Kind, ...] = (
     Kind("HTTPRoute", "httproutes", gateway_api.GROUP, ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind("ReferenceGrant", "referencegrants", gateway_api.GROUP, ("v1beta1", "v1"), gateway_api.ReferenceGrant),

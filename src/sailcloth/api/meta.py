@@ -1,4 +1,4 @@
-"""What all objects share: metadata, object keys, findings, and the small value types of Istio's API.
+"""Common types of all objects: metadata, object keys, findings, and the small value types of Istio's API.
 
 Must not know any particular kind.
 """
@@ -14,7 +14,7 @@ from msgspec import Meta
 
 
 def D(description: str, **constraints: Any) -> Meta:
-    """A field's description (it becomes the CRD's, so `kubectl explain` shows it) and its constraints."""
+    """A field's description in the CRD, which `kubectl explain` shows, and its constraints."""
     return Meta(description=description, **constraints)
 
 
@@ -23,39 +23,40 @@ _numbers = itertools.count()
 
 
 def Constraint(*rules: tuple[str, str], required: bool = False, **limits: Any) -> Meta:
-    """What the API server asks of a field beyond its type: limits in JSON schema's words, and CEL rules as (expression,
-    message). Only the served definition has them; the parser reads what an older one let through."""
-    made = [{"rule": expression, "message": message} for expression, message in rules]
-    asked = {**limits, "required": required, **({"x-kubernetes-validations": made} if made else {})}
-    return Meta(extra_json_schema={f"{SERVED}{next(_numbers)}": asked})  # a key each, as a place may have several
+    """Limits of a field that the API server checks: JSON schema keywords, and CEL rules as (expression, message). Only the served
+    CRD has them, not the parser, because objects may be stored under an older CRD."""
+    cel_rules = [{"rule": expression, "message": message} for expression, message in rules]
+    schema = {**limits, "required": required, **({"x-kubernetes-validations": cel_rules} if cel_rules else {})}
+    return Meta(
+        extra_json_schema={f"{SERVED}{next(_numbers)}": schema}
+    )  # a separate key for each, because a field may have several
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(msgspec.field,))
 class _FrozenMeta(msgspec.StructMeta):
-    """Gives every API type the same class options, so that none can be forgotten."""
+    """Sets the same class options for every API type."""
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
-        own = options.pop("names", {})
+        names = options.pop("names", {})
         options = {"frozen": True, "kw_only": True, "omit_defaults": True, **options}
-        options["rename"] = lambda field: own.get(field) or _camel(field)
+        options["rename"] = lambda field: names.get(field) or _camel(field)
         return super().__new__(mcls, name, bases, namespace, **options)
 
 
 def _camel(field: str) -> str:
-    first, *rest = field.rstrip("_").split("_")
-    return first + "".join(part.capitalize() for part in rest)
+    first, *others = field.rstrip("_").split("_")
+    return first + "".join(part.capitalize() for part in others)
 
 
 class Struct(msgspec.Struct, metaclass=_FrozenMeta):
-    """Base of all API types: immutable, compared by value, camelCase on the wire, unknown fields ignored when decoding.
+    """Base of all API types: immutable, compared by value, camelCase in JSON; decoding ignores unknown fields.
 
-    A field `from_` is `from` on the wire; `names={"cluster_ip": "clusterIP"}` overrides single names.
+    A field `from_` is `from` in JSON; `names={"cluster_ip": "clusterIP"}` overrides single names.
     """
 
 
 class ObjectMeta(Struct):
-    """The part of Kubernetes metadata that the mesh reads. resourceVersion and status are left out on purpose: a status
-    write must not look like a change."""
+    """The part of Kubernetes metadata that the mesh reads. Excludes resourceVersion, so that a status update is not a change."""
 
     name: str = ""
     namespace: str = ""
@@ -74,7 +75,7 @@ class Object(Struct):
 
 
 class Key(NamedTuple):
-    """Names an object: kind (of the served API, e.g. `VirtualService`), namespace (empty if cluster-scoped), name."""
+    """Identifies an object: kind (such as `VirtualService`), namespace (empty if cluster-scoped), name."""
 
     kind: str
     namespace: str
@@ -88,7 +89,7 @@ Severity = Literal["Error", "Warning", "Info"]
 
 
 class Finding(Struct):
-    """A user's mistake, as a value: what, where, and the fix. Never raised."""
+    """A user's mistake as a value: what is wrong, where, and the fix. Never raised."""
 
     code: str
     severity: Severity
@@ -123,7 +124,7 @@ _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|us|µs|ns)")
 
 
 def duration_ms(text: str | None) -> float | None:
-    """A duration in milliseconds; None stays None. Raises ValueError for text that is not a duration."""
+    """A duration in milliseconds; None for None. Raises ValueError for a text that is not a duration."""
     if text is None:
         return None
     if text == "0":
@@ -141,7 +142,7 @@ def duration_ms(text: str | None) -> float | None:
 
 
 class StringMatch(Struct):
-    """How to compare a string; exactly one of the fields is set. Matching is case-sensitive."""
+    """Matches a string; exactly one of the fields is set. Case-sensitive."""
 
     exact: Annotated[str | None, D("The whole string, exactly.")] = None
     prefix: Annotated[str | None, D("The beginning of the string.")] = None
@@ -149,12 +150,12 @@ class StringMatch(Struct):
 
 
 class Selector(Struct):
-    """Chooses workloads by their labels."""
+    """Selects workloads by labels."""
 
-    match_labels: Annotated[dict[str, str], D("Labels that a workload must all have."), ConstraintLabels] = {}
+    match_labels: Annotated[dict[str, str], D("Labels; a workload must have all of them."), ConstraintLabels] = {}
 
 
 class PortSelector(Struct):
-    """Names a port of a service by number."""
+    """Selects a port of a service by number."""
 
     number: Annotated[PortNumber | None, D("Port number of the service.")] = None

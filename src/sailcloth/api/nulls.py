@@ -1,4 +1,4 @@
-"""Null in manifests means the same as absent."""
+"""Removes nulls from manifests, where null means absent."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def without_nulls(value: Any) -> Any:
-    """A value of JSON without nulls, which mean the same as nothing (as an API server sees to)."""
+    """A JSON value without nulls, as an API server decodes it."""
     if isinstance(value, dict):
         return {str(k): without_nulls(v) for k, v in value.items() if v is not None}
     return [without_nulls(v) for v in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""PeerAuthentication (security.istio.io): whether a workload demands mutual TLS."""
+"""PeerAuthentication (security.istio.io): whether a workload requires mutual TLS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MtlsMode = Literal["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]
 
 
 class MutualTLS(Struct):
-    """The mode."""
+    """A mutual TLS mode."""
 
     mode: Annotated[MtlsMode, D("UNSET (inherit), DISABLE, PERMISSIVE or STRICT.")] = "UNSET"
 
@@ -22,7 +22,7 @@ class PeerAuthenticationSpec(Struct):
     mtls: Annotated[MutualTLS | None, D("Mode for all ports.")] = None
     port_level_mtls: Annotated[
         dict[str, MutualTLS],
-        D("Mode by port number of the workload.", min_length=1),
+        D("Mode by the workload's port number.", min_length=1),
         Constraint(("self.all(key, 0 < int(key) && int(key) <= 65535)", "port must be between 1-65535")),
     ] = {}
 
@@ -36,6 +36,6 @@ _PORTS_NEED_WORKLOADS = Constraint(
 
 
 class PeerAuthentication(Object):
-    """Defines whether traffic to workloads must be mutually authenticated."""
+    """Defines whether connections to workloads need mutual TLS."""
 
     spec: Annotated[PeerAuthenticationSpec, _PORTS_NEED_WORKLOADS] = PeerAuthenticationSpec()

@@ -1,4 +1,4 @@
-"""RateLimit (sailcloth.io): how many requests or connections a workload accepts. Ours; Istio has no kind for it."""
+"""RateLimit (sailcloth.io): limits of requests and connections of a workload. Sailcloth's own kind; Istio has none for it."""
 
 from __future__ import annotations
 
@@ -9,49 +9,53 @@ from .sidecar import WorkloadSelector
 
 
 class Rate(Struct):
-    """So many in so long a time, and how many at once."""
+    """A number of requests per period, and a burst."""
 
-    requests: Annotated[int, D("How many, in each period.", ge=1)]
+    requests: Annotated[int, D("Number of requests per period.", ge=1)]
     per: Annotated[Duration, D("The period; default 1s.")] = "1s"
-    burst: Annotated[int, D("Most at once after a quiet time; 0 (default): as many as in a period.", ge=0)] = 0
+    burst: Annotated[int, D("Maximum burst after a quiet time; 0 (default): the requests of one period.", ge=0)] = 0
 
 
 class RateLimitMatch(Struct):
-    """Conditions on a request; all that are given must hold."""
+    """Conditions on a request; all that are set must match."""
 
     path: Annotated[StringMatch | None, D("Path of the request, without its query.")] = None
     method: Annotated[StringMatch | None, D("HTTP method.")] = None
-    headers: Annotated[dict[str, StringMatch], D("Headers by lower-case name; an empty value means: is present.")] = {}
+    headers: Annotated[
+        dict[str, StringMatch], D("Headers by lower-case name; an empty match means that the header is present.")
+    ] = {}
 
 
 class RateLimitKey(Struct):
-    """What requests are counted apart by; exactly one is given."""
+    """An attribute whose values are counted separately; exactly one field is set."""
 
-    header: Annotated[str | None, D("Each value of this header by itself; requests without it are not limited.")] = None
-    source_address: Annotated[bool, D("Each address of a caller by itself.")] = False
+    header: Annotated[
+        str | None, D("Count each value of this header separately; requests without it are not limited.")
+    ] = None
+    source_address: Annotated[bool, D("Count each client address separately.")] = False
 
 
 class RateLimitRule(Struct):
-    """A limit for the requests that match. Every rule that matches counts; the strictest decides."""
+    """A limit for matching requests. All matching rules apply."""
 
     limit: Annotated[Rate, D("How many.")]
-    match: Annotated[RateLimitMatch | None, D("Requests that are meant; default all.")] = None
-    by: Annotated[tuple[RateLimitKey, ...], D("Count apart by these.")] = ()
+    match: Annotated[RateLimitMatch | None, D("Requests that are limited; default all.")] = None
+    by: Annotated[tuple[RateLimitKey, ...], D("Attributes whose values are counted separately.")] = ()
     scope: Annotated[
         Literal["LOCAL", "GLOBAL"],
-        D("LOCAL: each replica counts for itself, at no cost. GLOBAL: all replicas together, asked for each request."),
+        D("LOCAL: per replica, counted in its proxy. GLOBAL: over all replicas, counted by the control plane."),
     ] = "LOCAL"
 
 
 class RateLimitSpec(Struct):
-    """Limits for what workloads accept."""
+    """Limits of requests and connections to workloads."""
 
     workload_selector: Annotated[WorkloadSelector | None, D("Workloads; default the whole namespace.")] = None
     http: Annotated[tuple[RateLimitRule, ...], D("Limits for requests.")] = ()
-    connections: Annotated[Rate | None, D("Limit for new connections, for ports that are not HTTP too.")] = None
+    connections: Annotated[Rate | None, D("Limit for new connections, also on ports without HTTP.")] = None
 
 
 class RateLimit(Object):
-    """Limits requests and connections that workloads accept; what exceeds them is answered with 429, or closed."""
+    """Limits requests and connections to workloads. Requests over a limit get 429; connections are closed."""
 
     spec: RateLimitSpec = RateLimitSpec()

@@ -12,7 +12,7 @@ class JWTHeader(Struct):
     """A header with a token."""
 
     name: Annotated[str, D("Name of the header."), Constraint(required=True, minLength=1)] = ""
-    prefix: Annotated[str | None, D("What stands before the token, such as `Bearer `.")] = None
+    prefix: Annotated[str | None, D("Text before the token, such as `Bearer `.")] = None
 
 
 class ClaimToHeader(Struct):
@@ -21,17 +21,19 @@ class ClaimToHeader(Struct):
     header: Annotated[
         str, D("Name of the header."), Constraint(required=True, minLength=1, pattern="^[-_A-Za-z0-9]+$")
     ] = ""
-    claim: Annotated[str, D("Name of the claim; dots descend."), Constraint(required=True, minLength=1)] = ""
+    claim: Annotated[
+        str, D("Name of the claim; dots separate nested claims."), Constraint(required=True, minLength=1)
+    ] = ""
 
 
 class JWTRule(Struct):
     """One issuer of tokens."""
 
     issuer: Annotated[str, D("The issuer, as in the token."), Constraint(required=True, minLength=1)] = ""
-    audiences: Annotated[tuple[NotEmpty, ...], D("Audiences of which the token must have one.")] = ()
+    audiences: Annotated[tuple[NotEmpty, ...], D("Audiences; the token must have one of them.")] = ()
     jwks_uri: Annotated[
         str | None,
-        D("Where the issuer's keys are."),
+        D("URL of the issuer's keys."),
         Constraint(
             ("url(self).getScheme() in ['http', 'https']", "url must have scheme http:// or https://"),
             minLength=1,
@@ -49,7 +51,7 @@ class JWTRule(Struct):
     presence: Annotated[
         Literal["PRESENCE_UNSPECIFIED", "OPTIONAL", "REQUIRED"] | None, D("Whether requests must have a token.")
     ] = None
-    space_delimited_claims: Annotated[tuple[NotEmpty, ...], D("Claims that are lists, with spaces.")] = ()
+    space_delimited_claims: Annotated[tuple[NotEmpty, ...], D("Claims that are lists separated by spaces.")] = ()
 
 
 ConstraintOneKeySource = Constraint(
@@ -62,12 +64,12 @@ class RequestAuthenticationSpec(Attached):
 
     jwt_rules: Annotated[
         tuple[Annotated[JWTRule, ConstraintOneKeySource], ...],
-        D("Issuers; a token of none of them is refused."),
+        D("Issuers; tokens of other issuers are rejected."),
         Constraint(maxItems=4096),
     ] = ()
 
 
 class RequestAuthentication(Object):
-    """Defines which tokens of end users are valid."""
+    """Defines which end-user tokens are valid."""
 
     spec: Annotated[RequestAuthenticationSpec, ConstraintOneAttachment] = RequestAuthenticationSpec()

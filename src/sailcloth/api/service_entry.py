@@ -1,4 +1,4 @@
-"""ServiceEntry and WorkloadEntry (networking.istio.io): services and workloads that Kubernetes does not know."""
+"""ServiceEntry and WorkloadEntry (networking.istio.io): services and workloads outside Kubernetes."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ ConstraintAddress = Constraint(("has(self.address) || has(self.network)", "Addre
 
 
 class WorkloadCondition(Struct):
-    """What is known of a workload; when and why does not matter to the mesh."""
+    """A condition of a workload, as far as the mesh reads it."""
 
-    type: Annotated[str, D("What is said, such as Healthy.")] = ""
+    type: Annotated[str, D("Type of the condition, such as Healthy.")] = ""
     status: Annotated[str, D("True, False or Unknown.")] = ""
 
 
 class WorkloadStatus(Struct):
-    """The part of a status that is read back."""
+    """The part of the status that the mesh reads."""
 
-    conditions: Annotated[tuple[WorkloadCondition, ...], D("What is known of the workload.")] = ()
+    conditions: Annotated[tuple[WorkloadCondition, ...], D("Conditions of the workload.")] = ()
 
-    def says(self, condition: str) -> bool | None:
-        """Whether a condition holds; None if nothing is said of it."""
+    def condition_status(self, condition: str) -> bool | None:
+        """Whether a condition is True; None if the status does not have it."""
         return next((c.status == "True" for c in self.conditions if c.type == condition), None)
 
 
@@ -78,11 +78,11 @@ class ServicePort(Struct):
 
 
 class EntrySelector(Struct):
-    """Chooses pods and WorkloadEntries in the same namespace."""
+    """Selects pods and WorkloadEntries in the same namespace."""
 
     labels: Annotated[
         dict[str, str],
-        D("Labels that a workload must all have."),
+        D("Labels; a workload must have all of them."),
         Constraint(
             ("self.all(key, !key.contains('*') && !self[key].contains('*'))", "wildcard is not supported in selector"),
             maxProperties=256,
@@ -115,16 +115,18 @@ class ServiceEntrySpec(Struct):
         "MESH_EXTERNAL"
     )
     resolution: Annotated[
-        Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"], D("How endpoints are found.")
+        Literal["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"], D("How endpoints are resolved.")
     ] = "NONE"
     endpoints: Annotated[
         tuple[Annotated[WorkloadEntrySpec, ConstraintAddress, ConstraintEndpoint], ...],
         D("Endpoints of the service."),
         Constraint(maxItems=4096),
     ] = ()
-    workload_selector: Annotated[EntrySelector | None, D("Workloads that serve it, instead of endpoints.")] = None
+    workload_selector: Annotated[
+        EntrySelector | None, D("Workloads that are its endpoints, instead of `endpoints`.")
+    ] = None
     export_to: Annotated[tuple[str, ...], D("Namespaces that see it: `*` (default), `.` for its own, or names.")] = ()
-    subject_alt_names: Annotated[tuple[str, ...], D("Names that the servers' certificates must carry.")] = ()
+    subject_alt_names: Annotated[tuple[str, ...], D("Names of which the servers' certificates must have one.")] = ()
 
 
 _RESOLUTION = "(has(self.resolution) ? self.resolution : 'NONE')"
@@ -149,16 +151,16 @@ ConstraintService = Constraint(
 
 
 class AllocatedAddress(Struct):
-    """An address that the control plane has given to a host of a ServiceEntry."""
+    """An address that the control plane has allocated to a host of a ServiceEntry."""
 
     value: Annotated[str, D("The address.")] = ""
-    host: Annotated[str, D("The host that it is of.")] = ""
+    host: Annotated[str, D("The host with this address.")] = ""
 
 
 class ServiceEntryStatus(Struct):
-    """The one part of a status that is read back: other parts change without meaning anything to the mesh."""
+    """The part of the status that the mesh reads; changes of other parts compare equal."""
 
-    addresses: Annotated[tuple[AllocatedAddress, ...], D("Addresses given to hosts that declare none.")] = ()
+    addresses: Annotated[tuple[AllocatedAddress, ...], D("Addresses allocated to hosts that declare none.")] = ()
 
 
 class ServiceEntry(Object):

@@ -1,4 +1,4 @@
-"""Sidecar (networking.istio.io): what a sidecar accepts and what it can see."""
+"""Sidecar (networking.istio.io): the ports that a sidecar accepts, and the hosts that it can reach."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .meta import D, Object, PortNumber, PortSelector, Struct
 
 
 class WorkloadSelector(Struct):
-    """Chooses workloads by their labels."""
+    """Selects workloads by labels."""
 
-    labels: Annotated[dict[str, str], D("Labels that a workload must all have.")] = {}
+    labels: Annotated[dict[str, str], D("Labels; a workload must have all of them.")] = {}
 
 
 class SidecarPort(Struct):
@@ -43,14 +43,14 @@ class IstioIngressListener(Struct):
 class IstioEgressListener(Struct):
     """Hosts that the sidecar can reach, on all ports or on one."""
 
-    hosts: Annotated[tuple[str, ...], D("Hosts as `namespace/name`; `.` own namespace, `*` any, `~` none.")]
+    hosts: Annotated[tuple[str, ...], D("Hosts as `namespace/name`; namespace `.` is the own one, `*` any, `~` none.")]
     port: Annotated[SidecarPort | None, D("The port; default all.")] = None
     bind: Annotated[str | None, D("Address to bind to.")] = None
     capture_mode: Annotated[CaptureMode | None, D("How traffic gets to the listener.")] = None
 
 
 class EgressProxy(Struct):
-    """Destination of unknown traffic."""
+    """A service that forwards traffic to unknown destinations."""
 
     host: Annotated[str, D("Service name.")] = ""
     subset: Annotated[str | None, D("Subset of the service.")] = None
@@ -58,20 +58,22 @@ class EgressProxy(Struct):
 
 
 class OutboundTrafficPolicy(Struct):
-    """What happens to traffic for unknown destinations."""
+    """How traffic to unknown destinations is handled."""
 
-    mode: Annotated[Literal["REGISTRY_ONLY", "ALLOW_ANY"] | None, D("Refuse or forward.")] = None
+    mode: Annotated[
+        Literal["REGISTRY_ONLY", "ALLOW_ANY"] | None, D("REGISTRY_ONLY rejects it, ALLOW_ANY forwards it.")
+    ] = None
     egress_proxy: Annotated[EgressProxy | None, D("Send it to this service.")] = None
 
 
 class SidecarSpec(Struct):
-    """Scope of the sidecars of a namespace, or of chosen workloads."""
+    """Scope of the sidecars of a namespace, or of selected workloads."""
 
     workload_selector: Annotated[
         WorkloadSelector | None, D("Workloads it applies to; default the whole namespace.")
     ] = None
     ingress: Annotated[tuple[IstioIngressListener, ...], D("Ports to accept; default: from the services.")] = ()
-    egress: Annotated[tuple[IstioEgressListener, ...], D("What can be reached; default everything visible.")] = ()
+    egress: Annotated[tuple[IstioEgressListener, ...], D("Hosts that can be reached; default all visible ones.")] = ()
     inbound_connection_pool: Annotated[ConnectionPoolSettings | None, D("Limits for all accepted ports.")] = None
     outbound_traffic_policy: Annotated[OutboundTrafficPolicy | None, D("Unknown destinations.")] = None
 

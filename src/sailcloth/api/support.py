@@ -1,6 +1,6 @@
-"""Fields of Istio's API that are accepted and have no effect, or another one than in Istio. Data for `docs/compatibility.md`.
+"""Fields of Istio's API that are accepted without effect, or that differ from Istio. Data for `docs/compatibility.md`.
 
-A field that no code outside `api` reads must stand here; a test sees to it.
+Every field that no code outside `api` reads must be listed here; a test checks it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NO_EFFECT = {
     "WorkloadGroup.spec.template.network": "handed to the entries, and no more: one network",
     "WorkloadGroup.spec.probe": "run by the workload's own agent; that there is one makes health count",
 }
-"""Field path → why, or when. What is below such a field has no effect either."""
+"""Field path → why, or when. Fields below have no effect either."""
 
 DIFFERENT = {
     "VirtualService.spec.hosts": "several objects for one host are joined in the mesh, not only at gateways; "

@@ -1,4 +1,4 @@
-"""Telemetry (telemetry.istio.io): which metrics, traces and access logs workloads give."""
+"""Telemetry (telemetry.istio.io): metrics, traces and access logs of workloads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Metric = Literal[
 
 
 class ProviderRef(Struct):
-    """A provider that the mesh options name."""
+    """A provider from the mesh options."""
 
     name: Annotated[str, D("Its name."), Constraint(required=True, minLength=1)] = ""
 
@@ -45,14 +45,14 @@ class EnvironmentTag(Struct):
     """A value from the proxy's environment."""
 
     name: Annotated[str, D("Name of the variable."), Constraint(required=True, minLength=1)] = ""
-    default_value: Annotated[str | None, D("Value if there is no such variable.")] = None
+    default_value: Annotated[str | None, D("Value if the variable is not set.")] = None
 
 
 class HeaderTag(Struct):
     """A value from the request."""
 
     name: Annotated[str, D("Name of the header."), Constraint(required=True, minLength=1)] = ""
-    default_value: Annotated[str | None, D("Value if there is no such header.")] = None
+    default_value: Annotated[str | None, D("Value if the header is absent.")] = None
 
 
 class FormatterTag(Struct):
@@ -71,10 +71,10 @@ class CustomTag(Struct):
 
 
 class Tracing(Struct):
-    """How traces are made."""
+    """Settings of tracing."""
 
     match: Annotated[ModeMatch | None, D("Direction.")] = None
-    providers: Annotated[tuple[ProviderRef, ...], D("Where spans go; the first one counts.")] = ()
+    providers: Annotated[tuple[ProviderRef, ...], D("Providers that receive spans; only the first is used.")] = ()
     random_sampling_percentage: Annotated[
         float | None, D("Share of requests, 0.0 to 100.0."), Constraint(minimum=0, maximum=100)
     ] = None
@@ -82,7 +82,7 @@ class Tracing(Struct):
     custom_tags: Annotated[dict[str, CustomTag], D("Further tags of spans.")] = {}
     use_request_id_for_trace_sampling: Annotated[bool | None, D("Sample by x-request-id.")] = None
     enable_istio_tags: Annotated[bool | None, D("Add Istio's own tags.")] = None
-    disable_context_propagation: Annotated[bool | None, D("Do not add headers of traces.")] = None
+    disable_context_propagation: Annotated[bool | None, D("Do not add trace headers.")] = None
 
 
 class MetricSelector(Struct):
@@ -110,7 +110,7 @@ class MetricsOverride(Struct):
             ("!(has(self.metric) && has(self.customMetric))", "at most one of metric or customMetric can be set")
         ),
     ] = None
-    disabled: Annotated[bool | None, D("Turn them off.")] = None
+    disabled: Annotated[bool | None, D("Disable the metrics.")] = None
     tag_overrides: Annotated[
         dict[
             str,
@@ -133,9 +133,9 @@ class MetricsOverride(Struct):
 
 
 class Metrics(Struct):
-    """Which metrics are kept."""
+    """Settings of metrics."""
 
-    providers: Annotated[tuple[ProviderRef, ...], D("Where metrics go.")] = ()
+    providers: Annotated[tuple[ProviderRef, ...], D("Providers that receive metrics.")] = ()
     overrides: Annotated[tuple[MetricsOverride, ...], D("Changes to metrics.")] = ()
     reporting_interval: Annotated[
         Duration | None, D("Time between reports of TCP connections."), ConstraintDuration
@@ -149,11 +149,11 @@ class Filter(Struct):
 
 
 class AccessLogging(Struct):
-    """How requests are logged."""
+    """Settings of access logs."""
 
     match: Annotated[ModeMatch | None, D("Direction.")] = None
-    providers: Annotated[tuple[ProviderRef, ...], D("Where logs go.")] = ()
-    disabled: Annotated[bool | None, D("Turn logs off.")] = None
+    providers: Annotated[tuple[ProviderRef, ...], D("Providers that receive logs.")] = ()
+    disabled: Annotated[bool | None, D("Disable access logs.")] = None
     filter: Annotated[Filter | None, D("Which requests.")] = None
 
 
@@ -166,6 +166,6 @@ class TelemetrySpec(Attached):
 
 
 class Telemetry(Object):
-    """Defines the telemetry that workloads give."""
+    """Defines the telemetry of workloads."""
 
     spec: Annotated[TelemetrySpec, ConstraintOneAttachment] = TelemetrySpec()

@@ -1,4 +1,4 @@
-"""VirtualService (networking.istio.io): how requests to a host are matched, changed and sent on."""
+"""VirtualService (networking.istio.io): how requests to a host are matched, modified and routed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from .meta import D, Duration, Object, PercentNumber, PortNumber, PortSelector, 
 
 
 class Destination(Struct):
-    """A service, or a named part of it, that receives traffic."""
+    """A service, or a subset of it, that receives traffic."""
 
-    host: Annotated[str, D("Service name: a short name is completed with the VirtualService's own namespace.")]
+    host: Annotated[str, D("Service name; a short name is completed with the VirtualService's namespace.")]
     subset: Annotated[str | None, D("Name of a subset that a DestinationRule defines for this host.")] = None
     port: Annotated[PortSelector | None, D("Port of the service; needed only if the service has several.")] = None
 
 
 class HeaderOperations(Struct):
-    """Changes to headers; set replaces, add appends, remove deletes."""
+    """Changes to headers: `set` overwrites, `add` appends, `remove` deletes."""
 
     set: Annotated[dict[str, str], D("Headers to overwrite with these values.")] = {}
     add: Annotated[dict[str, str], D("Values to append to headers.")] = {}
@@ -27,7 +27,7 @@ class Headers(Struct):
     """Header changes on the way to the destination and back."""
 
     request: Annotated[HeaderOperations | None, D("Changes before the request goes to the destination.")] = None
-    response: Annotated[HeaderOperations | None, D("Changes before the response goes to the caller.")] = None
+    response: Annotated[HeaderOperations | None, D("Changes before the response goes to the client.")] = None
 
 
 class HTTPRouteDestination(Struct):
@@ -46,30 +46,32 @@ class RouteDestination(Struct):
 
 
 class HTTPMatchRequest(Struct):
-    """Conditions on a request; all that are given must hold."""
+    """Conditions on a request; all that are set must match."""
 
     name: Annotated[str | None, D("Name of the match, joined to the route's name in Envoy.")] = None
     uri: Annotated[StringMatch | None, D("Path of the request.")] = None
     scheme: Annotated[StringMatch | None, D("Scheme: http or https.")] = None
     method: Annotated[StringMatch | None, D("HTTP method, such as GET.")] = None
     authority: Annotated[StringMatch | None, D("The Host or :authority header.")] = None
-    headers: Annotated[dict[str, StringMatch], D("Headers by lower-case name; an empty value means: is present.")] = {}
+    headers: Annotated[
+        dict[str, StringMatch], D("Headers by lower-case name; an empty match means that the header is present.")
+    ] = {}
     without_headers: Annotated[dict[str, StringMatch], D("Headers that must not match.")] = {}
     query_params: Annotated[dict[str, StringMatch], D("Query parameters by name.")] = {}
-    port: Annotated[PortNumber | None, D("Port of the host that is addressed.")] = None
+    port: Annotated[PortNumber | None, D("Destination port of the request.")] = None
     source_labels: Annotated[dict[str, str], D("Labels of the calling workload.")] = {}
     source_namespace: Annotated[str | None, D("Namespace of the calling workload.")] = None
-    gateways: Annotated[tuple[str, ...], D("Gateways for which this match holds; overrides the list above it.")] = ()
-    ignore_uri_case: Annotated[bool, D("Compare the path without regard to case (exact and prefix only).")] = False
+    gateways: Annotated[tuple[str, ...], D("Gateways that this match applies to; overrides spec.gateways.")] = ()
+    ignore_uri_case: Annotated[bool, D("Match the path case-insensitively (exact and prefix only).")] = False
     stat_prefix: Annotated[str | None, D("Prefix for statistics of this route.")] = None
 
 
 class HTTPRewrite(Struct):
-    """Rewrites the path or the authority before the request is sent on."""
+    """Rewrites the path or the authority before the request is forwarded."""
 
     uri: Annotated[str | None, D("Replaces the matched path or prefix.")] = None
     authority: Annotated[str | None, D("Replaces the Host or :authority header.")] = None
-    uri_regex_rewrite: Annotated[RegexRewrite | None, D("Rewrites the path by a regular expression.")] = None
+    uri_regex_rewrite: Annotated[RegexRewrite | None, D("Rewrites the path with a regular expression.")] = None
 
 
 class RegexRewrite(Struct):
@@ -80,7 +82,7 @@ class RegexRewrite(Struct):
 
 
 class HTTPRedirect(Struct):
-    """Answers with a redirect instead of forwarding."""
+    """Responds with a redirect instead of forwarding."""
 
     uri: Annotated[str | None, D("Path of the new location.")] = None
     authority: Annotated[str | None, D("Host of the new location.")] = None
@@ -98,7 +100,7 @@ class HTTPBody(Struct):
 
 
 class HTTPDirectResponse(Struct):
-    """Answers with a fixed response instead of forwarding."""
+    """Responds with a fixed response instead of forwarding."""
 
     status: Annotated[int, D("HTTP status.", ge=100, le=599)]
     body: Annotated[HTTPBody | None, D("Response body; up to 1 MB.")] = None
@@ -116,14 +118,16 @@ class Delay(Struct):
     fixed_delay: Annotated[Duration | None, D("How long to wait.")] = None
     exponential_delay: Annotated[Duration | None, D("Not supported.")] = None
     percentage: Annotated[Percent | None, D("Share of requests to delay.")] = None
-    percent: Annotated[PercentNumber | None, D("Share of requests to delay, whole per cents (older form).")] = None
+    percent: Annotated[
+        PercentNumber | None, D("Share of requests to delay, in whole percent (deprecated: use percentage).")
+    ] = None
 
 
 class Abort(Struct):
     """Ends requests with an error."""
 
-    http_status: Annotated[int | None, D("HTTP status of the answer.")] = None
-    grpc_status: Annotated[str | None, D("gRPC status of the answer, such as UNAVAILABLE.")] = None
+    http_status: Annotated[int | None, D("HTTP status of the response.")] = None
+    grpc_status: Annotated[str | None, D("gRPC status of the response, such as UNAVAILABLE.")] = None
     http2_error: Annotated[str | None, D("Not supported.")] = None
     percentage: Annotated[Percent | None, D("Share of requests to abort.")] = None
 
@@ -136,59 +140,65 @@ class HTTPFaultInjection(Struct):
 
 
 class HTTPRetry(Struct):
-    """When and how often a failed request is tried again."""
+    """When and how often a failed request is retried."""
 
-    attempts: Annotated[int, D("Number of retries; 0 turns retries off.")] = 0
-    per_try_timeout: Annotated[Duration | None, D("Limit for each try; default: the route's timeout.")] = None
-    retry_on: Annotated[str | None, D("Conditions as in Envoy's x-envoy-retry-on, and status codes, by comma.")] = None
+    attempts: Annotated[int, D("Number of retries; 0 disables retries.")] = 0
+    per_try_timeout: Annotated[Duration | None, D("Timeout of each attempt; default: the route's timeout.")] = None
+    retry_on: Annotated[
+        str | None, D("Conditions as in Envoy's x-envoy-retry-on, and status codes, separated by commas.")
+    ] = None
     retry_remote_localities: Annotated[bool | None, D("Whether retries may go to other localities.")] = None
-    retry_ignore_previous_hosts: Annotated[bool | None, D("Whether retries avoid hosts already tried.")] = None
+    retry_ignore_previous_hosts: Annotated[
+        bool | None, D("Whether retries avoid endpoints that were already tried.")
+    ] = None
     backoff: Annotated[Duration | None, D("Base interval of the exponential back-off.")] = None
 
 
 class HTTPMirrorPolicy(Struct):
     """A destination that receives copies of requests."""
 
-    destination: Annotated[Destination, D("Where the copies go; answers are thrown away.")]
+    destination: Annotated[Destination, D("Destination of the copies; responses are discarded.")]
     percentage: Annotated[Percent | None, D("Share of requests to copy; default all.")] = None
 
 
 class CorsPolicy(Struct):
     """Cross-origin resource sharing."""
 
-    allow_origin: Annotated[tuple[str, ...], D("Exact origins (older form).")] = ()
+    allow_origin: Annotated[tuple[str, ...], D("Exact origins (deprecated: use allowOrigins).")] = ()
     allow_origins: Annotated[tuple[StringMatch, ...], D("Origins that may call.")] = ()
     allow_methods: Annotated[tuple[str, ...], D("Methods that may be used.")] = ()
     allow_headers: Annotated[tuple[str, ...], D("Headers that may be sent.")] = ()
-    expose_headers: Annotated[tuple[str, ...], D("Headers that the caller may read.")] = ()
-    max_age: Annotated[Duration | None, D("How long a preflight answer may be kept.")] = None
+    expose_headers: Annotated[tuple[str, ...], D("Headers that the client may read.")] = ()
+    max_age: Annotated[Duration | None, D("How long a preflight response may be cached.")] = None
     allow_credentials: Annotated[bool | None, D("Whether credentials may be sent.")] = None
     unmatched_preflights: Annotated[str | None, D("FORWARD (default) or IGNORE.")] = None
 
 
 class Delegate(Struct):
-    """Another VirtualService that holds the routes."""
+    """Another VirtualService that has the routes."""
 
     name: Annotated[str | None, D("Name of the VirtualService.")] = None
     namespace: Annotated[str | None, D("Its namespace; default: the root's.")] = None
 
 
 class HTTPRoute(Struct):
-    """One rule for HTTP requests; the first whose match holds is used."""
+    """One rule for HTTP requests; the first matching rule is used."""
 
     name: Annotated[str | None, D("Name of the route, shown in Envoy and access logs.")] = None
-    match: Annotated[tuple[HTTPMatchRequest, ...], D("Any of these must hold; none means every request.")] = ()
-    route: Annotated[tuple[HTTPRouteDestination, ...], D("Where matching requests go.")] = ()
-    redirect: Annotated[HTTPRedirect | None, D("Answer with a redirect.")] = None
-    direct_response: Annotated[HTTPDirectResponse | None, D("Answer with a fixed response.")] = None
+    match: Annotated[tuple[HTTPMatchRequest, ...], D("Matches, of which one must apply; default every request.")] = ()
+    route: Annotated[tuple[HTTPRouteDestination, ...], D("Destinations of matching requests.")] = ()
+    redirect: Annotated[HTTPRedirect | None, D("Respond with a redirect.")] = None
+    direct_response: Annotated[HTTPDirectResponse | None, D("Respond with a fixed response.")] = None
     delegate: Annotated[Delegate | None, D("Take the routes from another VirtualService.")] = None
     rewrite: Annotated[HTTPRewrite | None, D("Rewrite path or authority.")] = None
-    timeout: Annotated[Duration | None, D("Limit for the whole request; default none.")] = None
-    retries: Annotated[HTTPRetry | None, D("Retry policy; default two tries on connection failures.")] = None
+    timeout: Annotated[Duration | None, D("Timeout of the whole request, including retries; default none.")] = None
+    retries: Annotated[HTTPRetry | None, D("Retry policy; default two retries on connection failures.")] = None
     fault: Annotated[HTTPFaultInjection | None, D("Inject faults.")] = None
     mirror: Annotated[Destination | None, D("Copy requests to this destination.")] = None
     mirrors: Annotated[tuple[HTTPMirrorPolicy, ...], D("Copy requests to these destinations.")] = ()
-    mirror_percent: Annotated[PercentNumber | None, D("Share to copy, whole per cents (older form).")] = None
+    mirror_percent: Annotated[
+        PercentNumber | None, D("Share of requests to copy, in whole percent (deprecated: use mirrorPercentage).")
+    ] = None
     mirror_percentage: Annotated[Percent | None, D("Share of requests to copy.")] = None
     cors_policy: Annotated[CorsPolicy | None, D("Cross-origin policy.")] = None
     headers: Annotated[Headers | None, D("Header changes for all destinations.")] = None
@@ -208,7 +218,7 @@ class TLSMatchAttributes(Struct):
 class TLSRoute(Struct):
     """One rule for TLS connections, matched by server name."""
 
-    match: Annotated[tuple[TLSMatchAttributes, ...], D("Any of these must hold.")] = ()
+    match: Annotated[tuple[TLSMatchAttributes, ...], D("Matches, of which one must apply.")] = ()
     route: Annotated[tuple[RouteDestination, ...], D("Where the connections go.")] = ()
 
 
@@ -226,7 +236,9 @@ class L4MatchAttributes(Struct):
 class TCPRoute(Struct):
     """One rule for TCP connections."""
 
-    match: Annotated[tuple[L4MatchAttributes, ...], D("Any of these must hold; none means every connection.")] = ()
+    match: Annotated[
+        tuple[L4MatchAttributes, ...], D("Matches, of which one must apply; default every connection.")
+    ] = ()
     route: Annotated[tuple[RouteDestination, ...], D("Where the connections go.")] = ()
 
 

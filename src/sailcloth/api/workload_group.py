@@ -1,4 +1,4 @@
-"""WorkloadGroup and ProxyConfig (networking.istio.io): templates for workloads that are not pods, and proxies' options."""
+"""WorkloadGroup and ProxyConfig (networking.istio.io): templates for workloads that are not pods, and options of proxies."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class HTTPHeader(Struct):
 class HTTPProbe(Struct):
     """An HTTP request."""
 
-    path: Annotated[str | None, D("Path to ask for.")] = None
-    port: Annotated[int, D("Port to ask."), ConstraintPort, Constraint(required=True)] = 0
-    host: Annotated[str | None, D("Host to ask; default the workload.")] = None
+    path: Annotated[str | None, D("Path of the request.")] = None
+    port: Annotated[int, D("Port of the request."), ConstraintPort, Constraint(required=True)] = 0
+    host: Annotated[str | None, D("Host of the request; default the workload.")] = None
     scheme: Annotated[
         str | None,
         D("HTTP or HTTPS."),
@@ -43,24 +43,24 @@ class ExecProbe(Struct):
 
 
 class GRPCProbe(Struct):
-    """Makes the health call."""
+    """Calls the gRPC health service."""
 
     port: Annotated[int | None, D("Port to call.")] = None
-    service: Annotated[str | None, D("Service to ask for.")] = None
+    service: Annotated[str | None, D("Service name in the health request.")] = None
 
 
 class ReadinessProbe(Struct):
-    """Finds out whether a workload is ready."""
+    """Checks whether a workload is ready."""
 
     initial_delay_seconds: Annotated[int | None, D("Time before the first probe."), Constraint(minimum=0)] = None
-    timeout_seconds: Annotated[int | None, D("Limit for a probe; default 1."), Constraint(minimum=0)] = None
+    timeout_seconds: Annotated[int | None, D("Timeout of a probe; default 1."), Constraint(minimum=0)] = None
     period_seconds: Annotated[int | None, D("Time between probes; default 10."), Constraint(minimum=0)] = None
     success_threshold: Annotated[int | None, D("Successes until ready; default 1."), Constraint(minimum=0)] = None
     failure_threshold: Annotated[int | None, D("Failures until not ready; default 3."), Constraint(minimum=0)] = None
-    http_get: Annotated[HTTPProbe | None, D("Ask by HTTP.")] = None
+    http_get: Annotated[HTTPProbe | None, D("Send an HTTP request.")] = None
     tcp_socket: Annotated[TCPProbe | None, D("Open a connection.")] = None
     exec: Annotated[ExecProbe | None, D("Run a command.")] = None
-    grpc: Annotated[GRPCProbe | None, D("Make the health call.")] = None
+    grpc: Annotated[GRPCProbe | None, D("Call the gRPC health service.")] = None
 
 
 class TemplateMetadata(Struct):
@@ -71,13 +71,13 @@ class TemplateMetadata(Struct):
 
 
 class WorkloadGroupSpec(Struct):
-    """What the WorkloadEntries of a group look like."""
+    """The template of a group's WorkloadEntries."""
 
-    template: Annotated[WorkloadEntrySpec, D("The entries, but for their addresses."), ConstraintEndpoint]
+    template: Annotated[WorkloadEntrySpec, D("Spec of the entries, without their addresses."), ConstraintEndpoint]
     metadata: Annotated[TemplateMetadata | None, D("Labels and annotations of the entries.")] = None
     probe: Annotated[
         ReadinessProbe | None,
-        D("Whether an entry is ready."),
+        D("Readiness probe of the workloads."),
         Constraint(
             (
                 "[has(self.httpGet), has(self.tcpSocket), has(self.exec), has(self.grpc)].filter(x, x).size() <= 1",
@@ -94,18 +94,18 @@ class WorkloadGroup(Object):
 
 
 class ProxyImage(Struct):
-    """Which image of the proxy is used."""
+    """The image of the proxy."""
 
     image_type: Annotated[str | None, D("default, debug or distroless.")] = None
 
 
 class ProxyConfigSpec(Struct):
-    """Options that proxies start with."""
+    """Startup options of proxies."""
 
     selector: Annotated[Selector | None, D("Workloads it applies to; default the whole namespace.")] = None
-    concurrency: Annotated[int | None, D("Number of worker threads; 0: one a core."), Constraint(minimum=0)] = None
+    concurrency: Annotated[int | None, D("Number of worker threads; 0: one per core."), Constraint(minimum=0)] = None
     environment_variables: Annotated[
-        dict[str, str], D("Further variables of the environment."), Constraint(maxProperties=1024)
+        dict[str, str], D("Further environment variables."), Constraint(maxProperties=1024)
     ] = {}
     image: Annotated[ProxyImage | None, D("Image of the proxy.")] = None
 

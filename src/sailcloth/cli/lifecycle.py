@@ -49,7 +49,7 @@ Privileged = Annotated[
         "--allow-privileged", help="Let pods be privileged and mount paths of this machine; they can then change it."
     ),
 ]
-Form = Annotated[str, typer.Option("-o", "--output", help="text or json")]
+Form = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
 _PANEL = "Local cluster"
 
 
@@ -63,10 +63,11 @@ def register(app: typer.Typer) -> None:
     app.command("version")(version)
 
 
-def _form(form: str) -> bool:
+def _structured(form: str) -> str:
+    """The form of structured output, `json` or `yaml`; empty for text."""
     if form not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {form!r}; use text or json", output.USAGE)
-    return form != "text"
+        output.fail(f"unknown output {form!r}; use text, json or yaml", output.USAGE)
+    return "" if form == "text" else form
 
 
 def up(
@@ -84,7 +85,7 @@ def up(
 ) -> None:
     """Start a local cluster with the mesh installed."""
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
-    _run(state_of(state, cluster), detach, _form(out), options, None, temporary=False)
+    _run(state_of(state, cluster), detach, _structured(out), options, None, temporary=False)
 
 
 def demo(
@@ -107,7 +108,7 @@ def demo(
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
     temporary = not detach and not state and not cluster and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else state_of(state, cluster)
-    _run(where, detach, _form(out), options, DEMOS[name], temporary)
+    _run(where, detach, _structured(out), options, DEMOS[name], temporary)
 
 
 def _options(
@@ -137,10 +138,10 @@ def _options(
     }
 
 
-def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: Demo | None, temporary: bool) -> None:
+def _run(state: StateDir, detach: bool, form: str, options: Object, sample: Demo | None, temporary: bool) -> None:
     from sailcloth.kube import ApiError
 
-    progress = Progress(quiet)
+    progress = Progress(quiet=bool(form))
     cluster = LocalCluster(state, detach)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
@@ -155,8 +156,11 @@ def _run(state: StateDir, detach: bool, quiet: bool, options: Object, sample: De
         except BaseException:
             cluster.stop()
             raise
-        if quiet:
-            print(json.dumps(result), flush=True)
+        if form == "json":
+            print(json.dumps(result), flush=True)  # one line, for those who read it from a pipe while the cluster runs
+        elif form:
+            output.structured(result, form)
+            sys.stdout.flush()
         else:
             _print_next_steps(result, sample, state if detach else None)
         if not detach:
@@ -204,8 +208,8 @@ def down(state: State = "", cluster: Name = "") -> None:
 def status(state: State = "", cluster: Name = "", out: Form = "text") -> None:
     """Show whether a local cluster runs, and where."""
     record = state_of(state, cluster).running()
-    if _form(out):
-        output.structured({"running": bool(record), **record}, "json")
+    if form := _structured(out):
+        output.structured({"running": bool(record), **record}, form)
     elif record:
         print(
             f"running (process {record['pid']})\n  API server    {record['api']}\n  gateway       {record['gateway']}"
@@ -222,8 +226,8 @@ def doctor(out: Form = "text") -> None:
     from sailcloth.local.doctor import report
 
     result = report()
-    if _form(out):
-        output.structured([{"check": c, "ok": ok, "detail": d} for c, ok, d in result], "json")
+    if form := _structured(out):
+        output.structured([{"check": c, "ok": ok, "detail": d} for c, ok, d in result], form)
     else:
         for check, ok, detail in result:
             print(f"{'ok  ' if ok else 'FAIL'} {check}: {detail}")
@@ -235,7 +239,7 @@ def version(out: Form = "text") -> None:
     """Show the version of this program."""
     from sailcloth import __version__
 
-    if _form(out):
-        output.structured({"clientVersion": {"version": __version__}}, "json")
+    if form := _structured(out):
+        output.structured({"clientVersion": {"version": __version__}}, form)
     else:
         print(f"client version: {__version__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,7 +116,7 @@ def proxy_config(
 def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) -> dict[str, Any]:
     import yaml
 
-    from sailcloth.analysis import manifests, offline
+    from sailcloth.analysis import findings, manifests, offline
     from sailcloth.mesh import mesh_config as mesh_options
 
     if not files:
@@ -130,10 +131,13 @@ def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) ->
     objects = []
     for one, text in texts:
         try:
-            result, findings = manifests.load([text])
+            found = findings.of_documents(manifests.documents(text))
+            result, unreadable = manifests.load([text])
         except ValueError as error:
             output.fail(f"{one}: {error}", output.DATA)
-        for finding in findings:
+        for finding in (f for f in found if f.severity != "Error"):
+            print(f"{one}: {finding}", file=sys.stderr)
+        for finding in (*unreadable, *(f for f in found if f.severity == "Error")):
             output.fail(f"{one}: {finding}", output.DATA)
         objects += result
     try:

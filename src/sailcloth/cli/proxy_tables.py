@@ -214,7 +214,7 @@ def listeners(result: list[Object]) -> Table:
     rows = []
     for created in result:
         at = _addresses(created)
-        address, port = ",".join(a for a, _ in at), at[0][1]
+        address, port = ",".join(dict.fromkeys(a for a, _ in at)), at[0][1]
         for chain in _chains(created) or [{}]:
             rows.append([address, str(port or "-"), _match(chain.get("filter_chain_match", {})), _destination(chain)])
     return ["ADDRESSES", "PORT", "MATCH", "DESTINATION"], sorted(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 Wanted = tuple["Kind", str, str]  # kind, namespace, name; an empty name stands for every object of the kind
 _POLL_S = 0.1
-_FINAL = ("Invalid", "Refused")  # waiting longer does not help: the object itself has to change
+_FINAL = ("Invalid", "Refused", "Conflicted")  # waiting longer does not help: the object itself has to change
 
 
 def register(app: typer.Typer) -> None:
@@ -151,11 +151,11 @@ def _state(kind: Kind, obj: Object, condition: str, generation: int) -> Object:
         text = f"the control plane has seen generation {seen} of {metadata.get('generation')}"
         return {"object": label, "ok": False, "reason": "Pending", "message": text}
     told = value
-    if value["status"] != "True":  # what holds it back says more than that something does
+    if value["status"] != "True" or conditions.get("Accepted", value)["status"] != "True":  # the cause says more
         told = next((c for c in conditions.values() if c["type"] == "Accepted" and c["status"] == "False"), value)
     return {
         "object": label,
-        "ok": value["status"] == "True",
+        "ok": value["status"] == "True" and conditions.get("Accepted", value)["status"] == "True",
         "reason": told.get("reason", ""),
         "message": told.get("message", ""),
     }

@@ -1,1 +1,1 @@
-"""The process that wires store, mesh, delivery, certificate authority, injection, status and debug endpoints."""
+"""The control plane process: store, mesh, discovery, certificate authority, injection, statuses and debug endpoints."""

@@ -1,9 +1,8 @@
-"""Holds back what would break traffic, whatever the order in which objects arrive.
+"""Blocks changes that would break traffic, in whatever order objects arrive.
 
-Two promises: a VirtualService takes effect only when every host and subset it sends traffic to exists; a DestinationRule's
-subset goes away only when no VirtualService in effect sends traffic to it. Until then the version in effect before stays (or,
-for a new VirtualService, the host's default route), and `held` says what is missing. Differs from Istio, which answers such
-requests with 503.
+A VirtualService takes effect only when every host and subset that it routes to exists. A subset of a DestinationRule is removed
+only when no active VirtualService routes to it. Until then the previous version stays active (for a new VirtualService: the
+host's default route), and `blocked` holds the reason. Differs from Istio, which answers such requests with 503.
 """
 
 from __future__ import annotations
@@ -24,57 +23,57 @@ Subset = tuple[str, str]  # (host, subset)
 
 
 class Activation:
-    """Stands between the store and the mesh. `apply` notes what is wanted, `settle` puts into effect what may be."""
+    """Queue of changes between the store and the mesh. `apply` adds a change; `settle` applies those that are not blocked."""
 
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
         self._pending: dict[Key, Object | None] = {}
-        self._users: dict[Subset, set[Key]] = {}  # VirtualServices in effect that send traffic to a subset
-        self._uses: dict[Key, set[Subset]] = {}
-        self.held: dict[Key, tuple[str, str]] = {}  # object -> (reason, message)
+        self._users_of: dict[Subset, set[Key]] = {}  # active VirtualServices that route to a subset
+        self._subsets_of: dict[Key, set[Subset]] = {}
+        self.blocked: dict[Key, tuple[str, str]] = {}  # object -> (reason, message)
 
     def apply(self, key: Key, obj: Object | None) -> None:
-        """Note that an object is to be this, or (None) to go away."""
+        """Queue a new version of an object, or its deletion (None)."""
         self._pending[key] = obj
 
     def settle(self) -> bool:
-        """Put into effect everything that nothing holds back. Returns whether the mesh changed."""
+        """Apply all changes that are not blocked. Returns whether the mesh changed."""
         changed = False
         progress = True
         while progress and self._pending:
             progress = False
             for key in list(self._pending):
                 obj = self._pending[key]
-                reason = self._reason(key, obj)
+                reason = self._blocking_reason(key, obj)
                 if reason is not None:
-                    self._hold(key, reason)
+                    self._set_blocked(key, reason)
                     continue
                 del self._pending[key]
-                self._hold(key, None)
+                self._set_blocked(key, None)
                 progress = True
                 if self._mesh.apply(key, obj):
                     changed = True
                 if key.kind == "VirtualService":
-                    self._note(key, obj)
+                    self._track_subsets(key, obj)
         return changed
 
-    def _hold(self, key: Key, reason: tuple[str, str] | None) -> None:
-        if self.held.get(key) == reason:
+    def _set_blocked(self, key: Key, reason: tuple[str, str] | None) -> None:
+        if self.blocked.get(key) == reason:
             return
         if reason is None:
-            del self.held[key]
+            del self.blocked[key]
         else:
-            self.held[key] = reason
-        verdicts.hold(self._mesh.graph, key, reason)
+            self.blocked[key] = reason
+        verdicts.set_blocked(self._mesh.graph, key, reason)
 
-    def _reason(self, key: Key, obj: Object | None) -> tuple[str, str] | None:
+    def _blocking_reason(self, key: Key, obj: Object | None) -> tuple[str, str] | None:
         if isinstance(obj, VirtualService):
-            return self._missing(key, obj)
+            return self._missing_destination(key, obj)
         if key.kind == "DestinationRule":
-            return self._needed(key, obj)
+            return self._subset_in_use(key, obj)
         return None
 
-    def _missing(self, key: Key, rule: VirtualService) -> tuple[str, str] | None:
+    def _missing_destination(self, key: Key, rule: VirtualService) -> tuple[str, str] | None:
         domain = self._mesh.config.domain
         for destination in destinations(rule):
             host = virtual_services.destination_host(destination, key.namespace, domain)
@@ -86,30 +85,30 @@ class Activation:
                 return "SubsetNotFound", text
         return None
 
-    def _defines(self, host: str, subset: str, but: Key | None = None) -> bool:
-        return any(subset == s.name for rule in self._rules(host, but) for s in rule.spec.subsets)
+    def _defines(self, host: str, subset: str, excluding: Key | None = None) -> bool:
+        return any(subset == s.name for rule in self._rules(host, excluding) for s in rule.spec.subsets)
 
-    def _rules(self, host: str, but: Key | None) -> Iterable[DestinationRule]:
+    def _rules(self, host: str, excluding: Key | None) -> Iterable[DestinationRule]:
         for name in (host, *hosts.wildcards(host)):
             for key in registry.select(self._mesh.graph, by_host(name)):
                 rule = self._mesh.objects.get(key)
-                if key != but and isinstance(rule, DestinationRule):
+                if key != excluding and isinstance(rule, DestinationRule):
                     yield rule
 
-    def _needed(self, key: Key, new: Object | None) -> tuple[str, str] | None:
+    def _subset_in_use(self, key: Key, new: Object | None) -> tuple[str, str] | None:
         old = self._mesh.objects.get(key)
         if not isinstance(old, DestinationRule):
             return None
-        kept = {s.name for s in new.spec.subsets} if isinstance(new, DestinationRule) else set()
+        remaining = {s.name for s in new.spec.subsets} if isinstance(new, DestinationRule) else set()
         host = hosts.resolve(old.spec.host, key.namespace, self._mesh.config.domain)
-        moved = isinstance(new, DestinationRule) and new.spec.host != old.spec.host
+        host_changed = isinstance(new, DestinationRule) and new.spec.host != old.spec.host
         for subset in old.spec.subsets:
-            if subset.name in kept and not moved:
+            if subset.name in remaining and not host_changed:
                 continue
             users = {
-                u for (h, s), who in self._users.items() if s == subset.name and hosts.covers(host, h) for u in who
+                u for (h, s), keys in self._users_of.items() if s == subset.name and hosts.covers(host, h) for u in keys
             }
-            if users and not self._defines(host, subset.name, but=key):
+            if users and not self._defines(host, subset.name, excluding=key):
                 user = min(users)
                 return (
                     "SubsetInUse",
@@ -117,11 +116,11 @@ class Activation:
                 )
         return None
 
-    def _note(self, key: Key, obj: Object | None) -> None:
-        for subset in self._uses.pop(key, set()):
-            self._users[subset].discard(key)
-            if not self._users[subset]:
-                del self._users[subset]
+    def _track_subsets(self, key: Key, obj: Object | None) -> None:
+        for subset in self._subsets_of.pop(key, set()):
+            self._users_of[subset].discard(key)
+            if not self._users_of[subset]:
+                del self._users_of[subset]
         if isinstance(obj, VirtualService):
             domain = self._mesh.config.domain
             used = {
@@ -130,6 +129,6 @@ class Activation:
                 if d.subset
             }
             if used:
-                self._uses[key] = {(h, str(s)) for h, s in used}
-                for subset in self._uses[key]:
-                    self._users.setdefault(subset, set()).add(key)
+                self._subsets_of[key] = {(h, str(s)) for h, s in used}
+                for subset in self._subsets_of[key]:
+                    self._users_of.setdefault(subset, set()).add(key)

@@ -1,8 +1,8 @@
-"""Gives hosts of ServiceEntries addresses of their own, so that connections to them can be told apart, and writes them where
-Istio does: `status.addresses`.
+"""Allocates a virtual IPv4 and IPv6 address to each host of a ServiceEntry, so that proxies can tell connections to them apart,
+and writes them to `status.addresses`, as Istio does.
 
-The status is the only memory. An address takes effect when it comes back from there, so it outlives this process; all
-entries are read before the first address is given, so none is given twice. Source: istio.md 2.14.
+Addresses are stored only in the status. An address takes effect when it is read back from there, so it survives restarts. All
+entries are read before the first allocation, so no address is allocated twice. Source: istio.md 2.14.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 V4, V6 = ipaddress.ip_network("240.240.0.0/16"), ipaddress.ip_network("2001:2::/48")
 _SLOTS = 254 * 256  # without addresses that end in 0 or 255
-LINGER_S = 60.0  # twice as long as a name's answers are kept: a freed address is nobody else's until then
+LINGER_S = 60.0  # a freed address is not reused for that long: twice the TTL of DNS answers
 
 Owner = tuple[Key, str]
 Status = list[dict[str, str]]
@@ -39,7 +39,7 @@ def pair(slot: int) -> tuple[str, str]:
 
 
 def slot_of(address: str) -> int | None:
-    """The slot of an address; None if it is not of ours."""
+    """The slot of an address; None if it is not in our ranges."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -52,7 +52,8 @@ def slot_of(address: str) -> int | None:
 
 
 class Pool:
-    """Who has which slot. The first try depends on the name alone, so a lost status is most likely made anew as it was."""
+    """Allocation of slots. The first candidate is a hash of the name, so that a lost status most likely gets the same addresses
+    again."""
 
     def __init__(self) -> None:
         self._owner: dict[int, Owner] = {}
@@ -60,57 +61,56 @@ class Pool:
         self._freed: dict[int, tuple[Owner, float]] = {}
 
     def claim(self, key: Key, obj: ServiceEntry, now: float) -> None:
-        """Take note of what an object's status says it has, as far as nobody else has it; let go of the rest."""
-        wanted = services.allocatable(obj)
-        mine = self._slots.get(key, {})
-        for told in obj.status.addresses:
-            slot = slot_of(told.value)
+        """Allocate the addresses in an object's status unless another object has them, and release those of removed hosts."""
+        allocatable = services.allocatable(obj)
+        slots = self._slots.get(key, {})
+        for assigned in obj.status.addresses:
+            slot = slot_of(assigned.value)
             if (
                 slot is not None
-                and told.host in wanted
-                and told.host not in mine
-                and self._free(slot, key, told.host, now)
+                and assigned.host in allocatable
+                and assigned.host not in slots
+                and self._free(slot, key, assigned.host, now)
             ):
-                mine = self._take(slot, key, told.host)
-        for host in [h for h in mine if h not in wanted]:
+                slots = self._assign(slot, key, assigned.host)
+        for host in [h for h in slots if h not in allocatable]:
             self._release(key, host, now)
 
     def forget(self, key: Key, now: float) -> None:
-        """An object is gone."""
+        """Release the addresses of a deleted object."""
         for host in list(self._slots.get(key, ())):
             self._release(key, host, now)
 
     def status(self, key: Key, obj: ServiceEntry, now: float) -> Status:
-        """The addresses that an object is to have, new ones for hosts that have none; hosts for which nothing is left are
-        left out."""
-        out: Status = []
+        """The addresses of an object's hosts; allocates missing ones. Leaves out hosts when no address is free."""
+        addresses: Status = []
         for host in services.allocatable(obj):
             slot = self._slots.get(key, {}).get(host)
             if slot is None:
-                slot = self._find(key, host, now)
+                slot = self._find_free(key, host, now)
                 if slot is None:
-                    log.error("%s: no address is left in %s for %s; give it one in spec.addresses", key, V4, host)
+                    log.error("%s: no address in %s is free for %s; set spec.addresses", key, V4, host)
                     continue
-                self._take(slot, key, host)
-            out += [{"value": value, "host": host} for value in pair(slot)]
-        return out
+                self._assign(slot, key, host)
+            addresses += [{"value": value, "host": host} for value in pair(slot)]
+        return addresses
 
-    def _find(self, key: Key, host: str, now: float) -> int | None:
+    def _find_free(self, key: Key, host: str, now: float) -> int | None:
         first = zlib.crc32(f"{key.namespace}/{key.name}/{host}".encode()) % _SLOTS
         return next((s for i in range(_SLOTS) if self._free(s := (first + i) % _SLOTS, key, host, now)), None)
 
     def _free(self, slot: int, key: Key, host: str, now: float) -> bool:
         if slot in self._owner:
             return False
-        former, until = self._freed.get(slot, ((key, host), 0.0))
-        return former == (key, host) or now >= until
+        former_owner, reserved_until = self._freed.get(slot, ((key, host), 0.0))
+        return former_owner == (key, host) or now >= reserved_until
 
-    def _take(self, slot: int, key: Key, host: str) -> dict[str, int]:
+    def _assign(self, slot: int, key: Key, host: str) -> dict[str, int]:
         self._owner[slot] = key, host
         self._freed.pop(slot, None)
-        mine = self._slots.setdefault(key, {})
-        mine[host] = slot
-        return mine
+        slots = self._slots.setdefault(key, {})
+        slots[host] = slot
+        return slots
 
     def _release(self, key: Key, host: str, now: float) -> None:
         slot = self._slots[key].pop(host)
@@ -122,16 +122,16 @@ class Pool:
 
 
 def current(obj: ServiceEntry) -> Status:
-    """What an object's status says."""
+    """The addresses in an object's status."""
     return [{"value": a.value, "host": a.host} for a in obj.status.addresses]
 
 
 Write = Callable[[Key, Status], Awaitable[None]]
-"""Writes `status.addresses`; a missing object is no error."""
+"""Writes `status.addresses`; does nothing if the object no longer exists."""
 
 
 class Addresses:
-    """Follows ServiceEntries; `run` writes until cancelled, from when all are known."""
+    """Allocates addresses for ServiceEntries. Start `run` after all existing entries were passed to `change`."""
 
     def __init__(self, write: Write, clock: Clock = MONOTONIC) -> None:
         self._write, self._clock = write, clock
@@ -141,7 +141,7 @@ class Addresses:
         self._queue = WorkQueue(self._reconcile, name="addresses", retry=RETRIABLE, workers=8, clock=clock)
 
     def change(self, key: Key, obj: Object | None) -> None:
-        """A ServiceEntry came, changed or (None) went."""
+        """A ServiceEntry was added, changed or (None) deleted."""
         if not isinstance(obj, ServiceEntry):
             self._objects.pop(key, None)
             self._queue.discard(key)
@@ -153,7 +153,7 @@ class Addresses:
         self._queue.add(key)
 
     async def run(self) -> None:
-        """Write, once every entry has been seen. Of two that say they have one address, the older one keeps it."""
+        """Write addresses until cancelled. If two entries have the same address in their status, the older one keeps it."""
         for key, obj in sorted(self._objects.items(), key=lambda i: (i[1].metadata.creation_timestamp or "", i[0])):
             self._pool.claim(key, obj, self._clock.time())
         self._synced = True
@@ -161,12 +161,12 @@ class Addresses:
 
     async def _reconcile(self, key: Key) -> None:
         entry = self._objects.get(key)
-        if entry is not None and (wanted := self._pool.status(key, entry, self._clock.time())) != current(entry):
-            await self._write(key, wanted)
+        if entry is not None and (addresses := self._pool.status(key, entry, self._clock.time())) != current(entry):
+            await self._write(key, addresses)
 
 
 def writer(client: Client) -> Write:
-    """Writes to a Kubernetes API; only the addresses, other parts of the status stay."""
+    """Writes to a Kubernetes API. Changes only `addresses` and leaves the rest of the status."""
     (kind,) = (k for k in MESH_KINDS if k.name == "ServiceEntry")
 
     async def write(key: Key, addresses: Status) -> None:

@@ -1,14 +1,13 @@
-"""The validating webhook: AdmissionReview in, a verdict with all findings out, and the configuration that registers it.
+"""The validating webhook: answers an AdmissionReview with all findings. Also its ValidatingWebhookConfiguration.
 
-**When nobody answers, writes go through** (`failurePolicy: Ignore`). Istio switches to `Fail` once its webhook is up; on a
-single machine that would make the death of one process stop every change to the mesh, including the deletion of what is
-wrong, and a control plane with no replica would be waited for by those who try to repair it. Nothing is lost by it, since
-the same rules are applied a second time when objects are read (`process.ControlPlane.change`): an object that came in
-unseen and is wrong does not take the place of what was in effect before, and its status says so.
+**If the webhook is down, writes are admitted** (`failurePolicy: Ignore`). Istio switches to `Fail` once its webhook is up. On
+one machine, without replicas, that would block every change to the mesh, including repairs, while the process is down. It is
+safe because objects are validated again when they are read (`config_updates.ConfigUpdates.change`): an invalid object does not
+replace the previous version, and its status says so.
 
-**What is stored is never locked in.** An update that leaves the spec as it is, such as a label, and any update of an object
-that is being deleted, such as the removal of a finalizer, passes even if the object breaks the rules; its findings are
-then warnings. Writes of the status are not looked at.
+**Stored objects can always be updated and deleted.** An update that does not change the spec (such as a label) and any update
+of an object with a deletionTimestamp (such as the removal of a finalizer) is admitted even if the object is invalid; its findings
+become warnings. Status updates are not validated.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from sailcloth.api.meta import Finding
 
 GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io", "sailcloth.io")
 PATH = "/validate"
-_LONGEST_WARNING, _MOST_WARNINGS = 250, 16  # API servers cut what is longer, and drop what is more than 4 kB in sum
+_LONGEST_WARNING, _MOST_WARNINGS = 250, 16  # API servers truncate longer warnings, and drop those beyond 4 kB in sum
 
 
 def review(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to one AdmissionReview request. Only CREATE and UPDATE of whole objects are judged."""
+    """The response to one AdmissionReview request. Validates only CREATE and UPDATE of objects, not of subresources."""
     answer: dict[str, Any] = {"uid": request.get("uid", ""), "allowed": True}
     obj = request.get("object")
     if request.get("operation") not in ("CREATE", "UPDATE") or request.get("subResource") or not isinstance(obj, dict):
         return answer
-    found = validation.check(obj, str(request.get("namespace") or "default"))
-    errors = [f for f in found if f.severity == "Error"]
-    notes = [f for f in found if f.severity != "Error"]
+    findings = validation.check(obj, str(request.get("namespace") or "default"))
+    errors = [f for f in findings if f.severity == "Error"]
+    warnings = [f for f in findings if f.severity != "Error"]
     if errors and _must_pass(obj, request.get("oldObject")):
-        errors, notes = [], list(found)
-    if notes:
-        answer["warnings"] = [_line(f)[:_LONGEST_WARNING] for f in notes[:_MOST_WARNINGS]]
+        errors, warnings = [], list(findings)
+    if warnings:
+        answer["warnings"] = [_line(f)[:_LONGEST_WARNING] for f in warnings[:_MOST_WARNINGS]]
     if errors:
         answer["allowed"] = False
         answer["status"] = _status(obj, errors)
@@ -48,7 +47,7 @@ def review(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _must_pass(obj: dict[str, Any], old: Any) -> bool:
-    """Whether the rules cannot be held against this update, whose object was stored before."""
+    """Whether an update of an invalid object is admitted: it does not change the spec, or the object is being deleted."""
     if not isinstance(old, dict):
         return False
     if (obj.get("metadata") or {}).get("deletionTimestamp"):
@@ -57,25 +56,25 @@ def _must_pass(obj: dict[str, Any], old: Any) -> bool:
 
 
 def _marks(obj: dict[str, Any]) -> Any:
-    """The annotations, in which some rules have their subject."""
+    """The annotations; some rules depend on them."""
     return (obj.get("metadata") or {}).get("annotations") or {}
 
 
 def _line(finding: Finding) -> str:
-    """One line without control characters, which could not travel in a header."""
+    """A finding as one line without control characters, which HTTP headers cannot carry."""
     where = f"{finding.path}: " if finding.path else ""
     text = f"{where}{finding.text}." + (f" {finding.fix}" if finding.fix else "") + f" [{finding.code}]"
     return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _status(obj: dict[str, Any], errors: Iterable[Finding]) -> dict[str, Any]:
-    """A Status whose message says everything, with a cause for each field. Code and beginning are as Istio has them."""
-    found = list(errors)
-    key = found[0].resource
+    """A Status with all findings in its message and one cause per field. Code and start of the message are Istio's."""
+    findings = list(errors)
+    key = findings[0].resource
     group = str(obj.get("apiVersion", "")).rpartition("/")[0]
-    lines = [_line(f) for f in found]
+    lines = [_line(f) for f in findings]
     text = lines[0] if len(lines) == 1 else "".join(f"\n* {line}" for line in lines)
-    causes = [{"reason": "FieldValueInvalid", "message": f"{f.text}. {f.fix}", "field": f.path} for f in found]
+    causes = [{"reason": "FieldValueInvalid", "message": f"{f.text}. {f.fix}", "field": f.path} for f in findings]
     return {
         "status": "Failure",
         "code": 400,
@@ -89,12 +88,12 @@ async def validate_objects(request: web.Request) -> web.Response:
     """An aiohttp handler for POST /validate."""
     try:
         body = orjson.loads(await request.read())
-        asked = body["request"]
-        answer = review(asked)
+        admission_request = body["request"]
+        answer = review(admission_request)
     except (ValueError, KeyError, TypeError, AttributeError):
         return web.Response(status=400, text="the body is not an AdmissionReview")
-    made = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
-    return web.Response(body=orjson.dumps(made), content_type="application/json")
+    admission_review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+    return web.Response(body=orjson.dumps(admission_review), content_type="application/json")
 
 
 def configuration(ca_pem: bytes, revision: str = "default", namespace: str = "istio-system") -> dict[str, Any]:

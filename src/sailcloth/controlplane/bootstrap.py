@@ -1,6 +1,6 @@
-"""The objects of an installation: CRDs, the control plane's Service, the ingress gateway, the mesh options.
+"""The manifests of an installation: CRDs, the control plane's Service, the ingress gateway, the mesh options.
 
-`objects` is what `sailctl up` applies to the local cluster; nothing here talks to an API server.
+`sailctl up` applies `objects` to the local cluster. Must not talk to an API server.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from sailcloth.mesh import ingress
 
 NAMESPACE = "istio-system"
 _LABELS = {"app": "istiod", "istio": "pilot", "istio.io/rev": "default"}
-_FILES = ("ingressgateway-certs", "ingressgateway-ca-certs")  # certificates as files, the way before credentialName
+_FILES = (
+    "ingressgateway-certs",
+    "ingressgateway-ca-certs",
+)  # Secrets mounted as files, for Gateways without credentialName
 _GATEWAY = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
 
 
 def objects(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """Objects in the order in which they are applied. `config`: `address` of the control plane, `access_log` (bool)."""
+    """The objects in the order to apply them. `config`: `address` of the control plane (IPv4), `access_log` (bool)."""
     return [
         *crd.crds(),
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
@@ -46,7 +49,7 @@ def mesh_config(access_log: bool) -> dict[str, Any]:
 
 
 def control_plane(address: str) -> list[dict[str, Any]]:
-    """The Service `istiod` for a control plane that runs on the node itself, not in a pod."""
+    """The Service `istiod` and its EndpointSlice, for a control plane that runs on the node, not in a pod."""
     ports = [
         ("grpc-xds", 15010, 15010),
         ("https-dns", 15012, 15012),

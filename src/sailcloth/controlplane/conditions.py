@@ -1,4 +1,4 @@
-"""Kubernetes conditions. Pure."""
+"""Kubernetes conditions (metav1.Condition). Must not do I/O."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ Object = dict[str, Any]
 
 
 def condition(
-    kind: str, holds: bool, reason: str, message: str, generation: int, before: Iterable[Object], now: dt.datetime
+    kind: str, met: bool, reason: str, message: str, generation: int, old_conditions: Iterable[Object], now: dt.datetime
 ) -> Object:
-    """One condition. `lastTransitionTime` is that of the condition of the same type in `before` if its status is the same."""
-    status = "True" if holds else "False"
-    known = next((c for c in before if c.get("type") == kind and c.get("status") == status), {})
+    """One condition. Keeps the `lastTransitionTime` of the condition in `old_conditions` with the same type and status."""
+    status = "True" if met else "False"
+    unchanged = next((c for c in old_conditions if c.get("type") == kind and c.get("status") == status), {})
     return {
         "type": kind,
         "status": status,
         "reason": reason,
         "message": message,
         "observedGeneration": generation,
-        "lastTransitionTime": known.get("lastTransitionTime") or timestamp(now),
+        "lastTransitionTime": unchanged.get("lastTransitionTime") or timestamp(now),
     }
 
 
 def timestamp(now: dt.datetime) -> str:
-    """A moment as Kubernetes writes it, in whole seconds."""
+    """A time in Kubernetes' format (RFC 3339, UTC, whole seconds)."""
     return now.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

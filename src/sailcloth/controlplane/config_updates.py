@@ -1,6 +1,6 @@
-"""Takes objects in, one change at a time, and pushes what they change: judge, activate, deliver, say so.
+"""Applies changes of objects and pushes their effects: validate, activate, update proxies, update statuses.
 
-Knows no API server and serves nothing, so that a whole control plane fits into a test (`sailcloth.testing.World`).
+Must not know an API server or serve anything, so that tests can run a whole control plane (`sailcloth.testing.World`).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _POLICIES = frozenset(k.name for k in MESH_KINDS if k.group == "security.istio.i
 
 
 class ConfigUpdates:
-    """`change` takes one in; what it changes is pushed in the same turn of the event loop, together with whatever else arrived
-    in it. Nothing is pushed until `synced`: proxies are not sent a mesh that is only half known."""
+    """`change` applies one change. All changes of one turn of the event loop are pushed together. Nothing is pushed before
+    `synced`, so that proxies never get an incomplete mesh."""
 
     def __init__(self, mesh: Mesh, proxies: ConnectedProxies, status: StatusWriter, namespace: str) -> None:
         self._mesh, self._proxies, self._status = mesh, proxies, status
-        self._namespace = namespace  # of the installation, where the mesh's options are
+        self._namespace = namespace  # of the installation, with the ConfigMap of mesh options
         self.activation = Activation(mesh)
         self._scheduled = self._synced = False
         self.on_settled: Callable[[], None] | None = None  # called after changes have taken effect
 
     def change(self, key: Key, obj: Object | Finding | None) -> bool:
-        """Take in an object, its end (None), or why it could not be read. Returns whether it was taken: an object with an error
-        (written while nobody validated) only gets a status, and the version before stays in effect."""
+        """Apply a new version of an object, its deletion (None), or a decoding error (Finding). Returns whether it was accepted:
+        an invalid object (written while the webhook was down) only gets a status, and its previous version stays active."""
         finding = obj if isinstance(obj, Finding) else _first_error(key, obj)
         if finding is not None:
             log.warning("%s", finding)
@@ -55,7 +55,7 @@ class ConfigUpdates:
         return True
 
     def synced(self) -> None:
-        """Everything that was there at the start has been taken in."""
+        """All existing objects have been passed to `change`: start pushing."""
         self._synced = True
         self._settle()
 
@@ -63,8 +63,10 @@ class ConfigUpdates:
         text = getattr(obj, "data", {}).get("mesh", "") if obj is not None else ""
         try:
             self._mesh.configure(mesh_config.parse(text))
+            for name in mesh_config.unread(text):
+                log.warning("ConfigMap %s/istio: %s has no effect here", self._namespace, name)
         except ValueError as error:
-            log.error("ConfigMap %s/istio: %s; the options before stay", self._namespace, error)
+            log.error("ConfigMap %s/istio: %s; the previous options stay in effect", self._namespace, error)
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -84,9 +86,9 @@ class ConfigUpdates:
 
 
 def _first_error(key: Key, obj: Object | None) -> Finding | None:
-    """The first error in an object, None if it may take effect.
+    """The first error in an object; None if it is valid.
 
-    A security policy takes effect in any case: one that is half wrong protects more than none.
+    Security policies take effect even if invalid: a partly wrong policy protects more than none.
     """
     if obj is None or key.kind in _POLICIES:
         return None

@@ -1,7 +1,7 @@
-"""Who gets what: connected proxies, the collections they share, and the push when the mesh changes.
+"""Connected proxies, the collections of resources that they share, and pushes after changes of the mesh.
 
-A change is applied to the graph; the graph says which resources it touched; each touched collection takes them in; every
-proxy that holds a changed collection is woken. Nothing here is proportional to the size of the mesh.
+After a change, the graph lists the touched resources, each touched collection refreshes them, and every proxy with a changed
+collection is woken. Must not do work proportional to the size of the mesh.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ log = logging.getLogger(__name__)
 
 HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 _COLLECT_EVERY_S = 5.0
-_REMEMBERED = 2_000  # workloads, those that came last, whose use of clusters is known
+_REMEMBERED = 2_000  # most recent workloads whose subscribed clusters are remembered
 
 Authenticate = Callable[[dict[str, str]], Awaitable[Caller | None]]
-"""From a call's metadata, who is calling; None where the transport needs no proof. Raises PermissionError."""
+"""The caller by the metadata of its call; None if the transport needs no authentication. Raises PermissionError."""
 
 
-async def anybody(_: dict[str, str]) -> Caller | None:
-    """Asks for no proof, for a control plane that serves nothing."""
+async def allow_anonymous(_: dict[str, str]) -> Caller | None:
+    """Accepts calls without authentication, for a control plane in tests."""
     return None
 
 
-async def no_access(_: Caller) -> SecretAccess:
-    """Gives nobody secrets."""
+async def no_secret_access(_: Caller) -> SecretAccess:
+    """Grants no access to Secrets."""
     return NO_SECRETS
 
 
@@ -59,21 +59,21 @@ _OF_ONE_POD = (
 
 
 def _workload(proxy: Proxy) -> Workload:
-    """What a proxy has in common with those that did, or will do, the same work: namespace and labels."""
+    """Identifies the proxies of one workload across pods: namespace and labels without per-pod ones."""
     return proxy.namespace, tuple(pair for pair in proxy.labels if pair[0] not in _OF_ONE_POD)
 
 
 class Registrar(Protocol):
-    """Follows the streams of workloads that register themselves."""
+    """Observes the streams of workloads with auto-registration."""
 
-    async def joined(self, proxy: Proxy, metadata: dict[str, str]) -> None:
-        """A stream has begun. Raises PermissionError if it may not."""
+    async def stream_opened(self, proxy: Proxy, metadata: dict[str, str]) -> None:
+        """A stream has opened. Raises PermissionError if the proxy may not register."""
 
-    def left(self, proxy: Proxy) -> None:
-        """It has ended."""
+    def stream_closed(self, proxy: Proxy) -> None:
+        """The stream has closed."""
 
     def health(self, proxy: Proxy, error: str) -> None:
-        """The workload is healthy, or why it is not."""
+        """The workload is healthy (empty error), or why it is not."""
 
 
 @dataclass(eq=False)
@@ -85,30 +85,32 @@ class ConnectedProxy:
     key: Any
     secrets: SecretAccess = NO_SECRETS
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
-    uses: set[ResourceSet] = field(default_factory=set)  # the descriptions of those collections
+    uses: set[ResourceSet] = field(default_factory=set)  # the keys of those collections
     connected_at: float = field(default_factory=time.time)
 
 
 class ConnectedProxies:
-    """Implements the server's `StreamCallbacks`, over one mesh."""
+    """Implements `xds.server.StreamCallbacks` for one mesh."""
 
     def __init__(
         self,
         mesh: Mesh,
-        authenticate: Authenticate = anybody,
-        access: Callable[[Caller], Awaitable[SecretAccess]] = no_access,
+        authenticate: Authenticate = allow_anonymous,
+        access: Callable[[Caller], Awaitable[SecretAccess]] = no_secret_access,
     ) -> None:
         self.mesh = mesh
         self._authenticate, self._secret_access = authenticate, access
         self._live: dict[ResourceSet, LiveCollection] = {}
         self._users: dict[ResourceSet, set[ConnectedProxy]] = {}
-        self._by_node: dict[Any, set[ResourceSet]] = {}  # which collections are made from a value of the graph
+        self._by_node: dict[Any, set[ResourceSet]] = {}  # collections that depend on a derived value
         self.clients: dict[Connection, ConnectedProxy] = {}
         self._proxies: dict[Proxy, set[ConnectedProxy]] = {}
-        self._asked: dict[Workload, set[str]] = {}  # clusters that proxies of a workload have asked for by name
+        self._subscribed_clusters: dict[Workload, set[str]] = {}  # by the proxies of a workload, by name
         self.pushes = 0
         self.on_result: Callable[[ConnectedProxy, str, str], None] | None = None
-        self.on_holders: Callable[[set[Any]], None] | None = None  # user objects whose resources came or went
+        self.on_holders: Callable[[set[Any]], None] | None = (
+            None  # called with user objects whose resources appeared or disappeared
+        )
         self.registrar: Registrar | None = None
         self._last_collect = 0.0
         self._garbage = False
@@ -117,25 +119,25 @@ class ConnectedProxies:
     def graph(self) -> Graph:
         return self.mesh.graph
 
-    # -- the server's side ----------------------------------------------------------------------
+    # -- StreamCallbacks ------------------------------------------------------------------------
 
     async def admit(self, connection: Connection, node: Any, metadata: dict[str, str]) -> None:
-        """Verify who calls, and give it what its node describes."""
+        """Authenticate the caller and assign the collections for the proxy that `node` describes."""
         from google.protobuf import json_format
 
         caller = await self._authenticate(metadata)
         described = parse_node(node.id, json_format.MessageToDict(node.metadata))
         if caller is not None and caller.namespace != described.namespace:
             raise PermissionError(
-                f"the token is of namespace {caller.namespace}, but the proxy says it is in {described.namespace}"
+                f"the token is of namespace {caller.namespace}, but the node id names namespace {described.namespace}"
             )
         if self.registrar is not None:
-            await self.registrar.joined(described, metadata)
+            await self.registrar.stream_opened(described, metadata)
         access = await self._secret_access(caller) if caller is not None else NO_SECRETS
         self.join(connection, described, access)
 
     def join(self, connection: Connection, proxy: Proxy, access: SecretAccess = NO_SECRETS) -> ConnectedProxy:
-        """Add a client; its streams get their collections at once."""
+        """Add a client and assign its collections."""
         client = ConnectedProxy(connection, proxy, None, access)
         self.clients[connection] = client
         peers = self._proxies.setdefault(proxy, set())
@@ -149,21 +151,21 @@ class ConnectedProxies:
         return client
 
     def _preload(self, client: ConnectedProxy) -> None:
-        """The proxy is sent what others of its workload asked for, and what it asks for the next one is sent."""
+        """Send on-demand clusters that other proxies of the workload subscribed to, and remember those that this one adds."""
         workload = _workload(client.proxy)
-        asked = self._asked[workload] = self._asked.pop(workload, set())
-        if len(self._asked) > _REMEMBERED:
-            del self._asked[next(iter(self._asked))]
+        subscribed = self._subscribed_clusters[workload] = self._subscribed_clusters.pop(workload, set())
+        if len(self._subscribed_clusters) > _REMEMBERED:
+            del self._subscribed_clusters[next(iter(self._subscribed_clusters))]
         parts = client.collections[CLUSTER]
-        known = frozenset(n for n in asked if any(n in c.resources for c in parts if c.on_demand))
-        client.connection.stream.preload(known, asked.update)
+        clusters = frozenset(n for n in subscribed if any(n in c.resources for c in parts if c.on_demand))
+        client.connection.stream.preload(clusters, subscribed.update)
 
     def leave(self, connection: Connection) -> None:
         client = self.clients.pop(connection, None)
         if client is None:
             return
         if self.registrar is not None:
-            self.registrar.left(client.proxy)
+            self.registrar.stream_closed(client.proxy)
         self._release(client, frozenset())
         peers = self._proxies[client.proxy]
         peers.discard(client)
@@ -178,7 +180,7 @@ class ConnectedProxies:
             gateways.connected(self.graph, (p for p in self._proxies if p.kind == "router"))
 
     def on_notification(self, connection: Connection, type_url: str, error: str) -> bool:
-        """Health that a workload's agent reports on its stream; other types are discovery's."""
+        """Handle a health report of a workload's agent. Returns False for other types, which are discovery requests."""
         if type_url != HEALTH:
             return False
         client = self.clients.get(connection)
@@ -191,26 +193,26 @@ class ConnectedProxies:
         if client is None:
             return
         if error:
-            log.warning("%s refused %s: %s", client.proxy.id, type_url.rsplit(".", 1)[-1], error)
+            log.warning("%s rejected %s: %s", client.proxy.id, type_url.rsplit(".", 1)[-1], error)
         if self.on_result is not None:
             self.on_result(client, type_url, error)
 
     # -- changes --------------------------------------------------------------------------------
 
     def flush(self, touched: Touched | None = None) -> int:
-        """Push what has changed in the graph: `touched` is what `Graph.touched` has said, by default asked here. Returns the
-        number of proxies woken."""
+        """Push changes of the graph. `touched`: the result of `Graph.touched`, which is called by default. Returns the number of
+        proxies woken."""
         idents: dict[ResourceSet, list[Any]] = {}
         lists: set[ResourceSet] = set()
-        moved: list[Proxy] = []
+        proxies: list[Proxy] = []
         for fn, args in self.graph.touched() if touched is None else touched:
             if fn is build.key:
-                moved.append(args[0])
+                proxies.append(args[0])
             lists |= self._by_node.get((fn, args), set())
             for key in self._by_node.get((fn, args[:-1]), ()):
                 idents.setdefault(key, []).append(args[-1])
         woken: set[ConnectedProxy] = set()
-        for proxy in moved:
+        for proxy in proxies:
             for client in list(self._proxies.get(proxy, ())):
                 if self.graph.get(build.key, proxy) != client.key:
                     self._assign(client)
@@ -224,7 +226,7 @@ class ConnectedProxies:
                 changed |= live.refresh(idents[key])
             if changed:
                 woken |= self._users[key]
-            self._report_moved(live)
+            self._report_changed_sources(live)
         for client in woken:
             client.connection.wake.set()
         if woken:
@@ -235,19 +237,19 @@ class ConnectedProxies:
             self.graph.collect()
         return len(woken)
 
-    def _report_moved(self, live: LiveCollection) -> None:
-        moved = live.take_moved()
-        if moved and self.on_holders is not None:
-            self.on_holders(moved)
+    def _report_changed_sources(self, live: LiveCollection) -> None:
+        sources = live.pop_changed_sources()
+        if sources and self.on_holders is not None:
+            self.on_holders(sources)
 
     def _assign(self, client: ConnectedProxy) -> None:
         proxy = client.proxy
         client.key = self.graph.get(build.key, proxy)
-        wanted = build.collections(self.graph, proxy)
-        wanted[SECRET] = secret_access.sets(proxy, client.secrets)
-        new = {url: tuple(self._acquire(c, client) for c in parts) for url, parts in wanted.items()}
+        sets = build.collections(self.graph, proxy)
+        sets[SECRET] = secret_access.sets(proxy, client.secrets)
+        new = {url: tuple(self._acquire(c, client) for c in parts) for url, parts in sets.items()}
         client.connection.stream.assign(new)
-        self._release(client, frozenset(c for parts in wanted.values() for c in parts))
+        self._release(client, frozenset(c for parts in sets.values() for c in parts))
         client.collections = new
 
     def _acquire(self, key: ResourceSet, client: ConnectedProxy) -> LiveCollection:
@@ -255,15 +257,15 @@ class ConnectedProxies:
         if live is None:
             live = self._live[key] = LiveCollection(self.graph, key.ids, key.resource, key.args, key.on_demand)
             self._users[key] = set()
-            self._report_moved(live)
+            self._report_changed_sources(live)
             for node in ((key.ids, key.args), (key.resource, key.args)):
                 self._by_node.setdefault(node, set()).add(key)
         self._users[key].add(client)
         client.uses.add(key)
         return live
 
-    def _release(self, client: ConnectedProxy, kept: frozenset[ResourceSet]) -> None:
-        for key in client.uses - kept:
+    def _release(self, client: ConnectedProxy, keep: frozenset[ResourceSet]) -> None:
+        for key in client.uses - keep:
             client.uses.discard(key)
             users = self._users[key]
             users.discard(client)
@@ -277,22 +279,22 @@ class ConnectedProxies:
                 self._garbage = True
 
     def holders(self, source: Key) -> set[ConnectedProxy]:
-        """Clients whose configuration holds something that came from a user object, or is limited by it."""
+        """Clients whose configuration has resources from a user object, or is limited by it (a Sidecar)."""
         if source.kind == "Sidecar":
             return {c for c in self.clients.values() if c.key and c.key[0].sidecar == source}
-        out: set[ConnectedProxy] = set()
+        clients: set[ConnectedProxy] = set()
         for key, live in self._live.items():
             if source in live.sources:
-                out |= self._users[key]
-        return out
+                clients |= self._users[key]
+        return clients
 
     def applied_counts(self, key: Key) -> Counter[int]:
-        """How often each numbered part of a user object took effect, over all resources that some proxy holds."""
-        found: Counter[int] = Counter()
+        """How often each part (by index) of a user object took effect, over the resources of all connected proxies."""
+        counts: Counter[int] = Counter()
         for live in self._live.values():
             if key in live.sources:
-                found.update(i for made in live.resources.values() for k, i in made.applied if k == key)
-        return found
+                counts.update(i for resource in live.resources.values() for k, i in resource.applied if k == key)
+        return counts
 
     def find(self, name: str, namespace: str) -> Iterable[ConnectedProxy]:
         """Clients of one pod."""

@@ -1,4 +1,4 @@
-"""The control plane's HTTP pages: readiness, proxies' sync state, and what a proxy would be sent. Read only."""
+"""Debug pages over HTTP: the sync state and the configuration of proxies. Must not change anything."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def json(value: Any) -> web.Response:
 
 
 def sync(client: ConnectedProxy, name: str) -> dict[str, Any]:
-    """One proxy's line of proxy-status."""
+    """One proxy's row in `proxy-status`."""
     stream = client.connection.stream
     types = {}
     for url, short in _SHORT.items():
-        asked, settled, acked = stream.state(url)
+        subscribed, synced, acked = stream.state(url)
         error = stream.errors.get(url)
-        types[short] = "ERROR" if error else "SYNCED" if settled and acked else "STALE" if asked else "NOT SENT"
+        types[short] = "ERROR" if error else "SYNCED" if synced and acked else "STALE" if subscribed else "NOT SENT"
     return {
         "name": client.proxy.id,
         "cluster": str(client.proxy.metadata.get("CLUSTER_ID") or "Kubernetes"),
@@ -43,11 +43,11 @@ def sync(client: ConnectedProxy, name: str) -> dict[str, Any]:
 
 
 Scope = Callable[[web.Request], Awaitable[str]]
-"""The namespace whose proxies a caller may see, `*` for all. Raises PermissionError."""
+"""The namespace whose proxies a caller may see; `*` for all. Raises PermissionError."""
 
 
 def routes(proxies: ConnectedProxies, name: str, scope: Scope) -> list[web.RouteDef]:
-    """The pages. Each tells a caller of the proxies of its scope only."""
+    """The pages. Each shows a caller only the proxies in its scope."""
 
     def guarded(page: Callable[[web.Request, str], web.Response]) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handler(request: web.Request) -> web.Response:
@@ -60,7 +60,7 @@ def routes(proxies: ConnectedProxies, name: str, scope: Scope) -> list[web.Route
         return handler
 
     def client_of(request: web.Request, allowed: str) -> ConnectedProxy:
-        """The proxy that a page is about. Raises an HTTP error that says what is wrong."""
+        """The proxy that the request names in `proxyID`. Raises HTTPForbidden or HTTPNotFound."""
         pod, _, namespace = request.query.get("proxyID", "").partition(".")
         if allowed not in ("*", namespace):
             raise web.HTTPForbidden(text=f"a token of namespace {allowed} shows the proxies of that namespace only\n")
@@ -74,14 +74,14 @@ def routes(proxies: ConnectedProxies, name: str, scope: Scope) -> list[web.Route
 
     def config_dump(request: web.Request, allowed: str) -> web.Response:
         stream = client_of(request, allowed).connection.stream
-        return json(offline.config_dump({url: stream.held(url) for url in stream.collections}))
+        return json(offline.config_dump({url: stream.resources_of(url) for url in stream.collections}))
 
     def names(request: web.Request, allowed: str) -> web.Response:
-        """The names that a proxy's agent answers itself. Istio's page of the name."""
+        """The names that a proxy's DNS proxy resolves, as in Istio's page `ndsz`."""
         client = client_of(request, allowed)
         tables = offline.resources(proxies.mesh, client.proxy).get(NAMES, ())
-        found = {host: list(ips) for table in tables for host, ips in name_table.decode(table.body).items()}
-        return json({"table": {host: {"ips": ips} for host, ips in sorted(found.items())}})
+        ips_by_host = {host: list(ips) for table in tables for host, ips in name_table.decode(table.body).items()}
+        return json({"table": {host: {"ips": ips} for host, ips in sorted(ips_by_host.items())}})
 
     def registryz(_: web.Request, allowed: str) -> web.Response:
         keys = (k for k in proxies.mesh.objects if k.kind == "Service" and allowed in ("*", k.namespace))

@@ -1,6 +1,6 @@
-"""Writes what became of HTTPRoutes at the services that they are attached to, beside what other controllers say of them.
+"""Writes `status.parents` of HTTPRoutes that are attached to services, and keeps the entries of other controllers.
 
-Must not decide what a route means; that is the mesh's.
+Must not evaluate routes; `mesh.http_routes` does.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Object = dict[str, Any]
 
 
 class HttpRouteStatus:
-    """`follow_judged` after a change; `run` writes until cancelled."""
+    """Call `enqueue_evaluated` after changes; `run` writes until cancelled."""
 
     def __init__(self, client: Client, routes: HttpRoutes) -> None:
         self._client, self._routes = client, routes
         self._queue = WorkQueue(self._reconcile, name="status of HTTPRoutes", retry=RETRIABLE)
 
-    def follow_judged(self) -> None:
-        """Write the routes that were judged anew since the last call."""
-        self._queue.add_all(sorted(self._routes.judged))
-        self._routes.judged.clear()
+    def enqueue_evaluated(self) -> None:
+        """Queue the routes that were evaluated again since the last call."""
+        self._queue.add_all(sorted(self._routes.reevaluated))
+        self._routes.reevaluated.clear()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -39,14 +39,14 @@ class HttpRouteStatus:
 
     async def _reconcile(self, key: Key) -> None:
         try:
-            found = await self._client.get(_ROUTES, key.name, key.namespace)
+            route = await self._client.get(_ROUTES, key.name, key.namespace)
         except ApiError as error:
             if error.status != 404:
                 raise
             return
-        old = (found.get("status") or {}).get("parents") or []
+        old = (route.get("status") or {}).get("parents") or []
         ours = [p for p in old if p.get("controllerName") == CONTROLLER]
-        generation = int(found["metadata"].get("generation") or 1)
+        generation = int(route["metadata"].get("generation") or 1)
         parents = [_parent(s, ours, generation) for s in self._routes.status(key)]
         if parents != ours:
             others = [p for p in old if p.get("controllerName") != CONTROLLER]
@@ -55,23 +55,23 @@ class HttpRouteStatus:
 
 def _parent(status: ParentStatus, old: list[Object], generation: int) -> Object:
     reference = _reference(status.parent)
-    before = next((p.get("conditions") or [] for p in old if p.get("parentRef") == reference), [])
+    old_conditions = next((p.get("conditions") or [] for p in old if p.get("parentRef") == reference), [])
     now = conditions.utc_now()
     return {
         "parentRef": reference,
         "controllerName": CONTROLLER,
         "conditions": [
-            conditions.condition(kind, *verdict, generation, before, now)
+            conditions.condition(kind, *verdict, generation, old_conditions, now)
             for kind, verdict in (("Accepted", status.accepted), ("ResolvedRefs", status.resolved))
         ],
     }
 
 
 def _reference(parent: ParentReference) -> Object:
-    given = {
+    fields = {
         "namespace": parent.namespace,
         "name": parent.name,
         "sectionName": parent.section_name,
         "port": parent.port,
     }
-    return {"group": parent.group, "kind": parent.kind, **{k: v for k, v in given.items() if v is not None}}
+    return {"group": parent.group, "kind": parent.kind, **{k: v for k, v in fields.items() if v is not None}}

@@ -1,4 +1,7 @@
-"""Who is calling: a service-account token, verified by the API server, becomes an identity with attested attributes."""
+"""Authenticates callers by service-account tokens, which the API server verifies, and derives identities with attested attributes.
+
+Must not log tokens, or trust what a proxy says about itself.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ log = logging.getLogger(__name__)
 AUDIENCE = "istio-ca"
 _PREFIX = "system:serviceaccount:"
 _CACHE_S = 30.0
-_MOST = 10_000  # answers that are kept
+_MAX_CACHED = 10_000  # cached reviews
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a verified token: a service account, and the pod that the token is bound to (empty if it is bound to none)."""
+    """The sender of a verified token: a service account, and the pod that the token is bound to (empty if none)."""
 
     namespace: str
     account: str
@@ -41,18 +44,18 @@ class Caller:
 
 
 class Verifier:
-    """Verifies tokens by TokenReview, and asks what their accounts may do by SubjectAccessReview. Positive answers are kept for
-    half a minute, but not where something is signed; tokens are never logged."""
+    """Verifies tokens by TokenReview, and permissions by SubjectAccessReview. Caches positive answers for 30 s, except for
+    signing. Never logs tokens."""
 
     def __init__(self, client: Client, mesh: Mesh) -> None:
         self._client, self._mesh = client, mesh
-        self._known: dict[bytes, tuple[float, Caller]] = {}
+        self._callers: dict[bytes, tuple[float, Caller]] = {}
         self._readers: dict[
             tuple[str, str], float
-        ] = {}  # (user, namespace) that may list Secrets, and until when we believe it
+        ] = {}  # (user, namespace) that may list Secrets -> expiry of the cached answer
 
     async def identity(self, token: str) -> Identity:
-        """The identity to sign for. Raises PermissionError with a reason fit to show."""
+        """The identity to sign a certificate for. Raises PermissionError with a message for the client."""
         caller = await self.caller(token, fresh=True)
         pod = self._pod(caller)
         attributes: dict[str, str] = {}
@@ -71,8 +74,8 @@ class Verifier:
         return pod if isinstance(pod, core.Pod) else None
 
     async def secret_access(self, caller: Caller) -> SecretAccess:
-        """What a proxy of this caller may have of its namespace's Secrets: all if the account may list them, as Istio asks; else
-        those that an object names which selects the pod, by the labels that the pod has, not by those that the proxy claims."""
+        """The Secrets of its namespace that the caller's proxy may read: all if the account may list them, as in Istio; else those
+        named by objects that select the pod, by the pod's labels in the API, not those that the proxy sends."""
         if await self._may_list_secrets(caller):
             return SecretAccess(whole_namespace=True, labels=self._labels(caller))
         return SecretAccess(labels=self._labels(caller))
@@ -95,11 +98,11 @@ class Verifier:
         try:
             answer = await self._client.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
         except RETRIABLE as error:
-            log.warning("whether %s may list secrets is not known, so it may not: %s", caller.user, error)
+            log.warning("cannot check whether %s may list secrets, so access is denied: %s", caller.user, error)
             return False
         if (answer.get("status") or {}).get("allowed") is not True:
             return False
-        if len(self._readers) > _MOST:
+        if len(self._readers) > _MAX_CACHED:
             self._readers.clear()
         self._readers[key] = now + _CACHE_S
         return True
@@ -110,19 +113,19 @@ class Verifier:
         return next((key.name for key, obj in candidates if selection.matches(obj.spec.selector, labels)), "")
 
     async def caller(self, token: str, fresh: bool = False) -> Caller:
-        """Who sent a token. `fresh`: ask the API server in any case. Raises PermissionError with a reason fit to show."""
+        """The sender of a token. `fresh`: do not use the cache. Raises PermissionError with a message for the client."""
         if not token:
             raise PermissionError("no service-account token was sent")
         now = time.monotonic()
         digest = sha256(token.encode()).digest()
-        known = self._known.get(digest)
-        if known is None or known[0] < now or fresh:
-            self._known.pop(digest, None)
+        cached = self._callers.get(digest)
+        if cached is None or cached[0] < now or fresh:
+            self._callers.pop(digest, None)
             caller = await self._review(token)
-            if len(self._known) > _MOST:
-                self._known.clear()
-            known = self._known[digest] = now + _CACHE_S, caller
-        return known[1]
+            if len(self._callers) > _MAX_CACHED:
+                self._callers.clear()
+            cached = self._callers[digest] = now + _CACHE_S, caller
+        return cached[1]
 
     async def _review(self, token: str) -> Caller:
         review = {
@@ -136,19 +139,19 @@ class Verifier:
             raise PermissionError(f"the token could not be verified: {error}") from None
         status = answer.get("status") or {}
         if not status.get("authenticated"):
-            raise PermissionError(f"the token was refused: {status.get('error') or 'not authenticated'}")
+            raise PermissionError(f"the token was rejected: {status.get('error') or 'not authenticated'}")
         if AUDIENCE not in (status.get("audiences") or [AUDIENCE]):
             raise PermissionError(f"the token is not for the audience {AUDIENCE}")
         user = status.get("user") or {}
         name = str(user.get("username", ""))
         if not name.startswith(_PREFIX) or name.count(":") != 3:
-            raise PermissionError(f"the token is not a service account's but of {name or 'nobody'}")
+            raise PermissionError(f"the token is not a service account's: its user is {name or 'empty'}")
         _, _, namespace, account = name.split(":")
         pods = (user.get("extra") or {}).get("authentication.kubernetes.io/pod-name") or [""]
         return Caller(namespace, account, str(pods[0]))
 
 
 def bearer(metadata: Mapping[str, str]) -> str:
-    """The token of a call, from its metadata or headers by lower-case name; empty if there is none."""
+    """The bearer token in a call's metadata or headers (lower-case names); empty if there is none."""
     header = metadata.get("authorization", "")
     return header[7:].strip() if header.lower().startswith("bearer ") else ""

@@ -1,6 +1,6 @@
-"""Tells Ingresses where they are reached: at the addresses of the ingress gateway's service.
+"""Writes the ingress gateway's addresses to `status.loadBalancer` of Ingresses.
 
-Must not decide what an Ingress means; that is the mesh's.
+Must not evaluate Ingresses; `mesh.ingress` does.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from .status_api import merge_status
 
 _INGRESSES = Resource("networking.k8s.io", "v1", "ingresses", "Ingress")
 _SERVICES = Resource("", "v1", "services", "Service")
-_NO_ADDRESS_S = 2.0  # until the service is asked again whether it has an address
+_NO_ADDRESS_S = 2.0  # retry interval while the service has no address
 
 
 class IngressStatus:
-    """`follow` names Ingresses that are ours; `run` writes until cancelled."""
+    """`follow` adds an Ingress of our class; `run` writes until cancelled."""
 
     def __init__(self, client: Client, namespace: str, service: str) -> None:
         self._client, self._namespace, self._service = client, namespace, service
         self._queue = WorkQueue(self._reconcile, name="status of Ingresses", retry=RETRIABLE)
 
     def follow(self, key: Key) -> None:
-        """An Ingress came or changed."""
+        """An Ingress was added or changed."""
         self._queue.add(key)
 
     async def run(self) -> None:
@@ -39,12 +39,12 @@ class IngressStatus:
         await merge_status(self._client, _INGRESSES, key, {"loadBalancer": {"ingress": addresses}})
 
     async def _addresses(self) -> list[dict[str, str]]:
-        """Where the gateway's service is reached; none if it has no address yet, or does not exist."""
+        """The load balancer addresses of the gateway's service; empty if it has none or does not exist."""
         try:
-            found = await self._client.get(_SERVICES, self._service, self._namespace)
+            service = await self._client.get(_SERVICES, self._service, self._namespace)
         except ApiError as error:
             if error.status != 404:
                 raise
             return []
-        given = found.get("status", {}).get("loadBalancer", {}).get("ingress") or []
-        return [{k: a[k] for k in ("ip", "hostname") if k in a} for a in given]
+        addresses = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+        return [{k: a[k] for k in ("ip", "hostname") if k in a} for a in addresses]

@@ -1,7 +1,7 @@
-"""The control plane as a process: store → activation → mesh → connected proxies; beside it CA, webhook, statuses, pages.
+"""The control plane as a process: store → activation → mesh → connected proxies; also CA, webhooks, statuses, debug pages.
 
-A change is pushed at once when things were quiet (leading edge); changes that arrive in the same turn of the event loop go
-together. If this process dies, proxies keep what they have; a new one resends nothing that has not changed.
+A change is pushed in the same turn of the event loop, together with others of that turn. If this process dies, proxies keep
+their configuration; a new process sends only what has changed. Must not know the embedded cluster.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Config:
     http_port: int = 8080
     monitoring_port: int = 15014
     xds_port: int = 15012
-    plain_port: int = 0  # plaintext discovery without proof of identity, for tests on loopback; 0: off
+    plain_port: int = 0  # plaintext discovery without authentication, for tests on loopback; 0: off
     webhook_port: int = 15017
     ready_fd: int = -1
     workload_cert_ttl_s: int = 86_400
@@ -81,7 +81,7 @@ class Config:
 
 
 _COUNT_S = 0.25
-_ASSEMBLE_S = 5.0  # how long a new process waits for proxies of the one before, at most, until it writes statuses
+_RECONNECT_S = 5.0  # how long a new process waits for proxies to reconnect before it writes statuses
 
 
 class ControlPlane:
@@ -96,20 +96,20 @@ class ControlPlane:
         self.updates = ConfigUpdates(self.mesh, self.proxies, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes)
-        self.updates.on_settled = self.http_route_status.follow_judged
+        self.updates.on_settled = self.http_route_status.enqueue_evaluated
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
-        self.proxies.on_result = lambda *_: self.status.answered()
+        self.proxies.on_result = lambda *_: self.status.proxy_responded()
         self.proxies.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.proxies.registrar = self.registration
         self.limits = RateLimitService(self.mesh.graph, self._authenticate, self._store_credentials)
-        self._root = ""  # PEM, from the start of serving on
+        self._root = ""  # PEM; set when serving starts
         self.roots = WorkQueue(self._write_root, name="root certificate", retry=RETRIABLE)
 
     # -- changes --------------------------------------------------------------------------------
 
     def change(self, key: Key, obj: Object | Finding | None) -> None:
-        """Take in one change, and have whoever writes something for objects of its kind look at it."""
+        """Apply one change, and notify the controllers of its kind."""
         if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
             return
         if not self.updates.change(key, obj) or isinstance(obj, Finding):
@@ -129,16 +129,16 @@ class ControlPlane:
         return await self.verifier.caller(bearer(metadata))
 
     def _store_credentials(self) -> tuple[str, str]:
-        """User name and password of the store of GLOBAL limits, from its Secret; empty without one."""
-        found = self.mesh.objects.get(Key("Secret", NAMESPACE, STORE_SECRET))
-        data = found.data if isinstance(found, core.Secret) else {}
-        name, word = (
+        """User name and password of the store of GLOBAL limits, from its Secret; empty if there is none."""
+        secret = self.mesh.objects.get(Key("Secret", NAMESPACE, STORE_SECRET))
+        data = secret.data if isinstance(secret, core.Secret) else {}
+        name, password = (
             base64.b64decode(data.get(k, "")).decode(errors="replace").strip() for k in ("username", "password")
         )
-        return name, word
+        return name, password
 
     async def _account(self, metadata: dict[str, str]) -> str:
-        """The service account of a caller, by its token."""
+        """The service account of a caller's token."""
         return (await self.verifier.caller(bearer(metadata))).account
 
     # -- start ----------------------------------------------------------------------------------
@@ -161,8 +161,8 @@ class ControlPlane:
         chain, key = authority.server([n for n in names if n], dt.timedelta(days=365))
         await source.synced()
         self.updates.synced()
-        server = await self._discovery(certificates, chain, key)
-        runner = await self._pages(chain, key)
+        server = await self._grpc_server(certificates, chain, key)
+        runner = await self._http_server(chain, key)
         await self._install_webhooks(authority)
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
@@ -187,24 +187,24 @@ class ControlPlane:
             await runner.cleanup()
 
     async def _authority(self) -> Authority:
-        """The root from its Secret, made on the first start."""
+        """The root CA from its Secret, which the first start creates."""
         try:
-            found = await self.client.get(SECRETS, CA_SECRET, NAMESPACE)
+            secret = await self.client.get(SECRETS, CA_SECRET, NAMESPACE)
         except ApiError as error:
             if error.status != 404:
                 raise
         else:
-            return _load(found)
-        made = Authority.create()
+            return _load(secret)
+        authority = Authority.create()
         try:
-            await self.client.create(SECRETS, _secret(made))
+            await self.client.create(SECRETS, _secret(authority))
         except ApiError as error:
             if error.status != 409:
                 raise
             return _load(await self.client.get(SECRETS, CA_SECRET, NAMESPACE))
-        return made
+        return authority
 
-    async def _discovery(self, certificates: CertificateService, chain: bytes, key: bytes) -> grpc.aio.Server:
+    async def _grpc_server(self, certificates: CertificateService, chain: bytes, key: bytes) -> grpc.aio.Server:
         discovery = Server(self.proxies)
         server = grpc.aio.server(options=OPTIONS)
         limits = self.limits
@@ -216,7 +216,7 @@ class ControlPlane:
         await server.start()
         return server
 
-    async def _pages(self, chain: bytes, key: bytes) -> web.AppRunner:
+    async def _http_server(self, chain: bytes, key: bytes) -> web.AppRunner:
         async def ready(_: web.Request) -> web.Response:
             return web.Response(text="ready")
 
@@ -237,7 +237,7 @@ class ControlPlane:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with (
             tempfile.NamedTemporaryFile() as file
-        ):  # the ssl module takes certificates from files only; mode 0600, gone at once
+        ):  # the ssl module loads certificates only from files; this one has mode 0600 and is deleted at once
             file.write(chain + key)
             file.flush()
             context.load_cert_chain(file.name)
@@ -245,14 +245,14 @@ class ControlPlane:
         return runner
 
     async def _debug_scope(self, request: web.Request) -> str:
-        """The namespace whose proxies a caller may look at, `*` for all: whoever calls from this machine itself (as port-forward
-        and the API server of a local cluster do) or has a token of the installation's namespace; a token of another namespace
-        shows that namespace. Raises PermissionError."""
+        """The namespace whose proxies a caller may see; `*` for all. Callers on this machine (such as port-forward and the API
+        server of a local cluster) and tokens of the installation's namespace see all; other tokens see their own namespace.
+        Raises PermissionError."""
         transport = request.transport
-        ours, peer = (
+        own_address, peer_address = (
             transport.get_extra_info(name) if transport is not None else None for name in ("sockname", "peername")
         )
-        if ours and peer and ours[0] == peer[0]:
+        if own_address and peer_address and own_address[0] == peer_address[0]:
             return "*"
         namespace = (
             await self.verifier.caller(bearer({"authorization": request.headers.get("Authorization", "")}))
@@ -261,11 +261,11 @@ class ControlPlane:
 
     async def _metrics(self, _: web.Request) -> web.Response:
         name = "sailcloth_rate_limit_store_failures_total"
-        text = f"# HELP {name} Requests that passed uncounted, as the store of GLOBAL limits did not answer.\n"
+        text = f"# HELP {name} Requests admitted without counting, because the store of GLOBAL limits did not answer.\n"
         return web.Response(text=f"{text}# TYPE {name} counter\n{name} {self.limits.failures}\n")
 
     def _injector(self, namespace: str, labels: dict[str, str]) -> InjectorConfig:
-        """What injection does for a pod by the options as they are now."""
+        """The injection settings for a pod, from the current mesh options."""
         return InjectorConfig(proxy_config=proxy_configs.options(self.mesh.graph, namespace, labels))
 
     async def _install_webhooks(self, authority: Authority) -> None:
@@ -274,7 +274,7 @@ class ControlPlane:
         await self.client.apply(VALIDATING_WEBHOOKS, admission.configuration(pem), field_manager=NAME, force=True)
 
     async def _write_root(self, namespace: str) -> None:
-        """A namespace gets the root certificate in a ConfigMap, for the pods' agents."""
+        """Write the root certificate to a ConfigMap in the namespace, for its pods' agents."""
         manifest = {
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -284,14 +284,14 @@ class ControlPlane:
         try:
             await self.client.apply(CONFIGMAPS, manifest, field_manager=NAME, force=True)
         except ApiError as error:
-            if error.status not in (403, 404, 409):  # the namespace is going away
+            if error.status not in (403, 404, 409):  # the namespace is being deleted
                 raise
 
-    def _absent(self) -> bool:
+    def _awaits_proxies(self) -> bool:
         """Whether a running pod with a sidecar is not connected yet."""
-        here = {(c.proxy.namespace, c.proxy.name) for c in self.proxies.clients.values()}
+        connected = {(c.proxy.namespace, c.proxy.name) for c in self.proxies.clients.values()}
         return any(
-            (key.namespace, key.name) not in here
+            (key.namespace, key.name) not in connected
             for key, obj in self.mesh.objects.items()
             if isinstance(obj, Pod)
             and obj.status.phase == "Running"
@@ -301,21 +301,22 @@ class ControlPlane:
         )
 
     async def _watch_proxies(self) -> None:
-        """Statuses count proxies, so they are looked at again when proxies come or go."""
-        end = time.monotonic() + _ASSEMBLE_S
-        while self._absent() and time.monotonic() < end:  # noqa: ASYNC110
+        """Start the status writer when the proxies have reconnected; then refresh statuses, which count proxies, when their
+        number changes."""
+        end = time.monotonic() + _RECONNECT_S
+        while self._awaits_proxies() and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        self.status.assembled()
-        reported, seen, since = -1, -1, 0.0
+        self.status.start_writing()
+        reported, last, reported_at = -1, -1, 0.0
         while True:
             await asyncio.sleep(_COUNT_S)
             now, count = time.monotonic(), len(self.proxies.clients)
             if count == reported:
-                since = now
-            elif count == seen or now - since > _ASSEMBLE_S:  # not in the middle of a herd, but not never either
-                reported, since = count, now
+                reported_at = now
+            elif count == last or now - reported_at > _RECONNECT_S:  # wait until the number is stable, but not for ever
+                reported, reported_at = count, now
                 self.status.proxies_changed()
-            seen = count
+            last = count
 
 
 def _secret(authority: Authority) -> dict[str, Any]:
@@ -337,7 +338,7 @@ def _load(secret: dict[str, Any]) -> Authority:
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
     while config.kubeconfig and not Path(config.kubeconfig).exists():  # noqa: ASYNC110
-        await asyncio.sleep(0.01)  # started together with the API server, which writes it
+        await asyncio.sleep(0.01)  # the API server, which starts at the same time, writes the file
     client = Client.from_kubeconfig(config.kubeconfig) if config.kubeconfig else Client.load()
     async with client:
         await _server_ready(client)
@@ -349,7 +350,7 @@ async def serve(config: Config) -> None:
 
 
 async def _server_ready(client: Client) -> None:
-    """Wait for the API server and the namespace of the installation."""
+    """Wait until the API server responds and the installation's namespace exists."""
     delay = 0.02
     while True:
         try:
@@ -365,6 +366,6 @@ async def _server_ready(client: Client) -> None:
 
 
 def load_config(path: str) -> Config:
-    """Settings from a JSON file. Unknown keys are errors: they are most likely misspelt."""
+    """Settings from a JSON file. Raises msgspec.ValidationError for wrong types."""
     with open(path, "rb") as file:
         return msgspec.json.decode(file.read(), type=Config)

@@ -1,7 +1,7 @@
-"""Makes WorkloadEntries for workloads that join by themselves (`ISTIO_META_AUTO_REGISTER_GROUP`), and takes them away again.
+"""Creates WorkloadEntries for workloads with auto-registration (`ISTIO_META_AUTO_REGISTER_GROUP`), and deletes them.
 
-A proxy that names a WorkloadGroup gets an entry from the group's template while it is connected, and ten seconds longer, so
-that a short break is none. Its health is what its agent reports on the same stream. Source: istio.md 2.22.
+A proxy that names a WorkloadGroup gets an entry from the group's template while it is connected, and for 10 s longer, to
+bridge short interruptions. Its agent reports the workload's health on the same stream. Source: istio.md 2.22.
 """
 
 from __future__ import annotations
@@ -35,27 +35,32 @@ _MANAGER = "istiod-registration"
 
 
 def group_of(proxy: Proxy) -> Key | None:
-    """The WorkloadGroup that a proxy wants to be part of, if it does."""
+    """The WorkloadGroup that a proxy registers in; None without auto-registration."""
     name = str(proxy.metadata.get("AUTO_REGISTER_GROUP") or "")
     return Key("WorkloadGroup", proxy.namespace, name) if name else None
 
 
 def entry_key(group: Key, proxy: Proxy) -> Key:
-    """The entry of a proxy: Istio's name, from the group, the address and the network."""
+    """The key of a proxy's WorkloadEntry. Istio's naming: group, address and network."""
     network = str(proxy.metadata.get("NETWORK") or "")
     parts = [group.name, proxy.ips[0].replace(":", "-"), *([network] if network else [])]
     return Key("WorkloadEntry", proxy.namespace, "-".join(parts).lower()[-253:].lstrip("-."))
 
 
 def entry(group: WorkloadGroup, proxy: Proxy, name: str, controller: str) -> dict[str, Any]:
-    """The entry's manifest: the template with the proxy's address, and labels of the group as the proxy refines them."""
+    """The manifest of a WorkloadEntry: the group's template with the proxy's address, and its labels over the group's."""
     spec, metadata = group.spec, group.metadata
     shared = spec.metadata
     labels = {**spec.template.labels, **(shared.labels if shared else {}), **dict(proxy.labels)}
-    notes = {**(shared.annotations if shared else {}), GROUP: metadata.name, CONTROLLER: controller, CONNECTED: _now()}
+    annotations = {
+        **(shared.annotations if shared else {}),
+        GROUP: metadata.name,
+        CONTROLLER: controller,
+        CONNECTED: _now(),
+    }
     if spec.probe is not None:
-        notes[HEALTH_CHECKED] = "true"
-    made = msgspec.structs.replace(
+        annotations[HEALTH_CHECKED] = "true"
+    spec_of_entry = msgspec.structs.replace(
         spec.template,
         address=proxy.ips[0],
         labels=labels,
@@ -70,21 +75,21 @@ def entry(group: WorkloadGroup, proxy: Proxy, name: str, controller: str) -> dic
             "name": name,
             "namespace": proxy.namespace,
             "labels": labels,
-            "annotations": notes,
+            "annotations": annotations,
             "ownerReferences": [{**owner, "controller": True}],
         },
-        "spec": msgspec.to_builtins(made),
+        "spec": msgspec.to_builtins(spec_of_entry),
     }
 
 
-def problem(group: WorkloadGroup | None, key: Key, proxy: Proxy, account: str) -> str:
-    """Why a proxy may not join a group; empty if it may. Whoever joins gets the group's traffic, so it must be the account that
-    the group is for, as the verified token says."""
+def refusal_reason(group: WorkloadGroup | None, key: Key, proxy: Proxy, account: str) -> str:
+    """Why a proxy may not register in a group; empty if it may. A registered proxy gets the group's traffic, so its verified token
+    must be of the group's service account."""
     if group is None:
         return f"{key} does not exist"
-    wanted = group.spec.template.service_account or "default"
-    if account != wanted:
-        return f"its token is of service account {account}, and {key} is for {wanted}"
+    expected = group.spec.template.service_account or "default"
+    if account != expected:
+        return f"its token is of service account {account}, and {key} is for {expected}"
     try:
         ipaddress.ip_address(proxy.ips[0] if proxy.ips else "")
     except ValueError:
@@ -98,20 +103,20 @@ def _now() -> str:
 
 @dataclass(eq=False)
 class _Workload:
-    """What is known of one entry: how many streams its workload has, until when it stays without one, and its health."""
+    """State of one entry: the number of its workload's streams, when it expires without one, and its health."""
 
     group: Key
     proxy: Proxy
     account: str
     streams: int = 0
-    until: float = 0.0
+    expires_at: float = 0.0
     health: tuple[bool, str] | None = None
-    written: Any = None  # what the entry was made of
-    written_health: tuple[bool, str] | None = None  # the health that its status has
+    written_inputs: Any = None  # what the written entry depends on
+    written_health: tuple[bool, str] | None = None  # the health in its status
 
 
 class Registration:
-    """`joined`, `left` and `health` follow the streams; `run` writes until cancelled."""
+    """Implements `connected_proxies.Registrar`; `run` writes entries until cancelled."""
 
     def __init__(
         self,
@@ -123,81 +128,83 @@ class Registration:
     ) -> None:
         self._client, self._mesh, self._controller = client, mesh, controller
         self._account, self._clock = account, clock
-        self._known: dict[Key, _Workload] = {}
+        self._workloads: dict[Key, _Workload] = {}
         self._queue = WorkQueue(self._reconcile, name="WorkloadEntry", retry=RETRIABLE, clock=clock)
 
-    async def joined(self, proxy: Proxy, metadata: dict[str, str]) -> None:
-        """A stream has begun. Raises PermissionError if its proxy may not join the group that it names."""
+    async def stream_opened(self, proxy: Proxy, metadata: dict[str, str]) -> None:
+        """A stream has opened. Raises PermissionError if its proxy may not register in the group that it names."""
         group_key = group_of(proxy)
         if group_key is None:
             return
         account = await self._account(metadata)
         group = self._mesh.objects.get(group_key)
-        why = problem(group if isinstance(group, WorkloadGroup) else None, group_key, proxy, account)
-        if why:
-            raise PermissionError(f"{proxy.id} cannot register itself: {why}")
+        reason = refusal_reason(group if isinstance(group, WorkloadGroup) else None, group_key, proxy, account)
+        if reason:
+            raise PermissionError(f"{proxy.id} cannot register itself: {reason}")
         key = entry_key(group_key, proxy)
-        known = self._known.setdefault(key, _Workload(group_key, proxy, account))
-        known.proxy, known.account, known.streams = proxy, account, known.streams + 1
+        workload = self._workloads.setdefault(key, _Workload(group_key, proxy, account))
+        workload.proxy, workload.account, workload.streams = proxy, account, workload.streams + 1
         self._queue.add(key)
 
-    def left(self, proxy: Proxy) -> None:
-        """A stream has ended."""
-        if (found := self._of(proxy)) is not None:
-            key, known = found
-            known.streams -= 1
-            known.until = self._clock.time() + LINGER_S
+    def stream_closed(self, proxy: Proxy) -> None:
+        """A stream has closed."""
+        if (entry_of_proxy := self._workload_of(proxy)) is not None:
+            key, workload = entry_of_proxy
+            workload.streams -= 1
+            workload.expires_at = self._clock.time() + LINGER_S
             self._queue.add(key, LINGER_S)
 
     def health(self, proxy: Proxy, error: str) -> None:
-        """The proxy's agent says that the application is healthy, or why it is not."""
-        if (found := self._of(proxy)) is not None:
-            key, known = found
-            known.health = (not error, error)
+        """The proxy's agent reports that the application is healthy (empty error), or why it is not."""
+        if (entry_of_proxy := self._workload_of(proxy)) is not None:
+            key, workload = entry_of_proxy
+            workload.health = (not error, error)
             self._queue.add(key)
 
-    def _of(self, proxy: Proxy) -> tuple[Key, _Workload] | None:
+    def _workload_of(self, proxy: Proxy) -> tuple[Key, _Workload] | None:
         group_key = group_of(proxy)
         key = entry_key(group_key, proxy) if group_key is not None else None
-        return (key, self._known[key]) if key is not None and key in self._known else None
+        return (key, self._workloads[key]) if key is not None and key in self._workloads else None
 
     async def run(self) -> None:
-        """Write what has changed. Entries that an earlier process has left are taken over when their workloads come back, and
-        go after the same time if they do not."""
+        """Write entries until cancelled. Entries of an earlier process are adopted when their workloads reconnect, and deleted
+        after LINGER_S if they do not."""
         now = self._clock.time()
         for key, obj in list(self._mesh.objects.items()):
             if isinstance(obj, WorkloadEntry) and obj.metadata.annotations.get(CONTROLLER) == self._controller:
                 group_key = Key("WorkloadGroup", key.namespace, obj.metadata.annotations.get(GROUP, ""))
-                left = _Workload(group_key, Proxy("sidecar", key.name, key.namespace), "", until=now + LINGER_S)
-                self._known.setdefault(key, left)
-        self._queue.add_all(self._known)
+                workload = _Workload(
+                    group_key, Proxy("sidecar", key.name, key.namespace), "", expires_at=now + LINGER_S
+                )
+                self._workloads.setdefault(key, workload)
+        self._queue.add_all(self._workloads)
         await self._queue.run()
 
     async def _reconcile(self, key: Key) -> None:
-        known = self._known.get(key)
-        if known is None:
+        workload = self._workloads.get(key)
+        if workload is None:
             return
-        if known.streams <= 0:
-            if self._clock.time() < known.until:
-                self._queue.add(key, known.until - self._clock.time())
+        if workload.streams <= 0:
+            if self._clock.time() < workload.expires_at:
+                self._queue.add(key, workload.expires_at - self._clock.time())
                 return
             await self._remove(key)
-            known.written = known.written_health = None
-            if known.streams <= 0:  # nobody came back meanwhile
-                self._known.pop(key, None)
+            workload.written_inputs = workload.written_health = None
+            if workload.streams <= 0:  # no stream has opened in the meantime
+                self._workloads.pop(key, None)
             return
-        group = self._mesh.objects.get(known.group)
+        group = self._mesh.objects.get(workload.group)
         if not isinstance(group, WorkloadGroup):
             return
-        wanted = (group.spec, known.proxy.ips, known.proxy.labels, known.proxy.locality)
-        if known.written != wanted:
-            manifest = entry(group, known.proxy, key.name, self._controller)
+        inputs = (group.spec, workload.proxy.ips, workload.proxy.labels, workload.proxy.locality)
+        if workload.written_inputs != inputs:
+            manifest = entry(group, workload.proxy, key.name, self._controller)
             await self._client.apply(_ENTRIES, manifest, field_manager=_MANAGER, force=True)
-            known.written = wanted
-        if known.health is not None and known.written_health != known.health:
-            health = known.health
+            workload.written_inputs = inputs
+        if workload.health is not None and workload.written_health != workload.health:
+            health = workload.health
             await self._write_health(key, health)
-            known.written_health = health
+            workload.written_health = health
 
     async def _write_health(self, key: Key, health: tuple[bool, str]) -> None:
         condition = {

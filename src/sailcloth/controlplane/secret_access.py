@@ -1,4 +1,4 @@
-"""How much of its namespace's Secrets a proxy may have. Decided when it connects, by who it has proved to be."""
+"""Which Secrets of its namespace a proxy may read. Depends only on its verified identity, when it connects."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sailcloth.view.proxy import Proxy
 
 @dataclass(frozen=True, slots=True)
 class SecretAccess:
-    """whole_namespace: a gateway may have every Secret that it asks for. labels: those of the verified pod, by which objects that
-    name Secrets select it; None: no pod is known, so none does."""
+    """`whole_namespace`: a gateway may read every Secret that it subscribes to. `labels`: the verified pod's labels, by which
+    objects that name Secrets select it; None: no verified pod, so no object selects it."""
 
     whole_namespace: bool = False
     labels: Labels | None = None
@@ -23,7 +23,7 @@ NO_SECRETS = SecretAccess()
 
 
 def sets(proxy: Proxy, access: SecretAccess) -> tuple[ResourceSet, ...]:
-    """The secrets that a proxy may ask for."""
+    """The collections of secrets that a proxy may subscribe to."""
     if proxy.kind == "router" and access.whole_namespace:
         return (ResourceSet(secrets.ids, secrets.secret, (proxy.namespace,)),)
     if access.labels is None:

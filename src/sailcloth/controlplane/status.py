@@ -1,7 +1,7 @@
-"""Says on each user object where it is applied: `Accepted` and `Programmed` conditions, with Envoy's own words on refusal.
+"""Writes the conditions `Accepted` and `Programmed` of user objects, with Envoy's error message if a proxy rejected one.
 
-Joins an object's verdict with what the proxies that hold it have answered. Written only when something in it has changed, and
-never more often than every `INTERVAL_S` for one object.
+Joins an object's verdict with the ACKs and NACKs of the proxies that have its resources. Writes only changed statuses, and for
+one object at most once per `INTERVAL_S`. Must not evaluate objects; `verdicts` does.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ Conditions = list[dict[str, Any]]
 
 
 class StatusApi(Protocol):
-    """The statuses of objects. Both raise what `kube.RETRIABLE` names."""
+    """Reads and writes statuses of objects. Both methods raise the errors in `kube.RETRIABLE`."""
 
     async def read(self, kind: Kind, key: Key) -> Conditions:
-        """The conditions that an object has; none if there is no such object."""
+        """An object's conditions; empty if the object does not exist."""
 
     async def write(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
-        """Merge into an object's status; an object that is gone is no error."""
+        """Merge into an object's status. Does nothing if the object no longer exists."""
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What the connected proxies have answered so far: looked at once, for all objects that are judged together."""
+class _ProxyStates:
+    """The sync state of the connected proxies at a time; computed once for all objects that are updated together."""
 
     at: float
     in_sync: frozenset[ConnectedProxy]
-    refusals: dict[ConnectedProxy, str]
+    rejections: dict[ConnectedProxy, str]
 
     @classmethod
-    def of(cls, proxies: ConnectedProxies, now: float) -> _Answers:
+    def of(cls, proxies: ConnectedProxies, now: float) -> _ProxyStates:
         clients = proxies.clients.values()
-        refusals = {c: e for c in clients for e in c.connection.stream.errors.values()}
-        return cls(now, frozenset(c for c in clients if c.connection.stream.in_sync), refusals)
+        rejections = {c: e for c in clients for e in c.connection.stream.errors.values()}
+        return cls(now, frozenset(c for c in clients if c.connection.stream.in_sync), rejections)
 
 
 @dataclass(frozen=True)
 class _Programmed:
-    """The condition `Programmed`; `pending`: whether answers are still to come."""
+    """The condition `Programmed`. `pending`: whether some proxies have not acknowledged yet."""
 
-    holds: bool
+    met: bool
     reason: str
     message: str
     pending: bool
 
 
 class StatusWriter:
-    """Follows verdicts and answers; `run` writes until cancelled."""
+    """Observes verdicts and proxies; `run` writes until cancelled."""
 
     def __init__(
         self,
@@ -77,23 +77,22 @@ class StatusWriter:
         )
         self._watched: set[Key] = set()
         self._pending: set[Key] = set()  # not yet acknowledged by all
-        self._written: dict[Key, tuple[str, Conditions]] = {}  # the uid of an object, and its conditions
-        self._answers: _Answers | None = None
-        self._assembled = False
+        self._written: dict[Key, tuple[str, Conditions]] = {}  # (uid of the object, its conditions)
+        self._proxy_states: _ProxyStates | None = None
+        self._may_write = False
 
-    def assembled(self) -> None:
-        """The proxies that were there before this process are connected: from now on their number means something, and
-        statuses are written."""
-        self._assembled = True
+    def start_writing(self) -> None:
+        """Start to write statuses: the proxies of the previous process have reconnected, so their number is right."""
+        self._may_write = True
         self.proxies_changed()
 
     def flush(self, touched: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
-        """Judge the objects again whose verdicts may have changed, of what `Graph.touched` has said."""
-        self._answers = None
+        """Queue the objects whose verdicts may have changed. `touched`: the result of `Graph.touched`."""
+        self._proxy_states = None
         self._queue.add_all(args[0] for fn, args in touched if fn is verdicts.verdict)
 
     def follow(self, key: Key) -> None:
-        """An object came, changed or went."""
+        """An object was added, changed or deleted."""
         if key.kind not in CONDITION_KINDS:
             return
         if key not in self._watched:
@@ -102,17 +101,17 @@ class StatusWriter:
         self._queue.add(key)
 
     def holders_changed(self, keys: Iterable[Key]) -> None:
-        """Resources that come from these objects are there, or no longer, or apply other parts of them."""
+        """Resources from these objects appeared or disappeared, or apply other parts of them."""
         self._queue.add_all(key for key in keys if key in self._watched)
 
-    def answered(self) -> None:
-        """Some proxy accepted or refused a response."""
-        self._answers = None
+    def proxy_responded(self) -> None:
+        """A proxy acknowledged or rejected a response."""
+        self._proxy_states = None
         self._queue.add_all(self._pending)
 
     def proxies_changed(self) -> None:
-        """Proxies came or went."""
-        self._answers = None
+        """Proxies connected or disconnected."""
+        self._proxy_states = None
         self._queue.add_all(self._watched)
 
     async def run(self) -> None:
@@ -124,22 +123,22 @@ class StatusWriter:
         if verdict is None:
             self._forget(key)
             return
-        if not self._assembled:
-            return  # `assembled` adds all keys again
+        if not self._may_write:
+            return  # `start_writing` adds all keys again
         kind = CONDITION_KINDS[key.kind]
-        known = self._written.get(key)
-        before = known[1] if known is not None and known[0] == verdict.uid else await self._api.read(kind, key)
+        written = self._written.get(key)
+        old = written[1] if written is not None and written[0] == verdict.uid else await self._api.read(kind, key)
         if (verdict := self._graph.get(verdicts.verdict, key)) is None:
-            return  # gone meanwhile; the change has added the key again
+            return  # deleted in the meantime; the change has added the key again
         programmed = self._programmed(key, verdict)
         if programmed.pending:
             self._pending.add(key)
         else:
             self._pending.discard(key)
-        after = self._conditions(verdict, programmed, before)
-        if after != before:
-            await self._api.write(kind, key, {"conditions": after, "observedGeneration": verdict.generation})
-        self._written[key] = verdict.uid, after
+        new = self._conditions(verdict, programmed, old)
+        if new != old:
+            await self._api.write(kind, key, {"conditions": new, "observedGeneration": verdict.generation})
+        self._written[key] = verdict.uid, new
 
     def _forget(self, key: Key) -> None:
         if key in self._watched:
@@ -148,31 +147,35 @@ class StatusWriter:
         self._pending.discard(key)
         self._written.pop(key, None)
 
-    def _conditions(self, verdict: ObjectVerdict, programmed: _Programmed, before: Conditions) -> Conditions:
-        said, now = verdict.verdict, self._now()
-        ours = [
-            conditions.condition("Accepted", said.accepted, said.reason, said.message, verdict.generation, before, now),
+    def _conditions(self, verdict: ObjectVerdict, programmed: _Programmed, old: Conditions) -> Conditions:
+        accepted, now = verdict.verdict, self._now()
+        own_conditions = [
             conditions.condition(
-                "Programmed", programmed.holds, programmed.reason, programmed.message, verdict.generation, before, now
+                "Accepted", accepted.accepted, accepted.reason, accepted.message, verdict.generation, old, now
+            ),
+            conditions.condition(
+                "Programmed", programmed.met, programmed.reason, programmed.message, verdict.generation, old, now
             ),
         ]
-        return ours + [c for c in before if c.get("type") not in ("Accepted", "Programmed")]
+        return own_conditions + [c for c in old if c.get("type") not in ("Accepted", "Programmed")]
 
     def _programmed(self, key: Key, verdict: ObjectVerdict) -> _Programmed:
-        answers = self._current_answers()
+        states = self._current_proxy_states()
         holders = self._proxies.holders(key)
-        refused = {c.proxy.id: error for c, error in answers.refusals.items() if c in holders}
-        done = len(holders & answers.in_sync)
-        pending = done < len(holders)
-        count = f"{max(0, done - len(refused))}/{len(holders)} proxies"
-        if refused:
-            name = min(refused)
-            return _Programmed(False, "Refused", f"{count}; {name}: {refused[name]}", pending)
+        rejected = {c.proxy.id: error for c, error in states.rejections.items() if c in holders}
+        synced = len(holders & states.in_sync)
+        pending = synced < len(holders)
+        count = f"{max(0, synced - len(rejected))}/{len(holders)} proxies"
+        if rejected:
+            name = min(rejected)
+            return _Programmed(False, "Refused", f"{count}; {name}: {rejected[name]}", pending)
         if not verdict.in_force:
             return _Programmed(False, "NotAccepted", count if holders else "not applied", pending)
         if pending:
             return _Programmed(False, "Pending", count, True)
         message = "; ".join([count, *self._effects(key, verdict), *verdict.verdict.notes])
+        if not verdict.verdict.accepted and not holders:
+            return _Programmed(False, "NotAccepted", message, False)
         return _Programmed(True, "Programmed" if holders else "NotNeeded", message, False)
 
     def _effects(self, key: Key, verdict: ObjectVerdict) -> list[str]:
@@ -182,8 +185,8 @@ class StatusWriter:
         counts = self._proxies.applied_counts(key)
         return [f"{name} matched {counts[part] or 'nothing'}" for part, name in verdict.verdict.parts]
 
-    def _current_answers(self) -> _Answers:
+    def _current_proxy_states(self) -> _ProxyStates:
         now = self._clock.time()
-        if self._answers is None or now - self._answers.at >= INTERVAL_S:
-            self._answers = _Answers.of(self._proxies, now)
-        return self._answers
+        if self._proxy_states is None or now - self._proxy_states.at >= INTERVAL_S:
+            self._proxy_states = _ProxyStates.of(self._proxies, now)
+        return self._proxy_states

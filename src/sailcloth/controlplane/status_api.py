@@ -1,4 +1,4 @@
-"""Statuses of objects in a Kubernetes API."""
+"""Reads and writes statuses of objects in a Kubernetes API."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sailcloth.kube import ApiError, Client, Resource
 
 
 def resource_of(kind: Kind) -> Resource:
-    """Where the API server serves a kind: at the version that is stored."""
+    """The API resource of a kind, in its storage version."""
     return Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
 
 
@@ -22,19 +22,19 @@ class KubernetesStatusApi:
 
     async def read(self, kind: Kind, key: Key) -> list[dict[str, Any]]:
         try:
-            found = await self._client.get(resource_of(kind), key.name, key.namespace)
+            obj = await self._client.get(resource_of(kind), key.name, key.namespace)
         except ApiError as error:
             if error.status != 404:
                 raise
             return []
-        return list((found.get("status") or {}).get("conditions") or [])
+        return list((obj.get("status") or {}).get("conditions") or [])
 
     async def write(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
         await merge_status(self._client, resource_of(kind), key, status)
 
 
 async def merge_status(client: Client, resource: Resource, key: Key, status: dict[str, Any]) -> None:
-    """Merge into an object's status. That the object is gone is no error; every other refusal is raised."""
+    """Merge into an object's status. Does nothing if the object no longer exists; raises every other ApiError."""
     try:
         await client.patch(resource, key.name, key.namespace, {"status": status}, type="merge", sub="status")
     except ApiError as error:

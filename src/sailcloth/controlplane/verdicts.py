@@ -1,7 +1,7 @@
-"""What is to be said of each user object, as a derived value: whoever changes what a verdict rests on has it judged again.
+"""The verdict on each user object, as a derived value, so that it is computed again whenever one of its inputs changes.
 
-Rests on the object as it was received, on what holds it back, and on what its kind's feature says. What proxies answered is not
-known here; `status` adds it.
+Inputs: the object as received, the reason why it is blocked, and the verdict function of its kind. Must not know what proxies
+acknowledged; `status` adds that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sailcloth.view import gateways
 CONDITION_KINDS = {k.name: k for k in MESH_KINDS if k.conditions}
 """The kinds that get a status, by name."""
 
-_JUDGES: dict[str, Callable[[Graph, Key], Verdict]] = {
+_VERDICT_FUNCTIONS: dict[str, Callable[[Graph, Key], Verdict]] = {
     "VirtualService": virtual_services.verdict,
     "DestinationRule": destination_rules.verdict,
     "Gateway": gateways.verdict,
@@ -31,7 +31,7 @@ _JUDGES: dict[str, Callable[[Graph, Key], Verdict]] = {
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An object as the API server has it: which version, and the first error in it."""
+    """The version of an object in the API server, and its first error."""
 
     uid: str
     generation: int
@@ -49,43 +49,45 @@ class ObjectVerdict:
 
 
 def received(graph: Graph, key: Key, obj: Object | None, finding: Finding | None = None) -> bool:
-    """Note an object that came (or, with None and no finding, went). Returns whether anything about it is new.
+    """Record a received object (or, with None and no finding, its deletion). Returns whether anything changed.
 
-    One that could not even be read is told of as the version before.
+    An object that cannot be decoded keeps the uid and generation of its previous version.
     """
     if key.kind not in CONDITION_KINDS:
         return False
     if obj is None and finding is None:
         return graph.unset(("received", key))
-    before = cast("Received | None", graph.read(("received", key)))
+    previous = cast("Received | None", graph.read(("received", key)))
     if obj is not None:
         uid, generation = obj.metadata.uid, obj.metadata.generation
     else:
-        uid, generation = (before.uid, before.generation) if before is not None else ("", 1)
+        uid, generation = (previous.uid, previous.generation) if previous is not None else ("", 1)
     return graph.set(("received", key), Received(uid, generation, finding))
 
 
-def hold(graph: Graph, key: Key, why: tuple[str, str] | None) -> None:
-    """Note what holds an object back, as (reason, message); None: nothing."""
-    if why is None:
-        graph.unset(("held", key))
+def set_blocked(graph: Graph, key: Key, reason: tuple[str, str] | None) -> None:
+    """Record why an object is blocked, as (reason, message); None: it is not."""
+    if reason is None:
+        graph.unset(("blocked", key))
     else:
-        graph.set(("held", key), why)
+        graph.set(("blocked", key), reason)
 
 
 @derived
 def verdict(graph: Graph, key: Key) -> ObjectVerdict | None:
-    """What is to be said of an object; None if there is none."""
-    known = cast("Received | None", graph.read(("received", key)))
-    if known is None:
+    """The verdict on an object; None if it does not exist."""
+    version = cast("Received | None", graph.read(("received", key)))
+    if version is None:
         return None
-    held = cast("tuple[str, str] | None", graph.read(("held", key)))
-    if known.finding is not None:
-        path = f"{known.finding.path}: " if known.finding.path else ""
-        refused = Verdict(False, "Invalid", f"{path}{known.finding.text}")
-    elif held is not None:
-        refused = Verdict(False, *held)
+    blocked = cast("tuple[str, str] | None", graph.read(("blocked", key)))
+    if version.finding is not None:
+        path = f"{version.finding.path}: " if version.finding.path else ""
+        rejected = Verdict(False, "Invalid", f"{path}{version.finding.text}")
+    elif blocked is not None:
+        rejected = Verdict(False, *blocked)
     else:
-        judge = _JUDGES.get(key.kind)
-        return ObjectVerdict(known.uid, known.generation, judge(graph, key) if judge is not None else ACCEPTED)
-    return ObjectVerdict(known.uid, known.generation, refused, in_force=False)
+        verdict_of_kind = _VERDICT_FUNCTIONS.get(key.kind)
+        return ObjectVerdict(
+            version.uid, version.generation, verdict_of_kind(graph, key) if verdict_of_kind is not None else ACCEPTED
+        )
+    return ObjectVerdict(version.uid, version.generation, rejected, in_force=False)

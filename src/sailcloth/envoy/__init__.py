@@ -1,5 +1,5 @@
-"""Plans turned into Envoy protobuf and bytes.
+"""Converts plans to Envoy's protobuf messages and bytes.
 
-`resources/` owns shape, `names` owns names, `features/<one per Istio feature>/` owns meaning, `pipeline` holds the order,
-`build` joins them to the incremental graph. Nothing here does I/O, and nothing here knows who gets what.
+`resources/` builds messages, `names` names them, `features/<one per Istio feature>/` implements features, `pipeline` orders them,
+`build` connects them to the incremental graph. Must not do I/O, or know which proxies are connected.
 """

@@ -1,7 +1,7 @@
-"""Joins plans to bytes in the incremental graph: for each type of resource, which names a proxy has, and each one's bytes.
+"""Builds a proxy's resources in the incremental graph: for each type, the ids that a proxy has, and the bytes of each.
 
-A `ResourceSet` is the unit that delivery works with: the names it holds (one derived value) and the resource of each name
-(one derived value each). Collections with equal keys are shared by all proxies that have them.
+A `ResourceSet` is the unit that xDS delivers: a list of ids (one derived value) and the resource of each id (one derived value
+each). Proxies with equal sets share them.
 """
 
 from __future__ import annotations
@@ -34,81 +34,83 @@ from .resources import endpoint as endpoint_messages
 
 @dataclass(frozen=True, slots=True)
 class ResourceSet:
-    """`ids(graph, *args)` gives the ids; `resource(graph, *args, id)` gives an id's resource or None. Hashable, so shareable."""
+    """A set of resources: `ids(graph, *args)` returns the ids, `resource(graph, *args, id)` an id's resource or None. Hashable."""
 
     ids: Callable[..., tuple[Any, ...]]
     resource: Callable[..., EnvoyResource | None]
     args: tuple[Any, ...]
-    on_demand: bool = False  # whether proxies get only what they ask for by name
+    on_demand: bool = False  # whether proxies get only resources that they subscribe to by name
 
 
 def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]]:
-    """The sets of a proxy by type URL, without secrets. Reads the graph: ask again when `key` of the proxy changes."""
+    """The resource sets of a proxy by type URL, without secrets. Call again when the proxy's `key` changes."""
     view, plan = graph.get(key, proxy)
-    shared = (view,)
+    outbound_args = (view,)
     if proxy.kind == "router":
-        found: dict[str, tuple[ResourceSet, ...]] = {
+        sets: dict[str, tuple[ResourceSet, ...]] = {
             CLUSTER: (
-                ResourceSet(cluster_ids, cluster, shared),
+                ResourceSet(cluster_ids, cluster, outbound_args),
                 ResourceSet(gateway.passthrough_clusters, _passthrough_cluster, (proxy, view)),
             ),
             ENDPOINTS: (
-                ResourceSet(endpoint_ids, endpoints, shared),
+                ResourceSet(endpoint_ids, endpoints, outbound_args),
                 ResourceSet(gateway.passthrough_clusters, _passthrough_endpoints, (proxy, view)),
             ),
             LISTENER: (ResourceSet(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
             ROUTES: (ResourceSet(gateway.route_names, _gateway_routes, (proxy, view)),),
         }
-        return _with_added(found, (("gateway", view.policies),))
-    own = (plan,)
-    outbound_clusters: tuple[ResourceSet, ...] = (ResourceSet(cluster_ids, cluster, shared),)
+        return _with_added(sets, (("gateway", view.policies),))
+    inbound_args = (plan,)
+    outbound_clusters: tuple[ResourceSet, ...] = (ResourceSet(cluster_ids, cluster, outbound_args),)
     if view.on_demand:
-        later = ResourceSet(on_demand_ids, cluster_on_demand, shared, on_demand=True)
-        outbound_clusters = (ResourceSet(preloaded_ids, cluster, shared), later)
-    found = {
-        CLUSTER: (*outbound_clusters, ResourceSet(_inbound_ids, _inbound_cluster, own)),
-        ENDPOINTS: (ResourceSet(endpoint_ids, endpoints, shared),),
+        on_demand = ResourceSet(on_demand_ids, cluster_on_demand, outbound_args, on_demand=True)
+        outbound_clusters = (ResourceSet(preloaded_ids, cluster, outbound_args), on_demand)
+    sets = {
+        CLUSTER: (*outbound_clusters, ResourceSet(_inbound_ids, _inbound_cluster, inbound_args)),
+        ENDPOINTS: (ResourceSet(endpoint_ids, endpoints, outbound_args),),
         LISTENER: (
-            ResourceSet(_listener_ids, _listener, shared),
-            ResourceSet(_inbound_listener_ids, _inbound_listener, own),
+            ResourceSet(_listener_ids, _listener, outbound_args),
+            ResourceSet(_inbound_listener_ids, _inbound_listener, inbound_args),
         ),
-        ROUTES: (ResourceSet(route_ids, route_configuration, shared),),
+        ROUTES: (ResourceSet(route_ids, route_configuration, outbound_args),),
     }
     if view.dns:
-        found[NAMES] = (ResourceSet(scope.visible, dns_names.names, shared),)
-    return _with_added(found, (("outbound", view.policies), ("inbound", plan.policies)))
+        sets[NAMES] = (ResourceSet(scope.visible, dns_names.names, outbound_args),)
+    return _with_added(sets, (("outbound", view.policies), ("inbound", plan.policies)))
 
 
-_Held = tuple[tuple[Traffic, Policies], ...]  # the policies of each kind of traffic of a proxy
+_PoliciesByTraffic = tuple[tuple[Traffic, Policies], ...]  # the policies of each kind of traffic of a proxy
 
 
-def _with_added(found: dict[str, tuple[ResourceSet, ...]], held: _Held) -> dict[str, tuple[ResourceSet, ...]]:
-    """The sets, and those of what policies add as a whole."""
-    held = tuple((traffic, policies) for traffic, policies in held if policies.keys)
-    if held:
+def _with_added(
+    sets: dict[str, tuple[ResourceSet, ...]], policies_by_traffic: _PoliciesByTraffic
+) -> dict[str, tuple[ResourceSet, ...]]:
+    """The sets, and sets of the resources that policies add."""
+    policies_by_traffic = tuple((traffic, policies) for traffic, policies in policies_by_traffic if policies.keys)
+    if policies_by_traffic:
         for url in (CLUSTER, LISTENER, EXTENSION):
-            found[url] = (*found.get(url, ()), ResourceSet(_added_names, _added, (url, held)))
-    return found
+            sets[url] = (*sets.get(url, ()), ResourceSet(_added_names, _added, (url, policies_by_traffic)))
+    return sets
 
 
 @derived
-def _added_names(graph: Graph, url: str, held: _Held) -> tuple[str, ...]:
-    return tuple(_added_resources(graph, url, held))
+def _added_names(graph: Graph, url: str, policies_by_traffic: _PoliciesByTraffic) -> tuple[str, ...]:
+    return tuple(_added_resources(graph, url, policies_by_traffic))
 
 
 @derived
-def _added(graph: Graph, url: str, held: _Held, name: str) -> EnvoyResource | None:
-    return _added_resources(graph, url, held).get(name)
+def _added(graph: Graph, url: str, policies_by_traffic: _PoliciesByTraffic, name: str) -> EnvoyResource | None:
+    return _added_resources(graph, url, policies_by_traffic).get(name)
 
 
-def _added_resources(graph: Graph, url: str, held: _Held) -> dict[str, EnvoyResource]:
-    """The first of a name counts."""
-    out: dict[str, EnvoyResource] = {}
-    for traffic, policies in held:
+def _added_resources(graph: Graph, url: str, policies_by_traffic: _PoliciesByTraffic) -> dict[str, EnvoyResource]:
+    """Resources that policies add, by name; of equal names the first wins."""
+    resources: dict[str, EnvoyResource] = {}
+    for traffic, policies in policies_by_traffic:
         inputs = ResourceInputs(traffic, graph.get(pipeline.resolve, policies))
         for hook in pipeline.ADDED:
-            out = {**hook(url, inputs), **out}
-    return out
+            resources = {**hook(url, inputs), **resources}
+    return resources
 
 
 def _finish(
@@ -120,7 +122,7 @@ def _finish(
     ports: frozenset[int] = frozenset(),
     hosts: tuple[str, ...] = (),
 ) -> EnvoyResource | None:
-    """A resource after what the pipeline does to finished ones; a workload without policies never pays for it."""
+    """Applies the pipeline's hooks for finished resources. Costs nothing for a workload without policies."""
     if resource is None or not policies.keys:
         return resource
     inputs = ResourceInputs(traffic, graph.get(pipeline.resolve, policies), ports, hosts)
@@ -132,7 +134,7 @@ def _finish(
 
 @derived
 def key(graph: Graph, proxy: Proxy) -> tuple[View, InboundPlan]:
-    """What decides a proxy's collections: equal keys, equal configuration."""
+    """The inputs of a proxy's collections; proxies with equal keys have equal configurations."""
     view = graph.get(proxies.view, proxy)
     return view, graph.get(inbound_plans.plan, proxy)
 
@@ -147,20 +149,20 @@ def cluster_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
 
 @derived
 def preloaded_ids(graph: Graph, view: View) -> tuple[ClusterId | str, ...]:
-    """Clusters that a proxy has without asking, although it asks for the others on first use."""
+    """Clusters that a proxy with on-demand clusters gets without subscribing."""
     return (*graph.get(_special_ids, view), *sorted(graph.get(on_demand.preloaded, view)))
 
 
 @derived
 def on_demand_ids(graph: Graph, view: View) -> tuple[ClusterId, ...]:
-    """Clusters that a proxy gets when it asks for them."""
+    """Clusters that a proxy gets when it subscribes to them."""
     advance = graph.get(on_demand.preloaded, view)
     return tuple(c for c in graph.get(cluster_plans.ids, view) if c not in advance)
 
 
 @derived
 def cluster_on_demand(graph: Graph, view: View, ident: ClusterId) -> EnvoyResource | None:
-    """One outbound cluster, for the collection of those that are asked for."""
+    """One outbound cluster of the on-demand collection."""
     return graph.get(cluster, view, ident)
 
 
@@ -179,8 +181,8 @@ def cluster(graph: Graph, view: View, ident: ClusterId | str) -> EnvoyResource |
         special = cluster_messages.special(ident, registry.config(graph).connect_timeout_ms)
         return _finish(graph, pipeline.CLUSTER_RESOURCE, special, view.traffic, view.policies)
     plan = graph.get(cluster_plans.plan, view, ident)
-    made = cluster_messages.outbound(plan) if plan is not None else None
-    return _finish(graph, pipeline.CLUSTER_RESOURCE, made, view.traffic, view.policies)
+    unpatched = cluster_messages.outbound(plan) if plan is not None else None
+    return _finish(graph, pipeline.CLUSTER_RESOURCE, unpatched, view.traffic, view.policies)
 
 
 @derived
@@ -201,8 +203,8 @@ def _inbound_ids(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
 @derived
 def _inbound_cluster(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResource | None:
     hosts = (plan.ports[index - 1].host,) if index else ()
-    made = graph.get(inbound.clusters, plan)[index]
-    return _finish(graph, pipeline.CLUSTER_RESOURCE, made, "inbound", plan.policies, hosts=hosts)
+    unpatched = graph.get(inbound.clusters, plan)[index]
+    return _finish(graph, pipeline.CLUSTER_RESOURCE, unpatched, "inbound", plan.policies, hosts=hosts)
 
 
 # -- endpoints ----------------------------------------------------------------------------------
@@ -210,13 +212,13 @@ def _inbound_cluster(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResour
 
 @derived
 def endpoint_ids(graph: Graph, view: View) -> tuple[ClusterId, ...]:
-    """Clusters whose endpoints are delivered apart. May name more than the EDS clusters; nobody subscribes to the rest."""
+    """Clusters with endpoints in EDS. May include other clusters, which proxies do not subscribe to."""
     return graph.get(cluster_plans.ids, view)
 
 
 @derived
 def endpoints(graph: Graph, view: View, ident: ClusterId) -> EnvoyResource | None:
-    """The endpoints of one cluster: the bytes are shared by every view that means the same."""
+    """The endpoints of one cluster; views with the same plan share the bytes."""
     plan = graph.get(cluster_plans.endpoints_plan, view, ident)
     return graph.get(_assignment, plan) if plan is not None else None
 
@@ -235,22 +237,24 @@ def _listener_ids(graph: Graph, view: View) -> tuple[outbound.ListenerAddress, .
 
 
 @derived
-def _listener(graph: Graph, view: View, place: outbound.ListenerAddress) -> EnvoyResource | None:
-    made = graph.get(outbound.listener, view, place) if place[0] else graph.get(outbound.virtual_outbound, view)
-    return _finish(graph, pipeline.LISTENER, made, "outbound", view.policies, frozenset({place[1]}))
+def _listener(graph: Graph, view: View, address: outbound.ListenerAddress) -> EnvoyResource | None:
+    unpatched = (
+        graph.get(outbound.listener, view, address) if address[0] else graph.get(outbound.virtual_outbound, view)
+    )
+    return _finish(graph, pipeline.LISTENER, unpatched, "outbound", view.policies, frozenset({address[1]}))
 
 
 @derived
 def _inbound_listener_ids(graph: Graph, plan: InboundPlan) -> tuple[int, ...]:
-    """virtualInbound as 0, and the ports that a Sidecar has the proxy listen on itself."""
+    """0 for virtualInbound, and the ports of a Sidecar's ingress listeners that bind by themselves."""
     return (0, *(a.port for a in plan.ports if a.direct))
 
 
 @derived
 def _inbound_listener(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
-    made = graph.get(inbound.direct, plan, port) if port else graph.get(inbound.listener, plan)
+    unpatched = graph.get(inbound.direct, plan, port) if port else graph.get(inbound.listener, plan)
     ports = frozenset({port} if port else {names.INBOUND_PORT, *(a.port for a in plan.ports)})
-    return _finish(graph, pipeline.LISTENER, made, "inbound", plan.policies, ports)
+    return _finish(graph, pipeline.LISTENER, unpatched, "inbound", plan.policies, ports)
 
 
 @derived
@@ -260,15 +264,15 @@ def _gateway_listener_ids(graph: Graph, proxy: Proxy, view: View) -> tuple[str, 
 
 @derived
 def _gateway_listener(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
-    made = next((r for r in graph.get(gateway.listeners, proxy, view) if r.name == name), None)
-    return _finish(graph, pipeline.LISTENER, made, "gateway", view.policies, gateway.ports(graph, proxy, name))
+    unpatched = next((r for r in graph.get(gateway.listeners, proxy, view) if r.name == name), None)
+    return _finish(graph, pipeline.LISTENER, unpatched, "gateway", view.policies, gateway.ports(graph, proxy, name))
 
 
 @derived
 def _gateway_routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
-    made = graph.get(gateway.routes, proxy, view, name)
+    unpatched = graph.get(gateway.routes, proxy, view, name)
     ports = gateway.ports(graph, proxy, name)
-    return _finish(graph, pipeline.ROUTE_CONFIGURATION, made, "gateway", view.policies, ports)
+    return _finish(graph, pipeline.ROUTE_CONFIGURATION, unpatched, "gateway", view.policies, ports)
 
 
 # -- routes -------------------------------------------------------------------------------------
@@ -276,13 +280,13 @@ def _gateway_routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyR
 
 @derived
 def route_ids(graph: Graph, view: View) -> tuple[str, ...]:
-    """Route configurations of a sidecar: one for each HTTP port, and one for each service whose protocol is detected."""
-    found = graph.get(layout.layout, view)
-    out = [str(port) for port, _ in found.http]
-    out += [f"{s.host}:{s.port.number}" for _, s in found.bound if s.port.protocol == "AUTO"]
-    out += [f"{s.host}:{s.port.number}" for s in found.headless if s.port.protocol == "AUTO"]
-    out += [o.routes for o in found.own if o.http]
-    return tuple(dict.fromkeys(out))
+    """Names of a sidecar's route configurations: one per HTTP port, and one per service port with protocol detection."""
+    services = graph.get(layout.layout, view)
+    ids = [str(port) for port, _ in services.http]
+    ids += [f"{s.host}:{s.port.number}" for _, s in services.bound if s.port.protocol == "AUTO"]
+    ids += [f"{s.host}:{s.port.number}" for s in services.headless if s.port.protocol == "AUTO"]
+    ids += [o.routes for o in services.egress if o.http]
+    return tuple(dict.fromkeys(ids))
 
 
 @derived
@@ -290,15 +294,17 @@ def route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | 
     """One route configuration of a sidecar."""
     number = name.rpartition(":")[2]
     ports = frozenset({int(number)} if number.isdigit() else ())
-    made = graph.get(_route_configuration, view, name)
-    return _finish(graph, pipeline.ROUTE_CONFIGURATION, made, "outbound", view.policies, ports)
+    unpatched = graph.get(_route_configuration, view, name)
+    return _finish(graph, pipeline.ROUTE_CONFIGURATION, unpatched, "outbound", view.policies, ports)
 
 
 @derived
 def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource | None:
-    own = next((o for o in graph.get(layout.egress_services, view) if o.place.every_port and o.routes == name), None)
-    if own is not None:
-        return _routes_by_port(graph, view, own)
+    egress = next(
+        (o for o in graph.get(layout.egress_services, view) if o.listener.every_port and o.routes == name), None
+    )
+    if egress is not None:
+        return _routes_by_port(graph, view, egress)
     if name.startswith("unix://"):
         return None
     host, _, number = name.rpartition(":")
@@ -307,8 +313,8 @@ def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource |
         plan = graph.get(routes.virtual_host, view, host, port)
         if plan is None:
             return None
-        only = routes.VirtualHostPlan(plan.name, ("*",), plan.routes, plan.require_tls, plan.sources)
-        return route_messages.configuration(name, [route_messages.group([route_messages.virtual_host(only)])])
+        any_domain = routes.VirtualHostPlan(plan.name, ("*",), plan.routes, plan.require_tls, plan.sources)
+        return route_messages.configuration(name, [route_messages.group([route_messages.virtual_host(any_domain)])])
     groups = [graph.get(_group, view, port, g) for g in graph.get(_groups, view, port)]
     groups.append(
         route_messages.group(
@@ -318,31 +324,33 @@ def _route_configuration(graph: Graph, view: View, name: str) -> EnvoyResource |
     return route_messages.configuration(name, groups)
 
 
-def _routes_by_port(graph: Graph, view: View, own: layout.EgressServices) -> EnvoyResource:
-    """Routes behind a UNIX socket, or of an HTTP proxy. No port is dialled, so the host that a request names has to say it,
-    unless it is 80. Source: istio.md 2.2."""
-    made, taken = [], set[str]()
-    for host, port in own.http:
+def _routes_by_port(graph: Graph, view: View, egress: layout.EgressServices) -> EnvoyResource:
+    """Routes of a UNIX socket or an HTTP proxy. There is no destination port, so the request's host must include it, unless it is
+    80. Source: istio.md 2.2."""
+    virtual_hosts, used_domains = [], set[str]()
+    for host, port in egress.http:
         plan = graph.get(routes.virtual_host, view, host, port)
         if plan is None:
             continue
         domains = [f"{d}:{port}" for d in plan.domains]
         domains += plan.domains if port == 80 else ()
-        domains = [d for d in domains if d not in taken]
-        taken.update(domains)
+        domains = [d for d in domains if d not in used_domains]
+        used_domains.update(domains)
         if domains:
-            made.append(route_messages.virtual_host(replace(plan, domains=tuple(domains))))
-    made.append(route_messages.catch_all(outbound.mode(graph, view), outbound.passthrough_cluster(graph, view)))
-    return route_messages.configuration(own.routes, [route_messages.group(made)], ports_count=True)
+            virtual_hosts.append(route_messages.virtual_host(replace(plan, domains=tuple(domains))))
+    virtual_hosts.append(
+        route_messages.catch_all(outbound.mode(graph, view), outbound.passthrough_cluster(graph, view))
+    )
+    return route_messages.configuration(egress.routes, [route_messages.group(virtual_hosts)], ports_count=True)
 
 
 @derived
 def _members(graph: Graph, view: View, port: int) -> dict[int, tuple[str, ...]]:
-    """Hosts of a port by group. A host stays in its group whatever comes and goes beside it."""
-    out: dict[int, list[str]] = {}
+    """Hosts of a port by group number. A host's group does not depend on other hosts."""
+    groups: dict[int, list[str]] = {}
     for host in graph.get(routes.virtual_hosts, view, port):
-        out.setdefault(bucket(host), []).append(host)
-    return {number: tuple(hosts) for number, hosts in sorted(out.items())}
+        groups.setdefault(bucket(host), []).append(host)
+    return {number: tuple(hosts) for number, hosts in sorted(groups.items())}
 
 
 @derived
@@ -358,11 +366,11 @@ def _hosts_of(graph: Graph, view: View, port: int, number: int) -> tuple[str, ..
 @derived
 def _group(graph: Graph, view: View, port: int, number: int) -> route_messages.Group:
     hosts = graph.get(_hosts_of, view, port, number)
-    return route_messages.group(made for h in hosts if (made := graph.get(virtual_host, view, h, port)) is not None)
+    return route_messages.group(host for h in hosts if (host := graph.get(virtual_host, view, h, port)) is not None)
 
 
 @derived
 def virtual_host(graph: Graph, view: View, host: str, port: int) -> route_messages.VirtualHost | None:
-    """The bytes of one virtual host: what a VirtualService change recomputes."""
+    """The bytes of one virtual host, which a change of a VirtualService recomputes."""
     plan = graph.get(routes.virtual_host, view, host, port)
     return route_messages.virtual_host(plan) if plan is not None else None

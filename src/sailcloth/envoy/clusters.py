@@ -1,4 +1,4 @@
-"""Clusters: outbound from plans, inbound for the application's ports, and the three special ones."""
+"""Builds clusters: outbound, inbound for the application's ports, and the special ones such as PassthroughCluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import InboundPlan, InboundPort
 
 from .resources import endpoint
-from .resources.address import bind_config, place, socket_address
+from .resources.address import bind_config, socket_address, to_address
 
 _TYPES = {
     Resolution.EDS: cluster_pb2.Cluster.EDS,
@@ -36,20 +36,24 @@ _EDS_SOURCE = config_source_pb2.ConfigSource(
 def outbound(plan: ClusterPlan) -> EnvoyResource:
     """An outbound cluster."""
     name = names.outbound(plan.id)
-    out = cluster_pb2.Cluster(name=name, alt_stat_name=name + ";")
+    cluster = cluster_pb2.Cluster(name=name, alt_stat_name=name + ";")
     if plan.resolution in _TYPES:
-        out.type = _TYPES[plan.resolution]
+        cluster.type = _TYPES[plan.resolution]
     if plan.resolution is Resolution.EDS:
-        out.eds_cluster_config.eds_config.CopyFrom(_EDS_SOURCE)
-        out.eds_cluster_config.service_name = name
+        cluster.eds_cluster_config.eds_config.CopyFrom(_EDS_SOURCE)
+        cluster.eds_cluster_config.service_name = name
     elif plan.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
-        out.dns_lookup_family = cluster_pb2.Cluster.V4_ONLY
-        out.dns_refresh_rate.CopyFrom(duration(60_000))
-        out.respect_dns_ttl = True
-        out.load_assignment.CopyFrom(endpoint.dns_assignment(name, plan))
+        cluster.dns_lookup_family = cluster_pb2.Cluster.V4_ONLY
+        cluster.dns_refresh_rate.CopyFrom(duration(60_000))
+        cluster.respect_dns_ttl = True
+        cluster.load_assignment.CopyFrom(endpoint.dns_assignment(name, plan))
+    target = plan.port.target
+    if plan.resolution is Resolution.PASSTHROUGH and not plan.service.kubernetes and target != plan.port.number:
+        # With resolution NONE the address stays as it was dialled, the port becomes the targetPort.
+        cluster.original_dst_lb_config.upstream_port_override.value = int(target or plan.port.number)
     for feature in pipeline.CLUSTER:
-        feature(plan, out)
-    istio = out.metadata.filter_metadata["istio"]
+        feature(plan, cluster)
+    istio = cluster.metadata.filter_metadata["istio"]
     if plan.rule is not None:
         istio.fields["config"].string_value = names.config_path(plan.rule.kind, plan.rule.namespace, plan.rule.name)
     if plan.id.subset:
@@ -59,41 +63,41 @@ def outbound(plan: ClusterPlan) -> EnvoyResource:
     service.fields["name"].string_value = plan.service.name
     service.fields["namespace"].string_value = plan.service.namespace
     eds = name if plan.resolution is Resolution.EDS else ""
-    return resource(name, encode(out), sources=plan.sources, endpoints=eds)
+    return resource(name, encode(cluster), sources=plan.sources, endpoints=eds)
 
 
 def inbound(plan: InboundPlan, inbound_port: InboundPort) -> EnvoyResource:
-    """The cluster of one of the application's ports: the address that was dialled, from 127.0.0.6, so that capture lets
-    the connection through. A Sidecar's defaultEndpoint on 127.0.0.1 makes it a fixed address."""
+    """The cluster of one of the application's ports. Connects to the original destination, from 127.0.0.6, which traffic capture
+    ignores; or to a Sidecar's defaultEndpoint."""
     name = names.inbound(inbound_port.port)
-    out = cluster_pb2.Cluster(
+    cluster = cluster_pb2.Cluster(
         name=name, connect_timeout=duration(plan.config.connect_timeout_ms), alt_stat_name=name + ";"
     )
     address, _, port = inbound_port.endpoint.rpartition(":")
     if inbound_port.endpoint.startswith("unix://"):
-        out.type = cluster_pb2.Cluster.STATIC
-        out.load_assignment.CopyFrom(_assignment(name, place(inbound_port.endpoint, 0)))
+        cluster.type = cluster_pb2.Cluster.STATIC
+        cluster.load_assignment.CopyFrom(_assignment(name, to_address(inbound_port.endpoint, 0)))
     elif inbound_port.direct and address not in ("", "127.0.0.1"):
-        out.type = cluster_pb2.Cluster.STATIC  # nothing was redirected, so there is no original destination
-        out.load_assignment.CopyFrom(_assignment(name, socket_address(inbound_port.bind, int(port))))
+        cluster.type = cluster_pb2.Cluster.STATIC  # without redirection there is no original destination
+        cluster.load_assignment.CopyFrom(_assignment(name, socket_address(inbound_port.bind, int(port))))
     elif address == "127.0.0.1" or (
         not inbound_port.endpoint and (inbound_port.direct or plan.config.inbound_mode == "LOCALHOST")
     ):
-        out.type = cluster_pb2.Cluster.STATIC
+        cluster.type = cluster_pb2.Cluster.STATIC
         target = socket_address("127.0.0.1", int(port) if port else inbound_port.port)
-        out.load_assignment.CopyFrom(_assignment(name, target))
+        cluster.load_assignment.CopyFrom(_assignment(name, target))
     else:
-        out.type = cluster_pb2.Cluster.ORIGINAL_DST
-        out.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
-        out.upstream_bind_config.CopyFrom(bind_config(plan.mark))
+        cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
+        cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+        cluster.upstream_bind_config.CopyFrom(bind_config(plan.mark))
         if port and int(port) != inbound_port.port:
-            out.original_dst_lb_config.upstream_port_override.value = int(port)
-    protocols.inbound(inbound_port, out)
-    connection_pools.inbound(inbound_port.connection_pool, plan.config, out)
+            cluster.original_dst_lb_config.upstream_port_override.value = int(port)
+    protocols.inbound(inbound_port, cluster)
+    connection_pools.inbound(inbound_port.connection_pool, plan.config, cluster)
     if inbound_port.host:
-        service = out.metadata.filter_metadata["istio"].fields["services"].list_value.values.add().struct_value
+        service = cluster.metadata.filter_metadata["istio"].fields["services"].list_value.values.add().struct_value
         service.fields["host"].string_value = inbound_port.host
-    return resource(name, encode(out))
+    return resource(name, encode(cluster))
 
 
 def _assignment(name: str, address: address_pb2.Address) -> endpoint_pb2.ClusterLoadAssignment:
@@ -104,22 +108,22 @@ def _assignment(name: str, address: address_pb2.Address) -> endpoint_pb2.Cluster
 
 def special(kind: str, connect_timeout_ms: float, mark: int = 0) -> EnvoyResource:
     """BlackHoleCluster, PassthroughCluster, InboundPassthroughCluster or AllowAnyDynamicDNSCluster."""
-    out = cluster_pb2.Cluster(name=kind, connect_timeout=duration(connect_timeout_ms))
+    cluster = cluster_pb2.Cluster(name=kind, connect_timeout=duration(connect_timeout_ms))
     if kind == names.BLACK_HOLE:
-        out.type = cluster_pb2.Cluster.STATIC
+        cluster.type = cluster_pb2.Cluster.STATIC
     elif kind == names.DYNAMIC_DNS:
-        dynamic_dns.make_dynamic(out)
+        dynamic_dns.make_dynamic(cluster)
     else:
-        out.type = cluster_pb2.Cluster.ORIGINAL_DST
-        out.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
+        cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
+        cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
         options = options_pb.HttpProtocolOptions()
         options.use_downstream_protocol_config.http_protocol_options.SetInParent()
         options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
-        out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
+        cluster.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
     if kind == names.INBOUND_PASSTHROUGH:
-        out.upstream_bind_config.CopyFrom(bind_config(mark))
+        cluster.upstream_bind_config.CopyFrom(bind_config(mark))
     if kind != names.BLACK_HOLE:
-        limits = out.circuit_breakers.thresholds.add()
+        limits = cluster.circuit_breakers.thresholds.add()
         for field in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):
             field.value = 2**32 - 1
-    return resource(kind, encode(out))
+    return resource(kind, encode(cluster))

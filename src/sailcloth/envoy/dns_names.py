@@ -1,7 +1,7 @@
-"""What an agent that answers DNS is told: for each service that its proxy sees, the names and addresses.
+"""Name tables for the DNS proxy of agents: names and addresses of each service that is visible to the proxy.
 
-One resource a service, so that a change costs what it affects; Istio sends one table of all. The message is Istio's.
-Source: istio.md 2.14.
+One resource per service, so that a change affects only that service; Istio sends one table of all. The message is Istio's
+NameTable. Source: istio.md 2.14.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ from .resources import name_table
 
 @derived
 def names(graph: Graph, view: View, host: str) -> EnvoyResource | None:
-    """The names of one service; None if it has no address to tell: its name is then what the pod's resolver says it is."""
+    """The name table of one service; None if it has no address, so that the pod's resolver resolves its name."""
     svc = scope.service(graph, view, host)
     if svc is None:
         return None
     if svc.headless:
-        found = _of_endpoints(graph, view, svc)
+        addresses = _of_endpoints(graph, view, svc)
     else:
-        found = {host: _told(scope.addresses(svc, view), view)}
-    found = {name: ips for name, ips in found.items() if ips}
-    if not found:
+        addresses = {host: _reachable(scope.addresses(svc, view), view)}
+    addresses = {name: ips for name, ips in addresses.items() if ips}
+    if not addresses:
         return None
     kind = name_table.KUBERNETES if svc.kubernetes else name_table.EXTERNAL
-    body = name_table.encode(found, kind, svc.name if svc.kubernetes else "", svc.namespace)
+    body = name_table.encode(addresses, kind, svc.name if svc.kubernetes else "", svc.namespace)
     return resource(host, body, sources=(svc.source,) if not svc.kubernetes else ())
 
 
 def _of_endpoints(graph: Graph, view: View, svc: Service) -> dict[str, tuple[str, ...]]:
-    """A headless service has its ready endpoints' addresses, and a name for each that has a host name."""
-    every: set[str] = set()
-    single: dict[str, set[str]] = {}
+    """Addresses by name of a headless service: those of its ready endpoints, and a name for each endpoint with a hostname."""
+    all_addresses: set[str] = set()
+    by_hostname: dict[str, set[str]] = {}
     for port in svc.ports:
         for endpoint in clusters.of_cluster(graph, view, ClusterId(svc.host, port.number)):
             if endpoint.healthy:
-                every.add(endpoint.address)
+                all_addresses.add(endpoint.address)
                 if endpoint.hostname:
-                    single.setdefault(f"{endpoint.hostname}.{svc.host}", set()).add(endpoint.address)
-    return {name: _told(ips, view) for name, ips in {svc.host: every, **single}.items()}
+                    by_hostname.setdefault(f"{endpoint.hostname}.{svc.host}", set()).add(endpoint.address)
+    return {name: _reachable(ips, view) for name, ips in {svc.host: all_addresses, **by_hostname}.items()}
 
 
-def _told(addresses: Iterable[str], view: View) -> tuple[str, ...]:
-    """Single addresses of the versions that the proxy has itself, sorted; ranges are nobody's address."""
-    out = set()
+def _reachable(addresses: Iterable[str], view: View) -> tuple[str, ...]:
+    """The addresses in an IP version that the proxy itself has, sorted, without CIDR ranges."""
+    ips = set()
     for text in addresses:
         try:
             ip = ipaddress.ip_address(text)
         except ValueError:
             continue
         if ip.version in view.dns and not ip.is_unspecified:
-            out.add(ip)
-    return tuple(str(ip) for ip in sorted(out, key=lambda ip: (ip.version, int(ip))))
+            ips.add(ip)
+    return tuple(str(ip) for ip in sorted(ips, key=lambda ip: (ip.version, int(ip))))

@@ -21,16 +21,16 @@ from .resources import access_log, filter_chain, tcp_proxy, tls
 from .resources import http_connection_manager as hcm
 from .resources import listener as listener_messages
 
-_HANDSHAKE_MS = 15_000.0  # who connects to a TLS port and says nothing is not waited for longer
+_HANDSHAKE_MS = 15_000.0  # timeout for the first bytes on a TLS port
 _HTTP_ALPN = ("h2", "http/1.1")
 _TCP_ALPN = ("istio-peer-exchange", "istio", "h2", "http/1.1")
 
 
 @derived
 def listeners(graph: Graph, proxy: Proxy, view: View) -> tuple[EnvoyResource, ...]:
-    """Listeners of a gateway proxy; a port for which no server has anywhere to send its connections is not opened."""
-    found = (_listener(graph, proxy, view, plan) for plan in graph.get(gateways.of_proxy, proxy))
-    return tuple(made for made in found if made is not None)
+    """Listeners of a gateway proxy. A port without any route for connections gets no listener."""
+    built = (_listener(graph, proxy, view, plan) for plan in graph.get(gateways.of_proxy, proxy))
+    return tuple(listener_ for listener_ in built if listener_ is not None)
 
 
 def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> EnvoyResource | None:
@@ -94,7 +94,9 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
         direction="outbound",
         reuse_port=False,  # one bind for all workers: a published host port hands the proxy a single listening socket
         additional_ports=tuple(
-            other for port, other in proxy.additional_ports if port == plan.port and not address.startswith("unix://")
+            original
+            for port, original in proxy.additional_ports
+            if port == plan.port and not address.startswith("unix://")
         ),
         filters=(
             *(("proxy_protocol",) if proxy.topology.proxy_protocol else ()),
@@ -108,25 +110,25 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
 
 @derived
 def passthrough_clusters(graph: Graph, proxy: Proxy, view: View) -> tuple[ClusterId, ...]:
-    """The clusters to which a gateway proxy hands mutual TLS on, if one of its servers does that."""
+    """The clusters for AUTO_PASSTHROUGH; empty if no server of the gateway proxy has that mode."""
     servers = (b for plan in graph.get(gateways.of_proxy, proxy) for b in plan.servers)
     return graph.get(tcp.passthrough_clusters, view) if any(b.mode == "AUTO_PASSTHROUGH" for b in servers) else ()
 
 
 def ports(graph: Graph, proxy: Proxy, name: str) -> frozenset[int]:
-    """Ports that lead to a listener or route configuration of a gateway, by its name: its own, and the services' in front."""
-    place = graph.get(gateways.servers_of, proxy, name)
-    plans = graph.get(gateways.of_proxy, proxy) if place is None else (place[0],)
+    """Ports of the listener or route configuration with a name: its own, and those of the gateway's Services that target it."""
+    servers = graph.get(gateways.servers_of, proxy, name)
+    plans = graph.get(gateways.of_proxy, proxy) if servers is None else (servers[0],)
     for plan in plans:
-        if place is not None or name == names.listener(plan.bind or "0.0.0.0", plan.port):
-            before = {port for _, port, target in graph.get(gateways.translation, proxy) if target == plan.port}
-            return frozenset({plan.port, *before, *(b.server.port.number for b in plan.servers)})
+        if servers is not None or name == names.listener(plan.bind or "0.0.0.0", plan.port):
+            service_ports = {port for _, port, target in graph.get(gateways.translation, proxy) if target == plan.port}
+            return frozenset({plan.port, *service_ports, *(b.server.port.number for b in plan.servers)})
     return frozenset()
 
 
 def _sni(bound: GatewayServer) -> tuple[str, ...]:
-    found = gateways.server_names(bound.server) if bound.mode else []
-    return () if "*" in found else tuple(found)
+    server_names = gateways.server_names(bound.server) if bound.mode else []
+    return () if "*" in server_names else tuple(server_names)
 
 
 def _connections(graph: Graph, view: View, bound: GatewayServer) -> list[tcp.ConnectionPlan]:
@@ -134,16 +136,16 @@ def _connections(graph: Graph, view: View, bound: GatewayServer) -> list[tcp.Con
     number = bound.server.port.number
     if bound.mode == "AUTO_PASSTHROUGH":
         served = gateways.server_names(bound.server)
-        found = (
+        passthrough = (
             c for c in graph.get(tcp.passthrough_clusters, view) if any(hosts.covers(name, c.host) for name in served)
         )
-        return [tcp.ConnectionPlan((Target(c),), (names.sni(c),)) for c in found]
+        return [tcp.ConnectionPlan((Target(c),), (names.sni(c),)) for c in passthrough]
     if bound.mode == "PASSTHROUGH":
         return list(tcp.at_gateway_tls(graph, view, bound.gateway, bound.server, number))
     targets, source = tcp.at_gateway_tcp(graph, view, bound.gateway, bound.server, number)
     if targets:
         return [tcp.ConnectionPlan(targets, _sni(bound), source=source)]
-    # TLS that ends here may also be routed by its server name.
+    # Terminated TLS may also be routed by server name.
     return list(tcp.at_gateway_tls(graph, view, bound.gateway, bound.server, number)) if bound.mode else []
 
 
@@ -163,19 +165,19 @@ def route_names(graph: Graph, proxy: Proxy, view: View) -> tuple[str, ...]:
 
 @derived
 def routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource | None:
-    """One route configuration of a gateway proxy; without routes every request gets 404."""
-    place = graph.get(gateways.servers_of, proxy, name)
-    if place is None:
+    """One route configuration of a gateway proxy. Without routes it answers every request with 404."""
+    servers = graph.get(gateways.servers_of, proxy, name)
+    if servers is None:
         return None
-    made = (
+    virtual_hosts = (
         graph.get(_virtual_host, proxy, view, name, n)
         for n in graph.get(gateways.virtual_host_names, proxy, view, name)
     )
-    hosts = [host for host in made if host is not None]
-    elsewhere = graph.get(_elsewhere, proxy, view, name)
+    hosts = [host for host in virtual_hosts if host is not None]
+    elsewhere = graph.get(_misdirected, proxy, view, name)
     if not hosts:
         elsewhere = tuple(n for n in elsewhere if n != "*")
-        hosts = [route_messages.black_hole(place[1][0].server.port.number if place[1][0].mode else place[0].port)]
+        hosts = [route_messages.black_hole(servers[1][0].server.port.number if servers[1][0].mode else servers[0].port)]
     if elsewhere:
         hosts.append(route_messages.misdirected(elsewhere))
     return route_messages.configuration(name, [route_messages.group(hosts)])
@@ -183,14 +185,14 @@ def routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource |
 
 @derived
 def _virtual_host(graph: Graph, proxy: Proxy, view: View, name: str, host: str) -> route_messages.VirtualHost | None:
-    """The bytes of one virtual host: what a VirtualService change recomputes."""
+    """The bytes of one virtual host, which a change of a VirtualService recomputes."""
     plan = graph.get(gateways.virtual_host, proxy, view, name, host)
     return route_messages.virtual_host(plan) if plan is not None else None
 
 
 @derived
-def _elsewhere(graph: Graph, proxy: Proxy, view: View, name: str) -> tuple[str, ...]:
-    """Names for which a client is to open another connection, without those that have routes here."""
+def _misdirected(graph: Graph, proxy: Proxy, view: View, name: str) -> tuple[str, ...]:
+    """Hosts that get 421, so that the client opens another connection; without those that have routes here."""
     misdirected = graph.get(gateways.misdirected, proxy, name)
-    here = {d for h in graph.get(gateways.virtual_hosts, proxy, view, name) for d in h.domains} if misdirected else ()
-    return () if "*" in here else tuple(n for n in misdirected if n not in here)
+    routed = {d for h in graph.get(gateways.virtual_hosts, proxy, view, name) for d in h.domains} if misdirected else ()
+    return () if "*" in routed else tuple(n for n in misdirected if n not in routed)

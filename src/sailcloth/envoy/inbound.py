@@ -1,6 +1,6 @@
-"""The listener virtualInbound: one filter chain for each port, protocol and kind of TLS. Source: istio.md 2.9.
+"""Builds the listener virtualInbound: one filter chain per port, protocol and transport. Source: istio.md 2.9.
 
-Must not decide which connections a mode takes: that is `features.peer_authentication`.
+Must not decide which connections a mutual TLS mode accepts; `features.peer_authentication` does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .resources import listener as listener_messages
 
 @derived
 def clusters(graph: Graph, plan: InboundPlan) -> tuple[EnvoyResource, ...]:
-    """Clusters of the application's ports, and the one for all other ports."""
+    """Clusters of the application's ports, and InboundPassthroughCluster for all other ports."""
     passthrough = cluster_messages.special(names.INBOUND_PASSTHROUGH, plan.config.connect_timeout_ms, plan.mark)
     return (passthrough, *(cluster_messages.inbound(plan, a) for a in plan.ports))
 
@@ -39,22 +39,22 @@ def clusters(graph: Graph, plan: InboundPlan) -> tuple[EnvoyResource, ...]:
 def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
     """virtualInbound."""
     chains = _Chains.of(plan, graph.get(pipeline.resolve, plan.policies))
-    # Nobody may dial the proxy's own port: the connection would come back for ever.
+    # Reject connections to the proxy's own port, which would loop.
     black_hole = tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, chains.logs)
-    out = [filter_chain.chain("virtualInbound-blackhole", [black_hole], port=names.INBOUND_PORT)]
-    out += chains.passthrough(chains.modes.mode, 0)
+    filter_chains = [filter_chain.chain("virtualInbound-blackhole", [black_hole], port=names.INBOUND_PORT)]
+    filter_chains += chains.passthrough(chains.modes.mode, 0)
     served = {a.port for a in plan.ports if not a.direct}
     for port, mode in chains.modes.ports:
         if port not in served:
-            out += chains.passthrough(mode, port)
+            filter_chains += chains.passthrough(mode, port)
     for inbound_port in plan.ports:
         if not inbound_port.direct:
-            out += chains.port(inbound_port)
+            filter_chains += chains.port(inbound_port)
     return listener_messages.listener(
         names.VIRTUAL_INBOUND,
         "0.0.0.0",
         names.INBOUND_PORT,
-        out,
+        filter_chains,
         direction="inbound",
         wait_ms=plan.config.detection_timeout_ms,
         filters=("original_dst", "tls_inspector", "http_inspector"),
@@ -65,7 +65,7 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
 
 @derived
 def direct(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
-    """The listener of a port that a Sidecar has the proxy listen on itself (`captureMode: NONE`)."""
+    """The listener that binds to a port by itself, for a Sidecar's ingress listener with `captureMode: NONE`."""
     inbound_port = next((a for a in plan.ports if a.port == port and a.direct), None)
     if inbound_port is None:
         return None
@@ -84,7 +84,7 @@ def direct(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
 
 @dataclass(frozen=True)
 class _Chains:
-    """Makes the filter chains of a workload's ports."""
+    """Builds the filter chains of a workload's ports."""
 
     plan: InboundPlan
     policies: ResolvedPolicies
@@ -113,12 +113,12 @@ class _Chains:
             http_filters=lambda mutual: self._http(f"inbound_{name};", routes, mutual),
             tcp_filters=self._tcp(cluster),
             http=http or auto,
-            tcp=not http,
+            tcp=not http or inbound_port.detect,
             trust_domains=self.plan.config.trust_domains,
         )
         settings = inbound_port.tls
-        mode = self.modes.at(inbound_port.port)
-        if settings is not None and mode == "DISABLE":  # with the mesh's own TLS on, that is what protects the port
+        mode = self.modes.mode_of_port(inbound_port.port)
+        if settings is not None and mode == "DISABLE":  # otherwise mutual TLS of the mesh protects the port
             https = http or inbound_port.protocol is Protocol.HTTPS
             socket = tls.terminating_socket(settings, HTTP_ALPN if https else ())
             filters = chains.http_filters(settings.mode == "MUTUAL") if https else chains.tcp_filters
@@ -126,7 +126,7 @@ class _Chains:
         return peer_authentication.filter_chains(mode, chains)
 
     def passthrough(self, mode: str, port: int) -> list[Any]:
-        """Chains for ports that no service has; port 0 stands for all of them."""
+        """Chains for ports without a service; port 0 means all of them."""
         cluster = names.INBOUND_PASSTHROUGH
         routes = _routes(cluster, "inbound|http|0", None)
         chains = PortChains(
@@ -158,17 +158,17 @@ class _Chains:
 
 
 def _routes(cluster: str, vhost: str, inbound_port: InboundPort | None) -> bytes:
-    out = route_pb2.RouteConfiguration(name=cluster)
-    host = out.virtual_hosts.add(name=vhost, domains=["*"])
-    made = host.routes.add(name="default")
-    made.match.prefix = "/"
-    made.route.cluster = cluster
-    made.route.timeout.CopyFrom(duration(0))
-    made.route.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
+    route_config = route_pb2.RouteConfiguration(name=cluster)
+    host = route_config.virtual_hosts.add(name=vhost, domains=["*"])
+    default_route = host.routes.add(name="default")
+    default_route.match.prefix = "/"
+    default_route.route.cluster = cluster
+    default_route.route.timeout.CopyFrom(duration(0))
+    default_route.route.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
     if inbound_port is not None and inbound_port.host:
-        made.decorator.operation = f"{inbound_port.host}:{inbound_port.service_port}/*"
+        default_route.decorator.operation = f"{inbound_port.host}:{inbound_port.service_port}/*"
     if inbound_port is not None and inbound_port.protocol in (Protocol.HTTP, Protocol.HTTP2):
         retry = route_pb.RetryPolicy(retry_on="reset-before-request")
         retry.num_retries.value = 2
-        made.route.retry_policy.CopyFrom(retry)
-    return encode(out)
+        default_route.route.retry_policy.CopyFrom(retry)
+    return encode(route_config)

@@ -1,6 +1,6 @@
-"""What features get to see: frozen values, one class for each kind of place in Envoy's configuration.
+"""The inputs of features: frozen values, one class for filters and one for finished resources.
 
-They hold no graph, so that what a feature emits depends on nothing else.
+Must not hold the graph, so that a feature's output depends on nothing else.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class PolicyValue(Protocol):
-    """What the objects of one policy kind amount to for a workload. Its class has a value without any object as default."""
+    """The effective value of all policies of one kind for a workload. The class's default is the value without any policy."""
 
     @property
     def sources(self) -> tuple[Key, ...]:
-        """The objects that it came from and that are in force; named as sources of the listener that enforces them."""
+        """The policies in force that it derives from; they become sources of the listener that enforces them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +29,12 @@ class ResolvedPolicies:
     values: tuple[PolicyValue, ...] = ()
 
     def of(self, kind: type[T]) -> T:
-        """The value of a class; the class's default if nothing was resolved."""
+        """The value of a class; the class's default if there is none."""
         return next((v for v in self.values if isinstance(v, kind)), None) or kind()
 
     @property
     def sources(self) -> tuple[Key, ...]:
-        """The objects that all values came from."""
+        """The policies that all values derive from."""
         return tuple(dict.fromkeys(key for value in self.values for key in value.sources))
 
 
@@ -43,10 +43,10 @@ NO_POLICIES = ResolvedPolicies()
 
 @dataclass(frozen=True, slots=True)
 class FilterInputs:
-    """What the filters of one filter chain are made from.
+    """The inputs of the filters of one filter chain.
 
-    dynamic_dns: some route of the chain sends requests to hosts that are looked up when they are named.
-    on_demand: clusters come on first use.
+    dynamic_dns: some route of the chain resolves the request's host by DNS (dynamic forward proxy).
+    on_demand: the proxy subscribes to clusters on first use.
     """
 
     traffic: Traffic
@@ -57,7 +57,7 @@ class FilterInputs:
 
 @dataclass(frozen=True, slots=True)
 class ResourceInputs:
-    """Where a finished resource is used. `ports` are those that lead to it, `hosts` the services that an inbound cluster serves."""
+    """Where a finished resource is used. `ports`: the ports that lead to it; `hosts`: the services of an inbound cluster."""
 
     traffic: Traffic
     policies: ResolvedPolicies = NO_POLICIES

@@ -1,4 +1,4 @@
-"""Names of Envoy objects, byte-compatible with Istio's. The only place where such a name is made or taken apart."""
+"""Names of Envoy objects, byte-compatible with Istio's. No other module may build or parse them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ INBOUND_SOURCE = "127.0.0.6"
 
 
 def outbound(cluster: ClusterId) -> str:
-    """`outbound|9080|v1|reviews.default.svc.cluster.local`; one that hands TLS on has the server name."""
+    """`outbound|9080|v1|reviews.default.svc.cluster.local`; for AUTO_PASSTHROUGH the SNI instead."""
     if cluster.passthrough:
         return sni(cluster)
     return f"outbound|{cluster.port}|{cluster.subset}|{cluster.host}"
 
 
 def sni(cluster: ClusterId) -> str:
-    """Server name in the mesh's own TLS: `outbound_.9080_.v1_.reviews.default.svc.cluster.local`."""
+    """SNI of mutual TLS in the mesh: `outbound_.9080_.v1_.reviews.default.svc.cluster.local`."""
     return f"outbound_.{cluster.port}_.{cluster.subset}_.{cluster.host}"
 
 
@@ -37,18 +37,18 @@ def inbound(port: int) -> str:
 
 
 def listener(address: str, port: int) -> str:
-    """`0.0.0.0_9080` or `<address>_<port>`; a UNIX socket is its own name."""
+    """`0.0.0.0_9080` or `<address>_<port>`; for a UNIX socket its path."""
     if address.startswith("unix://"):
         return address
     return f"{address}_{port}"
 
 
 def credential(name: str) -> str:
-    """The name of a Secret in discovery: `kubernetes://my-cert`; a name with a scheme stays."""
+    """The SDS name of a Secret: `kubernetes://my-cert`; a name with a scheme is unchanged."""
     return name if "://" in name else f"kubernetes://{name}"
 
 
 def config_path(kind: str, namespace: str, name: str) -> str:
-    """The path under which Envoy metadata names the object that a route or cluster comes from."""
+    """The API path in Envoy metadata of the object that a route or cluster derives from."""
     dashed = "".join(f"-{c.lower()}" if c.isupper() else c for c in kind).lstrip("-")
     return f"/apis/networking.istio.io/v1/namespaces/{namespace}/{dashed}/{name}"

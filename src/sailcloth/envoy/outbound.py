@@ -1,4 +1,4 @@
-"""A sidecar's outbound listeners from its layout, one derived value each. Source: istio.md 2.4, 2.5."""
+"""Builds a sidecar's outbound listeners from its layout, one derived value each. Source: istio.md 2.4, 2.5."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ ListenerAddress = tuple[str, int]
 
 @derived
 def listener_addresses(graph: Graph, view: View) -> tuple[ListenerAddress, ...]:
-    """(address, port) of every outbound listener but the virtual one."""
-    found = graph.get(layout.layout, view)
-    own = {o.place.port for o in found.own}
-    out = {("0.0.0.0", port) for port, _ in (*found.http, *found.wildcard) if port not in own}
-    out |= {(o.place.address, o.place.port) for o in found.own}
-    for (address, port), _ in found.bound:
-        out.add(("0.0.0.0", port) if "/" in address else (address, port))
-    for service_port in found.headless:
-        out |= {
+    """(address, port) of every outbound listener except virtualOutbound."""
+    services = graph.get(layout.layout, view)
+    egress_ports = {o.listener.port for o in services.egress}
+    addresses = {("0.0.0.0", port) for port, _ in (*services.http, *services.wildcard) if port not in egress_ports}
+    addresses |= {(o.listener.address, o.listener.port) for o in services.egress}
+    for (address, port), _ in services.bound:
+        addresses.add(("0.0.0.0", port) if "/" in address else (address, port))
+    for service_port in services.headless:
+        addresses |= {
             (address, service_port.port.number)
             for address in graph.get(_addresses, view, service_port.host, service_port.port.number)
         }
-    return tuple(sorted(p for p in out if p[1] not in (names.OUTBOUND_PORT, names.INBOUND_PORT)))
+    return tuple(sorted(p for p in addresses if p[1] not in (names.OUTBOUND_PORT, names.INBOUND_PORT)))
 
 
 @derived
@@ -53,19 +53,19 @@ def _addresses(graph: Graph, view: View, host: str, port: int) -> tuple[str, ...
 
 
 def mode(graph: Graph, view: View) -> str:
-    """What becomes of traffic to unknown destinations: REGISTRY_ONLY, ALLOW_ANY or ALLOW_ANY_DYNAMIC_DNS."""
+    """The outbound traffic policy for unknown destinations: REGISTRY_ONLY, ALLOW_ANY or ALLOW_ANY_DYNAMIC_DNS."""
     limit = graph.get(scope.spec, view)
     policy = limit.spec.outbound_traffic_policy if limit is not None else None
     return (policy.mode if policy is not None else None) or registry.config(graph).outbound_mode
 
 
 def registry_only(graph: Graph, view: View) -> bool:
-    """Whether traffic to unknown destinations is refused."""
+    """Whether traffic to unknown destinations is rejected."""
     return mode(graph, view) == "REGISTRY_ONLY"
 
 
 def passthrough_cluster(graph: Graph, view: View) -> str:
-    """The cluster for traffic to unknown destinations; a Sidecar may name a service as the way out."""
+    """The cluster for traffic to unknown destinations; a Sidecar may name an egress service for it."""
     limit = graph.get(scope.spec, view)
     policy = limit.spec.outbound_traffic_policy if limit is not None else None
     proxy = policy.egress_proxy if policy is not None else None
@@ -80,7 +80,7 @@ def passthrough_cluster(graph: Graph, view: View) -> str:
 
 @derived
 def dynamic_dns(graph: Graph, view: View) -> bool:
-    """Whether some request may go to a host that is looked up when it is named."""
+    """Whether some route resolves the request's host by DNS (dynamic forward proxy)."""
     if mode(graph, view) == "ALLOW_ANY_DYNAMIC_DNS":
         return True
     wild = (h for h in graph.get(scope.visible, view) if h.startswith("*"))
@@ -89,9 +89,9 @@ def dynamic_dns(graph: Graph, view: View) -> bool:
 
 @derived
 def virtual_outbound(graph: Graph, view: View) -> EnvoyResource:
-    """virtualOutbound: hands connections to the listener of their original destination, the rest to the catch-all."""
+    """virtualOutbound: passes connections to the listener of their original destination, or else to the catch-all chain."""
     logs = _logs(graph)
-    # Nobody may dial the proxy's own ports: the connection would come back for ever.
+    # Reject connections to the proxy's own ports, which would loop.
     black_holes = [
         filter_chain.chain(name, [tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=port)
         for name, port in (
@@ -115,10 +115,10 @@ def virtual_outbound(graph: Graph, view: View) -> EnvoyResource:
             direction="outbound",
             logs=logs,
         )
-        made = filter_chain.chain(
+        chain = filter_chain.chain(
             "virtualOutbound-catchall-http", [manager], transport="raw_buffer", protocols=filter_chain.HTTP_PLAIN
         )
-        black_holes.append(made)
+        black_holes.append(chain)
     return listener_messages.listener(
         names.VIRTUAL_OUTBOUND,
         "0.0.0.0",
@@ -133,23 +133,42 @@ def virtual_outbound(graph: Graph, view: View) -> EnvoyResource:
 
 
 @derived
-def listener(graph: Graph, view: View, place: ListenerAddress) -> EnvoyResource | None:
-    """The listener of one place; None if nothing is left to serve there."""
-    address, port = place
-    own = next((o for o in graph.get(layout.egress_services, view) if (o.place.address, o.place.port) == place), None)
-    if own is not None:
-        return _shared(graph, view, place, own.routes if own.http else "", own.service_ports, (), own.place.direct)
+def listener(graph: Graph, view: View, listener_address: ListenerAddress) -> EnvoyResource | None:
+    """The listener at an address and port; None if no service needs one there."""
+    address, port = listener_address
+    egress = next(
+        (
+            o
+            for o in graph.get(layout.egress_services, view)
+            if (o.listener.address, o.listener.port) == listener_address
+        ),
+        None,
+    )
+    if egress is not None:
+        return _shared(
+            graph,
+            view,
+            listener_address,
+            egress.routes if egress.http else "",
+            egress.service_ports,
+            (),
+            egress.listener.direct,
+        )
     if address != "0.0.0.0":
-        service_port = graph.get(layout.service_port_at, view, place) or _headless(graph, view, place)
-        return _bound(graph, view, place, service_port) if service_port else None
-    found = graph.get(layout.at_port, view, port)
-    ranges = tuple((s.address, s) for s in found.ranges)
-    return _shared(graph, view, place, str(port) if found.http is not None else "", found.wildcard, ranges)
+        service_port = graph.get(layout.service_port_at, view, listener_address) or _headless(
+            graph, view, listener_address
+        )
+        return _bound(graph, view, listener_address, service_port) if service_port else None
+    at_port = graph.get(layout.at_port, view, port)
+    ranges = tuple((s.address, s) for s in at_port.ranges)
+    return _shared(
+        graph, view, listener_address, str(port) if at_port.http is not None else "", at_port.wildcard, ranges
+    )
 
 
-def _headless(graph: Graph, view: View, place: ListenerAddress) -> ServicePort | None:
-    """The service with an endpoint at an address."""
-    address, port = place
+def _headless(graph: Graph, view: View, listener_address: ListenerAddress) -> ServicePort | None:
+    """The headless service with an endpoint at an address."""
+    address, port = listener_address
     if not graph.get(layout.at_port, view, port).headless:
         return None
     return graph.get(_headless_in, view, port, bucket(address)).get(address)
@@ -157,11 +176,11 @@ def _headless(graph: Graph, view: View, place: ListenerAddress) -> ServicePort |
 
 @derived
 def _headless_at(graph: Graph, view: View, port: int) -> dict[int, dict[str, ServicePort]]:
-    out: dict[int, dict[str, ServicePort]] = {}
+    by_bucket: dict[int, dict[str, ServicePort]] = {}
     for service_port in graph.get(layout.at_port, view, port).headless:
         for address in graph.get(_addresses, view, service_port.host, port):
-            out.setdefault(bucket(address), {}).setdefault(address, service_port)
-    return out
+            by_bucket.setdefault(bucket(address), {}).setdefault(address, service_port)
+    return by_bucket
 
 
 @derived
@@ -169,15 +188,15 @@ def _headless_in(graph: Graph, view: View, port: int, number: int) -> dict[str, 
     return graph.get(_headless_at, view, port).get(number, {})
 
 
-def _bound(graph: Graph, view: View, place: ListenerAddress, service_port: ServicePort) -> EnvoyResource:
-    """A listener at a service's own address: TCP to its clusters, and HTTP by detection if the protocol is not declared."""
+def _bound(graph: Graph, view: View, listener_address: ListenerAddress, service_port: ServicePort) -> EnvoyResource:
+    """A listener at a service's own address: TCP to its clusters, and HTTP by protocol detection if the port declares none."""
     logs = _logs(graph)
-    name = names.listener(*place)
+    name = names.listener(*listener_address)
     plans = graph.get(tcp.of_service_port, view, service_port)
     chains = (
         []
         if service_port.port.protocol is not Protocol.AUTO
-        else [_http_chain(graph, view, f"outbound_{name};", _own(service_port), logs)]
+        else [_http_chain(graph, view, f"outbound_{name};", _route_config_name(service_port), logs)]
     )
     chains = filter_chain.distinct([*chains, *(_chain(view, p, logs) for p in plans if p.matches)])
     default = next((_chain(view, p, logs) for p in plans if not p.matches), None) or _passthrough_chain(
@@ -186,7 +205,7 @@ def _bound(graph: Graph, view: View, place: ListenerAddress, service_port: Servi
     filters = ("tls_inspector", "http_inspector") if service_port.port.protocol is Protocol.AUTO else ("tls_inspector",)
     return listener_messages.listener(
         name,
-        *place,
+        *listener_address,
         chains or [default],
         default=default if chains else None,
         direction="outbound",
@@ -201,13 +220,13 @@ def _bound(graph: Graph, view: View, place: ListenerAddress, service_port: Servi
 def _passthrough_chain(
     graph: Graph, view: View, logs: tuple[accesslog_pb2.AccessLog, ...]
 ) -> listener_components_pb2.FilterChain:
-    """What becomes of connections that no chain of a listener is for."""
-    way = passthrough_cluster(graph, view)
-    return filter_chain.chain("PassthroughFilterChain", [tcp_proxy.to_cluster(way, way, logs, view.on_demand)])
+    """The default filter chain, for connections that match no other chain."""
+    cluster = passthrough_cluster(graph, view)
+    return filter_chain.chain("PassthroughFilterChain", [tcp_proxy.to_cluster(cluster, cluster, logs, view.on_demand)])
 
 
-def _own(service_port: ServicePort) -> str:
-    """Name of the route configuration of a service that has a listener of its own."""
+def _route_config_name(service_port: ServicePort) -> str:
+    """Name of the route configuration of a service with its own listener."""
     return f"{service_port.host}:{service_port.port.number}"
 
 
@@ -234,35 +253,37 @@ def _sources(plans: Iterable[ConnectionPlan]) -> tuple[Key, ...]:
 def _shared(
     graph: Graph,
     view: View,
-    place: ListenerAddress,
+    listener_address: ListenerAddress,
     routes: str,
     wildcard: tuple[ServicePort, ...],
     ranges: tuple[tuple[str, ServicePort], ...],
     direct: bool = False,
 ) -> EnvoyResource:
-    """A listener where several services meet, such as 0.0.0.0_<port>: HTTP by detection with the port's routes (if it has any),
-    TLS by server name, address ranges, and for the rest the one TCP service without an address, or pass-through. `direct`: it
-    is dialled itself, by applications that a Sidecar has told of it."""
+    """A listener that several services share, such as 0.0.0.0_<port>: HTTP by detection with the port's routes (if any), TLS by
+    server name, address ranges, and for the rest the first TCP service without an address, or passthrough. `direct`: binds to
+    the port, for applications that connect to it without redirection."""
     logs = _logs(graph)
-    name = names.listener(*place)
+    name = names.listener(*listener_address)
     used: list[ConnectionPlan] = []
     chains = []
     default = None
-    taken: set[object] = set()  # two chains may not match the same: the first service keeps it
+    matches: set[object] = set()  # chains must not have equal matches: the first service wins
     for cidr, service_port in [*(("", s) for s in wildcard), *ranges]:
         if cidr and service_port.port.protocol is Protocol.AUTO:
-            chains.append(_http_chain(graph, view, f"outbound_{name};", _own(service_port), logs, prefixes=(cidr,)))
+            chains.append(
+                _http_chain(graph, view, f"outbound_{name};", _route_config_name(service_port), logs, prefixes=(cidr,))
+            )
         for plan in graph.get(tcp.of_service_port, view, service_port):
             match = (plan.sni, plan.prefixes or ((cidr,) if cidr else ()))
-            if match in taken:
+            if match in matches:
                 continue
-            taken.add(match)
+            matches.add(match)
             used.append(plan)
-            made = _chain(view, plan, logs, match[1])
+            chain = _chain(view, plan, logs, match[1])
             if any(match):
-                chains.append(made)
+                chains.append(chain)
             else:
-                default = made
+                default = chain
     if routes:
         chains.append(_http_chain(graph, view, f"outbound_{name};", routes, logs))
     if default is None:
@@ -271,7 +292,7 @@ def _shared(
     inspectors = ("tls_inspector", "http_inspector") if routes or ranges else ("tls_inspector",)
     return listener_messages.listener(
         name,
-        *place,
+        *listener_address,
         chains or [default],
         default=default if chains else None,
         direction="outbound",

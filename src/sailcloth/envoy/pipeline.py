@@ -1,6 +1,6 @@
-"""The order in which features shape Envoy's messages, visible in one place. Adding a feature is a folder and a line here.
+"""The order in which features modify Envoy's messages. Adding a feature takes a folder and a line here.
 
-Must not hold meaning: that is in the features.
+Must not implement anything; the features do.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from .inputs import FilterInputs, PolicyValue, ResolvedPolicies
 
 ROUTE = (
     matching.route,
-    destinations.route,  # makes the route action that the following refine
+    destinations.route,  # sets the route action that the following modify
     redirects.route,
     timeouts.route,
     retries.route,
@@ -67,25 +67,25 @@ CLUSTER = (
     outlier_detection.cluster,
     protocols.cluster,
     client_tls.cluster,
-    client_tls.proxy_protocol,  # wraps whatever transport there is
+    client_tls.proxy_protocol,  # wraps the transport socket
     dynamic_dns.cluster,
     on_demand.cluster,
 )
 
 HTTP_FILTERS = (
-    faults.http_filters,  # before everything that costs: an aborted request is counted by no limit
+    faults.http_filters,  # before rate limits: aborted requests do not count
     cors.http_filters,
     dynamic_dns.http_filters,
     rate_limits.http_filters,
-    on_demand.http_filters,  # after whatever may refuse a request: what is refused loads no cluster
+    on_demand.http_filters,  # after filters that may reject a request: rejected requests load no cluster
     destinations.http_filters,  # the router ends the chain
 )
 
 NETWORK_FILTERS = (
-    rate_limits.network_filters,  # before anything is read; the filter that ends the chain follows
+    rate_limits.network_filters,  # before any byte is read; the terminal filter follows
 )
 
-# Finished resources. Users' patches have the last word.
+# Finished resources. EnvoyFilters are applied last.
 CLUSTER_RESOURCE = (envoy_filters.cluster,)
 LISTENER = (envoy_filters.listener,)
 ROUTE_CONFIGURATION = (envoy_filters.routes,)
@@ -94,7 +94,7 @@ ADDED = (envoy_filters.added,)
 
 @dataclass(frozen=True)
 class PolicyFeature:
-    """A kind of policy: what its objects amount to for a workload, and what the status of one of them says."""
+    """A policy kind: how to resolve its objects for a workload, and the verdict on one of them."""
 
     kind: type[Object]
     resolve: Callable[[Graph, Policies], PolicyValue]
@@ -110,15 +110,15 @@ POLICIES = (
 
 @derived
 def resolve(graph: Graph, policies: Policies) -> ResolvedPolicies:
-    """What all policies of a workload amount to."""
+    """The effective values of all policies of a workload."""
     return ResolvedPolicies(tuple(feature.resolve(graph, policies) for feature in POLICIES))
 
 
 def http_filters(inputs: FilterInputs) -> list[HttpFilter]:
     """The HTTP filters of a filter chain, in order."""
-    return [made for hook in HTTP_FILTERS for made in hook(inputs)]
+    return [http_filter for hook in HTTP_FILTERS for http_filter in hook(inputs)]
 
 
 def network_filters(inputs: FilterInputs) -> list[Filter]:
-    """The network filters of a filter chain, in order, without the one that ends it."""
-    return [made for hook in NETWORK_FILTERS for made in hook(inputs)]
+    """The network filters of a filter chain, in order, without the terminal one."""
+    return [network_filter for hook in NETWORK_FILTERS for network_filter in hook(inputs)]

@@ -1,4 +1,4 @@
-"""Small conveniences for Envoy's protobuf messages: durations, Any, deterministic bytes. No meaning lives here."""
+"""Conversions to protobuf: durations, Any, deterministic bytes. Must not know Istio's features."""
 
 from __future__ import annotations
 

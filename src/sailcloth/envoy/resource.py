@@ -1,4 +1,4 @@
-"""The unit of delivery: one Envoy resource as bytes, with what delivery needs to know of it."""
+"""One serialised Envoy resource with the metadata that xDS needs for ordering and statuses."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from sailcloth.api.meta import Key
 
 @dataclass(frozen=True, slots=True)
 class EnvoyResource:
-    """Serialised bytes with a content-hash version. `clusters` are those that it refers to, `sources` the user objects
-    that it came from. Equal bytes have equal versions."""
+    """Serialised bytes with a content hash as version; equal bytes have equal versions. `clusters`: names of clusters that it
+    refers to; `sources`: user objects that it derives from."""
 
     name: str
     version: str
     body: bytes = field(repr=False)
     clusters: frozenset[str] = frozenset()
     sources: tuple[Key, ...] = ()
-    endpoints: str = ""  # a cluster's name in the endpoint service, empty if its endpoints come otherwise
+    endpoints: str = ""  # the EDS service name of an EDS cluster; else empty
     applied: tuple[
         tuple[Key, int], ...
-    ] = ()  # parts of user objects that took effect: (object, part), once for each time
+    ] = ()  # parts of user objects that took effect: (object, index of the part), repeated for each time
 
 
 def version_of(body: bytes) -> str:

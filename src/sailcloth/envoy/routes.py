@@ -1,4 +1,4 @@
-"""Virtual hosts from plans, and route configurations joined from the bytes of their virtual hosts."""
+"""Builds virtual hosts from plans, and joins route configurations from the bytes of their virtual hosts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_DIRECT_RESPONSE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class VirtualHost:
-    """One virtual host as bytes, with the clusters it refers to and the objects it came from."""
+    """One serialised virtual host, with the clusters that it refers to and the objects that it derives from."""
 
     body: bytes = field(repr=False)
     clusters: frozenset[str]
@@ -29,31 +29,31 @@ class VirtualHost:
 
 def virtual_host(plan: VirtualHostPlan) -> VirtualHost:
     """A virtual host from its plan."""
-    out = route_pb.VirtualHost(name=plan.name, domains=plan.domains, include_request_attempt_count=True)
+    message = route_pb.VirtualHost(name=plan.name, domains=plan.domains, include_request_attempt_count=True)
     for r in plan.routes:
-        out.routes.append(route(r))
+        message.routes.append(route(r))
     if plan.require_tls:
-        out.require_tls = route_pb.VirtualHost.ALL
+        message.require_tls = route_pb.VirtualHost.ALL
     clusters = {names.outbound(t.cluster) for r in plan.routes for t in r.targets}
     clusters |= {names.outbound(c) for r in plan.routes for c, _ in r.mirrors}
-    return VirtualHost(encode(out), frozenset(clusters), plan.sources)
+    return VirtualHost(encode(message), frozenset(clusters), plan.sources)
 
 
 def route(plan: RoutePlan) -> route_pb.Route:
-    """One route, shaped by every feature in order."""
-    out = route_pb.Route(name=_name(plan))
+    """One route, with all features applied in order."""
+    message = route_pb.Route(name=_name(plan))
     for feature in pipeline.ROUTE:
-        feature(plan, out)
+        feature(plan, message)
     if plan.targets:
         first = plan.targets[0].cluster
-        out.decorator.operation = f"{first.host}:{first.port}/*"
+        message.decorator.operation = f"{first.host}:{first.port}/*"
     if plan.source is not None:
-        istio = out.metadata.filter_metadata["istio"]
+        istio = message.metadata.filter_metadata["istio"]
         path = names.config_path(plan.source.kind, plan.source.namespace, plan.source.name)
         istio.fields["config"].string_value = path
     if plan.match is not None and plan.match.stat_prefix:
-        out.stat_prefix = plan.match.stat_prefix
-    return out
+        message.stat_prefix = plan.match.stat_prefix
+    return message
 
 
 def _name(plan: RoutePlan) -> str:
@@ -63,45 +63,44 @@ def _name(plan: RoutePlan) -> str:
     return ".".join(p for p in parts if p)
 
 
-def catch_all(mode: str, way: str) -> VirtualHost:
-    """The last virtual host of a sidecar's route configuration: unknown hosts pass through, are looked up, or are refused with
-    502, as the outbound traffic policy says; `way` is the cluster that takes them."""
-    if way == names.BLACK_HOLE:
-        out = route_pb.VirtualHost(name="block_all", domains=["*"], include_request_attempt_count=True)
-        refused = out.routes.add(name="block_all")
+def catch_all(mode: str, cluster: str) -> VirtualHost:
+    """The last virtual host of a sidecar's route configuration, for unknown hosts. By the outbound traffic policy it passes
+    requests to `cluster`, resolves their host by DNS, or answers 502."""
+    if cluster == names.BLACK_HOLE:
+        message = route_pb.VirtualHost(name="block_all", domains=["*"], include_request_attempt_count=True)
+        refused = message.routes.add(name="block_all")
         refused.match.prefix = "/"
         refused.direct_response.status = 502
-        return VirtualHost(encode(out), frozenset(), ())
-    out = route_pb.VirtualHost(name="allow_any", domains=["*"], include_request_attempt_count=True)
-    passed = out.routes.add(name="allow_any")
+        return VirtualHost(encode(message), frozenset(), ())
+    message = route_pb.VirtualHost(name="allow_any", domains=["*"], include_request_attempt_count=True)
+    passed = message.routes.add(name="allow_any")
     passed.match.prefix = "/"
-    passed.route.cluster = way
+    passed.route.cluster = cluster
     if mode == "ALLOW_ANY_DYNAMIC_DNS":
         passed.route.cluster = names.DYNAMIC_DNS
         dynamic_dns.turn_on(passed)
     passed.route.timeout.CopyFrom(duration(0))
     passed.route.max_stream_duration.SetInParent()
-    return VirtualHost(encode(out), frozenset(), ())
+    return VirtualHost(encode(message), frozenset(), ())
 
 
 def black_hole(port: int) -> VirtualHost:
-    """The only virtual host of a gateway's port that no route uses: without routes of its own, every request gets 404."""
+    """The only virtual host of a gateway port without routes; it answers every request with 404."""
     return VirtualHost(encode(route_pb.VirtualHost(name=f"blackhole:{port}", domains=["*"])), frozenset(), ())
 
 
 def misdirected(hosts: tuple[str, ...]) -> VirtualHost:
-    """Hosts that another server of the same port answers for: 421, so that the client opens a connection to that one."""
-    out = route_pb.VirtualHost(name="misdirected", domains=hosts)
-    refused = out.routes.add(name="misdirected")
+    """A virtual host for hosts of another server on the same port. Answers 421, so that the client connects to that server."""
+    message = route_pb.VirtualHost(name="misdirected", domains=hosts)
+    refused = message.routes.add(name="misdirected")
     refused.match.prefix = "/"
     refused.direct_response.status = 421
-    return VirtualHost(encode(out), frozenset(), ())
+    return VirtualHost(encode(message), frozenset(), ())
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some virtual hosts of a route configuration, framed as its fields. One that did not change is neither joined nor
-    hashed again."""
+    """Some virtual hosts of a route configuration, serialised as its fields. An unchanged group is not joined or hashed again."""
 
     version: str
     body: bytes = field(repr=False, compare=False)
@@ -123,7 +122,8 @@ def group(hosts: Iterable[VirtualHost]) -> Group:
 
 
 def configuration(name: str, groups: list[Group], ports_count: bool = False) -> EnvoyResource:
-    """A route configuration; `ports_count` if domains have ports that are to be matched. Joined from bytes: a thousand virtual hosts cost a copy, not a thousand messages."""
+    """A route configuration. `ports_count`: match the port in the Host header, too. Joins bytes: a thousand virtual hosts cost
+    a copy, not a thousand messages."""
     head = route_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=not ports_count)
     head.max_direct_response_body_size_bytes.value = MAX_DIRECT_RESPONSE
     first = encode(head)

@@ -1,5 +1,7 @@
-"""Secrets for proxies, delivered like other resources, from a proxy's own namespace only. What a proxy may ask for is decided by who it
-has proved to be (`controlplane.secret_access`): a whole namespace, or what objects name that select its workload.
+"""Builds the SDS secrets of proxies from the Secrets of their own namespace.
+
+Must not decide on access: by a proxy's verified identity, `controlplane.secret_access` chooses between all Secrets of the
+namespace and those that objects name which select its workload.
 """
 
 from __future__ import annotations
@@ -22,13 +24,13 @@ from .resource import EnvoyResource, resource
 
 @derived
 def ids(graph: Graph, namespace: str) -> tuple[str, ...]:
-    """Names in the namespace's Secrets that a proxy may ask for."""
+    """SDS names of all Secrets in a namespace."""
     return graph.get(credentials.names, namespace)
 
 
 @derived
 def sidecar_ids(graph: Graph, namespace: str, labels: Labels) -> tuple[str, ...]:
-    """Names that a sidecar may ask for: those in DestinationRules that select its workload."""
+    """SDS names for a sidecar: those in DestinationRules that select its workload."""
     return _with_roots(graph.get(destination_rules.credentials, namespace, labels))
 
 
@@ -40,8 +42,8 @@ def sidecar_secret(graph: Graph, namespace: str, labels: Labels, name: str) -> E
 
 @derived
 def gateway_ids(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
-    """Names that a gateway may ask for without access to its namespace's Secrets: those in the Gateways that it serves, and those
-    that its own DestinationRules name. A proxy that serves no Gateway is none."""
+    """SDS names for a gateway without access to all Secrets of its namespace: those in the Gateways that it serves, and those in
+    its own DestinationRules. Empty for a proxy that serves no Gateway."""
     served = graph.get(gateways.credentials_of, proxy)
     if served is None:
         return ()
@@ -56,7 +58,7 @@ def gateway_secret(graph: Graph, proxy: Proxy, name: str) -> EnvoyResource | Non
 
 
 def _with_roots(names: Iterable[str]) -> tuple[str, ...]:
-    """Each name, and that of its roots."""
+    """Each name, and the name of its CA certificates."""
     return tuple(
         dict.fromkeys(n for name in names for n in (name, name.removesuffix(credentials.ROOTS) + credentials.ROOTS))
     )
@@ -64,17 +66,17 @@ def _with_roots(names: Iterable[str]) -> tuple[str, ...]:
 
 @derived
 def secret(graph: Graph, namespace: str, name: str) -> EnvoyResource | None:
-    """One secret; None if the Secret lacks what its name promises."""
-    found = graph.get(credentials.credential, namespace, name)
-    if found is None:
+    """One secret; None if the Secret lacks the data that the name asks for."""
+    credential = graph.get(credentials.credential, namespace, name)
+    if credential is None:
         return None
-    out = secret_pb2.Secret(name=names.credential(name))
-    if found.roots:
-        out.validation_context.trusted_ca.inline_bytes = found.roots
-        if found.revoked:
-            out.validation_context.crl.inline_bytes = found.revoked
+    message = secret_pb2.Secret(name=names.credential(name))
+    if credential.roots:
+        message.validation_context.trusted_ca.inline_bytes = credential.roots
+        if credential.revoked:
+            message.validation_context.crl.inline_bytes = credential.revoked
     else:
-        out.tls_certificate.certificate_chain.inline_bytes = found.chain
-        out.tls_certificate.private_key.inline_bytes = found.key
+        message.tls_certificate.certificate_chain.inline_bytes = credential.chain
+        message.tls_certificate.private_key.inline_bytes = credential.key
     source = Key("Secret", namespace, name.removesuffix(credentials.ROOTS))
-    return resource(out.name, encode(out), sources=(source,))
+    return resource(message.name, encode(message), sources=(source,))

@@ -1,6 +1,6 @@
-"""A thin asynchronous client of the Kubernetes API: requests, patches, tokens, informers. No knowledge of the mesh.
+"""A thin asynchronous client of the Kubernetes API: requests, patches, tokens, informers. Must not know the mesh.
 
-Objects are plain dictionaries, or whatever a caller's decoder makes of an object's bytes.
+Objects are plain dictionaries, or the result of a decoder that the caller gives.
 """
 
 from __future__ import annotations

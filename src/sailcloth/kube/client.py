@@ -1,4 +1,4 @@
-"""Requests to an API server."""
+"""Requests to a Kubernetes API server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PATCHES = {
 
 
 class ApiError(Exception):
-    """The server's refusal: HTTP status, reason (such as NotFound) and message."""
+    """An error response of the API server: HTTP status, reason (such as NotFound) and message."""
 
     def __init__(self, status: int, reason: str, message: str, body: dict[str, Any] | None = None) -> None:
         super().__init__(f"{status} {reason}: {message}" if message else f"{status} {reason}")
@@ -35,7 +35,7 @@ class ApiError(Exception):
 
 
 RETRIABLE: tuple[type[Exception], ...] = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
-"""What a request may end with that is worth another try later; whoever expects a certain refusal handles it before."""
+"""Errors of requests that may succeed when retried. Handle an expected ApiError (such as 404) before these."""
 
 
 class Client:
@@ -59,7 +59,7 @@ class Client:
         return cls(config.load())
 
     async def __aenter__(self) -> Client:
-        # Before Python 3.12.7, TLS connections that are closed in the middle of a watch linger unless asked not to.
+        # Before Python 3.12.7, TLS connections closed during a watch linger without `enable_cleanup_closed`.
         connector = aiohttp.TCPConnector(
             ssl=self.endpoint.context or False, limit=0, enable_cleanup_closed=sys.version_info < (3, 12, 7)
         )
@@ -71,7 +71,7 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._session is not None:
-            # A TLS connection that is gone already cannot be aborted again; Python 3.11 says so with an AttributeError.
+            # Python 3.11 raises AttributeError when it aborts a TLS connection that is already closed.
             with contextlib.suppress(AttributeError):
                 await self._session.close()
             await asyncio.sleep(0)
@@ -99,11 +99,12 @@ class Client:
     async def call(
         self, method: str, path: str, body: Any = None, *, kind: str = "application/json", **query: Any
     ) -> bytes:
-        """A request and its whole answer. Raises ApiError for a refusal, OSError if the server cannot be reached."""
+        """Send a request; returns the response body. Raises ApiError for a status of 400 or more, OSError if the server cannot
+        be reached or does not answer within 60 s."""
         data: Any = None if body is None else body if isinstance(body, bytes) else orjson.dumps(body)
         headers = {"Content-Type": kind} if data is not None else {}
         if data is not None and len(data) > 1 << 20:
-            data = io.BytesIO(data)  # sent in pieces
+            data = io.BytesIO(data)  # aiohttp sends it in chunks
         params = {k: str(v) for k, v in query.items() if v not in (None, "")}
         try:
             async with self.request(
@@ -119,7 +120,7 @@ class Client:
             raise OSError(f"{self.endpoint.server}: no answer within 60 s") from None
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """POST an object, such as a review."""
+        """POST an object (such as a TokenReview) to a path; returns the response object."""
         return dict(orjson.loads(await self.call("POST", path, body)))
 
     # -- objects --------------------------------------------------------------------------------
@@ -130,9 +131,9 @@ class Client:
     async def list(
         self, resource: Resource, namespace: str = "", label_selector: str = "", field_selector: str = ""
     ) -> tuple[builtins.list[dict[str, Any]], str]:
-        """(all objects, resource version of the list), read in pages."""
+        """(all objects, resourceVersion of the list), read in pages."""
         items: builtins.list[dict[str, Any]] = []
-        more = ""
+        continue_token = ""
         while True:
             answer = orjson.loads(
                 await self.call(
@@ -141,13 +142,13 @@ class Client:
                     labelSelector=label_selector,
                     fieldSelector=field_selector,
                     limit=_PAGE,
-                    **{"continue": more},
+                    **{"continue": continue_token},
                 )
             )
             items += answer.get("items") or []
             metadata = answer.get("metadata") or {}
-            more = metadata.get("continue", "")
-            if not more:
+            continue_token = metadata.get("continue", "")
+            if not continue_token:
                 return items, str(metadata.get("resourceVersion", ""))
 
     async def create(self, resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
@@ -202,11 +203,13 @@ class Client:
 
 
 def refusal(status: int, body: bytes) -> ApiError:
-    """The error in an answer's body."""
+    """The ApiError that a response body (a Status) describes."""
     try:
-        found = orjson.loads(body)
+        status_body = orjson.loads(body)
     except ValueError:
         return ApiError(status, "Unknown", body[:200].decode(errors="replace"))
-    if not isinstance(found, dict):
+    if not isinstance(status_body, dict):
         return ApiError(status, "Unknown", "")
-    return ApiError(status, str(found.get("reason") or "Unknown"), str(found.get("message") or ""), found)
+    return ApiError(
+        status, str(status_body.get("reason") or "Unknown"), str(status_body.get("message") or ""), status_body
+    )

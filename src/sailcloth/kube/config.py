@@ -1,4 +1,4 @@
-"""Where an API server is and how to prove who we are: kubeconfig files, and the files inside a pod."""
+"""Addresses and credentials of API servers, from kubeconfig files or from a pod's service account."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server, and how to talk to it. `token_file` is read again for every request, because tokens rotate."""
+    """An API server's URL and credentials. `token_file` is read for every request, because tokens rotate."""
 
     server: str
     context: ssl.SSLContext | None
@@ -27,29 +27,29 @@ class Endpoint:
 
 
 def from_kubeconfig(path: str | Path, context: str | None = None) -> Endpoint:
-    """The endpoint of a kubeconfig's context (default: the current one). Raises ValueError that says what is missing."""
+    """The endpoint of a kubeconfig's context (default: the current one). Raises ValueError if a file or entry is missing."""
     try:
-        found: Any = yaml.safe_load(Path(path).read_text())
+        kubeconfig: Any = yaml.safe_load(Path(path).read_text())
     except OSError as error:
         raise ValueError(f"kubeconfig {path}: {error.strerror}") from None
     except yaml.YAMLError:
         raise ValueError(f"kubeconfig {path} is not YAML") from None
-    if not isinstance(found, dict):
+    if not isinstance(kubeconfig, dict):
         raise ValueError(f"kubeconfig {path} is empty")
 
     def named(field: str, name: str, inner: str) -> dict[str, Any]:
-        for entry in found.get(field) or ():
+        for entry in kubeconfig.get(field) or ():
             if entry.get("name") == name:
                 return dict(entry.get(inner) or {})
         raise ValueError(f"kubeconfig {path} has no entry {name!r} in {field}")
 
-    chosen = named("contexts", context or str(found.get("current-context", "")), "context")
+    chosen = named("contexts", context or str(kubeconfig.get("current-context", "")), "context")
     cluster = named("clusters", str(chosen.get("cluster", "")), "cluster")
     user = named("users", str(chosen["user"]), "user") if chosen.get("user") else {}
     server = str(cluster.get("server", "")).rstrip("/")
-    made = None
+    tls = None
     if server.startswith("https"):
-        made = _tls(
+        tls = _tls(
             _data(cluster, "certificate-authority", path),
             _data(user, "client-certificate", path),
             _data(user, "client-key", path),
@@ -57,7 +57,7 @@ def from_kubeconfig(path: str | Path, context: str | None = None) -> Endpoint:
         )
     return Endpoint(
         server=server,
-        context=made,
+        context=tls,
         token=str(user.get("token", "")),
         token_file=str(user.get("tokenFile", "")),
         namespace=str(chosen.get("namespace") or "default"),
@@ -65,7 +65,7 @@ def from_kubeconfig(path: str | Path, context: str | None = None) -> Endpoint:
 
 
 def in_cluster() -> Endpoint:
-    """The endpoint that every pod is given. Raises ValueError outside a pod."""
+    """The endpoint from a pod's environment and service account. Raises ValueError outside a pod."""
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not (_POD / "token").exists():
         raise ValueError("not inside a pod: no service-account token is mounted")
@@ -74,7 +74,8 @@ def in_cluster() -> Endpoint:
 
 
 def load() -> Endpoint:
-    """$KUBECONFIG, else ~/.kube/config, else inside a pod. Raises ValueError that names what was tried."""
+    """The endpoint from $KUBECONFIG, else ~/.kube/config, else the pod's service account. Raises ValueError if there is
+    none."""
     for path in (os.environ.get("KUBECONFIG", "").split(os.pathsep)[0], os.path.expanduser("~/.kube/config")):
         if path and os.path.exists(path):
             return from_kubeconfig(path)
@@ -101,7 +102,7 @@ def _tls(ca: bytes, certificate: bytes, key: bytes, insecure: bool) -> ssl.SSLCo
     if insecure:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if certificate and key:
-        # The ssl module takes certificates from files only: mode 0600, gone at once.
+        # The ssl module loads certificates only from files; this one has mode 0600 and is deleted at once.
         with tempfile.NamedTemporaryFile() as file:
             file.write(certificate + b"\n" + key)
             file.flush()

@@ -1,4 +1,7 @@
-"""Follows a resource: list in pages, watch from there, resume after every interruption, never silently skip."""
+"""Lists and watches a resource, and resumes after every interruption without missing a change.
+
+Must not interpret objects beyond their metadata.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 EventKind = Literal["ADDED", "MODIFIED", "DELETED"]
 ObjectId = tuple[str, str]  # namespace, name
-_WATCH_S = 300  # a watch is asked to end after that, or up to twice as long
+_WATCH_S = 300  # `timeoutSeconds` of a watch: at least this, at most twice this
 _SILENT_S = 2 * _WATCH_S + 30.0
 _PAUSE_S = 0.05
 _FAILED_S = 2.0  # the longest pause after a failure
@@ -57,7 +60,8 @@ class _Expired(Exception):
 
 
 class Informer(Generic[T]):
-    """`decode` turns one object's JSON bytes into whatever the caller keeps. Events of one object come in order."""
+    """Reports the objects of one resource and their changes. `decode` parses an object's JSON bytes. Events of one object come
+    in order."""
 
     def __init__(
         self,
@@ -74,7 +78,7 @@ class Informer(Generic[T]):
         self.problem = ""  # why the last request failed
         self._query = {"fieldSelector": field_selector, "labelSelector": label_selector}
         self.synced = asyncio.Event()
-        self._known: dict[ObjectId, tuple[str, T]] = {}
+        self._cache: dict[ObjectId, tuple[str, T]] = {}
         self._head = msgspec.json.Decoder(_Head)
         self._event = msgspec.json.Decoder(_Event)
         self._list = msgspec.json.Decoder(_List)
@@ -91,51 +95,51 @@ class Informer(Generic[T]):
                 self.problem = ""
                 version = await self._watch(version, on_event)
                 delay = _PAUSE_S
-                await asyncio.sleep(_PAUSE_S)  # a server that ends each watch at once is not asked without a rest
+                await asyncio.sleep(_PAUSE_S)  # limits the rate of requests to a server that ends each watch at once
             except _Expired:
                 version = ""
             except (ApiError, OSError, aiohttp.ClientError, TimeoutError) as error:
                 if isinstance(error, ApiError) and error.status == 410:
                     version = ""
                     continue
-                before, self.problem = self.problem, str(error) or type(error).__name__
-                level = logging.INFO if delay > 0.4 and before != self.problem else logging.DEBUG
+                previous, self.problem = self.problem, str(error) or type(error).__name__
+                level = logging.INFO if delay > 0.4 and previous != self.problem else logging.DEBUG
                 log.log(level, "%s: %s; trying again", self._resource.plural, error)
-                # Whoever follows definitions (`defined`) ends the wait for a kind that is not served.
+                # `notify_defined` ends the wait for a kind that was not served.
                 absent = isinstance(error, ApiError) and error.status == 404
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._defined.wait(), delay * (0.5 + random.random()))
                 delay = min(delay * 2, _ABSENT_S if absent else _FAILED_S)
 
-    def defined(self) -> None:
-        """The kind is served from now on, perhaps: ask at once if the last answer was that it is not."""
+    def notify_defined(self) -> None:
+        """Retry at once: the kind's CustomResourceDefinition has appeared or changed."""
         self._defined.set()
 
     async def _relist(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
         seen: set[ObjectId] = set()
-        more = ""
+        continue_token = ""
         while True:
             body = await self._client.call(
-                "GET", self._resource.path(self._namespace), limit=500, **self._query, **{"continue": more}
+                "GET", self._resource.path(self._namespace), limit=500, **self._query, **{"continue": continue_token}
             )
             page = self._list.decode(body)
             for raw in page.items or ():
                 seen.add(self._take(bytes(raw), on_event))
-            more = page.metadata.continue_
-            if not more:
+            continue_token = page.metadata.continue_
+            if not continue_token:
                 break
-        for ident in [i for i in self._known if i not in seen]:
-            _, old = self._known.pop(ident)
+        for ident in [i for i in self._cache if i not in seen]:
+            _, old = self._cache.pop(ident)
             on_event("DELETED", old, ident)
         return page.metadata.resourceVersion
 
     def _take(self, raw: bytes, on_event: Callable[[EventKind, T, ObjectId], None]) -> ObjectId:
         metadata = self._head.decode(raw).metadata
         ident = (metadata.namespace, metadata.name)
-        old = self._known.get(ident)
+        old = self._cache.get(ident)
         if old is None or old[0] != metadata.resourceVersion:
             item = self._decode(raw)
-            self._known[ident] = (metadata.resourceVersion, item)
+            self._cache[ident] = (metadata.resourceVersion, item)
             on_event("ADDED" if old is None else "MODIFIED", item, ident)
         return ident
 
@@ -148,7 +152,7 @@ class Informer(Generic[T]):
             "timeoutSeconds": str(int(_WATCH_S * (1 + random.random()))),
         }
         path = self._resource.path(self._namespace)
-        # The server ends a watch in time; one that does not has gone without a word.
+        # The server ends each watch after `timeoutSeconds`; longer silence means a dead connection.
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_SILENT_S)
         async with self._client.request("GET", path, params=params, timeout=timeout) as response:
             if response.status >= 400:
@@ -165,14 +169,16 @@ class Informer(Generic[T]):
         event = self._event.decode(line)
         raw = bytes(event.object)
         if event.type == "ERROR":
-            found: Any = msgspec.json.decode(raw)
-            if found.get("code") == 410:
+            failure: Any = msgspec.json.decode(raw)
+            if failure.get("code") == 410:
                 raise _Expired
-            raise ApiError(int(found.get("code", 500)), str(found.get("reason", "")), str(found.get("message", "")))
+            raise ApiError(
+                int(failure.get("code", 500)), str(failure.get("reason", "")), str(failure.get("message", ""))
+            )
         metadata = self._head.decode(raw).metadata
         if event.type == "DELETED":
             ident = (metadata.namespace, metadata.name)
-            self._known.pop(ident, None)
+            self._cache.pop(ident, None)
             on_event("DELETED", self._decode(raw), ident)
         elif event.type != "BOOKMARK":
             self._take(raw, on_event)

@@ -1,4 +1,4 @@
-"""Connections to ports of pods through an API server, as `kubectl port-forward` makes them."""
+"""Connections to ports of pods through the API server, as in `kubectl port-forward`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sailcloth.lib import spdy
 
 from .client import Client
 
-_ERRORS, _DATA = 1, 3  # stream ids of the one connection that each tunnel carries
+_ERRORS, _DATA = 1, 3  # SPDY stream ids; each tunnel carries one connection
 
 
 class Tunnel:
-    """One connection to a port of a pod. Made by `connect`."""
+    """One connection to a port of a pod. `connect` creates it."""
 
     def __init__(self, socket: Any) -> None:
         self._socket = socket
@@ -25,11 +25,11 @@ class Tunnel:
             await self._socket.send_bytes(spdy.data_frame(_DATA, body[at : at + (1 << 15)]))
 
     async def end(self) -> None:
-        """Nothing more will be sent; answers may still come."""
+        """Close the sending direction; data may still arrive."""
         await self._socket.send_bytes(spdy.data_frame(_DATA, b"", end=True))
 
     async def receive(self) -> AsyncIterator[bytes]:
-        """What the pod sends, until it ends. Raises OSError with the server's words if the port cannot be reached."""
+        """Yield what the pod sends until it closes. Raises OSError with the server's message if the port cannot be reached."""
         buffer, problem = bytearray(), b""
         async for message in self._socket:
             if not isinstance(message.data, bytes):
@@ -49,9 +49,9 @@ class Tunnel:
 
 @contextlib.asynccontextmanager
 async def connect(api: Client, pod: str, namespace: str, port: int) -> AsyncIterator[Tunnel]:
-    """A connection to a port of a pod. Raises ApiError if there is no such pod, OSError if the server cannot be reached."""
+    """Open a connection to a port of a pod. Raises ApiError if the pod does not exist, OSError if the server is unreachable."""
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}"
-    await api.call("GET", path)  # says plainly if there is no such pod
+    await api.call("GET", path)  # a clear 404 if the pod does not exist
     url = api.endpoint.server.replace("http", "ws", 1) + path + "/portforward"
     packer = spdy.compressor()
     async with api.websocket(url, "SPDY/3.1+portforward.k8s.io") as socket:

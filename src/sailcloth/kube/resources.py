@@ -1,4 +1,4 @@
-"""Names of resources and their paths."""
+"""API resources (group, version, plural) and their URL paths."""
 
 from __future__ import annotations
 

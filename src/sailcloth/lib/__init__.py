@@ -1,1 +1,1 @@
-"""Things with no domain word in them. Nothing here may know of meshes, Envoy or Kubernetes kinds."""
+"""Generic building blocks. Must not know the mesh, Envoy or any Kubernetes kind."""

@@ -1,7 +1,7 @@
-"""YAML of strangers: bounded in depth, nodes and aliases before anything is built of it.
+"""Parses untrusted YAML: checks depth, number of nodes and alias expansion before any object is built.
 
-PyYAML composes recursively, in C, and expands aliases by reference: forty thousand brackets end the process, and a few hundred bytes
-of aliases become gigabytes as soon as they are written out. Events are neither nested nor expanded, so they are counted first.
+PyYAML composes recursively, in C, and expands aliases by reference: 40 000 brackets crash the process, and a few hundred bytes
+of aliases become gigabytes when serialised. Parser events are neither nested nor expanded, so this module counts them first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-DEEPEST = 128  # collections within each other
+DEEPEST = 128  # levels of nested collections
 MOST_NODES = 500_000  # of one document, aliases expanded
 LARGEST = 16 << 20  # characters
 
@@ -19,7 +19,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class TooComplex(yaml.YAMLError, ValueError):
-    """The document exceeds a bound; the text says which."""
+    """The document exceeds a limit; the message names it."""
 
 
 def load(text: str | bytes, loader: Any = _LOADER) -> Any:
@@ -35,12 +35,12 @@ def load_all(text: str | bytes, loader: Any = _LOADER) -> Iterator[Any]:
 
 
 def check(text: str | bytes) -> None:
-    """Raises TooComplex for a text that is too large, nests too deeply, or has too many nodes once its aliases are expanded;
-    yaml.YAMLError for one that is no YAML."""
+    """Raises TooComplex for a text that is too long, too deeply nested, or has too many nodes after alias expansion;
+    yaml.YAMLError for a text that is not YAML."""
     if len(text) > LARGEST:
         raise TooComplex(f"the YAML is longer than {LARGEST} bytes")
     sizes: dict[str, int] = {}  # of anchored nodes
-    stack: list[tuple[str | None, int]] = []  # anchor and size so far of the collections that are open
+    stack: list[tuple[str | None, int]] = []  # anchor and size so far of the open collections
     for event in yaml.parse(text, Loader=_LOADER):
         if isinstance(event, yaml.DocumentStartEvent):
             sizes.clear()

@@ -1,12 +1,14 @@
-"""Names in a fixed number of buckets, so that what depends on one bucket is left alone when a name in another changes."""
+"""Distributes names over a fixed number of buckets, so that a changed name invalidates only what depends on its bucket."""
 
 from __future__ import annotations
 
 import zlib
 
-BUCKETS = 64  # about the square root of a large mesh: a change looks at the buckets, and then at the names in one
+BUCKETS = (
+    64  # about the square root of the number of names in a large mesh: a change costs all buckets, and the names in one
+)
 
 
 def bucket(name: str) -> int:
-    """The bucket of a name; it stays there whatever comes and goes beside it."""
+    """The bucket of a name, 0 to BUCKETS - 1. Depends on the name alone."""
     return zlib.crc32(name.encode()) % BUCKETS

@@ -1,7 +1,6 @@
 """CEL expressions with Kubernetes' function library: compiled and type-checked once, evaluated many times.
 
-The language is Google's own implementation (`cel-expr-python`); ours are the functions and the words of the errors, which
-follow those that users of Kubernetes know.
+The interpreter is Google's (`cel-expr-python`). This module adds Kubernetes' functions, and rewords errors as Kubernetes does.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ _TYPES: dict[str, cel.Type] = {
     "bool": _T.BOOL, "string": _T.STRING, "int": _T.INT, "double": _T.DOUBLE, "list": _T.List(_T.DYN),
     "map": _T.Map(_T.STRING, _T.DYN), "timestamp": _T.TIMESTAMP, "duration": _T.DURATION, "bytes": _T.BYTES, "dyn": _T.DYN,
 }  # fmt: skip
-_WORDS = [
+_MESSAGES = [
     (r'Key not found in map : "?(.*?)"?$', r"no such key: \1"),
     (r"Index error: index=(-?\d+) size=\d+", r"index out of bounds: \1"),
     (r"divide by zero", "division by zero"),
@@ -59,7 +58,7 @@ RESERVED = frozenset(
 
 
 class BadExpression(ValueError):
-    """The expression does not compile; the text says where."""
+    """The expression does not compile; the message says where."""
 
 
 class Failed(Exception):
@@ -85,30 +84,30 @@ class Program:
         self.returns = str(self._program.return_type().name()).lower()
 
     def run(self, values: Mapping[str, Any]) -> Any:
-        """The value. Raises Failed."""
+        """Evaluate; returns the value. Raises Failed."""
         try:
             result = self._program.eval(data=values)
         except RuntimeError as error:
-            raise Failed(_words(str(error))) from None
+            raise Failed(_kubernetes_message(str(error))) from None
         value = result.plain_value()
         if result.type() == cel.Type.ERROR:
-            raise Failed(_words(str(value)))
+            raise Failed(_kubernetes_message(str(value)))
         return value
 
 
 def escape(name: str) -> str | None:
-    """A field's name as expressions write it; None for one that they cannot name."""
+    """A field's name as written in expressions; None if expressions cannot name it."""
     if name in RESERVED:
         return f"__{name}__"
-    out = name.replace("__", "__underscores__").replace(".", "__dot__").replace("-", "__dash__")
-    out = out.replace("/", "__slash__")
-    return out if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", out) else None
+    escaped = name.replace("__", "__underscores__").replace(".", "__dot__").replace("-", "__dash__")
+    escaped = escaped.replace("/", "__slash__")
+    return escaped if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", escaped) else None
 
 
-def _words(text: str) -> str:
+def _kubernetes_message(text: str) -> str:
     text = re.sub(r"^[A-Z_]+: ", "", text.strip())
-    for pattern, words in _WORDS:
-        replaced, count = re.subn(pattern, words, text)
+    for pattern, message in _MESSAGES:
+        replaced, count = re.subn(pattern, message, text)
         if count:
             return replaced
     return text

@@ -1,7 +1,7 @@
 """The functions that Kubernetes adds to CEL: lists, sets, regular expressions, URLs, addresses, quantities, name formats.
 
-CEL's runtime takes plain values only, so an opaque value (a URL, an address, …) travels as a map with one key that no JSON
-object of a user can have. Equal values are equal maps, so `==` holds.
+CEL's runtime accepts only plain values, so an opaque value (a URL, an address, …) is a map with one key that no user's JSON
+object can have. Equal values are equal maps, so `==` works.
 """
 
 from __future__ import annotations
@@ -85,16 +85,16 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
-def _index(items: list[Any], wanted: Any) -> int:
-    return next((n for n, item in enumerate(items) if _same(item, wanted)), -1)
+def _index(items: list[Any], searched: Any) -> int:
+    return next((n for n, item in enumerate(items) if _same(item, searched)), -1)
 
 
-def _last(items: list[Any], wanted: Any) -> int:
-    return next((n for n in reversed(range(len(items))) if _same(items[n], wanted)), -1)
+def _last(items: list[Any], item: Any) -> int:
+    return next((n for n in reversed(range(len(items))) if _same(items[n], item)), -1)
 
 
-def _contains(items: list[Any], wanted: list[Any]) -> bool:
-    return all(_index(items, w) >= 0 for w in wanted)
+def _contains(items: list[Any], others: list[Any]) -> bool:
+    return all(_index(items, w) >= 0 for w in others)
 
 
 # -- regular expressions ----------------------------------------------------------------------------
@@ -105,9 +105,9 @@ def _find(text: str, pattern: str) -> str:
     return match.group(0) if match else ""
 
 
-def _find_all(text: str, pattern: str, most: int = -1) -> list[str]:
+def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
     matches = [m.group(0) for m in regex.compiled(pattern).finditer(text)]
-    return matches if most < 0 else matches[:most]
+    return matches if limit < 0 else matches[:limit]
 
 
 # -- URLs -------------------------------------------------------------------------------------------
@@ -257,9 +257,9 @@ def _validate(value: Opaque, text: str) -> list[str]:
     name = _text("format", value)
     if name in _OTHER:
         return [] if formats.fits(_OTHER[name], text) else [f"invalid {name}"]
-    most, pattern, words = _NAMES[name]
-    out = [] if re.fullmatch(pattern, text) else [words]
-    return out if len(text) <= most else [*out, f"must be no more than {most} characters"]
+    max_length, pattern, message = _NAMES[name]
+    problems = [] if re.fullmatch(pattern, text) else [message]
+    return problems if len(text) <= max_length else [*problems, f"must be no more than {max_length} characters"]
 
 
 def _named(name: str) -> list[Opaque]:
@@ -279,12 +279,12 @@ def _declare(name: str, *overloads: _Overload) -> cel.FunctionDecl:
     return cel.FunctionDecl(name, declarations)
 
 
-def _of(name: str, returns: cel.Type, function: Callable[..., Any], *parameters: cel.Type) -> cel.FunctionDecl:
+def _method(name: str, returns: cel.Type, function: Callable[..., Any], *parameters: cel.Type) -> cel.FunctionDecl:
     """A method."""
     return _declare(name, (True, list(parameters), returns, function))
 
 
-def _make(name: str, returns: cel.Type, function: Callable[..., Any], *parameters: cel.Type) -> cel.FunctionDecl:
+def _function(name: str, returns: cel.Type, function: Callable[..., Any], *parameters: cel.Type) -> cel.FunctionDecl:
     """A function."""
     return _declare(name, (False, list(parameters), returns, function))
 
@@ -293,57 +293,57 @@ _S, _I, _B, _O = T.STRING, T.INT, T.BOOL, _OPAQUE
 LIBRARY = cel.CelExtension(
     "kubernetes",
     [
-        _of("isSorted", _B, _sorted, _LIST),
-        _of("sum", T.DYN, _sum, _LIST),
-        _of("min", T.DYN, _extreme(min, "min"), _LIST),
-        _of("max", T.DYN, _extreme(max, "max"), _LIST),
-        _of("indexOf", _I, _index, _LIST, T.DYN),
-        _of("lastIndexOf", _I, _last, _LIST, T.DYN),
-        _make("sets.contains", _B, _contains, _LIST, _LIST),
-        _make("sets.equivalent", _B, lambda a, b: _contains(a, b) and _contains(b, a), _LIST, _LIST),
-        _make("sets.intersects", _B, lambda a, b: any(_index(a, x) >= 0 for x in b), _LIST, _LIST),
-        _of("find", _S, _find, _S, _S),
+        _method("isSorted", _B, _sorted, _LIST),
+        _method("sum", T.DYN, _sum, _LIST),
+        _method("min", T.DYN, _extreme(min, "min"), _LIST),
+        _method("max", T.DYN, _extreme(max, "max"), _LIST),
+        _method("indexOf", _I, _index, _LIST, T.DYN),
+        _method("lastIndexOf", _I, _last, _LIST, T.DYN),
+        _function("sets.contains", _B, _contains, _LIST, _LIST),
+        _function("sets.equivalent", _B, lambda a, b: _contains(a, b) and _contains(b, a), _LIST, _LIST),
+        _function("sets.intersects", _B, lambda a, b: any(_index(a, x) >= 0 for x in b), _LIST, _LIST),
+        _method("find", _S, _find, _S, _S),
         _declare("findAll", (True, [_S, _S], T.List(_S), _find_all), (True, [_S, _S, _I], T.List(_S), _find_all)),
-        _make("url", _O, _url, _S),
-        _make("isURL", _B, _valid(_url), _S),
-        _of("getScheme", _S, lambda u: _split(u).scheme, _O),
-        _of("getHost", _S, _host, _O),
-        _of("getHostname", _S, _hostname, _O),
-        _of("getPort", _S, _port, _O),
-        _of("getEscapedPath", _S, lambda u: _split(u).path, _O),
-        _of("getQuery", T.Map(_S, T.List(_S)), _parameters, _O),
+        _function("url", _O, _url, _S),
+        _function("isURL", _B, _valid(_url), _S),
+        _method("getScheme", _S, lambda u: _split(u).scheme, _O),
+        _method("getHost", _S, _host, _O),
+        _method("getHostname", _S, _hostname, _O),
+        _method("getPort", _S, _port, _O),
+        _method("getEscapedPath", _S, lambda u: _split(u).path, _O),
+        _method("getQuery", T.Map(_S, T.List(_S)), _parameters, _O),
         _declare("ip", (False, [_S], _O, _ip), (True, [_O], _O, lambda c: _opaque("ip", str(_interface(c).ip)))),
-        _make("isIP", _B, _valid(_ip), _S),
-        _make("ip.isCanonical", _B, _canonical_ip, _S),
-        _of("family", _I, lambda a: _address(a).version, _O),
-        _of("isUnspecified", _B, lambda a: _address(a).is_unspecified, _O),
-        _of("isLoopback", _B, lambda a: _address(a).is_loopback, _O),
-        _of("isLinkLocalMulticast", _B, _link_multicast, _O),
-        _of("isLinkLocalUnicast", _B, lambda a: _address(a).is_link_local, _O),
-        _of("isGlobalUnicast", _B, _global_unicast, _O),
-        _make("cidr", _O, _cidr, _S),
-        _make("isCIDR", _B, _valid(_cidr), _S),
-        _of("containsIP", _B, _contains_ip, _O, T.DYN),
-        _of("containsCIDR", _B, _contains_cidr, _O, T.DYN),
-        _of("masked", _O, lambda c: _opaque("cidr", str(_interface(c).network)), _O),
-        _of("prefixLength", _I, lambda c: _interface(c).network.prefixlen, _O),
-        _make("quantity", _O, _quantity, _S),
-        _make("isQuantity", _B, _valid(quantity.parse), _S),
-        _of("sign", _I, lambda q: (_amount(q) > 0) - (_amount(q) < 0), _O),
-        _of("isInteger", _B, _is_integer, _O),
-        _of("asInteger", _I, _as_integer, _O),
-        _of("asApproximateFloat", T.DOUBLE, lambda q: float(_amount(q)), _O),
-        _of("add", _O, lambda a, b: _opaque("quantity", _shown(_amount(a) + _amount(b))), _O, T.DYN),
-        _of("sub", _O, lambda a, b: _opaque("quantity", _shown(_amount(a) - _amount(b))), _O, T.DYN),
-        _of("isGreaterThan", _B, lambda a, b: _compare(a, b) > 0, _O, _O),
-        _of("isLessThan", _B, lambda a, b: _compare(a, b) < 0, _O, _O),
-        _of("compareTo", _I, _compare, _O, _O),
-        *(_make(f"format.{name}", _O, lambda n=name: _opaque("format", n)) for name in [*_NAMES, *_OTHER]),
-        # An optional cannot be made here; a list of at most one item answers its methods.
-        _make("format.named", T.List(_O), _named, _S),
-        _of("validate", T.List(_S), _validate, _O, _S),
-        _of("hasValue", _B, bool, _LIST),
-        _of("value", T.DYN, lambda found: found if not found or isinstance(found[0], str) else found[0], _LIST),
-        _make("string", _S, _string, _O),
+        _function("isIP", _B, _valid(_ip), _S),
+        _function("ip.isCanonical", _B, _canonical_ip, _S),
+        _method("family", _I, lambda a: _address(a).version, _O),
+        _method("isUnspecified", _B, lambda a: _address(a).is_unspecified, _O),
+        _method("isLoopback", _B, lambda a: _address(a).is_loopback, _O),
+        _method("isLinkLocalMulticast", _B, _link_multicast, _O),
+        _method("isLinkLocalUnicast", _B, lambda a: _address(a).is_link_local, _O),
+        _method("isGlobalUnicast", _B, _global_unicast, _O),
+        _function("cidr", _O, _cidr, _S),
+        _function("isCIDR", _B, _valid(_cidr), _S),
+        _method("containsIP", _B, _contains_ip, _O, T.DYN),
+        _method("containsCIDR", _B, _contains_cidr, _O, T.DYN),
+        _method("masked", _O, lambda c: _opaque("cidr", str(_interface(c).network)), _O),
+        _method("prefixLength", _I, lambda c: _interface(c).network.prefixlen, _O),
+        _function("quantity", _O, _quantity, _S),
+        _function("isQuantity", _B, _valid(quantity.parse), _S),
+        _method("sign", _I, lambda q: (_amount(q) > 0) - (_amount(q) < 0), _O),
+        _method("isInteger", _B, _is_integer, _O),
+        _method("asInteger", _I, _as_integer, _O),
+        _method("asApproximateFloat", T.DOUBLE, lambda q: float(_amount(q)), _O),
+        _method("add", _O, lambda a, b: _opaque("quantity", _shown(_amount(a) + _amount(b))), _O, T.DYN),
+        _method("sub", _O, lambda a, b: _opaque("quantity", _shown(_amount(a) - _amount(b))), _O, T.DYN),
+        _method("isGreaterThan", _B, lambda a, b: _compare(a, b) > 0, _O, _O),
+        _method("isLessThan", _B, lambda a, b: _compare(a, b) < 0, _O, _O),
+        _method("compareTo", _I, _compare, _O, _O),
+        *(_function(f"format.{name}", _O, lambda n=name: _opaque("format", n)) for name in [*_NAMES, *_OTHER]),
+        # Python cannot create a CEL optional; a list of at most one item has the same methods.
+        _function("format.named", T.List(_O), _named, _S),
+        _method("validate", T.List(_S), _validate, _O, _S),
+        _method("hasValue", _B, bool, _LIST),
+        _method("value", T.DYN, lambda found: found if not found or isinstance(found[0], str) else found[0], _LIST),
+        _function("string", _S, _string, _O),
     ],
 )

@@ -1,7 +1,7 @@
-"""`x-kubernetes-validations`: the CEL rules of a structural schema, compiled once and asked of values. Knows no kind.
+"""`x-kubernetes-validations`: the CEL rules of a structural schema, compiled once and evaluated on values. Must not know kinds.
 
-Rules see values as their schema types them: times as times, numbers as doubles, fields under their escaped names. Rules that
-look at `oldSelf` are asked of changes only, unless they take it as an optional.
+Values are converted to the types of their schema: date-times to timestamps, numbers to doubles, fields to their escaped names.
+Rules that use `oldSelf` are evaluated on updates only, unless they have `optionalOldSelf`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Rule:
     program: Program
     expression: str
     message: str
-    worded: Program | None
+    message_program: Program | None
     reason: str
     where: str
     transition: bool
@@ -42,14 +42,14 @@ class _Rule:
 
 
 @dataclass
-class _Place:
-    """A node of the schema with rules at it or below it."""
+class _SchemaNode:
+    """A node of the schema with rules on it or below it."""
 
     node: dict[str, Any]
     rules: list[_Rule] = field(default_factory=list)
-    properties: dict[str, _Place] = field(default_factory=dict)
-    extra: _Place | None = None
-    items: _Place | None = None
+    properties: dict[str, _SchemaNode] = field(default_factory=dict)
+    extra: _SchemaNode | None = None
+    items: _SchemaNode | None = None
 
 
 class Rules:
@@ -58,79 +58,83 @@ class Rules:
     def __init__(self, schemas: Schemas, node: Node) -> None:
         """Raises BadExpression for a rule that does not compile."""
         self._schemas = schemas
-        self._root = self._place(node)
+        self._root = self._node_with_rules(node)
 
-    def _place(self, node: Node) -> _Place | None:
+    def _node_with_rules(self, node: Node) -> _SchemaNode | None:
         if node is None or "$ref" in node:
             return None
-        place = _Place(node, [compiled(r, node) for r in node.get(RULES) or ()])
+        schema_node = _SchemaNode(node, [compiled(r, node) for r in node.get(RULES) or ()])
         for name, inner in (node.get("properties") or {}).items():
-            inner_place = self._place(inner)
+            inner_place = self._node_with_rules(inner)
             if inner_place is not None:
-                place.properties[name] = inner_place
+                schema_node.properties[name] = inner_place
         extra = node.get("additionalProperties")
-        place.extra = self._place(extra) if isinstance(extra, dict) else None
-        place.items = self._place(node.get("items"))
-        return place if place.rules or place.properties or place.extra or place.items else None
+        schema_node.extra = self._node_with_rules(extra) if isinstance(extra, dict) else None
+        schema_node.items = self._node_with_rules(node.get("items"))
+        return (
+            schema_node
+            if schema_node.rules or schema_node.properties or schema_node.extra or schema_node.items
+            else None
+        )
 
     def check(self, value: Any, old: Any = ABSENT) -> Iterator[Problem]:
-        """Every rule that a value breaks; `old` is the value before, if there was one."""
+        """A problem for every rule that the value violates. `old`: the previous value; ABSENT on creation."""
         if self._root is not None:
-            yield from self._at(self._root, value, old, "")
+            yield from self._check_node(self._root, value, old, "")
 
-    def _at(self, place: _Place, value: Any, old: Any, path: str) -> Iterator[Problem]:
+    def _check_node(self, schema_node: _SchemaNode, value: Any, old: Any, path: str) -> Iterator[Problem]:
         if value is None:
             return
         if old is None:
             old = ABSENT
-        if place.rules:
-            yield from self._ask(place, value, old, path)
+        if schema_node.rules:
+            yield from self._evaluate(schema_node, value, old, path)
         if isinstance(value, dict):
-            before = old if isinstance(old, dict) else {}
+            old_fields = old if isinstance(old, dict) else {}
             for name, inner in value.items():
-                below = place.properties.get(name)
-                if below is None and name not in (place.node.get("properties") or {}):
-                    below = place.extra
+                below = schema_node.properties.get(name)
+                if below is None and name not in (schema_node.node.get("properties") or {}):
+                    below = schema_node.extra
                 if below is not None:
-                    yield from self._at(below, inner, before.get(name, ABSENT), join(path, name))
-        elif isinstance(value, list) and place.items is not None:
-            keyed = place.node.get("x-kubernetes-list-type") == "map"
-            known = {self._key(place.node, v): v for v in old} if keyed and isinstance(old, list) else {}
+                    yield from self._check_node(below, inner, old_fields.get(name, ABSENT), join(path, name))
+        elif isinstance(value, list) and schema_node.items is not None:
+            keyed = schema_node.node.get("x-kubernetes-list-type") == "map"
+            old_items = {self._key(schema_node.node, v): v for v in old} if keyed and isinstance(old, list) else {}
             for index, item in enumerate(value):
-                was = known.get(self._key(place.node, item), ABSENT) if known else ABSENT
-                yield from self._at(place.items, item, was, f"{path}[{index}]")
+                old_item = old_items.get(self._key(schema_node.node, item), ABSENT) if old_items else ABSENT
+                yield from self._check_node(schema_node.items, item, old_item, f"{path}[{index}]")
 
     def _key(self, node: dict[str, Any], item: Any) -> bytes:
         return orjson.dumps(map_keys(self._schemas, node, item), option=orjson.OPT_SORT_KEYS)
 
-    def _ask(self, place: _Place, value: Any, old: Any, path: str) -> Iterator[Problem]:
+    def _evaluate(self, schema_node: _SchemaNode, value: Any, old: Any, path: str) -> Iterator[Problem]:
         unchanged = old is not ABSENT and old == value
         values: dict[str, Any] | None = None
-        for rule in place.rules:
+        for rule in schema_node.rules:
             if (rule.transition and old is ABSENT and not rule.optional) or (unchanged and not rule.transition):
                 continue
             if values is None:
-                was = None if old is ABSENT else self._typed(place.node, old)
-                values = {"self": self._typed(place.node, value)}
-                values |= {"oldSelf": was, "was_": was, "hasOld_": old is not ABSENT}
-            word = _word(place.node)
+                typed_old = None if old is ABSENT else self._typed(schema_node.node, old)
+                values = {"self": self._typed(schema_node.node, value)}
+                values |= {"oldSelf": typed_old, "was_": typed_old, "hasOld_": old is not ABSENT}
+            type_name = _type_name(schema_node.node)
             try:
                 if rule.program.run(values) is True:
                     continue
                 text = _message(rule, values)
             except Failed as error:
-                said = rule.message or f"failed rule: {rule.expression}"
-                text = f"{error} evaluating rule: {said}"
+                message = rule.message or f"failed rule: {rule.expression}"
+                text = f"{error} evaluating rule: {message}"
                 if str(error).startswith("no such overload"):
-                    text = f"'{error}': call arguments did not match a supported operator, function or macro signature for rule: {said}"
-                yield Problem("invalid", path, f'Invalid value: "{word}": {text}')
+                    text = f"'{error}': call arguments did not match a supported operator, function or macro signature for rule: {message}"
+                yield Problem("invalid", path, f'Invalid value: "{type_name}": {text}')
                 continue
             kind = _REASONS.get(rule.reason, "invalid")
             shown = {
-                "invalid": f'Invalid value: "{word}": {text}',
+                "invalid": f'Invalid value: "{type_name}": {text}',
                 "forbidden": f"Forbidden: {text}",
                 "required": f"Required value: {text}",
-                "duplicate": f'Duplicate value: "{word}"',
+                "duplicate": f'Duplicate value: "{type_name}"',
             }
             yield Problem(kind, (path + rule.where).lstrip("."), shown[kind])
 
@@ -140,15 +144,15 @@ class Rules:
             return value
         if isinstance(value, dict):
             properties, extra = node.get("properties") or {}, node.get("additionalProperties")
-            out = {}
+            typed = {}
             for name, inner in value.items():
                 if name in properties or not isinstance(extra, dict):
-                    known = escape(name) if name in properties or node.get(EMBEDDED) else name
-                    if known is not None:
-                        out[known] = self._typed(properties.get(name), inner)
+                    escaped = escape(name) if name in properties or node.get(EMBEDDED) else name
+                    if escaped is not None:
+                        typed[escaped] = self._typed(properties.get(name), inner)
                 else:
-                    out[name] = self._typed(extra, inner)
-            return out
+                    typed[name] = self._typed(extra, inner)
+            return typed
         if isinstance(value, list):
             return [self._typed(node.get("items"), v) for v in value]
         if node.get("type") == "number" and isinstance(value, int) and not isinstance(value, bool):
@@ -173,23 +177,25 @@ def compiled(rule: dict[str, Any], node: dict[str, Any]) -> _Rule:
     if program.returns not in ("bool", "dyn"):
         raise BadExpression(f"cel expression must evaluate to a bool, not {program.returns}")
     _fields(text, node)
-    given = rule.get("messageExpression")
-    worded = None
-    if given:
-        worded = Program(_OPTIONAL_OLD.format(given) if optional else given, variables)
-        if worded.returns not in ("string", "dyn"):
-            raise BadExpression(f"messageExpression must evaluate to a string, not {worded.returns}")
+    message_expression = rule.get("messageExpression")
+    message_program = None
+    if message_expression:
+        message_program = Program(
+            _OPTIONAL_OLD.format(message_expression) if optional else message_expression, variables
+        )
+        if message_program.returns not in ("string", "dyn"):
+            raise BadExpression(f"messageExpression must evaluate to a string, not {message_program.returns}")
     transition = re.search(r"\boldSelf\b", _without_text(text)) is not None
     where = str(rule.get("fieldPath") or "")
     where = re.sub(r"\['([^']*)'\]", r".\1", where)
     reason = str(rule.get("reason") or "FieldValueInvalid")
-    return _Rule(program, text, str(rule.get("message") or ""), worded, reason, where, transition, optional)
+    return _Rule(program, text, str(rule.get("message") or ""), message_program, reason, where, transition, optional)
 
 
 def _message(rule: _Rule, values: dict[str, Any]) -> str:
-    if rule.worded is not None:
+    if rule.message_program is not None:
         try:
-            text = rule.worded.run(values)
+            text = rule.message_program.run(values)
         except Failed:
             text = ""
         if isinstance(text, str) and text.strip() and "\n" not in text.strip():
@@ -202,19 +208,19 @@ def _kind(node: dict[str, Any]) -> Type:
     if node.get("x-kubernetes-int-or-string") or node.get("nullable") or "type" not in node:
         return "dyn"
     if node["type"] == "string":
-        known: dict[str, Type] = {
+        by_format: dict[str, Type] = {
             "date-time": "timestamp",
             "date": "timestamp",
             "duration": "duration",
             "byte": "bytes",
         }
-        return known.get(str(node.get("format")), "string")
+        return by_format.get(str(node.get("format")), "string")
     # Numbers of all kinds compare with each other, which only dynamic types allow here.
     kinds: dict[str, Type] = {"object": "map", "array": "list", "boolean": "bool"}
     return kinds.get(str(node["type"]), "dyn")
 
 
-def _word(node: dict[str, Any]) -> str:
+def _type_name(node: dict[str, Any]) -> str:
     return str(node.get("type") or ("" if node.get("x-kubernetes-int-or-string") else "object"))
 
 
@@ -238,24 +244,28 @@ def _without_text(expression: str) -> str:
 
 
 def _fields(expression: str, node: dict[str, Any]) -> None:
-    """Fields that are read from `self` and that the schema does not have. The language's own checks know only maps.
+    """Check that the fields that an expression reads from `self` are in the schema, because CEL's type check sees only maps.
     Raises BadExpression."""
     for match in re.finditer(r"(?<![\w.])(?:self|oldSelf)((?:\.\??\w+)+)(\s*\()?", _without_text(expression)):
         names = [n.lstrip("?") for n in match[1][1:].split(".")]
         if match[2]:
             names.pop()  # a method
-        at: Any = node
+        current: Any = node
         for name in names:
-            if not isinstance(at, dict) or (at.get(KEEP) and not at.get("properties")) or at.get("type") != "object":
+            if (
+                not isinstance(current, dict)
+                or (current.get(KEEP) and not current.get("properties"))
+                or current.get("type") != "object"
+            ):
                 break
-            if at.get(EMBEDDED) and name in ("apiVersion", "kind", "metadata"):
+            if current.get(EMBEDDED) and name in ("apiVersion", "kind", "metadata"):
                 break
-            known = {escape(n): inner for n, inner in (at.get("properties") or {}).items()}
-            extra = at.get("additionalProperties")
-            if name in known:
-                at = known[name]
+            fields = {escape(n): inner for n, inner in (current.get("properties") or {}).items()}
+            extra = current.get("additionalProperties")
+            if name in fields:
+                current = fields[name]
             elif isinstance(extra, dict):
-                at = extra
+                current = extra
             elif name in ("apiVersion", "kind", "metadata") or extra:
                 break
             else:

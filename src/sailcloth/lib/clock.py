@@ -1,4 +1,4 @@
-"""Time as a value that is handed in, so that what waits can be tested without waiting."""
+"""An injectable clock, so that tests run in virtual time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Seconds that only grow, and a way to wait for them."""
+    """A monotonic clock in seconds."""
 
     def time(self) -> float:
         """Now, in seconds since an arbitrary start."""

@@ -1,8 +1,8 @@
 """Schedules in the five fields of crontab(5): minute, hour, day of month, month, day of week.
 
-A field is `*`, a number, a range `a-b`, a step `*/n` or `a-b/n`, or several of these by comma; months and days have English names
-of three letters, Sunday is 0 or 7. Where both day fields are limited, either may match. `@hourly`, `@daily`, `@midnight`, `@weekly`,
-`@monthly`, `@yearly` and `@annually` are known.
+A field is `*`, a number, a range `a-b`, a step `*/n` or `a-b/n`, or a list of these with commas; months and weekdays also have
+their three-letter English names, Sunday is 0 or 7. If both day fields are restricted, either may match. Also supports `@hourly`,
+`@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly` and `@annually`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _MONTHS = {
     n: i for i, n in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1)
 }
 _DAYS = {n: i for i, n in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
-_HORIZON_DAYS = 366 * 8  # a 29th of February comes again within eight years
+_HORIZON_DAYS = 366 * 8  # two leap days are at most eight years apart
 
 
 def _field(text: str, low: int, high: int, names: dict[str, int]) -> frozenset[int]:
-    out: set[int] = set()
+    values: set[int] = set()
     for part in text.lower().split(","):
         span, slash, step = part.partition("/")
         if slash and (not step.isdigit() or int(step) < 1):
@@ -43,20 +43,20 @@ def _field(text: str, low: int, high: int, names: dict[str, int]) -> frozenset[i
                 raise ValueError(f"not a number or name: {part!r}") from None
         if not low <= first <= last <= high:
             raise ValueError(f"{part!r} is outside {low}-{high}")
-        out.update(range(first, last + 1, int(step) if slash else 1))
-    return frozenset(out)
+        values.update(range(first, last + 1, int(step) if slash else 1))
+    return frozenset(values)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Which minutes match. Times are naive: the caller says in which zone they are."""
+    """The minutes that match. Times are naive, in the time zone of the caller's choice."""
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
     days: frozenset[int]
     months: frozenset[int]
     weekdays: frozenset[int]  # Sunday is 0
-    any_day: bool  # whether one of the two day fields does not limit: then both must match
+    any_day: bool  # whether one of the two day fields is unrestricted; then both must match
 
     def on(self, day: dt.date) -> bool:
         if day.month not in self.months:
@@ -92,7 +92,7 @@ class Schedule:
 
 
 def parse(text: str) -> Schedule:
-    """Raises ValueError that says which part is wrong."""
+    """Parse a schedule. Raises ValueError that names the wrong part."""
     fields = _NICKNAMES.get(text.strip().lower(), text).split()
     if len(fields) != 5:
         raise ValueError(f"a schedule has five fields, {text!r} has {len(fields)}")

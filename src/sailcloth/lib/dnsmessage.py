@@ -1,5 +1,7 @@
-"""DNS messages, as far as a server that answers with addresses needs them. Source: RFC 1035, RFC 6891. An encoder; who answers
-what is said elsewhere."""
+"""Encodes and decodes DNS messages, as far as a server of A and AAAA records needs. Source: RFC 1035, RFC 6891.
+
+Must not decide what to answer.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +11,25 @@ from dataclasses import dataclass
 
 A, CNAME, AAAA, OPT, ANY = 1, 5, 28, 41, 255
 OK, SERVER_FAILURE, NAME_ERROR = 0, 2, 3
-PLAIN_SIZE = 512  # of an answer over UDP, to who does not say that more is welcome
+PLAIN_SIZE = 512  # bytes; limit of a UDP response without EDNS
 _MAX_SIZE = 4096
 _AT_QUESTION = b"\xc0\x0c"  # a pointer to the question's name
 
 
 def encode_name(name: str) -> bytes:
-    """A name in wire form, lower case. Labels over 63 bytes cannot be said, and make ValueError."""
-    out = bytearray()
+    """A name in wire format, lower case. Raises ValueError for labels over 63 bytes."""
+    wire = bytearray()
     for label in name.lower().rstrip(".").split("."):
         raw = label.encode()
         if len(raw) > 63:
             raise ValueError(f"{name!r}: a label has at most 63 bytes")
         if raw:
-            out += bytes([len(raw)]) + raw
-    return bytes(out + b"\0")
+            wire += bytes([len(raw)]) + raw
+    return bytes(wire + b"\0")
 
 
 def decode_name(wire: bytes) -> str:
-    """A name in text, lower case, from its wire form without pointers."""
+    """A name as text, lower case, from its wire format without pointers."""
     labels, at = [], 0
     while wire[at]:
         labels.append(wire[at + 1 : at + 1 + wire[at]].decode(errors="replace").lower())
@@ -36,7 +38,7 @@ def decode_name(wire: bytes) -> str:
 
 
 def question(data: bytes) -> bytes | None:
-    """Name, type and class that a query asks for, as they stand in it; None for what is no query."""
+    """The raw question section of a query (name, type, class); None if the message is not a query."""
     if len(data) < 17 or data[2] & 0x80:
         return None
     at = 12
@@ -57,59 +59,63 @@ class Query:
     question: bytes
     name: str
     kind: int
-    size: int = PLAIN_SIZE  # the largest answer that its sender takes over UDP
-    extended: bool = False  # whether it says so, and is to be answered in kind
+    size: int = PLAIN_SIZE  # the largest UDP response that the client accepts, in bytes
+    extended: bool = False  # whether it has an EDNS record; then the response has one, too
 
     @classmethod
     def parse(cls, data: bytes) -> Query | None:
-        """None for what is no query with one question of class IN, or has pointers in it."""
-        asked = question(data)
-        if asked is None or data[4:6] != b"\0\1" or asked[-2:] != b"\0\1":
+        """Parse a query; None unless it has exactly one question, of class IN, without pointers."""
+        question_section = question(data)
+        if question_section is None or data[4:6] != b"\0\1" or question_section[-2:] != b"\0\1":
             return None
-        name = asked[:-4]
+        name = question_section[:-4]
         if len(name) > 255 or _has_pointer(name):
             return None
-        size = _extension(data, 12 + len(asked))
-        (kind,) = struct.unpack(">H", asked[-4:-2])
+        size = _extension(data, 12 + len(question_section))
+        (kind,) = struct.unpack(">H", question_section[-4:-2])
         limit = min(max(size or PLAIN_SIZE, PLAIN_SIZE), _MAX_SIZE)
-        return cls(data[:2], data[2], asked, decode_name(name), kind, limit, size is not None)
+        return cls(data[:2], data[2], question_section, decode_name(name), kind, limit, size is not None)
 
     def answer(self, addresses: Iterable[bytes], ttl: int, alias: str = "") -> bytes:
-        """The answer with addresses (4 or 16 bytes each); with `alias`, they are that name's and the question's stands for it."""
-        head, at = b"", _AT_QUESTION
+        """A response with addresses (4 or 16 bytes each), TTL in seconds. With `alias`, a CNAME to that name comes first."""
+        head, name_pointer = b"", _AT_QUESTION
         if alias:
             target = encode_name(alias)
             head = _AT_QUESTION + struct.pack(">HHIH", CNAME, 1, ttl, len(target)) + target
-            at = struct.pack(">H", 0xC000 | 12 + len(self.question) + 12)
-        records = [at + struct.pack(">HHIH", A if len(a) == 4 else AAAA, 1, ttl, len(a)) + a for a in addresses]
+            name_pointer = struct.pack(">H", 0xC000 | 12 + len(self.question) + 12)
+        records = [
+            name_pointer + struct.pack(">HHIH", A if len(a) == 4 else AAAA, 1, ttl, len(a)) + a for a in addresses
+        ]
         return self._message(OK, len(records) + bool(alias), head + b"".join(records))
 
     def failure(self, code: int) -> bytes:
-        """An answer without one."""
+        """A response with an error code and no answers."""
         return self._message(code, 0, b"")
 
-    def fitted(self, made: bytes) -> bytes:
-        """An answer as it goes over UDP: one that is too long says so, and the asker comes again over TCP."""
-        if len(made) <= self.size:
-            return made
+    def fitted(self, message: bytes) -> bytes:
+        """The response for UDP: if it is too long, a truncated one, so that the client retries over TCP."""
+        if len(message) <= self.size:
+            return message
         short = self._message(OK, 0, b"")
         return short[:2] + bytes([short[2] | 2]) + short[3:]
 
     def _message(self, code: int, count: int, records: bytes) -> bytes:
-        flags = bytes([0x84 | self.flags & 0x79, 0x80 | code])  # an authority's answer; opcode and recursion as asked
+        flags = bytes(
+            [0x84 | self.flags & 0x79, 0x80 | code]
+        )  # authoritative; opcode and recursion flags as in the query
         counts = struct.pack(">HHHH", 1, count, 0, int(self.extended))
-        more = b"\0" + struct.pack(">HHIH", OPT, 1232, 0, 0) if self.extended else b""
-        return self.ident + flags + counts + self.question + records + more
+        additional = b"\0" + struct.pack(">HHIH", OPT, 1232, 0, 0) if self.extended else b""
+        return self.ident + flags + counts + self.question + records + additional
 
 
 def query(name: str, kind: int) -> bytes:
-    """A recursive query for records of a name; its number is 0. Raises ValueError as `encode_name`."""
+    """A recursive query for records of a name, with id 0. Raises ValueError as `encode_name` does."""
     return struct.pack(">HHHHHH", 0, 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack(">HH", kind, 1)
 
 
 def addresses(message: bytes, kind: int) -> tuple[int, list[bytes]]:
-    """(code, addresses of a kind in the answers, whoever's they are) of a response; a broken one is a server's failure."""
-    found = []
+    """(code, addresses of a kind in the answer section, of any name) of a response; SERVER_FAILURE for a malformed one."""
+    values = []
     try:
         code, (questions, answers) = message[3] & 15, struct.unpack(">HH", message[4:8])
         at = 12
@@ -120,11 +126,11 @@ def addresses(message: bytes, kind: int) -> tuple[int, list[bytes]]:
             record, _, _, length = struct.unpack(">HHIH", message[at : at + 10])
             data = message[at + 10 : at + 10 + length]
             if record == kind and len(data) == (4 if kind == A else 16):
-                found.append(data)
+                values.append(data)
             at += 10 + length
     except (IndexError, struct.error):
         return SERVER_FAILURE, []
-    return code, found
+    return code, values
 
 
 def _after_name(message: bytes, at: int) -> int:
@@ -145,7 +151,7 @@ def _has_pointer(name: bytes) -> bool:
 
 
 def _extension(data: bytes, at: int) -> int | None:
-    """The size that an EDNS record right behind the question offers; None without one."""
+    """The UDP size in the EDNS record right after the question; None without one."""
     if (
         data[6:10] == b"\0\0\0\0"
         and data[10:12] != b"\0\0"

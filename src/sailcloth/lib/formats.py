@@ -1,4 +1,4 @@
-"""The string formats that OpenAPI schemas may name, and that a Kubernetes API server checks. Unknown ones fit everything."""
+"""String formats of OpenAPI schemas that a Kubernetes API server checks. An unknown format accepts every text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UUID = re.compile(r"^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-
 
 
 def date_time(text: str) -> dt.datetime | None:
-    """RFC 3339, None if it is not."""
+    """The time of an RFC 3339 text; None if it is not valid."""
     if not re.match(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$", text):
         return None
     try:
@@ -33,7 +33,7 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0
 
 
 def duration(text: str) -> dt.timedelta | None:
-    """A Go duration such as 1h2m3.5s, None if it is not."""
+    """A Go duration such as 1h2m3.5s; None if it is not valid."""
     if not re.match(r"^[-+]?(0|((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)$", text):
         return None
     parts = re.findall(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)", text)
@@ -92,6 +92,6 @@ _CHECKS: dict[str, Callable[[str], bool]] = {
 
 
 def fits(form: str, text: str) -> bool:
-    """Whether a text has a format."""
-    known = _CHECKS.get(form)
-    return known is None or known(text)
+    """Whether a text conforms to a format."""
+    check = _CHECKS.get(form)
+    return check is None or check(text)

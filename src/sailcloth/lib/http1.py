@@ -1,15 +1,15 @@
-"""The least of HTTP/1.1 for one request on a connection of one's own, such as to an admin page in another network."""
+"""A minimal HTTP/1.1 client codec: one request per connection, such as to Envoy's admin page in another network namespace."""
 
 from __future__ import annotations
 
 
 def request(method: str, path: str, host: str = "localhost") -> bytes:
-    """A request without a body, after whose answer the server closes."""
+    """A request without a body and with `Connection: close`."""
     return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
 
 def parse(answer: bytes) -> tuple[int, bytes]:
-    """(status, body) of a whole answer; 0 if it is not HTTP."""
+    """(status, body) of a complete response; status 0 if it is not HTTP."""
     head, _, body = answer.partition(b"\r\n\r\n")
     words = head.split(b" ", 2)
     status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
@@ -19,21 +19,21 @@ def parse(answer: bytes) -> tuple[int, bytes]:
 
 
 def body(answer: bytes) -> bytes:
-    """The body of an answer with status 200. Raises OSError with the server's words otherwise."""
-    status, found = parse(answer)
+    """The body of a response with status 200. Raises OSError with status and body otherwise."""
+    status, content = parse(answer)
     if status != 200:
-        text = found.decode(errors="replace").strip() or "nothing"
-        raise OSError(f"the answer was {status}: {text[:200]}")
-    return found
+        text = content.decode(errors="replace").strip() or "nothing"
+        raise OSError(f"the response had status {status}: {text[:200]}")
+    return content
 
 
 def _joined(chunks: bytes) -> bytes:
-    out = []
+    parts = []
     while chunks:
-        size, _, rest = chunks.partition(b"\r\n")
+        size, _, remainder = chunks.partition(b"\r\n")
         length = int(size.split(b";")[0] or b"0", 16)
         if not length:
             break
-        out.append(rest[:length])
-        chunks = rest[length + 2 :]
-    return b"".join(out)
+        parts.append(remainder[:length])
+        chunks = remainder[length + 2 :]
+    return b"".join(parts)

@@ -1,11 +1,11 @@
 """An incremental computation graph: recompute what a change affects, and nothing else.
 
-Why it exists: "what depends on what" is never written by hand here. *Inputs* are set from outside. *Derived* values are
-pure functions, memoised by their arguments; whatever they read while they run is recorded as their dependency, reads of
-absence included. Setting an input marks its readers; a derived value that recomputes to an equal result stops the change
-there (early cut-off); nothing is recomputed that nobody asks for.
+Why it exists: nobody writes down by hand what depends on what. *Inputs* are set from outside. *Derived* values are pure
+functions, memoised by their arguments; every value that they read while they run is recorded as a dependency, also reads of
+absent inputs. Setting an input marks its readers. A derived value that recomputes to an equal result stops the change there
+(early cut-off). Values are recomputed only when read.
 
-It must not know any domain word, do I/O, or run threads: one graph belongs to one thread.
+Must not know the domain, do I/O, or run threads: one graph belongs to one thread.
 
     graph = Graph()
     graph.set(("price", "tea"), 3)
@@ -78,7 +78,7 @@ class _Node:
 
 
 def derived(fn: Callable[P, T]) -> Callable[P, T]:
-    """Mark a function as a derived value: `fn(graph, *args)` with hashable args, pure but for reads of the graph.
+    """Mark a function as a derived value: `fn(graph, *args)` with hashable args, pure except for reads of the graph.
 
     The mark is documentation; `Graph.get` accepts any function.
     """
@@ -97,7 +97,7 @@ class Graph:
         self._nodes: dict[Any, _Node] = {}
         self._current: dict[_Node, None] | None = None
         self._running: list[_Node] = []
-        self.computed = 0  # how many derived values were computed so far, for tests and benchmarks
+        self.computed = 0  # number of computations so far, for tests and benchmarks
         self._touched: dict[_Node, None] = {}
         self.trace: Callable[[str], None] | None = None  # called with the name of each recomputed value
 
@@ -229,7 +229,7 @@ class Graph:
         node.pins += 1
 
     def unpin(self, fn: Callable[..., Any], *args: Any) -> None:
-        """Undo one `pin` or `watch`. Values nobody needs go with the next `collect`."""
+        """Undo one `pin` or `watch`. The next `collect` drops values that are no longer needed."""
         node = self._nodes.get((fn, args))
         if node is not None and node.pins:
             node.pins -= 1
@@ -238,19 +238,19 @@ class Graph:
                 self._touched.pop(node, None)
 
     def watch(self, fn: Callable[..., Any], *args: Any) -> None:
-        """Pin a derived value and report it in `touched` whenever something it rests on changes."""
+        """Pin a derived value and report it in `touched` whenever one of its dependencies changes."""
         self.pin(fn, *args)
         self._nodes[fn, args].watched = True
 
     def touched(self) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
-        """Watched values that may have changed since the last call, as (fn, args), in order of first touch. Asking `get` for
-        one tells whether it really has. Cost: what the changes affect, never the size of the graph."""
-        out = [node.key for node in self._touched]
+        """Watched values that may have changed since the last call, as (fn, args), in order of first touch. `get` shows whether a
+        value really has changed. Costs as much as the changes affect, independent of the size of the graph."""
+        keys = [node.key for node in self._touched]
         self._touched.clear()
-        return out
+        return keys
 
     def collect(self) -> int:
-        """Forget every derived value that no pinned value depends on, and absent inputs nobody reads.
+        """Drop all derived values that no pinned value depends on, and absent inputs without readers.
 
         Returns how many nodes were dropped. Cost is linear in the graph: call it when proxies leave, not on each change.
         """
@@ -272,18 +272,18 @@ class Graph:
                     dep.rdeps.pop(node, None)
         return len(dead)
 
-    # -- looking in -----------------------------------------------------------------------------
+    # -- introspection --------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return len(self._nodes)
 
     @property
     def stale(self) -> int:
-        """How many derived values a change has marked and nobody has asked for since. Linear in the graph; for tests."""
+        """How many derived values a change has marked that were not read since. Linear in the graph; for tests."""
         return sum(1 for node in self._nodes.values() if node.state and node.value is not _ABSENT)
 
     def depends_on(self, fn: Callable[..., Any], *args: Any) -> list[str]:
-        """Names of the inputs that a derived value rests on at present, transitively, sorted. Explains, never decides."""
+        """Names of the inputs that a derived value currently depends on, transitively, sorted. For explanations only."""
         node = self._nodes.get((fn, args))
         names: set[str] = set()
         seen: set[_Node] = set()
@@ -302,20 +302,20 @@ class Graph:
 class Index:
     """A family of graph inputs keyed by slices: `index.put(id, slices)` keeps, for each slice, the sorted tuple of ids.
 
-    Reading a slice that holds nothing is a dependency on its emptiness. Used for questions such as "which rules name this
-    host in this namespace", so that an unrelated object never disturbs the reader.
+    Reading an empty slice records a dependency on it, too. Used for questions such as "which rules name this host in this
+    namespace", so that a change of an unrelated object does not invalidate the reader.
     """
 
     def __init__(self, graph: Graph, name: str) -> None:
         self._graph = graph
         self._name = name
         self._slices: dict[Hashable, tuple[Any, ...]] = {}
-        self._of: dict[Any, frozenset[Hashable]] = {}
+        self._slices_of: dict[Any, frozenset[Hashable]] = {}
 
     def put(self, ident: Any, slices: Iterable[Hashable]) -> None:
-        """Place an id in exactly these slices (none removes it)."""
+        """Put an id in exactly these slices (an empty iterable removes it)."""
         new = frozenset(slices)
-        old = self._of.get(ident, frozenset())
+        old = self._slices_of.get(ident, frozenset())
         if new == old:
             return
         for s in old - new:
@@ -333,9 +333,9 @@ class Index:
             self._slices[s] = members = (*members[:at], ident, *members[at:])
             self._graph.set((self._name, s), members)
         if new:
-            self._of[ident] = new
+            self._slices_of[ident] = new
         else:
-            self._of.pop(ident, None)
+            self._slices_of.pop(ident, None)
 
     def read(self, slice_: Hashable) -> tuple[Any, ...]:
         """The ids in a slice, sorted; recorded like any read."""

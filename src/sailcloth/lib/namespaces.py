@@ -1,4 +1,4 @@
-"""Linux namespaces, mounts and capabilities through libc. Nothing here knows what they are for."""
+"""Linux namespaces, mounts and capabilities through libc. Must not know what they are used for."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _check(result: int, what: str) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces for new ones. NEWNET is per thread; the others need a process with one thread."""
+    """Move to new namespaces. NEWNET is per thread; the others need a single-threaded process."""
     _check(_libc.unshare(flags), f"unshare({flags:#x})")
 
 
@@ -58,7 +58,7 @@ def prctl(operation: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have the kernel end this process when its parent ends. Set after unshare(NEWUSER), which clears it."""
+    """Make the kernel signal this process when its parent ends. Call after unshare(NEWUSER), which clears the setting."""
     prctl(_PR_SET_PDEATHSIG, int(number))
 
 
@@ -76,7 +76,7 @@ def mount(source: str, target: str, kind: str | None = None, flags: int = 0, dat
 
 
 def pivot_root(new: str, before_old_goes: Callable[[], None] | None = None) -> None:
-    """Make the mount point `new` the root of this mount namespace; the old root is gone.
+    """Make the mount point `new` the root of this mount namespace, and unmount the old root.
 
     While `before_old_goes` runs, paths are those of the new root, and descriptors of the old one can still be bound.
     """
@@ -98,7 +98,7 @@ def _set_attributes(fd: int, path: str, wanted: _MountAttributes, flags: int) ->
 
 
 def set_read_only(path: str, read_only: bool = True, recursive: bool = False) -> None:
-    """Change a mount alone (not its file system), whatever its other properties are."""
+    """Change the read-only flag of a mount (not of its file system); keep its other flags."""
     wanted = _MountAttributes(set=_ATTR_RDONLY if read_only else 0, clear=0 if read_only else _ATTR_RDONLY)
     _set_attributes(-100, path, wanted, _AT_RECURSIVE if recursive else 0)
 
@@ -191,7 +191,7 @@ def become(uid: int, gid: int, groups: list[int]) -> None:
 
 
 def show_as(uid: int, gid: int) -> None:
-    """From now on be this user for oneself and one's children, in a user namespace of one's own; for all others nothing changes."""
+    """Move to a new user namespace in which this process and its children have these ids. Other processes see no change."""
     outer_uid, outer_gid = os.geteuid(), os.getegid()
     unshare(NEWUSER)
     for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {outer_uid} 1"), ("gid_map", f"{gid} {outer_gid} 1")):
@@ -200,13 +200,13 @@ def show_as(uid: int, gid: int) -> None:
 
 
 def one_user() -> bool:
-    """Whether only one user of the host has a number in this process's user namespace."""
+    """Whether this process's user namespace maps only one user of the host."""
     with open("/proc/self/uid_map") as ranges:
         return sum(int(line.split()[2]) for line in ranges) == 1
 
 
 def in_netns(fd: int, make: Callable[[], T]) -> T:
-    """Run a function in a throw-away thread that has joined a network namespace."""
+    """Run a function in a temporary thread inside a network namespace; returns its result."""
 
     def joined() -> T:
         setns(fd, NEWNET)
@@ -216,7 +216,7 @@ def in_netns(fd: int, make: Callable[[], T]) -> T:
 
 
 def new_netns() -> int:
-    """A new network namespace, kept alive by the returned descriptor alone."""
+    """A new network namespace; it exists while the returned file descriptor is open."""
 
     def make() -> int:
         unshare(NEWNET)
@@ -251,7 +251,7 @@ class _Data(ctypes.Structure):
 
 
 def keep_capabilities(keep: tuple[int, ...] = ()) -> None:
-    """Give up every capability but these, for ever: bounding set, no root magic, no new privileges."""
+    """Drop all other capabilities for ever: bounding set, securebits without root privileges, no_new_privs."""
     with open("/proc/sys/kernel/cap_last_cap") as file:
         last = int(file.read())
     for capability in range(last + 1):

@@ -1,4 +1,4 @@
-"""How deep a value of JSON is: what nests too deep is refused where it comes in, so that whatever walks it later may recurse."""
+"""Limits the depth of JSON values. Servers reject deeper ones on arrival, so that later code may recurse over them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ DEEPEST = 128
 
 
 def exceeds_depth(value: Any, most: int = DEEPEST) -> bool:
-    """Whether there are more than `most` objects and lists within each other. Does not recurse."""
+    """Whether there are more than `most` objects and lists nested in each other. Does not recurse."""
     layer = [value] if isinstance(value, dict | list) else []
     for _ in range(most):
         if not layer:
             return False
-        inner = (v for one in layer for v in (one.values() if isinstance(one, dict) else one))
+        inner = (v for container in layer for v in (container.values() if isinstance(container, dict) else container))
         layer = [v for v in inner if isinstance(v, dict | list)]
     return bool(layer)

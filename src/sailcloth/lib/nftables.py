@@ -1,4 +1,4 @@
-"""nftables over raw netlink: atomic batches and the kernel's own error texts. An encoder; what rules mean is said elsewhere."""
+"""nftables over raw netlink: atomic batches, and the kernel's error messages. Must not know what rules are for."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Batch:
         return self._add(NEWTABLE, _CREATE, [attr(1, name)])
 
     def fresh_table(self, name: str) -> Batch:
-        """The table, empty, whether it was there or not."""
+        """Create an empty table; deletes an existing one first."""
         self.table(name)
         self._add(DELTABLE, 0, [attr(1, name)])
         return self.table(name)
@@ -226,11 +226,11 @@ class Batch:
 
 
 class NftError(OSError):
-    """The kernel refused a batch; nothing of it is in force."""
+    """The kernel rejected a batch; none of it was applied."""
 
 
 class Nftables:
-    """A netlink socket for batches; it belongs to the network namespace in which it was made."""
+    """A netlink socket for batches; it belongs to the network namespace in which it was created."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
@@ -250,7 +250,7 @@ class Nftables:
         return struct.pack("=IHHII", len(packed) + 16, kind, flags | _REQUEST, self._sequence, 0) + packed
 
     def commit(self, batch: Batch) -> None:
-        """Put a batch in force, whole or not at all. Raises NftError."""
+        """Apply a batch atomically. Raises NftError."""
         if not batch.messages:
             return
         out = [self._message(0x10, 0, b"", 0, _SUBSYSTEM)]

@@ -1,7 +1,7 @@
-"""Structural OpenAPI schemas: follow references, prune unknown fields, fill in defaults. Knows no kind.
+"""Structural OpenAPI schemas: resolves references, prunes unknown fields, sets defaults. Must not know kinds.
 
-References (`$ref`) are looked up by their last path element; `None` stands for an untyped place where everything goes.
-What is wrong with a value is `lib.schemacheck`'s question.
+References (`$ref`) are looked up by their last path element; `None` stands for an untyped node that accepts everything.
+`lib.schemacheck` validates values.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ class Schemas:
         self._flat: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def resolve(self, node: Node) -> Node:
-        """The node with references followed; extensions of the referring place win. An `allOf` of one reference is how
-        OpenAPI writes a reference with extensions, any other `allOf` is left to the checks."""
+        """The node with references resolved; extensions of the referring node win. An `allOf` with a single reference is OpenAPI's
+        form of a reference with extensions; any other `allOf` is left to validation."""
         if node is None or not ("$ref" in node or _wraps(node)):
             return node
-        known = self._flat.get(id(node))
-        if known is not None and known[0] is node:
-            return known[1]
+        cached = self._flat.get(id(node))
+        if cached is not None and cached[0] is node:
+            return cached[1]
         resolved: Node = node
         while resolved is not None and ("$ref" in resolved or _wraps(resolved)):
             reference = resolved.get("$ref") or resolved["allOf"][0]["$ref"]
             target = self.definitions.get(str(reference).rsplit("/", 1)[1])
             if target is None:
                 return None
-            own = {k: v for k, v in resolved.items() if k.startswith("x-") or k in ("default", "nullable")}
-            resolved = {**target, **own}
+            extensions = {k: v for k, v in resolved.items() if k.startswith("x-") or k in ("default", "nullable")}
+            resolved = {**target, **extensions}
         if resolved is not None:
             self._flat[id(node)] = (node, resolved)
         return resolved
@@ -60,7 +60,7 @@ class Schemas:
         return node.get("items") if node is not None else None
 
     def prune(self, node: Node, value: Any, top: bool = True) -> None:
-        """Drop fields that the schema does not have, in place. `top`: the value is a resource."""
+        """Remove fields that are not in the schema, in place. `top`: the value is a resource."""
         node = self.resolve(node)
         if node is None or is_open(node):
             return
@@ -108,7 +108,7 @@ class Schemas:
         return copy.copy(zeros.get(str((resolved or {}).get("type"))))
 
     def default(self, node: Node, value: Any) -> None:
-        """Fill in the schema's defaults, in place. A null where none may be counts as absent if there is a default."""
+        """Set the schema's defaults, in place. A null of a non-nullable field with a default counts as absent."""
         node = self.resolve(node)
         if node is None:
             return
@@ -135,25 +135,25 @@ class Schemas:
 
 
 def is_open(node: dict[str, Any]) -> bool:
-    """Whether a schema says nothing: no type, no fields, only that unknown fields are kept, if that."""
+    """Whether a schema is empty: no type and no fields, at most `x-kubernetes-preserve-unknown-fields`."""
     if node.get("properties") or node.get("additionalProperties") or node.get("items") or node.get(EMBEDDED):
         return False
     return bool(node.get(KEEP)) or "type" not in node
 
 
 def map_keys(schemas: Schemas, node: dict[str, Any], item: Any) -> dict[str, Any] | None:
-    """The values of the keys of an item of a keyed list, defaults filled in; None for what has none of them."""
+    """The values of the map keys of a list item, with defaults; None for an item without any of them."""
     if not isinstance(item, dict):
         return None
-    out = {}
+    keys = {}
     for key in node.get("x-kubernetes-list-map-keys") or ():
         if item.get(key) is not None:
-            out[key] = item[key]
+            keys[key] = item[key]
         else:
             default = (schemas.resolve(schemas.field(node.get("items"), key)) or {}).get("default")
             if default is not None:
-                out[key] = default
-    return out or None
+                keys[key] = default
+    return keys or None
 
 
 def _wraps(node: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Kubernetes quantities (`100m`, `1.5Gi`, `2e3`): exact values and the shortest way to write them."""
+"""Kubernetes quantities (`100m`, `1.5Gi`, `2e3`): exact values and canonical text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regular expressions as Kubernetes, Istio and Envoy read them: RE2, linear in the text, without look-around."""
+"""RE2 regular expressions, as in Kubernetes, Istio and Envoy: linear in the text, without look-around."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OPTIONS.log_errors = False
 
 
 class BadRegex(ValueError):
-    """The text is no RE2 expression."""
+    """The text is not a valid RE2 expression."""
 
 
 @lru_cache(maxsize=2048)
@@ -26,5 +26,5 @@ def compiled(pattern: str) -> Any:
 
 
 def search(pattern: str, text: str) -> bool:
-    """Whether the pattern is found anywhere in the text. Raises BadRegex."""
+    """Whether the pattern matches anywhere in the text. Raises BadRegex."""
     return compiled(pattern).search(text) is not None

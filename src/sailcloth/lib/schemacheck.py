@@ -1,7 +1,7 @@
-"""Every wrong place of a value under a structural OpenAPI schema, in Kubernetes' words. Knows no kind.
+"""Validates values against a structural OpenAPI schema, with Kubernetes' error messages. Must not know kinds.
 
-Ratcheting: given the value before, whatever is unchanged at a place that both have (fields, keys of maps, items of keyed
-lists) is not complained of, so that a stored object is never locked in by a schema that is newer than itself.
+Ratcheting: with the previous value, unchanged parts that both have (fields, map entries, items of keyed lists) are not reported,
+so that a stored object can still be updated under a newer, stricter schema.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ ABSENT: Any = object()
 
 @dataclass(frozen=True)
 class Problem:
-    """One wrong place. `unknown`: a field that the schema does not have; the others as Kubernetes tells them apart."""
+    """One error at a path. Kind `unknown`: a field that is not in the schema; the other kinds are those of Kubernetes."""
 
     kind: Kind
     path: str
     text: str
-    near: str = ""  # of an unknown field: the field that it is most likely meant to be
+    near: str = ""  # of an unknown field: the most similar field in the schema
 
 
 def check(
     schemas: Schemas, node: Node, value: Any, path: str = "", *, old: Any = ABSENT, nulls: bool = True
 ) -> Iterator[Problem]:
-    """Every wrong place in a value. `nulls`: null means absent, as in the decoding of built-in kinds; without, only where
-    the schema is nullable. `old`: the value before, for ratcheting."""
-    yield from _Check(schemas, nulls).at(node, value, path, old)
+    """All errors in a value. `nulls`: null means absent everywhere, as for built-in kinds; otherwise only where the schema is
+    nullable. `old`: the previous value, for ratcheting."""
+    yield from _Check(schemas, nulls).check_node(node, value, path, old)
 
 
 class _Check:
     def __init__(self, schemas: Schemas, nulls: bool) -> None:
         self._schemas, self._nulls = schemas, nulls
 
-    def at(self, node: Node, value: Any, path: str, old: Any = ABSENT) -> Iterator[Problem]:
+    def check_node(self, node: Node, value: Any, path: str, old: Any = ABSENT) -> Iterator[Problem]:
         node = self._schemas.resolve(node)
         if node is None or (old is not ABSENT and old == value and type(old) is type(value)):
             return
@@ -53,7 +53,7 @@ class _Check:
         if is_open(node) and not _limits(node):
             return
         if not _fits(node, value):
-            yield _type(path, node, _word(value))
+            yield _type(path, node, _json_type(value))
         yield from self._values(node, value, path)
         yield from self._junctors(node, value, path)
         if isinstance(value, dict):
@@ -67,14 +67,14 @@ class _Check:
             if name not in value or (self._nulls and value[name] is None):
                 yield Problem("required", join(path, name), "Required value")
         keep, embedded = node.get(KEEP) or extra is True, node.get(EMBEDDED) or not path
-        before = old if isinstance(old, dict) else {}
+        old_fields = old if isinstance(old, dict) else {}
         for name, inner in value.items():
             if name in properties:
-                yield from self.at(properties[name], inner, join(path, name), before.get(name, ABSENT))
+                yield from self.check_node(properties[name], inner, join(path, name), old_fields.get(name, ABSENT))
             elif embedded and name in RESOURCE:
                 continue
             elif isinstance(extra, dict):
-                yield from self.at(extra, inner, join(path, name), before.get(name, ABSENT))
+                yield from self.check_node(extra, inner, join(path, name), old_fields.get(name, ABSENT))
             elif not keep and ("type" in node or properties):
                 where = join(path, name)
                 yield Problem("unknown", where, f'unknown field "{where}"', _nearest(name, properties))
@@ -84,13 +84,13 @@ class _Check:
                     yield Problem("required", join(path, name), "Required value: must not be empty")
 
     def _list(self, node: dict[str, Any], value: list[Any], path: str, old: Any) -> Iterator[Problem]:
-        kind, before = node.get("x-kubernetes-list-type"), {}
+        kind, old_items = node.get("x-kubernetes-list-type"), {}
         keys = [orjson.dumps(self._key(node, kind, v), option=orjson.OPT_SORT_KEYS) for v in value] if kind else []
         if kind == "map" and isinstance(old, list):
-            before = {orjson.dumps(self._key(node, kind, v), option=orjson.OPT_SORT_KEYS): v for v in old}
+            old_items = {orjson.dumps(self._key(node, kind, v), option=orjson.OPT_SORT_KEYS): v for v in old}
         for index, item in enumerate(value):
-            was = before.get(keys[index], ABSENT) if before else ABSENT
-            yield from self.at(node.get("items"), item, f"{path}[{index}]", was)
+            old_item = old_items.get(keys[index], ABSENT) if old_items else ABSENT
+            yield from self.check_node(node.get("items"), item, f"{path}[{index}]", old_item)
         if kind in ("map", "set"):
             seen: set[bytes] = set()
             for index, key in enumerate(keys):
@@ -105,12 +105,12 @@ class _Check:
         return (map_keys(self._schemas, node, item) or {}) if kind == "map" else item
 
     def _junctors(self, node: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
-        """`allOf`, `anyOf`, `oneOf`, `not`: Kubernetes names the place in the text only."""
+        """`allOf`, `anyOf`, `oneOf`, `not`. As in Kubernetes, the path is in the message only."""
         if node.get("x-kubernetes-int-or-string"):
             return
 
         def wrong(inner: Node) -> list[Problem]:
-            return [p for p in self.at(inner, value, path) if p.kind != "unknown"]
+            return [p for p in self.check_node(inner, value, path) if p.kind != "unknown"]
 
         for inner in node.get("allOf") or ():
             problems = wrong(inner)
@@ -185,7 +185,7 @@ def _number(node: dict[str, Any], value: int | float, path: str) -> Iterator[Pro
 
 
 def go(value: Any) -> str:
-    """A value as Go programs show it in messages."""
+    """A value in Go's notation, for messages."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -247,13 +247,13 @@ def _fits(node: dict[str, Any], value: Any) -> bool:
     return isinstance(value, kinds.get(str(expected), object))
 
 
-def _word(value: Any) -> str:
+def _json_type(value: Any) -> str:
     words = {dict: "object", list: "array", bool: "boolean", str: "string", int: "integer", float: "number"}
     return words.get(type(value), "null")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
-    """The known name that is most like a misspelt one, empty if none is."""
+    """The known name that is most similar to a misspelt one; empty if none is similar."""
     plain = {k.lower(): k for k in known}
     matches = difflib.get_close_matches(name.replace("_", "").replace("-", "").lower(), plain, n=1, cutoff=0.7)
     return plain[matches[0]] if matches else ""

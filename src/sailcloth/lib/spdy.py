@@ -1,6 +1,6 @@
-"""SPDY/3.1 as it lives on in streaming protocols, over any duplex byte pipe: a server's session, and frames for a client.
+"""SPDY/3.1 for Kubernetes' streaming protocols, over any duplex byte stream: a server session, and frames for clients.
 
-Only what those need: streams with headers, data, ends, pings. No push, no priorities, no settings.
+Supports streams with headers, data, half-close and ping. Has no push, priorities or settings.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Session:
         self._streams: dict[int, Queue] = {}
 
     async def feed(self, data: bytes) -> None:
-        """Take in bytes of the client."""
+        """Process bytes from the client."""
         self._buffer += data
         for first, flags, body in frames(self._buffer):
             if first & 0x80000000:
@@ -125,9 +125,9 @@ class Session:
         elif kind == 6:  # PING
             await self._send(_frame(6, 0, body))
         elif kind == 3:  # RST_STREAM
-            gone = self._streams.pop(struct.unpack_from(">I", body)[0], None)
-            if gone is not None:
-                gone.put_nowait(None)
+            closed = self._streams.pop(struct.unpack_from(">I", body)[0], None)
+            if closed is not None:
+                closed.put_nowait(None)
 
     async def _data(self, stream: int, flags: int, body: bytes) -> None:
         queue = self._streams.get(stream)
@@ -142,18 +142,18 @@ class Session:
     def _headers(self, packed: bytes) -> dict[str, str]:
         data = self._inflate.decompress(packed)
         (count,) = struct.unpack_from(">I", data)
-        at, out = 4, {}
+        at, headers = 4, {}
         for _ in range(count):
             pair = []
             for _ in range(2):
                 (length,) = struct.unpack_from(">I", data, at)
                 pair.append(data[at + 4 : at + 4 + length].decode(errors="replace"))
                 at += 4 + length
-            out[pair[0]] = pair[1]
-        return out
+            headers[pair[0]] = pair[1]
+        return headers
 
     async def write(self, stream: int, data: bytes, end: bool = False) -> None:
-        """Send data of a stream, and its end."""
+        """Send data on a stream; `end` closes it."""
         for at in range(0, max(len(data), 1), 1 << 15):
             part = data[at : at + (1 << 15)]
             last = end and at + len(part) >= len(data)
@@ -161,7 +161,7 @@ class Session:
 
 
 def opening(stream: int, headers: dict[str, str], packer: zlib._Compress) -> bytes:
-    """A SYN_STREAM frame. `packer` is the connection's one compressor, made by `compressor()`."""
+    """A SYN_STREAM frame. `packer`: the connection's only compressor, from `compressor()`."""
     raw = struct.pack(">I", len(headers))
     for key, value in headers.items():
         for text in (key.encode(), value.encode()):
@@ -181,8 +181,8 @@ def data_frame(stream: int, body: bytes, end: bool = False) -> bytes:
 
 
 def frames(buffer: bytearray) -> Iterator[tuple[int, int, bytes]]:
-    """The whole frames at the start of a buffer, which they are taken from: (first word, flags, body). The first word of a
-    data frame is its stream, of a control frame its highest bit is set."""
+    """Remove the complete frames from the start of a buffer and yield (first word, flags, body). The first word of a data frame is
+    its stream id; that of a control frame has its highest bit set."""
     while len(buffer) >= 8:
         first, second = struct.unpack_from(">II", buffer)
         length, flags = second & 0xFFFFFF, second >> 24

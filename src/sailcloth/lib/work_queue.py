@@ -1,8 +1,7 @@
-"""Keys that are to be reconciled, each as often as needed and never twice at a time: the one policy for retries.
+"""A work queue of keys to reconcile, as in Kubernetes controllers, and the only retry policy of the project.
 
-As the work queues of Kubernetes controllers: a key that is added several times before its turn is done once; one that is added
-while it is being reconciled gets another turn; one that fails is tried again after a time that doubles with each failure.
-Must not know what a key stands for.
+A key that is added several times before its turn is reconciled once. A key that is added while it is being reconciled is
+reconciled again afterwards. A key that fails is retried with exponential back-off. Must not know what keys stand for.
 """
 
 from __future__ import annotations
@@ -24,24 +23,24 @@ K = TypeVar("K", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds until the next try: `first` after the first failure, twice as long after each further one, at most `longest`."""
+    """Exponential back-off in seconds: `first` after the first failure, doubled after each further one, at most `longest`."""
 
     first: float = 0.2
     longest: float = 10.0
 
     def after(self, failures: int) -> float:
-        """The pause after so many failures in a row (1 or more)."""
+        """The pause in seconds after this number of consecutive failures (1 or more)."""
         return min(self.longest, self.first * 2.0 ** min(failures - 1, 30))
 
 
 class WorkQueue(Generic[K]):
     """`add` names a key whose state may have changed; `run` calls `reconcile` for it until cancelled.
 
-    reconcile: brings the outside in line with the state as it is when it is called. Errors of the types in `retry` are expected:
-        they are logged and tried again. Any other error ends `run`.
+    reconcile: makes the actual state match the desired state at the time of the call. Errors of the types in `retry` are logged
+        and retried. Any other error ends `run`.
     name: what is reconciled, for the log.
-    delay: seconds that a key waits before its turn, so that changes that come together cost one.
-    workers: how many keys are reconciled at a time.
+    delay: seconds between `add` and the key's turn, to coalesce changes.
+    workers: the number of concurrent reconciliations.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class WorkQueue(Generic[K]):
         self._reconcile, self._name, self._retry = reconcile, name, retry
         self._delay, self._workers, self._backoff, self._clock = delay, workers, backoff, clock
         self._heap: list[tuple[float, int, K]] = []
-        self._due: dict[K, float] = {}  # what the heap says of a key that is still to be done
+        self._due: dict[K, float] = {}  # due times of the queued keys; other entries of the heap are outdated
         self._order = itertools.count()
         self._busy: set[K] = set()
         self._changed: dict[
@@ -68,7 +67,7 @@ class WorkQueue(Generic[K]):
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
-        """How many keys wait for their turn."""
+        """The number of queued keys."""
         return len(self._due)
 
     def add(self, key: K, after: float | None = None) -> None:
@@ -87,9 +86,9 @@ class WorkQueue(Generic[K]):
             self.add(key)
 
     def discard(self, key: K) -> None:
-        """Forget a key that has not had its turn."""
-        for known in (self._due, self._changed, self._failures):
-            known.pop(key, None)
+        """Remove a key from the queue."""
+        for mapping in (self._due, self._changed, self._failures):
+            mapping.pop(key, None)
 
     async def run(self) -> None:
         """Reconcile until cancelled."""
@@ -123,10 +122,10 @@ class WorkQueue(Generic[K]):
             self._wake.clear()
             while self._heap and self._due.get(self._heap[0][2]) != self._heap[0][0]:
                 heapq.heappop(self._heap)  # outdated: done, discarded, or due earlier
-            until = self._heap[0][0] if self._heap else None
-            if until is not None and until <= self._clock.time():
+            deadline = self._heap[0][0] if self._heap else None
+            if deadline is not None and deadline <= self._clock.time():
                 _, _, key = heapq.heappop(self._heap)
                 del self._due[key]
                 self._busy.add(key)
                 return key
-            await self._clock.wait(self._wake, until)
+            await self._clock.wait(self._wake, deadline)

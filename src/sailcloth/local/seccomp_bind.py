@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import platform
+import select
 import struct
 
 from sailcloth.lib import namespaces as ns
@@ -47,14 +48,21 @@ def install_filter() -> int:
     return fd
 
 
+def _hung_up(fd: int) -> bool:
+    """Whether no process is left that the filter holds for: the descriptor stays readable for ever then."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
+
+
 def handle_notification(fd: int, sockets: dict[int, int]) -> None:
     """Handle one bind notification. `sockets` maps ports to listening sockets. Raises OSError when the filter is gone."""
     notification = bytearray(80)
     try:
         fcntl.ioctl(fd, _RECV, notification)
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.EINTR):
-            return
+        if error.errno == errno.EINTR or (error.errno == errno.ENOENT and not _hung_up(fd)):
+            return  # the process that called bind is gone, others may call it
         raise
     ident, pid, _, _, _, _, first, second, third = struct.unpack_from("=QIIiIQQQQ", notification)
     swap = None

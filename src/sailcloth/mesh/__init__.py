@@ -1,4 +1,4 @@
-"""What is in the mesh: services, workloads, endpoints, routes and policies, and how they merge. Pure derived values.
+"""The model of the mesh: services, workloads, endpoints, routes and policies, and how they merge. Pure derived values.
 
-Nothing downstream knows where a service or a route came from, and nothing here knows of Envoy.
+Hides from later layers which API an object was written in. Must not know proxies or Envoy.
 """

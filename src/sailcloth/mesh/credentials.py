@@ -1,7 +1,7 @@
-"""Certificates that gateways serve, from Kubernetes Secrets. Source: istio.md 1.13, 2.11.
+"""Certificates of gateways, from Kubernetes Secrets. Source: istio.md 1.13, 2.11.
 
-A Secret holds `tls.crt`, `tls.key` and perhaps `ca.crt`, or the older `cert`, `key`, `cacert`; roots may also stand in a Secret
-of their own, `<name>-cacert`.
+A Secret has `tls.crt`, `tls.key` and optionally `ca.crt`, or the older `cert`, `key`, `cacert`; CA certificates may also be in a
+Secret of their own, `<name>-cacert`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOTS = "-cacert"
 
 @dataclass(frozen=True)
 class Credential:
-    """A certificate chain with its key, or roots; PEM."""
+    """A certificate chain with its key, or CA certificates; PEM."""
 
     chain: bytes = b""
     key: bytes = field(default=b"", repr=False)
@@ -33,18 +33,18 @@ class Credential:
 
 @derived
 def names(graph: Graph, namespace: str) -> tuple[str, ...]:
-    """What the Secrets of a namespace offer: `name` for a certificate, `name-cacert` for roots."""
-    found = {k.name for k in registry.select(graph, of_namespace(core.Secret, namespace))}
-    return tuple(sorted(found | {n + ROOTS for n in found if not n.endswith(ROOTS)}))
+    """Names of the credentials in a namespace's Secrets: `name` for a certificate, `name-cacert` for CA certificates."""
+    secrets = {k.name for k in registry.select(graph, of_namespace(core.Secret, namespace))}
+    return tuple(sorted(secrets | {n + ROOTS for n in secrets if not n.endswith(ROOTS)}))
 
 
 @derived
 def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
-    """What a name stands for; None if there is no such Secret or it does not hold what is asked for."""
+    """The credential with a name; None if the Secret does not exist or lacks the data."""
     if name.endswith(ROOTS):
-        own = _data(graph, namespace, name)
-        data = own or _data(graph, namespace, name.removesuffix(ROOTS))
-        roots = data.get("ca.crt") or data.get("cacert") or (data.get("tls.crt") if own else None)
+        contents = _data(graph, namespace, name)
+        data = contents or _data(graph, namespace, name.removesuffix(ROOTS))
+        roots = data.get("ca.crt") or data.get("cacert") or (data.get("tls.crt") if contents else None)
         return Credential(roots=roots, revoked=data.get("ca.crl") or data.get("crl") or b"") if roots else None
     data = _data(graph, namespace, name)
     chain, key = data.get("tls.crt") or data.get("cert"), data.get("tls.key") or data.get("key")
@@ -52,37 +52,39 @@ def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
 
 
 def missing(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:
-    """What a server's TLS settings ask of the Secrets of a gateway's namespace, and is not there."""
+    """Messages about credentials of a server's TLS settings that are missing in the gateway's namespace."""
     stored = [*tls.credential_names, *([tls.credential_name] if tls.credential_name else [])]
     roots = tls.ca_cert_credential_name or (stored[0] if stored else "")
-    wanted = list(stored)
+    required = list(stored)
     if roots and tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
-        wanted.append(roots.removesuffix(ROOTS) + ROOTS)
-    found = (_missing(graph, namespace, name) for name in wanted)
-    return list(dict.fromkeys(text for text in found if text))
+        required.append(roots.removesuffix(ROOTS) + ROOTS)
+    problems = (_missing(graph, namespace, name) for name in required)
+    return list(dict.fromkeys(text for text in problems if text))
 
 
 def _missing(graph: Graph, namespace: str, name: str) -> str:
-    found = graph.get(credential, namespace, name)
+    stored = graph.get(credential, namespace, name)
     plain = name.removesuffix(ROOTS)
-    if found is None and not any(registry.read(graph, core.Secret, Key("Secret", namespace, n)) for n in (name, plain)):
+    if stored is None and not any(
+        registry.read(graph, core.Secret, Key("Secret", namespace, n)) for n in (name, plain)
+    ):
         return f"there is no Secret {plain} in {namespace}, where the gateway is"
-    keys = {"ca.crt": found.roots} if found and found.roots else {}
-    if found and not found.roots:
-        keys = {"tls.crt": found.chain, "tls.key": found.key}
+    keys = {"ca.crt": stored.roots} if stored and stored.roots else {}
+    if stored and not stored.roots:
+        keys = {"tls.crt": stored.chain, "tls.key": stored.key}
     broken = [key for key, value in keys.items() if b"-----BEGIN " not in value]
     if broken:
         return f"{' and '.join(broken)} of Secret {plain} in {namespace} {'is' if len(broken) == 1 else 'are'} not PEM"
     needed = "ca.crt" if name.endswith(ROOTS) else "tls.crt with tls.key"
-    return "" if found else f"Secret {plain} in {namespace} has no {needed}"
+    return "" if stored else f"Secret {plain} in {namespace} has no {needed}"
 
 
 def _data(graph: Graph, namespace: str, name: str) -> dict[str, bytes]:
     obj = registry.read(graph, core.Secret, Key("Secret", namespace, name))
-    out = {}
+    decoded = {}
     for field_, text in (obj.data if obj else {}).items():
         try:
-            out[field_] = base64.b64decode(text, validate=True)
+            decoded[field_] = base64.b64decode(text, validate=True)
         except (ValueError, binascii.Error):
             continue  # the API server accepts only base64
-    return out
+    return decoded

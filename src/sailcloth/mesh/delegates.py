@@ -1,6 +1,6 @@
-"""Delegation: the routes of one VirtualService put into a route of another. Pure. Source: istio.md 2.6.
+"""Delegation: merges the routes of a delegate VirtualService into a route of a root one. Pure. Source: istio.md 2.6.
 
-The delegate may only narrow what the root matches; what it does not say itself, it inherits.
+A delegate may only narrow the root's matches. It inherits the fields that it does not set.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from sailcloth.api.meta import StringMatch
-from sailcloth.api.virtual_service import Destination, HTTPMatchRequest, HTTPRoute, VirtualService
+from sailcloth.api.virtual_service import Abort, Delay, Destination, HTTPMatchRequest, HTTPRoute, VirtualService
 
 from . import hosts
 
@@ -27,27 +27,47 @@ _INHERITED = (
     "cors_policy",
     "headers",
 )
+_MERGED = ("headers", "fault")  # parts that root and delegate may both set: joined, the delegate has the last word
 _MAPS = ("headers", "without_headers", "query_params", "source_labels")
 _SINGLE = ("scheme", "method", "authority", "port", "source_namespace")
 
 
-def merge(root: HTTPRoute, delegate: VirtualService, namespace: str, own: str, domain: str) -> list[HTTPRoute]:
-    """The delegate's routes as they hold in the root's place. One whose matches do not fit into the root's is dropped.
+def merge(
+    root: HTTPRoute, delegate: VirtualService, namespace: str, root_namespace: str, domain: str
+) -> list[HTTPRoute]:
+    """The delegate's routes that replace the root's route. Drops routes whose matches are not within the root's.
 
-    Destinations in the delegate's `namespace` are written in full, because the root may live in another (`own`).
+    Completes destination hosts with the delegate's `namespace`, because the root may be in another (`root_namespace`).
     """
-    out = []
+    routes = []
     for route in delegate.spec.http:
         matches = _matches(root.match, route.match)
         if matches is None or route.delegate is not None:
             continue
-        given: dict[str, Any] = {"match": matches, "name": _join(root.name, route.name)}
+        fields: dict[str, Any] = {"match": matches, "name": _join(root.name, route.name)}
         for field in _INHERITED:
-            mine = getattr(route, field)
-            given[field] = mine if mine not in (None, ()) else getattr(root, field)
-        made = msgspec.structs.replace(route, **given)
-        out.append(made if namespace == own else _qualified(made, namespace, domain))
-    return out
+            value = getattr(route, field)
+            fields[field] = value if value not in (None, ()) else getattr(root, field)
+        for field in _MERGED:
+            fields[field] = _merged(getattr(root, field), getattr(route, field))
+        merged = msgspec.structs.replace(route, **fields)
+        routes.append(merged if namespace == root_namespace else _qualified(merged, namespace, domain))
+    return routes
+
+
+def _merged(root: Any, delegate: Any) -> Any:
+    """Two values of one field: objects field by field, maps key by key, lists one after the other. A delay or an abort stays as
+    one of the two wrote it, since its fields belong together."""
+    if root is None or delegate is None:
+        return root if delegate is None else delegate
+    if isinstance(delegate, (Delay, Abort)):
+        return delegate
+    if isinstance(delegate, msgspec.Struct):
+        fields = {f: _merged(getattr(root, f), getattr(delegate, f)) for f in delegate.__struct_fields__}
+        return msgspec.structs.replace(delegate, **fields)
+    if isinstance(delegate, dict):
+        return {**root, **delegate}
+    return tuple(dict.fromkeys((*root, *delegate))) if isinstance(delegate, tuple) else delegate
 
 
 _Matches = tuple[HTTPMatchRequest, ...]
@@ -58,16 +78,16 @@ def _join(*names: str | None) -> str | None:
 
 
 def _matches(root: _Matches, delegate: _Matches) -> _Matches | None:
-    """Every match of the delegate within every match of the root that it fits; None if one fits nowhere."""
+    """All intersections of a root's match with a delegate's match within it; None if one of the delegate's is within none."""
     if not root or not delegate:
         return delegate or root
-    out = []
+    matches = []
     for narrow in delegate:
-        found = [_both(wide, narrow) for wide in root if _fits(wide, narrow)]
-        if not found:
+        joined = [_intersection(wide, narrow) for wide in root if _fits(wide, narrow)]
+        if not joined:
             return None
-        out += found
-    return tuple(out)
+        matches += joined
+    return tuple(matches)
 
 
 def _fits(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
@@ -84,7 +104,7 @@ def _fits(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
 
 
 def _within(wide: StringMatch, narrow: StringMatch) -> bool:
-    """Whether everything that `narrow` matches is matched by `wide`, as far as that can be told."""
+    """Whether `wide` matches everything that `narrow` matches, as far as this can be decided."""
     if wide.regex is not None:
         return False
     if wide.exact is not None:
@@ -95,15 +115,15 @@ def _within(wide: StringMatch, narrow: StringMatch) -> bool:
     return True
 
 
-def _both(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> HTTPMatchRequest:
-    given: dict[str, Any] = {"name": _join(wide.name, narrow.name)}
+def _intersection(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> HTTPMatchRequest:
+    fields: dict[str, Any] = {"name": _join(wide.name, narrow.name)}
     for field in ("uri", "gateways", "stat_prefix", *_SINGLE):
-        mine = getattr(narrow, field)
-        given[field] = mine if mine not in (None, ()) else getattr(wide, field)
+        value = getattr(narrow, field)
+        fields[field] = value if value not in (None, ()) else getattr(wide, field)
     for field in _MAPS:
-        given[field] = {**getattr(wide, field), **getattr(narrow, field)}
-    given["ignore_uri_case"] = narrow.ignore_uri_case if narrow.uri is not None else wide.ignore_uri_case
-    return msgspec.structs.replace(narrow, **given)
+        fields[field] = {**getattr(wide, field), **getattr(narrow, field)}
+    fields["ignore_uri_case"] = narrow.ignore_uri_case if narrow.uri is not None else wide.ignore_uri_case
+    return msgspec.structs.replace(narrow, **fields)
 
 
 def _qualified(route: HTTPRoute, namespace: str, domain: str) -> HTTPRoute:

@@ -1,4 +1,4 @@
-"""Which DestinationRule applies to a host for a caller, how rules for one host merge, and policy by port and subset."""
+"""Which DestinationRules apply to a host for a client, how they merge, and the traffic policy by port and subset."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .verdict import Verdict
 
 @dataclass(frozen=True)
 class Rules:
-    """The effective rule for a host: merged policy and subsets, and the objects that they came from."""
+    """The effective rule for a host: merged policy and subsets, and the objects that they derive from."""
 
     policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()
     sources: tuple[Key, ...] = ()
-    selected: bool = False  # whether the policy is a rule's that selects the caller's workload
+    selected: bool = False  # whether the policy is from a rule that selects the client's workload
 
     def subset(self, name: str) -> Subset | None:
         return next((s for s in self.subsets if s.name == name), None)
@@ -33,25 +33,25 @@ _BLOCKS = ("load_balancer", "connection_pool", "outlier_detection", "tls", "retr
 
 @derived
 def for_host(graph: Graph, host: str, service_namespace: str, caller_namespace: str, labels: Labels) -> Rules:
-    """The rules that a caller's proxy applies to a host. Source: istio.md 2.7.
+    """The rules that a client's proxy applies to a host. Source: istio.md 2.7.
 
-    Looked up in the caller's namespace, then the service's, then the root namespace; the first with a match wins. Inside a
-    namespace an exact host beats the longest wildcard. A rule with a workloadSelector counts only for callers it selects.
-    In Istio a caller's own rule hides the subsets of the service's, and traffic to them fails (#30080). Here the policy is the
-    caller's, and subsets that it does not define are still the service's.
+    Looks in the client's namespace, then the service's, then the root namespace; the first with a match wins. Within a namespace
+    an exact host takes precedence over the longest wildcard. A rule with a workloadSelector applies only to clients that it selects.
+    In Istio a rule in the client's namespace hides subsets of the service's rule, and traffic to them fails (#30080). Here the
+    client's rule sets the policy, and subsets that it does not define are inherited from the service's.
     """
     root = registry.config(graph).root_namespace
     order = [caller_namespace] if caller_namespace != root else []
     order += [service_namespace, root]
-    found = NONE
+    merged = NONE
     for namespace in dict.fromkeys(n for n in order if n):
         rules = _level(graph, host, namespace, caller_namespace, labels)
-        if found is NONE:
-            found = rules
-        elif more := tuple(s for s in rules.subsets if found.subset(s.name) is None):
-            sources = (*found.sources, *rules.sources)
-            found = replace(found, subsets=(*found.subsets, *more), sources=sources)
-    return found
+        if merged is NONE:
+            merged = rules
+        elif inherited := tuple(s for s in rules.subsets if merged.subset(s.name) is None):
+            sources = (*merged.sources, *rules.sources)
+            merged = replace(merged, subsets=(*merged.subsets, *inherited), sources=sources)
+    return merged
 
 
 def _level(graph: Graph, host: str, namespace: str, caller: str, labels: Labels) -> Rules:
@@ -65,27 +65,29 @@ def _level(graph: Graph, host: str, namespace: str, caller: str, labels: Labels)
 
 
 def verdict(graph: Graph, key: Key) -> Verdict:
-    """Accepted in any case; tells what callers have besides."""
+    """Always accepted; notes inherited subsets."""
     return Verdict(message=graph.get(inherited_subsets, key))
 
 
 @derived
 def inherited_subsets(graph: Graph, key: Key) -> str:
-    """Which subsets callers in a rule's namespace have besides those of the rule, and from where; empty if none."""
+    """A note on the subsets that clients in a rule's namespace inherit from other rules; empty if there are none."""
     rule = registry.read(graph, DestinationRule, key)
     if rule is None:
         return ""
     host = hosts.resolve(rule.spec.host, key.namespace, registry.config(graph).domain)
-    own = {s.name for s in rule.spec.subsets}
-    told = []
+    own_subsets = {s.name for s in rule.spec.subsets}
+    notes = []
     for ident in registry.services_of_host(graph, host):
         if ident.namespace == key.namespace:
             continue
-        others = _level(graph, host, ident.namespace, key.namespace, ())
-        if more := sorted({s.name for s in others.subsets} - own):
-            names = ", ".join(f"{k.namespace}/{k.name}" for k in others.sources)
-            told.append(f"callers in {key.namespace} have the subsets {', '.join(more)} of {host} from {names} too")
-    return "; ".join(told)
+        service_rules = _level(graph, host, ident.namespace, key.namespace, ())
+        if inherited := sorted({s.name for s in service_rules.subsets} - own_subsets):
+            names = ", ".join(f"{k.namespace}/{k.name}" for k in service_rules.sources)
+            notes.append(
+                f"callers in {key.namespace} have the subsets {', '.join(inherited)} of {host} from {names} too"
+            )
+    return "; ".join(notes)
 
 
 def _usable(graph: Graph, key: Key, caller: str, labels: Labels, private: bool) -> tuple[Key, DestinationRule] | None:
@@ -93,16 +95,18 @@ def _usable(graph: Graph, key: Key, caller: str, labels: Labels, private: bool) 
     if rule is None:
         return None
     selector = rule.spec.workload_selector
-    if selector is not None and not (key.namespace == caller and selection.has_labels(selector.match_labels, labels)):
+    if selector is not None and not (
+        key.namespace == caller and selection.matches_labels(selector.match_labels, labels)
+    ):
         return None
-    seen = visibility.exported_to(rule.spec.export_to, key.namespace, registry.config(graph).destination_export)
-    if visibility.sees(seen, caller) or (private and not rule.spec.export_to):
+    namespaces = visibility.exported_to(rule.spec.export_to, key.namespace, registry.config(graph).destination_export)
+    if visibility.sees(namespaces, caller) or (private and not rule.spec.export_to):
         return key, rule
     return None
 
 
 def _merge(rules: list[tuple[Key, DestinationRule]]) -> Rules:
-    """Rules for one host in one namespace: selector first, then oldest; subsets joined by name, the first policy counts."""
+    """Merge rules for one host in one namespace: with selector first, then by age; joins subsets by name, uses the first policy."""
     selected = [r for r in rules if r[1].spec.workload_selector is not None]
     rules = selected[:1] or sorted(rules, key=lambda r: (r[1].metadata.creation_timestamp or "", r[0].name))
     subsets: dict[str, Subset] = {}
@@ -115,29 +119,29 @@ def _merge(rules: list[tuple[Key, DestinationRule]]) -> Rules:
 
 @derived
 def credentials(graph: Graph, namespace: str, labels: Labels) -> tuple[str, ...]:
-    """Names of the Secrets that a sidecar's own rules, those that select its workload, take certificates from."""
-    found: set[str] = set()
+    """Names of the Secrets in the rules that select a sidecar's workload."""
+    names: set[str] = set()
     for key in registry.select(graph, with_selector(namespace)):
         if usable := _usable(graph, key, namespace, labels, True):
-            found |= credential_names(usable[1])
-    return tuple(sorted(found))
+            names |= credential_names(usable[1])
+    return tuple(sorted(names))
 
 
 @derived
 def credentials_in(graph: Graph, namespace: str) -> tuple[str, ...]:
-    """Names of the Secrets that the rules of a namespace take certificates from, for its gateways."""
+    """Names of the Secrets in the rules of a namespace, for its gateways."""
     rules = registry.objects(graph, with_credentials(namespace))
     return tuple(sorted({name for _, rule in rules for name in credential_names(rule)}))
 
 
 def policy(rules: Rules, port: int, subset: str = "") -> TrafficPolicy:
-    """Effective policy: the host's, overridden block by block by the subset's; a port's own settings replace the whole."""
+    """The effective policy: the host's, with top-level fields overridden by the subset's; port-level settings replace it."""
     merged = _at_port(rules.policy, port)
     chosen = rules.subset(subset) if subset else None
     if chosen is not None and chosen.traffic_policy is not None:
-        own = chosen.traffic_policy
-        exact = next((p for p in own.port_level_settings if p.port and p.port.number == port), None)
-        merged = _overlay(merged, _from_port(exact, own) if exact else own)
+        subset_policy = chosen.traffic_policy
+        exact = next((p for p in subset_policy.port_level_settings if p.port and p.port.number == port), None)
+        merged = _overlay(merged, _from_port(exact, subset_policy) if exact else subset_policy)
     return merged
 
 
@@ -153,6 +157,8 @@ def _from_port(port: PortTrafficPolicy, whole: TrafficPolicy) -> TrafficPolicy:
     return TrafficPolicy(**blocks, tunnel=whole.tunnel, proxy_protocol=whole.proxy_protocol)
 
 
-def _overlay(base: TrafficPolicy, own: TrafficPolicy) -> TrafficPolicy:
+def _overlay(base: TrafficPolicy, override: TrafficPolicy) -> TrafficPolicy:
     names = (*_BLOCKS, "tunnel", "proxy_protocol")
-    return TrafficPolicy(**{b: getattr(own, b) if getattr(own, b) is not None else getattr(base, b) for b in names})
+    return TrafficPolicy(
+        **{b: getattr(override, b) if getattr(override, b) is not None else getattr(base, b) for b in names}
+    )

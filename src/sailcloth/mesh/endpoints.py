@@ -1,6 +1,6 @@
 """Endpoints of services: EndpointSlices joined with the pods behind them, ServiceEntry endpoints, WorkloadEntries.
 
-This path is short on purpose: an endpoint change touches the endpoints of one service port and nothing else.
+Independent of clusters and routes, so that a changed endpoint affects only the endpoints of its service ports.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _POD_NAME = re.compile(r"-[a-z0-9]{5,10}(-[a-z0-9]{5})?$")
 
 @derived
 def pod_at(graph: Graph, ip: str) -> Key | None:
-    """The pod that holds an address, if any."""
+    """The pod with an address; None if there is none."""
     keys = registry.select(graph, by_address(ip))
     return keys[0] if keys else None
 
 
 def workload_name(pod: core.Pod) -> str:
-    """Name of the workload that a pod belongs to: the Deployment's, or the pod's own name where it has no template hash."""
+    """Name of a pod's workload: the Deployment's, or the pod's own name without a pod-template-hash."""
     name = pod.metadata.name
     template_hash = pod.metadata.labels.get("pod-template-hash")
     if template_hash and f"-{template_hash}" in name:
@@ -47,33 +47,32 @@ def labels_of(pod: core.Pod) -> tuple[tuple[str, str], ...]:
 
 @derived
 def of_port(graph: Graph, source: Key, host: str, port: Port) -> tuple[Endpoint, ...]:
-    """All endpoints of one port of a service, sorted by address; unready ones are marked unhealthy, terminating ones left out.
+    """All endpoints of one port of a service, sorted by address. Unready ones are marked unhealthy; terminating ones are left out.
 
-    `source` names the object that defines the service: a Kubernetes Service or a ServiceEntry.
+    `source`: the key of the object that defines the service, a Kubernetes Service or a ServiceEntry.
     """
     if (service := registry.read(graph, core.Service, source)) is not None:
-        found = _from_slices(graph, source, service, port)
+        endpoints = _from_slices(graph, source, service, port)
     elif (entry := registry.read(graph, ServiceEntry, source)) is not None:
-        found = _from_entry(graph, source, entry, port)
+        endpoints = _from_entry(graph, source, entry, port)
     else:
         return ()
-    unique = {(e.address, e.port): e for e in found}
+    unique = {(e.address, e.port): e for e in endpoints}
     return tuple(unique[k] for k in sorted(unique))
 
 
-def of_service(graph: Graph, svc: Service, port: Port, sources: tuple[Key, ...]) -> tuple[Endpoint, ...]:
-    """Endpoints of a port over all objects that define the service together."""
-    if len(sources) <= 1:
+def of_service(graph: Graph, svc: Service, port: Port) -> tuple[Endpoint, ...]:
+    """Endpoints of a port over all objects that define it together; `svc` is the service as it is at the port."""
+    if not svc.more_sources:
         return graph.get(of_port, svc.source, svc.host, port)
     joined: dict[tuple[str, int], Endpoint] = {}
-    for source in sources:
-        if source.kind == svc.source.kind:
-            joined.update({(e.address, e.port): e for e in graph.get(of_port, source, svc.host, port)})
+    for source in (svc.source, *svc.more_sources):
+        joined.update({(e.address, e.port): e for e in graph.get(of_port, source, svc.host, port)})
     return tuple(joined[k] for k in sorted(joined))
 
 
 def _from_slices(graph: Graph, source: Key, obj: core.Service, port: Port) -> list[Endpoint]:
-    out = []
+    endpoints = []
     for _, slice_ in registry.objects(graph, slices.by_service(source.namespace, source.name)):
         if slice_.address_type not in ("IPv4", "IPv6"):
             continue
@@ -85,7 +84,7 @@ def _from_slices(graph: Graph, source: Key, obj: core.Service, port: Port) -> li
                 ready = ep.conditions.ready is not False
                 if terminating or not ep.addresses:
                     continue
-                out.append(
+                endpoints.append(
                     _endpoint(
                         graph,
                         ep.addresses[0],
@@ -96,8 +95,8 @@ def _from_slices(graph: Graph, source: Key, obj: core.Service, port: Port) -> li
                     )
                 )
     if obj.spec.selector:
-        out += _workloads(graph, source.namespace, obj.spec.selector, port)
-    return out
+        endpoints += _workloads(graph, source.namespace, obj.spec.selector, port)
+    return endpoints
 
 
 def _endpoint(
@@ -123,7 +122,7 @@ def _endpoint(
 
 @derived
 def pod_locality(graph: Graph, pod: Key) -> str:
-    """Where a pod is, as region/zone/subzone: as its label says, else as its node's labels do; empty if neither knows."""
+    """A pod's locality as region/zone/subzone: from its label, else from its node's labels; empty if neither has it."""
     obj = registry.read(graph, core.Pod, pod)
     if obj is None:
         return ""
@@ -132,13 +131,14 @@ def pod_locality(graph: Graph, pod: Key) -> str:
     if label:
         return label.replace(".", "/")
     node = registry.read(graph, core.Node, Key("Node", "", obj.spec.node_name)) if obj.spec.node_name else None
-    known = node.metadata.labels if node is not None else {}
-    return "/".join(known.get(name, "") for name in _TOPOLOGY).rstrip("/")
+    node_labels = node.metadata.labels if node is not None else {}
+    return "/".join(node_labels.get(name, "") for name in _TOPOLOGY).rstrip("/")
 
 
 def _from_entry(graph: Graph, source: Key, obj: ServiceEntry, port: Port) -> list[Endpoint]:
     if obj.spec.workload_selector is not None:
-        return _selected(graph, source.namespace, obj.spec.workload_selector.labels, port)
+        wanted = obj.spec.workload_selector.labels
+        return _selected(graph, source.namespace, wanted, port) if wanted else []  # an empty selector selects nothing
     return [e for w in obj.spec.endpoints if (e := _from_workload(w, source.namespace, port)) is not None]
 
 
@@ -164,35 +164,35 @@ def _from_workload(
     )
 
 
-def _selected(graph: Graph, namespace: str, wanted: dict[str, str], port: Port) -> list[Endpoint]:
-    out = _workloads(graph, namespace, wanted, port)
+def _selected(graph: Graph, namespace: str, selector: dict[str, str], port: Port) -> list[Endpoint]:
+    endpoints = _workloads(graph, namespace, selector, port)
     for _, pod in registry.objects(graph, of_namespace(core.Pod, namespace)):
         if not pod.status.pod_ip or pod.metadata.deletion_timestamp:
             continue
-        if pod.status.phase not in ("Succeeded", "Failed") and selection.matches(wanted, pod.metadata.labels):
+        if pod.status.phase not in ("Succeeded", "Failed") and selection.matches(selector, pod.metadata.labels):
             number = port.target if isinstance(port.target, int) else port.number
-            out.append(_endpoint(graph, pod.status.pod_ip, number, namespace, pod.status.ready))
-    return out
+            endpoints.append(_endpoint(graph, pod.status.pod_ip, number, namespace, pod.status.ready))
+    return endpoints
 
 
 HEALTH_CHECKED = "proxy.istio.io/health-checks-enabled"
 
 
-def _workloads(graph: Graph, namespace: str, wanted: dict[str, str], port: Port) -> list[Endpoint]:
-    """Endpoints of the WorkloadEntries that a selector means. One whose agent checks the application is healthy when it says so
-    (condition `Healthy`); others always are. Source: istio.md 1.4, 2.22."""
-    out = []
-    for key, entry in _selected_entries(graph, namespace, wanted):
+def _workloads(graph: Graph, namespace: str, selector: dict[str, str], port: Port) -> list[Endpoint]:
+    """Endpoints of the WorkloadEntries that a selector matches. With health checks, an entry is healthy if its condition `Healthy`
+    is True; others always are. Source: istio.md 1.4, 2.22."""
+    endpoints = []
+    for key, entry in _selected_entries(graph, namespace, selector):
         checked = entry.metadata.annotations.get(HEALTH_CHECKED, "").lower() == "true"
-        healthy = not checked or entry.status.says("Healthy") is True
+        healthy = not checked or entry.status.condition_status("Healthy") is True
         spec = msgspec.structs.replace(entry.spec, labels=workload_entry.labels(entry))
-        made = _from_workload(spec, namespace, port, healthy, key.name)
-        out += [made] if made else []
-    return out
+        endpoint = _from_workload(spec, namespace, port, healthy, key.name)
+        endpoints += [endpoint] if endpoint else []
+    return endpoints
 
 
-def _selected_entries(graph: Graph, namespace: str, wanted: dict[str, str]) -> list[tuple[Key, WorkloadEntry]]:
-    """WorkloadEntries of a namespace that have all wanted labels, sorted. Only those are read that have one of them."""
-    slice_ = workload_entry.by_label(namespace, min(wanted.items(), default=None))
-    found = registry.objects(graph, slice_)
-    return [(key, entry) for key, entry in found if selection.matches(wanted, workload_entry.labels(entry))]
+def _selected_entries(graph: Graph, namespace: str, selector: dict[str, str]) -> list[tuple[Key, WorkloadEntry]]:
+    """WorkloadEntries of a namespace that match a selector, sorted. Reads only those with one of its labels."""
+    slice_ = workload_entry.by_label(namespace, min(selector.items(), default=None))
+    entries = registry.objects(graph, slice_)
+    return [(key, entry) for key, entry in entries if selection.matches(selector, workload_entry.labels(entry))]

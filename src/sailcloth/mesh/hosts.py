@@ -1,18 +1,18 @@
-"""Host names: completion of short names, wildcards and their order of precedence."""
+"""Host names: completion of short names, wildcards and their precedence."""
 
 from __future__ import annotations
 
 
 def normalized(host: str) -> str:
-    """A host as it is compared: in small letters, and without the dot that ends an absolute name."""
+    """A host for comparison: lower case, without a trailing dot."""
     host = host.lower()
     return host[:-1] if host.endswith(".") and "." in host[:-1] else host
 
 
 def resolve(host: str, namespace: str, domain: str) -> str:
-    """The full name of a host as users write it: a name without dots belongs to the object's own namespace.
+    """The full name of a host in an object: a name without dots is a service in the object's namespace.
 
-    Source: Istio's host resolution; wildcards, addresses and dotted names stay as they are, but for `normalized`.
+    Other names (wildcards, addresses, names with dots) are only `normalized`. Source: Istio's host resolution.
     """
     host = normalized(host)
     if "." in host or host.startswith("*") or not host or ":" in host:
@@ -22,19 +22,19 @@ def resolve(host: str, namespace: str, domain: str) -> str:
 
 def wildcards(host: str) -> tuple[str, ...]:
     """All wildcard patterns that cover a host, the most specific first: `a.b.c` -> `*.b.c`, `*.c`, `*`."""
-    out = []
-    rest = host[2:] if host.startswith("*.") else host
+    patterns = []
+    name = host[2:] if host.startswith("*.") else host
     if host.startswith("*") and not host.startswith("*."):
-        rest = host[1:].lstrip(".")
-    while "." in rest:
-        rest = rest.split(".", 1)[1]
-        out.append("*." + rest)
-    out.append("*")
-    return tuple(out)
+        name = host[1:].lstrip(".")
+    while "." in name:
+        name = name.split(".", 1)[1]
+        patterns.append("*." + name)
+    patterns.append("*")
+    return tuple(patterns)
 
 
 def covers(pattern: str, host: str) -> bool:
-    """Whether every name that `host` stands for is matched by `pattern`; either may be a wildcard."""
+    """Whether `pattern` matches every name that `host` matches; either may be a wildcard."""
     if pattern == host or pattern == "*":
         return True
     if not pattern.startswith("*"):
@@ -44,7 +44,7 @@ def covers(pattern: str, host: str) -> bool:
 
 
 def overlaps(a: str, b: str) -> bool:
-    """Whether some name is matched by both."""
+    """Whether both match a common name."""
     return covers(a, b) or covers(b, a)
 
 

@@ -1,27 +1,22 @@
-"""HTTPRoutes of the Gateway API that are attached to services, as the VirtualServices that they amount to. Pure.
+"""Converts HTTPRoutes of the Gateway API that are attached to services (GAMMA) to VirtualServices. Pure.
 
-A route in the service's own namespace holds for every caller; one in another namespace only for callers of that namespace, and
-they follow no other. Several routes of a namespace for one service are one list in the order of precedence that the API sets.
-Nothing downstream knows an HTTPRoute. Routes to gateways are not ours yet: nobody answers for such a parent.
-Source: istio.md 1.12, and the API's specification.
+A route in the service's own namespace (producer route) applies to all clients; a route in another namespace (consumer route) only
+to clients in that namespace, and replaces producer routes for them. The routes of one namespace for one service become one list
+in the API's order of precedence. Later layers must not know HTTPRoutes. Routes attached to gateways are not supported yet and
+get no status. Source: istio.md 1.12, and the API's specification.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
-
-import msgspec
 
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway_api import (
     GROUP,
     BackendReference,
     HTTPBackendReference,
-    HTTPHeaderFilter,
-    HTTPPathModifier,
     HTTPRoute,
     HTTPRouteFilter,
     HTTPRouteMatch,
@@ -29,20 +24,21 @@ from sailcloth.api.gateway_api import (
     ParentReference,
     ReferenceGrant,
 )
-from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector, StringMatch
+from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector
 from sailcloth.api.validation import http as header_rules
 from sailcloth.api.validation import regexes
+
+from . import http_route_filters
 
 SEMANTICS = "internal.istio.io/route-semantics"
 PARENTS = "internal.istio.io/parents"
 _RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"
 _DEFAULT_ATTEMPTS = 2
 Backend = BackendReference | HTTPBackendReference
-_RANKS = {"Exact": 0, "PathPrefix": 1, "RegularExpression": 2}
 
 
 class Service(NamedTuple):
-    """A service by its name."""
+    """Namespace and name of a service."""
 
     namespace: str
     name: str
@@ -61,7 +57,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class ParentStatus:
-    """What became of a route at one service."""
+    """The status of a route for one parent service."""
 
     parent: ParentReference
     accepted: tuple[bool, str, str]  # whether, reason, message
@@ -70,100 +66,127 @@ class ParentStatus:
 
 class HttpRoutes:
     """Keeps the VirtualServices in step with HTTPRoutes, grants and services. `put` sets or (None) removes an object of the mesh
-    and says whether that changed anything; `exists` says whether a service does."""
+    and says whether that changed anything; `ports` gives a service's ports by name, None if there is no such service."""
 
     def __init__(
-        self, put: Callable[[Key, Object | None], bool], exists: Callable[[Service], bool], domain: Callable[[], str]
+        self,
+        put: Callable[[Key, Object | None], bool],
+        ports: Callable[[Service], Mapping[str, int] | None],
+        domain: Callable[[], str],
     ) -> None:
-        self._put, self._exists, self._domain = put, exists, domain
+        self._apply, self._ports, self._domain = put, ports, domain
         self._routes: dict[Key, HTTPRoute] = {}
         self._grants: dict[Key, ReferenceGrant] = {}
         self._members: dict[Group, set[Key]] = {}
-        self._naming: dict[Service, set[Group]] = {}  # groups that name a service, as parent or destination
-        self._named: dict[Group, set[Service]] = {}
-        self.judged: set[Key] = set()  # routes of which something may be another since this was last emptied
+        self._groups_of_service: dict[Service, set[Group]] = {}  # groups with a service as parent or destination
+        self._services_of_group: dict[Group, set[Service]] = {}
+        self.reevaluated: set[Key] = set()  # routes whose status may have changed; the reader clears it
 
     def apply(self, key: Key, obj: Object | None) -> bool:
-        """Take in an HTTPRoute or ReferenceGrant. Returns whether the mesh changed."""
+        """Apply an HTTPRoute or ReferenceGrant, or (None) its deletion. Returns whether the mesh changed."""
         if key.kind == "ReferenceGrant":
             if isinstance(obj, ReferenceGrant):
                 self._grants[key] = obj
             else:
                 self._grants.pop(key, None)
-            return self._make_all(self._members)
+            return self._update_groups(self._members)
         old = self._routes.pop(key, None)
         if isinstance(obj, HTTPRoute):
             self._routes[key] = obj
-        before, after = (set(_groups(key, o)) if o is not None else set() for o in (old, self._routes.get(key)))
-        for group in before - after:
+        old_groups, new_groups = (
+            set(_groups(key, o)) if o is not None else set() for o in (old, self._routes.get(key))
+        )
+        for group in old_groups - new_groups:
             self._members[group].discard(key)
-        for group in after:
+        for group in new_groups:
             self._members.setdefault(group, set()).add(key)
-        self.judged.add(key)
-        return self._make_all(before | after)
+        self.reevaluated.add(key)
+        return self._update_groups(old_groups | new_groups)
 
     def service_changed(self, namespace: str, name: str) -> bool:
-        """A service is there or gone: routes that name it mean something else. Returns whether the mesh changed."""
-        return self._make_all(self._naming.get(Service(namespace, name), ()))
+        """Update the routes that refer to a service that was added or deleted. Returns whether the mesh changed."""
+        return self._update_groups(self._groups_of_service.get(Service(namespace, name), ()))
 
     def status(self, key: Key) -> list[ParentStatus]:
-        """What became of a route at each service that it is attached to."""
+        """The status of a route for each service that it is attached to."""
         route = self._routes.get(key)
         if route is None:
             return []
-        wrong = [p for rule in route.spec.rules for p in self._problems(rule, key.namespace)]
-        unsupported = next((t for reason, t in wrong if reason == "UnsupportedValue"), "")
-        unresolved = next(((False, r, t) for r, t in wrong if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
-        out = []
+        problems = [p for rule in route.spec.rules for p in self._problems(rule, key.namespace)]
+        unsupported = next((t for reason, t in problems if reason == "UnsupportedValue"), "")
+        unresolved = next(((False, r, t) for r, t in problems if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
+        statuses = []
         for parent in route.spec.parent_refs:
             if not _is_service(parent):
                 continue
             accepted = (True, "Accepted", "")
-            if not self._exists(_service(parent, key.namespace)):
-                accepted = (
-                    False,
-                    "NoMatchingParent",
-                    f"service {parent.namespace or key.namespace}/{parent.name} does not exist",
-                )
+            problem = self._parent_problem(parent, key.namespace)
+            if problem:
+                accepted = (False, "NoMatchingParent", problem)
             elif unsupported:
                 accepted = (False, "UnsupportedValue", unsupported)
-            out.append(ParentStatus(parent, accepted, unresolved))
-        return out
+            statuses.append(ParentStatus(parent, accepted, unresolved))
+        return statuses
+
+    def _parent_problem(self, parent: ParentReference, namespace: str) -> str:
+        """Why a route is attached to nothing by a reference to a service; empty if it is."""
+        target = _service(parent, namespace)
+        ports = self._ports(target)
+        if ports is None:
+            return f"service {target.namespace}/{target.name} does not exist"
+        if parent.port is not None and parent.port not in ports.values():
+            return f"service {target.namespace}/{target.name} has no port {parent.port}"
+        if parent.section_name and parent.section_name not in ports:
+            return f"service {target.namespace}/{target.name} has no port named {parent.section_name}"
+        if parent.section_name and parent.port is not None and ports[parent.section_name] != parent.port:
+            return f"port {parent.section_name} of service {target.namespace}/{target.name} is not {parent.port}"
+        return ""
+
+    def _attached_ports(self, route: HTTPRoute, group: Group) -> list[int]:
+        """The ports of a service that a route is attached to; 0 stands for all of them."""
+        ports = self._ports(group.service) or {}
+        return sorted(
+            {
+                parent.port or (ports[parent.section_name] if parent.section_name else 0)
+                for parent in route.spec.parent_refs
+                if _group(parent, group.namespace) == group and not self._parent_problem(parent, group.namespace)
+            }
+        )
 
     # -- one VirtualService -------------------------------------------------------------------------
 
-    def _make_all(self, groups: Iterable[Group]) -> bool:
-        changed = [self._make(g) for g in sorted(groups)]
+    def _update_groups(self, groups: Iterable[Group]) -> bool:
+        changed = [self._update_group(g) for g in sorted(groups)]
         return any(changed)
 
-    def _make(self, group: Group) -> bool:
+    def _update_group(self, group: Group) -> bool:
         routes = sorted((k, self._routes[k]) for k in self._members.get(group, ()))
-        self.judged.update(k for k, _ in routes)
-        for service in self._named.pop(group, ()):
-            self._naming[service].discard(group)
+        self.reevaluated.update(k for k, _ in routes)
+        for service in self._services_of_group.pop(group, ()):
+            self._groups_of_service[service].discard(group)
         if not routes:
             self._members.pop(group, None)
-            return self._put(group.key, None)
+            return self._apply(group.key, None)
         named = {group.service, *(s for k, r in routes for s in _destinations(k, r))}
-        self._named[group] = named
+        self._services_of_group[group] = named
         for service in named:
-            self._naming.setdefault(service, set()).add(group)
-        if not self._exists(group.service):
-            return self._put(group.key, None)
-        return self._put(group.key, self._virtual_service(group, routes))
+            self._groups_of_service.setdefault(service, set()).add(group)
+        if self._ports(group.service) is None:
+            return self._apply(group.key, None)
+        return self._apply(group.key, self._virtual_service(group, routes))
 
     def _virtual_service(self, group: Group, routes: list[tuple[Key, HTTPRoute]]) -> vs.VirtualService:
         http = []
         for key, route in routes:
             created = route.metadata.creation_timestamp or ""
-            for port in sorted({p.port or 0 for p in route.spec.parent_refs if _group(p, key.namespace) == group}):
-                for place, rule in enumerate(route.spec.rules):
-                    made = self._rule(rule, key, place)
+            for port in self._attached_ports(route, group):
+                for index, rule in enumerate(route.spec.rules):
+                    converted = self._rule(rule, key, index)
                     for match in rule.matches or [HTTPRouteMatch()]:
                         if any(_wrong_expressions(match)):
                             continue
-                        order = (*_precedence(match), created, key.namespace, key.name, place)
-                        http.append((order, _matched(made, rule, match, port)))
+                        order = (*http_route_filters.precedence(match), created, key.namespace, key.name, index)
+                        http.append((order, http_route_filters.with_match(converted, rule, match, port)))
         parents = ",".join(f"HTTPRoute/{k.name}.{k.namespace}" for k, _ in routes)
         metadata = ObjectMeta(
             name=group.key.name,
@@ -178,30 +201,30 @@ class HttpRoutes:
         )
         return vs.VirtualService(metadata=metadata, spec=spec)
 
-    def _rule(self, rule: HTTPRouteRule, key: Key, place: int) -> vs.HTTPRoute:
-        """A rule without its matches: an answer of 500 for the share of requests whose destination there is not."""
-        name = rule.name or f"{key.namespace}.{key.name}.{place}"
+    def _rule(self, rule: HTTPRouteRule, key: Key, index: int) -> vs.HTTPRoute:
+        """A rule without its matches. Answers 500 to the share of requests whose backend cannot be resolved."""
+        name = rule.name or f"{key.namespace}.{key.name}.{index}"
         problems = self._problems(rule, key.namespace)
         redirect = next((f.request_redirect for f in rule.filters if f.request_redirect is not None), None)
         if any(reason == "UnsupportedValue" for reason, _ in problems):
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500))
-        headers = _headers(rule.filters)
+        headers = http_route_filters.headers(rule.filters)
         if redirect is not None:
-            made = vs.HTTPRedirect(
+            http_redirect = vs.HTTPRedirect(
                 scheme=redirect.scheme,
                 authority=redirect.hostname,
                 port=redirect.port,
-                uri=_redirected(redirect.path),
+                uri=http_route_filters.redirect_path(redirect.path),
                 redirect_code=redirect.status_code,
             )
-            return vs.HTTPRoute(name=name, redirect=made, headers=headers)
+            return vs.HTTPRoute(name=name, redirect=http_redirect, headers=headers)
         weighed = [(b, self._backend_problem(b, key.namespace)) for b in rule.backend_refs if b.weight > 0]
-        whole, lost = sum(b.weight for b, _ in weighed), sum(b.weight for b, p in weighed if p)
-        if whole == lost:
+        whole, unresolved = sum(b.weight for b, _ in weighed), sum(b.weight for b, p in weighed if p)
+        if whole == unresolved:
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500), headers=headers)
         fault = None
-        if lost:
-            share = vs.Percent(value=100.0 * lost / whole)
+        if unresolved:
+            share = vs.Percent(value=100.0 * unresolved / whole)
             fault = vs.HTTPFaultInjection(abort=vs.Abort(http_status=500, percentage=share))
         timeouts = rule.timeouts
         per_try = timeouts.backend_request if timeouts else None
@@ -210,23 +233,29 @@ class HttpRoutes:
             retry_on = ",".join([_RETRY_ON, *map(str, rule.retry.codes)])
             attempts = _DEFAULT_ATTEMPTS if rule.retry.attempts is None else rule.retry.attempts
             retries = vs.HTTPRetry(
-                attempts=attempts, retry_on=retry_on, backoff=rule.retry.backoff, per_try_timeout=_limit(per_try)
+                attempts=attempts,
+                retry_on=retry_on,
+                backoff=rule.retry.backoff,
+                per_try_timeout=http_route_filters.timeout(per_try),
             )
         return vs.HTTPRoute(
             name=name,
             route=tuple(self._destination(b, key.namespace, len(weighed) > 1) for b, problem in weighed if not problem),
             fault=fault,
-            timeout=_limit(timeouts.request if timeouts else None) or (None if retries else _limit(per_try)),
+            timeout=http_route_filters.timeout(timeouts.request if timeouts else None)
+            or (None if retries else http_route_filters.timeout(per_try)),
             retries=retries,
             mirrors=tuple(m for f in rule.filters for m in self._mirror(f, key.namespace)),
-            cors_policy=next((_cors(f) for f in rule.filters if f.cors is not None), None),
+            cors_policy=next((http_route_filters.cors_policy(f) for f in rule.filters if f.cors is not None), None),
             headers=headers,
         )
 
     def _destination(self, backend: HTTPBackendReference, namespace: str, weighed: bool) -> vs.HTTPRouteDestination:
         destination = vs.Destination(host=self._host(backend, namespace), port=PortSelector(number=backend.port))
         return vs.HTTPRouteDestination(
-            destination=destination, weight=backend.weight if weighed else 0, headers=_headers(backend.filters)
+            destination=destination,
+            weight=backend.weight if weighed else 0,
+            headers=http_route_filters.headers(backend.filters),
         )
 
     def _mirror(self, step: HTTPRouteFilter, namespace: str) -> Iterable[vs.HTTPMirrorPolicy]:
@@ -245,20 +274,18 @@ class HttpRoutes:
             return backend.name
         return f"{backend.name}.{backend.namespace or namespace}.svc.{self._domain()}"
 
-    # -- what is wrong --------------------------------------------------------------------------------
+    # -- problems -------------------------------------------------------------------------------------
 
     def _problems(self, rule: HTTPRouteRule, namespace: str) -> list[tuple[str, str]]:
-        """(reason, message) of everything that keeps a rule, or part of it, from working."""
-        found = [p for b in _backends(rule) if (p := self._backend_problem(b, namespace))]
+        """(reason, message) of every problem with a rule."""
+        problems = [p for b in _backends(rule) if (p := self._backend_problem(b, namespace))]
         for step in (*rule.filters, *(f for b in rule.backend_refs for f in b.filters)):
             if step.type == "ExtensionRef":
-                found.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
+                problems.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
             if any(map(header_rules.breaks_line, _written(step))):
-                found.append(
-                    ("UnsupportedValue", "there is a line break or a NUL in what is written into a message's head")
-                )
-        found += [("UnsupportedValue", text) for match in rule.matches for text in _wrong_expressions(match)]
-        return found
+                problems.append(("UnsupportedValue", "a header value, host name or path contains a line break or NUL"))
+        problems += [("UnsupportedValue", text) for match in rule.matches for text in _wrong_expressions(match)]
+        return problems
 
     def _backend_problem(self, backend: Backend, namespace: str) -> tuple[str, str] | None:
         if (backend.group, backend.kind) == ("networking.istio.io", "Hostname"):
@@ -269,12 +296,15 @@ class HttpRoutes:
         if target.namespace != namespace and not self._granted(target, namespace):
             return (
                 "RefNotPermitted",
-                f"no ReferenceGrant in {target.namespace} lets routes of {namespace} name {target.name}",
+                f"no ReferenceGrant in {target.namespace} allows routes in {namespace} to refer to {target.name}",
             )
-        if not self._exists(target):
+        ports = self._ports(target)
+        if ports is None:
             return "BackendNotFound", f"service {target.namespace}/{target.name} does not exist"
         if backend.port is None:
-            return "UnsupportedValue", f"the port of service {target.namespace}/{target.name} is not given"
+            return "UnsupportedValue", f"the reference to service {target.namespace}/{target.name} has no port"
+        if backend.port not in ports.values():
+            return "BackendNotFound", f"service {target.namespace}/{target.name} has no port {backend.port}"
         return None
 
     def _granted(self, target: Service, namespace: str) -> bool:
@@ -290,15 +320,15 @@ class HttpRoutes:
 
 
 def _wrong_expressions(match: HTTPRouteMatch) -> Iterable[str]:
-    """What is wrong with the regular expressions of a match; Envoy would refuse all routes of the port for one of them."""
-    found = [(m.type, m.value) for m in (*match.headers, *match.query_params)]
-    for kind, value in ((match.path.type, match.path.value), *found):
+    """Errors in the regular expressions of a match. Envoy would reject all routes of the port because of one of them."""
+    expressions = [(m.type, m.value) for m in (*match.headers, *match.query_params)]
+    for kind, value in ((match.path.type, match.path.value), *expressions):
         if kind == "RegularExpression" and (problem := regexes.problem(value)):
             yield problem
 
 
 def _written(step: HTTPRouteFilter) -> Iterable[str]:
-    """Texts that a filter puts into the heads of messages."""
+    """Texts that a filter writes into headers or request lines."""
     for headers in (step.request_header_modifier, step.response_header_modifier):
         if headers is not None:
             yield from (h.value for h in (*headers.set, *headers.add))
@@ -333,110 +363,3 @@ def _destinations(key: Key, route: HTTPRoute) -> Iterable[Service]:
 def _backends(rule: HTTPRouteRule) -> Iterable[Backend]:
     yield from rule.backend_refs
     yield from (f.request_mirror.backend_ref for f in rule.filters if f.request_mirror is not None)
-
-
-def _precedence(match: HTTPRouteMatch) -> tuple[int, int, int, int, int]:
-    rank = _RANKS.get(match.path.type, 3)
-    if match == HTTPRouteMatch():
-        rank = 4  # every request: nothing behind it would ever hold
-    return rank, -len(match.path.value), match.method is None, -len(match.headers), -len(match.query_params)
-
-
-def _matched(made: vs.HTTPRoute, rule: HTTPRouteRule, match: HTTPRouteMatch, port: int) -> vs.HTTPRoute:
-    """A rule for one of its matches: how a prefix is rewritten depends on it."""
-    uri = None
-    if match.path.type == "Exact":
-        uri = StringMatch(exact=match.path.value)
-    elif match.path.type == "RegularExpression":
-        uri = StringMatch(regex=match.path.value)
-    elif match.path.value not in ("", "/"):
-        uri = StringMatch(prefix=match.path.value.rstrip("/"))
-    condition = vs.HTTPMatchRequest(
-        uri=uri,
-        method=StringMatch(exact=match.method) if match.method else None,
-        headers={h.name: _value(h.type, h.value) for h in reversed(match.headers)},
-        query_params={q.name: _value(q.type, q.value) for q in reversed(match.query_params)},
-        port=port or None,
-    )
-    everything = vs.HTTPMatchRequest()
-    rewrite = next((f.url_rewrite for f in rule.filters if f.url_rewrite is not None), None)
-    made_rewrite = _rewritten(rewrite.path, rewrite.hostname, match) if rewrite is not None and made.route else None
-    return msgspec.structs.replace(made, match=[] if condition == everything else [condition], rewrite=made_rewrite)
-
-
-def _value(kind: str, value: str) -> StringMatch:
-    return StringMatch(regex=value) if kind == "RegularExpression" else StringMatch(exact=value)
-
-
-def _rewritten(path: HTTPPathModifier | None, hostname: str | None, match: HTTPRouteMatch) -> vs.HTTPRewrite:
-    if path is None:
-        return vs.HTTPRewrite(authority=hostname)
-    if path.type == "ReplaceFullPath":
-        whole = vs.RegexRewrite(match="/.*", rewrite=path.replace_full_path or "/")
-        return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=whole)
-    old, new = match.path.value.rstrip("/"), (path.replace_prefix_match or "").rstrip("/")
-    if new:
-        if old:
-            return vs.HTTPRewrite(authority=hostname, uri=new)
-        return vs.HTTPRewrite(
-            authority=hostname, uri_regex_rewrite=vs.RegexRewrite(match="^/(.*)", rewrite=f"{new}/\\1")
-        )
-    # Without a prefix in its place the rest keeps its slash, and nothing becomes one.
-    rest = vs.RegexRewrite(match=f"^{re.escape(old)}(/?)(.*)", rewrite="/\\2")
-    return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=rest)
-
-
-def _redirected(path: HTTPPathModifier | None) -> str | None:
-    if path is None:
-        return None
-    if path.type == "ReplaceFullPath":
-        return path.replace_full_path
-    return f"%PREFIX()%{path.replace_prefix_match or '/'}"
-
-
-def _headers(filters: tuple[HTTPRouteFilter, ...]) -> vs.Headers | None:
-    request = next((f.request_header_modifier for f in filters if f.request_header_modifier is not None), None)
-    response = next((f.response_header_modifier for f in filters if f.response_header_modifier is not None), None)
-    if request is None and response is None:
-        return None
-    return vs.Headers(request=_operations(request), response=_operations(response))
-
-
-def _operations(found: HTTPHeaderFilter | None) -> vs.HeaderOperations | None:
-    if found is None:
-        return None
-    return vs.HeaderOperations(
-        set={h.name: _formatted(h.value) for h in found.set},
-        add={h.name: _formatted(h.value) for h in found.add},
-        remove=found.remove,
-    )
-
-
-def _formatted(value: str) -> str:
-    """Commands such as %REQ(x)% work as in VirtualServices; a per cent sign that begins none stands for itself."""
-    return value if header_rules.value_problem(value) is None else value.replace("%", "%%")
-
-
-def _cors(step: HTTPRouteFilter) -> vs.CorsPolicy | None:
-    found = step.cors
-    if found is None:
-        return None
-    return vs.CorsPolicy(
-        allow_origins=tuple(_origin(o) for o in found.allow_origins),
-        allow_methods=found.allow_methods,
-        allow_headers=found.allow_headers,
-        expose_headers=found.expose_headers,
-        allow_credentials=found.allow_credentials,
-        max_age=f"{found.max_age}s" if found.max_age is not None else None,
-    )
-
-
-def _origin(text: str) -> StringMatch:
-    if "*" not in text:
-        return StringMatch(exact=text)
-    return StringMatch(regex=".*".join(re.escape(part) for part in text.split("*")))
-
-
-def _limit(text: str | None) -> str | None:
-    """A duration; 0 means none."""
-    return None if text is None or re.fullmatch(r"0+(ns|us|µs|ms|s|m|h)?", text) else text

@@ -1,4 +1,4 @@
-"""MeshConfig: the ConfigMap `istio`, key `mesh`, as far as it is read. Unknown options are ignored, as old meshes have many."""
+"""MeshConfig: the ConfigMap `istio`, key `mesh`, as far as it is read. Other options have no effect, and `unread` names them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import yaml
 
 from sailcloth.api.destination_rule import LocalityLbSetting, TcpKeepalive
 from sailcloth.api.meta import duration_ms
+from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
+from sailcloth.lib import bounded_yaml
 from sailcloth.mesh.model import MeshConfig
 
 T = TypeVar("T")
@@ -19,112 +21,163 @@ _NORMALIZATIONS = ("NONE", "BASE", "DEFAULT", "MERGE_SLASHES", "DECODE_AND_MERGE
 
 
 def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
-    """The options of a MeshConfig text over defaults. Raises ValueError with the option that is wrong."""
+    """The options of a MeshConfig text, with defaults. Raises ValueError that names the wrong option."""
     try:
-        given: Any = yaml.safe_load(text)
+        options: Any = bounded_yaml.load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"MeshConfig is not YAML: {' '.join(str(error).split())}") from None
-    given = {} if given is None else given
-    if not isinstance(given, dict):
+    options = {} if options is None else options
+    if not isinstance(options, dict):
         raise ValueError("MeshConfig must be a YAML object")
     old = base or MeshConfig()
-    policy = given.get("outboundTrafficPolicy")
-    inbound = given.get("inboundTrafficPolicy") or {}
+    policy = options.get("outboundTrafficPolicy")
+    inbound = options.get("inboundTrafficPolicy") or {}
     # An outboundTrafficPolicy without a mode is REGISTRY_ONLY: that is the first value of Istio's enumeration.
     mode = old.outbound_mode if policy is None else str((policy or {}).get("mode", "REGISTRY_ONLY"))
     if mode not in ("REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"):
         raise ValueError(f"MeshConfig outboundTrafficPolicy.mode: {mode!r}; use REGISTRY_ONLY or ALLOW_ANY")
     return MeshConfig(
-        trust_domain=str(given.get("trustDomain") or old.trust_domain),
-        trust_domain_aliases=_texts(given, "trustDomainAliases", old.trust_domain_aliases),
+        trust_domain=str(options.get("trustDomain") or old.trust_domain),
+        trust_domain_aliases=_texts(options, "trustDomainAliases", old.trust_domain_aliases),
         domain=old.domain,
-        root_namespace=str(given.get("rootNamespace") or old.root_namespace),
-        enable_auto_mtls=bool(given.get("enableAutoMtls", old.enable_auto_mtls)),
+        root_namespace=str(options.get("rootNamespace") or old.root_namespace),
+        enable_auto_mtls=bool(options.get("enableAutoMtls", old.enable_auto_mtls)),
         outbound_mode=mode,
         inbound_mode=str(inbound.get("mode") or old.inbound_mode),
-        connect_timeout_ms=_milliseconds(given, "connectTimeout", old.connect_timeout_ms) or old.connect_timeout_ms,
-        detection_timeout_ms=_milliseconds(given, "protocolDetectionTimeout", old.detection_timeout_ms),
-        access_log_file=str(given.get("accessLogFile", old.access_log_file) or ""),
-        access_log_format=str(given.get("accessLogFormat", old.access_log_format) or ""),
-        access_log_json=_choice(given, "accessLogEncoding", ("TEXT", "JSON"), "TEXT") == "JSON",
-        retries=_typed(given, "defaultHttpRetryPolicy", HTTPRetry, old.retries),
-        keepalive=_typed(given, "tcpKeepalive", TcpKeepalive, old.keepalive),
-        h2_upgrade=_choice(given, "h2UpgradePolicy", ("UPGRADE", "DO_NOT_UPGRADE"), old.h2_upgrade),
-        path_normalization=_normalization(given.get("pathNormalization"), old.path_normalization),
+        connect_timeout_ms=_milliseconds(options, "connectTimeout", old.connect_timeout_ms) or old.connect_timeout_ms,
+        detection_timeout_ms=_milliseconds(options, "protocolDetectionTimeout", old.detection_timeout_ms),
+        access_log_file=str(options.get("accessLogFile", old.access_log_file) or ""),
+        access_log_format=_format(options, old.access_log_format),
+        access_log_json=_choice(options, "accessLogEncoding", ("TEXT", "JSON"), "TEXT") == "JSON",
+        retries=_typed(options, "defaultHttpRetryPolicy", HTTPRetry, old.retries),
+        keepalive=_typed(options, "tcpKeepalive", TcpKeepalive, old.keepalive),
+        h2_upgrade=_choice(options, "h2UpgradePolicy", ("UPGRADE", "DO_NOT_UPGRADE"), old.h2_upgrade),
+        path_normalization=_normalization(options.get("pathNormalization"), old.path_normalization),
         merge_virtual_services=_choice(
-            given, "virtualServiceMerging", ("MERGE", "OLDEST_WINS"), "MERGE" if old.merge_virtual_services else ""
+            options, "virtualServiceMerging", ("MERGE", "OLDEST_WINS"), "MERGE" if old.merge_virtual_services else ""
         )
         == "MERGE",
-        sidecar_clusters=_choice(given, "sidecarClusters", ("ALL", "ON_DEMAND"), old.sidecar_clusters),
-        proxy_defaults=_proxy_defaults(given.get("defaultConfig"), old.proxy_defaults),
-        rate_limit_store=_store(given, old.rate_limit_store),
-        ingress_service=str(given.get("ingressService") or old.ingress_service),
-        default_export=_texts(given, "defaultServiceExportTo", old.default_export),
-        rule_export=_texts(given, "defaultVirtualServiceExportTo", old.rule_export),
-        locality=_typed(given, "localityLbSetting", LocalityLbSetting, old.locality),
-        destination_export=_texts(given, "defaultDestinationRuleExportTo", old.destination_export),
+        sidecar_clusters=_choice(options, "sidecarClusters", ("ALL", "ON_DEMAND"), old.sidecar_clusters),
+        proxy_defaults=_proxy_defaults(options.get("defaultConfig"), old.proxy_defaults),
+        rate_limit_store=_store(options, old.rate_limit_store),
+        ingress_service=str(options.get("ingressService") or old.ingress_service),
+        default_export=_texts(options, "defaultServiceExportTo", old.default_export),
+        rule_export=_texts(options, "defaultVirtualServiceExportTo", old.rule_export),
+        locality=_typed(options, "localityLbSetting", LocalityLbSetting, old.locality),
+        destination_export=_texts(options, "defaultDestinationRuleExportTo", old.destination_export),
     )
 
 
-def _store(given: dict[str, Any], old: str) -> str:
-    found = str(given.get("globalRateLimitStore", old) or "")
+# Options that are read here, and those of `defaultConfig` and `defaultProviders` that injection and proxies read themselves.
+_READ = frozenset(
+    (
+        "accessLogEncoding",
+        "accessLogFile",
+        "accessLogFormat",
+        "connectTimeout",
+        "defaultConfig",
+        "defaultDestinationRuleExportTo",
+        "defaultHttpRetryPolicy",
+        "defaultServiceExportTo",
+        "defaultVirtualServiceExportTo",
+        "enableAutoMtls",
+        "globalRateLimitStore",
+        "h2UpgradePolicy",
+        "inboundTrafficPolicy",
+        "ingressService",
+        "localityLbSetting",
+        "outboundTrafficPolicy",
+        "pathNormalization",
+        "protocolDetectionTimeout",
+        "rootNamespace",
+        "sidecarClusters",
+        "tcpKeepalive",
+        "trustDomain",
+        "trustDomainAliases",
+        "virtualServiceMerging",
+        "defaultConfig",
+        "outboundTrafficPolicy",
+        "inboundTrafficPolicy",
+        "pathNormalization",
+        "discoveryAddress",
+    )
+)
+
+
+def unread(text: str) -> tuple[str, ...]:
+    """Names of the options in a MeshConfig text that have no effect, sorted. Raises ValueError if the text is no object."""
+    parse(text)
+    given = bounded_yaml.load(text) or {}
+    return tuple(sorted(str(name) for name in given if name not in _READ))
+
+
+def _format(given: dict[str, Any], old: str) -> str:
+    """The format of access logs. Envoy refuses every listener for one command that it does not know."""
+    text = str(given.get("accessLogFormat", old) or "")
+    if text != old and (problem := formats.problem(text)):
+        raise ValueError(f"MeshConfig accessLogFormat: {problem}")
+    return text
+
+
+def _store(options: dict[str, Any], old: str) -> str:
+    url = str(options.get("globalRateLimitStore", old) or "")
     try:
-        parts = urlsplit(found)
-        wrong = bool(found) and (parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.port == 0)
+        parts = urlsplit(url)
+        wrong = bool(url) and (parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.port == 0)
     except ValueError:
         wrong = True
     if wrong:
-        raise ValueError(f"MeshConfig globalRateLimitStore: {found!r}; use redis://HOST:PORT or rediss://HOST:PORT")
+        raise ValueError(f"MeshConfig globalRateLimitStore: {url!r}; use redis://HOST:PORT or rediss://HOST:PORT")
     if parts.password:
         raise ValueError(
-            "MeshConfig globalRateLimitStore: a password has no place in a ConfigMap; "
+            "MeshConfig globalRateLimitStore: a ConfigMap must not contain a password; "
             "put it into the Secret global-rate-limit-store (keys username and password)"
         )
-    return found
+    return url
 
 
-def _proxy_defaults(found: Any, old: str) -> str:
-    if found is None:
+def _proxy_defaults(defaults: Any, old: str) -> str:
+    if defaults is None:
         return old
-    if not isinstance(found, dict) or not isinstance(found.get("proxyMetadata") or {}, dict):
+    if not isinstance(defaults, dict) or not isinstance(defaults.get("proxyMetadata") or {}, dict):
         raise ValueError("MeshConfig defaultConfig: it and its proxyMetadata must be objects")
-    return json.dumps(found, sort_keys=True, default=str)
+    return json.dumps(defaults, sort_keys=True, default=str)
 
 
-def _milliseconds(given: dict[str, Any], name: str, old: float) -> float:
+def _milliseconds(options: dict[str, Any], name: str, old: float) -> float:
     try:
-        return old if given.get(name) is None else duration_ms(str(given[name])) or 0.0
+        return old if options.get(name) is None else duration_ms(str(options[name])) or 0.0
     except ValueError as error:
         raise ValueError(f"MeshConfig {name}: {error}") from None
 
 
-def _texts(given: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[str, ...]:
-    found = given.get(name)
-    if found is None:
+def _texts(options: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[str, ...]:
+    values = options.get(name)
+    if values is None:
         return old
-    if not isinstance(found, list):
+    if not isinstance(values, list):
         raise ValueError(f"MeshConfig {name}: must be a list")
-    return tuple(str(text) for text in found) or old
+    return tuple(str(text) for text in values) or old
 
 
-def _choice(given: dict[str, Any], name: str, values: tuple[str, ...], old: str) -> str:
-    found = given.get(name)
-    if found is None:
+def _choice(options: dict[str, Any], name: str, values: tuple[str, ...], old: str) -> str:
+    value = options.get(name)
+    if value is None:
         return old
-    if found not in values:
-        raise ValueError(f"MeshConfig {name}: {found!r}; use {' or '.join(values)}")
-    return str(found)
+    if value not in values:
+        raise ValueError(f"MeshConfig {name}: {value!r}; use {' or '.join(values)}")
+    return str(value)
 
 
-def _typed(given: dict[str, Any], name: str, kind: type[T], old: T | None) -> T | None:
-    if given.get(name) is None:
+def _typed(options: dict[str, Any], name: str, kind: type[T], old: T | None) -> T | None:
+    if options.get(name) is None:
         return old
     try:
-        return msgspec.convert(given[name], kind)
+        return msgspec.convert(options[name], kind)
     except msgspec.ValidationError as error:
         raise ValueError(f"MeshConfig {name}: {error}") from None
 
 
-def _normalization(given: Any, old: str) -> str:
-    found = (given or {}).get("normalization") if isinstance(given, dict) or given is None else given
-    return _choice({"pathNormalization": found}, "pathNormalization", _NORMALIZATIONS, old)
+def _normalization(options: Any, old: str) -> str:
+    value = (options or {}).get("normalization") if isinstance(options, dict) or options is None else options
+    return _choice({"pathNormalization": value}, "pathNormalization", _NORMALIZATIONS, old)

@@ -1,4 +1,4 @@
-"""The mutual TLS mode that holds for a workload's ports: mesh, then namespace, then workload, then port. Source: istio.md 2.9."""
+"""The mutual TLS modes of a workload's ports, by mesh, namespace, workload and port. Source: istio.md 2.9."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from . import registry
 
 @dataclass(frozen=True, slots=True)
 class MutualTlsModes:
-    """DISABLE, PERMISSIVE or STRICT for all ports and for single ones, and the objects that say so."""
+    """DISABLE, PERMISSIVE or STRICT for all ports and for single ports, and the objects that set them."""
 
     mode: str = "PERMISSIVE"
     ports: tuple[tuple[int, str], ...] = ()
     sources: tuple[Key, ...] = ()
 
-    def at(self, port: int) -> str:
+    def mode_of_port(self, port: int) -> str:
         """The mode of one port of the workload."""
         return dict(self.ports).get(port, self.mode)
 
 
 @derived
 def modes(graph: Graph, policies: tuple[Key, ...]) -> MutualTlsModes:
-    """The modes that some PeerAuthentications amount to, in the order of `selection.for_workload`.
+    """The effective modes of some PeerAuthentications, in the order of `selection.for_workload`.
 
-    UNSET inherits; nothing at all means PERMISSIVE; at each level the oldest object counts. One in the root namespace speaks for
-    the mesh, and one with a selector there for nobody.
+    UNSET inherits; the default is PERMISSIVE; the oldest object of a level is used. An object in the root namespace applies to the
+    mesh; with a selector there it applies to no workload.
     """
     root = registry.config(graph).root_namespace
     levels: dict[str, tuple[Key, PeerAuthentication]] = {}
@@ -49,6 +49,6 @@ def modes(graph: Graph, policies: tuple[Key, ...]) -> MutualTlsModes:
         if policy.spec.mtls is not None and policy.spec.mtls.mode != "UNSET":
             mode = policy.spec.mtls.mode
         if level == "workload":
-            given = policy.spec.port_level_mtls.items()
-            ports = {int(p): mode if m.mode == "UNSET" else m.mode for p, m in given if p.isdigit()}
+            port_modes = policy.spec.port_level_mtls.items()
+            ports = {int(p): mode if m.mode == "UNSET" else m.mode for p, m in port_modes if p.isdigit()}
     return MutualTlsModes(mode, tuple(sorted(ports.items())), tuple(sources))

@@ -1,8 +1,7 @@
 """The mesh as graph inputs: applies typed objects and keeps the fine-grained indexes that derived values read.
 
-Every question that a derived value asks ("rules for this host in this namespace", "services that namespace a may see")
-is a slice of an index, so an object that does not concern the question never wakes the asker. What is known of each kind
-stands in `kinds`; nothing here knows one.
+Every query of a derived value ("rules for this host in this namespace", "services visible to namespace a") is a slice of an
+index, so that an unrelated object never invalidates it. `kinds` defines the slices of each kind. Must not know a kind.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ T = TypeVar("T", bound=Object)
 
 
 class ServiceId(NamedTuple):
-    """One host of one object that defines services; sorts by host."""
+    """One host of one object that defines services. Sorts by host."""
 
     host: str
     kind: str
@@ -38,17 +37,17 @@ class ServiceId(NamedTuple):
 
 
 class _LabelIndex:
-    """The label keys that any selector of callers uses, counted; one graph input that rarely changes."""
+    """The label keys that selectors of clients use, with counts; one graph input that rarely changes."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
-        self._of: dict[Key, set[str]] = {}
+        self._labels_of: dict[Key, set[str]] = {}
         self._count: Counter[str] = Counter()
 
     def put(self, key: Key, labels: set[str]) -> None:
-        old = self._of.pop(key, set())
+        old = self._labels_of.pop(key, set())
         if labels:
-            self._of[key] = labels
+            self._labels_of[key] = labels
         if old != labels:
             self._count.update(labels)
             self._count.subtract(old)
@@ -56,7 +55,7 @@ class _LabelIndex:
 
 
 class Mesh:
-    """All objects of the mesh. `apply` is the only way in; it belongs to the graph's thread."""
+    """All objects of the mesh. Only `apply` changes them. Belongs to the graph's thread."""
 
     def __init__(self, config: MeshConfig | None = None) -> None:
         self.graph = Graph()
@@ -67,17 +66,17 @@ class Mesh:
         self._service_ids: dict[Key, tuple[ServiceId, ...]] = {}
         self._ingresses: dict[Key, core.Ingress] = {}
         self._from_ingresses: dict[Key, Object] = {}
-        self.http_routes = http_routes.HttpRoutes(self._apply, self._has_service, lambda: self.config.domain)
+        self.http_routes = http_routes.HttpRoutes(self._apply, self._service_ports, lambda: self.config.domain)
         self.configure(config or MeshConfig())
 
     def configure(self, config: MeshConfig) -> None:
-        """Set the mesh-wide options; every object's slices are computed anew if they change."""
+        """Set the mesh-wide options. If they change, recomputes the slices of all objects."""
         self.config = config
         compared = compared_labels([config.locality] if config.locality is not None else [])
         self._label_index.put(Key("MeshConfig", "", ""), compared)
         if self.graph.set("config", config):
             for key, obj in list(self.objects.items()):
-                self._place(key, obj)
+                self._index_object(key, obj)
 
     def apply(self, key: Key, obj: Object | None) -> bool:
         """Add, replace or (None) remove an object. Returns whether anything changed."""
@@ -87,13 +86,14 @@ class Mesh:
             return self.http_routes.apply(key, obj)
         changed = self._apply(key, obj)
         if changed and key.kind == "Service" and self._ingresses:
-            self._convert_ingresses()  # they may name its ports
+            self._convert_ingresses()  # they may refer to the service's ports by name
         if changed and key.kind == "Service":
             self.http_routes.service_changed(key.namespace, key.name)
         return changed
 
-    def _has_service(self, service: http_routes.Service) -> bool:
-        return Key("Service", service.namespace, service.name) in self.objects
+    def _service_ports(self, service: http_routes.Service) -> dict[str, int] | None:
+        obj = self.objects.get(Key("Service", service.namespace, service.name))
+        return {p.name: p.port for p in obj.spec.ports} if isinstance(obj, core.Service) else None
 
     def _apply_ingress(self, key: Key, obj: Object | None) -> bool:
         if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
@@ -103,12 +103,12 @@ class Mesh:
         return self._convert_ingresses()
 
     def _convert_ingresses(self) -> bool:
-        """Put into the mesh what all Ingresses together amount to."""
+        """Apply the objects that all Ingresses are converted to."""
         root, domain = self.config.root_namespace, self.config.domain
-        converted = ingress.converted(self._ingresses.items(), root, domain, self._port_number)
-        outdated = [k for k in self._from_ingresses if k not in converted]
-        self._from_ingresses = converted
-        return any([self._apply(k, None) for k in outdated] + [self._apply(k, o) for k, o in converted.items()])
+        convert = ingress.convert(self._ingresses.items(), root, domain, self._port_number)
+        outdated = [k for k in self._from_ingresses if k not in convert]
+        self._from_ingresses = convert
+        return any([self._apply(k, None) for k in outdated] + [self._apply(k, o) for k, o in convert.items()])
 
     def _port_number(self, namespace: str, service: str, name: str) -> int:
         obj = self.objects.get(Key("Service", namespace, service))
@@ -128,10 +128,10 @@ class Mesh:
         self.objects[key] = obj
         if not self.graph.set(("object", key), obj):
             return False
-        self._place(key, obj)
+        self._index_object(key, obj)
         return True
 
-    def _place(self, key: Key, obj: Object) -> None:
+    def _index_object(self, key: Key, obj: Object) -> None:
         kind = KINDS.get(key.kind)
         if kind is None or not isinstance(obj, kind.type):
             return
@@ -159,18 +159,18 @@ def config(graph: Graph) -> MeshConfig:
 
 
 def selected_labels(graph: Graph) -> tuple[str, ...]:
-    """Label keys by which some object tells calling workloads apart."""
+    """Label keys of clients that some object matches on."""
     return graph.read("selected-labels") or ()
 
 
 def read(graph: Graph, kind: type[T], key: Key) -> T | None:
-    """An object of a kind; None if there is none, or if the key is of another kind."""
+    """An object of a kind; None if it does not exist, or if the key is of another kind."""
     obj = graph.read(("object", key))
     return obj if isinstance(obj, kind) else None
 
 
 def head(graph: Graph, key: Key) -> RuleHead | None:
-    """What decides where a VirtualService holds, without its routes; None if there is no such object."""
+    """The head of a VirtualService (where it applies, without its routes); None if it does not exist."""
     return cast("RuleHead | None", graph.read(("head", key)))
 
 
@@ -180,7 +180,7 @@ def select(graph: Graph, slice_: Slice[T]) -> tuple[Key, ...]:
 
 
 def objects(graph: Graph, slice_: Slice[T]) -> list[tuple[Key, T]]:
-    """The objects in a slice, sorted by key. A change of any of them wakes the reader."""
+    """The objects in a slice, sorted by key. A change of any of them invalidates the reader."""
     return [(key, cast(T, obj)) for key in select(graph, slice_) if (obj := graph.read(("object", key))) is not None]
 
 
@@ -190,18 +190,18 @@ def by_selector(
     namespace: str,
     labels: Iterable[tuple[str, str]],
 ) -> list[tuple[Key, T]]:
-    """Objects of a namespace that may select a workload with these labels, sorted by key. Each is found by one label of its
-    selector (`slice_of`); whether the others match is for the caller to see."""
+    """Objects of a namespace that may select a workload with these labels, sorted by key. Finds each by one label of its selector
+    (`slice_of`); the caller must check the others."""
     return sorted(
         (item for pair in (*labels, None) for item in objects(graph, slice_of(namespace, pair))), key=lambda i: i[0]
     )
 
 
 def services_of_host(graph: Graph, host: str) -> tuple[ServiceId, ...]:
-    """What defines a service with exactly this host (a full name or a pattern), sorted."""
+    """Definitions of services with exactly this host (a full name or a wildcard), sorted."""
     return graph.read(("services", ("host", host))) or ()
 
 
 def services_visible_to(graph: Graph, namespace: str) -> tuple[ServiceId, ...]:
-    """Services that are exported to a namespace by its name; `*`: those that are exported to all. Sorted by host."""
+    """Services that are exported to a namespace by name; `*`: those that are exported to all. Sorted by host."""
     return graph.read(("services", ("visible", namespace))) or ()

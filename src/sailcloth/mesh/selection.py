@@ -1,7 +1,6 @@
-"""Which policy objects hold for a workload.
+"""Selects the policy objects that apply to a workload, by selector, namespace (or root namespace) and age.
 
-The one place that knows how: the object's selector, its namespace or the root namespace, and age. Every kind of policy uses it;
-what the objects say, and how several are joined, is the business of each kind's feature.
+All policy kinds use it. Must not know the content of policies or how several merge; the feature of each kind does.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Of a kind of which one object holds at each level: the oldest for the mesh, for the workload's namespace, and of those
-    that select the workload in its own namespace."""
+    """For a kind with one effective object per level: the oldest for the mesh, for the workload's namespace, and the oldest in that
+    namespace that selects the workload."""
 
     mesh: Key | None = None
     namespace: Key | None = None
@@ -30,49 +29,49 @@ class Levels:
 
     @property
     def narrowest(self) -> Key | None:
-        """The object that holds where only one does."""
+        """The object of the most specific level, for kinds of which only one applies."""
         return self.workload or self.namespace or self.mesh
 
 
-def matches(wanted: Mapping[str, str], labels: Mapping[str, str]) -> bool:
-    """Whether labels hold every wanted pair."""
-    return all(labels.get(k) == v for k, v in wanted.items())
+def matches(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    """Whether labels include all pairs of a selector."""
+    return all(labels.get(k) == v for k, v in selector.items())
 
 
-def has_labels(wanted: Mapping[str, str], labels: Labels) -> bool:
-    """The same, for labels as pairs."""
-    return not wanted or matches(wanted, dict(labels))
+def matches_labels(selector: Mapping[str, str], labels: Labels) -> bool:
+    """The same, for labels as a tuple of pairs."""
+    return not selector or matches(selector, dict(labels))
 
 
 @derived
 def for_workload(graph: Graph, kind: type[Object], namespace: str, labels: Labels) -> tuple[Key, ...]:
-    """Objects of a policy kind that hold for a workload: those of the root namespace, then those of its own, in each the oldest
+    """Objects of a policy kind that apply to a workload: those of the root namespace, then those of its own namespace, each oldest
     first."""
     root = registry.config(graph).root_namespace
-    out: list[Key] = []
+    keys: list[Key] = []
     for ns in dict.fromkeys((root, namespace)):
-        out += [key for key, wanted in _oldest_first(graph, kind, ns) if has_labels(wanted, labels)]
-    return tuple(out)
+        keys += [key for key, selector in _oldest_first(graph, kind, ns) if matches_labels(selector, labels)]
+    return tuple(keys)
 
 
 @derived
 def levels(graph: Graph, kind: type[Object], namespace: str, labels: Labels) -> Levels:
-    """The objects of a policy kind that hold for a workload at each level. In the root namespace itself `namespace` is the
-    mesh's object, and a selector there means workloads of that namespace only."""
+    """The objects of a policy kind that apply to a workload at each level. For a workload in the root namespace, `namespace` is the
+    mesh's object, and a selector selects workloads of that namespace only."""
     root = registry.config(graph).root_namespace
-    own = _oldest_first(graph, kind, namespace)
-    shared = _oldest_first(graph, kind, root) if namespace != root else own
+    of_namespace = _oldest_first(graph, kind, namespace)
+    shared = _oldest_first(graph, kind, root) if namespace != root else of_namespace
     return Levels(
-        mesh=next((key for key, wanted in shared if not wanted), None),
-        namespace=next((key for key, wanted in own if not wanted), None),
-        workload=next((key for key, wanted in own if wanted and has_labels(wanted, labels)), None),
+        mesh=next((key for key, selector in shared if not selector), None),
+        namespace=next((key for key, selector in of_namespace if not selector), None),
+        workload=next((key for key, selector in of_namespace if selector and matches_labels(selector, labels)), None),
     )
 
 
 def _oldest_first(graph: Graph, kind: type[Object], namespace: str) -> list[tuple[Key, Mapping[str, str]]]:
-    """A namespace's objects that select any workload, each with the labels that it asks for."""
+    """A namespace's objects that select any workload, oldest first, each with its selector."""
     record: MeshKind[Any] = KINDS[kind.__name__]
     assert record.selector is not None, f"{kind.__name__} selects no workloads"
-    found = registry.objects(graph, record.in_namespace(namespace))
-    found.sort(key=lambda item: (item[1].metadata.creation_timestamp or "", item[0].name))
-    return [(key, wanted) for key, obj in found if (wanted := record.selector(obj)) is not None]
+    objects = registry.objects(graph, record.in_namespace(namespace))
+    objects.sort(key=lambda item: (item[1].metadata.creation_timestamp or "", item[0].name))
+    return [(key, selector) for key, obj in objects if (selector := record.selector(obj)) is not None]

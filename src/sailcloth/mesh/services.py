@@ -1,9 +1,10 @@
-"""Services from Kubernetes Services and ServiceEntries, and which of several with one host name counts."""
+"""Services from Kubernetes Services and ServiceEntries, and precedence among several with one host."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sailcloth.api import core
-from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
 
@@ -16,7 +17,7 @@ from .registry import ServiceId
 
 @derived
 def service(graph: Graph, ident: ServiceId) -> Service | None:
-    """The service that one host of one object stands for; None if the object is gone or has no usable port."""
+    """The service that an object defines for one of its hosts; None if the object does not exist or has no usable port."""
     obj = registry.read(graph, core.Service, ident.key)
     if obj is not None:
         return _from_service(obj, ident, registry.config(graph).domain)
@@ -84,8 +85,8 @@ def _from_entry(obj: ServiceEntry, ident: ServiceId) -> Service:
 
 
 def allocatable(obj: ServiceEntry) -> tuple[str, ...]:
-    """The hosts of an entry that need an address to be told apart by: none if it declares addresses, lets connections go where
-    they were going anyway, or opts out by its label. Source: istio.md 2.14."""
+    """The hosts of an entry that need an allocated address: none if it declares addresses, has resolution NONE, or opts out by its
+    label. Source: istio.md 2.14."""
     spec = obj.spec
     opted_out = obj.metadata.labels.get("networking.istio.io/enable-autoallocate-ip", "").lower() == "false"
     if spec.addresses or spec.resolution == "NONE" or opted_out:
@@ -94,9 +95,11 @@ def allocatable(obj: ServiceEntry) -> tuple[str, ...]:
 
 
 def _allocated(obj: ServiceEntry, host: str) -> tuple[str, ...]:
-    wanted = allocatable(obj)
+    allocatable_hosts = allocatable(obj)
     return tuple(
-        a.value for a in obj.status.addresses if a.value and a.host in wanted and hosts.normalized(a.host) == host
+        a.value
+        for a in obj.status.addresses
+        if a.value and a.host in allocatable_hosts and hosts.normalized(a.host) == host
     )
 
 
@@ -105,8 +108,8 @@ def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
     """The service that a proxy in a namespace means by a host name.
 
     A Kubernetes Service beats a ServiceEntry; of several ServiceEntries those that are not for every namespace come first, then
-    the oldest wins, and ports of entries in the winner's namespace are joined. Source: istio.md 2.8, and Istio's order of services
-    that are exported to a namespace.
+    the oldest. Those in the winner's namespace define the host together, each the ports that it has (`Service.at`).
+    Source: istio.md 2.8, and Istio's order of services that are exported to a namespace.
     """
     ranked = [
         ("*" in exported, s)
@@ -114,35 +117,26 @@ def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
         if visibility.sees(exported := _exported_to(graph, ident), namespace)
         and (s := graph.get(service, ident)) is not None
     ]
+    ranked.sort(key=lambda r: (not r[1].kubernetes, r[0], r[1].created, r[1].namespace, r[1].name))
     candidates = [s for _, s in ranked]
-    if not candidates:
-        return None
-    if len(candidates) == 1:
-        return candidates[0]
-    _, best = min(ranked, key=lambda r: (not r[1].kubernetes, r[0], r[1].created, r[1].namespace, r[1].name))
-    if best.kubernetes:
-        return best
-    joined = {p.number: p for s in reversed(candidates) if s.namespace == best.namespace for p in s.ports}
-    joined.update({p.number: p for p in best.ports})
-    joint = [s for s in [best, *candidates] if s.namespace == best.namespace]
-    return Service(
-        **{
-            **{f: getattr(best, f) for f in Service.__slots__},
-            "ports": tuple(sorted(joined.values(), key=lambda p: p.number)),
-            "addresses": tuple(dict.fromkeys(a for s in joint for a in s.addresses)),
-            "allocated": tuple(dict.fromkeys(a for s in joint for a in s.allocated)),
-        }
+    if not candidates or candidates[0].kubernetes:
+        return candidates[0] if candidates else None
+    first = candidates[0]
+    parts = tuple(s for s in candidates if s.namespace == first.namespace)
+    if len(parts) == 1:
+        return first
+    ports = {p.number: p for s in reversed(parts) for p in s.ports}
+    return replace(
+        first,
+        ports=tuple(ports[number] for number in sorted(ports)),
+        addresses=tuple(dict.fromkeys(a for s in parts for a in s.addresses)),
+        allocated=tuple(dict.fromkeys(a for s in parts for a in s.allocated)),
+        parts=parts,
     )
 
 
-@derived
-def siblings(graph: Graph, host: str, namespace: str) -> tuple[Key, ...]:
-    """Objects in one namespace that define the host: their endpoints are joined."""
-    return tuple(i.key for i in registry.services_of_host(graph, host) if i.namespace == namespace)
-
-
 def _exported_to(graph: Graph, ident: ServiceId) -> tuple[str, ...]:
-    """Namespaces that an object with services is exported to; `*` for all."""
+    """Namespaces that an object's services are exported to; `*` for all."""
     config = registry.config(graph)
     obj = registry.read(graph, core.Service, ident.key)
     if obj is not None:
@@ -152,10 +146,10 @@ def _exported_to(graph: Graph, ident: ServiceId) -> tuple[str, ...]:
 
 
 def resolve_alias(graph: Graph, svc: Service, namespace: str) -> Service | None:
-    """The service behind an ExternalName; up to ten steps, so that a loop ends."""
-    seen: Service | None = svc
+    """The service that an ExternalName points to; follows at most ten aliases, because of loops."""
+    current: Service | None = svc
     for _ in range(10):
-        if seen is None or seen.resolution is not Resolution.ALIAS:
-            return seen
-        seen = graph.get(by_host, seen.alias, namespace)
+        if current is None or current.resolution is not Resolution.ALIAS:
+            return current
+        current = graph.get(by_host, current.alias, namespace)
     return None

@@ -1,4 +1,4 @@
-"""What configuration says of one object by itself, before any proxy has answered. Pure."""
+"""The verdict on one object by configuration alone, before any proxy acknowledges it. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The condition `Accepted` of an object, and what its `Programmed` message adds.
+    """The condition `Accepted` of an object, and additions to its `Programmed` message.
 
-    notes: what is lacking or overridden although the object is in force.
-    parts: numbered parts of the object whose effect is counted over the proxies' resources, as (number, name).
+    notes: missing or overridden parts, although the object is in force.
+    parts: (index, name) of parts of the object whose applications are counted over the proxies' resources.
     """
 
     accepted: bool = True

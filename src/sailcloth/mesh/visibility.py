@@ -1,4 +1,4 @@
-"""Which namespaces see an object (`exportTo`)."""
+"""In which namespaces an object is visible (`exportTo`)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 
 def exported_to(export: Iterable[str], namespace: str, default: tuple[str, ...]) -> tuple[str, ...]:
-    """Namespaces that see an object of `namespace`, sorted; `("*",)` for all. `.` is the object's own, `~` is none; without
-    `export` the mesh's default counts. Source: istio.md 1.1."""
+    """Namespaces where an object of `namespace` is visible, sorted; `("*",)` for all. `.` is the object's own namespace, `~` none;
+    without `export`, uses the mesh's default. Source: istio.md 1.1."""
     export = tuple(export) or default
     if "*" in export:
         return ("*",)
@@ -15,5 +15,5 @@ def exported_to(export: Iterable[str], namespace: str, default: tuple[str, ...])
 
 
 def sees(namespaces: tuple[str, ...], namespace: str) -> bool:
-    """Whether an object that is exported to `namespaces` is seen from a namespace."""
+    """Whether an object that is exported to `namespaces` is visible in a namespace."""
     return "*" in namespaces or namespace in namespaces

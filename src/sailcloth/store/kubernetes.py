@@ -1,4 +1,4 @@
-"""Objects of a Kubernetes API server: one informer a kind, decoded in part and straight from bytes."""
+"""Objects of a Kubernetes API server: one informer per kind, which decodes only the fields that the types declare."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import Change
 
 log = logging.getLogger(__name__)
 
-_LOG_WAITING_S = 5.0  # between two lines in the log about kinds that are not there yet
+_LOG_WAITING_S = 5.0  # interval of log lines about kinds that are not served yet
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -66,8 +66,8 @@ def decoder(kind: Kind) -> Any:
 
 
 class KubernetesSource:
-    """Follows the given kinds. A kind that the server does not serve is asked for again when its definition comes; nobody waits for
-    those of `optional`."""
+    """Watches the given kinds. Retries a kind that the server does not serve when its definition appears. `synced` does not
+    wait for the kinds in `optional`."""
 
     def __init__(self, client: Client, kinds: Sequence[Kind], optional: Sequence[Kind] = ()) -> None:
         self._needed = {kind.plural: _informer(client, kind) for kind in kinds}
@@ -94,10 +94,10 @@ class KubernetesSource:
     def _defined(self, _: str, definition: _Definition, __: Any) -> None:
         informer = self._informers.get((definition.spec.group, definition.spec.names.plural))
         if informer is not None:
-            informer.defined()
+            informer.notify_defined()
 
     async def synced(self) -> None:
-        """Wait for the kinds that are not optional; says every few seconds for which, and why they are not there."""
+        """Wait for the kinds that are not optional. Logs every few seconds which are missing, and why."""
         while waiting := [name for name, informer in self._needed.items() if not informer.synced.is_set()]:
             pending = [asyncio.create_task(self._needed[name].synced.wait()) for name in waiting]
             _, late = await asyncio.wait(pending, timeout=_LOG_WAITING_S)

@@ -1,4 +1,4 @@
-"""A clock whose time passes only when a test says so."""
+"""A clock for tests that advances only on request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class VirtualClock:
-    """Starts at 0. Whoever waits on it goes on when `advance` reaches the moment, in the order of the moments."""
+    """Implements `lib.clock.Clock`; starts at 0 s. `advance` wakes waiting tasks in the order of their deadlines."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -30,7 +30,7 @@ class VirtualClock:
             self._sleepers = [s for s in self._sleepers if s[1] is not reached]
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, and everybody run who waits for a moment in it."""
+        """Advance the time, and run all tasks whose deadlines it passes."""
         end = self._now + seconds
         await self.settle()
         while due := [s for s in self._sleepers if s[0] <= end]:
@@ -43,6 +43,6 @@ class VirtualClock:
         await self.settle()
 
     async def settle(self) -> None:
-        """Let every task run until all of them wait. Tasks must wait for nothing but this clock and each other."""
+        """Run all tasks until they wait. Tasks must wait only for this clock and for each other."""
         for _ in range(50):
             await asyncio.sleep(0)

@@ -1,6 +1,6 @@
-"""Follows a call through a proxy's configuration as Envoy would: listener, filter chain, route, cluster.
+"""Simulates how Envoy routes a call through a proxy's configuration: listener, filter chain, route, cluster.
 
-Tests written with it say intent and survive refactors. It covers what the mesh generates, not all of Envoy.
+Tests that use it state intent and survive refactorings. It covers the configuration that the mesh generates, not all of Envoy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Tls = Literal["plaintext", "tls", "mtls"]
 
 @dataclass(frozen=True)
 class Call:
-    """One call. `mode` says which side of the proxy it meets."""
+    """One call. `mode`: the side of the proxy that receives it."""
 
     port: int
     protocol: Protocol = "http"
@@ -31,14 +31,14 @@ class Call:
     sni: str = ""
     alpn: str = ""
     mode: Literal["outbound", "inbound", "gateway"] = "outbound"
-    secret: str = "default"  # which certificate the server of a mutual TLS call must show
+    secret: str = "default"  # name of the SDS secret that the server of a mutual TLS call must present
 
 
 @dataclass(frozen=True)
 class Result:
-    """Where the call went; `error` says why it went nowhere. Weighted routes give every cluster.
+    """The matched objects and the destination clusters (all of a weighted route); `error`: why there are none.
 
-    What the proxy answers itself has a `status`, and with a redirect the `location` as far as the route sets it.
+    Direct responses and redirects have a `status`; redirects have the parts of `location` that the route sets.
     """
 
     listener: str = ""
@@ -57,14 +57,14 @@ class Result:
 
 
 def _is_mutual(chain: dict[str, Any], secret: str) -> bool:
-    """Whether a chain takes only clients with a certificate, and shows the given one itself."""
+    """Whether a chain requires client certificates and presents the given secret."""
     context = chain["transport_socket"]["typed_config"]
     shown = context["common_tls_context"].get("tls_certificate_sds_secret_configs", ())
     return bool(context.get("require_client_certificate")) and any(s["name"] == secret for s in shown)
 
 
 class Simulator:
-    """Over a config dump as `controlplane.offline.config_dump` makes it."""
+    """Simulates one proxy from its config dump (the shape of `analysis.offline.config_dump`)."""
 
     def __init__(self, dump: dict[str, Any]) -> None:
         parts = {c["@type"].rsplit(".", 1)[-1]: c for c in dump["configs"]}
@@ -75,7 +75,7 @@ class Simulator:
         self.clusters = {e["cluster"]["name"] for e in parts["ClustersConfigDump"]["dynamic_active_clusters"]}
 
     def run(self, call: Call) -> Result:
-        """Follow the call."""
+        """Route the call."""
         listener = self._listener(call)
         if listener is None:
             return Result(error="no listener matched")
@@ -105,9 +105,9 @@ class Simulator:
 
         def at(address: str) -> dict[str, Any] | None:
             for entry in self.listeners:
-                place = entry["address"]["socket_address"]
+                socket_address = entry["address"]["socket_address"]
                 virtual = entry.get("use_original_dst") or entry["name"] == "virtualInbound"
-                if (place["address"], place["port_value"]) == (address, call.port) and not virtual:
+                if (socket_address["address"], socket_address["port_value"]) == (address, call.port) and not virtual:
                     return dict(entry)
             return None
 
@@ -134,19 +134,19 @@ class Simulator:
             ("transport_protocol", lambda v: v == transport),
             ("application_protocols", lambda v: alpn in v),
         )
-        for field_name, holds in steps:
-            given = [(c, c.get("filter_chain_match", {}).get(field_name)) for c in chains]
-            exact = [c for c, value in given if value and holds(value)]
+        for field_name, predicate in steps:
+            criteria = [(c, c.get("filter_chain_match", {}).get(field_name)) for c in chains]
+            exact = [c for c, value in criteria if value and predicate(value)]
             if field_name == "prefix_ranges" and exact:
                 lengths = [_length(call.address, c["filter_chain_match"][field_name]) for c in exact]
                 exact = [c for c, length in zip(exact, lengths, strict=True) if length == max(lengths)]
-            if field_name == "server_names" and exact:  # the name itself, else the longest pattern that covers it
+            if field_name == "server_names" and exact:  # the exact name, else the longest matching wildcard
                 fits = [[p for p in c["filter_chain_match"][field_name] if _sni(p, sni)] for c in exact]
                 best = max((p == sni, len(p)) for patterns in fits for p in patterns)
                 exact = [
                     c for c, patterns in zip(exact, fits, strict=True) if best in [(p == sni, len(p)) for p in patterns]
                 ]
-            chains = exact or [c for c, value in given if not value]
+            chains = exact or [c for c, value in criteria if not value]
         if len(chains) > 1:
             return None, "multiple filter chains matched"
         if chains:
@@ -174,21 +174,21 @@ class Simulator:
                 return Result(listener, name, manager["rds"]["route_config_name"], error="no route config")
         else:
             config = manager["route_config"]
-        found = Result(listener, name, config["name"])
+        result = Result(listener, name, config["name"])
         host = _virtual_host(config, call)
         if host is None:
             return Result(listener, name, config["name"], error="no virtual host matched")
-        found = Result(listener, name, config["name"], host["name"])
+        result = Result(listener, name, config["name"], host["name"])
         if host.get("require_tls") == "ALL" and call.tls == "plaintext":
             return Result(listener, name, config["name"], host["name"], error="tls required, sending 301")
         for route in host.get("routes", ()):
             if _matches(route["match"], call):
-                place = (listener, name, config["name"], host["name"], route.get("name", ""))
+                location = (listener, name, config["name"], host["name"], route.get("name", ""))
                 if "redirect" in route:
-                    return Result(*place, status=_status(route["redirect"]), location=_location(route, call))
+                    return Result(*location, status=_status(route["redirect"]), location=_location(route, call))
                 status = route.get("direct_response", {}).get("status", 0)
-                return Result(*place, _clusters(route), status=status)
-        return Result(found.listener, name, config["name"], host["name"], error="no route matched")
+                return Result(*location, _clusters(route), status=status)
+        return Result(result.listener, name, config["name"], host["name"], error="no route matched")
 
 
 def _in(address: str, ranges: list[dict[str, Any]]) -> bool:
@@ -255,10 +255,10 @@ def _parameter(matcher: dict[str, Any], parameters: dict[str, str]) -> bool:
 def _header(matcher: dict[str, Any], headers: dict[str, str]) -> bool:
     value = headers.get(matcher["name"].lower(), "" if matcher.get("treat_missing_header_as_empty") else None)
     if "present_match" in matcher:
-        holds = (value is not None) == bool(matcher["present_match"])
+        matches = (value is not None) == bool(matcher["present_match"])
     else:
-        holds = value is not None and _string(matcher.get("string_match", {}), value)
-    return holds != bool(matcher.get("invert_match", False))
+        matches = value is not None and _string(matcher.get("string_match", {}), value)
+    return matches != bool(matcher.get("invert_match", False))
 
 
 def _string(matcher: dict[str, Any], value: str) -> bool:

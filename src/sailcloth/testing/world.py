@@ -1,4 +1,4 @@
-"""A whole control plane in memory: manifests go in, proxies connect, statuses come out, and time passes when the test says so.
+"""A whole control plane in memory, for tests: apply manifests, connect proxies, read statuses, advance the clock.
 
     async with World() as world:
         proxy = await world.connect({"labels": {"app": "client"}})
@@ -6,8 +6,8 @@
         assert "outbound|80||reviews.default.svc.cluster.local" in proxy.resources(CLUSTER)
         assert world.condition(Key("VirtualService", "default", "reviews"), "Programmed")["message"] == "1/1 proxies"
 
-The code is the control plane's own; only the API server and Envoy are stood in for, by a dictionary of statuses and by clients that
-accept everything unless told to refuse.
+It runs the real control plane. Only the API server and Envoy are replaced: by a dictionary of statuses, and by clients that
+acknowledge every response unless `reject` says otherwise.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 from .clock import VirtualClock
 
-_SETTLED_S = 0.5  # longer than statuses wait for more changes
+_SETTLED_S = 0.5  # longer than the delay of the status writer
 _START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 
 
 class WorldProxy:
-    """A client of discovery that subscribes to all there is. `refuse` decides which responses it refuses, and with which words;
-    while `answers` is False it says nothing to any."""
+    """A discovery client that subscribes to everything. `reject(type_url, names)` returns the error of a NACK, or an empty text for
+    an ACK. While `acknowledges` is False it sends neither."""
 
     def __init__(self, client: ConnectedProxy) -> None:
         self.client = client
         self.stream = client.connection.stream
-        self.answers = True
-        self.refuse: Callable[[str, frozenset[str]], str] = lambda type_url, names: ""
+        self.acknowledges = True
+        self.reject: Callable[[str, frozenset[str]], str] = lambda type_url, names: ""
         self._bodies: dict[str, dict[str, bytes]] = {}
         self.stream.on_delta(CLUSTER)
         self.stream.on_delta(LISTENER)
@@ -57,28 +57,28 @@ class WorldProxy:
             self.stream.on_delta(url, subscribe=["*"])
 
     def resources(self, type_url: str) -> dict[str, bytes]:
-        """Serialised resources by name, as the proxy has accepted them."""
+        """The serialised resources that the proxy has acknowledged, by name."""
         return self._bodies.setdefault(type_url, {})
 
     def exchange(self, now: float) -> bool:
-        """Take what the control plane sends and answer it. Returns whether there was anything."""
-        if not self.answers:
+        """Receive and acknowledge responses. Returns whether there were any."""
+        if not self.acknowledges:
             return False
         messages = self.stream.pump(now)
         for message in messages:
             response = discovery_pb2.DeltaDiscoveryResponse.FromString(message)
-            error = self.refuse(response.type_url, frozenset(r.name for r in response.resources))
+            error = self.reject(response.type_url, frozenset(r.name for r in response.resources))
             if not error:
-                known = self.resources(response.type_url)
-                known |= {r.name: r.resource.value for r in response.resources}
+                resources = self.resources(response.type_url)
+                resources |= {r.name: r.resource.value for r in response.resources}
                 for name in response.removed_resources:
-                    known.pop(name, None)
+                    resources.pop(name, None)
             self.stream.on_delta(response.type_url, nonce=response.nonce, error=error)
         return bool(messages)
 
 
 class World:
-    """Use as `async with`. `statuses` are those that were written, `writes` how many; `fail` is asked before each write and may
+    """Use as `async with`. `statuses`: the written statuses; `writes`: their number; `fail(key)` is called before each write and may
     raise."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class World:
         self.fail: Callable[[Key], None] = lambda key: None
         self.status = StatusWriter(self.connected, self, self.clock, self._now)
         self.updates = ConfigUpdates(self.mesh, self.connected, self.status, "istio-system")
-        self.connected.on_result = lambda *_: self.status.answered()
+        self.connected.on_result = lambda *_: self.status.proxy_responded()
         self.connected.on_holders = self.status.holders_changed
         self.proxies: list[WorldProxy] = []
         self._cache = ResponseCache()
@@ -99,7 +99,7 @@ class World:
     async def __aenter__(self) -> World:
         self._task = asyncio.create_task(self.status.run())
         self.updates.synced()
-        self.status.assembled()
+        self.status.start_writing()
         return self
 
     async def __aexit__(
@@ -111,7 +111,8 @@ class World:
                 await self._task
 
     async def apply(self, *texts: str) -> None:
-        """Take in the objects of some manifests. What does not fit its kind is taken in as the control plane would: as a finding."""
+        """Apply manifests (YAML texts). Objects that do not match their kind's schema are applied as findings, as in the control
+        plane."""
         objects, findings = manifests.load(texts)
         for key, obj in objects:
             self.updates.change(key, obj)
@@ -120,39 +121,39 @@ class World:
         await self.settle()
 
     async def delete(self, *keys: Key) -> None:
-        """Objects go."""
+        """Delete objects."""
         for key in keys:
             self.updates.change(key, None)
             self.statuses.pop(key, None)
         await self.settle()
 
     async def invalid(self, finding: Finding) -> None:
-        """An object came that could not be read."""
+        """Receive an object that cannot be decoded."""
         self.updates.change(finding.resource, finding)
         await self.settle()
 
     async def connect(self, description: dict[str, Any] | None = None) -> WorldProxy:
-        """A proxy connects, as `offline.describe` describes it."""
+        """Connect a proxy. `description`: see `analysis.offline.describe`."""
         proxy: Proxy = offline.describe(description or {})
         connection = Connection(Stream(self._cache), proxy.id)
         connection.stream.on_result = lambda url, error: self.connected.result(connection, url, error)
-        made = WorldProxy(
+        proxy_ = WorldProxy(
             self.connected.join(connection, proxy, SecretAccess(whole_namespace=True, labels=proxy.labels))
         )
-        self.proxies.append(made)
+        self.proxies.append(proxy_)
         self.status.proxies_changed()
         await self.settle()
-        return made
+        return proxy_
 
     async def disconnect(self, proxy: WorldProxy) -> None:
-        """A proxy leaves."""
+        """Disconnect a proxy."""
         self.proxies.remove(proxy)
         self.connected.leave(proxy.client.connection)
         self.status.proxies_changed()
         await self.settle()
 
     async def settle(self, seconds: float = _SETTLED_S) -> None:
-        """Deliver everything, and let so much time pass."""
+        """Deliver all responses and advance the clock."""
         await self.clock.settle()
         while self._exchange():
             await self.clock.settle()
@@ -161,23 +162,23 @@ class World:
             await self.clock.advance(seconds)
 
     def _exchange(self) -> bool:
-        """Every proxy takes what there is for it. Returns whether there was anything."""
+        """Every proxy receives its responses. Returns whether there were any."""
         exchanged = [proxy.exchange(self.clock.time()) for proxy in self.proxies]
         return any(exchanged)
 
     def condition(self, key: Key, kind: str) -> dict[str, Any]:
-        """One condition of an object's status. Raises KeyError if nothing was written, or not this condition."""
-        found: dict[str, dict[str, Any]] = {c["type"]: c for c in self.statuses[key]["conditions"]}
-        return found[kind]
+        """One condition of an object's status. Raises KeyError if it was not written."""
+        by_type: dict[str, dict[str, Any]] = {c["type"]: c for c in self.statuses[key]["conditions"]}
+        return by_type[kind]
 
-    # -- what the status writer needs of an API server ----------------------------------------------
+    # -- StatusApi ----------------------------------------------------------------------------------
 
     async def read(self, kind: Kind, key: Key) -> list[dict[str, Any]]:
-        """The conditions that were written before."""
+        """The conditions written before."""
         return list(self.statuses.get(key, {}).get("conditions", ()))
 
     async def write(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
-        """Keep a status."""
+        """Store a status."""
         self.fail(key)
         self.writes += 1
         self.statuses[key] = status

@@ -1,4 +1,4 @@
-"""What one proxy sees: its scope, and the plan of listeners, clusters and routes for its kind. Pure derived values.
+"""What one proxy sees: its scope, and the plans of its listeners, clusters and routes. Pure derived values.
 
-Plans are in the mesh's words; how Envoy is told is the next layer's business.
+Must not know Envoy's protobuf messages; `envoy` converts plans to them.
 """

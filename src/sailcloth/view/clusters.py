@@ -1,4 +1,4 @@
-"""Plans of outbound clusters: which clusters a view has, and for each its endpoints' kind, policy and TLS."""
+"""Plans of outbound clusters: which clusters a view has, and the resolution, traffic policy and TLS of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sailcloth.api.destination_rule import TrafficPolicy
 from sailcloth.api.meta import Key
 from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, selection, services
+from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, selection
 from sailcloth.mesh.model import Endpoint, MeshConfig, Port, Resolution, Service
 
 from . import locality, scope
@@ -22,7 +22,7 @@ from .routes import policy as policy_of
 
 @dataclass(frozen=True)
 class AutoMtls:
-    """Mutual TLS with endpoints that have a sidecar: names to verify, and whether all of them have one."""
+    """Automatic mutual TLS: the identities to verify, and whether all endpoints accept it."""
 
     identities: tuple[str, ...]
     all: bool
@@ -41,21 +41,21 @@ class ClusterPlan:
     config: MeshConfig
     sources: tuple[Key, ...]
     rule: Key | None = None
-    endpoints: tuple[Endpoint, ...] = ()  # only for resolutions whose endpoints stand in the cluster itself
+    endpoints: tuple[Endpoint, ...] = ()  # only if the endpoints are part of the cluster (no EDS)
     upgrade_http2: bool = False
     subset_labels: tuple[tuple[str, str], ...] = ()
     preference: LocalityPlan | None = None
-    on_demand: bool = False  # whether the proxy asks for it on first use
-    credentials: bool = False  # whether Secrets are delivered to the proxy
+    on_demand: bool = False  # whether the proxy subscribes to it on first use
+    credentials: bool = False  # whether the proxy gets Secrets over SDS
 
 
 @derived
 def ids(graph: Graph, view: View) -> tuple[ClusterId, ...]:
     """All outbound clusters of a view: every visible service's ports, each with the subsets of its DestinationRule."""
-    out: list[ClusterId] = []
+    cluster_ids: list[ClusterId] = []
     for host in graph.get(scope.visible, view):
-        out += graph.get(of_host, view, host)
-    return tuple(out)
+        cluster_ids += graph.get(of_host, view, host)
+    return tuple(cluster_ids)
 
 
 @derived
@@ -71,8 +71,8 @@ def of_host(graph: Graph, view: View, host: str) -> tuple[ClusterId, ...]:
 
 @derived
 def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
-    """The plan of one outbound cluster; None if its service or port is gone."""
-    svc = scope.service(graph, view, cluster.host)
+    """The plan of one outbound cluster; None if its service or port does not exist."""
+    svc = scope.service_at(graph, view, cluster.host, cluster.port)
     port = svc.port(cluster.port) if svc else None
     if svc is None or port is None:
         return None
@@ -102,7 +102,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         policy=policy,
         auto_mtls=auto,
         config=config,
-        sources=(svc.source, *rules.sources),
+        sources=(svc.source, *svc.more_sources, *rules.sources),
         rule=rules.sources[0] if rules.sources else None,
         endpoints=of_cluster(graph, view, cluster)
         if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN)
@@ -114,60 +114,61 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
     )
 
 
-def _upgrades(auto: AutoMtls | None, port: Port, wish: str | None) -> bool:
-    """HTTP/2 towards sidecars unless the user says no: cheaper under concurrency, and only where every endpoint has one."""
-    if wish == "UPGRADE":
+def _upgrades(auto: AutoMtls | None, port: Port, policy: str | None) -> bool:
+    """Whether to use HTTP/2 to sidecars: if all endpoints have one and the user does not forbid it. Cheaper under concurrency."""
+    if policy == "UPGRADE":
         return port.protocol == "HTTP"
-    return wish != "DO_NOT_UPGRADE" and port.protocol == "HTTP" and auto is not None and auto.all
+    return policy != "DO_NOT_UPGRADE" and port.protocol == "HTTP" and auto is not None and auto.all
 
 
 @derived
 def auto_mtls(graph: Graph, svc: Service, port: Port, resolution: Resolution) -> AutoMtls | None:
-    """Whether and how the endpoints of a port speak mutual TLS; None if none of them has a sidecar and none may.
+    """How the endpoints of a port accept automatic mutual TLS; None if none of them does.
 
-    An endpoint that is addressed directly (headless) must not be guessed about: mutual TLS only if all have a sidecar.
+    Endpoints that are addressed directly (headless services) get mutual TLS only if all of them have a sidecar.
     """
-    found = endpoint_list(graph, svc, port)
-    capable = [e for e in found if graph.get(accepts_mtls, e.namespace, e.labels, e.port) and e.mtls]
-    if resolution is Resolution.PASSTHROUGH and (not found or len(capable) != len(found)):
+    endpoints = endpoint_list(graph, svc, port)
+    capable = [e for e in endpoints if graph.get(accepts_mtls, e.namespace, e.labels, e.port) and e.mtls]
+    if resolution is Resolution.PASSTHROUGH and (not endpoints or len(capable) != len(endpoints)):
         return None
     if resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN) and not capable:
         return None
     trust = registry.config(graph).trust_domain
     identities = {f"spiffe://{trust}/ns/{e.namespace}/sa/{e.service_account}" for e in capable if e.service_account}
-    return AutoMtls(tuple(sorted(identities | set(svc.subject_alt_names))), bool(found) and len(capable) == len(found))
+    return AutoMtls(
+        tuple(sorted(identities | set(svc.subject_alt_names))), bool(endpoints) and len(capable) == len(endpoints)
+    )
 
 
 @derived
 def accepts_mtls(graph: Graph, namespace: str, labels: tuple[tuple[str, str], ...], port: int) -> bool:
-    """Whether a workload's port takes mutual TLS, as its PeerAuthentication says."""
+    """Whether a workload's port accepts mutual TLS, by its PeerAuthentication."""
     policies = graph.get(selection.for_workload, PeerAuthentication, namespace, labels)
-    return graph.get(peer_authentication.modes, policies).at(port) != "DISABLE"
+    return graph.get(peer_authentication.modes, policies).mode_of_port(port) != "DISABLE"
 
 
 def endpoint_list(graph: Graph, svc: Service, port: Port) -> tuple[Endpoint, ...]:
     """All endpoints of a service's port."""
-    sources = graph.get(services.siblings, svc.host, svc.namespace)
-    return endpoints.of_service(graph, svc, port, sources)
+    return endpoints.of_service(graph, svc.at(port.number), port)
 
 
 def of_cluster(graph: Graph, view: View, cluster: ClusterId) -> tuple[Endpoint, ...]:
-    """Endpoints of a cluster: the port's, those of the subset only."""
-    svc = scope.service(graph, view, cluster.host)
+    """Endpoints of a cluster: those of the port, limited to the subset."""
+    svc = scope.service_at(graph, view, cluster.host, cluster.port)
     port = svc.port(cluster.port) if svc else None
     if svc is None or port is None:
         return ()
-    found = endpoint_list(graph, svc, port)
+    endpoints = endpoint_list(graph, svc, port)
     if not cluster.subset:
-        return found
+        return endpoints
     rules = graph.get(destination_rules.for_host, cluster.host, svc.namespace, view.namespace, view.labels)
     subset = rules.subset(cluster.subset)
-    return tuple(e for e in found if selection.has_labels(subset.labels, e.labels)) if subset else ()
+    return tuple(e for e in endpoints if selection.matches_labels(subset.labels, e.labels)) if subset else ()
 
 
 @dataclass(frozen=True)
 class EndpointsPlan:
-    """The endpoints of one cluster, with those that take mutual TLS marked."""
+    """The endpoints of one cluster, and which of them accept mutual TLS."""
 
     id: ClusterId
     endpoints: tuple[Endpoint, ...]
@@ -196,33 +197,33 @@ def of_subset(
     labels: tuple[tuple[str, str], ...],
     preference: LocalityPlan | None = None,
 ) -> EndpointsPlan:
-    """Endpoints by service, port and subset labels: shared by every view that means the same."""
-    found = endpoint_list(graph, svc, port)
+    """Endpoints by service, port and subset labels. Views with equal arguments share the plan."""
+    endpoints = endpoint_list(graph, svc, port)
     if labels:
-        found = tuple(e for e in found if selection.has_labels(dict(labels), e.labels))
-    mtls = tuple(e.mtls and graph.get(accepts_mtls, e.namespace, e.labels, e.port) for e in found)
-    return EndpointsPlan(ClusterId(svc.host, port.number, subset), found, mtls, preference)
+        endpoints = tuple(e for e in endpoints if selection.matches_labels(dict(labels), e.labels))
+    mtls = tuple(e.mtls and graph.get(accepts_mtls, e.namespace, e.labels, e.port) for e in endpoints)
+    return EndpointsPlan(ClusterId(svc.host, port.number, subset), endpoints, mtls, preference)
 
 
 @derived
 def endpoints_plan(graph: Graph, view: View, cluster: ClusterId) -> EndpointsPlan | None:
     """The endpoints plan of a cluster of a view."""
-    svc = scope.service(graph, view, cluster.host)
+    svc = scope.service_at(graph, view, cluster.host, cluster.port)
     port = svc.port(cluster.port) if svc else None
     labels = graph.get(subset_labels, view, cluster)
     if svc is None or port is None or labels is None:
         return None
-    made = graph.get(of_subset, svc, port, cluster.subset, labels, graph.get(preference, view, cluster))
-    return _only_mtls(made, cluster) if cluster.passthrough else made
+    endpoints = graph.get(of_subset, svc, port, cluster.subset, labels, graph.get(preference, view, cluster))
+    return _only_mtls(endpoints, cluster) if cluster.passthrough else endpoints
 
 
-def _only_mtls(made: EndpointsPlan, cluster: ClusterId) -> EndpointsPlan:
-    """Who takes no mutual TLS could not read what is handed on."""
-    found = tuple(e for e, mtls in zip(made.endpoints, made.mtls, strict=True) if mtls)
-    return replace(made, id=cluster, endpoints=found, mtls=(True,) * len(found))
+def _only_mtls(plan: EndpointsPlan, cluster: ClusterId) -> EndpointsPlan:
+    """Endpoints without mutual TLS cannot decrypt passed-through connections; drop them."""
+    endpoints = tuple(e for e, mtls in zip(plan.endpoints, plan.mtls, strict=True) if mtls)
+    return replace(plan, id=cluster, endpoints=endpoints, mtls=(True,) * len(endpoints))
 
 
 @derived
 def preference(graph: Graph, view: View, cluster: ClusterId) -> LocalityPlan | None:
-    """How a view prefers the endpoints of a cluster by where they are."""
+    """A view's locality preferences for the endpoints of a cluster."""
     return locality.plan(view, policy_of(graph, view, cluster), registry.config(graph).locality)

@@ -1,4 +1,4 @@
-"""Plan of a gateway proxy: its ports, and the virtual hosts behind them. Source: istio.md 1.3, 2.6, 2.11."""
+"""Plans of a gateway proxy: its listeners and virtual hosts. Source: istio.md 1.3, 2.6, 2.11."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sailcloth.mesh import credentials, hosts, registry, selection, virtual_serv
 from sailcloth.mesh.kinds import service, service_entry
 from sailcloth.mesh.kinds.gateway import every as every_gateway
 from sailcloth.mesh.model import Protocol, declared_protocol
+from sailcloth.mesh.selection import Labels
 from sailcloth.mesh.verdict import ACCEPTED, Verdict
 
 from . import routes, tcp
@@ -36,13 +37,13 @@ class GatewayServer:
 
     @property
     def mode(self) -> str:
-        """The TLS mode; empty for plain text. A redirect to HTTPS alone is plain text."""
+        """The TLS mode; empty for plain text. `httpsRedirect` alone is plain text."""
         tls = self.server.tls
         return "" if tls is None or self.protocol.is_http else tls.mode or "PASSTHROUGH"
 
     @property
     def terminates_http(self) -> bool:
-        """Whether requests are routed, and not connections."""
+        """Whether the server routes HTTP requests instead of connections."""
         return self.protocol.is_http or (self.protocol is Protocol.HTTPS and self.mode not in ("", *PASSTHROUGH_MODES))
 
     @property
@@ -56,8 +57,8 @@ class GatewayServer:
 
 @dataclass(frozen=True)
 class ListenerPlan:
-    """One listening port. Plain HTTP servers share it, TLS servers share it by server name; a server that conflicts with an
-    older one is dropped."""
+    """One listener. Plain HTTP servers share it; TLS servers share it by SNI. A server that conflicts with an older one is
+    dropped."""
 
     port: int
     bind: str
@@ -81,10 +82,10 @@ Translation = tuple[tuple[str, int, int], ...]  # (service host, service port, p
 
 @derived
 def translation(graph: Graph, proxy: Proxy) -> Translation:
-    """How service ports lead to the proxy's ports, for the services that select it."""
+    """Maps service ports to the proxy's ports, for the services that select it."""
     labels = dict(proxy.labels)
     domain = registry.config(graph).domain
-    out: list[tuple[str, int, int]] = []
+    triples: list[tuple[str, int, int]] = []
     for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
         if not selection.matches(obj.spec.selector, labels):
             continue
@@ -92,67 +93,104 @@ def translation(graph: Graph, proxy: Proxy) -> Translation:
             continue
         for p in obj.spec.ports:
             if isinstance(p.target_port or p.port, int):
-                out.append((f"{key.name}.{key.namespace}.svc.{domain}", p.port, int(p.target_port or p.port)))
+                triples.append((f"{key.name}.{key.namespace}.svc.{domain}", p.port, int(p.target_port or p.port)))
     for entry in dict(i for ip in proxy.ips for i in registry.objects(graph, service_entry.by_address(ip))).values():
         if entry.metadata.labels.get(NO_TRANSLATION) == "true":
             continue
         if not any(e.address in proxy.ips and _selected(e.labels, labels) for e in entry.spec.endpoints):
             continue
-        out += [(h, p.number, p.target_port or p.number) for h in entry.spec.hosts for p in entry.spec.ports]
-    return tuple(sorted(set(out)))
+        triples += [(h, p.number, p.target_port or p.number) for h in entry.spec.hosts for p in entry.spec.ports]
+    return tuple(sorted(set(triples)))
 
 
 def _selected(entry_labels: dict[str, str], labels: dict[str, str]) -> bool:
     return selection.matches(entry_labels, labels)
 
 
+@dataclass(frozen=True, slots=True)
+class LostServer:
+    """A server of a Gateway that is not opened on a port of the proxy, because another Gateway's has it."""
+
+    gateway: Key
+    index: int
+    port: int
+    winner: Key
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    plans: tuple[ListenerPlan, ...]
+    lost: tuple[LostServer, ...]
+
+
 @derived
-def listeners(
-    graph: Graph, labels: tuple[tuple[str, str], ...], namespace: str, ports: Translation
-) -> tuple[ListenerPlan, ...]:
-    """The listening ports of a gateway proxy, merged over the Gateways that select it, oldest first."""
+def _merged(graph: Graph, labels: Labels, namespace: str, ports: Translation) -> _Merged:
+    """The servers of the Gateways that select a proxy, by listening port; the oldest Gateway comes first."""
     merged: dict[tuple[int, str], list[GatewayServer]] = {}
-    taken: dict[tuple[int, str], set[str]] = {}  # server names of TLS by port
+    lost: list[LostServer] = []
     services = {host for host, _, _ in ports}
     chosen = []
     for key, gateway in registry.objects(graph, every_gateway()):
         named = [s.strip() for s in gateway.metadata.annotations.get(GATEWAY_SERVICE, "").split(",") if s.strip()]
-        selects = not gateway.spec.selector or selection.has_labels(gateway.spec.selector, labels)
+        selects = not gateway.spec.selector or selection.matches_labels(gateway.spec.selector, labels)
         if services & set(named) if named else selects:
             age = gateway.metadata.creation_timestamp or "", f"{key.name}.{key.namespace}"
             chosen.append((age, key, gateway, named))
     for _, key, gateway, named in sorted(chosen, key=lambda c: c[0]):
-        for server in gateway.spec.servers:
-            bound = GatewayServer(key, server)
+        for index, server in enumerate(gateway.spec.servers):
+            new = GatewayServer(key, server)
             for number in _numbers(server.port.number, ports, named):
-                at = number, server.bind or ""
-                have, names = merged.setdefault(at, []), taken.setdefault(at, set())
-                if _fits(bound, have, names):
-                    have.append(bound)
-                    names.update(server_names(server))
-    return tuple(ListenerPlan(port, bind, tuple(bound)) for (port, bind), bound in sorted(merged.items()) if bound)
+                servers = merged.setdefault((number, server.bind or ""), [])
+                conflict = _conflict(new, servers)
+                if conflict is None:
+                    servers.append(new)
+                else:
+                    lost.append(LostServer(key, index, server.port.number, *conflict))
+    plans = (ListenerPlan(port, bind, tuple(servers)) for (port, bind), servers in sorted(merged.items()) if servers)
+    return _Merged(tuple(plans), tuple(lost))
 
 
-def _fits(new: GatewayServer, have: list[GatewayServer], taken: set[str]) -> bool:
-    """Whether a server can share a port with those before it. Source: istio.md 2.11."""
-    if not have:
-        return True
-    if bool(new.mode) != bool(have[0].mode):
-        return False
+@derived
+def listeners(graph: Graph, labels: Labels, namespace: str, ports: Translation) -> tuple[ListenerPlan, ...]:
+    """The listeners of a gateway proxy, merged over the Gateways that select it, oldest first."""
+    return graph.get(_merged, labels, namespace, ports).plans
+
+
+@derived
+def lost_servers(graph: Graph, proxy: Proxy) -> tuple[LostServer, ...]:
+    """Servers of Gateways that select a proxy and are not opened."""
+    return graph.get(_merged, proxy.labels, proxy.namespace, graph.get(translation, proxy)).lost
+
+
+def _conflict(new: GatewayServer, servers: list[GatewayServer]) -> tuple[Key, str] | None:
+    """The Gateway because of which a server cannot share a port, and why; None if it can. Source: istio.md 2.11."""
+    if not servers:
+        return None
+    first = servers[0]
+    if bool(new.mode) != bool(first.mode):
+        kinds = ("TLS", "plain text") if first.mode else ("plain text", "TLS")
+        return first.gateway, f"the port is {kinds[0]} there and {kinds[1]} here"
     if not new.mode:
-        return new.protocol.is_http and have[0].protocol.is_http
-    return taken.isdisjoint(server_names(new.server))
+        both = new.protocol.is_http and first.protocol.is_http
+        return None if both else (first.gateway, "only HTTP servers can share a port without TLS")
+    names = set(server_names(new.server))
+    for other in servers:
+        shared = sorted(names & set(server_names(other.server)))
+        if shared:
+            return other.gateway, f"both serve {shared[0]}"
+    return None
 
 
 def server_names(server: Server) -> list[str]:
-    """Names that a TLS server answers to, without the namespaces that limit who may route for them."""
+    """The hosts of a server without their namespace prefixes, which limit the VirtualServices that may bind to it."""
     return list(dict.fromkeys(hosts.normalized(h.rpartition("/")[2]) for h in server.hosts))
 
 
 def _numbers(number: int, ports: Translation, named: list[str]) -> list[int]:
-    """Ports of the proxy for a Gateway's port: the targets of the services' ports, else (no service named) the port itself."""
-    found = sorted({t for host, p, t in ports if p == number and (not named or host in named)})
-    return found if found or named else [number]
+    """The proxy's ports for a Gateway's port: the target ports of its services, or (without a named service) the port itself."""
+    targets = sorted({t for host, p, t in ports if p == number and (not named or host in named)})
+    return targets if targets or named else [number]
 
 
 @derived
@@ -161,21 +199,21 @@ def of_proxy(graph: Graph, proxy: Proxy) -> tuple[ListenerPlan, ...]:
     return graph.get(listeners, proxy.labels, proxy.namespace, graph.get(translation, proxy))
 
 
-Place = tuple[ListenerPlan, tuple[GatewayServer, ...]]
+RouteServers = tuple[ListenerPlan, tuple[GatewayServer, ...]]
 
 
 @derived
-def _by_route(graph: Graph, proxy: Proxy) -> dict[str, Place]:
+def _by_route(graph: Graph, proxy: Proxy) -> dict[str, RouteServers]:
     """The listener of each route configuration, and the servers whose routes are in it."""
-    out: dict[str, Place] = {}
+    servers_by_route: dict[str, RouteServers] = {}
     for plan in graph.get(of_proxy, proxy):
-        found: dict[str, list[GatewayServer]] = {}
+        by_name: dict[str, list[GatewayServer]] = {}
         for bound in plan.servers:
             if bound.terminates_http:
-                found.setdefault(plan.route_of(bound), []).append(bound)
-        for name, servers in found.items():
-            out.setdefault(name, (plan, tuple(servers)))
-    return out
+                by_name.setdefault(plan.route_of(bound), []).append(bound)
+        for name, servers in by_name.items():
+            servers_by_route.setdefault(name, (plan, tuple(servers)))
+    return servers_by_route
 
 
 @derived
@@ -185,7 +223,7 @@ def route_names(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
 
 
 @derived
-def servers_of(graph: Graph, proxy: Proxy, route: str) -> Place | None:
+def servers_of(graph: Graph, proxy: Proxy, route: str) -> RouteServers | None:
     """The listener of a route configuration, by its name, and the servers whose routes are in it."""
     return graph.get(_by_route, proxy).get(route)
 
@@ -201,13 +239,13 @@ def _rule(graph: Graph, view: View, key: Key, number: int, gateway: str) -> tupl
 def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[VirtualHostPlan, ...]:
     """Virtual hosts of a route configuration, by its name: VirtualServices bound to its Gateways, by host; catch-all routes
     come last."""
-    place = graph.get(servers_of, proxy, route)
-    found: dict[str, list[RoutePlan]] = {}
+    route_servers = graph.get(servers_of, proxy, route)
+    routes_by_host: dict[str, list[RoutePlan]] = {}
     by_rule: dict[tuple[str, Key], list[RoutePlan]] = {}
     port_of: dict[str, int] = {}
     redirect: dict[str, bool] = {}
     sources: dict[str, dict[Key, None]] = {}
-    for bound in place[1] if place else ():
+    for bound in route_servers[1] if route_servers else ():
         gateway = f"{bound.gateway.namespace}/{bound.gateway.name}"
         tls = bound.server.tls
         number = bound.server.port.number
@@ -217,17 +255,17 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
                 continue
             plans = graph.get(_rule, view, key, number, gateway)
             for host in tcp.exposed(graph, rule, key, bound.gateway, bound.server):
-                have = by_rule.setdefault((host, key), [])  # it may be bound to several servers
-                new = [p for p in plans if p not in have]
-                have += new
-                found.setdefault(host, []).extend(new)
+                known_routes = by_rule.setdefault((host, key), [])  # a rule may be bound to several servers
+                new = [p for p in plans if p not in known_routes]
+                known_routes += new
+                routes_by_host.setdefault(host, []).extend(new)
                 port_of.setdefault(host, number)
                 redirect[host] = redirect.get(host, False) or bool(tls and tls.https_redirect)
                 sources.setdefault(host, {}).update(dict.fromkeys(graph.get(virtual_services.sources, key)))
                 sources[host][bound.gateway] = None
         if tls is not None and tls.https_redirect:
             for host in server_names(bound.server):
-                found.setdefault(host, [])
+                routes_by_host.setdefault(host, [])
                 port_of.setdefault(host, number)
                 redirect[host] = True
                 sources.setdefault(host, {})[bound.gateway] = None
@@ -235,11 +273,11 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
         VirtualHostPlan(
             name=f"{host}:{port_of[host]}",
             domains=(host,),
-            routes=tuple(sorted(found[host], key=routes.takes_all)),
+            routes=tuple(sorted(routes_by_host[host], key=routes.matches_all)),
             require_tls=redirect[host],
             sources=tuple(sources[host]),
         )
-        for host in sorted(found, key=hosts.specificity)
+        for host in sorted(routes_by_host, key=hosts.specificity)
     )
 
 
@@ -271,7 +309,7 @@ def _names_at(graph: Graph, proxy: Proxy, port: int, bind: str) -> frozenset[str
 
 @derived
 def _domains_at(graph: Graph, proxy: Proxy, port: int, bind: str) -> frozenset[str]:
-    """The domains, as wildcards, of those names."""
+    """The parent domains of those names, as wildcards."""
     return frozenset(_domain(n) for n in graph.get(_names_at, proxy, port, bind))
 
 
@@ -281,43 +319,51 @@ def _domain(name: str) -> str:
 
 @derived
 def misdirected(graph: Graph, proxy: Proxy, route: str) -> tuple[str, ...]:
-    """Names that other TLS servers of the same port answer to. A client that reuses a connection for one of them, because a
-    certificate covers both, is to open another (421). Where each server would list a great many, their domains stand for them,
-    and where those are many too, everything that is not its own."""
-    place = graph.get(servers_of, proxy, route)
-    if place is None or place[0].plain:
+    """Hosts of other TLS servers on the same port. A client may reuse a connection for them if a certificate covers both; it gets
+    421, so that it opens another one. Many hosts are replaced by their parent domains, and many domains by `*`."""
+    route_servers = graph.get(servers_of, proxy, route)
+    if route_servers is None or route_servers[0].plain:
         return ()
-    plan, servers = place
-    own = {name for b in servers for name in server_names(b.server)}
+    plan, servers = route_servers
+    own_names = {name for b in servers for name in server_names(b.server)}
     names = graph.get(_names_at, proxy, plan.port, plan.bind)
-    if len(names) > _MANY and not any(n.startswith("*") for n in own):
+    if len(names) > _MANY and not any(n.startswith("*") for n in own_names):
         names = graph.get(_domains_at, proxy, plan.port, plan.bind)
         if len(names) > _MANY:
             return ("*",)
-    return tuple(sorted(n for n in names - own if n != "*"))
+    return tuple(sorted(n for n in names - own_names if n != "*"))
 
 
 def connected(graph: Graph, proxies: Iterable[Proxy]) -> None:
-    """Set the gateway proxies that are connected at present."""
+    """Set the gateway proxies that are currently connected."""
     graph.set("gateway-proxies", tuple(sorted(proxies, key=lambda p: p.id)))
 
 
 def verdict(graph: Graph, key: Key) -> Verdict:
-    """Which servers of a Gateway have no certificate: their port is open, and every handshake on it fails. Certificates come from
-    the namespaces of the proxies that the Gateway selects."""
+    """Which servers of a Gateway are not opened because of another Gateway; which have no certificate, so that every handshake on their
+    port fails (certificates come from the namespaces of the proxies that the Gateway selects); and whether any proxy is selected."""
     gateway = registry.read(graph, Gateway, key)
     if gateway is None:
         return ACCEPTED
     proxies: tuple[Proxy, ...] = graph.read("gateway-proxies") or ()
-    namespaces = sorted({p.namespace for p in proxies if key in graph.get(gateways_of, p)})
-    return Verdict(
-        notes=tuple(
-            f"servers[{i}].tls: {text}"
-            for i, server in enumerate(gateway.spec.servers)
-            for namespace in namespaces
-            for text in (credentials.missing(graph, namespace, server.tls) if server.tls else ())
+    serving = [p for p in proxies if key in graph.get(gateways_of, p)]
+    lost = {s.index: s for p in proxies for s in graph.get(lost_servers, p) if s.gateway == key}
+    notes = [
+        f"servers[{i}].tls: {text}"
+        for i, server in enumerate(gateway.spec.servers)
+        for namespace in sorted({p.namespace for p in serving})
+        for text in (credentials.missing(graph, namespace, server.tls) if server.tls else ())
+    ]
+    if proxies and not serving and not lost:
+        wanted = ",".join(f"{k}={v}" for k, v in sorted(gateway.spec.selector.items()))
+        notes.append(f"no gateway proxy has the labels of the selector {wanted}")
+    if lost:
+        texts = (
+            f"servers[{i}] (port {s.port}) is not opened beside Gateway {s.winner.namespace}/{s.winner.name}: {s.why}"
+            for i, s in sorted(lost.items())
         )
-    )
+        return Verdict(False, "Conflicted", "; ".join(texts), tuple(notes))
+    return Verdict(notes=tuple(notes))
 
 
 @derived
@@ -325,14 +371,14 @@ def credentials_of(graph: Graph, proxy: Proxy) -> tuple[str, ...] | None:
     """Names of the Secrets in the TLS settings of the Gateways that a proxy serves, sorted; None if it serves none."""
     plans = graph.get(of_proxy, proxy)
     settings = (server.server.tls for plan in plans for server in plan.servers)
-    found = {
+    names = {
         name
         for tls in settings
         if tls is not None
         for name in (tls.credential_name, tls.ca_cert_credential_name, *tls.credential_names)
         if name
     }
-    return tuple(sorted(found)) if plans else None
+    return tuple(sorted(names)) if plans else None
 
 
 @derived

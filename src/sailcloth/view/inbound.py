@@ -1,4 +1,4 @@
-"""Plan of what a sidecar accepts: its ports with their protocols, and the mutual TLS mode of each. Source: istio.md 2.9."""
+"""Plans of a sidecar's inbound ports, with protocol and TLS settings. Source: istio.md 2.9."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from .proxy import Proxy
 
 @dataclass(frozen=True, slots=True)
 class InboundPort:
-    """One port of the workload: number, protocol, the service it belongs to, and where the application listens."""
+    """One port of the workload: number, protocol, its service, and where the application listens."""
 
     port: int
     protocol: Protocol
     host: str = ""
     service_port: int = 0
-    endpoint: str = ""  # as a Sidecar's defaultEndpoint; empty: the original destination
+    endpoint: str = ""  # a Sidecar's defaultEndpoint; empty: the original destination
     created: str = ""
     bind: str = "0.0.0.0"
-    tls: ServerTLSSettings | None = None  # TLS that ends at the sidecar instead of the mesh's own
-    connection_pool: ConnectionPoolSettings | None = None  # limits of what goes on to the application
-    direct: bool = False  # the proxy listens at the port itself, as nothing is captured for it
+    tls: ServerTLSSettings | None = None  # user TLS settings that the sidecar terminates, instead of mutual TLS
+    connection_pool: ConnectionPoolSettings | None = None  # limits of connections to the application
+    detect: bool = False  # whether some callers may not speak HTTP, although the port is declared so
+    direct: bool = False  # the proxy binds to the port, because traffic is not redirected
 
 
 @dataclass(frozen=True)
 class InboundPlan:
-    """Everything that the inbound listener needs."""
+    """All inputs of the inbound listener."""
 
     ports: tuple[InboundPort, ...]
     config: MeshConfig
@@ -50,8 +51,8 @@ class InboundPlan:
 
 @derived
 def targets(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
-    """The ports of the services that a workload belongs to, one for each port number; the oldest service wins a conflict."""
-    found: list[InboundPort] = []
+    """The ports of the services that a workload belongs to, one for each port number."""
+    ports: list[InboundPort] = []
     labels = dict(proxy.labels)
     for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
         if not selection.matches(obj.spec.selector, labels):
@@ -61,34 +62,43 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
         for port in svc.ports if svc else ():
             number = port.target if isinstance(port.target, int) else _named(graph, proxy, port)
             if number:
-                found.append(InboundPort(number, port.protocol, host, port.number, created=svc.created if svc else ""))
+                ports.append(InboundPort(number, port.protocol, host, port.number, created=svc.created if svc else ""))
     for entry in _entries(graph, proxy).values():
         for p in entry.spec.ports:
             number = p.target_port or p.number
             protocol = declared_protocol(p.protocol, p.number)
-            found.append(
+            ports.append(
                 InboundPort(
                     number, protocol, entry.spec.hosts[0], p.number, created=entry.metadata.creation_timestamp or ""
                 )
             )
-    chosen: dict[int, InboundPort] = {}
-    for inbound_port in sorted(found, key=lambda a: (a.created, a.host, a.service_port)):
+    claims: dict[int, list[InboundPort]] = {}
+    for inbound_port in sorted(ports, key=lambda a: (a.created, a.host, a.service_port)):
         if inbound_port.protocol is not Protocol.UDP:
-            chosen.setdefault(inbound_port.port, inbound_port)
-    return tuple(chosen[p] for p in sorted(chosen))
+            claims.setdefault(inbound_port.port, []).append(inbound_port)
+    return tuple(_chosen(claims[number]) for number in sorted(claims))
+
+
+def _chosen(claims: list[InboundPort]) -> InboundPort:
+    """Which of several services, oldest first, says what a port is: the first that says HTTP, since its callers send HTTP/2 between
+    sidecars and the application gets what the service declares. Callers of the others may send anything, so it is detected."""
+    http = next((c for c in claims if c.protocol.is_http), None)
+    if http is None:
+        return claims[0]
+    return replace(http, detect=any(not c.protocol.is_http for c in claims))
 
 
 def _entries(graph: Graph, proxy: Proxy) -> dict[Key, ServiceEntry]:
     """ServiceEntries that have the workload as an endpoint: by selector in its namespace, or by address."""
     labels = dict(proxy.labels)
-    out: dict[Key, ServiceEntry] = {}
+    entries: dict[Key, ServiceEntry] = {}
     for key, entry in registry.by_selector(graph, service_entry.by_selector_label, proxy.namespace, proxy.labels):
         selector = entry.spec.workload_selector
-        if selector is not None and selection.matches(selector.labels, labels):
-            out[key] = entry
+        if selector is not None and selector.labels and selection.matches(selector.labels, labels):
+            entries[key] = entry
     for ip in proxy.ips:
-        out |= registry.objects(graph, service_entry.by_address(ip))
-    return out
+        entries |= registry.objects(graph, service_entry.by_address(ip))
+    return entries
 
 
 def _named(graph: Graph, proxy: Proxy, port: Port) -> int | None:
@@ -104,16 +114,16 @@ def _named(graph: Graph, proxy: Proxy, port: Port) -> int | None:
 
 @derived
 def inbound_ports(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
-    """The ports that a sidecar accepts: those of a Sidecar's ingress if it has any, else those of its services."""
+    """The inbound ports of a sidecar: those of a Sidecar's ingress listeners, or else those of its services."""
     key = graph.get(selection.levels, Sidecar, proxy.namespace, proxy.labels).narrowest
     limit = registry.read(graph, Sidecar, key) if key else None
-    own = graph.get(targets, proxy)
+    service_ports = graph.get(targets, proxy)
     if limit is None:
-        return own
+        return service_ports
     shared = limit.spec.inbound_connection_pool
     if not limit.spec.ingress:
-        return tuple(replace(a, connection_pool=shared) for a in own) if shared else own
-    hosts = {a.port: a for a in own}
+        return tuple(replace(a, connection_pool=shared) for a in service_ports) if shared else service_ports
+    hosts = {a.port: a for a in service_ports}
     return tuple(
         InboundPort(
             listener.port.number,
@@ -124,7 +134,7 @@ def inbound_ports(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
             bind=listener.bind or next(iter(proxy.ips), "0.0.0.0"),
             tls=listener.tls,
             connection_pool=listener.connection_pool or shared,
-            direct=scope.is_direct(listener.capture_mode, proxy.captured),
+            direct=scope.binds_to_port(listener.capture_mode, proxy.captured),
         )
         for listener in limit.spec.ingress
     )
@@ -134,5 +144,5 @@ def inbound_ports(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
 def plan(graph: Graph, proxy: Proxy) -> InboundPlan:
     """The inbound plan; equal for all pods of a workload."""
     ports = graph.get(inbound_ports, proxy) if proxy.kind == "sidecar" else ()
-    held = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, "inbound")
-    return InboundPlan(ports, registry.config(graph), proxy.mark, proxy.without_telemetry, held)
+    effective = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, "inbound")
+    return InboundPlan(ports, registry.config(graph), proxy.mark, proxy.without_telemetry, effective)

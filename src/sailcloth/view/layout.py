@@ -1,4 +1,4 @@
-"""Which outbound listeners a sidecar needs, and which services meet on each. Source: istio.md 2.4, 2.5."""
+"""Which outbound listeners a sidecar needs, and which services share each. Source: istio.md 2.4, 2.5."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from .proxy import View
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """A service's port at the place where a listener finds it."""
+    """A service's port at an address."""
 
     host: str
     port: Port
-    address: str = ""  # or CIDR; empty where no address tells it from other services
+    address: str = ""  # or CIDR; empty if the service has no address of its own
 
 
 @dataclass(frozen=True, slots=True)
 class EgressServices:
-    """What meets at a listener that a Sidecar has put somewhere: hosts and ports of HTTP, and of other protocols."""
+    """The services of a Sidecar's egress listener: hosts and ports with HTTP, and ports with other protocols."""
 
-    place: scope.EgressListener
+    listener: scope.EgressListener
     http: tuple[tuple[str, int], ...] = ()
     service_ports: tuple[ServicePort, ...] = ()
 
     @property
     def routes(self) -> str:
-        """Name of its route configuration: the port's, or the socket's path."""
-        return str(self.place.port) if self.place.port else self.place.address
+        """Name of its route configuration: the port, or the path of the UNIX socket."""
+        return str(self.listener.port) if self.listener.port else self.listener.address
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class Layout:
     http: tuple[tuple[int, tuple[str, ...]], ...] = ()  # port -> hosts that share 0.0.0.0_<port>
     bound: tuple[tuple[tuple[str, int], ServicePort], ...] = ()  # (address or CIDR, port) -> the service there
     wildcard: tuple[tuple[int, tuple[ServicePort, ...]], ...] = ()  # port -> services without an address
-    headless: tuple[ServicePort, ...] = ()  # TCP services whose endpoints are addressed one by one
-    own: tuple[EgressServices, ...] = ()  # where a Sidecar says, instead of the port's shared listener
+    headless: tuple[ServicePort, ...] = ()  # TCP services with a listener per endpoint
+    egress: tuple[EgressServices, ...] = ()  # Sidecar egress listeners; each replaces its port's shared listener
 
 
 @dataclass(frozen=True, slots=True)
 class PortServices:
-    """What meets at a port, whatever the address."""
+    """The services of a port at any address."""
 
-    http: tuple[str, ...] | None = None  # hosts that share 0.0.0.0_<port>; None: nothing there speaks HTTP
+    http: tuple[str, ...] | None = None  # hosts that share 0.0.0.0_<port>; None: no HTTP
     wildcard: tuple[ServicePort, ...] = ()
     ranges: tuple[ServicePort, ...] = ()  # services with a CIDR
     headless: tuple[ServicePort, ...] = ()
@@ -65,10 +65,10 @@ def layout(graph: Graph, view: View) -> Layout:
     bound: dict[tuple[str, int], ServicePort] = {}
     wildcard: dict[int, list[ServicePort]] = {}
     headless: list[ServicePort] = []
-    every = graph.get(scope.egress_listeners, view) if view.sidecar else ()
-    placed = {p.port: p for p in every if not p.every_port}
-    proxies = {p.port for p in every if p.every_port and p.port}
-    at: dict[int, list[tuple[str, Port]]] = {}
+    egress_listeners = graph.get(scope.egress_listeners, view) if view.sidecar else ()
+    exclusive = {p.port: p for p in egress_listeners if not p.every_port}
+    proxies = {p.port for p in egress_listeners if p.every_port and p.port}
+    by_port: dict[int, list[tuple[str, Port]]] = {}
     for host in graph.get(scope.visible, view):
         svc = scope.service(graph, view, host)
         if svc is None or svc.resolution is Resolution.ALIAS:
@@ -76,114 +76,119 @@ def layout(graph: Graph, view: View) -> Layout:
                 _alias(graph, view, svc, http)
             continue
         for port in svc.ports:
+            defined = svc.at(port.number)
             allowed = graph.get(scope.on_port, view, port.number) if view.sidecar else None
             if allowed is not None and host not in allowed:
                 continue
             if port.number in proxies:
-                continue  # the request says where it goes
-            if port.number in placed:
-                at.setdefault(port.number, []).append((host, port))
+                continue  # an HTTP proxy listener: the request names its destination
+            if port.number in exclusive:
+                by_port.setdefault(port.number, []).append((host, port))
             elif port.protocol.is_http:
                 http.setdefault(port.number, []).append(host)
-            elif svc.headless:
+            elif defined.headless:
                 headless.append(ServicePort(host, port, "*"))
-            elif found := scope.addresses(svc, view):
-                for address in found:
+            elif addresses := scope.addresses(defined, view):
+                for address in addresses:
                     bound.setdefault((address, port.number), ServicePort(host, port, address))
             else:
                 wildcard.setdefault(port.number, []).append(ServicePort(host, port))
                 if port.protocol is Protocol.AUTO:
                     http.setdefault(port.number, []).append(host)
-    own = [_own(place, at.get(number, [])) for number, place in placed.items()]
-    own += _for_every_port(graph, view, every)
-    for each in own:
-        if not each.place.every_port and each.http:
-            http[each.place.port] = [host for host, _ in each.http]
+    egress = [_egress_services(listener, by_port.get(number, [])) for number, listener in exclusive.items()]
+    egress += _for_every_port(graph, view, egress_listeners)
+    for each in egress:
+        if not each.listener.every_port and each.http:
+            http[each.listener.port] = [host for host, _ in each.http]
     return Layout(
         http=tuple((p, tuple(h)) for p, h in sorted(http.items())),
         bound=tuple(sorted(bound.items())),
         wildcard=tuple((p, tuple(s)) for p, s in sorted(wildcard.items())),
         headless=tuple(headless),
-        own=tuple(own),
+        egress=tuple(egress),
     )
 
 
-def _for_every_port(graph: Graph, view: View, places: tuple[scope.EgressListener, ...]) -> Iterator[EgressServices]:
-    """Listeners on UNIX sockets and HTTP proxies. No service's port is dialled there, so each of the services behind them counts
-    that speaks what the listener is declared to speak."""
-    for place in places:
-        if not place.every_port:
+def _for_every_port(graph: Graph, view: View, listeners: tuple[scope.EgressListener, ...]) -> Iterator[EgressServices]:
+    """Listeners on UNIX sockets and HTTP proxies. Connections to them have no destination port, so they include all service ports
+    with the listener's declared protocol."""
+    for listener in listeners:
+        if not listener.every_port:
             continue
-        wanted = declared_protocol(place.protocol)
-        found = [(h, scope.service(graph, view, h)) for h in graph.get(scope.hosts_behind, view, place)]
-        ports = [(h, p) for h, svc in found if svc is not None for p in svc.ports]
-        yield _own(
-            place,
-            [(h, p) for h, p in ports if Protocol.AUTO in (wanted, p.protocol) or p.protocol.is_http == wanted.is_http],
+        declared = declared_protocol(listener.protocol)
+        services_ = [(h, scope.service(graph, view, h)) for h in graph.get(scope.hosts_behind, view, listener)]
+        ports = [(h, p) for h, svc in services_ if svc is not None for p in svc.ports]
+        yield _egress_services(
+            listener,
+            [
+                (h, p)
+                for h, p in ports
+                if Protocol.AUTO in (declared, p.protocol) or p.protocol.is_http == declared.is_http
+            ],
         )
 
 
-def _own(place: scope.EgressListener, ports: list[tuple[str, Port]]) -> EgressServices:
-    """The listener's declared protocol holds for all that meets there; without one, each port's."""
+def _egress_services(listener: scope.EgressListener, ports: list[tuple[str, Port]]) -> EgressServices:
+    """The listener's declared protocol applies to all its ports; by default each port has its own."""
     http, service_ports = [], []
     for host, port in ports:
-        protocol = declared_protocol(place.protocol, port.number) if place.protocol else port.protocol
+        protocol = declared_protocol(listener.protocol, port.number) if listener.protocol else port.protocol
         if protocol.is_http or protocol is Protocol.AUTO:
             http.append((host, port.number))
         if not protocol.is_http:
             service_ports.append(ServicePort(host, port))
-    return EgressServices(place, tuple(http), tuple(service_ports))
+    return EgressServices(listener, tuple(http), tuple(service_ports))
 
 
 def _alias(graph: Graph, view: View, svc: Service, http: dict[int, list[str]]) -> None:
-    """An ExternalName service adds its names to the ports of the service behind it."""
+    """Add the HTTP ports of an ExternalName service's target."""
     target = services.resolve_alias(graph, svc, view.namespace)
     for port in target.ports if target else svc.ports:
         if port.protocol.is_http:
             http.setdefault(port.number, [])
 
 
-# -- one part at a time, so that a service that changes concerns the listeners it is at, and no others ----------------------
+# -- parts of the layout as derived values, so that a changed service affects only its own listeners ------------------------
 
 
 @derived
 def egress_services(graph: Graph, view: View) -> tuple[EgressServices, ...]:
-    """Where a Sidecar has put listeners."""
-    return graph.get(layout, view).own
+    """The egress listeners of the view's Sidecar, with their services."""
+    return graph.get(layout, view).egress
 
 
 @derived
 def _ports(graph: Graph, view: View) -> dict[int, PortServices]:
-    found = graph.get(layout, view)
-    out = {port: PortServices(http=hosts) for port, hosts in found.http}
-    for port, service_ports in found.wildcard:
-        out[port] = replace(out.get(port, PortServices()), wildcard=service_ports)
+    services_ = graph.get(layout, view)
+    by_port = {port: PortServices(http=hosts) for port, hosts in services_.http}
+    for port, service_ports in services_.wildcard:
+        by_port[port] = replace(by_port.get(port, PortServices()), wildcard=service_ports)
     ranges: dict[int, list[ServicePort]] = {}
-    for (address, port), service_port in found.bound:
+    for (address, port), service_port in services_.bound:
         if "/" in address:
             ranges.setdefault(port, []).append(service_port)
     headless: dict[int, list[ServicePort]] = {}
-    for service_port in found.headless:
+    for service_port in services_.headless:
         headless.setdefault(service_port.port.number, []).append(service_port)
     for port, several in ranges.items():
-        out[port] = replace(out.get(port, PortServices()), ranges=tuple(several))
+        by_port[port] = replace(by_port.get(port, PortServices()), ranges=tuple(several))
     for port, several in headless.items():
-        out[port] = replace(out.get(port, PortServices()), headless=tuple(several))
-    return out
+        by_port[port] = replace(by_port.get(port, PortServices()), headless=tuple(several))
+    return by_port
 
 
 @derived
 def at_port(graph: Graph, view: View, port: int) -> PortServices:
-    """What meets at one port."""
+    """The services of one port."""
     return graph.get(_ports, view).get(port, PortServices())
 
 
 @derived
 def _bound(graph: Graph, view: View) -> dict[int, dict[tuple[str, int], ServicePort]]:
-    out: dict[int, dict[tuple[str, int], ServicePort]] = {}
-    for place, service_port in graph.get(layout, view).bound:
-        out.setdefault(_bucket(place), {})[place] = service_port
-    return out
+    by_bucket: dict[int, dict[tuple[str, int], ServicePort]] = {}
+    for address, service_port in graph.get(layout, view).bound:
+        by_bucket.setdefault(_bucket(address), {})[address] = service_port
+    return by_bucket
 
 
 @derived
@@ -191,14 +196,14 @@ def _bound_in(graph: Graph, view: View, number: int) -> dict[tuple[str, int], Se
     return graph.get(_bound, view).get(number, {})
 
 
-def _bucket(place: tuple[str, int]) -> int:
-    return bucket(f"{place[0]}:{place[1]}")
+def _bucket(address: tuple[str, int]) -> int:
+    return bucket(f"{address[0]}:{address[1]}")
 
 
 @derived
-def service_port_at(graph: Graph, view: View, place: tuple[str, int]) -> ServicePort | None:
-    """The service at an address of its own."""
-    return graph.get(_bound_in, view, _bucket(place)).get(place)
+def service_port_at(graph: Graph, view: View, address: tuple[str, int]) -> ServicePort | None:
+    """The service port at an (address, port)."""
+    return graph.get(_bound_in, view, _bucket(address)).get(address)
 
 
 @derived
@@ -209,25 +214,25 @@ def http_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
 
 @derived
 def _aliases(graph: Graph, view: View) -> dict[str, tuple[str, ...]]:
-    out: dict[str, list[str]] = {}
+    hosts_by_target: dict[str, list[str]] = {}
     for host in graph.get(scope.visible, view):
         svc = scope.service(graph, view, host)
         if svc is not None and svc.resolution is Resolution.ALIAS:
-            found = services.resolve_alias(graph, svc, view.namespace)
-            if found is not None:
-                out.setdefault(found.host, []).append(host)
-    return {target: tuple(hosts) for target, hosts in out.items()}
+            service = services.resolve_alias(graph, svc, view.namespace)
+            if service is not None:
+                hosts_by_target.setdefault(service.host, []).append(host)
+    return {target: tuple(hosts) for target, hosts in hosts_by_target.items()}
 
 
 @derived
 def aliases(graph: Graph, view: View, target: str) -> tuple[str, ...]:
-    """ExternalName hosts that stand for a host, in this view."""
+    """The ExternalName hosts that point to a host, in this view."""
     return graph.get(_aliases, view).get(target, ())
 
 
 @derived
 def any_alias(graph: Graph, view: View) -> bool:
-    """Whether the view has ExternalName services at all (they are rare, and looking them up costs)."""
+    """Whether the view has any ExternalName services (they are rare, and resolving them is expensive)."""
     return any(
         (svc := scope.service(graph, view, h)) is not None and svc.resolution is Resolution.ALIAS
         for h in graph.get(scope.visible, view)

@@ -1,4 +1,4 @@
-"""A proxy's node metadata as a value: derived values may read it, so equality has to count it."""
+"""A proxy's node metadata as a value with equality, because derived values may read it."""
 
 from __future__ import annotations
 

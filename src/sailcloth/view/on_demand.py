@@ -1,8 +1,8 @@
-"""Clusters on first use: which of them a sidecar has without asking, although it asks for the others.
+"""On-demand clusters: which clusters a sidecar gets without subscribing to them.
 
-A sidecar asks for the cluster of a request, or of a connection. What Envoy itself never asks for must be there before: clusters
-that requests are mirrored to, and those that users' own patches name. What a Sidecar object names host by host is what its
-workload is known to call, and is there before too. What a workload has asked for in the past is delivery's business.
+Envoy subscribes to the cluster of a request or connection. It never subscribes to mirror clusters or to clusters that
+EnvoyFilters name, so these are sent in advance; so are hosts that a Sidecar names without a wildcard. Must not know past
+subscriptions of a workload; `controlplane.connected_proxies` remembers them.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ _CLUSTER = re.compile(r"outbound\|(\d+)\|([^|\"\s]*)\|([\w.*-]+)")
 
 @derived
 def preloaded(graph: Graph, view: View) -> frozenset[ClusterId]:
-    """Outbound clusters that a view has from the start."""
-    found = {
+    """Outbound clusters that a view gets without subscribing."""
+    cluster_ids = {
         c
         for host, subset in _mirrors(graph, view)
         for c in graph.get(clusters.of_host, view, host)
         if c.subset == subset
     }
-    found |= {c for host in _declared(graph, view) for c in graph.get(clusters.of_host, view, host)}
+    cluster_ids |= {c for host in _declared(graph, view) for c in graph.get(clusters.of_host, view, host)}
     patches = graph.get(envoy_filters.patches, view.policies.of(EnvoyFilter), view.policies.metadata)
     named = {c for ref in patches for c in graph.get(_named, ref)}
-    return frozenset(found | {c for c in named if c in graph.get(clusters.of_host, view, c.host)})
+    return frozenset(cluster_ids | {c for c in named if c in graph.get(clusters.of_host, view, c.host)})
 
 
 def _mirrors(graph: Graph, view: View) -> set[tuple[str, str]]:
     rules: set[Key] = {key for _, key in graph.get(virtual_services.mesh_hosts, view.namespace)}
     visible = set(graph.get(scope.visible, view)) if rules else set()
-    found = {pair for key in rules for pair in graph.get(virtual_services.mirror_hosts, key)}
-    return {(host, subset) for host, subset in found if host in visible}
+    pairs = {pair for key in rules for pair in graph.get(virtual_services.mirror_hosts, key)}
+    return {(host, subset) for host, subset in pairs if host in visible}
 
 
 def _declared(graph: Graph, view: View) -> list[str]:
-    """Hosts that the view's Sidecar names one by one, not by a pattern."""
+    """Hosts that the view's Sidecar names without a wildcard."""
     limit = graph.get(scope.spec, view)
     names = {
         hosts.normalized(h.rpartition("/")[2])
@@ -61,7 +61,7 @@ def _declared(graph: Graph, view: View) -> list[str]:
 
 @derived
 def _named(graph: Graph, ref: PatchRef) -> tuple[ClusterId, ...]:
-    """Clusters that one patch of an EnvoyFilter names anywhere in its value."""
+    """Clusters that the value of one EnvoyFilter patch names."""
     key, index = ref
     obj = registry.read(graph, EnvoyFilter, key)
     if obj is None or index >= len(obj.spec.config_patches):

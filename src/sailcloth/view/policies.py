@@ -1,7 +1,7 @@
-"""All policies that hold for a workload's traffic, as one value that a view and an inbound plan carry.
+"""All policies of a workload's traffic, as one value in the view and in the inbound plan.
 
-It names objects and does not know what they say: each kind's feature resolves its own (`envoy.features`), so that a new kind of
-policy changes nothing here. Equal values mean equal policies, whatever the pod.
+Holds keys of objects. Must not know their content: the feature of each kind resolves them (`envoy.features`), so that a new
+policy kind changes nothing here. Equal values mean equal policies, for any pod.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _Keys = tuple[tuple[str, tuple[Key, ...]], ...]
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Keys of the policy objects by kind, in the order of `selection.for_workload`; and those pairs of the proxy's node
-    metadata that some of them ask for."""
+    """Keys of the policy objects by kind, in the order of `selection.for_workload`, and the pairs of the proxy's node metadata
+    that some of them match on."""
 
     keys: _Keys = ()
     metadata: tuple[tuple[str, str], ...] = ()
@@ -36,28 +36,28 @@ NO_POLICIES = Policies()
 
 
 def of_proxy(graph: Graph, namespace: str, labels: Labels, metadata: NodeMetadata, traffic: Traffic) -> Policies:
-    """The policies for one kind of traffic of a proxy."""
+    """The policies for a proxy's traffic."""
     keys = graph.get(_selected, namespace, labels, traffic)
-    wanted = graph.get(_metadata_keys, keys)
-    return Policies(keys, tuple((k, metadata[k]) for k in wanted if k in metadata)) if keys else NO_POLICIES
+    metadata_keys = graph.get(_metadata_keys, keys)
+    return Policies(keys, tuple((k, metadata[k]) for k in metadata_keys if k in metadata)) if keys else NO_POLICIES
 
 
 @derived
 def _selected(graph: Graph, namespace: str, labels: Labels, traffic: Traffic) -> _Keys:
-    found = (
+    selected = (
         (kind.name, graph.get(selection.for_workload, kind.type, namespace, labels))
         for kind in POLICIES
         if traffic in kind.traffic
     )
-    return tuple((name, keys) for name, keys in found if keys)
+    return tuple((name, keys) for name, keys in selected if keys)
 
 
 @derived
 def _metadata_keys(graph: Graph, selected: _Keys) -> tuple[str, ...]:
-    out: set[str] = set()
+    metadata_keys: set[str] = set()
     for name, keys in selected:
         kind = KINDS[name]
         for key in keys:
             obj = registry.read(graph, kind.type, key)
-            out.update(kind.metadata_keys(obj) if obj is not None else ())
-    return tuple(sorted(out))
+            metadata_keys.update(kind.metadata_keys(obj) if obj is not None else ())
+    return tuple(sorted(metadata_keys))

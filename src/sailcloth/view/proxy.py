@@ -1,7 +1,7 @@
-"""A proxy as the control plane knows it, and the key of what it sees.
+"""A proxy's identity and metadata, and its view, the key of its outbound configuration.
 
-Two proxies with equal views share every byte of their outbound configuration: a view holds the namespace and only those
-labels that some rule tells callers apart by, never the pod.
+Proxies with equal views share all bytes of their outbound configuration. A view has the namespace and the labels that some rule
+matches on, and must not have anything of a single pod.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _FORWARD = ("SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAY
 
 @dataclass(frozen=True, slots=True)
 class GatewayTopology:
-    """What stands before a gateway: `gatewayTopology` of its options."""
+    """The proxies in front of a gateway: `gatewayTopology` of its options."""
 
     trusted_proxies: int = 0
     client_certificates: str = (
         ""  # SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY; empty: the default
     )
-    proxy_protocol: bool = False  # whether connections begin with a PROXY protocol header
+    proxy_protocol: bool = False  # whether connections start with a PROXY protocol header
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Proxy:
     ips: tuple[str, ...] = ()
     labels: Labels = ()
     domain: str = "cluster.local"
-    mark: int = 0  # SO_MARK that tells the proxy's own connections from the application's; 0: told apart by user id
+    mark: int = 0  # SO_MARK that distinguishes the proxy's connections from the application's; 0: by user id
     without_telemetry: bool = False  # leave out telemetry
-    locality: str = ""  # if the proxy itself knows: region/zone/subzone
+    locality: str = ""  # region/zone/subzone if the node message has it
     topology: GatewayTopology = GatewayTopology()
-    clusters: str = ""  # ALL or ON_DEMAND if the pod says so, else as the mesh does
-    dns: tuple[int, ...] = ()  # IP versions in which its agent answers names itself; empty: it does not
+    clusters: str = ""  # ALL or ON_DEMAND by the pod's annotation; empty: the mesh's default
+    dns: tuple[int, ...] = ()  # IP versions for which its agent is a DNS proxy; empty: none
     additional_ports: tuple[
         tuple[int, int], ...
-    ] = ()  # (port, port): who listens at the first listens at the second as well
-    captured: bool = True  # whether the pod's traffic is brought to it; else it has what is dialled on purpose
+    ] = ()  # (port, port): a listener at the first port also listens at the second
+    captured: bool = True  # whether the pod's traffic is redirected to it; else applications connect to its ports
     metadata: NodeMetadata = NodeMetadata({})
 
     @property
@@ -69,33 +69,33 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The key of an outbound world."""
+    """The key of an outbound configuration."""
 
     kind: ProxyKind
     namespace: str
     labels: Labels
     domain: str
     sidecar: Key | None = None
-    policies: Policies = NO_POLICIES  # those for outbound traffic, or of a gateway
+    policies: Policies = NO_POLICIES  # for outbound or gateway traffic
     locality: str = ""
-    on_demand: bool = False  # whether clusters come on first use
-    dns: tuple[int, ...] = ()  # IP versions in which the proxy's agent answers DNS itself; empty: it does not
-    captured: bool = True  # whether the pod's traffic is brought to the proxy
+    on_demand: bool = False  # whether the proxy subscribes to clusters on first use
+    dns: tuple[int, ...] = ()  # IP versions for which the proxy's agent is a DNS proxy; empty: none
+    captured: bool = True  # whether the pod's traffic is redirected to the proxy
 
     @property
     def traffic(self) -> Traffic:
-        """What outbound resources are for."""
+        """The traffic of the outbound resources: outbound or gateway."""
         return "gateway" if self.kind == "router" else "outbound"
 
 
 @derived
 def view(graph: Graph, proxy: Proxy) -> View:
-    """The view of a proxy, with labels reduced to those that matter."""
+    """The view of a proxy, with only those labels that rules match on."""
     traffic: Traffic = "gateway" if proxy.kind == "router" else "outbound"
-    held = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, traffic)
-    place = proxy.locality or graph.get(endpoints.pod_locality, proxy.pod)
+    effective = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, traffic)
+    locality = proxy.locality or graph.get(endpoints.pod_locality, proxy.pod)
     if proxy.kind == "router":
-        return View("router", proxy.namespace, proxy.labels, proxy.domain, policies=held, locality=place)
+        return View("router", proxy.namespace, proxy.labels, proxy.domain, policies=effective, locality=locality)
     keys = set(registry.selected_labels(graph))
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
     sidecar = graph.get(selection.levels, Sidecar, proxy.namespace, labels).narrowest
@@ -106,8 +106,8 @@ def view(graph: Graph, proxy: Proxy) -> View:
         labels,
         proxy.domain,
         sidecar,
-        held,
-        place,
+        effective,
+        locality,
         on_demand,
         proxy.dns,
         proxy.captured,
@@ -115,10 +115,10 @@ def view(graph: Graph, proxy: Proxy) -> View:
 
 
 def answers_dns(metadata: Mapping[str, Any], ips: tuple[str, ...]) -> tuple[int, ...]:
-    """IP versions in which a proxy's agent answers names: those of the proxy's own addresses if it captures DNS.
+    """IP versions for which a proxy's agent is a DNS proxy: those of the proxy's addresses, if it captures DNS.
 
-    As in current Istio, capture alone (`ISTIO_META_DNS_CAPTURE`) is enough for allocated addresses to be used; an explicit
-    `ISTIO_META_DNS_AUTO_ALLOCATE: "false"` of older ones does not take them back.
+    As in current Istio, `ISTIO_META_DNS_CAPTURE` alone enables allocated addresses; an explicit
+    `ISTIO_META_DNS_AUTO_ALLOCATE: "false"` of older versions has no effect.
     """
     if str(metadata.get("DNS_CAPTURE", "")).lower() != "true":
         return ()
@@ -126,7 +126,7 @@ def answers_dns(metadata: Mapping[str, Any], ips: tuple[str, ...]) -> tuple[int,
 
 
 def _additional_ports(text: str) -> tuple[tuple[int, int], ...]:
-    """From `8080:65080,8443:65443`; what is not a pair of ports counts as not said."""
+    """Parse `8080:65080,8443:65443`; ignores parts that are not a pair of ports."""
     pairs = (p.split(":") for p in text.split(","))
     return tuple((int(p[0]), int(p[1])) for p in pairs if len(p) == 2 and p[0].isdigit() and p[1].isdigit())
 
@@ -137,21 +137,21 @@ def is_captured(metadata: Mapping[str, Any]) -> bool:
 
 
 def locality_of_labels(labels: Mapping[str, Any]) -> str:
-    """The locality that a proxy's own labels give, where `.` stands for `/`; empty if they give none."""
+    """The locality in a proxy's labels, with `.` for `/`; empty if there is none."""
     return str(labels.get("topology.istio.io/locality") or labels.get("istio-locality") or "").replace(".", "/")
 
 
 def _topology(metadata: dict[str, Any]) -> GatewayTopology:
-    """From the options in a node's metadata; what does not fit counts as not said."""
+    """Parse the options in the node metadata; ignores invalid values."""
     options = metadata.get("PROXY_CONFIG")
-    found = (options.get("gatewayTopology") if isinstance(options, dict) else None) or {}
-    if not isinstance(found, dict):
+    settings = (options.get("gatewayTopology") if isinstance(options, dict) else None) or {}
+    if not isinstance(settings, dict):
         return GatewayTopology()
-    trusted, details = found.get("numTrustedProxies"), str(found.get("forwardClientCertDetails") or "")
+    trusted, details = settings.get("numTrustedProxies"), str(settings.get("forwardClientCertDetails") or "")
     return GatewayTopology(
         trusted_proxies=int(trusted) if isinstance(trusted, (int, float)) and trusted > 0 else 0,
         client_certificates=details if details in _FORWARD else "",
-        proxy_protocol=isinstance(found.get("proxyProtocol"), dict),
+        proxy_protocol=isinstance(settings.get("proxyProtocol"), dict),
     )
 
 
@@ -182,7 +182,7 @@ def described(
     domain: str,
     metadata: dict[str, Any],
 ) -> Proxy:
-    """A proxy from what is known of it, and what its metadata says."""
+    """A proxy from its identity and node metadata."""
     ips = tuple(i for i in ips if i)
     return Proxy(
         kind=kind,

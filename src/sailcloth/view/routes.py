@@ -1,6 +1,6 @@
-"""Plans of HTTP routes: virtual hosts, their domains, and what each route does.
+"""Plans of HTTP routes: virtual hosts, their domains and routes, for sidecars and gateways.
 
-The same route plan serves sidecars and gateways; how rules become Envoy's routes is decided downstream.
+Must not know Envoy's routes; `envoy.routes` builds them.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .proxy import View
 
 
 class ClusterId(NamedTuple):
-    """Names an outbound cluster: a service's port and subset."""
+    """Identifies an outbound cluster: a service's port and subset."""
 
     host: str
     port: int
     subset: str = ""
-    passthrough: bool = False  # connections are handed on with the caller's own mutual TLS, chosen by its server name
+    passthrough: bool = False  # AUTO_PASSTHROUGH: passes the client's mutual TLS through, by SNI
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Target:
     hash: ConsistentHashLB | None = None
     tunnel: TunnelSettings | None = None  # for connections only
     idle_timeout: str = ""  # for connections only
-    to_http: bool = False  # for connections only: whether the port expects HTTP
+    to_http: bool = False  # for connections only: whether the port's protocol is HTTP
 
 
 @dataclass(frozen=True)
 class RoutePlan:
-    """One Envoy route: a rule, one of its matches (None for every request), and where it leads."""
+    """One Envoy route: a rule, one of its matches (None for every request), and its destinations."""
 
     rule: HTTPRoute | None
     match: HTTPMatchRequest | None
@@ -54,9 +54,9 @@ class RoutePlan:
     source: Key | None = None
     port: int = 0
     gateway: bool = False
-    retries: HTTPRetry | None = None  # the mesh's default, for a rule that says nothing of retries
-    dynamic_dns: bool = False  # some destination is looked up by the request's host
-    segments: bool = False  # a prefix ends where a part of the path does
+    retries: HTTPRetry | None = None  # the mesh's default, for a rule without retries
+    dynamic_dns: bool = False  # whether a destination is a dynamic forward proxy
+    segments: bool = False  # whether prefixes match whole path segments
 
 
 @dataclass(frozen=True)
@@ -83,54 +83,54 @@ def service_domains(svc: Service, view: View, domain: str) -> list[str]:
         names += short_names(svc.name, svc.namespace, view.namespace)
     if svc.headless and svc.kubernetes:
         names += ["*." + n for n in names if not n.endswith(".")]
-    names += [_in_url(a) for a in scope.addresses(svc, view) if "/" not in a and a not in ("0.0.0.0", "::")]
+    names += [_as_host(a) for a in scope.addresses(svc, view) if "/" not in a and a not in ("0.0.0.0", "::")]
     return list(dict.fromkeys(names))
 
 
-def _in_url(address: str) -> str:
-    """An address as requests name it: of version 6 in brackets. Names stay as they are."""
+def _as_host(address: str) -> str:
+    """An address as in a Host header: IPv6 in brackets. Names are unchanged."""
     return f"[{address.lower()}]" if ":" in address else address
 
 
-def short_names(name: str, namespace: str, own: str) -> list[str]:
+def short_names(name: str, namespace: str, view_namespace: str) -> list[str]:
     """Short forms of a Kubernetes service name; the bare name only inside its own namespace."""
     dotted = [f"{name}.{namespace}", f"{name}.{namespace}.svc"]
-    return [name, *dotted] if namespace == own else dotted
+    return [name, *dotted] if namespace == view_namespace else dotted
 
 
 @derived
-def taken(graph: Graph, view: View, port: int) -> tuple[tuple[str, str], ...]:
-    """(host, domain) pairs where a host must give a domain up, because another host on the port has the better claim.
+def lost_domain_pairs(graph: Graph, view: View, port: int) -> tuple[tuple[str, str], ...]:
+    """(host, domain) pairs of domains that a host loses, because domains of a route configuration must be unique.
 
-    Full names beat generated short names and addresses; otherwise the first host in order keeps it.
+    Full names take precedence over generated short names and addresses; otherwise the first host in order keeps the domain.
     """
     domain = registry.config(graph).domain
     owner: dict[str, tuple[bool, str]] = {}
-    lost = []
+    pairs = []
     for host in graph.get(virtual_hosts, view, port):
-        svc = scope.service(graph, view, host)
+        svc = scope.service_at(graph, view, host, port)
         for name in service_domains(svc, view, domain) if svc else _rule_domains(host, view, domain):
-            claim = (name != _in_url(host), host)
-            old = owner.get(name)
-            if old is None or claim < old:
+            claim = (name != _as_host(host), host)
+            previous = owner.get(name)
+            if previous is None or claim < previous:
                 owner[name] = claim
-                if old is not None:
-                    lost.append((old[1], name))
+                if previous is not None:
+                    pairs.append((previous[1], name))
             else:
-                lost.append((host, name))
-    return tuple(sorted(lost))
+                pairs.append((host, name))
+    return tuple(sorted(pairs))
 
 
 @derived
-def given_up(graph: Graph, view: View, port: int, host: str) -> frozenset[str]:
-    """The domains that one host must give up on a port."""
-    return frozenset(name for loser, name in graph.get(taken, view, port) if loser == host)
+def lost_domains(graph: Graph, view: View, port: int, host: str) -> frozenset[str]:
+    """The domains that one host loses to others on a port."""
+    return frozenset(name for loser, name in graph.get(lost_domain_pairs, view, port) if loser == host)
 
 
 @derived
 def virtual_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
-    """Hosts that get a virtual host in a port's route configuration, sorted: services with the port, and hosts that only
-    a VirtualService names (on port 80, for history's sake)."""
+    """Hosts with a virtual host in a port's route configuration, sorted: services with the port, and on port 80 also hosts that
+    only a VirtualService names, as in Istio."""
     names = list(graph.get(layout.http_hosts, view, port))
     if port == 80:
         names += graph.get(unregistered, view)
@@ -139,9 +139,9 @@ def virtual_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
 
 @derived
 def unregistered(graph: Graph, view: View) -> tuple[str, ...]:
-    """Hosts that VirtualServices route but no service defines, limited by the Sidecar's imports."""
+    """Hosts of VirtualServices without a service, limited by the Sidecar's imports."""
     limit = graph.get(scope.spec, view)
-    out = []
+    unregistered_hosts = []
     for host, key in graph.get(virtual_services.mesh_hosts, view.namespace):
         if graph.get(services.by_host, host, view.namespace) is not None:
             continue
@@ -153,13 +153,13 @@ def unregistered(graph: Graph, view: View) -> tuple[str, ...]:
             continue
         if host.startswith("*") and graph.get(_only_services, view, host):
             continue
-        out.append(host)
-    return tuple(out)
+        unregistered_hosts.append(host)
+    return tuple(unregistered_hosts)
 
 
 @derived
 def _only_services(graph: Graph, view: View, pattern: str) -> bool:
-    """Whether a wildcard host is used up by registered services that it covers."""
+    """Whether a wildcard host needs no virtual host of its own, because registered services cover it."""
     return any(hosts.covers(pattern, h) for h in graph.get(scope.visible, view))
 
 
@@ -168,7 +168,7 @@ def _only_services(graph: Graph, view: View, pattern: str) -> bool:
 
 @derived
 def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostPlan | None:
-    """The virtual host of one host in a sidecar's route configuration; None if it has no domain left."""
+    """The virtual host of one host in a sidecar's route configuration; None if it loses all domains."""
     domain = registry.config(graph).domain
     svc = scope.service(graph, view, host)
     names = service_domains(svc, view, domain) if svc else _rule_domains(host, view, domain)
@@ -177,7 +177,7 @@ def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostP
             alias_service = scope.service(graph, view, alias)
             if alias_service is not None:
                 names += service_domains(alias_service, view, domain)
-    names = [n for n in dict.fromkeys(names) if n not in graph.get(given_up, view, port, host)]
+    names = [n for n in dict.fromkeys(names) if n not in graph.get(lost_domains, view, port, host)]
     if not names:
         return None
     keys = rules_for(graph, view, host)
@@ -187,7 +187,7 @@ def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostP
         if rule is not None and rule.spec.http:
             plans += rule_routes(graph, view, key, rule, port, "mesh")
     if len(keys) > 1:
-        plans = _joined(plans)
+        plans = _merged(plans)
     if not plans and svc is None:
         return None
     if not plans and svc is not None and not any(_routes_http(graph, key) for key in keys):
@@ -197,22 +197,22 @@ def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostP
         name=f"{host}:{port}",
         domains=tuple(names),
         routes=tuple(plans),
-        sources=tuple(dict.fromkeys(s for key in used for s in _origins(graph, key))),
+        sources=tuple(dict.fromkeys(s for key in used for s in _sources(graph, key))),
     )
 
 
-def _origins(graph: Graph, key: Key) -> tuple[Key, ...]:
+def _sources(graph: Graph, key: Key) -> tuple[Key, ...]:
     return graph.get(virtual_services.sources, key) if key.kind == "VirtualService" else (key,)
 
 
-def _joined(plans: list[RoutePlan]) -> list[RoutePlan]:
-    """Routes of several objects for one host: in order of age, the first route for everything last."""
-    everything = [p for p in plans if takes_all(p)]
-    return [p for p in plans if not takes_all(p)] + everything[:1]
+def _merged(plans: list[RoutePlan]) -> list[RoutePlan]:
+    """Merges the routes of several objects for one host: in order of age, the first route that matches all requests last."""
+    everything = [p for p in plans if matches_all(p)]
+    return [p for p in plans if not matches_all(p)] + everything[:1]
 
 
-def takes_all(plan: RoutePlan) -> bool:
-    """Whether a route holds for every request."""
+def matches_all(plan: RoutePlan) -> bool:
+    """Whether a route matches every request."""
     return plan.match is None or virtual_services.catches_all(plan.match)
 
 
@@ -223,7 +223,7 @@ def _routes_http(graph: Graph, key: Key) -> bool:
 
 def _rule_domains(host: str, view: View, domain: str) -> list[str]:
     suffix = f".svc.{domain}"
-    names = [host] if host.startswith("*") else [_in_url(host), host + "."]
+    names = [host] if host.startswith("*") else [_as_host(host), host + "."]
     if host.endswith(suffix) and host[: -len(suffix)].count(".") == 1:
         name, namespace = host[: -len(suffix)].split(".")
         names += short_names(name, namespace, view.namespace)
@@ -231,7 +231,7 @@ def _rule_domains(host: str, view: View, domain: str) -> list[str]:
 
 
 def rules_for(graph: Graph, view: View, host: str) -> tuple[Key, ...]:
-    """The VirtualServices that route a host for this view, as far as the view's Sidecar imports them, oldest first."""
+    """The VirtualServices for a host in this view that the view's Sidecar imports, oldest first."""
     keys = graph.get(virtual_services.for_host, host, view.namespace)
     limit = graph.get(scope.spec, view)
     if limit is None or not limit.spec.egress:
@@ -240,7 +240,7 @@ def rules_for(graph: Graph, view: View, host: str) -> tuple[Key, ...]:
 
 
 def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePlan:
-    """The route of a service that no VirtualService routes: everything to the service."""
+    """The route of a service without a VirtualService: all requests to the service."""
     cluster = ClusterId(svc.host, port)
     target = Target(cluster, hash=hash_policy(graph, view, cluster))
     retries = registry.config(graph).retries
@@ -248,18 +248,18 @@ def default_route(graph: Graph, view: View, svc: Service, port: int) -> RoutePla
 
 
 def _dynamic(graph: Graph, view: View, targets: tuple[Target, ...]) -> bool:
-    found = (graph.get(services.by_host, t.cluster.host, view.namespace) for t in targets)
-    return any(svc is not None and svc.resolution is Resolution.DYNAMIC_DNS for svc in found)
+    services_ = (scope.service_at(graph, view, t.cluster.host, t.cluster.port) for t in targets)
+    return any(svc is not None and svc.resolution is Resolution.DYNAMIC_DNS for svc in services_)
 
 
 def rule_routes(
     graph: Graph, view: View, key: Key, rule: VirtualService, port: int, gateway: str
 ) -> tuple[RoutePlan, ...]:
-    """Routes of a VirtualService, one for each match of each rule that can hold for this caller on this port.
+    """Routes of a VirtualService: one per match that applies to this client and port.
 
-    Rules after one that matches every request are unreachable and dropped, as in Istio.
+    Drops rules after one that matches every request, which are unreachable, as Istio does.
     """
-    out: list[RoutePlan] = []
+    routes: list[RoutePlan] = []
     segments = rule.metadata.annotations.get(SEMANTICS) == "gateway"
     for http in rule.spec.http:
         targets, mirrors = _targets(graph, view, key, http, port)
@@ -269,23 +269,24 @@ def rule_routes(
                 continue
             dynamic = _dynamic(graph, view, targets)
             retries = registry.config(graph).retries
-            out.append(
+            routes.append(
                 RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh", retries, dynamic, segments)
             )
             if match is None or virtual_services.catches_all(match):
-                return tuple(out)
+                return tuple(routes)
         if not http.match and rule.spec.gateways and gateway not in gateway_names(rule.spec.gateways, key):
-            out.pop()
-    return tuple(out)
+            routes.pop()
+    return tuple(routes)
 
 
 def gateway_names(names: Iterable[str], key: Key) -> set[str]:
-    """Gateways as a VirtualService names them, with their namespaces; `mesh` stays."""
+    """The gateways of a VirtualService with their namespaces; `mesh` is unchanged."""
     return {n if n == "mesh" or "/" in n else f"{key.namespace}/{n}" for n in names}
 
 
 def _applies(match: HTTPMatchRequest, view: View, port: int, gateway: str, key: Key, rule: VirtualService) -> bool:
-    """Conditions that are decided here: port, gateway, labels and namespace of the caller. Source: istio.md 1.1."""
+    """Whether the conditions that Envoy does not evaluate apply: port, gateway, labels and namespace of the client. Source:
+    istio.md 1.1."""
     if match.port is not None and match.port != port:
         return False
     if match.gateways:
@@ -294,7 +295,7 @@ def _applies(match: HTTPMatchRequest, view: View, port: int, gateway: str, key: 
         return False
     if match.source_namespace and match.source_namespace != view.namespace:
         return False
-    return selection.has_labels(match.source_labels, view.labels)
+    return selection.matches_labels(match.source_labels, view.labels)
 
 
 def _targets(
@@ -318,9 +319,13 @@ def _targets(
 
 
 def cluster_of(graph: Graph, view: View, key: Key, destination: Destination, port: int) -> ClusterId:
-    """The cluster of a destination: its own port, else the service's only one, else the listener's."""
+    """The cluster of a destination: with its port, else the service's only port, else the listener's."""
     domain = registry.config(graph).domain
     host = virtual_services.destination_host(destination, key.namespace, domain)
+    alias = graph.get(services.by_host, host, view.namespace)
+    if alias is not None and alias.resolution is Resolution.ALIAS:  # an ExternalName has no cluster of its own
+        service = services.resolve_alias(graph, alias, view.namespace)
+        host = service.host if service is not None else host
     if destination.port is not None and destination.port.number:
         return ClusterId(host, destination.port.number, destination.subset or "")
     svc = graph.get(services.by_host, host, view.namespace)
@@ -330,7 +335,7 @@ def cluster_of(graph: Graph, view: View, key: Key, destination: Destination, por
 
 
 def hash_policy(graph: Graph, view: View, cluster: ClusterId) -> ConsistentHashLB | None:
-    """The consistent hash of the DestinationRule for a cluster; it is told to Envoy on the route."""
+    """The consistent hash of the DestinationRule for a cluster; Envoy has it on the route."""
     balancer = policy(graph, view, cluster).load_balancer
     return balancer.consistent_hash if balancer else None
 

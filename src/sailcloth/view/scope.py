@@ -1,4 +1,4 @@
-"""Scoping: which hosts a view can see, and where its Sidecar puts listeners."""
+"""Scoping: the hosts that a view can see, and the egress listeners of its Sidecar."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def exported(graph: Graph, namespace: str) -> tuple[str, ...]:
 
 @derived
 def visible(graph: Graph, view: View) -> tuple[str, ...]:
-    """Hosts that a view can reach on any port, sorted: what is exported to it and imported by its Sidecar, and the services
-    that imported VirtualServices send traffic to."""
+    """Hosts that a view can reach on any port, sorted: those exported to it and imported by its Sidecar, and the destinations of
+    imported VirtualServices."""
     hosts_ = graph.get(exported, view.namespace)
     limit = graph.get(spec, view)
     if limit is None or not limit.spec.egress:
         return hosts_
-    seen = {h for h in hosts_ if _imported(graph, view, h, limit.spec.egress)}
-    return tuple(sorted(seen | _destinations(graph, view, limit)))
+    imported = {h for h in hosts_ if _imported(graph, view, h, limit.spec.egress)}
+    return tuple(sorted(imported | _destinations(graph, view, limit)))
 
 
 def _imported(graph: Graph, view: View, host: str, listeners: tuple[IstioEgressListener, ...]) -> bool:
@@ -43,32 +43,32 @@ def _imported(graph: Graph, view: View, host: str, listeners: tuple[IstioEgressL
     return svc is not None and any(imports(e.hosts, svc.host, svc.namespace, view.namespace) for e in listeners)
 
 
-def imports(patterns: tuple[str, ...], host: str, namespace: str, own: str) -> bool:
-    """Whether `namespace/host` patterns of an egress listener let a host of a namespace in; `~ns/host` excludes."""
-    seen = False
+def imports(patterns: tuple[str, ...], host: str, namespace: str, view_namespace: str) -> bool:
+    """Whether `namespace/host` patterns of an egress listener import a host of a namespace; `~ns/host` excludes."""
+    included = False
     for pattern in patterns:
         ns, _, name = pattern.rpartition("/")
         name = hosts.normalized(name)
         exclude = ns.startswith("~") and len(ns) > 1
         ns = ns[1:] if exclude else ns
-        ns = own if ns == "." else ns
+        ns = view_namespace if ns == "." else ns
         if ns in ("*", namespace) and hosts.covers(name, host):
             if exclude:
                 return False
-            seen = True
-    return seen
+            included = True
+    return included
 
 
 def _destinations(graph: Graph, view: View, limit: Sidecar) -> set[str]:
-    """Hosts that VirtualServices imported by the Sidecar send traffic to, as far as they exist."""
+    """Existing destination hosts of VirtualServices that the Sidecar imports."""
     rules = {key for _, key in graph.get(virtual_services.mesh_hosts, view.namespace)}
     imported = [k for k in rules if any(imports_rule(graph, e.hosts, k, view) for e in limit.spec.egress)]
-    found = {host for key in imported for host in graph.get(virtual_services.destination_hosts, key)}
-    return {host for host in found if graph.get(services.by_host, host, view.namespace) is not None}
+    destinations = {host for key in imported for host in graph.get(virtual_services.destination_hosts, key)}
+    return {host for host in destinations if graph.get(services.by_host, host, view.namespace) is not None}
 
 
 def imports_rule(graph: Graph, patterns: tuple[str, ...], key: Key, view: View) -> bool:
-    """Whether an egress listener lets a VirtualService in: some host of it overlaps a pattern of its namespace."""
+    """Whether an egress listener imports a VirtualService: one of its hosts overlaps a pattern for its namespace."""
     head = registry.head(graph, key)
     for pattern in patterns if head else ():
         ns, _, name = pattern.rpartition("/")
@@ -84,18 +84,18 @@ def imports_rule(graph: Graph, patterns: tuple[str, ...], key: Key, view: View) 
 
 @derived
 def on_port(graph: Graph, view: View, port: int) -> frozenset[str] | None:
-    """The hosts that a Sidecar allows on one port, None for no limit beyond `visible`."""
+    """The hosts that a Sidecar allows on one port; None: all of `visible`."""
     limit = graph.get(spec, view)
     if limit is None or not limit.spec.egress:
         return None
-    own = tuple(e for e in limit.spec.egress if e.port is not None and e.port.number == port)
-    listeners = own or tuple(e for e in limit.spec.egress if e.port is None)
+    exact = tuple(e for e in limit.spec.egress if e.port is not None and e.port.number == port)
+    listeners = exact or tuple(e for e in limit.spec.egress if e.port is None)
     return frozenset(h for h in graph.get(visible, view) if _imported(graph, view, h, listeners))
 
 
 @dataclass(frozen=True, slots=True)
 class EgressListener:
-    """A listener that a Sidecar's egress puts at an address of its own. `direct`: applications dial it, nothing is captured."""
+    """A Sidecar's egress listener at its own address. `direct`: binds to the port, applications connect to it."""
 
     address: str  # IP address, or unix:///path
     port: int  # 0 for a socket
@@ -104,50 +104,56 @@ class EgressListener:
 
     @property
     def every_port(self) -> bool:
-        """Whether the request says which port it means, and not where it is dialled: at UNIX sockets, and as an HTTP proxy."""
+        """Whether the request determines the destination port, not the listener: at UNIX sockets and HTTP proxies."""
         return not self.port or self.protocol == "HTTP_PROXY"
 
 
 @derived
 def egress_listeners(graph: Graph, view: View) -> tuple[EgressListener, ...]:
-    """The egress listeners of a view's Sidecar that have a place of their own, in its order."""
+    """The egress listeners of a view's Sidecar that need a listener of their own, in its order."""
     limit = graph.get(spec, view)
-    out = []
+    listeners = []
     for listener in limit.spec.egress if limit is not None else ():
         if listener.port is None:
             continue
         address = listener.bind or ""
-        direct = address.startswith("unix://") or is_direct(listener.capture_mode, view.captured)
+        direct = address.startswith("unix://") or binds_to_port(listener.capture_mode, view.captured)
         protocol = listener.port.protocol.upper()
         address = address or ("127.0.0.1" if direct else "0.0.0.0")
         if direct or protocol == "HTTP_PROXY" or address not in ("0.0.0.0", "::"):
-            out.append(EgressListener(address, listener.port.number, direct, protocol))
-    return tuple(out)
+            listeners.append(EgressListener(address, listener.port.number, direct, protocol))
+    return tuple(listeners)
 
 
-def is_direct(capture_mode: str | None, captured: bool) -> bool:
-    """Whether a listener is dialled on purpose: if it says so, or nothing of the workload is captured."""
+def binds_to_port(capture_mode: str | None, captured: bool) -> bool:
+    """Whether a Sidecar listener binds to its port: by its captureMode, or because the workload's traffic is not redirected."""
     return capture_mode == "NONE" or (capture_mode in (None, "DEFAULT") and not captured)
 
 
 @derived
-def hosts_behind(graph: Graph, view: View, place: EgressListener) -> tuple[str, ...]:
-    """The hosts that a Sidecar puts behind a listener that is for every port, sorted."""
+def hosts_behind(graph: Graph, view: View, listener: EgressListener) -> tuple[str, ...]:
+    """The hosts of an egress listener for every port, sorted."""
     limit = graph.get(spec, view)
     egress = limit.spec.egress if limit is not None else ()
-    ports = [e for e in egress if e.port is not None and e.port.number == place.port]
-    own = tuple(e for e in ports if place.port or e.bind == place.address)
-    return tuple(h for h in graph.get(visible, view) if _imported(graph, view, h, own))
+    ports = [e for e in egress if e.port is not None and e.port.number == listener.port]
+    matching = tuple(e for e in ports if listener.port or e.bind == listener.address)
+    return tuple(h for h in graph.get(visible, view) if _imported(graph, view, h, matching))
 
 
 def service(graph: Graph, view: View, host: str) -> Service | None:
-    """The service that a view means by a host name, if it may see it."""
+    """The service of a host in a view; None if it is not visible."""
     return graph.get(services.by_host, host, view.namespace)
 
 
+def service_at(graph: Graph, view: View, host: str, port: int) -> Service | None:
+    """The service of a host as it is at one port; None if the view sees no service of that name."""
+    svc = service(graph, view, host)
+    return svc.at(port) if svc is not None else None
+
+
 def addresses(svc: Service, view: View) -> tuple[str, ...]:
-    """Where a view's connections to a service go: its own addresses, or those allocated to it if the view's names are answered
-    by its agent, which alone tells them."""
+    """The addresses of a service for a view: its own, or the allocated ones if the view's agent is a DNS proxy, which resolves
+    names to them."""
     if svc.addresses:
         return svc.addresses
     return tuple(a for a in svc.allocated if (6 if ":" in a else 4) in view.dns)

@@ -1,7 +1,7 @@
-"""Plans of connections that are not taken apart into requests: TCP routes, and TLS routes by server name.
+"""Plans of connections routed without parsing HTTP: TCP routes, and TLS routes by SNI.
 
-One plan is one filter chain: what it matches, and the weighted clusters behind it. The same rules hold in sidecars and at
-gateways; only which of them apply differs. Source: istio.md 1.1, 2.5, 2.11.
+One plan is one filter chain: its match and its weighted clusters. Sidecars and gateways share the rules and differ in which of
+them apply. Source: istio.md 1.1, 2.5, 2.11.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Match = L4MatchAttributes | TLSMatchAttributes
 
 @dataclass(frozen=True)
 class ConnectionPlan:
-    """One filter chain: the server names and addresses it is for (none: any), and where its connections go."""
+    """One filter chain: the server names and addresses that it matches (empty: any), and its destinations."""
 
     targets: tuple[Target, ...]
     sni: tuple[str, ...] = ()
@@ -34,23 +34,23 @@ class ConnectionPlan:
 
     @property
     def matches(self) -> bool:
-        """Whether only some connections are meant."""
+        """Whether it matches only some connections."""
         return bool(self.sni or self.prefixes)
 
 
 @derived
 def of_service_port(graph: Graph, view: View, service_port: ServicePort) -> tuple[ConnectionPlan, ...]:
-    """What a sidecar does with connections to a service's port that is not HTTP.
+    """A sidecar's plans for connections to a service's non-HTTP port.
 
-    TLS routes of the service's VirtualService hold on TLS ports; without any, the service's own name is the server name if no
-    address tells it from others. Of the TCP routes the first that applies to every address ends the list.
+    TLS ports use the TLS routes of the service's VirtualService; without any, a service without an address of its own is matched
+    by its host as SNI. The first TCP route that applies to every address ends the list.
     """
-    found = ((k, graph.get(virtual_services.effective, k)) for k in routes.rules_for(graph, view, service_port.host))
-    key, rule = next(((k, r) for k, r in found if r is not None and (r.spec.tcp or r.spec.tls)), (None, None))
-    own = ClusterId(service_port.host, service_port.port.number)
+    rules = ((k, graph.get(virtual_services.effective, k)) for k in routes.rules_for(graph, view, service_port.host))
+    key, rule = next(((k, r) for k, r in rules if r is not None and (r.spec.tcp or r.spec.tls)), (None, None))
+    cluster = ClusterId(service_port.host, service_port.port.number)
     addressed = service_port.address not in ("", "0.0.0.0")
     default = ConnectionPlan(
-        (_target(graph, view, own),),
+        (_target(graph, view, cluster),),
         sni=() if addressed or not service_port.port.protocol.is_tls else (service_port.host,),
     )
     if rule is None or key is None:
@@ -59,7 +59,7 @@ def of_service_port(graph: Graph, view: View, service_port: ServicePort) -> tupl
         by_name = tuple(_tls(graph, view, key, rule, service_port.port.number))
         if by_name:
             return by_name
-    out: list[ConnectionPlan] = []
+    plans: list[ConnectionPlan] = []
     for tcp in rule.spec.tcp:
         targets = _targets(graph, view, key, tcp.route, service_port.port.number)
         matches = [m for m in tcp.match if applies(m, rule, key, view, service_port.port.number, "mesh")]
@@ -68,10 +68,10 @@ def of_service_port(graph: Graph, view: View, service_port: ServicePort) -> tupl
         everywhere = not tcp.match or any(not m.destination_subnets for m in matches)
         subnets = tuple(s for m in matches for s in m.destination_subnets)
         if everywhere:
-            return (*out, ConnectionPlan(targets, default.sni, source=key))
+            return (*plans, ConnectionPlan(targets, default.sni, source=key))
         if subnets:
-            out.append(ConnectionPlan(targets, default.sni, subnets, key))
-    return (*out, default)
+            plans.append(ConnectionPlan(targets, default.sni, subnets, key))
+    return (*plans, default)
 
 
 def _tls(graph: Graph, view: View, key: Key, rule: VirtualService, port: int) -> Iterator[ConnectionPlan]:
@@ -91,7 +91,7 @@ def _in_mesh(rule: VirtualService, key: Key) -> bool:
 
 
 def applies(match: Match, rule: VirtualService, key: Key, view: View, port: int, gateway: str) -> bool:
-    """The conditions that are decided here and not by Envoy: port, gateway, and the calling workload."""
+    """Whether the conditions that Envoy does not evaluate apply: port, gateway, and the client's workload."""
     if match.port is not None and match.port != port:
         return False
     if match.gateways:
@@ -100,7 +100,7 @@ def applies(match: Match, rule: VirtualService, key: Key, view: View, port: int,
         return False
     if match.source_namespace and match.source_namespace != view.namespace:
         return False
-    return selection.has_labels(match.source_labels, view.labels)
+    return selection.matches_labels(match.source_labels, view.labels)
 
 
 def _targets(graph: Graph, view: View, key: Key, route: tuple[RouteDestination, ...], port: int) -> tuple[Target, ...]:
@@ -132,8 +132,8 @@ def _target(graph: Graph, view: View, cluster: ClusterId, weight: int = 1) -> Ta
 def at_gateway_tcp(
     graph: Graph, view: View, gateway: Key, server: Server, number: int
 ) -> tuple[tuple[Target, ...], Key | None]:
-    """Where a gateway's server sends the connections that it does not look into, by the first TCP route that applies, and
-    whose route that is."""
+    """The destinations of opaque connections to a gateway's server, by the first TCP route that applies, and the VirtualService of
+    that route."""
     name = f"{gateway.namespace}/{gateway.name}"
     for key, rule in _bound(graph, gateway, server):
         for tcp in rule.spec.tcp:
@@ -143,26 +143,34 @@ def at_gateway_tcp(
 
 
 def at_gateway_tls(graph: Graph, view: View, gateway: Key, server: Server, number: int) -> tuple[ConnectionPlan, ...]:
-    """Filter chains of a server that looks at the server name only: the TLS routes that apply, each with its names."""
+    """Plans of a server that routes by SNI only: the TLS routes that apply, each with its server names."""
     name = f"{gateway.namespace}/{gateway.name}"
-    out = []
+    plans = []
     for key, rule in _bound(graph, gateway, server):
         for tls in rule.spec.tls:
             for match in tls.match:
                 if applies(match, rule, key, view, number, name):
-                    targets = _targets(graph, view, key, tls.route, number)
-                    out.append(ConnectionPlan(targets, _server_names(match), tuple(match.destination_subnets), key))
-    return tuple(out)
+                    names = _within(_server_names(match), server)
+                    if names:
+                        targets = _targets(graph, view, key, tls.route, number)
+                        plans.append(ConnectionPlan(targets, names, tuple(match.destination_subnets), key))
+    return tuple(plans)
+
+
+def _within(names: tuple[str, ...], server: Server) -> tuple[str, ...]:
+    """Server names cut to those of a Gateway's server: of each overlapping pair the narrower one."""
+    served = [hosts.normalized(h.rpartition("/")[2]) for h in server.hosts]
+    pairs = ((name, own) for name in names for own in served if hosts.overlaps(name, own))
+    return tuple(dict.fromkeys(name if hosts.covers(own, name) else own for name, own in pairs))
 
 
 @derived
 def passthrough_clusters(graph: Graph, view: View) -> tuple[ClusterId, ...]:
-    """A second cluster for each of a view whose service speaks the mesh's own TLS: what AUTO_PASSTHROUGH hands on by server
-    name, without TLS of the gateway's."""
+    """For AUTO_PASSTHROUGH, a second cluster for each cluster of a view with mutual TLS, without TLS of the gateway itself."""
     from . import clusters
 
-    found = (graph.get(clusters.plan, view, c._replace(passthrough=True)) for c in graph.get(clusters.ids, view))
-    return tuple(p.id for p in found if p is not None and not p.service.external)
+    plans = (graph.get(clusters.plan, view, c._replace(passthrough=True)) for c in graph.get(clusters.ids, view))
+    return tuple(p.id for p in plans if p is not None and not p.service.external)
 
 
 def _bound(graph: Graph, gateway: Key, server: Server) -> Iterator[tuple[Key, VirtualService]]:
@@ -176,7 +184,7 @@ def _bound(graph: Graph, gateway: Key, server: Server) -> Iterator[tuple[Key, Vi
 def exposed(graph: Graph, rule: VirtualService, key: Key, gateway: Key, server: Server) -> tuple[str, ...]:
     """Hosts of a VirtualService that a server exposes: of each overlapping pair the more specific one."""
     domain = registry.config(graph).domain
-    out: dict[str, None] = {}
+    exposed_hosts: dict[str, None] = {}
     for pattern in server.hosts:
         namespace, _, name = pattern.rpartition("/")
         name = hosts.normalized(name)
@@ -186,7 +194,7 @@ def exposed(graph: Graph, rule: VirtualService, key: Key, gateway: Key, server: 
         for host in rule.spec.hosts:
             full = hosts.resolve(host, key.namespace, domain)
             if hosts.covers(name, full):
-                out[full] = None
+                exposed_hosts[full] = None
             elif hosts.covers(full, name):
-                out[name] = None
-    return tuple(out)
+                exposed_hosts[name] = None
+    return tuple(exposed_hosts)

@@ -1,4 +1,4 @@
-"""Delivery: aggregated discovery, delta and state of the world, ordering, acknowledgements.
+"""Delivers resources to proxies: the aggregated discovery service (ADS), delta and state of the world.
 
-Knows type URLs, names, versions and bytes, and nothing of Istio or of the mesh.
+Knows type URLs, names, versions and bytes. Must not know Istio or the mesh.
 """

@@ -1,6 +1,6 @@
-"""Responses that many streams get, kept as bytes for as long as they can be asked for, within a budget.
+"""Caches serialised responses that several streams share, within a memory budget.
 
-Must not know what a response means; its key says all that decides its bytes.
+Must not interpret responses: a key holds everything that a response's bytes depend on.
 """
 
 from __future__ import annotations
@@ -10,52 +10,52 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 BUDGET = 32 << 20  # bytes; a response of a thousand services is about 1 MB
-_ENTRY = 1 << 10  # bytes that an entry takes besides its response, about
+_ENTRY = 1 << 10  # estimated overhead of an entry, in bytes
 
 
 class Key(NamedTuple):
-    """What decides a response: what it tells of, in which version, and to whom."""
+    """Everything that a response's bytes depend on."""
 
-    subject: Hashable
-    version: Hashable  # of the subject: what was said of another one is never asked for again
-    asked: Hashable  # what the client has, and wants
+    subject: Hashable  # the type URL and the collections
+    version: Hashable  # of the collections; responses of older versions are evicted
+    subscription: Hashable  # what the client has received and subscribed to
 
 
 class ResponseCache:
-    """Responses, each with the names in it: of each subject those of its last version, and of all of them the most recently
-    used, at most `budget` bytes (and always the last)."""
+    """Responses with the names of their resources. Keeps only the newest version of a subject, and evicts the least recently
+    used responses beyond `budget` bytes (but never the last one)."""
 
     def __init__(self, budget: int = BUDGET) -> None:
         self._budget = budget
-        self._held: OrderedDict[Key, tuple[bytes, frozenset[str]]] = OrderedDict()
+        self._entries: OrderedDict[Key, tuple[bytes, frozenset[str]]] = OrderedDict()
         self._last: dict[Hashable, dict[Key, None]] = {}  # by subject, all of one version
         self.size = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._entries)
 
     def get(self, key: Key) -> tuple[bytes, frozenset[str]] | None:
-        found = self._held.get(key)
-        if found is not None:
-            self._held.move_to_end(key)
-        return found
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
 
     def put(self, key: Key, body: bytes, names: frozenset[str]) -> None:
-        """Keep a response, and let go of what it outdates and of the least recently used ones beyond the budget."""
-        known = self._last.get(key.subject)
-        if known and next(iter(known)).version != key.version:
-            for outdated in list(known):
+        """Store a response. Evicts responses of older versions, and the least recently used ones beyond the budget."""
+        last = self._last.get(key.subject)
+        if last and next(iter(last)).version != key.version:
+            for outdated in list(last):
                 self._drop(outdated)
-        if key in self._held:
+        if key in self._entries:
             self._drop(key)
-        self._held[key] = body, names
+        self._entries[key] = body, names
         self._last.setdefault(key.subject, {})[key] = None
         self.size += len(body) + _ENTRY
-        while self.size > self._budget and len(self._held) > 1:
-            self._drop(next(iter(self._held)))
+        while self.size > self._budget and len(self._entries) > 1:
+            self._drop(next(iter(self._entries)))
 
     def _drop(self, key: Key) -> None:
-        body, _ = self._held.pop(key)
+        body, _ = self._entries.pop(key)
         self.size -= len(body) + _ENTRY
         of_subject = self._last[key.subject]
         del of_subject[key]

@@ -1,7 +1,7 @@
 """A live set of resources that many streams share, with a numbered log of its changes.
 
-A stream remembers one number per collection, not one version per name, and the bytes of "what changed since n" are made
-once for all streams that stand at n.
+A stream remembers one sequence number per collection, not one version per name. Streams at the same number share the bytes
+of their next response. Must not know what a resource means.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sailcloth.lib.incremental import Graph
 from .types import Resource
 
 _numbers = itertools.count(1)
-_LOG = 256  # changes remembered; a stream further behind is sent everything
+_LOG = 256  # entries in the log of changes; a stream further behind gets all resources
 
 
 class LiveCollection:
@@ -31,12 +31,12 @@ class LiveCollection:
         on_demand: bool = False,
     ) -> None:
         self._graph, self._ids, self._resource, self.args = graph, ids, resource, args
-        self.on_demand = on_demand  # whether a client is told only of what it asks for by name
-        self.number = next(_numbers)  # never used twice, unlike id(): what was sent of one is not taken for another's
+        self.on_demand = on_demand  # whether clients get only resources that they subscribe to by name
+        self.number = next(_numbers)  # unique in the process, unlike id(), which Python reuses
         self._names: dict[Hashable, str | None] = {}  # id -> name of its resource
         self.resources: dict[str, Resource] = {}
         self.sources: Counter[Any] = Counter()  # how many resources came from each user object
-        self._moved: set[Hashable] = set()  # user objects that came, went or apply otherwise since `take_moved`
+        self._changed_sources: set[Hashable] = set()  # since the last `pop_changed_sources`
         self.seq = 0
         self._log: deque[tuple[int, frozenset[str]]] = deque(maxlen=_LOG)
         graph.watch(ids, *args)
@@ -52,73 +52,73 @@ class LiveCollection:
         return self._resource
 
     def refresh_ids(self) -> frozenset[str]:
-        """Take in a changed list of ids, and everything new in it. Returns the names that changed."""
-        wanted = dict.fromkeys(self._graph.get(self._ids, *self.args))
+        """Read the list of ids again, and the resources of new ids. Returns the names of changed resources."""
+        listed = dict.fromkeys(self._graph.get(self._ids, *self.args))
         changed: set[str] = set()
-        for ident in [i for i in self._names if i not in wanted]:
+        for ident in [i for i in self._names if i not in listed]:
             self._graph.unpin(self._resource, *self.args, ident)
             name = self._names.pop(ident)
             if name is not None and self._drop(name):
                 changed.add(name)
-        for ident in wanted:
+        for ident in listed:
             if ident not in self._names:
                 self._graph.watch(self._resource, *self.args, ident)
                 self._names[ident] = None
-                changed |= self._take(ident)
+                changed |= self._recompute(ident)
         return self._record(changed)
 
     def refresh(self, idents: list[Hashable]) -> frozenset[str]:
-        """Take in resources that may have changed. Returns the names that did."""
+        """Read resources that may have changed again. Returns the names of those that did."""
         changed: set[str] = set()
         for ident in idents:
             if ident in self._names:
-                changed |= self._take(ident)
+                changed |= self._recompute(ident)
         return self._record(changed)
 
-    def _take(self, ident: Hashable) -> set[str]:
-        made = self._graph.get(self._resource, *self.args, ident)
+    def _recompute(self, ident: Hashable) -> set[str]:
+        new = self._graph.get(self._resource, *self.args, ident)
         name = self._names[ident]
         changed = set()
-        if name is not None and (made is None or made.name != name):
+        if name is not None and (new is None or new.name != name):
             self._drop(name)
             changed.add(name)
-        self._names[ident] = made.name if made is not None else None
-        if made is not None:
-            old = self.resources.get(made.name)
-            self.resources[made.name] = made
-            if old is None or old.sources != made.sources:
-                self._moved.update(s for s in made.sources if not self.sources[s])
-                self.sources.update(made.sources)
+        self._names[ident] = new.name if new is not None else None
+        if new is not None:
+            old = self.resources.get(new.name)
+            self.resources[new.name] = new
+            if old is None or old.sources != new.sources:
+                self._changed_sources.update(s for s in new.sources if not self.sources[s])
+                self.sources.update(new.sources)
                 if old is not None:
-                    self._forget(old)
-            if made.applied or (old is not None and old.applied):
-                self._note_applied(old, made)
-            if old is None or old.version != made.version:
-                changed.add(made.name)
+                    self._release_sources(old)
+            if new.applied or (old is not None and old.applied):
+                self._note_applied(old, new)
+            if old is None or old.version != new.version:
+                changed.add(new.name)
         return changed
 
     def _drop(self, name: str) -> bool:
         old = self.resources.pop(name, None)
         if old is not None:
-            self._forget(old)
+            self._release_sources(old)
         return old is not None
 
-    def _forget(self, old: Resource) -> None:
+    def _release_sources(self, old: Resource) -> None:
         for source in old.sources:
             self.sources[source] -= 1
             if self.sources[source] <= 0:
                 del self.sources[source]
-                self._moved.add(source)
+                self._changed_sources.add(source)
 
-    def _note_applied(self, old: Resource | None, made: Resource) -> None:
+    def _note_applied(self, old: Resource | None, new: Resource) -> None:
         before = Counter(old.applied if old is not None else ())
-        changed = (before - Counter(made.applied)) + (Counter(made.applied) - before)
-        self._moved.update(source for source, _ in changed)
+        changed = (before - Counter(new.applied)) + (Counter(new.applied) - before)
+        self._changed_sources.update(source for source, _ in changed)
 
-    def take_moved(self) -> set[Hashable]:
-        """User objects of which resources are here for the first time, or no longer, or apply other parts than before; since
-        the last call."""
-        moved, self._moved = self._moved, set()
+    def pop_changed_sources(self) -> set[Hashable]:
+        """User objects that gained their first resource, lost their last one, or apply other parts than before, since the last
+        call."""
+        moved, self._changed_sources = self._changed_sources, set()
         return moved
 
     def _record(self, changed: set[str]) -> frozenset[str]:
@@ -128,7 +128,7 @@ class LiveCollection:
         return frozenset(changed)
 
     def since(self, seq: int) -> frozenset[str] | None:
-        """Names that changed after `seq`; None if that is further back than the log, or nothing was ever sent."""
+        """Names that changed after `seq`; None if the log does not reach back to `seq`, or `seq` is 0 (nothing sent)."""
         if seq == self.seq:
             return frozenset()
         if seq <= 0 or not self._log or self._log[0][0] > seq + 1:
@@ -136,7 +136,7 @@ class LiveCollection:
         return frozenset().union(*(names for at, names in self._log if at > seq))
 
     def close(self) -> None:
-        """Let go of every node; the next `Graph.collect` forgets them."""
+        """Unpin all nodes; the next `Graph.collect` removes them."""
         self._graph.unpin(self._ids, *self.args)
         for ident in self._names:
             self._graph.unpin(self._resource, *self.args, ident)

@@ -1,6 +1,6 @@
 """The gRPC service AggregatedDiscoveryService: moves bytes between clients and `stream.Stream`s.
 
-Must not decide what anybody gets; who a client is, and what it may have, is `Admit`'s word.
+Must not decide what a client gets: `StreamCallbacks.admit` authenticates it and assigns its collections.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 16 << 20),
-    # The defaults refuse part of a herd of reconnecting proxies.
+    # With the defaults, gRPC refuses some of many proxies that reconnect at once.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 30_000),
     ("grpc.keepalive_time_ms", 30_000),
@@ -36,7 +36,7 @@ OPTIONS = (
 )
 _BIG = (
     256 << 10
-)  # responses from this size on are limited in number, so that a full push does not hold a copy for each proxy
+)  # bytes; at most _BIG_AT_ONCE responses of this size or more are written at a time, to limit memory in a full push
 _BIG_AT_ONCE = 64
 
 
@@ -55,16 +55,17 @@ class StreamCallbacks(Protocol):
     """What the server needs of the control plane."""
 
     async def admit(self, connection: Connection, node: Any, metadata: dict[str, str]) -> None:
-        """Called with the first message; assigns collections or raises PermissionError or ValueError."""
+        """Authenticate the client by its first message and assign its collections. Raises PermissionError, sent as
+        UNAUTHENTICATED, or ValueError, sent as INVALID_ARGUMENT."""
 
     def leave(self, connection: Connection) -> None:
-        """The client is gone; called once for each admitted one."""
+        """The client has disconnected. Called once for each admitted client."""
 
     def on_notification(self, connection: Connection, type_url: str, error: str) -> bool:
-        """A message comes that may be news and no request; whether it was taken as such."""
+        """Handle a message that is a notification, not a request (such as a health report). Returns False for requests."""
 
     def result(self, connection: Connection, type_url: str, error: str) -> None:
-        """The client accepted (empty error) or refused a response."""
+        """The client acknowledged a response (empty error) or rejected it."""
 
 
 class Server:
@@ -128,7 +129,7 @@ class Server:
         stream = connection.stream
         error = request.error_detail.message if request.HasField("error_detail") else ""
         if error:
-            error = error[:2000] or "refused without a reason"
+            error = error[:2000] or "rejected without a reason"
         if self._callbacks.on_notification(connection, request.type_url, error):
             return
         if delta:
@@ -160,7 +161,7 @@ class Server:
 
 
 def _ended(writer: asyncio.Task[None], context: Any) -> None:
-    """A stream that can no longer be written to ends, so that its client comes back to a new one."""
+    """End a stream whose writer failed, so that the client reconnects."""
     if writer.cancelled() or writer.exception() is None:
         return
     if not isinstance(writer.exception(), (grpc.RpcError, grpc.aio.UsageError)):

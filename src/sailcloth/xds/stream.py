@@ -1,15 +1,16 @@
-"""The state of one discovery stream, without I/O: requests in, responses out, in the order that never breaks traffic.
+"""The state of one discovery stream, without I/O: requests in, responses out, in an order that never interrupts traffic.
 
-Make before break, for each proxy by itself:
+Updates are make-before-break for each proxy:
 
-1. clusters first, new and changed ones; removals wait;
-2. endpoints and secrets at once, those of changed clusters again (Envoy warms a changed cluster until it hears of its endpoints);
-3. listeners and routes only when clusters are acknowledged, which Envoy does when all are warm, or a deadline has passed;
-4. names only when listeners are acknowledged, so that nobody dials an address that no listener is at;
-5. cluster removals only after listeners and routes are acknowledged, none refers to them, and a while has passed, for
-   requests already routed.
+1. new and changed clusters first; removals wait;
+2. endpoints and secrets at once; endpoints of changed clusters are sent again, because Envoy warms a changed cluster until
+   it receives its endpoints;
+3. listeners and routes after the clusters are acknowledged (Envoy acknowledges them when all are warm), or after a deadline;
+4. the name table after the listeners are acknowledged, so that no application connects to an address without a listener;
+5. cluster removals after listeners and routes are acknowledged and none refers to the clusters, and after a delay for
+   requests in flight.
 
-At most one response of a type is in flight; what changes meanwhile is coalesced into the next.
+At most one response per type is in flight; changes in the meantime are coalesced into the next one.
 """
 
 from __future__ import annotations
@@ -43,18 +44,18 @@ def intern(names: frozenset[str]) -> frozenset[str]:
 class _Type:
     """State of one resource type on one stream."""
 
-    subscribed: frozenset[str] | None = None  # None: nothing asked for yet; with `wildcard` everything
+    subscribed: frozenset[str] | None = None  # None: not subscribed yet; with `wildcard` all names
     wildcard: bool = False
-    sent: dict[int, int] = field(default_factory=dict)  # number of a collection -> seq the client was told of
-    requested: set[str] = field(default_factory=set)  # names asked for and not yet answered
+    sent: dict[int, int] = field(default_factory=dict)  # number of a collection -> its seq when last sent
+    requested: set[str] = field(default_factory=set)  # names subscribed to and not yet answered
     resend: set[str] = field(default_factory=set)  # names to send once more
-    removed: set[str] = field(default_factory=set)  # names to take back from the client
+    removed: set[str] = field(default_factory=set)  # names to remove from the client
     nonce: str = ""  # of the response in flight
     pending: frozenset[str] = frozenset()  # names in it
-    error: str = ""  # the client's last refusal
-    acked: int = 0  # how many responses were accepted
-    known: dict[str, str] | None = None  # versions that a reconnecting client has, until the first answer
-    resumed: bool = False  # whether the client came with what it had from an earlier stream
+    error: str = ""  # of the last rejected response (NACK)
+    acked: int = 0  # how many responses were acknowledged
+    initial_versions: dict[str, str] | None = None  # versions that a reconnecting client has, until the first response
+    resumed: bool = False  # whether the client has resources from an earlier stream
 
 
 def _nonce(key: Any) -> str:
@@ -62,27 +63,27 @@ def _nonce(key: Any) -> str:
 
 
 class Stream:
-    """One client. `cache` is shared by all streams of a server: bytes by what they say."""
+    """One client's stream. All streams of a server share `cache`."""
 
     def __init__(self, cache: ResponseCache, *, delta: bool = True) -> None:
         self._cache = cache
         self.delta = delta
         self._types: dict[str, _Type] = {}
         self.collections: dict[str, tuple[LiveCollection, ...]] = {}
-        self._routes_held_until = 0.0  # routes wait for clusters until then
-        self._ack_deadline = 0.0  # an answer to the clusters sent last is waited for until then
-        self._settling: tuple[int, ...] = ()  # the state of the clusters that they wait for
-        self._preloaded: frozenset[str] = frozenset()  # clusters that go out before the client asks for them
-        self._on_asked: Callable[[frozenset[str]], None] | None = None
-        self._unreferenced_since: dict[str, float] = {}  # clusters that nothing refers to any more, and since when
+        self._routes_held_until = 0.0  # routes wait for clusters at most until this time
+        self._ack_deadline = 0.0  # the last sent clusters wait for their ACK at most until this time
+        self._awaited_clusters: tuple[int, ...] = ()  # sequence numbers of the clusters that routes wait for
+        self._preloaded: frozenset[str] = frozenset()  # clusters sent before the client subscribes to them
+        self._on_subscribe: Callable[[frozenset[str]], None] | None = None
+        self._unreferenced_since: dict[str, float] = {}  # clusters without references, and since when
         self._count = 0
-        self.on_result: Callable[[str, str], None] | None = None  # (type URL, error) of each answer
-        self.deadline: float | None = None  # when `pump` wants to be called again, at the latest
+        self.on_result: Callable[[str, str], None] | None = None  # called with (type URL, error) for each ACK or NACK
+        self.deadline: float | None = None  # when `pump` must be called again
 
-    # -- what is wanted -------------------------------------------------------------------------
+    # -- collections ----------------------------------------------------------------------------
 
     def assign(self, collections: dict[str, tuple[LiveCollection, ...]]) -> None:
-        """Set, or replace, the collections that the client is to have."""
+        """Set or replace the client's collections, by type URL."""
         old, self.collections = self.collections, collections
         for url, parts in collections.items():
             state = self._types.get(url)
@@ -93,33 +94,33 @@ class Stream:
             for c in old[url]:
                 if c.number not in kept:
                     state.sent.pop(c.number, None)
-                    held = self._limited(state, c)
-                    held = frozenset(c.resources) if held is None else held & c.resources.keys()
-                    state.removed |= held - present
+                    holding = self._subscribed_names(state, c)
+                    holding = frozenset(c.resources) if holding is None else holding & c.resources.keys()
+                    state.removed |= holding - present
                     if url == CLUSTER and any(self._by_name(new) for new in parts) and not self._by_name(c):
-                        # What the client holds by now it keeps as if it had asked for it: it would go stale otherwise.
-                        state.subscribed = intern((state.subscribed or frozenset()) | (held & present))
+                        # Subscribe to the clusters that the client has, so that it keeps getting their updates.
+                        state.subscribed = intern((state.subscribed or frozenset()) | (holding & present))
 
-    def preload(self, clusters: frozenset[str], on_asked: Callable[[frozenset[str]], None] | None = None) -> None:
-        """Clusters that the client is known to use: they are sent before it asks. Call it before the first request. What it
-        asks for itself is told to `on_asked`."""
-        self._preloaded, self._on_asked = clusters, on_asked
+    def preload(self, clusters: frozenset[str], on_subscribe: Callable[[frozenset[str]], None] | None = None) -> None:
+        """Send these clusters before the client subscribes to them. Call before the first request. `on_subscribe` is called
+        with the cluster names that the client subscribes to."""
+        self._preloaded, self._on_subscribe = clusters, on_subscribe
 
     def _by_name(self, collection: LiveCollection) -> bool:
         return collection.on_demand and self.delta
 
-    def _limited(self, state: _Type, collection: LiveCollection) -> frozenset[str] | None:
-        """The names that a client is told of; None for all."""
+    def _subscribed_names(self, state: _Type, collection: LiveCollection) -> frozenset[str] | None:
+        """The names that the client is subscribed to; None for all."""
         if state.wildcard and not self._by_name(collection):
             return None
         return state.subscribed or frozenset()
 
-    def held(self, url: str) -> list[Resource]:
-        """The resources of a type that the client is to have."""
+    def resources_of(self, url: str) -> list[Resource]:
+        """The resources of a type that the client is subscribed to."""
         state = self._types.get(url)
         if state is None:
             return []
-        limits = [(c, self._limited(state, c)) for c in self.collections.get(url, ())]
+        limits = [(c, self._subscribed_names(state, c)) for c in self.collections.get(url, ())]
         return [r for c, limit in limits for n, r in c.resources.items() if limit is None or n in limit]
 
     def subscribes(self, url: str) -> bool:
@@ -127,10 +128,10 @@ class Stream:
 
     @property
     def in_sync(self) -> bool:
-        """Whether the client has acknowledged all that it is to have."""
-        return all(self._settled(url, state) for url, state in self._types.items())
+        """Whether the client has acknowledged all its resources."""
+        return all(self._synced(url, state) for url, state in self._types.items())
 
-    def _settled(self, url: str, state: _Type) -> bool:
+    def _synced(self, url: str, state: _Type) -> bool:
         return (
             not state.nonce
             and not state.requested
@@ -139,16 +140,16 @@ class Stream:
 
     @property
     def errors(self) -> dict[str, str]:
-        """The client's refusals by type URL."""
+        """Errors of rejected responses by type URL."""
         return {url: state.error for url, state in self._types.items() if state.error}
 
     def state(self, url: str) -> tuple[bool, bool, int]:
-        """(asked for, acknowledged all, responses accepted) of a type, for status commands. What a client has from an earlier
-        stream counts as accepted: it may need no response at all."""
+        """(subscribed, all acknowledged, responses acknowledged) of a type, for status commands. Resources from an earlier
+        stream count as an acknowledged response: the client may need no new one."""
         state = self._types.get(url)
         if state is None:
             return False, False, 0
-        return True, self._settled(url, state) and not state.error, state.acked + state.resumed
+        return True, self._synced(url, state) and not state.error, state.acked + state.resumed
 
     # -- requests -------------------------------------------------------------------------------
 
@@ -163,12 +164,12 @@ class Stream:
         initial: dict[str, str] | None = None,
     ) -> None:
         """A DeltaDiscoveryRequest."""
-        if url == CLUSTER and subscribe and self._on_asked is not None:
-            self._on_asked(frozenset(subscribe) - {"*"})
+        if url == CLUSTER and subscribe and self._on_subscribe is not None:
+            self._on_subscribe(frozenset(subscribe) - {"*"})
         state = self._types.get(url)
         if state is None:
             state = self._types[url] = _Type(
-                wildcard=url in WILDCARD_TYPES, known=initial or None, resumed=bool(initial)
+                wildcard=url in WILDCARD_TYPES, initial_versions=initial or None, resumed=bool(initial)
             )
             names = frozenset(subscribe)
             state.subscribed = intern((names - {"*"}) | (self._preloaded if url == CLUSTER else frozenset()))
@@ -180,33 +181,33 @@ class Stream:
             if url == ENDPOINTS and clusters is not None and clusters.nonce:
                 self._resend_endpoints(
                     clusters
-                )  # they were sent before the client asked for endpoints, and warm until it hears of them
+                )  # clusters sent before this subscription warm until their endpoints arrive
         else:
             if nonce:
-                self._answered(url, state, nonce, error)
-            new, lost = frozenset(subscribe), frozenset(unsubscribe)
-            if new or lost:
-                state.subscribed = intern(((state.subscribed or frozenset()) | new) - lost - {"*"})
+                self._acknowledge(url, state, nonce, error)
+            new, dropped = frozenset(subscribe), frozenset(unsubscribe)
+            if new or dropped:
+                state.subscribed = intern(((state.subscribed or frozenset()) | new) - dropped - {"*"})
                 state.requested |= new - {"*"}
-                state.requested -= lost
+                state.requested -= dropped
 
     def on_sotw(self, url: str, names: Iterable[str], nonce: str = "", error: str = "") -> None:
         """A DiscoveryRequest (state of the world)."""
-        wanted = frozenset(names)
+        requested = frozenset(names)
         state = self._types.get(url)
         if state is None:
-            state = self._types[url] = _Type(wildcard=url in WILDCARD_TYPES and not wanted)
-            state.subscribed, state.requested = intern(wanted), set(wanted)
+            state = self._types[url] = _Type(wildcard=url in WILDCARD_TYPES and not requested)
+            state.subscribed, state.requested = intern(requested), set(requested)
             return
         if nonce and nonce != state.nonce and not error:
-            return  # an answer to an older response
+            return  # acknowledges an older response
         if nonce:
-            self._answered(url, state, nonce, error)
-        if wanted != state.subscribed and not state.wildcard:
-            state.requested |= wanted - (state.subscribed or frozenset())
-            state.subscribed = intern(wanted)
+            self._acknowledge(url, state, nonce, error)
+        if requested != state.subscribed and not state.wildcard:
+            state.requested |= requested - (state.subscribed or frozenset())
+            state.subscribed = intern(requested)
 
-    def _answered(self, url: str, state: _Type, nonce: str, error: str) -> None:
+    def _acknowledge(self, url: str, state: _Type, nonce: str, error: str) -> None:
         if nonce != state.nonce:
             return
         state.nonce = ""
@@ -226,7 +227,7 @@ class Stream:
     # -- responses ------------------------------------------------------------------------------
 
     def pump(self, now: float) -> list[bytes]:
-        """The responses that may go out now, in order; sets `deadline` if time alone will allow more."""
+        """The responses to send now, in order. Sets `deadline` if more become due by time alone. `now`: seconds, monotonic."""
         out: list[bytes] = []
         self.deadline = None
         clusters = self._types.get(CLUSTER)
@@ -234,11 +235,11 @@ class Stream:
             message = self._respond(CLUSTER, clusters, removals=False)
             if message is not None:
                 self._resend_endpoints(clusters)
-                self._settle(now)
+                self._hold_routes(now)
                 self._ack_deadline = now + WARM_DEADLINE_S
                 out.append(message)
-        elif clusters is not None and self._clusters_at != self._settling:
-            self._settle(now)  # new ones wait for an answer to those before, and the routes to them wait too
+        elif clusters is not None and self._cluster_seqs != self._awaited_clusters:
+            self._hold_routes(now)  # new clusters wait for the ACK of the previous ones; their routes wait, too
         out += self._respond_idle((ENDPOINTS, SECRET))
         if clusters is not None and clusters.nonce and now < self._routes_held_until and self._started:
             self.deadline = self._routes_held_until
@@ -246,49 +247,50 @@ class Stream:
         if clusters is not None and clusters.nonce and now < self._ack_deadline:
             self.deadline = self._ack_deadline
         out += self._respond_idle([LISTENER, ROUTES, *(u for u in self._types if u not in ORDER)])
-        if self._idle(LISTENER):  # a name is told when there is a listener at its address
+        if self._idle(LISTENER):  # names go out after the listeners at their addresses
             out += self._respond_idle([NAMES])
         if not out:
             out += self._remove_clusters(now)
         return out
 
     def _respond_idle(self, urls: Iterable[str]) -> list[bytes]:
-        """Responses of the types that wait for no answer."""
+        """Responses of the types that have none in flight."""
         states = [(u, s) for u in urls if (s := self._types.get(u)) is not None and not s.nonce]
         return [message for u, s in states if (message := self._respond(u, s)) is not None]
 
     @property
-    def _clusters_at(self) -> tuple[int, ...]:
-        """Which state of its clusters the client is to have."""
+    def _cluster_seqs(self) -> tuple[int, ...]:
+        """The current sequence numbers of the client's clusters."""
         return tuple(c.seq for c in self.collections.get(CLUSTER, ()))
 
-    def _settle(self, now: float) -> None:
-        """Routes wait from now on until clusters are acknowledged, or the deadline has passed."""
-        self._routes_held_until, self._settling = now + WARM_DEADLINE_S, self._clusters_at
+    def _hold_routes(self, now: float) -> None:
+        """Hold routes back until the clusters are acknowledged or the deadline has passed."""
+        self._routes_held_until, self._awaited_clusters = now + WARM_DEADLINE_S, self._cluster_seqs
 
     def _overdue(self, clusters: _Type, now: float) -> bool:
-        """Whether there is more to say of clusters than an answer that does not come should hold up: Envoy answers nothing
-        while one of them warms, and takes changes all the same."""
-        told = tuple(clusters.sent.get(c.number, 0) for c in self.collections.get(CLUSTER, ()))
-        return now >= self._ack_deadline and told != self._clusters_at
+        """Whether the ACK of the last clusters is overdue and newer clusters wait. Envoy sends no ACK while a cluster warms,
+        but accepts further changes."""
+        sent = tuple(clusters.sent.get(c.number, 0) for c in self.collections.get(CLUSTER, ()))
+        return now >= self._ack_deadline and sent != self._cluster_seqs
 
     @property
     def _started(self) -> bool:
-        """Whether the client listens already, perhaps since an earlier stream; until then Envoy itself waits for its clusters."""
+        """Whether the client has listeners, perhaps from an earlier stream. Before its first listeners, Envoy itself waits for
+        its clusters."""
         listeners = self._types.get(LISTENER)
         return listeners is not None and (listeners.acked > 0 or listeners.resumed)
 
     def _resend_endpoints(self, clusters: _Type) -> None:
-        """Endpoints of clusters just sent go again: a changed cluster warms until it hears of them, and Envoy does not ask
-        twice. It acknowledges clusters only when all are warm, which is the sign that routes may follow."""
+        """Send the endpoints of the clusters just sent again. A changed cluster warms until it receives them, and Envoy does
+        not request them twice. Envoy acknowledges clusters only when all are warm; then routes may follow."""
         endpoints = self._types.get(ENDPOINTS)
         if endpoints is None or not endpoints.subscribed:
             return
         for c in self.collections.get(CLUSTER, ()):
             for name in clusters.pending:
-                made = c.resources.get(name)
-                if made is not None and made.endpoints in endpoints.subscribed:
-                    endpoints.resend.add(made.endpoints)
+                cluster = c.resources.get(name)
+                if cluster is not None and cluster.endpoints in endpoints.subscribed:
+                    endpoints.resend.add(cluster.endpoints)
 
     def _remove_clusters(self, now: float) -> list[bytes]:
         state = self._types.get(CLUSTER)
@@ -308,57 +310,57 @@ class Stream:
             if self._unreferenced_since:
                 self.deadline = min(self._unreferenced_since.values()) + REMOVAL_LINGER_S
             return []
-        self._settle(now)
+        self._hold_routes(now)
         self._ack_deadline = now + WARM_DEADLINE_S
         message = self._respond(CLUSTER, state, keep=state.removed - due)
         return [message] if message is not None else []
 
     def _key(self, url: str, state: _Type) -> Key | None:
-        """What decides the bytes of the next response, for streams that are in the same state; None if nobody else is."""
-        if state.known is not None or state.resend or state.removed or not self.delta:
+        """The cache key of the next response; None if only this stream can get it."""
+        if state.initial_versions is not None or state.resend or state.removed or not self.delta:
             return None
         parts = self.collections.get(url, ())
         sent, version = tuple(state.sent.get(c.number, 0) for c in parts), tuple(c.seq for c in parts)
         if not state.requested and sent == version:
-            return None  # nothing new: what is said then, if anything, depends on what was said before
+            return None  # nothing new: the response, if any, depends on this stream's history
         whole = state.wildcard and not any(self._by_name(c) for c in parts)
-        asked = sent, whole or state.subscribed, frozenset(state.requested)
-        return Key((url, *(c.number for c in parts)), version, asked)
+        subscription = sent, whole or state.subscribed, frozenset(state.requested)
+        return Key((url, *(c.number for c in parts)), version, subscription)
 
     def _changes(self, url: str, state: _Type) -> tuple[list[Resource], set[str], bool]:
-        """(resources to send, names gone, whether there is anything to say)."""
+        """(resources to send, names to remove, whether a response is needed)."""
         parts = self.collections.get(url, ())
         send: dict[str, Resource] = {}
         removed: set[str] = set()
         for c in parts:
-            at = state.sent.get(c.number, 0)
-            if at == c.seq and not (state.requested or state.resend):
+            seq = state.sent.get(c.number, 0)
+            if seq == c.seq and not (state.requested or state.resend):
                 continue
-            names = c.since(at)
-            wanted: Iterable[str] = c.resources if names is None else names
-            limit = self._limited(state, c)
+            names = c.since(seq)
+            candidates: Iterable[str] = c.resources if names is None else names
+            limit = self._subscribed_names(state, c)
             if limit is not None:
                 changed = c.resources if names is None else names
                 small, large = (changed, limit) if len(changed) < len(limit) else (limit, changed)
-                wanted = [n for n in small if n in large]
-            for name in wanted:
-                made = c.resources.get(name)
-                if made is None:
+                candidates = [n for n in small if n in large]
+            for name in candidates:
+                resource = c.resources.get(name)
+                if resource is None:
                     removed.add(name)
                 else:
-                    send[name] = made
+                    send[name] = resource
             for name in (*state.requested, *state.resend):
-                made = c.resources.get(name)
-                if made is not None:
-                    send[name] = made
-        if state.known is not None:
-            have = state.known
-            send = {n: r for n, r in send.items() if have.get(n) != r.version or n in state.resend}
+                resource = c.resources.get(name)
+                if resource is not None:
+                    send[name] = resource
+        if state.initial_versions is not None:
+            client_versions = state.initial_versions
+            send = {n: r for n, r in send.items() if client_versions.get(n) != r.version or n in state.resend}
             present = {n for c in parts for n in c.resources}
-            removed |= {n for n in have if n not in present}
-        # Only what the client holds by itself is taken back: it drops endpoints and routes with their clusters and listeners.
+            removed |= {n for n in client_versions if n not in present}
+        # Remove only wildcard types: Envoy drops endpoints and routes together with their clusters and listeners.
         removed = removed - send.keys() if state.wildcard else set()
-        first = state.acked == 0 and not state.error and not state.sent and state.known is None
+        first = state.acked == 0 and not state.error and not state.sent and state.initial_versions is None
         return list(send.values()), removed, bool(send or removed or (first and state.wildcard))
 
     def _respond(
@@ -366,7 +368,7 @@ class Stream:
     ) -> bytes | None:
         key = self._key(url, state)
         if key is not None and (cached := self._cache.get(key)) is not None:
-            self._sent(url, state)
+            self._mark_sent(url, state)
             state.nonce, (body, state.pending) = _nonce(key), cached
             return body
         send, removed, anything = self._changes(url, state)
@@ -379,14 +381,14 @@ class Stream:
             removed |= state.removed - keep
             state.removed &= keep
             anything = anything or bool(removed)
-        removed_names = sorted(removed | self._unknown(url, state))
-        self._sent(url, state)
+        removed_names = sorted(removed | self._nonexistent(url, state))
+        self._mark_sent(url, state)
         if not anything and not removed_names:
             return None
         self._count += 1
         if removed_names:
-            key = None  # nobody else is told exactly this
-        # The nonce of a response that others get too says what is in it, so that all of it is the same bytes.
+            key = None  # removals are specific to this stream
+        # The nonce of a shared response derives from its key, so that its bytes are equal for all streams.
         nonce = state.nonce = f"{self._count:x}" if key is None else _nonce(key)
         state.pending = frozenset(r.name for r in send)
         if not self.delta:
@@ -396,22 +398,22 @@ class Stream:
             self._cache.put(key, body, state.pending)
         return body
 
-    def _sent(self, url: str, state: _Type) -> None:
+    def _mark_sent(self, url: str, state: _Type) -> None:
         for c in self.collections.get(url, ()):
             state.sent[c.number] = c.seq
-        state.requested, state.resend, state.known = set(), set(), None
+        state.requested, state.resend, state.initial_versions = set(), set(), None
 
-    def _unknown(self, url: str, state: _Type) -> set[str]:
-        """Names that the client waits for, because it asked for them or warms a changed cluster, and that do not exist: it is
-        told so, or it would wait for ever."""
+    def _nonexistent(self, url: str, state: _Type) -> set[str]:
+        """Names that the client waits for and that do not exist. They are sent as removed, or the client would wait for
+        ever."""
         return (state.requested | state.resend).difference(*(c.resources for c in self.collections.get(url, ())))
 
     def _sotw(self, url: str, state: _Type, nonce: str) -> bytes:
-        found = [
+        resources = [
             r
             for c in self.collections.get(url, ())
             for n, r in c.resources.items()
             if state.wildcard or n in (state.subscribed or frozenset())
         ]
-        found.sort(key=lambda r: r.name)
-        return wire.response(url, nonce, nonce, found)
+        resources.sort(key=lambda r: r.name)
+        return wire.response(url, nonce, nonce, resources)

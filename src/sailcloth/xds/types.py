@@ -1,4 +1,4 @@
-"""What delivery knows of a resource, and the type URLs of the resources that it orders.
+"""The interface of a resource that discovery needs, and the type URLs that it orders.
 
 Must not know what a resource means.
 """
@@ -26,7 +26,7 @@ LISTENER = _url(listener_pb2.Listener)
 ROUTES = _url(route_pb2.RouteConfiguration)
 SECRET = _url(secret_pb2.Secret)
 EXTENSION = _url(extension_pb2.TypedExtensionConfig)
-NAMES = "type.googleapis.com/istio.networking.nds.v1.NameTable"  # for agents that answer DNS; Istio's message
+NAMES = "type.googleapis.com/istio.networking.nds.v1.NameTable"  # for the DNS proxy of agents; Istio's NameTable
 
 
 class Resource(Protocol):
@@ -44,12 +44,12 @@ class Resource(Protocol):
 
     @property
     def endpoints(self) -> str:
-        """Of a cluster: its name in the endpoint service; empty if its endpoints come otherwise."""
+        """Of an EDS cluster: its service name in EDS; else empty."""
 
     @property
     def sources(self) -> tuple[Hashable, ...]:
-        """Keys of the user objects that the resource came from."""
+        """Keys of the user objects that the resource is derived from."""
 
     @property
     def applied(self) -> tuple[tuple[Hashable, int], ...]:
-        """Numbered parts of user objects that took effect in it: (key, part), once for each time."""
+        """Parts of user objects that took effect in the resource: (key, index of the part), repeated for each time."""

@@ -1,4 +1,4 @@
-"""Discovery responses assembled from cached bytes, and requests taken apart. Messages are joined, never rebuilt."""
+"""Assembles discovery responses from serialised resources, without parsing or serialising them again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def field(number: int, value: bytes) -> bytes:
 
 
 def _entry(resource: Resource, url: bytes) -> tuple[bytes, bytes, bytes]:
-    """A Resource in its frame, the body as it is: before it, itself, after it."""
+    """A serialised Resource message in three parts: the bytes before the body, the body, the bytes after it."""
     head = url + b"\x12" + varint(len(resource.body))  # Any: type_url=1 and the start of value=2
     version = field(1, resource.version.encode())
     name = field(3, resource.name.encode())

@@ -1,10 +1,9 @@
-"""What is wrong with an object, as findings: errors for what Istio's own admission refuses, warnings for what it warns of.
+"""Validates objects: findings are errors where Istio's admission rejects an object, and warnings where Istio warns.
 
-One module a kind, each with `validate(report, object)`; what several kinds have is in modules by subject. All of it looks
-at one object alone: whether what it names exists is not asked here. Nothing raises, whatever the object holds, and nothing
-depends on anything but the object.
+One module per kind with `validate(report, object)`, and modules by subject for parts that kinds share. Each object is validated
+alone: must not check whether references exist, raise for any object, or depend on anything else.
 
-`check` is for objects as users write them, `validate` for those that are decoded already.
+`check` validates objects as users write them, `validate` decoded objects.
 """
 
 from __future__ import annotations
@@ -75,9 +74,9 @@ def validate(key: Key, obj: Object) -> tuple[Finding, ...]:
 
 
 def check(obj: dict[str, Any], namespace: str = "default") -> tuple[Finding, ...]:
-    """Findings about an object in the form of JSON: first its shape, then, if it can be decoded, what it says.
+    """Findings about an object in JSON form: about its schema, and if it can be decoded, about its content.
 
-    `namespace` is that of objects that name none. An object of a kind that the mesh does not have gets no finding.
+    `namespace`: the namespace of objects without one. Objects of unknown kinds have no findings.
     """
     group = str(obj.get("apiVersion", "")).rpartition("/")[0]
     kind = _BY_GROUP_KIND.get((group, str(obj.get("kind", ""))))
@@ -85,14 +84,14 @@ def check(obj: dict[str, Any], namespace: str = "default") -> tuple[Finding, ...
         return ()
     meta = obj.get("metadata")
     meta = meta if isinstance(meta, dict) else {}
-    own = str(meta.get("namespace") or namespace) if kind.namespaced else ""
-    key = Key(kind.name, own, str(meta.get("name") or meta.get("generateName") or ""))
+    object_namespace = str(meta.get("namespace") or namespace) if kind.namespaced else ""
+    key = Key(kind.name, object_namespace, str(meta.get("name") or meta.get("generateName") or ""))
     report = Report(key)
     if not shape.check(report, kind, obj):
         return report.findings()
     try:
         typed = msgspec.convert({"metadata": _metadata(meta), **_body(obj)}, kind.type)
-    except (msgspec.ValidationError, TypeError) as error:  # what a schema cannot say
+    except (msgspec.ValidationError, TypeError) as error:  # what a schema cannot express
         text, _, path = str(error).partition(" - at `$.")
         report.error(codes.TYPE, path.rstrip("`"), text, "See kubectl explain.")
         return report.findings()
@@ -107,13 +106,13 @@ def _body(obj: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(meta: dict[str, Any]) -> dict[str, Any]:
-    """Only what rules look at, so that odd metadata is not held against the spec; the API server judges it."""
-    out: dict[str, Any] = {}
+    """The metadata that rules read, without malformed parts; the API server validates the rest."""
+    metadata: dict[str, Any] = {}
     for field in ("name", "namespace"):
         if isinstance(meta.get(field), str):
-            out[field] = meta[field]
+            metadata[field] = meta[field]
     for field in ("labels", "annotations"):
-        found = meta.get(field)
-        if isinstance(found, dict):
-            out[field] = {str(k): str(v) for k, v in found.items()}
-    return out
+        value = meta.get(field)
+        if isinstance(value, dict):
+            metadata[field] = {str(k): str(v) for k, v in value.items()}
+    return metadata

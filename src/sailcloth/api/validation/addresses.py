@@ -1,4 +1,4 @@
-"""IP addresses, subnets, paths of sockets, and localities."""
+"""Validates IP addresses, CIDR ranges and paths of UNIX sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .report import Report
 
 
 def is_subnet(text: str) -> bool:
-    """Whether it is an IP address or a CIDR range; bits beyond the prefix do not matter."""
+    """Whether a text is an IP address or a CIDR range; ignores host bits."""
     if "/" not in text:
         return hosts.is_ip(text)
     address, _, bits = text.partition("/")
@@ -21,13 +21,15 @@ def is_subnet(text: str) -> bool:
 def check_subnet(report: Report, path: str, text: str) -> None:
     """An IP address or a CIDR range."""
     if not is_subnet(text):
-        report.error(codes.ADDRESS, path, f"{text!r} is no IP address or CIDR range", "Write 10.1.2.3 or 10.1.0.0/16.")
+        report.error(
+            codes.ADDRESS, path, f"{text!r} is not an IP address or CIDR range", "Write 10.1.2.3 or 10.1.0.0/16."
+        )
 
 
 def check_ip(report: Report, path: str, text: str) -> None:
     """An IP address."""
     if not hosts.is_ip(text):
-        report.error(codes.ADDRESS, path, f"{text!r} is no IP address", "Write an address such as 10.1.2.3.")
+        report.error(codes.ADDRESS, path, f"{text!r} is not an IP address", "Write an address such as 10.1.2.3.")
 
 
 def check_socket(report: Report, path: str, text: str) -> None:
@@ -37,4 +39,4 @@ def check_socket(report: Report, path: str, text: str) -> None:
         problem = f"{text!r} must be an absolute path or an abstract socket"
         report.error(codes.ADDRESS, path, problem, "Write unix:///path/to/socket or unix://@name.")
     elif name.startswith("/") and name.endswith("/"):
-        report.error(codes.ADDRESS, path, f"{text!r} is a folder", "Name the socket itself.")
+        report.error(codes.ADDRESS, path, f"{text!r} is a directory", "Name the socket itself.")

@@ -1,4 +1,4 @@
-"""Weights and percentages."""
+"""Validates weights and percentages."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .report import Report
 
 
 def check_weights(report: Report, path: str, weights: Sequence[int]) -> None:
-    """Not negative; of several destinations at least one has a weight. They are relative to each other."""
+    """Weights of destinations: not negative, and at least one of several is positive. They are relative to each other."""
     for index, weight in enumerate(weights):
         if weight < 0:
             report.error(codes.WEIGHT, f"{path}[{index}].weight", f"weight {weight} is negative", "Give 0 or more.")
     if len(weights) > 1 and sum(weights) == 0:
-        report.error(codes.WEIGHT, path, "all weights are 0, so that nothing is routed", "Give one of them a weight.")
+        report.error(codes.WEIGHT, path, "all weights are 0, so no traffic is routed", "Give one of them a weight.")
     if sum(weights) > 0xFFFFFFFF:
-        report.error(codes.WEIGHT, path, "the weights exceed 4294967295 in sum", "Give smaller weights.")
+        report.error(codes.WEIGHT, path, "the sum of the weights exceeds 4294967295", "Give smaller weights.")
 
 
 def check_percent(report: Report, path: str, percent: Percent | None) -> None:
-    """0 to 100; what Envoy can keep is a ten-thousandth of a per cent."""
+    """A percentage from 0 to 100; Envoy's resolution is 0.0001."""
     if percent is None:
         return
     if not 0 <= percent.value <= 100:

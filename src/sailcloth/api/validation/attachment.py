@@ -1,4 +1,4 @@
-"""What policies are attached to: workloads by a selector, or objects by name, but not both."""
+"""Validates policy attachment: either a workload selector, or references to objects."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def check(
 def check_references(
     report: Report, reference: PolicyTargetReference | None, references: Sequence[PolicyTargetReference], selector: str
 ) -> None:
-    """`selector` is the name of the field with a selector, if there is one."""
+    """`selector`: the name of the policy's selector field, if it has one."""
     if reference is not None and references:
-        text = "targetRef and targetRefs exclude each other"
+        text = "targetRef and targetRefs are mutually exclusive"
         report.error(codes.CONFLICT, "spec.targetRef", text, "Move it into targetRefs.")
     field = "targetRefs" if references else "targetRef"
     if selector and (reference is not None or references):
-        text = f"{selector} and {field} exclude each other"
+        text = f"{selector} and {field} are mutually exclusive"
         report.error(codes.CONFLICT, f"spec.{field}", text, "Keep one of them.")
     if len(references) > _MOST:
         text = f"{len(references)} references are given, at most {_MOST} are allowed"
         report.error(codes.SIZE, "spec.targetRefs", text, "Make several policies.")
     if reference is not None:
-        _one(report, "spec.targetRef", reference)
-    for index, one in enumerate(references):
-        _one(report, f"spec.targetRefs[{index}]", one)
+        _check_reference(report, "spec.targetRef", reference)
+    for index, listed in enumerate(references):
+        _check_reference(report, f"spec.targetRefs[{index}]", listed)
 
 
-def _one(report: Report, path: str, reference: PolicyTargetReference) -> None:
+def _check_reference(report: Report, path: str, reference: PolicyTargetReference) -> None:
     group = "" if reference.group == "core" else reference.group
     if not reference.name:
         report.error(codes.REFERENCE, f"{path}.name", "the name is missing", "Name the object.")
@@ -59,5 +59,5 @@ def _one(report: Report, path: str, reference: PolicyTargetReference) -> None:
         report.error(codes.REFERENCE, f"{path}.namespace", text, "Remove it, and put the policy beside the object.")
     if (group, reference.kind) not in _KINDS:
         text = f"a policy cannot be attached to {group}/{reference.kind}"
-        known = ", ".join(sorted(f"{g}/{k}" if g else k for g, k in _KINDS))
-        report.error(codes.REFERENCE, path, text, f"Use {known}.")
+        supported = ", ".join(sorted(f"{g}/{k}" if g else k for g, k in _KINDS))
+        report.error(codes.REFERENCE, path, text, f"Use {supported}.")

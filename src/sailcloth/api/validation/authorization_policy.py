@@ -1,4 +1,4 @@
-"""What an AuthorizationPolicy must be: its action, and rules whose every value says something."""
+"""Validates AuthorizationPolicy: its action, and its rules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HTTP_OPERATION = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not
 
 
 def validate(report: Report, obj: AuthorizationPolicy) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     attachment.check(report, spec.selector, spec.target_ref, spec.target_refs)
     _dry_run(report, obj)
@@ -34,7 +34,7 @@ def validate(report: Report, obj: AuthorizationPolicy) -> None:
         text = f"a provider is for action CUSTOM, not {spec.action}"
         report.error(codes.CONFLICT, "spec.provider", text, "Remove it, or use action CUSTOM.")
     if spec.action in ("DENY", "CUSTOM") and not spec.rules:
-        text = f"action {spec.action} without rules is never taken"
+        text = f"action {spec.action} without rules has no effect"
         report.error(codes.REQUIRED, "spec.rules", text, "Give rules; a rule {} matches everything.")
     for index, rule in enumerate(spec.rules):
         _rule(report, f"spec.rules[{index}]", rule, spec.action)
@@ -47,25 +47,27 @@ def _dry_run(report: Report, obj: AuthorizationPolicy) -> None:
     if value not in _BOOLEANS:
         report.error(codes.CHOICE, path, f"{value!r} is neither true nor false", "Use true or false.")
     if obj.spec.action not in ("ALLOW", "DENY"):
-        text = f"action {obj.spec.action} cannot be tried"
+        text = f"action {obj.spec.action} does not support dry-run"
         report.error(codes.CONFLICT, path, text, "Remove the annotation, or use ALLOW or DENY.")
 
 
 def _rule(report: Report, path: str, rule: Rule, action: str) -> None:
     http = with_port = False
     for index, caller in enumerate(rule.from_):
-        at = f"{path}.from[{index}].source"
-        if caller.source is None or not _given(caller.source):
-            report.error(codes.REQUIRED, at, "the source is empty", "Give at least one field, or remove from.")
+        source_path = f"{path}.from[{index}].source"
+        if caller.source is None or not _values_of(caller.source):
+            report.error(codes.REQUIRED, source_path, "the source is empty", "Give at least one field, or remove from.")
         else:
-            _source(report, at, caller.source, action)
+            _source(report, source_path, caller.source, action)
             http = http or any(getattr(caller.source, f) for f in _HTTP_SOURCE)
     for index, call in enumerate(rule.to):
-        at = f"{path}.to[{index}].operation"
-        if call.operation is None or not _given(call.operation):
-            report.error(codes.REQUIRED, at, "the operation is empty", "Give at least one field, or remove to.")
+        source_path = f"{path}.to[{index}].operation"
+        if call.operation is None or not _values_of(call.operation):
+            report.error(
+                codes.REQUIRED, source_path, "the operation is empty", "Give at least one field, or remove to."
+            )
         else:
-            _operation(report, at, call.operation)
+            _operation(report, source_path, call.operation)
             http = http or any(getattr(call.operation, f) for f in _HTTP_OPERATION)
             with_port = with_port or bool(call.operation.ports)
     for index, condition in enumerate(rule.when):
@@ -73,21 +75,21 @@ def _rule(report: Report, path: str, rule: Rule, action: str) -> None:
         http = http or condition.key.startswith("request.")
         with_port = with_port or condition.key == "destination.port"
     if action == "DENY" and http and not with_port:
-        text = "what is denied is told by HTTP, so that on TCP ports everything is denied"
+        text = "the rule has only HTTP fields, so that on TCP ports it denies all connections"
         report.warning(codes.RISKY, path, text, "Give to.operation.ports.")
 
 
-def _given(struct: Source | Operation) -> list[str]:
+def _values_of(struct: Source | Operation) -> list[str]:
     return [f for f in struct.__struct_fields__ if getattr(struct, f)]
 
 
 def _wire(field: str) -> str:
-    first, *rest = field.split("_")
-    return first + "".join(p.capitalize() for p in rest)
+    first, *others = field.split("_")
+    return first + "".join(p.capitalize() for p in others)
 
 
 def _source(report: Report, path: str, source: Source, action: str) -> None:
-    for field in _given(source):
+    for field in _values_of(source):
         _filled(report, f"{path}.{_wire(field)}", getattr(source, field))
     for field in ("ip_blocks", "not_ip_blocks", "remote_ip_blocks", "not_remote_ip_blocks"):
         for index, block in enumerate(getattr(source, field)):
@@ -103,15 +105,15 @@ def _source(report: Report, path: str, source: Source, action: str) -> None:
             at = f"{path}.{_wire(field)}[{index}]"
             parts = account.split("/")
             if account and (len(parts) > 2 or "*" in account or not all(parts)):
-                text = f"{account!r} is no service account"
+                text = f"{account!r} is not a service account"
                 report.error(codes.NAME, at, text, "Write namespace/name or name.")
     if action == "CUSTOM" and (source.request_principals or source.not_request_principals):
-        text = "action CUSTOM is taken before tokens are read"
+        text = "action CUSTOM is evaluated before tokens are read"
         report.error(codes.CONFLICT, path, text, "Remove requestPrincipals.")
 
 
 def _operation(report: Report, path: str, operation: Operation) -> None:
-    for field in _given(operation):
+    for field in _values_of(operation):
         _filled(report, f"{path}.{_wire(field)}", getattr(operation, field))
     for field in ("ports", "not_ports"):
         for index, port in enumerate(getattr(operation, field)):
@@ -132,15 +134,15 @@ def _port(report: Report, path: str, text: str) -> None:
     if text.isascii() and text.isdigit():
         ports.check_number(report, path, int(text[:12]))
     else:
-        report.error(codes.PORT, path, f"{text!r} is no port", "Give a port from 1 to 65535.")
+        report.error(codes.PORT, path, f"{text!r} is not a port", "Give a port from 1 to 65535.")
 
 
 def _path(report: Report, path: str, text: str) -> None:
-    """A template has {*} for one part of the path and, once and at last, {**} for any number."""
+    """A path template: {*} matches one path segment; {**} matches any number, only once and at the end."""
     if "{" not in text and "}" not in text:
         return
     if "{*}" not in text and "{**}" not in text:
-        return  # braces as ordinary characters
+        return  # without operators, braces are ordinary characters
     parts = text.split("/")
     bad = [p for p in parts if p not in ("{*}", "{**}") and ("{" in p or "}" in p or "*" in p)]
     if bad:
@@ -156,7 +158,7 @@ def _condition(report: Report, path: str, condition: Condition, action: str) -> 
         report.error(codes.REQUIRED, f"{path}.key", "the key is empty", "Name an attribute, such as source.ip.")
         return
     if key not in _PLAIN and not _KEYED.match(key):
-        text = f"{key!r} is no attribute"
+        text = f"{key!r} is not an attribute"
         report.error(codes.CHOICE, f"{path}.key", text, f"Use request.headers[name] or {', '.join(sorted(_PLAIN))}.")
     if not condition.values and not condition.not_values:
         report.error(codes.REQUIRED, path, "there is no value to compare with", "Give values or notValues.")
@@ -169,7 +171,7 @@ def _condition(report: Report, path: str, condition: Condition, action: str) -> 
             elif key == "destination.port" and value:
                 _port(report, at, value)
             elif key == "source.namespace" and value and not hosts.is_label(value.replace("*", "a")):
-                report.error(codes.NAMESPACE, at, f"{value!r} is no namespace", "Give the name of a namespace.")
+                report.error(codes.NAMESPACE, at, f"{value!r} is not a namespace", "Give the name of a namespace.")
     if action == "CUSTOM" and key.startswith("request.auth."):
-        text = "action CUSTOM is taken before tokens are read"
+        text = "action CUSTOM is evaluated before tokens are read"
         report.error(codes.CONFLICT, f"{path}.key", text, "Use another attribute.")

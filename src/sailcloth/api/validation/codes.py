@@ -1,13 +1,13 @@
-"""Kinds of mistakes. A code says what went wrong, whatever the object; the path says where. Codes never change their meaning."""
+"""Codes of findings. A code identifies the kind of mistake, independent of the object's kind. Must never change meaning."""
 
 from __future__ import annotations
 
 from typing import Final
 
-TYPE: Final = "SAIL0001"  # a value does not fit its field's type
+TYPE: Final = "SAIL0001"  # a value does not match its field's type
 UNKNOWN_FIELD: Final = "SAIL0002"
 REQUIRED: Final = "SAIL0101"
-CONFLICT: Final = "SAIL0102"  # fields that exclude each other
+CONFLICT: Final = "SAIL0102"  # mutually exclusive fields
 HOST: Final = "SAIL0103"
 PORT: Final = "SAIL0104"
 DURATION: Final = "SAIL0105"
@@ -27,4 +27,4 @@ REFERENCE: Final = "SAIL0118"  # targetRefs
 DEPRECATED: Final = "SAIL0201"
 NO_EFFECT: Final = "SAIL0202"
 UNREACHABLE: Final = "SAIL0203"
-RISKY: Final = "SAIL0204"  # allowed, but most likely not what is meant
+RISKY: Final = "SAIL0204"  # valid, but most likely not intended

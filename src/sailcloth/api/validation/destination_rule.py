@@ -1,4 +1,4 @@
-"""What a DestinationRule must be. Policies are in `traffic_policy`."""
+"""Validates DestinationRule. `traffic_policy` validates its policies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .report import Report
 
 
 def validate(report: Report, obj: DestinationRule) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     hosts.check(report, "spec.host", spec.host)
     traffic_policy.check(report, "spec.trafficPolicy", spec.traffic_policy)
@@ -19,7 +19,7 @@ def validate(report: Report, obj: DestinationRule) -> None:
         if not subset.name:
             report.error(codes.REQUIRED, f"{path}.name", "the subset has no name", "Give it one, such as v1.")
         elif not hosts.is_label(subset.name):
-            text = f"subset name {subset.name!r} is no DNS label"
+            text = f"subset name {subset.name!r} is not a DNS label"
             report.error(codes.NAME, f"{path}.name", text, "Use letters, digits and dashes.")
         elif subset.name in seen:
             text = f"there are two subsets {subset.name!r}"

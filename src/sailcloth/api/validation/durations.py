@@ -1,4 +1,4 @@
-"""Durations, as Envoy can keep them: whole milliseconds."""
+"""Validates durations: whole milliseconds, as Envoy needs them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .report import Report
 
 
 def milliseconds(text: str | None) -> float | None:
-    """The duration, None if there is none or it is not one."""
+    """The duration in milliseconds; None if it is missing or invalid."""
     try:
         return duration_ms(text)
     except ValueError:
@@ -17,20 +17,20 @@ def milliseconds(text: str | None) -> float | None:
 
 
 def check(report: Report, path: str, text: str | None, zero: bool = False) -> bool:
-    """At least a millisecond, and whole milliseconds; `zero`: 0s has a meaning of its own. Returns whether it is fine."""
+    """At least 1 ms, in whole milliseconds; `zero`: 0s is allowed, too. Returns whether it is valid."""
     if text is None:
         return True
     try:
-        found = duration_ms(text)
+        value = duration_ms(text)
     except ValueError as error:
         report.error(codes.DURATION, path, str(error), "Write a number with a unit, such as 5s, 250ms or 1m30s.")
         return False
-    if found is None or (found == 0 and zero):
+    if value is None or (value == 0 and zero):
         return True
-    if found < 1:
+    if value < 1:
         report.error(codes.DURATION, path, f"duration {text!r} is shorter than 1ms", "Give at least 1ms.")
         return False
-    nanoseconds = round(found * 1_000_000)
+    nanoseconds = round(value * 1_000_000)
     if nanoseconds % 1_000_000:
         text = f"duration {text!r} is not a whole number of milliseconds"
         report.error(codes.DURATION, path, text, "Round it to milliseconds.")
@@ -39,7 +39,7 @@ def check(report: Report, path: str, text: str | None, zero: bool = False) -> bo
 
 
 def check_sign(report: Report, path: str, text: str | None) -> None:
-    """Not negative."""
-    found = milliseconds(text)
-    if found is not None and found < 0:
+    """A duration that is not negative."""
+    value = milliseconds(text)
+    if value is not None and value < 0:
         report.error(codes.DURATION, path, f"duration {text!r} is negative", "Give a positive duration.")

@@ -1,4 +1,4 @@
-"""What an EnvoyFilter must be: patches whose place fits what they change. What Envoy makes of them is not known here."""
+"""Validates EnvoyFilter: whether operation and match of each patch fit its applyTo. Must not evaluate Envoy's configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HCM = ("envoy.filters.network.http_connection_manager", "envoy.http_connection_
 
 
 def validate(report: Report, obj: EnvoyFilter) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     selector = spec.workload_selector
     labels.check_selector(report, "spec.workloadSelector", selector.labels if selector is not None else None)
@@ -23,22 +23,22 @@ def validate(report: Report, obj: EnvoyFilter) -> None:
         _patch(report, f"spec.configPatches[{index}]", patch)
 
 
-def _patch(report: Report, path: str, found: EnvoyConfigObjectPatch) -> None:
-    target, patch, match = found.apply_to or "INVALID", found.patch, found.match
+def _patch(report: Report, path: str, config_patch: EnvoyConfigObjectPatch) -> None:
+    target, patch, match = config_patch.apply_to or "INVALID", config_patch.patch, config_patch.match
     if target == "INVALID":
-        text = "it is not said what is changed"
+        text = "applyTo is missing"
         report.error(codes.REQUIRED, f"{path}.applyTo", text, "Give applyTo, such as HTTP_FILTER.")
     operation = (patch.operation if patch is not None else None) or "INVALID"
     if patch is None:
         report.error(codes.REQUIRED, f"{path}.patch", "the patch is missing", "Give operation and value.")
     elif operation == "INVALID":
-        text = "it is not said how it is changed"
+        text = "the operation is missing"
         report.error(codes.REQUIRED, f"{path}.patch.operation", text, "Give an operation, such as MERGE.")
     elif operation != "REMOVE" and not patch.value:
         text = f"operation {operation} needs a value"
         report.error(codes.REQUIRED, f"{path}.patch.value", text, "Give the value.")
     if operation.startswith("INSERT_") and target not in (*_ORDERED, "INVALID"):
-        text = f"{target} has no order into which something can be inserted"
+        text = f"{target} has no order, so INSERT operations do not apply"
         report.warning(codes.NO_EFFECT, f"{path}.patch.operation", text, "Use ADD or MERGE.")
     if match is not None:
         _match(report, f"{path}.match", match, target)
@@ -51,18 +51,18 @@ def _match(report: Report, path: str, match: ConfigObjectMatch, target: str) -> 
         "cluster": match.cluster,
         "waypoint": match.waypoint,
     }
-    given = [name for name, value in places.items() if value is not None]
-    if len(given) > 1:
-        report.error(codes.CONFLICT, path, f"{' and '.join(given)} exclude each other", "Keep one of them.")
-    wanted = "listener" if target in _LISTENER else "routeConfiguration" if target in _ROUTE else "cluster"
-    for name in given:
+    set_fields = [name for name, value in places.items() if value is not None]
+    if len(set_fields) > 1:
+        report.error(codes.CONFLICT, path, f"{' and '.join(set_fields)} are mutually exclusive", "Keep one of them.")
+    field = "listener" if target in _LISTENER else "routeConfiguration" if target in _ROUTE else "cluster"
+    for name in set_fields:
         if name == "waypoint":
             if match.context != "WAYPOINT":
-                text = "a place in a waypoint needs the context WAYPOINT"
+                text = "a waypoint match needs the context WAYPOINT"
                 report.error(codes.CONFLICT, path, text, "Set context to WAYPOINT.")
-        elif target in (*_LISTENER, *_ROUTE, "CLUSTER") and name != wanted:
-            text = f"applyTo {target} cannot be found by {name}"
-            report.error(codes.CONFLICT, f"{path}.{name}", text, f"Match {wanted} instead.")
+        elif target in (*_LISTENER, *_ROUTE, "CLUSTER") and name != field:
+            text = f"applyTo {target} cannot be matched by {name}"
+            report.error(codes.CONFLICT, f"{path}.{name}", text, f"Match {field} instead.")
     version = match.proxy.proxy_version if match.proxy is not None else None
     if version and (problem := regexes.problem(version)):
         report.error(codes.REGEX, f"{path}.proxy.proxyVersion", problem, "Write it as ^1\\.2.*.")
@@ -73,7 +73,7 @@ def _match(report: Report, path: str, match: ConfigObjectMatch, target: str) -> 
         return
     at = f"{path}.listener.filterChain.filter"
     if target in ("LISTENER", "FILTER_CHAIN"):
-        text = f"applyTo {target} does not look at filters"
+        text = f"applyTo {target} does not match filters"
         report.warning(codes.NO_EFFECT, at, text, "Remove it, or use NETWORK_FILTER.")
     if not chain.filter.name:
         text = "the filter to match has no name"
@@ -84,5 +84,5 @@ def _match(report: Report, path: str, match: ConfigObjectMatch, target: str) -> 
         text = f"HTTP filters are in {_HCM[0]}, not in {chain.filter.name}"
         report.error(codes.CONFLICT, f"{at}.name", text, f"Write {_HCM[0]}.")
     elif target not in ("HTTP_FILTER", "INVALID"):
-        text = "a filter inside another is for applyTo HTTP_FILTER"
+        text = "subFilter applies to applyTo HTTP_FILTER only"
         report.error(codes.CONFLICT, f"{at}.subFilter", text, "Remove it, or use HTTP_FILTER.")

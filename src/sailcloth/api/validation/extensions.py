@@ -1,4 +1,4 @@
-"""What a WasmPlugin and a TrafficExtension must be."""
+"""Validates WasmPlugin and TrafficExtension."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_NAME, _LARGEST_SCRIPT, _MOST_VARIABLES = 256, 64 * 1024, 256
 
 
 def validate_wasm_plugin(report: Report, obj: WasmPlugin) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     attachment.check(report, spec.selector, spec.target_ref, spec.target_refs)
     _wasm(report, "spec", spec)
@@ -25,7 +25,7 @@ def validate_wasm_plugin(report: Report, obj: WasmPlugin) -> None:
 
 
 def validate_traffic_extension(report: Report, obj: TrafficExtension) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     attachment.check(report, spec.selector, spec.target_ref, spec.target_refs)
     if (spec.wasm is None) == (spec.lua is None):
@@ -46,7 +46,7 @@ def _wasm(report: Report, path: str, wasm: WasmConfig) -> None:
     _url(report, f"{path}.url", wasm.url)
     if wasm.sha256 and not _SHA.match(wasm.sha256):
         text = "the checksum must be 64 characters long and of 0-9 and a-f"
-        report.error(codes.NAME, f"{path}.sha256", text, "Write it in hexadecimal, in small letters.")
+        report.error(codes.NAME, f"{path}.sha256", text, "Write it in lower-case hexadecimal.")
     if wasm.image_pull_secret == "":
         report.error(codes.REQUIRED, f"{path}.imagePullSecret", "the name is empty", "Name the Secret, or remove it.")
     if wasm.plugin_name is not None and len(wasm.plugin_name) >= _LONGEST_NAME:
@@ -58,12 +58,12 @@ def _wasm(report: Report, path: str, wasm: WasmConfig) -> None:
 
 def _url(report: Report, path: str, url: str) -> None:
     if not url:
-        report.error(codes.REQUIRED, path, "the url is missing", "Say where the module is.")
+        report.error(codes.REQUIRED, path, "the url is missing", "Set the URL of the module.")
         return
     try:
         scheme = urlsplit(url).scheme if "://" in url else ""
     except ValueError:
-        report.error(codes.ADDRESS, path, f"{url!r} is no URL", "Write oci://registry/image:tag.")
+        report.error(codes.ADDRESS, path, f"{url!r} is not a URL", "Write oci://registry/image:tag.")
         return
     if scheme not in _SCHEMES:
         text = f"scheme {scheme!r} is not supported"
@@ -83,11 +83,11 @@ def _environment(report: Report, path: str, config: VmConfig) -> None:
             report.error(codes.DUPLICATE, f"{at}.name", text, "Remove one of them.")
         seen.add(variable.name)
         if variable.value_from == "HOST" and variable.value:
-            text = "a value of the proxy's environment is not given here"
+            text = "valueFrom HOST takes the value from the proxy's environment"
             report.error(codes.CONFLICT, f"{at}.value", text, "Remove it, or use valueFrom INLINE.")
 
 
 def _match(report: Report, match: Sequence[TrafficSelector]) -> None:
-    for index, one in enumerate(match):
-        for number, port in enumerate(one.ports):
+    for index, selector in enumerate(match):
+        for number, port in enumerate(selector.ports):
             ports.check_number(report, f"spec.match[{index}].ports[{number}].number", port.number)

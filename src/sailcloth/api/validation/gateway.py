@@ -1,4 +1,4 @@
-"""What a Gateway must be: servers with ports, hosts and TLS that go together."""
+"""Validates Gateway: servers with consistent ports, hosts and TLS settings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from sailcloth.api.gateway import Gateway, Server
 from . import addresses, codes, hosts, ports, server_tls
 from .report import Report
 
-_SEMANTICS = "internal.istio.io/gateway-semantics"  # on Gateways that are made from the Gateway API
+_SEMANTICS = "internal.istio.io/gateway-semantics"  # on Gateways that are converted from the Gateway API
 
 
 def validate(report: Report, obj: Gateway) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     if not obj.spec.servers:
         report.error(codes.REQUIRED, "spec.servers", "a gateway needs at least one server", "Give servers.")
     internal = obj.metadata.annotations.get(_SEMANTICS) == "gateway"
@@ -34,7 +34,7 @@ def _server(report: Report, path: str, server: Server, internal: bool) -> None:
         report.error(codes.REQUIRED, f"{path}.port.name", "the port has no name", "Give it one, such as https.")
     if port.target_port:
         text = "targetPort has no effect in a Gateway"
-        report.warning(codes.NO_EFFECT, f"{path}.port.targetPort", text, "Remove it; the Service says it.")
+        report.warning(codes.NO_EFFECT, f"{path}.port.targetPort", text, "Remove it; the Service sets it.")
     if not server.hosts:
         report.error(codes.REQUIRED, f"{path}.hosts", "a server needs at least one host", "Give hosts, such as '*'.")
     for index, host in enumerate(server.hosts):
@@ -54,7 +54,7 @@ def _tls(report: Report, path: str, server: Server) -> None:
             text = f"a server for {protocol} needs TLS settings"
             report.error(codes.TLS, f"{path}.tls", text, "Give tls with a mode and a credentialName.")
         elif tls.https_redirect:
-            text = "httpsRedirect is for servers of plain HTTP"
+            text = "httpsRedirect applies to plain HTTP servers only"
             report.warning(codes.NO_EFFECT, f"{path}.tls.httpsRedirect", text, "Move it to the HTTP server.")
     elif tls is not None:
         set_fields = {f for f in tls.__struct_fields__ if getattr(tls, f) not in (None, False, "", ())}
@@ -62,7 +62,7 @@ def _tls(report: Report, path: str, server: Server) -> None:
             text = f"a server for {protocol or 'this protocol'} cannot have TLS settings"
             report.error(codes.TLS, f"{path}.tls", text, "Remove tls, or use protocol TLS.")
         elif set_fields - {"https_redirect"}:
-            text = "a server of plain HTTP can have httpsRedirect only"
+            text = "a plain HTTP server can only have httpsRedirect"
             note = report.warning if tls.https_redirect else report.error
             note(codes.TLS, f"{path}.tls", text, "Remove the rest, or use protocol HTTPS.")
         return

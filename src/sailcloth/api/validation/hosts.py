@@ -1,4 +1,4 @@
-"""Host names: what a name may look like in each place where Istio's API takes one. Letters of both cases are fine."""
+"""Validates host names in the forms that Istio's API allows. Case-insensitive."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FIX = "Write a DNS name such as reviews.default.svc.cluster.local."
 
 
 def is_label(text: str) -> bool:
-    """Whether it is one DNS label: letters, digits and inner dashes, at most 63."""
+    """Whether a text is a DNS label: letters, digits and inner dashes, at most 63 characters."""
     return len(text) <= _LONGEST_LABEL and _LABEL.match(text) is not None
 
 
 def is_ip(text: str) -> bool:
-    """Whether it is an IPv4 or IPv6 address."""
+    """Whether a text is an IPv4 or IPv6 address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -29,29 +29,29 @@ def is_ip(text: str) -> bool:
 
 
 def name_problem(host: str, wildcard: bool = True) -> str | None:
-    """What is wrong with a DNS name; with `wildcard` its first label may begin with `*`."""
+    """The error in a DNS name; None if it is valid. `wildcard`: the first label may start with `*`."""
     if not host:
         return "the host name is empty"
     if len(host) > _LONGEST:
         return f"the host name has {len(host)} characters, at most {_LONGEST} are allowed"
-    first, dot, rest = host.partition(".")
-    labels = rest.split(".") if dot else []
+    first, dot, parent = host.partition(".")
+    labels = parent.split(".") if dot else []
     if len(labels) > 1 and not labels[-1]:
-        labels.pop()  # a dot at the end makes a name absolute
+        labels.pop()  # a trailing dot makes a name absolute
     pattern = _WILDCARD_LABEL if wildcard else _LABEL
     for label, form in [(first, pattern), *((label, _LABEL) for label in labels)]:
         if len(label) > _LONGEST_LABEL or not form.match(label):
             if "*" in label:
                 where = "at the beginning" if wildcard else "nowhere"
-                return f"domain name {host!r}: a wildcard may stand {where} only"
-            return f"domain name {host!r}: {label!r} is no DNS label"
+                return f"domain name {host!r}: a wildcard is only allowed {where}"
+            return f"domain name {host!r}: {label!r} is not a DNS label"
     if labels and labels[-1].isdigit():
         return f"domain name {host!r}: its last label must not be a number"
     return None
 
 
 def check(report: Report, path: str, host: str, wildcard: bool = True, ip: bool = False) -> bool:
-    """Report what is wrong with a host; `ip`: an address will do, too. Returns whether it is fine."""
+    """Report an invalid host; `ip`: addresses are allowed, too. Returns whether it is valid."""
     if ip and is_ip(host):
         return True
     problem = name_problem(host, wildcard)
@@ -61,14 +61,14 @@ def check(report: Report, path: str, host: str, wildcard: bool = True, ip: bool 
 
 
 def is_partial_wildcard(host: str) -> bool:
-    """Whether a wildcard stands for part of a label, as in `*bar.com`, which Envoy cannot match in all places."""
+    """Whether a wildcard matches a part of a label, as in `*bar.com`, which Envoy does not support everywhere."""
     return host.startswith("*") and len(host) > 1 and host[1] != "."
 
 
 def scoped(report: Report, path: str, host: str, gateway: bool, internal: bool = False) -> None:
-    """A host in the form `namespace/name` of Gateways (where the namespace may be left out) and Sidecars.
+    """A host as `namespace/name` of Gateways (where the namespace is optional) and Sidecars.
 
-    `internal`: a Gateway made from the Gateway API, where the namespace `~` stands for nobody.
+    `internal`: a Gateway converted from the Gateway API, where the namespace `~` means none.
     """
     namespace, slash, name = host.partition("/")
     if not slash:
@@ -84,7 +84,7 @@ def scoped(report: Report, path: str, host: str, gateway: bool, internal: bool =
     plain = namespace[1:] if not gateway and len(namespace) > 1 and namespace[0] == "~" else namespace
     allowed = ("*", ".", *(("~",) if internal or not gateway else ()))
     if plain not in allowed and not is_label(plain):
-        text = f"{namespace!r} in host {host!r} is no namespace"
+        text = f"{namespace!r} in host {host!r} is not a namespace"
         report.error(codes.NAMESPACE, path, text, f"Write {', '.join(allowed)} or the name of a namespace.")
     if gateway and is_ip(name):
         return
@@ -100,19 +100,19 @@ def scoped(report: Report, path: str, host: str, gateway: bool, internal: bool =
         report.error(codes.HOST, path, text, f"Write *.{name.lstrip('*-').partition('.')[2]} or the full name.")
 
 
-def overlaps(one: str, other: str) -> bool:
-    """Whether there is a name that both hosts stand for."""
-    if one.startswith("*") and other.startswith("*"):
-        return one.endswith(other[1:]) or other.endswith(one[1:])
-    if one.startswith("*"):
-        return other.endswith(one[1:])
-    if other.startswith("*"):
-        return one.endswith(other[1:])
-    return one == other
+def overlaps(a: str, b: str) -> bool:
+    """Whether both hosts match a common name."""
+    if a.startswith("*") and b.startswith("*"):
+        return a.endswith(b[1:]) or b.endswith(a[1:])
+    if a.startswith("*"):
+        return b.endswith(a[1:])
+    if b.startswith("*"):
+        return a.endswith(b[1:])
+    return a == b
 
 
 def covered(name: str, host: str) -> bool:
-    """Whether every name that `name` stands for is also one of `host`."""
+    """Whether `host` matches every name that `name` matches."""
     if host.startswith("*"):
         return (name[1:] if name.startswith("*") else name).endswith(host[1:])
     return name == host

@@ -1,4 +1,4 @@
-"""Labels and the selectors that choose workloads by them."""
+"""Validates labels and workload selectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST = 63
 
 
 def check(report: Report, path: str, labels: Mapping[str, str]) -> None:
-    """Keys and values as Kubernetes has them."""
+    """Label keys and values in Kubernetes' format."""
     for key, value in labels.items():
         prefix, slash, name = key.rpartition("/")
         if not _NAME.match(name) or len(name) > _LONGEST or (slash and hosts.name_problem(prefix, wildcard=False)):
@@ -25,11 +25,11 @@ def check(report: Report, path: str, labels: Mapping[str, str]) -> None:
 
 
 def check_selector(report: Report, path: str, labels: Mapping[str, str] | None) -> None:
-    """The labels of a selector, None if there is none. An empty one chooses everything, which is seldom meant."""
+    """The labels of a selector; None without a selector. An empty selector selects all workloads, which is seldom intended."""
     if labels is None:
         return
     if not labels:
-        text = "the selector has no labels and so chooses all workloads"
+        text = "the selector has no labels , so it selects all workloads"
         report.warning(codes.RISKY, path, text, "Give labels, or leave the selector out.")
     for key, value in labels.items():
         if not key:

@@ -1,4 +1,4 @@
-"""Load balancing: algorithms, consistent hashing, warm-up, localities."""
+"""Validates load balancing: algorithms, consistent hashing, warm-up, localities."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from . import codes, durations, http
 from .report import Report
 
 _LARGEST_TABLE = 5_000_011
-_LARGEST_RING = 8_388_608  # Envoy's bound
+_LARGEST_RING = 8_388_608  # Envoy's limit
 
 
 def check(report: Report, path: str, settings: LoadBalancerSettings | None, outliers: bool) -> None:
-    """`outliers`: endpoints that fail are ejected, without which nothing fails over."""
+    """`outliers`: whether the policy has outlier detection, which failover needs."""
     if settings is None:
         return
     if settings.simple is not None and settings.consistent_hash is not None:
-        report.error(codes.CONFLICT, path, "simple and consistentHash exclude each other", "Keep one of them.")
+        report.error(codes.CONFLICT, path, "simple and consistentHash are mutually exclusive", "Keep one of them.")
     if settings.consistent_hash is not None:
         _hash(report, f"{path}.consistentHash", settings.consistent_hash)
     _warmup(report, path, settings)
@@ -26,38 +26,41 @@ def check(report: Report, path: str, settings: LoadBalancerSettings | None, outl
         check_localities(report, f"{path}.localityLbSetting", settings.locality_lb_setting, outliers)
 
 
-def _hash(report: Report, path: str, found: ConsistentHashLB) -> None:
+def _hash(report: Report, path: str, consistent_hash: ConsistentHashLB) -> None:
     keys = {
-        "httpHeaderName": found.http_header_name,
-        "httpCookie": found.http_cookie,
-        "useSourceIp": found.use_source_ip,
-        "httpQueryParameterName": found.http_query_parameter_name,
+        "httpHeaderName": consistent_hash.http_header_name,
+        "httpCookie": consistent_hash.http_cookie,
+        "useSourceIp": consistent_hash.use_source_ip,
+        "httpQueryParameterName": consistent_hash.http_query_parameter_name,
     }
-    given = [name for name, value in keys.items() if value is not None]
-    if len(given) > 1:
-        report.error(codes.CONFLICT, path, f"{' and '.join(given)} exclude each other", "Keep one of them.")
-    if found.http_header_name is not None:
-        http.check_header(report, f"{path}.httpHeaderName", found.http_header_name, pseudo=True)
-    if found.http_cookie is not None:
-        if not found.http_cookie.name:
+    keys_set = [name for name, value in keys.items() if value is not None]
+    if len(keys_set) > 1:
+        report.error(codes.CONFLICT, path, f"{' and '.join(keys_set)} are mutually exclusive", "Keep one of them.")
+    if consistent_hash.http_header_name is not None:
+        http.check_header(report, f"{path}.httpHeaderName", consistent_hash.http_header_name, pseudo=True)
+    if consistent_hash.http_cookie is not None:
+        if not consistent_hash.http_cookie.name:
             text = "the cookie has no name"
             report.error(codes.REQUIRED, f"{path}.httpCookie.name", text, "Name the cookie to hash on.")
-        durations.check_sign(report, f"{path}.httpCookie.ttl", found.http_cookie.ttl)
-    if found.ring_hash is not None and found.maglev is not None:
-        report.error(codes.CONFLICT, path, "ringHash and maglev exclude each other", "Keep one of them.")
+        durations.check_sign(report, f"{path}.httpCookie.ttl", consistent_hash.http_cookie.ttl)
+    if consistent_hash.ring_hash is not None and consistent_hash.maglev is not None:
+        report.error(codes.CONFLICT, path, "ringHash and maglev are mutually exclusive", "Keep one of them.")
     for at, size in (
-        (f"{path}.minimumRingSize", found.minimum_ring_size),
-        (f"{path}.ringHash.minimumRingSize", found.ring_hash.minimum_ring_size if found.ring_hash else None),
+        (f"{path}.minimumRingSize", consistent_hash.minimum_ring_size),
+        (
+            f"{path}.ringHash.minimumRingSize",
+            consistent_hash.ring_hash.minimum_ring_size if consistent_hash.ring_hash else None,
+        ),
     ):
         if size is not None and not 0 <= size <= _LARGEST_RING:
             text = f"{size} is not in the range 0-{_LARGEST_RING}"
             report.error(codes.RANGE, at, text, f"Give 0 to {_LARGEST_RING}; 1024 is used without.")
-    if found.minimum_ring_size:
-        text = "minimumRingSize is an older form"
+    if consistent_hash.minimum_ring_size:
+        text = "minimumRingSize is deprecated"
         report.warning(codes.DEPRECATED, f"{path}.minimumRingSize", text, "Use ringHash.minimumRingSize.")
-    table = found.maglev.table_size if found.maglev is not None else None
+    table = consistent_hash.maglev.table_size if consistent_hash.maglev is not None else None
     if table and not (table < _LARGEST_TABLE and _prime(table)):
-        text = f"table size {table} is no prime number below {_LARGEST_TABLE}"
+        text = f"table size {table} is not a prime number below {_LARGEST_TABLE}"
         report.error(codes.RANGE, f"{path}.maglev.tableSize", text, "Give a prime number, such as 65537.")
 
 
@@ -68,7 +71,7 @@ def _prime(number: int) -> bool:
 def _warmup(report: Report, path: str, settings: LoadBalancerSettings) -> None:
     warmup = settings.warmup
     if settings.warmup_duration_secs is not None and warmup is not None:
-        report.error(codes.CONFLICT, path, "warmupDurationSecs and warmup exclude each other", "Keep warmup.")
+        report.error(codes.CONFLICT, path, "warmupDurationSecs and warmup are mutually exclusive", "Keep warmup.")
     durations.check(report, f"{path}.warmupDurationSecs", settings.warmup_duration_secs)
     if warmup is None:
         return
@@ -83,50 +86,57 @@ def _warmup(report: Report, path: str, settings: LoadBalancerSettings) -> None:
 
 def check_localities(report: Report, path: str, setting: LocalityLbSetting, outliers: bool) -> None:
     """Distribution and failover between localities."""
-    for field, found in (("failover", setting.failover), ("failoverPriority", setting.failover_priority)):
-        if setting.distribute and found:
-            report.error(codes.CONFLICT, path, f"distribute and {field} exclude each other", "Keep one of them.")
+    for field, entries in (("failover", setting.failover), ("failoverPriority", setting.failover_priority)):
+        if setting.distribute and entries:
+            report.error(codes.CONFLICT, path, f"distribute and {field} are mutually exclusive", "Keep one of them.")
     sources = []
-    for index, one in enumerate(setting.distribute):
+    for index, entry in enumerate(setting.distribute):
         at = f"{path}.distribute[{index}]"
-        sources.append(one.from_)
-        _locality(report, f"{at}.from", one.from_)
-        for name, weight in one.to.items():
+        sources.append(entry.from_)
+        _locality(report, f"{at}.from", entry.from_)
+        for name, weight in entry.to.items():
             _locality(report, f"{at}.to", name)
             if not 1 <= weight <= 100:
                 text = f"weight {weight} of {name!r} is not in the range 1-100"
                 report.error(codes.WEIGHT, f"{at}.to.{name}", text, "Give 1 to 100, or remove the locality.")
-        total = sum(one.to.values())
+        total = sum(entry.to.values())
         if total != 100:
-            report.error(codes.WEIGHT, f"{at}.to", f"the weights are {total} in sum, not 100", "Make them 100 in sum.")
-        _overlap(report, f"{at}.to", list(one.to))
+            report.error(
+                codes.WEIGHT,
+                f"{at}.to",
+                f"the sum of the weights is {total}, not 100",
+                "Change them so that the sum is 100.",
+            )
+        _overlap(report, f"{at}.to", list(entry.to))
     _overlap(report, f"{path}.distribute", sources)
     for index, pair in enumerate(setting.failover):
         at = f"{path}.failover[{index}]"
         if pair.from_ == pair.to:
             text = f"{pair.from_!r} fails over to itself"
             report.error(codes.CONFLICT, at, text, "Name another region in to.")
-        for side, region in (("from", pair.from_), ("to", pair.to)):
+        for end, region in (("from", pair.from_), ("to", pair.to)):
             if "/" in region or "*" in region:
                 text = f"{region!r} is more than a region"
-                report.error(codes.NAME, f"{at}.{side}", text, "Give the region alone, such as us-east.")
+                report.error(codes.NAME, f"{at}.{end}", text, "Give the region alone, such as us-east.")
     if (setting.failover or setting.failover_priority) and not outliers:
-        text = "nothing fails over without outlierDetection, which finds out what has failed"
+        text = "failover needs outlierDetection, which detects failed endpoints"
         report.warning(codes.NO_EFFECT, path, text, "Give the policy an outlierDetection.")
 
 
 def _locality(report: Report, path: str, locality: str) -> None:
     parts = locality.split("/")
     if not 1 <= len(parts) <= 3 or not all(parts):
-        report.error(codes.NAME, path, f"{locality!r} is no locality", "Write region/zone/subzone, or less of it.")
+        report.error(codes.NAME, path, f"{locality!r} is not a locality", "Write region/zone/subzone, or less of it.")
     elif any("*" in p for p in parts[:-1]) or ("*" in parts[-1] and parts[-1] != "*"):
         report.error(codes.NAME, path, f"{locality!r}: a wildcard must be the last part", "Write region/zone/*.")
 
 
 def _overlap(report: Report, path: str, localities: Sequence[str]) -> None:
-    """Two localities of which one holds the other leave it open which weight counts."""
-    for index, one in enumerate(localities):
-        for other in localities[:index]:
-            short, long = sorted((one.removesuffix("*").rstrip("/"), other.removesuffix("*").rstrip("/")), key=len)
+    """Localities that overlap, so that an endpoint's weight is ambiguous."""
+    for index, locality in enumerate(localities):
+        for earlier in localities[:index]:
+            short, long = sorted(
+                (locality.removesuffix("*").rstrip("/"), earlier.removesuffix("*").rstrip("/")), key=len
+            )
             if short == long or not short or long.startswith(short + "/"):
-                report.error(codes.DUPLICATE, path, f"{other!r} and {one!r} overlap", "Remove one of them.")
+                report.error(codes.DUPLICATE, path, f"{earlier!r} and {locality!r} overlap", "Remove one of them.")

@@ -1,4 +1,4 @@
-"""What holds for the metadata of all kinds."""
+"""Validates the metadata of all kinds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INTERNAL = "internal.istio.io/"
 
 
 def check(report: Report, metadata: ObjectMeta) -> None:
-    """Annotations with which the control plane marks objects that it made itself are not for users."""
+    """Reject annotations that are reserved for objects that the control plane generates."""
     for name in metadata.annotations:
         if name.startswith(_INTERNAL):
             text = f"annotation {name} is reserved for the control plane"

@@ -1,4 +1,4 @@
-"""Ports: numbers, names, protocols."""
+"""Validates port numbers, names and protocols."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NAMES = "HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, TCP, TLS, MONGO, REDIS or MYSQL"
 
 
 def protocol(text: str) -> str:
-    """A protocol as it is compared: the case of letters does not matter."""
+    """A protocol for comparison, which ignores case."""
     return text.upper()
 
 
 def check_number(report: Report, path: str, number: int) -> bool:
-    """1 to 65535."""
+    """A port number from 1 to 65535."""
     if 1 <= number <= 65535:
         return True
     report.error(codes.PORT, path, f"port {number} is not in the range 1-65535", "Give a port from 1 to 65535.")
@@ -27,16 +27,16 @@ def check_number(report: Report, path: str, number: int) -> bool:
 
 
 def check_name(report: Report, path: str, name: str) -> None:
-    """One DNS label."""
+    """A port name: one DNS label."""
     if not hosts.is_label(name):
-        text = "the port name is empty" if not name else f"port name {name!r} is no DNS label"
+        text = "the port name is empty" if not name else f"port name {name!r} is not a DNS label"
         report.error(codes.PORT, path, text, "Use letters, digits and dashes, such as http-web.")
 
 
 def check_protocol(report: Report, path: str, text: str, required: bool = False) -> None:
-    """A supported protocol; without one it is detected, unless it is required."""
+    """A supported protocol; may be empty (detection) unless it is required."""
     if not text and not required:
         return
     if protocol(text) not in PROTOCOLS:
-        what = f"protocol {text!r} is not supported" if text else "the protocol is missing"
-        report.error(codes.CHOICE, path, what, f"Use {_NAMES}.")
+        problem = f"protocol {text!r} is not supported" if text else "the protocol is missing"
+        report.error(codes.CHOICE, path, problem, f"Use {_NAMES}.")

@@ -1,4 +1,4 @@
-"""What a RateLimit must be."""
+"""Validates RateLimit."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .report import Report
 
 
 def validate(report: Report, obj: RateLimit) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     labels.check_selector(
         report, "spec.workloadSelector", spec.workload_selector.labels if spec.workload_selector is not None else None
     )
     if not spec.http and spec.connections is None:
-        report.error(codes.REQUIRED, "spec", "neither http nor connections is given", "Give at least one limit.")
+        report.error(codes.REQUIRED, "spec", "neither http nor connections is set", "Give at least one limit.")
     for index, rule in enumerate(spec.http):
         path = f"spec.http[{index}]"
         _rate(report, f"{path}.limit", rule.limit)
@@ -36,5 +36,5 @@ def validate(report: Report, obj: RateLimit) -> None:
 def _rate(report: Report, path: str, rate: Rate) -> None:
     durations.check(report, f"{path}.per", rate.per)
     if 0 < rate.burst < rate.requests:
-        text = f"burst {rate.burst} is less than the {rate.requests} of one period, which then never come about"
+        text = f"burst {rate.burst} is less than the {rate.requests} requests of one period, so that limit is never reached"
         report.warning(codes.RISKY, f"{path}.burst", text, "Leave it out, or give at least as many.")

@@ -1,7 +1,7 @@
-"""Regular expressions in RE2's syntax, which Envoy uses, judged with the means of `re`.
+"""Validates regular expressions in RE2's syntax, which Envoy uses, by translating them for `re`.
 
-Errors are reported for what RE2 surely refuses: what it leaves out of Perl's syntax, and what no engine takes. An
-expression that only RE2 could judge passes.
+Reports only errors that RE2 has for sure: Perl syntax that it does not support, and invalid syntax. Expressions that only RE2
+itself can check are accepted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 import warnings
 from functools import lru_cache
 
-LONGEST = 1024  # characters; Istio's bound for expressions in routes
+LONGEST = 1024  # characters; Istio's limit for expressions in routes
 
 _CLASSES = {"alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "upper": "A-Z", "lower": "a-z", "word": r"\w",
             "space": r"\s", "punct": "!-/:-@", "xdigit": "0-9a-fA-F", "blank": r"\t ", "cntrl": r"\x00-\x1f",
@@ -32,7 +32,7 @@ _TOKEN = re.compile(
 
 @lru_cache(maxsize=4096)
 def problem(text: str) -> str | None:
-    """What is wrong with an expression, None if it is fine as far as can be said."""
+    """The error in an expression; None if none is found."""
     if len(text) > LONGEST:
         return f"the regular expression has {len(text)} characters, at most {LONGEST} are allowed"
     try:
@@ -41,26 +41,38 @@ def problem(text: str) -> str | None:
             warnings.simplefilter("ignore")
             re.compile(plain)
     except (ValueError, OverflowError, RecursionError, re.error) as error:
-        return f"{text!r} is no RE2 regular expression: {error}"
+        return f"{text!r} is not an RE2 regular expression: {error}"
     return None
 
 
+def missing_group(expression: str, replacement: str) -> int | None:
+    """The number of a group that a replacement (`\\1`) refers to and the expression does not have; None if it has all, or if the
+    expression is wrong itself. `\\0` is the whole match."""
+    if problem(expression) is not None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        groups = re.compile(_translate(expression)).groups
+    used = (int(match[1]) for match in re.finditer(r"\\\\|\\(\d)", replacement) if match[1])
+    return next((number for number in used if number > groups), None)
+
+
 def _translate(text: str) -> str:
-    """The expression in the syntax of `re`. Raises ValueError for what RE2 does not have."""
-    out: list[str] = []
+    """The expression in the syntax of `re`. Raises ValueError for syntax that RE2 does not support."""
+    parts: list[str] = []
     end, bracket = 0, False
     for match in _TOKEN.finditer(text):
         between = text[end : match.start()]
-        out.append(between)
+        parts.append(between)
         bracket = _inside(between, bracket)
-        out.append(_token(match, bracket))
+        parts.append(_token(match, bracket))
         end = match.end()
-    out.append(text[end:])
-    return "".join(out)
+    parts.append(text[end:])
+    return "".join(parts)
 
 
 def _inside(between: str, bracket: bool) -> bool:
-    """Whether a character class is open after this text; a `]` that comes first in a class is an ordinary character."""
+    """Whether a character class is open after this text; a `]` at the start of a class is an ordinary character."""
     start = -1
     for index, character in enumerate(between):
         if character == "[" and not bracket:
@@ -77,17 +89,17 @@ def _token(match: re.Match[str], bracket: bool) -> str:
         return r"\w" if match["unicode"][0] == "p" else r"\W" if not bracket else ""
     if match["hex"]:
         if int(match["hex"], 16) > 0xFF:
-            raise ValueError(f"{match[0]}: Envoy compares bytes, so that a code is at most FF")
+            raise ValueError(f"{match[0]}: Envoy compares bytes, so that character codes are at most FF")
         return re.escape(chr(int(match["hex"], 16)))
     if match["set"]:
-        return f"\\{match['set']}\\-"  # RE2 reads the dash after a class as itself
+        return f"\\{match['set']}\\-"  # RE2 treats a dash after a class as a literal
     if match["escape"]:
         return _escape(match["escape"], bracket)
     if match["class"]:
-        known = _CLASSES.get(match["class"].lstrip("^"))
-        if known is None:
+        characters = _CLASSES.get(match["class"].lstrip("^"))
+        if characters is None:
             raise ValueError(f"there is no character class [:{match['class']}:]")
-        return known if bracket else match[0]
+        return characters if bracket else match[0]
     if bracket:
         return match[0]
     if match["flags"]:
@@ -111,5 +123,5 @@ def _escape(character: str, bracket: bool) -> str:
     if character == "C":
         return "."
     if character in "ZuUNkGKRXhHeco":
-        raise ValueError(f"\\{character} is no escape sequence")
+        raise ValueError(f"\\{character} is not an escape sequence")
     return "\\" + character

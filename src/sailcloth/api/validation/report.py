@@ -1,4 +1,4 @@
-"""Collects findings about one object while it is looked at. Rules get a report and a path, and say what they see."""
+"""Collects the findings about one object. Validation functions get a report and the path of the field that they check."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ from sailcloth.api.meta import Finding, Key
 
 
 class Report:
-    """The findings so far. Paths are full, such as `spec.http[0].route[1].weight`."""
+    """The findings about one object. Paths are complete, such as `spec.http[0].route[1].weight`."""
 
     def __init__(self, resource: Key) -> None:
         self.resource = resource
-        self._found: list[Finding] = []
+        self._findings: list[Finding] = []
 
     def error(self, code: str, path: str, text: str, fix: str = "") -> None:
-        """Something that makes the object be refused."""
-        self._found.append(Finding(code=code, severity="Error", resource=self.resource, path=path, text=text, fix=fix))
+        """Add an error; the object is rejected."""
+        self._findings.append(
+            Finding(code=code, severity="Error", resource=self.resource, path=path, text=text, fix=fix)
+        )
 
     def warning(self, code: str, path: str, text: str, fix: str = "") -> None:
-        """Something that is accepted and should be looked at."""
-        self._found.append(
+        """Add a warning; the object is accepted."""
+        self._findings.append(
             Finding(code=code, severity="Warning", resource=self.resource, path=path, text=text, fix=fix)
         )
 
     def findings(self) -> tuple[Finding, ...]:
-        """What was found, errors first, otherwise in the order of the object."""
-        return tuple(sorted(self._found, key=lambda f: f.severity != "Error"))
+        """All findings: errors first, otherwise in the order in which they were added."""
+        return tuple(sorted(self._findings, key=lambda f: f.severity != "Error"))

@@ -1,4 +1,4 @@
-"""What a RequestAuthentication must be: issuers whose keys can be found."""
+"""Validates RequestAuthentication: issuers and their keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PRIVATE = ("d", "p", "q", "dp", "dq", "qi", "k")
 
 
 def validate(report: Report, obj: RequestAuthentication) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     attachment.check(report, spec.selector, spec.target_ref, spec.target_refs)
     for index, rule in enumerate(spec.jwt_rules):
@@ -59,12 +59,12 @@ def _filled(report: Report, path: str, values: Sequence[str]) -> None:
 
 def _uri(report: Report, path: str, text: str) -> None:
     try:
-        found = urlsplit(text)
-        fine = found.scheme in ("http", "https") and bool(found.hostname) and (found.port is None or found.port > 0)
+        url = urlsplit(text)
+        fine = url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
     except ValueError:
         fine = False
     if not fine:
-        report.error(codes.ADDRESS, path, f"{text!r} is no address of keys", "Write https://host/path.")
+        report.error(codes.ADDRESS, path, f"{text!r} is not a URL of keys", "Write https://host/path.")
 
 
 def _keys(report: Report, path: str, text: str) -> None:
@@ -75,7 +75,7 @@ def _keys(report: Report, path: str, text: str) -> None:
     except (ValueError, KeyError, TypeError, RecursionError):
         fine = False
     if not fine:
-        report.error(codes.TYPE, path, "it is no JSON Web Key Set", 'Write {"keys": [{"kty": ...}]}.')
+        report.error(codes.TYPE, path, "it is not a JSON Web Key Set", 'Write {"keys": [{"kty": ...}]}.')
     elif any(field in key for key in keys for field in _PRIVATE):
-        text = "a private key is written where everyone can read it"
+        text = "jwks contains a private key, which anyone who can read the object can read"
         report.warning(codes.RISKY, path, text, "Keep the public part only, and renew the key.")

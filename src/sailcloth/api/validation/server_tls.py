@@ -1,4 +1,4 @@
-"""TLS settings of servers: which certificates a mode needs, and which it cannot have."""
+"""Validates TLS settings of servers: which certificates a mode needs, and which settings it does not allow."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _VERIFYING: Final = ("MUTUAL", "OPTIONAL_MUTUAL")
 
 
 def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
-    """The settings of a server that speaks TLS."""
+    """The TLS settings of a server."""
     _ciphers(report, path, tls)
     _versions(report, path, tls)
     _pins(report, path, tls)
@@ -52,10 +52,10 @@ def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
         "tlsCertificates": tls.tls_certificates,
         "serverCertificate": tls.server_certificate,
     }
-    given = [name for name, value in sources.items() if value]
+    sources_set = [name for name, value in sources.items() if value]
     if tls.mode == "ISTIO_MUTUAL":
         for name in [
-            *given,
+            *sources_set,
             *(["privateKey"] if tls.private_key else []),
             *(["caCertificates"] if tls.ca_certificates else []),
         ]:
@@ -63,15 +63,15 @@ def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
             report.error(codes.TLS, f"{path}.{name}", text, "Remove it, or use mode MUTUAL.")
         return
     if tls.mode in (None, "PASSTHROUGH", "AUTO_PASSTHROUGH"):
-        for name in given:
-            text = f"mode {tls.mode or 'PASSTHROUGH'} does not end TLS, so {name} is not used"
+        for name in sources_set:
+            text = f"mode {tls.mode or 'PASSTHROUGH'} does not terminate TLS, so {name} is not used"
             report.warning(codes.NO_EFFECT, f"{path}.{name}", text, "Remove it, or use mode SIMPLE.")
         return
     if tls.ca_crl and (tls.credential_name or tls.credential_names):
-        text = "caCrl and credentialName exclude each other"
+        text = "caCrl and credentialName are mutually exclusive"
         report.error(codes.TLS, f"{path}.caCrl", text, "Put the list into the Secret, as ca.crl.")
-    if len(given) > 1:
-        text = f"{' and '.join(given)} exclude each other"
+    if len(sources_set) > 1:
+        text = f"{' and '.join(sources_set)} are mutually exclusive"
         report.error(codes.TLS, path, text, "Keep one source of certificates.")
     for name, count in (("credentialNames", len(tls.credential_names)), ("tlsCertificates", len(tls.tls_certificates))):
         if count > 2:
@@ -83,9 +83,12 @@ def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
 
 
 def _files(report: Report, path: str, tls: ServerTLSSettings) -> None:
-    """Certificates that are files: all that the mode needs are there."""
-    for index, one in enumerate(tls.tls_certificates):
-        for name, value in (("serverCertificate", one.server_certificate), ("privateKey", one.private_key)):
+    """Certificates in files: checks that all files for the mode are set."""
+    for index, certificate in enumerate(tls.tls_certificates):
+        for name, value in (
+            ("serverCertificate", certificate.server_certificate),
+            ("privateKey", certificate.private_key),
+        ):
             if not value:
                 text = f"the certificate has no {name}"
                 report.error(codes.TLS, f"{path}.tlsCertificates[{index}].{name}", text, "Name the file.")
@@ -101,25 +104,25 @@ def _files(report: Report, path: str, tls: ServerTLSSettings) -> None:
 
 
 def _versions(report: Report, path: str, tls: ServerTLSSettings) -> None:
-    found = []
+    indexes = []
     for name, version in (
         ("minProtocolVersion", tls.min_protocol_version),
         ("maxProtocolVersion", tls.max_protocol_version),
     ):
         if version and version not in _VERSIONS:
-            text = f"{version!r} is no version of TLS"
+            text = f"{version!r} is not a TLS version"
             report.error(codes.CHOICE, f"{path}.{name}", text, f"Use one of {', '.join(_VERSIONS)}.")
-        found.append(_VERSIONS.index(version) if version in _VERSIONS else 0)
-    if found[0] in (1, 2) and not tls.cipher_suites:
-        text = f"the cipher suites that are used by default need TLSV1_2, so that {_VERSIONS[found[0]]} is not spoken"
+        indexes.append(_VERSIONS.index(version) if version in _VERSIONS else 0)
+    if indexes[0] in (1, 2) and not tls.cipher_suites:
+        text = f"the default cipher suites need TLSV1_2, so {_VERSIONS[indexes[0]]} is not offered"
         report.warning(codes.NO_EFFECT, f"{path}.minProtocolVersion", text, "Give cipherSuites, or use TLSV1_2.")
-    if found[1] and found[0] > found[1]:
-        text = "the least version is above the greatest"
+    if indexes[1] and indexes[0] > indexes[1]:
+        text = "the minimum version is above the maximum version"
         report.error(codes.TLS, f"{path}.minProtocolVersion", text, "Exchange them.")
 
 
 def _pins(report: Report, path: str, tls: ServerTLSSettings) -> None:
-    """Hashes of clients' certificates, in the only forms that Envoy takes."""
+    """Hashes of client certificates, in the forms that Envoy accepts."""
     for name, values, form, text, fix in (
         (
             "verifyCertificateSpki",
@@ -132,7 +135,7 @@ def _pins(report: Report, path: str, tls: ServerTLSSettings) -> None:
     ):
         for index, value in enumerate(values):
             if not form.match(value):
-                problem = f"{value!r} is no SHA-256 in {text}"
+                problem = f"{value!r} is not a SHA-256 in {text}"
                 report.error(codes.TLS, f"{path}.{name}[{index}]", problem, fix)
 
 
@@ -143,6 +146,6 @@ def _ciphers(report: Report, path: str, tls: ServerTLSSettings) -> None:
         if cipher in seen:
             report.warning(codes.DUPLICATE, at, f"cipher suite {cipher!r} is given twice", "Remove one of them.")
         elif not all(part in _CIPHERS for part in cipher.strip("[]").split("|")):
-            text = f"cipher suite {cipher!r} is not known and is ignored"
+            text = f"cipher suite {cipher!r} is unknown and ignored"
             report.warning(codes.NO_EFFECT, at, text, "Use a name such as ECDHE-RSA-AES128-GCM-SHA256.")
         seen.add(cipher)

@@ -1,4 +1,4 @@
-"""What a ServiceEntry must be: hosts, addresses, ports and endpoints, as its resolution allows them."""
+"""Validates ServiceEntry: hosts, addresses, ports and endpoints, as its resolution allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DYNAMIC = ports.HTTP - {"HTTP_PROXY"}
 
 
 def validate(report: Report, obj: ServiceEntry) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     if not spec.hosts:
         report.error(codes.REQUIRED, "spec.hosts", "a ServiceEntry needs at least one host", "Give hosts.")
@@ -23,7 +23,7 @@ def validate(report: Report, obj: ServiceEntry) -> None:
         addresses.check_subnet(report, f"spec.addresses[{index}]", address)
         ranges = ranges or "/" in address
     if ranges and spec.resolution not in ("NONE", "STATIC"):
-        text = f"ranges of addresses are for resolution NONE and STATIC, not {spec.resolution}"
+        text = f"CIDR ranges need resolution NONE or STATIC, not {spec.resolution}"
         report.error(codes.CONFLICT, "spec.addresses", text, "Give single addresses.")
     _ports(report, spec)
     _selector(report, spec)
@@ -38,12 +38,12 @@ def validate(report: Report, obj: ServiceEntry) -> None:
 def _host(report: Report, path: str, host: str, spec: ServiceEntrySpec) -> None:
     if host == "*":
         if spec.resolution != "DYNAMIC_DNS":
-            report.error(codes.HOST, path, "host '*' would stand for everything", "Name a domain, such as *.com.")
+            report.error(codes.HOST, path, "host '*' would match everything", "Name a domain, such as *.com.")
         return
     if not hosts.check(report, path, host):
         return
     if hosts.is_partial_wildcard(host):
-        text = f"wildcard {host!r} stands for a part of a label, which is matched as a name only"
+        text = f"wildcard {host!r} matches a part of a label, which works for names but not for DNS"
         report.warning(codes.RISKY, path, text, "Make the wildcard a whole label, as in *.example.com.")
 
 
@@ -62,19 +62,22 @@ def _ports(report: Report, spec: ServiceEntrySpec) -> None:
         if port.target_port:
             ports.check_number(report, f"{path}.targetPort", port.target_port)
             if spec.resolution == "NONE":
-                text = "with resolution NONE connections keep their address, and only their port becomes the targetPort"
+                text = "with resolution NONE connections keep their destination address; only the port changes to targetPort"
                 report.warning(codes.RISKY, f"{path}.targetPort", text, "Remove it, or use another resolution.")
 
 
 def _selector(report: Report, spec: ServiceEntrySpec) -> None:
     if spec.workload_selector is None:
         return
-    labels.check_selector(report, "spec.workloadSelector", spec.workload_selector.labels)
+    labels.check_selector(report, "spec.workloadSelector", spec.workload_selector.labels or None)
+    if not spec.workload_selector.labels:
+        text = "an empty selector selects no workload, so the service has no endpoints"
+        report.warning(codes.NO_EFFECT, "spec.workloadSelector", text, "Give labels.")
     if spec.endpoints:
-        text = "workloadSelector and endpoints exclude each other"
+        text = "workloadSelector and endpoints are mutually exclusive"
         report.error(codes.CONFLICT, "spec.endpoints", text, "Keep one of them.")
     if spec.resolution == "NONE":
-        text = "with resolution NONE no traffic is sent to the workloads that are selected"
+        text = "with resolution NONE the selected workloads get no traffic"
         report.warning(codes.NO_EFFECT, "spec.resolution", text, "Use resolution STATIC.")
 
 
@@ -91,7 +94,7 @@ def _resolution(report: Report, spec: ServiceEntrySpec) -> None:
         return
     for index, host in enumerate(spec.hosts):
         if "*" in host:
-            text = f"{host!r} cannot be looked up in DNS"
+            text = f"{host!r} cannot be resolved by DNS"
             report.error(codes.HOST, f"spec.hosts[{index}]", text, "Give endpoints, or a host without wildcard.")
 
 
@@ -100,6 +103,13 @@ def _endpoints(report: Report, spec: ServiceEntrySpec) -> None:
     for index, endpoint in enumerate(spec.endpoints):
         path = f"spec.endpoints[{index}]"
         workload_entry.check(report, path, endpoint, dns=spec.resolution != "STATIC")
+        if (endpoint.address or "").startswith("unix://"):
+            if spec.resolution in ("DNS", "DNS_ROUND_ROBIN"):
+                text = f"resolution {spec.resolution} cannot have a UNIX socket as endpoint"
+                report.error(codes.CONFLICT, f"{path}.address", text, "Use resolution STATIC.")
+            if len(spec.ports) > 1:
+                text = "a UNIX socket serves one port, and the ServiceEntry has several"
+                report.error(codes.CONFLICT, f"{path}.address", text, "Keep one port.")
         for name in endpoint.ports:
             if name not in names:
                 text = f"the ServiceEntry has no port {name!r}"
@@ -107,29 +117,32 @@ def _endpoints(report: Report, spec: ServiceEntrySpec) -> None:
 
 
 def _dynamic(report: Report, obj: ServiceEntry) -> None:
-    """Names are looked up as requests ask for them, so that only what carries a name in each request will do."""
+    """DYNAMIC_DNS resolves the host of each request, so it needs a protocol whose requests have a host."""
     spec = obj.spec
     for index, host in enumerate(spec.hosts):
         if not host.startswith("*"):
-            text = f"resolution DYNAMIC_DNS is for wildcards, not {host!r}"
+            text = f"resolution DYNAMIC_DNS needs a wildcard host, not {host!r}"
             report.error(codes.HOST, f"spec.hosts[{index}]", text, "Use resolution DNS.")
     for index, port in enumerate(spec.ports):
         if ports.protocol(port.protocol) not in _DYNAMIC:
             text = f"resolution DYNAMIC_DNS needs the protocol HTTP, HTTP2 or GRPC, not {port.protocol or 'detection'}"
             report.error(codes.CONFLICT, f"spec.ports[{index}].protocol", text, "Use resolution NONE.")
+    if spec.addresses:
+        text = "resolution DYNAMIC_DNS cannot have addresses: each host is looked up when a request names it"
+        report.error(codes.CONFLICT, "spec.addresses", text, "Remove them.")
     if spec.workload_selector is not None:
         text = "resolution DYNAMIC_DNS cannot have a workloadSelector"
         report.error(codes.CONFLICT, "spec.workloadSelector", text, "Remove it.")
     if spec.location == "MESH_INTERNAL" and obj.metadata.labels.get(_WAYPOINT):
-        text = "a waypoint serves resolution DYNAMIC_DNS for hosts outside the mesh only"
+        text = "at waypoints resolution DYNAMIC_DNS works for MESH_EXTERNAL hosts only"
         report.error(codes.CONFLICT, "spec.location", text, "Use MESH_EXTERNAL.")
 
 
 def _distinct(report: Report, spec: ServiceEntrySpec) -> None:
-    """Hosts that share addresses are told apart by names in requests, which plain TCP does not have."""
+    """Hosts that share addresses are distinguished by the host in requests or the SNI, which plain TCP does not have."""
     if len(spec.hosts) < 2 or spec.resolution == "NONE" or not spec.addresses:
         return
     for index, port in enumerate(spec.ports):
         if port.protocol and ports.protocol(port.protocol) not in ports.HTTP | ports.TLS:
-            text = f"several hosts share the addresses, and {port.protocol} does not say which one is meant"
-            report.error(codes.CONFLICT, f"spec.ports[{index}].protocol", text, "Make one ServiceEntry a host.")
+            text = f"several hosts share the addresses, and {port.protocol} traffic does not name its host"
+            report.error(codes.CONFLICT, f"spec.ports[{index}].protocol", text, "Make one ServiceEntry per host.")

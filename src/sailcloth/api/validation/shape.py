@@ -1,4 +1,4 @@
-"""Whether an object has the shape of its kind: every unknown field and every value that does not fit, not just the first."""
+"""Validates an object against its kind's schema: reports all unknown fields and values of wrong types, not only the first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .report import Report
 
 _SCHEMAS = Schemas({})
 
-# Fields of Istio's early versions, which old manifests still have.
+# Removed fields of early Istio versions, which old manifests still have.
 _REMOVED = {
     "websocketUpgrade": "WebSockets work without it",
     "appendHeaders": "use headers.request.add",
@@ -27,11 +27,11 @@ _REMOVED = {
 
 
 def check(report: Report, kind: Kind, obj: dict[str, Any]) -> bool:
-    """Compare with the kind's schema. Returns whether all known fields fit, so that the object can be decoded."""
+    """Check against the kind's schema. Returns whether all known fields are valid, so that the object can be decoded."""
     node = crd.schema(kind)
     fits = True
-    known = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
-    for problem in schemacheck.check(_SCHEMAS, node, known):
+    fields = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
+    for problem in schemacheck.check(_SCHEMAS, node, fields):
         if problem.kind == "unknown":
             _unknown(report, problem)
             continue

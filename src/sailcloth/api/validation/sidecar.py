@@ -1,4 +1,4 @@
-"""What a Sidecar must be: its listeners, and what can be reached from them."""
+"""Validates Sidecar: its listeners, and their hosts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _LOCAL = ("", "127.0.0.1", "0.0.0.0", "::1", "::")
 
 
 def validate(report: Report, obj: Sidecar) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     selector = spec.workload_selector
     labels.check_selector(report, "spec.workloadSelector", selector.labels if selector is not None else None)
     if not (spec.ingress or spec.egress or spec.outbound_traffic_policy or spec.inbound_connection_pool):
-        report.warning(codes.NO_EFFECT, "spec", "the Sidecar says nothing", "Give egress or ingress.")
+        report.error(codes.REQUIRED, "spec", "the Sidecar has neither ingress nor egress", "Give egress or ingress.")
     seen: set[int] = set()
     for index, ingress in enumerate(spec.ingress):
         _ingress(report, f"spec.ingress[{index}]", ingress)
@@ -29,7 +29,7 @@ def validate(report: Report, obj: Sidecar) -> None:
 
 def _unique(report: Report, path: str, number: int, seen: set[int]) -> None:
     if number and number in seen:
-        report.error(codes.DUPLICATE, path, f"port {number} is given twice", "Make one listener a port.")
+        report.error(codes.DUPLICATE, path, f"port {number} is given twice", "Make one listener per port.")
     seen.add(number)
 
 
@@ -55,7 +55,7 @@ def _ingress(report: Report, path: str, listener: IstioIngressListener) -> None:
 
 
 def _default_endpoint(report: Report, path: str, endpoint: str) -> None:
-    """The application behind the sidecar: on the loopback, at the pod's address, or on a UNIX socket."""
+    """The application's address: loopback, the pod's address, or a UNIX socket."""
     if endpoint.startswith("unix:"):
         addresses.check_socket(report, path, endpoint)
         return
@@ -65,11 +65,11 @@ def _default_endpoint(report: Report, path: str, endpoint: str) -> None:
     elif ":" in host:
         colon = ""
     if not colon or host not in _LOCAL:
-        text = f"{endpoint!r} is not on this workload"
+        text = f"{endpoint!r} is not an address of the workload"
         fix = "Write 127.0.0.1:port, 0.0.0.0:port, [::1]:port, [::]:port or unix:///path."
         report.error(codes.ADDRESS, path, text, fix)
     elif not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-        report.error(codes.PORT, path, f"{port!r} is no port", "Give a port from 1 to 65535.")
+        report.error(codes.PORT, path, f"{port!r} is not a port", "Give a port from 1 to 65535.")
 
 
 def _tls(report: Report, path: str, port: SidecarPort, tls: ServerTLSSettings) -> None:
@@ -101,15 +101,17 @@ def _egress(report: Report, obj: Sidecar) -> None:
         path = f"spec.egress[{index}]"
         if listener.port is None:
             if index != len(listeners) - 1:
-                text = "a listener without port takes what is left, so it must be the last, and the only one"
-                report.error(codes.CONFLICT, path, text, "Give it a port, or put its hosts into the last listener.")
+                text = (
+                    "a listener without port is the default for all ports, so there can be only one and it must be last"
+                )
+                report.error(codes.CONFLICT, path, text, "Give it a port, or move its hosts to the last listener.")
         else:
             _bound(report, path, listener, listener.port)
             if listener.port.number:
                 _unique(report, f"{path}.port.number", listener.port.number, numbers)
             elif listener.bind in sockets:
                 text = f"socket {listener.bind!r} is given twice"
-                report.error(codes.DUPLICATE, f"{path}.bind", text, "Make one listener a socket.")
+                report.error(codes.DUPLICATE, f"{path}.bind", text, "Make one listener per socket.")
             sockets.add(listener.bind or "")
         _hosts(report, path, listener, obj.metadata.namespace)
 
@@ -119,7 +121,7 @@ def _bound(report: Report, path: str, listener: IstioEgressListener, port: Sidec
     if port.number == 0:
         addresses.check_socket(report, f"{path}.bind", listener.bind or "")
         if listener.capture_mode == "IPTABLES":
-            text = "nothing can be captured for a UNIX socket"
+            text = "traffic cannot be redirected to a UNIX socket"
             report.error(codes.CONFLICT, f"{path}.captureMode", text, "Use DEFAULT or NONE.")
         return
     ports.check_number(report, f"{path}.port.number", port.number)
@@ -127,15 +129,15 @@ def _bound(report: Report, path: str, listener: IstioEgressListener, port: Sidec
         addresses.check_ip(report, f"{path}.bind", listener.bind)
 
 
-def _hosts(report: Report, path: str, listener: IstioEgressListener, own: str) -> None:
+def _hosts(report: Report, path: str, listener: IstioEgressListener, own_namespace: str) -> None:
     if not listener.hosts:
         report.error(codes.REQUIRED, f"{path}.hosts", "the listener needs at least one host", "Give hosts, as */*.")
     seen: set[tuple[str, str]] = set()
-    whole = {_split(h, own)[0] for h in listener.hosts if h.partition("/")[2] == "*"}
+    whole = {_split(h, own_namespace)[0] for h in listener.hosts if h.partition("/")[2] == "*"}
     for index, host in enumerate(listener.hosts):
         at = f"{path}.hosts[{index}]"
         hosts.scoped(report, at, host, gateway=False)
-        namespace, name = _split(host, own)
+        namespace, name = _split(host, own_namespace)
         if (namespace, name) in seen:
             report.warning(codes.DUPLICATE, at, f"host {host!r} is given twice", "Remove one of them.")
         elif name != "*" and namespace in whole:
@@ -143,9 +145,9 @@ def _hosts(report: Report, path: str, listener: IstioEgressListener, own: str) -
         seen.add((namespace, name))
 
 
-def _split(host: str, own: str) -> tuple[str, str]:
+def _split(host: str, own_namespace: str) -> tuple[str, str]:
     namespace, _, name = host.partition("/")
-    return (own if namespace == "." and own else namespace), name
+    return (own_namespace if namespace == "." and own_namespace else namespace), name
 
 
 def _outbound(report: Report, obj: Sidecar) -> None:
@@ -154,7 +156,7 @@ def _outbound(report: Report, obj: Sidecar) -> None:
         return
     path, proxy = "spec.outboundTrafficPolicy.egressProxy", policy.egress_proxy
     if policy.mode != "ALLOW_ANY":
-        text = "unknown traffic is refused, so that there is nothing to send to a proxy"
+        text = "REGISTRY_ONLY rejects traffic to unknown destinations, so egressProxy has no effect"
         report.error(codes.CONFLICT, path, text, "Use mode ALLOW_ANY, or remove egressProxy.")
     hosts.check(report, f"{path}.host", proxy.host, wildcard=False)
     if proxy.port is None:
@@ -162,5 +164,5 @@ def _outbound(report: Report, obj: Sidecar) -> None:
     else:
         ports.check_number(report, f"{path}.port.number", proxy.port.number or 0)
     if proxy.subset and not hosts.is_label(proxy.subset):
-        text = f"subset name {proxy.subset!r} is no DNS label"
+        text = f"subset name {proxy.subset!r} is not a DNS label"
         report.error(codes.NAME, f"{path}.subset", text, "Use letters, digits and dashes.")

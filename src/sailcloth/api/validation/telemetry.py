@@ -1,4 +1,4 @@
-"""What a Telemetry must be."""
+"""Validates Telemetry."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .report import Report
 
 
 def validate(report: Report, obj: Telemetry) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     attachment.check(report, spec.selector, spec.target_ref, spec.target_refs)
     if len(spec.tracing) > 1:
-        text = "several entries are not supported, the first one counts"
+        text = "several entries are not supported; only the first is used"
         report.warning(codes.NO_EFFECT, "spec.tracing", text, "Make them one.")
     for index, tracing in enumerate(spec.tracing):
         _tracing(report, f"spec.tracing[{index}]", tracing)
@@ -34,7 +34,7 @@ def _providers(report: Report, path: str, providers: Sequence[ProviderRef]) -> N
 def _tracing(report: Report, path: str, tracing: Tracing) -> None:
     _providers(report, path, tracing.providers)
     if len(tracing.providers) > 1:
-        text = "several providers are not supported, the first one counts"
+        text = "several providers are not supported; only the first is used"
         report.warning(codes.NO_EFFECT, f"{path}.providers", text, "Keep one of them.")
     percentage = tracing.random_sampling_percentage
     if percentage is not None and not 0 <= percentage <= 100:
@@ -44,11 +44,11 @@ def _tracing(report: Report, path: str, tracing: Tracing) -> None:
         at = f"{path}.customTags.{name}"
         if not name:
             report.error(codes.REQUIRED, at, "a tag has no name", "Name it.")
-        given = [f for f in tag.__struct_fields__ if getattr(tag, f) is not None]
-        if not given:
+        sources_set = [f for f in tag.__struct_fields__ if getattr(tag, f) is not None]
+        if not sources_set:
             report.error(codes.REQUIRED, at, f"tag {name!r} has no value", "Give literal, environment or header.")
-        elif len(given) > 1:
-            report.error(codes.CONFLICT, at, f"{' and '.join(given)} exclude each other", "Keep one of them.")
+        elif len(sources_set) > 1:
+            report.error(codes.CONFLICT, at, f"{' and '.join(sources_set)} are mutually exclusive", "Keep one of them.")
         for field, source in (("environment", tag.environment), ("header", tag.header)):
             if source is not None and not source.name:
                 report.error(codes.REQUIRED, f"{at}.{field}.name", f"the {field} has no name", "Name it.")
@@ -63,18 +63,18 @@ def _metrics(report: Report, path: str, metrics: Metrics) -> None:
     for index, override in enumerate(metrics.overrides):
         at, match = f"{path}.overrides[{index}]", override.match
         if match is not None and match.metric is not None and match.custom_metric is not None:
-            text = "metric and customMetric exclude each other"
+            text = "metric and customMetric are mutually exclusive"
             report.error(codes.CONFLICT, f"{at}.match", text, "Keep one of them.")
         if match is not None and match.custom_metric == "":
             report.error(codes.REQUIRED, f"{at}.match.customMetric", "the name is empty", "Name the metric.")
         for name, tag in override.tag_overrides.items():
-            here = f"{at}.tagOverrides.{name}"
+            tag_path = f"{at}.tagOverrides.{name}"
             if not name:
-                report.error(codes.REQUIRED, here, "a tag has no name", "Name it.")
+                report.error(codes.REQUIRED, tag_path, "a tag has no name", "Name it.")
             if tag.operation == "REMOVE" and tag.value:
-                report.error(codes.CONFLICT, f"{here}.value", "a tag that is removed has no value", "Remove it.")
+                report.error(codes.CONFLICT, f"{tag_path}.value", "a tag that is removed has no value", "Remove it.")
             elif tag.operation != "REMOVE" and not tag.value:
-                report.error(codes.REQUIRED, f"{here}.value", "the tag has no value", "Give a CEL expression.")
+                report.error(codes.REQUIRED, f"{tag_path}.value", "the tag has no value", "Give a CEL expression.")
 
 
 def _logging(report: Report, path: str, logging: AccessLogging) -> None:

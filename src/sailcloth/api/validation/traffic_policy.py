@@ -1,4 +1,4 @@
-"""Traffic policies: pools, outlier detection, TLS towards a host, tunnels. Load balancing is in `load_balancing`."""
+"""Validates traffic policies: connection pools, outlier detection, client TLS, tunnels. `load_balancing` validates the rest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import codes, durations, hosts, load_balancing, ports
 from .report import Report
 
 _LARGEST = 0xFFFFFFFF
-_LONGEST_SNI = 255  # a DNS name is not longer
+_LONGEST_SNI = 255  # maximum length of a DNS name
 
 
 def check(report: Report, path: str, policy: TrafficPolicy | None) -> None:
@@ -28,21 +28,21 @@ def check(report: Report, path: str, policy: TrafficPolicy | None) -> None:
     if policy is None:
         return
     _blocks(report, path, policy)
-    for index, one in enumerate(policy.port_level_settings):
+    for index, setting in enumerate(policy.port_level_settings):
         at = f"{path}.portLevelSettings[{index}]"
-        if one.port is None or one.port.number is None:
+        if setting.port is None or setting.port.number is None:
             report.error(codes.REQUIRED, f"{at}.port", "the port is missing", "Give port.number.")
         else:
-            ports.check_number(report, f"{at}.port.number", one.port.number)
-        _blocks(report, at, one, but=("port",))
+            ports.check_number(report, f"{at}.port.number", setting.port.number)
+        _blocks(report, at, setting, but=("port",))
     if policy.tunnel is not None:
         _tunnel(report, f"{path}.tunnel", policy.tunnel)
         if policy.proxy_protocol is not None:
-            report.error(codes.CONFLICT, path, "tunnel and proxyProtocol exclude each other", "Keep one of them.")
+            report.error(codes.CONFLICT, path, "tunnel and proxyProtocol are mutually exclusive", "Keep one of them.")
 
 
 def _blocks(report: Report, path: str, policy: TrafficPolicy | PortTrafficPolicy, but: tuple[str, ...] = ()) -> None:
-    """What policies of hosts and of ports have in common. One that sets nothing is refused, as Istio does."""
+    """The common part of host and port policies. Rejects a policy without any field, as Istio does."""
     if all(not getattr(policy, f) for f in policy.__struct_fields__ if f not in but):
         report.error(codes.REQUIRED, path, "the policy sets nothing", "Give at least one field, or remove the policy.")
     load_balancing.check(report, f"{path}.loadBalancer", policy.load_balancer, policy.outlier_detection is not None)
@@ -75,7 +75,7 @@ def _http(report: Report, path: str, http: HTTPSettings) -> None:
         _count(report, f"{path}.{field}", value)
     durations.check(report, f"{path}.idleTimeout", http.idle_timeout, zero=True)
     if http.h2_upgrade_policy == "UPGRADE" and http.use_client_protocol:
-        text = "h2UpgradePolicy UPGRADE and useClientProtocol exclude each other"
+        text = "h2UpgradePolicy UPGRADE and useClientProtocol are mutually exclusive"
         report.error(codes.CONFLICT, f"{path}.useClientProtocol", text, "Keep one of them.")
     if http.http2_keep_alive is not None:
         durations.check(report, f"{path}.http2KeepAlive.interval", http.http2_keep_alive.interval)
@@ -116,11 +116,11 @@ def _outliers(report: Report, path: str, outliers: OutlierDetection | None) -> N
     ):
         _count(report, f"{path}.{field}", value)
     if outliers.consecutive_errors:
-        text = "consecutiveErrors is an older form"
+        text = "consecutiveErrors is deprecated"
         fix = "Use consecutiveGatewayErrors or consecutive5xxErrors."
         report.warning(codes.DEPRECATED, f"{path}.consecutiveErrors", text, fix)
     if outliers.consecutive_local_origin_failures and not outliers.split_external_local_origin_errors:
-        text = "failures of local origin are counted only if splitExternalLocalOriginErrors is true"
+        text = "local-origin failures are counted only if splitExternalLocalOriginErrors is true"
         fix = "Set splitExternalLocalOriginErrors, or remove this."
         report.error(codes.CONFLICT, f"{path}.consecutiveLocalOriginFailures", text, fix)
     for field, percent in (
@@ -148,7 +148,7 @@ def _tls(report: Report, path: str, tls: ClientTLSSettings | None) -> None:
     if tls.mode in ("SIMPLE", "MUTUAL") and tls.credential_name:
         for name, value in files:
             if value:
-                text = f"{name} and credentialName exclude each other"
+                text = f"{name} and credentialName are mutually exclusive"
                 report.error(codes.TLS, f"{path}.{name}", text, "Keep one of them.")
     elif tls.mode == "MUTUAL":
         for name, value in files[:2]:
@@ -158,13 +158,13 @@ def _tls(report: Report, path: str, tls: ClientTLSSettings | None) -> None:
 
 
 def _unverified(report: Report, path: str, tls: ClientTLSSettings) -> None:
-    """What makes no sense if nothing is verified."""
+    """Settings that have no effect without verification."""
     wrong: list[tuple[str, Any]] = [("subjectAltNames", tls.subject_alt_names), ("caCertificates", tls.ca_certificates)]
     if tls.mode == "SIMPLE":
         wrong.append(("credentialName", tls.credential_name))
     for name, value in wrong:
         if value and tls.mode in ("SIMPLE", "MUTUAL"):
-            text = f"{name} has no meaning with insecureSkipVerify"
+            text = f"{name} has no effect with insecureSkipVerify"
             report.error(codes.TLS, f"{path}.{name}", text, "Remove one of them.")
 
 

@@ -1,4 +1,4 @@
-"""What a VirtualService must be: its hosts and gateways, and which kinds of rules go together. Rules are in `routes`."""
+"""Validates VirtualService: hosts, gateways, and TLS and TCP rules. `routes` validates HTTP rules."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sailcloth.api.virtual_service import RouteDestination, TCPRoute, TLSMatchAt
 from . import addresses, amounts, codes, hosts, labels, ports, reachability, routes, visibility
 from .report import Report
 
-_SNI_PREFIX = "outbound_."  # names that sidecars use between networks: outbound_.<port>_.<subset>_.<host>
+_SNI_PREFIX = "outbound_."  # SNI of sidecars between networks: outbound_.<port>_.<subset>_.<host>
 
 
 def validate(report: Report, obj: VirtualService) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     spec = obj.spec
     delegate = not spec.hosts
     mesh = not spec.gateways or "mesh" in spec.gateways
@@ -24,13 +24,13 @@ def validate(report: Report, obj: VirtualService) -> None:
     for index, host in enumerate(spec.hosts):
         path = f"spec.hosts[{index}]"
         if host == "*" and mesh:
-            text = "host '*' is not allowed in rules for sidecars, as it would take all traffic of the mesh"
+            text = "host '*' is not allowed in rules for sidecars, because it would match all traffic of the mesh"
             report.error(codes.HOST, path, text, "Name the hosts, or set gateways to a Gateway.")
         elif not (spec.tls and host.startswith(_SNI_PREFIX) and "_." in host[len(_SNI_PREFIX) :]):
             hosts.check(report, path, host, ip=True)
-        for other in range(index):
-            if hosts.overlaps(spec.hosts[other], host):
-                text = f"host {host!r} is given twice: hosts[{other}] is {spec.hosts[other]!r}"
+        for earlier in range(index):
+            if hosts.overlaps(spec.hosts[earlier], host):
+                text = f"host {host!r} is given twice: hosts[{earlier}] is {spec.hosts[earlier]!r}"
                 report.error(codes.DUPLICATE, path, text, "Keep one of them.")
                 break
     if not (spec.http or spec.tls or spec.tcp):
@@ -47,10 +47,10 @@ def validate(report: Report, obj: VirtualService) -> None:
 
 
 def _delegate(report: Report, obj: VirtualService) -> None:
-    """Without hosts it is a part of others."""
+    """A VirtualService without hosts is a delegate."""
     for name in ("gateways", "tls", "tcp"):
         if getattr(obj.spec, name):
-            text = f"a VirtualService without hosts holds HTTP rules for others and cannot have {name}"
+            text = f"a VirtualService without hosts is a delegate for HTTP rules and cannot have {name}"
             report.error(codes.CONFLICT, f"spec.{name}", text, f"Give hosts, or remove {name}.")
 
 
@@ -75,7 +75,7 @@ def _sni(report: Report, path: str, host: str, own: Sequence[str]) -> None:
     if not host.startswith(_SNI_PREFIX) and not hosts.check(report, path, host):
         return
     if hosts.is_partial_wildcard(host):
-        text = f"partial wildcard {host!r}: a server name is compared label by label, so that it matches nothing"
+        text = f"partial wildcard {host!r}: a server name is matched by whole labels, so this matches nothing"
         report.warning(codes.NO_EFFECT, path, text, "Write the whole label, as *.example.com.")
     if not any(hosts.covered(host, h) for h in own):
         text = f"SNI host {host!r} is not covered by the hosts of the VirtualService"
@@ -105,9 +105,11 @@ def _connection(
         visibility.check_gateways(report, f"{path}.gateways", tls.gateways)
 
 
-def _destinations(report: Report, path: str, found: Sequence[RouteDestination], what: str) -> None:
-    if not found:
-        report.error(codes.REQUIRED, f"{path}.route", f"a {what} rule needs a route", "Give at least one destination.")
-    for index, one in enumerate(found):
-        routes.check_destination(report, f"{path}.route[{index}].destination", one.destination)
-    amounts.check_weights(report, f"{path}.route", [d.weight for d in found])
+def _destinations(report: Report, path: str, destinations: Sequence[RouteDestination], rule_kind: str) -> None:
+    if not destinations:
+        report.error(
+            codes.REQUIRED, f"{path}.route", f"a {rule_kind} rule needs a route", "Give at least one destination."
+        )
+    for index, destination in enumerate(destinations):
+        routes.check_destination(report, f"{path}.route[{index}].destination", destination.destination)
+    amounts.check_weights(report, f"{path}.route", [d.weight for d in destinations])

@@ -1,4 +1,4 @@
-"""What a WorkloadEntry must be, by itself or as the endpoint of a ServiceEntry."""
+"""Validates WorkloadEntry, as an object or as an endpoint of a ServiceEntry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .report import Report
 
 
 def validate(report: Report, obj: WorkloadEntry) -> None:
-    """Report everything that is wrong."""
+    """Report all findings."""
     check(report, "spec", obj.spec)
 
 
@@ -18,7 +18,7 @@ def check(report: Report, path: str, spec: WorkloadEntrySpec, dns: bool = True) 
     address = spec.address or ""
     if not address:
         if spec.network:
-            text = "without an address, traffic goes to the gateway of the network"
+            text = "without an address, traffic goes to the network's gateway"
             report.warning(codes.RISKY, f"{path}.address", text, "Give the address if there is no such gateway.")
         else:
             report.error(codes.REQUIRED, f"{path}.address", "the address is missing", "Give an IP address or a name.")

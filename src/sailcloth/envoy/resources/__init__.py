@@ -1,1 +1,1 @@
-"""Shapes of Envoy resources: what every cluster, route, listener and endpoint looks like before features refine it."""
+"""Builds the basic messages of listeners, filter chains, endpoints and TLS contexts, before features modify them."""

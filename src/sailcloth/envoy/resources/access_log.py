@@ -48,7 +48,7 @@ ACCESS_LOG_FIELDS = {
 
 @lru_cache(maxsize=32)
 def to_file(path: str, text: str, as_json: bool = False) -> tuple[accesslog_pb2.AccessLog, ...]:
-    """Istio's log to a file, as text or as JSON (then `text` is a JSON object of names and formats); none without a path."""
+    """Istio's file access log, as text or as JSON (then `text` is a JSON object from names to formats); empty without a path."""
     if not path:
         return ()
     log = file_pb2.FileAccessLog(path=path)
@@ -60,11 +60,11 @@ def to_file(path: str, text: str, as_json: bool = False) -> tuple[accesslog_pb2.
 
 
 def _json_fields(text: str) -> dict[str, str]:
-    """The fields of a JSON log: as given, else Istio's names for what the text has."""
+    """The fields of a JSON log: as configured, else Istio's default fields."""
     try:
-        given = json.loads(text) if text else None
+        configured = json.loads(text) if text else None
     except ValueError:
-        given = None
-    if isinstance(given, dict) and given:
-        return {str(k): str(v) for k, v in given.items()}
+        configured = None
+    if isinstance(configured, dict) and configured:
+        return {str(k): str(v) for k, v in configured.items()}
     return dict(ACCESS_LOG_FIELDS)

@@ -1,4 +1,4 @@
-"""Addresses, and the address and mark of a proxy's own connections."""
+"""Socket addresses, and the source address and mark of a proxy's own connections."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from envoy.config.core.v3 import address_pb2, socket_option_pb2
 from sailcloth.envoy import names
 
 
-def place(address: str, port: int) -> address_pb2.Address:
+def to_address(address: str, port: int) -> address_pb2.Address:
     """An IP address and port, or a UNIX socket: unix:///path."""
     if address.startswith("unix://"):
         return address_pb2.Address(pipe=address_pb2.Pipe(path=address.removeprefix("unix://")))
@@ -19,11 +19,13 @@ def socket_address(address: str, port: int) -> address_pb2.Address:
 
 
 def bind_config(mark: int) -> address_pb2.BindConfig:
-    """Source 127.0.0.6, which capture leaves alone; the mark is repeated because this replaces the bootstrap's setting."""
-    out = address_pb2.BindConfig(source_address=address_pb2.SocketAddress(address=names.INBOUND_SOURCE, port_value=0))
+    """Source address 127.0.0.6, which traffic capture ignores. Sets the mark again, because this replaces the bootstrap's."""
+    config = address_pb2.BindConfig(
+        source_address=address_pb2.SocketAddress(address=names.INBOUND_SOURCE, port_value=0)
+    )
     if mark:
-        out.socket_options.append(mark_option(mark))
-    return out
+        config.socket_options.append(mark_option(mark))
+    return config
 
 
 def mark_option(mark: int) -> socket_option_pb2.SocketOption:

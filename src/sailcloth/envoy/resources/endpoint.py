@@ -1,4 +1,4 @@
-"""ClusterLoadAssignments: endpoints grouped by locality, with the metadata that picks TLS and names workloads."""
+"""Builds ClusterLoadAssignments: endpoints grouped by locality, with metadata that selects TLS and names workloads."""
 
 from __future__ import annotations
 
@@ -14,61 +14,63 @@ from sailcloth.view import locality
 from sailcloth.view.clusters import ClusterPlan, EndpointsPlan
 from sailcloth.view.locality import LocalityPlan
 
-_LARGEST_SUM = 2**32 - 1  # of the weights of a cluster's endpoints, as Envoy has it
+_MAX_TOTAL_WEIGHT = 2**32 - 1  # Envoy's limit for the sum of a cluster's endpoint weights
 
 
 def assignment(plan: EndpointsPlan) -> EnvoyResource:
     """The endpoints of an EDS cluster."""
     name = names.outbound(plan.id)
-    out = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
-    _fill(out, plan.endpoints, plan.mtls, plan.preference)
-    return resource(name, encode(out))
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    _fill(message, plan.endpoints, plan.mtls, plan.preference)
+    return resource(name, encode(message))
 
 
 def dns_assignment(name: str, plan: ClusterPlan) -> endpoint_pb2.ClusterLoadAssignment:
-    """Endpoints of a DNS cluster; without any, the host's own name is looked up, and dialled at the port's targetPort."""
+    """Endpoints of a DNS cluster; by default the service's host at the port's targetPort."""
     target = plan.port.target if isinstance(plan.port.target, int) else plan.port.number
-    found = plan.endpoints or (Endpoint(plan.service.host, target),)
-    out = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    endpoints = plan.endpoints or (Endpoint(plan.service.host, target),)
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     if plan.resolution == "DNS_ROUND_ROBIN":
-        found = found[:1]
-    _fill(out, found, tuple(e.mtls for e in found), plan.preference)
-    return out
+        endpoints = endpoints[:1]
+    _fill(message, endpoints, tuple(e.mtls for e in endpoints), plan.preference)
+    return message
 
 
 def _fill(
-    out: endpoint_pb2.ClusterLoadAssignment,
-    found: tuple[Endpoint, ...],
+    message: endpoint_pb2.ClusterLoadAssignment,
+    endpoints: tuple[Endpoint, ...],
     mtls: tuple[bool, ...],
     preference: LocalityPlan | None,
 ) -> None:
-    most = _LARGEST_SUM // max(1, len(found))
-    for each in locality.groups(preference, found):
-        group = out.endpoints.add(lb_endpoints=[_lb_endpoint(found[i], mtls[i], most) for i in each.members])
+    max_weight = _MAX_TOTAL_WEIGHT // max(1, len(endpoints))
+    for each in locality.groups(preference, endpoints):
+        group = message.endpoints.add(
+            lb_endpoints=[_lb_endpoint(endpoints[i], mtls[i], max_weight) for i in each.members]
+        )
         if each.locality:
-            region, _, rest = each.locality.partition("/")
-            zone, _, sub_zone = rest.partition("/")
+            region, _, zone_and_sub_zone = each.locality.partition("/")
+            zone, _, sub_zone = zone_and_sub_zone.partition("/")
             group.locality.CopyFrom(base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone))
-        group.load_balancing_weight.value = min(each.weight, most * len(each.members))
+        group.load_balancing_weight.value = min(each.weight, max_weight * len(each.members))
         group.priority = each.priority
 
 
-def _lb_endpoint(e: Endpoint, mtls: bool, most: int) -> components.LbEndpoint:
+def _lb_endpoint(e: Endpoint, mtls: bool, max_weight: int) -> components.LbEndpoint:
     if e.address.startswith("unix://"):
         address = address_pb2.Address(pipe=address_pb2.Pipe(path=e.address.removeprefix("unix://")))
     else:
         address = address_pb2.Address(socket_address=address_pb2.SocketAddress(address=e.address, port_value=e.port))
-    out = components.LbEndpoint(
+    message = components.LbEndpoint(
         endpoint=components.Endpoint(address=address),
         health_status=health_check_pb2.HEALTHY if e.healthy else health_check_pb2.UNHEALTHY,
     )
-    out.load_balancing_weight.value = min(e.weight, most)
+    message.load_balancing_weight.value = min(e.weight, max_weight)
     if mtls:
-        out.metadata.filter_metadata["envoy.transport_socket_match"].fields["tlsMode"].string_value = "istio"
+        message.metadata.filter_metadata["envoy.transport_socket_match"].fields["tlsMode"].string_value = "istio"
     if e.workload:
         labels = dict(e.labels)
         app = labels.get("service.istio.io/canonical-name") or labels.get("app", "")
         version = labels.get("service.istio.io/canonical-revision") or labels.get("version", "")
         text = f"{e.workload};{e.namespace};{app};{version};Kubernetes"
-        out.metadata.filter_metadata["istio"].fields["workload"].string_value = text
-    return out
+        message.metadata.filter_metadata["istio"].fields["workload"].string_value = text
+    return message

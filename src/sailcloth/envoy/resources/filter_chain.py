@@ -1,4 +1,4 @@
-"""Filter chains and their matches, with the application protocols that tell the mesh's own TLS."""
+"""Builds filter chains and their matches, with the ALPN protocols that identify mutual TLS of the mesh."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def chain(
     socket: base_pb2.TransportSocket | None = None,
 ) -> components.FilterChain:
     """A filter chain with its match."""
-    out = components.FilterChain(name=name, filters=filters)
+    message = components.FilterChain(name=name, filters=filters)
     match = components.FilterChainMatch(transport_protocol=transport, application_protocols=protocols, server_names=sni)
     if port:
         match.destination_port.value = port
@@ -35,44 +35,44 @@ def chain(
         cidr = match.prefix_ranges.add(address_prefix=str(network.network_address))
         cidr.prefix_len.value = network.prefixlen
     if match.ByteSize():
-        out.filter_chain_match.CopyFrom(match)
+        message.filter_chain_match.CopyFrom(match)
     if socket is not None:
-        out.transport_socket.CopyFrom(socket)
-        out.transport_socket_connect_timeout.CopyFrom(duration(15_000))
-    return out
+        message.transport_socket.CopyFrom(socket)
+        message.transport_socket_connect_timeout.CopyFrom(duration(15_000))
+    return message
 
 
 def distinct(chains: list[components.FilterChain]) -> list[components.FilterChain]:
-    """Chains of which no two match the same connections, as Envoy demands: the first of them has the say.
+    """Removes overlaps, because Envoy rejects chains that match the same connections: the first chain keeps them.
 
-    Names with a wildcard for a part of a label are left out, which Envoy cannot match.
+    Leaves out server names with a wildcard for a part of a label, which Envoy cannot match.
     """
-    out: list[components.FilterChain] = []
-    taken: set[tuple[bytes, tuple[str, int], str]] = set()
-    for each in chains:
+    kept: list[components.FilterChain] = []
+    matched: set[tuple[bytes, tuple[str, int], str]] = set()
+    for original in chains:
         match = components.FilterChainMatch()
-        match.CopyFrom(each.filter_chain_match)
+        match.CopyFrom(original.filter_chain_match)
         names = [n for n in dict.fromkeys(match.server_names) if not n.startswith("*") or n.startswith("*.")]
         names = names if match.server_names else [""]
         ranges = list(dict.fromkeys((r.address_prefix, r.prefix_len.value) for r in match.prefix_ranges)) or [("", 0)]
         match.ClearField("server_names")
         match.ClearField("prefix_ranges")
-        rest = match.SerializeToString(deterministic=True)
+        other_criteria = match.SerializeToString(deterministic=True)
         if names == [""]:
-            ranges = [r for r in ranges if (rest, r, "") not in taken]
+            ranges = [r for r in ranges if (other_criteria, r, "") not in matched]
         else:
-            names = [n for n in names if all((rest, r, n) not in taken for r in ranges)]
+            names = [n for n in names if all((other_criteria, r, n) not in matched for r in ranges)]
         if not names or not ranges:
             continue
-        taken |= {(rest, r, n) for r in ranges for n in names}
+        matched |= {(other_criteria, r, n) for r in ranges for n in names}
         match.server_names.extend(n for n in names if n)
         for address, length in ranges:
             if address:
                 match.prefix_ranges.add(address_prefix=address).prefix_len.value = length
-        if match != each.filter_chain_match:
-            made = components.FilterChain()
-            made.CopyFrom(each)
-            made.filter_chain_match.CopyFrom(match)
-            each = made
-        out.append(each)
-    return out
+        if match != original.filter_chain_match:
+            narrowed = components.FilterChain()
+            narrowed.CopyFrom(original)
+            narrowed.filter_chain_match.CopyFrom(match)
+            original = narrowed
+        kept.append(original)
+    return kept

@@ -29,7 +29,7 @@ def connection_manager(
     topology: GatewayTopology = _NO_TOPOLOGY,
 ) -> components.Filter:
     """An HTTP connection manager. `direction` is outbound, inbound or gateway; `inline` a serialised route configuration."""
-    out = hcm_pb.HttpConnectionManager(
+    manager = hcm_pb.HttpConnectionManager(
         stat_prefix=stat_prefix,
         http_filters=filters,
         access_log=logs,
@@ -37,17 +37,17 @@ def connection_manager(
         server_name="istio-envoy",
         proxy_100_continue=True,
     )
-    out.normalize_path.value = normalization != "NONE"
-    out.merge_slashes = normalization in ("MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
+    manager.normalize_path.value = normalization != "NONE"
+    manager.merge_slashes = normalization in ("MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
     if normalization == "DECODE_AND_MERGE_SLASHES":
-        out.path_with_escaped_slashes_action = hcm_pb.HttpConnectionManager.UNESCAPE_AND_FORWARD
-    out.use_remote_address.value = direction == "gateway"
-    out.upgrade_configs.add(upgrade_type="websocket")
-    out.http_protocol_options.accept_http_10 = True
-    out.http2_protocol_options.allow_connect = True
+        manager.path_with_escaped_slashes_action = hcm_pb.HttpConnectionManager.UNESCAPE_AND_FORWARD
+    manager.use_remote_address.value = direction == "gateway"
+    manager.upgrade_configs.add(upgrade_type="websocket")
+    manager.http_protocol_options.accept_http_10 = True
+    manager.http2_protocol_options.allow_connect = True
     if rds:
-        out.rds.route_config_name = rds
-        out.rds.config_source.CopyFrom(
+        manager.rds.route_config_name = rds
+        manager.rds.config_source.CopyFrom(
             config_source_pb2.ConfigSource(
                 ads=config_source_pb2.AggregatedConfigSource(),
                 resource_api_version=config_source_pb2.V3,
@@ -55,18 +55,18 @@ def connection_manager(
             )
         )
     else:
-        out.route_config.CopyFrom(route_pb2.RouteConfiguration.FromString(inline))
+        manager.route_config.CopyFrom(route_pb2.RouteConfiguration.FromString(inline))
     if direction == "inbound":
-        out.server_header_transformation = hcm_pb.HttpConnectionManager.PASS_THROUGH
+        manager.server_header_transformation = hcm_pb.HttpConnectionManager.PASS_THROUGH
     if mutual or direction == "gateway":
         append, sanitize = hcm_pb.HttpConnectionManager.APPEND_FORWARD, hcm_pb.HttpConnectionManager.SANITIZE_SET
-        out.forward_client_cert_details = sanitize if direction == "gateway" else append
+        manager.forward_client_cert_details = sanitize if direction == "gateway" else append
         if topology.client_certificates:
             name = topology.client_certificates
-            out.forward_client_cert_details = hcm_pb.HttpConnectionManager.ForwardClientCertDetails.Value(name)
-        out.xff_num_trusted_hops = topology.trusted_proxies
-        details = out.set_current_client_cert_details
+            manager.forward_client_cert_details = hcm_pb.HttpConnectionManager.ForwardClientCertDetails.Value(name)
+        manager.xff_num_trusted_hops = topology.trusted_proxies
+        details = manager.set_current_client_cert_details
         details.subject.value = True
         details.dns = details.uri = True
         details.cert = direction == "gateway"
-    return components.Filter(**typed("envoy.filters.network.http_connection_manager", out))
+    return components.Filter(**typed("envoy.filters.network.http_connection_manager", manager))

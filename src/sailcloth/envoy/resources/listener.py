@@ -1,4 +1,4 @@
-"""Listeners: address, filters that inspect the first bytes, and the order of filter chains."""
+"""Builds listeners: addresses, listener filters, and the order of filter chains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
 from sailcloth.envoy.protobuf import duration, encode, typed
 from sailcloth.envoy.resource import EnvoyResource, resource
 
-from .address import place
+from .address import to_address
 
 
 @lru_cache(maxsize=8)
@@ -48,42 +48,43 @@ def listener(
     wait_ms: float = 0.0,
     additional_ports: tuple[int, ...] = (),
 ) -> EnvoyResource:
-    """A listener, also at the ports `additional_ports`. `wait_ms` bounds the wait for first bytes to inspect (0: no bound). `http_ports`: ports on which the HTTP inspector is needed; None for all."""
-    out = listener_pb2.Listener(
+    """A listener, also at the ports `additional_ports`. `wait_ms`: timeout of listener filters for the first bytes (0: none).
+    `http_ports`: ports that need the HTTP inspector; None for all."""
+    message = listener_pb2.Listener(
         name=name,
-        address=place(address, port),
-        additional_addresses=[listener_pb2.AdditionalAddress(address=place(address, p)) for p in additional_ports],
+        address=to_address(address, port),
+        additional_addresses=[listener_pb2.AdditionalAddress(address=to_address(address, p)) for p in additional_ports],
         filter_chains=chains,
         traffic_direction=base_pb2.INBOUND if direction == "inbound" else base_pb2.OUTBOUND,
         continue_on_listener_filters_timeout=True,
         listener_filters_timeout=duration(wait_ms),
     )
     if default is not None:
-        out.default_filter_chain.CopyFrom(default)
+        message.default_filter_chain.CopyFrom(default)
     if not bind:
-        out.bind_to_port.value = False
+        message.bind_to_port.value = False
     if original:
-        out.use_original_dst.value = True
+        message.use_original_dst.value = True
     if not reuse_port:
-        out.enable_reuse_port.value = False
+        message.enable_reuse_port.value = False
     for f in filters:
-        made = components.ListenerFilter()
-        made.CopyFrom(_listener_filter(f))
+        listener_filter = components.ListenerFilter()
+        listener_filter.CopyFrom(_listener_filter(f))
         if f == "http_inspector" and http_ports is not None:
-            made.filter_disabled.CopyFrom(_except_ports(http_ports))
-        out.listener_filters.append(made)
-    return resource(name, encode(out), clusters, sources)
+            listener_filter.filter_disabled.CopyFrom(_except_ports(http_ports))
+        message.listener_filters.append(listener_filter)
+    return resource(name, encode(message), clusters, sources)
 
 
 def _except_ports(ports: tuple[int, ...]) -> components.ListenerFilterChainMatchPredicate:
-    """True for every destination port but these."""
+    """Matches every destination port except these."""
     predicate = components.ListenerFilterChainMatchPredicate
     if not ports:
         return predicate(any_match=True)
     rules = []
     for port in ports:
-        one = predicate()
-        one.destination_port_range.start, one.destination_port_range.end = port, port + 1
-        rules.append(one)
+        port_match = predicate()
+        port_match.destination_port_range.start, port_match.destination_port_range.end = port, port + 1
+        rules.append(port_match)
     inner = rules[0] if len(rules) == 1 else predicate(or_match=predicate.MatchSet(rules=rules))
     return predicate(not_match=inner)

@@ -1,6 +1,6 @@
-"""Istio's NameTable message (networking/nds/v1): names and addresses for an agent that answers DNS.
+"""Istio's NameTable message (networking/nds/v1): names and addresses for the DNS proxy of agents.
 
-Its descriptor is written here, as no package on the index carries it. Field numbers are Istio's.
+Defines the descriptor itself, because no published package has it. Field numbers are Istio's.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ KUBERNETES, EXTERNAL = "Kubernetes", "External"
 
 
 def encode(addresses: Mapping[str, tuple[str, ...]], registry: str, name: str, namespace: str) -> bytes:
-    """A table of some names that come from one service; equal tables are equal bytes."""
-    made = NameTable()
+    """The serialised table of one service's names; equal tables have equal bytes."""
+    table = NameTable()
     for host, ips in sorted(addresses.items()):
-        made.table[host].CopyFrom(NameTable.NameInfo(ips=ips, registry=registry, shortname=name, namespace=namespace))
-    return bytes(made.SerializeToString(deterministic=True))
+        table.table[host].CopyFrom(NameTable.NameInfo(ips=ips, registry=registry, shortname=name, namespace=namespace))
+    return bytes(table.SerializeToString(deterministic=True))
 
 
 def decode(body: bytes) -> dict[str, tuple[str, ...]]:
-    """Addresses by host. Raises DecodeError for bytes that are no table."""
+    """Addresses by host. Raises DecodeError for malformed bytes."""
     return {host: tuple(info.ips) for host, info in NameTable.FromString(body).table.items()}

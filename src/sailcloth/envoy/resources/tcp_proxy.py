@@ -1,4 +1,4 @@
-"""TCP proxies, by cluster and by weighted destinations."""
+"""Builds TCP proxy filters, to one cluster or to weighted destinations."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ def to_cluster(
     logs: tuple[accesslog_pb2.AccessLog, ...] = (),
     waits: bool = False,
 ) -> components.Filter:
-    """A TCP proxy to one cluster, or to several by weight; it may wait for a cluster that comes on first use."""
-    out = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=logs)
+    """A TCP proxy to one cluster, or to several by weight. `waits`: subscribe to the cluster on first use and wait for it."""
+    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=logs)
     if isinstance(cluster, str):
-        out.cluster = cluster
+        proxy.cluster = cluster
     else:
         for name, weight in cluster.items():
-            out.weighted_clusters.clusters.add(name=name, weight=weight)
+            proxy.weighted_clusters.clusters.add(name=name, weight=weight)
     if waits:
-        on_demand.connection(out)
-    return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
+        on_demand.connection(proxy)
+    return components.Filter(**typed("envoy.filters.network.tcp_proxy", proxy))
 
 
 def to_targets(
     targets: tuple[Target, ...], logs: tuple[accesslog_pb2.AccessLog, ...] = (), waits: bool = False
 ) -> list[components.Filter]:
-    """A TCP proxy to the weighted destinations of a route; to nowhere if it has none.
+    """A TCP proxy to the weighted destinations of a route; to BlackHoleCluster if there are none.
 
-    A connection to a port that expects HTTP says over mutual TLS that it is just bytes: the cluster would promise HTTP/2.
+    For a port that expects HTTP, sets the ALPN of mutual TLS to `istio` (plain TCP): the cluster's own ALPN would announce HTTP/2.
     """
-    said = [_just_bytes()] if any(t.to_http for t in targets) else []
-    return [*said, _to_targets(targets, logs, waits)]
+    filters = [_set_tcp_alpn()] if any(t.to_http for t in targets) else []
+    return [*filters, _to_targets(targets, logs, waits)]
 
 
 @lru_cache(maxsize=1)
-def _just_bytes() -> components.Filter:
+def _set_tcp_alpn() -> components.Filter:
     value = filter_state_pb2.FilterStateValue(object_key="envoy.network.application_protocols")
     value.format_string.text_format_source.inline_string = "istio"
-    made = set_filter_state_pb2.Config(on_new_connection=[value])
-    return components.Filter(**typed("envoy.filters.network.set_filter_state", made))
+    config = set_filter_state_pb2.Config(on_new_connection=[value])
+    return components.Filter(**typed("envoy.filters.network.set_filter_state", config))
 
 
 def _to_targets(
@@ -62,15 +62,15 @@ def _to_targets(
         cluster = names.outbound(t.cluster)
         named[cluster] = named.get(cluster, 0) + t.weight
     first = next(iter(named), names.BLACK_HOLE)
-    made = to_cluster(first, named if len(named) > 1 else first, logs, waits)
+    proxy = to_cluster(first, named if len(named) > 1 else first, logs, waits)
     idle = next((t.idle_timeout for t in targets if t.idle_timeout), "")
     tunnel = next((t.tunnel for t in targets if t.tunnel is not None), None)
     if not idle and tunnel is None:
-        return made
-    out = tcp_proxy_pb2.TcpProxy.FromString(made.typed_config.value)
+        return proxy
+    config = tcp_proxy_pb2.TcpProxy.FromString(proxy.typed_config.value)
     if idle:
-        out.idle_timeout.CopyFrom(duration(duration_ms(idle) or 0))
+        config.idle_timeout.CopyFrom(duration(duration_ms(idle) or 0))
     if tunnel is not None:
-        out.tunneling_config.hostname = f"{tunnel.target_host}:{tunnel.target_port}"
-        out.tunneling_config.use_post = tunnel.protocol == "POST"
-    return components.Filter(**typed("envoy.filters.network.tcp_proxy", out))
+        config.tunneling_config.hostname = f"{tunnel.target_host}:{tunnel.target_port}"
+        config.tunneling_config.use_post = tunnel.protocol == "POST"
+    return components.Filter(**typed("envoy.filters.network.tcp_proxy", config))

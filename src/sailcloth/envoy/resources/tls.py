@@ -1,4 +1,4 @@
-"""TLS contexts: the mesh's own (certificates over SDS from the agent's socket) and others (files)."""
+"""Builds TLS contexts: of mutual TLS in the mesh (certificates from the agent's SDS) and of user settings (Secrets or files)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def credential(name: str) -> secret_pb2.SdsSecretConfig:
 def mesh_context(
     protocols: tuple[str, ...], matchers: list[common_pb2.SubjectAltNameMatcher]
 ) -> tls_pb2.CommonTlsContext:
-    """The workload's own certificate, the mesh's roots, and the names that the peer must have (none: any)."""
+    """The workload's certificate, the mesh's CA, and the identities that the peer must have (empty: any)."""
     return tls_pb2.CommonTlsContext(
         alpn_protocols=protocols,
         tls_params=common_pb2.TlsParameters(
@@ -71,16 +71,16 @@ def mesh_context(
     )
 
 
-SYSTEM_ROOTS = "system"  # instead of a file's path: the roots that the system trusts
+SYSTEM_ROOTS = "system"  # instead of a path: the system's CA certificates
 
 
 def root_file(path: str, revoked: str | None = None) -> secret_pb2.SdsSecretConfig:
-    """Roots in a file of the proxy's container, with a list of revoked certificates beside them if there is one."""
+    """CA certificates in a file of the proxy's container, and the file of a certificate revocation list if `revoked` is set."""
     return sds(f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}")
 
 
 def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
-    """TLS of a server outside the mesh's own: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files."""
+    """TLS of a server by user settings: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files."""
     common = tls_pb2.CommonTlsContext(alpn_protocols=protocols, tls_params=_parameters(tls))
     stored = tls.credential_names or ([tls.credential_name] if tls.credential_name else [])
     if stored:
@@ -89,10 +89,10 @@ def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> ba
         files = [(c.server_certificate, c.private_key) for c in tls.tls_certificates]
         files = files or [(tls.server_certificate, tls.private_key)]
         common.tls_certificate_sds_secret_configs.extend(sds(f"file-cert:{c}~{k}") for c, k in files if c and k)
-    out = tls_pb2.DownstreamTlsContext(common_tls_context=common)
+    context = tls_pb2.DownstreamTlsContext(common_tls_context=common)
     if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
-        out.require_client_certificate.value = tls.mode == "MUTUAL"
-        combined = out.common_tls_context.combined_validation_context
+        context.require_client_certificate.value = tls.mode == "MUTUAL"
+        combined = context.common_tls_context.combined_validation_context
         validation = combined.default_validation_context
         validation.match_typed_subject_alt_names.extend(_alt_name(n) for n in tls.subject_alt_names)
         validation.verify_certificate_spki.extend(tls.verify_certificate_spki)
@@ -106,20 +106,20 @@ def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> ba
         else:
             source = root_file(roots, tls.ca_crl)
         combined.validation_context_sds_secret_config.CopyFrom(source)
-    return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", out))
+    return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", context))
 
 
 def _parameters(tls: ServerTLSSettings) -> common_pb2.TlsParameters:
     versions = common_pb2.TlsParameters.TlsProtocol
-    out = common_pb2.TlsParameters(
+    parameters = common_pb2.TlsParameters(
         tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
         tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
         cipher_suites=tls.cipher_suites or _CIPHERS,
     )
-    for given, field in ((tls.min_protocol_version, "minimum"), (tls.max_protocol_version, "maximum")):
-        if given and given != "TLS_AUTO":
-            setattr(out, f"tls_{field}_protocol_version", versions.Value(given.replace("TLSV", "TLSv")))
-    return out
+    for version, field in ((tls.min_protocol_version, "minimum"), (tls.max_protocol_version, "maximum")):
+        if version and version != "TLS_AUTO":
+            setattr(parameters, f"tls_{field}_protocol_version", versions.Value(version.replace("TLSV", "TLSv")))
+    return parameters
 
 
 def _alt_name(name: str) -> common_pb2.SubjectAltNameMatcher:
@@ -129,7 +129,7 @@ def _alt_name(name: str) -> common_pb2.SubjectAltNameMatcher:
 
 @lru_cache(maxsize=16)
 def server_socket(trust_domains: tuple[str, ...], protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
-    """Mutual TLS for accepted connections: a client certificate of one of the trust domains is required."""
+    """Mutual TLS for accepted connections: requires a client certificate of one of the trust domains."""
     matchers = [
         common_pb2.SubjectAltNameMatcher(
             san_type=common_pb2.SubjectAltNameMatcher.URI,
@@ -152,8 +152,8 @@ def client_context(
     verify: bool,
     protocols: tuple[str, ...],
 ) -> tls_pb2.CommonTlsContext:
-    """TLS to a server outside the mesh: its certificate is verified with the roots, unless that is switched off."""
-    out = tls_pb2.CommonTlsContext(
+    """TLS to a server outside the mesh. Verifies its certificate with the CA certificates, unless verification is off."""
+    context = tls_pb2.CommonTlsContext(
         alpn_protocols=protocols,
         tls_params=common_pb2.TlsParameters(
             tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
@@ -161,11 +161,11 @@ def client_context(
         ),
     )
     if certificate is not None:
-        out.tls_certificate_sds_secret_configs.append(certificate)
+        context.tls_certificate_sds_secret_configs.append(certificate)
     matchers = [_alt_name(n) for n in subject_alt_names]
     if verify and roots is not None:
-        combined = out.combined_validation_context
+        combined = context.combined_validation_context
         combined.default_validation_context.match_typed_subject_alt_names.extend(matchers)
         combined.default_validation_context.SetInParent()
         combined.validation_context_sds_secret_config.CopyFrom(roots)
-    return out
+    return context

@@ -1,46 +1,43 @@
-"""A queue of keys to reconcile, with a growing delay for those that fail."""
+"""The queue of one controller: `lib.work_queue` with the errors that storage and validation have.
+
+A controller shares its process with the API server, so an error that nobody expects is logged and ends no queue.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import Any
+from collections.abc import Awaitable, Callable
 
+from sailcloth.lib import work_queue
 from sailcloth.local.apiserver.errors import StatusError
 from sailcloth.local.apiserver.storage import StorageError
 
 log = logging.getLogger(__name__)
 
+ObjectName = tuple[str, str]  # namespace, name
+Reconcile = Callable[[str, str], Awaitable[float | None]]
+"""Brings one object in line, by namespace and name. Returns seconds after which it is due again, None for never."""
 
-class WorkQueue:
-    """Keys to reconcile, each at most once in the queue; failures come back with a growing delay."""
 
-    def __init__(self, name: str, reconcile: Any) -> None:
-        self.name, self._reconcile = name, reconcile
-        self._keys: dict[tuple[str, str], None] = {}
-        self._wake = asyncio.Event()
-        self._failures: dict[tuple[str, str], int] = {}
+class WorkQueue(work_queue.WorkQueue[ObjectName]):
+    """`reconcile` is called for every name that is added; failures are tried again after pauses that double."""
 
-    def add(self, key: tuple[str, str]) -> None:
-        self._keys[key] = None
-        self._wake.set()
+    def __init__(self, name: str, reconcile: Reconcile) -> None:
+        self._name_of_kind, self._object = name, reconcile
+        super().__init__(
+            self._once,
+            name=name,
+            retry=(StatusError, StorageError),
+            backoff=work_queue.Backoff(0.1, 30.0),
+        )
 
-    async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._keys:
-                key = next(iter(self._keys))
-                del self._keys[key]
-                try:
-                    requeue_after = await self._reconcile(*key)
-                    self._failures.pop(key, None)
-                    if requeue_after:
-                        asyncio.get_running_loop().call_later(requeue_after, self.add, key)
-                except (StatusError, StorageError) as error:
-                    count = self._failures[key] = self._failures.get(key, 0) + 1
-                    delay = min(0.05 * 2**count, 30.0)
-                    log.log(logging.WARNING if count > 3 else logging.DEBUG, "%s %s/%s: %s", self.name, *key, error)
-                    asyncio.get_running_loop().call_later(delay, self.add, key)
-                except Exception:
-                    log.exception("%s %s/%s", self.name, *key)
+    async def _once(self, key: ObjectName) -> None:
+        try:
+            due = await self._object(*key)
+        except (StatusError, StorageError):
+            raise
+        except Exception:
+            log.exception("%s %s/%s", self._name_of_kind, *key)
+            return
+        if due:
+            self.add(key, due)

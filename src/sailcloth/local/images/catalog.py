@@ -98,7 +98,7 @@ class Catalog:
     def _read(self) -> dict[str, dict[str, Any]]:
         try:
             data = json.loads(Path(self._path).read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise CatalogError(f"{self._path}: {error}") from None
         if not isinstance(data, dict) or not all(
             isinstance(e, dict)

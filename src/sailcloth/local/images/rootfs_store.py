@@ -40,7 +40,7 @@ def entry(
         result = archive.unpack(source, reference, tree)
     except BaseException as error:
         remove(folder)
-        if isinstance(error, (KeyError, TypeError, AttributeError)) or (
+        if isinstance(error, (KeyError, TypeError, AttributeError, RecursionError)) or (
             isinstance(error, ValueError) and not isinstance(error, ArchiveError)
         ):
             raise ArchiveError(f"{source} is no image archive that can be understood: {error}") from None

@@ -168,7 +168,7 @@ class Kubelet:
             self._counts.pop(key, None)
 
     async def _roots(self) -> bytes:
-        """The mesh's root certificate, once the control plane has load_balancer it."""
+        """The mesh's root certificate, once the control plane has published it."""
         while True:
             with contextlib.suppress(ApiError, OSError):
                 obj = await self.client.get(CONFIGMAPS, _ROOTS[1], _ROOTS[0])
@@ -383,7 +383,7 @@ class Kubelet:
         address, port = place
         service = self._services.get((namespace, name))
         if service is not None:
-            text = f"{address}:{port} cannot be load_balancer on the host: {why}"
+            text = f"{address}:{port} cannot be published on the host: {why}"
             if port < _PRIVILEGED and address != load_balancer.NODE_PORT_ADDRESS:
                 text += f"; `sysctl net.ipv4.ip_unprivileged_port_start={port}` as root allows it, and node ports are at {load_balancer.NODE_PORT_ADDRESS}"
             else:

@@ -1,4 +1,4 @@
-"""The kinds of objects that the mesh is made of, one module each. Adding a kind is a module and its name here."""
+"""The kinds of objects that the mesh reads, one module each. Adding a kind takes a module and its name here."""
 
 from __future__ import annotations
 
@@ -45,4 +45,4 @@ KINDS: dict[str, MeshKind[Any]] = {
 }
 
 POLICIES: tuple[MeshKind[Any], ...] = tuple(kind for kind in KINDS.values() if kind.selector is not None)
-"""Kinds whose objects choose the workloads that they hold for."""
+"""Kinds whose objects select the workloads that they apply to."""

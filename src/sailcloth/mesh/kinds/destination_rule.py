@@ -1,4 +1,4 @@
-"""DestinationRule: found by its host, within its namespace or anywhere."""
+"""DestinationRule: indexed by host, per namespace and for all namespaces."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .record import MeshKind, Slice
 
 
 def by_host(host: str) -> Slice[DestinationRule]:
-    """Those for exactly this host (a full name or a pattern), of any namespace."""
+    """DestinationRules for exactly this host (a full name or a wildcard), of all namespaces."""
     return Slice(("DestinationRule", "host", host))
 
 
 def of_namespace_by_host(namespace: str, host: str) -> Slice[DestinationRule]:
-    """Those of one namespace for exactly this host."""
+    """DestinationRules of one namespace for exactly this host."""
     return Slice(("DestinationRule", "namespace-host", namespace, host))
 
 
 def with_selector(namespace: str) -> Slice[DestinationRule]:
-    """Those of one namespace that hold for some of its workloads only."""
+    """DestinationRules of one namespace with a workloadSelector."""
     return Slice(("DestinationRule", "selector", namespace))
 
 
 def with_credentials(namespace: str) -> Slice[DestinationRule]:
-    """Those of one namespace that name a Secret."""
+    """DestinationRules of one namespace that name a Secret."""
     return Slice(("DestinationRule", "credentials", namespace))
 
 
@@ -61,7 +61,7 @@ def _caller_labels(rule: DestinationRule) -> set[str]:
 
 
 def compared_labels(settings: Iterable[LocalityLbSetting]) -> set[str]:
-    """Label keys of callers that `failoverPriority` compares with those of endpoints."""
+    """Label keys of clients that `failoverPriority` compares with endpoint labels."""
     return {text.partition("=")[0] for s in settings for text in s.failover_priority if "=" not in text}
 
 

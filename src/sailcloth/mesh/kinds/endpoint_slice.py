@@ -1,4 +1,4 @@
-"""EndpointSlice: found by the Service whose endpoints it holds."""
+"""EndpointSlice: indexed by its Service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SERVICE_NAME = "kubernetes.io/service-name"
 
 
 def by_service(namespace: str, service: str) -> Slice[EndpointSlice]:
-    """Those of one Service."""
+    """EndpointSlices of one Service."""
     return Slice(("EndpointSlice", namespace, service))
 
 

@@ -1,4 +1,4 @@
-"""EnvoyFilter: users' patches. They may concern every listener, cluster and route of a proxy."""
+"""EnvoyFilter: users' patches of a proxy's listeners, clusters and routes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sailcloth.api.envoy_filter import EnvoyFilter
 
 from .record import MeshKind
 
-PROXY_VERSION = "ISTIO_VERSION"  # the key of node metadata that `match.proxy.proxyVersion` speaks of
+PROXY_VERSION = "ISTIO_VERSION"  # the key of node metadata for `match.proxy.proxyVersion`
 
 
 def _selector(filter_: EnvoyFilter) -> dict[str, str] | None:

@@ -1,4 +1,4 @@
-"""Gateway: few in a mesh, and each may select proxies of any namespace, so all are found together."""
+"""Gateway: one slice for all, because there are few and each may select proxies of any namespace."""
 
 from __future__ import annotations
 

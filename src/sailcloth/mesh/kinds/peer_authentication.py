@@ -1,4 +1,4 @@
-"""PeerAuthentication: whether a workload demands mutual TLS of its callers."""
+"""PeerAuthentication: whether a workload requires mutual TLS of its clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pod: found by its address, or with the others of its namespace."""
+"""Pod: indexed by address and by namespace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .record import MeshKind, Slice, of_namespace
 
 
 def by_address(address: str) -> Slice[Pod]:
-    """The pod that has an address of its own."""
+    """The pod with an address; excludes pods on the host network."""
     return Slice(("Pod", "address", address))
 
 

@@ -1,4 +1,4 @@
-"""ProxyConfig: options that a workload's proxy starts with. Injection reads it; no running proxy depends on it."""
+"""ProxyConfig: startup options of a workload's proxy. Only injection reads it; running proxies do not depend on it."""
 
 from __future__ import annotations
 

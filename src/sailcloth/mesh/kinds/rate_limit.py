@@ -1,4 +1,4 @@
-"""RateLimit: how much a workload or a gateway accepts."""
+"""RateLimit: limits of requests and connections of a workload or gateway."""
 
 from __future__ import annotations
 

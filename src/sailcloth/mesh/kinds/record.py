@@ -1,6 +1,6 @@
-"""What the mesh knows of one kind of object: by which questions its objects are found, and what of them decides where they hold.
+"""The record of one kind: the slices that index its objects, and the parts that decide where they apply.
 
-Must not know any particular kind: each has a module of its own beside this one.
+Must not know any particular kind; each has its own module in this package.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from sailcloth.mesh.model import MeshConfig
 T = TypeVar("T", bound=Object)
 
 Traffic = Literal["inbound", "outbound", "gateway"]
-"""What a proxy does with a connection: takes it for its workload, brings it from there to others, or lets it into the mesh."""
+"""What a proxy does with a connection: accepts it for its workload, sends it from there to others, or lets it into the mesh."""
 
 
 class Slice(tuple[Hashable, ...], Generic[T]):
-    """Names a set of objects of type T that is kept up to date as an index, such as "VirtualServices that name this host".
+    """The name of an indexed set of objects of type T, such as "VirtualServices with this host".
 
-    Made only by the functions of a kind's module, so that nobody reads a slice that nothing fills.
+    Only functions of a kind's module create slices, so that no code reads a slice that nothing fills.
     """
 
     __slots__ = ()
@@ -29,7 +29,7 @@ class Slice(tuple[Hashable, ...], Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """The host names that an object gives to services, and the namespaces that see them (`*` for all)."""
+    """The hosts of the services that an object defines, and the namespaces where they are visible (`*` for all)."""
 
     hosts: tuple[str, ...]
     namespaces: tuple[str, ...]
@@ -42,16 +42,16 @@ def nothing(*_: Any) -> tuple[()]:
 
 @dataclass(frozen=True)
 class MeshKind(Generic[T]):
-    """One kind. Every function is pure; `Key` names the object that is given.
+    """One kind. All functions are pure; `Key` is the key of the object.
 
     type: the API type; its name is the kind's.
-    slices: in which slices an object is.
-    caller_labels: label keys by which an object tells calling workloads apart; they become part of a proxy's view.
+    slices: the slices that contain an object.
+    caller_labels: label keys of clients that an object matches on; they become part of a proxy's view.
     exports: the services that an object defines.
-    head: what decides where an object holds, without the rest; equal heads wake nobody who reads only the head.
-    selector: of a policy: the labels of the workloads that it holds for; empty for all of its namespace, None for no workload.
-    traffic: of a policy: what it has a say in.
-    metadata_keys: of a policy: keys of a proxy's node metadata by which it tells proxies apart.
+    head: the part of an object that decides where it applies; a change of the rest does not invalidate readers of the head.
+    selector: of a policy: the labels that select workloads; empty for all of its namespace, None for no workload.
+    traffic: of a policy: the traffic that it affects.
+    metadata_keys: of a policy: keys of a proxy's node metadata that it matches on.
     """
 
     type: type[T]

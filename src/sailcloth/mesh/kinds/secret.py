@@ -1,4 +1,4 @@
-"""Secret: those of a namespace are what its proxies may ask for."""
+"""Secret: indexed by namespace; proxies may only get Secrets of their own."""
 
 from __future__ import annotations
 

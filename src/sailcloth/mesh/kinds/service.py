@@ -1,4 +1,4 @@
-"""Kubernetes Service: defines one service, and is found by a label of its selector."""
+"""Kubernetes Service: defines one service; indexed by a label of its selector."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ EXPORT_TO = "networking.istio.io/exportTo"
 
 
 def by_selector_label(namespace: str, pair: tuple[str, str] | None) -> Slice[Service]:
-    """Those of a namespace that may select workloads with a label: each is found by one label of its selector."""
+    """Services of a namespace that may select workloads with a label. Each is in the slice of one label of its selector."""
     return Slice(("Service", "selector", namespace, pair))
 
 
 def exported_namespaces(key: Key, service: Service, config: MeshConfig) -> tuple[str, ...]:
-    """Namespaces that see a Service, by its annotation."""
+    """Namespaces where a Service is visible, by its annotation."""
     annotation = service.metadata.annotations.get(EXPORT_TO, "")
     return exported_to((e.strip() for e in annotation.split(",") if e.strip()), key.namespace, config.default_export)
 

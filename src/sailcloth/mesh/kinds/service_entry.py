@@ -1,4 +1,4 @@
-"""ServiceEntry: defines a service for each of its hosts; found by a label of its selector or an address of its endpoints."""
+"""ServiceEntry: defines a service for each host; indexed by a label of its selector and by addresses of its endpoints."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .record import Exports, MeshKind, Slice
 
 
 def by_selector_label(namespace: str, pair: tuple[str, str] | None) -> Slice[ServiceEntry]:
-    """Those of a namespace that may select workloads with a label; None: those whose selector is empty."""
+    """Those of a namespace that may select workloads with a label. An empty selector selects nothing."""
     return Slice(("ServiceEntry", "selector", namespace, pair))
 
 
 def by_address(address: str) -> Slice[ServiceEntry]:
-    """Those that list an endpoint at an address."""
+    """ServiceEntries with an endpoint at an address."""
     return Slice(("ServiceEntry", "address", address))
 
 
 def exported_namespaces(key: Key, entry: ServiceEntry, config: MeshConfig) -> tuple[str, ...]:
-    """Namespaces that see a ServiceEntry."""
+    """Namespaces where a ServiceEntry is visible."""
     return exported_to(entry.spec.export_to, key.namespace, config.default_export)
 
 
 def _slices(key: Key, entry: ServiceEntry, config: MeshConfig) -> Iterator[Slice[ServiceEntry]]:
     selector = entry.spec.workload_selector
-    if selector is not None:
-        yield by_selector_label(key.namespace, min(selector.labels.items(), default=None))
+    if selector is not None and selector.labels:
+        yield by_selector_label(key.namespace, min(selector.labels.items()))
     for endpoint in entry.spec.endpoints:
         if endpoint.address:
             yield by_address(endpoint.address)

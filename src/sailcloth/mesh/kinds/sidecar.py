@@ -1,4 +1,4 @@
-"""Sidecar: what a workload sees of the mesh; one holds at a time (`selection.levels`)."""
+"""Sidecar: what a workload sees of the mesh; only one applies to a workload (`selection.levels`)."""
 
 from __future__ import annotations
 

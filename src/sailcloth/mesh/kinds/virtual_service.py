@@ -1,4 +1,4 @@
-"""VirtualService: found by the hosts that it names and the gateways that it is bound to."""
+"""VirtualService: indexed by hosts and by the gateways that it is bound to."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from sailcloth.mesh.visibility import exported_to
 
 from .record import MeshKind, Slice
 
-FROM_HTTP_ROUTES = "internal.istio.io/parents"  # annotation of a VirtualService that stands for HTTPRoutes
+FROM_HTTP_ROUTES = "internal.istio.io/parents"  # annotation of a VirtualService that is converted from HTTPRoutes
 
 
 @dataclass(frozen=True, slots=True)
 class RuleHead:
-    """What decides whether a VirtualService holds for a host, apart from its routes: a change of routes leaves it equal, and
-    wakes only what is computed from the routes."""
+    """The part of a VirtualService that decides where it applies, without its routes, so that a change of routes invalidates only
+    values that depend on the routes."""
 
     hosts: tuple[str, ...]  # full names
     exported_to: tuple[str, ...]  # namespaces, or `*`
     created: str = ""
     http: bool = False
-    attached: bool = False  # stands for HTTPRoutes that are attached to the service
+    attached: bool = False  # converted from HTTPRoutes that are attached to the service
 
 
 def by_host(host: str) -> Slice[VirtualService]:
-    """Those that name exactly this host (a full name or a pattern) for callers in the mesh."""
+    """VirtualServices for the mesh with exactly this host (a full name or a wildcard)."""
     return Slice(("VirtualService", "host", host))
 
 
 def in_mesh() -> Slice[VirtualService]:
-    """Those that hold for callers in the mesh."""
+    """VirtualServices for the mesh (clients with a sidecar)."""
     return Slice(("VirtualService", "mesh"))
 
 
 def by_gateway(gateway: str) -> Slice[VirtualService]:
-    """Those that are bound to a gateway, `namespace/name`."""
+    """VirtualServices bound to a gateway, `namespace/name`."""
     return Slice(("VirtualService", "gateway", gateway))
 
 
@@ -71,7 +71,7 @@ def _head(key: Key, rule: VirtualService, config: MeshConfig) -> RuleHead:
 
 
 def destinations(rule: VirtualService) -> list[Destination]:
-    """All destinations that a VirtualService sends traffic to, mirrors included."""
+    """All destinations of a VirtualService, including mirrors."""
     out = [r.destination for h in rule.spec.http for r in h.route]
     out += [m for h in rule.spec.http for m in mirrors(h)]
     out += [r.destination for t in rule.spec.tls for r in t.route]
@@ -80,7 +80,7 @@ def destinations(rule: VirtualService) -> list[Destination]:
 
 
 def mirrors(route: HTTPRoute) -> list[Destination]:
-    """The destinations that one route copies requests to."""
+    """The mirror destinations of one route."""
     return ([route.mirror] if route.mirror else []) + [m.destination for m in route.mirrors]
 
 

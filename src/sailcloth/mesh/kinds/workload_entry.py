@@ -1,4 +1,4 @@
-"""WorkloadEntry: found by the labels that selectors of services choose it by."""
+"""WorkloadEntry: indexed by its labels, for selectors of services."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .record import MeshKind, Slice
 
 
 def by_label(namespace: str, pair: tuple[str, str] | None) -> Slice[WorkloadEntry]:
-    """Those of a namespace with a label; all of them for None."""
+    """WorkloadEntries of a namespace with a label; None: all of them."""
     return Slice(("WorkloadEntry", "label", namespace, pair))
 
 
 def labels(entry: WorkloadEntry) -> dict[str, str]:
-    """Labels that an entry is selected by: its workload's, and those of the object itself, as in Istio."""
+    """Labels that selectors match: those of `spec.labels` and of the object's metadata, as in Istio."""
     return {**entry.metadata.labels, **entry.spec.labels}
 
 

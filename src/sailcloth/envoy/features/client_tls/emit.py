@@ -45,12 +45,12 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     elif settings.mode in ("SIMPLE", "MUTUAL"):
         out.transport_socket.CopyFrom(_external(settings, plan))
         if not settings.sni:
-            _name_of_the_request(settings, out)
+            _verify_request_host(settings, out)
 
 
-def _name_of_the_request(settings: ClientTLSSettings, out: cluster_pb2.Cluster) -> None:
-    """A request's host is the server's name, and what its certificate must be for, unless the rule says otherwise. Connections
-    that are no requests go by the endpoint's name, if it has one."""
+def _verify_request_host(settings: ClientTLSSettings, out: cluster_pb2.Cluster) -> None:
+    """Use a request's host as SNI, and verify the certificate for it, unless the rule sets them. TCP connections use the endpoint's
+    hostname, if it has one."""
     options = options_pb.HttpProtocolOptions()
     if names.HTTP_PROTOCOL_OPTIONS in out.typed_extension_protocol_options:
         out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].Unpack(options)
@@ -63,13 +63,13 @@ def _name_of_the_request(settings: ClientTLSSettings, out: cluster_pb2.Cluster) 
 
 
 def proxy_protocol(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
-    """Wraps the transport so that every connection begins with a PROXY protocol header."""
-    wanted = plan.policy.proxy_protocol
-    if wanted is None:
+    """Wraps the transport socket to start every connection with a PROXY protocol header."""
+    settings = plan.policy.proxy_protocol
+    if settings is None:
         return
     version = (
         proxy_protocol_pb2.ProxyProtocolConfig.V2
-        if wanted.version == "V2"
+        if settings.version == "V2"
         else proxy_protocol_pb2.ProxyProtocolConfig.V1
     )
     sockets = [m.transport_socket for m in out.transport_socket_matches]
@@ -82,19 +82,19 @@ def proxy_protocol(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         inner = base_pb2.TransportSocket()
         inner.CopyFrom(socket)
         config = proxy_protocol_pb2.ProxyProtocolConfig(version=version)
-        made = upstream_pb2.ProxyProtocolUpstreamTransport(config=config, transport_socket=inner)
-        socket.CopyFrom(base_pb2.TransportSocket(**typed("envoy.transport_sockets.upstream_proxy_protocol", made)))
+        transport = upstream_pb2.ProxyProtocolUpstreamTransport(config=config, transport_socket=inner)
+        socket.CopyFrom(base_pb2.TransportSocket(**typed("envoy.transport_sockets.upstream_proxy_protocol", transport)))
 
 
 def alpn(plan: ClusterPlan) -> tuple[str, ...]:
-    """Application protocols that a cluster offers in the mesh's own TLS."""
+    """The ALPN protocols that a cluster offers in mutual TLS of the mesh."""
     if plan.upgrade_http2 or plan.port.protocol.is_http2:
         return ALPN_H2
     return ALPN_HTTP if plan.port.protocol.is_http else ALPN_TCP
 
 
 def mesh_socket(sni: str, identities: tuple[str, ...], protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
-    """Mutual TLS with the workload's own certificate; the server must have one of the identities (none: any in the mesh)."""
+    """Mutual TLS with the workload's certificate; the server must have one of the identities (empty: any in the mesh)."""
     context = tls_pb2.UpstreamTlsContext(sni=sni, common_tls_context=_mesh_context(identities, protocols))
     return base_pb2.TransportSocket(**typed(_TLS, context))
 

@@ -17,7 +17,7 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     """Sets `connect_timeout`, `circuit_breakers` and keepalive of an outbound cluster."""
     _limit(plan.policy.connection_pool, plan.config, out)
     budget = plan.policy.retry_budget
-    if budget is not None:  # a budget takes the place of the fixed number
+    if budget is not None:  # a budget replaces the fixed number
         limits = out.circuit_breakers.thresholds[-1]
         limits.ClearField("max_retries")
         limits.retry_budget.budget_percent.value = 20.0 if budget.percent is None else budget.percent
@@ -28,7 +28,7 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
 
 
 def inbound(pool: ConnectionPoolSettings | None, config: MeshConfig, out: cluster_pb2.Cluster) -> None:
-    """The same for an application's port; only a Sidecar's pool gives it keepalive."""
+    """Sets the same for an application's port; keepalive only if a Sidecar configures it."""
     _limit(pool, config, out)
     if pool is not None:
         _keepalive(pool, config, out)
@@ -48,14 +48,14 @@ def _limit(pool: ConnectionPoolSettings | None, config: MeshConfig, out: cluster
 
 def _keepalive(pool: ConnectionPoolSettings | None, config: MeshConfig, out: cluster_pb2.Cluster) -> None:
     tcp = pool.tcp if pool else None
-    wanted = (tcp.tcp_keepalive if tcp is not None else None) or config.keepalive
-    if wanted is None:
+    settings = (tcp.tcp_keepalive if tcp is not None else None) or config.keepalive
+    if settings is None:
         return
     keepalive = out.upstream_connection_options.tcp_keepalive
     keepalive.SetInParent()
-    if wanted.probes:
-        keepalive.keepalive_probes.value = wanted.probes
-    if wanted.time:
-        keepalive.keepalive_time.value = int((duration_ms(wanted.time) or 0) / 1000)
-    if wanted.interval:
-        keepalive.keepalive_interval.value = int((duration_ms(wanted.interval) or 0) / 1000)
+    if settings.probes:
+        keepalive.keepalive_probes.value = settings.probes
+    if settings.time:
+        keepalive.keepalive_time.value = int((duration_ms(settings.time) or 0) / 1000)
+    if settings.interval:
+        keepalive.keepalive_interval.value = int((duration_ms(settings.interval) or 0) / 1000)

@@ -18,7 +18,7 @@ _DISABLED = hcm_pb.HttpFilter(name=FILTER, typed_config=pack(cors_pb2.Cors()), d
 
 
 def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
-    """Listed in every HTTP chain, disabled until a route turns it on."""
+    """The CORS filter: in every HTTP filter chain, disabled unless a route enables it."""
     return [_DISABLED]
 
 
@@ -27,7 +27,7 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
     policy = plan.rule.cors_policy if plan.rule is not None else None
     if policy is None:
         return
-    made = cors_pb2.CorsPolicy(
+    cors_policy = cors_pb2.CorsPolicy(
         allow_methods=",".join(policy.allow_methods),
         allow_headers=",".join(policy.allow_headers),
         expose_headers=",".join(policy.expose_headers),
@@ -39,12 +39,12 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
             matcher = string_pb2.StringMatcher(prefix=origin.prefix)
         else:
             matcher = string_pb2.StringMatcher(exact=origin.exact or "")
-        made.allow_origin_string_match.append(matcher)
-    made.allow_origin_string_match.extend(string_pb2.StringMatcher(exact=o) for o in policy.allow_origin)
-    made.filter_enabled.default_value.CopyFrom(percent_pb2.FractionalPercent(numerator=100))
+        cors_policy.allow_origin_string_match.append(matcher)
+    cors_policy.allow_origin_string_match.extend(string_pb2.StringMatcher(exact=o) for o in policy.allow_origin)
+    cors_policy.filter_enabled.default_value.CopyFrom(percent_pb2.FractionalPercent(numerator=100))
     if policy.max_age:
-        made.max_age = str(int((duration_ms(policy.max_age) or 0) / 1000))
+        cors_policy.max_age = str(int((duration_ms(policy.max_age) or 0) / 1000))
     if policy.allow_credentials is not None:
-        made.allow_credentials.value = policy.allow_credentials
-    made.forward_not_matching_preflights.value = policy.unmatched_preflights != "IGNORE"
-    out.typed_per_filter_config[FILTER].CopyFrom(pack(made))
+        cors_policy.allow_credentials.value = policy.allow_credentials
+    cors_policy.forward_not_matching_preflights.value = policy.unmatched_preflights != "IGNORE"
+    out.typed_per_filter_config[FILTER].CopyFrom(pack(cors_policy))

@@ -1,6 +1,6 @@
-"""`http[].route`: where requests go, by weight.
+"""`http[].route`: weighted destinations of requests.
 
-Envoy: `route.cluster` for one destination, `weighted_clusters` for several; destinations of weight 0 are left out, weights
-need not add up to 100. Headers of a single destination are set by the `headers` feature on the route. An unknown service
-still yields its cluster's name, which Envoy answers with 503 (NC), as in Istio; delivery holds such routes back while it can.
+Envoy: `route.cluster` for one destination, `weighted_clusters` for several, without destinations of weight 0; weights need not
+add up to 100. The `headers` feature sets headers of a single destination on the route. A route to an unknown service still
+names its cluster, and Envoy answers 503 (NC), as in Istio; `controlplane.activation` blocks such routes if it can.
 """

@@ -1,4 +1,4 @@
-"""Clusters of a route action, and the filter that sends requests there, as Envoy protobuf. Pure."""
+"""Clusters of a route action, and the router filter, as Envoy protobuf. Pure."""
 
 from __future__ import annotations
 

@@ -27,19 +27,19 @@ _DISABLED = hcm_pb.HttpFilter(
 
 
 def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
-    """Listed only where some route needs it, because it keeps a cache of addresses, which it shares with the clusters."""
+    """The filter, only if some route needs it, because it has a DNS cache, which it shares with the clusters."""
     return [_DISABLED] if inputs.dynamic_dns else []
 
 
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
-    """Makes a cluster whose endpoints are the hosts of its requests."""
+    """Makes a DYNAMIC_DNS cluster a dynamic forward proxy cluster."""
     if plan.resolution is Resolution.DYNAMIC_DNS:
         make_dynamic(out, _verified(out))
 
 
 def _verified(out: cluster_pb2.Cluster) -> bool:
-    """Whether certificates are for the hosts of requests. Envoy asks it of a cluster that has any HTTP options, also without
-    TLS, unless the cluster says that it need not be: where the user's TLS settings say otherwise."""
+    """Whether certificates are verified for the request's host; sets it in HTTP options that leave it open. Envoy requires it of a
+    cluster with HTTP options, even without TLS, unless `allow_insecure_cluster_options` is set."""
     if names.HTTP_PROTOCOL_OPTIONS not in out.typed_extension_protocol_options:
         return True
     options = options_pb.HttpProtocolOptions()
@@ -60,7 +60,7 @@ def make_dynamic(out: cluster_pb2.Cluster, verified: bool = True) -> None:
 
 
 def route(plan: RoutePlan, out: route_pb.Route) -> None:
-    """Turns the filter on for a route to such a cluster."""
+    """Enables the filter for a route to such a cluster."""
     if plan.dynamic_dns:
         turn_on(out)
 

@@ -1,4 +1,4 @@
-"""A patch's value as an Envoy message: found by what it is applied to, with extension types imported as they are named. Pure."""
+"""Parses a patch's value to the Envoy message of its `applyTo`, and imports the extension types that it names. Pure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _URL = "type.googleapis.com/"
 
 
 class PatchError(ValueError):
-    """Why a patch cannot be applied, in words for its author."""
+    """Why a patch cannot be applied; the message is for its author."""
 
 
 @dataclass(frozen=True)
@@ -82,28 +82,28 @@ def _message(kind: type[Message], value: dict[str, Any]) -> Message:
 
 
 def type_urls(value: Any) -> set[str]:
-    """The types that extensions in a configuration name."""
+    """The type URLs of extensions in a configuration."""
     if isinstance(value, dict):
-        own = {value["@type"]} if isinstance(value.get("@type"), str) else set()
-        return own.union(*(type_urls(v) for v in value.values()))
+        urls = {value["@type"]} if isinstance(value.get("@type"), str) else set()
+        return urls.union(*(type_urls(v) for v in value.values()))
     if isinstance(value, list):
         return set().union(*(type_urls(v) for v in value))
     return set()
 
 
 def import_type(url: str) -> None:
-    """Make a type known to the descriptor pool: its package holds it in one of its modules. Raises PatchError."""
+    """Add a type to the descriptor pool by importing the module of its package that defines it. Raises PatchError."""
     package, _, name = url.rpartition("/")[2].rpartition(".")
     if url.startswith(_URL + "envoy.") and (".v2" in package or package.endswith("v2alpha")):
         raise PatchError(f"{url}: Envoy's version 2 interface is gone; use the version 3 type")
     if not package.startswith(("envoy.", "xds.", "udpa.", "google.")):
         raise PatchError(f"{url} is not a type of Envoy")
     try:
-        found = importlib.import_module(package)
-        for module in pkgutil.iter_modules(getattr(found, "__path__", ())):
+        package_module = importlib.import_module(package)
+        for module in pkgutil.iter_modules(getattr(package_module, "__path__", ())):
             if module.name.endswith("_pb2"):
-                made = importlib.import_module(f"{package}.{module.name}")
-                if hasattr(made, name):
+                message_module = importlib.import_module(f"{package}.{module.name}")
+                if hasattr(message_module, name):
                     return
     except ImportError:
         pass

@@ -1,4 +1,4 @@
-"""Patches applied to one resource: bytes in, bytes out, with the patches that took effect. Pure."""
+"""Applies patches to one resource: bytes in, bytes out, with the patches that took effect. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sailcloth.envoy.resource import EnvoyResource, resource
 from sailcloth.mesh.kinds import Traffic
 from sailcloth.xds.types import CLUSTER, EXTENSION, LISTENER
 
-from . import places
+from . import matches
 from .compiled import Compiled
 from .merge import merge, unpack
 from .policy import Patches
@@ -26,10 +26,10 @@ from .policy import Patches
 _CONTEXT: dict[Traffic, str] = {"inbound": "SIDECAR_INBOUND", "outbound": "SIDECAR_OUTBOUND", "gateway": "GATEWAY"}
 _ADDED = {CLUSTER: "CLUSTER", LISTENER: "LISTENER", EXTENSION: "EXTENSION_CONFIG"}
 _ROUTES = ("ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE")
-_CHANGES = ("MERGE", "MERGE_AND_REPLACE_LIST", "REMOVE")  # what can be done to one cluster
+_CHANGES = ("MERGE", "MERGE_AND_REPLACE_LIST", "REMOVE")  # operations on a cluster
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _ROUTER = "envoy.filters.http.router"
-# Filters that only Istio's proxy has: the one of ours before which they would stand; "" is the very first place.
+# Filters that only Istio's proxy has -> the filter before which they would be; "": first position.
 _ANCHORS = {
     "istio.metadata_exchange": "",
     "istio.alpn": "envoy.filters.http.fault",
@@ -38,10 +38,10 @@ _ANCHORS = {
 }
 _AUTHN = {"istio_authn", "envoy.filters.http.jwt_authn"}
 _AUTHZ = {"envoy.filters.http.rbac", "envoy.filters.http.ext_authz"}
-_BEHIND = {"AUTHN": _AUTHN, "AUTHZ": _AUTHN | _AUTHZ}  # class of a filter to add -> those of ours that it stands behind
+_PRECEDING = {"AUTHN": _AUTHN, "AUTHZ": _AUTHN | _AUTHZ}  # filterClass of an added filter -> filters that precede it
 
 
-class _Used:
+class _Applied:
     """Which patches took effect on a resource."""
 
     def __init__(self) -> None:
@@ -51,53 +51,55 @@ class _Used:
         self.idents.append(patch.ident)
 
 
-def _for(inputs: ResourceInputs, *applies_to: str) -> list[Compiled]:
-    """The patches for a kind of place in resources of this traffic."""
+def _patches_for(inputs: ResourceInputs, *applies_to: str) -> list[Compiled]:
+    """The patches with these `applyTo` for resources of this traffic."""
     patches, context = inputs.policies.of(Patches).patches, _CONTEXT[inputs.traffic]
-    return [p for p in patches if p.applies_to in applies_to and places.context(p.match, context)]
+    return [p for p in patches if p.applies_to in applies_to and matches.context(p.match, context)]
 
 
-def cluster(made: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource | None:
+def cluster(unpatched: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource | None:
     """A cluster after patches; None if one removes it."""
-    mine = [p for p in _for(inputs, "CLUSTER") if p.operation in _CHANGES]
-    mine = [p for p in mine if places.cluster(p.match, made.name, inputs.hosts)]
-    if not mine:
-        return made
-    message = cluster_pb2.Cluster.FromString(made.body)
-    used = _Used()
-    for patch in mine:
+    patches = [p for p in _patches_for(inputs, "CLUSTER") if p.operation in _CHANGES]
+    patches = [p for p in patches if matches.cluster(p.match, unpatched.name, inputs.hosts)]
+    if not patches:
+        return unpatched
+    message = cluster_pb2.Cluster.FromString(unpatched.body)
+    used = _Applied()
+    for patch in patches:
         used.note(patch)
         if patch.operation == "REMOVE":
             return None
         if patch.value is not None:
             merge(message, patch.value, patch.operation == "MERGE_AND_REPLACE_LIST")
-    return _remade(made, message, used)
+    return _patched(unpatched, message, used)
 
 
 def added(type_url: str, inputs: ResourceInputs) -> dict[str, EnvoyResource]:
-    """Resources of a type that patches add, by name: whole clusters, listeners or extension configurations."""
-    out: dict[str, EnvoyResource] = {}
-    for patch in _for(inputs, _ADDED[type_url]):
+    """Resources of a type that patches add, by name: clusters, listeners or extension configurations."""
+    resources: dict[str, EnvoyResource] = {}
+    for patch in _patches_for(inputs, _ADDED[type_url]):
         if patch.operation == "ADD":
             value: Any = patch.value
             if value is not None and value.name:
                 plain = resource(value.name, encode(value), sources=(patch.key,))
-                out[value.name] = _with(plain, (patch.ident,))
-    return out
+                resources[value.name] = _with_applied(plain, (patch.ident,))
+    return resources
 
 
-def routes(made: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource:
+def routes(unpatched: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource:
     """A route configuration after patches."""
-    mine = [p for p in _for(inputs, *_ROUTES) if places.route_configuration(p.match, made.name, inputs.ports)]
-    if not mine:
-        return made
-    message = route_pb2.RouteConfiguration.FromString(made.body)
-    used = _Used()
-    _edit_routes(message, mine, used)
-    return _remade(made, message, used)
+    patches = [
+        p for p in _patches_for(inputs, *_ROUTES) if matches.route_configuration(p.match, unpatched.name, inputs.ports)
+    ]
+    if not patches:
+        return unpatched
+    message = route_pb2.RouteConfiguration.FromString(unpatched.body)
+    used = _Applied()
+    _edit_routes(message, patches, used)
+    return _patched(unpatched, message, used)
 
 
-def _edit_routes(message: Any, patches: Iterable[Compiled], used: _Used) -> None:
+def _edit_routes(message: Any, patches: Iterable[Compiled], used: _Applied) -> None:
     for patch in patches:
         if patch.applies_to == "ROUTE_CONFIGURATION":
             if patch.operation in ("MERGE", "MERGE_AND_REPLACE_LIST") and patch.value is not None:
@@ -108,26 +110,28 @@ def _edit_routes(message: Any, patches: Iterable[Compiled], used: _Used) -> None
                 message.virtual_hosts.append(patch.value)
                 used.note(patch)
                 continue
-            _edit(message.virtual_hosts, patch, used, partial(places.virtual_host, patch.match))
+            _edit(message.virtual_hosts, patch, used, partial(matches.virtual_host, patch.match))
         else:
             for host in message.virtual_hosts:
-                if places.virtual_host(patch.match, host):
-                    _edit(host.routes, patch, used, partial(places.route, patch.match))
+                if matches.virtual_host(patch.match, host):
+                    _edit(host.routes, patch, used, partial(matches.route, patch.match))
 
 
-def listener(made: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource | None:
+def listener(unpatched: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource | None:
     """A listener after patches; None if one removes it."""
     inline = _ROUTES if inputs.traffic == "inbound" else ()
-    mine = _for(inputs, "LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "LISTENER_FILTER", *inline)
-    if not mine:
-        return made
-    message = listener_pb2.Listener.FromString(made.body)
-    used = _Used()
-    for patch in mine:
+    patches = _patches_for(
+        inputs, "LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER", "LISTENER_FILTER", *inline
+    )
+    if not patches:
+        return unpatched
+    message = listener_pb2.Listener.FromString(unpatched.body)
+    used = _Applied()
+    for patch in patches:
         if patch.applies_to in inline:
             _inline_routes(message, patch, used)
             continue
-        if not places.listener(patch.match, message, inputs.ports, patch.applies_to == "LISTENER"):
+        if not matches.listener(patch.match, message, inputs.ports, patch.applies_to == "LISTENER"):
             continue
         if patch.applies_to == "LISTENER":
             if patch.operation == "REMOVE":
@@ -136,15 +140,15 @@ def listener(made: EnvoyResource, inputs: ResourceInputs) -> EnvoyResource | Non
                 merge(message, patch.value, patch.operation != "MERGE")
                 used.note(patch)
         elif patch.applies_to == "LISTENER_FILTER":
-            wanted = patch.match.listener.listener_filter if patch.match.listener else None
-            _edit(message.listener_filters, patch, used, partial(_is_named, wanted))
+            filter_name = patch.match.listener.listener_filter if patch.match.listener else None
+            _edit(message.listener_filters, patch, used, partial(_is_named, filter_name))
         elif patch.applies_to == "FILTER_CHAIN":
             _filter_chains(message, patch, used)
         else:
             for chain in _chains(message):
-                if places.chain(patch.match, message.name, chain):
+                if matches.chain(patch.match, message.name, chain):
                     _filters(chain, patch, used)
-    return _remade(made, message, used)
+    return _patched(unpatched, message, used)
 
 
 def _chains(message: Any) -> list[Any]:
@@ -154,13 +158,13 @@ def _chains(message: Any) -> list[Any]:
     ]
 
 
-def _filter_chains(message: Any, patch: Compiled, used: _Used) -> None:
+def _filter_chains(message: Any, patch: Compiled, used: _Applied) -> None:
     if patch.operation == "ADD":
         message.filter_chains.append(patch.value)
         used.note(patch)
         return
-    _edit(message.filter_chains, patch, used, partial(places.chain, patch.match, message.name))
-    if message.HasField("default_filter_chain") and places.chain(
+    _edit(message.filter_chains, patch, used, partial(matches.chain, patch.match, message.name))
+    if message.HasField("default_filter_chain") and matches.chain(
         patch.match, message.name, message.default_filter_chain
     ):
         if patch.operation == "REMOVE":
@@ -171,106 +175,106 @@ def _filter_chains(message: Any, patch: Compiled, used: _Used) -> None:
             used.note(patch)
 
 
-def _filters(chain: Any, patch: Compiled, used: _Used) -> None:
-    name = places.network_filter(patch.match)
+def _filters(chain: Any, patch: Compiled, used: _Applied) -> None:
+    name = matches.network_filter(patch.match)
     if patch.applies_to == "NETWORK_FILTER":
         _edit(chain.filters, patch, used, partial(_is_named, name))
         return
-    for each in chain.filters:
-        if each.name != _MANAGER or not places.same_name(name, each.name):
+    for network_filter in chain.filters:
+        if network_filter.name != _MANAGER or not matches.same_name(name, network_filter.name):
             continue
-        manager: Any = unpack(each.typed_config)
-        before = len(used.idents)
+        manager: Any = unpack(network_filter.typed_config)
+        count = len(used.idents)
         _http_filters(manager, patch, used)
-        if len(used.idents) > before:
-            each.typed_config.CopyFrom(pack(manager))
+        if len(used.idents) > count:
+            network_filter.typed_config.CopyFrom(pack(manager))
 
 
-def _http_filters(manager: Any, patch: Compiled, used: _Used) -> None:
-    wanted = places.http_filter(patch.match)
-    found = manager.http_filters
-    if patch.operation == "ADD" and patch.filter_class in _BEHIND:
-        behind = [i for i, f in enumerate(found) if f.name in _BEHIND[patch.filter_class]]
-        _insert(found, max(behind, default=-1) + 1, patch.value)
+def _http_filters(manager: Any, patch: Compiled, used: _Applied) -> None:
+    filter_name = matches.http_filter(patch.match)
+    filters = manager.http_filters
+    if patch.operation == "ADD" and patch.filter_class in _PRECEDING:
+        preceding = [i for i, f in enumerate(filters) if f.name in _PRECEDING[patch.filter_class]]
+        _insert(filters, max(preceding, default=-1) + 1, patch.value)
         used.note(patch)
         return
-    if patch.operation == "ADD" or (not wanted and patch.operation == "INSERT_AFTER"):
-        place = next((i for i, f in enumerate(found) if f.name == _ROUTER), len(found))
-        _insert(found, place, patch.value)
+    if patch.operation == "ADD" or (not filter_name and patch.operation == "INSERT_AFTER"):
+        index = next((i for i, f in enumerate(filters) if f.name == _ROUTER), len(filters))
+        _insert(filters, index, patch.value)
         used.note(patch)
         return
-    anchor = _ANCHORS.get(wanted or "")
-    if anchor is not None and patch.operation.startswith("INSERT") and all(f.name != wanted for f in found):
-        place = next((i for i, f in enumerate(found) if f.name == anchor), 0) if anchor else 0
-        _insert(found, place, patch.value)
+    anchor = _ANCHORS.get(filter_name or "")
+    if anchor is not None and patch.operation.startswith("INSERT") and all(f.name != filter_name for f in filters):
+        index = next((i for i, f in enumerate(filters) if f.name == anchor), 0) if anchor else 0
+        _insert(filters, index, patch.value)
         used.note(patch)
         return
-    _edit(found, patch, used, partial(_is_named, wanted))
+    _edit(filters, patch, used, partial(_is_named, filter_name))
 
 
-def _inline_routes(message: Any, patch: Compiled, used: _Used) -> None:
-    """The routes of inbound listeners stand in the listener itself."""
+def _inline_routes(message: Any, patch: Compiled, used: _Applied) -> None:
+    """Patch the routes of inbound listeners, which are inline in the listener."""
     for chain in _chains(message):
-        for each in chain.filters:
-            if each.name != _MANAGER:
+        for network_filter in chain.filters:
+            if network_filter.name != _MANAGER:
                 continue
-            manager: Any = unpack(each.typed_config)
-            before = len(used.idents)
+            manager: Any = unpack(network_filter.typed_config)
+            count = len(used.idents)
             port = chain.filter_chain_match.destination_port.value
-            if places.route_configuration(patch.match, manager.route_config.name, frozenset({port})):
+            if matches.route_configuration(patch.match, manager.route_config.name, frozenset({port})):
                 _edit_routes(manager.route_config, [patch], used)
-            if len(used.idents) > before:
-                each.typed_config.CopyFrom(pack(manager))
+            if len(used.idents) > count:
+                network_filter.typed_config.CopyFrom(pack(manager))
 
 
-def _is_named(wanted: str | None, made: Any) -> bool:
-    return places.same_name(wanted, made.name)
+def _is_named(name: str | None, message: Any) -> bool:
+    return matches.same_name(name, message.name)
 
 
-def _edit(found: Any, patch: Compiled, used: _Used, holds: Callable[[Any], bool]) -> None:
-    """One operation on a list of named messages."""
+def _edit(messages: Any, patch: Compiled, used: _Applied, is_match: Callable[[Any], bool]) -> None:
+    """Apply one operation to a list of named messages."""
     operation, value = patch.operation, patch.value
     if operation == "ADD":
-        found.append(value)
+        messages.append(value)
         used.note(patch)
         return
     if operation == "INSERT_FIRST":
-        _insert(found, 0, value)
+        _insert(messages, 0, value)
         used.note(patch)
         return
-    at = [i for i, each in enumerate(found) if holds(each)]
-    if not at:
+    indexes = [i for i, message in enumerate(messages) if is_match(message)]
+    if not indexes:
         return
     used.note(patch)
     if operation == "REMOVE":
-        for index in reversed(at):
-            del found[index]
+        for index in reversed(indexes):
+            del messages[index]
     elif operation in ("INSERT_BEFORE", "INSERT_AFTER"):
-        _insert(found, at[0] + (operation == "INSERT_AFTER"), value)
+        _insert(messages, indexes[0] + (operation == "INSERT_AFTER"), value)
     elif operation == "REPLACE":
-        for index in at:
-            found[index].CopyFrom(value)
+        for index in indexes:
+            messages[index].CopyFrom(value)
     elif value is not None:
-        for index in at:
-            merge(found[index], value, operation == "MERGE_AND_REPLACE_LIST")
+        for index in indexes:
+            merge(messages[index], value, operation == "MERGE_AND_REPLACE_LIST")
 
 
-def _insert(found: Any, place: int, value: Message | None) -> None:
+def _insert(messages: Any, index: int, value: Message | None) -> None:
     if value is None:
         return
-    rest = [type(each).FromString(each.SerializeToString()) for each in found[place:]]
-    del found[place:]
-    found.append(value)
-    found.extend(rest)
+    following = [type(message).FromString(message.SerializeToString()) for message in messages[index:]]
+    del messages[index:]
+    messages.append(value)
+    messages.extend(following)
 
 
-def _remade(made: EnvoyResource, message: Any, used: _Used) -> EnvoyResource:
+def _patched(unpatched: EnvoyResource, message: Any, used: _Applied) -> EnvoyResource:
     if not used.idents:
-        return made
-    sources = (*made.sources, *(key for key, _ in used.idents))
-    plain = resource(made.name, encode(message), made.clusters, sources, made.endpoints)
-    return _with(plain, tuple(used.idents))
+        return unpatched
+    sources = (*unpatched.sources, *(key for key, _ in used.idents))
+    plain = resource(unpatched.name, encode(message), unpatched.clusters, sources, unpatched.endpoints)
+    return _with_applied(plain, tuple(used.idents))
 
 
-def _with(made: EnvoyResource, idents: tuple[Any, ...]) -> EnvoyResource:
-    return replace(made, applied=idents)
+def _with_applied(patched: EnvoyResource, idents: tuple[Any, ...]) -> EnvoyResource:
+    return replace(patched, applied=idents)

@@ -1,4 +1,4 @@
-"""The patches that hold for a proxy, ready to be applied."""
+"""The compiled patches of a proxy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .compiled import Compiled, PatchError, compile_patch
 
 @dataclass(frozen=True)
 class Patches:
-    """In the order in which they are applied. Resources name the patches that took effect themselves, so it has no sources."""
+    """Patches in the order of application. Has no sources: resources name the patches that took effect themselves."""
 
     patches: tuple[Compiled, ...] = ()
     sources: tuple[Key, ...] = ()
@@ -23,19 +23,19 @@ class Patches:
 
 @derived
 def compiled(graph: Graph, key: Key) -> tuple[Compiled | str, ...]:
-    """The patches of an EnvoyFilter, each ready or with the reason why it cannot be applied."""
+    """The patches of an EnvoyFilter, each compiled or the reason why it cannot be applied."""
     obj = registry.read(graph, EnvoyFilter, key)
-    out: list[Compiled | str] = []
+    patches: list[Compiled | str] = []
     for index, patch in enumerate(obj.spec.config_patches if obj else ()):
         try:
-            out.append(compile_patch(key, index, patch))
+            patches.append(compile_patch(key, index, patch))
         except PatchError as error:
-            out.append(str(error))
-    return tuple(out)
+            patches.append(str(error))
+    return tuple(patches)
 
 
 def resolve(graph: Graph, policies: Policies) -> Patches:
-    """Those of a proxy's patches that can be applied."""
+    """The patches of a proxy that can be applied."""
     refs = graph.get(envoy_filters.patches, policies.of(EnvoyFilter), policies.metadata)
-    found = (graph.get(compiled, key)[index] for key, index in refs)
-    return Patches(tuple(p for p in found if isinstance(p, Compiled)))
+    patches = (graph.get(compiled, key)[index] for key, index in refs)
+    return Patches(tuple(p for p in patches if isinstance(p, Compiled)))

@@ -45,7 +45,7 @@ _DISABLED = hcm_pb.HttpFilter(name=FILTER, typed_config=pack(fault_pb2.HTTPFault
 
 
 def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
-    """Listed in every HTTP chain, disabled until a route turns it on: a new fault changes no listener."""
+    """The fault filter: in every HTTP filter chain, disabled unless a route enables it, so that a new fault changes no listener."""
     return [_DISABLED]
 
 
@@ -54,27 +54,27 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
     fault = plan.rule.fault if plan.rule is not None else None
     if fault is None:
         return
-    made = fault_pb2.HTTPFault()
+    config = fault_pb2.HTTPFault()
     delay = fault.delay
     if delay is not None and delay.fixed_delay:
         percent = delay.percentage or (Percent(value=float(delay.percent)) if delay.percent is not None else None)
-        made.delay.CopyFrom(
+        config.delay.CopyFrom(
             common_pb.FaultDelay(
                 fixed_delay=duration(duration_ms(delay.fixed_delay) or 0), percentage=per_million(percent)
             )
         )
     abort = fault.abort
     if abort is not None and (abort.http_status or abort.grpc_status):
-        made.abort.percentage.CopyFrom(per_million(abort.percentage))
+        config.abort.percentage.CopyFrom(per_million(abort.percentage))
         if abort.http_status:
-            made.abort.http_status = abort.http_status
+            config.abort.http_status = abort.http_status
         else:
-            made.abort.grpc_status = _GRPC_STATUS.get((abort.grpc_status or "").upper(), 2)
-    out.typed_per_filter_config[FILTER].CopyFrom(pack(made))
+            config.abort.grpc_status = _GRPC_STATUS.get((abort.grpc_status or "").upper(), 2)
+    out.typed_per_filter_config[FILTER].CopyFrom(pack(config))
 
 
 def per_million(percent: Percent | None) -> percent_pb2.FractionalPercent:
-    """A percentage in parts per million; none means zero."""
+    """A percentage in parts per million; None is 0."""
     return percent_pb2.FractionalPercent(
         numerator=round((percent.value if percent else 0.0) * 10_000), denominator=percent_pb2.FractionalPercent.MILLION
     )

@@ -1,6 +1,6 @@
-"""`trafficPolicy.loadBalancer`: how an endpoint is chosen.
+"""`trafficPolicy.loadBalancer`: how Envoy chooses an endpoint.
 
-Default LEAST_REQUEST; ROUND_ROBIN, RANDOM; PASSTHROUGH sends to the address that the caller dialled. Consistent hashing is a
-ring (least size 1024) or Maglev on the cluster, and a hash policy on every route to it. With several policies only the first
-that yields a value counts (`terminal`). `warmup` is Envoy's slow start.
+Default LEAST_REQUEST; ROUND_ROBIN, RANDOM; PASSTHROUGH uses the original destination address. Consistent hashing is a ring hash
+(minimum size 1024) or Maglev on the cluster, and a hash policy on every route to it. Of several hash policies, the first with a
+value is used (`terminal`). `warmup` is Envoy's slow start.
 """

@@ -61,25 +61,25 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
         return
     for hashed in dict.fromkeys(t.cluster for t in plan.targets if t.hash is not None):
         target = next(t for t in plan.targets if t.cluster == hashed)
-        made = hash_policy(target.hash) if target.hash else None
-        if made is not None and made not in out.route.hash_policy:
-            out.route.hash_policy.append(made)
+        policy = hash_policy(target.hash) if target.hash else None
+        if policy is not None and policy not in out.route.hash_policy:
+            out.route.hash_policy.append(policy)
 
 
 def hash_policy(hashed: ConsistentHashLB) -> route_pb.RouteAction.HashPolicy | None:
-    """Envoy's hash policy for a consistent hash; None if it names nothing to hash on."""
-    out = route_pb.RouteAction.HashPolicy(terminal=True)
+    """Envoy's hash policy for a consistent hash; None if it has no key."""
+    policy = route_pb.RouteAction.HashPolicy(terminal=True)
     if hashed.http_header_name:
-        out.header.header_name = hashed.http_header_name
+        policy.header.header_name = hashed.http_header_name
     elif hashed.http_cookie is not None:
-        out.cookie.name = hashed.http_cookie.name
-        out.cookie.path = hashed.http_cookie.path or ""
+        policy.cookie.name = hashed.http_cookie.name
+        policy.cookie.path = hashed.http_cookie.path or ""
         if hashed.http_cookie.ttl is not None:
-            out.cookie.ttl.CopyFrom(duration(duration_ms(hashed.http_cookie.ttl) or 0))
+            policy.cookie.ttl.CopyFrom(duration(duration_ms(hashed.http_cookie.ttl) or 0))
     elif hashed.use_source_ip:
-        out.connection_properties.source_ip = True
+        policy.connection_properties.source_ip = True
     elif hashed.http_query_parameter_name:
-        out.query_parameter.name = hashed.http_query_parameter_name
+        policy.query_parameter.name = hashed.http_query_parameter_name
     else:
         return None
-    return out
+    return policy

@@ -1,4 +1,4 @@
-"""What makes Envoy wait for a cluster, and for how long."""
+"""On-demand discovery of clusters as Envoy protobuf. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sailcloth.envoy.inputs import FilterInputs
 from sailcloth.envoy.protobuf import duration, typed
 from sailcloth.view.clusters import ClusterPlan
 
-_WAIT_MS = 5_000  # for a cluster, when the control plane is busy or away; 503 after that
-_ENDPOINTS_MS = 2_000  # Envoy holds back what it asks for while a cluster waits for its endpoints
+_WAIT_MS = 5_000  # timeout for a cluster; 503 afterwards
+_ENDPOINTS_MS = 2_000  # timeout for a cluster's endpoints; Envoy delays other subscriptions in the meantime
 _SOURCE = config_source_pb2.ConfigSource(
     ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.V3
 )
@@ -33,12 +33,12 @@ def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
 
 
 def connection(out: tcp_proxy_pb2.TcpProxy) -> None:
-    """Lets a TCP proxy wait."""
+    """Makes a TCP proxy wait for its cluster."""
     out.on_demand.odcds_config.CopyFrom(_SOURCE)
     out.on_demand.timeout.CopyFrom(duration(_WAIT_MS))
 
 
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
-    """Bounds the wait for endpoints."""
+    """Sets the timeout for the cluster's endpoints."""
     if plan.on_demand and out.HasField("eds_cluster_config"):
         out.eds_cluster_config.eds_config.initial_fetch_timeout.CopyFrom(duration(_ENDPOINTS_MS))

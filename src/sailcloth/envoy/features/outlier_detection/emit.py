@@ -35,7 +35,7 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     if settings.max_ejection_percent:
         detection.max_ejection_percent.value = settings.max_ejection_percent
     else:
-        detection.always_eject_one_host.value = True  # a tenth of fewer than ten endpoints would be none
+        detection.always_eject_one_host.value = True  # 10 % of fewer than ten endpoints would be none
     if settings.split_external_local_origin_errors:
         detection.split_external_local_origin_errors = True
         if settings.consecutive_local_origin_failures:

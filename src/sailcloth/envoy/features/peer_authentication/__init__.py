@@ -1,7 +1,7 @@
-"""PeerAuthentication: whether a workload's ports take mutual TLS, plain text, or both.
+"""PeerAuthentication: whether a workload's ports accept mutual TLS, plain text, or both.
 
-Mesh, then namespace, then workload, then port; the oldest object counts at each level, UNSET inherits, nothing means PERMISSIVE
-(`mesh.peer_authentication`, which callers read too: a port that is DISABLE gets no mutual TLS from them). Envoy gets filter chains
-that tell connections apart by transport and ALPN. STRICT means STRICT: no chain takes plain text, not even the pass-through
-chains, where Istio keeps them. Source: istio.md 2.9.
+Levels: mesh, namespace, workload, port. The oldest object of a level is used; UNSET inherits; the default is PERMISSIVE
+(`mesh.peer_authentication`; clients use it, too, and send no mutual TLS to a port in mode DISABLE). Envoy gets filter chains
+that match transport and ALPN. In STRICT mode no chain accepts plain text, not even the passthrough chains, where Istio does.
+Source: istio.md 2.9.
 """

@@ -1,4 +1,4 @@
-"""Filter chains by mode and protocol. Pure."""
+"""Filter chains by mutual TLS mode and protocol. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HTTP_ALPN = ("h2", "http/1.1")
 
 @dataclass(frozen=True)
 class PortChains:
-    """What the chains of a port are made from. `http` and `tcp` both set means that the protocol is detected.
+    """The inputs of a port's filter chains. If both `http` and `tcp` are set, the protocol is detected.
 
-    http_filters is asked with whether the connection comes with mutual TLS.
+    http_filters: called with whether the connection has mutual TLS.
     """
 
     name: str
@@ -31,7 +31,7 @@ class PortChains:
 
 def filter_chains(mode: str, port: PortChains) -> list[Any]:
     """The chains of a port in a mode: DISABLE, PERMISSIVE or STRICT."""
-    out = []
+    chains = []
     protocols: tuple[str, ...]
     detects = port.http and port.tcp
     if mode != "DISABLE":
@@ -39,23 +39,23 @@ def filter_chains(mode: str, port: PortChains) -> list[Any]:
         if port.http:
             protocols = filter_chain.MTLS_HTTP if detects else every
             socket = tls.server_socket(port.trust_domains, HTTP_ALPN)
-            out.append(_chain(port, port.http_name, port.http_filters(True), "tls", protocols, socket))
+            chains.append(_chain(port, port.http_name, port.http_filters(True), "tls", protocols, socket))
         if port.tcp:
             protocols = filter_chain.MTLS_TCP if detects and mode != "STRICT" else every
             socket = tls.server_socket(port.trust_domains, _TCP_ALPN)
-            out.append(_chain(port, port.name, port.tcp_filters, "tls", protocols, socket))
+            chains.append(_chain(port, port.name, port.tcp_filters, "tls", protocols, socket))
     if mode == "STRICT":
-        return out
-    # With mutual TLS off everything is plain text to the proxy, TLS from the application included.
+        return chains
+    # In mode DISABLE, TLS from the application is opaque bytes to the proxy.
     plain = "" if mode == "DISABLE" and not detects else "raw_buffer"
     if port.http:
         protocols = filter_chain.HTTP_PLAIN if detects else ()
-        out.append(_chain(port, port.http_name, port.http_filters(False), plain, protocols))
+        chains.append(_chain(port, port.http_name, port.http_filters(False), plain, protocols))
     if port.tcp:
-        out.append(_chain(port, port.name, port.tcp_filters, plain))
+        chains.append(_chain(port, port.name, port.tcp_filters, plain))
         if plain:
-            out.append(_chain(port, port.name, port.tcp_filters, "tls"))
-    return out
+            chains.append(_chain(port, port.name, port.tcp_filters, "tls"))
+    return chains
 
 
 def _chain(

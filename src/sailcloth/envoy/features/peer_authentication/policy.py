@@ -1,4 +1,4 @@
-"""The modes of a workload's ports."""
+"""The mutual TLS modes of a workload's ports."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from sailcloth.view.policies import Policies
 
 
 def resolve(graph: Graph, policies: Policies) -> MutualTlsModes:
-    """What a workload's PeerAuthentications amount to."""
+    """The effective modes of a workload's PeerAuthentications."""
     return graph.get(peer_authentication.modes, policies.of(PeerAuthentication))

@@ -1,4 +1,4 @@
-"""What the status of a PeerAuthentication says: whether an older one at the same level holds instead of it."""
+"""The verdict on a PeerAuthentication: whether an older one at the same level overrides it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sailcloth.mesh.verdict import ACCEPTED, Verdict
 
 
 def verdict(graph: Graph, key: Key) -> Verdict:
-    """Of several for a whole namespace the oldest holds; so it is for several with one selector."""
+    """Of several for a whole namespace, or with the same selector, only the oldest is in force."""
     policy = registry.read(graph, PeerAuthentication, key)
     if policy is None:
         return ACCEPTED

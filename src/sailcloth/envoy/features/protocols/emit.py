@@ -13,7 +13,7 @@ from sailcloth.mesh.model import Protocol
 from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import InboundPort
 
-_MOST_STREAMS = 2**31 - 1  # Envoy's bound
+_MOST_STREAMS = 2**31 - 1  # Envoy's limit
 
 
 def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
@@ -45,7 +45,7 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
 
 
 def inbound(inbound_port: InboundPort, out: cluster_pb2.Cluster) -> None:
-    """Sets the HTTP protocol options of an application's port: as it is declared, with a Sidecar's limits."""
+    """Sets the HTTP protocol options of an application's port: the declared protocol, with a Sidecar's limits."""
     if not inbound_port.protocol.is_http and inbound_port.protocol is not Protocol.AUTO:
         return
     pool = inbound_port.connection_pool

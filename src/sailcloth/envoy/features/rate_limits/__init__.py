@@ -1,6 +1,6 @@
-"""RateLimit: what a workload accepts, by request and by connection. A kind of our own; Istio leaves this to EnvoyFilters.
+"""RateLimit: limits of requests and connections of a workload. Sailcloth's own kind; Istio needs EnvoyFilters for this.
 
-LOCAL limits are token buckets in each proxy (`local_ratelimit`), GLOBAL ones are asked of the control plane, which counts for all
-replicas together (`ratelimit`, over the proxy's own discovery connection). A limit that cannot be asked for lets requests pass.
-Every rule that matches counts. What exceeds a limit gets 429 with `x-envoy-ratelimited`; connections are closed.
+LOCAL limits are token buckets in each proxy (`local_ratelimit`). For GLOBAL limits the control plane counts over all replicas
+(`ratelimit`, through the agent's connection); if it does not answer, requests are admitted. Every matching rule counts. Requests
+over a limit get 429 with `x-envoy-ratelimited`; connections over the limit are closed.
 """

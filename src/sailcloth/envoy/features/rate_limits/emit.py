@@ -25,27 +25,27 @@ from sailcloth.envoy.resources import matcher
 from .policy import Limits
 
 _NO_LIMIT = 2**32 - 1
-_DYNAMIC = 10_000  # values of a key that are counted apart; the least recently seen are forgotten first
+_DYNAMIC = 10_000  # counters per rule by key value; the least recently used are evicted
 _DOMAIN = "sailcloth"
-LEAST_PERIOD_MS = 50.0  # Envoy fills no bucket more often
+LEAST_PERIOD_MS = 50.0  # Envoy's minimum fill interval
 _TIMEOUT_MS = 100.0
 
 
 def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
-    """The filters for a workload's limits of requests; none without limits."""
+    """The filters for a workload's request limits; empty without limits."""
     limits = inputs.policies.of(Limits)
-    out = []
-    own = [(ident, rule) for ident, rule in limits.http if rule.scope == "LOCAL"]
-    if own:
-        out.append(hcm_pb.HttpFilter(**typed("envoy.filters.http.local_ratelimit", _local(own))))
+    filters = []
+    local = [(ident, rule) for ident, rule in limits.http if rule.scope == "LOCAL"]
+    if local:
+        filters.append(hcm_pb.HttpFilter(**typed("envoy.filters.http.local_ratelimit", _local(local))))
     shared = [(ident, rule) for ident, rule in limits.http if rule.scope == "GLOBAL"]
     if shared:
-        out.append(hcm_pb.HttpFilter(**typed("envoy.filters.http.ratelimit", _global(shared))))
-    return out
+        filters.append(hcm_pb.HttpFilter(**typed("envoy.filters.http.ratelimit", _global(shared))))
+    return filters
 
 
 def network_filters(inputs: FilterInputs) -> list[components.Filter]:
-    """The filters for a workload's limit of new connections."""
+    """The filters for a workload's connection limit."""
     return [
         components.Filter(
             **typed(
@@ -59,23 +59,23 @@ def network_filters(inputs: FilterInputs) -> list[components.Filter]:
 
 def _local(rules: list[tuple[str, RateLimitRule]]) -> local_pb.LocalRateLimit:
     whole = percent_pb2.FractionalPercent(numerator=100)
-    out = local_pb.LocalRateLimit(
+    config = local_pb.LocalRateLimit(
         stat_prefix="http_local_rate_limiter",
         token_bucket=token_bucket_pb2.TokenBucket(max_tokens=_NO_LIMIT, fill_interval=duration(1000)),
     )
-    out.token_bucket.tokens_per_fill.value = _NO_LIMIT
-    out.always_consume_default_token_bucket.value = False
-    out.max_dynamic_descriptors.value = _DYNAMIC
-    for switch in (out.filter_enabled, out.filter_enforced):
+    config.token_bucket.tokens_per_fill.value = _NO_LIMIT
+    config.always_consume_default_token_bucket.value = False
+    config.max_dynamic_descriptors.value = _DYNAMIC
+    for switch in (config.filter_enabled, config.filter_enforced):
         switch.default_value.CopyFrom(whole)
     for ident, rule in rules:
         entries = [ratelimit_pb2.RateLimitDescriptor.Entry(key="rule", value=ident)]
-        entries += [ratelimit_pb2.RateLimitDescriptor.Entry(key=_key(by.header)) for by in rule.by]
-        out.descriptors.append(
+        entries += [ratelimit_pb2.RateLimitDescriptor.Entry(key=_key(rate_key.header)) for rate_key in rule.by]
+        config.descriptors.append(
             ratelimit_pb2.LocalRateLimitDescriptor(entries=entries, token_bucket=_bucket(rule.limit))
         )
-        out.rate_limits.append(route_pb.RateLimit(actions=_actions(ident, rule)))
-    return out
+        config.rate_limits.append(route_pb.RateLimit(actions=_actions(ident, rule)))
+    return config
 
 
 def _global(rules: list[tuple[str, RateLimitRule]]) -> global_pb.RateLimit:
@@ -93,7 +93,7 @@ def _global(rules: list[tuple[str, RateLimitRule]]) -> global_pb.RateLimit:
 
 
 def _actions(ident: str, rule: RateLimitRule) -> list[route_pb.RateLimit.Action]:
-    """What makes the descriptor of a rule; none is made for a request that the rule does not mean."""
+    """The actions that produce a rule's descriptor; they produce none for a request that does not match the rule."""
     action = route_pb.RateLimit.Action
     match = rule.match
     headers = []
@@ -102,17 +102,19 @@ def _actions(ident: str, rule: RateLimitRule) -> list[route_pb.RateLimit.Action]
         headers += [matcher.header(":method", match.method)] if match.method is not None else []
         headers += [matcher.header(name, value) for name, value in sorted(match.headers.items())]
     if headers:
-        means = action.HeaderValueMatch(descriptor_key="rule", descriptor_value=ident, headers=headers)
-        out = [action(header_value_match=means)]
+        rule_match = action.HeaderValueMatch(descriptor_key="rule", descriptor_value=ident, headers=headers)
+        actions = [action(header_value_match=rule_match)]
     else:
-        out = [action(generic_key=action.GenericKey(descriptor_key="rule", descriptor_value=ident))]
-    for by in rule.by:
-        if by.header:
-            key = _key(by.header)
-            out.append(action(request_headers=action.RequestHeaders(header_name=by.header, descriptor_key=key)))
-        elif by.source_address:
-            out.append(action(remote_address=action.RemoteAddress()))
-    return out
+        actions = [action(generic_key=action.GenericKey(descriptor_key="rule", descriptor_value=ident))]
+    for rate_key in rule.by:
+        if rate_key.header:
+            key = _key(rate_key.header)
+            actions.append(
+                action(request_headers=action.RequestHeaders(header_name=rate_key.header, descriptor_key=key))
+            )
+        elif rate_key.source_address:
+            actions.append(action(remote_address=action.RemoteAddress()))
+    return actions
 
 
 def _key(header: str | None) -> str:
@@ -120,7 +122,7 @@ def _key(header: str | None) -> str:
 
 
 def _path(value: StringMatch) -> route_pb.HeaderMatcher:
-    """The path alone: what Envoy calls the path has the query too."""
+    """A matcher of the path without the query, because Envoy's `:path` includes it."""
     if value.prefix is not None and not (value.exact or value.regex):
         return matcher.header(":path", value)
     text = value.regex if value.regex is not None else re.escape(value.exact or "")
@@ -128,8 +130,8 @@ def _path(value: StringMatch) -> route_pb.HeaderMatcher:
 
 
 def _bucket(rate: Rate) -> token_bucket_pb2.TokenBucket:
-    """A bucket that fills in periods of at least 50 ms."""
+    """A token bucket with a fill interval of at least 50 ms."""
     period = max(duration_ms(rate.per) or 1000.0, LEAST_PERIOD_MS)
-    out = token_bucket_pb2.TokenBucket(max_tokens=rate.burst or rate.requests, fill_interval=duration(period))
-    out.tokens_per_fill.value = rate.requests
-    return out
+    bucket = token_bucket_pb2.TokenBucket(max_tokens=rate.burst or rate.requests, fill_interval=duration(period))
+    bucket.tokens_per_fill.value = rate.requests
+    return bucket

@@ -1,4 +1,4 @@
-"""The limits that hold for a workload, and the names that they are counted by."""
+"""The rate limits of a workload, and the names of their descriptors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sailcloth.view.policies import Policies
 
 @dataclass(frozen=True)
 class Limits:
-    """Rules with the names they are counted by, `namespace/name/place`. All of them count."""
+    """Rules with their descriptor names, `namespace/name/index`. All of them apply."""
 
     http: tuple[tuple[str, RateLimitRule], ...] = ()
     connections: tuple[tuple[str, Rate], ...] = ()
@@ -21,25 +21,25 @@ class Limits:
 
 
 def resolve(graph: Graph, policies: Policies) -> Limits:
-    """The rules of a workload's RateLimits together."""
+    """The rules of all RateLimits of a workload."""
     keys = policies.of(RateLimit)
-    found = [(key, obj) for key in keys if (obj := registry.read(graph, RateLimit, key)) is not None]
+    limits = [(key, obj) for key in keys if (obj := registry.read(graph, RateLimit, key)) is not None]
     return Limits(
-        http=tuple((rule_name(k, i), r) for k, o in found for i, r in enumerate(o.spec.http)),
-        connections=tuple((rule_name(k, "c"), o.spec.connections) for k, o in found if o.spec.connections is not None),
+        http=tuple((rule_name(k, i), r) for k, o in limits for i, r in enumerate(o.spec.http)),
+        connections=tuple((rule_name(k, "c"), o.spec.connections) for k, o in limits if o.spec.connections is not None),
         sources=keys,
     )
 
 
-def rule_name(key: Key, place: int | str) -> str:
-    """The name of a rule in Envoy's descriptors."""
-    return f"{key.namespace}/{key.name}/{place}"
+def rule_name(key: Key, index: int | str) -> str:
+    """The name of a rule in rate limit descriptors."""
+    return f"{key.namespace}/{key.name}/{index}"
 
 
 def rule_of(graph: Graph, name: str) -> RateLimitRule | None:
-    """The rule that a name in a descriptor stands for; None if there is none any more."""
-    namespace, _, rest = name.partition("/")
-    obj, _, place = rest.rpartition("/")
+    """The rule of a descriptor name; None if it no longer exists."""
+    namespace, _, object_and_index = name.partition("/")
+    obj, _, index = object_and_index.rpartition("/")
     limit = registry.read(graph, RateLimit, Key("RateLimit", namespace, obj))
     rules = limit.spec.http if limit is not None else ()
-    return rules[int(place)] if place.isdigit() and int(place) < len(rules) else None
+    return rules[int(index)] if index.isdigit() and int(index) < len(rules) else None

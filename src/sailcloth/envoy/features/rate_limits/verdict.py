@@ -1,4 +1,4 @@
-"""What the status of a RateLimit says: periods that Envoy cannot count as they are written."""
+"""The verdict on a RateLimit: notes on periods that Envoy cannot count as written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .emit import LEAST_PERIOD_MS
 
 
 def verdict(graph: Graph, key: Key) -> Verdict:
-    """Accepted in any case; a shorter period is told."""
+    """Always accepted; too short periods are noted."""
     return Verdict(notes=tuple(_notes(registry.read(graph, RateLimit, key))))
 
 

@@ -26,23 +26,23 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
 
 @lru_cache(maxsize=256)
 def retry_policy(policy: RetryPolicy) -> route_pb.RetryPolicy:
-    """Envoy's retry policy; the result is shared, callers copy it."""
-    out = route_pb.RetryPolicy(
+    """Envoy's retry policy. The result is cached; callers must copy it."""
+    message = route_pb.RetryPolicy(
         retry_on=",".join(policy.on),
         retriable_status_codes=policy.status_codes,
         host_selection_retry_max_attempts=5,
     )
-    out.num_retries.value = policy.attempts
+    message.num_retries.value = policy.attempts
     if policy.per_try_timeout_ms:
-        out.per_try_timeout.CopyFrom(duration(policy.per_try_timeout_ms))
+        message.per_try_timeout.CopyFrom(duration(policy.per_try_timeout_ms))
     if policy.backoff_ms:
-        out.retry_back_off.base_interval.CopyFrom(duration(policy.backoff_ms))
+        message.retry_back_off.base_interval.CopyFrom(duration(policy.backoff_ms))
     if policy.avoid_previous_hosts:
-        out.retry_host_predicate.add(
+        message.retry_host_predicate.add(
             **typed("envoy.retry_host_predicates.previous_hosts", previous_hosts_pb2.PreviousHostsPredicate())
         )
     if policy.remote_localities:
-        out.retry_priority.CopyFrom(
+        message.retry_priority.CopyFrom(
             route_pb.RetryPolicy.RetryPriority(
                 **typed(
                     "envoy.retry_priorities.previous_priorities",
@@ -50,4 +50,4 @@ def retry_policy(policy: RetryPolicy) -> route_pb.RetryPolicy:
                 )
             )
         )
-    return out
+    return message

@@ -1,4 +1,4 @@
-"""Which retry policy holds. Pure."""
+"""The effective retry policy of a route. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_ON = ("connect-failure", "refused-stream", "unavailable", "cancelled", "
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Effective policy; times in milliseconds."""
+    """The effective policy; times in milliseconds."""
 
     attempts: int
     on: tuple[str, ...]

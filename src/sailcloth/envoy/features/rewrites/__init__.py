@@ -1,5 +1,5 @@
-"""`http[].rewrite`: path and authority changed before the request is sent on.
+"""`http[].rewrite`: changes path and authority before the request is forwarded.
 
-`uri` replaces what was matched: the prefix, or the whole path for an exact match; `uriRegexRewrite` substitutes by regular
-expression. Envoy: `prefix_rewrite`, `regex_rewrite`, `host_rewrite_literal`.
+`uri` replaces the matched prefix, or the whole path for an exact match; `uriRegexRewrite` substitutes by regular expression.
+Envoy: `prefix_rewrite`, `regex_rewrite`, `host_rewrite_literal`.
 """

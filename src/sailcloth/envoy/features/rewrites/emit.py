@@ -8,7 +8,7 @@ from sailcloth.view.routes import RoutePlan
 
 
 def route(plan: RoutePlan, out: route_pb.Route) -> None:
-    """Sets the rewrite fields of the route action; an explicit authority beats one set by headers."""
+    """Sets the rewrite fields of the route action; an explicit authority overrides one set by headers."""
     rewrite = plan.rule.rewrite if plan.rule is not None else None
     if rewrite is None or not out.HasField("route"):
         return

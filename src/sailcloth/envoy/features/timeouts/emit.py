@@ -15,5 +15,5 @@ def route(plan: RoutePlan, out: route_pb.Route) -> None:
         return
     limit = duration_ms(plan.rule.timeout) if plan.rule is not None else None
     out.route.timeout.CopyFrom(duration(limit or 0))
-    # Deprecated, but its successor max_stream_duration turns `timeout` off as soon as it is present.
+    # Deprecated, but its successor max_stream_duration disables `timeout` whenever it is present.
     out.route.max_grpc_timeout.CopyFrom(duration(limit or 0))
