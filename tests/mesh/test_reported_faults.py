@@ -348,3 +348,18 @@ def test_references_of_http_routes_name_ports_that_exist() -> None:
     assert {s.resolved[:2] for s in statuses} == {(False, "BackendNotFound")}
     (route,) = routes(dump(text), "8080", "store")
     assert route["typed_per_filter_config"]["envoy.filters.http.fault"]["abort"]["percentage"]["numerator"] == 250_000
+
+
+def test_a_rule_for_one_host_of_a_wildcard_entry_holds_on_the_entrys_port() -> None:
+    wild = entry("wild", "*.partner.example", 8080, resolution="NONE")
+    rule = """
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: exact, namespace: default}, spec: {hosts: [api.partner.example],
+ http: [{headers: {request: {set: {x-a: b}}}, route: [{destination: {host: api.partner.example, port: {number: 8080}}}]}]}}
+"""
+    found = dump(f"{wild}\n---\n{rule}")
+    (route,) = routes(found, "8080", "api.partner.example")
+    assert route["request_headers_to_add"][0]["header"] == {"key": "x-a", "value": "b"}
+    assert route["route"]["cluster"] == "outbound|8080||*.partner.example"
+    assert route["route"]["cluster"] in found["cluster"]
+    (other,) = routes(found, "8080", "*.partner.example")
+    assert "request_headers_to_add" not in other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -28,6 +28,7 @@ def kube_inject(
 
     from sailcloth.injector.config import InjectorConfig
     from sailcloth.injector.inject import InjectionError, inject_object
+    from sailcloth.lib import bounded_yaml
     from sailcloth.mesh import mesh_config
     from sailcloth.mesh.model import MeshConfig
 
@@ -35,9 +36,8 @@ def kube_inject(
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except OSError as error:
         output.fail(f"{file}: {error.strerror}", output.DATA)
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        documents = [d for d in yaml.load_all(text, Loader=loader) if d is not None]
+        documents = [d for d in bounded_yaml.load_all(text) if d is not None]
     except yaml.YAMLError as error:
         output.fail(f"{file}: not YAML: {' '.join(str(error).split())}", output.DATA)
     try:

@@ -117,6 +117,7 @@ def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) ->
     import yaml
 
     from sailcloth.analysis import findings, manifests, offline
+    from sailcloth.lib import bounded_yaml
     from sailcloth.mesh import mesh_config as mesh_options
 
     if not files:
@@ -141,7 +142,7 @@ def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) ->
             output.fail(f"{one}: {finding}", output.DATA)
         objects += result
     try:
-        described = yaml.safe_load(proxy.read_text()) if proxy else {}
+        described = bounded_yaml.load(proxy.read_text()) if proxy else {}
         config = mesh_options.parse(mesh_config.read_text()) if mesh_config else None
         return offline.config_dump(
             offline.resources(offline.mesh_of(objects, config), offline.describe(described or {}))

@@ -153,8 +153,10 @@ def configure(
 def _from_file(file: Path) -> Object:
     import yaml
 
+    from sailcloth.lib import bounded_yaml
+
     try:
-        data = [d for d in yaml.safe_load_all(file.read_text()) if isinstance(d, dict)]
+        data = [d for d in bounded_yaml.load_all(file.read_text()) if isinstance(d, dict)]
     except (OSError, yaml.YAMLError) as error:
         output.fail(f"{file}: {error}", output.DATA)
     groups = [d for d in data if d.get("kind") == "WorkloadGroup"]
@@ -168,10 +170,10 @@ async def _fetch(
     group: Object | None, name: str, namespace: str, where: tuple[str, str, str], duration: int, kubeconfig: str
 ) -> tuple[Object, Object, str, str, str]:
     """(group, the mesh's options, root certificate, token, the control plane's address), from the cluster."""
-    import yaml
 
     from sailcloth.kube import ApiError, Resource
     from sailcloth.kube.resources import CONFIGMAPS, SERVICES
+    from sailcloth.lib import bounded_yaml
 
     from .cluster import client
 
@@ -188,7 +190,7 @@ async def _fetch(
         address, service, at = where
         try:
             obj = await api.get(CONFIGMAPS, "istio", "istio-system")
-            options = yaml.safe_load((obj.get("data") or {}).get("mesh") or "") or {}
+            options = bounded_yaml.load((obj.get("data") or {}).get("mesh") or "") or {}
             if not address:
                 status = (await api.get(SERVICES, service, at)).get("status", {})
                 entries = status.get("loadBalancer", {}).get("ingress") or [{}]

@@ -112,8 +112,10 @@ def proxy_config(annotations: dict[str, str]) -> dict[str, object]:
         return {}
     import yaml
 
+    from sailcloth.lib import bounded_yaml
+
     try:
-        data = yaml.safe_load(text)
+        data = bounded_yaml.load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"annotation proxy.istio.io/config: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from sailcloth.lib import bounded_yaml
+
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -29,7 +31,7 @@ class Endpoint:
 def from_kubeconfig(path: str | Path, context: str | None = None) -> Endpoint:
     """The endpoint of a kubeconfig's context (default: the current one). Raises ValueError if a file or entry is missing."""
     try:
-        kubeconfig: Any = yaml.safe_load(Path(path).read_text())
+        kubeconfig: Any = bounded_yaml.load(Path(path).read_text())
     except OSError as error:
         raise ValueError(f"kubeconfig {path}: {error.strerror}") from None
     except yaml.YAMLError:

@@ -129,12 +129,15 @@ def lost_domains(graph: Graph, view: View, port: int, host: str) -> frozenset[st
 
 @derived
 def virtual_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
-    """Hosts with a virtual host in a port's route configuration, sorted: services with the port, and on port 80 also hosts that
-    only a VirtualService names, as in Istio."""
-    names = list(graph.get(layout.http_hosts, view, port))
+    """Hosts with a virtual host in a port's route configuration, sorted: services with the port, and hosts that only a VirtualService
+    names: on port 80 all of them, as in Istio, on another port those that a wildcard service of the port covers."""
+    names = set(graph.get(layout.http_hosts, view, port))
+    wildcards = [name for name in names if name.startswith("*")]
     if port == 80:
-        names += graph.get(unregistered, view)
-    return tuple(sorted(set(names)))
+        names.update(graph.get(unregistered, view))
+    elif wildcards:
+        names.update(h for h in graph.get(unregistered, view) if any(hosts.covers(w, h) for w in wildcards))
+    return tuple(sorted(names))
 
 
 @derived
@@ -322,16 +325,26 @@ def cluster_of(graph: Graph, view: View, key: Key, destination: Destination, por
     """The cluster of a destination: with its port, else the service's only port, else the listener's."""
     domain = registry.config(graph).domain
     host = virtual_services.destination_host(destination, key.namespace, domain)
-    alias = graph.get(services.by_host, host, view.namespace)
-    if alias is not None and alias.resolution is Resolution.ALIAS:  # an ExternalName has no cluster of its own
-        service = services.resolve_alias(graph, alias, view.namespace)
-        host = service.host if service is not None else host
+    host = _registered(graph, view, host)
     if destination.port is not None and destination.port.number:
         return ClusterId(host, destination.port.number, destination.subset or "")
     svc = graph.get(services.by_host, host, view.namespace)
     if svc is not None and len(svc.ports) == 1:
         port = svc.ports[0].number
     return ClusterId(host, port, destination.subset or "")
+
+
+def _registered(graph: Graph, view: View, host: str) -> str:
+    """The host whose clusters a destination means: the service behind an ExternalName, or the wildcard service that covers a host
+    which is no service itself. A host that is neither stays, and Envoy answers with 503 (NC)."""
+    svc = graph.get(services.by_host, host, view.namespace)
+    if svc is not None and svc.resolution is not Resolution.ALIAS:
+        return host
+    if svc is not None:
+        target = services.resolve_alias(graph, svc, view.namespace)
+        return target.host if target is not None else host
+    covering = (w for w in hosts.wildcards(host) if graph.get(services.by_host, w, view.namespace) is not None)
+    return next(covering, host)
 
 
 def hash_policy(graph: Graph, view: View, cluster: ClusterId) -> ConsistentHashLB | None:
