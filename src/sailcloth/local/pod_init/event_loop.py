@@ -31,6 +31,7 @@ from .attachment import Attachment
 from .container_log import ContainerLog
 from .pid_namespaces import PidNamespaces
 
+_DRAINED_READS = 64  # of 64 KiB each, from the pipes of a container that has ended
 _OF_COMMANDS = ("uid", "gid", "groups", "proxy", "privileged", "unconfined")  # commands run as their container does
 _SETUP_S = 5.0  # limit of waiting for a container's mounts before it counts as started
 
@@ -48,6 +49,7 @@ class PodInit:
         self._execs: dict[int, socket.socket] = {}
         self._clients: set[socket.socket] = set()
         self._logs: dict[str, tuple[ContainerLog, int]] = {}  # name -> (log, open pipes)
+        self._output: dict[str, dict[int, str]] = {}  # name -> the open pipes of its output, and which stream each is
         self._inputs: dict[str, int] = {}  # name -> where its standard input is written; a terminal's master
         self._terminals: set[str] = set()
         self._attached: dict[str, list[Attachment]] = {}
@@ -191,6 +193,7 @@ class PodInit:
                 os.close(fd)
             pipes = [(os.dup(source), "stdout")]
         self._logs[name] = (log, len(pipes))
+        self._output[name] = dict(pipes)
         for fd, stream in pipes:
             self._selector.register(fd, selectors.EVENT_READ, lambda f=fd, s=stream: self._pump(name, log, f, s))
         self._tell({"event": "started", "name": name, "pid": pid, "time": time.time(), "relayed": relayed})
@@ -256,6 +259,7 @@ class PodInit:
             return
         self._selector.unregister(fd)
         os.close(fd)
+        self._output.get(name, {}).pop(fd, None)
         known = self._logs.get(name)
         if known is not None and known[0] is log:
             left = known[1] - 1
@@ -269,6 +273,20 @@ class PodInit:
                 for each in list(self._attached.get(name, ())):
                     self._detach(name, each)
                     self._send(each.client, {"event": "exit", "exit": code if code is not None else 0})
+
+    def _drain(self, name: str) -> None:
+        """Take in what a container that has ended had written: who hears of its end may read its log for the last lines. A
+        process that it left behind may write on, so there is a bound."""
+        known = self._logs.get(name)
+        for _ in range(_DRAINED_READS):
+            poll = select.poll()
+            for fd in self._output.get(name, {}):
+                poll.register(fd, select.POLLIN)
+            ready = [fd for fd, _ in poll.poll(0)]
+            if known is None or not ready:
+                return
+            for fd in ready:
+                self._pump(name, known[0], fd, self._output[name][fd])
 
     def _supervise(self, ours: socket.socket, sockets: dict[int, int]) -> bool:
         """Swap the sockets that the child binds. False if it cannot be supervised, and its ports have to be relayed."""
@@ -331,6 +349,7 @@ class PodInit:
                 continue
             name = self._by_pid.pop(pid, None)
             if name is not None:
+                self._drain(name)
                 known = self._containers[name]
                 known.update(running=False, exit=code, finished=time.time(), pid=0)
                 self._tell(

@@ -82,8 +82,9 @@ class RestStorage:
         obj = resource.to_storage(obj)
         self.store.put(resource.group_resource, obj)
         self._after_write(resource, obj)
-        await self.store.committed()
-        return (self.store.get(resource.group_resource, obj["metadata"].get("namespace", ""), name) or obj), warnings
+        stored = self.store.get(resource.group_resource, obj["metadata"].get("namespace", ""), name) or obj
+        await self.store.committed()  # what others write meanwhile is not durable yet, so it is not the answer
+        return stored, warnings
 
     def _after_write(self, resource: ApiResource, obj: Unstructured) -> None:
         """What follows at once from an object that was written."""
@@ -158,6 +159,7 @@ class RestStorage:
                     raise conflict(resource.group_resource, info.name)
                 continue
             if metadata.is_unchanged(before, new):
+                await self.store.committed()  # another writer's version may not be durable yet
                 return before, warnings + more
             if metadata.bumps_generation(resource, before, new):
                 new["metadata"]["generation"] = int(live["metadata"].get("generation") or 1) + 1
@@ -168,8 +170,9 @@ class RestStorage:
             self._after_write(resource, new)
             if new["metadata"].get("deletionTimestamp") and not new["metadata"].get("finalizers"):
                 self.deletion.finalize(resource, new)
+            stored = self.store.get(resource.group_resource, info.namespace, info.name) or new
             await self.store.committed()
-            return (self.store.get(resource.group_resource, info.namespace, info.name) or new), warnings + more
+            return stored, warnings + more
         raise conflict(resource.group_resource, info.name)
 
     async def _admit_update(
@@ -279,8 +282,9 @@ class RestStorage:
         gone = self.deletion.delete_or_mark(resource, live, info.options)
         if resource.group_resource == default_roles.CLUSTER_ROLES:
             default_roles.aggregate(self.store)
+        stored = self.store.get(resource.group_resource, info.namespace, info.name) or live
         await self.store.committed()
-        return (self.store.get(resource.group_resource, info.namespace, info.name) or live), gone
+        return stored, gone
 
 
 def _generate_name(resource: ApiResource, obj: Unstructured) -> None:
