@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socketserver
 import sys
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import database_seeds
+import socket_servers
 
 LONGEST_WAIT_S = 20.0
 
@@ -95,12 +95,7 @@ def main() -> None:
     seed = arguments[arguments.index("--seed") + 1] if "--seed" in arguments else ""
     data = Data(seed)
     running = server(int(arguments[0]), data, b'{"greeting": "hello"}\n' if "--greet" in arguments else b"")
-    done = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    print(f"listening on port {arguments[0]}", flush=True)
-    done.wait()
+    socket_servers.run([running], f"listening on port {arguments[0]}")
 
 
 if __name__ == "__main__":

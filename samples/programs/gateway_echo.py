@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import socket
 import socketserver
 import ssl
@@ -24,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import socket_servers
 import websocket
 from web import Request, Response, Site, Upgraded, serve_all
 
@@ -209,7 +209,7 @@ def serve_grpc() -> None:
             credentials = grpc.ssl_server_credentials([(k.read(), c.read())])
         server.add_secure_port(f"0.0.0.0:{port('HTTPS_PORT', 8443)}", credentials)
     server.start()
-    wait([])
+    socket_servers.run([])
     server.stop(1).wait(2)
 
 
@@ -262,18 +262,7 @@ def serve_tcp() -> None:
     context = context_of(ENV.get("TLS_SERVER_CERT", ""), ENV.get("TLS_SERVER_PRIV_KEY", ""), "")
     if context is not None:
         servers.append(TcpServer(("0.0.0.0", secure), type("SecureLines", (Lines,), {"context": context})))
-    wait(servers)
-
-
-def wait(servers: list[socketserver.BaseServer]) -> None:
-    """Serve until SIGTERM."""
-    done = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    print("listening", flush=True)
-    done.wait()
+    socket_servers.run(servers)
 
 
 def main() -> None:
@@ -282,7 +271,7 @@ def main() -> None:
     elif ENV.get("TCP_ECHO_SERVER"):
         serve_tcp()
     elif ENV.get("UDP_ECHO_SERVER"):
-        wait([socketserver.ThreadingUDPServer(("0.0.0.0", port("UDP_PORT", 8080)), Datagrams)])
+        socket_servers.run([socketserver.ThreadingUDPServer(("0.0.0.0", port("UDP_PORT", 8080)), Datagrams)])
     else:
         serve_http()
 

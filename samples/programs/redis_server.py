@@ -7,12 +7,15 @@ all others.
 
 from __future__ import annotations
 
-import signal
+import os
 import socketserver
 import sys
 import threading
 import time
 from typing import Any, BinaryIO
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import socket_servers
 
 LARGEST = 16 << 20  # bytes of one argument
 
@@ -166,12 +169,7 @@ def main() -> None:
     port = int(sys.argv[1]) if len(sys.argv) > 1 else 6379
     server = Server(("0.0.0.0", port), Handler)
     server.data = Data()  # type: ignore[attr-defined]
-    done = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: done.set())
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(f"listening on port {port}", flush=True)
-    done.wait()
+    socket_servers.run([server], f"listening on port {port}")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import signal
+import os
 import socketserver
 import sys
-import threading
-from typing import Any
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import socket_servers
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -26,17 +27,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 def main() -> None:
     servers = [Server(("0.0.0.0", int(p)), Handler) for p in (sys.argv[1] if len(sys.argv) > 1 else "9000").split(",")]
-    done = threading.Event()
-
-    def stop(*_: Any) -> None:
-        done.set()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    for server in servers:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    print("listening", flush=True)
-    done.wait()
+    socket_servers.run(servers)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sailcloth.lib import spdy
 from ..errors import StatusError, bad_request
 from ..storage import Store
 from ..unstructured import Unstructured
-from . import node_socket, remote_command
+from . import node_socket, remote_command, spdy_upgrade
 from .node_socket import NodeError
 
 _CHUNK = 1 << 15
@@ -177,26 +177,12 @@ class PodStreams:
 
     async def _forward_classic(self, request: web.Request, pod: Unstructured) -> web.StreamResponse:
         """An HTTP upgrade: the connection is taken from the HTTP server and speaks SPDY from then on."""
-        transport = request.transport
-        assert transport is not None
-        received: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-        class Raw(asyncio.Protocol):
-            def data_received(self, data: bytes) -> None:
-                received.put_nowait(data)
-
-            def connection_lost(self, error: Exception | None) -> None:
-                received.put_nowait(None)
+        transport, received = spdy_upgrade.upgrade(request, "portforward.k8s.io")
 
         async def send(data: bytes) -> None:
             transport.write(data)
 
         forward = _PortForward(self._node, pod["metadata"]["uid"], send)
-        transport.set_protocol(Raw())
-        transport.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n"
-            b"X-Stream-Protocol-Version: portforward.k8s.io\r\n\r\n"
-        )
         try:
             while (data := await received.get()) is not None:
                 await forward.session.feed(data)

@@ -24,7 +24,7 @@ from sailcloth.lib import spdy
 
 from ..errors import bad_request
 from ..unstructured import Unstructured
-from . import node_socket
+from . import node_socket, spdy_upgrade
 from .node_socket import NodeError
 
 _CHUNK = 1 << 15
@@ -156,21 +156,7 @@ async def _serve_spdy(request: web.Request, command: Command, names: set[str]) -
         raise bad_request(
             f"no protocol in common: the client offers {', '.join(offered)}, the server {', '.join(_SPDY)}"
         )
-    transport = request.transport
-    assert transport is not None
-    received: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    class Raw(asyncio.Protocol):
-        def data_received(self, data: bytes) -> None:
-            received.put_nowait(data)
-
-        def connection_lost(self, error: Exception | None) -> None:
-            received.put_nowait(None)
-
-    transport.set_protocol(Raw())
-    chosen = f"X-Stream-Protocol-Version: {version}\r\n" if version else ""
-    head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n" + chosen + "\r\n"
-    transport.write(head.encode())
+    transport, received = spdy_upgrade.upgrade(request, version)
     channels = _Spdy(transport, names)
     carrying = asyncio.create_task(channels.pump(received))
     try:
