@@ -17,13 +17,16 @@ def of_documents(documents: Iterable[dict[str, Any]], namespace: str = "default"
     out: list[Finding] = []
     for obj in documents:
         kind = kinds.kind_of(obj)
-        metadata = obj.get("metadata") if isinstance(obj.get("metadata"), dict) else {}
-        name, own = str((metadata or {}).get("name") or ""), str((metadata or {}).get("namespace") or namespace)
-        key = Key(str(obj.get("kind") or "?"), own, name)
+        metadata = obj.get("metadata")
+        if not isinstance(metadata, dict):
+            metadata = {}
+        key = Key(
+            str(obj.get("kind") or "?"), str(metadata.get("namespace") or namespace), str(metadata.get("name") or "")
+        )
         if kind is None:
             text = f"{obj.get('apiVersion')} {obj.get('kind')} is not read by the mesh"
             out.append(Finding(code=UNREAD_KIND, severity="Info", resource=key, path="", text=text))
-        elif key.kind == "ConfigMap" and name == "istio":
+        elif key.kind == "ConfigMap" and key.name == "istio":
             out += of_options(key, obj)
         else:
             out += validation.check(obj, namespace)

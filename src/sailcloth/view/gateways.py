@@ -97,18 +97,14 @@ def translation(graph: Graph, proxy: Proxy) -> Translation:
     for entry in dict(i for ip in proxy.ips for i in registry.objects(graph, service_entry.by_address(ip))).values():
         if entry.metadata.labels.get(NO_TRANSLATION) == "true":
             continue
-        if not any(e.address in proxy.ips and _selected(e.labels, labels) for e in entry.spec.endpoints):
+        if not any(e.address in proxy.ips and selection.matches(e.labels, labels) for e in entry.spec.endpoints):
             continue
         triples += [(h, p.number, p.target_port or p.number) for h in entry.spec.hosts for p in entry.spec.ports]
     return tuple(sorted(set(triples)))
 
 
-def _selected(entry_labels: dict[str, str], labels: dict[str, str]) -> bool:
-    return selection.matches(entry_labels, labels)
-
-
 @dataclass(frozen=True, slots=True)
-class LostServer:
+class ConflictedServer:
     """A server of a Gateway that is not opened on a port of the proxy, because another Gateway's has it."""
 
     gateway: Key
@@ -121,14 +117,14 @@ class LostServer:
 @dataclass(frozen=True, slots=True)
 class _Merged:
     plans: tuple[ListenerPlan, ...]
-    lost: tuple[LostServer, ...]
+    conflicted: tuple[ConflictedServer, ...]
 
 
 @derived
 def _merged(graph: Graph, labels: Labels, namespace: str, ports: Translation) -> _Merged:
     """The servers of the Gateways that select a proxy, by listening port; the oldest Gateway comes first."""
     merged: dict[tuple[int, str], list[GatewayServer]] = {}
-    lost: list[LostServer] = []
+    conflicted: list[ConflictedServer] = []
     services = {host for host, _, _ in ports}
     chosen = []
     for key, gateway in registry.objects(graph, every_gateway()):
@@ -146,9 +142,9 @@ def _merged(graph: Graph, labels: Labels, namespace: str, ports: Translation) ->
                 if conflict is None:
                     servers.append(new)
                 else:
-                    lost.append(LostServer(key, index, server.port.number, *conflict))
+                    conflicted.append(ConflictedServer(key, index, server.port.number, *conflict))
     plans = (ListenerPlan(port, bind, tuple(servers)) for (port, bind), servers in sorted(merged.items()) if servers)
-    return _Merged(tuple(plans), tuple(lost))
+    return _Merged(tuple(plans), tuple(conflicted))
 
 
 @derived
@@ -158,9 +154,9 @@ def listeners(graph: Graph, labels: Labels, namespace: str, ports: Translation) 
 
 
 @derived
-def lost_servers(graph: Graph, proxy: Proxy) -> tuple[LostServer, ...]:
+def conflicted_servers(graph: Graph, proxy: Proxy) -> tuple[ConflictedServer, ...]:
     """Servers of Gateways that select a proxy and are not opened."""
-    return graph.get(_merged, proxy.labels, proxy.namespace, graph.get(translation, proxy)).lost
+    return graph.get(_merged, proxy.labels, proxy.namespace, graph.get(translation, proxy)).conflicted
 
 
 def _conflict(new: GatewayServer, servers: list[GatewayServer]) -> tuple[Key, str] | None:
@@ -347,20 +343,20 @@ def verdict(graph: Graph, key: Key) -> Verdict:
         return ACCEPTED
     proxies: tuple[Proxy, ...] = graph.read("gateway-proxies") or ()
     serving = [p for p in proxies if key in graph.get(gateways_of, p)]
-    lost = {s.index: s for p in proxies for s in graph.get(lost_servers, p) if s.gateway == key}
+    conflicted = {s.index: s for p in proxies for s in graph.get(conflicted_servers, p) if s.gateway == key}
     notes = [
         f"servers[{i}].tls: {text}"
         for i, server in enumerate(gateway.spec.servers)
         for namespace in sorted({p.namespace for p in serving})
         for text in (credentials.missing(graph, namespace, server.tls) if server.tls else ())
     ]
-    if proxies and not serving and not lost:
-        wanted = ",".join(f"{k}={v}" for k, v in sorted(gateway.spec.selector.items()))
-        notes.append(f"no gateway proxy has the labels of the selector {wanted}")
-    if lost:
+    if proxies and not serving and not conflicted:
+        labels = ",".join(f"{k}={v}" for k, v in sorted(gateway.spec.selector.items()))
+        notes.append(f"no gateway proxy has the labels of the selector {labels}")
+    if conflicted:
         texts = (
             f"servers[{i}] (port {s.port}) is not opened beside Gateway {s.winner.namespace}/{s.winner.name}: {s.why}"
-            for i, s in sorted(lost.items())
+            for i, s in sorted(conflicted.items())
         )
         return Verdict(False, "Conflicted", "; ".join(texts), tuple(notes))
     return Verdict(notes=tuple(notes))

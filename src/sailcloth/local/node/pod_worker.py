@@ -294,9 +294,9 @@ class PodWorker:
                 c.restarts += 1
             c.reset()
         pod.sandbox, self._up = None, False
-        pod.spawn(self._again())
+        pod.spawn(self._recreate_sandbox())
 
-    async def _again(self) -> None:
+    async def _recreate_sandbox(self) -> None:
         for c in self.pod.containers:
             if not c.ephemeral:
                 c.completed.clear()
