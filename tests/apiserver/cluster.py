@@ -192,9 +192,9 @@ class Pretender:
                 await self._client.delete(resources.PODS, metadata["name"], metadata["namespace"], grace=0)
             elif pod["spec"].get("nodeName") and not pod.get("status", {}).get("podIP"):
                 self._number += 1
-                await self._client.patch(
-                    resources.PODS, metadata["name"], metadata["namespace"], self._status(pod), sub="status"
-                )
+                # Strategic, as a kubelet writes it: conditions of others, such as readiness gates, stay.
+                name, namespace, status = metadata["name"], metadata["namespace"], self._status(pod)
+                await self._client.patch(resources.PODS, name, namespace, status, type="strategic", sub="status")
 
     def _status(self, pod: Object) -> Object:
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
