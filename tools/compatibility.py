@@ -15,6 +15,7 @@ from msgspec import inspect
 
 from sailcloth.api.kinds import LATER_KINDS, MESH_KINDS, Kind
 from sailcloth.api.support import DIFFERENT, NO_EFFECT
+from sailcloth.mesh import mesh_config, proxy_configs
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "docs" / "compatibility.md"
@@ -94,9 +95,21 @@ def render() -> str:
             lines += ["", "| field | here | remark |", "|---|---|---|"]
             lines += [f"| `{path.partition('.')[2]}` | {mark} | {why} |" for path, mark, why in tops]
         lines.append("")
+    lines += [
+        "## MeshConfig",
+        "",
+        "In effect; `sailctl` and the control plane name any other option that a text contains.",
+        "",
+    ]
+    lines += [f"* options: {_listed(mesh_config.READ)}"]
+    lines += [f"* `defaultConfig`, annotation `proxy.istio.io/config`: {_listed(proxy_configs.READ)}", ""]
     names = ", ".join(k.name for k in LATER_KINDS)
     lines += ["## Not served yet", "", f"{names}: judged by validation, and served when they are enforced.", ""]
     return "\n".join(lines)
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def render_fields() -> str:

@@ -33,6 +33,24 @@ def test_options_without_effect_are_named() -> None:
     assert of(OPTIONS.replace("accesLogFile: /dev/stdout", "accessLogFormat: '%HOSTNAM%'")) == [("Error", "data.mesh")]
 
 
+def test_options_of_proxies_without_effect_are_named() -> None:
+    options = OPTIONS.replace("enablePrometheusMerge: true", "defaultConfig: {concurrency: 2, statNameLength: 9}")
+    assert of(options) == [
+        ("Warning", "data.mesh.accesLogFile"),
+        ("Warning", "data.mesh.defaultConfig.statNameLength"),
+    ]
+    where = "spec.template.metadata.annotations[proxy.istio.io/config]"
+    workload = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: a}
+spec: {template: {metadata: {annotations: {proxy.istio.io/config: "%s"}}}}
+"""
+    assert ("Warning", f"{where}.concurency") in of(workload % "{concurency: 2, drainDuration: 1s}")
+    assert ("Error", where) in of(workload % "[")
+    assert of(workload % "{concurrency: 2}") == [("Info", "")]
+
+
 def test_the_config_map_counts_offline_as_it_does_live() -> None:
     objects, _ = manifests.load([OPTIONS])
     resources = offline.resources(offline.mesh_of(objects), offline.describe({}))

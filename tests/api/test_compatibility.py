@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
-from sailcloth.api.kinds import MESH_KINDS
+import pytest
+
+from sailcloth.api.kinds import LATER_KINDS, MESH_KINDS
 from sailcloth.api.support import DIFFERENT, NO_EFFECT
 from tools import compatibility
 
 ROOT = Path(__file__).parents[2]
+ISTIO = ROOT.parent / "shared" / "cases" / "tables" / "istio_crd_fields.json"
+KINDS = (*MESH_KINDS, *LATER_KINDS)
 READERS = ("mesh", "view", "envoy", "controlplane", "injector", "ca")
 
 
@@ -33,3 +38,13 @@ def test_a_field_that_nobody_reads_is_told_of() -> None:
         if name not in read and compatibility.judged(path)[0] != "no effect"
     ]
     assert silent == []
+
+
+def test_every_field_of_istio_is_known() -> None:
+    """Names of all fields in the CRDs of Istio's development version, so that a new version shows what is missing."""
+    if not ISTIO.exists():
+        pytest.skip(f"{ISTIO} is not at hand")
+    own = {kind.name: {path.partition(".")[2] for path, _, _ in compatibility.fields(kind)} for kind in KINDS}
+    table: dict[str, list[str]] = json.loads(ISTIO.read_text())["fields"]
+    fields = {(kind, field.replace("[]", "").replace("{}", "")) for kind, names in table.items() for field in names}
+    assert {(kind, field) for kind, field in fields if field not in own.get(kind, ())} == set()

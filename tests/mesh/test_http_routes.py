@@ -162,7 +162,7 @@ def test_every_field_has_its_counterpart() -> None:
         "retries": {
             "attempts": 4,
             "perTryTimeout": "1s",
-            "retryOn": "connect-failure,refused-stream,unavailable,cancelled,503",
+            "retryOn": "connect-failure,refused-stream,reset-before-request,503",
             "backoff": "20ms",
         },
         "mirrors": [
@@ -192,10 +192,20 @@ def test_rewrites_that_need_an_expression(prefix: str, path: Object, expected: O
     assert plain(found.rewrite) == {"uriRegexRewrite": expected}
 
 
-def test_redirects() -> None:
-    redirect = {"scheme": "https", "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/n"}}
+@pytest.mark.parametrize(
+    ("redirect", "expected"),
+    [
+        (
+            {"scheme": "https", "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/n"}},
+            {"uri": "%PREFIX()%/n", "scheme": "https", "redirectCode": 302, "derivePort": "FROM_PROTOCOL_DEFAULT"},
+        ),
+        ({"hostname": "h"}, {"authority": "h", "redirectCode": 302, "derivePort": "FROM_REQUEST_PORT"}),
+        ({"port": 8443, "statusCode": 301}, {"port": 8443, "redirectCode": 301}),
+    ],
+)
+def test_redirects(redirect: Object, expected: Object) -> None:
     (found,) = rules(mesh(route("r", {"filters": [{"type": "RequestRedirect", "requestRedirect": redirect}]})))
-    assert plain(found.redirect) == {"uri": "%PREFIX()%/n", "scheme": "https", "redirectCode": 302}
+    assert plain(found.redirect) == expected
 
 
 def test_a_callers_own_routes_hold_for_it_alone_and_instead_of_the_services() -> None:

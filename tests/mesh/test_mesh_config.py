@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sailcloth.envoy.features.retries.policy import inbound
 from sailcloth.mesh import mesh_config
 from sailcloth.mesh.model import MeshConfig
 
@@ -44,6 +45,12 @@ def test_options_can_be_a_key() -> None:
         ("localityLbSetting: {distribute: [{from: 1}]}", "localityLbSetting"),
         ("trustDomainAliases: a", "trustDomainAliases: must be a list"),
         ("virtualServiceMerging: NEWEST", "MERGE or OLDEST_WINS"),
+        ("defaultTrafficPolicy: []", "defaultTrafficPolicy: must be an object"),
+        (
+            "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: many}}}",
+            "defaultTrafficPolicy.connectionPool",
+        ),
+        ("defaultInboundHttpRetryPolicy: {attempts: many}", "defaultInboundHttpRetryPolicy"),
         ("h2UpgradePolicy: MAYBE", "UPGRADE or DO_NOT_UPGRADE"),
     ],
 )
@@ -51,3 +58,16 @@ def test_a_wrong_option_is_named(text: str, words: str) -> None:
     with pytest.raises(ValueError, match="MeshConfig") as told:
         mesh_config.parse(text)
     assert words in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "retries"),
+    [
+        ("", (2, ("reset-before-request",))),
+        ("defaultInboundHttpRetryPolicy: {}", None),
+        ("defaultInboundHttpRetryPolicy: {attempts: 1, retryOn: '5xx'}", (1, ("5xx",))),
+    ],
+)
+def test_retries_of_requests_to_the_application(options: str, retries: object) -> None:
+    policy = inbound(mesh_config.parse(options).inbound_retries)
+    assert (policy and (policy.attempts, policy.on)) == retries

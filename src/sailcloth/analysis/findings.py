@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import yaml
+
 from sailcloth.api import kinds, validation
 from sailcloth.api.meta import Finding, Key
-from sailcloth.mesh import mesh_config
+from sailcloth.lib import bounded_yaml
+from sailcloth.mesh import mesh_config, proxy_configs
 
+_PROXY_CONFIG = "proxy.istio.io/config"
+_NO_EFFECT = "this option has no effect here"
 UNREAD_KIND, UNREAD_OPTION, BAD_OPTIONS = "SAIL0002", "SAIL0003", "SAIL0004"
 
 
@@ -23,6 +28,7 @@ def of_documents(documents: Iterable[dict[str, Any]], namespace: str = "default"
         key = Key(
             str(obj.get("kind") or "?"), str(metadata.get("namespace") or namespace), str(metadata.get("name") or "")
         )
+        out += _of_annotation(key, obj)
         if kind is None:
             text = f"{obj.get('apiVersion')} {obj.get('kind')} is not read by the mesh"
             out.append(Finding(code=UNREAD_KIND, severity="Info", resource=key, path="", text=text))
@@ -47,7 +53,41 @@ def of_options(key: Key, config_map: dict[str, Any]) -> list[Finding]:
             severity="Warning",
             resource=key,
             path=f"data.mesh.{name}",
-            text="this option has no effect here",
+            text=_NO_EFFECT,
         )
         for name in mesh_config.unread(text)
     ]
+
+
+def _of_annotation(key: Key, obj: dict[str, Any]) -> list[Finding]:
+    """Findings of the proxy's options in a pod, or in the template of a workload's pods."""
+    found: list[Finding] = []
+    for path, metadata in _pod_metadata(obj):
+        where = f"{path}.annotations[{_PROXY_CONFIG}]"
+        given = metadata.get("annotations")
+        text = given.get(_PROXY_CONFIG) if isinstance(given, dict) else None
+        try:
+            options = bounded_yaml.load(str(text)) if text else {}
+            problem = "" if isinstance(options, dict) else "it must be an object"
+        except yaml.YAMLError as error:
+            options, problem = {}, f"it is not YAML: {' '.join(str(error).split())}"
+        if problem:
+            fix = "The pod cannot be injected until it is one."
+            found.append(Finding(code=BAD_OPTIONS, severity="Error", resource=key, path=where, text=problem, fix=fix))
+            continue
+        found += [
+            Finding(code=UNREAD_OPTION, severity="Warning", resource=key, path=f"{where}.{name}", text=_NO_EFFECT)
+            for name in proxy_configs.unread(options)
+        ]
+    return found
+
+
+def _pod_metadata(obj: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Metadata of an object that is a pod or has a template of pods, with its path."""
+    spec = obj.get("spec")
+    if obj.get("kind") == "CronJob" and isinstance(spec, dict):
+        job = spec.get("jobTemplate")
+        return [("spec.jobTemplate." + path, m) for path, m in _pod_metadata(job)] if isinstance(job, dict) else []
+    template = spec.get("template") if isinstance(spec, dict) else None
+    places = [("metadata", obj if obj.get("kind") == "Pod" else None), ("spec.template.metadata", template)]
+    return [(p, o["metadata"]) for p, o in places if isinstance(o, dict) and isinstance(o.get("metadata"), dict)]

@@ -27,6 +27,8 @@ class Source(Struct):
         D("Service accounts that do not match."),
         Constraint(maxItems=16),
     ] = ()
+    trust_domains: Annotated[tuple[str, ...], D("Trust domains of workloads.")] = ()
+    not_trust_domains: Annotated[tuple[str, ...], D("Trust domains of workloads that do not match.")] = ()
     ip_blocks: Annotated[tuple[str, ...], D("Addresses of the peer, IP or CIDR.")] = ()
     not_ip_blocks: Annotated[tuple[str, ...], D("Addresses of the peer that do not match.")] = ()
     remote_ip_blocks: Annotated[tuple[str, ...], D("Addresses of the client before proxies, IP or CIDR.")] = ()

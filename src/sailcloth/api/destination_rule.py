@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from msgspec import Meta
+
 from .meta import D, Duration, Object, PercentNumber, PortSelector, Selector, Struct
 
 
@@ -70,6 +72,33 @@ class LocalityLbSetting(Struct):
     enabled: Annotated[bool | None, D("Turns locality load balancing on or off.")] = None
 
 
+class ZoneAwareLbSetting(Struct):
+    """Zone-aware load balancing: endpoints of the client's own zone first, as far as they can take its share."""
+
+    failover: Annotated[tuple[LocalityFailover, ...], D("Explicit failover regions.")] = ()
+    failover_priority: Annotated[tuple[str, ...], D("Labels by which endpoints are preferred.")] = ()
+    min_cluster_size: Annotated[int | None, D("Endpoints below which zones do not count.")] = None
+    enabled: Annotated[bool | None, D("Turns zone-aware load balancing on or off.")] = None
+
+
+class BackendUtilization(Struct):
+    """Weights endpoints by the load that they report in their responses (ORCA)."""
+
+    weight_update_period: Annotated[Duration | None, D("Time between recalculations of the weights.")] = None
+    weight_stabilization_period: Annotated[
+        Duration | None, D("Time after an endpoint's first report until its weight counts.")
+    ] = None
+    weight_expiration_period: Annotated[
+        Duration | None, D("Time without a report after which an endpoint's weight is dropped.")
+    ] = None
+    error_utilization_penalty_percent: Annotated[
+        int | None, D("Penalty for errors, in percent of the utilization.")
+    ] = None
+    metric_names_for_computing_utilization: Annotated[
+        tuple[str, ...], D("Names of custom metrics that count as utilization.")
+    ] = ()
+
+
 class WarmupConfiguration(Struct):
     """Slow start: increases the traffic of new endpoints gradually."""
 
@@ -87,6 +116,8 @@ class LoadBalancerSettings(Struct):
     ] = None
     consistent_hash: Annotated[ConsistentHashLB | None, D("Consistent hashing.")] = None
     locality_lb_setting: Annotated[LocalityLbSetting | None, D("Locality settings.")] = None
+    zone_aware_lb_setting: Annotated[ZoneAwareLbSetting | None, D("Zone-aware settings.")] = None
+    backend_utilization: Annotated[BackendUtilization | None, D("Weights by reported load.")] = None
     warmup_duration_secs: Annotated[Duration | None, D("Deprecated: use warmup.duration.")] = None
     warmup: Annotated[WarmupConfiguration | None, D("Slow start of new endpoints.")] = None
 
@@ -159,6 +190,9 @@ class OutlierDetection(Struct):
     min_health_percent: Annotated[
         PercentNumber | None, D("Below this percentage of healthy endpoints, detection is off; default 0.")
     ] = None
+    outlier_detection_http_error_codes: Annotated[
+        tuple[Annotated[int, Meta(ge=100, le=599)], ...], D("Statuses that count as errors, instead of 5xx.")
+    ] = ()
 
 
 class ClientTLSSettings(Struct):

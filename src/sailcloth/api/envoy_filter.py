@@ -40,6 +40,7 @@ class FilterChainMatch(Struct):
     application_protocols: Annotated[str | None, D("Its ALPN protocols, separated by commas.")] = None
     filter: Annotated[FilterMatch | None, D("A filter of it.")] = None
     destination_port: Annotated[int | None, D("Its destination port.")] = None
+    transport_socket: Annotated[str | None, D("Name of its transport socket.")] = None
 
 
 class ListenerMatch(Struct):

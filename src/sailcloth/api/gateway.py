@@ -47,6 +47,7 @@ class ServerTLSSettings(Struct):
     min_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
     max_protocol_version: Annotated[str | None, D("TLS_AUTO, TLSV1_0 to TLSV1_3.")] = None
     cipher_suites: Annotated[tuple[str, ...], D("Cipher suites in Envoy's names.")] = ()
+    ecdh_curves: Annotated[tuple[str, ...], D("Key-exchange groups, such as X25519MLKEM768 and P-256.")] = ()
 
 
 class Server(Struct):

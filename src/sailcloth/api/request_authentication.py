@@ -26,19 +26,21 @@ class ClaimToHeader(Struct):
     ] = ""
 
 
-class JWTRule(Struct):
+_URL = Constraint(
+    ("url(self).getScheme() in ['http', 'https']", "url must have scheme http:// or https://"),
+    minLength=1,
+    maxLength=2048,
+)
+
+
+class JWTRule(Struct, names={"jwks_uri_deprecated": "jwks_uri"}):
     """One issuer of tokens."""
 
     issuer: Annotated[str, D("The issuer, as in the token."), Constraint(required=True, minLength=1)] = ""
     audiences: Annotated[tuple[NotEmpty, ...], D("Audiences; the token must have one of them.")] = ()
-    jwks_uri: Annotated[
-        str | None,
-        D("URL of the issuer's keys."),
-        Constraint(
-            ("url(self).getScheme() in ['http', 'https']", "url must have scheme http:// or https://"),
-            minLength=1,
-            maxLength=2048,
-        ),
+    jwks_uri: Annotated[str | None, D("URL of the issuer's keys."), _URL] = None
+    jwks_uri_deprecated: Annotated[
+        str | None, D("URL of the issuer's keys, under its first name (deprecated: use jwksUri)."), _URL
     ] = None
     jwks: Annotated[str | None, D("The issuer's keys, as JSON.")] = None
     from_headers: Annotated[tuple[JWTHeader, ...], D("Headers with the token; default Authorization.")] = ()

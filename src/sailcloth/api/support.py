@@ -10,6 +10,8 @@ NO_EFFECT = {
     "VirtualService.spec.http.fault.abort.http2Error": "refused, as in Istio",
     "VirtualService.spec.tcp.match.sourceSubnet": "as in Istio",
     "DestinationRule.spec.trafficPolicy.retryBudget.budgetInterval": "not in Envoy's interface yet",
+    "DestinationRule.spec.trafficPolicy.loadBalancer.zoneAwareLbSetting.minClusterSize": "not yet: endpoints of the client's own "
+    "locality come first, whatever their share",
     "Gateway.spec.servers.port.targetPort": "as in Istio",
     "Gateway.spec.servers.defaultEndpoint": "as in Istio",
     "Gateway.spec.servers.name": "as in Istio",
@@ -28,6 +30,8 @@ DIFFERENT = {
     "VirtualService.spec.hosts": "several objects for one host are joined in the mesh, not only at gateways; "
     "`virtualServiceMerging: OLDEST_WINS` restores Istio's way",
     "VirtualService.spec.http.route.destination.subset": "a rule waits until its subsets exist instead of answering 503",
+    "VirtualService.spec.http.retries.retryOn": "unset: `connect-failure,refused-stream,reset-before-request`, so that no request is "
+    "done twice; Istio's has `unavailable,cancelled` too",
     "DestinationRule.spec.subsets": "a subset in use stays until no rule sends traffic to it; a caller's own rule does not hide "
     "those of the service's",
     "Gateway.spec.servers.hosts": "a host that another TLS server of the port answers for gets 421",

@@ -90,6 +90,7 @@ class HTTPRedirect(Struct):
     derive_port: Annotated[str | None, D("FROM_PROTOCOL_DEFAULT or FROM_REQUEST_PORT.")] = None
     scheme: Annotated[str | None, D("Scheme of the new location.")] = None
     redirect_code: Annotated[int | None, D("Status: 301 (default), 302, 303, 307 or 308.")] = None
+    prefix_rewrite: Annotated[str | None, D("Replaces the matched prefix of the path.")] = None
 
 
 class HTTPBody(Struct):
@@ -181,7 +182,7 @@ class Delegate(Struct):
     namespace: Annotated[str | None, D("Its namespace; default: the root's.")] = None
 
 
-class HTTPRoute(Struct):
+class HTTPRoute(Struct, names={"mirror_percent_deprecated": "mirror_percent"}):
     """One rule for HTTP requests; the first matching rule is used."""
 
     name: Annotated[str | None, D("Name of the route, shown in Envoy and access logs.")] = None
@@ -192,14 +193,28 @@ class HTTPRoute(Struct):
     delegate: Annotated[Delegate | None, D("Take the routes from another VirtualService.")] = None
     rewrite: Annotated[HTTPRewrite | None, D("Rewrite path or authority.")] = None
     timeout: Annotated[Duration | None, D("Timeout of the whole request, including retries; default none.")] = None
-    retries: Annotated[HTTPRetry | None, D("Retry policy; default two retries on connection failures.")] = None
+    retries: Annotated[
+        HTTPRetry | None, D("Retry policy; default two retries of requests that reached no application.")
+    ] = None
     fault: Annotated[HTTPFaultInjection | None, D("Inject faults.")] = None
     mirror: Annotated[Destination | None, D("Copy requests to this destination.")] = None
     mirrors: Annotated[tuple[HTTPMirrorPolicy, ...], D("Copy requests to these destinations.")] = ()
     mirror_percent: Annotated[
         PercentNumber | None, D("Share of requests to copy, in whole percent (deprecated: use mirrorPercentage).")
     ] = None
+    mirror_percent_deprecated: Annotated[
+        PercentNumber | None, D("Share of requests to copy, under its first name (deprecated: use mirrorPercentage).")
+    ] = None
     mirror_percentage: Annotated[Percent | None, D("Share of requests to copy.")] = None
+
+    @property
+    def mirrored_percent(self) -> float:
+        """The share of requests to copy to `mirror`, from whichever field has it."""
+        if self.mirror_percentage is not None:
+            return self.mirror_percentage.value
+        whole = self.mirror_percent if self.mirror_percent is not None else self.mirror_percent_deprecated
+        return 100.0 if whole is None else float(whole)
+
     cors_policy: Annotated[CorsPolicy | None, D("Cross-origin policy.")] = None
     headers: Annotated[Headers | None, D("Header changes for all destinations.")] = None
 

@@ -31,6 +31,8 @@ _EDS_SOURCE = config_source_pb2.ConfigSource(
     resource_api_version=config_source_pb2.V3,
     initial_fetch_timeout=duration(0),
 )
+_CLEANUP = duration(60_000)  # after which an unused address is forgotten, with its connections
+_PASSTHROUGH_IDLE = duration(300_000)  # for connections to addresses that are no service's
 
 
 def outbound(plan: ClusterPlan) -> EnvoyResource:
@@ -45,6 +47,7 @@ def outbound(plan: ClusterPlan) -> EnvoyResource:
     elif plan.resolution in (Resolution.DNS, Resolution.DNS_ROUND_ROBIN):
         cluster.dns_lookup_family = cluster_pb2.Cluster.V4_ONLY
         cluster.dns_refresh_rate.CopyFrom(duration(60_000))
+        cluster.dns_jitter.CopyFrom(duration(100))  # proxies do not ask all at once
         cluster.respect_dns_ttl = True
         cluster.load_assignment.CopyFrom(endpoint.dns_assignment(name, plan))
     target = plan.port.target
@@ -90,6 +93,7 @@ def inbound(plan: InboundPlan, inbound_port: InboundPort) -> EnvoyResource:
         cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
         cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
         cluster.upstream_bind_config.CopyFrom(bind_config(plan.mark))
+        cluster.cleanup_interval.CopyFrom(_CLEANUP)
         if port and int(port) != inbound_port.port:
             cluster.original_dst_lb_config.upstream_port_override.value = int(port)
     protocols.inbound(inbound_port, cluster)
@@ -117,11 +121,13 @@ def special(kind: str, connect_timeout_ms: float, mark: int = 0) -> EnvoyResourc
         cluster.type = cluster_pb2.Cluster.ORIGINAL_DST
         cluster.lb_policy = cluster_pb2.Cluster.CLUSTER_PROVIDED
         options = options_pb.HttpProtocolOptions()
+        options.common_http_protocol_options.idle_timeout.CopyFrom(_PASSTHROUGH_IDLE)
         options.use_downstream_protocol_config.http_protocol_options.SetInParent()
         options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
         cluster.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
     if kind == names.INBOUND_PASSTHROUGH:
         cluster.upstream_bind_config.CopyFrom(bind_config(mark))
+        cluster.cleanup_interval.CopyFrom(_CLEANUP)
     if kind != names.BLACK_HOLE:
         limits = cluster.circuit_breakers.thresholds.add()
         for field in (limits.max_connections, limits.max_pending_requests, limits.max_requests, limits.max_retries):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from envoy.config.route.v3 import route_components_pb2 as route_pb
 from envoy.config.route.v3 import route_pb2
 
+from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh.model import Protocol
 from sailcloth.mesh.peer_authentication import MutualTlsModes
@@ -20,6 +20,8 @@ from . import clusters as cluster_messages
 from . import names, pipeline
 from .features.peer_authentication import emit as peer_authentication
 from .features.peer_authentication.emit import HTTP_ALPN, PortChains
+from .features.retries import emit as retries_emit
+from .features.retries import policy as retries_policy
 from .inputs import FilterInputs, ResolvedPolicies
 from .protobuf import duration, encode
 from .resource import EnvoyResource
@@ -58,7 +60,7 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
         direction="inbound",
         wait_ms=plan.config.detection_timeout_ms,
         filters=("original_dst", "tls_inspector", "http_inspector"),
-        http_ports=None,
+        declared_ports=tuple(a.port for a in plan.ports if not a.direct and not _detected(a)),
         sources=chains.policies.sources,
     )
 
@@ -82,6 +84,11 @@ def direct(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
     )
 
 
+def _detected(inbound_port: InboundPort) -> bool:
+    """Whether the protocol of a port's connections is detected."""
+    return inbound_port.protocol is Protocol.AUTO or inbound_port.detect
+
+
 @dataclass(frozen=True)
 class _Chains:
     """Builds the filter chains of a workload's ports."""
@@ -103,7 +110,8 @@ class _Chains:
         """The chains of one port of the workload."""
         cluster = names.inbound(inbound_port.port)
         name = names.listener(inbound_port.bind, inbound_port.port)
-        routes = _routes(cluster, f"inbound|http|{inbound_port.service_port or inbound_port.port}", inbound_port)
+        vhost = f"inbound|http|{inbound_port.service_port or inbound_port.port}"
+        routes = _routes(cluster, vhost, inbound_port, self.plan.config.inbound_retries)
         http = inbound_port.protocol.is_http
         auto = inbound_port.protocol is Protocol.AUTO
         chains = PortChains(
@@ -128,7 +136,7 @@ class _Chains:
     def passthrough(self, mode: str, port: int) -> list[Any]:
         """Chains for ports without a service; port 0 means all of them."""
         cluster = names.INBOUND_PASSTHROUGH
-        routes = _routes(cluster, "inbound|http|0", None)
+        routes = _routes(cluster, "inbound|http|0", None, self.plan.config.inbound_retries)
         chains = PortChains(
             name=names.VIRTUAL_INBOUND,
             http_name="virtualInbound-catchall-http",
@@ -157,7 +165,7 @@ class _Chains:
         return [*pipeline.network_filters(self.inputs), manager]
 
 
-def _routes(cluster: str, vhost: str, inbound_port: InboundPort | None) -> bytes:
+def _routes(cluster: str, vhost: str, inbound_port: InboundPort | None, retries: HTTPRetry | None) -> bytes:
     route_config = route_pb2.RouteConfiguration(name=cluster)
     host = route_config.virtual_hosts.add(name=vhost, domains=["*"])
     default_route = host.routes.add(name="default")
@@ -167,8 +175,8 @@ def _routes(cluster: str, vhost: str, inbound_port: InboundPort | None) -> bytes
     default_route.route.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(0))
     if inbound_port is not None and inbound_port.host:
         default_route.decorator.operation = f"{inbound_port.host}:{inbound_port.service_port}/*"
-    if inbound_port is not None and inbound_port.protocol in (Protocol.HTTP, Protocol.HTTP2):
-        retry = route_pb.RetryPolicy(retry_on="reset-before-request")
-        retry.num_retries.value = 2
-        default_route.route.retry_policy.CopyFrom(retry)
+    if inbound_port is None or inbound_port.protocol in (Protocol.HTTP, Protocol.HTTP2):
+        policy = retries_policy.inbound(retries)
+        if policy is not None:
+            default_route.route.retry_policy.CopyFrom(retries_emit.retry_policy(policy))
     return encode(route_config)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+PROXY_CONFIG = "proxy.istio.io/config"
 PREFIX = "traffic.sidecar.istio.io/"
 
 
@@ -107,7 +108,7 @@ def user_entries(annotations: dict[str, str], name: str) -> list[dict[str, Any]]
 
 def proxy_config(annotations: dict[str, str]) -> dict[str, object]:
     """The annotation `proxy.istio.io/config`, YAML or JSON; empty if there is none. Raises ValueError."""
-    text = annotations.get("proxy.istio.io/config", "")
+    text = annotations.get(PROXY_CONFIG, "")
     if not text:
         return {}
     import yaml

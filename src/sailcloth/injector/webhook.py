@@ -11,6 +11,9 @@ import jsonpatch
 import orjson
 from aiohttp import web
 
+from sailcloth.mesh import proxy_configs
+
+from .annotations import PROXY_CONFIG, proxy_config
 from .config import InjectorConfig
 from .inject import InjectionError, inject, wanted
 
@@ -29,6 +32,9 @@ def review(request: dict[str, Any], config: InjectorConfig) -> dict[str, Any]:
     except InjectionError as error:
         text = f"sidecar injection: {error}"
         return {**answer, "allowed": False, "status": {"code": 400, "reason": "BadRequest", "message": text}}
+    given = (pod.get("metadata") or {}).get("annotations") or {}
+    if unread := proxy_configs.unread(proxy_config(given)):
+        answer["warnings"] = [f"annotation {PROXY_CONFIG}: {', '.join(unread)}: without effect here"]
     patch = jsonpatch.make_patch(pod, created).patch
     return {**answer, "patchType": "JSONPatch", "patch": base64.b64encode(orjson.dumps(patch)).decode()}
 

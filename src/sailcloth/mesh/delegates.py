@@ -23,6 +23,7 @@ _INHERITED = (
     "mirror",
     "mirrors",
     "mirror_percent",
+    "mirror_percent_deprecated",
     "mirror_percentage",
     "cors_policy",
     "headers",

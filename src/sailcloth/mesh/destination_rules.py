@@ -10,6 +10,7 @@ from sailcloth.lib.incremental import Graph, derived
 
 from . import hosts, registry, selection, visibility
 from .kinds.destination_rule import credential_names, of_namespace_by_host, with_credentials, with_selector
+from .model import MeshConfig
 from .selection import Labels
 from .verdict import Verdict
 
@@ -134,15 +135,19 @@ def credentials_in(graph: Graph, namespace: str) -> tuple[str, ...]:
     return tuple(sorted({name for _, rule in rules for name in credential_names(rule)}))
 
 
-def policy(rules: Rules, port: int, subset: str = "") -> TrafficPolicy:
-    """The effective policy: the host's, with top-level fields overridden by the subset's; port-level settings replace it."""
+def policy(rules: Rules, port: int, subset: str, config: MeshConfig) -> TrafficPolicy:
+    """The effective policy: the host's, with top-level fields overridden by the subset's; port-level settings replace it. The
+    mesh's `defaultTrafficPolicy` gives the blocks that are then unset."""
     merged = _at_port(rules.policy, port)
     chosen = rules.subset(subset) if subset else None
     if chosen is not None and chosen.traffic_policy is not None:
         subset_policy = chosen.traffic_policy
         exact = next((p for p in subset_policy.port_level_settings if p.port and p.port.number == port), None)
         merged = _overlay(merged, _from_port(exact, subset_policy) if exact else subset_policy)
-    return merged
+    if config.connection_pool is None and config.outlier_detection is None:
+        return merged
+    default = TrafficPolicy(connection_pool=config.connection_pool, outlier_detection=config.outlier_detection)
+    return _overlay(default, merged)
 
 
 def _at_port(whole: TrafficPolicy | None, port: int) -> TrafficPolicy:

@@ -13,6 +13,7 @@ from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway_api import (
     HTTPHeaderFilter,
     HTTPPathModifier,
+    HTTPRedirectFilter,
     HTTPRouteFilter,
     HTTPRouteMatch,
     HTTPRouteRule,
@@ -85,6 +86,13 @@ def redirect_path(path: HTTPPathModifier | None) -> str | None:
     if path.type == "ReplaceFullPath":
         return path.replace_full_path
     return f"%PREFIX()%{path.replace_prefix_match or '/'}"
+
+
+def derived_port(redirect: HTTPRedirectFilter) -> str | None:
+    """How the port of a redirect without one is found: the scheme's default port, or the request's port if it keeps the scheme."""
+    if redirect.port is not None:
+        return None
+    return "FROM_PROTOCOL_DEFAULT" if redirect.scheme else "FROM_REQUEST_PORT"
 
 
 def headers(filters: tuple[HTTPRouteFilter, ...]) -> vs.Headers | None:

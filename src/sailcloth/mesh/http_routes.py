@@ -32,7 +32,7 @@ from . import http_route_filters
 
 SEMANTICS = "internal.istio.io/route-semantics"
 PARENTS = "internal.istio.io/parents"
-_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled"
+_RETRY_ON = "connect-failure,refused-stream,reset-before-request"  # what reached no application
 _DEFAULT_ATTEMPTS = 2
 Backend = BackendReference | HTTPBackendReference
 
@@ -214,6 +214,7 @@ class HttpRoutes:
                 scheme=redirect.scheme,
                 authority=redirect.hostname,
                 port=redirect.port,
+                derive_port=http_route_filters.derived_port(redirect),
                 uri=http_route_filters.redirect_path(redirect.path),
                 redirect_code=redirect.status_code,
             )

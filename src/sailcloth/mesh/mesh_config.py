@@ -9,11 +9,17 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
-from sailcloth.api.destination_rule import LocalityLbSetting, TcpKeepalive
+from sailcloth.api.destination_rule import (
+    ConnectionPoolSettings,
+    LocalityLbSetting,
+    OutlierDetection,
+    TcpKeepalive,
+)
 from sailcloth.api.meta import duration_ms
 from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.lib import bounded_yaml
+from sailcloth.mesh import proxy_configs
 from sailcloth.mesh.model import MeshConfig
 
 T = TypeVar("T")
@@ -50,6 +56,9 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         access_log_format=_format(options, old.access_log_format),
         access_log_json=_choice(options, "accessLogEncoding", ("TEXT", "JSON"), "TEXT") == "JSON",
         retries=_typed(options, "defaultHttpRetryPolicy", HTTPRetry, old.retries),
+        inbound_retries=_typed(options, "defaultInboundHttpRetryPolicy", HTTPRetry, old.inbound_retries),
+        connection_pool=_default_policy(options, "connectionPool", ConnectionPoolSettings, old.connection_pool),
+        outlier_detection=_default_policy(options, "outlierDetection", OutlierDetection, old.outlier_detection),
         keepalive=_typed(options, "tcpKeepalive", TcpKeepalive, old.keepalive),
         h2_upgrade=_choice(options, "h2UpgradePolicy", ("UPGRADE", "DO_NOT_UPGRADE"), old.h2_upgrade),
         path_normalization=_normalization(options.get("pathNormalization"), old.path_normalization),
@@ -68,8 +77,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
     )
 
 
-# Options that are read here, and those of `defaultConfig` and `defaultProviders` that injection and proxies read themselves.
-_READ = frozenset(
+READ = frozenset(
     (
         "accessLogEncoding",
         "accessLogFile",
@@ -78,7 +86,9 @@ _READ = frozenset(
         "defaultConfig",
         "defaultDestinationRuleExportTo",
         "defaultHttpRetryPolicy",
+        "defaultInboundHttpRetryPolicy",
         "defaultServiceExportTo",
+        "defaultTrafficPolicy",
         "defaultVirtualServiceExportTo",
         "enableAutoMtls",
         "globalRateLimitStore",
@@ -95,20 +105,18 @@ _READ = frozenset(
         "trustDomain",
         "trustDomainAliases",
         "virtualServiceMerging",
-        "defaultConfig",
-        "outboundTrafficPolicy",
-        "inboundTrafficPolicy",
-        "pathNormalization",
-        "discoveryAddress",
     )
 )
+"""Names of the options that have an effect."""
 
 
 def unread(text: str) -> tuple[str, ...]:
     """Names of the options in a MeshConfig text that have no effect, sorted. Raises ValueError if the text is no object."""
     parse(text)
     given = bounded_yaml.load(text) or {}
-    return tuple(sorted(str(name) for name in given if name not in _READ))
+    names = [str(name) for name in given if name not in READ]
+    names += [f"defaultConfig.{name}" for name in proxy_configs.unread(given.get("defaultConfig") or {})]
+    return tuple(sorted(names))
 
 
 def _format(given: dict[str, Any], old: str) -> str:
@@ -176,6 +184,19 @@ def _typed(options: dict[str, Any], name: str, kind: type[T], old: T | None) -> 
         return msgspec.convert(options[name], kind)
     except msgspec.ValidationError as error:
         raise ValueError(f"MeshConfig {name}: {error}") from None
+
+
+def _default_policy(options: dict[str, Any], block: str, kind: type[T], old: T | None) -> T | None:
+    """One block of `defaultTrafficPolicy`."""
+    policy = options.get("defaultTrafficPolicy")
+    if policy is None:
+        return old
+    if not isinstance(policy, dict):
+        raise ValueError("MeshConfig defaultTrafficPolicy: must be an object")
+    try:
+        return _typed(policy, block, kind, None)
+    except ValueError as error:
+        raise ValueError(str(error).replace("MeshConfig ", "MeshConfig defaultTrafficPolicy.", 1)) from None
 
 
 def _normalization(options: Any, old: str) -> str:

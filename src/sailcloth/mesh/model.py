@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field, replace
 
-from sailcloth.api.destination_rule import LocalityLbSetting, TcpKeepalive
+from sailcloth.api.destination_rule import ConnectionPoolSettings, LocalityLbSetting, OutlierDetection, TcpKeepalive
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import HTTPRetry
 
@@ -182,6 +182,9 @@ class MeshConfig:
     access_log_json: bool = False
     trust_domain_aliases: tuple[str, ...] = ()
     retries: HTTPRetry | None = None  # for routes without retries
+    inbound_retries: HTTPRetry | None = None  # for requests to the application
+    connection_pool: ConnectionPoolSettings | None = None  # for policies without one
+    outlier_detection: OutlierDetection | None = None  # for policies without one
     keepalive: TcpKeepalive | None = None  # for DestinationRules without tcpKeepalive
     h2_upgrade: str = ""  # UPGRADE or DO_NOT_UPGRADE; empty: between sidecars
     path_normalization: str = "BASE"

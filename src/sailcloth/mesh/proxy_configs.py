@@ -11,6 +11,26 @@ from sailcloth.lib.incremental import Graph
 
 from . import registry, selection
 
+READ = frozenset(
+    (
+        "concurrency",
+        "discoveryAddress",
+        "drainDuration",
+        "gatewayTopology",
+        "holdApplicationUntilProxyStarts",
+        "image",
+        "proxyMetadata",
+        "proxyStatsMatcher",
+        "terminationDrainDuration",
+    )
+)
+"""Names of the options that have an effect."""
+
+
+def unread(options: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the options of a proxy that have no effect, sorted."""
+    return tuple(sorted(str(name) for name in options if name not in READ))
+
 
 def options(graph: Graph, namespace: str, labels: dict[str, str]) -> dict[str, Any]:
     """Options of a workload's proxy in the format of `defaultConfig`: the mesh's, overridden by the ProxyConfig of the root

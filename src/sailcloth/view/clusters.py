@@ -77,7 +77,8 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
     if svc is None or port is None:
         return None
     rules = graph.get(destination_rules.for_host, cluster.host, svc.namespace, view.namespace, view.labels)
-    policy = destination_rules.policy(rules, cluster.port, cluster.subset)
+    config = registry.config(graph)
+    policy = destination_rules.policy(rules, cluster.port, cluster.subset, config)
     if cluster.passthrough:
         policy = msgspec.structs.replace(policy, tls=None, proxy_protocol=None)
     resolution = svc.resolution
@@ -86,7 +87,6 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
     balancer = policy.load_balancer
     if balancer is not None and balancer.simple == "PASSTHROUGH" and resolution is Resolution.EDS:
         resolution = Resolution.PASSTHROUGH
-    config = registry.config(graph)
     auto = None
     if policy.tls is None and config.enable_auto_mtls and not svc.external and not cluster.passthrough:
         auto = graph.get(auto_mtls, svc, port, resolution)

@@ -118,10 +118,9 @@ def inbound_ports(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
     key = graph.get(selection.levels, Sidecar, proxy.namespace, proxy.labels).narrowest
     limit = registry.read(graph, Sidecar, key) if key else None
     service_ports = graph.get(targets, proxy)
-    if limit is None:
-        return service_ports
-    shared = limit.spec.inbound_connection_pool
-    if not limit.spec.ingress:
+    shared = limit.spec.inbound_connection_pool if limit is not None else None
+    shared = shared if shared is not None else registry.config(graph).connection_pool
+    if limit is None or not limit.spec.ingress:
         return tuple(replace(a, connection_pool=shared) for a in service_ports) if shared else service_ports
     hosts = {a.port: a for a in service_ports}
     return tuple(

@@ -40,6 +40,11 @@ def plan(view: View, policy: TrafficPolicy, mesh: LocalityLbSetting | None = Non
     """The preferences of a view for a cluster with a policy; None without any. `mesh`: the default for policies without a setting."""
     balancer = policy.load_balancer
     policy_setting = balancer.locality_lb_setting if balancer else None
+    zone_aware = balancer.zone_aware_lb_setting if balancer else None
+    if zone_aware is not None:  # it takes the place of the other; its failover means the same
+        policy_setting = LocalityLbSetting(
+            failover=zone_aware.failover, failover_priority=zone_aware.failover_priority, enabled=zone_aware.enabled
+        )
     setting = policy_setting if policy_setting is not None else mesh
     if setting is not None and setting.enabled is False:
         return None

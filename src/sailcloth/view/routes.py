@@ -313,8 +313,7 @@ def _targets(
         targets.append(Target(cluster, r.weight if several else 1, r.headers, hash_policy(graph, view, cluster)))
     mirrors = []
     if http.mirror is not None:
-        percent = http.mirror_percentage.value if http.mirror_percentage else http.mirror_percent
-        mirrors.append((cluster_of(graph, view, key, http.mirror, port), 100.0 if percent is None else float(percent)))
+        mirrors.append((cluster_of(graph, view, key, http.mirror, port), http.mirrored_percent))
     for m in http.mirrors:
         percent = m.percentage.value if m.percentage else 100.0
         mirrors.append((cluster_of(graph, view, key, m.destination, port), percent))
@@ -358,4 +357,4 @@ def policy(graph: Graph, view: View, cluster: ClusterId) -> TrafficPolicy:
     svc = graph.get(services.by_host, cluster.host, view.namespace)
     namespace = svc.namespace if svc else ""
     rules = graph.get(destination_rules.for_host, cluster.host, namespace, view.namespace, view.labels)
-    return destination_rules.policy(rules, cluster.port, cluster.subset)
+    return destination_rules.policy(rules, cluster.port, cluster.subset, registry.config(graph))

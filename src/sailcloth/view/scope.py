@@ -44,19 +44,23 @@ def _imported(graph: Graph, view: View, host: str, listeners: tuple[IstioEgressL
 
 
 def imports(patterns: tuple[str, ...], host: str, namespace: str, view_namespace: str) -> bool:
-    """Whether `namespace/host` patterns of an egress listener import a host of a namespace; `~ns/host` excludes."""
-    included = False
-    for pattern in patterns:
-        ns, _, name = pattern.rpartition("/")
-        name = hosts.normalized(name)
-        exclude = ns.startswith("~") and len(ns) > 1
-        ns = ns[1:] if exclude else ns
-        ns = view_namespace if ns == "." else ns
-        if ns in ("*", namespace) and hosts.covers(name, host):
-            if exclude:
-                return False
-            included = True
-    return included
+    """Whether `namespace/host` patterns of an egress listener import a host of a namespace; `~namespace/host` and `~/host` exclude."""
+    verdicts = [
+        excludes
+        for pattern in patterns
+        for name, excludes in _for_namespace(pattern, namespace, view_namespace)
+        if hosts.covers(name, host)
+    ]
+    return bool(verdicts) and not any(verdicts)
+
+
+def _for_namespace(pattern: str, namespace: str, view_namespace: str) -> tuple[tuple[str, bool], ...]:
+    """The host of a pattern, and whether the pattern excludes it, if the pattern is for the namespace; otherwise nothing."""
+    ns, _, name = pattern.rpartition("/")
+    excludes = ns.startswith("~")
+    ns = (ns[1:] or "*") if excludes else ns
+    ns = view_namespace if ns == "." else ns
+    return ((hosts.normalized(name), excludes),) if ns in ("*", namespace) else ()
 
 
 def _destinations(graph: Graph, view: View, limit: Sidecar) -> set[str]:
@@ -68,18 +72,17 @@ def _destinations(graph: Graph, view: View, limit: Sidecar) -> set[str]:
 
 
 def imports_rule(graph: Graph, patterns: tuple[str, ...], key: Key, view: View) -> bool:
-    """Whether an egress listener imports a VirtualService: one of its hosts overlaps a pattern for its namespace."""
+    """Whether an egress listener imports a VirtualService: one of its hosts overlaps a pattern for its namespace, and no
+    exclusion covers it."""
     head = registry.head(graph, key)
-    for pattern in patterns if head else ():
-        ns, _, name = pattern.rpartition("/")
-        ns = view.namespace if ns == "." else ns
-        if (
-            ns in ("*", key.namespace)
-            and head
-            and any(hosts.overlaps(hosts.normalized(name), host) for host in head.hosts)
-        ):
-            return True
-    return False
+    if head is None:
+        return False
+    entries = [entry for pattern in patterns for entry in _for_namespace(pattern, key.namespace, view.namespace)]
+    return any(
+        any(hosts.overlaps(name, host) for name, excludes in entries if not excludes)
+        and not any(hosts.covers(name, host) for name, excludes in entries if excludes)
+        for host in head.hosts
+    )
 
 
 @derived

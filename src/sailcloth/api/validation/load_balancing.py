@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sailcloth.api.destination_rule import ConsistentHashLB, LoadBalancerSettings, LocalityLbSetting
+from sailcloth.api.destination_rule import (
+    BackendUtilization,
+    ConsistentHashLB,
+    LoadBalancerSettings,
+    LocalityFailover,
+    LocalityLbSetting,
+)
 
 from . import codes, durations, http
 from .report import Report
@@ -17,25 +23,61 @@ def check(report: Report, path: str, settings: LoadBalancerSettings | None, outl
     """`outliers`: whether the policy has outlier detection, which failover needs."""
     if settings is None:
         return
-    if settings.simple is not None and settings.consistent_hash is not None:
-        report.error(codes.CONFLICT, path, "simple and consistentHash are mutually exclusive", "Keep one of them.")
+    algorithms = {
+        "simple": settings.simple,
+        "consistentHash": settings.consistent_hash,
+        "backendUtilization": settings.backend_utilization,
+    }
+    _one_of(report, path, algorithms)
+    _one_of(
+        report,
+        path,
+        {"localityLbSetting": settings.locality_lb_setting, "zoneAwareLbSetting": settings.zone_aware_lb_setting},
+    )
+    if settings.backend_utilization is not None:
+        _utilization(report, f"{path}.backendUtilization", settings.backend_utilization)
     if settings.consistent_hash is not None:
         _hash(report, f"{path}.consistentHash", settings.consistent_hash)
     _warmup(report, path, settings)
     if settings.locality_lb_setting is not None:
         check_localities(report, f"{path}.localityLbSetting", settings.locality_lb_setting, outliers)
+    zone_aware = settings.zone_aware_lb_setting
+    if zone_aware is not None:
+        at = f"{path}.zoneAwareLbSetting"
+        _failover(report, at, zone_aware.failover)
+        _needs_outliers(report, at, bool(zone_aware.failover or zone_aware.failover_priority), outliers)
+        if zone_aware.min_cluster_size is not None and zone_aware.min_cluster_size < 1:
+            text = f"{zone_aware.min_cluster_size} is less than 1"
+            report.error(codes.RANGE, f"{at}.minClusterSize", text, "Give at least 1.")
+
+
+def _one_of(report: Report, path: str, fields: Mapping[str, object]) -> None:
+    names = [name for name, value in fields.items() if value is not None]
+    if len(names) > 1:
+        report.error(codes.CONFLICT, path, f"{' and '.join(names)} are mutually exclusive", "Keep one of them.")
+
+
+def _utilization(report: Report, path: str, settings: BackendUtilization) -> None:
+    for name, text in (
+        ("weightUpdatePeriod", settings.weight_update_period),
+        ("weightStabilizationPeriod", settings.weight_stabilization_period),
+        ("weightExpirationPeriod", settings.weight_expiration_period),
+    ):
+        durations.check(report, f"{path}.{name}", text)
+    penalty = settings.error_utilization_penalty_percent
+    if penalty is not None and not 0 <= penalty < 2**32:
+        text = f"{penalty} is not in the range 0-{2**32 - 1}"
+        report.error(codes.RANGE, f"{path}.errorUtilizationPenaltyPercent", text, "Give 100 for the whole utilization.")
 
 
 def _hash(report: Report, path: str, consistent_hash: ConsistentHashLB) -> None:
-    keys = {
+    keys: Mapping[str, object] = {
         "httpHeaderName": consistent_hash.http_header_name,
         "httpCookie": consistent_hash.http_cookie,
         "useSourceIp": consistent_hash.use_source_ip,
         "httpQueryParameterName": consistent_hash.http_query_parameter_name,
     }
-    keys_set = [name for name, value in keys.items() if value is not None]
-    if len(keys_set) > 1:
-        report.error(codes.CONFLICT, path, f"{' and '.join(keys_set)} are mutually exclusive", "Keep one of them.")
+    _one_of(report, path, keys)
     if consistent_hash.http_header_name is not None:
         http.check_header(report, f"{path}.httpHeaderName", consistent_hash.http_header_name, pseudo=True)
     if consistent_hash.http_cookie is not None:
@@ -109,7 +151,12 @@ def check_localities(report: Report, path: str, setting: LocalityLbSetting, outl
             )
         _overlap(report, f"{at}.to", list(entry.to))
     _overlap(report, f"{path}.distribute", sources)
-    for index, pair in enumerate(setting.failover):
+    _failover(report, path, setting.failover)
+    _needs_outliers(report, path, bool(setting.failover or setting.failover_priority), outliers)
+
+
+def _failover(report: Report, path: str, failover: tuple[LocalityFailover, ...]) -> None:
+    for index, pair in enumerate(failover):
         at = f"{path}.failover[{index}]"
         if pair.from_ == pair.to:
             text = f"{pair.from_!r} fails over to itself"
@@ -118,7 +165,10 @@ def check_localities(report: Report, path: str, setting: LocalityLbSetting, outl
             if "/" in region or "*" in region:
                 text = f"{region!r} is more than a region"
                 report.error(codes.NAME, f"{at}.{end}", text, "Give the region alone, such as us-east.")
-    if (setting.failover or setting.failover_priority) and not outliers:
+
+
+def _needs_outliers(report: Report, path: str, fails_over: bool, outliers: bool) -> None:
+    if fails_over and not outliers:
         text = "failover needs outlierDetection, which detects failed endpoints"
         report.warning(codes.NO_EFFECT, path, text, "Give the policy an outlierDetection.")
 

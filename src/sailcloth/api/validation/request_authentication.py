@@ -23,13 +23,14 @@ def validate(report: Report, obj: RequestAuthentication) -> None:
 
 
 def _rule(report: Report, path: str, rule: JWTRule) -> None:
-    if not rule.issuer and not rule.jwks_uri and not rule.jwks:
+    uri = rule.jwks_uri or rule.jwks_uri_deprecated
+    if not rule.issuer and not uri and not rule.jwks:
         report.error(codes.REQUIRED, f"{path}.issuer", "the issuer is missing", "Give issuer or jwksUri.")
-    if rule.jwks and rule.jwks_uri:
+    if rule.jwks and uri:
         text = "jwks is used, jwksUri is not"
         report.warning(codes.NO_EFFECT, f"{path}.jwksUri", text, "Keep one of them.")
-    if rule.jwks_uri:
-        _uri(report, f"{path}.jwksUri", rule.jwks_uri)
+    if uri:
+        _uri(report, f"{path}.jwksUri", uri)
     if rule.jwks:
         _keys(report, f"{path}.jwks", rule.jwks)
     for field, values in (

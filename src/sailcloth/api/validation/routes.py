@@ -139,6 +139,12 @@ def _redirect(report: Report, path: str, rule: HTTPRoute) -> None:
         report.error(codes.CHOICE, f"{at}.redirectCode", text, f"Use one of {', '.join(map(str, _REDIRECTS))}.")
     http.check_line(report, f"{at}.uri", redirect.uri)
     http.check_line(report, f"{at}.authority", redirect.authority)
+    http.check_line(report, f"{at}.prefixRewrite", redirect.prefix_rewrite)
+    if redirect.uri and redirect.prefix_rewrite is not None:
+        report.error(codes.CONFLICT, at, "uri and prefixRewrite are mutually exclusive", "Keep one of them.")
+    if redirect.prefix_rewrite is not None and any(m.uri is not None and m.uri.regex is not None for m in rule.match):
+        text = "a regex match has no prefix that prefixRewrite could replace"
+        report.error(codes.CONFLICT, f"{at}.prefixRewrite", text, "Match a prefix, or redirect to a uri.")
     if redirect.port:
         ports.check_number(report, f"{at}.port", redirect.port)
     if redirect.port and redirect.derive_port:
@@ -213,9 +219,9 @@ def _mirrors(report: Report, path: str, rule: HTTPRoute) -> None:
     if rule.mirror is not None:
         check_destination(report, f"{path}.mirror", rule.mirror)
     amounts.check_percent(report, f"{path}.mirrorPercentage", rule.mirror_percentage)
-    if rule.mirror_percent is not None and not 0 <= rule.mirror_percent <= 100:
-        text = f"{rule.mirror_percent} is not in the range 0-100"
-        report.error(codes.RANGE, f"{path}.mirrorPercent", text, "Give 0 to 100.")
+    for name, percent in (("mirrorPercent", rule.mirror_percent), ("mirror_percent", rule.mirror_percent_deprecated)):
+        if percent is not None and not 0 <= percent <= 100:
+            report.error(codes.RANGE, f"{path}.{name}", f"{percent} is not in the range 0-100", "Give 0 to 100.")
     for index, mirror in enumerate(rule.mirrors):
         check_destination(report, f"{path}.mirrors[{index}].destination", mirror.destination)
         amounts.check_percent(report, f"{path}.mirrors[{index}].percentage", mirror.percentage)

@@ -42,37 +42,90 @@ def chain(
     return message
 
 
+_Range = tuple[str, int]  # address and prefix length
+
+
 def distinct(chains: list[components.FilterChain]) -> list[components.FilterChain]:
     """Removes overlaps, because Envoy rejects chains that match the same connections: the first chain keeps them.
 
-    Leaves out server names with a wildcard for a part of a label, which Envoy cannot match.
+    Leaves out server names with a wildcard for a part of a label, which Envoy cannot match. Of overlapping address ranges Envoy
+    tries the longest prefix only, so a chain of a wider range gets the narrower ones too, where they have no chain of their own.
     """
     kept: list[components.FilterChain] = []
-    matched: set[tuple[bytes, tuple[str, int], str]] = set()
+    matched: set[tuple[bytes, _Range, str]] = set()
     for original in chains:
-        match = components.FilterChainMatch()
-        match.CopyFrom(original.filter_chain_match)
-        names = [n for n in dict.fromkeys(match.server_names) if not n.startswith("*") or n.startswith("*.")]
-        names = names if match.server_names else [""]
-        ranges = list(dict.fromkeys((r.address_prefix, r.prefix_len.value) for r in match.prefix_ranges)) or [("", 0)]
-        match.ClearField("server_names")
-        match.ClearField("prefix_ranges")
-        other_criteria = match.SerializeToString(deterministic=True)
+        criteria, names, ranges = _parts(original.filter_chain_match)
+        names = [n for n in names if not n.startswith("*") or n.startswith("*.")]
         if names == [""]:
-            ranges = [r for r in ranges if (other_criteria, r, "") not in matched]
+            ranges = [r for r in ranges if (criteria, r, "") not in matched]
         else:
-            names = [n for n in names if all((other_criteria, r, n) not in matched for r in ranges)]
-        if not names or not ranges:
-            continue
-        matched |= {(other_criteria, r, n) for r in ranges for n in names}
-        match.server_names.extend(n for n in names if n)
-        for address, length in ranges:
-            if address:
-                match.prefix_ranges.add(address_prefix=address).prefix_len.value = length
-        if match != original.filter_chain_match:
-            narrowed = components.FilterChain()
-            narrowed.CopyFrom(original)
-            narrowed.filter_chain_match.CopyFrom(match)
-            original = narrowed
-        kept.append(original)
-    return kept
+            names = [n for n in names if all((criteria, r, n) not in matched for r in ranges)]
+        if names and ranges:
+            matched |= {(criteria, r, n) for r in ranges for n in names}
+            kept.append(_with_match(original, names, ranges))
+    return [*kept, *_in_narrower_ranges(kept, matched)]
+
+
+def _in_narrower_ranges(
+    chains: list[components.FilterChain], matched: set[tuple[bytes, _Range, str]]
+) -> list[components.FilterChain]:
+    """Copies of chains for the ranges of other chains that lie within their own."""
+    networks = {
+        r: ipaddress.ip_network(f"{r[0]}/{r[1]}") for c in chains for r in _parts(c.filter_chain_match)[2] if r[0]
+    }
+    copies: list[components.FilterChain] = []
+    for inner in sorted(networks, key=lambda r: r[1]) if len(networks) > 1 else ():
+        around: list[tuple[int, components.FilterChain]] = []
+        for chain_ in chains:
+            lengths = [
+                r[1] for r in _parts(chain_.filter_chain_match)[2] if r in networks and _within(networks, inner, r)
+            ]
+            around += [(max(lengths), chain_)] if lengths else []
+        for _, chain_ in sorted(around, key=lambda entry: -entry[0]):  # the next wider range first
+            criteria, names, _ = _parts(chain_.filter_chain_match)
+            names = [n for n in names if (criteria, inner, n) not in matched]
+            if names:
+                matched |= {(criteria, inner, n) for n in names}
+                copies.append(_with_match(chain_, names, [inner]))
+    return copies
+
+
+def _within(
+    networks: dict[_Range, ipaddress.IPv4Network | ipaddress.IPv6Network], inner: _Range, outer: _Range
+) -> bool:
+    """Whether a range lies within another, wider one."""
+    small, large = networks[inner], networks[outer]
+    if isinstance(small, ipaddress.IPv4Network) and isinstance(large, ipaddress.IPv4Network):
+        return small != large and small.subnet_of(large)
+    if isinstance(small, ipaddress.IPv6Network) and isinstance(large, ipaddress.IPv6Network):
+        return small != large and small.subnet_of(large)
+    return False
+
+
+def _parts(match: components.FilterChainMatch) -> tuple[bytes, list[str], list[_Range]]:
+    """A match as its criteria other than these two, its server names ([""]: any), and its address ranges ([("", 0)]: any)."""
+    rest = components.FilterChainMatch()
+    rest.CopyFrom(match)
+    names = list(dict.fromkeys(match.server_names)) or [""]
+    ranges = list(dict.fromkeys((r.address_prefix, r.prefix_len.value) for r in match.prefix_ranges)) or [("", 0)]
+    rest.ClearField("server_names")
+    rest.ClearField("prefix_ranges")
+    return rest.SerializeToString(deterministic=True), names, ranges
+
+
+def _with_match(original: components.FilterChain, names: list[str], ranges: list[_Range]) -> components.FilterChain:
+    """A chain with these server names and address ranges; the chain itself if it has them."""
+    match = components.FilterChainMatch()
+    match.CopyFrom(original.filter_chain_match)
+    match.ClearField("server_names")
+    match.ClearField("prefix_ranges")
+    match.server_names.extend(n for n in names if n)
+    for address, length in ranges:
+        if address:
+            match.prefix_ranges.add(address_prefix=address).prefix_len.value = length
+    if match == original.filter_chain_match:
+        return original
+    changed = components.FilterChain()
+    changed.CopyFrom(original)
+    changed.filter_chain_match.CopyFrom(match)
+    return changed

@@ -34,7 +34,7 @@ def connection_manager(
         http_filters=filters,
         access_log=logs,
         stream_idle_timeout=duration(0),
-        server_name="istio-envoy",
+        server_name="" if direction == "outbound" else "istio-envoy",  # Envoy's own default is "envoy"
         proxy_100_continue=True,
     )
     manager.normalize_path.value = normalization != "NONE"

@@ -44,12 +44,12 @@ def listener(
     reuse_port: bool = True,
     clusters: frozenset[str] = frozenset(),
     sources: tuple[Any, ...] = (),
-    http_ports: tuple[int, ...] | None = None,
+    declared_ports: tuple[int, ...] = (),
     wait_ms: float = 0.0,
     additional_ports: tuple[int, ...] = (),
 ) -> EnvoyResource:
     """A listener, also at the ports `additional_ports`. `wait_ms`: timeout of listener filters for the first bytes (0: none).
-    `http_ports`: ports that need the HTTP inspector; None for all."""
+    `declared_ports`: ports whose protocol is not detected, so that the HTTP inspector is off there."""
     message = listener_pb2.Listener(
         name=name,
         address=to_address(address, port),
@@ -61,7 +61,9 @@ def listener(
     )
     if default is not None:
         message.default_filter_chain.CopyFrom(default)
-    if not bind:
+    if bind:
+        message.max_connections_to_accept_per_socket_event.value = 1  # other connections of the worker get their turn
+    else:
         message.bind_to_port.value = False
     if original:
         message.use_original_dst.value = True
@@ -70,21 +72,18 @@ def listener(
     for f in filters:
         listener_filter = components.ListenerFilter()
         listener_filter.CopyFrom(_listener_filter(f))
-        if f == "http_inspector" and http_ports is not None:
-            listener_filter.filter_disabled.CopyFrom(_except_ports(http_ports))
+        if f == "http_inspector" and declared_ports:
+            listener_filter.filter_disabled.CopyFrom(_at_ports(declared_ports))
         message.listener_filters.append(listener_filter)
     return resource(name, encode(message), clusters, sources)
 
 
-def _except_ports(ports: tuple[int, ...]) -> components.ListenerFilterChainMatchPredicate:
-    """Matches every destination port except these."""
+def _at_ports(ports: tuple[int, ...]) -> components.ListenerFilterChainMatchPredicate:
+    """Matches these destination ports."""
     predicate = components.ListenerFilterChainMatchPredicate
-    if not ports:
-        return predicate(any_match=True)
     rules = []
     for port in ports:
         port_match = predicate()
         port_match.destination_port_range.start, port_match.destination_port_range.end = port, port + 1
         rules.append(port_match)
-    inner = rules[0] if len(rules) == 1 else predicate(or_match=predicate.MatchSet(rules=rules))
-    return predicate(not_match=inner)
+    return rules[0] if len(rules) == 1 else predicate(or_match=predicate.MatchSet(rules=rules))

@@ -115,6 +115,7 @@ def _parameters(tls: ServerTLSSettings) -> common_pb2.TlsParameters:
         tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
         tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
         cipher_suites=tls.cipher_suites or _CIPHERS,
+        ecdh_curves=tls.ecdh_curves,
     )
     for version, field in ((tls.min_protocol_version, "minimum"), (tls.max_protocol_version, "maximum")):
         if version and version != "TLS_AUTO":

@@ -66,6 +66,8 @@ def chain(match: ConfigObjectMatch, listener_name: str, message: Any) -> bool:
         return False
     if expected.transport_protocol and expected.transport_protocol != actual.transport_protocol:
         return False
+    if expected.transport_socket and expected.transport_socket != message.transport_socket.name:
+        return False
     protocols = {p.strip() for p in (expected.application_protocols or "").split(",") if p.strip()}
     if not protocols <= set(actual.application_protocols):
         return False

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from envoy.config.cluster.v3 import cluster_pb2
 from envoy.config.route.v3 import route_components_pb2 as route_pb
+from envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3 import (
+    client_side_weighted_round_robin_pb2,
+)
+from envoy.extensions.load_balancing_policies.wrr_locality.v3 import wrr_locality_pb2
 
-from sailcloth.api.destination_rule import ConsistentHashLB
+from sailcloth.api.destination_rule import BackendUtilization, ConsistentHashLB
 from sailcloth.api.meta import duration_ms
-from sailcloth.envoy.protobuf import duration
+from sailcloth.envoy.protobuf import duration, pack
 from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.routes import RoutePlan
@@ -23,6 +27,9 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         out.lb_policy = _Cluster.CLUSTER_PROVIDED
         return
     settings = plan.policy.load_balancer
+    if settings is not None and settings.backend_utilization is not None:
+        _by_utilization(settings.backend_utilization, out)
+        return
     hashed = settings.consistent_hash if settings else None
     if hashed is not None:
         if hashed.maglev is not None:
@@ -53,6 +60,34 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         if warmup is not None and warmup.aggression is not None:
             slow.slow_start_config.aggression.default_value = warmup.aggression
             slow.slow_start_config.aggression.runtime_key = "slow_start.aggression"
+
+
+def _by_utilization(settings: BackendUtilization, out: cluster_pb2.Cluster) -> None:
+    """Weights by the utilization in responses. Localities keep their own weights where there are some."""
+    balancer = client_side_weighted_round_robin_pb2.ClientSideWeightedRoundRobin(
+        metric_names_for_computing_utilization=settings.metric_names_for_computing_utilization
+    )
+    for field, text in (
+        (balancer.weight_update_period, settings.weight_update_period),
+        (balancer.blackout_period, settings.weight_stabilization_period),
+        (balancer.weight_expiration_period, settings.weight_expiration_period),
+    ):
+        if text is not None:
+            field.CopyFrom(duration(duration_ms(text) or 0))
+    if settings.error_utilization_penalty_percent is not None:
+        balancer.error_utilization_penalty.value = settings.error_utilization_penalty_percent / 100
+    policy = cluster_pb2.LoadBalancingPolicy()
+    extension = policy.policies.add().typed_extension_config
+    extension.name = "envoy.load_balancing_policies.client_side_weighted_round_robin"
+    extension.typed_config.CopyFrom(pack(balancer))
+    if out.common_lb_config.HasField("locality_weighted_lb_config"):
+        out.common_lb_config.ClearField("locality_weighted_lb_config")
+        by_locality = wrr_locality_pb2.WrrLocality(endpoint_picking_policy=policy)
+        policy = cluster_pb2.LoadBalancingPolicy()
+        extension = policy.policies.add().typed_extension_config
+        extension.name = "envoy.load_balancing_policies.wrr_locality"
+        extension.typed_config.CopyFrom(pack(by_locality))
+    out.load_balancing_policy.CopyFrom(policy)
 
 
 def route(plan: RoutePlan, out: route_pb.Route) -> None:

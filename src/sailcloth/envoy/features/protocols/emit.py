@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.common.matcher.v3 import matcher_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2 as options_pb
 
 from sailcloth.api.destination_rule import ConnectionPoolSettings
@@ -23,6 +24,8 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         return
     pool = plan.policy.connection_pool
     http = pool.http if pool else None
+    outliers = plan.policy.outlier_detection
+    statuses = outliers.outlier_detection_http_error_codes if outliers is not None else ()
     options = options_pb.HttpProtocolOptions()
     if (http is not None and http.use_client_protocol) or protocol is Protocol.AUTO:
         options.use_downstream_protocol_config.http_protocol_options.SetInParent()
@@ -36,11 +39,13 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
             alive = options.explicit_http_config.http2_protocol_options.connection_keepalive
             alive.interval.CopyFrom(duration(duration_ms(keep.interval) or 0))
             alive.timeout.CopyFrom(duration(duration_ms(keep.timeout or "20s") or 0))
-    elif http is None and not (pool and pool.tcp and pool.tcp.max_connection_duration):
+    elif http is None and not (pool and pool.tcp and pool.tcp.max_connection_duration) and not statuses:
         return
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
     _common(pool, options)
+    if statuses:
+        options.outlier_detection.error_matcher.CopyFrom(_one_of(statuses))
     out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
 
 
@@ -65,6 +70,18 @@ def inbound(inbound_port: InboundPort, out: cluster_pb2.Cluster) -> None:
         options.explicit_http_config.http_protocol_options.SetInParent()
     _common(pool, options)
     out.typed_extension_protocol_options[names.HTTP_PROTOCOL_OPTIONS].CopyFrom(pack(options))
+
+
+def _one_of(statuses: tuple[int, ...]) -> matcher_pb2.MatchPredicate:
+    """Matches responses with one of the statuses."""
+    rules = []
+    for status in dict.fromkeys(statuses):
+        rule = matcher_pb2.MatchPredicate()
+        rule.http_response_headers_match.headers.add(name=":status").string_match.exact = str(status)
+        rules.append(rule)
+    if len(rules) == 1:
+        return rules[0]
+    return matcher_pb2.MatchPredicate(or_match=matcher_pb2.MatchPredicate.MatchSet(rules=rules))
 
 
 def _common(pool: ConnectionPoolSettings | None, options: options_pb.HttpProtocolOptions) -> None:

@@ -30,7 +30,7 @@ def retry_policy(policy: RetryPolicy) -> route_pb.RetryPolicy:
     message = route_pb.RetryPolicy(
         retry_on=",".join(policy.on),
         retriable_status_codes=policy.status_codes,
-        host_selection_retry_max_attempts=5,
+        host_selection_retry_max_attempts=policy.host_reselections,
     )
     message.num_retries.value = policy.attempts
     if policy.per_try_timeout_ms:

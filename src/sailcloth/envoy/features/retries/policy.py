@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sailcloth.api.meta import duration_ms
 from sailcloth.api.virtual_service import HTTPRetry
 
-DEFAULT_ON = ("connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes")
+# Only failures before the application has got the request, so that nothing is done twice.
+DEFAULT_ON = ("connect-failure", "refused-stream", "reset-before-request", "retriable-status-codes")
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class RetryPolicy:
     per_try_timeout_ms: float | None = None
     backoff_ms: float | None = None
     avoid_previous_hosts: bool = True
+    host_reselections: int = 5  # attempts to find a host that was not tried
     remote_localities: bool = False
 
 
@@ -46,3 +48,12 @@ def effective(rule: HTTPRetry | None, hashed: bool) -> RetryPolicy | None:
         avoid_previous_hosts=not hashed if avoid is None else avoid,
         remote_localities=bool(rule.retry_remote_localities),
     )
+
+
+def inbound(rule: HTTPRetry | None) -> RetryPolicy | None:
+    """The policy for requests to the application, of a mesh's `defaultInboundHttpRetryPolicy`; None for no retries. There is one
+    endpoint, so it may be tried again."""
+    if rule is None:
+        return RetryPolicy(2, ("reset-before-request",), avoid_previous_hosts=False, host_reselections=0)
+    policy = effective(rule, hashed=True)
+    return replace(policy, avoid_previous_hosts=False, host_reselections=0) if policy is not None else None
