@@ -133,10 +133,11 @@ class Agent:
         path = str(home / "agent.sock")
         args = [str(a) for a in container.get("args", ())]
         kind = "router" if "router" in args[:2] else "sidecar"
+        who = _identity(kind, pod, env)
         if uid not in self._pods:
             dns = await self._start_dns(pod, env, pod_dir, netns_fd) if kind == "sidecar" else None
-            await self._add(uid, pod, path, netns_fd, MountedFiles.from_container(pod, container, pod_dir), dns)
-        who = _identity(kind, pod, env)
+            files = MountedFiles.from_container(pod, container, pod_dir)
+            await self._add(uid, pod, path, netns_fd, who.ip, files, dns)
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
         config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port)))
@@ -170,7 +171,14 @@ class Agent:
             return None
 
     async def _add(
-        self, uid: str, pod: dict[str, Any], path: str, netns_fd: int, files: MountedFiles, dns: _Dns | None
+        self,
+        uid: str,
+        pod: dict[str, Any],
+        path: str,
+        netns_fd: int,
+        address: str,
+        files: MountedFiles,
+        dns: _Dns | None,
     ) -> None:
         async def token() -> str:
             return await self._token_for(pod)
@@ -185,7 +193,7 @@ class Agent:
         identity.start()
         created = self._pods[uid] = _Pod(identity, socket, netns_fd, dns=dns)
         if netns_fd >= 0:
-            created.status = StatusServer(netns_fd, pod, dns.metrics if dns else str)
+            created.status = StatusServer(netns_fd, address, pod, dns.metrics if dns else str)
             await created.status.start()
 
     async def _connect(self) -> None:

@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import json
 import logging
-import ssl
 from collections.abc import Callable
 from typing import Any
 
 from sailcloth.lib import http1
 
+from . import probes
 from .bootstrap import STATUS_PORT
 from .netns import listening, socket_in
 
@@ -26,9 +26,11 @@ _PROXY = "istio-proxy"
 class StatusServer:
     """A small HTTP/1.0 server: each request is one page."""
 
-    def __init__(self, netns_fd: int, pod: dict[str, Any], agent_metrics: Callable[[], str] = str) -> None:
-        """`agent_metrics` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
-        self._netns_fd, self._agent_metrics = netns_fd, agent_metrics
+    def __init__(
+        self, netns_fd: int, address: str, pod: dict[str, Any], agent_metrics: Callable[[], str] = str
+    ) -> None:
+        """`address` is the pod's; `agent_metrics` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
+        self._netns_fd, self._address, self._agent_metrics = netns_fd, address, agent_metrics
         self._probers = _probers(pod)
         self._server: asyncio.Server | None = None
 
@@ -68,9 +70,9 @@ class StatusServer:
         if path.startswith(("/app-health/", "/app-lifecycle/")):
             return await self._probe(path)
         if path == "/healthz/ready":
-            return await self._get("127.0.0.1", 15021, "/healthz/ready", {}, 3)
+            return await self._get(15021, "/healthz/ready", 3)
         if path in ("/stats/prometheus", "/metrics"):
-            code, body = await self._get("127.0.0.1", 15090, "/stats/prometheus", {}, 5)
+            code, body = await self._get(15090, "/stats/prometheus", 5)
             return code, body + self._agent_metrics().encode()
         return 404, b"not found\n"
 
@@ -78,45 +80,36 @@ class StatusServer:
         prober = self._probers.get(path)
         if prober is None:
             return 404, b"no such probe\n"
-        timeout = float(prober.get("timeoutSeconds") or 1)
-        if "httpGet" in prober:
-            http = prober["httpGet"]
-            headers = {h["name"]: h["value"] for h in http.get("httpHeaders", ())}
-            secure = str(http.get("scheme", "HTTP")).upper() == "HTTPS"
-            code, _ = await self._get("127.0.0.1", int(http["port"]), http.get("path") or "/", headers, timeout, secure)
-            return (200 if 200 <= code < 400 else 503 if code == 0 else code), b""
-        port = int((prober.get("tcpSocket") or prober.get("grpc") or {}).get("port", 0))
         try:
-            sock = await asyncio.wait_for(socket_in(self._netns_fd, "127.0.0.1", port), timeout)
-        except (TimeoutError, OSError):
-            return 503, b"connection refused\n"
-        sock.close()
+            async with asyncio.timeout(float(prober.get("timeoutSeconds") or 1)):
+                return await self._run(prober)
+        except (TimeoutError, OSError, EOFError) as error:
+            return 503, f"{error or 'context deadline exceeded'}\n".encode()
+
+    async def _run(self, prober: dict[str, Any]) -> tuple[int, bytes]:
+        ((kind, action),) = [(kind, prober[kind]) for kind in ("httpGet", "tcpSocket", "grpc") if kind in prober]
+        port = int(action.get("port") or 0)
+        if kind == "httpGet":
+            code = await probes.http_status(self._netns_fd, self._address, port, action)
+            return (200 if 200 <= code < 400 else code or 503), b""
+        if kind == "grpc":
+            passed, why = await probes.grpc(self._netns_fd, self._address, port, action)
+            return (200 if passed else 503), why.encode()
+        await probes.tcp(self._netns_fd, self._address, port, action)
         return 200, b""
 
-    async def _get(
-        self, host: str, port: int, path: str, headers: dict[str, str], limit_s: float, secure: bool = False
-    ) -> tuple[int, bytes]:
-        async def fetch() -> tuple[int, bytes]:
-            context: ssl.SSLContext | None = None
-            if secure:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as kubelet: probes do not verify
-            sock = await socket_in(self._netns_fd, host, port)
-            reader, writer = await asyncio.open_connection(
-                sock=sock, ssl=context, server_hostname=host if secure else None
-            )
-            try:
-                lines = {"Host": f"{host}:{port}", "User-Agent": "kube-probe/1.32", "Connection": "close", **headers}
-                text = "".join(f"{k}: {v}\r\n" for k, v in lines.items())
-                writer.write(f"GET {path} HTTP/1.1\r\n{text}\r\n".encode())
-                answer = await reader.read()
-            finally:
-                writer.close()
-            return http1.parse(answer)
-
+    async def _get(self, port: int, path: str, limit_s: float) -> tuple[int, bytes]:
+        """(status, body) of a page of Envoy; status 0 if there is none."""
         try:
-            return await asyncio.wait_for(fetch(), limit_s)
-        except (TimeoutError, OSError, ssl.SSLError):
+            async with asyncio.timeout(limit_s):
+                sock = await socket_in(self._netns_fd, "127.0.0.1", port)
+                reader, writer = await asyncio.open_connection(sock=sock)
+                try:
+                    writer.write(http1.request("GET", path))
+                    return http1.parse(await reader.read())
+                finally:
+                    writer.close()
+        except (TimeoutError, OSError):
             return 0, b""
 
 
@@ -126,6 +119,17 @@ def _probers(pod: dict[str, Any]) -> dict[str, Any]:
         if container.get("name") == _PROXY:
             for variable in container.get("env", ()):
                 if variable.get("name") == "ISTIO_KUBE_APP_PROBERS":
-                    data: dict[str, Any] = json.loads(variable.get("value") or "{}")
-                    return data
+                    return _parsed(str(variable.get("value") or "{}"))
+    return {}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    """The probes of the variable, by path; empty if it is not what the injector writes."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if isinstance(data, dict) and all(isinstance(p, dict) for p in data.values()):
+        return data
+    log.warning("ISTIO_KUBE_APP_PROBERS is not understood: probes that were rewritten to the agent will fail")
     return {}

@@ -26,7 +26,7 @@ async def run(pod: PodState, c: Container, moment: str, seconds: float) -> str:
     if "sleep" in result:
         await asyncio.sleep(min(seconds, float(result["sleep"].get("seconds") or 0)))
         return ""
-    passed, why = await prober.probe({**result, "timeoutSeconds": seconds}, c, pod.sandbox.netns_fd, pod.init_path)
+    passed, why = await prober.probe({**result, "timeoutSeconds": seconds}, c, pod)
     return "" if passed else why
 
 
@@ -35,7 +35,7 @@ async def _until_ready(pod: PodState, c: Container) -> str:
     end = time.monotonic() + _PROXY_S
     probe, why = c.spec.get("readinessProbe") or {}, "not ready"
     while c.running and pod.sandbox is not None and time.monotonic() < end:
-        passed, why = await prober.probe(probe, c, pod.sandbox.netns_fd, pod.init_path)
+        passed, why = await prober.probe(probe, c, pod)
         if passed:
             return ""
         await asyncio.sleep(0.05)

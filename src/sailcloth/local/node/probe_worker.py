@@ -29,9 +29,9 @@ async def _listening(pod: PodState, c: Container) -> None:
     ports = [p["containerPort"] for p in c.spec.get("ports") or () if p.get("protocol", "TCP") == "TCP"]
     end = time.monotonic() + _LISTEN_S
     while ports and c.running and pod.sandbox is not None and time.monotonic() < end:
-        probe = {"tcpSocket": {"port": ports[0]}, "timeoutSeconds": 1}
-        passed, _ = await prober.probe(probe, c, pod.sandbox.netns_fd, pod.init_path)
-        if passed:
+        addresses = (pod.ip, "127.0.0.1")  # which of them is the application's own affair
+        probes: list[Object] = [{"tcpSocket": {"port": ports[0], "host": a}, "timeoutSeconds": 1} for a in addresses]
+        if any([(await prober.probe(probe, c, pod))[0] for probe in probes]):
             ports.pop(0)
         else:
             await asyncio.sleep(0.02)
@@ -49,7 +49,7 @@ async def _repeat(pod: PodState, c: Container, kind: str, probe: Object) -> None
     period = float(probe.get("periodSeconds") or 10)
     began, failures, passes = time.monotonic(), 0, 0
     while c.running and pod.sandbox is not None:
-        passed, why = await prober.probe(probe, c, pod.sandbox.netns_fd, pod.init_path)
+        passed, why = await prober.probe(probe, c, pod)
         if passed:
             failures, passes = 0, passes + 1
             if kind == "startupProbe":

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from sailcloth.local.node import grpc_health
+from sailcloth.agent import grpc_health
 
 STATES = {b"": 1, b"\x0a\x04down": 2}  # request message -> HealthCheckResponse.status
 
