@@ -92,3 +92,26 @@ def test_what_envoy_refuses_is_told_in_its_own_words(mesh: Cluster) -> None:
 def _synced(mesh: Cluster) -> bool:
     found = json.loads(mesh.sailctl("proxy-status", "-o", "json"))
     return all(t != "ERROR" for p in found for t in p["types"].values())
+
+
+def test_a_patch_that_envoy_refuses_is_taken_back_and_keeps_nobody_elses_changes(mesh: Cluster) -> None:
+    """Only Envoy itself knows that there is no such command: what is refused is a whole route configuration."""
+    header = {"header": {"key": "x-node", "value": "%HOSTNAM%"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    patch = {
+        "applyTo": "VIRTUAL_HOST",
+        "match": {"context": "GATEWAY"},
+        "patch": {"operation": "MERGE", "value": {"response_headers_to_add": [header]}},
+    }
+    obj = envoy_filter("unknown", "istio-system", {"istio": "ingressgateway"}, patch)
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
+    mesh.eventually(lambda: "HOSTNAM" in condition(mesh, "unknown", "istio-system", "Accepted"))
+    assert "refuses it" in condition(mesh, "unknown", "istio-system", "Accepted")
+    rule = json.loads(mesh.kubectl("get", "virtualservice", "bookinfo", "-o", "json"))
+    rule["spec"]["http"][0]["headers"] = {"response": {"set": {"x-neighbour": "yes"}}}
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(rule))
+    mesh.eventually(lambda: mesh.get("/productpage").headers.get("x-neighbour") == "yes")
+    header["header"]["value"] = "%HOSTNAME%"  # type: ignore[index]  # the user mends it
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
+    mesh.kubectl("wait", "--for=condition=Programmed", "envoyfilter/unknown", "-n", "istio-system", "--timeout=10s")
+    assert mesh.get("/productpage").headers.get("x-node")
+    mesh.kubectl("delete", "envoyfilter", "unknown", "-n", "istio-system")

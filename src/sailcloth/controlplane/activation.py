@@ -7,7 +7,7 @@ host's default route), and `blocked` holds the reason. Differs from Istio, which
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sailcloth.api.destination_rule import DestinationRule
 from sailcloth.api.meta import Key, Object
@@ -30,11 +30,29 @@ class Activation:
         self._pending: dict[Key, Object | None] = {}
         self._users_of: dict[Subset, set[Key]] = {}  # active VirtualServices that route to a subset
         self._subsets_of: dict[Key, set[Subset]] = {}
+        self._refused: dict[Key, Object] = {}  # versions that were taken back
         self.blocked: dict[Key, tuple[str, str]] = {}  # object -> (reason, message)
+        self.on_applied: Callable[[Key, Object | None], None] | None = None  # called with the version before
 
     def apply(self, key: Key, obj: Object | None) -> None:
-        """Queue a new version of an object, or its deletion (None)."""
-        self._pending[key] = obj
+        """Queue a new version of an object, or its deletion (None). A version that was taken back stays so."""
+        if obj is None or self._refused.get(key) != obj:
+            self._refused.pop(key, None)
+            self._pending[key] = obj
+
+    def take_back(self, key: Key, previous: Object | None, reason: tuple[str, str]) -> None:
+        """Let the previous version of an object take effect again (None: as if there were no object), until there is a new one."""
+        refused = self._mesh.objects.get(key)
+        if refused is not None:
+            self._refused[key] = refused
+            self._set_blocked(key, reason)
+            self._put(key, previous)
+
+    def try_again(self, key: Key) -> None:
+        """Queue the version that was taken back."""
+        refused = self._refused.pop(key, None)
+        if refused is not None and key not in self._pending:
+            self._pending[key] = refused
 
     def settle(self) -> bool:
         """Apply all changes that are not blocked. Returns whether the mesh changed."""
@@ -51,10 +69,18 @@ class Activation:
                 del self._pending[key]
                 self._set_blocked(key, None)
                 progress = True
-                if self._mesh.apply(key, obj):
+                previous = self._mesh.objects.get(key)
+                if self._put(key, obj):
                     changed = True
-                if key.kind == "VirtualService":
-                    self._track_subsets(key, obj)
+                    if self.on_applied is not None and obj is not None:
+                        self.on_applied(key, previous)
+        return changed
+
+    def _put(self, key: Key, obj: Object | None) -> bool:
+        """Change the mesh. Returns whether that changed anything."""
+        changed = self._mesh.apply(key, obj)
+        if key.kind == "VirtualService":
+            self._track_subsets(key, obj)
         return changed
 
     def _set_blocked(self, key: Key, reason: tuple[str, str] | None) -> None:

@@ -18,6 +18,7 @@ from sailcloth.mesh.registry import Mesh
 from . import verdicts
 from .activation import Activation
 from .connected_proxies import ConnectedProxies
+from .refusals import Refusals
 from .status import StatusWriter
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class ConfigUpdates:
         self._mesh, self._proxies, self._status = mesh, proxies, status
         self._namespace = namespace  # of the installation, with the ConfigMap of mesh options
         self.activation = Activation(mesh)
+        self.refusals = Refusals(self.activation, proxies, self._schedule)
         self._scheduled = self._synced = False
         self.on_settled: Callable[[], None] | None = None  # called after changes have taken effect
 
@@ -58,6 +60,13 @@ class ConfigUpdates:
         """All existing objects have been passed to `change`: start pushing."""
         self._synced = True
         self._settle()
+        # Not earlier: what existed before has no previous version that could take its place.
+        self.activation.on_applied = self.refusals.applied
+
+    def proxy_responded(self, error: str) -> None:
+        """A proxy acknowledged (empty error) or refused a response."""
+        self._status.proxy_responded()
+        self.refusals.result(error)
 
     def _configure(self, obj: Object | None) -> None:
         text = getattr(obj, "data", {}).get("mesh", "") if obj is not None else ""

@@ -98,7 +98,8 @@ class ControlPlane:
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes)
         self.updates.on_settled = self.http_route_status.enqueue_evaluated
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
-        self.proxies.on_result = lambda *_: self.status.proxy_responded()
+        self.proxies.on_result = lambda _client, _type_url, error: self.updates.proxy_responded(error)
+        self.status.on_programmed = self.updates.refusals.in_force
         self.proxies.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.proxies.registrar = self.registration

@@ -52,7 +52,7 @@ class _ProxyStates:
 
 @dataclass(frozen=True)
 class _Programmed:
-    """The condition `Programmed`. `pending`: whether some proxies have not acknowledged yet."""
+    """The condition `Programmed`. `pending`: whether some proxies have not acknowledged yet, or have refused."""
 
     met: bool
     reason: str
@@ -80,6 +80,7 @@ class StatusWriter:
         self._written: dict[Key, tuple[str, Conditions]] = {}  # (uid of the object, its conditions)
         self._proxy_states: _ProxyStates | None = None
         self._may_write = False
+        self.on_programmed: Callable[[Key], None] | None = None  # called with objects that all their proxies have accepted
 
     def start_writing(self) -> None:
         """Start to write statuses: the proxies of the previous process have reconnected, so their number is right."""
@@ -135,6 +136,8 @@ class StatusWriter:
             self._pending.add(key)
         else:
             self._pending.discard(key)
+        if programmed.reason == "Programmed" and self.on_programmed is not None:
+            self.on_programmed(key)
         new = self._conditions(verdict, programmed, old)
         if new != old:
             await self._api.write(kind, key, {"conditions": new, "observedGeneration": verdict.generation})
@@ -168,7 +171,9 @@ class StatusWriter:
         count = f"{max(0, synced - len(rejected))}/{len(holders)} proxies"
         if rejected:
             name = min(rejected)
-            return _Programmed(False, "Refused", f"{count}; {name}: {rejected[name]}", pending)
+            return _Programmed(False, "Refused", f"{count}; {name}: {rejected[name]}", True)
+        if not verdict.in_force and verdict.verdict.reason == "Refused":
+            return _Programmed(False, "Refused", verdict.verdict.message, pending)
         if not verdict.in_force:
             return _Programmed(False, "NotAccepted", count if holders else "not applied", pending)
         if pending:

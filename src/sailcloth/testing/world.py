@@ -90,7 +90,8 @@ class World:
         self.fail: Callable[[Key], None] = lambda key: None
         self.status = StatusWriter(self.connected, self, self.clock, self._now)
         self.updates = ConfigUpdates(self.mesh, self.connected, self.status, "istio-system")
-        self.connected.on_result = lambda *_: self.status.proxy_responded()
+        self.connected.on_result = lambda _client, _type_url, error: self.updates.proxy_responded(error)
+        self.status.on_programmed = self.updates.refusals.in_force
         self.connected.on_holders = self.status.holders_changed
         self.proxies: list[WorldProxy] = []
         self._cache = ResponseCache()

@@ -8,7 +8,7 @@ import time
 from . import prober, termination
 from .pod_state import Container, Object, PodState
 
-_LISTEN_S = 3.0  # without a readiness probe: how long to wait for the container's ports
+_LISTEN_S = 10.0  # without a readiness probe: how long to wait for the container's ports; a busy machine starts slowly
 _FAST_STARTUP_S = 2.0  # startup and readiness probes run every 50 ms at first
 
 
