@@ -80,7 +80,9 @@ class StatusWriter:
         self._written: dict[Key, tuple[str, Conditions]] = {}  # (uid of the object, its conditions)
         self._proxy_states: _ProxyStates | None = None
         self._may_write = False
-        self.on_programmed: Callable[[Key], None] | None = None  # called with objects that all their proxies have accepted
+        self.on_programmed: Callable[[Key], None] | None = (
+            None  # called with objects that all their proxies have accepted
+        )
 
     def start_writing(self) -> None:
         """Start to write statuses: the proxies of the previous process have reconnected, so their number is right."""
