@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import grpc
 from sailcloth.agent.identity import WorkloadIdentity
 from sailcloth.ca.authority import Authority, Identity
 from sailcloth.ca.service import CertificateService
+from sailcloth.lib.grpc_server import GrpcServer, Streaming, Unary
 
 TOKEN = "token-of-reviews"
 REVIEWS = Identity("cluster.local", "default", "reviews", workload="reviews-v1", app="reviews", version="v1")
@@ -31,18 +33,19 @@ def certificate_service(authority: Authority, lifetime_s: int = 3600) -> Certifi
 
 
 @asynccontextmanager
-async def serve(*handlers: grpc.GenericRpcHandler) -> AsyncIterator[grpc.aio.Channel]:
-    """A channel to a server that has these services."""
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers(handlers)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    channel = grpc.aio.insecure_channel(f"127.0.0.1:{port}")
+async def serve(
+    unary: dict[str, Unary], streaming: dict[str, Streaming] | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a server that has these methods."""
+    server = GrpcServer(unary, streaming)
+    listening = await asyncio.get_running_loop().create_server(server.protocol, "127.0.0.1", 0)
+    channel = grpc.aio.insecure_channel(f"127.0.0.1:{listening.sockets[0].getsockname()[1]}")
     try:
         yield channel
     finally:
         await channel.close()
-        await server.stop(0)
+        listening.close()
+        await server.close()
 
 
 @asynccontextmanager

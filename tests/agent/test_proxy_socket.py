@@ -20,10 +20,11 @@ from sailcloth.agent.identity import WorkloadIdentity
 from sailcloth.agent.mounted_files import MountedFiles
 from sailcloth.agent.proxy_socket import ADS, RATE_LIMITS, SDS, ProxySocket
 from sailcloth.ca.authority import Authority
+from sailcloth.lib.grpc_server import Abort, Call, Status
 
 from .certificate_authority import TOKEN, certificate_service, current_token, serve, workload_identity
 
-BEARER = ("authorization", f"Bearer {TOKEN}")
+BEARER = f"Bearer {TOKEN}"
 DELTA = f"/{ADS}/DeltaAggregatedResources"
 
 
@@ -37,34 +38,41 @@ async def deadline() -> AsyncIterator[None]:
 class ControlPlane:
     """Answers each message of a stream with its reverse and each rate limit request with itself; `status` ends streams."""
 
-    status: grpc.StatusCode | None = None
-    metadata: list[tuple[str, str]] = field(default_factory=list)
+    status: Status | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
     received: list[bytes] = field(default_factory=list)
     certificate_was_ready: bool = False
     identity: WorkloadIdentity | None = None
 
-    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
-        ads = {"DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._stream)}
-        limits = {"ShouldRateLimit": grpc.unary_unary_rpc_method_handler(self._limit)}
-        return (
-            grpc.method_handlers_generic_handler(ADS, ads),
-            grpc.method_handlers_generic_handler(RATE_LIMITS, limits),
-        )
-
-    async def _stream(self, _: AsyncIterator[bytes], context: Any) -> None:
-        self.metadata = list(context.invocation_metadata())
+    def stream(self, call: Call) -> _Reversing:
+        self.metadata = call.metadata
         self.certificate_was_ready = self.identity is not None and self.identity.secret is not None
-        while (message := await context.read()) is not grpc.aio.EOF:
-            self.received.append(message)
-            await context.write(message[::-1])
-            if self.status is not None:
-                await context.abort(self.status, "the control plane is going away")
+        return _Reversing(self, call)
 
-    async def _limit(self, body: bytes, context: Any) -> bytes:
-        self.metadata = list(context.invocation_metadata())
+    async def limit(self, body: bytes, call: Call) -> bytes:
+        self.metadata = call.metadata
         if self.status is not None:
-            await context.abort(self.status, "no")
+            raise Abort(self.status, "no")
         return body
+
+
+@dataclass
+class _Reversing:
+    plane: ControlPlane
+    call: Call
+
+    def message(self, body: bytes) -> None:
+        self.plane.received.append(body)
+        self.call.send(body[::-1])
+        if self.plane.status is not None:
+            self.call.finish(self.plane.status, "the control plane is going away")
+
+    def client_ended(self) -> None:
+        self.call.finish()
+
+    def sent(self) -> None: ...
+
+    def closed(self) -> None: ...
 
 
 @asynccontextmanager
@@ -79,7 +87,8 @@ async def proxy_socket(
     """The channel that an Envoy has to its agent."""
     service = certificate_service(authority or Authority.create(), lifetime_s)
     plane = plane or ControlPlane()
-    async with serve(service.handler(), *plane.handlers()) as channel, workload_identity(channel) as identity:
+    unary = {**service.methods(), f"/{RATE_LIMITS}/ShouldRateLimit": plane.limit}
+    async with serve(unary, {DELTA: plane.stream}) as channel, workload_identity(channel) as identity:
         plane.identity = identity
         socket = ProxySocket(str(path), identity, lambda: channel, current_token, files)
         await socket.start()
@@ -159,12 +168,12 @@ async def test_a_stream_is_relayed_byte_by_byte_with_the_workloads_token(tmp_pat
             assert await call.read() == message[::-1]
         call.cancel()
     assert plane.received == [b"not protobuf \xff\0", b"second"]
-    assert [pair for pair in plane.metadata if pair[0] == "authorization"] == [BEARER]
+    assert plane.metadata["authorization"] == BEARER
     assert plane.certificate_was_ready
 
 
 async def test_envoy_sees_how_the_control_plane_ended_the_stream(tmp_path: Path) -> None:
-    async with proxy_socket(tmp_path / "agent.sock", ControlPlane(status=grpc.StatusCode.RESOURCE_EXHAUSTED)) as envoy:
+    async with proxy_socket(tmp_path / "agent.sock", ControlPlane(status=Status.RESOURCE_EXHAUSTED)) as envoy:
         call = envoy.stream_stream(DELTA)()
         await call.write(b"hello")
         assert await call.read() == b"olleh"
@@ -179,8 +188,8 @@ async def test_rate_limit_requests_go_to_the_control_plane(tmp_path: Path) -> No
     async with proxy_socket(tmp_path / "agent.sock", plane) as envoy:
         method = envoy.unary_unary(f"/{RATE_LIMITS}/ShouldRateLimit")
         assert await method(b"a request") == b"a request"
-        assert BEARER in plane.metadata
-        plane.status = grpc.StatusCode.UNAVAILABLE
+        assert plane.metadata["authorization"] == BEARER
+        plane.status = Status.UNAVAILABLE
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await method(b"a request")
     assert refused.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from sailcloth.agent.identity import WorkloadIdentity
 from sailcloth.ca.authority import Authority
-from sailcloth.ca.service import SERVICE, CertificateRequest, CertificateResponse
+from sailcloth.ca.service import SERVICE, CertificateResponse
+from sailcloth.lib.grpc_server import Call
 
 from .certificate_authority import REVIEWS, TOKEN, certificate_service, current_token, serve, workload_identity
 
@@ -27,7 +26,7 @@ async def deadline() -> AsyncIterator[None]:
 
 async def test_the_certificate_has_the_verified_name_and_the_key_in_memory() -> None:
     authority = Authority.create()
-    async with serve(certificate_service(authority).handler()) as channel, workload_identity(channel) as identity:
+    async with serve(certificate_service(authority).methods()) as channel, workload_identity(channel) as identity:
         secret = await identity.wait_for_version_after(0)
     leaf = x509.load_pem_x509_certificate(secret.chain)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -42,7 +41,7 @@ async def test_the_certificate_has_the_verified_name_and_the_key_in_memory() -> 
 
 async def test_a_certificate_is_renewed_with_a_new_key_before_it_expires() -> None:
     service = certificate_service(Authority.create(), lifetime_s=1)
-    async with serve(service.handler()) as channel, workload_identity(channel) as identity:
+    async with serve(service.methods()) as channel, workload_identity(channel) as identity:
         first = await identity.wait_for_version_after(0)
         second = await identity.wait_for_version_after(identity.version)
     assert second.key != first.key
@@ -59,7 +58,7 @@ async def test_a_refused_token_is_tried_again_and_never_logged(caplog: pytest.Lo
 
     service = certificate_service(Authority.create())
     with caplog.at_level(logging.INFO):
-        async with serve(service.handler()) as channel, workload_identity(channel, token) as identity:
+        async with serve(service.methods()) as channel, workload_identity(channel, token) as identity:
             await identity.wait_for_version_after(0)
     assert (service.refused, service.issued) == (1, 1)
     assert "UNAUTHENTICATED: the token is not valid" in caplog.text
@@ -67,11 +66,10 @@ async def test_a_refused_token_is_tried_again_and_never_logged(caplog: pytest.Lo
 
 
 async def test_a_chain_without_a_root_is_refused() -> None:
-    async def create(request: Any, context: Any) -> Any:
-        return CertificateResponse(cert_chain=["only a leaf"])
+    async def create(_body: bytes, _call: Call) -> bytes:
+        return bytes(CertificateResponse(cert_chain=["only a leaf"]).SerializeToString())
 
-    method = grpc.unary_unary_rpc_method_handler(create, CertificateRequest.FromString, lambda m: m.SerializeToString())
-    async with serve(grpc.method_handlers_generic_handler(SERVICE, {"CreateCertificate": method})) as channel:
+    async with serve({f"/{SERVICE}/CreateCertificate": create}) as channel:
         identity = WorkloadIdentity(lambda: channel, current_token, name="reviews")
         with pytest.raises(ValueError, match="no certificate chain"):
             await identity.fetch()
@@ -79,7 +77,7 @@ async def test_a_chain_without_a_root_is_refused() -> None:
 
 async def test_the_requested_lifetime_is_granted_up_to_the_authoritys_own() -> None:
     service = certificate_service(Authority.create(), lifetime_s=600)
-    async with serve(service.handler()) as channel:
+    async with serve(service.methods()) as channel:
         for requested_s, granted_s in ((60, 60), (7200, 600)):
             identity = WorkloadIdentity(lambda: channel, current_token, name="reviews", lifetime_s=requested_s)
             secret = await identity.fetch()
@@ -88,7 +86,7 @@ async def test_the_requested_lifetime_is_granted_up_to_the_authoritys_own() -> N
 
 
 async def test_close_forgets_the_secret() -> None:
-    async with serve(certificate_service(Authority.create()).handler()) as channel:
+    async with serve(certificate_service(Authority.create()).methods()) as channel:
         async with workload_identity(channel) as identity:
             await identity.wait_for_version_after(0)
         assert identity.secret is None

@@ -12,8 +12,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from sailcloth.lib.grpc_server import Abort, Call, Status, Unary
 
 from .authority import Authority, CsrRefused, Identity
 
@@ -52,35 +54,33 @@ class CertificateService:
         self.issued = 0
         self.refused = 0
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """The generic handler to add to a grpc.aio server."""
-        method = grpc.unary_unary_rpc_method_handler(
-            self._create, CertificateRequest.FromString, lambda m: m.SerializeToString()
-        )
-        return grpc.method_handlers_generic_handler(SERVICE, {"CreateCertificate": method})
+    def methods(self) -> dict[str, Unary]:
+        """The methods, by path, for a `GrpcServer`."""
+        return {f"/{SERVICE}/CreateCertificate": self._create}
 
-    async def _create(self, request: Any, context: Any) -> Any:
-        token = bearer(context)
+    async def _create(self, body: bytes, call: Call) -> bytes:
         try:
-            identity = await self._verify(token)
+            request = CertificateRequest.FromString(body)
+        except DecodeError:
+            raise Abort(Status.INVALID_ARGUMENT, "the message is no certificate request") from None
+        try:
+            identity = await self._verify(bearer(call.metadata))
         except PermissionError as error:
             self.refused += 1
-            log.warning("certificate refused to %s: %s", context.peer(), error)
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+            log.warning("certificate refused to %s: %s", call.peer, error)
+            raise Abort(Status.UNAUTHENTICATED, str(error)) from None
         asked = dt.timedelta(seconds=request.validity_duration) if request.validity_duration > 0 else self._lifetime
         try:
             chain = self._authority.sign(request.csr.encode(), identity, min(asked, self._lifetime))
         except CsrRefused as error:
             self.refused += 1
             log.warning("certificate refused to %s: %s", identity.uri, error)
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            raise Abort(Status.INVALID_ARGUMENT, str(error)) from None
         self.issued += 1
-        return CertificateResponse(cert_chain=[pem.decode() for pem in chain])
+        return bytes(CertificateResponse(cert_chain=[pem.decode() for pem in chain]).SerializeToString())
 
 
-def bearer(context: Any) -> str:
+def bearer(metadata: dict[str, str]) -> str:
     """The bearer token of a call; empty if there is none."""
-    for key, value in context.invocation_metadata() or ():
-        if key == "authorization" and isinstance(value, str) and value.lower().startswith("bearer "):
-            return value[7:].strip()
-    return ""
+    value = metadata.get("authorization", "")
+    return value[7:].strip() if value.lower().startswith("bearer ") else ""

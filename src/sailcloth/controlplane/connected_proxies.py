@@ -228,7 +228,7 @@ class ConnectedProxies:
                 woken |= self._users[key]
             self._report_changed_sources(live)
         for client in woken:
-            client.connection.wake.set()
+            client.connection.wake()
         if woken:
             self.pushes += 1
         now = time.monotonic()

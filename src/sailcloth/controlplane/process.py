@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import msgspec
 from aiohttp import web
 
@@ -36,12 +35,13 @@ from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import RETRIABLE, ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
+from sailcloth.lib.grpc_server import GrpcServer
 from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh import ingress, proxy_configs
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
-from sailcloth.xds.server import OPTIONS, Server
+from sailcloth.xds.server import Server
 
 from . import admission, debug
 from .addresses import Addresses, writer
@@ -80,6 +80,7 @@ class Config:
     names: tuple[str, ...] = ()
 
 
+_BACKLOG = 4096  # connections that wait to be accepted: many proxies come back at once
 _COUNT_S = 0.25
 _RECONNECT_S = 5.0  # how long a new process waits for proxies to reconnect before it writes statuses
 
@@ -162,8 +163,8 @@ class ControlPlane:
         chain, key = authority.server([n for n in names if n], dt.timedelta(days=365))
         await source.synced()
         self.updates.synced()
-        server = await self._grpc_server(certificates, chain, key)
-        runner = await self._http_server(chain, key)
+        server = await self._grpc_server(certificates, _tls(chain, key))
+        runner = await self._http_server(_tls(chain, key))
         await self._install_webhooks(authority)
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
@@ -183,7 +184,7 @@ class ControlPlane:
         finally:
             for task in tasks:
                 task.cancel()
-            await server.stop(0.5)
+            await server.close()
             await self.limits.close()
             await runner.cleanup()
 
@@ -205,19 +206,19 @@ class ControlPlane:
             return _load(await self.client.get(SECRETS, CA_SECRET, NAMESPACE))
         return authority
 
-    async def _grpc_server(self, certificates: CertificateService, chain: bytes, key: bytes) -> grpc.aio.Server:
-        discovery = Server(self.proxies)
-        server = grpc.aio.server(options=OPTIONS)
-        limits = self.limits
-        server.add_generic_rpc_handlers((discovery.handler(), certificates.handler(), limits.handler()))
-        credentials = grpc.ssl_server_credentials([(key, chain)])
-        server.add_secure_port(f"{self.config.address}:{self.config.xds_port}", credentials)
+    async def _grpc_server(self, certificates: CertificateService, context: ssl.SSLContext) -> GrpcServer:
+        unary = {**certificates.methods(), **self.limits.methods()}
+        server = GrpcServer(unary, Server(self.proxies).methods())
+        loop = asyncio.get_running_loop()
+        context.set_alpn_protocols(["h2"])
+        await loop.create_server(
+            server.protocol, self.config.address, self.config.xds_port, ssl=context, backlog=_BACKLOG
+        )
         if self.config.plain_port:
-            server.add_insecure_port(f"127.0.0.1:{self.config.plain_port}")
-        await server.start()
+            await loop.create_server(server.protocol, "127.0.0.1", self.config.plain_port, backlog=_BACKLOG)
         return server
 
-    async def _http_server(self, chain: bytes, key: bytes) -> web.AppRunner:
+    async def _http_server(self, context: ssl.SSLContext) -> web.AppRunner:
         async def ready(_: web.Request) -> web.Response:
             return web.Response(text="ready")
 
@@ -235,13 +236,6 @@ class ControlPlane:
         await runner.setup()
         for port in (self.config.http_port, self.config.monitoring_port):
             await web.TCPSite(runner, self.config.address, port).start()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        with (
-            tempfile.NamedTemporaryFile() as file
-        ):  # the ssl module loads certificates only from files; this one has mode 0600 and is deleted at once
-            file.write(chain + key)
-            file.flush()
-            context.load_cert_chain(file.name)
         await web.TCPSite(runner, self.config.address, self.config.webhook_port, ssl_context=context).start()
         return runner
 
@@ -318,6 +312,17 @@ class ControlPlane:
                 reported, reported_at = count, now
                 self.status.proxies_changed()
             last = count
+
+
+def _tls(chain: bytes, key: bytes) -> ssl.SSLContext:
+    """TLS for a server with this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # The ssl module loads certificates only from files; this one has mode 0600 and is deleted at once.
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(chain + key)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context
 
 
 def _secret(authority: Authority) -> dict[str, Any]:

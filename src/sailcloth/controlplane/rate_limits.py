@@ -10,11 +10,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import grpc
 from envoy.service.ratelimit.v3 import rls_pb2
+from google.protobuf.message import DecodeError
 
 from sailcloth.api.meta import duration_ms
 from sailcloth.envoy.features.rate_limits import policy
+from sailcloth.lib.grpc_server import Abort, Call, Status, Unary
 from sailcloth.lib.incremental import Graph
 from sailcloth.mesh import registry
 
@@ -63,18 +64,19 @@ class RateLimitService:
         """Close the store's connections."""
         await self._store.close()
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """The generic handler to add to a grpc.aio server; messages pass as bytes."""
-        method = grpc.unary_unary_rpc_method_handler(self._should_rate_limit)
-        return grpc.method_handlers_generic_handler(SERVICE, {"ShouldRateLimit": method})
+    def methods(self) -> dict[str, Unary]:
+        """The methods, by path, for a `GrpcServer`."""
+        return {f"/{SERVICE}/ShouldRateLimit": self._should_rate_limit}
 
-    async def _should_rate_limit(self, body: bytes, context: Any) -> bytes:
-        metadata = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
+    async def _should_rate_limit(self, body: bytes, call: Call) -> bytes:
         try:
-            await self._authenticate(metadata)
+            await self._authenticate(call.metadata)
+            request = rls_pb2.RateLimitRequest.FromString(body)
         except PermissionError as error:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-        return bytes((await self.answer(rls_pb2.RateLimitRequest.FromString(body))).SerializeToString())
+            raise Abort(Status.UNAUTHENTICATED, str(error)) from None
+        except DecodeError:
+            raise Abort(Status.INVALID_ARGUMENT, "the message is no rate limit request") from None
+        return bytes((await self.answer(request)).SerializeToString())
 
     async def answer(self, request: rls_pb2.RateLimitRequest) -> rls_pb2.RateLimitResponse:
         """OVER_LIMIT if one of the descriptors is. A deleted rule limits nothing."""

@@ -1,20 +1,23 @@
-"""The gRPC service AggregatedDiscoveryService: moves bytes between clients and `stream.Stream`s.
+"""The gRPC service AggregatedDiscoveryService: moves messages between clients and `stream.Stream`s.
 
-Must not decide what a client gets: `StreamCallbacks.admit` authenticates it and assigns its collections.
+A change wakes all streams that it concerns in one pass over them, without a task for each. Must not decide what a client gets:
+`StreamCallbacks.admit` authenticates it and assigns its collections.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
-import grpc
 from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf.message import DecodeError
+
+from sailcloth.lib.grpc_server import Call, Status, Streaming
 
 from .cache import ResponseCache
 from .stream import Stream
@@ -22,32 +25,20 @@ from .stream import Stream
 log = logging.getLogger(__name__)
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
-OPTIONS = (
-    ("grpc.so_reuseport", 0),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", 16 << 20),
-    # With the defaults, gRPC refuses some of many proxies that reconnect at once.
-    ("grpc.server.max_pending_requests", 20_000),
-    ("grpc.server.max_pending_requests_hard_limit", 30_000),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    ("grpc.http2.write_buffer_size", 1 << 20),
-)
-_BIG = (
-    256 << 10
-)  # bytes; at most _BIG_AT_ONCE responses of this size or more are written at a time, to limit memory in a full push
-_BIG_AT_ONCE = 64
+_PASS_S = 0.02  # after which a pass over woken streams lets the event loop do other work
+_MOST_EARLY = 64  # messages of a client before it is admitted
+
+
+def _not_served() -> None: ...
 
 
 @dataclass(eq=False)
 class Connection:
-    """A client's stream and its writer's wake-up."""
+    """A client's stream. `wake` has its responses sent in the next turn of the event loop."""
 
     stream: Stream
     peer: str
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    node: Any = None
+    wake: Callable[[], None] = _not_served
     since: float = field(default_factory=time.time)
 
 
@@ -69,70 +60,116 @@ class StreamCallbacks(Protocol):
 
 
 class Server:
-    """Serves discovery on any number of ports."""
+    """Discovery for any number of clients."""
 
     def __init__(self, callbacks: StreamCallbacks) -> None:
-        self._callbacks = callbacks
+        self.callbacks = callbacks
         self.cache = ResponseCache()
-        self._big = asyncio.Semaphore(_BIG_AT_ONCE)
+        self._woken: dict[_Session, None] = {}
+        self._scheduled = False
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """The generic handler to add to a grpc.aio server; messages pass as bytes."""
-        handlers = {
-            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(self._delta),
-            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(self._sotw),
+    def methods(self) -> dict[str, Streaming]:
+        """The methods, by path, for a `GrpcServer`."""
+        return {
+            f"/{SERVICE}/DeltaAggregatedResources": partial(_Session, self, True),
+            f"/{SERVICE}/StreamAggregatedResources": partial(_Session, self, False),
         }
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
-    async def _delta(self, requests: AsyncIterator[bytes], context: Any) -> None:
-        await self._serve(context, delta=True)
+    def wake(self, session: _Session) -> None:
+        """Send a client's responses in the next pass."""
+        self._woken[session] = None
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._pass)
 
-    async def _sotw(self, requests: AsyncIterator[bytes], context: Any) -> None:
-        await self._serve(context, delta=False)
+    def _pass(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        end = now + _PASS_S
+        while self._woken and loop.time() < end:
+            session = next(iter(self._woken))
+            del self._woken[session]
+            session.pump(now)
+        self._scheduled = bool(self._woken)
+        if self._scheduled:
+            loop.call_soon(self._pass)
 
-    async def _serve(self, context: Any, delta: bool) -> None:
-        connection = Connection(Stream(self.cache, delta=delta), context.peer())
-        connection.stream.on_result = lambda url, error: self._callbacks.result(connection, url, error)
-        admitted = False
-        writer: asyncio.Task[None] | None = None
+
+class _Session:
+    """One client's call. Implements `grpc_server.Receiver`."""
+
+    def __init__(self, server: Server, delta: bool, call: Call) -> None:
+        self._server, self._call, self._delta = server, call, delta
+        self.connection = Connection(Stream(server.cache, delta=delta), call.peer, partial(server.wake, self))
+        self.connection.stream.on_result = partial(server.callbacks.result, self.connection)
+        self._request: type[Any] = discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest
+        self._admitted = False
+        self._early: list[Any] = []  # requests that came before the client was admitted
+        self._admission: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- Receiver -------------------------------------------------------------------------------
+
+    def message(self, body: bytes) -> None:
         try:
-            while (message := await context.read()) is not grpc.aio.EOF:
-                request = (discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest).FromString(
-                    message
-                )
-                if not admitted:
-                    metadata = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
-                    try:
-                        await self._callbacks.admit(connection, request.node, metadata)
-                    except PermissionError as error:
-                        await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
-                    except ValueError as error:
-                        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-                    admitted = True
-                    writer = asyncio.create_task(self._write(connection, context.write))
-                    writer.add_done_callback(lambda task: _ended(task, context))
-                self._receive(connection, request, delta)
-                connection.wake.set()
-                if writer is not None and writer.done():
-                    break
-        except asyncio.CancelledError:
-            raise
-        finally:
-            if writer is not None:
-                writer.cancel()
-                with contextlib.suppress(asyncio.CancelledError, grpc.RpcError, grpc.aio.UsageError):
-                    await writer
-            if admitted:
-                self._callbacks.leave(connection)
+            request = self._request.FromString(body)
+        except DecodeError:
+            self._call.finish(Status.INVALID_ARGUMENT, "the message is no discovery request")
+            return
+        if self._admitted:
+            self._receive(request)
+            return
+        self._early.append(request)
+        if self._admission is None:
+            self._admission = asyncio.get_running_loop().create_task(self._admit(), name="admission of a proxy")
+        elif len(self._early) > _MOST_EARLY:
+            self._call.finish(Status.RESOURCE_EXHAUSTED, "too many messages before the client is authenticated")
 
-    def _receive(self, connection: Connection, request: Any, delta: bool) -> None:
-        stream = connection.stream
+    def client_ended(self) -> None:
+        self._call.finish()
+
+    def sent(self) -> None:
+        self.connection.wake()
+
+    def closed(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._admission is not None:
+            self._admission.cancel()
+        if self._admitted:
+            self._admitted = False
+            self._server.callbacks.leave(self.connection)
+
+    # -- requests -------------------------------------------------------------------------------
+
+    async def _admit(self) -> None:
+        """Authenticate the client, and take the requests that have come meanwhile."""
+        try:
+            await self._server.callbacks.admit(self.connection, self._early[0].node, self._call.metadata)
+        except PermissionError as error:
+            self._call.finish(Status.UNAUTHENTICATED, str(error))
+        except ValueError as error:
+            self._call.finish(Status.INVALID_ARGUMENT, str(error))
+        except Exception:
+            log.exception("a client cannot be admitted")
+            self._call.finish(Status.INTERNAL, "internal error")
+        else:
+            self._admitted, self._admission = True, None
+            if self._call.is_closed:
+                self.closed()
+            early, self._early = self._early, []
+            for request in early:
+                if self._admitted:
+                    self._receive(request)
+
+    def _receive(self, request: Any) -> None:
+        stream = self.connection.stream
         error = request.error_detail.message if request.HasField("error_detail") else ""
         if error:
             error = error[:2000] or "rejected without a reason"
-        if self._callbacks.on_notification(connection, request.type_url, error):
+        if self._server.callbacks.on_notification(self.connection, request.type_url, error):
             return
-        if delta:
+        if self._delta:
             stream.on_delta(
                 request.type_url,
                 subscribe=request.resource_names_subscribe,
@@ -143,28 +180,24 @@ class Server:
             )
         else:
             stream.on_sotw(request.type_url, request.resource_names, request.response_nonce, error)
+        self.connection.wake()
 
-    async def _write(self, connection: Connection, write: Callable[[bytes], Awaitable[None]]) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await connection.wake.wait()
-            connection.wake.clear()
-            for message in connection.stream.pump(loop.time()):
-                if len(message) >= _BIG:
-                    async with self._big:
-                        await write(message)
-                else:
-                    await write(message)
-            deadline = connection.stream.deadline
-            if deadline is not None:
-                loop.call_at(deadline + 0.001, connection.wake.set)
+    # -- responses ------------------------------------------------------------------------------
 
-
-def _ended(writer: asyncio.Task[None], context: Any) -> None:
-    """End a stream whose writer failed, so that the client reconnects."""
-    if writer.cancelled() or writer.exception() is None:
-        return
-    if not isinstance(writer.exception(), (grpc.RpcError, grpc.aio.UsageError)):
-        log.error("a discovery stream failed", exc_info=writer.exception())
-    with contextlib.suppress(grpc.RpcError, grpc.aio.UsageError):
-        context.cancel()
+    def pump(self, now: float) -> None:
+        """Send the responses that are due. Waits until earlier ones have left, so that changes coalesce meanwhile."""
+        if not self._admitted or self._call.blocked:
+            return
+        stream = self.connection.stream
+        try:
+            for message in stream.pump(now):
+                self._call.send(message)
+        except Exception:
+            log.exception("a discovery stream failed")
+            self._call.finish(Status.INTERNAL, "internal error")
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if stream.deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(stream.deadline + 0.001, self.connection.wake)
