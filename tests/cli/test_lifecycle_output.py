@@ -12,7 +12,7 @@ import yaml
 
 
 def sailctl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sailcloth.cli.main", *arguments]
+    command = [sys.executable, "-m", "sailcloth.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
