@@ -67,18 +67,21 @@ def test_service_addresses_spread_stick_and_refuse() -> None:
                     client.close()
             return found
 
+        proxy.apply({}, set())
         with pytest.raises(ConnectionRefusedError):
             connected(a, "10.96.0.20", 80)
-        proxy.apply({key: (ends, False)})
+        proxy.apply({key: (ends, False)}, set())
         assert set(spread(40)) == {B, "10.42.0.4"}
-        proxy.apply({key: (ends, True)})
+        proxy.apply({key: (ends, True)}, set())
         assert len(spread(10)) == 1
-        proxy.apply({key: (ends[:1], False)})
+        proxy = KubeProxy()  # of the next process of the node, which knows of no service yet
+        assert len(spread(10)) == 1
+        proxy.apply({key: (ends[:1], False)}, set())
         assert set(spread(5)) == {B}
-        proxy.apply({key: ((), False)})
+        proxy.apply({key: ((), False)}, set())
         with pytest.raises(ConnectionRefusedError):
             connected(a, "10.96.0.20", 80)
-        proxy.apply({})
+        proxy.apply({}, set())
 
     inside(work)
 
@@ -89,8 +92,7 @@ def test_a_pod_reaches_itself_through_its_service() -> None:
         a = add_pod(A)
         server = listening(a, "0.0.0.0", 9080)
         proxy = KubeProxy()
-        proxy.pods({A})
-        proxy.apply({("10.96.0.20", "TCP", 80): (((A, 9080),), False)})
+        proxy.apply({("10.96.0.20", "TCP", 80): (((A, 9080),), False)}, {A})
         with connected(a, "10.96.0.20", 80):
             _accept(server)
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from sailcloth.lib import http1
 
 from .bootstrap import STATUS_PORT
-from .netns import listening, socket_in
+from .netns import PodSockets, socket_in
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +27,15 @@ _PROXY = "istio-proxy"
 class StatusServer:
     """A small HTTP/1.0 server: each request is one page."""
 
-    def __init__(self, netns_fd: int, pod: dict[str, Any], agent_metrics: Callable[[], str] = str) -> None:
+    def __init__(self, sockets: PodSockets, pod: dict[str, Any], agent_metrics: Callable[[], str] = str) -> None:
         """`agent_metrics` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
-        self._netns_fd, self._agent_metrics = netns_fd, agent_metrics
+        self._sockets, self._netns_fd, self._agent_metrics = sockets, sockets.netns_fd, agent_metrics
         self._probers = _probers(pod)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         try:
-            created = listening(self._netns_fd, STATUS_PORT)
+            created = self._sockets.bound(socket.SOCK_STREAM, "0.0.0.0", STATUS_PORT)
         except OSError as error:
             log.warning(
                 "port %d of the pod is taken (%s): probes that were rewritten to it will fail", STATUS_PORT, error

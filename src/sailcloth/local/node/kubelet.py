@@ -47,7 +47,8 @@ class Config(msgspec.Struct, frozen=True):
     socket: str
     pods: str
     logs: str
-    dns_fd: int = -1
+    dns_fds: tuple[int, int] = (-1, -1)  # sockets of the cluster's DNS, UDP and TCP; without them there is none
+    resolver_fd: int = -1  # socket of the host's network, connected to its name server
     host_ports: dict[str, int] = {}
     home: str = ""  # home directory of the cluster's user, masked in pods
     images: str = ""  # file with the user's images
@@ -88,7 +89,7 @@ class Kubelet:
         self._services: dict[tuple[str, str], Object] = {}
         self._slices: dict[tuple[str, str], Object] = {}
         self._zone = dns.Zone()
-        self._proxy: KubeProxy | None = None
+        self._proxy = KubeProxy()
         self._services_changed = asyncio.Event()
         self._load_balancer: LoadBalancer | None = None
 
@@ -183,8 +184,6 @@ class Kubelet:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        await self._start_dns()
-        self._proxy = KubeProxy()
         await self._register()
         server = await streaming_server.serve(self._config.socket, self.workers)
         pods = Informer(self.client, PODS, orjson.loads, field_selector=f"spec.nodeName={NODE}")
@@ -204,7 +203,7 @@ class Kubelet:
             services.run(on_service),
             slices.run(on_slice),
             persistent_volume_claims.reclaim(self.client, self.pods_dir),
-            self._sync_services(),
+            self._sync_services(pods, services, slices),
             self._heartbeat(),
             self._pods(pods, services),
         ]
@@ -239,6 +238,8 @@ class Kubelet:
     def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
         uid = pod["metadata"]["uid"]
         worker = self.workers.get(uid)
+        if worker is None and (self.pods_dir / uid[:12]).exists() and (address := pod.get("status", {}).get("podIP")):
+            self.allocate(uid, address)  # it may run with this address, which no other pod must get meanwhile
         if kind == "DELETED":
             if worker is not None:
                 worker.delete()
@@ -290,7 +291,7 @@ class Kubelet:
                 "lastTransitionTime": now,
             }
 
-        status = {
+        status: Object = {
             "capacity": size,
             "allocatable": size,
             "addresses": [{"type": "InternalIP", "address": network.NODE_IP}, {"type": "Hostname", "address": NODE}],
@@ -318,6 +319,10 @@ class Kubelet:
             try:
                 with contextlib.suppress(ApiError):
                     await self.client.create(NODES, node)
+                known = (await self.client.get(NODES, NODE)).get("status", {}).get("conditions") or ()
+                since = {(c["type"], c["status"]): c.get("lastTransitionTime") for c in known}
+                for each in status["conditions"]:
+                    each["lastTransitionTime"] = since.get((each["type"], each["status"])) or now
                 await self.client.patch(NODES, NODE, "", {"status": status}, sub="status")
                 return
             except (ApiError, OSError) as error:
@@ -344,21 +349,31 @@ class Kubelet:
     async def _start_dns(self) -> None:
         loop = asyncio.get_running_loop()
         upstream: dns.Upstream | None = None
-        if self._config.dns_fd >= 0:
+        if self._config.resolver_fd >= 0:
             upstream = dns.Upstream()
-            sock = socket.socket(fileno=os.dup(self._config.dns_fd))
+            sock = socket.socket(fileno=os.dup(self._config.resolver_fd))
             sock.setblocking(False)
             await loop.create_datagram_endpoint(lambda: upstream, sock=sock)
         server = dns.Server(self._zone, upstream)
-        await loop.create_datagram_endpoint(lambda: server, local_addr=(network.DNS_IP, 53))
-        await asyncio.start_server(server.tcp, network.DNS_IP, 53)
+        datagrams, stream = (socket.socket(fileno=os.dup(fd)) for fd in self._config.dns_fds)
+        await loop.create_datagram_endpoint(lambda: server, sock=datagrams)
+        await asyncio.start_server(server.tcp, sock=stream)
 
-    async def _sync_services(self) -> None:
+    async def _sync_services(self, *complete: Informer[Object]) -> None:
+        """Follow the services. Until all that concerns them is known, the rules of an earlier process stay in force, and
+        queries for names wait."""
+        for informer in complete:
+            await informer.synced.wait()
+        self._services_changed.set()
+        serving = min(self._config.dns_fds) < 0
         while True:
             await self._services_changed.wait()
             self._services_changed.clear()
             try:
                 self._update_service_rules()
+                if not serving:
+                    await self._start_dns()
+                    serving = True
                 await self._publish()
             except OSError as error:
                 log.warning("service addresses not updated: %s", error)
@@ -393,9 +408,7 @@ class Kubelet:
     def _update_service_rules(self) -> None:
         result = routing.compute(self._services, self._slices)
         self._zone.replace(result.names, result.aliases)
-        if self._proxy is not None:
-            self._proxy.apply(result.rules)
-            self._proxy.pods(set(self._addresses.values()))
+        self._proxy.apply(result.rules, set(self._addresses.values()))
         self._service_environment()
 
     def _service_environment(self) -> None:

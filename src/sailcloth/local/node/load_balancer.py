@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from sailcloth.local import egress
@@ -69,12 +69,18 @@ class LoadBalancer:
         self._conflicts: dict[HostAddress, ServicePort] = {}
         self._round_robin = itertools.count()
         self._lock = asyncio.Lock()
+        self._first = True
 
     async def apply(self, targets: dict[HostAddress, ServicePort]) -> None:
         """Publish new addresses, and withdraw the others."""
         async with self._lock:
-            for address in [p for p in self._servers if p not in targets]:
-                self._servers.pop(address).close()
+            if self._first:  # an earlier process may have published others
+                self._first = False
+                self._withdraw("only", targets)
+            if withdrawn := [p for p in self._servers if p not in targets]:
+                for address in withdrawn:
+                    self._servers.pop(address).close()
+                self._withdraw("withdraw", withdrawn)
             self._conflicts = {p: t for p, t in self._conflicts.items() if targets.get(p) == t}
             self._targets = targets
             for address in [p for p in targets if p not in self._servers and p not in self._conflicts]:
@@ -86,6 +92,9 @@ class LoadBalancer:
                     continue
                 accept = self._acceptor(address)
                 self._servers[address] = await asyncio.start_server(accept, sock=listener)
+
+    def _withdraw(self, how: str, addresses: Iterable[HostAddress]) -> None:
+        self._channel.send(json.dumps({how: [*addresses]}).encode())
 
     async def _listener(self, address: HostAddress) -> socket.socket:
         """A listening socket of the host. Raises OSError."""
