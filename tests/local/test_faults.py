@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
@@ -417,6 +418,50 @@ def test_a_foreground_cluster_ends_with_its_command(own: Up, number: signal.Sign
     assert code == (-9 if number == signal.SIGKILL else code)
     eventually("every process is gone", lambda: not any(Path(f"/proc/{p}").exists() for p in inner), 5)
     assert time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize("moment", ["at once", "later"])
+@pytest.mark.parametrize("detach", [True, False])
+def test_down_stops_a_start(own: Up, moment: str, detach: bool) -> None:
+    command = [*SAILCTL, "up", "--state", str(own.state), *(["--detach"] if detach else [])]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        lock = own.state / "run" / ("lock" if moment == "at once" else "up.json")
+        eventually("the start has begun", lambda: lock.exists() and lock.read_text(), 10)
+        down = sailctl("down", "--state", str(own.state))
+        assert down.returncode == 0, down.stderr
+        assert "stopped" in down.stdout
+        assert not processes(f"launcher --config {own.state}")
+        _, said = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    assert moment == "at once" or "the cluster was stopped" in said
+    assert not processes(str(own.state))
+
+
+def test_a_cluster_that_ends_unexpectedly_is_started_again_if_asked_to(own: Up) -> None:
+    command = [*SAILCTL, "up", "--restart", "-o", "json", "--state", str(own.state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        for _ in range(2):
+            os.kill(own.launcher, signal.SIGKILL)
+            again = json.loads(process.stdout.readline())
+            assert again["urls"] == first["urls"]
+        assert sailctl("down", "--state", str(own.state)).returncode == 0
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+    assert not processes(str(own.state))
+
+
+def test_a_foreground_cluster_that_ends_unexpectedly_says_so(own: Up) -> None:
+    command = [*SAILCTL, "up", "-o", "json", "--state", str(own.state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(own.launcher, signal.SIGKILL)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "ended unexpectedly" in said
 
 
 def test_doctor_finds_this_machine_fit() -> None:
