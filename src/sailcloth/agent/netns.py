@@ -50,7 +50,7 @@ async def socket_in(netns_fd: int, host: str, port: int) -> socket.socket:
     sock = run_in(netns_fd, make)
     try:
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
-    except OSError:
+    except BaseException:  # a time limit, too
         sock.close()
         raise
     return sock

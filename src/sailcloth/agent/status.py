@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sailcloth.lib import http1
+from sailcloth.lib.time_limit import within
 
 from .bootstrap import STATUS_PORT
 from .netns import PodSockets, socket_in
@@ -88,7 +89,7 @@ class StatusServer:
             return (200 if 200 <= code < 400 else 503 if code == 0 else code), b""
         port = int((prober.get("tcpSocket") or prober.get("grpc") or {}).get("port", 0))
         try:
-            sock = await asyncio.wait_for(socket_in(self._netns_fd, "127.0.0.1", port), timeout)
+            sock = await within(timeout, socket_in(self._netns_fd, "127.0.0.1", port))
         except (TimeoutError, OSError):
             return 503, b"connection refused\n"
         sock.close()
@@ -116,7 +117,7 @@ class StatusServer:
             return http1.parse(answer)
 
         try:
-            return await asyncio.wait_for(fetch(), limit_s)
+            return await within(limit_s, fetch())
         except (TimeoutError, OSError, ssl.SSLError):
             return 0, b""
 

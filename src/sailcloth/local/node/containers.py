@@ -19,7 +19,7 @@ from .sandbox_client import Event
 log = logging.getLogger(__name__)
 
 _BACKOFF_RESET_S = 600.0  # a container that ran for so long starts again without a back-off
-_RESUME_S = 5.0  # how long a restarted proxy may take until it is ready, and stays ready meanwhile
+_RESUME_S = 10.0  # how long a restarted proxy may take until it is ready, and stays ready meanwhile
 _POST_START_S = 600.0  # limit of a postStart hook
 
 

@@ -9,6 +9,7 @@ import ssl
 from typing import Any
 
 from sailcloth.agent.netns import socket_in
+from sailcloth.lib.time_limit import within
 
 from . import grpc_health, sandbox_client
 from .pod_state import Container
@@ -21,15 +22,14 @@ async def probe(spec: Object, container: Container, netns_fd: int, init_path: st
     limit = float(spec.get("timeoutSeconds") or 1)
     try:
         if "httpGet" in spec:
-            return await asyncio.wait_for(_http(spec["httpGet"], container.spec, netns_fd), limit)
+            return await within(limit, _http(spec["httpGet"], container.spec, netns_fd))
         if "tcpSocket" in spec:
-            sock = await asyncio.wait_for(
-                socket_in(netns_fd, "127.0.0.1", _port(spec["tcpSocket"]["port"], container.spec)), limit
-            )
+            port = _port(spec["tcpSocket"]["port"], container.spec)
+            sock = await within(limit, socket_in(netns_fd, "127.0.0.1", port))
             sock.close()
             return True, ""
         if "grpc" in spec:
-            return await asyncio.wait_for(_grpc(spec["grpc"], netns_fd), limit)
+            return await within(limit, _grpc(spec["grpc"], netns_fd))
         if "exec" in spec:
             return await _exec(spec["exec"].get("command") or [], container, init_path, limit)
     except TimeoutError:
@@ -89,7 +89,7 @@ async def _exec(command: list[str], container: Container, init_path: str, limit:
     finally:
         os.close(null)
     try:
-        result = await asyncio.wait_for(code, limit)
+        result = await within(limit, code)
     except TimeoutError:
         return False, "command timed out"
     finally:
