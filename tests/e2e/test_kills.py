@@ -16,6 +16,12 @@ from .bookinfo import Cluster
 from .fixed_rate import FixedRate, Request
 
 KILLS = int(os.environ.get("SAILCLOTH_KILLS", "2"))
+STRICT = """
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: default}
+spec: {mtls: {mode: STRICT}}
+"""
 _SETTLED = 25  # requests that are answered in a row before the next process is killed
 
 
@@ -98,8 +104,11 @@ def kill(pid: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_only_what_was_under_way_is_lost(mesh: Cluster, kind: str) -> None:
+def test_only_what_was_under_way_is_lost(mesh: Cluster, kind: str, request: pytest.FixtureRequest) -> None:
     gone: list[tuple[float, float]] = []
+    mesh.kubectl("apply", "-f", "-", stdin=STRICT)  # changes the listeners of running sidecars
+    mesh.applied("peerauthentication.security.istio.io/default")
+    request.addfinalizer(lambda: mesh.kubectl("delete", "peerauthentication", "default"))
     with FixedRate(mesh) as load:
         load.until(2 * _SETTLED)
         for _ in range(KILLS):

@@ -90,6 +90,22 @@ async def test_a_pod_that_is_deleted_while_no_node_process_runs_ends_gracefully(
     eventually("it was asked to end", said.exists)
 
 
+async def test_a_pod_that_was_being_made_when_the_node_died_is_made_again(
+    up: Up, client: Client, namespace: str
+) -> None:
+    """Also if its first process ran already and its network was not connected."""
+    code = "import socket; socket.getaddrinfo('kubernetes.default.svc.cluster.local', 443)"
+    probe = {"exec": {"command": [sys.executable, "-I", "-S", "-c", code]}, "periodSeconds": 1, "timeoutSeconds": 5}
+    for number in range(4):
+        name, old = f"made{number}", up.component("node")
+        await make(client, namespace, pod(name, "exec sleep 1000", container={"readinessProbe": probe}))
+        uid = (await client.get(PODS, name, namespace))["metadata"]["uid"]
+        stage = up.state / "run" / "p" / uid[:12] / ("", "etc", "etc/hosts", "init.sock")[number]
+        eventually("it is being made", stage.exists)
+        os.kill(old, signal.SIGKILL)
+        await ready(client, namespace, name)
+
+
 LOOK_UP = (
     "import socket, time\n"
     "failed = count = 0\n"

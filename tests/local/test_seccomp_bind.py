@@ -119,14 +119,25 @@ def test_released_sockets_refuse_and_those_of_other_ports_are_never_held(port: i
             socket.create_connection(("127.0.0.1", port), 5)
 
 
+def test_a_listener_that_is_updated_listens_again_on_its_socket() -> None:
+    sockets = seccomp_bind.ListeningSockets([0], 1)
+    with socket.socket() as first, socket.socket() as second:
+        assert [sockets.listen(os.dup(first.fileno())) for _ in range(3)] == [-1, -1, -1]
+        sockets.restart()
+        held = sockets.listen(os.dup(second.fileno()))
+        assert os.fstat(held).st_ino == os.fstat(first.fileno()).st_ino
+        assert sockets.listen(os.dup(held)) == -1
+        assert not sockets.released
+    sockets.release()
+
+
 def test_a_process_that_replaces_its_listener_has_its_own() -> None:
     """Nobody would accept on the first socket any more."""
     sockets = seccomp_bind.ListeningSockets([0], 1)
     made = [socket.socket() for _ in range(2)]
     try:
         assert [sockets.listen(os.dup(s.fileno())) for s in made] == [-1, -1]
-        sockets.restart()
-        assert sockets.listen(os.dup(made[0].fileno())) == -1
+        assert sockets.released
     finally:
         for each in made:
             each.close()

@@ -216,9 +216,9 @@ class PublishedPorts:
         if "address" in asked:
             try:
                 listener = self._listener(asked["address"], int(asked["port"]))
-                socket.send_fds(self._channel, [b"{}"], [listener.fileno()])
+                socket.send_fds(self._channel, [data], [listener.fileno()])
             except OSError as error:
-                self._channel.send(json.dumps({"error": error.strerror or str(error)}).encode())
+                self._channel.send(json.dumps({**asked, "error": error.strerror or str(error)}).encode())
             return
         named = {(str(a), int(p)) for a, p in asked.get("withdraw") or asked.get("only") or ()}
         for place in [p for p in self._listeners if (p in named) == ("withdraw" in asked)]:

@@ -8,6 +8,7 @@ is noted, and the proxy's next process gets it again (`ListeningSockets`).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -72,6 +73,7 @@ class ListeningSockets:
         self._ports, self._count = frozenset(ports), count
         self._held: dict[int, list[int]] = {}
         self._used: dict[int, int] = {}  # by the current process
+        self.released = False
 
     def restart(self) -> None:
         """A new process of the proxy starts."""
@@ -83,7 +85,7 @@ class ListeningSockets:
             for fd in fds:
                 os.close(fd)
         self._held.clear()
-        self._ports = frozenset()
+        self.released = True
 
     def listen(self, fd: int) -> int:
         """For a socket that the process is about to listen on: the one to take instead, or -1. Takes over `fd`."""
@@ -92,7 +94,11 @@ class ListeningSockets:
                 port = known.getsockname()[1] if known.family in (socket.AF_INET, socket.AF_INET6) else 0
         except OSError:
             port = 0
-        if port not in self._ports:
+        held = self._held.setdefault(port, [])
+        again = any(
+            os.fstat(h).st_ino == os.fstat(fd).st_ino for h in held
+        )  # a listener was updated and keeps its socket
+        if port not in self._ports or self.released or again:
             os.close(fd)
             return -1
         used = self._used[port] = self._used.get(port, 0) + 1
@@ -100,7 +106,6 @@ class ListeningSockets:
             os.close(fd)
             self.release()
             return -1
-        held = self._held.setdefault(port, [])
         if used <= len(held):
             os.close(fd)
             return held[used - 1]
@@ -127,7 +132,8 @@ def handle_notification(fd: int, sockets: dict[int, int] | ListeningSockets) -> 
     listens = isinstance(sockets, ListeningSockets)
     try:
         if swap >= 0:
-            fcntl.ioctl(fd, _ADDFD, struct.pack("=QIIII", ident, 1, swap, number, os.O_CLOEXEC))
+            with contextlib.suppress(OSError) if listens else contextlib.nullcontext():  # then it listens on its own
+                fcntl.ioctl(fd, _ADDFD, struct.pack("=QIIII", ident, 1, swap, number, os.O_CLOEXEC))
         # A replaced socket is bound already; listening again on one that listens does no harm.
         proceed = 0 if swap >= 0 and not listens else 1
         fcntl.ioctl(fd, _SEND, bytearray(struct.pack("=QqiI", ident, 0, 0, proceed)))

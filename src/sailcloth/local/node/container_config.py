@@ -189,7 +189,7 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
         "stdin": bool(c.spec.get("stdin")),
         "tty": bool(c.spec.get("tty")),
         "ports": [str(p + _PROXY_PORT_OFFSET) for p in ports] if swapped else [],
-        "held": {"ports": _HELD_PORTS, "count": workers} if workers and not ports else {},
+        "held": {"ports": _HELD_PORTS, "count": workers} if workers and not ports and swapped else {},
     }, list(ports.values()) if swapped else []
 
 

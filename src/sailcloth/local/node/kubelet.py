@@ -26,7 +26,7 @@ from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy
 
-from . import garbage_collection, load_balancer, persistent_volume_claims, routing, streaming_server
+from . import garbage_collection, load_balancer, persistent_volume_claims, routing, sandbox, streaming_server
 from .load_balancer import LoadBalancer
 from .pod_worker import PodWorker
 
@@ -238,7 +238,7 @@ class Kubelet:
     def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
         uid = pod["metadata"]["uid"]
         worker = self.workers.get(uid)
-        if worker is None and (self.pods_dir / uid[:12]).exists() and (address := pod.get("status", {}).get("podIP")):
+        if worker is None and (address := sandbox.address(self.pods_dir / uid[:12])):
             self.allocate(uid, address)  # it may run with this address, which no other pod must get meanwhile
         if kind == "DELETED":
             if worker is not None:

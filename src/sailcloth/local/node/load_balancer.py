@@ -98,21 +98,33 @@ class LoadBalancer:
 
     async def _listener(self, address: HostAddress) -> socket.socket:
         """A listening socket of the host. Raises OSError."""
-        loop = asyncio.get_running_loop()
         self._channel.send(json.dumps({"address": address[0], "port": address[1]}).encode())
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._channel.fileno(), _set, ready)
-        try:
-            await asyncio.wait_for(ready, _CONNECT_S)
-        finally:
-            loop.remove_reader(self._channel.fileno())
-        data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
-        answer = json.loads(data) if data else {"error": "the launcher has exited"}
+        async with asyncio.timeout(_CONNECT_S):
+            while True:
+                answer, fds = await self._answer()
+                if (answer.get("address"), answer.get("port")) == address:
+                    break
+                for fd in fds:  # what an earlier process of the node asked for, and did not live to receive
+                    os.close(fd)
         if not fds:
             raise OSError(str(answer.get("error")))
         listener = socket.socket(fileno=fds[0])
         listener.setblocking(False)
         return listener
+
+    async def _answer(self) -> tuple[Object, list[int]]:
+        """The launcher's next answer. Raises OSError if there is no launcher any more."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._channel.fileno(), _set, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(self._channel.fileno())
+        data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
+        if not data:
+            raise OSError("the launcher has exited")
+        return json.loads(data), list(fds)
 
     def _acceptor(
         self, address: HostAddress

@@ -18,6 +18,7 @@ from sailcloth.local import network
 
 from . import (
     container_config,
+    garbage_collection,
     hooks,
     pod_status,
     sandbox,
@@ -200,6 +201,11 @@ class PodWorker:
             return False
         if not os.path.exists(pod.init_path):
             return False
+        address = sandbox.address(pod.directory)
+        if not address:
+            await garbage_collection.kill_sandbox(pod.init_path)
+            volumes.remove(pod.directory)
+            return False
         link = SandboxClient(pod.init_path, self._containers.on_event)
         try:
             state = await link.connect(0.5, _ANSWER_S)
@@ -208,7 +214,7 @@ class PodWorker:
             volumes.remove(pod.directory)
             return False
         pod.sandbox = link
-        pod.ip = self.node.allocate(pod.uid, status.get("podIP", ""))
+        pod.ip = self.node.allocate(pod.uid, address)
         pod.phase = status.get("phase") or "Pending"
         pod.initialized = any(
             c["type"] == "Initialized" and c.get("status") == "True" for c in status.get("conditions") or ()

@@ -221,7 +221,7 @@ class PodInit:
         if not wanted or request.get("ports"):
             return None
         listening = self._listening.get(request["name"])
-        if listening is None:
+        if listening is None or listening.released:
             listening = self._listening[request["name"]] = seccomp_bind.ListeningSockets(
                 wanted["ports"], wanted["count"]
             )
