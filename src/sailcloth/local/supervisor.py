@@ -233,6 +233,8 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
     kubeconfigs = {name: str(state.root / "state" / f"{name}.kubeconfig") for name in ("node", "controlplane")}
     node_socket = str(state.run / "node.sock")
     dns_sockets = _dns_sockets()
+    names = state.run / "names.json"
+    names.unlink(missing_ok=True)  # of an earlier cluster, whose pods had other addresses
     api = {
         "db": str(state.database),
         "pki_dir": str(state.pki),
@@ -259,6 +261,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "logs": str(state.pod_logs),
         "home": os.path.expanduser("~"),
         "dns_fds": dns_sockets,
+        "names": str(names),
         "resolver_fd": config["resolver_fd"],
         "host_ports": {"8080": config["http_fd"], "8443": config["https_fd"]},
         "images": str(state.images),

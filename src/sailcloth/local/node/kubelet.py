@@ -47,6 +47,7 @@ class Config(msgspec.Struct, frozen=True):
     socket: str
     pods: str
     logs: str
+    names: str = ""  # file with the names that the cluster's DNS knows, for the next process
     dns_fds: tuple[int, int] = (-1, -1)  # sockets of the cluster's DNS, UDP and TCP; without them there is none
     resolver_fd: int = -1  # socket of the host's network, connected to its name server
     host_ports: dict[str, int] = {}
@@ -89,6 +90,9 @@ class Kubelet:
         self._services: dict[tuple[str, str], Object] = {}
         self._slices: dict[tuple[str, str], Object] = {}
         self._zone = dns.Zone()
+        self._zone.complete = False
+        self._dns: dns.Server | None = None
+        self._names: tuple[dict[str, list[str]], dict[str, str]] | None = None  # as they were written
         self._proxy = KubeProxy()
         self._services_changed = asyncio.Event()
         self._load_balancer: LoadBalancer | None = None
@@ -184,6 +188,7 @@ class Kubelet:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        await self._start_dns()
         await self._register()
         server = await streaming_server.serve(self._config.socket, self.workers)
         pods = Informer(self.client, PODS, orjson.loads, field_selector=f"spec.nodeName={NODE}")
@@ -347,6 +352,12 @@ class Kubelet:
     # -- services -------------------------------------------------------------------------------
 
     async def _start_dns(self) -> None:
+        """Answer from the names that an earlier process knew; queries for others wait until the services are known."""
+        if min(self._config.dns_fds) < 0:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            names, aliases = orjson.loads(Path(self._config.names).read_bytes())
+            self._zone.replace(names, aliases)
         loop = asyncio.get_running_loop()
         upstream: dns.Upstream | None = None
         if self._config.resolver_fd >= 0:
@@ -354,26 +365,21 @@ class Kubelet:
             sock = socket.socket(fileno=os.dup(self._config.resolver_fd))
             sock.setblocking(False)
             await loop.create_datagram_endpoint(lambda: upstream, sock=sock)
-        server = dns.Server(self._zone, upstream)
+        server = self._dns = dns.Server(self._zone, upstream)
         datagrams, stream = (socket.socket(fileno=os.dup(fd)) for fd in self._config.dns_fds)
         await loop.create_datagram_endpoint(lambda: server, sock=datagrams)
         await asyncio.start_server(server.tcp, sock=stream)
 
     async def _sync_services(self, *complete: Informer[Object]) -> None:
-        """Follow the services. Until all that concerns them is known, the rules of an earlier process stay in force, and
-        queries for names wait."""
+        """Follow the services. Until all that concerns them is known, the rules of an earlier process stay in force."""
         for informer in complete:
             await informer.synced.wait()
         self._services_changed.set()
-        serving = min(self._config.dns_fds) < 0
         while True:
             await self._services_changed.wait()
             self._services_changed.clear()
             try:
                 self._update_service_rules()
-                if not serving:
-                    await self._start_dns()
-                    serving = True
                 await self._publish()
             except OSError as error:
                 log.warning("service addresses not updated: %s", error)
@@ -407,9 +413,20 @@ class Kubelet:
 
     def _update_service_rules(self) -> None:
         result = routing.compute(self._services, self._slices)
-        self._zone.replace(result.names, result.aliases)
+        self._update_names(result.names, result.aliases)
         self._proxy.apply(result.rules, set(self._addresses.values()))
         self._service_environment()
+
+    def _update_names(self, names: dict[str, list[str]], aliases: dict[str, str]) -> None:
+        self._zone.replace(names, aliases)
+        self._zone.complete = True
+        if self._dns is not None:
+            self._dns.answer_waiting()
+        if self._config.names and self._names != (names, aliases):
+            new = Path(self._config.names + ".new")
+            new.write_bytes(orjson.dumps([names, aliases]))
+            new.rename(self._config.names)
+            self._names = names, aliases
 
     def _service_environment(self) -> None:
         """Set KUBERNETES_SERVICE_HOST and the other variables of the service `kubernetes`."""
