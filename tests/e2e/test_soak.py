@@ -109,6 +109,7 @@ def test_nothing_is_lost_and_nothing_grows(mesh: Cluster) -> None:
             if first is None and time.monotonic() > begin + min(60, SECONDS / 3):
                 first = _settled(mesh)  # of processes that are not killed after this
             elif first is None:
+                mesh.eventually(mesh._settled, 60)
                 kill(KINDS[KILLED[turn % len(KILLED)]](mesh))
     last = _settled(mesh)
     print(f"\n{next(number)} rounds, {len(load.requests)} requests, {len(load.failed)} failed\n{first}\n{last}")

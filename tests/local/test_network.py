@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections import Counter
 
 import pytest
 
 from sailcloth.lib import namespaces as ns
+from sailcloth.lib.nftables import Nftables
 from sailcloth.local import capture, network
 from sailcloth.local.kubeproxy import KubeProxy
 
@@ -39,6 +41,24 @@ def test_pods_reach_each_other_and_the_node_by_their_own_addresses() -> None:
         on_node = socket.create_server((network.NODE_IP, 6443))
         with connected(a, network.NODE_IP, 6443):
             assert _accept(on_node)[1] == A
+
+    inside(work)
+
+
+def test_every_connection_to_a_pod_that_is_gone_fails_at_once() -> None:
+    """A client that waits instead does not try another endpoint. Linux limits how often it tells one peer."""
+
+    def work() -> None:
+        network.set_up_node()
+        a = add_pod(A)
+        Nftables().commit(network.pod_rules())
+        proxy = KubeProxy()
+        proxy.apply({}, set())
+        begin = time.monotonic()
+        for address in [B, "10.96.0.20"] * 20:
+            with pytest.raises(OSError, match=r"refused|unreachable"):
+                connected(a, address, 9080)
+        assert time.monotonic() - begin < 2
 
     inside(work)
 

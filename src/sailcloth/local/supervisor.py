@@ -120,7 +120,8 @@ def main() -> None:
     from . import network
 
     network.set_up_node()
-    Nftables().commit(network.egress_rules())
+    for rules in (network.egress_rules(), network.pod_rules()):
+        Nftables().commit(rules)
     _hand_out_egress(config["channel_fd"])
     processes = _processes(config, state, zygote_socket)
     children = [fork_server, *processes]
