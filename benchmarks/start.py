@@ -18,7 +18,7 @@ from . import machine
 
 ROUNDS = 5
 MORE = 4
-SAILCTL = (sys.executable, "-m", "sailcloth.cli.main")
+SAILCTL = (sys.executable, "-m", "sailcloth.cli")
 
 
 def processes(state: str) -> dict[int, list[str]]:

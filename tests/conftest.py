@@ -30,7 +30,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     directories = Path(os.environ.pop(VARIABLE))
     for state in directories.iterdir():
         subprocess.run(
-            [sys.executable, "-m", "sailcloth.cli.main", "down", "--state", str(state)],
+            [sys.executable, "-m", "sailcloth.cli", "down", "--state", str(state)],
             capture_output=True,
             check=False,
         )

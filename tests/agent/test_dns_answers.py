@@ -14,6 +14,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from sailcloth.agent import dns, proxy_socket
 from sailcloth.agent.dns import DnsServer, Resolver
 from sailcloth.agent.name_tables import NameTables
+from sailcloth.agent.netns import PodSockets
 from sailcloth.envoy.resources import name_table
 from sailcloth.lib import dnsmessage
 from sailcloth.lib.dnsmessage import AAAA, A, Query
@@ -145,7 +146,7 @@ async def serving(silent: bool = False) -> AsyncIterator[int]:
     stream = await asyncio.start_server(behind.tcp, "127.0.0.1", upstream)
     resolver = Resolver(-1, "127.0.0.1", 0, upstream)
     await resolver.start()
-    server = DnsServer(-1, port, resolver, known())
+    server = DnsServer(PodSockets(-1), port, resolver, known())
     await server.start()
     try:
         yield port

@@ -15,6 +15,7 @@ import grpc
 import pytest
 
 from sailcloth.agent import probes
+from sailcloth.agent.netns import PodSockets
 from sailcloth.agent.status import StatusServer
 from sailcloth.ca.authority import Authority
 
@@ -161,7 +162,7 @@ async def status_page(probers: str, path: str) -> int:
     """The status of a page of the agent for a pod with these rewritten probes."""
     variable = {"name": "ISTIO_KUBE_APP_PROBERS", "value": probers}
     pod = {"metadata": {}, "spec": {"containers": [{"name": "istio-proxy", "env": [variable]}]}}
-    code, _ = await StatusServer(HERE, ADDRESS, pod)._page(path)
+    code, _ = await StatusServer(PodSockets(HERE), ADDRESS, pod)._page(path)
     return code
 
 

@@ -78,7 +78,7 @@ def test_kinds_that_are_not_read_are_told() -> None:
 def test_proxy_config_offline_refuses_what_admission_would(tmp_path: Path, text: str, word: str) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(text)
-    command = [sys.executable, "-m", "sailcloth.cli.main", "proxy-config", "all", "--offline", "-f", str(file)]
+    command = [sys.executable, "-m", "sailcloth.cli", "proxy-config", "all", "--offline", "-f", str(file)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert run.returncode != 0
     assert word in run.stderr, run.stderr

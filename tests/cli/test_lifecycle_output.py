@@ -12,7 +12,7 @@ import yaml
 
 
 def sailctl(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sailcloth.cli.main", *arguments]
+    command = [sys.executable, "-m", "sailcloth.cli", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
@@ -28,3 +28,18 @@ def test_an_unknown_form_is_refused() -> None:
     run = sailctl("version", "-o", "xml")
     assert run.returncode == 64
     assert "use text, json or yaml" in run.stderr
+
+
+def test_the_unit_runs_up_with_the_options_that_were_given() -> None:
+    unit = sailctl("up", "--print-unit", "--state", "/tmp/a b%c", "--http-port", "8080", "--no-bind-swap").stdout
+    (command,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+    assert command.endswith('"up" "--state" "/tmp/a b%%c" "--http-port" "8080" "--no-bind-swap"')
+    assert "Restart=on-failure" in unit
+    assert "Delegate=yes" in unit, "limits of containers need it"
+
+
+@pytest.mark.parametrize("option", ["--restart", "--print-unit"])
+def test_what_watches_over_a_cluster_is_for_the_foreground(option: str) -> None:
+    run = sailctl("up", "--detach", option)
+    assert run.returncode == 64
+    assert "--detach" in run.stderr

@@ -50,7 +50,7 @@ class Answer:
 class Cluster:
     """One `sailctl demo bookinfo --detach`."""
 
-    SAILCTL = (sys.executable, "-m", "sailcloth.cli.main")
+    SAILCTL = (sys.executable, "-m", "sailcloth.cli")
 
     def __init__(self, state: Path) -> None:
         self.state = state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -143,6 +143,56 @@ def test_what_is_known_has_an_answer_for_each_family_and_the_rest_is_the_resolve
     assert names.look("client.example.invalid") == "True"
     code, count, address = names.run(ASK_OVER_TCP, "second.example.com").split()
     assert (code, count, address) == ("0", "1", names.addresses("second")[0])
+
+
+IN_THE_BACKGROUND = """
+import os, socket, sys, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+for number in range(3):
+    os.close(number)
+count = failed = 0
+while not os.path.exists("/tmp/enough"):
+    try:
+        assert socket.getaddrinfo(sys.argv[1], 80, socket.AF_INET)[0][4][0].startswith("240.240.")
+    except (OSError, AssertionError):
+        failed += 1
+    count += 1
+    with open("/tmp/looked.new", "w") as file:
+        file.write(f"{count} {failed}")
+    os.rename("/tmp/looked.new", "/tmp/looked")
+    time.sleep(0.02)
+"""
+
+
+def test_names_resolve_while_the_node_process_restarts(names: Names) -> None:
+    names.run(IN_THE_BACKGROUND, "first.example.com")
+
+    def counts() -> tuple[int, int]:
+        count, failed = names.run("print(open('/tmp/looked').read())").split()
+        return int(count), int(failed)
+
+    names.cluster.eventually(lambda: _answers(counts))
+    for _ in range(3):
+        names.cluster.kill("sailcloth.local.node")
+        enough = _eventual(names, counts)[0] + 30
+        names.cluster.eventually(lambda enough=enough: _eventual(names, counts)[0] >= enough)  # type: ignore[misc]
+    assert _eventual(names, counts)[1] == 0
+    names.run("open('/tmp/enough', 'w').close()")
+
+
+def _answers(ask: Callable[[], object]) -> bool:
+    try:
+        ask()
+    except AssertionError:  # commands in pods need the node's process
+        return False
+    return True
+
+
+def _eventual(names: Names, ask: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+    names.cluster.eventually(lambda: _answers(ask))
+    return ask()
 
 
 def test_addresses_outlive_the_control_plane_and_a_pod_that_does_not_capture_sees_none(names: Names) -> None:

@@ -18,7 +18,7 @@ from sailcloth.kube.client import ApiError, Client
 
 T = TypeVar("T")
 Object = dict[str, Any]
-SAILCTL = (sys.executable, "-m", "sailcloth.cli.main")
+SAILCTL = (sys.executable, "-m", "sailcloth.cli")
 
 
 def sailctl(*arguments: str, deadline_s: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -141,3 +141,20 @@ async def test_a_name_that_stands_for_a_foreign_one_is_looked_up_there() -> None
     assert asked == [dns.encode_name("www.example.com") + struct.pack(">HH", A, 1)]
     transport.close()
     host.close()
+
+
+def test_names_that_are_not_known_wait_until_the_zone_is_complete(server: dns.Server) -> None:
+    server._zone.complete = False
+    assert _outcome(_ask(server, "reviews.default.svc.cluster.local")) == (0, 1, 0)
+    assert _outcome(_ask(server, "example.com")) == (3, 0, 0), "not a name of the zone"
+    answers: list[bytes] = []
+    for name in ("new", "nobody"):
+        labels = b"".join(bytes([len(p)]) + p for p in (name.encode(), *b"default svc cluster local".split())) + b"\0"
+        server.resolve(
+            struct.pack(">HHHHHH", 7, 0x0100, 1, 0, 0, 0) + labels + struct.pack(">HH", A, 1), answers.append
+        )
+    assert not answers
+    server._zone.replace({"new.default.svc.cluster.local": ["10.96.0.21"]})
+    server._zone.complete = True
+    server.answer_waiting()
+    assert [_outcome(a) for a in answers] == [(0, 1, 0), (3, 0, 1)]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from sailcloth.lib import namespaces as ns
 
 from .local_cluster import SAILCTL, Up, descendants, eventually, in_time, processes, sailctl
 from .network_namespaces import inside
-from .pods import make, pod, ready
+from .pods import log, make, pod, ready
 
 GATEWAYS = Resource("networking.istio.io", "v1", "gateways", "Gateway")
 
@@ -28,6 +30,10 @@ GATEWAYS = Resource("networking.istio.io", "v1", "gateways", "Gateway")
 def _running(marker: str) -> int:
     """PID, as the host sees it, of the `sleep MARKER` of a test's pod."""
     return eventually(f"sleep {marker} runs", lambda: min(processes(f"sleep {marker}"), default=0))
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 # -- one part dies, the cluster heals ------------------------------------------------------------
@@ -47,6 +53,114 @@ async def test_pods_do_not_notice_that_the_node_died(up: Up, client: Client, nam
     assert found["containerStatuses"][0]["restartCount"] == 0
     await client.delete(PODS, "stays", namespace, grace=0)
     eventually("the adopted pod can be deleted", lambda: not processes(f"sleep {marker}"))
+
+
+async def test_the_next_node_process_adopts_what_it_finds(up: Up, client: Client, namespace: str) -> None:
+    """Nothing is written of a pod that did not change, also if its probe takes long to pass again."""
+    probe = {"exec": {"command": ["sh", "-c", "test -e /tmp/passed || { touch /tmp/passed; exit 0; }; exit 1"]}}
+    slow = {**probe, "periodSeconds": 30, "failureThreshold": 3}
+    await make(client, namespace, pod("adopted", "exec sleep 1000", container={"readinessProbe": slow}))
+    await ready(client, namespace, "adopted")
+    before = await client.get(PODS, "adopted", namespace)
+    for number in range(2):
+        old = up.component("node")
+        os.kill(old, signal.SIGKILL)
+        await make(client, namespace, pod(f"next{number}", "exec sleep 1000"))
+        await ready(client, namespace, f"next{number}")
+    after = await client.get(PODS, "adopted", namespace)
+    assert after["status"] == before["status"]
+    assert after["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"]
+
+
+async def test_a_pod_that_is_deleted_while_no_node_process_runs_ends_gracefully(
+    up: Up, client: Client, namespace: str, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    volumes = {"volumes": [{"name": "out", "hostPath": {"path": str(tmp_path)}}]}
+    mounts = {"volumeMounts": [{"name": "out", "mountPath": "/out"}]}
+    script = "trap 'echo bye > /out/said; exit 0' TERM; echo > /out/began; while :; do sleep 0.1; done"
+    await make(
+        client, namespace, pod("polite", script, container=mounts, **{**volumes, "terminationGracePeriodSeconds": 10})
+    )
+    await ready(client, namespace, "polite")
+    eventually("it runs", (tmp_path / "began").exists)
+    old = up.component("node")
+    os.kill(old, signal.SIGKILL)
+    await client.delete(PODS, "polite", namespace)
+    eventually("it was asked to end", said.exists)
+
+
+async def test_a_pod_that_was_being_made_when_the_node_died_is_made_again(
+    up: Up, client: Client, namespace: str
+) -> None:
+    """Also if its first process ran already and its network was not connected."""
+    code = "import socket; socket.getaddrinfo('kubernetes.default.svc.cluster.local', 443)"
+    probe = {"exec": {"command": [sys.executable, "-I", "-S", "-c", code]}, "periodSeconds": 1, "timeoutSeconds": 5}
+    for number in range(4):
+        name, old = f"made{number}", up.component("node")
+        await make(client, namespace, pod(name, "exec sleep 1000", container={"readinessProbe": probe}))
+        uid = (await client.get(PODS, name, namespace))["metadata"]["uid"]
+        stage = up.state / "run" / "p" / uid[:12] / ("", "etc", "etc/hosts", "init.sock")[number]
+        eventually("it is being made", stage.exists)
+        os.kill(old, signal.SIGKILL)
+        await ready(client, namespace, name)
+
+
+LOOK_UP = (
+    "import socket, time\n"
+    "failed = count = 0\n"
+    "while True:\n"
+    " try: socket.getaddrinfo('kubernetes.default.svc.cluster.local', 443)\n"
+    " except OSError as error: failed += 1\n"
+    " count += 1\n"
+    " print(count, failed)\n"
+    " time.sleep(0.02)\n"
+)
+
+
+async def test_names_resolve_while_the_node_process_restarts(up: Up, client: Client, namespace: str) -> None:
+    argv = [sys.executable, "-I", "-S", "-u", "-c", LOOK_UP]
+    await make(client, namespace, pod("asks", "", container={"command": argv}))
+    await ready(client, namespace, "asks")
+
+    async def counts() -> tuple[int, int]:
+        lines = (await log(client, namespace, "asks", "?tailLines=2")).splitlines()
+        count, failed = lines[0].split() if lines else ("0", "0")
+        return int(count), int(failed)
+
+    for _ in range(3):
+        enough = (await counts())[0] + 20
+
+        async def more(enough: int = enough) -> bool:
+            return (await counts())[0] >= enough
+
+        await in_time("names are looked up", more)
+        old = up.component("node")
+        os.kill(old, signal.SIGKILL)
+        assert eventually("another node process", lambda old=old: up.component("node") != old)  # type: ignore[misc]
+        await in_time("names are looked up again", more)
+    assert (await counts())[1] == 0
+
+
+async def test_pods_do_not_notice_that_their_fork_server_died(up: Up, client: Client, namespace: str) -> None:
+    def zygote() -> int:
+        mine = {
+            p for p in descendants(up.launcher) if "sailcloth.local.supervisor" in processes(str(up.state)).get(p, "")
+        }
+        (first,) = [p for p in mine if not {_parent(p), _parent(_parent(p))} & mine]
+        return max((p for p in mine if _parent(p) == first and not descendants(p)), default=0)
+
+    marker = f"7{os.getpid()}04"
+    await make(client, namespace, pod("stays", f"exec sleep {marker}"))
+    await ready(client, namespace, "stays")
+    before = _running(marker)
+    for number in range(3):
+        old = eventually("the fork server runs", zygote)
+        os.kill(old, signal.SIGKILL)
+        await make(client, namespace, pod(f"next{number}", "exec sleep 1000"))
+        await ready(client, namespace, f"next{number}")
+        assert zygote() != old
+    assert _running(marker) == before
 
 
 async def test_a_pod_whose_processes_vanish_is_made_again(client: Client, namespace: str) -> None:
@@ -238,6 +352,23 @@ def test_a_state_directory_that_was_damaged_says_what_to_move_away(own: Up, name
     assert not processes(str(own.state))
 
 
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN PRIVATE KEY-----\n"])
+def test_a_damaged_key_of_an_earlier_run_is_named_at_once(own: Up, content: bytes) -> None:
+    from sailcloth.local.apiserver.auth import pki
+
+    keys = own.state / "state" / "pki"
+    pki.load(keys)
+    (keys / "ca.key").write_bytes(content)
+    begin = time.monotonic()
+    refused = sailctl("up", "--detach", "--state", str(own.state))
+    assert refused.returncode != 0
+    assert str(keys / "ca.key") in refused.stderr
+    assert "move that folder away" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert time.monotonic() - begin < 10
+    assert not processes(str(own.state))
+
+
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     def work() -> None:
         from sailcloth.local.state import StateDir, StateError
@@ -303,6 +434,50 @@ def test_a_foreground_cluster_ends_with_its_command(own: Up, number: signal.Sign
     assert code == (-9 if number == signal.SIGKILL else code)
     eventually("every process is gone", lambda: not any(Path(f"/proc/{p}").exists() for p in inner), 5)
     assert time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize("moment", ["at once", "later"])
+@pytest.mark.parametrize("detach", [True, False])
+def test_down_stops_a_start(own: Up, moment: str, detach: bool) -> None:
+    command = [*SAILCTL, "up", "--state", str(own.state), *(["--detach"] if detach else [])]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        lock = own.state / "run" / ("lock" if moment == "at once" else "up.json")
+        eventually("the start has begun", lambda: lock.exists() and lock.read_text(), 10)
+        down = sailctl("down", "--state", str(own.state))
+        assert down.returncode == 0, down.stderr
+        assert "stopped" in down.stdout
+        assert not processes(f"launcher --config {own.state}")
+        _, said = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "Traceback" not in said
+    assert moment == "at once" or "the cluster was stopped" in said
+    assert not processes(str(own.state))
+
+
+def test_a_cluster_that_ends_unexpectedly_is_started_again_if_asked_to(own: Up) -> None:
+    command = [*SAILCTL, "up", "--restart", "-o", "json", "--state", str(own.state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        for _ in range(2):
+            os.kill(own.launcher, signal.SIGKILL)
+            again = json.loads(process.stdout.readline())
+            assert again["urls"] == first["urls"]
+        assert sailctl("down", "--state", str(own.state)).returncode == 0
+        process.communicate(timeout=20)
+        assert process.returncode == 0
+    assert not processes(str(own.state))
+
+
+def test_a_foreground_cluster_that_ends_unexpectedly_says_so(own: Up) -> None:
+    command = [*SAILCTL, "up", "-o", "json", "--state", str(own.state)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(own.launcher, signal.SIGKILL)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert "ended unexpectedly" in said
 
 
 def test_doctor_finds_this_machine_fit() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections import Counter
 
 import pytest
 
 from sailcloth.lib import namespaces as ns
+from sailcloth.lib.nftables import Nftables
 from sailcloth.local import capture, network
 from sailcloth.local.kubeproxy import KubeProxy
 
@@ -43,6 +45,24 @@ def test_pods_reach_each_other_and_the_node_by_their_own_addresses() -> None:
     inside(work)
 
 
+def test_every_connection_to_a_pod_that_is_gone_fails_at_once() -> None:
+    """A client that waits instead does not try another endpoint. Linux limits how often it tells one peer."""
+
+    def work() -> None:
+        network.set_up_node()
+        a = add_pod(A)
+        Nftables().commit(network.pod_rules())
+        proxy = KubeProxy()
+        proxy.apply({}, set())
+        begin = time.monotonic()
+        for address in [B, "10.96.0.20"] * 20:
+            with pytest.raises(OSError, match=r"refused|unreachable"):
+                connected(a, address, 9080)
+        assert time.monotonic() - begin < 2
+
+    inside(work)
+
+
 def test_service_addresses_spread_stick_and_refuse() -> None:
     def work() -> None:
         network.set_up_node()
@@ -67,18 +87,21 @@ def test_service_addresses_spread_stick_and_refuse() -> None:
                     client.close()
             return found
 
+        proxy.apply({}, set())
         with pytest.raises(ConnectionRefusedError):
             connected(a, "10.96.0.20", 80)
-        proxy.apply({key: (ends, False)})
+        proxy.apply({key: (ends, False)}, set())
         assert set(spread(40)) == {B, "10.42.0.4"}
-        proxy.apply({key: (ends, True)})
+        proxy.apply({key: (ends, True)}, set())
         assert len(spread(10)) == 1
-        proxy.apply({key: (ends[:1], False)})
+        proxy = KubeProxy()  # of the next process of the node, which knows of no service yet
+        assert len(spread(10)) == 1
+        proxy.apply({key: (ends[:1], False)}, set())
         assert set(spread(5)) == {B}
-        proxy.apply({key: ((), False)})
+        proxy.apply({key: ((), False)}, set())
         with pytest.raises(ConnectionRefusedError):
             connected(a, "10.96.0.20", 80)
-        proxy.apply({})
+        proxy.apply({}, set())
 
     inside(work)
 
@@ -89,8 +112,7 @@ def test_a_pod_reaches_itself_through_its_service() -> None:
         a = add_pod(A)
         server = listening(a, "0.0.0.0", 9080)
         proxy = KubeProxy()
-        proxy.pods({A})
-        proxy.apply({("10.96.0.20", "TCP", 80): (((A, 9080),), False)})
+        proxy.apply({("10.96.0.20", "TCP", 80): (((A, 9080),), False)}, {A})
         with connected(a, "10.96.0.20", 80):
             _accept(server)
 

@@ -19,7 +19,7 @@ from sailcloth.lib import dnsmessage
 from sailcloth.lib.dnsmessage import Query
 
 from .name_tables import NameTables
-from .netns import run_in
+from .netns import PodSockets, run_in
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +121,8 @@ class Resolver(asyncio.DatagramProtocol):
 class DnsServer(asyncio.DatagramProtocol):
     """Serves UDP and TCP on one port of the pod's loopback. Without name tables it only forwards."""
 
-    def __init__(self, netns_fd: int, port: int, resolver: Resolver, names: NameTables | None = None) -> None:
-        self._netns_fd, self._port, self._resolver, self._names = netns_fd, port, resolver, names
+    def __init__(self, sockets: PodSockets, port: int, resolver: Resolver, names: NameTables | None = None) -> None:
+        self._sockets, self._port, self._resolver, self._names = sockets, port, resolver, names
         self._transport: Any = None
         self._server: asyncio.Server | None = None
         self._connections = 0
@@ -130,9 +130,9 @@ class DnsServer(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Raises OSError if the port is taken."""
-        datagrams = run_in(self._netns_fd, lambda: self._bound(socket.SOCK_DGRAM))
+        datagrams = self._sockets.bound(socket.SOCK_DGRAM, "127.0.0.1", self._port)
         try:
-            stream = run_in(self._netns_fd, lambda: self._bound(socket.SOCK_STREAM))
+            stream = self._sockets.bound(socket.SOCK_STREAM, "127.0.0.1", self._port, MAX_CONNECTIONS)
         except OSError:
             datagrams.close()
             raise
@@ -144,19 +144,6 @@ class DnsServer(asyncio.DatagramProtocol):
             self._transport.close()
         if self._server is not None:
             self._server.close()
-
-    def _bound(self, kind: int) -> socket.socket:
-        sock = socket.socket(socket.AF_INET, kind)
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", self._port))
-            if kind == socket.SOCK_STREAM:
-                sock.listen(MAX_CONNECTIONS)
-            sock.setblocking(False)
-        except OSError:
-            sock.close()
-            raise
-        return sock
 
     # -- UDP ------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class NameTables:
         self._search = tuple(s.lower().strip(".") for s in search)
         self._tables: dict[str, tuple[str, tuple[tuple[str, Addresses], ...]]] = {}
         self._hosts: dict[str, Addresses] = {}
+        self.received = asyncio.Event()  # the control plane has sent tables
 
     @property
     def versions(self) -> dict[str, str]:
@@ -65,6 +67,7 @@ class NameTables:
         for name, table in created.items():
             self._tables[name] = table
             self._hosts.update(table[1])
+        self.received.set()
 
     def lookup(self, name: str) -> Match | None:
         """The addresses of a name in lower case; None if it is for the pod's resolver to answer.

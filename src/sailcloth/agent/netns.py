@@ -50,21 +50,53 @@ async def socket_in(netns_fd: int, host: str, port: int) -> socket.socket:
     sock = run_in(netns_fd, make)
     try:
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
-    except OSError:
+    except BaseException:  # a time limit, too
         sock.close()
         raise
     return sock
 
 
-def listening(netns_fd: int, port: int) -> socket.socket:
-    """A listening TCP socket in the namespace, on all addresses."""
+class PodSockets:
+    """Makes the sockets that the agent serves a pod on, in the pod's network namespace.
 
-    def make() -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("0.0.0.0", port))
-        sock.listen(128)
-        sock.setblocking(False)
+    They end with this process. A node whose pods outlive it keeps them elsewhere, by overriding `adopt` and `keep`.
+    """
+
+    def __init__(self, netns_fd: int) -> None:
+        self.netns_fd = netns_fd
+
+    def adopt(self, name: str) -> socket.socket | None:
+        """A socket that an earlier process kept by that name."""
+        return None
+
+    def keep(self, name: str, sock: socket.socket) -> None:
+        """Let a socket outlive this process."""
+
+    @property
+    def adopted(self) -> bool:
+        """Whether an earlier process served the pod."""
+        return False
+
+    def bound(self, kind: socket.SocketKind, address: str, port: int, backlog: int = 128) -> socket.socket:
+        """A socket that is bound, and that listens if it is a stream's. Raises OSError if the port is taken."""
+        name = f"{kind.name}:{port}"
+        adopted = self.adopt(name)
+        if adopted is not None:
+            return adopted
+
+        def make() -> socket.socket:
+            sock = socket.socket(socket.AF_INET, kind)
+            try:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind((address, port))
+                if kind == socket.SOCK_STREAM:
+                    sock.listen(backlog)
+                sock.setblocking(False)
+            except OSError:
+                sock.close()
+                raise
+            return sock
+
+        sock = run_in(self.netns_fd, make)
+        self.keep(name, sock)
         return sock
-
-    return run_in(netns_fd, make)

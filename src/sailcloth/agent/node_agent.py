@@ -22,7 +22,7 @@ from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
 from .identity import WorkloadIdentity
 from .mounted_files import MountedFiles
 from .name_tables import NameTables
-from .netns import socket_in
+from .netns import PodSockets, socket_in
 from .protocol import ProxyProcess
 from .proxy_socket import ProxySocket
 from .status import StatusServer
@@ -33,6 +33,7 @@ MARK = 1337
 AUDIENCE = "istio-ca"
 _TOKEN_S = 43_200
 _HANDOVER_S = 1.0  # for what is under way when a channel is replaced
+_NAMES_S = 4.0  # for name tables from the control plane; resolvers ask again after five
 _DRAIN_S = 5.0  # Istio's terminationDrainDuration
 
 TokenFor = Callable[[dict[str, Any]], Awaitable[str]]
@@ -66,26 +67,36 @@ class _Dns:
     names: NameTables
     resolver: Resolver
     servers: tuple[DnsServer, DnsServer]
+    waiting: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, resolv: str, netns_fd: int, mark: int) -> _Dns:
+    async def start(cls, resolv: str, sockets: PodSockets, mark: int) -> _Dns:
         """Start serving, with the upstream of a resolv.conf. Raises OSError, also if that has no IPv4 server."""
         servers, search = resolv_conf(resolv)
         server = next((s for s in servers if ":" not in s), "")
         if not server:
             raise OSError("the pod's resolv.conf has no IPv4 name server")
         names = NameTables(search)
-        resolver = Resolver(netns_fd, server, mark)
-        pair = DnsServer(netns_fd, PORT, resolver, names), DnsServer(netns_fd, FORWARD_PORT, resolver)
+        resolver = Resolver(sockets.netns_fd, server, mark)
+        pair = DnsServer(sockets, PORT, resolver, names), DnsServer(sockets, FORWARD_PORT, resolver)
         created = cls(names, resolver, pair)
         try:
             await resolver.start()
-            for one in pair:
-                await one.start()
+            await pair[1].start()
+            if sockets.adopted:
+                created.waiting = asyncio.create_task(created._start_when_known())
+            else:
+                await pair[0].start()
         except OSError:
             await created.close()
             raise
         return created
+
+    async def _start_when_known(self) -> None:
+        """Answer the application when the names that an earlier process knew are known again: meanwhile its queries wait."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.names.received.wait(), _NAMES_S)
+        await self.servers[0].start()
 
     def metrics(self) -> str:
         """Istio's DNS metrics in Prometheus' text format."""
@@ -95,6 +106,8 @@ class _Dns:
         return "".join(f"# TYPE {name} counter\n{name} {number}\n" for name, number in names.items())
 
     async def close(self) -> None:
+        if self.waiting is not None:
+            self.waiting.cancel()
         for one in self.servers:
             await one.close()
         self.resolver.close()
@@ -122,7 +135,7 @@ class Agent:
         self._envoy = ""
 
     async def prepare(
-        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int
+        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
     ) -> ProxyProcess:
         """Create the pod's socket and bootstrap. The certificate is fetched while Envoy starts."""
         self._envoy = self._envoy or envoy_path()
@@ -135,16 +148,17 @@ class Agent:
         kind = "router" if "router" in args[:2] else "sidecar"
         who = _identity(kind, pod, env)
         if uid not in self._pods:
-            dns = await self._start_dns(pod, env, pod_dir, netns_fd) if kind == "sidecar" else None
+            dns = await self._start_dns(pod, env, pod_dir, sockets) if kind == "sidecar" else None
             files = MountedFiles.from_container(pod, container, pod_dir)
-            await self._add(uid, pod, path, netns_fd, who.ip, files, dns)
+            await self._add(uid, pod, path, sockets, who.ip, files, dns)
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
         config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port)))
         config.chmod(0o600)
         level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
         parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
-        argv = [self._envoy, "-c", str(config), "--concurrency", str(_concurrency(who.options))]
+        workers = _concurrency(who.options)
+        argv = [self._envoy, "-c", str(config), "--concurrency", str(workers)]
         drain = _seconds(who.options.get("drainDuration"), 5.0)
         self._pods[uid].drain_s = _seconds(who.options.get("terminationDrainDuration"), _DRAIN_S)
         argv += [
@@ -157,14 +171,16 @@ class Agent:
             level,
         ]
         argv += ["--component-log-level", parts] if parts else []
-        return ProxyProcess(argv=argv)
+        return ProxyProcess(argv=argv, workers=workers)
 
-    async def _start_dns(self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int) -> _Dns | None:
+    async def _start_dns(
+        self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
+    ) -> _Dns | None:
         """DNS for a pod whose queries are captured."""
-        if netns_fd < 0 or env.get("ISTIO_META_DNS_CAPTURE", "").lower() != "true":
+        if sockets.netns_fd < 0 or env.get("ISTIO_META_DNS_CAPTURE", "").lower() != "true":
             return None
         try:
-            return await _Dns.start((pod_dir / "etc" / "resolv.conf").read_text(), netns_fd, self._mark)
+            return await _Dns.start((pod_dir / "etc" / "resolv.conf").read_text(), sockets, self._mark)
         except OSError as error:
             name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             log.error("DNS proxy of pod %s cannot start, so its names do not resolve: %s", name, error)
@@ -175,7 +191,7 @@ class Agent:
         uid: str,
         pod: dict[str, Any],
         path: str,
-        netns_fd: int,
+        sockets: PodSockets,
         address: str,
         files: MountedFiles,
         dns: _Dns | None,
@@ -191,9 +207,9 @@ class Agent:
         socket = ProxySocket(path, identity, self._upstream, cached.get, files, dns.names if dns else None)
         await socket.start()
         identity.start()
-        created = self._pods[uid] = _Pod(identity, socket, netns_fd, dns=dns)
-        if netns_fd >= 0:
-            created.status = StatusServer(netns_fd, address, pod, dns.metrics if dns else str)
+        created = self._pods[uid] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
+        if sockets.netns_fd >= 0:
+            created.status = StatusServer(sockets, address, pod, dns.metrics if dns else str)
             await created.status.start()
 
     async def _connect(self) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from .netns import PodSockets
+
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 
 
@@ -16,15 +18,17 @@ class ProxyProcess:
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
     caps: tuple[int, ...] = (CAP_NET_ADMIN, CAP_NET_RAW)
+    workers: int = 1  # each listens on sockets of its own
 
 
 class NodeAgent(Protocol):
     """Serves the proxies of all pods of a node."""
 
     async def prepare(
-        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, netns_fd: int
+        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
     ) -> ProxyProcess:
-        """Called before a proxy container starts (again). `pod_dir` is seen at the same path inside the pod."""
+        """Called before a proxy container starts (again), and for one that runs when this process starts. `pod_dir` is seen
+        at the same path inside the pod."""
 
     async def drain(self, uid: str, grace_s: float) -> None:
         """Called before SIGTERM to the proxy: lets requests under way finish."""

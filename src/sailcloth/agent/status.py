@@ -9,14 +9,16 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import Callable
 from typing import Any
 
 from sailcloth.lib import http1
+from sailcloth.lib.time_limit import within
 
 from . import probes
 from .bootstrap import STATUS_PORT
-from .netns import listening, socket_in
+from .netns import PodSockets, socket_in
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +29,17 @@ class StatusServer:
     """A small HTTP/1.0 server: each request is one page."""
 
     def __init__(
-        self, netns_fd: int, address: str, pod: dict[str, Any], agent_metrics: Callable[[], str] = str
+        self, sockets: PodSockets, address: str, pod: dict[str, Any], agent_metrics: Callable[[], str] = str
     ) -> None:
         """`address` is the pod's; `agent_metrics` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
-        self._netns_fd, self._address, self._agent_metrics = netns_fd, address, agent_metrics
+        self._sockets, self._netns_fd, self._address = sockets, sockets.netns_fd, address
+        self._agent_metrics = agent_metrics
         self._probers = _probers(pod)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         try:
-            created = listening(self._netns_fd, STATUS_PORT)
+            created = self._sockets.bound(socket.SOCK_STREAM, "0.0.0.0", STATUS_PORT)
         except OSError as error:
             log.warning(
                 "port %d of the pod is taken (%s): probes that were rewritten to it will fail", STATUS_PORT, error
@@ -81,8 +84,7 @@ class StatusServer:
         if prober is None:
             return 404, b"no such probe\n"
         try:
-            async with asyncio.timeout(float(prober.get("timeoutSeconds") or 1)):
-                return await self._run(prober)
+            return await within(float(prober.get("timeoutSeconds") or 1), self._run(prober))
         except (TimeoutError, OSError, EOFError) as error:
             return 503, f"{error or 'context deadline exceeded'}\n".encode()
 
@@ -98,17 +100,19 @@ class StatusServer:
         await probes.tcp(self._netns_fd, self._address, port, action)
         return 200, b""
 
+    async def _fetch(self, port: int, path: str) -> tuple[int, bytes]:
+        sock = await socket_in(self._netns_fd, "127.0.0.1", port)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        try:
+            writer.write(http1.request("GET", path))
+            return http1.parse(await reader.read())
+        finally:
+            writer.close()
+
     async def _get(self, port: int, path: str, limit_s: float) -> tuple[int, bytes]:
         """(status, body) of a page of Envoy; status 0 if there is none."""
         try:
-            async with asyncio.timeout(limit_s):
-                sock = await socket_in(self._netns_fd, "127.0.0.1", port)
-                reader, writer = await asyncio.open_connection(sock=sock)
-                try:
-                    writer.write(http1.request("GET", path))
-                    return http1.parse(await reader.read())
-                finally:
-                    writer.close()
+            return await within(limit_s, self._fetch(port, path))
         except (TimeoutError, OSError):
             return 0, b""
 

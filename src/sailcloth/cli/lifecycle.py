@@ -49,7 +49,16 @@ Privileged = Annotated[
         "--allow-privileged", help="Let pods be privileged and mount paths of this machine; they can then change it."
     ),
 ]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Start the cluster again if it ends unexpectedly, until Ctrl-C or `sailctl down`."),
+]
+PrintUnit = Annotated[
+    bool,
+    typer.Option("--print-unit", help="Print a systemd user service that runs this command, and start nothing."),
+]
 Form = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
+_UNIT_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$"})
 _PANEL = "Local cluster"
 
 
@@ -71,6 +80,7 @@ def _structured(form: str) -> str:
 
 
 def up(
+    context: typer.Context,
     detach: Detach = False,
     state: State = "",
     cluster: Name = "",
@@ -81,11 +91,59 @@ def up(
     bind_swap: Swap = True,
     allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
+    restart: Restart = False,
+    print_unit: PrintUnit = False,
     out: Form = "text",
 ) -> None:
     """Start a local cluster with the mesh installed."""
+    if detach and (restart or print_unit):
+        output.fail(
+            "--restart and --print-unit are for a command in the foreground, which nothing else watches over; "
+            "leave out --detach, or let systemd run it (--print-unit)",
+            output.USAGE,
+        )
+    if print_unit:
+        print(systemd_unit(state_of(state, cluster), _given(context)), end="")
+        return
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
-    _run(state_of(state, cluster), detach, _structured(out), options, None, temporary=False)
+    _run(state_of(state, cluster), detach, _structured(out), options, None, temporary=False, restart=restart)
+
+
+def _given(context: typer.Context) -> list[str]:
+    """The options of `up` that the user gave, but for those that a unit replaces."""
+    out: list[str] = []
+    for parameter in context.command.params:
+        name, value = parameter.name or "", context.params.get(parameter.name or "")
+        if name in ("state", "cluster", "detach", "restart", "print_unit", "out") or value == parameter.default:
+            continue
+        if isinstance(value, bool):
+            out += [parameter.opts[0] if value else parameter.secondary_opts[0]]
+        else:
+            out += [parameter.opts[0], str(value)]
+    return out
+
+
+def systemd_unit(state: StateDir, arguments: list[str]) -> str:
+    """A systemd user service that runs `sailctl up` with a state directory and further arguments."""
+    command = [sys.executable, "-m", "sailcloth.cli", "up", "--state", str(state.root), *arguments]
+    quoted = " ".join('"' + w.translate(_UNIT_ESCAPES) + '"' for w in command)
+    return f"""\
+# sailctl up --print-unit > ~/.config/systemd/user/sailcloth.service
+# systemctl --user daemon-reload && systemctl --user enable --now sailcloth
+[Unit]
+Description=Sailcloth local cluster in {str(state.root).replace("%", "%%")}
+
+[Service]
+ExecStart={quoted}
+Restart=on-failure
+RestartSec=2
+TimeoutStartSec=infinity
+KillMode=mixed
+Delegate=yes
+
+[Install]
+WantedBy=default.target
+"""
 
 
 def demo(
@@ -138,40 +196,76 @@ def _options(
     }
 
 
-def _run(state: StateDir, detach: bool, form: str, options: Object, sample: Demo | None, temporary: bool) -> None:
+def _run(
+    state: StateDir,
+    detach: bool,
+    form: str,
+    options: Object,
+    sample: Demo | None,
+    temporary: bool,
+    restart: bool = False,
+) -> None:
     from sailcloth.kube import ApiError
 
-    progress = Progress(quiet=bool(form))
     cluster = LocalCluster(state, detach)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+
+    def start() -> Object:
+        record = cluster.start(options)
+        return asyncio.run(install(cluster, record, Progress(quiet=bool(form)), sample))
+
+    started = False
     try:
-        try:
-            record = cluster.start(options)
-            result = asyncio.run(install(cluster, record, progress, sample))
-        except StateError as error:
-            output.fail(str(error))
-        except (OSError, TimeoutError, ApiError) as error:
-            cluster.stop()
-            output.fail(f"{getattr(error, 'message', '') or error}; logs are in {state.logs}")
-        except BaseException:
-            cluster.stop()
-            raise
-        if form == "json":
-            print(json.dumps(result), flush=True)  # one line, for those who read it from a pipe while the cluster runs
-        elif form:
-            output.structured(result, form)
-            sys.stdout.flush()
-        else:
-            _print_next_steps(result, sample, state if detach else None)
-        if not detach:
-            cluster.wait()
+        while True:
+            try:
+                result = start()
+            except (StateError, OSError, TimeoutError, ApiError) as error:
+                output.fail(_why(cluster, error))
+            except BaseException:
+                cluster.stop()
+                raise
+            started = True
+            if form == "json":
+                print(json.dumps(result), flush=True)  # one line, for those who read it from a pipe while it runs
+            elif form:
+                output.structured(result, form)
+                sys.stdout.flush()
+            else:
+                _print_next_steps(result, sample, state if detach else None)
+            if detach or cluster.wait():
+                break
+            if not restart:
+                output.fail(f"the cluster has ended unexpectedly; logs are in {state.logs}")
+            print("the cluster has ended unexpectedly; starting it again", file=sys.stderr, flush=True)
+            options |= _ports(result)
     except KeyboardInterrupt:
         print("", file=sys.stderr)
+        if not started:
+            raise typer.Exit(130) from None
     finally:
         if not detach:
             cluster.stop()
         if temporary:
             shutil.rmtree(state.root, ignore_errors=True)
+
+
+def _why(cluster: LocalCluster, error: Exception) -> str:
+    """Why a cluster did not start. It is stopped, whatever is left of it."""
+    if not isinstance(error, StateError):
+        try:
+            cluster.check()
+        except StateError as reason:  # the launcher has ended, and with it the connections that failed
+            error = reason
+    cluster.stop()
+    if isinstance(error, StateError):
+        return str(error)
+    return f"{getattr(error, 'message', '') or error}; logs are in {cluster.state.logs}"
+
+
+def _ports(result: Object) -> Object:
+    """The options by which a cluster gets the ports that another one had."""
+    names = {"gateway": "http_port", "gateway_https": "https_port", "api": "api_port"}
+    return {option: int(result["urls"][name].rpartition(":")[2]) for name, option in names.items()}
 
 
 def _print_next_steps(result: Object, sample: Demo | None, state: StateDir | None) -> None:
@@ -199,7 +293,11 @@ def _stop_command(state: StateDir) -> str:
 def down(state: State = "", cluster: Name = "") -> None:
     """Stop the local cluster; the next `up` has the same objects."""
     where = state_of(state, cluster)
-    if stop(where):
+    try:
+        stopped = stop(where)
+    except StateError as error:
+        output.fail(str(error))
+    if stopped:
         print(f"stopped; the state is kept in {where.root}")
     else:
         print(f"no cluster is running in {where.root}")

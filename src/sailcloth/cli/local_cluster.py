@@ -20,6 +20,10 @@ from . import output
 Object = dict[str, Any]
 
 
+class Stopped(StateError):
+    """The cluster was stopped on purpose, as by `sailctl down`, while this process waited for it."""
+
+
 class LocalCluster:
     """The launcher process of a state directory."""
 
@@ -31,16 +35,35 @@ class LocalCluster:
     def start(self, options: Object) -> Object:
         """Start the launcher; returns its record. Raises StateError with the reason if it cannot."""
         self.state.make()
-        holder = self.state.holder()
-        if holder:
-            raise StateError(
-                f"a cluster is already running in {self.state.root} (process {holder}); `sailctl down` stops it"
-            )
-        config = {"state": str(self.state.root), **options}
-        fds: tuple[int, ...] = ()
+        lock = (
+            self.state.acquire()
+        )  # handed to the launcher, so that `sailctl down` finds a start from its first moment on
+        config = {"state": str(self.state.root), **options, "lock_fd": lock}
+        fds: tuple[int, ...] = (lock,)
         if not self._detach:
+            self._close_pipe()
             read, self._pipe = os.pipe()
-            config["parent_fd"], fds = read, (read,)
+            config["parent_fd"], fds = read, (lock, read)
+        try:
+            log = self._launch(config, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        assert self._process is not None
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            record = self.state.running()
+            if record.get("pid") == self._process.pid:
+                return record
+            if self._process.poll() is not None:
+                self._stopped()
+                text = log.read_text(errors="replace").strip().removeprefix("Error: ")
+                raise StateError(text or f"the launcher ended with {self._process.returncode}; see {log}")
+            time.sleep(0.005)
+        raise StateError(f"the launcher does not come up; see {log}")
+
+    def _launch(self, config: Object, fds: tuple[int, ...]) -> Path:
+        """Start the launcher's process. Returns the path of its log."""
         path = self.state.run / "launcher.json"
         path.write_text(json.dumps(config))
         log = self.state.logs / "launcher.log"
@@ -53,55 +76,60 @@ class LocalCluster:
                 start_new_session=True,
                 pass_fds=fds,
             )
-        for fd in fds:
-            os.close(fd)
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            record = self.state.running()
-            if record.get("pid") == self._process.pid:
-                return record
-            if self._process.poll() is not None:
-                text = log.read_text(errors="replace").strip().removeprefix("Error: ")
-                raise StateError(text or f"the launcher ended with {self._process.returncode}; see {log}")
-            time.sleep(0.005)
-        raise StateError(f"the launcher does not come up; see {log}")
+        return log
 
     def stop(self) -> None:
-        stop(self.state)
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+        """Stop the launcher that this process started, if it has not ended."""
+        if self._process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.terminate()
+            self._process.wait(10)
+        self._process.kill()
+        self._process.wait()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+
+    def _stopped(self) -> None:
+        """Raises Stopped if the launcher has ended because it was asked to."""
+        if self._process is not None and self._process.returncode in (0, -signal.SIGTERM):
+            raise Stopped("the cluster was stopped")
 
     def check(self) -> None:
-        """Raises StateError with the reason if the launcher has exited."""
+        """Raises StateError with the reason if the launcher has exited; Stopped if it was asked to."""
         if self._process is None or self._process.poll() is None:
             return
+        self._stopped()
         with contextlib.suppress(OSError):
             lines = (self.state.logs / "apiserver.log").read_text(errors="replace").splitlines()
             if lines and lines[-1].startswith("Error: "):
                 raise StateError(lines[-1].removeprefix("Error: "))
         raise StateError(f"the cluster ended with {self._process.returncode}; logs are in {self.state.logs}")
 
-    def wait(self) -> int:
-        """Until the launcher ends."""
+    def wait(self) -> bool:
+        """Until the launcher ends. Returns whether it was asked to."""
         assert self._process is not None
-        return self._process.wait()
+        return self._process.wait() in (0, -signal.SIGTERM)
 
 
 def stop(state: StateDir) -> bool:
-    """Stop the cluster of a state directory. Returns whether one ran."""
-    pid = state.holder()
-    if pid <= 0:
-        return False
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
+    """Stop the cluster of a state directory, also one that is about to start. Returns whether there was one."""
+    asked: set[int] = set()
     end = time.monotonic() + 10
-    while state.holder() == pid and time.monotonic() < end:
+    while pid := state.holder():
+        late = time.monotonic() > end
+        if pid > 0 and (late or pid not in asked):
+            asked.add(pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        if time.monotonic() > end + 5:
+            raise StateError(f"the cluster in {state.root} (process {pid}) does not end")
         time.sleep(0.01)
-    if state.holder() == pid:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return True
+    return bool(asked)
 
 
 def state_of(given: str, name: str = "") -> StateDir:

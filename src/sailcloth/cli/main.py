@@ -27,15 +27,9 @@ for _group in GROUPS:
 
 
 def run() -> None:
-    """Console-script entry: runs the app; a closed pipe (`| head`) ends quietly."""
+    """Runs the app; a closed pipe (`| head`) ends quietly."""
     try:
         app(prog_name="kubectl sail" if os.path.basename(sys.argv[0]) == "kubectl-sail" else "sailctl")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    run()

@@ -18,6 +18,7 @@ from sailcloth.lib.dnsmessage import encode_name
 
 _TTL = 5
 _MAX_CNAMES = 8  # one behind the other, at most
+_MAX_WAITING = 4096  # queries for names of a zone that is not complete
 _NONE: Mapping[str, str] = MappingProxyType({})
 
 _SOA = (
@@ -37,6 +38,7 @@ class Zone:
         self._aliases: Mapping[str, str] = _NONE
         self._parents: set[bytes] = set()
         self._cache: dict[bytes, Answer] = {}
+        self.complete = True  # false: a name of this zone that is not known may still exist
 
     def replace(self, names: Mapping[str, Iterable[str]], aliases: Mapping[str, str] = _NONE) -> None:
         """Set all names at once; `aliases` are names that stand for others, here or elsewhere."""
@@ -64,6 +66,10 @@ class Zone:
         """Addresses of a name of this zone; None for names that are not ours."""
         wire = encode_name(name)
         return self._names.get(wire, [] if wire.endswith(self._domain) else None)
+
+    def unknown(self, name: bytes) -> bool:
+        """Whether a name in lower case, as in a message, is of this zone but not known."""
+        return name.endswith(self._domain) and name not in self._names
 
     def answer(self, question: bytes) -> Answer | None:
         """For a lower-case question (name, type, class); None for names that are not ours."""
@@ -98,6 +104,7 @@ class Server(asyncio.DatagramProtocol):
     def __init__(self, zone: Zone, upstream: Upstream | None = None) -> None:
         self._zone, self._upstream = zone, upstream
         self._transport: Any = None
+        self._waiting: list[tuple[bytes, Callable[[bytes], None]]] = []
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -113,6 +120,10 @@ class Server(asyncio.DatagramProtocol):
         if (query := dnsmessage.Query.parse(data)) is not None and (target := self._zone.alias(query.name)):
             self._resolve_cname(query, target, reply)
             return
+        if not self._zone.complete and self._zone.unknown(asked.lower()[:-4]):
+            if len(self._waiting) < _MAX_WAITING:
+                self._waiting.append((data, reply))
+            return
         result = self._zone.answer(asked.lower())
         if result is not None:
             code, answers, authorities, records = result
@@ -123,6 +134,12 @@ class Server(asyncio.DatagramProtocol):
             self._upstream.forward(data, reply)
         else:  # no upstream: answer at once, or clients retry for seconds
             reply(data[:2] + bytes([0x80 | data[2] & 1, 0x83]) + struct.pack(">HHHH", 1, 0, 0, 0) + asked)
+
+    def answer_waiting(self) -> None:
+        """Answer the queries that waited until the zone was complete."""
+        waiting, self._waiting = self._waiting, []
+        for data, reply in waiting:
+            self.resolve(data, reply)
 
     def _resolve_cname(self, query: dnsmessage.Query, target: str, reply: Callable[[bytes], None]) -> None:
         """Answer with a CNAME and the addresses of its target, from the zone or from upstream."""

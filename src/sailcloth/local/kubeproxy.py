@@ -20,14 +20,20 @@ Spec = tuple[tuple[tuple[str, int], ...], bool]  # endpoints, whether a client s
 
 
 class KubeProxy:
-    """Keeps the rules equal to the services, by differences, each in one transaction."""
+    """Keeps the rules equal to the services, by differences, each in one transaction. The first one replaces the rules of an
+    earlier process, which are in force until then."""
 
     def __init__(self) -> None:
         self._nft = Nftables()
         self._generation = 0
         self._live: dict[ServiceKey, tuple[Spec, str, str]] = {}
         self._hairpin: set[str] = set()
-        b = Batch().fresh_table(_T)
+        self._fresh = True
+
+    @staticmethod
+    def _table(b: Batch) -> None:
+        """The table without services."""
+        b.fresh_table(_T)
         b.named_set(_T, "svc", _KEY, (n.T_VERDICT, 0), fields=(4, 1, 2))
         load = n.payload(1, 16, 4, 8) + n.meta("l4proto", 9) + n.payload(2, 2, 2, 10)
         b.chain(_T, "services").rule(_T, "services", load, n.lookup("svc", 8, 0))
@@ -43,11 +49,13 @@ class KubeProxy:
             b.chain(_T, chain, hook, priority=-90, kind="filter")
             b.rule(_T, chain, n.destination(f"{DNS_IP}/32"), n.verdict(n.RETURN))
             b.rule(_T, chain, n.destination(SERVICE_CIDR), n.reject())
-        self._nft.commit(b)
 
-    def apply(self, services: dict[ServiceKey, Spec]) -> None:
-        """Make the rules say exactly this."""
+    def apply(self, services: dict[ServiceKey, Spec], pods: set[str]) -> None:
+        """Make the rules say exactly this. `pods` are the pods' own addresses, for pods that call themselves through a
+        service."""
         b = Batch()
+        if self._fresh:
+            self._table(b)
         gone = [k for k in self._live if services.get(k) != self._live[k][0]]
         new: list[tuple[ServiceKey, Spec, str, str]] = []
         for key, spec in services.items():
@@ -67,19 +75,15 @@ class KubeProxy:
             b.elements(_T, "svc", [(_key(*k), n.verdict_data(n.GOTO, chain)) for k, _, chain, _ in new])
         for key in gone:
             b.drop_chain(_T, self._live[key][1]).drop_set(_T, self._live[key][2])
-        self._nft.commit(b)
-        for key in gone:
-            del self._live[key]
-        self._live.update({k: (spec, chain, target) for k, spec, chain, target in new})
-
-    def pods(self, addresses: set[str]) -> None:
-        """The pods' own addresses, for pods that call themselves through a service."""
-        b = Batch()
-        for delete, changed in ((True, self._hairpin - addresses), (False, addresses - self._hairpin)):
+        for delete, changed in ((True, self._hairpin - pods), (False, pods - self._hairpin)):
             if changed:
                 b.elements(_T, "hairpin", [(socket.inet_aton(a) * 2, None) for a in sorted(changed)], delete=delete)
         self._nft.commit(b)
-        self._hairpin = set(addresses)
+        self._fresh = False
+        for key in gone:
+            del self._live[key]
+        self._live.update({k: (spec, chain, target) for k, spec, chain, target in new})
+        self._hairpin = set(pods)
 
 
 def _key(address: str, protocol: str, number: int) -> bytes:

@@ -118,7 +118,12 @@ async def run(config: dict[str, Any]) -> int:
     """Run the cluster until a signal arrives, the cluster ends, or the parent process ends."""
     state = StateDir(Path(config["state"]))
     state.make()
-    lock = state.acquire()
+    lock = config.get("lock_fd", -1)  # of the command that started this process
+    if lock >= 0:
+        os.set_inheritable(lock, False)
+        state.hold(lock)
+    else:
+        lock = state.acquire()
     _delete_unused_images(state)
     groups = cgroups.prepare(f"sailcloth-{state.number:08x}")
     try:
@@ -139,7 +144,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
         "api_fd": api.fileno(),
         "http_fd": http.fileno(),
         "https_fd": https.fileno(),
-        "dns_fd": upstream.fileno() if upstream is not None else -1,
+        "resolver_fd": upstream.fileno() if upstream is not None else -1,
         "channel_fd": theirs.fileno(),
         "publish_fd": asking.fileno(),
         "groups": groups,
@@ -149,7 +154,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
     path.write_text(json.dumps(inner))
     fds = [
         inner[name]
-        for name in ("api_fd", "http_fd", "https_fd", "dns_fd", "channel_fd", "publish_fd")
+        for name in ("api_fd", "http_fd", "https_fd", "resolver_fd", "channel_fd", "publish_fd")
         if inner[name] >= 0
     ]
     argv = [sys.executable, "-m", "sailcloth.local.supervisor", str(path)]
@@ -168,7 +173,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
     temporary.write_text(json.dumps(record))
     temporary.rename(state.record)
     publish.setblocking(False)
-    asyncio.get_running_loop().add_reader(publish.fileno(), _publish, publish)
+    asyncio.get_running_loop().add_reader(publish.fileno(), PublishedPorts(publish).serve)
     code = await _wait_for_end(pid, ours, config.get("parent_fd", -1))
     for name in (state.record, path):
         with contextlib.suppress(FileNotFoundError):
@@ -189,28 +194,53 @@ def _delete_unused_images(state: StateDir) -> None:
         )
 
 
-def _publish(channel: socket.socket) -> None:
-    """Open a listening socket on the host's loopback for the node, or return the error."""
-    try:
-        data = channel.recv(4096)
-    except BlockingIOError:
-        return
-    if not data:
-        asyncio.get_running_loop().remove_reader(channel.fileno())
-        return
-    asked = json.loads(data)
-    listener = socket.socket()
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if not ipaddress.ip_address(asked["address"]).is_loopback:
+class PublishedPorts:
+    """Listening sockets on the host's loopback, which the node accepts on. They stay open while the node's process restarts:
+    clients wait, and the next process gets the same sockets."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+        self._listeners: dict[tuple[str, int], socket.socket] = {}
+
+    def serve(self) -> None:
+        """Answer a request of the node: {address, port} for a socket, {withdraw: [[address, port]…]}, or {only: …} to withdraw
+        all but those."""
+        try:
+            data = self._channel.recv(1 << 16)
+        except BlockingIOError:
+            return
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._channel.fileno())
+            return
+        asked = json.loads(data)
+        if "address" in asked:
+            try:
+                listener = self._listener(asked["address"], int(asked["port"]))
+                socket.send_fds(self._channel, [data], [listener.fileno()])
+            except OSError as error:
+                self._channel.send(json.dumps({**asked, "error": error.strerror or str(error)}).encode())
+            return
+        named = {(str(a), int(p)) for a, p in asked.get("withdraw") or asked.get("only") or ()}
+        for place in [p for p in self._listeners if (p in named) == ("withdraw" in asked)]:
+            self._listeners.pop(place).close()
+
+    def _listener(self, address: str, port: int) -> socket.socket:
+        """Raises OSError."""
+        known = self._listeners.get((address, port))
+        if known is not None:
+            return known
+        if not ipaddress.ip_address(address).is_loopback:
             raise OSError(errno.EADDRNOTAVAIL, "not a loopback address")
-        listener.bind((asked["address"], int(asked["port"])))
-        listener.listen(128)
-        socket.send_fds(channel, [b"{}"], [listener.fileno()])
-    except OSError as error:
-        channel.send(json.dumps({"error": error.strerror or str(error)}).encode())
-    finally:
-        listener.close()
+        listener = socket.socket()
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            listener.listen(128)
+        except OSError:
+            listener.close()
+            raise
+        self._listeners[address, port] = listener
+        return listener
 
 
 async def _wait_for_end(pid: int, channel: socket.socket, parent_fd: int) -> int:

@@ -32,8 +32,10 @@ def set_up_node() -> None:
         route.route(
             "10.96.0.0", 16, 1, source=NODE_IP
         )  # lets clients on the node reach the rules for service addresses
-    for key in ("ip_forward",):
-        _sysctl(f"net/ipv4/{key}", 1)
+        route.route("10.42.0.0", 16, 1, source=NODE_IP)  # for addresses without a pod, which `pod_rules` refuses
+    _sysctl("net/ipv4/ip_forward", 1)
+    # Linux tells a peer once in a second that it is refused; whoever is not told waits, instead of trying another address.
+    _sysctl("net/ipv4/icmp_ratelimit", 0)
     for key in (
         "conf/all/rp_filter",
         "conf/default/rp_filter",
@@ -74,6 +76,17 @@ def apply_rules(netns_fd: int, batch: Batch) -> None:
         nft.commit(batch)
     finally:
         nft.close()
+
+
+def pod_rules() -> Batch:
+    """Connections to addresses of pods that are gone are refused at once. Without a route, Linux would say so a few times a second."""
+    table = "pods"
+    b = Batch().fresh_table(table)
+    for hook in ("forward", "output"):
+        b.chain(table, hook, hook, priority=0, kind="filter")
+        b.rule(table, hook, n.destination(f"{NODE_IP}/32"), n.verdict(n.RETURN))
+        b.rule(table, hook, n.out_loopback(), n.destination(POD_CIDR), n.reject())
+    return b
 
 
 def egress_rules() -> Batch:

@@ -90,7 +90,8 @@ class StateDir:
             )
 
     def acquire(self) -> int:
-        """Lock the directory until this process exits. Raises StateError if another process holds the lock."""
+        """Lock the directory until this process exits, and every one that inherits the descriptor. Raises StateError if another
+        process holds the lock."""
         descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -99,12 +100,18 @@ class StateDir:
             raise StateError(
                 f"a cluster is already running in {self.root} (process {self.holder() or '?'}); `sailctl down` stops it"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        self.hold(descriptor)
         return descriptor
 
+    @staticmethod
+    def hold(descriptor: int) -> None:
+        """Name this process as the one that holds the lock."""
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
     def holder(self) -> int:
-        """PID of the launcher that holds the lock; 0 if none does."""
+        """PID of the process that holds the lock: the launcher, or the command that starts it. 0 if none does, -1 if it is not
+        known yet."""
         try:
             descriptor = os.open(self.lock, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

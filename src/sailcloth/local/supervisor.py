@@ -1,7 +1,8 @@
-"""PID 1 of the cluster's namespaces: sets up the node's network, forks the zygote, and restarts the cluster's processes.
+"""PID 1 of the cluster's namespaces: sets up the node's network, and starts and restarts the cluster's processes.
 
-API server, control plane and node restart independently of each other; pods keep running without the node. This process must
-stay small: when it exits, the cluster ends.
+API server, control plane, node and the pods' fork server restart independently of each other; pods keep running without any of
+them. Sockets that must outlive a process, so that its clients wait instead of failing, are opened here and inherited. This
+process must stay small: when it exits, the cluster ends.
 """
 
 from __future__ import annotations
@@ -16,46 +17,95 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from . import zygote
 from .state import StateDir
 
-_BACKOFF = (0.05, 5.0)
+_BACKOFF_S = (0.05, 5.0)
+_STARTED_S = 3.0  # a process that lived for so long did not fail to start
 _UNUSABLE_STATE = 78  # a process's exit code for: what is on disk is wrong, starting again does not help
 
 
-class _Process:
+class Backoff:
+    """How long to wait before a process is started again. Only one that fails by itself, and early, has to wait."""
+
+    def __init__(self) -> None:
+        self._next = _BACKOFF_S[0]
+
+    def ended(self, code: int, lived_s: float) -> float:
+        """Seconds until the next start. `code` is negative for the signal that ended the process."""
+        if lived_s >= _STARTED_S or code in (-signal.SIGKILL, -signal.SIGTERM):
+            self._next = _BACKOFF_S[0]
+            return 0.0
+        delay, self._next = self._next, min(self._next * 2, _BACKOFF_S[1])
+        return delay
+
+
+class _Child:
     """One supervised process."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.pid = 0
+        self.due = 0.0
+        self._backoff = Backoff()
+        self._started = 0.0
+
+    def start(self) -> None:
+        self.pid, self._started, self.due = self._spawn(), time.monotonic(), 0.0
+
+    def ended(self, code: int) -> None:
+        now = time.monotonic()
+        delay = self._backoff.ended(code, now - self._started)
+        print(f"{self.name} ended with {code}; starting again in {delay:.2f} s", flush=True)
+        self.pid, self.due = 0, now + delay
+
+    def _spawn(self) -> int:
+        raise NotImplementedError
+
+
+class _Process(_Child):
+    """A Python module with a configuration file and a log."""
 
     def __init__(
         self, name: str, module: str, config: dict[str, Any], state: StateDir, fds: tuple[int, ...] = ()
     ) -> None:
-        self.name, self._module, self._fds = name, module, fds
+        super().__init__(name)
+        self._module, self._fds = module, fds
         self._path = state.run / f"{name}.json"
         self._path.write_text(json.dumps(config))
         self._log = state.logs / f"{name}.log"
-        self.pid = 0
-        self.due = 0.0
-        self._delay = _BACKOFF[0]
-        self._started = 0.0
 
-    def start(self) -> None:
+    def _spawn(self) -> int:
         if self._log.exists() and self._log.stat().st_size > 20 << 20:
             self._log.replace(self._log.with_suffix(".log.old"))
         argv = [sys.executable, "-m", self._module, "--config", str(self._path)]
         with self._log.open("ab") as log:
             process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=self._fds)
-        self.pid, self._started, self.due = process.pid, time.monotonic(), 0.0
         process.returncode = 0  # reaped below, with everything else
+        return process.pid
 
-    def ended(self, code: int) -> None:
-        if time.monotonic() - self._started > 10:
-            self._delay = _BACKOFF[0]
-        print(f"{self.name} ended with {code}; starting again in {self._delay:.2f} s", flush=True)
-        self.pid, self.due = 0, time.monotonic() + self._delay
-        self._delay = min(self._delay * 2, _BACKOFF[1])
+
+class _Zygote(_Child):
+    """The pods' fork server, a copy of this process. It has no pod to lose: each belongs to this process, not to its maker."""
+
+    def __init__(self, path: str, number: int) -> None:
+        super().__init__("zygote")
+        self._path, self._number = path, number
+
+    def _spawn(self) -> int:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                zygote.serve(self._path, self._number)
+            finally:
+                os._exit(1)
+        return pid
 
 
 def main() -> None:
@@ -63,20 +113,18 @@ def main() -> None:
     state = StateDir(Path(config["state"]))
     _limits()
     zygote_socket = str(state.run / "zygote.sock")
-    child = os.fork()
-    if child == 0:
-        try:
-            zygote.serve(zygote_socket, state.number)
-        finally:
-            os._exit(1)
+    fork_server = _Zygote(zygote_socket, state.number)
+    fork_server.start()  # before more modules are imported, of which every pod would have a copy
     from sailcloth.lib.nftables import Nftables
 
     from . import network
 
     network.set_up_node()
-    Nftables().commit(network.egress_rules())
+    for rules in (network.egress_rules(), network.pod_rules()):
+        Nftables().commit(rules)
     _hand_out_egress(config["channel_fd"])
     processes = _processes(config, state, zygote_socket)
+    children = [fork_server, *processes]
     stopping = False
 
     def stop(*_: Any) -> None:
@@ -92,20 +140,17 @@ def main() -> None:
         process.start()
     while not stopping:
         now = time.monotonic()
-        for process in processes:
-            if process.due and process.due <= now:
-                process.start()
-        due = [p.due - now for p in processes if p.due]
+        for child in children:
+            if child.due and child.due <= now:
+                child.start()
+        due = [c.due - now for c in children if c.due]
         _wait(wakeup, min([60.0, *due]))
         for pid, code in _reap():
-            if pid == child:
-                print("the pods' fork server ended; stopping", flush=True)
-                sys.exit(1)
-            for process in processes:
-                if process.pid == pid and not stopping:
+            for child in children:
+                if child.pid == pid and not stopping:
                     if code == _UNUSABLE_STATE:
                         sys.exit(code)
-                    process.ended(code)
+                    child.ended(code)
     _stop(processes)
 
 
@@ -127,7 +172,7 @@ def _reap() -> list[tuple[int, int]]:
         out.append((pid, os.waitstatus_to_exitcode(status)))
 
 
-def _stop(processes: list[_Process]) -> None:
+def _stop(processes: Sequence[_Child]) -> None:
     """The API server closes its database, at once when nobody watches it any more; the rest needs no farewell: what PID 1
     leaves behind the kernel ends."""
     api, *clients = processes
@@ -163,6 +208,21 @@ def _hand_out_egress(channel_fd: int) -> None:
     listener.close()
 
 
+def _dns_sockets() -> tuple[int, int]:
+    """Sockets of the cluster's DNS over UDP and TCP: queries wait in them while the node process restarts."""
+    from .network import DNS_IP
+
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind((DNS_IP, 53))
+    stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    stream.bind((DNS_IP, 53))
+    stream.listen(128)
+    for each in (datagrams, stream):
+        each.setblocking(False)
+    return datagrams.detach(), stream.detach()
+
+
 def _load_balancers(state: StateDir) -> str:
     """A range of the host's loopback that two clusters of one machine seldom share; a taken port of an address is told as an event."""
     return f"127.{16 + state.number % 224}.0.0/16"
@@ -173,6 +233,9 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
 
     kubeconfigs = {name: str(state.root / "state" / f"{name}.kubeconfig") for name in ("node", "controlplane")}
     node_socket = str(state.run / "node.sock")
+    dns_sockets = _dns_sockets()
+    names = state.run / "names.json"
+    names.unlink(missing_ok=True)  # of an earlier cluster, whose pods had other addresses
     api = {
         "db": str(state.database),
         "pki_dir": str(state.pki),
@@ -198,7 +261,9 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "pods": str(state.run / "p"),
         "logs": str(state.pod_logs),
         "home": os.path.expanduser("~"),
-        "dns_fd": config["dns_fd"],
+        "dns_fds": dns_sockets,
+        "names": str(names),
+        "resolver_fd": config["resolver_fd"],
         "host_ports": {"8080": config["http_fd"], "8443": config["https_fd"]},
         "images": str(state.images),
         "publish_fd": config["publish_fd"],
@@ -208,7 +273,8 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "number": state.number,
         "allow_privileged": config.get("allow_privileged", False),
     }
-    inherited = tuple(config[n] for n in ("dns_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0)
+    from_launcher = [config[n] for n in ("resolver_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0]
+    inherited = (*from_launcher, *dns_sockets)
     return [
         _Process("apiserver", "sailcloth.local.apiserver", api, state, (config["api_fd"],)),
         _Process("controlplane", "sailcloth.controlplane", plane, state),

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 import sailcloth_samples
+from sailcloth.agent.protocol import ProxyProcess
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import CLAIMS, CONFIGMAPS, SECRETS, SERVICEACCOUNTS
 from sailcloth.lib import namespaces as ns
@@ -32,6 +33,7 @@ _BASE_ENV = {
 }
 _RESOURCES = {r.plural: r for r in (CONFIGMAPS, SECRETS, CLAIMS, SERVICEACCOUNTS)}
 _ROOT_ENV = {"PATH": images.PATH}
+_HELD_PORTS = (15001, 15006, 15021)  # on which every sidecar listens as long as it runs: outbound, inbound, health
 _PROXY_PORT_OFFSET = 57_000  # added to a published port for the proxy's own listener, beyond the ephemeral ports
 
 
@@ -105,18 +107,18 @@ def _host_ports(pod: PodState) -> dict[int, int]:
     return pod.node.host_ports if labels.get("istio") == "ingressgateway" else {}
 
 
-async def proxy_command(pod: PodState, c: Container) -> list[str]:
-    """Let the agent prepare a proxy. Returns Envoy's command line."""
+async def proxy_command(pod: PodState, c: Container) -> ProxyProcess:
+    """Let the agent prepare a proxy."""
     assert pod.sandbox is not None
     env = await environment_variables(pod, c)
     if pod.node.bind_swap and (ports := _host_ports(pod)):
         env["ISTIO_META_SAILCLOTH_BESIDE"] = ",".join(f"{p}:{p + _PROXY_PORT_OFFSET}" for p in ports)
-    created = await pod.node.agent.prepare(pod.object, c.spec, env, pod.directory, pod.sandbox.netns_fd)
+    created = await pod.node.agent.prepare(pod.object, c.spec, env, pod.directory, pod.sandbox.sockets)
     folder = pod.directory / "proxy"
     for path in (folder, *folder.iterdir()):
         pod.node.give(str(path), pod_users.PROXY)
     c.env = {**env, **created.env}
-    return created.argv
+    return created
 
 
 async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]:
@@ -133,8 +135,10 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
     security = security_context.SecurityContext()
     if image.builtin == "proxy" and c.ephemeral:  # the agent serves one proxy per pod
         raise ValueError("istio-proxy cannot be an ephemeral container")
+    workers = 0
     if image.builtin == "proxy":
-        argv = await proxy_command(pod, c)
+        proxy = await proxy_command(pod, c)
+        argv, workers = proxy.argv, proxy.workers
         needed = [os.path.dirname(argv[0]), str(pod.directory / "proxy")]
         security.capabilities = [ns.CAP_NET_ADMIN, ns.CAP_NET_RAW]
         security.uid = security.gid = pod.node.proxy_user
@@ -185,6 +189,7 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
         "stdin": bool(c.spec.get("stdin")),
         "tty": bool(c.spec.get("tty")),
         "ports": [str(p + _PROXY_PORT_OFFSET) for p in ports] if swapped else [],
+        "held": {"ports": _HELD_PORTS, "count": workers} if workers and not ports and swapped else {},
     }, list(ports.values()) if swapped else []
 
 

@@ -6,18 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from sailcloth.kube import ApiError
 
 from . import container_config, hooks, probe_worker, termination, termination_message
 from .container_config import ImageNotFound
 from .environment import Missing
-from .pod_state import BACKOFF, Container, Object, PodState, timestamp
+from .pod_state import BACKOFF, PROXY, Container, Object, PodState, timestamp
 from .sandbox_client import Event
 
 log = logging.getLogger(__name__)
 
 _BACKOFF_RESET_S = 600.0  # a container that ran for so long starts again without a back-off
+_RESUME_S = 10.0  # how long a restarted proxy may take until it is ready, and stays ready meanwhile
 _POST_START_S = 600.0  # limit of a postStart hook
 
 
@@ -89,6 +91,7 @@ class Containers:
             return
         if event["event"] == "started":
             c.running = True
+            c.sockets_held = bool(event.get("held"))
             container_config.relay_ports(pod, c, event.get("relayed") or c.relayed_ports)
             pod.spawn(pod.event("Normal", "Started", f"Started container {c.name}", c.name))
             if pod.finished:  # the pod finished while the container started
@@ -108,6 +111,51 @@ class Containers:
         self._pod.changed.set()
         probe_worker.start(self._pod, c)
 
+    def adopt(self, c: Container, before: Object, now: Object | None) -> None:
+        """Take over a container of a pod that runs: `before` is its status, `now` what the pod's PID 1 says of it. One whose
+        run is that of the status stays started and ready as it was."""
+        pod = self._pod
+        c.restarts = int(before.get("restartCount", 0))
+        c.last_state = before.get("lastState") or {}
+        if c.init and not c.sidecar and (before.get("state") or {}).get("terminated", {}).get("exitCode") == 0:
+            c.state = before["state"]
+            c.completed.set()
+        elif now is not None:
+            run = int(Path(now["log"]).stem)
+            c.running, c.sockets_held = True, bool(now.get("held"))
+            same, was_ready = "running" in (before.get("state") or {}), bool(before.get("ready"))
+            if run != c.restarts:  # it was restarted after the last status
+                c.restarts, c.last_state, same = run, _ended(before), False
+                if was_ready and c.sockets_held:
+                    self._stay_ready(c)
+            elif same:
+                c.started, c.ready = bool(before.get("started")), was_ready
+            if now.get("running"):
+                c.state = {"running": {"startedAt": timestamp(float(now["started"]))}}
+                if c.started:
+                    c.startup_passed.set()
+                c.post_start_done.set()
+                container_config.relay_ports(pod, c, now.get("relayed") or ())
+                c.probing.append(pod.spawn(self._resume(c)))
+            else:
+                self.exited(c, int(now.get("exit", 137)), float(now["started"]), now.get("finished"))
+
+    async def _resume(self, c: Container) -> None:
+        """Serve an adopted container as before: its proxy, its probes."""
+        pod, delay = self._pod, 0.05
+        while True:
+            try:
+                if c.name == PROXY:
+                    await container_config.proxy_command(pod, c)
+                else:
+                    c.env = await container_config.environment_variables(pod, c)
+                break
+            except (Missing, OSError, ApiError) as error:
+                log.info("%s/%s: container %s is not served yet: %s", pod.namespace, pod.name, c.name, error)
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 2.0)
+        probe_worker.start(pod, c)
+
     async def _post_start(self, c: Container, began: float) -> None:
         """Run the postStart hook: the container is running afterwards, or is killed if the hook fails."""
         pod = self._pod
@@ -120,6 +168,7 @@ class Containers:
 
     def exited(self, c: Container, code: int, started: float, finished: float | None = None) -> None:
         pod = self._pod
+        held = c.sockets_held and c.ready and not c.ready_before
         c.reset()
         run = container_config.cgroup_name(c)
         starved = code != 0 and pod.node.groups.oom_killed(pod.uid, run)
@@ -147,10 +196,33 @@ class Containers:
             restart = policy == "Always" or (policy == "OnFailure" and code != 0)
         if pod.stopping.is_set() or pod.finished or not restart:
             c.completed.set()
+            self._release(c)
             return
-        if time.time() - started > _BACKOFF_RESET_S:
-            c.backoff_s = BACKOFF[0]
+        if held or time.time() - started > _BACKOFF_RESET_S:
+            c.backoff_s = 0.0
+        if held:  # connections to it wait in its sockets
+            self._stay_ready(c)
+        else:
+            self._release(c)
         c.restart_task = pod.spawn(self._restart(c, ended))
+
+    def _stay_ready(self, c: Container) -> None:
+        """Let a proxy that was ready stay so while it is restarted."""
+        c.ready = c.ready_before = True
+        c.probing.append(self._pod.spawn(self._end_unless_ready(c)))
+
+    async def _end_unless_ready(self, c: Container) -> None:
+        """End the readiness of a restarted proxy that is not ready in time."""
+        await asyncio.sleep(_RESUME_S)
+        if c.ready_before:
+            c.ready = c.ready_before = False
+            self._release(c)
+            self._pod.changed.set()
+
+    def _release(self, c: Container) -> None:
+        """Hold no sockets of a container that does not run: connections are refused."""
+        if c.sockets_held:
+            termination.release_sockets(self._pod, c)
 
     async def _restart(self, c: Container, ended: Object) -> None:
         pod = self._pod
@@ -160,7 +232,7 @@ class Containers:
             self._waiting(c, "CrashLoopBackOff", text)
             await pod.event("Warning", "BackOff", f"Back-off restarting failed container {c.name}", c.name)
         await asyncio.sleep(c.backoff_s)
-        c.backoff_s = min(c.backoff_s * 2, BACKOFF[1])
+        c.backoff_s = min(max(c.backoff_s * 2, BACKOFF[0]), BACKOFF[1])
         c.restarts += 1
         c.restart_task = None
         await self.start(c)
@@ -172,3 +244,14 @@ class Containers:
         c.state = {"terminated": ended or lost}
         c.completed.set()
         self._pod.changed.set()
+
+
+def _ended(before: Object) -> Object:
+    """The last state of a container that was restarted while no node process ran: nobody saw how it ended."""
+    state = before.get("state") or {}
+    if "terminated" in state:
+        return state
+    now = timestamp()
+    began = (state.get("running") or {}).get("startedAt") or now
+    ended = {"exitCode": 137, "reason": "ContainerStatusUnknown", "startedAt": began, "finishedAt": now}
+    return {"terminated": ended}

@@ -26,7 +26,7 @@ from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy
 
-from . import garbage_collection, load_balancer, persistent_volume_claims, routing, streaming_server
+from . import garbage_collection, load_balancer, persistent_volume_claims, routing, sandbox, streaming_server
 from .load_balancer import LoadBalancer
 from .pod_worker import PodWorker
 
@@ -47,7 +47,9 @@ class Config(msgspec.Struct, frozen=True):
     socket: str
     pods: str
     logs: str
-    dns_fd: int = -1
+    names: str = ""  # file with the names that the cluster's DNS knows, for the next process
+    dns_fds: tuple[int, int] = (-1, -1)  # sockets of the cluster's DNS, UDP and TCP; without them there is none
+    resolver_fd: int = -1  # socket of the host's network, connected to its name server
     host_ports: dict[str, int] = {}
     home: str = ""  # home directory of the cluster's user, masked in pods
     images: str = ""  # file with the user's images
@@ -88,7 +90,10 @@ class Kubelet:
         self._services: dict[tuple[str, str], Object] = {}
         self._slices: dict[tuple[str, str], Object] = {}
         self._zone = dns.Zone()
-        self._proxy: KubeProxy | None = None
+        self._zone.complete = False
+        self._dns: dns.Server | None = None
+        self._names: tuple[dict[str, list[str]], dict[str, str]] | None = None  # as they were written
+        self._proxy = KubeProxy()
         self._services_changed = asyncio.Event()
         self._load_balancer: LoadBalancer | None = None
 
@@ -184,7 +189,6 @@ class Kubelet:
     async def run(self) -> None:
         """Serve until cancelled."""
         await self._start_dns()
-        self._proxy = KubeProxy()
         await self._register()
         server = await streaming_server.serve(self._config.socket, self.workers)
         pods = Informer(self.client, PODS, orjson.loads, field_selector=f"spec.nodeName={NODE}")
@@ -204,7 +208,7 @@ class Kubelet:
             services.run(on_service),
             slices.run(on_slice),
             persistent_volume_claims.reclaim(self.client, self.pods_dir),
-            self._sync_services(),
+            self._sync_services(pods, services, slices),
             self._heartbeat(),
             self._pods(pods, services),
         ]
@@ -239,6 +243,8 @@ class Kubelet:
     def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
         uid = pod["metadata"]["uid"]
         worker = self.workers.get(uid)
+        if worker is None and (address := sandbox.address(self.pods_dir / uid[:12])):
+            self.allocate(uid, address)  # it may run with this address, which no other pod must get meanwhile
         if kind == "DELETED":
             if worker is not None:
                 worker.delete()
@@ -290,7 +296,7 @@ class Kubelet:
                 "lastTransitionTime": now,
             }
 
-        status = {
+        status: Object = {
             "capacity": size,
             "allocatable": size,
             "addresses": [{"type": "InternalIP", "address": network.NODE_IP}, {"type": "Hostname", "address": NODE}],
@@ -318,6 +324,10 @@ class Kubelet:
             try:
                 with contextlib.suppress(ApiError):
                     await self.client.create(NODES, node)
+                known = (await self.client.get(NODES, NODE)).get("status", {}).get("conditions") or ()
+                since = {(c["type"], c["status"]): c.get("lastTransitionTime") for c in known}
+                for each in status["conditions"]:
+                    each["lastTransitionTime"] = since.get((each["type"], each["status"])) or now
                 await self.client.patch(NODES, NODE, "", {"status": status}, sub="status")
                 return
             except (ApiError, OSError) as error:
@@ -342,18 +352,29 @@ class Kubelet:
     # -- services -------------------------------------------------------------------------------
 
     async def _start_dns(self) -> None:
+        """Answer from the names that an earlier process knew; queries for others wait until the services are known."""
+        if min(self._config.dns_fds) < 0:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            names, aliases = orjson.loads(Path(self._config.names).read_bytes())
+            self._zone.replace(names, aliases)
         loop = asyncio.get_running_loop()
         upstream: dns.Upstream | None = None
-        if self._config.dns_fd >= 0:
+        if self._config.resolver_fd >= 0:
             upstream = dns.Upstream()
-            sock = socket.socket(fileno=os.dup(self._config.dns_fd))
+            sock = socket.socket(fileno=os.dup(self._config.resolver_fd))
             sock.setblocking(False)
             await loop.create_datagram_endpoint(lambda: upstream, sock=sock)
-        server = dns.Server(self._zone, upstream)
-        await loop.create_datagram_endpoint(lambda: server, local_addr=(network.DNS_IP, 53))
-        await asyncio.start_server(server.tcp, network.DNS_IP, 53)
+        server = self._dns = dns.Server(self._zone, upstream)
+        datagrams, stream = (socket.socket(fileno=os.dup(fd)) for fd in self._config.dns_fds)
+        await loop.create_datagram_endpoint(lambda: server, sock=datagrams)
+        await asyncio.start_server(server.tcp, sock=stream)
 
-    async def _sync_services(self) -> None:
+    async def _sync_services(self, *complete: Informer[Object]) -> None:
+        """Follow the services. Until all that concerns them is known, the rules of an earlier process stay in force."""
+        for informer in complete:
+            await informer.synced.wait()
+        self._services_changed.set()
         while True:
             await self._services_changed.wait()
             self._services_changed.clear()
@@ -392,11 +413,20 @@ class Kubelet:
 
     def _update_service_rules(self) -> None:
         result = routing.compute(self._services, self._slices)
-        self._zone.replace(result.names, result.aliases)
-        if self._proxy is not None:
-            self._proxy.apply(result.rules)
-            self._proxy.pods(set(self._addresses.values()))
+        self._update_names(result.names, result.aliases)
+        self._proxy.apply(result.rules, set(self._addresses.values()))
         self._service_environment()
+
+    def _update_names(self, names: dict[str, list[str]], aliases: dict[str, str]) -> None:
+        self._zone.replace(names, aliases)
+        self._zone.complete = True
+        if self._dns is not None:
+            self._dns.answer_waiting()
+        if self._config.names and self._names != (names, aliases):
+            new = Path(self._config.names + ".new")
+            new.write_bytes(orjson.dumps([names, aliases]))
+            new.rename(self._config.names)
+            self._names = names, aliases
 
     def _service_environment(self) -> None:
         """Set KUBERNETES_SERVICE_HOST and the other variables of the service `kubernetes`."""

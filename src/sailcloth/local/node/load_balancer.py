@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from sailcloth.local import egress
@@ -69,12 +69,18 @@ class LoadBalancer:
         self._conflicts: dict[HostAddress, ServicePort] = {}
         self._round_robin = itertools.count()
         self._lock = asyncio.Lock()
+        self._first = True
 
     async def apply(self, targets: dict[HostAddress, ServicePort]) -> None:
         """Publish new addresses, and withdraw the others."""
         async with self._lock:
-            for address in [p for p in self._servers if p not in targets]:
-                self._servers.pop(address).close()
+            if self._first:  # an earlier process may have published others
+                self._first = False
+                self._withdraw("only", targets)
+            if withdrawn := [p for p in self._servers if p not in targets]:
+                for address in withdrawn:
+                    self._servers.pop(address).close()
+                self._withdraw("withdraw", withdrawn)
             self._conflicts = {p: t for p, t in self._conflicts.items() if targets.get(p) == t}
             self._targets = targets
             for address in [p for p in targets if p not in self._servers and p not in self._conflicts]:
@@ -87,23 +93,38 @@ class LoadBalancer:
                 accept = self._acceptor(address)
                 self._servers[address] = await asyncio.start_server(accept, sock=listener)
 
+    def _withdraw(self, how: str, addresses: Iterable[HostAddress]) -> None:
+        self._channel.send(json.dumps({how: [*addresses]}).encode())
+
     async def _listener(self, address: HostAddress) -> socket.socket:
         """A listening socket of the host. Raises OSError."""
-        loop = asyncio.get_running_loop()
         self._channel.send(json.dumps({"address": address[0], "port": address[1]}).encode())
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._channel.fileno(), _set, ready)
-        try:
-            await asyncio.wait_for(ready, _CONNECT_S)
-        finally:
-            loop.remove_reader(self._channel.fileno())
-        data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
-        answer = json.loads(data) if data else {"error": "the launcher has exited"}
+        async with asyncio.timeout(_CONNECT_S):
+            while True:
+                answer, fds = await self._answer()
+                if (answer.get("address"), answer.get("port")) == address:
+                    break
+                for fd in fds:  # what an earlier process of the node asked for, and did not live to receive
+                    os.close(fd)
         if not fds:
             raise OSError(str(answer.get("error")))
         listener = socket.socket(fileno=fds[0])
         listener.setblocking(False)
         return listener
+
+    async def _answer(self) -> tuple[Object, list[int]]:
+        """The launcher's next answer. Raises OSError if there is no launcher any more."""
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(self._channel.fileno(), _set, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(self._channel.fileno())
+        data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
+        if not data:
+            raise OSError("the launcher has exited")
+        return json.loads(data), list(fds)
 
     def _acceptor(
         self, address: HostAddress

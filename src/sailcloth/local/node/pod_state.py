@@ -20,7 +20,7 @@ from .host_ports import Relay
 from .sandbox_client import SandboxClient
 
 Object = dict[str, Any]
-BACKOFF = (0.2, 300.0)
+BACKOFF = (0.2, 300.0)  # of the second restart, and of the last
 PROXY = "istio-proxy"
 
 
@@ -71,10 +71,14 @@ class Container:
         self.running = False
         self.started = False
         self.ready = False
+        self.ready_before = (
+            False  # ready because the last run was: its sockets are held, and the new run is not ready yet
+        )
+        self.sockets_held = False  # the sockets that it listens on outlive its process
         self.restarts = 0
         self.state: Object = {"waiting": {"reason": "PodInitializing"}}
         self.last_state: Object = {}
-        self.backoff_s = BACKOFF[0]
+        self.backoff_s = 0.0  # before the next restart
         self.completed = asyncio.Event()  # terminated, and not restarted
         self.exited = asyncio.Event()  # the current run has ended
         self.startup_passed = asyncio.Event()  # running, and the startup probe has succeeded
@@ -99,7 +103,7 @@ class Container:
     def reset(self) -> None:
         """Clear what is true only of a running container."""
         self.close_relay()
-        self.running = self.ready = self.started = False
+        self.running = self.ready = self.ready_before = self.started = False
         self.startup_passed.clear()
         for task in self.probing:
             task.cancel()
@@ -139,6 +143,7 @@ class PodState:
         self.initialized = False
         self.volumes: dict[str, str] = {}  # host paths of the volumes, by name
         self.has_token = False  # the service account's token is mounted
+        self.known = asyncio.Event()  # what runs is known; before that the status says nothing
         self.stopping = asyncio.Event()
         self.deleted = asyncio.Event()  # the object is deleted: there is no status to write
         self.changed = asyncio.Event()  # the status differs from the one last written

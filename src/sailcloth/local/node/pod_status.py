@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import PODS
@@ -20,7 +21,7 @@ class StatusWriter:
     def __init__(self, pod: PodState) -> None:
         self._pod = pod
         self._sent: Object = {}
-        self._times: dict[str, tuple[str, str]] = {}
+        self._times: dict[str, tuple[str, str]] = {}  # by type of condition: its status, and since when
 
     def _condition(self, kind: str, holds: bool, reason: str = "") -> Object:
         status = "True" if holds else "False"
@@ -81,6 +82,15 @@ class StatusWriter:
     async def write(self) -> None:
         """Write the status after each change until cancelled."""
         pod, delay = self._pod, 0.1
+        await pod.known.wait()
+        written = pod.object.get("status") or {}
+        self._times = {
+            c["type"]: (c["status"], c["lastTransitionTime"])
+            for c in written.get("conditions") or ()
+            if c.get("status") and c.get("lastTransitionTime")
+        }
+        if _says(written, wanted := self.compose()):  # by an earlier process
+            self._sent = wanted
         while True:
             await pod.changed.wait()
             await asyncio.sleep(0.005)
@@ -102,6 +112,21 @@ class StatusWriter:
                 pod.changed.set()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
+
+
+def _says(written: Object, wanted: Object) -> bool:
+    """Whether a status that was written says all of what is wanted."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items() if v is not None}
+        return [plain(v) for v in value] if isinstance(value, list) else value
+
+    theirs, ours = plain(written), plain(wanted)
+    conditions = {c["type"]: c for c in theirs.pop("conditions", [])}
+    return all(conditions.get(c["type"]) == c for c in ours.pop("conditions")) and all(
+        theirs.get(k) == v for k, v in ours.items()
+    )
 
 
 def _container(c: Container) -> Object:

@@ -18,6 +18,7 @@ from sailcloth.local import network
 
 from . import (
     container_config,
+    garbage_collection,
     hooks,
     pod_status,
     sandbox,
@@ -27,11 +28,12 @@ from . import (
 )
 from .containers import Containers
 from .environment import Missing
-from .pod_state import PROXY, Node, Object, PodState
+from .pod_state import Node, Object, PodState
 from .sandbox_client import SandboxClient
 
 log = logging.getLogger(__name__)
 
+_ANSWER_S = 20.0  # for the PID 1 of a pod on a starved machine; one that is gone refuses the connection
 _TOKENS_S = 60.0  # how often the age of tokens is checked
 
 
@@ -80,10 +82,12 @@ class PodWorker:
     async def run(self) -> None:
         """Run the pod until it is gone."""
         pod = self.pod
+        adopted = await self._adopt()
+        pod.known.set()
         writer = asyncio.create_task(pod_status.StatusWriter(pod).write())
         renewing = asyncio.create_task(self._keep_volumes())
         try:
-            work = asyncio.create_task(self._live())
+            work = asyncio.create_task(self._live(adopted))
             stop = asyncio.create_task(pod.stopping.wait())
             late = asyncio.create_task(self._deadline())
             await asyncio.wait({work, stop, late}, return_when=asyncio.FIRST_COMPLETED)
@@ -132,13 +136,10 @@ class PodWorker:
 
     # -- start ----------------------------------------------------------------------------------
 
-    async def _live(self) -> None:
+    async def _live(self, adopted: bool) -> None:
         pod = self.pod
-        ended = pod.object.get("status", {}).get("phase")
-        if ended in ("Succeeded", "Failed"):
-            pod.phase = ended
+        if pod.finished:
             return
-        adopted = await self._adopt()
         if not adopted:
             self._count_earlier_runs()
         delay = 0.1
@@ -192,41 +193,38 @@ class PodWorker:
         self.pod.changed.set()
 
     async def _adopt(self) -> bool:
-        """Adopt a running pod. Returns whether there is one."""
+        """Adopt a running pod as its status describes it. Returns whether there is one. Needs no API server."""
         pod = self.pod
+        status = pod.object.get("status") or {}
+        if status.get("phase") in ("Succeeded", "Failed"):
+            pod.phase = status["phase"]
+            return False
         if not os.path.exists(pod.init_path):
+            return False
+        address = sandbox.address(pod.directory)
+        if not address:
+            await garbage_collection.kill_sandbox(pod.init_path)
+            volumes.remove(pod.directory)
             return False
         link = SandboxClient(pod.init_path, self._containers.on_event)
         try:
-            state = await link.connect(0.5)
+            state = await link.connect(0.5, _ANSWER_S)
         except (OSError, TimeoutError):
             link.close()
             volumes.remove(pod.directory)
             return False
         pod.sandbox = link
-        pod.ip = self.node.allocate(pod.uid, pod.object.get("status", {}).get("podIP", ""))
-        known = pod_status.container_statuses(pod.object)
+        pod.ip = self.node.allocate(pod.uid, address)
+        pod.phase = status.get("phase") or "Pending"
+        pod.initialized = any(
+            c["type"] == "Initialized" and c.get("status") == "True" for c in status.get("conditions") or ()
+        )
         pod.has_token = (pod.directory / "volumes" / service_account.NAME).is_dir()
         pod.volumes = volumes.paths(pod.object_with_token, pod.directory)
         self._renew.set()
+        known = pod_status.container_statuses(pod.object)
         for c in pod.containers:
-            before, now = known.get(c.name, {}), state["containers"].get(c.name)
-            c.restarts = int(before.get("restartCount", 0))
-            c.last_state = before.get("lastState") or {}
-            if c.init and not c.sidecar and (before.get("state") or {}).get("terminated", {}).get("exitCode") == 0:
-                c.state = before["state"]
-                c.completed.set()
-            elif now is not None and now.get("running"):
-                c.running = True
-                container_config.relay_ports(pod, c, now.get("relayed") or ())
-                if c.name == PROXY:
-                    await container_config.proxy_command(pod, c)
-                else:
-                    c.env = await container_config.environment_variables(pod, c)
-                self._containers.running(c, float(now["started"]))
-            elif now is not None:
-                c.running = True
-                self._containers.exited(c, int(now.get("exit", 137)), float(now["started"]), now.get("finished"))
+            self._containers.adopt(c, known.get(c.name, {}), state["containers"].get(c.name))
         return True
 
     def _count_earlier_runs(self) -> None:
@@ -303,4 +301,4 @@ class PodWorker:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.pod.init_path)
         await self.node.agent.remove(self.pod.uid)
-        await self._live()
+        await self._live(adopted=False)

@@ -13,14 +13,15 @@ _FAST_STARTUP_S = 2.0  # startup and readiness probes run every 50 ms at first
 
 
 def start(pod: PodState, c: Container) -> None:
-    """Start the probes of a running container."""
+    """Start the probes of a running container. One that is started or ready already, as after a restart of the node, stays so
+    until its probes say otherwise."""
     if not c.spec.get("startupProbe"):
         c.started = True
         c.startup_passed.set()
-        if not c.spec.get("readinessProbe"):
-            c.probing.append(pod.spawn(_listening(pod, c)))
+    if c.started and not c.spec.get("readinessProbe") and (not c.ready or c.ready_before):
+        c.probing.append(pod.spawn(_listening(pod, c)))
     for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
-        if c.spec.get(kind):
+        if c.spec.get(kind) and not (kind == "startupProbe" and c.started):
             c.probing.append(asyncio.ensure_future(_repeat(pod, c, kind, c.spec[kind])))
 
 
@@ -36,7 +37,7 @@ async def _listening(pod: PodState, c: Container) -> None:
         else:
             await asyncio.sleep(0.02)
     if c.running:
-        c.ready = True
+        c.ready, c.ready_before = True, False
         pod.changed.set()
 
 
@@ -56,24 +57,26 @@ async def _repeat(pod: PodState, c: Container, kind: str, probe: Object) -> None
                 c.started = True
                 c.startup_passed.set()
                 if not c.spec.get("readinessProbe"):
-                    c.ready = True
+                    c.ready, c.ready_before = True, False
                 pod.changed.set()
                 return
-            if kind == "readinessProbe" and not c.ready and passes >= int(probe.get("successThreshold") or 1):
-                c.ready = True
+            unready = not c.ready or c.ready_before
+            if kind == "readinessProbe" and unready and passes >= int(probe.get("successThreshold") or 1):
+                c.ready, c.ready_before = True, False
                 pod.changed.set()
         else:
             passes, failures = 0, failures + 1
             # During the initial delay failures do not count, but a container that is ready earlier becomes ready.
             age = time.monotonic() - began
-            fast = kind != "livenessProbe" and not c.ready and age < max(_FAST_STARTUP_S, delay)
+            unready = not c.ready or c.ready_before
+            fast = kind != "livenessProbe" and unready and age < max(_FAST_STARTUP_S, delay)
             if not fast:
                 word = kind.removesuffix("Probe").capitalize()
                 await pod.event("Warning", "Unhealthy", f"{word} probe failed: {why}", c.name)
             if failures >= int(probe.get("failureThreshold") or 3) and not fast:
                 if kind == "readinessProbe":
                     if c.ready:
-                        c.ready = False
+                        c.ready = c.ready_before = False
                         pod.changed.set()
                 else:
                     text = f"Container {c.name} failed {word.lower()} probe, will be restarted"

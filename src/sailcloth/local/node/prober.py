@@ -8,6 +8,7 @@ import os
 from typing import Any
 
 from sailcloth.agent import probes
+from sailcloth.lib.time_limit import within
 
 from . import sandbox_client
 from .pod_state import Container, PodState
@@ -21,17 +22,17 @@ async def probe(spec: Object, container: Container, pod: PodState) -> tuple[bool
     limit = float(spec.get("timeoutSeconds") or 1)
     netns_fd = pod.sandbox.netns_fd if pod.sandbox is not None else -1
     try:
-        async with asyncio.timeout(limit):
-            if "httpGet" in spec:
-                action = spec["httpGet"]
-                code = await probes.http_status(netns_fd, pod.ip, _port(action["port"], container.spec), action)
-                return 200 <= code < 400, f"HTTP probe failed with statuscode: {code}"
-            if "tcpSocket" in spec:
-                action = spec["tcpSocket"]
-                await probes.tcp(netns_fd, pod.ip, _port(action["port"], container.spec), action)
-                return True, ""
-            if "grpc" in spec:
-                return await probes.grpc(netns_fd, pod.ip, int(spec["grpc"]["port"]), spec["grpc"])
+        if "httpGet" in spec:
+            action = spec["httpGet"]
+            port = _port(action["port"], container.spec)
+            code = await within(limit, probes.http_status(netns_fd, pod.ip, port, action))
+            return 200 <= code < 400, f"HTTP probe failed with statuscode: {code}"
+        if "tcpSocket" in spec:
+            action = spec["tcpSocket"]
+            await within(limit, probes.tcp(netns_fd, pod.ip, _port(action["port"], container.spec), action))
+            return True, ""
+        if "grpc" in spec:
+            return await within(limit, probes.grpc(netns_fd, pod.ip, int(spec["grpc"]["port"]), spec["grpc"]))
         if "exec" in spec:
             return await _exec(spec["exec"].get("command") or [], container, pod.init_path, limit)
     except TimeoutError:
@@ -61,7 +62,7 @@ async def _exec(command: list[str], container: Container, init_path: str, limit:
     finally:
         os.close(null)
     try:
-        result = await asyncio.wait_for(code, limit)
+        result = await within(limit, code)
     except TimeoutError:
         return False, "command timed out"
     finally:

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 
 from sailcloth.local import network, zygote
 
 from .pod_state import PodState
 
+_ADDRESS = "address"  # a file in the pod's directory, written when the network is connected
 _DOMAIN = "cluster.local"
 
 
 async def create(pod: PodState) -> None:
     """Create the pod's network namespace and start its PID 1. Raises OSError."""
     hostname = pod.spec.get("hostname") or pod.name
+    made = pod.directory / _ADDRESS
+    made.unlink(missing_ok=True)
     _write_etc(pod, hostname)
     _, fd = await asyncio.to_thread(zygote.make_pod, pod.node.zygote, str(pod.directory), hostname[:63])
     try:
         await asyncio.to_thread(network.connect_pod, fd, pod.ip)
     finally:
         os.close(fd)
+    made.write_text(pod.ip)
+
+
+def address(directory: Path) -> str:
+    """The address of the sandbox in a pod's directory; empty if it is not complete, as when the node's process died while it was
+    created."""
+    try:
+        return (directory / _ADDRESS).read_text()
+    except OSError:
+        return ""
 
 
 def _write_etc(pod: PodState, hostname: str) -> None:

@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from sailcloth.agent.netns import PodSockets
+
 Event = dict[str, Any]
 
 
@@ -19,10 +21,13 @@ class SandboxClient:
         self._path, self._on_event = path, on_event
         self._socket: socket.socket | None = None
         self.netns_fd = -1
+        self.kept: dict[str, int] = {}  # sockets that an earlier process of the node left with PID 1
+        self.sockets = KeptSockets(self)
         self._state: asyncio.Future[Event] | None = None
 
-    async def connect(self, deadline_s: float = 5.0) -> Event:
-        """Connect, and return the pod's state. Raises OSError if nothing listens within the deadline."""
+    async def connect(self, deadline_s: float = 5.0, answer_s: float = 5.0) -> Event:
+        """Connect, and return the pod's state. Raises OSError if nothing listens within the deadline, TimeoutError if PID 1
+        does not answer within `answer_s`."""
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_s
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -40,7 +45,7 @@ class SandboxClient:
         self._state = loop.create_future()
         loop.add_reader(sock.fileno(), self._readable)
         self.send({"op": "state"})
-        async with asyncio.timeout(deadline_s):  # `wait_for` would swallow a cancellation that comes with the result
+        async with asyncio.timeout(answer_s):  # `wait_for` would swallow a cancellation that comes with the result
             return await self._state
 
     def send(self, request: dict[str, Any], fds: list[int] | None = None) -> None:
@@ -52,7 +57,7 @@ class SandboxClient:
     def _readable(self) -> None:
         assert self._socket is not None
         try:
-            data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 4)
+            data, fds, _, _ = socket.recv_fds(self._socket, 1 << 18, 16)
         except BlockingIOError:
             return
         except OSError:
@@ -64,7 +69,9 @@ class SandboxClient:
         event = json.loads(data)
         if event.get("event") == "state":
             if self.netns_fd < 0 and fds:
-                self.netns_fd, fds = fds[0], fds[1:]
+                self.netns_fd, *kept = fds
+                self.kept, fds = dict(zip(event.get("kept", ()), kept, strict=False)), []
+                self.sockets.connected()
             if self._state is not None and not self._state.done():
                 self._state.set_result(event)
         else:
@@ -81,6 +88,33 @@ class SandboxClient:
         if self.netns_fd >= 0:
             os.close(self.netns_fd)
             self.netns_fd = -1
+        for fd in self.kept.values():
+            os.close(fd)
+        self.kept.clear()
+
+
+class KeptSockets(PodSockets):
+    """Sockets of a pod that its PID 1 keeps, so that what is sent to them waits while the node's process restarts."""
+
+    def __init__(self, client: SandboxClient) -> None:
+        super().__init__(-1)
+        self._client = client
+        self._adopted = False
+
+    def connected(self) -> None:
+        """Called when the client has the namespace and the kept sockets."""
+        self.netns_fd, self._adopted = self._client.netns_fd, bool(self._client.kept)
+
+    @property
+    def adopted(self) -> bool:
+        return self._adopted
+
+    def adopt(self, name: str) -> socket.socket | None:
+        fd = self._client.kept.pop(name, -1)
+        return socket.socket(fileno=fd) if fd >= 0 else None
+
+    def keep(self, name: str, sock: socket.socket) -> None:
+        self._client.send({"op": "keep", "socket": name}, [sock.fileno()])
 
 
 async def execute(

@@ -42,13 +42,23 @@ async def kill_container(pod: PodState, c: Container, seconds: float) -> None:
                 await asyncio.wait_for(c.exited.wait(), 2)
 
 
+def release_sockets(pod: PodState, c: Container) -> None:
+    """Let the sockets that a container listens on end with its process."""
+    c.sockets_held = False
+    if pod.sandbox is not None:
+        with contextlib.suppress(OSError):
+            pod.sandbox.send({"op": "release", "name": c.name})
+
+
 async def terminate(pod: PodState) -> None:
     """Terminate the pod: applications first, sidecars last, so that they serve the last requests."""
     if pod.sandbox is not None and not pod.deleted.is_set():
         seconds = grace_period(pod)
         end = time.monotonic() + seconds
         for c in pod.containers:
-            c.ready = False
+            c.ready = c.ready_before = False
+            if c.sockets_held:
+                release_sockets(pod, c)
         pod.changed.set()
         await pod.event("Normal", "Killing", f"Stopping container {pod.containers[-1].name}")
         proxies = [c for c in pod.containers if c.name == PROXY and c.running]

@@ -3,10 +3,11 @@
 It listens on a UNIX socket in the pod's directory, so that a restarted node can adopt the pod. Messages are JSON with
 descriptors. Imports stay few: every pod has a copy of this process.
 
-Requests: start {name, argv, env, cwd, uid, gid, groups, caps, proxy, privileged, unconfined, log, ports, stdin, tty, and what `mounts.container` or, with a root,
+Requests: start {name, argv, env, cwd, uid, gid, groups, caps, proxy, privileged, unconfined, log, ports, held, stdin, tty, and what `mounts.container` or, with a root,
 `rootfs.container` takes} with descriptors of the ports' sockets, then of control groups, signal {name, signal},
-exec {argv, env, tty, caps, container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns}, state, shutdown.
-Events: state, started, exited, exit (of an exec or an attachment), error.
+exec {argv, env, tty, caps, container}, attach {container, stdin} with descriptors of stdin, stdout, stderr, resize {container, rows, columns},
+keep {socket} with the descriptor of a socket of the node's that outlives it, release {name} (no socket of a container outlives its process any more), state, shutdown.
+Events: state (with descriptors of the network namespace and of kept sockets), started, exited, exit (of an exec or an attachment), error.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class PodInit:
         self._inputs: dict[str, int] = {}  # name -> where its standard input is written; a terminal's master
         self._terminals: set[str] = set()
         self._attached: dict[str, list[Attachment]] = {}
+        self._listening: dict[str, seccomp_bind.ListeningSockets] = {}  # name -> sockets that outlive its process
+        self._kept: dict[str, int] = {}  # sockets of the node's, by what it calls them
         self._groups: dict[str, list[int]] = {}  # name -> where a process enters the control groups of a container
 
     def run(self) -> None:
@@ -119,8 +122,16 @@ class PodInit:
         operation = request["op"]
         if operation == "state":
             own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-            self._send(client, {"event": "state", "containers": self._containers}, [own])
+            event = {"event": "state", "containers": self._containers, "kept": [*self._kept]}
+            self._send(client, event, [own, *self._kept.values()])
             os.close(own)
+        elif operation == "keep":
+            if (old := self._kept.pop(request["socket"], -1)) >= 0:
+                os.close(old)
+            self._kept[request["socket"]] = os.dup(fds[0])
+        elif operation == "release":
+            if (listening := self._listening.pop(request["name"], None)) is not None:
+                listening.release()
         elif operation == "start":
             self._start(request, fds)
         elif operation == "signal":
@@ -147,6 +158,7 @@ class PodInit:
         self._keep_groups(name, fds[len(ports) :])
         out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
         stdio, source = process.open_stdio(request, out[1], err[1])
+        held = self._held(request)
         ours, theirs = socket.socketpair()
         pending, until_exec = os.pipe2(os.O_CLOEXEC)
         self._pid_namespaces.choose(bool(request.get("proxy")))
@@ -157,7 +169,7 @@ class PodInit:
                     fcntl.ioctl(stdio[0], termios.TIOCSCTTY, 0)
                     request["terminal"] = os.ttyname(stdio[0])
                 self._enter_groups(name)
-                process.start(request, self._users, self._profile, stdio, theirs if ports else None, until_exec)
+                process.start(request, self._users, self._profile, stdio, theirs if ports or held else None, until_exec)
             except BaseException as error:
                 os.write(2, f"cannot start {request['argv'][0]}: {error}\n".encode())
             finally:
@@ -169,10 +181,13 @@ class PodInit:
         if source >= 0:
             self._inputs[name] = source
         relayed: list[int] = []
-        if not ports:
+        holds = bool(ports)
+        if held is not None:
+            holds = self._supervise(ours, held)
+        elif not ports:
             ours.close()
         elif not self._supervise(ours, kept):
-            relayed = sorted(ports)
+            relayed, holds = sorted(ports), False
         # A client may exec into the container as soon as it gets the event, so its mounts must be complete.
         select.select([pending], [], [], _SETUP_S)
         os.close(pending)
@@ -182,6 +197,7 @@ class PodInit:
             "started": time.time(),
             "log": request["log"],
             "relayed": relayed,
+            "held": holds,
         }
         self._requests[name] = {key: request[key] for key in _OF_COMMANDS if key in request}
         self._by_pid[pid] = name
@@ -196,7 +212,21 @@ class PodInit:
         self._output[name] = dict(pipes)
         for fd, stream in pipes:
             self._selector.register(fd, selectors.EVENT_READ, lambda f=fd, s=stream: self._pump(name, log, f, s))
-        self._tell({"event": "started", "name": name, "pid": pid, "time": time.time(), "relayed": relayed})
+        event = {"event": "started", "name": name, "pid": pid, "time": time.time(), "relayed": relayed, "held": holds}
+        self._tell(event)
+
+    def _held(self, request: dict[str, Any]) -> seccomp_bind.ListeningSockets | None:
+        """The sockets of a proxy that outlive its process; None if there are none."""
+        wanted = request.get("held")
+        if not wanted or request.get("ports"):
+            return None
+        listening = self._listening.get(request["name"])
+        if listening is None or listening.released:
+            listening = self._listening[request["name"]] = seccomp_bind.ListeningSockets(
+                wanted["ports"], wanted["count"]
+            )
+        listening.restart()
+        return listening
 
     def _keep_groups(self, name: str, fds: list[int]) -> None:
         for fd in self._groups.pop(name, ()):
@@ -288,13 +318,18 @@ class PodInit:
             for fd in ready:
                 self._pump(name, known[0], fd, self._output[name][fd])
 
-    def _supervise(self, ours: socket.socket, sockets: dict[int, int]) -> bool:
-        """Swap the sockets that the child binds. False if it cannot be supervised, and its ports have to be relayed."""
+    def _supervise(self, ours: socket.socket, sockets: dict[int, int] | seccomp_bind.ListeningSockets) -> bool:
+        """Swap the sockets that the child binds, or hold those that it listens on. False if it cannot be supervised, and its
+        ports have to be relayed."""
+
+        def end() -> None:
+            for held in sockets.values() if isinstance(sockets, dict) else ():
+                os.close(held)
+
         said, fds, _, _ = socket.recv_fds(ours, 1, 1)
         ours.close()
         if not fds:
-            for held in sockets.values():
-                os.close(held)
+            end()
             return not said  # the child ended before it could ask
         fd = fds[0]
 
@@ -304,8 +339,7 @@ class PodInit:
             except OSError:
                 self._selector.unregister(fd)
                 os.close(fd)
-                for held in sockets.values():
-                    os.close(held)
+                end()
 
         self._selector.register(fd, selectors.EVENT_READ, serve)
         return True

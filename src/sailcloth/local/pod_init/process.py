@@ -64,7 +64,7 @@ def start(
     (rootfs if request.get("root") else mounts).container(request, users)
     if notify is not None:
         try:
-            listener = seccomp_bind.install_filter()
+            listener = seccomp_bind.install_filter(listen=not request.get("ports"))
         except (OSError, KeyError):  # a kernel or processor that cannot: the node relays
             notify.send(b"x")
         else:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -48,7 +49,7 @@ class Pki:
 
 
 def load(directory: Path) -> Pki:
-    """The PKI in a directory, created if it does not exist."""
+    """The PKI in a directory, created if it does not exist. Raises ValueError that names a file which is damaged, and OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def pair(name: str, make: object) -> KeyPair:
@@ -57,7 +58,7 @@ def load(directory: Path) -> Pki:
             loaded = make()  # type: ignore[operator]
             write_private(key, loaded.key)
             write_private(cert, loaded.certificate)
-        return KeyPair(cert.read_bytes(), key.read_bytes())
+        return _checked(cert, key)
 
     ca = pair("ca", _authority)
     server = pair(
@@ -66,7 +67,36 @@ def load(directory: Path) -> Pki:
     accounts = directory / "service-accounts.key"
     if not accounts.exists():
         write_private(accounts, _pem(ec.generate_private_key(ec.SECP256R1())))
+    _private_key(accounts)
     return Pki(ca, server, accounts.read_bytes(), directory)
+
+
+def _private_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """Raises ValueError that names the file."""
+    content = path.read_bytes()
+    if not content.strip():
+        raise ValueError(f"{path} is empty")
+    try:
+        key = serialization.load_pem_private_key(content, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"{path} is not a private key in PEM: {error}") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{path} is not a key of an elliptic curve")
+    return key
+
+
+def _checked(cert: Path, key: Path) -> KeyPair:
+    """A certificate and its key. Raises ValueError that names the damaged file."""
+    pair = KeyPair(cert.read_bytes(), key.read_bytes())
+    if not pair.certificate.strip():
+        raise ValueError(f"{cert} is empty")
+    try:
+        certificate = x509.load_pem_x509_certificate(pair.certificate)
+    except ValueError as error:
+        raise ValueError(f"{cert} is not a certificate in PEM: {error}") from None
+    if certificate.public_key() != _private_key(key).public_key():
+        raise ValueError(f"{key} is not the key of {cert}")
+    return pair
 
 
 def kubeconfig(pki: Pki, server: str, user: str, groups: tuple[str, ...]) -> bytes:
