@@ -36,6 +36,7 @@ from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import RETRIABLE, ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
+from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh import ingress, proxy_configs
 from sailcloth.mesh.model import MeshConfig
@@ -80,6 +81,10 @@ class Config:
     names: tuple[str, ...] = ()
 
 
+_KEEPALIVE_S = 60.0  # for the next request on a connection, its head included
+_HANDSHAKE_MS = 20_000
+# Nobody authenticates at the level of connections here: under pressure the longest idle connection of the busiest address goes.
+_HTTP_LIMITS = ConnectionLimits(unauthenticated=512, unauthenticated_s=None)
 _COUNT_S = 0.25
 _RECONNECT_S = 5.0  # how long a new process waits for proxies to reconnect before it writes statuses
 
@@ -162,7 +167,7 @@ class ControlPlane:
         await source.synced()
         self.updates.synced()
         server = await self._grpc_server(certificates, chain, key)
-        runner = await self._http_server(chain, key)
+        runner = await self._http_server(chain, key, tasks)
         await self._install_webhooks(authority)
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
@@ -206,7 +211,7 @@ class ControlPlane:
 
     async def _grpc_server(self, certificates: CertificateService, chain: bytes, key: bytes) -> grpc.aio.Server:
         discovery = Server(self.proxies)
-        server = grpc.aio.server(options=OPTIONS)
+        server = grpc.aio.server(options=(*OPTIONS, ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS)))
         limits = self.limits
         server.add_generic_rpc_handlers((discovery.handler(), certificates.handler(), limits.handler()))
         credentials = grpc.ssl_server_credentials([(key, chain)])
@@ -216,7 +221,9 @@ class ControlPlane:
         await server.start()
         return server
 
-    async def _http_server(self, chain: bytes, key: bytes) -> web.AppRunner:
+    async def _http_server(self, chain: bytes, key: bytes, tasks: list[asyncio.Task[None]]) -> web.AppRunner:
+        """Serve the HTTP ports; the tasks that accept connections are added to `tasks`."""
+
         async def ready(_: web.Request) -> web.Response:
             return web.Response(text="ready")
 
@@ -230,10 +237,9 @@ class ControlPlane:
         )
         app.router.add_post("/inject", webhook.handler(self._injector))
         app.router.add_post(admission.PATH, admission.validate_objects)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=_KEEPALIVE_S)
         await runner.setup()
-        for port in (self.config.http_port, self.config.monitoring_port):
-            await web.TCPSite(runner, self.config.address, port).start()
+        assert runner.server is not None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with (
             tempfile.NamedTemporaryFile() as file
@@ -241,7 +247,11 @@ class ControlPlane:
             file.write(chain + key)
             file.flush()
             context.load_cert_chain(file.name)
-        await web.TCPSite(runner, self.config.address, self.config.webhook_port, ssl_context=context).start()
+        connections = Connections("the control plane's HTTP ports", _HTTP_LIMITS)
+        ports = {self.config.http_port: None, self.config.monitoring_port: None, self.config.webhook_port: context}
+        for port, tls in ports.items():
+            accepting = connections.serve(listen(self.config.address, port), runner.server, tls)
+            tasks.append(asyncio.create_task(accepting, name=f"port {port}"))
         return runner
 
     async def _debug_scope(self, request: web.Request) -> str:
