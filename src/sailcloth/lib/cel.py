@@ -83,6 +83,17 @@ class Program:
             raise BadExpression(text.removesuffix("[INVALID_ARGUMENT]").strip()) from None
         self.returns = str(self._program.return_type().name()).lower()
 
+    @property
+    def tree(self) -> Any:
+        """The checked expression with its macros expanded, a `cel.expr.Expr`."""
+        from cel.expr import checked_pb2
+        from google.protobuf import any_pb2
+
+        packed, checked = any_pb2.Any(), checked_pb2.CheckedExpr()
+        packed.ParseFromString(self._program.serialize())
+        packed.Unpack(checked)
+        return checked.expr
+
     def run(self, values: Mapping[str, Any]) -> Any:
         """Evaluate; returns the value. Raises Failed."""
         try:
