@@ -31,8 +31,8 @@ WRONG: tuple[Any, ...] = (None, [], {}, "", "x", 0, -1, 1.5, True, [None], {"a":
 
 @pytest.fixture
 async def storage(tmp_path: Path) -> AsyncIterator[RestStorage]:
-    store = Store(str(tmp_path / "api.db"))
-    made = RestStorage(store, Registry(), Admission(store), "10.96.0.0/16")
+    store, registry = Store(str(tmp_path / "api.db")), Registry()
+    made = RestStorage(store, registry, Admission(store, registry), "10.96.0.0/16")
     info = RequestInfo(made.registry.resources["", "v1", "namespaces"], ADMIN)
     await made.create(info, {"metadata": {"name": "n"}})
     yield made

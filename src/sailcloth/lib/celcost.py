@@ -18,11 +18,15 @@ from .openapi import EMBEDDED, Node
 RULE_LIMIT = 10_000_000
 SCHEMA_LIMIT = 100_000_000
 MAX_REQUEST = 3 << 20
+ITERATIONS = 10_000  # of one evaluation; the interpreter ends it then
 _LARGEST = (1 << 64) - 1  # an estimate beyond this is this
 _WHOLE = MAX_REQUEST - 2  # a value that fills a request, without its quotes or brackets
 _FORMATS = {"duration": (32, 4), "date": (12, 12), "date-time": (35, 22)}  # largest and smallest size as JSON
 _TRAVERSAL, _REGEX = 0.1, 0.25
 _NEW_LIST, _NEW_MAP = 10, 30
+
+
+_ANY: Node = {}  # of a value without a schema: its parts are as large as it is
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,14 @@ class Shape:
     node: Node = None
     item: Shape | None = None
 
+    def total(self) -> int:
+        """The size with that of computed elements."""
+        return self.size * max(1, self.item.total()) if self.item is not None else self.size
+
     def field(self, name: str) -> Shape:
         """A field, by its escaped name, or a value of a map."""
+        if self.node is _ANY:
+            return self
         node = self.node or {}
         for key, inner in (node.get("properties") or {}).items():
             if escape(key) == name:
@@ -49,6 +59,8 @@ class Shape:
 
     def element(self) -> Shape:
         """An element of a list, or a value of a map."""
+        if self.node is _ANY:
+            return self
         if self.item is not None:
             return self.item
         node = self.node or {}
@@ -125,6 +137,13 @@ def expression_cost(tree: Any, variables: Mapping[str, Shape], default: Shape) -
     return min(_LARGEST, _Estimator(default).visit(tree, dict(variables))[0])
 
 
+def largest_result(tree: Any, size: int) -> int:
+    """The bytes that an intermediate result may have, over variables of `size` bytes together."""
+    estimator = _Estimator(Shape(size, _ANY))
+    estimator.visit(tree, {})
+    return min(_LARGEST, estimator.largest)
+
+
 def excess(what: str, cost: int, limit: int) -> str:
     """The message for a cost over its limit, in Kubernetes' words; empty if it is within."""
     if cost <= limit:
@@ -143,12 +162,14 @@ class _Estimator:
     """Walks a `cel.expr.Expr`."""
 
     def __init__(self, default: Shape) -> None:
-        self._default = default
+        self._default, self._measuring = default, default.node is _ANY
+        self.largest = 0  # of all results
 
     def visit(self, tree: Any, scope: Scope) -> Estimate:
         """(cost, shape of the result)."""
         visit: Callable[[Any, Scope], Estimate] = getattr(self, f"_{tree.WhichOneof('expr_kind')}")
         cost, result = visit(tree, scope)
+        self.largest = max(self.largest, result.total())
         return min(cost, _LARGEST), replace(result, size=min(result.size, _LARGEST))
 
     def _const_expr(self, tree: Any, _: Scope) -> Estimate:
@@ -192,8 +213,12 @@ class _Estimator:
         if loop.iter_range.WhichOneof("expr_kind") == "list_expr" and not loop.iter_range.list_expr.elements:
             cost, result = self.visit(loop.result, within)  # cel.bind: a variable and no loop
             return init_cost + cost, result
-        node = items.node or {}
+        node, items_size = items.node or {}, items.size
         keyed = node.get("type") == "object" and items.item is None
+        if self._measuring:  # elements of one value are together as large as it is
+            items = replace(items, size=min(items.size, ITERATIONS))
+            if items.node is _ANY:
+                items = replace(items, item=Shape(max(1, items_size // max(1, items.size)), _ANY), node=None)
         within[loop.iter_var] = _KEY if keyed else items.element()
         condition = self.visit(loop.loop_condition, within)[0]
         step, accumulated = self.visit(loop.loop_step, within)
@@ -228,6 +253,8 @@ class _Estimator:
             return _part(min(first.size, second.size)), SCALAR
         if name in ("_[_]", "_?._", "_[?_]"):
             key = parts[1].const_expr.string_value if parts[1].WhichOneof("expr_kind") == "const_expr" else ""
+            if self._measuring and not key and second.node is _ANY and parts[1].WhichOneof("expr_kind") == "ident_expr":
+                return 1, Shape(max(1, first.size // min(first.size, ITERATIONS)), _ANY)  # values by the keys of a loop
             return 1, first.field(escape(key) or key) if key else first.element()
         if name in ("value", "orValue", "or", "optional.of", "optional.ofNonZeroValue", "dyn"):
             return 1, max(of, key=lambda s: s.size)
@@ -239,7 +266,7 @@ class _Estimator:
             return _part(first.size) * _part(second.size), SCALAR
         if name in ("matches", "find", "findAll"):
             cost = _part(first.size + 1) * math.ceil(second.size * _REGEX)
-            return cost, SCALAR if name == "matches" else Shape(first.size, item=Shape(first.size))
+            return cost, SCALAR if name == "matches" or self._measuring else Shape(first.size, item=Shape(first.size))
         if name.startswith("sets."):
             return first.size * second.size, SCALAR
         if name in ("isSorted", "sum", "min", "max", "indexOf", "lastIndexOf") and _is_list(first, parts[0]):
@@ -250,7 +277,7 @@ class _Estimator:
         if name == "replace":
             return _part(first.size), Shape(first.size * max(1, of[2].size) if len(of) > 2 else first.size)
         if name == "split":
-            return _part(first.size), Shape(first.size, item=Shape(first.size))
+            return _part(first.size), Shape(first.size, item=SCALAR if self._measuring else Shape(first.size))
         if name == "join":
             each = first.element().size + second.size
             return _part(first.size * each), Shape(first.size * each)

@@ -93,7 +93,7 @@ async def serve(config: Config) -> None:
 
     pki, store = _open(config)
     registry = Registry()
-    admission = Admission(store)
+    admission = Admission(store, registry)
     storage = RestStorage(store, registry, admission, config.service_cidr)
     tokens = TokenIssuer(pki.service_account_key)
     connections = Connections("the API server", _limits(config))

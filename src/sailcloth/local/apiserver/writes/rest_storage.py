@@ -15,6 +15,7 @@ import orjson
 
 from ..auth import certificate_signing, default_roles, escalation
 from ..errors import StatusError, already_exists, bad_request, conflict, invalid, not_found
+from ..kinds import admissionregistration
 from ..registry import ApiResource, Registry
 from ..request_info import Body, RequestInfo
 from ..schemas import field_validation
@@ -22,7 +23,7 @@ from ..schemas.definitions import DefinitionController
 from ..storage import Store, clone
 from ..times import now
 from ..unstructured import Unstructured
-from . import managed_fields, metadata, patches, validation
+from . import managed_fields, metadata, patches, validating_policies, validation
 from .admission import Admission
 from .deletion import Deletion
 from .managed_fields import ApplyConflict, path_text
@@ -91,6 +92,8 @@ class RestStorage:
         self.definitions.on_write(resource, obj)
         if resource.group_resource == default_roles.CLUSTER_ROLES:
             default_roles.aggregate(self.store)
+        if resource.group_resource == admissionregistration.POLICY.group_resource:
+            validating_policies.observe(self.store, obj)
 
     def _check_absent(self, resource: ApiResource, obj: Unstructured) -> None:
         name = obj["metadata"]["name"]
