@@ -94,6 +94,7 @@ class Connections:
                 connection.active = loop.time()
                 connection.handshake = asyncio.create_task(self._establish(connection, sock, factory, context))
                 self._unauthenticated[connection] = None
+                await asyncio.sleep(0)  # others have their turn, also while one connection follows the other
         finally:
             sweep.cancel()
             listener.close()
@@ -132,14 +133,19 @@ class Connections:
         context: ssl.SSLContext | None,
     ) -> None:
         limit = self._limits.handshake_s if context is not None else None
+        owned = True  # until a transport has the socket
         try:
             await _readable(sock)  # TLS takes 60 KiB; a connection on which nothing comes does not get them
-            connection.silent = False
+            connection.silent, owned = False, False
             transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
                 factory, sock, ssl=context, ssl_handshake_timeout=limit
             )
         except (OSError, asyncio.CancelledError):  # closed, or no TLS, or too late
-            sock.close()
+            # A transport that is cancelled before TLS has begun does not close itself, but sees the end of the connection.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            if owned:
+                sock.close()
             self._forget(connection)
         else:
             connection.transport = transport
