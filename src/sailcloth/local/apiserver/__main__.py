@@ -70,6 +70,7 @@ class Config(msgspec.Struct, frozen=True):
     durability: str = "normal"
     load_balancers: str = "127.83.0.0/16"
     api_address: str = "10.42.0.1"
+    gateway_api: bool = False  # install its definitions in a new cluster
     ready_fd: int = -1
     request_timeout_s: float = 60.0  # for the next request on a connection, its head included, and then for its body
     authentication_timeout_s: float = 10.0  # for the first authenticated request on a connection
@@ -87,6 +88,7 @@ _IDENTITIES = {
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
+    from sailcloth.local.controllers import gateway_api
     from sailcloth.local.controllers.manager import ControllerManager
 
     from .http.pod_streams import PodStreams
@@ -108,6 +110,8 @@ async def serve(config: Config) -> None:
         tokens=tokens,
     )
     await controllers.bootstrap()
+    if config.gateway_api:
+        gateway_api.install(storage)
     gc.freeze()
     # asyncio holds a read buffer of this size, 256 KiB by default, for every TLS connection: hundreds of watchers read nothing.
     asyncio.sslproto.SSLProtocol.max_size = _READ_BUFFER

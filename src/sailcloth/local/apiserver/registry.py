@@ -164,8 +164,7 @@ def custom_resources(crd: dict[str, Any]) -> list[ApiResource]:
         given = (version.get("schema") or {}).get("openAPIV3Schema")
         if spec.get("preserveUnknownFields") or given is None:
             given = {**(given or {"type": "object"}), KEEP: True}
-        schema = copy.deepcopy(given)
-        schema.setdefault("type", "object")
+        schema = {"type": "object", **given}
         kept = (schema.get("properties") or {}).get("metadata")
         schema["properties"] = {
             **(schema.get("properties") or {}),

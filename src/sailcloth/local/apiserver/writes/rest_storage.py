@@ -87,6 +87,18 @@ class RestStorage:
         await self.store.committed()  # what others write meanwhile is not durable yet, so it is not the answer
         return stored, warnings
 
+    def install_definition(self, definition: Unstructured) -> None:
+        """Store a CustomResourceDefinition that is part of the program and known to be valid, unless there is one of its name.
+        Its manager owns no field, so that whoever applies another over it has no conflict."""
+        resource = self.registry.resources["apiextensions.k8s.io", "v1", "customresourcedefinitions"]
+        if self.store.get(resource.group_resource, "", definition["metadata"]["name"]) is None:
+            metadata.fill_system_fields(resource, definition, str(uuid.uuid4()))
+            validation.apply_defaults(resource, definition)
+            version = definition["apiVersion"]
+            manager = {"manager": "sailcloth", "operation": "Update", "apiVersion": version, "time": now()}
+            definition["metadata"]["managedFields"] = [{**manager, "fieldsType": "FieldsV1", "fieldsV1": {}}]
+            self.definitions.install(definition)
+
     def _after_write(self, resource: ApiResource, obj: Unstructured) -> None:
         """What follows at once from an object that was written."""
         self.definitions.on_write(resource, obj)
