@@ -17,6 +17,7 @@ import ssl
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
 from sailcloth.xds.server import OPTIONS, Server
 
-from . import admission, debug
+from . import admission, debug, debug_requests
 from .addresses import Addresses, writer
 from .config_updates import ConfigUpdates
 from .connected_proxies import ConnectedProxies
@@ -107,6 +108,7 @@ class ControlPlane:
         self.proxies.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.proxies.registrar = self.registration
+        self.proxies.debug = partial(debug_requests.respond, self.proxies, NAME)
         self.limits = RateLimitService(self.mesh.graph, self._authenticate, self._store_credentials)
         self._root = ""  # PEM; set when serving starts
         self.roots = WorkQueue(self._write_root, name="root certificate", retry=RETRIABLE)
@@ -227,12 +229,16 @@ class ControlPlane:
         async def ready(_: web.Request) -> web.Response:
             return web.Response(text="ready")
 
+        async def version(_: web.Request) -> web.Response:
+            return debug.json(debug_requests.build_info())
+
         app = web.Application(client_max_size=8 << 20)
         app.add_routes(
             [
                 web.get("/ready", ready),
                 *debug.routes(self.proxies, NAME, self._debug_scope),
                 web.get("/metrics", self._metrics),
+                web.get("/version", version),
             ]
         )
         app.router.add_post("/inject", webhook.handler(self._injector))

@@ -61,6 +61,10 @@ class StreamCallbacks(Protocol):
     def leave(self, connection: Connection) -> None:
         """The client has disconnected. Called once for each admitted client."""
 
+    async def query(self, request: Any, metadata: dict[str, str]) -> bytes | None:
+        """The response to a state-of-the-world request that subscribes to nothing; None for all others. Asked of clients that are
+        not admitted. Raises PermissionError and ValueError as `admit`."""
+
     def on_notification(self, connection: Connection, type_url: str, error: str) -> bool:
         """Handle a message that is a notification, not a request (such as a health report). Returns False for requests."""
 
@@ -103,6 +107,10 @@ class Server:
                 if not admitted:
                     metadata = {k: v for k, v in context.invocation_metadata() or () if isinstance(v, str)}
                     try:
+                        if not delta and (answer := await self._callbacks.query(request, metadata)) is not None:
+                            if answer:
+                                await context.write(answer)
+                            continue
                         await self._callbacks.admit(connection, request.node, metadata)
                     except PermissionError as error:
                         await context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))

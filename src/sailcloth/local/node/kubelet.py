@@ -26,7 +26,7 @@ from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy
 
-from . import garbage_collection, load_balancer, persistent_volume_claims, routing, streaming_server
+from . import garbage_collection, load_balancer, mirror_pod, persistent_volume_claims, routing, streaming_server
 from .load_balancer import LoadBalancer
 from .pod_worker import PodWorker
 
@@ -91,6 +91,7 @@ class Kubelet:
         self._proxy: KubeProxy | None = None
         self._services_changed = asyncio.Event()
         self._load_balancer: LoadBalancer | None = None
+        self._mirror = mirror_pod.MirrorPod(client, NODE, self.logs_dir)
 
     # -- used by pod workers --------------------------------------------------------------------
 
@@ -186,7 +187,7 @@ class Kubelet:
         await self._start_dns()
         self._proxy = KubeProxy()
         await self._register()
-        server = await streaming_server.serve(self._config.socket, self.workers)
+        server = await streaming_server.serve(self._config.socket, self.workers, self._mirror)
         pods = Informer(self.client, PODS, orjson.loads, field_selector=f"spec.nodeName={NODE}")
         services: Informer[Object] = Informer(self.client, SERVICES, orjson.loads)
         slices: Informer[Object] = Informer(self.client, ENDPOINTSLICES, orjson.loads)
@@ -207,6 +208,7 @@ class Kubelet:
             self._sync_services(),
             self._heartbeat(),
             self._pods(pods, services),
+            self._mirror_control_plane(pods),
         ]
         try:
             await asyncio.gather(*work)
@@ -232,11 +234,18 @@ class Kubelet:
         self._service_environment()
         await asyncio.gather(pods.run(self._on_pod), self._collect_garbage(pods))
 
+    async def _mirror_control_plane(self, pods: Informer[Object]) -> None:
+        await pods.synced.wait()
+        await self._mirror.run()
+
     async def _collect_garbage(self, pods: Informer[Object]) -> None:
         await pods.synced.wait()
-        await garbage_collection.collect(self.pods_dir, self.logs_dir, self.workers)
+        await garbage_collection.collect(self.pods_dir, self.logs_dir, [*self.workers, self._mirror.uid])
 
     def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
+        if mirror_pod.is_mirror(pod):
+            self._mirror.observe(kind, pod)
+            return
         uid = pod["metadata"]["uid"]
         worker = self.workers.get(uid)
         if kind == "DELETED":
