@@ -90,11 +90,13 @@ class Connections:
                     await asyncio.sleep(_ACCEPT_PAUSE_S)
                     continue
                 connection = _Connection(str(peer[0]) if isinstance(peer, tuple) else "", loop.time())
+                crowded = len(self._unauthenticated) >= self._limits.unauthenticated
                 await self._make_room(connection.address)
                 connection.active = loop.time()
                 connection.handshake = asyncio.create_task(self._establish(connection, sock, factory, context))
                 self._unauthenticated[connection] = None
-                await asyncio.sleep(0)  # others have their turn, also while one connection follows the other
+                if crowded:
+                    await asyncio.sleep(0)  # the closed one is gone before the next is accepted, and others have their turn
         finally:
             sweep.cancel()
             listener.close()
