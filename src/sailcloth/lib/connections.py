@@ -80,23 +80,47 @@ class Connections:
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         sweep = asyncio.create_task(self._sweep_regularly(), name=f"connections of {self._name}")
+
+        def establish(sock: socket.socket, peer: Any) -> None:
+            connection = _Connection(_address(peer), loop.time())
+            connection.handshake = asyncio.create_task(self._establish(connection, sock, factory, context))
+            self._unauthenticated[connection] = None
+
+        def accept(stopped: asyncio.Future[OSError | None]) -> None:
+            """Accept all that wait, at once: a connection that is not accepted yet outlives this process."""
+            try:
+                while len(self._unauthenticated) < self._limits.unauthenticated:
+                    establish(*listener.accept())
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if not stopped.done():
+                    stopped.set_result(error)
+                return
+            if not stopped.done():
+                stopped.set_result(None)
+
         try:
             while True:
+                stopped: asyncio.Future[OSError | None] = loop.create_future()
+                loop.add_reader(listener, accept, stopped)
                 try:
-                    sock, peer = await loop.sock_accept(listener)
-                except OSError as error:
+                    error = await stopped
+                finally:
+                    loop.remove_reader(listener)
+                if error is None:
+                    try:
+                        sock, peer = await loop.sock_accept(listener)
+                    except OSError as failed:
+                        error = failed
+                if error is not None:
                     self._report("connections that could not be accepted", str(error))
                     self._sweep()
                     await asyncio.sleep(_ACCEPT_PAUSE_S)
                     continue
-                connection = _Connection(str(peer[0]) if isinstance(peer, tuple) else "", loop.time())
-                crowded = len(self._unauthenticated) >= self._limits.unauthenticated
-                await self._make_room(connection.address)
-                connection.active = loop.time()
-                connection.handshake = asyncio.create_task(self._establish(connection, sock, factory, context))
-                self._unauthenticated[connection] = None
-                if crowded:
-                    await asyncio.sleep(0)  # the closed one is gone before the next is accepted, and others have their turn
+                await self._make_room(_address(peer))
+                establish(sock, peer)
+                await asyncio.sleep(0)  # the closed one is gone before the next is accepted, and others have their turn
         finally:
             sweep.cancel()
             listener.close()
@@ -218,6 +242,10 @@ class Connections:
             log.warning("%s: closed %d %s (%s)", self._name, number, what, detail)
             reported_at, number = now, 0
         self._reports[what] = (reported_at, number)
+
+
+def _address(peer: Any) -> str:
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 async def _readable(sock: socket.socket) -> None:
