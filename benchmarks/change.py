@@ -17,20 +17,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sailcloth.cli.cluster import Applier
 from sailcloth.controlplane import bootstrap
 from sailcloth.kube import Client, Resource
 
-from . import machine, meshes
+from . import floor, machine, meshes
 from .clients import EDS, RDS
 
 VIRTUAL_SERVICES = Resource("networking.istio.io", "v1", "virtualservices", "VirtualService")
 SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 CHANGES = 20
+T = TypeVar("T")
 
 
 def _free(count: int) -> list[int]:
@@ -203,6 +204,24 @@ async def _endpoint_change(api: Client, clients: Clients, count: int, number: in
     )
 
 
+class _Cpu:
+    """CPU seconds of the control plane for each of some changes, until it is at rest again."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self.seconds: list[float] = []
+
+    async def of(self, change: Awaitable[T]) -> T:
+        before = machine.cpu_s(self._pid)
+        result = await change
+        last = -1.0
+        while (now := machine.cpu_s(self._pid)) != last:  # statuses are written after the acknowledgements
+            last = now
+            await asyncio.sleep(0.2)
+        self.seconds.append(now - before)
+        return result
+
+
 async def _small(services: int, proxies: int) -> dict[str, Any]:
     """b1, b2: changes at many proxies and few services."""
     with bench() as made:
@@ -210,21 +229,30 @@ async def _small(services: int, proxies: int) -> dict[str, Any]:
         async with Client.from_kubeconfig(str(made.kubeconfig)) as api:
             await _install(api)
             await _add(api, range(services))
-            made.start_control_plane()
+            process = made.start_control_plane()
+            rule_cpu, endpoint_cpu = _Cpu(process.pid), _Cpu(process.pid)
             clients = Clients(made.plain)
             try:
                 clients.ask(connect=proxies)
                 await clients.until(lambda f: f["complete"] == proxies)
                 await clients.quiet()
-                rules = [await _rule_change(api, clients, proxies, n) for n in range(CHANGES)]
+                rules = [await rule_cpu.of(_rule_change(api, clients, proxies, n)) for n in range(CHANGES)]
                 await clients.quiet()
-                ends = [await _endpoint_change(api, clients, proxies, n) for n in range(CHANGES)]
+                ends = [await endpoint_cpu.of(_endpoint_change(api, clients, proxies, n)) for n in range(CHANGES)]
+                rss = machine.memory_mb(process.pid)
             finally:
                 clients.end()
     return {
         f"last_ack_ms_p50_{proxies}": round(statistics.median(rules[1:]), 1),
         f"last_ack_ms_{proxies}": machine.spread(rules[1:], 1),
-        f"endpoint_last_ack_ms_{proxies}": machine.spread([e[0] for e in ends[1:]], 1),
+        f"rule_last_ack_ms_{proxies}": round(statistics.median(rules[1:]), 1),
+        f"rule_cpu_s_{proxies}": round(statistics.median(rule_cpu.seconds[1:]), 3),
+        f"rule_cpu_s_{proxies}_spread": machine.spread(rule_cpu.seconds[1:]),
+        f"endpoint_last_ack_ms_{proxies}": round(statistics.median(e[0] for e in ends[1:]), 1),
+        f"endpoint_last_ack_ms_{proxies}_spread": machine.spread([e[0] for e in ends[1:]], 1),
+        f"endpoint_cpu_s_{proxies}": round(statistics.median(endpoint_cpu.seconds[1:]), 3),
+        f"endpoint_cpu_s_{proxies}_spread": machine.spread(endpoint_cpu.seconds[1:]),
+        f"rss_mb_{services}x{proxies}": round(rss),
         "endpoint_bytes_per_proxy": round(statistics.median(e[1] for e in ends[1:])),
         "endpoint_resources_per_proxy": statistics.median(e[2] for e in ends[1:]),
         "endpoint_other_responses": sum(e[3] for e in ends[1:]),
@@ -287,7 +315,11 @@ async def _cold(services: int = 1000, proxies: int = 1000) -> dict[str, Any]:
 async def run() -> dict[str, Any]:
     """All of it; about two minutes."""
     out = {"services": 100, "changes": CHANGES}
+    floor_before = await asyncio.to_thread(floor.run)
     out.update(await _small(100, 1000))
+    floor_after = await asyncio.to_thread(floor.run)
+    out["floor_cpu_s_1000"] = round((floor_before["p50"] + floor_after["p50"]) / 2, 4)
+    out["floor_cpu_s_1000_spread"] = [floor_before, floor_after]
     out.update(await _growth())
     out.update(await _cold())
     return out

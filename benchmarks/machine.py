@@ -42,6 +42,12 @@ def spread(values: Iterable[float], digits: int = 3) -> dict[str, float]:
     }
 
 
+def cpu_s(pid: int) -> float:
+    """Seconds of CPU that a process has used, in steps of 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory_mb(pid: int, field: str = "Rss") -> float:
     """Rss or Pss of a process in MB."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():

@@ -51,6 +51,8 @@ ROOTS = [
     "api.core.v1.PersistentVolumeClaim",
     "api.admissionregistration.v1.MutatingWebhookConfiguration",
     "api.admissionregistration.v1.ValidatingWebhookConfiguration",
+    "api.admissionregistration.v1.ValidatingAdmissionPolicy",
+    "api.admissionregistration.v1.ValidatingAdmissionPolicyBinding",
     "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
     "apimachinery.pkg.apis.meta.v1.DeleteOptions",
     "apimachinery.pkg.apis.meta.v1.ObjectMeta",

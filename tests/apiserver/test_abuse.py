@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -379,3 +380,115 @@ async def test_a_request_that_is_for_nothing(server: Server, line: str) -> None:
     said = await ends(reader, writer)
     assert int(said.split()[1]) in (400, 401, 404, 405), said
     assert b'"kind":"Status"' in said
+
+
+# -- connections ------------------------------------------------------------------------------------
+
+
+def resident_mib(server: Server) -> float:
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+def descriptors(server: Server) -> int:
+    assert server.process is not None
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+async def flood(server: Server, number: int, first: bytes, opened: list[socket.socket]) -> None:
+    """Connections without TLS, for the caller to close; `first` is sent on each."""
+    port = int(server.url.rpartition(":")[2])
+    loop = asyncio.get_running_loop()
+    for _ in range(number):
+        opened.append(socket.socket())
+        opened[-1].setblocking(False)
+        with contextlib.suppress(ConnectionError):  # the server may close it at once
+            async with asyncio.timeout(20):
+                await loop.sock_connect(opened[-1], ("127.0.0.1", port))
+            opened[-1].send(first)
+
+
+@pytest.fixture
+def many_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 6000:
+        pytest.skip("needs 6000 file descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 6000), hard))
+
+
+@pytest.mark.parametrize(
+    ("number", "first"), [(2000, b""), (2000, b"\x16\x03\x01\x02\x00")], ids=["silent", "handshakes"]
+)
+async def test_connections_of_nobody_are_limited(
+    tmp_path: Path, many_descriptors: None, number: int, first: bytes
+) -> None:
+    """They cost little, clients who authenticate do not notice, and what they cost comes back."""
+    server = Server(tmp_path, authentication_timeout_s=3.0)
+    opened: list[socket.socket] = []
+    try:
+        server.start()
+        async with server.client() as client:
+            assert await client.list(resources.NAMESPACES)
+            before, files = resident_mib(server), descriptors(server)
+            task = asyncio.create_task(flood(server, number, first, opened))
+            while not task.done():
+                async with asyncio.timeout(5), server.client() as another:
+                    assert await another.list(resources.NAMESPACES)
+                    assert await client.list(resources.NAMESPACES)
+            await task
+            assert descriptors(server) < files + 300
+            assert resident_mib(server) < before + 60  # 130 MiB without a limit
+            await until("the rest is closed", lambda: descriptors(server) <= files + 3, 15)
+            assert await client.list(resources.NAMESPACES)
+        assert re.search(r"closed \d+ unauthenticated connections over the limit \(limit 256", server.log())
+        assert len(server.log().splitlines()) < 10, server.log()
+    finally:
+        for one in opened:
+            one.close()
+        server.close()
+
+
+async def test_a_slow_head_of_nobody(tmp_path: Path) -> None:
+    """A byte now and then does not keep a connection that has not authenticated."""
+    server = Server(tmp_path, authentication_timeout_s=1.0)
+    try:
+        server.start()
+        reader, writer = await connect(server)
+        writer.write(b"GET /version HTTP/1.1\r\n")
+        async with asyncio.timeout(10):
+            while not reader.at_eof():
+                writer.write(b"A: b\r\n")
+                with contextlib.suppress(TimeoutError):
+                    assert not await asyncio.wait_for(reader.read(1), 0.1)
+        await drop(writer)
+    finally:
+        server.close()
+
+
+async def test_a_user_has_a_limit_of_connections(tmp_path: Path) -> None:
+    server = Server(tmp_path, max_per_user=3)
+    try:
+        server.start()
+        async with server.client() as admin:
+            account = resources.SERVICEACCOUNTS.path("default", "default")
+            await until("the service account", lambda: admin.call("GET", account), 10)
+            request = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": {}}
+            made = json.loads(await admin.call("POST", f"{account}/token", request))
+            token = made["status"]["token"]
+            assert admin.endpoint.context
+            trust = ssl.create_default_context(cadata=(tmp_path / "pki" / "ca.crt").read_text())
+            trust.check_hostname = False
+            headers = {"Authorization": f"Bearer {token}"}
+            async with contextlib.AsyncExitStack() as stack:
+                codes = []
+                for _ in range(5):
+                    connector = aiohttp.TCPConnector(ssl=trust)
+                    session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+                    async with session.get(f"{server.url}/api", headers=headers) as got:
+                        codes.append(got.status)
+                        assert got.status == 200 or (await got.json())["reason"] == "TooManyRequests"
+                assert codes == [200, 200, 200, 429, 429]
+                assert await admin.call("GET", "/version")
+    finally:
+        server.close()

@@ -333,3 +333,28 @@ async def test_custom_resources_have_no_protobuf(client: Client) -> None:
         assert (await ask(client, "GET", path, PROTOBUF))[0] == 406
     finally:
         await client.delete(resources.CRDS, f"things.{group}")
+
+
+async def test_lists_that_go_sends_as_null(client: Client, namespace: str) -> None:
+    """Go writes a list without omitempty as null when it is empty; it need not be there at all."""
+    slices = resources.ENDPOINTSLICES.path(namespace)
+    for name, lists in (("null", {"endpoints": None, "ports": None}), ("absent", {})):
+        obj = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", **lists}
+        await client.create(resources.ENDPOINTSLICES, {**obj, "metadata": {"name": name, "namespace": namespace}})
+    _, _, listed = await ask(client, "GET", slices, PROTOBUF)
+    assert {i["metadata"]["name"] for i in listed["items"]} == {"null", "absent"}
+
+
+async def test_an_object_that_is_null_counts_as_absent(client: Client, namespace: str) -> None:
+    """Tables and lists of such objects are served."""
+    quotas = resources.Resource("", "v1", "resourcequotas", "ResourceQuota")
+    obj = {"metadata": {"name": "q", "namespace": namespace}, "spec": {"hard": {"pods": "3"}}}
+    await client.create(quotas, obj)
+    for sub, patch in (
+        ("status", {"op": "add", "path": "/status", "value": None}),
+        ("", {"op": "add", "path": "/spec", "value": None}),
+    ):
+        await client.patch(quotas, "q", namespace, [patch], type="json", sub=sub)
+        for accept in (JSON, PROTOBUF, "application/json;as=Table;v=v1;g=meta.k8s.io"):
+            status, _, _ = await ask(client, "GET", quotas.path(namespace), accept)
+            assert status == 200

@@ -136,11 +136,11 @@ class EnvoyConfigObjectPatch(Struct):
         D("Where."),
         Constraint(
             (
-                "has(self.context) && self.context == 'WAYPOINT' ? !has(self.listener) && !has(self.routeConfiguration) && !has(self.cluster) : !has(self.waypoint)",
+                "has(self.context) && self.context == 'WAYPOINT' ? has(self.waypoint) : !has(self.waypoint)",
                 "only support waypointMatch when context is WAYPOINT",
             ),
             (
-                "[has(self.listener), has(self.routeConfiguration), has(self.cluster), has(self.waypoint)].filter(x, x).size() <= 1",
+                "(has(self.listener) ? 1 : 0) + (has(self.routeConfiguration) ? 1 : 0) + (has(self.cluster) ? 1 : 0) + (has(self.waypoint) ? 1 : 0) <= 1",
                 "at most one of listener, routeConfiguration, cluster or waypoint can be set",
             ),
         ),

@@ -81,12 +81,12 @@ class EntrySelector(Struct):
     """Selects pods and WorkloadEntries in the same namespace."""
 
     labels: Annotated[
-        dict[str, str],
+        dict[
+            str,
+            Annotated[str, Constraint(("!self.contains('*')", "wildcard is not supported in selector"), maxLength=63)],
+        ],
         D("Labels; a workload must have all of them."),
-        Constraint(
-            ("self.all(key, !key.contains('*') && !self[key].contains('*'))", "wildcard is not supported in selector"),
-            maxProperties=256,
-        ),
+        Constraint(("self.all(key, !key.contains('*'))", "wildcard is not supported in selector"), maxProperties=256),
     ] = {}
 
 
@@ -132,7 +132,7 @@ class ServiceEntrySpec(Struct):
 _RESOLUTION = "(has(self.resolution) ? self.resolution : 'NONE')"
 ConstraintService = Constraint(
     (
-        "[has(self.workloadSelector), has(self.endpoints) && self.endpoints.size() > 0].filter(x, x).size() <= 1",
+        "!has(self.workloadSelector) || !has(self.endpoints) || self.endpoints.size() == 0",
         "only one of WorkloadSelector or Endpoints can be set",
     ),
     (

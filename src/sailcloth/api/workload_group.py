@@ -80,7 +80,7 @@ class WorkloadGroupSpec(Struct):
         D("Readiness probe of the workloads."),
         Constraint(
             (
-                "[has(self.httpGet), has(self.tcpSocket), has(self.exec), has(self.grpc)].filter(x, x).size() <= 1",
+                "(has(self.httpGet) ? 1 : 0) + (has(self.tcpSocket) ? 1 : 0) + (has(self.exec) ? 1 : 0) + (has(self.grpc) ? 1 : 0) <= 1",
                 "at most one of httpGet, tcpSocket, exec or grpc can be set",
             )
         ),

@@ -69,6 +69,7 @@ class CertificateService:
             self.refused += 1
             log.warning("certificate refused to %s: %s", call.peer, error)
             raise Abort(Status.UNAUTHENTICATED, str(error)) from None
+        call.authenticated()
         asked = dt.timedelta(seconds=request.validity_duration) if request.validity_duration > 0 else self._lifetime
         try:
             chain = self._authority.sign(request.csr.encode(), identity, min(asked, self._lifetime))

@@ -103,6 +103,10 @@ def _is_users(obj: Object, plural: str) -> bool:
     metadata = obj["metadata"]
     if metadata.get("ownerReferences") or metadata.get("namespace") in _NAMESPACES or metadata["name"] in _NAMESPACES:
         return False
+    if plural == "customresourcedefinitions" and [m.get("fieldsV1") for m in metadata.get("managedFields") or ()] == [
+        {}
+    ]:
+        return False  # it came with the cluster, and nobody has applied another over it
     created = {"serviceaccounts": "default", "configmaps": "kube-root-ca.crt", "services": "kubernetes"}
     if created.get(plural) == metadata["name"] or (metadata["name"], plural) == ("istio-ca-root-cert", "configmaps"):
         return False

@@ -63,6 +63,9 @@ def _workload(proxy: Proxy) -> Workload:
     return proxy.namespace, tuple(pair for pair in proxy.labels if pair[0] not in _OF_ONE_POD)
 
 
+DEBUG = "istio.io/debug"  # prefix of the types of debug requests
+
+
 class Registrar(Protocol):
     """Observes the streams of workloads with auto-registration."""
 
@@ -112,6 +115,7 @@ class ConnectedProxies:
             None  # called with user objects whose resources appeared or disappeared
         )
         self.registrar: Registrar | None = None
+        self.debug: Callable[[str, str, list[str]], bytes] | None = None  # see `debug_requests.respond`
         self._last_collect = 0.0
         self._garbage = False
 
@@ -178,6 +182,17 @@ class ConnectedProxies:
     def _gateways_changed(self, proxy: Proxy) -> None:
         if proxy.kind == "router":
             gateways.connected(self.graph, (p for p in self._proxies if p.kind == "router"))
+
+    async def query(self, request: Any, metadata: dict[str, str]) -> bytes | None:
+        """Answer a debug request; empty for its acknowledgement. Callers see the proxies of their token's namespace, those of the
+        installation's namespace all."""
+        if self.debug is None or not request.type_url.startswith(DEBUG):
+            return None
+        if request.response_nonce:
+            return b""
+        caller = await self._authenticate(metadata)
+        allowed = "*" if caller is None or caller.namespace == self.mesh.config.root_namespace else caller.namespace
+        return self.debug(allowed, request.type_url, list(request.resource_names))
 
     def on_notification(self, connection: Connection, type_url: str, error: str) -> bool:
         """Handle a health report of a workload's agent. Returns False for other types, which are discovery requests."""

@@ -17,6 +17,7 @@ import ssl
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import RETRIABLE, ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
+from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.grpc_server import GrpcServer
 from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh import ingress, proxy_configs
@@ -43,7 +45,7 @@ from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
 from sailcloth.xds.server import Server
 
-from . import admission, debug
+from . import admission, debug, debug_requests
 from .addresses import Addresses, writer
 from .config_updates import ConfigUpdates
 from .connected_proxies import ConnectedProxies
@@ -80,7 +82,10 @@ class Config:
     names: tuple[str, ...] = ()
 
 
-_BACKLOG = 4096  # connections that wait to be accepted: many proxies come back at once
+_KEEPALIVE_S = 60.0  # for the next request on a connection, its head included
+# Nobody authenticates at the level of connections here: under pressure the longest idle connection of the busiest address goes.
+_HTTP_LIMITS = ConnectionLimits(unauthenticated=512, unauthenticated_s=None)
+_DISCOVERY_LIMITS = ConnectionLimits(unauthenticated=2048, unauthenticated_s=20.0)  # many proxies come back at once
 _COUNT_S = 0.25
 _RECONNECT_S = 5.0  # how long a new process waits for proxies to reconnect before it writes statuses
 
@@ -104,6 +109,7 @@ class ControlPlane:
         self.proxies.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.proxies.registrar = self.registration
+        self.proxies.debug = partial(debug_requests.respond, self.proxies, NAME)
         self.limits = RateLimitService(self.mesh.graph, self._authenticate, self._store_credentials)
         self._root = ""  # PEM; set when serving starts
         self.roots = WorkQueue(self._write_root, name="root certificate", retry=RETRIABLE)
@@ -163,8 +169,8 @@ class ControlPlane:
         chain, key = authority.server([n for n in names if n], dt.timedelta(days=365))
         await source.synced()
         self.updates.synced()
-        server = await self._grpc_server(certificates, _tls(chain, key))
-        runner = await self._http_server(_tls(chain, key))
+        server = self._grpc_server(certificates, _tls(chain, key), tasks)
+        runner = await self._http_server(_tls(chain, key), tasks)
         await self._install_webhooks(authority)
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
@@ -206,21 +212,29 @@ class ControlPlane:
             return _load(await self.client.get(SECRETS, CA_SECRET, NAMESPACE))
         return authority
 
-    async def _grpc_server(self, certificates: CertificateService, context: ssl.SSLContext) -> GrpcServer:
+    def _grpc_server(
+        self, certificates: CertificateService, context: ssl.SSLContext, tasks: list[asyncio.Task[None]]
+    ) -> GrpcServer:
+        """Serve discovery, certificates and rate limits; the tasks that accept connections are added to `tasks`."""
+        connections = Connections("the control plane's discovery port", _DISCOVERY_LIMITS)
         unary = {**certificates.methods(), **self.limits.methods()}
-        server = GrpcServer(unary, Server(self.proxies).methods())
-        loop = asyncio.get_running_loop()
+        server = GrpcServer(unary, Server(self.proxies).methods(), connections)
         context.set_alpn_protocols(["h2"])
-        await loop.create_server(
-            server.protocol, self.config.address, self.config.xds_port, ssl=context, backlog=_BACKLOG
-        )
+        secure = connections.serve(listen(self.config.address, self.config.xds_port), server.protocol, context)
+        tasks.append(asyncio.create_task(secure, name="discovery"))
         if self.config.plain_port:
-            await loop.create_server(server.protocol, "127.0.0.1", self.config.plain_port, backlog=_BACKLOG)
+            plain = connections.serve(listen("127.0.0.1", self.config.plain_port), server.protocol, None)
+            tasks.append(asyncio.create_task(plain, name="plain discovery"))
         return server
 
-    async def _http_server(self, context: ssl.SSLContext) -> web.AppRunner:
+    async def _http_server(self, context: ssl.SSLContext, tasks: list[asyncio.Task[None]]) -> web.AppRunner:
+        """Serve the HTTP ports; the tasks that accept connections are added to `tasks`."""
+
         async def ready(_: web.Request) -> web.Response:
             return web.Response(text="ready")
+
+        async def version(_: web.Request) -> web.Response:
+            return debug.json(debug_requests.build_info())
 
         app = web.Application(client_max_size=8 << 20)
         app.add_routes(
@@ -228,15 +242,19 @@ class ControlPlane:
                 web.get("/ready", ready),
                 *debug.routes(self.proxies, NAME, self._debug_scope),
                 web.get("/metrics", self._metrics),
+                web.get("/version", version),
             ]
         )
         app.router.add_post("/inject", webhook.handler(self._injector))
         app.router.add_post(admission.PATH, admission.validate_objects)
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, keepalive_timeout=_KEEPALIVE_S)
         await runner.setup()
-        for port in (self.config.http_port, self.config.monitoring_port):
-            await web.TCPSite(runner, self.config.address, port).start()
-        await web.TCPSite(runner, self.config.address, self.config.webhook_port, ssl_context=context).start()
+        assert runner.server is not None
+        connections = Connections("the control plane's HTTP ports", _HTTP_LIMITS)
+        ports = {self.config.http_port: None, self.config.monitoring_port: None, self.config.webhook_port: context}
+        for port, tls in ports.items():
+            accepting = connections.serve(listen(self.config.address, port), runner.server, tls)
+            tasks.append(asyncio.create_task(accepting, name=f"port {port}"))
         return runner
 
     async def _debug_scope(self, request: web.Request) -> str:

@@ -71,6 +71,7 @@ class RateLimitService:
     async def _should_rate_limit(self, body: bytes, call: Call) -> bytes:
         try:
             await self._authenticate(call.metadata)
+            call.authenticated()
             request = rls_pb2.RateLimitRequest.FromString(body)
         except PermissionError as error:
             raise Abort(Status.UNAUTHENTICATED, str(error)) from None

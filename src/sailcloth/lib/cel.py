@@ -13,6 +13,7 @@ from typing import Any, Literal
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
 
+from .celauthorizer import LIBRARY as AUTHORIZER
 from .celfunctions import LIBRARY
 
 Type = Literal["bool", "string", "int", "double", "list", "map", "timestamp", "duration", "bytes", "dyn"]
@@ -28,6 +29,7 @@ _MESSAGES = [
     (r"cannot convert (\w+) to (\w+)", r"type conversion error from '\1' to '\2'"),
     (r"String to Duration conversion failed", "time: invalid duration"),
     (r"String to Timestamp conversion failed", "type conversion error from 'string' to 'google.protobuf.Timestamp'"),
+    (r"Iteration budget exceeded.*", "operation cancelled: actual cost limit exceeded"),
     (r"No matching overloads found.*", "no such overload"),
 ]
 RESERVED = frozenset(
@@ -66,22 +68,35 @@ class Failed(Exception):
 
 
 @lru_cache(maxsize=64)
-def _environment(variables: tuple[tuple[str, Type], ...]) -> Any:
+def _environment(variables: tuple[tuple[str, Type], ...], authorizer: bool) -> Any:
     extensions = [ext_bindings.ExtBindings(), ext_optional.ExtOptional(), ext_strings.ExtStrings(), LIBRARY]
+    if authorizer:
+        extensions.append(AUTHORIZER)
     return cel.NewEnv(variables={name: _TYPES[kind] for name, kind in variables}, extensions=extensions)
 
 
 class Program:
     """A compiled expression."""
 
-    def __init__(self, expression: str, variables: Mapping[str, Type]) -> None:
-        """Raises BadExpression."""
+    def __init__(self, expression: str, variables: Mapping[str, Type], *, authorizer: bool = False) -> None:
+        """`authorizer`: with the functions of `celauthorizer`. Raises BadExpression."""
         try:
-            self._program = _environment(tuple(sorted(variables.items()))).compile(expression)
+            self._program = _environment(tuple(sorted(variables.items())), authorizer).compile(expression)
         except RuntimeError as error:
             text = re.sub(r" \(in container ''\)", "", str(error).removeprefix("INVALID_ARGUMENT: "))
             raise BadExpression(text.removesuffix("[INVALID_ARGUMENT]").strip()) from None
         self.returns = str(self._program.return_type().name()).lower()
+
+    @property
+    def tree(self) -> Any:
+        """The checked expression with its macros expanded, a `cel.expr.Expr`."""
+        from cel.expr import checked_pb2
+        from google.protobuf import any_pb2
+
+        packed, checked = any_pb2.Any(), checked_pb2.CheckedExpr()
+        packed.ParseFromString(self._program.serialize())
+        packed.Unpack(checked)
+        return checked.expr
 
     def run(self, values: Mapping[str, Any]) -> Any:
         """Evaluate; returns the value. Raises Failed."""

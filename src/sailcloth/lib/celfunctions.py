@@ -341,7 +341,7 @@ LIBRARY = cel.CelExtension(
         *(_function(f"format.{name}", _O, lambda n=name: _opaque("format", n)) for name in [*_NAMES, *_OTHER]),
         # Python cannot create a CEL optional; a list of at most one item has the same methods.
         _function("format.named", T.List(_O), _named, _S),
-        _method("validate", T.List(_S), _validate, _O, _S),
+        _method("validate", T.DYN, _validate, _O, _S),
         _method("hasValue", _B, bool, _LIST),
         _method("value", T.DYN, lambda found: found if not found or isinstance(found[0], str) else found[0], _LIST),
         _function("string", _S, _string, _O),

@@ -15,6 +15,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from . import http2
+from .connections import Connections
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,10 @@ class Call:
     @property
     def is_closed(self) -> bool:
         return self._stream.local_closed
+
+    def authenticated(self) -> None:
+        """The client has proved who it is: its connection is not closed to make room for others."""
+        self._connection.authenticated()
 
     def send(self, message: bytes) -> None:
         """Send a message; does nothing if the call is over."""
@@ -255,6 +260,11 @@ class _Connection(asyncio.Protocol):
             self.http2.calm()
         self._timer = self._loop.call_later(_ANSWER_S, self._check)
 
+    def authenticated(self) -> None:
+        """Note that a call of this connection was authenticated."""
+        if self._server.limits is not None:
+            self._server.limits.authenticate(self._transport, "a client", privileged=True)
+
     async def close(self, grace_s: float) -> None:
         """Tell the client to go to another server, end its calls, and close."""
         self.http2.go_away()
@@ -364,10 +374,16 @@ def _timeout_s(text: str | None) -> float | None:
 
 
 class GrpcServer:
-    """Methods by path (`/package.Service/Method`). Pass `protocol` to `loop.create_server`, or whatever accepts connections."""
+    """Methods by path (`/package.Service/Method`). Pass `protocol` to `loop.create_server`, or to `limits`, which then is told of
+    clients that have authenticated themselves."""
 
-    def __init__(self, unary: dict[str, Unary] | None = None, streaming: dict[str, Streaming] | None = None) -> None:
-        self.unary, self.streaming = unary or {}, streaming or {}
+    def __init__(
+        self,
+        unary: dict[str, Unary] | None = None,
+        streaming: dict[str, Streaming] | None = None,
+        limits: Connections | None = None,
+    ) -> None:
+        self.unary, self.streaming, self.limits = unary or {}, streaming or {}, limits
         self.connections: set[_Connection] = set()
 
     def protocol(self) -> asyncio.Protocol:

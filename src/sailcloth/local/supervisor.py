@@ -248,6 +248,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "pod_log_root": str(state.pod_logs),
         "durability": config.get("durability", "normal"),
         "load_balancers": _load_balancers(state),
+        "gateway_api": True,
     }
     plane = {
         "kubeconfig": kubeconfigs["controlplane"],

@@ -52,6 +52,10 @@ class StreamCallbacks(Protocol):
     def leave(self, connection: Connection) -> None:
         """The client has disconnected. Called once for each admitted client."""
 
+    async def query(self, request: Any, metadata: dict[str, str]) -> bytes | None:
+        """The response to a state-of-the-world request that subscribes to nothing; None for all others. Asked of clients that are
+        not admitted. Raises PermissionError and ValueError as `admit`."""
+
     def on_notification(self, connection: Connection, type_url: str, error: str) -> bool:
         """Handle a message that is a notification, not a request (such as a health report). Returns False for requests."""
 
@@ -143,9 +147,21 @@ class _Session:
     # -- requests -------------------------------------------------------------------------------
 
     async def _admit(self) -> None:
-        """Authenticate the client, and take the requests that have come meanwhile."""
+        """Authenticate the client, and take the requests that have come meanwhile. Before, answer what needs no subscription."""
+        callbacks = self._server.callbacks
         try:
-            await self._server.callbacks.admit(self.connection, self._early[0].node, self._call.metadata)
+            while not self._delta and self._early:
+                answer = await callbacks.query(self._early[0], self._call.metadata)
+                if answer is None:
+                    break
+                self._early.pop(0)
+                self._call.authenticated()
+                if answer:
+                    self._call.send(answer)
+            if not self._early:
+                self._admission = None
+                return
+            await callbacks.admit(self.connection, self._early[0].node, self._call.metadata)
         except PermissionError as error:
             self._call.finish(Status.UNAUTHENTICATED, str(error))
         except ValueError as error:
@@ -155,6 +171,7 @@ class _Session:
             self._call.finish(Status.INTERNAL, "internal error")
         else:
             self._admitted, self._admission = True, None
+            self._call.authenticated()
             if self._call.is_closed:
                 self.closed()
             early, self._early = self._early, []

@@ -11,18 +11,20 @@ import gc
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import apsw
 import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+
+from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 
 from .auth import pki as pki_files
 from .auth.authentication import Authenticator
@@ -68,8 +70,12 @@ class Config(msgspec.Struct, frozen=True):
     durability: str = "normal"
     load_balancers: str = "127.83.0.0/16"
     api_address: str = "10.42.0.1"
+    gateway_api: bool = False  # install its definitions in a new cluster
     ready_fd: int = -1
     request_timeout_s: float = 60.0  # for the next request on a connection, its head included, and then for its body
+    authentication_timeout_s: float = 10.0  # for the first authenticated request on a connection
+    max_unauthenticated: int = 256  # connections; the limits for users are in ConnectionLimits
+    max_per_user: int = 1000
 
 
 _READ_BUFFER = 32 << 10
@@ -82,16 +88,18 @@ _IDENTITIES = {
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
+    from sailcloth.local.controllers import gateway_api
     from sailcloth.local.controllers.manager import ControllerManager
 
     from .http.pod_streams import PodStreams
 
     pki, store = _open(config)
     registry = Registry()
-    admission = Admission(store)
+    admission = Admission(store, registry)
     storage = RestStorage(store, registry, admission, config.service_cidr)
     tokens = TokenIssuer(pki.service_account_key)
-    api = ApiServer(store, registry, storage, Authenticator(tokens, store), config.request_timeout_s)
+    connections = Connections("the API server", _limits(config))
+    api = ApiServer(store, registry, storage, Authenticator(tokens, store), connections, config.request_timeout_s)
     api.set_pod_endpoints(PodStreams(store, config.node_socket, config.pod_log_root), tokens)
     controllers = ControllerManager(
         storage,
@@ -102,6 +110,8 @@ async def serve(config: Config) -> None:
         tokens=tokens,
     )
     await controllers.bootstrap()
+    if config.gateway_api:
+        gateway_api.install(storage)
     gc.freeze()
     # asyncio holds a read buffer of this size, 256 KiB by default, for every TLS connection: hundreds of watchers read nothing.
     asyncio.sslproto.SSLProtocol.max_size = _READ_BUFFER
@@ -115,15 +125,14 @@ async def serve(config: Config) -> None:
         handler_cancellation=True,
     )
     await runner.setup()
-    for listen in config.listen:
-        if listen.fd >= 0:
-            site: Any = web.SockSite(runner, socket.socket(fileno=listen.fd), ssl_context=context)
-        else:
-            site = web.TCPSite(runner, listen.host, listen.port, ssl_context=context)
-        await site.start()
+    assert runner.server is not None
+    tasks = [
+        asyncio.create_task(connections.serve(_listener(address), runner.server, context), name="listener")
+        for address in config.listen
+    ]
     _write_kubeconfigs(config, pki)
     api.ready = True
-    tasks = [asyncio.create_task(controllers.run(), name="controllers")]
+    tasks.append(asyncio.create_task(controllers.run(), name="controllers"))
     if config.ready_fd >= 0:
         os.write(config.ready_fd, b"1")
     stop = asyncio.Event()
@@ -138,6 +147,23 @@ async def serve(config: Config) -> None:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(runner.cleanup(), 3)
     store.close()
+
+
+def _limits(config: Config) -> ConnectionLimits:
+    """Connections take half of the descriptors that the process may have at most."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    users = min(ConnectionLimits.users, max(1, descriptors // 2 - config.max_unauthenticated))
+    return ConnectionLimits(
+        config.max_unauthenticated,
+        config.max_per_user,
+        users,
+        config.authentication_timeout_s,
+        config.authentication_timeout_s,
+    )
+
+
+def _listener(address: ListenAddress) -> socket.socket:
+    return socket.socket(fileno=address.fd) if address.fd >= 0 else listen(address.host, address.port)
 
 
 def _open(config: Config) -> tuple[pki_files.Pki, Store]:

@@ -29,6 +29,13 @@ class StatusError(Exception):
         return out
 
 
+class TooManyConnections(StatusError):
+    """The user has too many connections; this one is closed."""
+
+    def __init__(self, user: str) -> None:
+        super().__init__(429, "TooManyRequests", f"User {user!r} has too many connections, please try again later.")
+
+
 def not_found(resource: str, name: str, group: str = "", plural: str = "") -> StatusError:
     details = {"name": name, "group": group, "kind": plural}
     return StatusError(404, "NotFound", f'{resource} "{name}" not found', details)

@@ -25,6 +25,12 @@ from .kinds.scale_paths import ScalePaths
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
 _CONVERTED = 20_000  # objects of a version that are kept in its shape
 VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+# Lists that the published schemas require, because Go always writes them, as null when they are empty.
+_MAY_BE_EMPTY = (
+    ("io.k8s.api.discovery.v1.EndpointSlice", "endpoints"),
+    ("io.k8s.api.core.v1.LimitRangeSpec", "limits"),
+    ("io.k8s.api.authentication.v1.TokenRequestSpec", "audiences"),
+)
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
@@ -39,6 +45,9 @@ def builtin_schemas() -> Schemas:
     ports = definitions["io.k8s.api.core.v1.ContainerPort"], definitions["io.k8s.api.core.v1.ServicePort"]
     for node in ports:  # a key of the list it is in, whose default the published schemas leave out
         node["properties"]["protocol"]["default"] = "TCP"
+    for name, key in _MAY_BE_EMPTY:
+        node = definitions[name]
+        node["required"] = [k for k in node["required"] if k != key]
     return Schemas(definitions)
 
 
@@ -164,8 +173,7 @@ def custom_resources(crd: dict[str, Any]) -> list[ApiResource]:
         given = (version.get("schema") or {}).get("openAPIV3Schema")
         if spec.get("preserveUnknownFields") or given is None:
             given = {**(given or {"type": "object"}), KEEP: True}
-        schema = copy.deepcopy(given)
-        schema.setdefault("type", "object")
+        schema = {"type": "object", **given}
         kept = (schema.get("properties") or {}).get("metadata")
         schema["properties"] = {
             **(schema.get("properties") or {}),

@@ -26,7 +26,15 @@ from sailcloth.local.cgroups import Groups
 from sailcloth.local.images.catalog import Catalog
 from sailcloth.local.kubeproxy import KubeProxy
 
-from . import garbage_collection, load_balancer, persistent_volume_claims, routing, sandbox, streaming_server
+from . import (
+    garbage_collection,
+    load_balancer,
+    mirror_pod,
+    persistent_volume_claims,
+    routing,
+    sandbox,
+    streaming_server,
+)
 from .load_balancer import LoadBalancer
 from .pod_worker import PodWorker
 
@@ -96,6 +104,7 @@ class Kubelet:
         self._proxy = KubeProxy()
         self._services_changed = asyncio.Event()
         self._load_balancer: LoadBalancer | None = None
+        self._mirror = mirror_pod.MirrorPod(client, NODE, self.logs_dir)
 
     # -- used by pod workers --------------------------------------------------------------------
 
@@ -190,7 +199,7 @@ class Kubelet:
         """Serve until cancelled."""
         await self._start_dns()
         await self._register()
-        server = await streaming_server.serve(self._config.socket, self.workers)
+        server = await streaming_server.serve(self._config.socket, self.workers, self._mirror)
         pods = Informer(self.client, PODS, orjson.loads, field_selector=f"spec.nodeName={NODE}")
         services: Informer[Object] = Informer(self.client, SERVICES, orjson.loads)
         slices: Informer[Object] = Informer(self.client, ENDPOINTSLICES, orjson.loads)
@@ -211,6 +220,7 @@ class Kubelet:
             self._sync_services(pods, services, slices),
             self._heartbeat(),
             self._pods(pods, services),
+            self._mirror_control_plane(pods),
         ]
         try:
             await asyncio.gather(*work)
@@ -236,11 +246,18 @@ class Kubelet:
         self._service_environment()
         await asyncio.gather(pods.run(self._on_pod), self._collect_garbage(pods))
 
+    async def _mirror_control_plane(self, pods: Informer[Object]) -> None:
+        await pods.synced.wait()
+        await self._mirror.run()
+
     async def _collect_garbage(self, pods: Informer[Object]) -> None:
         await pods.synced.wait()
-        await garbage_collection.collect(self.pods_dir, self.logs_dir, self.workers)
+        await garbage_collection.collect(self.pods_dir, self.logs_dir, [*self.workers, self._mirror.uid])
 
     def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
+        if mirror_pod.is_mirror(pod):
+            self._mirror.observe(kind, pod)
+            return
         uid = pod["metadata"]["uid"]
         worker = self.workers.get(uid)
         if worker is None and (address := sandbox.address(self.pods_dir / uid[:12])):

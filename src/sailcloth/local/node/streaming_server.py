@@ -14,14 +14,15 @@ from sailcloth.lib import namespaces as ns
 from sailcloth.local import images
 
 from . import sandbox_client
+from .mirror_pod import MirrorPod
 from .pod_worker import PodWorker
 
 
 class StreamingServer:
     """Accepts requests until closed."""
 
-    def __init__(self, listener: socket.socket, workers: dict[str, PodWorker]) -> None:
-        self._listener, self._workers = listener, workers
+    def __init__(self, listener: socket.socket, workers: dict[str, PodWorker], mirror: MirrorPod) -> None:
+        self._listener, self._workers, self._mirror = listener, workers, mirror
         self._tasks: set[asyncio.Task[None]] = set()
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
 
@@ -43,6 +44,10 @@ class StreamingServer:
             if not data:
                 return
             request = json.loads(data)
+            if request.get("uid") == self._mirror.uid and request["op"] == "connect":
+                with await self._mirror.connect(int(request["port"])) as sock:
+                    socket.send_fds(client, [json.dumps({"ok": True}).encode()], [sock.fileno()])
+                return
             worker = self._workers.get(request.get("uid", ""))
             if worker is None or worker.pod.sandbox is None:
                 raise OSError("the pod is not running on this node")
@@ -109,7 +114,7 @@ class StreamingServer:
             task.cancel()
 
 
-async def serve(path: str, workers: dict[str, PodWorker]) -> StreamingServer:
+async def serve(path: str, workers: dict[str, PodWorker], mirror: MirrorPod) -> StreamingServer:
     """Start serving (mode 0600)."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -118,7 +123,7 @@ async def serve(path: str, workers: dict[str, PodWorker]) -> StreamingServer:
     os.chmod(path, 0o600)
     listener.listen(64)
     listener.setblocking(False)
-    return StreamingServer(listener, workers)
+    return StreamingServer(listener, workers, mirror)
 
 
 async def _readable(client: socket.socket) -> None:

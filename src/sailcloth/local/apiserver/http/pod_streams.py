@@ -316,7 +316,7 @@ def _since(query: Any) -> str:
 def _render(line: bytes, since: str, stamps: bool) -> bytes | None:
     """A line of the log file (`time stream F|P text`) as the client wants it; None to leave it out."""
     parts = line.split(b" ", 3)
-    if len(parts) < 3:
+    if len(parts) < 3 or parts[2] not in (b"F", b"P"):  # of the control plane's own log
         return line + b"\n"
     if since and parts[0].decode(errors="replace").rstrip("Z") < since:
         return None

@@ -11,10 +11,12 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from sailcloth.lib.connections import Connections
+
 from ..auth.authentication import UNAUTHENTICATED_PATHS, Authenticator, User
-from ..auth.authorization import Attributes
+from ..auth.authorization import PRIVILEGED_GROUPS, Attributes
 from ..auth.service_account_tokens import InvalidToken, TokenIssuer
-from ..errors import StatusError, bad_request
+from ..errors import StatusError, TooManyConnections, bad_request
 from ..registry import Registry
 from ..request_info import RequestInfo
 from ..storage import StorageError, Store
@@ -40,12 +42,19 @@ class ApiServer:
     """Routes requests."""
 
     def __init__(
-        self, store: Store, registry: Registry, storage: RestStorage, access: Authenticator, patience: float
+        self,
+        store: Store,
+        registry: Registry,
+        storage: RestStorage,
+        access: Authenticator,
+        connections: Connections,
+        request_timeout_s: float,
     ) -> None:
         self.store, self.registry, self.access = store, registry, access
         self.discovery = Discovery(registry)
         self._collections, self._objects = CollectionRequests(store, storage), ObjectRequests(store, storage)
-        self.ready, self._request_timeout_s = False, patience
+        self._connections = connections
+        self.ready, self._request_timeout_s = False, request_timeout_s
         self._certified: WeakKeyDictionary[Any, User | None] = WeakKeyDictionary()  # by connection
 
     def set_pod_endpoints(self, streams: Any, tokens: TokenIssuer) -> None:
@@ -64,6 +73,11 @@ class ApiServer:
     ) -> web.StreamResponse:
         try:
             return await handler(request)
+        except TooManyConnections as error:
+            response = respond(request, error.body(), error.code)
+            response.headers["Retry-After"] = "1"
+            response.force_close()
+            return response
         except StatusError as error:
             return respond(request, error.body(), error.code, warnings=list(error.warnings))
         except StorageError as error:
@@ -103,10 +117,13 @@ class ApiServer:
     async def _route(self, request: web.Request) -> web.StreamResponse:
         path = request.path
         if path in UNAUTHENTICATED_PATHS or path.startswith(("/livez/", "/readyz/")):
+            self._connections.touch(request.transport)
             return self._open(request, path)
         user = self._user(request)
         if user is None:
             raise StatusError(401, "Unauthorized", "Unauthorized")
+        if not self._connections.authenticate(request.transport, user.name, bool(PRIVILEGED_GROUPS & set(user.groups))):
+            raise TooManyConnections(user.name)
         request["request_timeout_s"] = self._request_timeout_s
         request["user"] = self.access.impersonate(
             user, request.headers, request.headers.getall("Impersonate-Group", [])

@@ -121,8 +121,12 @@ class Kind:
 
     def apply_defaults(self, obj: Unstructured) -> None:
         """Fill in what a client may leave out, in place. Runs when an object is written, and again after admission webhooks."""
-        if self.has_spec and obj.get("spec") is None:
-            obj["spec"] = {}
+        if "spec" in obj and obj["spec"] is None:
+            obj["spec"] = {}  # as Go decodes a null
+        if "status" in obj and obj["status"] is None:
+            del obj["status"]
+        if self.has_spec:
+            obj.setdefault("spec", {})
         if self.defaults is not None and (not self.has_spec or isinstance(obj["spec"], dict)):
             self.defaults(obj)
         if self.has_status:

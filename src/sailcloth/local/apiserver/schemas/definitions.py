@@ -36,6 +36,10 @@ class DefinitionController:
         if resource.group_resource == CRDS and not obj["metadata"].get("deletionTimestamp"):
             self._update_status(obj)
 
+    def install(self, crd: Unstructured) -> None:
+        """Store and serve a valid definition that is new."""
+        self._update_status({**crd, "status": {}}, known_valid=True)
+
     @staticmethod
     def _is_established(crd: Unstructured) -> bool:
         conditions = (crd.get("status") or {}).get("conditions") or ()
@@ -48,7 +52,7 @@ class DefinitionController:
         for resource in custom_resources(crd):
             self.registry.add(resource)
 
-    def _update_status(self, crd: Unstructured) -> None:
+    def _update_status(self, crd: Unstructured, known_valid: bool = False) -> None:
         """Write the definition's status, and serve it once it is established."""
         status = copy.deepcopy(crd.get("status") or {})
         spec, names = crd["spec"], crd["spec"]["names"]
@@ -72,7 +76,8 @@ class DefinitionController:
             set_condition("Established", True, "InitialNamesAccepted", "the initial names have been accepted")
             status["acceptedNames"] = names
         status.setdefault("acceptedNames", {"plural": "", "kind": ""})
-        self._set_structural_condition(spec, known, set_condition)
+        if not known_valid:
+            self._set_structural_condition(spec, known, set_condition)
         status["conditions"] = list(known.values())
         stored = next(v["name"] for v in spec["versions"] if v.get("storage"))
         versions = status.get("storedVersions") or []

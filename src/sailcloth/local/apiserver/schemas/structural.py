@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from sailcloth.lib import celrules, schemacheck
+from sailcloth.lib import celcost, celrules, schemacheck
 from sailcloth.lib.cel import BadExpression
 from sailcloth.lib.openapi import EMBEDDED, KEEP, RESOURCE, Schemas
 from sailcloth.lib.regex import BadRegex, compiled
@@ -19,6 +19,8 @@ from sailcloth.lib.schemacheck import go
 from ..unstructured import Unstructured
 
 FieldError = tuple[str, str, str]  # field, reason, message
+RuleCosts = list[tuple[str, str, int]]  # path, "rule" or "messageExpression", worst-case cost in one request
+_MOST_EXPENSIVE = 4  # rules that are named when all together cost too much
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
@@ -51,7 +53,9 @@ def definition_errors(crd: Unstructured, old: Unstructured | None) -> list[Field
                     )
                 )
         elif not (alone and index) and (old is None or old["spec"].get("versions") != spec["versions"]):
-            out += schema_errors(schema, path)
+            costs: RuleCosts = []
+            out += schema_errors(schema, path, costs)
+            out += _cost_errors(path, costs)
         out += _serving(version, "spec" if len(schemas) == 1 else f"spec.versions[{index}]")
     if old is not None:
         out += _changes(crd, old)
@@ -172,8 +176,9 @@ def _conditions(crd: Unstructured) -> list[Unstructured]:
 # -- schemas ----------------------------------------------------------------------------------------
 
 
-def schema_errors(schema: Unstructured, path: str) -> Iterator[FieldError]:
-    """Errors that keep a schema from being structural, and invalid CEL rules and defaults."""
+def schema_errors(schema: Unstructured, path: str, costs: RuleCosts | None = None) -> Iterator[FieldError]:
+    """Errors that keep a schema from being structural, and invalid CEL rules and defaults. The costs of the rules are added to
+    `costs`, if given."""
     kind = schema.get("type")
     if kind != "object":
         if kind is None:
@@ -187,10 +192,28 @@ def schema_errors(schema: Unstructured, path: str) -> Iterator[FieldError]:
     }:
         text = "Forbidden: must not specify anything other than name and generateName, but metadata is implicitly specified"
         yield f"{path}.properties[metadata]", "FieldValueForbidden", text
-    yield from _node_errors(schema, path, "root")
+    yield from _node_errors(schema, path, "root", celcost.Cardinality(), costs)
 
 
-def _node_errors(node: Unstructured, path: str, level: str) -> Iterator[FieldError]:
+def _cost_errors(path: str, costs: RuleCosts) -> Iterator[FieldError]:
+    """Rules that might take too long, each and all together."""
+    for where, what, cost in costs:
+        excess = celcost.excess(f"estimated {what} cost", cost, celcost.RULE_LIMIT)
+        if excess:
+            yield where, "FieldValueForbidden", f"Forbidden: {excess}"
+    total = sum(cost for _, _, cost in costs)
+    name = "x-kubernetes-validations estimated rule & messageExpression cost total for entire OpenAPIv3 schema"
+    excess = celcost.excess(name, total, celcost.SCHEMA_LIMIT)
+    if excess:
+        for where, _, _ in sorted(costs, key=lambda c: c[2], reverse=True)[:_MOST_EXPENSIVE]:
+            text = "contributed to estimated rule & messageExpression cost total exceeding cost limit for entire OpenAPIv3 schema"
+            yield where, "FieldValueForbidden", f"Forbidden: {text}"
+        yield path, "FieldValueForbidden", f"Forbidden: {excess}"
+
+
+def _node_errors(
+    node: Unstructured, path: str, level: str, cardinality: celcost.Cardinality, costs: RuleCosts | None
+) -> Iterator[FieldError]:
     yield from _shape(node, path, level)
     yield from _lists(node, path)
     for junctor in _LOGIC:
@@ -202,15 +225,16 @@ def _node_errors(node: Unstructured, path: str, level: str) -> Iterator[FieldErr
         yield from _limits(node["not"], node, f"{path}.not")
     for name, inner in (node.get("properties") or {}).items():
         if not (level == "root" and name in RESOURCE):
-            yield from _node_errors(inner, f"{path}.properties[{name}]", "object fields")
+            yield from _node_errors(inner, f"{path}.properties[{name}]", "object fields", cardinality, costs)
     if isinstance(node.get("additionalProperties"), dict):
-        yield from _node_errors(node["additionalProperties"], f"{path}.additionalProperties", "object fields")
+        values, inside = node["additionalProperties"], f"{path}.additionalProperties"
+        yield from _node_errors(values, inside, "object fields", cardinality.within(node), costs)
     if isinstance(node.get("items"), dict):
-        yield from _node_errors(node["items"], f"{path}.items", "array items")
+        yield from _node_errors(node["items"], f"{path}.items", "array items", cardinality.within(node), costs)
     if "default" in node:
         yield from _default(node, path)
     for index, rule in enumerate(node.get(celrules.RULES) or ()):
-        yield from _rule(rule, node, f"{path}.{celrules.RULES}[{index}]")
+        yield from _rule(rule, node, f"{path}.{celrules.RULES}[{index}]", cardinality, costs)
 
 
 def _shape(node: Unstructured, path: str, level: str) -> Iterator[FieldError]:
@@ -338,7 +362,9 @@ def _default(node: Unstructured, path: str) -> Iterator[FieldError]:
             yield where, "FieldValueInvalid", problem.text.replace("default in body", f"{path}.default in body")
 
 
-def _rule(rule: Unstructured, node: Unstructured, path: str) -> Iterator[FieldError]:
+def _rule(
+    rule: Unstructured, node: Unstructured, path: str, cardinality: celcost.Cardinality, costs: RuleCosts | None
+) -> Iterator[FieldError]:
     if not str(rule.get("rule") or "").strip():
         yield f"{path}.rule", "FieldValueRequired", "Required value: rule is not specified"
         return
@@ -362,14 +388,19 @@ def _rule(rule: Unstructured, node: Unstructured, path: str) -> Iterator[FieldEr
         )
         yield f"{path}.fieldPath", "FieldValueInvalid", text
     try:
-        program = celrules.compiled(rule, node)
+        compiled_rule = celrules.compiled(rule, node)
     except BadExpression as error:
         shown = (
             "apiextensions.ValidationRule{" + f"Rule:{go(rule['rule'])}, Message:{go(rule.get('message') or '')}" + "}"
         )
         yield f"{path}.rule", "FieldValueInvalid", f"Invalid value: {shown}: compilation failed: {error}"
         return
-    if rule.get("optionalOldSelf") is not None and not program.transition:
+    if costs is not None:
+        costs.append((f"{path}.rule", "rule", celcost.rule_cost(compiled_rule.program.tree, node, cardinality)))
+        if compiled_rule.message_program is not None:
+            cost = celcost.rule_cost(compiled_rule.message_program.tree, node, cardinality)
+            costs.append((f"{path}.messageExpression", "messageExpression", cost))
+    if rule.get("optionalOldSelf") is not None and not compiled_rule.transition:
         text = f"Invalid value: {go(rule['optionalOldSelf'])}: option optionalOldSelf is set, but oldSelf is not used in rule"
         yield f"{path}.optionalOldSelf", "FieldValueInvalid", text
 

@@ -1,4 +1,4 @@
-"""Admission webhooks: mutating, then validating, called over HTTPS."""
+"""Admission: mutating webhooks, then validating policies and webhooks. Webhooks are called over HTTPS."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import orjson
 from ..errors import StatusError, bad_request
 from ..kinds import admissionregistration
 from ..label_selectors import label_selector
-from ..registry import ApiResource
+from ..registry import ApiResource, Registry
 from ..request_info import RequestInfo
 from ..storage import Store
 from ..unstructured import Unstructured
 from . import patches
+from .validating_policies import AdmissionAttributes, ValidatingPolicies
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +27,11 @@ _LIMIT = 4 << 20
 
 
 class Admission:
-    """Calls mutating, then validating webhooks. Services are resolved through their EndpointSlices."""
+    """Calls webhooks and enforces policies. Services are resolved through their EndpointSlices."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, registry: Registry) -> None:
         self._store = store
+        self._policies = ValidatingPolicies(store, registry)
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -60,8 +62,13 @@ class Admission:
     async def validate(
         self, info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None
     ) -> list[str]:
-        """Warnings of validating webhooks. Raises StatusError as `mutate` does."""
+        """Warnings of validating policies and webhooks. Raises StatusError as `mutate` does."""
         warnings: list[str] = []
+        if info.resource.group != admissionregistration.GROUP and self._policies.exist():
+            attributes = AdmissionAttributes(info, _request(info, operation, obj, old), obj, old)
+            warnings += self._policies.validate(
+                attributes, lambda match: self._selects(match, "resourceRules", info, operation, obj, old)
+            )
         for hook in self._hooks("validating", info, operation, obj, old):
             answer = await self._review(hook, info, operation, obj, old)
             if answer is not None:
@@ -75,26 +82,44 @@ class Admission:
             return  # else a webhook could forbid its own removal
         for configuration in self._store.all(f"{kind}webhookconfigurations.{admissionregistration.GROUP}"):
             for hook in configuration.get("webhooks") or ():
-                if self._matches(hook, info, operation, obj, old):
+                if self._selects(hook, "rules", info, operation, obj, old):
                     yield hook
 
-    def _matches(
-        self, hook: Unstructured, info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None
+    def _selects(
+        self,
+        match: Unstructured,
+        rules: str,
+        info: RequestInfo,
+        operation: str,
+        obj: Unstructured | None,
+        old: Unstructured | None,
     ) -> bool:
+        """Whether a webhook, or the MatchResources of a policy, selects the request. `rules` is the field with its rules; a
+        MatchResources without any, which only a binding may have, selects by labels alone."""
         resource = info.resource
-        if not any(_rule_matches(r, resource, operation, info.subresource) for r in hook.get("rules") or ()):
-            return False
         subject = obj or old or {}
         metadata = subject.get("metadata") or {}
+
+        def applies(rule: Unstructured) -> bool:
+            names = rule.get("resourceNames")
+            if names and metadata.get("name", "") not in names:
+                return False
+            return _rule_matches(rule, resource, operation, info.subresource)
+
+        given = match.get(rules) or ()
+        if (given or rules == "rules") and not any(map(applies, given)):
+            return False
+        if any(map(applies, match.get("excludeResourceRules") or ())):
+            return False
         namespace = metadata.get("namespace", "") if resource.namespaced else ""
         holder = self._store.get("namespaces", "", namespace) if namespace else None
         if resource.kind == "Namespace":
             holder = subject
         labels = ((holder or {}).get("metadata") or {}).get("labels") or {}
-        if (namespace or resource.kind == "Namespace") and not label_selector(hook.get("namespaceSelector"))(labels):
+        if (namespace or resource.kind == "Namespace") and not label_selector(match.get("namespaceSelector"))(labels):
             return False
-        match = label_selector(hook.get("objectSelector"))
-        return any(match((o.get("metadata") or {}).get("labels") or {}) for o in (obj, old) if o)
+        selects = label_selector(match.get("objectSelector"))
+        return any(selects((o.get("metadata") or {}).get("labels") or {}) for o in (obj, old) if o)
 
     async def _review(
         self, hook: Unstructured, info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None
@@ -102,26 +127,7 @@ class Admission:
         """The webhook's response; None if it cannot be called and its failurePolicy is Ignore."""
         if info.dry_run and hook.get("sideEffects") not in ("None", "NoneOnDryRun"):
             raise bad_request(f'admission webhook "{hook["name"]}" does not support dry run')
-        resource, metadata = info.resource, (obj or old or {}).get("metadata") or {}
-        kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
-        plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
-        request: Unstructured = {
-            "uid": str(uuid.uuid4()),
-            "kind": kind,
-            "resource": plural,
-            "requestKind": kind,
-            "requestResource": plural,
-            "name": metadata.get("name", ""),
-            "namespace": metadata.get("namespace", ""),
-            "operation": operation,
-            "userInfo": info.user.info(),
-            "object": obj,
-            "oldObject": old,
-            "dryRun": info.dry_run,
-            "options": {"kind": f"{operation.title()}Options", "apiVersion": "meta.k8s.io/v1"},
-        }
-        if info.subresource:
-            request |= {"subResource": info.subresource, "requestSubResource": info.subresource}
+        request = {"uid": str(uuid.uuid4()), **_request(info, operation, obj, old), "object": obj, "oldObject": old}
         body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
         try:
             return await self._call(hook, body)
@@ -193,6 +199,32 @@ class Admission:
                 500, "InternalError", f'webhook "{hook["name"]}" sent a patch that does not apply: {error}'
             ) from None
         return patched
+
+
+def _request(info: RequestInfo, operation: str, obj: Unstructured | None, old: Unstructured | None) -> Unstructured:
+    """The AdmissionRequest, without the objects."""
+    resource, metadata = info.resource, (obj or old or {}).get("metadata") or {}
+    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
+    if resource.kind == "Namespace":
+        namespace = str(metadata.get("name", ""))
+    else:
+        namespace = str(metadata.get("namespace", "")) if resource.namespaced else ""
+    request: Unstructured = {
+        "kind": kind,
+        "resource": plural,
+        "requestKind": kind,
+        "requestResource": plural,
+        "name": metadata.get("name", ""),
+        "namespace": namespace,
+        "operation": operation,
+        "userInfo": info.user.info(),
+        "dryRun": info.dry_run,
+        "options": {"kind": f"{operation.title()}Options", "apiVersion": "meta.k8s.io/v1"},
+    }
+    if info.subresource:
+        request |= {"subResource": info.subresource, "requestSubResource": info.subresource}
+    return request
 
 
 def _check_allowed(hook: Unstructured, answer: Unstructured, warnings: list[str]) -> None:

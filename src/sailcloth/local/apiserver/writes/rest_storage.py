@@ -15,6 +15,7 @@ import orjson
 
 from ..auth import certificate_signing, default_roles, escalation
 from ..errors import StatusError, already_exists, bad_request, conflict, invalid, not_found
+from ..kinds import admissionregistration
 from ..registry import ApiResource, Registry
 from ..request_info import Body, RequestInfo
 from ..schemas import field_validation
@@ -22,7 +23,7 @@ from ..schemas.definitions import DefinitionController
 from ..storage import Store, clone
 from ..times import now
 from ..unstructured import Unstructured
-from . import managed_fields, metadata, patches, validation
+from . import managed_fields, metadata, patches, validating_policies, validation
 from .admission import Admission
 from .deletion import Deletion
 from .managed_fields import ApplyConflict, path_text
@@ -86,11 +87,25 @@ class RestStorage:
         await self.store.committed()  # what others write meanwhile is not durable yet, so it is not the answer
         return stored, warnings
 
+    def install_definition(self, definition: Unstructured) -> None:
+        """Store a CustomResourceDefinition that is part of the program and known to be valid, unless there is one of its name.
+        Its manager owns no field, so that whoever applies another over it has no conflict."""
+        resource = self.registry.resources["apiextensions.k8s.io", "v1", "customresourcedefinitions"]
+        if self.store.get(resource.group_resource, "", definition["metadata"]["name"]) is None:
+            metadata.fill_system_fields(resource, definition, str(uuid.uuid4()))
+            validation.apply_defaults(resource, definition)
+            version = definition["apiVersion"]
+            manager = {"manager": "sailcloth", "operation": "Update", "apiVersion": version, "time": now()}
+            definition["metadata"]["managedFields"] = [{**manager, "fieldsType": "FieldsV1", "fieldsV1": {}}]
+            self.definitions.install(definition)
+
     def _after_write(self, resource: ApiResource, obj: Unstructured) -> None:
         """What follows at once from an object that was written."""
         self.definitions.on_write(resource, obj)
         if resource.group_resource == default_roles.CLUSTER_ROLES:
             default_roles.aggregate(self.store)
+        if resource.group_resource == admissionregistration.POLICY.group_resource:
+            validating_policies.observe(self.store, obj)
 
     def _check_absent(self, resource: ApiResource, obj: Unstructured) -> None:
         name = obj["metadata"]["name"]

@@ -33,7 +33,7 @@ def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldErro
         return
     spec, before, status = copy.deepcopy(obj["spec"]), copy.deepcopy(old["spec"]), old.get("status") or {}
     field = "spec.resources.requests.storage"
-    new, size = (s.get("resources", {}).get("requests", {}).get("storage") for s in (spec, before))
+    new, size = (((s.get("resources") or {}).get("requests") or {}).get("storage") for s in (spec, before))
     capacity = (status.get("capacity") or {}).get("storage")
     if (
         new is not None
@@ -44,7 +44,7 @@ def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldErro
         yield forbidden(field, "field can not be less than status.capacity")
     if status.get("phase") == "Bound":
         for one in (spec, before):
-            one.get("resources", {}).pop("requests", None)
+            (one.get("resources") or {}).pop("requests", None)
             one.pop("volumeAttributesClassName", None)
     if not before.get("volumeName"):
         spec.pop("volumeName", None)

@@ -1,0 +1,187 @@
+"""The control plane's mirror pod: the process beside the node as a pod of the API, as a kubelet shows its static pods.
+
+Tools find a control plane by its pod (label `app=istiod`), read its log, and reach its ports by port-forward. Nothing runs by this
+pod: deleting it stops nothing, and it comes back. Must not know what the control plane does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import socket
+from pathlib import Path
+from typing import Any
+
+from sailcloth.kube import RETRIABLE, ApiError, Client
+from sailcloth.kube.resources import PODS
+from sailcloth.local import network
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+NAMESPACE, CONTAINER = "istio-system", "discovery"
+MIRROR, SOURCE = "kubernetes.io/config.mirror", "kubernetes.io/config.source"
+PORTS = {"http-debug": 8080, "grpc-xds": 15012, "http-monitoring": 15014, "https-webhook": 15017}
+_FAST_S, _SLOW_S = 0.25, 2.0  # between readiness probes, before and after it is ready
+
+
+def is_mirror(pod: Object) -> bool:
+    """Whether nothing runs by this pod."""
+    return MIRROR in (pod["metadata"].get("annotations") or {})
+
+
+class MirrorPod:
+    """Keeps the pod there, and its status true."""
+
+    def __init__(self, client: Client, node: str, logs: Path) -> None:
+        self._client, self._node, self._logs = client, node, logs
+        self._name = f"istiod-{node}"
+        self._pod: Object | None = None
+        self._changed = asyncio.Event()
+        self._started = _now()
+
+    @property
+    def uid(self) -> str:
+        """The UID of the pod; empty while there is none."""
+        return str(self._pod["metadata"]["uid"]) if self._pod is not None else ""
+
+    def observe(self, kind: str, pod: Object) -> None:
+        """A mirror pod of this node was seen in the API."""
+        if pod["metadata"]["name"] == self._name and pod["metadata"]["namespace"] == NAMESPACE:
+            self._pod = None if kind == "DELETED" else pod
+            self._changed.set()
+
+    async def connect(self, port: int) -> socket.socket:
+        """A connection to a port of the control plane. Raises OSError."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        try:
+            await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, (network.NODE_IP, port)), 5)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._changed.clear()
+            ready = await _is_ready()
+            try:
+                await self._reconcile(ready)
+            except RETRIABLE as error:
+                log.debug("the control plane's pod is not written: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), _SLOW_S if ready else _FAST_S)
+
+    async def _reconcile(self, ready: bool) -> None:
+        pod = self._pod
+        if pod is None:
+            if not ready:  # nobody looks for it before, and its namespace may not be there yet
+                return
+            try:
+                pod = self._pod = await self._client.create(PODS, _manifest(self._name, self._node))
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+                pod = self._pod = await self._client.get(PODS, self._name, NAMESPACE)
+            self._link_log()
+        if pod["metadata"].get("deletionTimestamp"):
+            with contextlib.suppress(ApiError):
+                await self._client.delete(PODS, self._name, NAMESPACE, grace=0)
+            self._pod = None
+            self._changed.set()
+            return
+        conditions = {c["type"]: c["status"] for c in (pod.get("status") or {}).get("conditions") or ()}
+        if conditions.get("Ready") != str(ready):
+            status = _status(ready, self._started)
+            self._pod = await self._client.patch(PODS, self._name, NAMESPACE, {"status": status}, sub="status")
+        self._link_log()
+
+    def _link_log(self) -> None:
+        """`kubectl logs` reads the process's own log."""
+        folder = self._logs / f"{NAMESPACE}_{self._name}_{self.uid}" / CONTAINER
+        link = folder / "0.log"
+        if not link.is_symlink():
+            folder.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(self._logs.parent / "controlplane.log")
+
+
+def _manifest(name: str, node: str) -> Object:
+    container = {
+        "name": CONTAINER,
+        "image": "sailcloth/controlplane",
+        "imagePullPolicy": "Never",
+        "ports": [{"name": n, "containerPort": p, "hostPort": p, "protocol": "TCP"} for n, p in PORTS.items()],
+        "readinessProbe": {"httpGet": {"path": "/ready", "port": PORTS["http-debug"]}},
+    }
+    labels = {"app": "istiod", "istio": "pilot", "istio.io/rev": "default", "sidecar.istio.io/inject": "false"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": NAMESPACE,
+            "labels": labels,
+            "annotations": {MIRROR: "sailcloth", SOURCE: "file"},
+        },
+        "spec": {
+            "nodeName": node,
+            "hostNetwork": True,
+            "automountServiceAccountToken": False,
+            "priorityClassName": "system-node-critical",
+            "tolerations": [{"operator": "Exists"}],
+            "containers": [container],
+        },
+    }
+
+
+def _status(ready: bool, started: str) -> Object:
+    now, value = _now(), "True" if ready else "False"
+    conditions = [
+        {"type": kind, "status": state, "lastTransitionTime": now}
+        for kind, state in (
+            ("PodScheduled", "True"),
+            ("Initialized", "True"),
+            ("ContainersReady", value),
+            ("Ready", value),
+        )
+    ]
+    running = {
+        "name": CONTAINER,
+        "image": "sailcloth/controlplane",
+        "imageID": "",
+        "ready": ready,
+        "started": True,
+        "restartCount": 0,
+        "state": {"running": {"startedAt": started}},
+    }
+    return {
+        "phase": "Running",
+        "hostIP": network.NODE_IP,
+        "podIP": network.NODE_IP,
+        "podIPs": [{"ip": network.NODE_IP}],
+        "startTime": started,
+        "conditions": conditions,
+        "containerStatuses": [running],
+    }
+
+
+async def _is_ready() -> bool:
+    """Whether the control plane answers its readiness probe."""
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection(network.NODE_IP, PORTS["http-debug"])
+            try:
+                writer.write(f"GET /ready HTTP/1.1\r\nHost: {network.NODE_IP}\r\nConnection: close\r\n\r\n".encode())
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError, ValueError):
+        return False
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
