@@ -13,6 +13,8 @@ import pytest
 
 from .state_directories import VARIABLE
 
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # its threads would start again in a forked child
+
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")  # of pytest-xdist

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import grpc
@@ -14,6 +15,7 @@ from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane import debug_requests
 from sailcloth.controlplane.connected_proxies import ConnectedProxies
 from sailcloth.controlplane.identity import Caller
+from sailcloth.lib.grpc_server import GrpcServer
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import SERVICE, Connection, Server
 from sailcloth.xds.stream import Stream
@@ -93,10 +95,9 @@ async def test_unknown_pages_are_refused(proxies: ConnectedProxies, url: str, na
 
 
 async def test_over_the_wire_it_subscribes_to_nothing(proxies: ConnectedProxies) -> None:
-    server = grpc.aio.server()
-    server.add_generic_rpc_handlers((Server(proxies).handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server = GrpcServer(streaming=Server(proxies).methods())
+    listening = await asyncio.get_running_loop().create_server(server.protocol, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             stream = channel.stream_stream(f"/{SERVICE}/StreamAggregatedResources")
@@ -119,4 +120,5 @@ async def test_over_the_wire_it_subscribes_to_nothing(proxies: ConnectedProxies)
                 await anonymous.read()
             assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
     finally:
-        await server.stop(0)
+        listening.close()
+        await server.close()

@@ -198,6 +198,6 @@ def test_a_gateway_that_does_not_exist_is_named_until_it_does(mesh: Cluster) -> 
     gateway = {"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "later"}, "spec": spec}
     mesh.kubectl("apply", "-f", "-", stdin=json.dumps(gateway))
     mesh.eventually(lambda: message() == "1/1 proxies")
-    mesh.kubectl("delete", "gateway", "later")
+    mesh.kubectl("delete", "gateway.networking.istio.io", "later")
     mesh.eventually(lambda: message() == "0/0 proxies; gateway default/later does not exist")
     mesh.kubectl("delete", "virtualservice", "elsewhere")

@@ -68,13 +68,14 @@ MESH_KINDS: tuple[Kind, ...] = (
     Kind("ProxyConfig", "proxyconfigs", _NET, ("v1beta1",), ProxyConfig, (), (_AGE,)),
     Kind("PeerAuthentication", "peerauthentications", "security.istio.io", ("v1", "v1beta1"), PeerAuthentication,
          ("pa",), (("Mode", "string", ".spec.mtls.mode"), _AGE), conditions=True),
+    Kind("AuthorizationPolicy", "authorizationpolicies", "security.istio.io", ("v1", "v1beta1"), AuthorizationPolicy,
+         ("ap",), (("Action", "string", ".spec.action"),
+          ("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
 )  # fmt: skip
 
 # Kinds with validation that are not served yet, because a policy that is accepted but not enforced is worse than none.
 # They move to MESH_KINDS when their feature exists.
 LATER_KINDS: tuple[Kind, ...] = (
-    Kind("AuthorizationPolicy", "authorizationpolicies", "security.istio.io", ("v1", "v1beta1"), AuthorizationPolicy,
-         ("ap",), (("Action", "string", ".spec.action"), _AGE)),
     Kind("RequestAuthentication", "requestauthentications", "security.istio.io", ("v1", "v1beta1"),
          RequestAuthentication, ("ra",), (_AGE,)),
     Kind("Telemetry", "telemetries", "telemetry.istio.io", ("v1", "v1alpha1"), Telemetry, ("telemetry",), (_AGE,)),

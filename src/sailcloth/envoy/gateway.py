@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sailcloth.api.meta import Key
@@ -69,9 +70,10 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
             clusters |= {names.outbound(t.cluster) for t in connection.targets}
             sources |= {connection.source: None} if connection.source else {}
             socket = _socket(graph, bound) if bound.mode and bound.mode not in gateways.PASSTHROUGH_MODES else None
-            filters = [*pipeline.network_filters(inputs), *tcp_proxy.to_targets(connection.targets, logs)]
+            forward = tcp_proxy.to_targets(connection.targets, logs)
             if bound.mode == "AUTO_PASSTHROUGH":
-                filters = [tcp_proxy.to_cluster(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
+                forward = [tcp_proxy.to_cluster(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
+            filters = [*pipeline.network_filters(replace(inputs, tcp=True)), *forward]
             chains.append(
                 filter_chain.chain(
                     "",

@@ -5,7 +5,7 @@ Must not decide which connections a mutual TLS mode accepts; `features.peer_auth
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from envoy.config.route.v3 import route_pb2
@@ -150,7 +150,10 @@ class _Chains:
         return peer_authentication.filter_chains(mode, chains)
 
     def _tcp(self, cluster: str) -> list[Any]:
-        return [*pipeline.network_filters(self.inputs), tcp_proxy.to_cluster(cluster, cluster, self.logs)]
+        return [
+            *pipeline.network_filters(replace(self.inputs, tcp=True)),
+            tcp_proxy.to_cluster(cluster, cluster, self.logs),
+        ]
 
     def _http(self, stat_prefix: str, routes: bytes, mutual: bool) -> list[Any]:
         manager = hcm.connection_manager(

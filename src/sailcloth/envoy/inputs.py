@@ -47,12 +47,14 @@ class FilterInputs:
 
     dynamic_dns: some route of the chain resolves the request's host by DNS (dynamic forward proxy).
     on_demand: the proxy subscribes to clusters on first use.
+    tcp: the chain forwards bytes.
     """
 
     traffic: Traffic
     policies: ResolvedPolicies = NO_POLICIES
     dynamic_dns: bool = False
     on_demand: bool = False
+    tcp: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 
+from sailcloth.api.authorization_policy import AuthorizationPolicy
 from sailcloth.api.envoy_filter import EnvoyFilter
 from sailcloth.api.meta import Key, Object
 from sailcloth.api.peer_authentication import PeerAuthentication
@@ -19,6 +20,9 @@ from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh.verdict import Verdict
 from sailcloth.view.policies import Policies
 
+from .features.authorization import emit as authorization
+from .features.authorization import policy as authorization_policy
+from .features.authorization import verdict as authorization_verdict
 from .features.client_tls import emit as client_tls
 from .features.connection_pools import emit as connection_pools
 from .features.cors import emit as cors
@@ -73,6 +77,7 @@ CLUSTER = (
 )
 
 HTTP_FILTERS = (
+    authorization.http_filters,  # before everything that acts on a request: what is refused does nothing
     faults.http_filters,  # before rate limits: aborted requests do not count
     cors.http_filters,
     dynamic_dns.http_filters,
@@ -82,6 +87,7 @@ HTTP_FILTERS = (
 )
 
 NETWORK_FILTERS = (
+    authorization.network_filters,
     rate_limits.network_filters,  # before any byte is read; the terminal filter follows
 )
 
@@ -103,6 +109,7 @@ class PolicyFeature:
 
 POLICIES = (
     PolicyFeature(PeerAuthentication, peer_authentication.resolve, peer_authentication_verdict.verdict),
+    PolicyFeature(AuthorizationPolicy, authorization_policy.resolve, authorization_verdict.verdict),
     PolicyFeature(RateLimit, rate_limits_policy.resolve, rate_limits_verdict.verdict),
     PolicyFeature(EnvoyFilter, envoy_filters_policy.resolve, envoy_filters_verdict.verdict),
 )

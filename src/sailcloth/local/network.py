@@ -82,8 +82,9 @@ def pod_rules() -> Batch:
     """Connections to addresses of pods that are gone are refused at once. Without a route, Linux would say so a few times a second."""
     table = "pods"
     b = Batch().fresh_table(table)
-    for hook in ("forward", "output"):
-        b.chain(table, hook, hook, priority=0, kind="filter")
+    # The node's own connections are judged before a service's address becomes a pod's (-100): the interface is chosen anew only later.
+    for hook, priority in (("forward", 0), ("output", -150)):
+        b.chain(table, hook, hook, priority=priority, kind="filter")
         b.rule(table, hook, n.destination(f"{NODE_IP}/32"), n.verdict(n.RETURN))
         b.rule(table, hook, n.out_loopback(), n.destination(POD_CIDR), n.reject())
     return b

@@ -17,7 +17,7 @@ _PLAIN = {
     "request.auth.audiences", "request.auth.presenter", "destination.ip", "destination.port", "connection.sni",
 }  # fmt: skip
 _KEYED = re.compile(r"(request\.headers\[.+\]|request\.auth\.claims(\[[^\[\]]+\])+|experimental\.envoy\.filters\..+)\Z")
-_HTTP_SOURCE = ("request_principals", "not_request_principals", "remote_ip_blocks", "not_remote_ip_blocks")
+_HTTP_SOURCE = ("request_principals", "not_request_principals")
 _HTTP_OPERATION = ("hosts", "not_hosts", "methods", "not_methods", "paths", "not_paths")
 
 

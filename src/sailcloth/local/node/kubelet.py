@@ -8,7 +8,6 @@ import datetime as dt
 import ipaddress
 import logging
 import os
-import platform
 import random
 import socket
 from pathlib import Path
@@ -30,6 +29,7 @@ from . import (
     garbage_collection,
     load_balancer,
     mirror_pod,
+    node_object,
     persistent_volume_claims,
     routing,
     sandbox,
@@ -284,67 +284,13 @@ class Kubelet:
             self._tasks.pop(uid, None)
 
     async def _register(self) -> None:
-        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        machine = platform.machine().replace("x86_64", "amd64").replace("aarch64", "arm64")
-        labels = {
-            "kubernetes.io/hostname": NODE,
-            "kubernetes.io/os": "linux",
-            "kubernetes.io/arch": machine,
-            "beta.kubernetes.io/os": "linux",
-            "beta.kubernetes.io/arch": machine,
-            "node-role.kubernetes.io/control-plane": "",
-        }
-        node = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": NODE, "labels": labels},
-            "spec": {"podCIDR": network.POD_CIDR},
-        }
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 1024
-        size = {"cpu": str(os.cpu_count() or 1), "memory": f"{memory}Ki", "pods": "250", "ephemeral-storage": "10Gi"}
-
-        def condition(kind: str, status: str, reason: str) -> Object:
-            return {
-                "type": kind,
-                "status": status,
-                "reason": reason,
-                "message": reason,
-                "lastHeartbeatTime": now,
-                "lastTransitionTime": now,
-            }
-
-        status: Object = {
-            "capacity": size,
-            "allocatable": size,
-            "addresses": [{"type": "InternalIP", "address": network.NODE_IP}, {"type": "Hostname", "address": NODE}],
-            "conditions": [
-                condition("MemoryPressure", "False", "KubeletHasSufficientMemory"),
-                condition("DiskPressure", "False", "KubeletHasNoDiskPressure"),
-                condition("PIDPressure", "False", "KubeletHasSufficientPID"),
-                condition("Ready", "True", "KubeletReady"),
-            ],
-            "nodeInfo": {
-                "machineID": "",
-                "systemUUID": "",
-                "bootID": "",
-                "kernelVersion": platform.release(),
-                "osImage": "Linux",
-                "containerRuntimeVersion": "sailcloth://0.1.0",
-                "kubeletVersion": "v1.32.0+sailcloth",
-                "kubeProxyVersion": "v1.32.0+sailcloth",
-                "operatingSystem": "linux",
-                "architecture": machine,
-            },
-        }
         delay = 0.02
         while True:
             try:
                 with contextlib.suppress(ApiError):
-                    await self.client.create(NODES, node)
-                known = (await self.client.get(NODES, NODE)).get("status", {}).get("conditions") or ()
-                since = {(c["type"], c["status"]): c.get("lastTransitionTime") for c in known}
-                for each in status["conditions"]:
-                    each["lastTransitionTime"] = since.get((each["type"], each["status"])) or now
+                    await self.client.create(NODES, node_object.node(NODE))
+                known = (await self.client.get(NODES, NODE)).get("status") or {}
+                status = node_object.status(NODE, known)
                 await self.client.patch(NODES, NODE, "", {"status": status}, sub="status")
                 return
             except (ApiError, OSError) as error:

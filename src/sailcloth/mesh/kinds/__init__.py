@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import (
+    authorization_policy,
     destination_rule,
     endpoint_slice,
     envoy_filter,
@@ -27,6 +28,7 @@ __all__ = ["KINDS", "POLICIES", "Exports", "MeshKind", "Slice", "Traffic", "of_n
 KINDS: dict[str, MeshKind[Any]] = {
     module.KIND.name: module.KIND
     for module in (
+        authorization_policy,
         destination_rule,
         endpoint_slice,
         envoy_filter,

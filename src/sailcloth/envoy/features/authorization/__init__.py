@@ -1,0 +1,10 @@
+"""AuthorizationPolicy: who may access a workload or gateway.
+
+All policies for the workload hold together: AUDIT marks requests for logs; DENY refuses what one of its rules matches; if there are ALLOW
+policies, what none of their rules matches is refused. HTTP answers 403 `RBAC: access denied`, TCP closes the connection. Envoy: an
+RBAC filter for each action, before everything else. `istio.io/dry-run` makes a policy count only (shadow rules).
+
+On TCP a rule that uses HTTP fields is left out of ALLOW policies and holds without those fields in others: neither lets more in.
+The trust domain's aliases mean the trust domain too. With an action CUSTOM, whose providers are not served yet, everything is refused,
+as Istio does with a provider that it does not know. What validation would not let in never lets more in. Source: istio.md 2.12.
+"""

@@ -1,0 +1,314 @@
+"""What the fields and conditions of a rule match, as Envoy's permissions (of the request) and principals (of the caller). Pure.
+
+A function per attribute makes a matcher of one value; `http` attributes do not exist on TCP. Source: istio.md 2.12.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from envoy.config.core.v3 import address_pb2
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.config.route.v3 import route_components_pb2 as route_pb
+from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
+from envoy.type.matcher.v3 import metadata_pb2, path_pb2, regex_pb2, string_pb2, value_pb2
+
+from sailcloth.api.authorization_policy import Operation, Rule, Source
+from sailcloth.envoy.protobuf import pack
+
+_JWT = "envoy.filters.http.jwt_authn"
+_Principal, _Permission = rbac_pb2.Principal, rbac_pb2.Permission
+
+
+@dataclass(frozen=True)
+class Match:
+    """The values of one attribute. `caller`: it is a principal; `http`: it exists in HTTP only. `make` raises ValueError for a value
+    that validation would not let in."""
+
+    make: Callable[[str], _Principal | _Permission]
+    values: Sequence[str]
+    not_values: Sequence[str]
+    caller: bool
+    http: bool = False
+    bare: bool = False  # a single value is not wrapped into a list of alternatives
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self.values or self.not_values)
+
+    @property
+    def usable(self) -> bool:
+        """Whether all values can be matched."""
+        try:
+            for value in (*self.values, *self.not_values):
+                self.make(value)
+        except ValueError:
+            return False
+        return True
+
+
+def of_source(source: Source, trust_domains: tuple[str, ...], namespace: str) -> list[Match]:
+    """The attributes of a rule's source, in Istio's order. `namespace`: the policy's, of service accounts without one."""
+    accounts, not_accounts = source.service_accounts, source.not_service_accounts
+    return [
+        Match(
+            principal, _aliases(source.principals, trust_domains), _aliases(source.not_principals, trust_domains), True
+        ),
+        Match(request_principal, source.request_principals, source.not_request_principals, True, http=True),
+        Match(caller_namespace, source.namespaces, source.not_namespaces, True),
+        Match(lambda value: service_account(value, namespace), accounts, not_accounts, True),
+        Match(trust_domain, source.trust_domains, source.not_trust_domains, True),
+        Match(remote_ip, source.remote_ip_blocks, source.not_remote_ip_blocks, True),
+        Match(source_ip, source.ip_blocks, source.not_ip_blocks, True),
+    ]
+
+
+def of_operation(operation: Operation) -> list[Match]:
+    """The attributes of a rule's operation, in Istio's order."""
+    return [
+        Match(host, operation.hosts, operation.not_hosts, False, http=True),
+        Match(method, operation.methods, operation.not_methods, False, http=True),
+        Match(path, operation.paths, operation.not_paths, False, http=True),
+        Match(destination_port, operation.ports, operation.not_ports, False),
+    ]
+
+
+def of_conditions(rule: Rule, trust_domains: tuple[str, ...], namespace: str) -> list[Match]:
+    """The attributes of a rule's conditions. One that does not exist matches nothing."""
+    return [_condition(c.key, c.values, c.not_values, trust_domains, namespace) for c in rule.when]
+
+
+def _condition(
+    key: str, values: Sequence[str], not_values: Sequence[str], trust_domains: tuple[str, ...], namespace: str
+) -> Match:
+    name = key.partition("[")[2].removesuffix("]")
+    if key == "source.principal":
+        return Match(principal, _aliases(values, trust_domains), _aliases(not_values, trust_domains), True)
+    if key == "source.serviceAccount":
+        return Match(lambda value: service_account(value, namespace), values, not_values, True)
+    if key.startswith("request.headers["):
+        return Match(lambda value: _Principal(header=_header(name, value)), values, not_values, True, http=True)
+    if key.startswith("request.auth.claims["):
+        claims = ("payload", *name.split("]["))
+        return Match(lambda value: _Principal(metadata=_claim(claims, value)), values, not_values, True, http=True)
+    if key.startswith("experimental.envoy.filters."):
+        return _of_metadata(key.removeprefix("experimental."), values, not_values)
+    plain: dict[str, tuple[Callable[[str], _Principal | _Permission], bool, bool]] = {
+        "source.ip": (source_ip, True, False),
+        "remote.ip": (remote_ip, True, False),
+        "source.namespace": (caller_namespace, True, False),
+        "source.trustDomain": (trust_domain, True, False),
+        "request.auth.principal": (request_principal, True, True),
+        "request.auth.audiences": (lambda v: _Principal(metadata=_claim(("payload", "aud"), v)), True, True),
+        "request.auth.presenter": (lambda v: _Principal(metadata=_claim(("payload", "azp"), v)), True, True),
+        "destination.ip": (destination_ip, False, False),
+        "destination.port": (destination_port, False, False),
+        "connection.sni": (server_name, False, False),
+    }
+    make, caller, http = plain.get(key, (_unknown, False, False))
+    return Match(make, values, not_values, caller, http)
+
+
+def _unknown(value: str) -> _Permission:
+    raise ValueError("there is no such attribute")
+
+
+def _of_metadata(key: str, values: Sequence[str], not_values: Sequence[str]) -> Match:
+    """Dynamic metadata: `<filter>[<key>]`. A value in brackets is one of a list."""
+    name, _, field = key.partition("[")
+    field = field.removesuffix("]")
+
+    def make(value: str) -> _Permission:
+        in_list = value.startswith("[") and value.endswith("]")
+        matcher = value_pb2.ValueMatcher(string_match=text(value.strip("[]") if in_list else value))
+        if in_list:
+            matcher = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=matcher))
+        return _Permission(metadata=_metadata(name, (field,), matcher))
+
+    return Match(make, values, not_values, False, bare=True)
+
+
+# -- texts --------------------------------------------------------------------------------------
+
+
+def text(value: str, ignore_case: bool = False) -> string_pb2.StringMatcher:
+    """A value with a wildcard at one end; `*` alone matches any text that is not empty."""
+    if value == "*":
+        return string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=".+"))
+    if value.startswith("*"):
+        return string_pb2.StringMatcher(suffix=value[1:], ignore_case=ignore_case)
+    if value.endswith("*"):
+        return string_pb2.StringMatcher(prefix=value[:-1], ignore_case=ignore_case)
+    return string_pb2.StringMatcher(exact=value, ignore_case=ignore_case)
+
+
+def _regex(expression: str) -> string_pb2.StringMatcher:
+    return string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=expression))
+
+
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+
+
+def _escaped(value: str) -> str:
+    """A text as an RE2 expression."""
+    return _SPECIAL.sub(lambda match: "\\" + match[0], value)
+
+
+def _wild(value: str) -> str:
+    """A value with wildcards as an expression."""
+    return ".*".join(_escaped(part) for part in value.split("*"))
+
+
+def _header(name: str, value: str, ignore_case: bool = False) -> route_pb.HeaderMatcher:
+    if value == "*":
+        return route_pb.HeaderMatcher(name=name, present_match=True)
+    return route_pb.HeaderMatcher(name=name, string_match=text(value, ignore_case))
+
+
+def _range(value: str) -> address_pb2.CidrRange:
+    network = ipaddress.ip_network(value, strict=False)
+    cidr = address_pb2.CidrRange(address_prefix=str(network.network_address))
+    cidr.prefix_len.value = network.prefixlen
+    return cidr
+
+
+def _metadata(name: str, keys: Sequence[str], value: value_pb2.ValueMatcher) -> metadata_pb2.MetadataMatcher:
+    segments = [metadata_pb2.MetadataMatcher.PathSegment(key=key) for key in keys]
+    return metadata_pb2.MetadataMatcher(filter=name, path=segments, value=value)
+
+
+def _claim(keys: Sequence[str], value: str) -> metadata_pb2.MetadataMatcher:
+    """A claim of a token, which is a text or a list of texts."""
+    one = value_pb2.ValueMatcher(string_match=text(value))
+    listed = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=one))
+    return _metadata(_JWT, keys, value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=[one, listed])))
+
+
+# -- callers ------------------------------------------------------------------------------------
+
+
+def _identity(matcher: string_pb2.StringMatcher) -> _Principal:
+    return _Principal(authenticated=_Principal.Authenticated(principal_name=matcher))
+
+
+def principal(value: str) -> _Principal:
+    """A workload's identity, `trust-domain/ns/namespace/sa/account`."""
+    if value == "*":
+        return _identity(_regex(".+"))
+    if value.startswith("*"):
+        return _identity(_regex(f"spiffe://.*{_escaped(value[1:])}"))
+    return _identity(text(f"spiffe://{value}"))
+
+
+def _aliases(values: Sequence[str], trust_domains: tuple[str, ...]) -> list[str]:
+    """Identities with each trust domain that means the same. Those of other trust domains stay."""
+    out: dict[str, None] = {}
+    for value in values:
+        domain, slash, rest = value.partition("/")
+        if not slash or domain == "*" or not any(_covers(domain, known) for known in trust_domains):
+            out[value] = None
+            continue
+        for known in trust_domains:
+            out[value if _covers(domain, known) else f"{known}/{rest}"] = None
+    return list(out)
+
+
+def _covers(pattern: str, domain: str) -> bool:
+    if pattern.startswith("*"):
+        return domain.endswith(pattern[1:])
+    return domain.startswith(pattern[:-1]) if pattern.endswith("*") else domain == pattern
+
+
+def caller_namespace(value: str) -> _Principal:
+    """The namespace of the caller's identity."""
+    return _identity(_regex(f".*/ns/{_wild(value)}/.*"))
+
+
+def service_account(value: str, namespace: str) -> _Principal:
+    """The service account of the caller's identity, `[namespace/]name`."""
+    own, slash, name = value.partition("/")
+    own, name = (own, name) if slash else (namespace, value)
+    return _identity(_regex(f"spiffe://.+/ns/{_escaped(own)}/(.+/|)sa/{_escaped(name)}(/.+)?"))
+
+
+def trust_domain(value: str) -> _Principal:
+    """The trust domain of the caller's identity."""
+    if "*" in value:
+        return _identity(_regex(f"spiffe://{_wild(value)}/.*"))
+    return _identity(string_pb2.StringMatcher(prefix=f"spiffe://{value}/"))
+
+
+def source_ip(value: str) -> _Principal:
+    """The address of the connection's other end."""
+    return _Principal(direct_remote_ip=_range(value))
+
+
+def remote_ip(value: str) -> _Principal:
+    """The address of the client before proxies."""
+    return _Principal(remote_ip=_range(value))
+
+
+def request_principal(value: str) -> _Principal:
+    """The identity of a verified token, `issuer/subject`."""
+    issuer, slash, subject = value.rpartition("/")
+    if value == "*":
+        issuer, subject = "*", "*"
+    elif not slash and value.startswith("*"):
+        issuer, subject = "*", value
+    elif not slash:
+        issuer, subject = value, "*" if value.endswith("*") else ""
+    pairs = (("iss", issuer), ("sub", subject))
+    ids = [
+        _Principal(
+            metadata=_metadata(_JWT, ("payload", key), value_pb2.ValueMatcher(string_match=_exact_or_wild(part)))
+        )
+        for key, part in pairs
+    ]
+    return _Principal(and_ids=_Principal.Set(ids=ids))
+
+
+def _exact_or_wild(value: str) -> string_pb2.StringMatcher:
+    return text(value) if value else string_pb2.StringMatcher(exact="")
+
+
+# -- requests -----------------------------------------------------------------------------------
+
+
+def host(value: str) -> _Permission:
+    """The host of the request, whatever its case."""
+    return _Permission(header=_header(":authority", value, ignore_case=True))
+
+
+def method(value: str) -> _Permission:
+    """The method of the request."""
+    return _Permission(header=_header(":method", value))
+
+
+def path(value: str) -> _Permission:
+    """The path of the request without its query: a text with a wildcard at one end, or a template."""
+    if "{*}" in value or "{**}" in value:
+        template = value.replace("{**}", "**").replace("{*}", "*")
+        matching = uri_template_match_pb2.UriTemplateMatchConfig(path_template=template)
+        permission = _Permission()
+        permission.uri_template.name = "uri-template"
+        permission.uri_template.typed_config.CopyFrom(pack(matching))
+        return permission
+    return _Permission(url_path=path_pb2.PathMatcher(path=text(value)))
+
+
+def destination_port(value: str) -> _Permission:
+    """The workload's port."""
+    return _Permission(destination_port=int(value))
+
+
+def destination_ip(value: str) -> _Permission:
+    """The workload's address."""
+    return _Permission(destination_ip=_range(value))
+
+
+def server_name(value: str) -> _Permission:
+    """The server name of the TLS connection."""
+    return _Permission(requested_server_name=text(value))

@@ -1,0 +1,144 @@
+"""AuthorizationPolicies as Envoy's RBAC filters. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from envoy.config.listener.v3 import listener_components_pb2 as components
+from envoy.config.rbac.v3 import rbac_pb2
+from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_pb
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
+from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb
+
+from sailcloth.api.authorization_policy import Operation, Rule, Source
+from sailcloth.envoy.inputs import FilterInputs
+from sailcloth.envoy.protobuf import typed
+
+from . import attributes
+from .attributes import Match
+from .policy import Authorization, NamedRules
+
+_ACTIONS = {"AUDIT": rbac_pb2.RBAC.LOG, "DENY": rbac_pb2.RBAC.DENY, "ALLOW": rbac_pb2.RBAC.ALLOW}  # in Envoy's order
+_NARROW = ("ALLOW",)  # without an attribute a rule would let more in
+_SHADOW_ALLOW, _SHADOW_DENY = "istio_dry_run_allow_", "istio_dry_run_deny_"
+_ANY_PERMISSION, _ANY_PRINCIPAL = rbac_pb2.Permission(any=True), rbac_pb2.Principal(any=True)
+_BAD_PROVIDER = "default-deny-all-due-to-bad-CUSTOM-action"
+
+
+def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
+    """A filter for each action that some policy has."""
+    return [
+        hcm_pb.HttpFilter(
+            **typed(
+                "envoy.filters.http.rbac",
+                http_pb.RBAC(rules=rules, shadow_rules=shadow, shadow_rules_stat_prefix=prefix),
+            )
+        )
+        for rules, shadow, prefix in _filters(inputs.policies.of(Authorization), tcp=False)
+    ]
+
+
+def network_filters(inputs: FilterInputs) -> list[components.Filter]:
+    """The same for a chain that forwards bytes; an HTTP chain has its filters after the connection manager."""
+    if not inputs.tcp:
+        return []
+    return [
+        components.Filter(
+            **typed(
+                "envoy.filters.network.rbac",
+                network_pb.RBAC(rules=rules, shadow_rules=shadow, shadow_rules_stat_prefix=prefix, stat_prefix="tcp."),
+            )
+        )
+        for rules, shadow, prefix in _filters(inputs.policies.of(Authorization), tcp=True)
+    ]
+
+
+def _filters(
+    authorization: Authorization, tcp: bool
+) -> Iterator[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None, str]]:
+    """(rules in force, rules that are only counted, prefix of their statistics) of each filter, in Envoy's order."""
+    if authorization.of("CUSTOM"):
+        everything = rbac_pb2.Policy(permissions=[_ANY_PERMISSION], principals=[_ANY_PRINCIPAL])
+        yield rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY, policies={_BAD_PROVIDER: everything}), None, _SHADOW_ALLOW
+    domains = authorization.trust_domains
+    for action in _ACTIONS:
+        rules = _rules(authorization.of(action), action, domains, tcp)
+        shadow = _rules(authorization.of(action, dry_run=True), action, domains, tcp)
+        if rules is not None or shadow is not None:
+            yield rules, shadow, _SHADOW_DENY if shadow is not None and action == "DENY" else _SHADOW_ALLOW
+
+
+def _rules(policies: Sequence[NamedRules], action: str, domains: tuple[str, ...], tcp: bool) -> rbac_pb2.RBAC | None:
+    if not policies:
+        return None
+    out = rbac_pb2.RBAC(action=_ACTIONS[action])
+    for policy in policies:
+        for index, rule in enumerate(policy.rules):
+            built = _policy(rule, action, domains, policy.namespace, tcp)
+            if built is not None:
+                out.policies[_name(policy, index)].CopyFrom(built)
+        if not policy.rules:  # ALLOW without rules allows nothing, but makes everything else be refused
+            out.policies[_name(policy, 0)].CopyFrom(_nothing())
+    return out
+
+
+def _name(policy: NamedRules, index: int) -> str:
+    return f"ns[{policy.namespace}]-policy[{policy.name}]-rule[{index}]"
+
+
+def _nothing() -> rbac_pb2.Policy:
+    return rbac_pb2.Policy(
+        permissions=[rbac_pb2.Permission(not_rule=_ANY_PERMISSION)],
+        principals=[rbac_pb2.Principal(not_id=_ANY_PRINCIPAL)],
+    )
+
+
+def _policy(rule: Rule, action: str, domains: tuple[str, ...], namespace: str, tcp: bool) -> rbac_pb2.Policy | None:
+    """One rule; None if it uses what cannot be matched, and must not hold without it."""
+    conditions = attributes.of_conditions(rule, domains, namespace)
+    sources = [entry.source or Source() for entry in rule.from_] or [Source()]
+    operations = [entry.operation or Operation() for entry in rule.to] or [Operation()]
+    callers = [
+        [*attributes.of_source(source, domains, namespace), *(c for c in conditions if c.caller)] for source in sources
+    ]
+    requests = [
+        [*attributes.of_operation(operation), *(c for c in conditions if not c.caller)] for operation in operations
+    ]
+    if action in _NARROW and any(not _on([m], tcp) for matches in (*callers, *requests) for m in matches if m.is_set):
+        return None
+    return rbac_pb2.Policy(
+        permissions=[_all_permissions(_on(matches, tcp)) for matches in requests],
+        principals=[_all_principals(_on(matches, tcp)) for matches in callers],
+    )
+
+
+def _on(matches: Sequence[Match], tcp: bool) -> list[Match]:
+    """The attributes that exist there, and whose values can be matched."""
+    return [match for match in matches if not (tcp and match.http) and match.usable]
+
+
+def _all_permissions(matches: Sequence[Match]) -> rbac_pb2.Permission:
+    rules: list[rbac_pb2.Permission] = []
+    for match in matches:
+        if match.values:
+            rules.append(_one_permission(match, match.values))
+        if match.not_values:
+            rules.append(rbac_pb2.Permission(not_rule=_one_permission(match, match.not_values)))
+    return rbac_pb2.Permission(and_rules=rbac_pb2.Permission.Set(rules=rules or [_ANY_PERMISSION]))
+
+
+def _one_permission(match: Match, values: Sequence[str]) -> rbac_pb2.Permission:
+    made = [match.make(value) for value in values]
+    if match.bare and len(made) == 1:
+        return made[0]
+    return rbac_pb2.Permission(or_rules=rbac_pb2.Permission.Set(rules=made))
+
+
+def _all_principals(matches: Sequence[Match]) -> rbac_pb2.Principal:
+    ids: list[rbac_pb2.Principal] = []
+    for match in matches:
+        for values, negated in ((match.values, False), (match.not_values, True)):
+            if values:
+                one = rbac_pb2.Principal(or_ids=rbac_pb2.Principal.Set(ids=[match.make(value) for value in values]))
+                ids.append(rbac_pb2.Principal(not_id=one) if negated else one)
+    return rbac_pb2.Principal(and_ids=rbac_pb2.Principal.Set(ids=ids or [_ANY_PRINCIPAL]))

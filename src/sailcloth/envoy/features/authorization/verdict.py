@@ -1,0 +1,25 @@
+"""The verdict on an AuthorizationPolicy: what of it is not enforced as it says."""
+
+from __future__ import annotations
+
+from sailcloth.api.authorization_policy import AuthorizationPolicy
+from sailcloth.api.meta import Key
+from sailcloth.lib.incremental import Graph
+from sailcloth.mesh import registry
+from sailcloth.mesh.verdict import Verdict
+
+from .policy import is_dry_run
+
+
+def verdict(graph: Graph, key: Key) -> Verdict:
+    """Not accepted without what enforces it; notes that a dry run only counts."""
+    obj = registry.read(graph, AuthorizationPolicy, key)
+    if obj is None:
+        return Verdict()
+    if obj.spec.action == "CUSTOM":
+        name = obj.spec.provider.name if obj.spec.provider is not None else ""
+        text = f"external authorizers such as {name} are not served yet; every request to the workload is refused"
+        return Verdict(False, "ProviderNotFound", text)
+    if obj.spec.target_ref is not None or obj.spec.target_refs:
+        return Verdict(False, "TargetNotFound", "targetRefs come with gateways of the Gateway API; use a selector")
+    return Verdict(notes=("dry run: requests are counted, none is refused",)) if is_dry_run(obj) else Verdict()

@@ -1,0 +1,125 @@
+"""Who may access a workload, through real Envoys: each test fails if its policy, or a part of it, is not enforced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .bookinfo import Cluster
+from .lab import Lab
+
+Object = dict[str, Any]
+URL = "http://echo/path"
+ECHO = {"selector": {"matchLabels": {"app": "echo"}}}
+
+
+@pytest.fixture(scope="module")
+def made(cluster: Cluster) -> Iterator[Lab]:
+    yield Lab(cluster, "authorization")
+    cluster.kubectl("delete", "namespace", "authorization")
+
+
+@pytest.fixture
+def lab(made: Lab) -> Iterator[Lab]:
+    yield made
+    made.kubectl("delete", "authorizationpolicies,peerauthentications", "--all")
+
+
+def policy(name: str, *rules: Object, action: str = "ALLOW", annotations: Object | None = None, **spec: Any) -> Object:
+    return {
+        "apiVersion": "security.istio.io/v1",
+        "kind": "AuthorizationPolicy",
+        "metadata": {"name": name, "annotations": annotations or {}},
+        "spec": {**ECHO, "action": action, "rules": list(rules), **spec},
+    }
+
+
+def apply(lab: Lab, *policies: Object) -> None:
+    """Apply policies, and wait until every proxy enforces them."""
+    lab.put(*policies)
+    names = [f"authorizationpolicy/{p['metadata']['name']}" for p in policies]
+    lab.kubectl("wait", "--for=condition=Programmed", "--timeout=20s", *names)
+
+
+def statuses(lab: Lab, *requests: tuple[str, ...]) -> list[int]:
+    return [lab.ask(*request).status for request in requests]
+
+
+def caller(lab: Lab, **source: Any) -> list[Object]:
+    return [{"source": source or {"principals": [f"cluster.local/ns/{lab.namespace}/sa/default"]}}]
+
+
+def test_nothing_is_allowed_and_then_more_and_more(lab: Lab) -> None:
+    """The way of Istio's task: deny all, allow GET of one path to one identity, then the rest; without policies all is open."""
+    assert statuses(lab, (URL,)) == [200]
+    apply(lab, policy("nothing"))
+    refused = lab.ask(URL)
+    assert (refused.status, refused.body) == (403, "RBAC: access denied")
+    condition = json.loads(lab.kubectl("get", "authorizationpolicy", "nothing", "-o", "json"))["status"]["conditions"]
+    assert [c["message"] for c in condition if c["type"] == "Programmed"] == ["2/2 proxies"]
+    get = {"from": caller(lab), "to": [{"operation": {"methods": ["GET"], "paths": ["/path*"]}}]}
+    apply(lab, policy("viewer", get))
+    assert statuses(lab, (URL,), ("http://echo/other",), ("-d", "x", URL)) == [200, 403, 403]
+    post = {"from": caller(lab, namespaces=[lab.namespace]), "to": [{"operation": {"methods": ["POST"]}}]}
+    apply(lab, policy("writer", post))
+    assert statuses(lab, ("-d", "x", "http://echo/other"), ("-X", "PUT", URL)) == [200, 403]
+    apply(lab, policy("not-this", {"to": [{"operation": {"paths": ["/path/secret"]}}]}, action="DENY"))
+    assert statuses(lab, (URL,), ("http://echo/path/secret",), ("http://echo/path/secret?q=/path",)) == [200, 403, 403]
+    lab.kubectl("delete", "authorizationpolicies", "--all")
+    lab.cluster.eventually(lambda: statuses(lab, ("-X", "PUT", URL)) == [200])
+
+
+@pytest.mark.parametrize(
+    ("rule", "yes", "no"),
+    [
+        ({"to": [{"operation": {"hosts": ["ECHO"]}}]}, (URL,), ("http://echo.authorization/path",)),
+        ({"to": [{"operation": {"ports": ["3000"]}}]}, (URL,), ()),
+        ({"to": [{"operation": {"ports": ["80"]}}]}, (), (URL,)),
+        ({"to": [{"operation": {"notPaths": ["/no*"]}}]}, (URL,), ("http://echo/nowhere",)),
+        (
+            {"to": [{"operation": {"paths": ["/a/{*}/c/{**}"]}}]},
+            ("http://echo/a/b/c/d/e",),
+            ("http://echo/a/b/b/c/d",),
+        ),
+        ({"to": [{"operation": {"paths": ["*.png"]}}]}, ("http://echo/x.png?v=1",), ("http://echo/x.gif?v=.png",)),
+        (
+            {"when": [{"key": "request.headers[x-team]", "values": ["blue-*"], "notValues": ["blue-9"]}]},
+            ("-H", "x-team: blue-1", URL),
+            ("-H", "x-team: blue-9", URL),
+        ),
+        ({"when": [{"key": "request.headers[x-team]", "values": ["*"]}]}, ("-H", "x-team: any", URL), (URL,)),
+        ({"from": [{"source": {"serviceAccounts": ["default"]}}]}, (URL,), ()),
+        ({"from": [{"source": {"serviceAccounts": ["default/default"]}}]}, (), (URL,)),
+        ({"from": [{"source": {"trustDomains": ["cluster.local"]}}]}, (URL,), ()),
+        ({"from": [{"source": {"notTrustDomains": ["cluster.*"]}}]}, (), (URL,)),
+        ({"from": [{"source": {"ipBlocks": ["10.42.0.0/16"]}}]}, (URL,), ()),
+        ({"from": [{"source": {"notIpBlocks": ["10.42.0.0/16"]}}]}, (), (URL,)),
+        ({"from": [{"source": {"notPrincipals": ["*"]}}]}, (), (URL,)),
+        ({"from": [{"source": {"requestPrincipals": ["*"]}}]}, (), (URL,)),
+        ({"when": [{"key": "connection.sni", "values": ["outbound_.80_._.echo.*"]}]}, (URL,), ()),
+        ({"when": [{"key": "source.namespace", "values": ["auth*"]}]}, (URL,), ()),
+    ],
+    ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else "",
+)
+def test_a_rule_allows_what_it_matches(lab: Lab, rule: Object, yes: tuple[str, ...], no: tuple[str, ...]) -> None:
+    apply(lab, policy("one", rule))
+    if yes:
+        assert lab.ask(*yes).status == 200
+    if no:
+        assert lab.ask(*no).status == 403
+
+
+def test_a_dry_run_refuses_nothing_and_says_so(lab: Lab) -> None:
+    apply(lab, policy("tryout", {}, action="DENY", annotations={"istio.io/dry-run": "true"}))
+    assert statuses(lab, (URL,)) == [200]
+    shown = lab.kubectl("get", "authorizationpolicy", "tryout", "-o", "json")
+    assert "dry run: requests are counted, none is refused" in shown
+
+
+def test_what_nobody_can_ask_for_is_refused(lab: Lab) -> None:
+    lab.put(policy("ask", {}, action="CUSTOM", provider={"name": "nobody"}))
+    lab.cluster.eventually(lambda: lab.ask(URL).status == 403)
+    assert "ProviderNotFound" in lab.kubectl("get", "authorizationpolicy", "ask", "-o", "json")
