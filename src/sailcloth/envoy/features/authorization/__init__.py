@@ -6,5 +6,6 @@ RBAC filter for each action, before everything else. `istio.io/dry-run` makes a 
 
 On TCP a rule that uses HTTP fields is left out of ALLOW policies and holds without those fields in others: neither lets more in.
 The trust domain's aliases mean the trust domain too. With an action CUSTOM, whose providers are not served yet, everything is refused,
-as Istio does with a provider that it does not know. What validation would not let in never lets more in. Source: istio.md 2.12.
+as Istio does with a provider that it does not know. A connection that is open when policies change may bring one more request by the
+old ones, for 5 s at most (`drainDuration`; 45 s in Istio). What validation would not let in never lets more in. Source: istio.md 2.12.
 """

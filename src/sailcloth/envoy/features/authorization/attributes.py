@@ -1,6 +1,6 @@
 """What the fields and conditions of a rule match, as Envoy's permissions (of the request) and principals (of the caller). Pure.
 
-A function per attribute makes a matcher of one value; `http` attributes do not exist on TCP. Source: istio.md 2.12.
+A function per attribute makes a matcher of one value. Source: istio.md 2.12.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ import ipaddress
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
 
 from envoy.config.core.v3 import address_pb2
-from envoy.config.rbac.v3 import rbac_pb2
+from envoy.config.rbac.v3.rbac_pb2 import Permission, Principal
 from envoy.config.route.v3 import route_components_pb2 as route_pb
 from envoy.extensions.path.match.uri_template.v3 import uri_template_match_pb2
 from envoy.type.matcher.v3 import metadata_pb2, path_pb2, regex_pb2, string_pb2, value_pb2
@@ -19,19 +21,18 @@ from envoy.type.matcher.v3 import metadata_pb2, path_pb2, regex_pb2, string_pb2,
 from sailcloth.api.authorization_policy import Operation, Rule, Source
 from sailcloth.envoy.protobuf import pack
 
+T = TypeVar("T", Permission, Principal)
 _JWT = "envoy.filters.http.jwt_authn"
-_Principal, _Permission = rbac_pb2.Principal, rbac_pb2.Permission
 
 
 @dataclass(frozen=True)
-class Match:
-    """The values of one attribute. `caller`: it is a principal; `http`: it exists in HTTP only. `make` raises ValueError for a value
-    that validation would not let in."""
+class Match(Generic[T]):
+    """The values of one attribute, of the caller (principals) or of the request (permissions). `http`: it exists in HTTP only. `make`
+    raises ValueError for a value that validation would not let in."""
 
-    make: Callable[[str], _Principal | _Permission]
+    make: Callable[[str], T]
     values: Sequence[str]
     not_values: Sequence[str]
-    caller: bool
     http: bool = False
     bare: bool = False  # a single value is not wrapped into a list of alternatives
 
@@ -50,85 +51,87 @@ class Match:
         return True
 
 
-def of_source(source: Source, trust_domains: tuple[str, ...], namespace: str) -> list[Match]:
+Callers = list[Match[Principal]]
+Requests = list[Match[Permission]]
+
+
+def of_source(source: Source, trust_domains: tuple[str, ...], namespace: str) -> Callers:
     """The attributes of a rule's source, in Istio's order. `namespace`: the policy's, of service accounts without one."""
-    accounts, not_accounts = source.service_accounts, source.not_service_accounts
+    principals, not_principals = (_aliases(v, trust_domains) for v in (source.principals, source.not_principals))
     return [
-        Match(
-            principal, _aliases(source.principals, trust_domains), _aliases(source.not_principals, trust_domains), True
-        ),
-        Match(request_principal, source.request_principals, source.not_request_principals, True, http=True),
-        Match(caller_namespace, source.namespaces, source.not_namespaces, True),
-        Match(lambda value: service_account(value, namespace), accounts, not_accounts, True),
-        Match(trust_domain, source.trust_domains, source.not_trust_domains, True),
-        Match(remote_ip, source.remote_ip_blocks, source.not_remote_ip_blocks, True),
-        Match(source_ip, source.ip_blocks, source.not_ip_blocks, True),
+        Match(principal, principals, not_principals),
+        Match(request_principal, source.request_principals, source.not_request_principals, http=True),
+        Match(caller_namespace, source.namespaces, source.not_namespaces),
+        Match(partial(service_account, namespace), source.service_accounts, source.not_service_accounts),
+        Match(trust_domain, source.trust_domains, source.not_trust_domains),
+        Match(remote_ip, source.remote_ip_blocks, source.not_remote_ip_blocks),
+        Match(source_ip, source.ip_blocks, source.not_ip_blocks),
     ]
 
 
-def of_operation(operation: Operation) -> list[Match]:
+def of_operation(operation: Operation) -> Requests:
     """The attributes of a rule's operation, in Istio's order."""
     return [
-        Match(host, operation.hosts, operation.not_hosts, False, http=True),
-        Match(method, operation.methods, operation.not_methods, False, http=True),
-        Match(path, operation.paths, operation.not_paths, False, http=True),
-        Match(destination_port, operation.ports, operation.not_ports, False),
+        Match(host, operation.hosts, operation.not_hosts, http=True),
+        Match(method, operation.methods, operation.not_methods, http=True),
+        Match(path, operation.paths, operation.not_paths, http=True),
+        Match(destination_port, operation.ports, operation.not_ports),
     ]
 
 
-def of_conditions(rule: Rule, trust_domains: tuple[str, ...], namespace: str) -> list[Match]:
-    """The attributes of a rule's conditions. One that does not exist matches nothing."""
-    return [_condition(c.key, c.values, c.not_values, trust_domains, namespace) for c in rule.when]
+def of_conditions(rule: Rule, trust_domains: tuple[str, ...], namespace: str) -> tuple[Callers, Requests]:
+    """The attributes of a rule's conditions. One that does not exist has no usable value."""
+    callers: Callers = []
+    requests: Requests = []
+    for condition in rule.when:
+        key = condition.key
+        values: Sequence[str] = condition.values
+        not_values: Sequence[str] = condition.not_values
+        make, http = _of_caller(key, namespace)
+        if make is not None:
+            if key == "source.principal":
+                values, not_values = _aliases(values, trust_domains), _aliases(not_values, trust_domains)
+            callers.append(Match(make, values, not_values, http))
+        elif key.startswith(_METADATA):
+            requests.append(Match(partial(_dynamic, key.removeprefix("experimental.")), values, not_values, bare=True))
+        else:
+            requests.append(Match(_OF_REQUEST.get(key, _unknown), values, not_values))
+    return callers, requests
 
 
-def _condition(
-    key: str, values: Sequence[str], not_values: Sequence[str], trust_domains: tuple[str, ...], namespace: str
-) -> Match:
+def _of_caller(key: str, namespace: str) -> tuple[Callable[[str], Principal] | None, bool]:
+    """(how to match a condition on the caller, whether it exists in HTTP only); None for conditions on the request."""
     name = key.partition("[")[2].removesuffix("]")
-    if key == "source.principal":
-        return Match(principal, _aliases(values, trust_domains), _aliases(not_values, trust_domains), True)
-    if key == "source.serviceAccount":
-        return Match(lambda value: service_account(value, namespace), values, not_values, True)
     if key.startswith("request.headers["):
-        return Match(lambda value: _Principal(header=_header(name, value)), values, not_values, True, http=True)
+        return lambda value: Principal(header=_header(name, value)), True
     if key.startswith("request.auth.claims["):
-        claims = ("payload", *name.split("]["))
-        return Match(lambda value: _Principal(metadata=_claim(claims, value)), values, not_values, True, http=True)
-    if key.startswith("experimental.envoy.filters."):
-        return _of_metadata(key.removeprefix("experimental."), values, not_values)
-    plain: dict[str, tuple[Callable[[str], _Principal | _Permission], bool, bool]] = {
-        "source.ip": (source_ip, True, False),
-        "remote.ip": (remote_ip, True, False),
-        "source.namespace": (caller_namespace, True, False),
-        "source.trustDomain": (trust_domain, True, False),
-        "request.auth.principal": (request_principal, True, True),
-        "request.auth.audiences": (lambda v: _Principal(metadata=_claim(("payload", "aud"), v)), True, True),
-        "request.auth.presenter": (lambda v: _Principal(metadata=_claim(("payload", "azp"), v)), True, True),
-        "destination.ip": (destination_ip, False, False),
-        "destination.port": (destination_port, False, False),
-        "connection.sni": (server_name, False, False),
+        return partial(_with_claim, ("payload", *name.split("]["))), True
+    by_key: dict[str, tuple[Callable[[str], Principal], bool]] = {
+        "source.ip": (source_ip, False),
+        "remote.ip": (remote_ip, False),
+        "source.namespace": (caller_namespace, False),
+        "source.principal": (principal, False),
+        "source.serviceAccount": (partial(service_account, namespace), False),
+        "source.trustDomain": (trust_domain, False),
+        "request.auth.principal": (request_principal, True),
+        "request.auth.audiences": (partial(_with_claim, ("payload", "aud")), True),
+        "request.auth.presenter": (partial(_with_claim, ("payload", "azp")), True),
     }
-    make, caller, http = plain.get(key, (_unknown, False, False))
-    return Match(make, values, not_values, caller, http)
+    return by_key.get(key, (None, False))
 
 
-def _unknown(value: str) -> _Permission:
+def _unknown(value: str) -> Permission:
     raise ValueError("there is no such attribute")
 
 
-def _of_metadata(key: str, values: Sequence[str], not_values: Sequence[str]) -> Match:
+def _dynamic(key: str, value: str) -> Permission:
     """Dynamic metadata: `<filter>[<key>]`. A value in brackets is one of a list."""
     name, _, field = key.partition("[")
-    field = field.removesuffix("]")
-
-    def make(value: str) -> _Permission:
-        in_list = value.startswith("[") and value.endswith("]")
-        matcher = value_pb2.ValueMatcher(string_match=text(value.strip("[]") if in_list else value))
-        if in_list:
-            matcher = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=matcher))
-        return _Permission(metadata=_metadata(name, (field,), matcher))
-
-    return Match(make, values, not_values, False, bare=True)
+    in_list = value.startswith("[") and value.endswith("]")
+    matcher = value_pb2.ValueMatcher(string_match=text(value.strip("[]") if in_list else value))
+    if in_list:
+        matcher = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=matcher))
+    return Permission(metadata=_metadata(name, (field.removesuffix("]"),), matcher))
 
 
 # -- texts --------------------------------------------------------------------------------------
@@ -180,21 +183,22 @@ def _metadata(name: str, keys: Sequence[str], value: value_pb2.ValueMatcher) -> 
     return metadata_pb2.MetadataMatcher(filter=name, path=segments, value=value)
 
 
-def _claim(keys: Sequence[str], value: str) -> metadata_pb2.MetadataMatcher:
+def _with_claim(keys: Sequence[str], value: str) -> Principal:
     """A claim of a token, which is a text or a list of texts."""
     one = value_pb2.ValueMatcher(string_match=text(value))
     listed = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=one))
-    return _metadata(_JWT, keys, value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=[one, listed])))
+    either = value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=[one, listed]))
+    return Principal(metadata=_metadata(_JWT, keys, either))
 
 
 # -- callers ------------------------------------------------------------------------------------
 
 
-def _identity(matcher: string_pb2.StringMatcher) -> _Principal:
-    return _Principal(authenticated=_Principal.Authenticated(principal_name=matcher))
+def _identity(matcher: string_pb2.StringMatcher) -> Principal:
+    return Principal(authenticated=Principal.Authenticated(principal_name=matcher))
 
 
-def principal(value: str) -> _Principal:
+def principal(value: str) -> Principal:
     """A workload's identity, `trust-domain/ns/namespace/sa/account`."""
     if value == "*":
         return _identity(_regex(".+"))
@@ -222,36 +226,36 @@ def _covers(pattern: str, domain: str) -> bool:
     return domain.startswith(pattern[:-1]) if pattern.endswith("*") else domain == pattern
 
 
-def caller_namespace(value: str) -> _Principal:
+def caller_namespace(value: str) -> Principal:
     """The namespace of the caller's identity."""
     return _identity(_regex(f".*/ns/{_wild(value)}/.*"))
 
 
-def service_account(value: str, namespace: str) -> _Principal:
+def service_account(namespace: str, value: str) -> Principal:
     """The service account of the caller's identity, `[namespace/]name`."""
     own, slash, name = value.partition("/")
     own, name = (own, name) if slash else (namespace, value)
     return _identity(_regex(f"spiffe://.+/ns/{_escaped(own)}/(.+/|)sa/{_escaped(name)}(/.+)?"))
 
 
-def trust_domain(value: str) -> _Principal:
+def trust_domain(value: str) -> Principal:
     """The trust domain of the caller's identity."""
     if "*" in value:
         return _identity(_regex(f"spiffe://{_wild(value)}/.*"))
     return _identity(string_pb2.StringMatcher(prefix=f"spiffe://{value}/"))
 
 
-def source_ip(value: str) -> _Principal:
+def source_ip(value: str) -> Principal:
     """The address of the connection's other end."""
-    return _Principal(direct_remote_ip=_range(value))
+    return Principal(direct_remote_ip=_range(value))
 
 
-def remote_ip(value: str) -> _Principal:
+def remote_ip(value: str) -> Principal:
     """The address of the client before proxies."""
-    return _Principal(remote_ip=_range(value))
+    return Principal(remote_ip=_range(value))
 
 
-def request_principal(value: str) -> _Principal:
+def request_principal(value: str) -> Principal:
     """The identity of a verified token, `issuer/subject`."""
     issuer, slash, subject = value.rpartition("/")
     if value == "*":
@@ -262,12 +266,10 @@ def request_principal(value: str) -> _Principal:
         issuer, subject = value, "*" if value.endswith("*") else ""
     pairs = (("iss", issuer), ("sub", subject))
     ids = [
-        _Principal(
-            metadata=_metadata(_JWT, ("payload", key), value_pb2.ValueMatcher(string_match=_exact_or_wild(part)))
-        )
+        Principal(metadata=_metadata(_JWT, ("payload", key), value_pb2.ValueMatcher(string_match=_exact_or_wild(part))))
         for key, part in pairs
     ]
-    return _Principal(and_ids=_Principal.Set(ids=ids))
+    return Principal(and_ids=Principal.Set(ids=ids))
 
 
 def _exact_or_wild(value: str) -> string_pb2.StringMatcher:
@@ -277,38 +279,46 @@ def _exact_or_wild(value: str) -> string_pb2.StringMatcher:
 # -- requests -----------------------------------------------------------------------------------
 
 
-def host(value: str) -> _Permission:
+def host(value: str) -> Permission:
     """The host of the request, whatever its case."""
-    return _Permission(header=_header(":authority", value, ignore_case=True))
+    return Permission(header=_header(":authority", value, ignore_case=True))
 
 
-def method(value: str) -> _Permission:
+def method(value: str) -> Permission:
     """The method of the request."""
-    return _Permission(header=_header(":method", value))
+    return Permission(header=_header(":method", value))
 
 
-def path(value: str) -> _Permission:
+def path(value: str) -> Permission:
     """The path of the request without its query: a text with a wildcard at one end, or a template."""
     if "{*}" in value or "{**}" in value:
         template = value.replace("{**}", "**").replace("{*}", "*")
         matching = uri_template_match_pb2.UriTemplateMatchConfig(path_template=template)
-        permission = _Permission()
+        permission = Permission()
         permission.uri_template.name = "uri-template"
         permission.uri_template.typed_config.CopyFrom(pack(matching))
         return permission
-    return _Permission(url_path=path_pb2.PathMatcher(path=text(value)))
+    return Permission(url_path=path_pb2.PathMatcher(path=text(value)))
 
 
-def destination_port(value: str) -> _Permission:
+def destination_port(value: str) -> Permission:
     """The workload's port."""
-    return _Permission(destination_port=int(value))
+    return Permission(destination_port=int(value))
 
 
-def destination_ip(value: str) -> _Permission:
+def destination_ip(value: str) -> Permission:
     """The workload's address."""
-    return _Permission(destination_ip=_range(value))
+    return Permission(destination_ip=_range(value))
 
 
-def server_name(value: str) -> _Permission:
+def server_name(value: str) -> Permission:
     """The server name of the TLS connection."""
-    return _Permission(requested_server_name=text(value))
+    return Permission(requested_server_name=text(value))
+
+
+_METADATA = "experimental.envoy.filters."
+_OF_REQUEST: dict[str, Callable[[str], Permission]] = {
+    "destination.ip": destination_ip,
+    "destination.port": destination_port,
+    "connection.sni": server_name,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from envoy.config.listener.v3 import listener_components_pb2 as components
 from envoy.config.rbac.v3 import rbac_pb2
@@ -95,29 +96,27 @@ def _nothing() -> rbac_pb2.Policy:
 
 def _policy(rule: Rule, action: str, domains: tuple[str, ...], namespace: str, tcp: bool) -> rbac_pb2.Policy | None:
     """One rule; None if it uses what cannot be matched, and must not hold without it."""
-    conditions = attributes.of_conditions(rule, domains, namespace)
+    of_caller, of_request = attributes.of_conditions(rule, domains, namespace)
     sources = [entry.source or Source() for entry in rule.from_] or [Source()]
     operations = [entry.operation or Operation() for entry in rule.to] or [Operation()]
-    callers = [
-        [*attributes.of_source(source, domains, namespace), *(c for c in conditions if c.caller)] for source in sources
-    ]
-    requests = [
-        [*attributes.of_operation(operation), *(c for c in conditions if not c.caller)] for operation in operations
-    ]
-    if action in _NARROW and any(not _on([m], tcp) for matches in (*callers, *requests) for m in matches if m.is_set):
+    callers = [[*attributes.of_source(source, domains, namespace), *of_caller] for source in sources]
+    requests = [[*attributes.of_operation(operation), *of_request] for operation in operations]
+    every: list[Match[Any]] = [match for matches in callers for match in matches]
+    every += [match for matches in requests for match in matches]
+    if action in _NARROW and not all(_exists(match, tcp) for match in every if match.is_set):
         return None
     return rbac_pb2.Policy(
-        permissions=[_all_permissions(_on(matches, tcp)) for matches in requests],
-        principals=[_all_principals(_on(matches, tcp)) for matches in callers],
+        permissions=[_all_permissions([m for m in matches if _exists(m, tcp)]) for matches in requests],
+        principals=[_all_principals([m for m in matches if _exists(m, tcp)]) for matches in callers],
     )
 
 
-def _on(matches: Sequence[Match], tcp: bool) -> list[Match]:
-    """The attributes that exist there, and whose values can be matched."""
-    return [match for match in matches if not (tcp and match.http) and match.usable]
+def _exists(match: Match[Any], tcp: bool) -> bool:
+    """Whether an attribute exists there, and its values can be matched."""
+    return not (tcp and match.http) and match.usable
 
 
-def _all_permissions(matches: Sequence[Match]) -> rbac_pb2.Permission:
+def _all_permissions(matches: Sequence[Match[rbac_pb2.Permission]]) -> rbac_pb2.Permission:
     rules: list[rbac_pb2.Permission] = []
     for match in matches:
         if match.values:
@@ -127,14 +126,14 @@ def _all_permissions(matches: Sequence[Match]) -> rbac_pb2.Permission:
     return rbac_pb2.Permission(and_rules=rbac_pb2.Permission.Set(rules=rules or [_ANY_PERMISSION]))
 
 
-def _one_permission(match: Match, values: Sequence[str]) -> rbac_pb2.Permission:
+def _one_permission(match: Match[rbac_pb2.Permission], values: Sequence[str]) -> rbac_pb2.Permission:
     made = [match.make(value) for value in values]
     if match.bare and len(made) == 1:
         return made[0]
     return rbac_pb2.Permission(or_rules=rbac_pb2.Permission.Set(rules=made))
 
 
-def _all_principals(matches: Sequence[Match]) -> rbac_pb2.Principal:
+def _all_principals(matches: Sequence[Match[rbac_pb2.Principal]]) -> rbac_pb2.Principal:
     ids: list[rbac_pb2.Principal] = []
     for match in matches:
         for values, negated in ((match.values, False), (match.not_values, True)):
