@@ -34,6 +34,7 @@ class Api:
         self.watches: list[tuple[list[dict[str, Any]], bool]] = []
         self.asked: list[str] = []  # the revisions from which was watched
         self.lists = 0
+        self.breaks = False  # a watch that ends breaks off, as with a server that was killed
         self.meanwhile: Callable[[], None] = lambda: None  # happens when a watch begins
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -47,6 +48,8 @@ class Api:
         await answer.prepare(request)
         for event in events:
             await answer.write(json.dumps(event).encode() + b"\n")
+        if ends and self.breaks and request.transport is not None:
+            request.transport.abort()
         if not ends:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
@@ -98,6 +101,27 @@ async def test_a_watch_that_ends_goes_on_from_where_it_was(api: tuple[Api, Clien
     assert seen == [("ADDED", "a"), ("MODIFIED", "a"), ("ADDED", "b"), ("DELETED", "a")]
     assert server.asked == ["1", "7"]
     assert server.lists == 1
+
+
+async def test_a_watch_that_breaks_off_repeats_nothing(api: tuple[Api, Client]) -> None:
+    """A deletion that is reported again would take away what was created since."""
+    made, client = api
+    made.breaks = True
+    made.watches = [
+        (
+            [
+                {"type": "ADDED", "object": obj("a", 2)},
+                {"type": "DELETED", "object": obj("a", 3)},
+                {"type": "ADDED", "object": obj("a", 4)},
+            ],
+            True,
+        ),
+        ([], True),
+    ]
+    async with watching(client) as events:
+        await until(lambda: len(made.asked) == 3)
+        assert events == [("ADDED", "a"), ("DELETED", "a"), ("ADDED", "a")]
+    assert made.asked == ["1", "4", "4"]
 
 
 async def test_a_forgotten_revision_is_listed_anew_and_what_is_gone_is_told(api: tuple[Api, Client]) -> None:

@@ -76,6 +76,7 @@ class Informer(Generic[T]):
         self._namespace = namespace
         self._defined = asyncio.Event()
         self.problem = ""  # why the last request failed
+        self._version = ""  # of the last event: however a watch ends, the next one does not repeat what was reported
         self._query = {"fieldSelector": field_selector, "labelSelector": label_selector}
         self.synced = asyncio.Event()
         self._cache: dict[ObjectId, tuple[str, T]] = {}
@@ -85,22 +86,22 @@ class Informer(Generic[T]):
 
     async def run(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> None:
         """Report events until cancelled."""
-        version, delay = "", _PAUSE_S
+        delay = _PAUSE_S
         while True:
             self._defined.clear()
             try:
-                if not version:
-                    version = await self._relist(on_event)
+                if not self._version:
+                    self._version = await self._relist(on_event)
                     self.synced.set()
                 self.problem = ""
-                version = await self._watch(version, on_event)
+                await self._watch(on_event)
                 delay = _PAUSE_S
                 await asyncio.sleep(_PAUSE_S)  # limits the rate of requests to a server that ends each watch at once
             except _Expired:
-                version = ""
+                self._version = ""
             except (ApiError, OSError, aiohttp.ClientError, TimeoutError) as error:
                 if isinstance(error, ApiError) and error.status == 410:
-                    version = ""
+                    self._version = ""
                     continue
                 previous, self.problem = self.problem, str(error) or type(error).__name__
                 level = logging.INFO if delay > 0.4 and previous != self.problem else logging.DEBUG
@@ -143,12 +144,12 @@ class Informer(Generic[T]):
             on_event("ADDED" if old is None else "MODIFIED", item, ident)
         return ident
 
-    async def _watch(self, version: str, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
+    async def _watch(self, on_event: Callable[[EventKind, T, ObjectId], None]) -> None:
         params = {k: v for k, v in self._query.items() if v}
         params |= {
             "watch": "true",
             "allowWatchBookmarks": "true",
-            "resourceVersion": version,
+            "resourceVersion": self._version,
             "timeoutSeconds": str(int(_WATCH_S * (1 + random.random()))),
         }
         path = self._resource.path(self._namespace)
@@ -162,10 +163,9 @@ class Informer(Generic[T]):
                 *lines, pending = (pending + chunk).split(b"\n")
                 for line in lines:
                     if line:
-                        version = self._on_line(line, version, on_event)
-        return version
+                        self._on_line(line, on_event)
 
-    def _on_line(self, line: bytes, version: str, on_event: Callable[[EventKind, T, ObjectId], None]) -> str:
+    def _on_line(self, line: bytes, on_event: Callable[[EventKind, T, ObjectId], None]) -> None:
         event = self._event.decode(line)
         raw = bytes(event.object)
         if event.type == "ERROR":
@@ -182,4 +182,4 @@ class Informer(Generic[T]):
             on_event("DELETED", self._decode(raw), ident)
         elif event.type != "BOOKMARK":
             self._take(raw, on_event)
-        return metadata.resourceVersion or version
+        self._version = metadata.resourceVersion or self._version
