@@ -57,8 +57,8 @@ def test_nothing_is_allowed_and_then_more_and_more(lab: Lab) -> None:
     """The way of Istio's task: deny all, allow GET of one path to one identity, then the rest; without policies all is open."""
     expect(lab, [200], (URL,))
     apply(lab, policy("nothing"))
+    lab.cluster.eventually(lambda: lab.ask(URL).body == "RBAC: access denied")
     expect(lab, [403], (URL,))
-    assert lab.ask(URL).body == "RBAC: access denied"
     condition = json.loads(lab.kubectl("get", "authorizationpolicy", "nothing", "-o", "json"))["status"]["conditions"]
     assert [c["message"] for c in condition if c["type"] == "Programmed"] == ["2/2 proxies"]
     get = {"from": caller(lab), "to": [{"operation": {"methods": ["GET"], "paths": ["/path*"]}}]}

@@ -71,13 +71,14 @@ MESH_KINDS: tuple[Kind, ...] = (
     Kind("AuthorizationPolicy", "authorizationpolicies", "security.istio.io", ("v1", "v1beta1"), AuthorizationPolicy,
          ("ap",), (("Action", "string", ".spec.action"),
           ("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
+    Kind("RequestAuthentication", "requestauthentications", "security.istio.io", ("v1", "v1beta1"),
+         RequestAuthentication, ("ra",),
+         (("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
 )  # fmt: skip
 
 # Kinds with validation that are not served yet, because a policy that is accepted but not enforced is worse than none.
 # They move to MESH_KINDS when their feature exists.
 LATER_KINDS: tuple[Kind, ...] = (
-    Kind("RequestAuthentication", "requestauthentications", "security.istio.io", ("v1", "v1beta1"),
-         RequestAuthentication, ("ra",), (_AGE,)),
     Kind("Telemetry", "telemetries", "telemetry.istio.io", ("v1", "v1alpha1"), Telemetry, ("telemetry",), (_AGE,)),
     Kind("WasmPlugin", "wasmplugins", "extensions.istio.io", ("v1alpha1",), WasmPlugin, (), (_AGE,)),
     Kind("TrafficExtension", "trafficextensions", "extensions.istio.io", ("v1alpha1",), TrafficExtension, (), (_AGE,)),

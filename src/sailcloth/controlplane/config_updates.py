@@ -63,6 +63,10 @@ class ConfigUpdates:
         # Not earlier: what existed before has no previous version that could take its place.
         self.activation.on_applied = self.refusals.applied
 
+    def recompute(self) -> None:
+        """Push what follows from a graph input that was set, soon."""
+        self._schedule()
+
     def proxy_responded(self, error: str) -> None:
         """A proxy acknowledged (empty error) or refused a response."""
         self._status.proxy_responded()

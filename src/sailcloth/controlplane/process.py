@@ -52,6 +52,7 @@ from .connected_proxies import ConnectedProxies
 from .http_route_status import HttpRouteStatus
 from .identity import Caller, Verifier, bearer
 from .ingress_status import IngressStatus
+from .key_fetcher import KeyFetcher
 from .rate_limits import RateLimitService
 from .registration import Registration
 from .status import StatusWriter
@@ -87,6 +88,7 @@ _KEEPALIVE_S = 60.0  # for the next request on a connection, its head included
 _HTTP_LIMITS = ConnectionLimits(unauthenticated=512, unauthenticated_s=None)
 _DISCOVERY_LIMITS = ConnectionLimits(unauthenticated=2048, unauthenticated_s=20.0)  # many proxies come back at once
 _COUNT_S = 0.25
+_KEYS_S = 5.0  # how long a new process waits for the keys of tokens, which proxies have already
 _RECONNECT_S = 5.0  # how long a new process waits for proxies to reconnect before it writes statuses
 
 
@@ -102,6 +104,7 @@ class ControlPlane:
         self.updates = ConfigUpdates(self.mesh, self.proxies, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes)
+        self.keys = KeyFetcher(self.mesh, self._apply, self.updates.recompute)
         self.updates.on_settled = self.http_route_status.enqueue_evaluated
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.proxies.on_result = lambda _client, _type_url, error: self.updates.proxy_responded(error)
@@ -120,6 +123,12 @@ class ControlPlane:
         """Apply one change, and notify the controllers of its kind."""
         if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
             return
+        if key.kind == "RequestAuthentication" and not isinstance(obj, Finding):
+            self.keys.change(key, obj)
+        else:
+            self._apply(key, obj)
+
+    def _apply(self, key: Key, obj: Object | Finding | None) -> None:
         if not self.updates.change(key, obj) or isinstance(obj, Finding):
             return
         if key.kind == "Namespace" and obj is not None:
@@ -168,6 +177,7 @@ class ControlPlane:
         )
         chain, key = authority.server([n for n in names if n], dt.timedelta(days=365))
         await source.synced()
+        await self.keys.tried(_KEYS_S)
         self.updates.synced()
         server = self._grpc_server(certificates, _tls(chain, key), tasks)
         runner = await self._http_server(_tls(chain, key), tasks)
@@ -190,6 +200,7 @@ class ControlPlane:
         finally:
             for task in tasks:
                 task.cancel()
+            await self.keys.close()
             await server.close()
             await self.limits.close()
             await runner.cleanup()

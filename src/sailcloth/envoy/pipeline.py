@@ -16,6 +16,7 @@ from sailcloth.api.envoy_filter import EnvoyFilter
 from sailcloth.api.meta import Key, Object
 from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.api.rate_limit import RateLimit
+from sailcloth.api.request_authentication import RequestAuthentication
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh.verdict import Verdict
 from sailcloth.view.policies import Policies
@@ -45,6 +46,9 @@ from .features.rate_limits import emit as rate_limits
 from .features.rate_limits import policy as rate_limits_policy
 from .features.rate_limits import verdict as rate_limits_verdict
 from .features.redirects import emit as redirects
+from .features.request_authentication import emit as request_authentication
+from .features.request_authentication import policy as request_authentication_policy
+from .features.request_authentication import verdict as request_authentication_verdict
 from .features.retries import emit as retries
 from .features.rewrites import emit as rewrites
 from .features.timeouts import emit as timeouts
@@ -77,6 +81,7 @@ CLUSTER = (
 )
 
 HTTP_FILTERS = (
+    request_authentication.http_filters,  # before policies, which match on what tokens say
     authorization.http_filters,  # before everything that acts on a request: what is refused does nothing
     faults.http_filters,  # before rate limits: aborted requests do not count
     cors.http_filters,
@@ -109,6 +114,7 @@ class PolicyFeature:
 
 POLICIES = (
     PolicyFeature(PeerAuthentication, peer_authentication.resolve, peer_authentication_verdict.verdict),
+    PolicyFeature(RequestAuthentication, request_authentication_policy.resolve, request_authentication_verdict.verdict),
     PolicyFeature(AuthorizationPolicy, authorization_policy.resolve, authorization_verdict.verdict),
     PolicyFeature(RateLimit, rate_limits_policy.resolve, rate_limits_verdict.verdict),
     PolicyFeature(EnvoyFilter, envoy_filters_policy.resolve, envoy_filters_verdict.verdict),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -73,6 +74,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         default_export=_texts(options, "defaultServiceExportTo", old.default_export),
         rule_export=_texts(options, "defaultVirtualServiceExportTo", old.rule_export),
         locality=_typed(options, "localityLbSetting", LocalityLbSetting, old.locality),
+        blocked_key_networks=_networks(options, "blockedCidrsInJwksUris", old.blocked_key_networks),
         destination_export=_texts(options, "defaultDestinationRuleExportTo", old.destination_export),
     )
 
@@ -82,6 +84,7 @@ READ = frozenset(
         "accessLogEncoding",
         "accessLogFile",
         "accessLogFormat",
+        "blockedCidrsInJwksUris",
         "connectTimeout",
         "defaultConfig",
         "defaultDestinationRuleExportTo",
@@ -166,6 +169,15 @@ def _texts(options: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[st
     if not isinstance(values, list):
         raise ValueError(f"MeshConfig {name}: must be a list")
     return tuple(str(text) for text in values) or old
+
+
+def _networks(options: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[str, ...]:
+    """Networks as CIDRs; an empty list is kept, unlike for other options."""
+    values = _texts(options, name, old) if options.get(name) != [] else ()
+    try:
+        return tuple(str(ipaddress.ip_network(value, strict=False)) for value in values)
+    except ValueError as error:
+        raise ValueError(f"MeshConfig {name}: {error}") from None
 
 
 def _choice(options: dict[str, Any], name: str, values: tuple[str, ...], old: str) -> str:

@@ -9,6 +9,11 @@ from sailcloth.api.destination_rule import ConnectionPoolSettings, LocalityLbSet
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import HTTPRetry
 
+THIS_MACHINE = ("0.0.0.0/8", "127.0.0.0/8", "::/128", "::1/128", "169.254.0.0/16", "fe80::/10")
+"""Addresses of a machine itself and of its links; clouds serve credentials at 169.254.169.254."""
+METADATA_SERVICES = ("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32")
+"""Addresses of clouds' metadata services elsewhere."""
+
 
 class Protocol(enum.StrEnum):
     """Protocol of a port. AUTO is detected from the first bytes of a connection."""
@@ -197,6 +202,10 @@ class MeshConfig:
     sidecar_clusters: str = "ALL"  # or ON_DEMAND
     detection_timeout_ms: float = 5000.0  # timeout of protocol detection
     default_export: tuple[str, ...] = field(default=("*",))
+    blocked_key_networks: tuple[str, ...] = (
+        *THIS_MACHINE,
+        *METADATA_SERVICES,
+    )  # where no keys of tokens are fetched from
     # For DestinationRules without localityLbSetting; not part of the hash, because it contains mappings.
     locality: LocalityLbSetting | None = field(default=None, hash=False)
 

@@ -20,9 +20,9 @@ from envoy.type.matcher.v3 import metadata_pb2, path_pb2, regex_pb2, string_pb2,
 
 from sailcloth.api.authorization_policy import Operation, Rule, Source
 from sailcloth.envoy.protobuf import pack
+from sailcloth.envoy.resources import jwt_claims
 
 T = TypeVar("T", Permission, Principal)
-_JWT = "envoy.filters.http.jwt_authn"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _of_caller(key: str, namespace: str) -> tuple[Callable[[str], Principal] | N
     if key.startswith("request.headers["):
         return lambda value: Principal(header=_header(name, value)), True
     if key.startswith("request.auth.claims["):
-        return partial(_with_claim, ("payload", *name.split("]["))), True
+        return partial(_with_claim, name.split("][")), True
     by_key: dict[str, tuple[Callable[[str], Principal], bool]] = {
         "source.ip": (source_ip, False),
         "remote.ip": (remote_ip, False),
@@ -114,8 +114,8 @@ def _of_caller(key: str, namespace: str) -> tuple[Callable[[str], Principal] | N
         "source.serviceAccount": (partial(service_account, namespace), False),
         "source.trustDomain": (trust_domain, False),
         "request.auth.principal": (request_principal, True),
-        "request.auth.audiences": (partial(_with_claim, ("payload", "aud")), True),
-        "request.auth.presenter": (partial(_with_claim, ("payload", "azp")), True),
+        "request.auth.audiences": (partial(_with_claim, ("aud",)), True),
+        "request.auth.presenter": (partial(_with_claim, ("azp",)), True),
     }
     return by_key.get(key, (None, False))
 
@@ -185,10 +185,7 @@ def _metadata(name: str, keys: Sequence[str], value: value_pb2.ValueMatcher) -> 
 
 def _with_claim(keys: Sequence[str], value: str) -> Principal:
     """A claim of a token, which is a text or a list of texts."""
-    one = value_pb2.ValueMatcher(string_match=text(value))
-    listed = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=one))
-    either = value_pb2.ValueMatcher(or_match=value_pb2.OrMatcher(value_matchers=[one, listed]))
-    return Principal(metadata=_metadata(_JWT, keys, either))
+    return Principal(metadata=jwt_claims.matcher(keys, jwt_claims.text_or_list(text(value))))
 
 
 # -- callers ------------------------------------------------------------------------------------
@@ -266,7 +263,7 @@ def request_principal(value: str) -> Principal:
         issuer, subject = value, "*" if value.endswith("*") else ""
     pairs = (("iss", issuer), ("sub", subject))
     ids = [
-        Principal(metadata=_metadata(_JWT, ("payload", key), value_pb2.ValueMatcher(string_match=_exact_or_wild(part))))
+        Principal(metadata=jwt_claims.matcher((key,), value_pb2.ValueMatcher(string_match=_exact_or_wild(part))))
         for key, part in pairs
     ]
     return Principal(and_ids=Principal.Set(ids=ids))
