@@ -25,6 +25,7 @@ NAMESPACE, CONTAINER = "istio-system", "discovery"
 MIRROR, SOURCE = "kubernetes.io/config.mirror", "kubernetes.io/config.source"
 PORTS = {"http-debug": 8080, "grpc-xds": 15012, "http-monitoring": 15014, "https-webhook": 15017}
 _FAST_S, _SLOW_S = 0.25, 2.0  # between readiness probes, before and after it is ready
+_AWAY_S = 1.0  # `kubectl delete` waits for ever if the next pod of the name is there before it looks for the deleted one again
 
 
 def is_mirror(pod: Object) -> bool:
@@ -39,6 +40,7 @@ class MirrorPod:
         self._client, self._node, self._logs = client, node, logs
         self._name = f"istiod-{node}"
         self._pod: Object | None = None
+        self._deleted = ""  # UID of the last pod that was deleted
         self._changed = asyncio.Event()
         self._started = _now()
 
@@ -49,7 +51,8 @@ class MirrorPod:
 
     def observe(self, kind: str, pod: Object) -> None:
         """A mirror pod of this node was seen in the API."""
-        if pod["metadata"]["name"] == self._name and pod["metadata"]["namespace"] == NAMESPACE:
+        metadata = pod["metadata"]
+        if metadata["name"] == self._name and metadata["namespace"] == NAMESPACE and metadata["uid"] != self._deleted:
             self._pod = None if kind == "DELETED" else pod
             self._changed.set()
 
@@ -91,7 +94,8 @@ class MirrorPod:
         if pod["metadata"].get("deletionTimestamp"):
             with contextlib.suppress(ApiError):
                 await self._client.delete(PODS, self._name, NAMESPACE, grace=0)
-            self._pod = None
+            self._deleted, self._pod = self.uid, None
+            await asyncio.sleep(_AWAY_S)
             self._changed.set()
             return
         conditions = {c["type"]: c["status"] for c in (pod.get("status") or {}).get("conditions") or ()}
