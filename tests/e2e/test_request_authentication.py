@@ -76,8 +76,8 @@ def test_a_token_is_valid_or_refused(lab: Lab) -> None:
     wrong = [late, Issuer(SHOP.name).token(aud="shop"), OTHER.token(aud="shop"), "garbage"]
     expect(lab, [401] * 4, *(bearing(token) for token in wrong))
     expect(lab, [403], bearing(SHOP.token(aud="else")))
-    assert "expired" in lab.ask(*bearing(late)).body
-    assert "authorization" not in {name.lower() for name in lab.ask(*bearing(good)).told["headers"]}
+    lab.cluster.eventually(lambda: "expired" in lab.ask(*bearing(late)).body)
+    lab.cluster.eventually(lambda: "Bearer" not in lab.ask(*bearing(good)).body)
 
     demanded = policy("demanded", {"from": [{"source": {"notRequestPrincipals": ["*"]}}]}, action="DENY")
     apply(lab, demanded)
@@ -113,8 +113,8 @@ def test_tokens_are_found_where_the_rule_says(lab: Lab) -> None:
     token = SHOP.token()
     requests = [("-H", f"x-token: Token {token}", URL), (f"{URL}?t={token}",), ("-H", f"Cookie: session={token}", URL)]
     expect(lab, [200, 200, 200, 401, 401], *requests, (URL,), bearing(token))
-    assert "Jwt is missing" in lab.ask(URL).body
-    assert token in str(lab.ask(*requests[0]).told["headers"])
+    lab.cluster.eventually(lambda: "Jwt is missing" in lab.ask(URL).body)
+    lab.cluster.eventually(lambda: token in lab.ask(*requests[0]).body)
 
 
 def test_claims_become_headers_and_nobody_else_can_set_them(lab: Lab) -> None:
@@ -123,14 +123,15 @@ def test_claims_become_headers_and_nobody_else_can_set_them(lab: Lab) -> None:
     token = SHOP.token(org={"team": "blue"})
     forged = ("-H", "x-team: red", "-H", "x-payload: e30")
 
-    def seen(*request: str) -> list[list[str]]:
-        headers = {name.lower(): values for name, values in lab.ask(*request).told["headers"].items()}
-        return [headers.get(name, []) for name in ("x-team", "x-sub", "x-payload")]
+    payload = base64.urlsafe_b64encode(base64.urlsafe_b64decode(token.split(".")[1] + "==")).rstrip(b"=").decode()
 
-    lab.cluster.eventually(lambda: seen(*forged, *bearing(token))[0] == ["blue"])
-    team, subject, payload = seen(*forged, *bearing(token))
-    assert (team, subject) == (["blue"], ["me"])
-    assert json.loads(base64.urlsafe_b64decode(payload[0] + "=="))["iss"] == SHOP.name
+    def seen() -> list[list[str]]:
+        answer = lab.ask(*forged, *bearing(token))
+        headers = answer.told["headers"] if answer.status == 200 else {}
+        by_name = {name.lower(): values for name, values in headers.items()}
+        return [by_name.get(name, []) for name in ("x-team", "x-sub", "x-payload")]
+
+    lab.cluster.eventually(lambda: seen() == [["blue"], ["me"], [payload]])
 
 
 def test_two_issuers_in_two_policies(lab: Lab) -> None:

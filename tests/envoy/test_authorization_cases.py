@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from envoy.extensions.filters.http.ext_authz.v3 import ext_authz_pb2
 from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_pb
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as network_pb
 from google.protobuf import json_format
 
 from sailcloth.analysis import manifests
 from sailcloth.envoy import pipeline
-from sailcloth.envoy.features.authorization import emit
+from sailcloth.envoy.features.authorization import emit, external
 from sailcloth.envoy.inputs import FilterInputs
 from sailcloth.mesh import mesh_config
 from sailcloth.mesh.registry import Mesh
@@ -22,15 +23,41 @@ from sailcloth.view import policies
 
 Object = dict[str, Any]
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "authz_builder.json"
+AUTHORIZER = """
+apiVersion: v1
+kind: Service
+metadata: {name: my-custom-ext-authz, namespace: foo}
+spec: {ports: [{name: http, port: 9000}]}
+"""
+HEADERS = ["x-prefix-*", "*-suffix"]
+PROVIDERS = [
+    {
+        "name": "default",
+        "envoyExtAuthzHttp": {
+            "service": "foo/my-custom-ext-authz.foo.svc.cluster.local",
+            "port": 9000,
+            "timeout": "10s",
+            "failOpen": True,
+            "pathPrefix": "/check",
+            "includeRequestHeadersInCheck": ["x-custom-id", *HEADERS],
+            "includeAdditionalHeadersInCheck": {"x-header-1": "value-1", "x-header-2": "value-2"},
+            "includeRequestBodyInCheck": {"maxRequestBytes": 2048, "allowPartialMessage": True, "packAsBytes": True},
+            "headersToUpstreamOnAllow": ["Authorization", *HEADERS],
+            "headersToDownstreamOnDeny": ["Set-cookie", *HEADERS],
+            "headersToDownstreamOnAllow": ["Set-cookie", *HEADERS],
+        },
+    }
+]
 LOADED: Object = json.loads(CASES.read_text()) if CASES.exists() else {"cases": [], "workload": {}}
 
 
 def filters(case: Object) -> list[Object]:
     """The filters for the workload of the cases, as JSON."""
     mesh = Mesh()
-    names = {"trustDomain": case.get("trustDomain"), "trustDomainAliases": case.get("trustDomainAliases")}
-    mesh.configure(mesh_config.parse(json.dumps({k: v for k, v in names.items() if v})))
-    objects, findings = manifests.load([case["input"]])
+    options = {"trustDomain": case.get("trustDomain"), "trustDomainAliases": case.get("trustDomainAliases")}
+    options |= {"extensionProviders": PROVIDERS} if "CUSTOM" in case["input"] else {}
+    mesh.configure(mesh_config.parse(json.dumps({k: v for k, v in options.items() if v})))
+    objects, findings = manifests.load([case["input"], AUTHORIZER])
     assert not findings
     for key, obj in objects:
         mesh.apply(key, obj)
@@ -39,18 +66,25 @@ def filters(case: Object) -> list[Object]:
     selected = policies.of_proxy(mesh.graph, workload["namespace"], labels, {}, "inbound")
     tcp = case["layer"] == "tcp"
     inputs = FilterInputs("inbound", mesh.graph.get(pipeline.resolve, selected), tcp=tcp)
-    made = emit.network_filters(inputs) if tcp else emit.http_filters(inputs)
-    kind = network_pb.RBAC if tcp else http_pb.RBAC
+    hooks = (external.network_filters, emit.network_filters) if tcp else (external.http_filters, emit.http_filters)
+    made = [filter_ for hook in hooks for filter_ in hook(inputs)]
+    kinds = {
+        "envoy.filters.http.rbac": http_pb.RBAC,
+        "envoy.filters.network.rbac": network_pb.RBAC,
+        "envoy.filters.http.ext_authz": ext_authz_pb2.ExtAuthz,
+    }
     return [
-        {"name": f.name, "typedConfig": json_format.MessageToDict(kind.FromString(f.typed_config.value))} for f in made
+        {
+            "name": f.name,
+            "typedConfig": json_format.MessageToDict(kinds[f.name].FromString(f.typed_config.value)),
+        }
+        for f in made
     ]
 
 
 @pytest.mark.skipif(not LOADED["cases"], reason=f"{CASES} is not at hand")
 @pytest.mark.parametrize("case", LOADED["cases"], ids=lambda c: c["name"])
 def test_case(case: Object) -> None:
-    if "CUSTOM" in case["input"]:
-        pytest.skip("action CUSTOM is not served yet")
     expected = [yaml.safe_load(text) for text in case["golden"]]
     for each in expected:
         del each["typedConfig"]["@type"]

@@ -21,7 +21,8 @@ NO_EFFECT = {
     "EnvoyFilter.spec.configPatches.match.listener.portName": "as in Istio",
     "AuthorizationPolicy.spec.targetRef": "not yet: comes with the Gateway API",
     "AuthorizationPolicy.spec.targetRefs": "not yet: comes with the Gateway API",
-    "AuthorizationPolicy.spec.provider": "not yet: action CUSTOM refuses every request",
+    "RequestAuthentication.spec.targetRef": "not yet: comes with the Gateway API",
+    "RequestAuthentication.spec.targetRefs": "not yet: comes with the Gateway API",
     "WorkloadEntry.spec.network": "one network",
     "ServiceEntry.spec.endpoints.network": "one network",
     "WorkloadGroup.spec.template.network": "handed to the entries, and no more: one network",
@@ -41,6 +42,10 @@ DIFFERENT = {
     "DestinationRule.spec.trafficPolicy.outlierDetection.maxEjectionPercent": "unset: 10 %, but at least one endpoint",
     "DestinationRule.spec.trafficPolicy.tls.credentialName": "at sidecars a rule that selects the workload is enough; no Role to read Secrets",
     "DestinationRule.spec.trafficPolicy.connectionPool.http.h2UpgradePolicy": "HTTP/2 between sidecars unless DO_NOT_UPGRADE",
+    "AuthorizationPolicy.spec.provider": "a connection of bytes that a rule matches is refused if the provider speaks HTTP only",
+    "RequestAuthentication.spec.jwtRules.jwks": "symmetric keys are not used: whoever reads one can sign",
+    "RequestAuthentication.spec.jwtRules.jwksUri": "not from addresses of the control plane's machine and of metadata services "
+    "(MeshConfig `blockedCidrsInJwksUris`)",
     "EnvoyFilter.spec.configPatches": "an HTTP filter added at the end goes before the router; each patch's matches are counted in status",
 }
 """Field path → how it differs."""

@@ -65,9 +65,18 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
     if view.on_demand:
         on_demand = ResourceSet(on_demand_ids, cluster_on_demand, outbound_args, on_demand=True)
         outbound_clusters = (ResourceSet(preloaded_ids, cluster, outbound_args), on_demand)
+    called_args = (view, plan.policies)
+    called = bool(plan.policies.keys)
     sets = {
-        CLUSTER: (*outbound_clusters, ResourceSet(_inbound_ids, _inbound_cluster, inbound_args)),
-        ENDPOINTS: (ResourceSet(endpoint_ids, endpoints, outbound_args),),
+        CLUSTER: (
+            *outbound_clusters,
+            ResourceSet(_inbound_ids, _inbound_cluster, inbound_args),
+            *((ResourceSet(_called_ids, _called_cluster, called_args),) if called else ()),
+        ),
+        ENDPOINTS: (
+            ResourceSet(endpoint_ids, endpoints, outbound_args),
+            *((ResourceSet(_called_ids, _called_endpoints, called_args),) if called else ()),
+        ),
         LISTENER: (
             ResourceSet(_listener_ids, _listener, outbound_args),
             ResourceSet(_inbound_listener_ids, _inbound_listener, inbound_args),
@@ -205,6 +214,31 @@ def _inbound_cluster(graph: Graph, plan: InboundPlan, index: int) -> EnvoyResour
     hosts = (plan.ports[index - 1].host,) if index else ()
     unpatched = graph.get(inbound.clusters, plan)[index]
     return _finish(graph, pipeline.CLUSTER_RESOURCE, unpatched, "inbound", plan.policies, hosts=hosts)
+
+
+@derived
+def _called_ids(graph: Graph, view: View, policies: Policies) -> tuple[ClusterId, ...]:
+    """Clusters that filters of inbound policies call, and that the view lacks: by its Sidecar, or until it subscribes to them."""
+    called = graph.get(pipeline.resolve, policies).clusters
+    if not called:
+        return ()
+    present = graph.get(on_demand.preloaded, view) if view.on_demand else graph.get(cluster_plans.ids, view)
+    return tuple(c for c in called if c not in present)
+
+
+@derived
+def _called_cluster(graph: Graph, view: View, policies: Policies, ident: ClusterId) -> EnvoyResource | None:
+    return graph.get(cluster, _unlimited(graph, view, ident), ident)
+
+
+@derived
+def _called_endpoints(graph: Graph, view: View, policies: Policies, ident: ClusterId) -> EnvoyResource | None:
+    return graph.get(endpoints, _unlimited(graph, view, ident), ident)
+
+
+def _unlimited(graph: Graph, view: View, ident: ClusterId) -> View:
+    """A view that has a cluster: without the Sidecar that limits it, if it has one."""
+    return view if ident in graph.get(cluster_plans.ids, view) else replace(view, sidecar=None)
 
 
 # -- endpoints ----------------------------------------------------------------------------------

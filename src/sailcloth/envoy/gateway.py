@@ -46,7 +46,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
     address = plan.bind or "0.0.0.0"
     name = names.listener(address, plan.port)
     chains: list[Any] = []
-    clusters: set[str] = set()
+    clusters: set[str] = {names.outbound(c) for c in policies.clusters}
     sources: dict[Key, None] = {}
     for bound in plan.servers[:1] if plan.plain and plan.servers[0].terminates_http else plan.servers:
         sources[bound.gateway] = None

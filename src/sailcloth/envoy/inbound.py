@@ -61,6 +61,7 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
         wait_ms=plan.config.detection_timeout_ms,
         filters=("original_dst", "tls_inspector", "http_inspector"),
         declared_ports=tuple(a.port for a in plan.ports if not a.direct and not _detected(a)),
+        clusters=chains.clusters,
         sources=chains.policies.sources,
     )
 
@@ -80,6 +81,7 @@ def direct(graph: Graph, plan: InboundPlan, port: int) -> EnvoyResource | None:
         direction="inbound",
         wait_ms=plan.config.detection_timeout_ms,
         filters=("tls_inspector", "http_inspector"),
+        clusters=chains.clusters,
         sources=chains.policies.sources,
     )
 
@@ -105,6 +107,11 @@ class _Chains:
         logs = access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)
         inputs = FilterInputs("inbound", policies)
         return cls(plan, policies, policies.of(MutualTlsModes), inputs, () if plan.without_telemetry else logs)
+
+    @property
+    def clusters(self) -> frozenset[str]:
+        """Names of the clusters that policies call."""
+        return frozenset(names.outbound(c) for c in self.policies.clusters)
 
     def port(self, inbound_port: InboundPort) -> list[Any]:
         """The chains of one port of the workload."""

@@ -6,10 +6,11 @@ Must not hold the graph, so that a feature's output depends on nothing else.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from sailcloth.api.meta import Key
 from sailcloth.mesh.kinds import Traffic
+from sailcloth.view.routes import ClusterId
 
 T = TypeVar("T")
 
@@ -20,6 +21,15 @@ class PolicyValue(Protocol):
     @property
     def sources(self) -> tuple[Key, ...]:
         """The policies in force that it derives from; they become sources of the listener that enforces them."""
+
+
+@runtime_checkable
+class CallsClusters(Protocol):
+    """A policy value whose filters call clusters."""
+
+    @property
+    def clusters(self) -> tuple[ClusterId, ...]:
+        """The clusters that the filters call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,12 @@ class ResolvedPolicies:
     def sources(self) -> tuple[Key, ...]:
         """The policies that all values derive from."""
         return tuple(dict.fromkeys(key for value in self.values for key in value.sources))
+
+    @property
+    def clusters(self) -> tuple[ClusterId, ...]:
+        """The clusters that filters of policies call; a proxy must have them before the listener."""
+        calling = (value for value in self.values if isinstance(value, CallsClusters))
+        return tuple(dict.fromkeys(cluster for value in calling for cluster in value.clusters))
 
 
 NO_POLICIES = ResolvedPolicies()

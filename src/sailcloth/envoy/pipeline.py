@@ -22,6 +22,7 @@ from sailcloth.mesh.verdict import Verdict
 from sailcloth.view.policies import Policies
 
 from .features.authorization import emit as authorization
+from .features.authorization import external as external_authorization
 from .features.authorization import policy as authorization_policy
 from .features.authorization import verdict as authorization_verdict
 from .features.client_tls import emit as client_tls
@@ -81,8 +82,9 @@ CLUSTER = (
 )
 
 HTTP_FILTERS = (
+    external_authorization.http_filters,  # before everything that acts on a request; tokens may be for the authorizer
     request_authentication.http_filters,  # before policies, which match on what tokens say
-    authorization.http_filters,  # before everything that acts on a request: what is refused does nothing
+    authorization.http_filters,
     faults.http_filters,  # before rate limits: aborted requests do not count
     cors.http_filters,
     dynamic_dns.http_filters,
@@ -92,6 +94,7 @@ HTTP_FILTERS = (
 )
 
 NETWORK_FILTERS = (
+    external_authorization.network_filters,
     authorization.network_filters,
     rate_limits.network_filters,  # before any byte is read; the terminal filter follows
 )

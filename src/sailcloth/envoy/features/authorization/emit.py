@@ -21,9 +21,9 @@ from .policy import Authorization, NamedRules
 
 _ACTIONS = {"AUDIT": rbac_pb2.RBAC.LOG, "DENY": rbac_pb2.RBAC.DENY, "ALLOW": rbac_pb2.RBAC.ALLOW}  # in Envoy's order
 _NARROW = ("ALLOW",)  # without an attribute a rule would let more in
-_SHADOW_ALLOW, _SHADOW_DENY = "istio_dry_run_allow_", "istio_dry_run_deny_"
+SHADOW_ALLOW, _SHADOW_DENY = "istio_dry_run_allow_", "istio_dry_run_deny_"
+TCP_STATS = "tcp."
 _ANY_PERMISSION, _ANY_PRINCIPAL = rbac_pb2.Permission(any=True), rbac_pb2.Principal(any=True)
-_BAD_PROVIDER = "default-deny-all-due-to-bad-CUSTOM-action"
 
 
 def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
@@ -47,7 +47,9 @@ def network_filters(inputs: FilterInputs) -> list[components.Filter]:
         components.Filter(
             **typed(
                 "envoy.filters.network.rbac",
-                network_pb.RBAC(rules=rules, shadow_rules=shadow, shadow_rules_stat_prefix=prefix, stat_prefix="tcp."),
+                network_pb.RBAC(
+                    rules=rules, shadow_rules=shadow, shadow_rules_stat_prefix=prefix, stat_prefix=TCP_STATS
+                ),
             )
         )
         for rules, shadow, prefix in _filters(inputs.policies.of(Authorization), tcp=True)
@@ -58,33 +60,33 @@ def _filters(
     authorization: Authorization, tcp: bool
 ) -> Iterator[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None, str]]:
     """(rules in force, rules that are only counted, prefix of their statistics) of each filter, in Envoy's order."""
-    if authorization.of("CUSTOM"):
-        everything = rbac_pb2.Policy(permissions=[_ANY_PERMISSION], principals=[_ANY_PRINCIPAL])
-        yield rbac_pb2.RBAC(action=rbac_pb2.RBAC.DENY, policies={_BAD_PROVIDER: everything}), None, _SHADOW_ALLOW
     domains = authorization.trust_domains
     for action in _ACTIONS:
-        rules = _rules(authorization.of(action), action, domains, tcp)
-        shadow = _rules(authorization.of(action, dry_run=True), action, domains, tcp)
-        if rules is not None or shadow is not None:
-            yield rules, shadow, _SHADOW_DENY if shadow is not None and action == "DENY" else _SHADOW_ALLOW
+        enforced = rules(authorization.of(action), action, domains, tcp)
+        shadow = rules(authorization.of(action, dry_run=True), action, domains, tcp)
+        if enforced is not None or shadow is not None:
+            yield enforced, shadow, _SHADOW_DENY if shadow is not None and action == "DENY" else SHADOW_ALLOW
 
 
-def _rules(policies: Sequence[NamedRules], action: str, domains: tuple[str, ...], tcp: bool) -> rbac_pb2.RBAC | None:
+def rules(
+    policies: Sequence[NamedRules], action: str, domains: tuple[str, ...], tcp: bool, prefix: str = ""
+) -> rbac_pb2.RBAC | None:
+    """The rules of policies with one action; None without policies. `prefix`: of their names."""
     if not policies:
         return None
-    out = rbac_pb2.RBAC(action=_ACTIONS[action])
+    out = rbac_pb2.RBAC(action=_ACTIONS.get(action, rbac_pb2.RBAC.DENY))
     for policy in policies:
         for index, rule in enumerate(policy.rules):
             built = _policy(rule, action, domains, policy.namespace, tcp)
             if built is not None:
-                out.policies[_name(policy, index)].CopyFrom(built)
+                out.policies[_name(policy, index, prefix)].CopyFrom(built)
         if not policy.rules:  # ALLOW without rules allows nothing, but makes everything else be refused
-            out.policies[_name(policy, 0)].CopyFrom(_nothing())
+            out.policies[_name(policy, 0, prefix)].CopyFrom(_nothing())
     return out
 
 
-def _name(policy: NamedRules, index: int) -> str:
-    return f"ns[{policy.namespace}]-policy[{policy.name}]-rule[{index}]"
+def _name(policy: NamedRules, index: int, prefix: str) -> str:
+    return f"{prefix}-ns[{policy.namespace}]-policy[{policy.name}]-rule[{index}]".removeprefix("-")
 
 
 def _nothing() -> rbac_pb2.Policy:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from sailcloth.api.authorization_policy import AuthorizationPolicy, Rule
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph
-from sailcloth.mesh import registry
+from sailcloth.mesh import authorizers, registry
+from sailcloth.mesh.authorizers import Authorizer
 from sailcloth.view.policies import Policies
+from sailcloth.view.routes import ClusterId
 
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 
@@ -22,15 +24,23 @@ class NamedRules:
     action: str
     rules: tuple[Rule, ...]
     dry_run: bool = False
+    authorizer: str = ""  # for the action CUSTOM
 
 
 @dataclass(frozen=True)
 class Authorization:
-    """All policies of a workload, those of the root namespace first, and the trust domains that mean the same, the own one first."""
+    """All policies of a workload, those of the root namespace first, the trust domains that mean the same, the own one first, and the
+    external authorizers that policies name; None: there is no such one."""
 
     policies: tuple[NamedRules, ...] = ()
     trust_domains: tuple[str, ...] = ()
+    authorizers: tuple[tuple[str, Authorizer | None], ...] = ()
     sources: tuple[Key, ...] = ()
+
+    @property
+    def clusters(self) -> tuple[ClusterId, ...]:
+        """The clusters of the authorizers."""
+        return tuple(cluster_of(authorizer) for _, authorizer in self.authorizers if authorizer is not None)
 
     def of(self, action: str, dry_run: bool = False) -> tuple[NamedRules, ...]:
         """The policies with an action."""
@@ -43,15 +53,26 @@ def resolve(graph: Graph, policies: Policies) -> Authorization:
     if not keys:
         return Authorization()
     found = ((key, obj) for key in keys if (obj := registry.read(graph, AuthorizationPolicy, key)) is not None)
+    named = tuple(_named(key, obj) for key, obj in found)
+    names = dict.fromkeys(p.authorizer for p in named if p.action == "CUSTOM" and not p.dry_run)
+    providers = ((name, authorizers.find(graph, name)) for name in names)
     return Authorization(
-        policies=tuple(_named(key, obj) for key, obj in found),
+        policies=named,
         trust_domains=registry.config(graph).trust_domains,
+        authorizers=tuple((name, one if isinstance(one, Authorizer) else None) for name, one in providers),
         sources=keys,
     )
 
 
 def _named(key: Key, obj: AuthorizationPolicy) -> NamedRules:
-    return NamedRules(key.namespace, key.name, obj.spec.action, obj.spec.rules, is_dry_run(obj))
+    spec = obj.spec
+    authorizer = spec.provider.name if spec.provider is not None else ""
+    return NamedRules(key.namespace, key.name, spec.action, spec.rules, is_dry_run(obj), authorizer)
+
+
+def cluster_of(authorizer: Authorizer) -> ClusterId:
+    """The cluster of an authorizer."""
+    return ClusterId(authorizer.host, authorizer.port)
 
 
 def is_dry_run(obj: AuthorizationPolicy) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sailcloth.api.authorization_policy import AuthorizationPolicy
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph
-from sailcloth.mesh import registry
+from sailcloth.mesh import authorizers, registry
 from sailcloth.mesh.verdict import Verdict
 
 from .policy import is_dry_run
@@ -18,8 +18,9 @@ def verdict(graph: Graph, key: Key) -> Verdict:
         return Verdict()
     if obj.spec.action == "CUSTOM":
         name = obj.spec.provider.name if obj.spec.provider is not None else ""
-        text = f"external authorizers such as {name} are not served yet; every request to the workload is refused"
-        return Verdict(False, "ProviderNotFound", text)
+        authorizer = authorizers.find(graph, name)
+        if isinstance(authorizer, str):
+            return Verdict(False, "ProviderNotFound", f"{authorizer}; every request to the workload is refused")
     if obj.spec.target_ref is not None or obj.spec.target_refs:
         return Verdict(False, "TargetNotFound", "targetRefs come with gateways of the Gateway API; use a selector")
     return Verdict(notes=("dry run: requests are counted, none is refused",)) if is_dry_run(obj) else Verdict()
