@@ -123,3 +123,26 @@ def test_what_nobody_can_ask_for_is_refused(lab: Lab) -> None:
     lab.put(policy("ask", {}, action="CUSTOM", provider={"name": "nobody"}))
     expect(lab, [403], (URL,))
     assert "ProviderNotFound" in lab.kubectl("get", "authorizationpolicy", "ask", "-o", "json")
+
+
+def test_sailctl_says_which_policy_decides(lab: Lab) -> None:
+    get = {"from": caller(lab), "to": [{"operation": {"methods": ["GET"], "paths": ["/path*"]}}]}
+    apply(lab, policy("viewer", get), policy("secret", {"to": [{"operation": {"paths": ["/path/s"]}}]}, action="DENY"))
+    to = ("x", "authz", "explain", "--to", f"{lab.namespace}/echo-v1", "--port", "3000", "-o", "json")
+    me = ("--from", f"{lab.namespace}/default")
+    for arguments, request, expected in (
+        ((*me, "--path", "/path"), (URL,), ("allow", f"{lab.namespace}/viewer", 200)),
+        ((*me, "--path", "/path/s"), (f"{URL}/s",), ("deny", f"{lab.namespace}/secret", 403)),
+        ((*me, "--path", "/path", "--method", "PUT"), ("-X", "PUT", URL), ("deny", None, 403)),
+    ):
+        decision, by, status = expected
+        found = json.loads(lab.cluster.sailctl(*to, *arguments))
+        assert (found["decision"], found["policy"]) == (decision, by)
+        expect(lab, [status], request)
+    pod = lab.kubectl("get", "pods", "-l", "version=v1", "-o", "jsonpath={.items[0].metadata.name}")
+    shown = lab.cluster.sailctl("x", "authz", "check", f"{pod}.{lab.namespace}").splitlines()
+    assert [line.split() for line in shown] == [
+        ["ACTION", "AuthorizationPolicy", "RULES"],
+        ["DENY", f"secret.{lab.namespace}", "1"],
+        ["ALLOW", f"viewer.{lab.namespace}", "1"],
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,31 +115,15 @@ def proxy_config(
 def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) -> dict[str, Any]:
     import yaml
 
-    from sailcloth.analysis import findings, manifests, offline
+    from sailcloth.analysis import offline
     from sailcloth.lib import bounded_yaml
     from sailcloth.mesh import mesh_config as mesh_options
 
+    from . import manifest_files
+
     if not files:
         output.fail("--offline needs manifests: -f FILE [-f FILE…]", output.USAGE)
-    texts = []
-    for path in files:
-        for one in sorted(path.rglob("*.y*ml")) if path.is_dir() else [path]:
-            try:
-                texts.append((one, one.read_text()))
-            except OSError as error:
-                output.fail(f"{one}: {error.strerror}", output.DATA)
-    objects = []
-    for one, text in texts:
-        try:
-            found = findings.of_documents(manifests.documents(text))
-            result, unreadable = manifests.load([text])
-        except ValueError as error:
-            output.fail(f"{one}: {error}", output.DATA)
-        for finding in (f for f in found if f.severity != "Error"):
-            print(f"{one}: {finding}", file=sys.stderr)
-        for finding in (*unreadable, *(f for f in found if f.severity == "Error")):
-            output.fail(f"{one}: {finding}", output.DATA)
-        objects += result
+    objects, _ = manifest_files.read(files)
     try:
         described = bounded_yaml.load(proxy.read_text()) if proxy else {}
         config = mesh_options.parse(mesh_config.read_text()) if mesh_config else None

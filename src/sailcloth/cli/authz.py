@@ -1,0 +1,371 @@
+"""`sailctl x authz`: which AuthorizationPolicies a proxy has, and which policy decides a request."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import complete, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sailcloth.analysis.authorization import Call, Decision, Workload
+    from sailcloth.api.meta import Key
+    from sailcloth.mesh.registry import Mesh
+
+Object = dict[str, Any]
+_NAME = re.compile(r"(?:istio-ext-authz-.*-)?ns\[(?P<namespace>.*)\]-policy\[(?P<name>.*)\]-rule\[\d+\]$")
+_ORDER = ("CUSTOM", "DENY", "ALLOW", "AUDIT")
+_KINDS = ("deployment", "deploy", "statefulset", "daemonset", "pod", "po", "service", "svc")
+File = Annotated[list[Path] | None, typer.Option("-f", "--file", help="Manifest or directory (with --offline).")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(help="Look at authorization: who may do what, and which policy says so.", no_args_is_help=True)
+    group.command("check")(check)
+    group.command("explain")(explain)
+    app.add_typer(group, name="authz")
+
+
+# -- check --------------------------------------------------------------------------------------
+
+
+def check(
+    pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]", autocompletion=complete.pods)] = "",
+    file: Annotated[Path | None, typer.Option("-f", "--file", help="Config dump of an Envoy.")] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
+    out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
+    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+) -> None:
+    """Show the AuthorizationPolicies that a proxy enforces, from its Envoy's configuration."""
+    _known_output(out, "table")
+    if file is not None:
+        try:
+            dump = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            output.fail(f"{file}: {error}", output.DATA)
+    elif pod:
+        from . import dumps
+
+        dump = dumps.fetch(pod, namespace, kubeconfig)
+    else:
+        output.fail("name a pod (POD[.NAMESPACE]) or a config dump with -f", output.USAGE)
+    rows = policies_of(dump)
+    if out != "table":
+        output.structured([{"action": a, "policy": p, "rules": n} for a, p, n in rows], out)
+        return
+    output.table(["ACTION", "AuthorizationPolicy", "RULES"], rows)
+
+
+def policies_of(dump: Object) -> list[tuple[str, str, int]]:
+    """(action, NAME.NAMESPACE, number of rules) of the policies in a config dump. Rules that only count have the action with
+    `(dry run)`."""
+    rules: dict[tuple[str, str], set[str]] = {}
+    for config in _rbac_filters(dump):
+        for part, only_counted in (("rules", False), ("shadow_rules", True)):
+            listed = config.get(part) or {}
+            for name in listed.get("policies") or {}:
+                found = _NAME.match(name)
+                custom = name.startswith("istio-ext-authz-")
+                action = "CUSTOM" if custom else {"LOG": "AUDIT"}.get(a := listed.get("action", "ALLOW"), a)
+                action += " (dry run)" if only_counted and not custom else ""
+                policy = f"{found['name']}.{found['namespace']}" if found else name
+                rules.setdefault((action, policy), set()).add(name)
+    order = {action: index for index, action in enumerate(_ORDER)}
+    return sorted(
+        ((action, policy, len(names)) for (action, policy), names in rules.items()),
+        key=lambda row: (order.get(row[0].partition(" ")[0], 9), row),
+    )
+
+
+def _rbac_filters(value: Any) -> Iterator[Object]:
+    """The configurations of RBAC filters, wherever they are in a dump."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _rbac_filters(one)
+    elif isinstance(value, dict):
+        if str(value.get("@type", "")).endswith(".rbac.v3.RBAC"):
+            yield value
+        for one in value.values():
+            yield from _rbac_filters(one)
+
+
+# -- explain ------------------------------------------------------------------------------------
+
+
+def explain(
+    to: Annotated[str, typer.Option("--to", help="The workload: NAMESPACE/NAME, or KIND/NAME with -n.")],
+    caller: Annotated[
+        str, typer.Option("--from", help="The caller: NAMESPACE/ACCOUNT, or its whole identity; none: no mutual TLS.")
+    ] = "",
+    port: Annotated[int, typer.Option("--port", help="The workload's port.")] = 0,
+    method: Annotated[str, typer.Option("--method", help="Method of the request.")] = "GET",
+    path: Annotated[str, typer.Option("--path", help="Path of the request, with its query.")] = "/",
+    host: Annotated[str, typer.Option("--host", help="Host of the request.")] = "",
+    header: Annotated[list[str] | None, typer.Option("--header", help="NAME=VALUE; may be repeated.")] = None,
+    jwt: Annotated[
+        Path | None, typer.Option("--jwt", help="File with the token; its signature is not checked.")
+    ] = None,
+    claims: Annotated[str, typer.Option("--claims", help="Claims of the token, as JSON.")] = "",
+    source_ip: Annotated[str, typer.Option("--source-ip", help="Address of the connection's other end.")] = "",
+    remote_ip: Annotated[str, typer.Option("--remote-ip", help="Address of the client before proxies.")] = "",
+    sni: Annotated[str, typer.Option("--sni", help="Server name of the TLS connection.")] = "",
+    protocol: Annotated[str, typer.Option("--protocol", help="http, or tcp for a connection of bytes.")] = "http",
+    requests: Annotated[
+        Path | None, typer.Option("--requests", help="JSON lines with requests; one line with the decision for each.")
+    ] = None,
+    labels: Annotated[str, typer.Option("--labels", help="Labels of the workload: KEY=VALUE[,…].")] = "",
+    gateway: Annotated[bool, typer.Option("--gateway", help="The workload is a gateway (with --labels).")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Decide from manifests; no cluster needed.")] = False,
+    file: File = None,
+    mesh_config: Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")] = None,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the workload.")] = "",
+    out: Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")] = "text",
+    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+) -> None:
+    """Say which policy decides a request to a workload, as its Envoy does."""
+    from sailcloth.analysis import authorization
+
+    _known_output(out, "text")
+    if protocol not in ("http", "tcp"):
+        output.fail(f"unknown protocol {protocol!r}; use http or tcp", output.USAGE)
+    mesh, workload = _setting(to, namespace, _pairs("--labels", labels.split(",") if labels else []), gateway, offline,
+                              file or [], mesh_config, kubeconfig)  # fmt: skip
+    if requests is not None:
+        for call in _calls(requests):
+            print(json.dumps(_plain(authorization.decide(mesh.graph, workload, call))))
+        return
+    call = authorization.Call(
+        principal=_principal(caller, mesh.config.trust_domain),
+        source_ip=_address("--source-ip", source_ip),
+        remote_ip=_address("--remote-ip", remote_ip),
+        method=method,
+        path=path if path.startswith("/") else f"/{path}",
+        host=host,
+        port=port,
+        headers=_pairs("--header", header or []),
+        claims=_claims(jwt, claims),
+        sni=sni,
+        protocol="tcp" if protocol == "tcp" else "http",
+    )
+    decision = authorization.decide(mesh.graph, workload, call)
+    if jwt is not None and decision.decision != "deny" and _expired(call.claims or {}):
+        decision = authorization.Decision("deny", "JWT", None, None, "the token has expired (401)")
+    if out != "text":
+        output.structured(_plain(decision), out)
+        return
+    by = f" by {decision.action} policy {decision.policy}" if decision.policy else ""
+    by += f", rule {decision.rule}" if decision.rule is not None else ""
+    print(f"{decision.decision}{by}: {decision.reason}")
+
+
+def _plain(decision: Decision) -> Object:
+    import msgspec
+
+    return dict(msgspec.to_builtins(decision))
+
+
+def _known_output(out: str, plain: str) -> None:
+    if out not in (plain, "json", "yaml"):
+        output.fail(f"unknown output {out!r}; use {plain}, json or yaml", output.USAGE)
+
+
+def _pairs(option: str, texts: list[str]) -> dict[str, str]:
+    pairs = {}
+    for one in texts:
+        name, equals, value = one.partition("=")
+        if not equals or not name:
+            output.fail(f"{option} {one!r}: write NAME=VALUE", output.USAGE)
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _principal(text: str, trust_domain: str) -> str:
+    text = text.removeprefix("spiffe://")
+    if not text or "/ns/" in text:
+        return text
+    namespace, slash, account = text.partition("/")
+    if not slash or "/" in account:
+        output.fail(f"--from {text!r}: write NAMESPACE/ACCOUNT or TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT", output.USAGE)
+    return f"{trust_domain}/ns/{namespace}/sa/{account}"
+
+
+def _address(option: str, text: str) -> str:
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        output.fail(f"{option} {text!r} is no IP address", output.USAGE)
+
+
+def _claims(jwt: Path | None, text: str) -> Object | None:
+    """Claims as given, or of a token."""
+    if jwt is not None and text:
+        output.fail("give --jwt or --claims, not both", output.USAGE)
+    where = "--claims"
+    try:
+        if jwt is not None:
+            where = str(jwt)
+            part = jwt.read_text().strip().removeprefix("Bearer ").split(".")[1]
+            text = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+        claims = json.loads(text) if text else None
+    except OSError as error:
+        output.fail(f"{where}: {error.strerror}", output.DATA)
+    except (ValueError, IndexError):
+        output.fail(f"{where}: no {'token' if jwt is not None else 'JSON'}", output.DATA)
+    if claims is not None and not isinstance(claims, dict):
+        output.fail(f"{where}: claims are a JSON object", output.DATA)
+    return claims
+
+
+def _expired(claims: Object) -> bool:
+    end = claims.get("exp")
+    return isinstance(end, (int, float)) and end + 60 < time.time()  # Envoy's clock skew
+
+
+def _calls(file: Path) -> Iterator[Call]:
+    """Requests of a file of JSON lines; `-` is standard input."""
+    import msgspec
+
+    from sailcloth.analysis.authorization import Call
+
+    try:
+        lines = (sys.stdin.read() if str(file) == "-" else file.read_text()).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        output.fail(f"{file}: {getattr(error, 'strerror', None) or error}", output.DATA)
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield msgspec.json.decode(line, type=Call)
+            except (msgspec.ValidationError, msgspec.DecodeError) as error:
+                output.fail(f"{file}:{number}: {error}", output.DATA)
+
+
+# -- the mesh and the workload ------------------------------------------------------------------
+
+
+def _setting(
+    to: str,
+    namespace: str,
+    labels: dict[str, str],
+    gateway: bool,
+    offline: bool,
+    files: list[Path],
+    mesh_config: Path | None,
+    kubeconfig: str,
+) -> tuple[Mesh, Workload]:
+    """The policies and the workload, from manifests or from a cluster."""
+    from sailcloth.analysis import authorization
+    from sailcloth.analysis import offline as meshes
+    from sailcloth.mesh import mesh_config as mesh_options
+
+    from . import dumps, manifest_files
+
+    if files and not offline:
+        output.fail("-f needs --offline", output.USAGE)
+    first, slash, name = to.partition("/")
+    kind = first if slash and first in _KINDS else ""
+    space, name = (namespace, name) if kind else (first, name) if slash else (namespace, to)
+    if offline:
+        if not files:
+            output.fail("--offline needs manifests: -f FILE [-f FILE…]", output.USAGE)
+        objects, documents = manifest_files.read(files, notes=False)
+        try:
+            config = mesh_options.parse(mesh_config.read_text()) if mesh_config else None
+            mesh = meshes.mesh_of(objects, config)
+        except (OSError, ValueError) as error:
+            output.fail(str(error), output.DATA)
+        space = space or "default"
+        template = next((t for d in documents if (t := _template(d, kind, space, name)) is not None), None)
+    else:
+        space, template, objects = dumps.run(_read(kind, space, name, kubeconfig, bool(labels)))
+        mesh = meshes.mesh_of(objects)
+    if labels:
+        return mesh, authorization.Workload(space, labels, gateway)
+    if template is None:
+        output.fail(f"no workload {name} in {space}; name it, or give its --labels", output.DATA)
+    return mesh, authorization.Workload(space, (template.get("metadata") or {}).get("labels") or {}, _routes(template))
+
+
+def _template(document: Object, kind: str, namespace: str, name: str) -> Object | None:
+    """The pod, or template of pods, of a document if it is the workload."""
+    metadata = document.get("metadata") or {}
+    if metadata.get("name") != name or (metadata.get("namespace") or "default") != namespace:
+        return None
+    own = str(document.get("kind", "")).lower()
+    if kind and not own.startswith({"po": "pod", "svc": "service"}.get(kind, kind)):
+        return None
+    if own == "pod":
+        return document
+    spec = document.get("spec") or {}
+    if own == "service":
+        return {"metadata": {"labels": spec.get("selector") or {}}}
+    template = spec.get("template")
+    return template if isinstance(template, dict) else None
+
+
+def _routes(template: Object) -> bool:
+    """Whether the pods are gateways."""
+    containers = (template.get("spec") or {}).get("containers") or ()
+    return any("router" in (c.get("args") or ()) for c in containers)
+
+
+async def _read(
+    kind: str, namespace: str, name: str, kubeconfig: str, labelled: bool
+) -> tuple[str, Object | None, list[tuple[Key, Any]]]:
+    """(namespace, template of the workload's pods, objects that decide) of a cluster."""
+    from sailcloth.analysis import manifests
+    from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS
+    from sailcloth.api.meta import Finding
+    from sailcloth.kube import ApiError, Resource
+
+    from .cluster import client
+
+    wanted = {
+        "Service",
+        "ConfigMap",
+        "ServiceEntry",
+        "AuthorizationPolicy",
+        "RequestAuthentication",
+        "PeerAuthentication",
+    }
+    objects = []
+    async with client(kubeconfig) as api:
+        namespace = namespace or api.endpoint.namespace
+        for known in (*CORE_KINDS, *MESH_KINDS):
+            if known.name in wanted:
+                resource = Resource(known.group, known.versions[0], known.plural, known.name)
+                items, _ = await api.list(resource, "istio-system" if known.name == "ConfigMap" else "")
+                for item in items:
+                    parsed = manifests.typed({"apiVersion": known.api_version, "kind": known.name, **item})
+                    if parsed is not None and not isinstance(parsed, Finding):
+                        objects.append(parsed)
+        for group, plural, one in (
+            ("apps", "deployments", "Deployment"),
+            ("apps", "statefulsets", "StatefulSet"),
+            ("apps", "daemonsets", "DaemonSet"),
+            ("", "pods", "Pod"),
+            ("", "services", "Service"),
+        ):
+            try:
+                found = await api.get(Resource(group, "v1", plural, one), name, namespace)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                continue
+            template = _template({**found, "kind": one}, kind, namespace, name)
+            if template is not None:
+                return namespace, template, objects
+    if not labelled:
+        raise ValueError(f"no workload {name} in namespace {namespace}")
+    return namespace, None, objects
