@@ -13,8 +13,8 @@ from typing import Any
 
 from msgspec import inspect
 
-from sailcloth.api.kinds import LATER_KINDS, MESH_KINDS, Kind
-from sailcloth.api.support import DIFFERENT, NO_EFFECT
+from sailcloth.api.kinds import LATER_KINDS, LEGACY_KINDS, MESH_KINDS, Kind
+from sailcloth.api.support import DIFFERENT, LEGACY_NOTES, NO_EFFECT
 from sailcloth.mesh import mesh_config, proxy_configs
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +103,9 @@ def render() -> str:
     ]
     lines += [f"* options: {_listed(mesh_config.READ)}"]
     lines += [f"* `defaultConfig`, annotation `proxy.istio.io/config`: {_listed(proxy_configs.READ)}", ""]
+    old = ", ".join(k.name for k in LEGACY_KINDS)
+    lines += ["## Kinds of Istio 1.0 to 1.5", "", f"{old}: converted to the kinds of today, service by service.", ""]
+    lines += [f"* {text}" for text in LEGACY_NOTES] + [""]
     names = ", ".join(k.name for k in LATER_KINDS)
     lines += ["## Not served yet", "", f"{names}: judged by validation, and served when they are enforced.", ""]
     return "\n".join(lines)

@@ -83,6 +83,7 @@ def decide(graph: Graph, workload: Workload, call: Call) -> Decision:
     """The decision on a call, in the order of Envoy's filters."""
     resolved = _resolved(graph, workload)
     authorization = resolved.of(Authorization)
+    authorization = authorization.at_gateway() if workload.gateway else authorization
     if not workload.gateway and (refused := _without_mutual_tls(resolved, call)):
         return refused
     request = _request(graph, call)

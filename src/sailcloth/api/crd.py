@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .kinds import MESH_KINDS, Kind
+from .kinds import SERVED_KINDS, Kind
 from .meta import SERVED
 
 _CONDITION = {
@@ -182,4 +182,4 @@ def crd(kind: Kind) -> dict[str, Any]:
 
 def crds() -> list[dict[str, Any]]:
     """All CustomResourceDefinitions of the mesh."""
-    return [crd(kind) for kind in MESH_KINDS]
+    return [crd(kind) for kind in SERVED_KINDS]

@@ -11,6 +11,14 @@ from .destination_rule import DestinationRule
 from .envoy_filter import EnvoyFilter
 from .extensions import TrafficExtension, WasmPlugin
 from .gateway import Gateway
+from .legacy_security import (
+    ClusterRbacConfig,
+    LegacyPolicy,
+    MeshPolicy,
+    RbacConfig,
+    ServiceRole,
+    ServiceRoleBinding,
+)
 from .meta import Object
 from .peer_authentication import PeerAuthentication
 from .rate_limit import RateLimit
@@ -76,6 +84,22 @@ MESH_KINDS: tuple[Kind, ...] = (
          (("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
 )  # fmt: skip
 
+_PROGRAMMED = ("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message')
+_AUTHN, _RBAC = "authentication.istio.io", "rbac.istio.io"
+
+# Kinds of Istio 1.0 to 1.5, which are converted to those above.
+LEGACY_KINDS: tuple[Kind, ...] = (
+    Kind("Policy", "policies", _AUTHN, ("v1alpha1",), LegacyPolicy, (), (_PROGRAMMED, _AGE), conditions=True),
+    Kind("MeshPolicy", "meshpolicies", _AUTHN, ("v1alpha1",), MeshPolicy, (), (_PROGRAMMED, _AGE), False, True),
+    Kind("ClusterRbacConfig", "clusterrbacconfigs", _RBAC, ("v1alpha1",), ClusterRbacConfig, (),
+         (("Mode", "string", ".spec.mode"), _AGE), False, True),
+    Kind("RbacConfig", "rbacconfigs", _RBAC, ("v1alpha1",), RbacConfig, (), (("Mode", "string", ".spec.mode"), _AGE),
+         conditions=True),
+    Kind("ServiceRole", "serviceroles", _RBAC, ("v1alpha1",), ServiceRole, (), (_PROGRAMMED, _AGE), conditions=True),
+    Kind("ServiceRoleBinding", "servicerolebindings", _RBAC, ("v1alpha1",), ServiceRoleBinding, (),
+         (("Reference", "string", ".spec.roleRef.name"), _PROGRAMMED, _AGE), conditions=True),
+)  # fmt: skip
+
 # Kinds with validation that are not served yet, because a policy that is accepted but not enforced is worse than none.
 # They move to MESH_KINDS when their feature exists.
 LATER_KINDS: tuple[Kind, ...] = (
@@ -109,7 +133,10 @@ OPTIONAL_KINDS: tuple[Kind, ...] = (
     Kind("ReferenceGrant", "referencegrants", gateway_api.GROUP, ("v1beta1", "v1"), gateway_api.ReferenceGrant),
 )
 
-BY_GROUP_KIND: dict[tuple[str, str], Kind] = {(k.group, k.name): k for k in MESH_KINDS + CORE_KINDS + OPTIONAL_KINDS}
+SERVED_KINDS = MESH_KINDS + LEGACY_KINDS
+"""The mesh's own kinds: those that it brings definitions of."""
+
+BY_GROUP_KIND: dict[tuple[str, str], Kind] = {(k.group, k.name): k for k in SERVED_KINDS + CORE_KINDS + OPTIONAL_KINDS}
 
 
 def kind_of(obj: dict[str, Any]) -> Kind | None:

@@ -49,3 +49,14 @@ DIFFERENT = {
     "EnvoyFilter.spec.configPatches": "an HTTP filter added at the end goes before the router; each patch's matches are counted in status",
 }
 """Field path → how it differs."""
+
+LEGACY_NOTES = (
+    "what is not converted as it says is told in the object's status",
+    "today's objects win: an AuthorizationPolicy that selects a workload replaces role-based access control for it, and a "
+    "PeerAuthentication the Policy of its level",
+    "role-based access control covers the workloads of services with a selector, on all their ports; at gateways it does not hold",
+    "`origins`: without `triggerRules` a missing token is answered with 401, with them with 403; a token that is not valid is refused "
+    "on every path; paths by regex are not told apart, and all need a token",
+    "`principalBinding: USE_ORIGIN`, the constraint `destination.user`, and `destination.labels` with a wildcard have no equivalent",
+)
+"""How the kinds of Istio 1.0 to 1.5 are converted."""

@@ -325,7 +325,7 @@ async def _read(
 ) -> tuple[str, Object | None, list[tuple[Key, Any]]]:
     """(namespace, template of the workload's pods, objects that decide) of a cluster."""
     from sailcloth.analysis import manifests
-    from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS
+    from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, SERVED_KINDS
     from sailcloth.api.meta import Finding
     from sailcloth.kube import ApiError, Resource
 
@@ -342,8 +342,8 @@ async def _read(
     objects = []
     async with client(kubeconfig) as api:
         namespace = namespace or api.endpoint.namespace
-        for known in (*CORE_KINDS, *MESH_KINDS):
-            if known.name in wanted:
+        for known in (*CORE_KINDS, *SERVED_KINDS):
+            if known.name in wanted or known in LEGACY_KINDS:
                 resource = Resource(known.group, known.versions[0], known.plural, known.name)
                 items, _ = await api.list(resource, "istio-system" if known.name == "ConfigMap" else "")
                 for item in items:

@@ -73,14 +73,14 @@ def wait(
 
 def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Wanted]:
     """The objects that the arguments name. Raises ValueError for an unknown kind."""
-    from sailcloth.api.kinds import MESH_KINDS
+    from sailcloth.api.kinds import SERVED_KINDS
 
     def kind(word: str) -> Kind:
         low = word.split(".")[0].lower()
-        for each in MESH_KINDS:
+        for each in SERVED_KINDS:
             if each.conditions and low in (each.name.lower(), each.plural, *each.short):
                 return each
-        known = ", ".join(k.name.lower() for k in MESH_KINDS if k.conditions)
+        known = ", ".join(k.name.lower() for k in SERVED_KINDS if k.conditions)
         raise ValueError(f"{word!r} is no kind that reports where it is applied; use one of {known}")
 
     def named(which: Kind, word: str) -> Wanted:
@@ -88,7 +88,7 @@ def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Want
         return which, own or namespace, name
 
     if not words:
-        yield from ((k, "" if everywhere else namespace, "") for k in MESH_KINDS if k.conditions)
+        yield from ((k, "" if everywhere else namespace, "") for k in SERVED_KINDS if k.conditions)
     elif all("/" in w for w in words):
         yield from (named(kind(w.split("/")[0]), w.split("/", 1)[1]) for w in words)
     elif any("/" in w for w in words):

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from sailcloth.api import validation
-from sailcloth.api.kinds import MESH_KINDS
+from sailcloth.api.kinds import LEGACY_KINDS, MESH_KINDS
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.mesh import mesh_config
 from sailcloth.mesh.registry import Mesh
@@ -23,7 +23,9 @@ from .status import StatusWriter
 
 log = logging.getLogger(__name__)
 
-_POLICIES = frozenset(k.name for k in MESH_KINDS if k.group == "security.istio.io")
+_POLICIES = frozenset(
+    k.name for k in (*MESH_KINDS, *LEGACY_KINDS) if k.group == "security.istio.io" or k in LEGACY_KINDS
+)
 
 
 class ConfigUpdates:

@@ -26,7 +26,7 @@ from aiohttp import web
 
 from sailcloth.api import core
 from sailcloth.api.core import Pod
-from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, OPTIONAL_KINDS
+from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, MESH_KINDS, OPTIONAL_KINDS
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import CertificateService
@@ -162,7 +162,7 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS], OPTIONAL_KINDS)
+        source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS], [*OPTIONAL_KINDS, *LEGACY_KINDS])
         tasks = [asyncio.create_task(source.run(self.change), name="store")]
         authority = await self._authority()
         lifetime = dt.timedelta(seconds=self.config.workload_cert_ttl_s)

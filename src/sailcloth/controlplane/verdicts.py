@@ -10,21 +10,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from sailcloth.api.kinds import MESH_KINDS
+from sailcloth.api.kinds import LEGACY_KINDS, SERVED_KINDS
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.envoy import pipeline
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import destination_rules, virtual_services
+from sailcloth.mesh import destination_rules, legacy, virtual_services
 from sailcloth.mesh.verdict import ACCEPTED, Verdict
 from sailcloth.view import gateways
 
-CONDITION_KINDS = {k.name: k for k in MESH_KINDS if k.conditions}
+CONDITION_KINDS = {k.name: k for k in SERVED_KINDS if k.conditions}
 """The kinds that get a status, by name."""
 
 _VERDICT_FUNCTIONS: dict[str, Callable[[Graph, Key], Verdict]] = {
     "VirtualService": virtual_services.verdict,
     "DestinationRule": destination_rules.verdict,
     "Gateway": gateways.verdict,
+    **{kind.name: legacy.verdict for kind in LEGACY_KINDS},
     **{feature.kind.__name__: feature.verdict for feature in pipeline.POLICIES},
 }
 

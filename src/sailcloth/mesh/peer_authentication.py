@@ -9,6 +9,7 @@ from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.lib.incremental import Graph, derived
 
 from . import registry
+from .legacy import service as legacy
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,13 @@ def modes(graph: Graph, policies: tuple[Key, ...]) -> MutualTlsModes:
             continue
         level = "workload" if selects else "mesh" if key.namespace == root else "namespace"
         levels.setdefault(level, (key, policy))
-    mode, ports, sources = "PERMISSIVE", {}, []
+    mode, ports = "PERMISSIVE", {}
+    sources: list[Key] = []
     for level in ("mesh", "namespace", "workload"):
         if level not in levels:
             continue
         key, policy = levels[level]
-        sources.append(key)
+        sources += legacy.sources(key, policy)
         if policy.spec.mtls is not None and policy.spec.mtls.mode != "UNSET":
             mode = policy.spec.mtls.mode
         if level == "workload":

@@ -18,6 +18,8 @@ from . import http_routes, ingress
 from .kinds import KINDS, Slice
 from .kinds.destination_rule import compared_labels
 from .kinds.virtual_service import RuleHead
+from .legacy import KINDS as LEGACY_KINDS
+from .legacy import Legacy
 from .model import MeshConfig
 
 T = TypeVar("T", bound=Object)
@@ -66,6 +68,7 @@ class Mesh:
         self._service_ids: dict[Key, tuple[ServiceId, ...]] = {}
         self._ingresses: dict[Key, core.Ingress] = {}
         self._from_ingresses: dict[Key, Object] = {}
+        self.legacy = Legacy(self.graph, self._apply)
         self.http_routes = http_routes.HttpRoutes(self._apply, self._service_ports, lambda: self.config.domain)
         self.configure(config or MeshConfig())
 
@@ -77,6 +80,7 @@ class Mesh:
         if self.graph.set("config", config):
             for key, obj in list(self.objects.items()):
                 self._index_object(key, obj)
+            self._convert_legacy()
 
     def apply(self, key: Key, obj: Object | None) -> bool:
         """Add, replace or (None) remove an object. Returns whether anything changed."""
@@ -84,12 +88,24 @@ class Mesh:
             return self._apply_ingress(key, obj)
         if key.kind in ("HTTPRoute", "ReferenceGrant"):
             return self.http_routes.apply(key, obj)
+        if key.kind in LEGACY_KINDS:
+            self.legacy.apply(key, obj)
+            return self._convert_legacy()
         changed = self._apply(key, obj)
+        if changed and key.kind == "Service":
+            self._convert_legacy()
         if changed and key.kind == "Service" and self._ingresses:
             self._convert_ingresses()  # they may refer to the service's ports by name
         if changed and key.kind == "Service":
             self.http_routes.service_changed(key.namespace, key.name)
         return changed
+
+    def _convert_legacy(self) -> bool:
+        """Apply the objects that all legacy objects are converted to."""
+        if not self.legacy:
+            return False
+        services = [(key, obj) for key, obj in self.objects.items() if isinstance(obj, core.Service)]
+        return self.legacy.convert(services, self.config)
 
     def _service_ports(self, service: http_routes.Service) -> dict[str, int] | None:
         obj = self.objects.get(Key("Service", service.namespace, service.name))

@@ -35,7 +35,7 @@ def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
                 http_pb.RBAC(rules=rules, shadow_rules=shadow, shadow_rules_stat_prefix=prefix),
             )
         )
-        for rules, shadow, prefix in _filters(inputs.policies.of(Authorization), tcp=False)
+        for rules, shadow, prefix in _filters(inputs, tcp=False)
     ]
 
 
@@ -52,14 +52,14 @@ def network_filters(inputs: FilterInputs) -> list[components.Filter]:
                 ),
             )
         )
-        for rules, shadow, prefix in _filters(inputs.policies.of(Authorization), tcp=True)
+        for rules, shadow, prefix in _filters(inputs, tcp=True)
     ]
 
 
-def _filters(
-    authorization: Authorization, tcp: bool
-) -> Iterator[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None, str]]:
+def _filters(inputs: FilterInputs, tcp: bool) -> Iterator[tuple[rbac_pb2.RBAC | None, rbac_pb2.RBAC | None, str]]:
     """(rules in force, rules that are only counted, prefix of their statistics) of each filter, in Envoy's order."""
+    authorization = inputs.policies.of(Authorization)
+    authorization = authorization.at_gateway() if inputs.traffic == "gateway" else authorization
     domains = authorization.trust_domains
     for action in _ACTIONS:
         enforced = rules(authorization.of(action), action, domains, tcp)

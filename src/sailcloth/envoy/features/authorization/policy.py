@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sailcloth.api.authorization_policy import AuthorizationPolicy, Rule
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph
 from sailcloth.mesh import authorizers, registry
 from sailcloth.mesh.authorizers import Authorizer
+from sailcloth.mesh.legacy.rbac import PREFIX as RBAC_PREFIX
+from sailcloth.mesh.legacy.service import sources
 from sailcloth.view.policies import Policies
 from sailcloth.view.routes import ClusterId
 
@@ -42,6 +44,10 @@ class Authorization:
         """The clusters of the authorizers."""
         return tuple(cluster_of(authorizer) for _, authorizer in self.authorizers if authorizer is not None)
 
+    def at_gateway(self) -> Authorization:
+        """Without role-based access control of Istio 1.0 to 1.5, which was for sidecars only."""
+        return replace(self, policies=tuple(p for p in self.policies if not p.name.startswith(RBAC_PREFIX)))
+
     def of(self, action: str, dry_run: bool = False) -> tuple[NamedRules, ...]:
         """The policies with an action."""
         return tuple(p for p in self.policies if p.action == action and p.dry_run == dry_run)
@@ -52,7 +58,9 @@ def resolve(graph: Graph, policies: Policies) -> Authorization:
     keys = policies.of(AuthorizationPolicy)
     if not keys:
         return Authorization()
-    found = ((key, obj) for key in keys if (obj := registry.read(graph, AuthorizationPolicy, key)) is not None)
+    found = [(key, obj) for key in keys if (obj := registry.read(graph, AuthorizationPolicy, key)) is not None]
+    if any("/" not in key.name for key, _ in found):  # policies of today replace role-based access control
+        found = [(key, obj) for key, obj in found if not key.name.startswith(RBAC_PREFIX)]
     named = tuple(_named(key, obj) for key, obj in found)
     names = dict.fromkeys(p.authorizer for p in named if p.action == "CUSTOM" and not p.dry_run)
     providers = ((name, authorizers.find(graph, name)) for name in names)
@@ -60,7 +68,7 @@ def resolve(graph: Graph, policies: Policies) -> Authorization:
         policies=named,
         trust_domains=registry.config(graph).trust_domains,
         authorizers=tuple((name, one if isinstance(one, Authorizer) else None) for name, one in providers),
-        sources=keys,
+        sources=tuple(source for key, obj in found for source in sources(key, obj)),
     )
 
 

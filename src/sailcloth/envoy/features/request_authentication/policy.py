@@ -8,6 +8,7 @@ from sailcloth.api.meta import Key
 from sailcloth.api.request_authentication import JWTRule, RequestAuthentication
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import json_web_keys, registry
+from sailcloth.mesh.legacy.service import sources
 from sailcloth.view.policies import Policies
 
 
@@ -22,9 +23,10 @@ class TokenRules:
 def resolve(graph: Graph, policies: Policies) -> TokenRules:
     """The rules of a workload."""
     keys = policies.of(RequestAuthentication)
-    found = [obj for key in keys if (obj := registry.read(graph, RequestAuthentication, key)) is not None]
-    rules = sorted((rule for obj in found for rule in obj.spec.jwt_rules), key=lambda rule: rule.issuer)
-    return TokenRules(tuple((rule, graph.get(keys_of, rule)) for rule in rules), keys)
+    found = [(key, obj) for key in keys if (obj := registry.read(graph, RequestAuthentication, key)) is not None]
+    rules = sorted((rule for _, obj in found for rule in obj.spec.jwt_rules), key=lambda rule: rule.issuer)
+    origins = tuple(source for key, obj in found for source in sources(key, obj))
+    return TokenRules(tuple((rule, graph.get(keys_of, rule)) for rule in rules), origins)
 
 
 @derived
