@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sailcloth.agent.bootstrap import STAT_PREFIXES, ProxyIdentity, bootstrap
+from sailcloth.agent.bootstrap import STATISTICS, ProxyIdentity, bootstrap
 from sailcloth.testing import validate
 
 
@@ -12,8 +12,8 @@ def patterns(**annotations: str) -> list[dict[str, object]]:
     made = bootstrap(who, "/nowhere/agent.sock")
     assert validate.envoy_error(made) == ""
     found = made["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
-    assert found[: len(STAT_PREFIXES)] == [{"prefix": p} for p in STAT_PREFIXES]
-    return list(found[len(STAT_PREFIXES) :])
+    assert found[: len(STATISTICS)] == [*STATISTICS]
+    return list(found[len(STATISTICS) :])
 
 
 def test_annotations_add_statistics() -> None:
@@ -32,7 +32,7 @@ def test_options_add_statistics_and_are_told_to_the_control_plane() -> None:
     made = bootstrap(who, "/nowhere/agent.sock")
     assert validate.envoy_error(made) == ""
     found = made["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
-    assert found[len(STAT_PREFIXES) :] == [{"prefix": "http"}, {"safe_regex": {"regex": "tcp.*"}}]
+    assert found[len(STATISTICS) :] == [{"prefix": "http"}, {"safe_regex": {"regex": "tcp.*"}}]
     assert made["node"]["metadata"]["PROXY_CONFIG"] == options
 
 

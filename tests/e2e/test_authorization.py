@@ -146,3 +146,13 @@ def test_sailctl_says_which_policy_decides(lab: Lab) -> None:
         ["DENY", f"secret.{lab.namespace}", "1"],
         ["ALLOW", f"viewer.{lab.namespace}", "1"],
     ]
+    rows = json.loads(lab.cluster.sailctl("x", "authz", "check", f"{pod}.{lab.namespace}", "-v", "-o", "json"))
+    before = {row["policy"]: row["requests"] for row in rows}
+    lab.many(20, f"{URL}/s")
+    lab.many(20, URL)
+
+    def counted() -> dict[str, int]:
+        found = json.loads(lab.cluster.sailctl("x", "authz", "check", f"{pod}.{lab.namespace}", "-v", "-o", "json"))
+        return {row["policy"]: row["requests"] - before[row["policy"]] for row in found}
+
+    assert all(0 < count <= 20 for count in counted().values()), "two pods share the requests"

@@ -12,7 +12,9 @@ log = logging.getLogger(__name__)
 ADMIN_PORT, STATUS_PORT, HEALTH_PORT, PROMETHEUS_PORT = 15000, 15020, 15021, 15090
 
 # Statistics that a sidecar keeps by default; everything else is never created.
-STAT_PREFIXES = ("cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "component", "istio")
+_STAT_PREFIXES = ("cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "component", "istio")
+STATISTICS = (*({"prefix": prefix} for prefix in _STAT_PREFIXES), {"contains": ".rbac."})
+"""The statistics that every proxy keeps: Istio's, and what policies have decided."""
 _TYPE = "type.googleapis.com/envoy."
 # Behind the socket is the agent on this machine. Envoy's own 0.5 to 30 s would leave a proxy behind long after a short outage.
 _RECONNECT = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}}
@@ -128,7 +130,7 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
 def _statistics(proxy: ProxyIdentity) -> list[dict[str, Any]]:
     """The statistics to include: the defaults, and those of proxyStatsMatcher and `sidecar.istio.io/statsInclusion*`."""
     matcher = proxy.options.get("proxyStatsMatcher") or {}
-    out: list[dict[str, Any]] = [{"prefix": p} for p in STAT_PREFIXES]
+    out: list[dict[str, Any]] = [*STATISTICS]
     for name, make in (
         ("Prefixes", lambda text: {"prefix": text}),
         ("Suffixes", lambda text: {"suffix": text}),

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 _NAME = re.compile(r"(?:istio-ext-authz-.*-)?ns\[(?P<namespace>.*)\]-policy\[(?P<name>.*)\]-rule\[\d+\]$")
+_COUNTER = re.compile(
+    r"\.rbac\..*policy\.ns\[(?P<namespace>[^\]]*)\]-policy\[(?P<name>[^\]]*)\]-rule\[\d+\]\.\w+: (?P<count>\d+)$"
+)
 _ORDER = ("CUSTOM", "DENY", "ALLOW", "AUDIT")
 _KINDS = ("deployment", "deploy", "statefulset", "daemonset", "pod", "po", "service", "svc")
 File = Annotated[list[Path] | None, typer.Option("-f", "--file", help="Manifest or directory (with --offline).")]
@@ -43,11 +46,20 @@ def check(
     pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]", autocompletion=complete.pods)] = "",
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Config dump of an Envoy.")] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "-v", "--verbose", help="How many HTTP requests each policy has decided, since its Envoy started."
+        ),
+    ] = False,
     out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
     """Show the AuthorizationPolicies that a proxy enforces, from its Envoy's configuration."""
     _known_output(out, "table")
+    counts: dict[str, int] = {}
+    if verbose and file is not None:
+        output.fail("--verbose asks an Envoy; name a pod", output.USAGE)
     if file is not None:
         try:
             dump = json.loads(file.read_text())
@@ -57,13 +69,31 @@ def check(
         from . import dumps
 
         dump = dumps.fetch(pod, namespace, kubeconfig)
+        if verbose:
+            counts = decided(dumps.run(dumps.admin(pod, namespace, kubeconfig, "GET", "/stats?filter=rbac.*policy")))
     else:
         output.fail("name a pod (POD[.NAMESPACE]) or a config dump with -f", output.USAGE)
-    rows = policies_of(dump)
+    rows = [{"action": a, "policy": p, "rules": n} for a, p, n in policies_of(dump)]
+    if verbose:
+        rows = [{**row, "requests": counts.get(str(row["policy"]), 0)} for row in rows]
     if out != "table":
-        output.structured([{"action": a, "policy": p, "rules": n} for a, p, n in rows], out)
+        output.structured(rows, out)
         return
-    output.table(["ACTION", "AuthorizationPolicy", "RULES"], rows)
+    output.table(
+        ["ACTION", "AuthorizationPolicy", "RULES", *(["REQUESTS"] if verbose else [])],
+        [[*row.values()] for row in rows],
+    )
+
+
+def decided(statistics: str) -> dict[str, int]:
+    """How many requests each policy (NAME.NAMESPACE) has decided, from an Envoy's statistics."""
+    counts: dict[str, int] = {}
+    for line in statistics.splitlines():
+        found = _COUNTER.search(line)
+        if found is not None:
+            policy = f"{found['name']}.{found['namespace']}"
+            counts[policy] = counts.get(policy, 0) + int(found["count"])
+    return counts
 
 
 def policies_of(dump: Object) -> list[tuple[str, str, int]]:

@@ -32,7 +32,12 @@ def http_filters(inputs: FilterInputs) -> list[hcm_pb.HttpFilter]:
         hcm_pb.HttpFilter(
             **typed(
                 "envoy.filters.http.rbac",
-                http_pb.RBAC(rules=rules, shadow_rules=shadow, shadow_rules_stat_prefix=prefix),
+                http_pb.RBAC(
+                    rules=rules,
+                    shadow_rules=shadow,
+                    shadow_rules_stat_prefix=prefix,
+                    track_per_rule_stats=True,  # `sailctl x authz check -v` shows what each policy decided
+                ),
             )
         )
         for rules, shadow, prefix in _filters(inputs, tcp=False)
