@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import api, change, graph, machine, memory, names, pair, shapes, start
+from . import api, change, graph, machine, memory, names, pair, security, shapes, start
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "memory": memory.run,
     "names": names.run,
     "shapes": shapes.run,
+    "security": security.run,
 }
 
 

@@ -18,6 +18,8 @@ from sailcloth.envoy.resources import jwt_claims
 
 from .policy import TokenRules
 
+# Tokens whose signature a worker has verified: only their times are checked again, for a tenth of the cost (`benchmarks security`).
+_CACHED_TOKENS = 100
 _SPACE_DELIMITED = ("scope", "permission")
 
 
@@ -51,6 +53,7 @@ def _provider(rule: JWTRule, keys: str, at_gateway: bool) -> jwt_pb.JwtProvider:
         payload_in_metadata=jwt_claims.PAYLOAD,
         clear_route_cache=at_gateway,  # routes may match on claims
     )
+    provider.jwt_cache_config.jwt_cache_size = _CACHED_TOKENS
     provider.local_jwks.inline_string = keys or _nobodys_key()
     claims = dict.fromkeys((*_SPACE_DELIMITED, *rule.space_delimited_claims))
     provider.normalize_payload_in_metadata.space_delimited_claims.extend(claims)
