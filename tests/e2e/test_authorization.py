@@ -156,3 +156,33 @@ def test_sailctl_says_which_policy_decides(lab: Lab) -> None:
         return {row["policy"]: row["requests"] - before[row["policy"]] for row in found}
 
     assert all(0 < count <= 20 for count in counted().values()), "two pods share the requests"
+
+
+def test_a_policy_is_suggested_from_what_was_observed(lab: Lab) -> None:
+    """Applied, it allows the same again and refuses the rest."""
+    mine = "/seen/42"
+    lab.many(10, f"http://echo{mine}")
+    suggested = ""
+
+    def both() -> bool:
+        nonlocal suggested
+        suggested = lab.cluster.sailctl(
+            "x", "authz", "suggest", "deployment/echo-v1", "-n", lab.namespace, "-o", "json"
+        )
+        return "/seen/{*}" in suggested
+
+    lab.cluster.eventually(both)
+    made = json.loads(suggested)
+    made["spec"]["selector"] = {"matchLabels": {"app": "echo"}}  # both versions
+    made["spec"]["rules"] = [
+        rule for rule in made["spec"]["rules"] if "/seen/{*}" in rule["to"][0]["operation"].get("paths", ())
+    ]
+    apply(lab, made)
+    expect(
+        lab,
+        [200, 200, 403, 403],
+        (f"http://echo{mine}",),
+        ("http://echo/seen/7",),
+        ("http://echo/else",),
+        ("-d", "x", f"http://echo{mine}"),
+    )

@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Look at authorization: who may do what, and which policy says so.", no_args_is_help=True)
     group.command("check")(check)
     group.command("explain")(explain)
+    group.command("suggest")(suggest)
     app.add_typer(group, name="authz")
 
 
@@ -127,6 +128,75 @@ def _rbac_filters(value: Any) -> Iterator[Object]:
             yield value
         for one in value.values():
             yield from _rbac_filters(one)
+
+
+# -- suggest ------------------------------------------------------------------------------------
+
+
+def suggest(
+    workload: Annotated[str, typer.Argument(help="deployment/NAME.")],
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the workload.")] = "",
+    tail: Annotated[int, typer.Option("--tail", help="Lines of each proxy's log to read; 0: all.")] = 0,
+    out: Annotated[str, typer.Option("-o", "--output", help="yaml or json")] = "yaml",
+    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+) -> None:
+    """Suggest an ALLOW policy of least privilege from the access logs of a workload's proxies; nothing is applied.
+
+    It allows what was observed, by caller, method and path, and says which of the requests it would have refused.
+    """
+    from sailcloth.analysis import observed_requests
+
+    from . import dumps
+
+    if out not in ("yaml", "json"):
+        output.fail(f"unknown output {out!r}; use yaml or json", output.USAGE)
+    kind, _, name = workload.rpartition("/")
+    if kind not in ("", "deployment", "deploy"):
+        output.fail(f"{workload!r}: name a deployment as deployment/NAME", output.USAGE)
+    namespace, labels, logs, principals = dumps.run(_logs(name, namespace, tail, kubeconfig))
+    lines = (line for log in logs for line in log.splitlines())
+    requests = [one for line in lines if (one := observed_requests.parse(line, principals)) is not None]
+    if not requests:
+        output.fail("no request to the workload in its proxies' access logs; is accessLogFile on, in Istio's format?")
+    policy, notes = observed_requests.policy(name, namespace, labels, requests)
+    for note in notes:
+        output.warn(note)
+    output.structured(policy, out)
+
+
+async def _logs(
+    name: str, namespace: str, tail: int, kubeconfig: str
+) -> tuple[str, dict[str, str], list[str], dict[str, str]]:
+    """(namespace, labels of the workload's pods, the logs of their proxies, identity of each pod's address)."""
+    from sailcloth.analysis import manifests, offline
+    from sailcloth.kube import Resource
+    from sailcloth.kube.resources import CONFIGMAPS, PODS
+
+    from .cluster import client
+
+    async with client(kubeconfig) as api:
+        namespace = namespace or api.endpoint.namespace
+        deployment = await api.get(Resource("apps", "v1", "deployments", "Deployment"), name, namespace)
+        labels = deployment["spec"]["selector"].get("matchLabels") or {}
+        options, _ = await api.list(CONFIGMAPS, "istio-system")
+        typed = [manifests.typed({"apiVersion": "v1", "kind": "ConfigMap", **one}) for one in options]
+        trust_domain = offline.mesh_of([one for one in typed if isinstance(one, tuple)]).config.trust_domain
+        pods, _ = await api.list(PODS)
+        principals: dict[str, str] = {}
+        logs = []
+        for pod in pods:
+            metadata, spec = pod["metadata"], pod["spec"]
+            account = f"{trust_domain}/ns/{metadata['namespace']}/sa/{spec.get('serviceAccountName') or 'default'}"
+            principals |= {one["ip"]: account for one in (pod.get("status") or {}).get("podIPs") or ()}
+            own = metadata["namespace"] == namespace and labels.items() <= (metadata.get("labels") or {}).items()
+            containers = [*spec["containers"], *(spec.get("initContainers") or ())]
+            if own and any(c["name"] == "istio-proxy" for c in containers):
+                path = f"/api/v1/namespaces/{namespace}/pods/{metadata['name']}/log"
+                query = {"container": "istio-proxy", **({"tailLines": str(tail)} if tail else {})}
+                logs.append((await api.call("GET", path, **query)).decode(errors="replace"))
+    if not logs:
+        raise ValueError(f"no pod of deployment/{name} in {namespace} has a sidecar")
+    return namespace, labels, logs, principals
 
 
 # -- explain ------------------------------------------------------------------------------------
