@@ -38,6 +38,7 @@ def line(
         (line("POST /a b HTTP/2"), Observed(CART, "10.42.0.5", 9080, "POST", "/a b")),
         (line(cluster="outbound|9080||reviews.shop.svc.cluster.local"), None),
         (line(cluster="InboundPassthroughCluster"), None),
+        (line().replace("200 - via_upstream", "403 - rbac_access_denied_matched_policy[none]"), None),
         ("2026-11-30 info starting", None),
         ("{", None),
         ("{}", None),
@@ -59,6 +60,17 @@ def test_lines(text: str, expected: Observed | None) -> None:
     assert observed_requests.parse(text, PRINCIPALS) == expected
 
 
+def test_what_a_gateway_lets_in_is_the_gateways() -> None:
+    """Whatever address the client had, or claims to have."""
+    for remote in ("203.0.113.7:0", "10.42.0.5:0"):
+        found = observed_requests.parse(line(remote=remote), PRINCIPALS, "cluster.local/ns/istio-system/sa/gateway")
+        assert found is not None
+        assert found.principal == "cluster.local/ns/istio-system/sa/gateway"
+        unknown = observed_requests.parse(line(remote=remote), PRINCIPALS)
+        assert unknown is not None
+        assert unknown.principal == ""
+
+
 def test_the_policy_allows_what_was_observed_and_nothing_else() -> None:
     lines = [
         *[line(f"GET /products/{i} HTTP/1.1") for i in range(5)],
@@ -69,7 +81,8 @@ def test_the_policy_allows_what_was_observed_and_nothing_else() -> None:
     ]
     requests = [one for text in lines if (one := observed_requests.parse(text, PRINCIPALS)) is not None]
     made, notes = observed_requests.policy("products", "shop", {"app": "products"}, requests)
-    assert notes == ["9 requests observed", "1 of them would have been refused: from 10.9.9.9, without an identity"]
+    assert notes[1:] == ["1 of them would have been refused: from 10.9.9.9, without an identity"]
+    assert notes[0].startswith("9 requests observed")
     ((key, obj),), findings = manifests.load([json.dumps(made)])
     assert not findings
     mesh = offline.mesh_of([(key, obj)])

@@ -17,9 +17,10 @@ Object = dict[str, Any]
 _MOST_PATHS = 20  # more are not told apart: the policy then names methods only
 # What a caller can write (path, user agent) is in quotes, before the fields that name the caller.
 _LINE = re.compile(
-    r'^\[[^\]]*\] "(?P<method>\S+) (?P<path>[^"]*) [^" ]+" .* (?P<cluster>inbound\|\d+\|\S*) \S+ \S+ '
-    r"(?P<remote>\S+):\d+ (?P<sni>\S+) \S+$"
+    r'^\[[^\]]*\] "(?P<method>\S+) (?P<path>[^"]*) [^" ]+" \d+ \S+ (?P<details>\S+) .* (?P<cluster>inbound\|\d+\|\S*) \S+ \S+ '
+    r"(?P<remote>\S+:\d+) (?P<sni>\S+) \S+$"
 )
+_REFUSED = "rbac_access_denied"
 _VARIABLE = re.compile(r"^(\d+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{16,})$")
 
 
@@ -34,10 +35,12 @@ class Observed:
     path: str = ""
 
 
-def parse(line: str, principals: Mapping[str, str]) -> Observed | None:
-    """The request of a line of an access log in Istio's text or JSON format; None for other lines, and for what the workload sent.
+def parse(line: str, principals: Mapping[str, str], gateway: str = "") -> Observed | None:
+    """The request of a line of an access log in Istio's text or JSON format; None for other lines, for what the workload sent, and for
+    what a policy has refused.
 
-    principals: identity by address.
+    principals: identity by address. gateway: the identity of what lets requests into the mesh: it writes the client's address into
+    X-Forwarded-For, which is logged in place of its own, with the port 0.
     """
     fields: Mapping[str, Any]
     if line.startswith("{"):
@@ -46,21 +49,25 @@ def parse(line: str, principals: Mapping[str, str]) -> Observed | None:
         except ValueError:
             return None
         cluster, sni = fields.get("upstream_cluster") or "", fields.get("requested_server_name")
-        remote = str(fields.get("downstream_remote_address") or "").rpartition(":")[0]
-        method, path = fields.get("method"), fields.get("path")
+        remote = str(fields.get("downstream_remote_address") or "")
+        method, path, details = fields.get("method"), fields.get("path"), fields.get("response_code_details")
     else:
         found = _LINE.match(line)
         if found is None:
             return None
-        cluster, sni, remote, method, path = found.group("cluster", "sni", "remote", "method", "path")
+        cluster, sni, remote, method, path, details = found.group(
+            "cluster", "sni", "remote", "method", "path", "details"
+        )
     parts = str(cluster).split("|")
-    if parts[0] != "inbound" or len(parts) < 2 or not parts[1].isdigit():
+    if str(details).startswith(_REFUSED) or parts[0] != "inbound" or len(parts) < 2 or not parts[1].isdigit():
         return None
-    remote = remote.strip("[]")
-    principal = principals.get(remote, "") if sni and str(sni).startswith("outbound_") else ""
+    address, _, port = remote.rpartition(":")
+    address = address.strip("[]")
+    principal = gateway if port == "0" else principals.get(address, "")
+    principal = principal if sni and str(sni).startswith("outbound_") else ""
     if not method or method == "-":
-        return Observed(principal, remote, int(parts[1]))
-    return Observed(principal, remote, int(parts[1]), method, _general(str(path or "/").partition("?")[0]))
+        return Observed(principal, address, int(parts[1]))
+    return Observed(principal, address, int(parts[1]), method, _general(str(path or "/").partition("?")[0]))
 
 
 def _general(path: str) -> str:
@@ -75,7 +82,7 @@ def policy(
     counts = Counter(requests)
     known = {one: count for one, count in counts.items() if one.principal}
     operations: dict[tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    notes = [f"{sum(counts.values())} requests observed"]
+    notes = [f"{sum(counts.values())} requests observed; those of the last ten seconds may not be written yet"]
     for principal in sorted({one.principal for one in known}):
         mine = [one for one in known if one.principal == principal]
         for methods, ports, paths in _operations(mine):

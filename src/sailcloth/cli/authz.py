@@ -153,9 +153,10 @@ def suggest(
     kind, _, name = workload.rpartition("/")
     if kind not in ("", "deployment", "deploy"):
         output.fail(f"{workload!r}: name a deployment as deployment/NAME", output.USAGE)
-    namespace, labels, logs, principals = dumps.run(_logs(name, namespace, tail, kubeconfig))
+    namespace, labels, logs, principals, gateways = dumps.run(_logs(name, namespace, tail, kubeconfig))
+    gateway = next(iter(gateways)) if len(gateways) == 1 else ""
     lines = (line for log in logs for line in log.splitlines())
-    requests = [one for line in lines if (one := observed_requests.parse(line, principals)) is not None]
+    requests = [one for line in lines if (one := observed_requests.parse(line, principals, gateway)) is not None]
     if not requests:
         output.fail("no request to the workload in its proxies' access logs; is accessLogFile on, in Istio's format?")
     policy, notes = observed_requests.policy(name, namespace, labels, requests)
@@ -166,8 +167,8 @@ def suggest(
 
 async def _logs(
     name: str, namespace: str, tail: int, kubeconfig: str
-) -> tuple[str, dict[str, str], list[str], dict[str, str]]:
-    """(namespace, labels of the workload's pods, the logs of their proxies, identity of each pod's address)."""
+) -> tuple[str, dict[str, str], list[str], dict[str, str], set[str]]:
+    """(namespace, labels of the workload's pods, the logs of their proxies, identity of each pod's address, those of gateways)."""
     from sailcloth.analysis import manifests, offline
     from sailcloth.kube import Resource
     from sailcloth.kube.resources import CONFIGMAPS, PODS
@@ -183,11 +184,13 @@ async def _logs(
         trust_domain = offline.mesh_of([one for one in typed if isinstance(one, tuple)]).config.trust_domain
         pods, _ = await api.list(PODS)
         principals: dict[str, str] = {}
+        gateways = set()
         logs = []
         for pod in pods:
             metadata, spec = pod["metadata"], pod["spec"]
             account = f"{trust_domain}/ns/{metadata['namespace']}/sa/{spec.get('serviceAccountName') or 'default'}"
             principals |= {one["ip"]: account for one in (pod.get("status") or {}).get("podIPs") or ()}
+            gateways |= {account} if _routes(pod) else set()
             own = metadata["namespace"] == namespace and labels.items() <= (metadata.get("labels") or {}).items()
             containers = [*spec["containers"], *(spec.get("initContainers") or ())]
             if own and any(c["name"] == "istio-proxy" for c in containers):
@@ -196,7 +199,7 @@ async def _logs(
                 logs.append((await api.call("GET", path, **query)).decode(errors="replace"))
     if not logs:
         raise ValueError(f"no pod of deployment/{name} in {namespace} has a sidecar")
-    return namespace, labels, logs, principals
+    return namespace, labels, logs, principals, gateways
 
 
 # -- explain ------------------------------------------------------------------------------------
