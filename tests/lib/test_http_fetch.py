@@ -78,6 +78,13 @@ async def test_it_says_why_there_is_no_document(server: str, path: str, reason: 
         await fetch(f"http://127.0.0.1{server}{path}", 0.5)
 
 
+async def test_credentials_are_neither_sent_nor_told(server: str) -> None:
+    assert await fetch(f"http://me:secret@127.0.0.1{server}/document", 5) == b"document"
+    with pytest.raises(FetchError) as raised:
+        await fetch(f"http://me:secret@127.0.0.1{server}/nothing", 5)
+    assert "secret" not in str(raised.value)
+
+
 async def test_a_port_where_nobody_listens() -> None:
     with pytest.raises(FetchError, match=r"(?i)connect"):
         await fetch("http://127.0.0.1:1/", 5)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
+from envoy.config.rbac.v3.rbac_pb2 import RBAC
 
 from sailcloth.api.meta import Key
 from sailcloth.api.request_authentication import JWTRule
@@ -32,6 +33,7 @@ from . import rbac
 from .normal_paths import normalized
 
 _NAME = re.compile(r"ns\[(?P<namespace>.*)\]-policy\[(?P<name>.*)\]-rule\[(?P<rule>\d+)\]$")
+_MISSES = 5  # rules whose miss is explained
 _SPACE_DELIMITED = ("scope", "permission")
 
 
@@ -211,6 +213,28 @@ def _is_for(rule: JWTRule, claims: Mapping[str, Any]) -> bool:
 # -- policies -----------------------------------------------------------------------------------
 
 
+def _misses(rules: RBAC, request: rbac.Request) -> str:
+    """Which part of each rule does not match; those that fail in one part only come first."""
+    parts: list[tuple[int, str]] = []
+    for name in sorted(rules.policies):
+        policy, found = rules.policies[name], _NAME.search(name)
+        if found is None or not policy.permissions or not policy.principals:
+            continue
+        failed = [
+            part
+            for part, holds in (
+                ("from", any(rbac.is_one(one, request) for one in policy.principals)),
+                ("to", any(rbac.permits(one, request) for one in policy.permissions)),
+            )
+            if not holds
+        ]
+        parts.append(
+            (len(failed), f"{found['namespace']}/{found['name']} rule {found['rule']} by {' and '.join(failed)}")
+        )
+    texts = [text for _, text in sorted(parts)]
+    return ", ".join(texts[:_MISSES]) + (f", and {len(texts) - _MISSES} more" if len(texts) > _MISSES else "")
+
+
 def _judged(authorization: Authorization, request: rbac.Request, tcp: bool) -> Decision:
     """What DENY and ALLOW policies decide."""
     domains = authorization.trust_domains
@@ -224,9 +248,9 @@ def _judged(authorization: Authorization, request: rbac.Request, tcp: bool) -> D
             verb: Literal["allow", "deny"] = "allow" if action == "ALLOW" else "deny"
             return _by_name(verb, action, matched, f"a rule of this {action} policy matches")
         if action == "ALLOW":
-            names = ", ".join(f"{p.namespace}/{p.name}" for p in of_action)
-            text = f"there are ALLOW policies ({names}), and no rule of them matches"
-            return Decision("deny", action, None, None, text)
+            return Decision(
+                "deny", action, None, None, f"no rule of an ALLOW policy matches: {_misses(rules, request)}"
+            )
     if authorization.of("DENY"):
         return Decision("allow", None, None, None, "no DENY policy matches, and there is no ALLOW policy")
     return Decision("none", None, None, None, "no policy applies to the workload: everything is allowed")

@@ -51,12 +51,19 @@ async def fetch(
     connector = aiohttp.TCPConnector(resolver=_Resolver(lookup), socket_factory=connect, use_dns_cache=False)
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session, asyncio.timeout(timeout_s):
-            return await _follow(url, lambda at: session.get(at, allow_redirects=False))
+        plain = _without_credentials(url)
+    except ValueError as error:
+        raise FetchError(f"not a URL: {error}") from None
+    try:
+        session = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, auto_decompress=False, headers={"Accept-Encoding": "identity"}
+        )
+        async with session, asyncio.timeout(timeout_s):
+            return await _follow(plain, lambda at: session.get(at, allow_redirects=False))
     except TimeoutError:
-        raise FetchError(f"{url}: no answer within {timeout_s:g} s") from None
+        raise FetchError(f"{plain}: no answer within {timeout_s:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise FetchError(f"{url}: {_reason(error)}") from None
+        raise FetchError(f"{plain}: {_reason(error)}") from None
 
 
 async def _follow(url: str, get: Callable[[str], Any]) -> bytes:
@@ -67,7 +74,7 @@ async def _follow(url: str, get: Callable[[str], Any]) -> bytes:
                 target = urljoin(at, response.headers.get("Location", ""))
                 if urlsplit(target).scheme not in ("https", urlsplit(at).scheme):
                     raise FetchError(f"{url}: it redirects from https to {urlsplit(target).scheme or 'nothing'}")
-                at = target
+                at = _without_credentials(target)
                 continue
             if response.status != 200:
                 raise FetchError(f"{url}: status {response.status}")
@@ -78,6 +85,12 @@ async def _follow(url: str, get: Callable[[str], Any]) -> bytes:
                     raise FetchError(f"{url}: more than {_LARGEST >> 20} MiB")
             return bytes(body)
     raise FetchError(f"{url}: more than {_REDIRECTS} redirects")
+
+
+def _without_credentials(url: str) -> str:
+    """The URL without user name and password, which are neither sent nor told."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def is_blocked(address: str, blocked: Iterable[Network]) -> bool:

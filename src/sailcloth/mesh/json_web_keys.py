@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sailcloth.api.meta import duration_ms
@@ -18,13 +19,13 @@ from sailcloth.api.request_authentication import JWTRule
 from sailcloth.lib.incremental import Graph
 
 _TIMEOUT_MS = 5000.0
-_LARGEST_MODULUS = 8192  # bits; larger keys only cost time
-_CURVES: dict[str, Callable[[], ec.EllipticCurve]] = {
-    "P-256": ec.SECP256R1,
-    "P-384": ec.SECP384R1,
-    "P-521": ec.SECP521R1,
+_LONGEST_TIMEOUT_MS = 10_000.0  # a policy takes effect after the first attempt
+_LEAST_MODULUS, _LARGEST_MODULUS = 2048, 8192  # bits; larger keys only cost time
+_CURVES: dict[str, tuple[Callable[[], ec.EllipticCurve], str]] = {
+    "P-256": (ec.SECP256R1, "ES256"),
+    "P-384": (ec.SECP384R1, "ES384"),
+    "P-521": (ec.SECP521R1, "ES512"),
 }
-_PUBLIC = ("kty", "kid", "alg", "use", "key_ops", "crv", "x", "y", "n", "e", "x5c", "x5t")  # never sends a private part
 
 
 class KeySource(NamedTuple):
@@ -49,7 +50,7 @@ def source(rule: JWTRule) -> KeySource | None:
         return None
     uri = rule.jwks_uri or rule.jwks_uri_deprecated
     try:
-        timeout_ms = duration_ms(rule.timeout) or _TIMEOUT_MS
+        timeout_ms = min(duration_ms(rule.timeout) or _TIMEOUT_MS, _LONGEST_TIMEOUT_MS)
     except ValueError:
         timeout_ms = _TIMEOUT_MS
     if uri:
@@ -77,30 +78,55 @@ def usable(text: str) -> str:
         keys = json.loads(text)["keys"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
-    good = [{name: key[name] for name in _PUBLIC if name in key} for key in keys or () if _is_usable(key)]
+    good = [public for key in keys if (public := _public(key))] if isinstance(keys, list) else []
     return json.dumps({"keys": good}, separators=(",", ":")) if good else ""
 
 
-def _is_usable(key: Any) -> bool:
+def _public(key: Any) -> dict[str, str]:
+    """The public part of a key; empty if Envoy cannot verify tokens with it."""
     if not isinstance(key, dict) or key.get("use", "sig") != "sig":
-        return False
+        return {}
     try:
-        match key.get("kty"):
-            case "RSA":
-                modulus = _number(key["n"])
-                rsa.RSAPublicNumbers(_number(key["e"]), modulus).public_key()
-                return 2048 <= modulus.bit_length() <= _LARGEST_MODULUS
-            case "EC":
-                curve = _CURVES[key["crv"]]()
-                ec.EllipticCurvePublicNumbers(_number(key["x"]), _number(key["y"]), curve).public_key()
-                return True
-            case "OKP":
-                ed25519.Ed25519PublicKey.from_public_bytes(_bytes(key["x"]))
-                return bool(key["crv"] == "Ed25519")
-            case _:
-                return False
-    except (ValueError, KeyError, TypeError):
+        family = _FAMILIES[key["kty"]]
+        if not family.fits(key) or key.get("alg", family.algorithms(key)[0]) not in family.algorithms(key):
+            return {}
+    except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm):
+        return {}
+    names = ("kty", "kid", "alg", "use", *family.fields)
+    return {name: key[name] for name in names if isinstance(key.get(name), str)}
+
+
+def _rsa(key: dict[str, Any]) -> bool:
+    modulus = _number(key["n"])
+    if not _LEAST_MODULUS <= modulus.bit_length() <= _LARGEST_MODULUS:
         return False
+    rsa.RSAPublicNumbers(_number(key["e"]), modulus).public_key()
+    return True
+
+
+def _ec(key: dict[str, Any]) -> bool:
+    ec.EllipticCurvePublicNumbers(_number(key["x"]), _number(key["y"]), _CURVES[key["crv"]][0]()).public_key()
+    return True
+
+
+def _okp(key: dict[str, Any]) -> bool:
+    ed25519.Ed25519PublicKey.from_public_bytes(_bytes(key["x"]))
+    return bool(key["crv"] == "Ed25519")
+
+
+class _Family(NamedTuple):
+    """A type of keys: its fields, whether a key is one, and the algorithms of tokens that it verifies."""
+
+    fields: tuple[str, ...]
+    fits: Callable[[dict[str, Any]], bool]
+    algorithms: Callable[[dict[str, Any]], tuple[str, ...]]
+
+
+_FAMILIES = {
+    "RSA": _Family(("n", "e"), _rsa, lambda key: ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")),
+    "EC": _Family(("crv", "x", "y"), _ec, lambda key: (_CURVES[key["crv"]][1],)),
+    "OKP": _Family(("crv", "x"), _okp, lambda key: ("EdDSA",)),
+}
 
 
 def _bytes(text: str) -> bytes:
