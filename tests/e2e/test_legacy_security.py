@@ -101,3 +101,43 @@ def test_mutual_tls_by_service(lab: Lab) -> None:
     lab.put(old("authentication", "Policy", "echo", targets=[{"name": "echo"}]))
     lab.clear()
     expect(lab, [200], (URL,))
+
+
+def test_a_quota_of_mixer(lab: Lab) -> None:
+    """The walk-through of rate limits before 1.5, with its own objects: three requests an hour, told apart by a header."""
+
+    def config(name: str, called: str, **spec: Any) -> Object:
+        return {"apiVersion": "config.istio.io/v1alpha2", "kind": name, "metadata": {"name": called}, "spec": spec}
+
+    dimensions = {
+        "source": 'request.headers["x-user"] | "unknown"',
+        "destination": 'destination.labels["app"] | "unknown"',
+    }
+    quotas = [{"name": "requestcount.instance.legacy", "maxAmount": 3, "validDuration": "3600s"}]
+    service = {"name": "echo", "namespace": "legacy"}
+    lab.put(
+        config("instance", "requestcount", compiledTemplate="quota", params={"dimensions": dimensions}),
+        config("handler", "quotahandler", compiledAdapter="memquota", params={"quotas": quotas}),
+        config("rule", "quota", actions=[{"handler": "quotahandler", "instances": ["requestcount"]}]),
+        config("QuotaSpec", "request-count", rules=[{"quotas": [{"charge": 1, "quota": "requestcount"}]}]),
+        config("QuotaSpecBinding", "request-count", quotaSpecs=[{"name": "request-count"}], services=[service]),
+    )
+    try:
+        lab.cluster.eventually(lambda: 429 in {answer.status for answer in lab.many(8, "-H", "x-user: warm-up", URL)})
+        found = [answer.status for answer in lab.many(6, "-H", "x-user: ann", URL)]
+        assert found == [200] * 3 + [429] * 3
+        programmed(lab, "quotaspecbinding/request-count")
+        warned = lab.cluster.kubectl(
+            "-n",
+            "legacy",
+            "create",
+            "-f",
+            "-",
+            "--dry-run=server",
+            "-o",
+            "name",
+            stdin=json.dumps(config("prometheus", "x")),
+        )
+        assert "prometheus.config.istio.io/x" in warned
+    finally:
+        lab.kubectl("delete", "rules,handlers,instances,quotaspecs,quotaspecbindings", "--all")

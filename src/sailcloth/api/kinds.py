@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import core, gateway_api
+from . import core, gateway_api, mixer
 from .authorization_policy import AuthorizationPolicy
 from .destination_rule import DestinationRule
 from .envoy_filter import EnvoyFilter
@@ -20,6 +20,7 @@ from .legacy_security import (
     ServiceRoleBinding,
 )
 from .meta import Object
+from .mixer import MixerConfig
 from .peer_authentication import PeerAuthentication
 from .rate_limit import RateLimit
 from .request_authentication import RequestAuthentication
@@ -100,6 +101,16 @@ LEGACY_KINDS: tuple[Kind, ...] = (
          (("Reference", "string", ".spec.roleRef.name"), _PROGRAMMED, _AGE), conditions=True),
 )  # fmt: skip
 
+# Configuration of Mixer: the first is converted, the second only stored.
+MIXER_KINDS: tuple[Kind, ...] = tuple(
+    Kind(name, plural, "config.istio.io", ("v1alpha2",), MixerConfig, (), (_AGE,), conditions=True)
+    for name, plural in mixer.CONVERTED
+)
+STORED_KINDS: tuple[Kind, ...] = tuple(
+    Kind(name, plural, "config.istio.io", ("v1alpha2",), MixerConfig, (), (_AGE,)) for name, plural in mixer.STORED
+)
+LEGACY_KINDS += MIXER_KINDS
+
 # Kinds with validation that are not served yet, because a policy that is accepted but not enforced is worse than none.
 # They move to MESH_KINDS when their feature exists.
 LATER_KINDS: tuple[Kind, ...] = (
@@ -133,7 +144,7 @@ OPTIONAL_KINDS: tuple[Kind, ...] = (
     Kind("ReferenceGrant", "referencegrants", gateway_api.GROUP, ("v1beta1", "v1"), gateway_api.ReferenceGrant),
 )
 
-SERVED_KINDS = MESH_KINDS + LEGACY_KINDS
+SERVED_KINDS = MESH_KINDS + LEGACY_KINDS + STORED_KINDS
 """The mesh's own kinds: those that it brings definitions of."""
 
 BY_GROUP_KIND: dict[tuple[str, str], Kind] = {(k.group, k.name): k for k in SERVED_KINDS + CORE_KINDS + OPTIONAL_KINDS}

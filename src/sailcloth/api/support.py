@@ -57,6 +57,8 @@ LEGACY_NOTES = (
     "role-based access control covers the workloads of services with a selector, on all their ports; at gateways it does not hold",
     "`origins`: without `triggerRules` a missing token is answered with 401, with them with 403; a token that is not valid is refused "
     "on every path; paths by regex are not told apart, and all need a token",
+    "Mixer's quotas (memquota, redisquota) become RateLimits over all replicas, deniers and lists DENY policies; conditions are comparisons "
+    "joined by `&&`, and labels of the caller are not known to proxies; the other kinds of config.istio.io are stored with a warning",
     "`principalBinding: USE_ORIGIN`, the constraint `destination.user`, and `destination.labels` with a wildcard have no equivalent",
 )
 """How the kinds of Istio 1.0 to 1.5 are converted."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import complete, output, request_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sailcloth.analysis.authorization import Call, Decision, Workload
+    from sailcloth.analysis.authorization import Decision, Workload
     from sailcloth.api.meta import Key
     from sailcloth.mesh.registry import Mesh
 
@@ -241,27 +238,27 @@ def explain(
     _known_output(out, "text")
     if protocol not in ("http", "tcp"):
         output.fail(f"unknown protocol {protocol!r}; use http or tcp", output.USAGE)
-    mesh, workload = _setting(to, namespace, _pairs("--labels", labels.split(",") if labels else []), gateway, offline,
+    mesh, workload = _setting(to, namespace, request_options.pairs("--labels", labels.split(",") if labels else []), gateway, offline,
                               file or [], mesh_config, kubeconfig)  # fmt: skip
     if requests is not None:
-        for call in _calls(requests):
+        for call in request_options.calls(requests):
             print(json.dumps(_plain(authorization.decide(mesh.graph, workload, call))))
         return
     call = authorization.Call(
-        principal=_principal(caller, mesh.config.trust_domain),
-        source_ip=_address("--source-ip", source_ip),
-        remote_ip=_address("--remote-ip", remote_ip),
+        principal=request_options.principal(caller, mesh.config.trust_domain),
+        source_ip=request_options.address("--source-ip", source_ip),
+        remote_ip=request_options.address("--remote-ip", remote_ip),
         method=method,
         path=path if path.startswith("/") else f"/{path}",
         host=host,
         port=port,
-        headers=_pairs("--header", header or []),
-        claims=_claims(jwt, claims),
+        headers=request_options.pairs("--header", header or []),
+        claims=request_options.claims(jwt, claims),
         sni=sni,
         protocol="tcp" if protocol == "tcp" else "http",
     )
     decision = authorization.decide(mesh.graph, workload, call)
-    if jwt is not None and decision.decision != "deny" and _expired(call.claims or {}):
+    if jwt is not None and decision.decision != "deny" and request_options.expired(call.claims or {}):
         decision = authorization.Decision("deny", "JWT", None, None, "the token has expired (401)")
     if out != "text":
         output.structured(_plain(decision), out)
@@ -280,78 +277,6 @@ def _plain(decision: Decision) -> Object:
 def _known_output(out: str, plain: str) -> None:
     if out not in (plain, "json", "yaml"):
         output.fail(f"unknown output {out!r}; use {plain}, json or yaml", output.USAGE)
-
-
-def _pairs(option: str, texts: list[str]) -> dict[str, str]:
-    pairs = {}
-    for one in texts:
-        name, equals, value = one.partition("=")
-        if not equals or not name:
-            output.fail(f"{option} {one!r}: write NAME=VALUE", output.USAGE)
-        pairs[name.strip()] = value.strip()
-    return pairs
-
-
-def _principal(text: str, trust_domain: str) -> str:
-    text = text.removeprefix("spiffe://")
-    if not text or "/ns/" in text:
-        return text
-    namespace, slash, account = text.partition("/")
-    if not slash or "/" in account:
-        output.fail(f"--from {text!r}: write NAMESPACE/ACCOUNT or TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT", output.USAGE)
-    return f"{trust_domain}/ns/{namespace}/sa/{account}"
-
-
-def _address(option: str, text: str) -> str:
-    import ipaddress
-
-    try:
-        return str(ipaddress.ip_address(text)) if text else ""
-    except ValueError:
-        output.fail(f"{option} {text!r} is no IP address", output.USAGE)
-
-
-def _claims(jwt: Path | None, text: str) -> Object | None:
-    """Claims as given, or of a token."""
-    if jwt is not None and text:
-        output.fail("give --jwt or --claims, not both", output.USAGE)
-    where = "--claims"
-    try:
-        if jwt is not None:
-            where = str(jwt)
-            part = jwt.read_text().strip().removeprefix("Bearer ").split(".")[1]
-            text = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
-        claims = json.loads(text) if text else None
-    except OSError as error:
-        output.fail(f"{where}: {error.strerror}", output.DATA)
-    except (ValueError, IndexError):
-        output.fail(f"{where}: no {'token' if jwt is not None else 'JSON'}", output.DATA)
-    if claims is not None and not isinstance(claims, dict):
-        output.fail(f"{where}: claims are a JSON object", output.DATA)
-    return claims
-
-
-def _expired(claims: Object) -> bool:
-    end = claims.get("exp")
-    return isinstance(end, (int, float)) and end + 60 < time.time()  # Envoy's clock skew
-
-
-def _calls(file: Path) -> Iterator[Call]:
-    """Requests of a file of JSON lines; `-` is standard input."""
-    import msgspec
-
-    from sailcloth.analysis.authorization import Call
-
-    try:
-        lines = (sys.stdin.read() if str(file) == "-" else file.read_text()).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        output.fail(f"{file}: {getattr(error, 'strerror', None) or error}", output.DATA)
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield msgspec.json.decode(line, type=Call)
-            except (msgspec.ValidationError, msgspec.DecodeError) as error:
-                output.fail(f"{file}:{number}: {error}", output.DATA)
 
 
 # -- the mesh and the workload ------------------------------------------------------------------

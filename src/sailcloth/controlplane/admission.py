@@ -22,7 +22,14 @@ from aiohttp import web
 from sailcloth.api import validation
 from sailcloth.api.meta import Finding
 
-GROUPS = ("networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io", "sailcloth.io")
+GROUPS = (
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+    "config.istio.io",
+    "sailcloth.io",
+)
 PATH = "/validate"
 _LONGEST_WARNING, _MOST_WARNINGS = 250, 16  # API servers truncate longer warnings, and drop those beyond 4 kB in sum
 

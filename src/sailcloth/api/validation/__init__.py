@@ -25,6 +25,7 @@ from . import (
     extensions,
     gateway,
     metadata,
+    mixer,
     peer_authentication,
     rate_limit,
     request_authentication,
@@ -60,7 +61,8 @@ _RULES: dict[str, Validate] = {
 }
 KINDS = tuple(_RULES)  # names of the kinds that have rules
 
-_BY_GROUP_KIND = {(k.group, k.name): k for k in kinds.MESH_KINDS + kinds.LATER_KINDS if k.name in _RULES}
+_RULES |= dict.fromkeys(mixer.KINDS, mixer.validate)
+_BY_GROUP_KIND = {(k.group, k.name): k for k in kinds.SERVED_KINDS + kinds.LATER_KINDS if k.name in _RULES}
 
 
 def validate(key: Key, obj: Object) -> tuple[Finding, ...]:

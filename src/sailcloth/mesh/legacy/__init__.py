@@ -14,7 +14,7 @@ from sailcloth.lib.incremental import Graph
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.verdict import Verdict
 
-from . import authentication, rbac
+from . import authentication, mixer, rbac
 from .service import Converted, LegacyService
 
 KINDS = frozenset(kind.name for kind in kinds.LEGACY_KINDS)
@@ -47,6 +47,7 @@ class Legacy:
         converted = Converted()
         authentication.convert(self._objects, known, config, converted)
         rbac.convert(self._objects, known, converted)
+        mixer.convert(self._objects, known, config, converted)
         for key in self._objects:
             self._graph.set((_NOTES, key), tuple(converted.notes.get(key, ())))
         outdated = self._generated - converted.objects.keys()

@@ -8,6 +8,7 @@ from sailcloth.api.meta import Key
 from sailcloth.api.rate_limit import Rate, RateLimit, RateLimitRule
 from sailcloth.lib.incremental import Graph
 from sailcloth.mesh import registry
+from sailcloth.mesh.legacy.service import sources
 from sailcloth.view.policies import Policies
 
 
@@ -27,7 +28,7 @@ def resolve(graph: Graph, policies: Policies) -> Limits:
     return Limits(
         http=tuple((rule_name(k, i), r) for k, o in limits for i, r in enumerate(o.spec.http)),
         connections=tuple((rule_name(k, "c"), o.spec.connections) for k, o in limits if o.spec.connections is not None),
-        sources=keys,
+        sources=tuple(source for key, obj in limits for source in sources(key, obj)),
     )
 
 
