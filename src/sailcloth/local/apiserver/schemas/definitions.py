@@ -4,12 +4,11 @@ their status.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from ..errors import invalid
 from ..registry import CRDS, ApiResource, Registry, custom_resources
-from ..storage import Store
+from ..storage import Store, clone
 from ..times import now
 from ..unstructured import Unstructured
 from . import structural
@@ -54,7 +53,7 @@ class DefinitionController:
 
     def _update_status(self, crd: Unstructured, known_valid: bool = False) -> None:
         """Write the definition's status, and serve it once it is established."""
-        status = copy.deepcopy(crd.get("status") or {})
+        status = clone(crd.get("status") or {})
         spec, names = crd["spec"], crd["spec"]["names"]
         conflicts = self._conflicts(crd)
         known = {c["type"]: c for c in status.get("conditions") or ()}
@@ -83,8 +82,7 @@ class DefinitionController:
         versions = status.get("storedVersions") or []
         status["storedVersions"] = versions if stored in versions else [*versions, stored]
         if status != crd.get("status"):
-            crd = copy.deepcopy(crd)
-            crd["status"] = status
+            crd = {**crd, "metadata": dict(crd["metadata"]), "status": status}
             self.store.put(CRDS, crd)
         if self._is_established(crd):
             self._serve_definition(crd)
