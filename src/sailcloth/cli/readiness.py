@@ -46,6 +46,7 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
             yield
         raise TimeoutError(f"not ready within {seconds:.0f} s")
 
+    installed = bootstrap.objects({})  # made while the API server starts
     waiting = deadline(30)
     while True:
         with contextlib.suppress(OSError, ValueError):
@@ -66,8 +67,8 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
                 await asyncio.sleep(0.005)
         steps.done("cluster up")
         applier = Applier(api)
-        mesh = [o for o in bootstrap.objects({}) if o["kind"] != "Deployment"]
-        deployments = [o for o in bootstrap.objects({}) if o["kind"] == "Deployment"]
+        mesh = [o for o in installed if o["kind"] != "Deployment"]
+        deployments = [o for o in installed if o["kind"] == "Deployment"]
         first = [o for o in mesh if o["kind"] == "CustomResourceDefinition"]
         await asyncio.gather(*(applier.apply(o) for o in first))
         for obj in (o for o in mesh if o["kind"] != "CustomResourceDefinition"):
@@ -148,18 +149,20 @@ def _started_at(pod: Object) -> str:
     return max(s.get("startedAt", "")[:19] for s in states) if all(states) else ""
 
 
-def _unready(result: list[Object], pods: list[Object], since: str) -> list[Object]:
-    """Deployments without all replicas ready, counting only pods started after `since`: a kept state has old statuses."""
+def _has_replicas(deployment: Object) -> bool:
+    wanted, status = int(deployment["spec"].get("replicas", 1)), deployment.get("status", {})
+    return bool(min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0)) >= wanted)
 
-    def ready(d: Object) -> bool:
-        wanted, status = int(d["spec"].get("replicas", 1)), d.get("status", {})
-        if min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0)) < wanted:
-            return False
-        labels = (d["spec"]["selector"].get("matchLabels") or {}).items()
-        own = [p for p in pods if p["metadata"]["namespace"] == d["metadata"]["namespace"]]
-        return all(_started_at(p) >= since for p in own if labels <= (p["metadata"].get("labels") or {}).items())
 
-    return [d for d in result if not ready(d)]
+def _is_started(deployment: Object, pods: list[Object], since: str) -> bool:
+    """Whether all its pods were started after `since`: a kept state has old statuses."""
+    labels = (deployment["spec"]["selector"].get("matchLabels") or {}).items()
+    own = [p for p in pods if p["metadata"]["namespace"] == deployment["metadata"]["namespace"]]
+    return all(_started_at(p) >= since for p in own if labels <= (p["metadata"].get("labels") or {}).items())
+
+
+def _id(obj: Object) -> tuple[str, str]:
+    return str(obj["metadata"]["namespace"]), str(obj["metadata"]["name"])
 
 
 async def _pods_ready(api: Any, needed: set[tuple[str, str]], since: str) -> tuple[int, list[str]]:
@@ -170,10 +173,12 @@ async def _pods_ready(api: Any, needed: set[tuple[str, str]], since: str) -> tup
     end, patience = time.monotonic() + _READY_S, 0.0
     while True:
         items, _ = await api.list(DEPLOYMENTS)
-        pods, _ = await api.list(PODS)
-        late = [(d["metadata"]["namespace"], d["metadata"]["name"]) for d in _unready(items, pods, since)]
-        names = [f"{namespace}/{name}" for namespace, name in late]
-        missing = [f"{namespace}/{name}" for namespace, name in late if (namespace, name) in needed]
+        late = {_id(d) for d in items if not _has_replicas(d)}
+        if not late & needed:  # pods are large: they are asked for when their number is right
+            pods, _ = await api.list(PODS)
+            late |= {_id(d) for d in items if not _is_started(d, pods, since)}
+        names = [f"{namespace}/{name}" for namespace, name in map(_id, items) if (namespace, name) in late]
+        missing = [f"{namespace}/{name}" for namespace, name in map(_id, items) if (namespace, name) in late & needed]
         now = time.monotonic()
         patience = 0.0 if missing else patience or now + _USER_DEPLOYMENTS_S
         if not names or (patience and now > patience):
