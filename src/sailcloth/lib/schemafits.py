@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .schemacheck import Check
 
 Fits = Callable[[Any], bool]
+_MOST = 1 << 14
 
 
 def _anything(_: Any) -> bool:
@@ -38,6 +39,8 @@ class Compiled:
         if known is not None and known[0] is node:
             return known[1]
         fits = self._make(self._schemas.resolve(node), top)
+        if len(self._known) >= _MOST:  # of schemas that have been replaced, mostly
+            self._known.clear()
         self._known[id(node), top] = node, fits
         return fits
 

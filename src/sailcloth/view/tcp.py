@@ -181,9 +181,7 @@ def _bound(graph: Graph, gateway: Key, server: Server) -> Iterator[tuple[Key, Vi
             yield key, rule
 
 
-def exposed(
-    graph: Graph, rule: VirtualService, key: Key, gateway: Key, patterns: tuple[str, ...]
-) -> tuple[str, ...]:
+def exposed(graph: Graph, rule: VirtualService, key: Key, gateway: Key, patterns: tuple[str, ...]) -> tuple[str, ...]:
     """Hosts of a VirtualService that a server's `hosts` expose: of each overlapping pair the more specific one."""
     domain = registry.config(graph).domain
     exposed_hosts: dict[str, None] = {}
