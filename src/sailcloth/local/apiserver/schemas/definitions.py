@@ -30,10 +30,11 @@ class DefinitionController:
             if errors:
                 raise invalid(resource.kind, resource.group, obj["metadata"].get("name", ""), errors)
 
-    def on_write(self, resource: ApiResource, obj: Unstructured) -> None:
-        """An object was written: a definition takes effect at once."""
+    def on_write(self, resource: ApiResource, obj: Unstructured, known_valid: bool = False) -> None:
+        """An object was written: a definition takes effect at once. `known_valid`: its schemas have just passed `validate`, none of
+        them because it was stored like that before."""
         if resource.group_resource == CRDS and not obj["metadata"].get("deletionTimestamp"):
-            self._update_status(obj)
+            self._update_status(obj, known_valid)
 
     def install(self, crd: Unstructured) -> None:
         """Store and serve a valid definition that is new."""
