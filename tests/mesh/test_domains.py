@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import meshes
@@ -71,8 +71,9 @@ def _by_definition(graph: Graph, view: View, port: int) -> set[tuple[str, str]]:
     return {(claim[1], name) for name, claim in claims if owner[name] != claim}
 
 
+@example([], [_entry(0, "default", ["10.0.0.1", "*.com"], ["10.0.0.1"], 80)])
 @given(st.lists(SERVICES | ENTRIES | RULES, max_size=9), st.lists(SERVICES | ENTRIES, max_size=3))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_a_host_loses_what_the_definition_says(objects: list[Object], later: list[Object]) -> None:
     mesh = offline.mesh_of(manifests.load([meshes.dump(o) for o in objects])[0])
     graph = mesh.graph

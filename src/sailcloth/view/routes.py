@@ -109,8 +109,10 @@ def lost_domains(graph: Graph, view: View, port: int, host: str) -> frozenset[st
     taken = graph.get(_full_names, view, port)
     lost = {name for name in _domains(graph, view, svc, host) if name != _as_host(host) and name in taken}
     for address in scope.addresses(svc, view) if svc is not None else ():
-        others = {ident.host for ident in registry.services_at(graph, address)} - {host}
-        if any(_has_address(graph, view, port, other, address) for other in others if other < host):
+        before = {ident.host for ident in registry.services_at(graph, address) if ident.host < host}
+        if _as_host(address) != _as_host(host) and any(
+            _has_address(graph, view, port, other, address) for other in before
+        ):
             lost.add(_as_host(address))
     return frozenset(lost)
 
