@@ -16,12 +16,13 @@ class _Connection:
     """What proxies need of a connection, for a client that never asks."""
 
     def __init__(self) -> None:
-        import asyncio
-
         from sailcloth.xds.cache import ResponseCache
         from sailcloth.xds.stream import Stream
 
-        self.stream, self.wake = Stream(ResponseCache()), asyncio.Event()
+        self.stream = Stream(ResponseCache())
+
+    def wake(self) -> None:
+        """Nothing is sent."""
 
 
 async def run() -> dict[str, Any]:

@@ -249,3 +249,50 @@ def test_a_test_for_null_passes_where_there_is_nothing() -> None:
     assert patches.json_patch({"metadata": {"labels": None}}, patch)["a"] == 1
     with pytest.raises(ValueError, match=r"^testing value /metadata/labels failed$"):
         patches.json_patch({"metadata": {"labels": {"secret": "x" * 1000}}}, patch)
+
+
+OWNED: Object = {
+    "type": "object",
+    "properties": {
+        "map": {
+            "type": "array",
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["k"],
+            "items": {
+                "type": "object",
+                "properties": {"k": {"type": "string", "default": "a"}, "inner": {"type": "object"}},
+            },
+        },
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "atoms": {"type": "object", "x-kubernetes-map-type": "atomic"},
+        "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    },
+}
+keyed_items = st.dictionaries(
+    words, st.dictionaries(st.sampled_from(["inner", "x"]), json_values, max_size=2), max_size=3
+)
+owned_objects = st.fixed_dictionaries(
+    {},
+    optional={
+        "map": keyed_items.map(lambda d: [{**({"k": k} if k != "a" else {}), **v} for k, v in d.items()]),
+        "set": st.lists(words, max_size=3, unique=True),
+        "atoms": st.dictionaries(words, words, max_size=2),
+        "free": json_objects | st.none() | words,
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(owned_objects, owned_objects)
+def test_differences_are_those_of_the_field_sets(old: Object, new: Object) -> None:
+    fields = FieldManager(builtin_schemas(), OWNED)
+    before, after = fields.field_set(old), fields.field_set(new)
+
+    def differs(path: tuple[str, ...]) -> bool:
+        if path[-1:] and path[-1].startswith("k:"):
+            return False  # an item of a list is owned as such; what it holds is owned by itself
+        a, b = (fields.get(o, path) if path else o for o in (old, new))
+        return bool(a != b)
+
+    changed = {p for p in after if p not in before or differs(p)}
+    assert fields.differences(old, new) == (changed, before - after)

@@ -86,6 +86,28 @@ async def test_proxies_that_have_not_answered_are_counted_as_pending() -> None:
         assert world.condition(REVIEWS, "Programmed")["message"] == "1/1 proxies"
 
 
+async def test_an_answer_that_comes_just_after_the_proxies_were_looked_at_is_not_missed() -> None:
+    """Proxies are looked at twenty times a second at most; who was found waiting is looked at again after a later answer."""
+    async with World() as world:
+        await world.connect(CLIENT)
+        second = await world.connect({**CLIENT, "id": "client-2.default"})
+        await world.apply(SERVICE)
+        second.acknowledges = False
+        await world.apply(SUBSETS, rule("v1"))
+        assert world.condition(REVIEWS, "Programmed")["message"] == "1/2 proxies"
+        await world.clock.advance(1)
+        world.status._queue.add(RULE, after=0.01)
+        world.status._queue.add(REVIEWS, after=0.03)
+        await world.clock.advance(0.02)  # the proxies are looked at for the first of them
+        second.acknowledges = True
+        while second.exchange(world.clock.time()):
+            pass
+        await world.clock.advance(0.011)
+        assert world.condition(REVIEWS, "Programmed")["message"] == "1/2 proxies"
+        await world.clock.advance(0.06)
+        assert world.condition(REVIEWS, "Programmed")["message"] == "2/2 proxies"
+
+
 async def test_a_refusal_is_told_in_envoys_words_until_it_is_gone() -> None:
     async with World() as world:
         proxy = await world.connect(CLIENT)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sailcloth.lib.incremental import CycleError, Graph, Index
+from sailcloth.lib.incremental import CycleError, Graph, Index, settled
 
 KEYS = "abcdef"
 
@@ -53,6 +53,94 @@ def test_incremental_equals_rebuild(events: list[tuple[str, int | None, bool]]) 
             for k, v in inputs.items():
                 fresh.set(k, v)
             assert graph.get(whole) == fresh.get(whole)
+
+
+@settled
+def low(graph: Graph, key: str) -> int:
+    return graph.get(leaf, key) // 2
+
+
+def middle(graph: Graph, a: str, b: str) -> int:
+    return graph.get(low, a) * 10 + graph.get(parity, b)
+
+
+@settled
+def high(graph: Graph, a: str, b: str, c: str) -> int:
+    """Reads a settled value through one that is not, and chooses what it reads."""
+    return graph.get(middle, b, c) if graph.get(low, a) else graph.get(leaf, c) // 3
+
+
+def seen(graph: Graph, a: str, b: str, c: str) -> tuple[int, int]:
+    return graph.get(high, a, b, c), graph.get(low, b)
+
+
+ALL = [(a, b, c) for a in KEYS[:3] for b in KEYS[2:5] for c in KEYS[3:]]
+
+
+@given(EVENTS)
+@settings(max_examples=200, deadline=None)
+def test_settled_values_change_the_cost_only(events: list[tuple[str, int | None, bool]]) -> None:
+    graph = Graph()
+    inputs: dict[str, int] = {}
+    for each in ALL:
+        graph.watch(seen, *each)
+    known = {each: graph.get(seen, *each) for each in ALL}
+    for key, value, look in events:
+        if value is None:
+            graph.unset(key)
+            inputs.pop(key, None)
+        else:
+            graph.set(key, value)
+            inputs[key] = value
+        if look:
+            fresh = Graph()
+            for k, v in inputs.items():
+                fresh.set(k, v)
+            touched = {args for _, args in graph.touched()}
+            for each in ALL:
+                before, known[each] = known[each], graph.get(seen, *each)
+                assert known[each] == fresh.get(seen, *each)
+                assert before == known[each] or each in touched
+
+
+def test_readers_of_a_settled_value_that_stays_the_same_are_not_visited() -> None:
+    graph = Graph()
+    graph.set("a", 2)
+
+    def above(graph: Graph, number: int) -> int:
+        return graph.get(low, "a") + number
+
+    for number in range(3):
+        graph.watch(above, number)
+        graph.get(above, number)
+    graph.touched()
+    graph.set("a", 3)
+    assert graph.touched() == []
+    graph.set("a", 4)
+    assert len(graph.touched()) == 3
+    assert graph.get(above, 1) == 3
+
+
+def test_a_cycle_through_a_settled_value_is_told_to_every_reader() -> None:
+    graph = Graph()
+
+    @settled
+    def one(graph: Graph) -> int:
+        return graph.get(other) if graph.read("a") else 1
+
+    def other(graph: Graph) -> int:
+        return graph.get(one)
+
+    def reader(graph: Graph) -> int:
+        return graph.get(other)
+
+    assert graph.get(reader) == 1
+    graph.set("a", 1)
+    for _ in range(2):
+        with pytest.raises(CycleError):
+            graph.get(reader)
+    graph.set("a", 0)
+    assert graph.get(reader) == 1
 
 
 @given(EVENTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -32,6 +33,26 @@ class Echo(asyncio.Protocol):
         if word == "auth" and not self._connections.authenticate(self._transport, user, user == "root"):
             data = b"refused"
         self._transport.write(data)
+
+
+async def test_parts_of_an_answer_do_not_wait_for_each_other() -> None:
+    """Nagle's algorithm would hold the second back until the peer acknowledges the first, which it delays by 40 ms."""
+    undelayed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    class Server(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            accepted = transport.get_extra_info("socket")
+            undelayed.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    connections, listener = Connections("test", ConnectionLimits()), listen("127.0.0.1", 0)
+    task = asyncio.create_task(connections.serve(listener, Server, None))
+    _, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"hello")
+    assert await asyncio.wait_for(undelayed, 5) == 1
+    writer.close()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sailcloth.lib import schemacheck
 from sailcloth.lib.openapi import Schemas
+from sailcloth.lib.schemafits import Compiled
 
 Object = dict[str, Any]
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -68,6 +69,49 @@ def accepts(schema: Object, value: Any) -> bool:
 @given(SCHEMAS, VALUES)
 def test_as_the_reference(schema: Object, value: Any) -> None:
     assert accepts(schema, value) == jsonschema.Draft4Validator(schema).is_valid(value)
+
+
+KEYED: Any = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["object", "array", "string"]),
+        "nullable": st.booleans(),
+        "x-kubernetes-list-type": st.sampled_from(["map", "set", "atomic"]),
+        "x-kubernetes-list-map-keys": st.just(["a"]),
+        "x-kubernetes-preserve-unknown-fields": st.just(True),
+        "x-kubernetes-embedded-resource": st.just(True),
+        "x-kubernetes-int-or-string": st.just(True),
+        "required": st.lists(NAMES, min_size=1, max_size=2, unique=True),
+        "uniqueItems": st.booleans(),
+    },
+)
+STRUCTURAL: Any = st.recursive(
+    KEYED,
+    lambda inner: st.builds(
+        lambda node, more: {**node, **more},
+        KEYED,
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "properties": st.dictionaries(NAMES, inner, max_size=2),
+                "additionalProperties": inner,
+                "items": inner,
+            },
+        ),
+    ),
+    max_leaves=6,
+)
+WITH_NULLS: Any = st.recursive(
+    st.one_of(st.none(), SCALARS), lambda v: st.one_of(st.lists(v, max_size=3), st.dictionaries(NAMES, v, max_size=3))
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.one_of(STRUCTURAL, SCHEMAS), WITH_NULLS, st.booleans(), st.sampled_from(["", "x"]))
+def test_the_fast_answer_is_that_of_the_walk_with_messages(schema: Object, value: Any, nulls: bool, path: str) -> None:
+    walk = schemacheck.Check(Schemas({}), nulls)
+    problems = list(walk.check_node(schema, value, path))
+    assert Compiled(Schemas({}), walk).of(schema, not path)(value) == (not problems)
 
 
 @pytest.mark.parametrize("word", ["anyOf", "oneOf", "allOf"])

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import meshes
 from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane.connected_proxies import ConnectedProxies
+from sailcloth.lib.buckets import BUCKETS
 from sailcloth.view.proxy import parse_node
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
@@ -77,3 +78,29 @@ def test_a_tcp_service_that_moves_makes_its_own_listeners_anew_and_no_others() -
     assert "10.96.2.7_3306" in names
     assert "10.96.1.7_3306" not in names
     assert len([m for m in made if m.startswith("listener(")]) == 1, made
+
+
+@pytest.mark.parametrize(
+    "port",
+    [{"name": "http", "port": 80}, {"name": "tcp-db", "port": 3306}, {"name": "x", "port": 9000}],
+    ids=lambda p: p["name"],
+)
+def test_a_service_that_moves_is_computed_anew_and_the_mesh_is_not(port: dict[str, object]) -> None:
+    def service(number: int, address: str) -> dict[str, object]:
+        made = meshes.service(number)
+        made["spec"] |= {"clusterIP": address, "ports": [port]}
+        return made
+
+    computed = []
+    for services in (300, 900):
+        made = [service(n, f"10.96.{n // 250}.{n % 250 + 1}") for n in range(services)]
+        mesh = offline.mesh_of([o for s in made for o in manifests.load([meshes.dump(s)])[0]])
+        proxy = offline.describe({})
+        offline.resources(mesh, proxy)
+        before = mesh.graph.computed
+        for key, obj in manifests.load([meshes.dump(service(7, "10.97.0.1"))])[0]:
+            assert mesh.apply(key, obj)
+        offline.resources(mesh, proxy)
+        computed.append(mesh.graph.computed - before)
+    assert computed[1] <= computed[0] + 2 * 600 // BUCKETS + 3, "what was and is in two buckets"
+    assert computed[1] < 150, "each bucket, and what is of the service"

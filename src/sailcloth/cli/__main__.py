@@ -8,6 +8,13 @@ import sys
 
 def run() -> None:
     """Run the command line."""
+    if sys.argv[1:] == [
+        "version"
+    ]:  # prompts and scripts ask for it: answered without the framework, which takes longer to start
+        from . import output
+
+        output.version()
+        return
     try:
         from .main import run as run_command
 

@@ -5,7 +5,6 @@ Completion must never print an error or wait long: what cannot be found quickly 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import Annotated
 
@@ -31,11 +30,13 @@ def completion(shell: Annotated[str, typer.Argument(help="One of: " + ", ".join(
     os.environ["_SAILCTL_COMPLETE"] = (
         f"source_{shell}"  # the way a shell asks a command of this framework for its script
     )
-    app(prog_name="sailctl", args=[])
+    app()(prog_name="sailctl", args=[])
 
 
 def pods(incomplete: str) -> list[str]:
     """Pods of all namespaces as POD.NAMESPACE that begin with what was typed."""
+    import asyncio
+
     try:
         names = asyncio.run(asyncio.wait_for(_pods(), _PATIENCE_S))
     except Exception:

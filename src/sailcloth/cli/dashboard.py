@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,8 @@ import typer
 from . import complete, output
 
 if TYPE_CHECKING:
+    import asyncio
+
     from sailcloth.kube import Client
 
 _CHUNK = 1 << 15
@@ -44,6 +45,7 @@ def envoy(
 
 
 async def _serve(pod: str, namespace: str, kubeconfig: str, address: str, port: int, browser: bool) -> None:
+    import asyncio
     import webbrowser
 
     from sailcloth.kube import portforward
@@ -71,6 +73,8 @@ async def _carry(
     api: Client, pod: str, namespace: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """One connection of the browser into the pod."""
+    import asyncio
+
     from sailcloth.kube import ApiError, portforward
 
     try:

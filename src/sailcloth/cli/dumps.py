@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -14,6 +13,8 @@ T = TypeVar("T")
 
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine; an error of the API server ends the command with its message."""
+    import asyncio
+
     import aiohttp
 
     from sailcloth.kube import ApiError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import shlex
@@ -20,7 +19,6 @@ from sailcloth.local.state import StateDir, StateError
 from . import output
 from .demos import DEMOS, Demo
 from .local_cluster import LocalCluster, state_of, stop
-from .readiness import Progress, install
 
 Object = dict[str, Any]
 State = Annotated[str, typer.Option("--state", help="State directory (default $SAILCLOTH_HOME or ~/.sailcloth).")]
@@ -205,7 +203,11 @@ def _run(
     temporary: bool,
     restart: bool = False,
 ) -> None:
+    import asyncio
+
     from sailcloth.kube import ApiError
+
+    from .readiness import Progress, install
 
     cluster = LocalCluster(state, detach)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
@@ -340,4 +342,4 @@ def version(out: Form = "text") -> None:
     if form := _structured(out):
         output.structured({"clientVersion": {"version": __version__}}, form)
     else:
-        print(f"client version: {__version__}")
+        output.version()

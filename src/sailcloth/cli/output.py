@@ -29,6 +29,13 @@ def structured(value: Any, form: str) -> None:
         print()
 
 
+def version() -> None:
+    """Print the version of this program."""
+    from sailcloth import __version__
+
+    print(f"client version: {__version__}")
+
+
 def warn(message: str) -> None:
     """Print a warning on the error output."""
     print(f"Warning: {message}", file=sys.stderr)

@@ -8,15 +8,20 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sailcloth_samples
 
 from .demos import Demo
 from .local_cluster import LocalCluster
 
+if TYPE_CHECKING:
+    from .cluster import Applier
+
 Object = dict[str, Any]
 _READY_S = 60.0
+_POLL_S = 0.03  # each question costs the starting cluster 2 ms of CPU
+_AT_ONCE = 3  # writes; each of them needs a connection of its own, and the API server takes one after the other
 _USER_DEPLOYMENTS_S = 10.0  # for Deployments of the user in a kept state, which may never become ready
 
 
@@ -46,6 +51,7 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
             yield
         raise TimeoutError(f"not ready within {seconds:.0f} s")
 
+    installed = bootstrap.objects({})  # made while the API server starts
     waiting = deadline(30)
     while True:
         with contextlib.suppress(OSError, ValueError):
@@ -66,10 +72,10 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
                 await asyncio.sleep(0.005)
         steps.done("cluster up")
         applier = Applier(api)
-        mesh = [o for o in bootstrap.objects({}) if o["kind"] != "Deployment"]
-        deployments = [o for o in bootstrap.objects({}) if o["kind"] == "Deployment"]
+        mesh = [o for o in installed if o["kind"] != "Deployment"]
+        deployments = [o for o in installed if o["kind"] == "Deployment"]
         first = [o for o in mesh if o["kind"] == "CustomResourceDefinition"]
-        await asyncio.gather(*(applier.apply(o) for o in first))
+        await _apply_all(applier, first)
         for obj in (o for o in mesh if o["kind"] != "CustomResourceDefinition"):
             await applier.apply(obj)
         application: list[Object] = []
@@ -95,9 +101,9 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
                 break
             except ApiError:
                 next(waiting)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(_POLL_S)
         steps.done("control plane up")
-        await asyncio.gather(*(applier.apply(o) for o in [*deployments, *later]))
+        await _apply_all(applier, [*deployments, *later])
         started = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record["started"]))
         first_200 = asyncio.ensure_future(_first_200(record["gateway"], sample.page, steps)) if sample else None
         needed = {
@@ -124,6 +130,17 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
     }
 
 
+async def _apply_all(applier: Applier, objects: list[Object]) -> None:
+    """Apply objects in any order."""
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def apply(obj: Object) -> None:
+        async with turn:
+            await applier.apply(obj)
+
+    await asyncio.gather(*map(apply, objects))
+
+
 async def _first_200(gateway: str, page: str, steps: Progress) -> float:
     """Seconds until a page is answered with 200 through gateway and sidecars."""
     host, _, port = gateway.removeprefix("http://").partition(":")
@@ -148,18 +165,20 @@ def _started_at(pod: Object) -> str:
     return max(s.get("startedAt", "")[:19] for s in states) if all(states) else ""
 
 
-def _unready(result: list[Object], pods: list[Object], since: str) -> list[Object]:
-    """Deployments without all replicas ready, counting only pods started after `since`: a kept state has old statuses."""
+def _has_replicas(deployment: Object) -> bool:
+    wanted, status = int(deployment["spec"].get("replicas", 1)), deployment.get("status", {})
+    return bool(min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0)) >= wanted)
 
-    def ready(d: Object) -> bool:
-        wanted, status = int(d["spec"].get("replicas", 1)), d.get("status", {})
-        if min(status.get("readyReplicas", 0), status.get("updatedReplicas", 0)) < wanted:
-            return False
-        labels = (d["spec"]["selector"].get("matchLabels") or {}).items()
-        own = [p for p in pods if p["metadata"]["namespace"] == d["metadata"]["namespace"]]
-        return all(_started_at(p) >= since for p in own if labels <= (p["metadata"].get("labels") or {}).items())
 
-    return [d for d in result if not ready(d)]
+def _is_started(deployment: Object, pods: list[Object], since: str) -> bool:
+    """Whether all its pods were started after `since`: a kept state has old statuses."""
+    labels = (deployment["spec"]["selector"].get("matchLabels") or {}).items()
+    own = [p for p in pods if p["metadata"]["namespace"] == deployment["metadata"]["namespace"]]
+    return all(_started_at(p) >= since for p in own if labels <= (p["metadata"].get("labels") or {}).items())
+
+
+def _id(obj: Object) -> tuple[str, str]:
+    return str(obj["metadata"]["namespace"]), str(obj["metadata"]["name"])
 
 
 async def _pods_ready(api: Any, needed: set[tuple[str, str]], since: str) -> tuple[int, list[str]]:
@@ -170,14 +189,16 @@ async def _pods_ready(api: Any, needed: set[tuple[str, str]], since: str) -> tup
     end, patience = time.monotonic() + _READY_S, 0.0
     while True:
         items, _ = await api.list(DEPLOYMENTS)
-        pods, _ = await api.list(PODS)
-        late = [(d["metadata"]["namespace"], d["metadata"]["name"]) for d in _unready(items, pods, since)]
-        names = [f"{namespace}/{name}" for namespace, name in late]
-        missing = [f"{namespace}/{name}" for namespace, name in late if (namespace, name) in needed]
+        late = {_id(d) for d in items if not _has_replicas(d)}
+        if not late & needed:  # pods are large: they are asked for when their number is right
+            pods, _ = await api.list(PODS)
+            late |= {_id(d) for d in items if not _is_started(d, pods, since)}
+        names = [f"{namespace}/{name}" for namespace, name in map(_id, items) if (namespace, name) in late]
+        missing = [f"{namespace}/{name}" for namespace, name in map(_id, items) if (namespace, name) in late & needed]
         now = time.monotonic()
         patience = 0.0 if missing else patience or now + _USER_DEPLOYMENTS_S
         if not names or (patience and now > patience):
             return sum(int(d["spec"].get("replicas", 1)) for d in items), names
         if now > end and missing:
             raise TimeoutError(f"not ready within {_READY_S:.0f} s: {', '.join(missing)}")
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(_POLL_S)

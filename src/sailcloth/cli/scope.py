@@ -6,7 +6,6 @@ It only suggests: nothing is applied.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 import re
@@ -17,6 +16,8 @@ import typer
 from . import output
 
 if TYPE_CHECKING:
+    import asyncio
+
     from sailcloth.kube import Client
 
 Object = dict[str, Any]
@@ -48,6 +49,8 @@ def scope(
 
 
 async def _suggest(name: str, namespace: str, kubeconfig: str) -> tuple[Object, list[str]]:
+    import asyncio
+
     from sailcloth.kube import Resource
     from sailcloth.kube.resources import PODS
 

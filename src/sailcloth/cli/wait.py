@@ -5,15 +5,12 @@ Reads only what the control plane writes into status, so that `kubectl wait` and
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from sailcloth.api.meta import duration_ms
 
 from . import output
 
@@ -51,6 +48,8 @@ def wait(
 
     Ends with 1 as soon as a proxy refuses an object or the control plane calls it invalid, and with 1 after the timeout.
     """
+    from sailcloth.api.meta import duration_ms
+
     from . import dumps
 
     names = {"distribution": "Programmed", "programmed": "Programmed", "accepted": "Accepted", "delete": ""}
@@ -103,6 +102,8 @@ async def _until(
     wanted: list[Wanted], condition: str, seconds: float, generation: int, kubeconfig: str
 ) -> list[Object]:
     """Wait until all objects are ready, one has failed for good, or the timeout is over. Returns their states."""
+    import asyncio
+
     from .cluster import client
 
     end = time.monotonic() + seconds

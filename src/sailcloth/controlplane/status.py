@@ -45,9 +45,14 @@ class _ProxyStates:
 
     @classmethod
     def of(cls, proxies: ConnectedProxies, now: float) -> _ProxyStates:
-        clients = proxies.clients.values()
-        rejections = {c: e for c in clients for e in c.connection.stream.errors.values()}
-        return cls(now, frozenset(c for c in clients if c.connection.stream.in_sync), rejections)
+        in_sync, rejections = [], {}
+        for client in proxies.clients.values():
+            stream = client.connection.stream
+            if stream.in_sync:
+                in_sync.append(client)
+            if error := stream.last_error:
+                rejections[client] = error
+        return cls(now, frozenset(in_sync), rejections)
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class StatusWriter:
         self._pending: set[Key] = set()  # not yet acknowledged by all
         self._written: dict[Key, tuple[str, Conditions]] = {}  # (uid of the object, its conditions)
         self._proxy_states: _ProxyStates | None = None
+        self._responses_since = False  # whether a proxy has responded since those were read
         self._may_write = False
         self.on_programmed: Callable[[Key], None] | None = (
             None  # called with objects that all their proxies have accepted
@@ -109,7 +115,7 @@ class StatusWriter:
 
     def proxy_responded(self) -> None:
         """A proxy acknowledged or rejected a response."""
-        self._proxy_states = None
+        self._responses_since = True
         self._queue.add_all(self._pending)
 
     def proxies_changed(self) -> None:
@@ -136,6 +142,8 @@ class StatusWriter:
         programmed = self._programmed(key, verdict)
         if programmed.pending:
             self._pending.add(key)
+            if self._responses_since:
+                self._queue.add(key)  # what was read is too old to wait for the next response
         else:
             self._pending.discard(key)
         if programmed.reason == "Programmed" and self.on_programmed is not None:
@@ -195,5 +203,5 @@ class StatusWriter:
     def _current_proxy_states(self) -> _ProxyStates:
         now = self._clock.time()
         if self._proxy_states is None or now - self._proxy_states.at >= INTERVAL_S:
-            self._proxy_states = _ProxyStates.of(self._proxies, now)
+            self._proxy_states, self._responses_since = _ProxyStates.of(self._proxies, now), False
         return self._proxy_states

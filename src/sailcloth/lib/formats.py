@@ -9,6 +9,7 @@ import ipaddress
 import re
 import urllib.parse
 from collections.abc import Callable
+from functools import lru_cache
 
 _DURATION = re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w)?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d|w))*$")  # fmt: skip
 _WORDS = re.compile(
@@ -18,6 +19,7 @@ _HOST = re.compile(r"^([a-zA-Z0-9¡-￿]([a-zA-Z0-9¡-￿-]{0,62})(\.[a-zA-Z0-9�
 _UUID = re.compile(r"^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$", re.IGNORECASE)
 
 
+@lru_cache(maxsize=1024)
 def date_time(text: str) -> dt.datetime | None:
     """The time of an RFC 3339 text; None if it is not valid."""
     if not re.match(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$", text):

@@ -22,6 +22,7 @@ Cost: about 0.8 kB and 2-5 µs a node, so a node should stand for something of t
 from __future__ import annotations
 
 import bisect
+import heapq
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -59,7 +60,7 @@ class _Failure:
 
 
 class _Node:
-    __slots__ = ("deps", "fn", "key", "pins", "rdeps", "state", "value", "watched")
+    __slots__ = ("deps", "fn", "height", "key", "pins", "rdeps", "settled", "state", "value", "watched")
 
     def __init__(self, key: Any, fn: Callable[..., Any] | None) -> None:
         self.key = key
@@ -70,6 +71,8 @@ class _Node:
         self.state = _DIRTY
         self.pins = 0
         self.watched = False
+        self.settled = fn in _SETTLED
+        self.height = 0  # more than that of every dependency when it was computed last
 
     def name(self) -> str:
         if self.fn is None:
@@ -82,6 +85,16 @@ def derived(fn: Callable[P, T]) -> Callable[P, T]:
 
     The mark is documentation; `Graph.get` accepts any function.
     """
+    return fn
+
+
+_SETTLED: set[Callable[..., Any]] = set()
+
+
+def settled(fn: Callable[P, T]) -> Callable[P, T]:
+    """Mark a derived value that much depends on, and that seldom changes although what it reads does. After a change it is
+    computed before its readers are marked, so that they are not visited at all if it stays the same. Only the cost differs."""
+    _SETTLED.add(fn)
     return fn
 
 
@@ -99,6 +112,7 @@ class Graph:
         self._running: list[_Node] = []
         self.computed = 0  # number of computations so far, for tests and benchmarks
         self._touched: dict[_Node, None] = {}
+        self._unsettled: dict[_Node, None] = {}  # settled values that are marked, and whose readers are not
         self.trace: Callable[[str], None] | None = None  # called with the name of each recomputed value
 
     # -- inputs ---------------------------------------------------------------------------------
@@ -150,15 +164,36 @@ class Graph:
             node = stack.pop()
             if node.watched:
                 self._touched[node] = None
+            if node.settled:
+                self._unsettled[node] = None
+                continue
             for reader in node.rdeps:
                 if reader.state == _CLEAN:
                     reader.state = _MAYBE
                     stack.append(reader)
 
+    def _settle(self) -> None:
+        """Compute marked settled values, lowest first, since one may depend on others; mark the readers of those that change."""
+        while self._unsettled:
+            order = [(node.height, number, node) for number, node in enumerate(self._unsettled)]
+            heapq.heapify(order)
+            self._unsettled = {}
+            while order and not self._unsettled:
+                node = heapq.heappop(order)[2]
+                if not node.state or not node.rdeps:
+                    continue  # computed already, or when it is asked for
+                try:
+                    self._refresh(node)
+                except CycleError:
+                    self._invalidate(node)  # its readers meet the cycle, too
+            self._unsettled.update((node, None) for _, _, node in order if node.state)
+
     # -- derived values -------------------------------------------------------------------------
 
     def get(self, fn: Callable[Concatenate[Graph, P], T], *args: P.args, **_: P.kwargs) -> T:
         """The value of `fn(graph, *args)`, computed only if something it depends on has changed."""
+        if self._unsettled and self._current is None:
+            self._settle()
         key = (fn, args)
         node = self._nodes.get(key)
         if node is None:
@@ -209,12 +244,20 @@ class Graph:
         for dep in node.deps:
             if dep not in reads:
                 dep.rdeps.pop(node, None)
+        height = 0
         for dep in reads:
             dep.rdeps[node] = None
-        node.deps = reads
+            if dep.height > height:
+                height = dep.height
+        grown = height >= node.height
+        node.deps, node.height = reads, height + 1
         node.state = _CLEAN
-        if value != node.value:
+        changed = value != node.value
+        if changed:
             node.value = value
+        if node.settled and (changed or grown):  # a value that has grown may depend on one of its readers by now
+            self._invalidate(node)
+        elif changed:
             for reader in node.rdeps:
                 reader.state = _DIRTY
 
@@ -245,6 +288,7 @@ class Graph:
     def touched(self) -> list[tuple[Callable[..., Any], tuple[Any, ...]]]:
         """Watched values that may have changed since the last call, as (fn, args), in order of first touch. `get` shows whether a
         value really has changed. Costs as much as the changes affect, independent of the size of the graph."""
+        self._settle()
         keys = [node.key for node in self._touched]
         self._touched.clear()
         return keys
@@ -254,6 +298,7 @@ class Graph:
 
         Returns how many nodes were dropped. Cost is linear in the graph: call it when proxies leave, not on each change.
         """
+        self._settle()
         live: set[_Node] = set()
         stack = [n for n in self._nodes.values() if n.pins]
         while stack:

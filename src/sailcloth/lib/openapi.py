@@ -13,6 +13,7 @@ Node = dict[str, Any] | None
 RESOURCE = ("apiVersion", "kind", "metadata")  # what every resource has, whether its schema names it or not
 KEEP = "x-kubernetes-preserve-unknown-fields"
 EMBEDDED = "x-kubernetes-embedded-resource"
+_CONTAINERS = (dict, list)
 
 
 class Schemas:
@@ -83,8 +84,7 @@ class Schemas:
     def replace_nulls(self, node: Node, value: Any) -> None:
         """Give values of maps and items of lists that are null the zero value of their type, in place, as Go decodes them.
         A field that is null stays: it counts as absent."""
-        node = self.resolve(node)
-        if node is None or not isinstance(value, dict | list):
+        if not isinstance(value, _CONTAINERS) or (node := self.resolve(node)) is None:
             return
         if isinstance(value, list):
             inner = node.get("items")
@@ -96,7 +96,8 @@ class Schemas:
         properties, extra = node.get("properties") or {}, node.get("additionalProperties")
         for name, item in value.items():
             if name in properties:
-                self.replace_nulls(properties[name], item)
+                if isinstance(item, _CONTAINERS):
+                    self.replace_nulls(properties[name], item)
             elif isinstance(extra, dict):
                 if item is None:
                     value[name] = self._zero(extra)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import orjson
 
 from . import formats, regex
 from .openapi import EMBEDDED, KEEP, RESOURCE, Node, Schemas, is_open, map_keys
+from .schemafits import Compiled, fits_type, has_limits
 
 Kind = Literal["unknown", "invalid", "type", "required", "unsupported", "duplicate", "forbidden", "long", "many"]
 ABSENT: Any = object()
@@ -35,27 +37,35 @@ def check(
 ) -> Iterator[Problem]:
     """All errors in a value. `nulls`: null means absent everywhere, as for built-in kinds; otherwise only where the schema is
     nullable. `old`: the previous value, for ratcheting."""
-    yield from _Check(schemas, nulls).check_node(node, value, path, old)
+    if not _compiled(schemas, nulls).of(node, not path)(value):
+        yield from Check(schemas, nulls).check_node(node, value, path, old)
 
 
-class _Check:
+@lru_cache(maxsize=256)
+def _compiled(schemas: Schemas, nulls: bool) -> Compiled:
+    return Compiled(schemas, Check(schemas, nulls))
+
+
+class Check:
+    """The errors of values under one set of definitions."""
+
     def __init__(self, schemas: Schemas, nulls: bool) -> None:
-        self._schemas, self._nulls = schemas, nulls
+        self._schemas, self.nulls = schemas, nulls
 
     def check_node(self, node: Node, value: Any, path: str, old: Any = ABSENT) -> Iterator[Problem]:
         node = self._schemas.resolve(node)
         if node is None or (old is not ABSENT and old == value and type(old) is type(value)):
             return
         if value is None:
-            if not node.get("nullable") and not self._nulls and "type" in node:
+            if not node.get("nullable") and not self.nulls and "type" in node:
                 yield _type(path, node, "null")
             return
-        if is_open(node) and not _limits(node):
+        if is_open(node) and not has_limits(node):
             return
-        if not _fits(node, value):
+        if not fits_type(node, value):
             yield _type(path, node, _json_type(value))
-        yield from self._values(node, value, path)
-        yield from self._junctors(node, value, path)
+        yield from self.values(node, value, path)
+        yield from self.junctors(node, value, path)
         if isinstance(value, dict):
             yield from self._object(node, value, path, old)
         elif isinstance(value, list):
@@ -64,7 +74,7 @@ class _Check:
     def _object(self, node: dict[str, Any], value: dict[str, Any], path: str, old: Any) -> Iterator[Problem]:
         properties, extra = node.get("properties") or {}, node.get("additionalProperties")
         for name in node.get("required") or ():
-            if name not in value or (self._nulls and value[name] is None):
+            if name not in value or (self.nulls and value[name] is None):
                 yield Problem("required", join(path, name), "Required value")
         keep, embedded = node.get(KEEP) or extra is True, node.get(EMBEDDED) or not path
         old_fields = old if isinstance(old, dict) else {}
@@ -85,9 +95,9 @@ class _Check:
 
     def _list(self, node: dict[str, Any], value: list[Any], path: str, old: Any) -> Iterator[Problem]:
         kind, old_items = node.get("x-kubernetes-list-type"), {}
-        keys = [orjson.dumps(self._key(node, kind, v), option=orjson.OPT_SORT_KEYS) for v in value] if kind else []
+        keys = [orjson.dumps(self.key(node, kind, v), option=orjson.OPT_SORT_KEYS) for v in value] if kind else []
         if kind == "map" and isinstance(old, list):
-            old_items = {orjson.dumps(self._key(node, kind, v), option=orjson.OPT_SORT_KEYS): v for v in old}
+            old_items = {orjson.dumps(self.key(node, kind, v), option=orjson.OPT_SORT_KEYS): v for v in old}
         for index, item in enumerate(value):
             old_item = old_items.get(keys[index], ABSENT) if old_items else ABSENT
             yield from self.check_node(node.get("items"), item, f"{path}[{index}]", old_item)
@@ -95,16 +105,17 @@ class _Check:
             seen: set[bytes] = set()
             for index, key in enumerate(keys):
                 if key in seen:
-                    shown = go(self._key(node, kind, value[index]))
+                    shown = go(self.key(node, kind, value[index]))
                     yield Problem("duplicate", f"{path}[{index}]", f"Duplicate value: {shown}")
                 seen.add(key)
         if node.get("uniqueItems") and len({orjson.dumps(v, option=orjson.OPT_SORT_KEYS) for v in value}) < len(value):
             yield _invalid(path, value, f"{path} in body shouldn't contain duplicates")
 
-    def _key(self, node: dict[str, Any], kind: Any, item: Any) -> Any:
+    def key(self, node: dict[str, Any], kind: Any, item: Any) -> Any:
+        """What must differ between the items of a list of this kind."""
         return (map_keys(self._schemas, node, item) or {}) if kind == "map" else item
 
-    def _junctors(self, node: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
+    def junctors(self, node: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
         """`allOf`, `anyOf`, `oneOf`, `not`. As in Kubernetes, the path is in the message only."""
         if node.get("x-kubernetes-int-or-string"):
             return
@@ -133,7 +144,8 @@ class _Check:
         if "not" in node and not wrong(node["not"]):
             yield _root_problem(f'"{path}" must not validate the schema (not)')
 
-    def _values(self, node: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
+    def values(self, node: dict[str, Any], value: Any, path: str) -> Iterator[Problem]:
+        """Against enumerations, patterns, formats, ranges and sizes."""
         allowed = node.get("enum")
         if allowed is not None and not any(
             a == value and isinstance(a, bool) == isinstance(value, bool) for a in allowed
@@ -219,32 +231,6 @@ def _type(path: str, node: dict[str, Any], actual: str) -> Problem:
     expected = "integer,string" if node.get("x-kubernetes-int-or-string") else node.get("type")
     text = f'{path or "value"} in body must be of type {expected}: "{actual}"'
     return Problem("type", path, f'Invalid value: "{actual}": {text}')
-
-
-_LIMITS = (
-    "enum", "pattern", "oneOf", "anyOf", "allOf", "not", "x-kubernetes-int-or-string", "required", "minProperties",
-    "maxProperties", "minItems", "maxItems", "uniqueItems", "minLength", "maxLength", "minimum", "maximum", "multipleOf", "format",
-)  # fmt: skip
-
-
-def _limits(node: dict[str, Any]) -> bool:
-    return any(k in node for k in _LIMITS)
-
-
-def _fits(node: dict[str, Any], value: Any) -> bool:
-    if node.get("x-kubernetes-int-or-string"):
-        return isinstance(value, int | str) and not isinstance(value, bool)
-    expected = node.get("type")
-    if expected is None:
-        return True
-    if expected == "integer":
-        return not isinstance(value, bool) and (
-            isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        )
-    if expected == "number":
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    kinds: dict[str, type] = {"object": dict, "array": list, "string": str, "boolean": bool}
-    return isinstance(value, kinds.get(str(expected), object))
 
 
 def _json_type(value: Any) -> str:

@@ -162,7 +162,8 @@ class Mesh:
             self._host_index.put(outdated, ())
         for ident in ids:
             visible = [("visible", n) for n in exports.namespaces] if exports is not None else []
-            self._host_index.put(ident, [("host", ident.host), *visible])
+            at = [("address", a.lower()) for a in exports.addresses] if exports is not None else []
+            self._host_index.put(ident, [("host", ident.host), *visible, *at])
         if ids:
             self._service_ids[key] = ids
         else:
@@ -216,6 +217,11 @@ def by_selector(
 def services_of_host(graph: Graph, host: str) -> tuple[ServiceId, ...]:
     """Definitions of services with exactly this host (a full name or a wildcard), sorted."""
     return graph.read(("services", ("host", host))) or ()
+
+
+def services_at(graph: Graph, address: str) -> tuple[ServiceId, ...]:
+    """Services of objects that have an address, sorted by host. An object with several hosts may have it for one of them only."""
+    return graph.read(("services", ("address", address.lower()))) or ()
 
 
 def services_visible_to(graph: Graph, namespace: str) -> tuple[ServiceId, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sailcloth.api.gateway import Gateway, Server
 from sailcloth.api.meta import Key
@@ -224,11 +225,23 @@ def servers_of(graph: Graph, proxy: Proxy, route: str) -> RouteServers | None:
     return graph.get(_by_route, proxy).get(route)
 
 
+class _Rule(NamedTuple):
+    """What one VirtualService adds to a server of a gateway."""
+
+    hosts: tuple[str, ...] = ()
+    routes: tuple[RoutePlan, ...] = ()
+    sources: tuple[Key, ...] = ()
+
+
 @derived
-def _rule(graph: Graph, view: View, key: Key, number: int, gateway: str) -> tuple[RoutePlan, ...]:
-    """The routes of one VirtualService at a gateway's port."""
+def _rule(graph: Graph, view: View, key: Key, number: int, gateway: Key, patterns: tuple[str, ...]) -> _Rule:
+    """The routes of one VirtualService at a gateway's port, for the hosts that the server's patterns expose."""
     rule = graph.get(virtual_services.effective, key)
-    return tuple(routes.rule_routes(graph, view, key, rule, number, gateway)) if rule is not None else ()
+    if rule is None or not rule.spec.http:
+        return _Rule()
+    plans = routes.rule_routes(graph, view, key, rule, number, f"{gateway.namespace}/{gateway.name}")
+    exposed = tcp.exposed(graph, rule, key, gateway, patterns)
+    return _Rule(exposed, tuple(plans), graph.get(virtual_services.sources, key))
 
 
 @derived
@@ -246,18 +259,15 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
         tls = bound.server.tls
         number = bound.server.port.number
         for key in graph.get(virtual_services.for_gateway, gateway):
-            rule = graph.get(virtual_services.effective, key)
-            if rule is None or not rule.spec.http:
-                continue
-            plans = graph.get(_rule, view, key, number, gateway)
-            for host in tcp.exposed(graph, rule, key, bound.gateway, bound.server):
+            rule = graph.get(_rule, view, key, number, bound.gateway, bound.server.hosts)
+            for host in rule.hosts:
                 known_routes = by_rule.setdefault((host, key), [])  # a rule may be bound to several servers
-                new = [p for p in plans if p not in known_routes]
+                new = [p for p in rule.routes if p not in known_routes]
                 known_routes += new
                 routes_by_host.setdefault(host, []).extend(new)
                 port_of.setdefault(host, number)
                 redirect[host] = redirect.get(host, False) or bool(tls and tls.https_redirect)
-                sources.setdefault(host, {}).update(dict.fromkeys(graph.get(virtual_services.sources, key)))
+                sources.setdefault(host, {}).update(dict.fromkeys(rule.sources))
                 sources[host][bound.gateway] = None
         if tls is not None and tls.https_redirect:
             for host in server_names(bound.server):

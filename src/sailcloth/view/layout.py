@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import TypeVar
 
-from sailcloth.lib.buckets import bucket
-from sailcloth.lib.incremental import Graph, derived
+from sailcloth.lib.buckets import BUCKETS, bucket
+from sailcloth.lib.incremental import Graph, derived, settled
 from sailcloth.mesh import services
 from sailcloth.mesh.model import Port, Protocol, Resolution, Service, declared_protocol
 
 from . import scope
 from .proxy import View
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +62,44 @@ class PortServices:
     headless: tuple[ServicePort, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What the hosts of one bucket add to the layout, in their order."""
+
+    http: dict[int, list[str]]
+    bound: dict[tuple[str, int], ServicePort]
+    wildcard: dict[int, list[ServicePort]]
+    headless: list[ServicePort]
+    exclusive: dict[int, list[tuple[str, Port]]]  # of ports that belong to an egress listener
+    aliases: list[str]
+
+
 @derived
-def layout(graph: Graph, view: View) -> Layout:
-    """The listeners of a view. Depends on the set of services and their ports, not on routes or endpoints."""
-    http: dict[int, list[str]] = {}
-    bound: dict[tuple[str, int], ServicePort] = {}
-    wildcard: dict[int, list[ServicePort]] = {}
-    headless: list[ServicePort] = []
-    egress_listeners = graph.get(scope.egress_listeners, view) if view.sidecar else ()
-    exclusive = {p.port: p for p in egress_listeners if not p.every_port}
-    proxies = {p.port for p in egress_listeners if p.every_port and p.port}
-    by_port: dict[int, list[tuple[str, Port]]] = {}
+def _hosts(graph: Graph, view: View) -> dict[int, tuple[str, ...]]:
+    by_bucket: dict[int, list[str]] = {}
     for host in graph.get(scope.visible, view):
+        by_bucket.setdefault(bucket(host), []).append(host)
+    return {number: tuple(hosts) for number, hosts in by_bucket.items()}
+
+
+@settled
+def _hosts_in(graph: Graph, view: View, number: int) -> tuple[str, ...]:
+    return graph.get(_hosts, view).get(number, ())
+
+
+@derived
+def _part(graph: Graph, view: View, number: int) -> _Part:
+    """A changed service costs its bucket, and the joining of all."""
+    part = _Part({}, {}, {}, [], {}, [])
+    egress_listeners = graph.get(scope.egress_listeners, view) if view.sidecar else ()
+    exclusive = {p.port for p in egress_listeners if not p.every_port}
+    proxies = {p.port for p in egress_listeners if p.every_port and p.port}
+    for host in graph.get(_hosts_in, view, number):
         svc = scope.service(graph, view, host)
         if svc is None or svc.resolution is Resolution.ALIAS:
             if svc is not None:
-                _alias(graph, view, svc, http)
+                part.aliases.append(host)
+                _alias(graph, view, svc, part.http)
             continue
         for port in svc.ports:
             defined = svc.at(port.number)
@@ -83,30 +109,63 @@ def layout(graph: Graph, view: View) -> Layout:
             if port.number in proxies:
                 continue  # an HTTP proxy listener: the request names its destination
             if port.number in exclusive:
-                by_port.setdefault(port.number, []).append((host, port))
+                part.exclusive.setdefault(port.number, []).append((host, port))
             elif port.protocol.is_http:
-                http.setdefault(port.number, []).append(host)
+                part.http.setdefault(port.number, []).append(host)
             elif defined.headless:
-                headless.append(ServicePort(host, port, "*"))
+                part.headless.append(ServicePort(host, port, "*"))
             elif addresses := scope.addresses(defined, view):
                 for address in addresses:
-                    bound.setdefault((address, port.number), ServicePort(host, port, address))
+                    part.bound.setdefault((address, port.number), ServicePort(host, port, address))
             else:
-                wildcard.setdefault(port.number, []).append(ServicePort(host, port))
+                part.wildcard.setdefault(port.number, []).append(ServicePort(host, port))
                 if port.protocol is Protocol.AUTO:
-                    http.setdefault(port.number, []).append(host)
-    egress = [_egress_services(listener, by_port.get(number, [])) for number, listener in exclusive.items()]
+                    part.http.setdefault(port.number, []).append(host)
+    return part
+
+
+@derived
+def layout(graph: Graph, view: View) -> Layout:
+    """The listeners of a view. Depends on the set of services and their ports, not on routes or endpoints."""
+    parts = [graph.get(_part, view, number) for number in sorted(graph.get(_hosts, view))]
+    http = _joined(p.http for p in parts)
+    wildcard = _joined(p.wildcard for p in parts)
+    by_port = _joined(p.exclusive for p in parts)
+    bound: dict[tuple[str, int], ServicePort] = {}
+    for part in parts:
+        for address, service_port in part.bound.items():
+            known = bound.get(address)
+            if known is None or service_port.host < known.host:
+                bound[address] = service_port
+    egress_listeners = graph.get(scope.egress_listeners, view) if view.sidecar else ()
+    exclusive = {p.port: p for p in egress_listeners if not p.every_port}
+    egress = [
+        _egress_services(listener, sorted(by_port.get(number, []), key=itemgetter(0)))
+        for number, listener in exclusive.items()
+    ]
     egress += _for_every_port(graph, view, egress_listeners)
-    for each in egress:
-        if not each.listener.every_port and each.http:
-            http[each.listener.port] = [host for host, _ in each.http]
+    own_http = {each.listener.port: each.http for each in egress if not each.listener.every_port and each.http}
+    shared = {port: tuple(sorted(hosts)) for port, hosts in http.items()}
+    shared |= {port: tuple(host for host, _ in hosts) for port, hosts in own_http.items()}
     return Layout(
-        http=tuple((p, tuple(h)) for p, h in sorted(http.items())),
-        bound=tuple(sorted(bound.items())),
-        wildcard=tuple((p, tuple(s)) for p, s in sorted(wildcard.items())),
-        headless=tuple(headless),
+        http=tuple(sorted(shared.items())),
+        bound=tuple(sorted(bound.items(), key=itemgetter(0))),
+        wildcard=tuple((p, tuple(sorted(s, key=_host))) for p, s in sorted(wildcard.items())),
+        headless=tuple(sorted((s for p in parts for s in p.headless), key=_host)),
         egress=tuple(egress),
     )
+
+
+def _joined(parts: Iterable[dict[int, list[T]]]) -> dict[int, list[T]]:
+    out: dict[int, list[T]] = {}
+    for part in parts:
+        for port, items in part.items():
+            out.setdefault(port, []).extend(items)
+    return out
+
+
+def _host(service_port: ServicePort) -> str:
+    return service_port.host
 
 
 def _for_every_port(graph: Graph, view: View, listeners: tuple[scope.EgressListener, ...]) -> Iterator[EgressServices]:
@@ -151,14 +210,14 @@ def _alias(graph: Graph, view: View, svc: Service, http: dict[int, list[str]]) -
 # -- parts of the layout as derived values, so that a changed service affects only its own listeners ------------------------
 
 
-@derived
+@settled
 def egress_services(graph: Graph, view: View) -> tuple[EgressServices, ...]:
     """The egress listeners of the view's Sidecar, with their services."""
     return graph.get(layout, view).egress
 
 
 @derived
-def _ports(graph: Graph, view: View) -> dict[int, PortServices]:
+def _ports(graph: Graph, view: View) -> dict[int, dict[int, PortServices]]:
     services_ = graph.get(layout, view)
     by_port = {port: PortServices(http=hosts) for port, hosts in services_.http}
     for port, service_ports in services_.wildcard:
@@ -174,13 +233,21 @@ def _ports(graph: Graph, view: View) -> dict[int, PortServices]:
         by_port[port] = replace(by_port.get(port, PortServices()), ranges=tuple(several))
     for port, several in headless.items():
         by_port[port] = replace(by_port.get(port, PortServices()), headless=tuple(several))
-    return by_port
+    by_bucket: dict[int, dict[int, PortServices]] = {}
+    for port, port_services in by_port.items():
+        by_bucket.setdefault(port % BUCKETS, {})[port] = port_services
+    return by_bucket
+
+
+@settled
+def _ports_in(graph: Graph, view: View, number: int) -> dict[int, PortServices]:
+    return graph.get(_ports, view).get(number, {})
 
 
 @derived
 def at_port(graph: Graph, view: View, port: int) -> PortServices:
     """The services of one port."""
-    return graph.get(_ports, view).get(port, PortServices())
+    return graph.get(_ports_in, view, port % BUCKETS).get(port, PortServices())
 
 
 @derived
@@ -191,7 +258,7 @@ def _bound(graph: Graph, view: View) -> dict[int, dict[tuple[str, int], ServiceP
     return by_bucket
 
 
-@derived
+@settled
 def _bound_in(graph: Graph, view: View, number: int) -> dict[tuple[str, int], ServicePort]:
     return graph.get(_bound, view).get(number, {})
 
@@ -215,12 +282,11 @@ def http_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
 @derived
 def _aliases(graph: Graph, view: View) -> dict[str, tuple[str, ...]]:
     hosts_by_target: dict[str, list[str]] = {}
-    for host in graph.get(scope.visible, view):
+    for host in sorted(h for number in graph.get(_hosts, view) for h in graph.get(_part, view, number).aliases):
         svc = scope.service(graph, view, host)
-        if svc is not None and svc.resolution is Resolution.ALIAS:
-            service = services.resolve_alias(graph, svc, view.namespace)
-            if service is not None:
-                hosts_by_target.setdefault(service.host, []).append(host)
+        service = services.resolve_alias(graph, svc, view.namespace) if svc is not None else None
+        if service is not None:
+            hosts_by_target.setdefault(service.host, []).append(host)
     return {target: tuple(hosts) for target, hosts in hosts_by_target.items()}
 
 
@@ -230,10 +296,7 @@ def aliases(graph: Graph, view: View, target: str) -> tuple[str, ...]:
     return graph.get(_aliases, view).get(target, ())
 
 
-@derived
+@settled
 def any_alias(graph: Graph, view: View) -> bool:
     """Whether the view has any ExternalName services (they are rare, and resolving them is expensive)."""
-    return any(
-        (svc := scope.service(graph, view, h)) is not None and svc.resolution is Resolution.ALIAS
-        for h in graph.get(scope.visible, view)
-    )
+    return any(graph.get(_part, view, number).aliases for number in graph.get(_hosts, view))

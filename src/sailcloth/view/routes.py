@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sailcloth.api.destination_rule import ConsistentHashLB, TrafficPolicy, TunnelSettings
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRetry, HTTPRoute, VirtualService
-from sailcloth.lib.incremental import Graph, derived
+from sailcloth.lib.incremental import Graph, derived, settled
 from sailcloth.mesh import destination_rules, hosts, registry, selection, services, virtual_services
 from sailcloth.mesh.http_routes import SEMANTICS
 from sailcloth.mesh.model import Resolution, Service
@@ -99,35 +99,48 @@ def short_names(name: str, namespace: str, view_namespace: str) -> list[str]:
 
 
 @derived
-def lost_domain_pairs(graph: Graph, view: View, port: int) -> tuple[tuple[str, str], ...]:
-    """(host, domain) pairs of domains that a host loses, because domains of a route configuration must be unique.
-
-    Full names take precedence over generated short names and addresses; otherwise the first host in order keeps the domain.
-    """
-    domain = registry.config(graph).domain
-    owner: dict[str, tuple[bool, str]] = {}
-    pairs = []
-    for host in graph.get(virtual_hosts, view, port):
-        svc = scope.service_at(graph, view, host, port)
-        for name in service_domains(svc, view, domain) if svc else _rule_domains(host, view, domain):
-            claim = (name != _as_host(host), host)
-            previous = owner.get(name)
-            if previous is None or claim < previous:
-                owner[name] = claim
-                if previous is not None:
-                    pairs.append((previous[1], name))
-            else:
-                pairs.append((host, name))
-    return tuple(sorted(pairs))
-
-
-@derived
 def lost_domains(graph: Graph, view: View, port: int, host: str) -> frozenset[str]:
-    """The domains that one host loses to others on a port."""
-    return frozenset(name for loser, name in graph.get(lost_domain_pairs, view, port) if loser == host)
+    """The domains that one host loses to others on a port, because domains of a route configuration must be unique.
+
+    Full names take precedence over generated short names and addresses; of several hosts with an address the first has it. Nothing
+    else is generated for two hosts. Looks at no other host, unless they share an address.
+    """
+    svc = scope.service_at(graph, view, host, port)
+    taken = graph.get(_full_names, view, port)
+    lost = {name for name in _domains(graph, view, svc, host) if name != _as_host(host) and name in taken}
+    for address in scope.addresses(svc, view) if svc is not None else ():
+        before = {ident.host for ident in registry.services_at(graph, address) if ident.host < host}
+        if _as_host(address) != _as_host(host) and any(
+            _has_address(graph, view, port, other, address) for other in before
+        ):
+            lost.add(_as_host(address))
+    return frozenset(lost)
 
 
-@derived
+def _domains(graph: Graph, view: View, svc: Service | None, host: str) -> list[str]:
+    domain = registry.config(graph).domain
+    return service_domains(svc, view, domain) if svc is not None else _rule_domains(host, view, domain)
+
+
+def _has_address(graph: Graph, view: View, port: int, host: str, address: str) -> bool:
+    svc = scope.service_at(graph, view, host, port)
+    return (
+        svc is not None
+        and address.lower() in (a.lower() for a in scope.addresses(svc, view))
+        and host in graph.get(virtual_hosts, view, port)
+    )
+
+
+@settled
+def _full_names(graph: Graph, view: View, port: int) -> frozenset[str]:
+    """The hosts of a port whose full names may be short names or addresses of others: those outside the cluster's domain."""
+    suffix = f".svc.{registry.config(graph).domain}"
+    return frozenset(
+        _as_host(h) for h in graph.get(virtual_hosts, view, port) if h.startswith("*") or not h.endswith(suffix)
+    )
+
+
+@settled
 def virtual_hosts(graph: Graph, view: View, port: int) -> tuple[str, ...]:
     """Hosts with a virtual host in a port's route configuration, sorted: services with the port, and hosts that only a VirtualService
     names: on port 80 all of them, as in Istio, on another port those that a wildcard service of the port covers."""
@@ -174,13 +187,14 @@ def virtual_host(graph: Graph, view: View, host: str, port: int) -> VirtualHostP
     """The virtual host of one host in a sidecar's route configuration; None if it loses all domains."""
     domain = registry.config(graph).domain
     svc = scope.service(graph, view, host)
-    names = service_domains(svc, view, domain) if svc else _rule_domains(host, view, domain)
+    names = _domains(graph, view, svc, host)
     if graph.get(layout.any_alias, view):
         for alias in graph.get(layout.aliases, view, host):
             alias_service = scope.service(graph, view, alias)
             if alias_service is not None:
                 names += service_domains(alias_service, view, domain)
-    names = [n for n in dict.fromkeys(names) if n not in graph.get(lost_domains, view, port, host)]
+    lost = graph.get(lost_domains, view, port, host)
+    names = [n for n in dict.fromkeys(names) if n not in lost]
     if not names:
         return None
     keys = rules_for(graph, view, host)

@@ -177,15 +177,15 @@ def _bound(graph: Graph, gateway: Key, server: Server) -> Iterator[tuple[Key, Vi
     """VirtualServices bound to a gateway that share a host with one of its servers, oldest first."""
     for key in graph.get(virtual_services.for_gateway, f"{gateway.namespace}/{gateway.name}"):
         rule = graph.get(virtual_services.effective, key)
-        if rule is not None and exposed(graph, rule, key, gateway, server):
+        if rule is not None and exposed(graph, rule, key, gateway, server.hosts):
             yield key, rule
 
 
-def exposed(graph: Graph, rule: VirtualService, key: Key, gateway: Key, server: Server) -> tuple[str, ...]:
-    """Hosts of a VirtualService that a server exposes: of each overlapping pair the more specific one."""
+def exposed(graph: Graph, rule: VirtualService, key: Key, gateway: Key, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Hosts of a VirtualService that a server's `hosts` expose: of each overlapping pair the more specific one."""
     domain = registry.config(graph).domain
     exposed_hosts: dict[str, None] = {}
-    for pattern in server.hosts:
+    for pattern in patterns:
         namespace, _, name = pattern.rpartition("/")
         name = hosts.normalized(name)
         namespace = gateway.namespace if namespace == "." else namespace

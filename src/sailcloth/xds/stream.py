@@ -129,19 +129,31 @@ class Stream:
     @property
     def in_sync(self) -> bool:
         """Whether the client has acknowledged all its resources."""
-        return all(self._synced(url, state) for url, state in self._types.items())
+        for url, state in self._types.items():  # noqa: SIM110  asked of every stream whenever statuses are written
+            if not self._synced(url, state):
+                return False
+        return True
 
     def _synced(self, url: str, state: _Type) -> bool:
-        return (
-            not state.nonce
-            and not state.requested
-            and all(state.sent.get(c.number) == c.seq for c in self.collections.get(url, ()))
-        )
+        if state.nonce or state.requested:
+            return False
+        for collection in self.collections.get(url, ()):  # noqa: SIM110  as above
+            if state.sent.get(collection.number) != collection.seq:
+                return False
+        return True
 
     @property
     def errors(self) -> dict[str, str]:
         """Errors of rejected responses by type URL."""
         return {url: state.error for url, state in self._types.items() if state.error}
+
+    @property
+    def last_error(self) -> str:
+        """One of them; empty if there is none."""
+        error = ""
+        for state in self._types.values():
+            error = state.error or error
+        return error
 
     def state(self, url: str) -> tuple[bool, bool, int]:
         """(subscribed, all acknowledged, responses acknowledged) of a type, for status commands. Resources from an earlier

@@ -104,8 +104,9 @@ class ApiResource:
     def schemas(self) -> Schemas:
         return builtin_schemas()
 
-    @property
+    @cached_property
     def node(self) -> Node:
+        """Its schema; the same object each time, because what is made of a schema is kept by that."""
         return self.schema if self.record is None else {"$ref": f"#/$defs/{self.record.definition}"}
 
     def from_storage(self, obj: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +200,7 @@ def custom_resources(crd: dict[str, Any]) -> list[ApiResource]:
             warnings=_deprecation(spec, version),
             converts=changed or differ,
         )
-        resource.metadata_schema = kept
+        resource.metadata_schema = {**kept, "required": []} if kept is not None else None
         out.append(resource)
     return out
 

@@ -18,6 +18,7 @@ from typing import Literal
 import apsw
 import orjson
 
+from .shared_parts import share
 from .unstructured import Unstructured
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ Name = tuple[str, str]  # namespace, name
 KEPT_EVENTS = 5_000  # events kept on disk for resuming watches
 _COMPACT_EVERY = 1_000
 _EVENTS_IN_MEMORY = 200  # of them, for each resource, kept decoded: what a watch may have missed since its list
+_PAGE = 8192  # bytes; most objects have one or two kB, which would need a page of their own in smaller ones
 _FORMAT = "1"  # of the tables; grows when an older program could not read them
 _SCHEMA = """
 create table if not exists obj(gr text, ns text, name text, rv integer, body blob, primary key(gr, ns, name)) without rowid;
@@ -84,6 +86,7 @@ class Store:
         self._db.setbusytimeout(5000)
         self._check_format()
         level = "full" if durability == "full" else "normal"
+        self._db.execute(f"pragma page_size={_PAGE}")  # of a new file
         self._db.execute(f"pragma journal_mode=wal; pragma synchronous={level}; pragma cache_size=-16000")
         self._db.execute(_SCHEMA)
         self._db.execute("insert or ignore into meta values('format', ?)", (_FORMAT,))
@@ -112,6 +115,7 @@ class Store:
     def _load(self) -> None:
         for group_resource, ns, name, body in self._db.execute("select gr, ns, name, body from obj"):
             obj = self.data[group_resource][(ns, name)] = orjson.loads(body)
+            share(obj)
             self._order[group_resource].append((ns, name))
             self._index_owners(group_resource, (ns, name), None, obj)
         for names in self._order.values():
@@ -205,6 +209,7 @@ class Store:
         old = self.data[group_resource].get(key)
         self.revision += 1
         metadata["resourceVersion"] = str(self.revision)
+        share(obj)
         self._set(group_resource, key, obj)
         self._index_owners(group_resource, key, old, obj)
         self._record(group_resource, Event(self.revision, "MODIFIED" if old is not None else "ADDED", obj, old))

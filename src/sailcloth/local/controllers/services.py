@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from itertools import chain
 
 from sailcloth.local.apiserver.storage import Store
 from sailcloth.local.apiserver.unstructured import Unstructured
@@ -25,7 +26,7 @@ def _address(store: Store, service: Unstructured, pool: ipaddress.IPv4Network) -
     uid = service["metadata"]["uid"]
     taken = {a for s in store.all("services") if s["metadata"]["uid"] != uid for a in _current_addresses(s)}
     asked = service["spec"].get("loadBalancerIP")
-    candidates = [asked] if asked else [*_current_addresses(service), *map(str, pool.hosts())]
+    candidates = [asked] if asked else chain(_current_addresses(service), map(str, pool.hosts()))
     return next((a for a in candidates if a not in taken and _in_pool(a, pool)), "")
 
 

@@ -29,10 +29,12 @@ class Slice(tuple[Hashable, ...], Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """The hosts of the services that an object defines, and the namespaces where they are visible (`*` for all)."""
+    """The hosts of the services that an object defines, the namespaces where they are visible (`*` for all), and the addresses that
+    some of them have."""
 
     hosts: tuple[str, ...]
     namespaces: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
 
 
 def nothing(*_: Any) -> tuple[()]:

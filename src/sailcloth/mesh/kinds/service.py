@@ -32,7 +32,10 @@ def _slices(key: Key, service: Service, config: MeshConfig) -> Iterator[Slice[Se
 
 def _exports(key: Key, service: Service, config: MeshConfig) -> Exports:
     host = f"{key.name}.{key.namespace}.svc.{config.domain}"
-    return Exports((host,), exported_namespaces(key, service, config))
+    addresses = service.spec.cluster_ips or (service.spec.cluster_ip,)
+    return Exports(
+        (host,), exported_namespaces(key, service, config), tuple(a for a in addresses if a not in ("", "None"))
+    )
 
 
 KIND = MeshKind(Service, slices=_slices, exports=_exports)

@@ -39,7 +39,8 @@ def _slices(key: Key, entry: ServiceEntry, config: MeshConfig) -> Iterator[Slice
 
 def _exports(key: Key, entry: ServiceEntry, config: MeshConfig) -> Exports:
     names = (hosts.resolve(h, key.namespace, config.domain) for h in entry.spec.hosts)
-    return Exports(tuple(dict.fromkeys(names)), exported_namespaces(key, entry, config))
+    addresses = (*entry.spec.addresses, *(a.value for a in entry.status.addresses if a.value))
+    return Exports(tuple(dict.fromkeys(names)), exported_namespaces(key, entry, config), addresses)
 
 
 KIND = MeshKind(ServiceEntry, slices=_slices, exports=_exports)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import StatusError
 
@@ -18,6 +19,7 @@ class Media:
     shape: str = ""
 
 
+@lru_cache(maxsize=256)
 def negotiate(accept: str, offers: tuple[str, ...] = (JSON, YAML)) -> Media:
     """The offer that the client prefers: by q, then the more specific, then the earlier. Raises StatusError (406)."""
     wishes = []

@@ -4,12 +4,11 @@ their status.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from ..errors import invalid
 from ..registry import CRDS, ApiResource, Registry, custom_resources
-from ..storage import Store
+from ..storage import Store, clone
 from ..times import now
 from ..unstructured import Unstructured
 from . import structural
@@ -31,10 +30,11 @@ class DefinitionController:
             if errors:
                 raise invalid(resource.kind, resource.group, obj["metadata"].get("name", ""), errors)
 
-    def on_write(self, resource: ApiResource, obj: Unstructured) -> None:
-        """An object was written: a definition takes effect at once."""
+    def on_write(self, resource: ApiResource, obj: Unstructured, known_valid: bool = False) -> None:
+        """An object was written: a definition takes effect at once. `known_valid`: its schemas have just passed `validate`, none of
+        them because it was stored like that before."""
         if resource.group_resource == CRDS and not obj["metadata"].get("deletionTimestamp"):
-            self._update_status(obj)
+            self._update_status(obj, known_valid)
 
     def install(self, crd: Unstructured) -> None:
         """Store and serve a valid definition that is new."""
@@ -54,7 +54,7 @@ class DefinitionController:
 
     def _update_status(self, crd: Unstructured, known_valid: bool = False) -> None:
         """Write the definition's status, and serve it once it is established."""
-        status = copy.deepcopy(crd.get("status") or {})
+        status = clone(crd.get("status") or {})
         spec, names = crd["spec"], crd["spec"]["names"]
         conflicts = self._conflicts(crd)
         known = {c["type"]: c for c in status.get("conditions") or ()}
@@ -83,8 +83,7 @@ class DefinitionController:
         versions = status.get("storedVersions") or []
         status["storedVersions"] = versions if stored in versions else [*versions, stored]
         if status != crd.get("status"):
-            crd = copy.deepcopy(crd)
-            crd["status"] = status
+            crd = {**crd, "metadata": dict(crd["metadata"]), "status": status}
             self.store.put(CRDS, crd)
         if self._is_established(crd):
             self._serve_definition(crd)

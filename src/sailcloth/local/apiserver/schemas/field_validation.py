@@ -119,9 +119,7 @@ def schema_errors(resource: ApiResource, obj: Unstructured, old: Unstructured | 
         return [p for p in problems if not (p.kind == "required" and p.path.startswith(("status", "metadata")))]
     if resource.metadata_schema is not None:
         metadata = {k: v for k, v in obj["metadata"].items() if k in ("name", "generateName")}
-        checked = schemacheck.check(
-            resource.schemas, {**resource.metadata_schema, "required": []}, metadata, "metadata"
-        )
+        checked = schemacheck.check(resource.schemas, resource.metadata_schema, metadata, "metadata")
         problems += [p for p in checked if p.kind != "unknown"]
     if resource.rules is not None:
         if any(p.kind in _BLOCKS_RULES for p in problems):

@@ -14,6 +14,7 @@ import orjson
 from sailcloth.lib.openapi import Node, Schemas
 
 from ..registry import ApiResource
+from ..storage import clone
 
 Path = tuple[str, ...]
 _MISSING: Any = object()
@@ -124,11 +125,49 @@ class FieldManager:
                     return _MISSING
         return value
 
-    def _is_changed(self, old: Any, new: Any, path: Path) -> bool:
-        a, b = self.get(old, path), self.get(new, path)
-        if path[-1].startswith("k:"):
-            return (a is _MISSING) != (b is _MISSING)
-        return a is not b and a != b
+    def differences(self, old: dict[str, Any], new: dict[str, Any]) -> tuple[set[Path], set[Path]]:
+        """(leaf paths of `new` that `old` lacks or has with another value, leaf paths that `old` alone has), of fields that can be
+        owned. Parts that are equal are not visited."""
+        changed: set[Path] = set()
+        gone: set[Path] = set()
+        self._compare(self._root, old, new, (), changed, gone)
+        return changed - _UNOWNED, gone - _UNOWNED
+
+    def _compare(self, node: Node, old: Any, new: Any, path: Path, changed: set[Path], gone: set[Path]) -> None:
+        if old == new:
+            return
+        if isinstance(old, dict) and isinstance(new, dict) and old and new:
+            if (self._schemas.resolve(node) or {}).get("x-kubernetes-map-type") != "atomic":
+                for key in old.keys() | new.keys():
+                    child, inner = self._schemas.field(node, key), (*path, "f:" + key)
+                    if key in old and key in new:
+                        self._compare(child, old[key], new[key], inner, changed, gone)
+                    elif key in new:
+                        changed.update(_leaves(self._tree(child, new[key]), inner))
+                    else:
+                        gone.update(_leaves(self._tree(child, old[key]), inner))
+                return
+        elif isinstance(old, list) and isinstance(new, list) and old and new:
+            kind, schema = self._list_type(node)
+            items = self._schemas.items(node)
+            if kind in ("map", "set"):
+                before = {self._element(schema, kind, v, items): v for v in old}
+                after = {self._element(schema, kind, v, items): v for v in new}
+                for element in before.keys() | after.keys():
+                    inner = (*path, element)
+                    item: dict[str, Any] = {".": {}} if kind == "map" else {}  # an item is owned beside its fields
+                    if element not in before:
+                        changed.update(_leaves({**item, **self._tree(items, after[element])}, inner))
+                    elif element not in after:
+                        gone.update(_leaves({**item, **self._tree(items, before[element])}, inner))
+                    elif kind == "map":
+                        self._compare(items, before[element], after[element], inner, changed, gone)
+                        changed.discard(inner)
+                        gone.discard(inner)
+                return
+        had, has = set(_leaves(self._tree(node, old), path)), set(_leaves(self._tree(node, new), path))
+        changed |= has
+        gone |= had - has
 
     def _remove(self, node: Node, value: Any, path: Path) -> None:
         element = path[0]
@@ -189,9 +228,9 @@ class FieldManager:
         self, live: dict[str, Any] | None, applied: dict[str, Any], manager: str, force: bool, now: str, sub: str = ""
     ) -> dict[str, Any]:
         """The object after a server-side apply. Raises ApplyConflict if other managers own changed fields and `force` is off."""
-        applied = copy.deepcopy(applied)
+        applied = clone(applied)
         (applied.get("metadata") or {}).pop("managedFields", None)
-        base = copy.deepcopy(live) if live else {}
+        base = clone(live) if live else {}
         owners = _from_managed_fields(base)
         if live and not owners:  # written without field managers: owned by a manager of its own
             entry = {"apiVersion": base.get("apiVersion"), "time": now, "fieldsType": "FieldsV1"}
@@ -199,7 +238,7 @@ class FieldManager:
         wanted = self.field_set(applied)
         merged: dict[str, Any] = self._merge(self._root, base, applied)
         me = (manager, "Apply", sub)
-        changed = {p for p in wanted if self._is_changed(base, merged, p)}
+        changed = wanted & self.differences(base, merged)[0]
         taken = [
             (who, p)
             for who, (paths, _) in owners.items()
@@ -235,11 +274,12 @@ class FieldManager:
         """Record a write that is not an apply: the writer owns the fields that it changed, removed fields lose their owners. Managed
         fields in the request replace the stored ones: so clients move fields from one manager to another."""
         given = (new.get("metadata") or {}).get("managedFields")
+        changed, gone = self.differences(live, new) if live else (self.field_set(new), set())
+        stored = ((live or {}).get("metadata") or {}).get("managedFields") or []
+        if not changed and not gone and given in (None, stored) and all(e.get("fieldsV1") for e in stored):
+            new.setdefault("metadata", {})["managedFields"] = stored
+            return new
         owners = _from_managed_fields(new if given is not None else live or {})
-        before = self.field_set(live) if live else set()
-        after = self.field_set(new)
-        changed = {p for p in after if p not in before or self._is_changed(live, new, p)}
-        gone = before - after
         me = (manager, "Update", sub)
         for who, (paths, _) in owners.items():
             paths.difference_update(gone | (changed if who != me else set()))

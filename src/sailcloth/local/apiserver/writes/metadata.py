@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from ..errors import bad_request, conflict
 from ..registry import ApiResource
+from ..storage import clone
 from ..times import now
 from ..unstructured import Unstructured
 
@@ -56,7 +56,7 @@ def restrict_update(resource: ApiResource, live: Unstructured, new: Unstructured
     if resource.record is not None and resource.record.restrict is not None:
         new = resource.record.restrict(live, new, sub)
     if sub == "status":
-        out = copy.deepcopy(live)
+        out = clone(live)
         out.pop("status", None)
         if "status" in new:
             out["status"] = new["status"]
@@ -70,7 +70,7 @@ def restrict_update(resource: ApiResource, live: Unstructured, new: Unstructured
         return out
     if not sub and resource.has_status_path:
         if "status" in live:
-            new["status"] = copy.deepcopy(live["status"])
+            new["status"] = clone(live["status"])
         else:
             new.pop("status", None)
     return new

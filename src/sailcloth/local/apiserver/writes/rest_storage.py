@@ -82,7 +82,7 @@ class RestStorage:
         self._check_absent(resource, obj)
         obj = resource.to_storage(obj)
         self.store.put(resource.group_resource, obj)
-        self._after_write(resource, obj)
+        self._after_write(resource, obj, new=True)
         stored = self.store.get(resource.group_resource, obj["metadata"].get("namespace", ""), name) or obj
         await self.store.committed()  # what others write meanwhile is not durable yet, so it is not the answer
         return stored, warnings
@@ -99,9 +99,9 @@ class RestStorage:
             definition["metadata"]["managedFields"] = [{**manager, "fieldsType": "FieldsV1", "fieldsV1": {}}]
             self.definitions.install(definition)
 
-    def _after_write(self, resource: ApiResource, obj: Unstructured) -> None:
+    def _after_write(self, resource: ApiResource, obj: Unstructured, new: bool = False) -> None:
         """What follows at once from an object that was written."""
-        self.definitions.on_write(resource, obj)
+        self.definitions.on_write(resource, obj, known_valid=new)
         if resource.group_resource == default_roles.CLUSTER_ROLES:
             default_roles.aggregate(self.store)
         if resource.group_resource == admissionregistration.POLICY.group_resource:
