@@ -12,6 +12,7 @@ from typing import Any
 
 from sailcloth.agent.dns import DnsServer, Resolver
 from sailcloth.agent.name_tables import NameTables
+from sailcloth.agent.netns import PodSockets
 from sailcloth.analysis import manifests, offline
 from sailcloth.api.meta import Key
 from sailcloth.controlplane.addresses import Pool, current
@@ -144,7 +145,7 @@ async def _answers(services: int) -> dict[str, float]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     resolver = Resolver(-1, "127.0.0.1", 0, 1)
-    server = DnsServer(-1, port, resolver, names)
+    server = DnsServer(PodSockets(-1), port, resolver, names)
     await resolver.start()
     await server.start()
     name = dnsmessage.encode_name("s7.default.svc.cluster.local")
