@@ -205,7 +205,7 @@ async def test_new_roots_reach_the_proxy_at_once_and_the_certificate_is_signed_a
         assert plane.identity is not None
         assert plane.identity.secret is not None
         old = plane.identity.secret
-        plane.identity.trust(later.certificate_pem)
+        plane.identity.trust(later.certificate_pem, b"")
         [after] = await secrets(roots)
         assert (await plane.identity.wait_for_version_after(2)).key != old.key
         roots.cancel()

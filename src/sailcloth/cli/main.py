@@ -12,7 +12,7 @@ import sys
 
 import typer
 
-GROUPS = ("lifecycle", "proxy", "wait", "experimental", "dashboard", "inject", "image", "export", "complete")
+GROUPS = ("lifecycle", "proxy", "ca", "wait", "experimental", "dashboard", "inject", "image", "export", "complete")
 
 app = typer.Typer(
     name="sailctl",

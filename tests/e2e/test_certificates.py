@@ -1,0 +1,120 @@
+"""Certificates change under load, and no request fails: of workloads, of an intermediate, and of the root."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from ..authorities import Authority
+from .bookinfo import KUBECTL, Cluster, Object, new_state
+from .fixed_rate import FixedRate
+from .test_kills import STRICT
+
+LIFETIME_S = 8
+RATE = 20
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Cluster]:
+    """A cluster of its own, whose certificates live for seconds."""
+    if KUBECTL is None:
+        pytest.skip("kubectl is not installed")
+    with new_state() as state:
+        running = Cluster(state)
+        running.start("--workload-cert-ttl", f"{LIFETIME_S}s")
+        running.kubectl("apply", "-f", "-", stdin=STRICT)
+        running.applied("peerauthentication.security.istio.io/default")
+        yield running
+
+
+def status(mesh: Cluster) -> Object:
+    found: Object = json.loads(mesh.sailctl("ca", "status", "-o", "json"))
+    return found
+
+
+def serials(mesh: Cluster) -> set[str]:
+    """Serial numbers of the certificates that proxies have in use."""
+    found = set()
+    for app in ("productpage", "reviews", "details"):
+        certificates = json.loads(mesh.sailctl("proxy-config", "secret", f"deployment/{app}-v1", "-o", "json"))
+        found |= set(_values(certificates, "serial_number")) or {json.dumps(certificates)}
+    return found
+
+
+def _values(value: object, name: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if key == name:
+                yield str(each)
+            yield from _values(each, name)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _values(each, name)
+
+
+def plug_in(mesh: Cluster, files: dict[str, bytes]) -> None:
+    data = {k: base64.b64encode(v).decode() for k, v in files.items()}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cacerts", "namespace": "istio-system"}}
+    mesh.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps({**secret, "data": data}))
+
+
+def signs(mesh: Cluster, subject: str) -> None:
+    mesh.eventually(lambda: status(mesh)["issuer"]["subject"] == subject, 30)
+
+
+def only_root(mesh: Cluster) -> None:
+    """Wait until certificates under older roots have ended, and these are gone."""
+    mesh.eventually(lambda: not status(mesh)["retired"], 3 * LIFETIME_S + 10)
+
+
+def test_no_request_fails_while_certificates_of_workloads_and_the_root_change(mesh: Cluster) -> None:
+    with FixedRate(mesh, RATE) as load:
+        load.until(RATE)
+        before = serials(mesh)
+        mesh.eventually(lambda: not serials(mesh) & before, 2 * LIFETIME_S)
+        old = status(mesh)["issuer"]["root"]
+        mesh.sailctl("ca", "rotate", "--wait", "--timeout", "30s")
+        state = status(mesh)
+        assert state["issuer"]["root"] != old
+        assert [r["root"] for r in state["retired"]] == [old]
+        roots = mesh.kubectl("get", "configmap", "istio-ca-root-cert", "-o", "jsonpath={.data}")
+        assert roots.count("BEGIN CERTIFICATE") == 2
+        only_root(mesh)
+        load.until(LIFETIME_S * RATE)  # under the new root only
+        roots = mesh.kubectl("get", "configmap", "istio-ca-root-cert", "-o", "jsonpath={.data}")
+        assert roots.count("BEGIN CERTIFICATE") == 1
+    assert not load.failed, load.failed[:10]
+
+
+def test_no_request_fails_while_a_ca_is_plugged_in_and_replaced(mesh: Cluster) -> None:
+    one, other = Authority("root one"), Authority("root two")
+    with FixedRate(mesh, RATE) as load:
+        load.until(RATE)
+        plug_in(mesh, Authority("first", one).secret())
+        signs(mesh, "CN=first")
+        second = Authority("second", Authority("middle", one))
+        assert second.above is not None
+        plug_in(mesh, second.secret(second, second.above, one))  # another intermediate of the same root
+        signs(mesh, "CN=second")
+        load.until(LIFETIME_S * RATE)
+        plug_in(mesh, Authority("third", other).secret())  # another root
+        signs(mesh, "CN=third")
+        only_root(mesh)
+        mesh.kill("sailcloth.controlplane")  # its next process has the new CA only
+        load.until(LIFETIME_S * RATE)
+        mesh.kubectl("delete", "secret", "cacerts", "-n", "istio-system")
+        mesh.eventually(lambda: status(mesh)["issuer"]["secret"] == "istio-ca-secret", 30)
+        only_root(mesh)
+        load.until(LIFETIME_S * RATE)
+    assert not load.failed, load.failed[:10]
+
+
+def test_the_webhooks_go_on_under_the_new_root(mesh: Cluster) -> None:
+    """The API server asks the injector over TLS for each pod, and the validation for each rule."""
+    mesh.kubectl("rollout", "restart", "deployment/ratings-v1")
+    mesh.kubectl("rollout", "status", "deployment/ratings-v1", "--timeout=60s")
+    names = "jsonpath={.items[0].spec.containers[*].name} {.items[0].spec.initContainers[*].name}"
+    assert "istio-proxy" in mesh.kubectl("get", "pod", "-l", "app=ratings", "-o", names)
