@@ -37,7 +37,7 @@ from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.grpc_server import GrpcServer
-from sailcloth.mesh import ingress, proxy_configs
+from sailcloth.mesh import ingress, mesh_config, proxy_configs
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
@@ -80,6 +80,7 @@ class Config:
     workload_cert_ttl_s: int = 86_400  # of a certificate for which no lifetime is asked
     max_workload_cert_ttl_s: int = int(MAX_LIFETIME.total_seconds())
     names: tuple[str, ...] = ()
+    compliance_policy: str = ""  # fips-140-2 or pqc: limits of TLS that no configuration undoes
 
 
 _NAMES = ("istiod.istio-system.svc", "istiod.istio-system", "istiod", "localhost", "127.0.0.1")
@@ -96,7 +97,7 @@ class ControlPlane:
 
     def __init__(self, client: Client, config: Config) -> None:
         self.client, self.config = client, config
-        self.mesh = Mesh(MeshConfig())
+        self.mesh = Mesh(mesh_config.parse("", MeshConfig(compliance_policy=config.compliance_policy)))
         self.verifier = Verifier(client, self.mesh)
         self.proxies = ConnectedProxies(self.mesh, self._authenticate, self.verifier.secret_access)
         self.status = StatusWriter(self.proxies, KubernetesStatusApi(client))
@@ -167,7 +168,8 @@ class ControlPlane:
         source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS], OPTIONAL_KINDS)
         tasks = [asyncio.create_task(source.run(self.change), name="store")]
         await self.certificates.start()
-        tls = ServerTls((*_NAMES, *self.config.names), lambda: self.certificates.server_authority)
+        minimum = ssl.TLSVersion.TLSv1_3 if self.config.compliance_policy == "pqc" else ssl.TLSVersion.TLSv1_2
+        tls = ServerTls((*_NAMES, *self.config.names), lambda: self.certificates.server_authority, minimum)
         self.certificates.on_issuer = tls.renew
         await source.synced()
         self.updates.synced()

@@ -17,14 +17,19 @@ _RENEW_S = _LIFETIME.total_seconds() / 3
 class ServerTls:
     """TLS contexts for servers of these names. New connections get the newest certificate; those that are open go on."""
 
-    def __init__(self, names: Sequence[str], authority: Callable[[], Authority]) -> None:
-        self._names, self._authority = [n for n in names if n], authority
+    def __init__(
+        self,
+        names: Sequence[str],
+        authority: Callable[[], Authority],
+        minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+    ) -> None:
+        self._names, self._authority, self._minimum = [n for n in names if n], authority, minimum
         self._contexts: list[ssl.SSLContext] = []
 
     def context(self, *protocols: str) -> ssl.SSLContext:
         """A context for one server, with these ALPN protocols."""
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        made.minimum_version = self._minimum
         if protocols:
             made.set_alpn_protocols(list(protocols))
         self._contexts.append(made)

@@ -19,7 +19,7 @@ from sailcloth.api.meta import duration_ms
 from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.lib import bounded_yaml
-from sailcloth.mesh import proxy_configs
+from sailcloth.mesh import proxy_configs, tls_parameters
 from sailcloth.mesh.model import MeshConfig
 
 T = TypeVar("T")
@@ -38,6 +38,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
     old = base or MeshConfig()
     policy = options.get("outboundTrafficPolicy")
     inbound = options.get("inboundTrafficPolicy") or {}
+    mesh_tls, tls_defaults = tls_parameters.parse(options, old.compliance_policy)
     # An outboundTrafficPolicy without a mode is REGISTRY_ONLY: that is the first value of Istio's enumeration.
     mode = old.outbound_mode if policy is None else str((policy or {}).get("mode", "REGISTRY_ONLY"))
     if mode not in ("REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"):
@@ -73,6 +74,9 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         default_export=_texts(options, "defaultServiceExportTo", old.default_export),
         rule_export=_texts(options, "defaultVirtualServiceExportTo", old.rule_export),
         locality=_typed(options, "localityLbSetting", LocalityLbSetting, old.locality),
+        compliance_policy=old.compliance_policy,
+        mesh_tls=mesh_tls,
+        tls_defaults=tls_defaults,
         destination_export=_texts(options, "defaultDestinationRuleExportTo", old.destination_export),
     )
 
@@ -96,12 +100,14 @@ READ = frozenset(
         "inboundTrafficPolicy",
         "ingressService",
         "localityLbSetting",
+        "meshMTLS",
         "outboundTrafficPolicy",
         "pathNormalization",
         "protocolDetectionTimeout",
         "rootNamespace",
         "sidecarClusters",
         "tcpKeepalive",
+        "tlsDefaults",
         "trustDomain",
         "trustDomainAliases",
         "virtualServiceMerging",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from sailcloth.api.destination_rule import ConnectionPoolSettings, LocalityLbSetting, OutlierDetection, TcpKeepalive
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import HTTPRetry
+from sailcloth.mesh.tls_parameters import TlsParameters
 
 
 class Protocol(enum.StrEnum):
@@ -196,6 +197,9 @@ class MeshConfig:
     merge_virtual_services: bool = True
     sidecar_clusters: str = "ALL"  # or ON_DEMAND
     detection_timeout_ms: float = 5000.0  # timeout of protocol detection
+    compliance_policy: str = ""  # of the control plane's installation, not of the ConfigMap
+    mesh_tls: TlsParameters = TlsParameters()  # of mutual TLS in the mesh
+    tls_defaults: TlsParameters = TlsParameters()  # of all other TLS
     default_export: tuple[str, ...] = field(default=("*",))
     # For DestinationRules without localityLbSetting; not part of the hash, because it contains mappings.
     locality: LocalityLbSetting | None = field(default=None, hash=False)
