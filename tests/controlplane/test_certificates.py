@@ -14,10 +14,19 @@ from cryptography import x509
 
 from sailcloth.api import core
 from sailcloth.api.meta import Key
+from sailcloth.ca import revocation
 from sailcloth.ca.authority import fingerprint
 from sailcloth.ca.plugged_in import InvalidCa
-from sailcloth.controlplane.certificates import BUNDLE, BUNDLE_KEY, PLUGGED_IN, ROTATE, SELF_SIGNED, Certificates
-from sailcloth.controlplane.root_bundles import REVOKED, RootBundles
+from sailcloth.controlplane.certificates import (
+    BUNDLE,
+    BUNDLE_KEY,
+    PLUGGED_IN,
+    REVOKED,
+    ROTATE,
+    SELF_SIGNED,
+    Certificates,
+)
+from sailcloth.controlplane.root_bundles import RootBundles
 from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS
 
@@ -165,7 +174,8 @@ async def test_a_ca_is_plugged_in_and_replaced_while_running(client: Client) -> 
             "the second", lambda: ca.authority is not None and ca.authority.certificate == second.certificate
         )
         assert proxies.asked == asked, "its root is trusted already"
-        assert b"X509 CRL" in ca.revoked
+        issuers = [x509.load_pem_x509_crl(each).issuer for each in revocation.split(ca.revoked)]
+        assert issuers == [second.subject, own.certificate.subject, first.subject], "none of them is shut out"
         assert ca.status()["issuer"]["secret"] == PLUGGED_IN
         await plug_in(client, {**second.secret(), "ca-key.pem": first.key_pem})
         await eventually("the problem", lambda: "does not belong" in ca.status()["problem"])
@@ -233,8 +243,11 @@ async def test_every_namespace_has_the_roots_and_the_lists_whatever_others_do(cl
             await becomes(BUNDLE, {BUNDLE_KEY: ca.bundle.decode()}, namespace)
         revoked = root.revoke(7)
         await plug_in(client, root.secret(revoked=revoked))
-        await becomes(REVOKED, {"ca-crl.pem": revoked.decode()})
-        bundles.change(Key("ConfigMap", "default", REVOKED), core.ConfigMap(data={"ca-crl.pem": revoked.decode()}))
+        await eventually("the root to sign", lambda: ca.authority is not None and ca.authority.root == root.certificate)
+        lists = ca.revoked.decode()
+        assert lists.startswith(revoked.decode())
+        await becomes(REVOKED, {"ca-crl.pem": lists})
+        bundles.change(Key("ConfigMap", "default", REVOKED), core.ConfigMap(data={"ca-crl.pem": lists}))
         await plug_in(client, root.secret())
         await becomes(REVOKED, None)
         task.cancel()

@@ -35,24 +35,18 @@ def status(mesh: Cluster) -> Object:
     return found
 
 
-def serials(mesh: Cluster) -> set[str]:
-    """Serial numbers of the certificates that proxies have in use."""
-    found = set()
+def secrets(mesh: Cluster) -> list[Object]:
+    """The secrets that some proxies have in use."""
+    found = []
     for app in ("productpage", "reviews", "details"):
-        certificates = json.loads(mesh.sailctl("proxy-config", "secret", f"deployment/{app}-v1", "-o", "json"))
-        found |= set(_values(certificates, "serial_number")) or {json.dumps(certificates)}
+        dump = json.loads(mesh.sailctl("proxy-config", "secret", f"deployment/{app}-v1", "-o", "json"))
+        found += [each["secret"] for each in dump["dynamic_active_secrets"]]
     return found
 
 
-def _values(value: object, name: str) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, each in value.items():
-            if key == name:
-                yield str(each)
-            yield from _values(each, name)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _values(each, name)
+def certificates(mesh: Cluster) -> set[str]:
+    """The certificates of workloads among them."""
+    return {s["tls_certificate"]["certificate_chain"]["inline_bytes"] for s in secrets(mesh) if "tls_certificate" in s}
 
 
 def plug_in(mesh: Cluster, files: dict[str, bytes]) -> None:
@@ -73,8 +67,9 @@ def only_root(mesh: Cluster) -> None:
 def test_no_request_fails_while_certificates_of_workloads_and_the_root_change(mesh: Cluster) -> None:
     with FixedRate(mesh, RATE) as load:
         load.until(RATE)
-        before = serials(mesh)
-        mesh.eventually(lambda: not serials(mesh) & before, 2 * LIFETIME_S)
+        before = certificates(mesh)
+        assert len(before) == 3
+        mesh.eventually(lambda: not certificates(mesh) & before, 2 * LIFETIME_S)
         old = status(mesh)["issuer"]["root"]
         mesh.sailctl("ca", "rotate", "--wait", "--timeout", "30s")
         state = status(mesh)
@@ -97,8 +92,13 @@ def test_no_request_fails_while_a_ca_is_plugged_in_and_replaced(mesh: Cluster) -
         signs(mesh, "CN=first")
         second = Authority("second", Authority("middle", one))
         assert second.above is not None
-        plug_in(mesh, second.secret(second, second.above, one))  # another intermediate of the same root
+        # Another intermediate of the same root, and a list of revoked certificates, in which none of these is.
+        plug_in(mesh, second.secret(second, second.above, one, revoked=second.revoke(1)))
         signs(mesh, "CN=second")
+        mesh.eventually(lambda: mesh.kubectl("get", "configmaps", "-A").count("istio-ca-crl") >= 5)
+        mesh.eventually(lambda: any("crl" in json.dumps(s) for s in secrets(mesh)))
+        mesh.kubectl("rollout", "restart", "deployment/details-v1")  # whose peers connect anew
+        mesh.kubectl("rollout", "status", "deployment/details-v1", "--timeout=60s")
         load.until(LIFETIME_S * RATE)
         plug_in(mesh, Authority("third", other).secret())  # another root
         signs(mesh, "CN=third")
@@ -110,6 +110,17 @@ def test_no_request_fails_while_a_ca_is_plugged_in_and_replaced(mesh: Cluster) -
         only_root(mesh)
         load.until(LIFETIME_S * RATE)
     assert not load.failed, load.failed[:10]
+
+
+def test_metrics_have_istios_names(mesh: Cluster) -> None:
+    text = mesh.kubectl(
+        "get", "--raw", "/api/v1/namespaces/istio-system/services/http:istiod:http-monitoring/proxy/metrics"
+    )
+    values = dict(line.split(" ") for line in text.splitlines() if line.startswith("citadel_server_"))
+    assert float(values["citadel_server_success_cert_issuance_count"]) > 0
+    assert float(values["citadel_server_root_cert_expiry_seconds"]) > 86_400
+    counted = ("csr_count", "csr_parsing_err_count", "authentication_failure_count", "id_extraction_err_count")
+    assert all(f"citadel_server_{name}" in values for name in counted)
 
 
 def test_the_webhooks_go_on_under_the_new_root(mesh: Cluster) -> None:

@@ -164,6 +164,14 @@ class Authority:
         )
         return pem([certificate, *self.chain]), secret
 
+    def empty_list(self, until: dt.datetime) -> bytes:
+        """A revocation list of this CA with nothing in it, as PEM, which holds until then."""
+        now = dt.datetime.now(dt.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
+        builder = builder.last_update(now - BACKDATE).next_update(max(until, now))
+        signed = builder.add_extension(self._key_identifier(), critical=False).sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
+
     def _builder(self, key: csr.PublicKey, now: dt.datetime, lifetime: dt.timedelta) -> x509.CertificateBuilder:
         if self.not_after <= now:
             raise CaExpired(f"the CA's certificate ended at {self.not_after:%Y-%m-%d %H:%M:%S} UTC")

@@ -7,12 +7,12 @@ What does not fit together is refused here, with the file and the remedy, before
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping, Sequence
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from . import revocation
 from .authority import Authority, private_key
 
 CA_CERTIFICATE, CA_KEY, ROOTS, CHAIN, REVOKED = (
@@ -23,7 +23,6 @@ CA_CERTIFICATE, CA_KEY, ROOTS, CHAIN, REVOKED = (
     "ca-crl.pem",
 )
 _LONGEST = 8  # certificates between a leaf and its root
-_CRL = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----\n?", re.DOTALL)
 
 
 class InvalidCa(ValueError):
@@ -36,13 +35,22 @@ def load(files: Mapping[str, bytes], now: dt.datetime) -> Authority:
     The chain is built from ca-cert.pem and cert-chain.pem, in whatever order they list their certificates; roots that they list,
     too, are left out, since peers have them.
     """
+    try:
+        return _load(files, now)
+    except InvalidCa:
+        raise
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise InvalidCa(f"a certificate of the CA cannot be read ({type(error).__name__}); make it anew") from None
+
+
+def _load(files: Mapping[str, bytes], now: dt.datetime) -> Authority:
     own = _certificates(files, CA_CERTIFICATE)
     roots = tuple(_certificates(files, ROOTS))
     others = [*own[1:], *(_certificates(files, CHAIN) if files.get(CHAIN, b"").strip() else ())]
     certificate = own[0]
     try:
         key = private_key(files.get(CA_KEY, b""), certificate)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise InvalidCa(f"{CA_KEY}: {error}; it must be the PEM key of {CA_CERTIFICATE}") from None
     chain, root = _chain(certificate, others, roots)
     for each in dict.fromkeys((certificate, *chain, root)):
@@ -53,15 +61,13 @@ def load(files: Mapping[str, bytes], now: dt.datetime) -> Authority:
 def revoked(files: Mapping[str, bytes]) -> bytes:
     """The certificate revocation lists of ca-crl.pem; empty if there are none. Raises InvalidCa."""
     text = files.get(REVOKED, b"")
-    lists = _CRL.findall(text)
     try:
-        for each in lists:
-            x509.load_pem_x509_crl(each)
+        lists = revocation.split(text)
     except ValueError:
         lists = []
     if text.strip() and not lists:
         raise InvalidCa(f"{REVOKED} holds no certificate revocation list in PEM")
-    return b"".join(each.strip() + b"\n" for each in lists)
+    return b"".join(lists)
 
 
 def _certificates(files: Mapping[str, bytes], name: str) -> list[x509.Certificate]:
@@ -93,7 +99,7 @@ def _chain(
 def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from cryptography import x509
 
-from sailcloth.ca import plugged_in
+from sailcloth.ca import plugged_in, revocation
 from sailcloth.ca.authority import Authority, fingerprint
 from sailcloth.ca.plugged_in import InvalidCa
 from sailcloth.ca.trust import Trust, record, resume
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 PLUGGED_IN, SELF_SIGNED = "cacerts", "istio-ca-secret"
 BUNDLE, BUNDLE_KEY = "istio-ca-root-cert", "root-cert.pem"
+REVOKED, REVOKED_KEY = "istio-ca-crl", "ca-crl.pem"
 ENDS = "sailcloth.io/roots"  # annotation of the bundle in our own namespace: `ca.trust.record`
 ROTATE = "sailcloth.io/rotate"  # annotation of the self-signed CA's Secret: a new root is wanted
 _CERTIFICATE, _KEY, _NEXT_CERTIFICATE, _NEXT_KEY = "ca-cert.pem", "ca-key.pem", "next-ca-cert.pem", "next-ca-key.pem"
@@ -62,7 +63,7 @@ class Certificates:
         self._proposed_at = 0.0
         self._waiting_for: list[str] = []
         self.trust = Trust(None)
-        self.revoked = b""
+        self._lists, self._completion = b"", revocation.Completion()
         self.problem = ""  # why the plugged-in CA is not used
         self.on_bundle: Callable[[], Awaitable[None]] | None = None
         self.on_issuer: Callable[[], None] | None = None
@@ -83,6 +84,11 @@ class Certificates:
             self._changed.set()
 
     @property
+    def revoked(self) -> bytes:
+        """The revocation lists that proxies are to heed, as PEM; empty if there are none."""
+        return self._completion.of(self._lists, dt.datetime.now(dt.UTC), self.trust.issuer, self.trust.candidate)
+
+    @property
     def server_authority(self) -> Authority:
         """The CA for the control plane's own certificates, which is there even while none signs for workloads."""
         authority = self.trust.issuer or self.trust.candidate
@@ -94,14 +100,18 @@ class Certificates:
     async def start(self) -> None:
         """Load the CA, or make one. Raises InvalidCa if the Secret `cacerts` cannot be used and there is no other CA."""
         names = (PLUGGED_IN, SELF_SIGNED)
-        secrets = await asyncio.gather(*(self._get(SECRETS, name) for name in names), self._get(CONFIGMAPS, BUNDLE))
-        self._secrets = {name: found for name, found in zip(names, secrets, strict=False) if found is not None}
+        *secrets, held, lists = await asyncio.gather(
+            *(self._get(SECRETS, name) for name in names), *(self._get(CONFIGMAPS, name) for name in (BUNDLE, REVOKED))
+        )
+        self._secrets = {name: found for name, found in zip(names, secrets, strict=True) if found is not None}
         if not self._secrets:
             await self._create_root()
         authority = self._wanted(present=True)
         if authority is None:
             raise InvalidCa(f"the CA's Secret in {self._namespace} cannot be used: {self.problem}")
-        self.trust = self._resumed(secrets[-1], authority)
+        self.trust = self._resumed(held, authority)
+        with contextlib.suppress(ValueError):
+            self._completion.resume(str(((lists or {}).get("data") or {}).get(REVOKED_KEY, "")).encode())
         self._proposed_at = asyncio.get_running_loop().time()
 
     def _resumed(self, held: Secret | None, authority: Authority) -> Trust:
@@ -205,6 +215,8 @@ class Certificates:
             names = ", ".join(fingerprint(c)[:16] for c in gone.roots)
             log.info("root %s is not trusted any more: the last certificate under it has ended", names)
         if trust.issuer != old.issuer and trust.issuer is not None:
+            if old.issuer is not None:
+                self._completion.retire(old.issuer, self._issued_until)
             log.info("certificates are signed under root %s from now on", _short(trust.issuer))
             if self.on_issuer is not None:
                 self.on_issuer()
@@ -217,11 +229,11 @@ class Certificates:
         try:
             if name == PLUGGED_IN:
                 authority = plugged_in.load(files, dt.datetime.now(dt.UTC))
-                self.revoked = plugged_in.revoked(files)
+                self._lists = plugged_in.revoked(files)
             elif files:
                 following = _NEXT_CERTIFICATE in files and not present
                 pair = (_NEXT_CERTIFICATE, _NEXT_KEY) if following else (_CERTIFICATE, _KEY)
-                authority, self.revoked = Authority.load(files[pair[0]], files[pair[1]]), b""
+                authority, self._lists = Authority.load(files[pair[0]], files[pair[1]]), b""
         except KeyError as error:
             problem = f"{error} is missing"
         except ValueError as error:
@@ -278,10 +290,11 @@ class Certificates:
         if (bundle, ends) != self._recorded:
             await self._client.apply(CONFIGMAPS, self._manifest(bundle, ends), field_manager="istiod", force=True)
             self._recorded = bundle, ends
-        if self._announced != (bundle, self.revoked):
+        revoked = self.revoked
+        if self._announced != (bundle, revoked):
             if self.on_bundle is not None:
                 await self.on_bundle()
-            self._announced = bundle, self.revoked
+            self._announced = bundle, revoked
 
     async def restore(self) -> None:
         """Write the bundle of our own namespace again, after somebody else changed it."""

@@ -14,11 +14,9 @@ from sailcloth.kube import RETRIABLE, ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS
 from sailcloth.lib.work_queue import WorkQueue
 
-from .certificates import BUNDLE, BUNDLE_KEY, Certificates, config_map
+from .certificates import BUNDLE, BUNDLE_KEY, REVOKED, REVOKED_KEY, Certificates, config_map
 
 log = logging.getLogger(__name__)
-
-REVOKED, REVOKED_KEY = "istio-ca-crl", "ca-crl.pem"
 
 
 class RootBundles:
