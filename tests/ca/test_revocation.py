@@ -60,5 +60,5 @@ def test_the_next_process_keeps_the_lists_of_cas_whose_key_is_gone() -> None:
 
 
 def test_nonsense_is_told() -> None:
-    with pytest.raises(ValueError, match="(?i)pars|asn1|pem"):
+    with pytest.raises(ValueError, match=r"(?i)pars|asn1|pem"):
         split(b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----")

@@ -92,8 +92,7 @@ class ProxySocket:
             token = await self._token()
             await self._wait_for_roots()
             # Nothing is awaited in between: roots that come later replace the channel, and with it this stream.
-            roots = fingerprints(x509.load_pem_x509_certificates(self._trusted()))
-            metadata = (("authorization", f"Bearer {token}"), (ROOTS_HEADER, roots))
+            metadata = (("authorization", f"Bearer {token}"), (ROOTS_HEADER, _fingerprints(self._trusted())))
             call = self._channel().stream_stream(f"/{ADS}/{method}")(metadata=metadata)
 
             writing = asyncio.Lock()  # a call takes one message at a time
@@ -204,6 +203,10 @@ class ProxySocket:
             return version, [created]
         secret = await self._identity.wait_for_version_after(int(after or 0))
         return str(self._identity.version), [_workload_secret(name, secret) for name in names]
+
+
+def _fingerprints(roots: bytes) -> str:
+    return fingerprints(x509.load_pem_x509_certificates(roots)) if roots else ""
 
 
 _NAMES = NAMES.encode()
