@@ -204,6 +204,18 @@ async def test_a_process_that_has_only_the_next_key_signs_when_proxies_trust_its
         await eventually("it to sign", lambda: ca.authority is not None)
 
 
+async def test_roots_of_other_meshes_are_trusted_as_long_as_the_options_name_them(client: Client) -> None:
+    other = Authority("other mesh")
+    async with running(client, Proxies()) as ca:
+        own = ca.trust.roots
+        for certificates, expected in ([other.pem.decode()], {*own, other.certificate}), ([], set(own)):
+            ca.trust_also(certificates)
+            async with asyncio.timeout(20):
+                while set(await bundle(client)) != expected:  # noqa: ASYNC110 - a condition of the server's
+                    await asyncio.sleep(0.02)
+        assert not ca.trust.retired
+
+
 async def test_the_next_root_is_made_before_the_present_one_ends(client: Client) -> None:
     ending = Authority("ending", valid=(-dt.timedelta(days=9), dt.timedelta(days=1)))
     data = {"ca-cert.pem": ending.pem, "ca-key.pem": ending.key_pem}

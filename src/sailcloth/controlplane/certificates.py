@@ -11,14 +11,14 @@ import base64
 import contextlib
 import datetime as dt
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
 from cryptography import x509
 
 from sailcloth.ca import plugged_in, revocation
-from sailcloth.ca.authority import Authority, fingerprint
+from sailcloth.ca.authority import Authority, fingerprint, pem
 from sailcloth.ca.plugged_in import InvalidCa
 from sailcloth.ca.trust import Trust, record, resume
 from sailcloth.kube import RETRIABLE, ApiError, Client
@@ -63,6 +63,7 @@ class Certificates:
         self._proposed_at = 0.0
         self._waiting_for: list[str] = []
         self.trust = Trust(None)
+        self._others: tuple[x509.Certificate, ...] = ()
         self._lists, self._completion = b"", revocation.Completion()
         self.problem = ""  # why the plugged-in CA is not used
         self.on_bundle: Callable[[], Awaitable[None]] | None = None
@@ -76,7 +77,14 @@ class Certificates:
 
     @property
     def bundle(self) -> bytes:
-        return self.trust.bundle
+        return pem([*self.trust.roots, *self._others])
+
+    def trust_also(self, certificates: Sequence[str]) -> None:
+        """Roots of other meshes (PEM) that proxies are to trust, too."""
+        others = tuple(c for text in certificates for c in x509.load_pem_x509_certificates(text.encode()))
+        if others != self._others:
+            self._others = others
+            self._changed.set()
 
     def issued(self, until: dt.datetime) -> None:
         self._issued_until = max(self._issued_until, until)

@@ -28,6 +28,7 @@ from sailcloth.api.core import Pod
 from sailcloth.api.kinds import CORE_KINDS, MESH_KINDS, OPTIONAL_KINDS
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.ca.authority import MAX_LIFETIME
+from sailcloth.ca.plugged_in import InvalidCa
 from sailcloth.ca.service import METRICS, CertificateService
 from sailcloth.injector import webhook
 from sailcloth.injector.config import InjectorConfig
@@ -129,6 +130,8 @@ class ControlPlane:
             return
         if not self.updates.change(key, obj) or isinstance(obj, Finding):
             return
+        if key.kind == "ConfigMap":
+            self.certificates.trust_also(self.mesh.config.ca_certificates)
         if key.kind == "ServiceEntry":
             self.addresses.change(key, obj)
         elif isinstance(obj, core.Ingress) and ingress.is_ours(obj):
@@ -333,7 +336,10 @@ async def serve(config: Config) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         with contextlib.suppress(asyncio.CancelledError):
-            await task
+            try:
+                await task
+            except InvalidCa as error:
+                raise SystemExit(str(error)) from None
 
 
 async def _server_ready(client: Client) -> None:

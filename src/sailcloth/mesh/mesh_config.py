@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from sailcloth.api.destination_rule import (
     ConnectionPoolSettings,
@@ -74,6 +76,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         default_export=_texts(options, "defaultServiceExportTo", old.default_export),
         rule_export=_texts(options, "defaultVirtualServiceExportTo", old.rule_export),
         locality=_typed(options, "localityLbSetting", LocalityLbSetting, old.locality),
+        ca_certificates=_roots(options, old.ca_certificates),
         compliance_policy=old.compliance_policy,
         mesh_tls=mesh_tls,
         tls_defaults=tls_defaults,
@@ -86,6 +89,7 @@ READ = frozenset(
         "accessLogEncoding",
         "accessLogFile",
         "accessLogFormat",
+        "caCertificates",
         "connectTimeout",
         "defaultConfig",
         "defaultDestinationRuleExportTo",
@@ -148,6 +152,25 @@ def _store(options: dict[str, Any], old: str) -> str:
             "put it into the Secret global-rate-limit-store (keys username and password)"
         )
     return url
+
+
+def _roots(options: dict[str, Any], old: tuple[str, ...]) -> tuple[str, ...]:
+    """The certificates of `caCertificates`, as PEM."""
+    given = options.get("caCertificates")
+    if given is None:
+        return old
+    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+        raise ValueError("MeshConfig caCertificates: must be a list of objects")
+    out = []
+    for index, each in enumerate(given):
+        text = each.get("pem")
+        try:
+            certificates = x509.load_pem_x509_certificates(str(text or "").encode())
+        except ValueError:
+            name = f"MeshConfig caCertificates[{index}].pem"
+            raise ValueError(f"{name}: no certificate in PEM; bundles by URL are not fetched") from None
+        out += [c.public_bytes(serialization.Encoding.PEM).decode() for c in certificates]
+    return tuple(out)
 
 
 def _proxy_defaults(defaults: Any, old: str) -> str:

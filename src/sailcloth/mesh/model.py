@@ -198,6 +198,7 @@ class MeshConfig:
     sidecar_clusters: str = "ALL"  # or ON_DEMAND
     detection_timeout_ms: float = 5000.0  # timeout of protocol detection
     compliance_policy: str = ""  # of the control plane's installation, not of the ConfigMap
+    ca_certificates: tuple[str, ...] = ()  # PEM of roots that proxies trust beside the mesh's own
     mesh_tls: TlsParameters = TlsParameters()  # of mutual TLS in the mesh
     tls_defaults: TlsParameters = TlsParameters()  # of all other TLS
     default_export: tuple[str, ...] = field(default=("*",))
