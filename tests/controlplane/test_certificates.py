@@ -17,6 +17,7 @@ from sailcloth.api.meta import Key
 from sailcloth.ca import revocation
 from sailcloth.ca.authority import fingerprint
 from sailcloth.ca.plugged_in import InvalidCa
+from sailcloth.controlplane import certificates as module
 from sailcloth.controlplane.certificates import (
     BUNDLE,
     BUNDLE_KEY,
@@ -88,6 +89,12 @@ async def bundle(client: Client) -> list[x509.Certificate]:
     return x509.load_pem_x509_certificates(held["data"][BUNDLE_KEY].encode())
 
 
+async def bundle_becomes(client: Client, expected: set[x509.Certificate]) -> None:
+    async with asyncio.timeout(20):
+        while set(await bundle(client)) != expected:  # noqa: ASYNC110 - a condition of the server's
+            await asyncio.sleep(0.02)
+
+
 async def plug_in(client: Client, files: dict[str, bytes]) -> None:
     data = {k: base64.b64encode(v).decode() for k, v in files.items()}
     secret = {"metadata": {"name": PLUGGED_IN, "namespace": NAMESPACE}, "data": data}
@@ -127,11 +134,25 @@ async def test_a_new_root_signs_when_all_proxies_trust_it_and_the_old_one_goes_w
         await eventually("the next root to sign", lambda: ca.authority == candidate)
         assert [r["root"] for r in ca.status()["retired"]] == [fingerprint(old.root)]
         await eventually("the old root to go", lambda: not ca.trust.retired)
-        assert await bundle(client) == [candidate.root]
+        await bundle_becomes(client, {candidate.root})
     secret = await client.get(SECRETS, SELF_SIGNED, NAMESPACE)
     assert set(secret["data"]) == {"ca-cert.pem", "ca-key.pem"}
     assert base64.b64decode(secret["data"]["ca-cert.pem"]) == candidate.certificate_pem
     assert ROTATE not in secret["metadata"].get("annotations", {})
+
+
+async def test_proxies_that_say_nothing_delay_a_change_for_a_while_only(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.5)
+    proxies = Proxies()
+    proxies.untrusting = ["old-agent.default"]
+    async with running(client, proxies) as ca:
+        old = ca.authority
+        await ask_for_a_new_root(client)
+        await eventually("the next root to sign", lambda: ca.authority != old)
+    assert "1 proxies did not say" in caplog.text
+    assert "old-agent.default" in caplog.text
 
 
 async def test_a_change_survives_restarts_of_the_process(client: Client) -> None:
@@ -210,9 +231,7 @@ async def test_roots_of_other_meshes_are_trusted_as_long_as_the_options_name_the
         own = ca.trust.roots
         for certificates, expected in ([other.pem.decode()], {*own, other.certificate}), ([], set(own)):
             ca.trust_also(certificates)
-            async with asyncio.timeout(20):
-                while set(await bundle(client)) != expected:  # noqa: ASYNC110 - a condition of the server's
-                    await asyncio.sleep(0.02)
+            await bundle_becomes(client, expected)
         assert not ca.trust.retired
 
 
