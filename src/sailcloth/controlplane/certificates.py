@@ -177,9 +177,12 @@ class Certificates:
 
     def _on_secret(self, kind: str, secret: Secret, ident: tuple[str, str]) -> None:
         name = ident[1]
+        held = self._secrets.get(name)
+        if held is not None and _is_older(secret, held):
+            return  # than what this process has written meanwhile
         if kind == "DELETED":
             self._secrets.pop(name, None)
-        elif self._secrets.get(name) == secret:
+        elif held == secret:
             return
         else:
             self._secrets[name] = secret
@@ -392,6 +395,17 @@ def _files(secret: Secret) -> dict[str, bytes]:
         with contextlib.suppress(ValueError, TypeError):
             out[str(name)] = base64.b64decode(value, validate=True)
     return out
+
+
+def _is_older(one: Secret, other: Secret) -> bool:
+    """Whether one is an earlier version of the other. Resource versions of one object are numbers that grow."""
+    first, second = one["metadata"], other["metadata"]
+    versions = [str(m.get("resourceVersion", "")) for m in (first, second)]
+    return (
+        first.get("uid") == second.get("uid")
+        and all(map(str.isdigit, versions))
+        and int(versions[0]) < int(versions[1])
+    )
 
 
 def _short(authority: Authority) -> str:
