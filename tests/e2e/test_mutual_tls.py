@@ -192,6 +192,37 @@ def test_an_application_that_is_the_proxys_user_is_captured_as_any_other(matrix:
     assert "URI=spiffe://cluster.local/ns/matrix/sa/default" in answer
 
 
+ASK_AGAIN = """
+import socket, sys, time
+with socket.create_connection((sys.argv[1], 8080), 5) as connection:
+    begin = time.monotonic()
+    while time.monotonic() < begin + 60:
+        connection.sendall(b"GET / HTTP/1.1\\r\\nHost: service.matrix:8080\\r\\n\\r\\n")
+        if not (answer := connection.recv(65536)):
+            break
+        print(answer[9:12].decode(), flush=True)
+        time.sleep(0.2)
+    print("closed" if not answer else "open", flush=True)
+"""
+
+
+def test_a_connection_that_was_plain_ends_after_the_mode_is_strict(matrix: Matrix) -> None:
+    matrix.mode("PERMISSIVE")
+    matrix.becomes_as_expected(Case("PERMISSIVE", "http", False, "service"))
+    keeping = pod("keeping", "sleep", "1000", sidecar=False)
+    keeping["spec"]["containers"][0]["image"] = "alpine"
+    matrix.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(keeping))
+    matrix.cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", "pod/keeping", "--timeout=60s")
+    ask = ["kubectl", "exec", "-n", NAMESPACE, "keeping", "--", "python3", "-c", ASK_AGAIN, matrix.ip]
+    with subprocess.Popen(ask, stdout=subprocess.PIPE, text=True, env=matrix.cluster.environment) as asking:
+        assert asking.stdout is not None
+        assert asking.stdout.readline() == "200\n"
+        matrix.mode("STRICT")
+        since = time.monotonic()
+        assert asking.communicate(timeout=_DRAINED_S)[0].endswith("closed\n")
+    assert time.monotonic() - since < _DRAINED_S
+
+
 def test_nobody_on_the_host_reaches_a_pod(matrix: Matrix) -> None:
     """Whatever the mode: the cluster's network is not the host's, for root and for other users."""
     matrix.mode("PERMISSIVE")
