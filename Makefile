@@ -9,7 +9,9 @@ WORKERS ?= $(shell n=$$(nproc); echo $$(( n < 8 ? n : 8 )))
 PARALLEL := -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast check bench lock clean
+FUZZ ?= 20
+
+.PHONY: help install demo test test-fast fuzz check bench lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +34,9 @@ test: install ## the whole test suite, several files at a time
 
 test-fast: install ## everything that needs no cluster
 	@$(BIN)/python -m pytest $(PARALLEL) -m "not cluster and not soak"
+
+fuzz: install ## what comes from the network, FUZZ times as many examples as in `make test`
+	@SAILCLOTH_FUZZ=$(FUZZ) $(BIN)/python -m pytest $(PARALLEL) --timeout 3600 tests/fuzz
 
 check: install typings/.made ## static checks: format, lint, types, import contracts
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -6,11 +6,12 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import grpc
 
 from sailcloth.agent.identity import WorkloadIdentity
-from sailcloth.ca.authority import Authority, Identity
+from sailcloth.ca.authority import Authority, Identity, pem
 from sailcloth.ca.service import CertificateService
 from sailcloth.lib.grpc_server import GrpcServer, Streaming, Unary
 
@@ -28,8 +29,24 @@ async def current_token() -> str:
     return TOKEN
 
 
-def certificate_service(authority: Authority, lifetime_s: int = 3600) -> CertificateService:
-    return CertificateService(authority, verify, dt.timedelta(seconds=lifetime_s))
+@dataclass
+class OneAuthority:
+    """An issuer that never changes."""
+
+    authority: Authority
+    until: dt.datetime | None = None
+
+    @property
+    def bundle(self) -> bytes:
+        return pem(self.authority.roots)
+
+    def issued(self, until: dt.datetime) -> None:
+        self.until = until
+
+
+def certificate_service(authority: Authority, lifetime_s: int = 3600, longest_s: int = 7776000) -> CertificateService:
+    lifetimes = (dt.timedelta(seconds=s) for s in (lifetime_s, longest_s))
+    return CertificateService(OneAuthority(authority), verify, *lifetimes)
 
 
 @asynccontextmanager

@@ -16,10 +16,12 @@ from cryptography import x509
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
+from sailcloth.agent import proxy_socket as module
 from sailcloth.agent.identity import WorkloadIdentity
 from sailcloth.agent.mounted_files import MountedFiles
 from sailcloth.agent.proxy_socket import ADS, RATE_LIMITS, SDS, ProxySocket
-from sailcloth.ca.authority import Authority
+from sailcloth.ca.authority import Authority, fingerprint
+from sailcloth.ca.trust import ROOTS_HEADER
 from sailcloth.lib.grpc_server import Abort, Call, Status
 
 from .certificate_authority import TOKEN, certificate_service, current_token, serve, workload_identity
@@ -205,10 +207,54 @@ async def test_new_roots_reach_the_proxy_at_once_and_the_certificate_is_signed_a
         assert plane.identity is not None
         assert plane.identity.secret is not None
         old = plane.identity.secret
-        plane.identity.trust(later.certificate_pem)
+        plane.identity.trust(later.certificate_pem, b"")
         [after] = await secrets(roots)
         assert (await plane.identity.wait_for_version_after(2)).key != old.key
         roots.cancel()
     assert before.validation_context.trusted_ca.inline_bytes == authority.certificate_pem
     trusted = x509.load_pem_x509_certificates(after.validation_context.trusted_ca.inline_bytes)
     assert trusted == [later.certificate, authority.certificate]
+
+
+async def test_the_control_plane_is_told_which_roots_envoy_has_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that the agent has sent only."""
+    monkeypatch.setattr(module, "_ROOTS_S", 0.2)
+    authority, later = Authority.create(), Authority.create()
+    plane = ControlPlane()
+
+    async def told(envoy: grpc.aio.Channel) -> set[str]:
+        call = envoy.stream_stream(DELTA)()
+        await call.write(b"hello")
+        assert await call.read() == b"olleh"
+        call.cancel()
+        return set(plane.metadata[ROOTS_HEADER].split(","))
+
+    old, both = {fingerprint(authority.root)}, {fingerprint(authority.root), fingerprint(later.root)}
+    async with proxy_socket(tmp_path / "agent.sock", plane, authority=authority) as envoy:
+        assert await told(envoy) == old, "Envoy has not asked yet, and will get these"
+        roots = envoy.stream_stream(f"/{SDS}/StreamSecrets")()
+        await roots.write(secret_request("ROOTCA"))
+        first = discovery_pb2.DiscoveryResponse.FromString(await roots.read())
+        assert await told(envoy) == {""}, "it has not acknowledged them"
+        await roots.write(acknowledgement(first))
+        assert await told(envoy) == old
+        assert plane.identity is not None
+        plane.identity.trust(authority.certificate_pem + later.certificate_pem, b"")
+        second = discovery_pb2.DiscoveryResponse.FromString(await roots.read())
+        assert await told(envoy) == old
+        await roots.write(acknowledgement(second, refused="no"))
+        assert await told(envoy) == old
+        await roots.write(acknowledgement(second))
+        assert await told(envoy) == both
+        roots.cancel()
+
+
+def acknowledgement(response: discovery_pb2.DiscoveryResponse, refused: str = "") -> bytes:
+    request = discovery_pb2.DiscoveryRequest(
+        resource_names=["ROOTCA"], version_info=response.version_info, response_nonce=response.nonce
+    )
+    if refused:
+        request.error_detail.message = refused
+    return bytes(request.SerializeToString())

@@ -10,6 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from sailcloth.agent.certificate_options import CertificateOptions
 from sailcloth.agent.identity import WorkloadIdentity
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import SERVICE, CertificateResponse
@@ -47,7 +48,7 @@ async def test_a_certificate_is_renewed_with_a_new_key_before_it_expires() -> No
     assert second.key != first.key
     assert second.chain != first.chain
     assert second.not_after >= first.not_after
-    assert service.issued >= 2
+    assert service.counts["success_cert_issuance_count"] >= 2
 
 
 async def test_a_refused_token_is_tried_again_and_never_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -60,7 +61,7 @@ async def test_a_refused_token_is_tried_again_and_never_logged(caplog: pytest.Lo
     with caplog.at_level(logging.INFO):
         async with serve(service.methods()) as channel, workload_identity(channel, token) as identity:
             await identity.wait_for_version_after(0)
-    assert (service.refused, service.issued) == (1, 1)
+    assert (service.counts["authentication_failure_count"], service.counts["success_cert_issuance_count"]) == (1, 1)
     assert "UNAUTHENTICATED: the token is not valid" in caplog.text
     assert "stolen-token" not in caplog.text
 
@@ -76,10 +77,12 @@ async def test_a_chain_without_a_root_is_refused() -> None:
 
 
 async def test_the_requested_lifetime_is_granted_up_to_the_authoritys_own() -> None:
-    service = certificate_service(Authority.create(), lifetime_s=600)
+    service = certificate_service(Authority.create(), lifetime_s=300, longest_s=600)
     async with serve(service.methods()) as channel:
-        for requested_s, granted_s in ((60, 60), (7200, 600)):
-            identity = WorkloadIdentity(lambda: channel, current_token, name="reviews", lifetime_s=requested_s)
+        for requested_s, granted_s in ((0, 300), (60, 60), (7200, 600)):
+            identity = WorkloadIdentity(
+                lambda: channel, current_token, name="reviews", options=CertificateOptions(lifetime_s=requested_s)
+            )
             secret = await identity.fetch()
             backdated_s = min(120, granted_s)
             assert secret.not_after - secret.not_before == pytest.approx(granted_s + backdated_s, abs=1)

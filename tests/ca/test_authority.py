@@ -9,7 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from sailcloth.ca.authority import Authority, CsrRefused, Identity
+from sailcloth.ca.authority import Authority, Identity
+from sailcloth.ca.csr import CsrRefused
 
 WHO = Identity("cluster.local", "default", "reviews", workload="reviews-v1", app="reviews", version="1.2")
 

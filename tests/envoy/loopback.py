@@ -17,6 +17,7 @@ from typing import Any
 
 from sailcloth.analysis import manifests, offline
 from sailcloth.mesh import mesh_config
+from sailcloth.mesh.model import MeshConfig
 from sailcloth.testing import validate
 
 Object = dict[str, Any]
@@ -26,6 +27,12 @@ _DEADLINE_S = 20
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as one:
         return int(one.getsockname()[1])
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ones."""
+    with contextlib.ExitStack() as stack:
+        return [int(stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]) for _ in range(count)]
 
 
 def eventually(what: str, check: Callable[[], Any], seconds: float = _DEADLINE_S) -> Any:
@@ -40,11 +47,11 @@ def eventually(what: str, check: Callable[[], Any], seconds: float = _DEADLINE_S
         time.sleep(0.02)
 
 
-def configuration(text: str, proxy: Object, listeners: tuple[str, ...], options: str = "") -> Object:
+def configuration(text: str, proxy: Object, listeners: tuple[str, ...], options: str | MeshConfig = "") -> Object:
     """A bootstrap with some of the listeners, and all clusters with their endpoints in place."""
     objects, findings = manifests.load([text])
     assert not findings, [str(f) for f in findings]
-    mesh = offline.mesh_of(objects, mesh_config.parse(options))
+    mesh = offline.mesh_of(objects, mesh_config.parse(options) if isinstance(options, str) else options)
     dump = offline.config_dump(offline.resources(mesh, offline.describe(proxy)))
     made = validate.static_bootstrap(dump)
     static = made["static_resources"]
@@ -63,8 +70,8 @@ def configuration(text: str, proxy: Object, listeners: tuple[str, ...], options:
 
 
 @contextlib.contextmanager
-def envoy(config: Object) -> Iterator[None]:
-    """Runs Envoy until the end; its words are in the error if it does not start."""
+def envoy(config: Object) -> Iterator[tuple[str, int]]:
+    """Runs Envoy until the end; the address of its admin interface. Its words are in the error if it does not start."""
     from envoy import _envoy
 
     with tempfile.TemporaryDirectory(prefix="sailcloth-envoy-") as folder:
@@ -82,7 +89,8 @@ def envoy(config: Object) -> Iterator[None]:
                     return bool(host) and fetch((host, int(port)), "/ready")[0] == 200
 
                 eventually("Envoy's readiness", ready)
-                yield
+                host, _, port = where.read_text().partition(":")
+                yield host, int(port)
             finally:
                 process.terminate()
                 process.wait(10)

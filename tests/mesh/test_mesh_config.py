@@ -45,6 +45,13 @@ def test_options_can_be_a_key() -> None:
         ("localityLbSetting: {distribute: [{from: 1}]}", "localityLbSetting"),
         ("trustDomainAliases: a", "trustDomainAliases: must be a list"),
         ("virtualServiceMerging: NEWEST", "MERGE or OLDEST_WINS"),
+        ("caCertificates: {}", "caCertificates: must be a list"),
+        ("caCertificates: [{spiffeBundleUrl: 'https://a'}]", "caCertificates[0].pem"),
+        ("meshMTLS: []", "meshMTLS: must be an object"),
+        ("meshMTLS: {minProtocolVersion: SSL3}", "meshMTLS.minProtocolVersion"),
+        ("meshMTLS: {ecdhCurves: P-256}", "meshMTLS.ecdhCurves: must be a list"),
+        ("tlsDefaults: {ecdhCurves: [P-224]}", "tlsDefaults.ecdhCurves"),
+        ("tlsDefaults: {cipherSuites: [1]}", "tlsDefaults.cipherSuites"),
         ("defaultTrafficPolicy: []", "defaultTrafficPolicy: must be an object"),
         (
             "defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: many}}}",

@@ -15,20 +15,21 @@ from dataclasses import dataclass, replace
 
 import grpc
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from sailcloth.ca.service import SERVICE, CertificateRequest, CertificateResponse
 
+from .certificate_options import DEFAULT_OPTIONS, CertificateOptions
+
 log = logging.getLogger(__name__)
 
-RENEW_AT = 0.5  # share of the lifetime after which a certificate is renewed, less a little jitter
 _RETRY_S = (0.05, 5.0)
 
 
 @dataclass(frozen=True)
 class Secret:
-    """A certificate chain, its key, and the root certificates to trust, all PEM."""
+    """A certificate chain, its key, the root certificates to trust, and the revocation lists, all PEM."""
 
     chain: bytes
     key: bytes
@@ -36,6 +37,7 @@ class Secret:
     chain_root: bytes  # the root of the chain itself
     not_before: float
     not_after: float
+    revoked: bytes = b""
 
     def __repr__(self) -> str:  # the key must not reach a log by accident
         return f"Secret(not_after={self.not_after})"
@@ -48,6 +50,16 @@ def union(*bundles: bytes) -> bytes:
     return b"".join(part + b"\n" + end + b"\n" for part in dict.fromkeys(parts) if part)
 
 
+def vouching(chain: bytes, roots: bytes) -> bytes:
+    """The one of these root certificates under which a chain is (PEM); all of them if none is found."""
+    last = x509.load_pem_x509_certificates(chain)[-1]
+    for root in x509.load_pem_x509_certificates(roots):
+        with contextlib.suppress(ValueError, TypeError, InvalidSignature):
+            last.verify_directly_issued_by(root)
+            return root.public_bytes(serialization.Encoding.PEM)
+    return roots
+
+
 class WorkloadIdentity:
     """Fetches and renews the secret of one workload. `token()` returns a valid service-account token for the CA."""
 
@@ -57,11 +69,13 @@ class WorkloadIdentity:
         token: Callable[[], Awaitable[str]],
         *,
         name: str,
-        lifetime_s: int = 0,
+        options: CertificateOptions = DEFAULT_OPTIONS,
         roots: bytes = b"",
+        revoked: bytes = b"",
     ) -> None:
-        self._channel, self._token, self._name, self._lifetime_s = channel, token, name, lifetime_s
+        self._channel, self._token, self._name, self._options = channel, token, name, options
         self._bundle = roots  # trusted beside the root of the workload's own certificate
+        self._revoked = revoked
         self._renewal = asyncio.Event()
         self.secret: Secret | None = None
         self.version = 0
@@ -80,13 +94,18 @@ class WorkloadIdentity:
                 await self._task
         self.secret = None
 
-    def trust(self, roots: bytes) -> None:
-        """Trust other roots from now on, and have a new certificate signed, since these may not vouch for the old one."""
-        self._bundle = roots
-        self._renewal.set()
-        if self.secret is not None:
-            own = self.secret.chain_root
-            self._publish(replace(self.secret, roots=union(roots, own)))
+    def trust(self, roots: bytes, revoked: bytes) -> None:
+        """Trust other roots, and refuse what these lists revoke, from now on. A new certificate is signed if the roots do not vouch
+        for the present one."""
+        self._bundle, self._revoked = roots, revoked
+        if self.secret is None:
+            return
+        own = self.secret.chain_root
+        if union(roots, own) != union(roots):
+            self._renewal.set()
+        changed = replace(self.secret, roots=union(roots, own), revoked=revoked)
+        if changed != self.secret:
+            self._publish(changed)
 
     def _publish(self, secret: Secret) -> None:
         self.secret = secret
@@ -117,17 +136,18 @@ class WorkloadIdentity:
                 continue
             delay = _RETRY_S[0]
             self._publish(secret)
-            life = secret.not_after - time.time()
+            pause = self._options.renewal_s(secret.not_after - time.time(), random.random())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.2, life * RENEW_AT * (0.98 + 0.02 * random.random()))):
+                async with asyncio.timeout(max(0.2, pause)):
                     await self._renewal.wait()
 
     async def fetch(self) -> Secret:
         """Generate a key and have it signed. Raises grpc.RpcError if the CA refuses, ValueError for a response without a chain."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        generate = self._options.generate_key
+        key = await asyncio.to_thread(generate) if self._options.rsa_bits else generate()
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
         request = CertificateRequest(
-            csr=csr.public_bytes(serialization.Encoding.PEM).decode(), validity_duration=self._lifetime_s
+            csr=csr.public_bytes(serialization.Encoding.PEM).decode(), validity_duration=self._options.lifetime_s
         )
         call = self._channel().unary_unary(
             f"/{SERVICE}/CreateCertificate", lambda m: m.SerializeToString(), CertificateResponse.FromString
@@ -138,13 +158,15 @@ class WorkloadIdentity:
         if len(chain) < 2:
             raise ValueError("the CA's response has no certificate chain")
         leaf = x509.load_pem_x509_certificate(chain[0])
+        own = b"".join(chain[:-1])
         return Secret(
-            chain=b"".join(chain[:-1]),
+            chain=own,
             key=key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ),
             roots=union(self._bundle, chain[-1]),
-            chain_root=chain[-1],
+            chain_root=vouching(own, chain[-1]),
             not_before=leaf.not_valid_before_utc.timestamp(),
             not_after=leaf.not_valid_after_utc.timestamp(),
+            revoked=self._revoked,
         )

@@ -18,6 +18,7 @@ from sailcloth.api.meta import duration_ms
 from sailcloth.lib import http1
 
 from . import bootstrap as boot
+from .certificate_options import CertificateOptions
 from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
 from .identity import WorkloadIdentity
 from .mounted_files import MountedFiles
@@ -125,12 +126,14 @@ class Agent:
         server_name: str = "istiod.istio-system.svc",
         mark: int = MARK,
         certificate_lifetime_s: int = 0,
+        revoked: Callable[[], Awaitable[bytes]] | None = None,
     ) -> None:
         self._address, self._roots, self._token_for = address, roots, token_for
         self._server_name, self._mark, self._lifetime_s = server_name, mark, certificate_lifetime_s
         self._pods: dict[str, _Pod] = {}
         self._channel: grpc.aio.Channel | None = None
         self._trusted = b""  # the roots that the channel was made with
+        self._revocations, self._revoked = revoked, b""
         self._connecting = asyncio.Lock()
         self._envoy = ""
 
@@ -150,7 +153,8 @@ class Agent:
         if uid not in self._pods:
             dns = await self._start_dns(pod, env, pod_dir, sockets) if kind == "sidecar" else None
             files = MountedFiles.from_container(pod, container, pod_dir)
-            await self._add(uid, pod, path, sockets, who.ip, files, dns)
+            options = CertificateOptions.from_env(env, self._lifetime_s)
+            await self._add(uid, pod, path, sockets, who.ip, files, dns, options)
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
         config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port)))
@@ -195,6 +199,7 @@ class Agent:
         address: str,
         files: MountedFiles,
         dns: _Dns | None,
+        options: CertificateOptions,
     ) -> None:
         async def token() -> str:
             return await self._token_for(pod)
@@ -202,7 +207,7 @@ class Agent:
         name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         cached = TokenCache(token)
         identity = WorkloadIdentity(
-            self._upstream, cached.get, name=name, lifetime_s=self._lifetime_s, roots=self._trusted
+            self._upstream, cached.get, name=name, options=options, roots=self._trusted, revoked=self._revoked
         )
         socket = ProxySocket(path, identity, self._upstream, cached.get, files, dns.names if dns else None)
         await socket.start()
@@ -215,6 +220,7 @@ class Agent:
     async def _connect(self) -> None:
         async with self._connecting:
             if self._channel is None:
+                self._revoked = await self._revocations() if self._revocations is not None else b""
                 self._open(await self._roots())
 
     def _open(self, roots: bytes) -> None:
@@ -235,16 +241,22 @@ class Agent:
         )
 
     async def roots_changed(self) -> None:
-        """The mesh's roots are others: the control plane is asked through a channel that trusts them, and proxies get them."""
+        """The mesh's roots or revocation lists are others: proxies get them. The control plane is asked through a channel that
+        trusts the roots; by their new streams it learns that they do, too."""
         async with self._connecting:
             roots = await self._roots()
-            if self._channel is None or roots == self._trusted:
+            revoked = await self._revocations() if self._revocations is not None else b""
+            if self._channel is None or (roots, revoked) == (self._trusted, self._revoked):
                 return
-            log.info("the mesh's root certificates changed: connecting to the control plane again")
-            old = self._channel
-            self._open(roots)
+            self._revoked, old = revoked, None
+            if roots != self._trusted:
+                log.info("the mesh's root certificates changed: connecting to the control plane again")
+                old = self._channel
+                self._open(roots)
             for pod in self._pods.values():
-                pod.identity.trust(roots)
+                pod.identity.trust(roots, revoked)
+        if old is None:
+            return
         await old.close(_HANDOVER_S)  # proxies whose streams end come back through the new one
 
     def _upstream(self) -> grpc.aio.Channel:

@@ -34,7 +34,7 @@ class NodeAgent(Protocol):
         """Called before SIGTERM to the proxy: lets requests under way finish."""
 
     async def roots_changed(self) -> None:
-        """The ConfigMap with the mesh's root certificates may have changed."""
+        """The ConfigMaps with the mesh's root certificates and revocation lists may have changed."""
 
     async def remove(self, uid: str) -> None:
         """The pod is gone."""

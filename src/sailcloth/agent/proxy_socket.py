@@ -15,10 +15,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from cryptography import x509
 from envoy.config.core.v3 import base_pb2
 from envoy.extensions.transport_sockets.tls.v3 import common_pb2, secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
+from sailcloth.ca.trust import ROOTS_HEADER, fingerprints
 from sailcloth.xds.types import NAMES, SECRET
 
 from .identity import Secret, WorkloadIdentity
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 RATE_LIMITS = "envoy.service.ratelimit.v3.RateLimitService"
 SDS = "envoy.service.secret.v3.SecretDiscoveryService"
+_ROOTS_S = 2.0
 
 
 class ProxySocket:
@@ -47,6 +50,8 @@ class ProxySocket:
         self._path, self._identity, self._channel, self._token = path, identity, channel, token
         self._files = files or MountedFiles()
         self._names = names
+        self._roots: dict[object, bytes] = {}  # that Envoy has acknowledged, by its stream of them
+        self._roots_acknowledged = asyncio.Event()
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -84,9 +89,11 @@ class ProxySocket:
 
         async def relay(_: AsyncIterator[bytes], context: Any) -> None:
             await self._identity.wait_for_version_after(0)  # a proxy without a certificate cannot serve
-            call = self._channel().stream_stream(f"/{ADS}/{method}")(
-                metadata=(("authorization", f"Bearer {await self._token()}"),)
-            )
+            token = await self._token()
+            await self._wait_for_roots()
+            # Nothing is awaited in between: roots that come later replace the channel, and with it this stream.
+            metadata = (("authorization", f"Bearer {token}"), (ROOTS_HEADER, _fingerprints(self._trusted())))
+            call = self._channel().stream_stream(f"/{ADS}/{method}")(metadata=metadata)
 
             writing = asyncio.Lock()  # a call takes one message at a time
 
@@ -126,6 +133,20 @@ class ProxySocket:
 
         return relay
 
+    def _trusted(self) -> bytes:
+        """The roots that Envoy has in use. Before it asks for any, it is those that it will get."""
+        assert self._identity.secret is not None
+        current = self._identity.secret.roots
+        return next((roots for roots in self._roots.values() if roots != current), current)
+
+    async def _wait_for_roots(self) -> None:
+        """Wait until Envoy has acknowledged the present roots, for `_ROOTS_S` at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_ROOTS_S):
+                while self._identity.secret is not None and self._trusted() != self._identity.secret.roots:
+                    self._roots_acknowledged.clear()
+                    await self._roots_acknowledged.wait()
+
     async def _should_rate_limit(self, body: bytes, context: Any) -> bytes:
         """Forward a request for a global rate limit to the control plane."""
         call = self._channel().unary_unary(f"/{RATE_LIMITS}/ShouldRateLimit")
@@ -138,6 +159,7 @@ class ProxySocket:
     async def _secrets(self, _: AsyncIterator[bytes], context: Any) -> None:
         """State-of-the-world SDS, one secret per stream; each new version is pushed."""
         names: tuple[str, ...] = ()
+        stream, sent = object(), dict[str, bytes]()  # roots by the nonce that Envoy acknowledges
         reader: asyncio.Task[Any] = asyncio.create_task(context.read())
         fresh: asyncio.Task[tuple[str, list[secret_pb2.Secret]]] | None = None
         try:
@@ -151,6 +173,9 @@ class ProxySocket:
                     request = discovery_pb2.DiscoveryRequest.FromString(message)
                     if request.HasField("error_detail"):
                         log.warning("Envoy refused a secret: %s", request.error_detail.message)
+                    elif request.response_nonce in sent:
+                        self._roots[stream] = sent.pop(request.response_nonce)
+                        self._roots_acknowledged.set()
                     if tuple(request.resource_names) != names:
                         names = tuple(request.resource_names)
                         if fresh is not None:
@@ -159,9 +184,14 @@ class ProxySocket:
                     reader = asyncio.create_task(context.read())
                 if fresh is not None and fresh in done:
                     version, secrets = fresh.result()
+                    if (secret := self._identity.secret) is not None and "ROOTCA" in names:
+                        sent = {version: secret.roots}
+                        self._roots.setdefault(stream, b"")
                     await context.write(_secret_response(version, secrets))
                     fresh = asyncio.create_task(self._next_secrets(names, version))
         finally:
+            self._roots.pop(stream, None)
+            self._roots_acknowledged.set()
             for task in (reader, fresh):
                 if task is not None:
                     task.cancel()
@@ -173,6 +203,10 @@ class ProxySocket:
             return version, [created]
         secret = await self._identity.wait_for_version_after(int(after or 0))
         return str(self._identity.version), [_workload_secret(name, secret) for name in names]
+
+
+def _fingerprints(roots: bytes) -> str:
+    return fingerprints(x509.load_pem_x509_certificates(roots)) if roots else ""
 
 
 _NAMES = NAMES.encode()
@@ -204,6 +238,10 @@ def _workload_secret(name: str, secret: Secret) -> secret_pb2.Secret:
     message = secret_pb2.Secret(name=name)
     if name == "ROOTCA":
         message.validation_context.trusted_ca.inline_bytes = secret.roots
+        if secret.revoked:
+            message.validation_context.crl.inline_bytes = secret.revoked
+            # Of a chain with an intermediate, its own CA seldom has a list.
+            message.validation_context.only_verify_leaf_cert_crl = True
     else:
         message.tls_certificate.CopyFrom(
             common_pb2.TlsCertificate(

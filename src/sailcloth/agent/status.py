@@ -22,6 +22,7 @@ from .netns import PodSockets, socket_in
 
 log = logging.getLogger(__name__)
 
+_HEAD_S = 5.0  # for the head of a request, which has 64 KiB at most
 _PROXY = "istio-proxy"
 
 
@@ -54,15 +55,15 @@ class StatusServer:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            line = await asyncio.wait_for(reader.readline(), 5)
-            while (await asyncio.wait_for(reader.readline(), 5)).strip():
-                pass
+            async with asyncio.timeout(_HEAD_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+            line = head.partition(b"\r\n")[0]
             parts = line.decode(errors="replace").split()
             code, body = await self._page(parts[1] if len(parts) > 1 else "/")
-            head = f"HTTP/1.1 {code} {'OK' if code == 200 else 'Error'}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-            writer.write(head.encode() + body)
+            start = f"HTTP/1.1 {code} {'OK' if code == 200 else 'Error'}"
+            writer.write(f"{start}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
             await writer.drain()
-        except (TimeoutError, OSError, ValueError):
+        except (TimeoutError, OSError, EOFError, asyncio.LimitOverrunError):
             pass
         finally:
             writer.close()

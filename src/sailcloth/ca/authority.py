@@ -1,32 +1,31 @@
-"""A self-signed root certificate that signs short-lived workload certificates. The caller stores its key (a Secret, as in Istio)."""
+"""A CA certificate and its key: a self-signed root, or an intermediate of a root elsewhere. It signs short-lived workload
+certificates. The caller stores its key (a Secret, as in Istio)."""
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from . import csr
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 ROOT_LIFETIME = dt.timedelta(days=3650)
 MAX_LIFETIME = dt.timedelta(days=90)
 BACKDATE = dt.timedelta(minutes=2)  # clocks of workloads may be a little behind
-_MAX_CSR = 16 << 10
-
-
-class CsrRefused(Exception):
-    """A CSR that must not be signed; the text says why, and contains no secret."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A verified workload: the parts of its SPIFFE id, and attributes for the certificate (empty ones are omitted)."""
+    """A verified workload: the parts of its SPIFFE id, and attributes for the certificate (empty ones are omitted). `pod` is the
+    one that its token is bound to, empty if none."""
 
     trust_domain: str
     namespace: str
@@ -35,6 +34,7 @@ class Identity:
     app: str = ""
     version: str = ""
     service: str = ""
+    pod: str = ""
 
     @property
     def uri(self) -> str:
@@ -52,15 +52,33 @@ def _escape(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]", lambda m: "".join(f"_{b:02x}" for b in m[0].encode()), text)[:63] or "_"
 
 
-class Authority:
-    """Holds the root certificate and key."""
+class CaExpired(Exception):
+    """The CA's own certificate, or one above it, has ended."""
 
-    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> None:
+
+class Authority:
+    """Signs with a CA's key.
+
+    chain: the certificates that a peer needs between a leaf and the root, the CA's own first; empty for a root.
+    roots: the certificates to trust. The chain ends in `root`, one of them.
+    """
+
+    def __init__(
+        self,
+        certificate: x509.Certificate,
+        key: PrivateKey,
+        chain: tuple[x509.Certificate, ...] = (),
+        roots: tuple[x509.Certificate, ...] = (),
+        root: x509.Certificate | None = None,
+    ) -> None:
         self.certificate, self._key = certificate, key
+        self.chain, self.roots = chain, roots or (certificate,)
+        self.root = root or certificate
+        self.not_after = min(c.not_valid_after_utc for c in (certificate, *chain, self.root))
 
     @classmethod
-    def create(cls, organization: str = "cluster.local") -> Authority:
-        """A new self-signed root (ECDSA P-256, ten years)."""
+    def create(cls, organization: str = "cluster.local", lifetime: dt.timedelta = ROOT_LIFETIME) -> Authority:
+        """A new self-signed root (ECDSA P-256)."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)])
         now = dt.datetime.now(dt.UTC)
@@ -71,7 +89,7 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - BACKDATE)
-            .not_valid_after(now + ROOT_LIFETIME)
+            .not_valid_after(now + lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -83,12 +101,7 @@ class Authority:
     def load(cls, certificate_pem: bytes, key_pem: bytes) -> Authority:
         """A root from PEM. Raises ValueError if the two do not belong together."""
         certificate = x509.load_pem_x509_certificate(certificate_pem)
-        key = serialization.load_pem_private_key(key_pem, None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-            raise ValueError("the root's key is neither ECDSA nor RSA")
-        if key.public_key() != certificate.public_key():
-            raise ValueError("the root's key does not belong to its certificate")
-        return cls(certificate, key)
+        return cls(certificate, private_key(key_pem, certificate))
 
     @property
     def certificate_pem(self) -> bytes:
@@ -100,13 +113,24 @@ class Authority:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
 
-    def sign(self, csr_pem: bytes, identity: Identity, lifetime: dt.timedelta) -> list[bytes]:
-        """A certificate for the request's public key with the identity's names, as PEM, leaf first and root last.
+    def __eq__(self, other: object) -> bool:
+        """Whether the other signs as this one and names the same roots."""
+        return (
+            isinstance(other, Authority)
+            and (self.certificate, self.chain) == (other.certificate, other.chain)
+            and set(self.roots) == set(other.roots)
+        )
 
-        Raises CsrRefused for a request that is not well formed, is not signed by its own key, has a weak key, or asks for
-        names that are not the identity's.
+    def __hash__(self) -> int:
+        return hash(self.certificate)
+
+    def sign(self, csr_pem: bytes, identity: Identity, lifetime: dt.timedelta) -> list[bytes]:
+        """A certificate for the request's public key with the identity's names, as PEM: the leaf, the chain, and last the roots.
+
+        It does not outlive the CA. Raises CsrRefused for a request that is not well formed, is not signed by its own key, has a
+        weak key, or asks for names that are not the identity's; CaExpired.
         """
-        key = _public_key(csr_pem, identity)
+        key = csr.public_key(csr_pem, identity.uri)
         now = dt.datetime.now(dt.UTC)
         lifetime = min(max(lifetime, dt.timedelta(seconds=1)), MAX_LIFETIME)
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(identity.uri)]
@@ -118,7 +142,7 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .sign(self._key, hashes.SHA256())
         )
-        return [certificate.public_bytes(serialization.Encoding.PEM), self.certificate_pem]
+        return [*(pem([c]) for c in (certificate, *self.chain)), pem(self.roots)]
 
     def server(self, names: Sequence[str], lifetime: dt.timedelta) -> tuple[bytes, bytes]:
         """(certificate chain, key) as PEM for a server of the control plane."""
@@ -135,30 +159,67 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        pem = key.private_bytes(
+        secret = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return certificate.public_bytes(serialization.Encoding.PEM) + self.certificate_pem, pem
+        return pem([certificate, *self.chain]), secret
 
-    def _builder(
-        self, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, now: dt.datetime, lifetime: dt.timedelta
-    ) -> x509.CertificateBuilder:
-        issuer = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    def empty_list(self, until: dt.datetime) -> bytes:
+        """A revocation list of this CA with nothing in it, as PEM, which holds until then."""
+        now = dt.datetime.now(dt.UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.certificate.subject)
+        builder = builder.last_update(now - BACKDATE).next_update(max(until, now))
+        signed = builder.add_extension(self._key_identifier(), critical=False).sign(self._key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
+
+    def _builder(self, key: csr.PublicKey, now: dt.datetime, lifetime: dt.timedelta) -> x509.CertificateBuilder:
+        if self.not_after <= now:
+            raise CaExpired(f"the CA's certificate ended at {self.not_after:%Y-%m-%d %H:%M:%S} UTC")
         return (
             x509.CertificateBuilder()
             .issuer_name(self.certificate.subject)
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - min(BACKDATE, lifetime))
-            .not_valid_after(min(now + lifetime, self.certificate.not_valid_after_utc))
+            .not_valid_after(min(now + lifetime, self.not_after))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(sign_certificates=False), critical=True)
             .add_extension(
                 x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
                 critical=False,
             )
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
+            .add_extension(self._key_identifier(), critical=False)
         )
+
+    def _key_identifier(self) -> x509.AuthorityKeyIdentifier:
+        try:
+            own = self.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        except x509.ExtensionNotFound:
+            return x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own)
+
+
+def pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    """Certificates, each once, as PEM."""
+    return b"".join(c.public_bytes(serialization.Encoding.PEM) for c in dict.fromkeys(certificates))
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """What agents and the control plane call a root by: SHA-256 in hex."""
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def private_key(key_pem: bytes, certificate: x509.Certificate) -> PrivateKey:
+    """A CA's key. Raises ValueError if it is not one, or not the certificate's."""
+    try:
+        key = serialization.load_pem_private_key(key_pem, None)
+    except TypeError:
+        raise ValueError("the CA's key is encrypted; store it without a passphrase") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise ValueError("the CA's key is neither ECDSA nor RSA")
+    if key.public_key() != certificate.public_key():
+        raise ValueError("the CA's key does not belong to its certificate")
+    return key
 
 
 def _usage(sign_certificates: bool) -> x509.KeyUsage:
@@ -173,29 +234,3 @@ def _usage(sign_certificates: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _public_key(csr_pem: bytes, identity: Identity) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
-    if len(csr_pem) > _MAX_CSR:
-        raise CsrRefused(f"certificate request is larger than {_MAX_CSR} bytes")
-    try:
-        csr = x509.load_pem_x509_csr(csr_pem)
-        valid = csr.is_signature_valid
-    except (ValueError, InvalidSignature) as error:
-        raise CsrRefused("certificate request is not valid PEM PKCS#10") from error
-    if not valid:
-        raise CsrRefused("certificate request is not signed by its own key")
-    key = csr.public_key()
-    if isinstance(key, rsa.RSAPublicKey):
-        if key.key_size < 2048:
-            raise CsrRefused(f"RSA key of {key.key_size} bits is too short; use 2048 or more")
-    elif not isinstance(key, ec.EllipticCurvePublicKey) or key.key_size < 256:
-        raise CsrRefused("key type is not supported; use ECDSA P-256 or RSA-2048")
-    try:
-        asked = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return key
-    foreign = [str(n.value) for n in asked if str(n.value) != identity.uri]
-    if foreign:
-        raise CsrRefused(f"certificate request asks for the name {foreign[0]!r}, but the caller is {identity.uri}")
-    return key

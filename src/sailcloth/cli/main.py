@@ -15,6 +15,7 @@ import typer
 # The words that each module registers, in the order of the help.
 COMMANDS = {
     "lifecycle": ("up", "down", "status", "demo", "doctor", "version"),
+    "ca": ("ca",),
     "proxy": ("proxy-config", "pc", "proxy-status", "ps"),
     "wait": ("wait",),
     "experimental": ("x", "experimental"),

@@ -97,10 +97,11 @@ async def validate_objects(request: web.Request) -> web.Response:
         body = orjson.loads(await request.read())
         admission_request = body["request"]
         answer = review(admission_request)
-    except (ValueError, KeyError, TypeError, AttributeError):
+        admission_review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+        text = orjson.dumps(admission_review)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return web.Response(status=400, text="the body is not an AdmissionReview")
-    admission_review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
-    return web.Response(body=orjson.dumps(admission_review), content_type="application/json")
+    return web.Response(body=text, content_type="application/json")
 
 
 def configuration(ca_pem: bytes, revision: str = "default", namespace: str = "istio-system") -> dict[str, Any]:

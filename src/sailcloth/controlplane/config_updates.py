@@ -34,6 +34,7 @@ class ConfigUpdates:
 
     def __init__(self, mesh: Mesh, proxies: ConnectedProxies, status: StatusWriter, namespace: str) -> None:
         self._mesh, self._proxies, self._status = mesh, proxies, status
+        self._defaults = mesh.config  # for options that the ConfigMap does not set
         self._namespace = namespace  # of the installation, with the ConfigMap of mesh options
         self.activation = Activation(mesh)
         self.refusals = Refusals(self.activation, proxies, self._schedule)
@@ -77,7 +78,7 @@ class ConfigUpdates:
     def _configure(self, obj: Object | None) -> None:
         text = getattr(obj, "data", {}).get("mesh", "") if obj is not None else ""
         try:
-            self._mesh.configure(mesh_config.parse(text))
+            self._mesh.configure(mesh_config.parse(text, self._defaults))
             for name in mesh_config.unread(text):
                 log.warning("ConfigMap %s/istio: %s has no effect here", self._namespace, name)
         except ValueError as error:

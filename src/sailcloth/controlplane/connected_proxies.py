@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sailcloth.api.meta import Key
+from sailcloth.ca.trust import ROOTS_HEADER
 from sailcloth.envoy import build
 from sailcloth.envoy.build import ResourceSet
 from sailcloth.lib.incremental import Graph
@@ -90,6 +91,7 @@ class ConnectedProxy:
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
     uses: set[ResourceSet] = field(default_factory=set)  # the keys of those collections
     connected_at: float = field(default_factory=time.time)
+    trusted_roots: frozenset[str] = frozenset()  # fingerprints, as its agent tells them
 
 
 class ConnectedProxies:
@@ -138,7 +140,8 @@ class ConnectedProxies:
         if self.registrar is not None:
             await self.registrar.stream_opened(described, metadata)
         access = await self._secret_access(caller) if caller is not None else NO_SECRETS
-        self.join(connection, described, access)
+        client = self.join(connection, described, access)
+        client.trusted_roots = frozenset(metadata.get(ROOTS_HEADER, "").split(",")) - {""}
 
     def join(self, connection: Connection, proxy: Proxy, access: SecretAccess = NO_SECRETS) -> ConnectedProxy:
         """Add a client and assign its collections."""

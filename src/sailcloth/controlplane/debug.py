@@ -46,8 +46,10 @@ Scope = Callable[[web.Request], Awaitable[str]]
 """The namespace whose proxies a caller may see; `*` for all. Raises PermissionError."""
 
 
-def routes(proxies: ConnectedProxies, name: str, scope: Scope) -> list[web.RouteDef]:
-    """The pages. Each shows a caller only the proxies in its scope."""
+def routes(
+    proxies: ConnectedProxies, name: str, scope: Scope, certificates: Callable[[], dict[str, Any]]
+) -> list[web.RouteDef]:
+    """The pages. Each shows a caller only the proxies in its scope. `certificates`: the CA's status."""
 
     def guarded(page: Callable[[web.Request, str], web.Response]) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def handler(request: web.Request) -> web.Response:
@@ -87,5 +89,10 @@ def routes(proxies: ConnectedProxies, name: str, scope: Scope) -> list[web.Route
         keys = (k for k in proxies.mesh.objects if k.kind == "Service" and allowed in ("*", k.namespace))
         return json(sorted(str(key) for key in keys))
 
-    pages = {"syncz": syncz, "config_dump": config_dump, "registryz": registryz, "ndsz": names}
+    def caz(_: web.Request, allowed: str) -> web.Response:
+        if allowed != "*":
+            raise web.HTTPForbidden(text="only tokens of the installation's namespace may see the CA's status\n")
+        return json(certificates())
+
+    pages = {"caz": caz, "syncz": syncz, "config_dump": config_dump, "registryz": registryz, "ndsz": names}
     return [web.get(f"/debug/{page}", guarded(handler)) for page, handler in pages.items()]

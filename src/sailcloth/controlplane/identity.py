@@ -67,7 +67,7 @@ class Verifier:
                 "version": labels.get("service.istio.io/canonical-revision") or labels.get("version", ""),
                 "service": self._service(caller.namespace, labels),
             }
-        return Identity(self._mesh.config.trust_domain, caller.namespace, caller.account, **attributes)
+        return Identity(self._mesh.config.trust_domain, caller.namespace, caller.account, pod=caller.pod, **attributes)
 
     def _pod(self, caller: Caller) -> core.Pod | None:
         pod = self._mesh.objects.get(Key("Pod", caller.namespace, caller.pod)) if caller.pod else None
@@ -140,7 +140,7 @@ class Verifier:
         status = answer.get("status") or {}
         if not status.get("authenticated"):
             raise PermissionError(f"the token was rejected: {status.get('error') or 'not authenticated'}")
-        if AUDIENCE not in (status.get("audiences") or [AUDIENCE]):
+        if AUDIENCE not in (status.get("audiences") or ()):  # without audiences it is one for the API server itself
             raise PermissionError(f"the token is not for the audience {AUDIENCE}")
         user = status.get("user") or {}
         name = str(user.get("username", ""))

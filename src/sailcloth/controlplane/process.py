@@ -14,12 +14,11 @@ import logging
 import os
 import signal
 import ssl
-import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -28,18 +27,18 @@ from sailcloth.api import core
 from sailcloth.api.core import Pod
 from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, MESH_KINDS, OPTIONAL_KINDS
 from sailcloth.api.meta import Finding, Key, Object
-from sailcloth.ca.authority import Authority
-from sailcloth.ca.service import CertificateService
+from sailcloth.ca.authority import MAX_LIFETIME
+from sailcloth.ca.plugged_in import InvalidCa
+from sailcloth.ca.service import METRICS, CertificateService
 from sailcloth.injector import webhook
 from sailcloth.injector.config import InjectorConfig
 from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
-from sailcloth.kube import RETRIABLE, ApiError, Client
-from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS, VALIDATING_WEBHOOKS
+from sailcloth.kube import ApiError, Client
+from sailcloth.kube.resources import MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.grpc_server import GrpcServer
-from sailcloth.lib.work_queue import WorkQueue
-from sailcloth.mesh import ingress, proxy_configs
+from sailcloth.mesh import ingress, mesh_config, proxy_configs
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
@@ -47,6 +46,7 @@ from sailcloth.xds.server import Server
 
 from . import admission, debug, debug_requests
 from .addresses import Addresses, writer
+from .certificates import Certificates
 from .config_updates import ConfigUpdates
 from .connected_proxies import ConnectedProxies
 from .http_route_status import HttpRouteStatus
@@ -55,6 +55,8 @@ from .ingress_status import IngressStatus
 from .key_fetcher import KeyFetcher
 from .rate_limits import RateLimitService
 from .registration import Registration
+from .root_bundles import RootBundles
+from .server_tls import ServerTls
 from .status import StatusWriter
 from .status_api import KubernetesStatusApi
 
@@ -62,9 +64,7 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "istio-system"
 NAME = "istiod"
-CA_SECRET = "istio-ca-secret"
 STORE_SECRET = "global-rate-limit-store"
-ROOT_CONFIGMAP = "istio-ca-root-cert"
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,13 @@ class Config:
     plain_port: int = 0  # plaintext discovery without authentication, for tests on loopback; 0: off
     webhook_port: int = 15017
     ready_fd: int = -1
-    workload_cert_ttl_s: int = 86_400
+    workload_cert_ttl_s: int = 86_400  # of a certificate for which no lifetime is asked
+    max_workload_cert_ttl_s: int = int(MAX_LIFETIME.total_seconds())
     names: tuple[str, ...] = ()
+    compliance_policy: str = ""  # fips-140-2 or pqc: limits of TLS that no configuration undoes
 
 
+_NAMES = ("istiod.istio-system.svc", "istiod.istio-system", "istiod", "localhost", "127.0.0.1")
 _KEEPALIVE_S = 60.0  # for the next request on a connection, its head included
 # Nobody authenticates at the level of connections here: under pressure the longest idle connection of the busiest address goes.
 _HTTP_LIMITS = ConnectionLimits(unauthenticated=512, unauthenticated_s=None)
@@ -97,7 +100,7 @@ class ControlPlane:
 
     def __init__(self, client: Client, config: Config) -> None:
         self.client, self.config = client, config
-        self.mesh = Mesh(MeshConfig())
+        self.mesh = Mesh(mesh_config.parse("", MeshConfig(compliance_policy=config.compliance_policy)))
         self.verifier = Verifier(client, self.mesh)
         self.proxies = ConnectedProxies(self.mesh, self._authenticate, self.verifier.secret_access)
         self.status = StatusWriter(self.proxies, KubernetesStatusApi(client))
@@ -113,14 +116,19 @@ class ControlPlane:
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.proxies.registrar = self.registration
         self.proxies.debug = partial(debug_requests.respond, self.proxies, NAME)
-        self.limits = RateLimitService(self.mesh.graph, self._authenticate, self._store_credentials)
-        self._root = ""  # PEM; set when serving starts
-        self.roots = WorkQueue(self._write_root, name="root certificate", retry=RETRIABLE)
+        self.limits = RateLimitService(self.mesh.graph, self._authenticate_request, self._store_credentials)
+        lifetime = dt.timedelta(seconds=config.workload_cert_ttl_s)
+        longest = dt.timedelta(seconds=config.max_workload_cert_ttl_s)
+        self.certificates = Certificates(client, NAMESPACE, lifetime, self._untrusting)
+        self.signing = CertificateService(self.certificates, self.verifier.identity, lifetime, longest)
+        self.roots = RootBundles(client, NAMESPACE, self.certificates)
+        self.certificates.on_bundle = self._bundle_changed
 
     # -- changes --------------------------------------------------------------------------------
 
     def change(self, key: Key, obj: Object | Finding | None) -> None:
         """Apply one change, and notify the controllers of its kind."""
+        self.roots.change(key, obj)
         if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
             return
         if key.kind == "RequestAuthentication" and not isinstance(obj, Finding):
@@ -131,9 +139,9 @@ class ControlPlane:
     def _apply(self, key: Key, obj: Object | Finding | None) -> None:
         if not self.updates.change(key, obj) or isinstance(obj, Finding):
             return
-        if key.kind == "Namespace" and obj is not None:
-            self.roots.add(key.name)
-        elif key.kind == "ServiceEntry":
+        if key.kind == "ConfigMap":
+            self.certificates.trust_also(self.mesh.config.ca_certificates)
+        if key.kind == "ServiceEntry":
             self.addresses.change(key, obj)
         elif isinstance(obj, core.Ingress) and ingress.is_ours(obj):
             self.ingress_status.follow(key)
@@ -141,6 +149,13 @@ class ControlPlane:
     # -- identity and status --------------------------------------------------------------------
 
     async def _authenticate(self, metadata: dict[str, str]) -> Caller | None:
+        """The caller that opens a stream: its token is verified anew, so that one of a deleted pod or account is refused at once."""
+        if metadata.get("x-sailcloth-plain") == "1" and self.config.plain_port:
+            return None
+        return await self.verifier.caller(bearer(metadata), fresh=True)
+
+    async def _authenticate_request(self, metadata: dict[str, str]) -> Caller | None:
+        """The caller of one request of many."""
         if metadata.get("x-sailcloth-plain") == "1" and self.config.plain_port:
             return None
         return await self.verifier.caller(bearer(metadata))
@@ -164,30 +179,23 @@ class ControlPlane:
         """Serve until cancelled."""
         source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS], [*OPTIONAL_KINDS, *LEGACY_KINDS])
         tasks = [asyncio.create_task(source.run(self.change), name="store")]
-        authority = await self._authority()
-        lifetime = dt.timedelta(seconds=self.config.workload_cert_ttl_s)
-        certificates = CertificateService(authority, self.verifier.identity, lifetime)
-        names = (
-            "istiod.istio-system.svc",
-            "istiod.istio-system",
-            "istiod",
-            "localhost",
-            "127.0.0.1",
-            *self.config.names,
-        )
-        chain, key = authority.server([n for n in names if n], dt.timedelta(days=365))
+        await self.certificates.start()
+        minimum = ssl.TLSVersion.TLSv1_3 if self.config.compliance_policy == "pqc" else ssl.TLSVersion.TLSv1_2
+        tls = ServerTls((*_NAMES, *self.config.names), lambda: self.certificates.server_authority, minimum)
+        self.certificates.on_issuer = tls.renew
         await source.synced()
         await self.keys.tried(_KEYS_S)
         self.updates.synced()
-        server = self._grpc_server(certificates, _tls(chain, key), tasks)
-        runner = await self._http_server(_tls(chain, key), tasks)
-        await self._install_webhooks(authority)
+        server = self._grpc_server(tls.context("h2"), tasks)
+        runner = await self._http_server(tls.context(), tasks)
+        await self.certificates.reconcile()
+        tasks.append(asyncio.create_task(self.certificates.run(), name="certificates"))
+        tasks.append(asyncio.create_task(tls.run(), name="server certificate"))
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
         tasks.append(asyncio.create_task(self.http_route_status.run(), name="http routes"))
         tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
-        self._root = authority.certificate_pem.decode()
         tasks.append(asyncio.create_task(self.roots.run(), name="roots"))
         tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
         log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)
@@ -205,32 +213,11 @@ class ControlPlane:
             await self.limits.close()
             await runner.cleanup()
 
-    async def _authority(self) -> Authority:
-        """The root CA from its Secret, which the first start creates."""
-        try:
-            secret = await self.client.get(SECRETS, CA_SECRET, NAMESPACE)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-        else:
-            return _load(secret)
-        authority = Authority.create()
-        try:
-            await self.client.create(SECRETS, _secret(authority))
-        except ApiError as error:
-            if error.status != 409:
-                raise
-            return _load(await self.client.get(SECRETS, CA_SECRET, NAMESPACE))
-        return authority
-
-    def _grpc_server(
-        self, certificates: CertificateService, context: ssl.SSLContext, tasks: list[asyncio.Task[None]]
-    ) -> GrpcServer:
+    def _grpc_server(self, context: ssl.SSLContext, tasks: list[asyncio.Task[None]]) -> GrpcServer:
         """Serve discovery, certificates and rate limits; the tasks that accept connections are added to `tasks`."""
         connections = Connections("the control plane's discovery port", _DISCOVERY_LIMITS)
-        unary = {**certificates.methods(), **self.limits.methods()}
+        unary = {**self.signing.methods(), **self.limits.methods()}
         server = GrpcServer(unary, Server(self.proxies).methods(), connections)
-        context.set_alpn_protocols(["h2"])
         secure = connections.serve(listen(self.config.address, self.config.xds_port), server.protocol, context)
         tasks.append(asyncio.create_task(secure, name="discovery"))
         if self.config.plain_port:
@@ -251,7 +238,7 @@ class ControlPlane:
         app.add_routes(
             [
                 web.get("/ready", ready),
-                *debug.routes(self.proxies, NAME, self._debug_scope),
+                *debug.routes(self.proxies, NAME, self._debug_scope, self.certificates.status),
                 web.get("/metrics", self._metrics),
                 web.get("/version", version),
             ]
@@ -284,40 +271,46 @@ class ControlPlane:
         return "*" if namespace == NAMESPACE else namespace
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        name = "sailcloth_rate_limit_store_failures_total"
-        text = f"# HELP {name} Requests admitted without counting, because the store of GLOBAL limits did not answer.\n"
-        return web.Response(text=f"{text}# TYPE {name} counter\n{name} {self.limits.failures}\n")
+        counters: dict[str, tuple[str, float]] = {
+            "sailcloth_rate_limit_store_failures_total": (
+                "Requests admitted without counting, because the store of GLOBAL limits did not answer.",
+                self.limits.failures,
+            ),
+            **{f"citadel_server_{k}": (text, self.signing.counts[k]) for k, text in METRICS.items()},
+        }
+        gauges = {f"citadel_server_{k}": ("", value) for k, value in self.certificates.metrics().items()}
+        lines = []
+        for kind, metrics in (("counter", counters), ("gauge", gauges)):
+            for name, (text, value) in metrics.items():
+                lines += [f"# HELP {name} {text}"] if text else []
+                lines += [f"# TYPE {name} {kind}", f"{name} {value:.15g}"]
+        return web.Response(text="\n".join(lines) + "\n")
 
     def _injector(self, namespace: str, labels: dict[str, str]) -> InjectorConfig:
         """The injection settings for a pod, from the current mesh options."""
         return InjectorConfig(proxy_config=proxy_configs.options(self.mesh.graph, namespace, labels))
 
-    async def _install_webhooks(self, authority: Authority) -> None:
-        pem = authority.certificate_pem
-        await self.client.apply(MUTATING_WEBHOOKS, configuration(pem), field_manager=NAME, force=True)
-        await self.client.apply(VALIDATING_WEBHOOKS, admission.configuration(pem), field_manager=NAME, force=True)
+    async def _bundle_changed(self) -> None:
+        """Give the roots to the API server, which calls the webhooks, and to all namespaces."""
+        bundle = self.certificates.bundle
+        await self.client.apply(MUTATING_WEBHOOKS, configuration(bundle), field_manager=NAME, force=True)
+        await self.client.apply(VALIDATING_WEBHOOKS, admission.configuration(bundle), field_manager=NAME, force=True)
+        await self.roots.publish()
 
-    async def _write_root(self, namespace: str) -> None:
-        """Write the root certificate to a ConfigMap in the namespace, for its pods' agents."""
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": ROOT_CONFIGMAP, "namespace": namespace, "labels": {"istio.io/config": "true"}},
-            "data": {"root-cert.pem": self._root},
-        }
-        try:
-            await self.client.apply(CONFIGMAPS, manifest, field_manager=NAME, force=True)
-        except ApiError as error:
-            if error.status not in (403, 404, 409):  # the namespace is being deleted
-                raise
+    def _untrusting(self, root: str) -> list[str]:
+        """The proxies, connected or not, that do not say that they trust a root."""
+        trusting = {c for c in self.proxies.clients.values() if root in c.trusted_roots}
+        named = [f"{c.proxy.name}.{c.proxy.namespace}" for c in self.proxies.clients.values() if c not in trusting]
+        return sorted({*named, *(f"{name}.{namespace}" for namespace, name in self._missing_proxies())})
 
-    def _awaits_proxies(self) -> bool:
-        """Whether a running pod with a sidecar is not connected yet."""
+    def _missing_proxies(self) -> Iterator[tuple[str, str]]:
+        """(namespace, name) of running pods with a sidecar that is not connected."""
         connected = {(c.proxy.namespace, c.proxy.name) for c in self.proxies.clients.values()}
-        return any(
-            (key.namespace, key.name) not in connected
+        return (
+            (key.namespace, key.name)
             for key, obj in self.mesh.objects.items()
             if isinstance(obj, Pod)
+            and (key.namespace, key.name) not in connected
             and obj.status.phase == "Running"
             and (
                 SIDECAR_STATUS in obj.metadata.annotations or any(c.name == "istio-proxy" for c in obj.spec.containers)
@@ -328,7 +321,7 @@ class ControlPlane:
         """Start the status writer when the proxies have reconnected; then refresh statuses, which count proxies, when their
         number changes."""
         end = time.monotonic() + _RECONNECT_S
-        while self._awaits_proxies() and time.monotonic() < end:  # noqa: ASYNC110
+        while any(self._missing_proxies()) and time.monotonic() < end:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         self.status.start_writing()
         reported, last, reported_at = -1, -1, 0.0
@@ -343,33 +336,6 @@ class ControlPlane:
             last = count
 
 
-def _tls(chain: bytes, key: bytes) -> ssl.SSLContext:
-    """TLS for a server with this certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    # The ssl module loads certificates only from files; this one has mode 0600 and is deleted at once.
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(chain + key)
-        file.flush()
-        context.load_cert_chain(file.name)
-    return context
-
-
-def _secret(authority: Authority) -> dict[str, Any]:
-    data = {"ca-cert.pem": authority.certificate_pem, "ca-key.pem": authority.key_pem}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "istio.io/ca-root",
-        "metadata": {"name": CA_SECRET, "namespace": NAMESPACE},
-        "data": {k: base64.b64encode(v).decode() for k, v in data.items()},
-    }
-
-
-def _load(secret: dict[str, Any]) -> Authority:
-    data = secret.get("data") or {}
-    return Authority.load(base64.b64decode(data["ca-cert.pem"]), base64.b64decode(data["ca-key.pem"]))
-
-
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
     while config.kubeconfig and not Path(config.kubeconfig).exists():  # noqa: ASYNC110
@@ -381,7 +347,10 @@ async def serve(config: Config) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         with contextlib.suppress(asyncio.CancelledError):
-            await task
+            try:
+                await task
+            except InvalidCa as error:
+                raise SystemExit(str(error)) from None
 
 
 async def _server_ready(client: Client) -> None:

@@ -152,11 +152,12 @@ def _connections(graph: Graph, view: View, bound: GatewayServer) -> list[tcp.Con
 
 
 def _socket(graph: Graph, bound: GatewayServer) -> Any:
-    http = bound.terminates_http
+    config, http = registry.config(graph), bound.terminates_http
     if bound.mode == "ISTIO_MUTUAL":
-        return tls.server_socket(registry.config(graph).trust_domains, _HTTP_ALPN if http else _TCP_ALPN)
+        return tls.server_socket(config.trust_domains, _HTTP_ALPN if http else _TCP_ALPN, config.mesh_tls)
     assert bound.server.tls is not None
-    return tls.terminating_socket(bound.server.tls, _HTTP_ALPN if bound.protocol is Protocol.HTTPS else ())
+    protocols = _HTTP_ALPN if bound.protocol is Protocol.HTTPS else ()
+    return tls.terminating_socket(bound.server.tls, protocols, config.tls_defaults)
 
 
 @derived

@@ -130,12 +130,13 @@ class _Chains:
             http=http or auto,
             tcp=not http or inbound_port.detect,
             trust_domains=self.plan.config.trust_domains,
+            limits=self.plan.config.mesh_tls,
         )
         settings = inbound_port.tls
         mode = self.modes.mode_of_port(inbound_port.port)
         if settings is not None and mode == "DISABLE":  # otherwise mutual TLS of the mesh protects the port
             https = http or inbound_port.protocol is Protocol.HTTPS
-            socket = tls.terminating_socket(settings, HTTP_ALPN if https else ())
+            socket = tls.terminating_socket(settings, HTTP_ALPN if https else (), self.plan.config.tls_defaults)
             filters = chains.http_filters(settings.mode == "MUTUAL") if https else chains.tcp_filters
             return [filter_chain.chain(name, filters, port=inbound_port.port, transport="tls", socket=socket)]
         return peer_authentication.filter_chains(mode, chains)
@@ -153,6 +154,7 @@ class _Chains:
             http=True,
             tcp=True,
             trust_domains=self.plan.config.trust_domains,
+            limits=self.plan.config.mesh_tls,
         )
         return peer_authentication.filter_chains(mode, chains)
 

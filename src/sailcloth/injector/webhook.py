@@ -60,12 +60,14 @@ def handler(config: Callable[[str, dict[str, str]], InjectorConfig]) -> Any:
         try:
             body = orjson.loads(await request.read())
             asked = body["request"]
-        except (ValueError, KeyError, TypeError):
-            return web.Response(status=400, text="the body is not an AdmissionReview")
-        metadata = (asked.get("object") or {}).get("metadata") or {}
-        namespace = str(asked.get("namespace") or metadata.get("namespace") or "default")
-        answer = review(asked, config(namespace, metadata.get("labels") or {}))
-        created = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
-        return web.Response(body=orjson.dumps(created), content_type="application/json")
+            metadata = (asked.get("object") or {}).get("metadata") or {}
+            namespace = str(asked.get("namespace") or metadata.get("namespace") or "default")
+            answer = review(asked, config(namespace, metadata.get("labels") or {}))
+            created = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+            text = orjson.dumps(created)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            log.info("the injector was sent what is no AdmissionReview of a pod: %s", type(error).__name__)
+            return web.Response(status=400, text="the body is not an AdmissionReview of a pod")
+        return web.Response(body=text, content_type="application/json")
 
     return inject_pods

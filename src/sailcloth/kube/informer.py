@@ -109,7 +109,8 @@ class Informer(Generic[T]):
                 # `notify_defined` ends the wait for a kind that was not served.
                 absent = isinstance(error, ApiError) and error.status == 404
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._defined.wait(), delay * (0.5 + random.random()))
+                    async with asyncio.timeout(delay * (0.5 + random.random())):
+                        await self._defined.wait()
                 delay = min(delay * 2, _ABSENT_S if absent else _FAILED_S)
 
     def notify_defined(self) -> None:

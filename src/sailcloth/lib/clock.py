@@ -28,8 +28,9 @@ class MonotonicClock:
         if until is None:
             await event.wait()
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(event.wait(), max(0.0, until - self.time()))
+        with contextlib.suppress(TimeoutError):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
+            async with asyncio.timeout(max(0.0, until - self.time())):
+                await event.wait()
 
 
 MONOTONIC = MonotonicClock()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{1,8}")
+
 
 def request(method: str, path: str, host: str = "localhost") -> bytes:
     """A request without a body and with `Connection: close`."""
@@ -31,8 +35,9 @@ def _joined(chunks: bytes) -> bytes:
     parts = []
     while chunks:
         size, _, remainder = chunks.partition(b"\r\n")
-        length = int(size.split(b";")[0] or b"0", 16)
-        if not length:
+        digits = size.split(b";")[0].strip()
+        length = int(digits, 16) if _HEXADECIMAL.fullmatch(digits) else 0
+        if not length:  # the last one, or none that is understood
             break
         parts.append(remainder[:length])
         chunks = remainder[length + 2 :]

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from sailcloth.api.destination_rule import (
     ConnectionPoolSettings,
@@ -22,7 +24,7 @@ from sailcloth.api.meta import duration_ms
 from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.lib import bounded_yaml
-from sailcloth.mesh import proxy_configs
+from sailcloth.mesh import proxy_configs, tls_parameters
 from sailcloth.mesh.model import MeshConfig
 
 T = TypeVar("T")
@@ -42,6 +44,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
     old = base or MeshConfig()
     policy = options.get("outboundTrafficPolicy")
     inbound = options.get("inboundTrafficPolicy") or {}
+    mesh_tls, tls_defaults = tls_parameters.parse(options, old.compliance_policy)
     # An outboundTrafficPolicy without a mode is REGISTRY_ONLY: that is the first value of Istio's enumeration.
     mode = old.outbound_mode if policy is None else str((policy or {}).get("mode", "REGISTRY_ONLY"))
     if mode not in ("REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"):
@@ -79,6 +82,10 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         locality=_typed(options, "localityLbSetting", LocalityLbSetting, old.locality),
         extension_providers=_providers(options.get("extensionProviders"), old.extension_providers),
         blocked_key_networks=_networks(options, "blockedCidrsInJwksUris", old.blocked_key_networks),
+        ca_certificates=_roots(options, old.ca_certificates),
+        compliance_policy=old.compliance_policy,
+        mesh_tls=mesh_tls,
+        tls_defaults=tls_defaults,
         destination_export=_texts(options, "defaultDestinationRuleExportTo", old.destination_export),
     )
 
@@ -89,6 +96,7 @@ READ = frozenset(
         "accessLogFile",
         "accessLogFormat",
         "blockedCidrsInJwksUris",
+        "caCertificates",
         "connectTimeout",
         "defaultConfig",
         "defaultDestinationRuleExportTo",
@@ -104,12 +112,14 @@ READ = frozenset(
         "inboundTrafficPolicy",
         "ingressService",
         "localityLbSetting",
+        "meshMTLS",
         "outboundTrafficPolicy",
         "pathNormalization",
         "protocolDetectionTimeout",
         "rootNamespace",
         "sidecarClusters",
         "tcpKeepalive",
+        "tlsDefaults",
         "trustDomain",
         "trustDomainAliases",
         "virtualServiceMerging",
@@ -152,6 +162,25 @@ def _store(options: dict[str, Any], old: str) -> str:
             "put it into the Secret global-rate-limit-store (keys username and password)"
         )
     return url
+
+
+def _roots(options: dict[str, Any], old: tuple[str, ...]) -> tuple[str, ...]:
+    """The certificates of `caCertificates`, as PEM."""
+    given = options.get("caCertificates")
+    if given is None:
+        return old
+    if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+        raise ValueError("MeshConfig caCertificates: must be a list of objects")
+    out = []
+    for index, each in enumerate(given):
+        text = each.get("pem")
+        try:
+            certificates = x509.load_pem_x509_certificates(str(text or "").encode())
+        except ValueError:
+            name = f"MeshConfig caCertificates[{index}].pem"
+            raise ValueError(f"{name}: no certificate in PEM; bundles by URL are not fetched") from None
+        out += [c.public_bytes(serialization.Encoding.PEM).decode() for c in certificates]
+    return tuple(out)
 
 
 def _proxy_defaults(defaults: Any, old: str) -> str:

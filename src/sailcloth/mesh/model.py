@@ -9,6 +9,7 @@ from sailcloth.api.destination_rule import ConnectionPoolSettings, LocalityLbSet
 from sailcloth.api.extension_provider import ExtensionProvider
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import HTTPRetry
+from sailcloth.mesh.tls_parameters import TlsParameters
 
 THIS_MACHINE = ("0.0.0.0/8", "127.0.0.0/8", "::/128", "::1/128", "169.254.0.0/16", "fe80::/10")
 """Addresses of a machine itself and of its links; clouds serve credentials at 169.254.169.254."""
@@ -202,6 +203,10 @@ class MeshConfig:
     merge_virtual_services: bool = True
     sidecar_clusters: str = "ALL"  # or ON_DEMAND
     detection_timeout_ms: float = 5000.0  # timeout of protocol detection
+    compliance_policy: str = ""  # of the control plane's installation, not of the ConfigMap
+    ca_certificates: tuple[str, ...] = ()  # PEM of roots that proxies trust beside the mesh's own
+    mesh_tls: TlsParameters = TlsParameters()  # of mutual TLS in the mesh
+    tls_defaults: TlsParameters = TlsParameters()  # of all other TLS
     default_export: tuple[str, ...] = field(default=("*",))
     blocked_key_networks: tuple[str, ...] = (
         *THIS_MACHINE,

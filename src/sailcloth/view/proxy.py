@@ -147,12 +147,21 @@ def _topology(metadata: dict[str, Any]) -> GatewayTopology:
     settings = (options.get("gatewayTopology") if isinstance(options, dict) else None) or {}
     if not isinstance(settings, dict):
         return GatewayTopology()
-    trusted, details = settings.get("numTrustedProxies"), str(settings.get("forwardClientCertDetails") or "")
+    details = str(settings.get("forwardClientCertDetails") or "")
     return GatewayTopology(
-        trusted_proxies=int(trusted) if isinstance(trusted, (int, float)) and trusted > 0 else 0,
+        trusted_proxies=_count(settings.get("numTrustedProxies")),
         client_certificates=details if details in _FORWARD else "",
         proxy_protocol=isinstance(settings.get("proxyProtocol"), dict),
     )
+
+
+def _count(value: Any) -> int:
+    """A number of metadata from 0 to 2^31 - 1; 0 for anything else."""
+    try:
+        number = int(value or 0)
+    except (ValueError, TypeError, OverflowError):
+        return 0
+    return number if 0 <= number < 1 << 31 else 0
 
 
 def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
@@ -166,8 +175,9 @@ def parse_node(node_id: str, metadata: dict[str, Any]) -> Proxy:
     kind, ip, ident, domain = parts
     name, _, namespace = ident.rpartition(".")
     namespace = str(metadata.get("NAMESPACE") or namespace)
-    labels = metadata.get("LABELS") or {}
-    ips = tuple(dict.fromkeys([ip, *(metadata.get("INSTANCE_IPS") or "").split(",")]))
+    labels = metadata.get("LABELS")
+    labels = labels if isinstance(labels, Mapping) else {}
+    ips = tuple(dict.fromkeys([ip, *str(metadata.get("INSTANCE_IPS") or "").split(",")]))
     return described(
         "router" if kind == "router" else "sidecar", name or ident, namespace, ips, labels, domain, metadata
     )
@@ -192,7 +202,7 @@ def described(
         labels=tuple(sorted((str(k), str(v)) for k, v in labels.items())),
         domain=domain.partition(".svc.")[2] or domain,
         locality=locality_of_labels(labels),
-        mark=int(metadata.get("SAILCLOTH_MARK") or 0),
+        mark=_count(metadata.get("SAILCLOTH_MARK")),
         topology=_topology(metadata) if kind == "router" else GatewayTopology(),
         clusters=str(metadata.get("SAILCLOTH_CLUSTERS") or "").upper().replace("-", "_"),
         without_telemetry=str(metadata.get("SAILCLOTH_TELEMETRY", "")).lower() == "off",

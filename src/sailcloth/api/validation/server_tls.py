@@ -36,7 +36,7 @@ _CIPHERS: Final = frozenset(
         "PSK-AES256-CBC-SHA",
     ]
 )
-_CURVES: Final = ("X25519MLKEM768", "X25519", "P-256", "P-384", "P-521")
+CURVES: Final = ("X25519MLKEM768", "X25519", "P-256", "P-384", "P-521")
 _SPKI: Final = re.compile(r"[A-Za-z0-9+/]{43}=\Z")
 _HASH: Final = re.compile(r"(?:[0-9a-fA-F]{64}|(?:[0-9a-fA-F]{2}:){31}[0-9a-fA-F]{2})\Z")
 _VERIFYING: Final = ("MUTUAL", "OPTIONAL_MUTUAL")
@@ -46,9 +46,9 @@ def check(report: Report, path: str, tls: ServerTLSSettings) -> None:
     """The TLS settings of a server."""
     _ciphers(report, path, tls)
     for index, curve in enumerate(tls.ecdh_curves):
-        if curve not in _CURVES:
+        if curve not in CURVES:
             text = f"{curve!r} is not a key-exchange group"
-            report.error(codes.CHOICE, f"{path}.ecdhCurves[{index}]", text, f"Use one of {', '.join(_CURVES)}.")
+            report.error(codes.CHOICE, f"{path}.ecdhCurves[{index}]", text, f"Use one of {', '.join(CURVES)}.")
     _versions(report, path, tls)
     _pins(report, path, tls)
     sources: dict[str, Any] = {

@@ -11,6 +11,7 @@ from envoy.type.matcher.v3 import string_pb2
 from sailcloth.api.gateway import ServerTLSSettings
 from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import duration, typed
+from sailcloth.mesh.tls_parameters import TlsParameters
 
 _CIPHERS = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -53,16 +54,32 @@ def credential(name: str) -> secret_pb2.SdsSecretConfig:
     return secret_pb2.SdsSecretConfig(name=names.credential(name), sds_config=source)
 
 
+def _version(name: str, default: str) -> common_pb2.TlsParameters.TlsProtocol.ValueType:
+    """A version by Istio's name, such as TLSV1_2."""
+    text = default if name in ("", "TLS_AUTO") else name
+    return common_pb2.TlsParameters.TlsProtocol.Value(text.replace("TLSV", "TLSv"))
+
+
+def _limits(limits: TlsParameters, ciphers: tuple[str, ...] = ()) -> common_pb2.TlsParameters:
+    return common_pb2.TlsParameters(
+        tls_minimum_protocol_version=_version(limits.min_version, "TLSV1_2"),
+        tls_maximum_protocol_version=_version(limits.max_version, "TLSV1_3"),
+        cipher_suites=limits.ciphers or ciphers,
+        ecdh_curves=limits.curves,
+    )
+
+
 def mesh_context(
-    protocols: tuple[str, ...], matchers: list[common_pb2.SubjectAltNameMatcher]
+    protocols: tuple[str, ...],
+    matchers: list[common_pb2.SubjectAltNameMatcher],
+    limits: TlsParameters,
+    ciphers: tuple[str, ...] = (),
 ) -> tls_pb2.CommonTlsContext:
-    """The workload's certificate, the mesh's CA, and the identities that the peer must have (empty: any)."""
+    """The workload's certificate, the mesh's CA, and the identities that the peer must have (empty: any). `ciphers`: those of TLS 1.2
+    if the limits name none."""
     return tls_pb2.CommonTlsContext(
         alpn_protocols=protocols,
-        tls_params=common_pb2.TlsParameters(
-            tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
-            tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
-        ),
+        tls_params=_limits(limits, ciphers),
         tls_certificate_sds_secret_configs=[sds("default")],
         combined_validation_context=tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
             default_validation_context=common_pb2.CertificateValidationContext(match_typed_subject_alt_names=matchers),
@@ -79,9 +96,11 @@ def root_file(path: str, revoked: str | None = None) -> secret_pb2.SdsSecretConf
     return sds(f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}")
 
 
-def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
+def terminating_socket(
+    tls: ServerTLSSettings, protocols: tuple[str, ...], defaults: TlsParameters
+) -> base_pb2.TransportSocket:
     """TLS of a server by user settings: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files."""
-    common = tls_pb2.CommonTlsContext(alpn_protocols=protocols, tls_params=_parameters(tls))
+    common = tls_pb2.CommonTlsContext(alpn_protocols=protocols, tls_params=_parameters(tls, defaults))
     stored = tls.credential_names or ([tls.credential_name] if tls.credential_name else [])
     if stored:
         common.tls_certificate_sds_secret_configs.extend(credential(n) for n in stored)
@@ -109,18 +128,21 @@ def terminating_socket(tls: ServerTLSSettings, protocols: tuple[str, ...]) -> ba
     return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", context))
 
 
-def _parameters(tls: ServerTLSSettings) -> common_pb2.TlsParameters:
-    versions = common_pb2.TlsParameters.TlsProtocol
-    parameters = common_pb2.TlsParameters(
-        tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
-        tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
-        cipher_suites=tls.cipher_suites or _CIPHERS,
-        ecdh_curves=tls.ecdh_curves,
+def _parameters(tls: ServerTLSSettings, defaults: TlsParameters) -> common_pb2.TlsParameters:
+    """What the settings say comes before the mesh's defaults, but not before a policy."""
+    if defaults.enforced:
+        return _limits(defaults)
+    own = TlsParameters(
+        _set(tls.min_protocol_version) or defaults.min_version,
+        _set(tls.max_protocol_version) or defaults.max_version,
+        tuple(tls.ecdh_curves) or defaults.curves,
+        tuple(tls.cipher_suites) or defaults.ciphers,
     )
-    for version, field in ((tls.min_protocol_version, "minimum"), (tls.max_protocol_version, "maximum")):
-        if version and version != "TLS_AUTO":
-            setattr(parameters, f"tls_{field}_protocol_version", versions.Value(version.replace("TLSV", "TLSv")))
-    return parameters
+    return _limits(own, _CIPHERS)
+
+
+def _set(version: str | None) -> str:
+    return "" if version in (None, "TLS_AUTO") else str(version)
 
 
 def _alt_name(name: str) -> common_pb2.SubjectAltNameMatcher:
@@ -129,7 +151,9 @@ def _alt_name(name: str) -> common_pb2.SubjectAltNameMatcher:
 
 
 @lru_cache(maxsize=16)
-def server_socket(trust_domains: tuple[str, ...], protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
+def server_socket(
+    trust_domains: tuple[str, ...], protocols: tuple[str, ...], limits: TlsParameters
+) -> base_pb2.TransportSocket:
     """Mutual TLS for accepted connections: requires a client certificate of one of the trust domains."""
     matchers = [
         common_pb2.SubjectAltNameMatcher(
@@ -138,8 +162,7 @@ def server_socket(trust_domains: tuple[str, ...], protocols: tuple[str, ...]) ->
         )
         for domain in trust_domains
     ]
-    common = mesh_context(protocols, matchers)
-    common.tls_params.cipher_suites.extend(_CIPHERS)
+    common = mesh_context(protocols, matchers, limits, _CIPHERS)
     context = tls_pb2.DownstreamTlsContext(common_tls_context=common)
     context.require_client_certificate.value = True
     return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", context))
@@ -152,15 +175,10 @@ def client_context(
     subject_alt_names: tuple[str, ...],
     verify: bool,
     protocols: tuple[str, ...],
+    limits: TlsParameters,
 ) -> tls_pb2.CommonTlsContext:
     """TLS to a server outside the mesh. Verifies its certificate with the CA certificates, unless verification is off."""
-    context = tls_pb2.CommonTlsContext(
-        alpn_protocols=protocols,
-        tls_params=common_pb2.TlsParameters(
-            tls_minimum_protocol_version=common_pb2.TlsParameters.TLSv1_2,
-            tls_maximum_protocol_version=common_pb2.TlsParameters.TLSv1_3,
-        ),
-    )
+    context = tls_pb2.CommonTlsContext(alpn_protocols=protocols, tls_params=_limits(limits))
     if certificate is not None:
         context.tls_certificate_sds_secret_configs.append(certificate)
     matchers = [_alt_name(n) for n in subject_alt_names]

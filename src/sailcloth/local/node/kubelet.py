@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 Object = dict[str, Any]
 NODE = "sailcloth"
 _ROOTS = ("istio-system", "istio-ca-root-cert")  # the ConfigMap with the mesh's root certificates
+_REVOKED = ("istio-system", "istio-ca-crl")
 _LEASE_S = 40
 _PRIVILEGED = 1024  # ports below need a privilege, unless the host's settings say otherwise
 
@@ -76,7 +77,11 @@ class Kubelet:
     def __init__(self, client: Client, config: Config) -> None:
         self.client, self._config = client, config
         self.agent: NodeAgent = Agent(
-            config.control_plane, self._roots, self._token, certificate_lifetime_s=config.certificate_lifetime_s
+            config.control_plane,
+            self._roots,
+            self._token,
+            certificate_lifetime_s=config.certificate_lifetime_s,
+            revoked=self._revoked,
         )
         self.zygote = config.zygote
         self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
@@ -189,6 +194,19 @@ class Kubelet:
                 return str(obj["data"]["root-cert.pem"]).encode()
             await asyncio.sleep(0.05)
 
+    async def _revoked(self) -> bytes:
+        """The mesh's certificate revocation lists; empty if there are none."""
+        while True:
+            try:
+                obj = await self.client.get(CONFIGMAPS, _REVOKED[1], _REVOKED[0])
+                return str(obj["data"]["ca-crl.pem"]).encode()
+            except ApiError as error:
+                if error.status == 404:
+                    return b""
+            except OSError:
+                pass
+            await asyncio.sleep(0.05)
+
     async def _token(self, pod: Object) -> str:
         account = pod["spec"].get("serviceAccountName") or "default"
         return await self.client.create_token(account, pod["metadata"]["namespace"], ["istio-ca"], 43_200, pod)
@@ -232,7 +250,7 @@ class Kubelet:
         informer: Informer[None] = Informer(self.client, resource, lambda _: None)
 
         def on_change(_: str, __: None, ident: tuple[str, str]) -> None:
-            if (kind, *ident) == ("configmaps", *_ROOTS):
+            if (kind, *ident) in (("configmaps", *_ROOTS), ("configmaps", *_REVOKED)):
                 task = asyncio.create_task(self.agent.roots_changed())
                 self._background.add(task)
                 task.add_done_callback(self._background.discard)

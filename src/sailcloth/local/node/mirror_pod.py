@@ -76,8 +76,9 @@ class MirrorPod:
                 await self._reconcile(ready)
             except RETRIABLE as error:
                 log.debug("the control plane's pod is not written: %s", error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), _SLOW_S if ready else _FAST_S)
+            with contextlib.suppress(TimeoutError):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
+                async with asyncio.timeout(_SLOW_S if ready else _FAST_S):
+                    await self._changed.wait()
 
     async def _reconcile(self, ready: bool) -> None:
         pod = self._pod

@@ -258,8 +258,9 @@ class PodWorker:
         """Refresh volumes after changes of their sources, and service-account tokens before they expire."""
         pod = self.pod
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._renew.wait(), _TOKENS_S)
+            with contextlib.suppress(TimeoutError):  # not `wait_for`, which may swallow a cancellation (Python 3.11)
+                async with asyncio.timeout(_TOKENS_S):
+                    await self._renew.wait()
             changed = self._renew.is_set()
             self._renew.clear()
             if pod.volumes and (changed or self._volumes.tokens_expire(time.monotonic())):

@@ -17,6 +17,7 @@ from sailcloth.api.destination_rule import ClientTLSSettings
 from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import pack, typed
 from sailcloth.envoy.resources import tls
+from sailcloth.mesh.tls_parameters import TlsParameters
 from sailcloth.view.clusters import ClusterPlan
 
 _TLS = "envoy.transport_sockets.tls"
@@ -35,7 +36,7 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
         identities = (
             tuple(settings.subject_alt_names) if settings and settings.subject_alt_names else plan.auto_mtls.identities
         )
-        socket = mesh_socket(sni, identities, alpn(plan))
+        socket = mesh_socket(sni, identities, alpn(plan), plan.config.mesh_tls)
         if settings is not None or (plan.auto_mtls.all and not plan.endpoints and plan.resolution == "PASSTHROUGH"):
             out.transport_socket.CopyFrom(socket)
             return
@@ -93,21 +94,25 @@ def alpn(plan: ClusterPlan) -> tuple[str, ...]:
     return ALPN_HTTP if plan.port.protocol.is_http else ALPN_TCP
 
 
-def mesh_socket(sni: str, identities: tuple[str, ...], protocols: tuple[str, ...]) -> base_pb2.TransportSocket:
+def mesh_socket(
+    sni: str, identities: tuple[str, ...], protocols: tuple[str, ...], limits: TlsParameters
+) -> base_pb2.TransportSocket:
     """Mutual TLS with the workload's certificate; the server must have one of the identities (empty: any in the mesh)."""
-    context = tls_pb2.UpstreamTlsContext(sni=sni, common_tls_context=_mesh_context(identities, protocols))
+    context = tls_pb2.UpstreamTlsContext(sni=sni, common_tls_context=_mesh_context(identities, protocols, limits))
     return base_pb2.TransportSocket(**typed(_TLS, context))
 
 
 @lru_cache(maxsize=4096)
-def _mesh_context(identities: tuple[str, ...], protocols: tuple[str, ...]) -> tls_pb2.CommonTlsContext:
+def _mesh_context(
+    identities: tuple[str, ...], protocols: tuple[str, ...], limits: TlsParameters
+) -> tls_pb2.CommonTlsContext:
     matchers = [
         common_pb2.SubjectAltNameMatcher(
             san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=string_pb2.StringMatcher(exact=i)
         )
         for i in identities
     ]
-    return tls.mesh_context(protocols, matchers)
+    return tls.mesh_context(protocols, matchers, limits)
 
 
 @lru_cache(maxsize=1)
@@ -138,6 +143,7 @@ def _external(settings: ClientTLSSettings, plan: ClusterPlan) -> base_pb2.Transp
         subject_alt_names=tuple(settings.subject_alt_names) or plan.service.subject_alt_names,
         verify=verify,
         protocols=("h2",) if plan.port.protocol.is_http2 else (),
+        limits=plan.config.tls_defaults,
     )
     context = tls_pb2.UpstreamTlsContext(sni=settings.sni or "", common_tls_context=common)
     if not settings.sni:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sailcloth.envoy.resources import filter_chain, tls
+from sailcloth.mesh.tls_parameters import TlsParameters
 
 _TCP_ALPN = ("istio-peer-exchange", "h2", "http/1.1")
 HTTP_ALPN = ("h2", "http/1.1")
@@ -27,6 +28,7 @@ class PortChains:
     http: bool
     tcp: bool
     trust_domains: tuple[str, ...]
+    limits: TlsParameters
 
 
 def filter_chains(mode: str, port: PortChains) -> list[Any]:
@@ -38,11 +40,11 @@ def filter_chains(mode: str, port: PortChains) -> list[Any]:
         every = () if mode == "STRICT" else filter_chain.MTLS_ALL
         if port.http:
             protocols = filter_chain.MTLS_HTTP if detects else every
-            socket = tls.server_socket(port.trust_domains, HTTP_ALPN)
+            socket = tls.server_socket(port.trust_domains, HTTP_ALPN, port.limits)
             chains.append(_chain(port, port.http_name, port.http_filters(True), "tls", protocols, socket))
         if port.tcp:
             protocols = filter_chain.MTLS_TCP if detects and mode != "STRICT" else every
-            socket = tls.server_socket(port.trust_domains, _TCP_ALPN)
+            socket = tls.server_socket(port.trust_domains, _TCP_ALPN, port.limits)
             chains.append(_chain(port, port.name, port.tcp_filters, "tls", protocols, socket))
     if mode == "STRICT":
         return chains

@@ -69,15 +69,14 @@ class TokenIssuer:
         """The claims of a token that this issuer signed and that has not expired. Raises InvalidToken."""
         if len(token) > _LIMIT:
             raise InvalidToken("the token is too long")
-        parts = token.encode().split(b".")
-        if len(parts) != 3:
-            raise InvalidToken("the token is not a JWT")
         try:
-            head = orjson.loads(_decode(parts[0]))
-            claims: dict[str, Any] = orjson.loads(_decode(parts[1]))
-            signature = _decode(parts[2])
+            parts = token.encode().split(b".")
+            signature = _decode(parts[2]) if len(parts) == 3 else b""
+            head, claims = (orjson.loads(_decode(part)) for part in parts[:2])
         except ValueError:
             raise InvalidToken("the token is not a JWT") from None
+        if len(parts) != 3 or not isinstance(head, dict) or not isinstance(claims, dict):
+            raise InvalidToken("the token is not a JWT")
         if head.get("alg") != "ES256" or len(signature) != 64:
             raise InvalidToken("the token is not signed with ES256")
         der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
@@ -88,11 +87,15 @@ class TokenIssuer:
         now = time.time()
         if claims.get("iss") != ISSUER:
             raise InvalidToken("the token was issued by somebody else")
-        if float(claims.get("exp", 0)) < now:
+        if not _number(claims.get("exp")) >= now:
             raise InvalidToken("the token has expired")
-        if float(claims.get("nbf", 0)) > now + 60:
+        if not _number(claims.get("nbf")) <= now + 60:
             raise InvalidToken("the token is not valid yet")
         return claims
+
+
+def _number(claim: Any) -> float:
+    return float(claim) if isinstance(claim, int | float) else 0.0
 
 
 def _encode(data: bytes) -> bytes:
@@ -100,4 +103,8 @@ def _encode(data: bytes) -> bytes:
 
 
 def _decode(data: bytes) -> bytes:
-    return base64.urlsafe_b64decode(data + b"=" * (-len(data) % 4))
+    """Raises ValueError for what `_encode` does not make: of a token there is one spelling only."""
+    decoded = base64.urlsafe_b64decode(data + b"=" * (-len(data) % 4))
+    if _encode(decoded) != data:
+        raise ValueError("not base64url")
+    return decoded
