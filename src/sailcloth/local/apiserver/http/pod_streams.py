@@ -180,6 +180,8 @@ class PodStreams:
         transport, received = spdy_upgrade.upgrade(request, "portforward.k8s.io")
 
         async def send(data: bytes) -> None:
+            if transport.is_closing():
+                raise ConnectionResetError("the client has closed the connection")
             transport.write(data)
 
         forward = _PortForward(self._node, pod["metadata"]["uid"], send)
@@ -215,10 +217,7 @@ class _PortForward:
         try:
             link, _, fds = await node_socket.request(self._node, {"op": "connect", "uid": self._uid, "port": port}, [])
         except NodeError as error:
-            if error_stream is not None:
-                text = f"an error occurred forwarding {port} -> {port}: {error}"
-                await self.session.write(error_stream, text.encode(), end=True)
-            await self.session.write(stream, b"", end=True)
+            await self._end(stream, error_stream, f"an error occurred forwarding {port} -> {port}: {error}")
             return
         link.close()
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fds[0]))
@@ -241,10 +240,14 @@ class _PortForward:
             with contextlib.suppress(asyncio.CancelledError, OSError):
                 await upward
             writer.close()
+        await self._end(stream, error_stream, "")
+
+    async def _end(self, stream: int, error_stream: int | None, why: str) -> None:
+        """End both streams, unless the client has gone."""
         with contextlib.suppress(ConnectionResetError):
-            await self.session.write(stream, b"", end=True)
             if error_stream is not None:
-                await self.session.write(error_stream, b"", end=True)
+                await self.session.write(error_stream, why.encode(), end=True)
+            await self.session.write(stream, b"", end=True)
 
     def close(self) -> None:
         for task in self._tasks:
