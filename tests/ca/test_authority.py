@@ -34,7 +34,7 @@ def test_names_come_from_the_identity(authority: Authority) -> None:
     leaf = x509.load_pem_x509_certificate(chain[0])
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == ["spiffe://cluster.local/ns/default/sa/reviews"]
-    assert names.get_values_for_type(x509.DNSName) == ["reviews-v1.default.reviews.1_2e2._.workload.sailcloth"]
+    assert names.get_values_for_type(x509.DNSName) == ["reviews-v1.default.reviews.1_2e2._._.workload.sailcloth"]
     leaf.verify_directly_issued_by(authority.certificate)
     assert chain[-1] == authority.certificate_pem
     life = leaf.not_valid_after_utc - dt.datetime.now(dt.UTC)

@@ -80,25 +80,21 @@ async def test_the_identity_is_the_tokens_and_its_attributes_are_the_pods(api: t
     server, client = api
     identity = await Verifier(client, mesh()).identity("a-token")
     assert identity.uri == "spiffe://cluster.local/ns/default/sa/reviews"
-    assert (identity.workload, identity.app, identity.version, identity.service) == (
-        "reviews-v1",
-        "reviews",
-        "v1",
-        "reviews",
-    )
+    assert (identity.workload, identity.app, identity.version) == ("reviews-v1", "reviews", "v1")
     assert server.reviews == [{"token": "a-token", "audiences": ["istio-ca"]}]
 
 
-async def test_canonical_labels_win_over_app_and_version(api: tuple[ApiServer, Client]) -> None:
+async def test_canonical_labels_stand_beside_app_and_version(api: tuple[ApiServer, Client]) -> None:
     canonical = {"service.istio.io/canonical-name": "ratings", "service.istio.io/canonical-revision": "latest"}
     identity = await Verifier(api[1], mesh(**canonical)).identity("a-token")
-    assert (identity.app, identity.version) == ("ratings", "latest")
+    assert (identity.app, identity.version) == ("reviews", "v1")
+    assert (identity.canonical_service, identity.canonical_revision) == ("ratings", "latest")
 
 
 async def test_a_pod_that_is_not_known_attests_nothing(api: tuple[ApiServer, Client]) -> None:
     identity = await Verifier(api[1], Mesh()).identity("a-token")
     assert identity.uri.endswith("/ns/default/sa/reviews")
-    assert (identity.workload, identity.app, identity.version, identity.service) == ("", "", "", "")
+    assert (identity.workload, identity.app, identity.version) == ("", "", "")
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,12 @@ def test_a_policy_is_suggested_from_what_was_observed(lab: Lab) -> None:
 
     def both() -> bool:
         nonlocal suggested
-        suggested = lab.cluster.sailctl(
-            "x", "authz", "suggest", "deployment/echo-v1", "-n", lab.namespace, "-o", "json"
-        )
+        try:
+            suggested = lab.cluster.sailctl(
+                "x", "authz", "suggest", "deployment/echo-v1", "-n", lab.namespace, "-o", "json"
+            )
+        except AssertionError:  # Envoy has not written its log yet
+            return False
         return "/seen/{*}" in suggested
 
     lab.cluster.eventually(both)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from dataclasses import dataclass, field
@@ -9,12 +10,21 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+ENVOY_STATISTICS = "/stats/envoy"
+"""The agent's page with Envoy's metrics, at its status port."""
 ADMIN_PORT, STATUS_PORT, HEALTH_PORT, PROMETHEUS_PORT = 15000, 15020, 15021, 15090
 
 # Statistics that a sidecar keeps by default; everything else is never created.
 _STAT_PREFIXES = ("cluster_manager", "listener_manager", "server", "cluster.xds-grpc", "component", "istio")
 STATISTICS = (*({"prefix": prefix} for prefix in _STAT_PREFIXES), {"contains": ".rbac."})
 """The statistics that every proxy keeps: Istio's, and what policies have decided."""
+# Less than Envoy's own 19 for each: a label set of HTTP has 45 series.
+_BUCKETS = {
+    "istiocustom.istio_request_duration_milliseconds": (
+        *(0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000),
+    ),
+    "istiocustom.istio_re": (64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1 << 20, 1 << 22, 1 << 24),
+}
 _TYPE = "type.googleapis.com/envoy."
 # Behind the socket is the agent on this machine. Envoy's own 0.5 to 30 s would leave a proxy behind long after a short outage.
 _RECONNECT = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}}
@@ -71,6 +81,7 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
         "stats_config": {
             "stats_matcher": {"inclusion_list": {"patterns": _statistics(proxy)}},
+            "histogram_bucket_settings": _buckets(proxy),
         },
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "layered_runtime": {
@@ -98,8 +109,8 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
         },
         "static_resources": {
             "listeners": [
-                _status_listener(HEALTH_PORT, "/healthz/ready", "/ready"),
-                _status_listener(PROMETHEUS_PORT, "/stats/prometheus", "/stats/prometheus"),
+                _status_listener(HEALTH_PORT, "/healthz/ready", "/ready", "prometheus_stats"),
+                _status_listener(PROMETHEUS_PORT, "/stats/prometheus", ENVOY_STATISTICS, "agent_status"),
             ],
             "clusters": [
                 _pipe_cluster("xds-grpc", socket),
@@ -109,6 +120,12 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
                     "type": "STATIC",
                     "connect_timeout": "0.250s",
                     "load_assignment": _assignment("prometheus_stats", _address("127.0.0.1", ADMIN_PORT)),
+                },
+                {
+                    "name": "agent_status",  # writes out the labels of Istio's metrics
+                    "type": "STATIC",
+                    "connect_timeout": "0.250s",
+                    "load_assignment": _assignment("agent_status", _address("127.0.0.1", STATUS_PORT)),
                 },
             ],
         },
@@ -141,6 +158,26 @@ def _statistics(proxy: ProxyIdentity) -> list[dict[str, Any]]:
         texts = [str(text).strip() for text in (*(given if isinstance(given, list) else ()), *wanted)]
         out += [make(text) for text in texts if text and _valid(name, text)]
     return out
+
+
+def _buckets(proxy: ProxyIdentity) -> list[dict[str, Any]]:
+    """Bounds of histograms' buckets: those of `sidecar.istio.io/statsHistogramBuckets` ({"prefix": [bounds]}), then ours."""
+    text = proxy.annotations.get("sidecar.istio.io/statsHistogramBuckets", "")
+    wanted: Any = {}
+    try:
+        wanted = json.loads(text) if text else {}
+        settings = [
+            {
+                "match": {"prefix": str(prefix)},
+                "buckets": sorted({float(bound) for bound in bounds if float(bound) > 0}),
+            }
+            for prefix, bounds in wanted.items()
+        ]
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        log.warning("buckets of histograms: %r is not understood: %s", text, error)
+        settings = []
+    settings = [one for one in settings if one["buckets"]]
+    return [*settings, *({"match": {"prefix": prefix}, "buckets": [*bounds]} for prefix, bounds in _BUCKETS.items())]
 
 
 def _valid(kind: str, text: str) -> bool:
@@ -178,8 +215,8 @@ def _pipe_cluster(name: str, path: str) -> dict[str, Any]:
     }
 
 
-def _status_listener(port: int, path: str, rewrite: str) -> dict[str, Any]:
-    """A listener that serves one path of the admin interface on all addresses of the pod."""
+def _status_listener(port: int, path: str, rewrite: str, cluster: str) -> dict[str, Any]:
+    """A listener that serves one path of a cluster on all addresses of the pod."""
     return {
         "name": f"status_{port}",
         "address": _address("0.0.0.0", port),
@@ -200,7 +237,7 @@ def _status_listener(port: int, path: str, rewrite: str) -> dict[str, Any]:
                                         "routes": [
                                             {
                                                 "match": {"path": path},
-                                                "route": {"cluster": "prometheus_stats", "prefix_rewrite": rewrite},
+                                                "route": {"cluster": cluster, "prefix_rewrite": rewrite},
                                             }
                                         ],
                                     }

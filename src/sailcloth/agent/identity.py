@@ -82,6 +82,15 @@ class WorkloadIdentity:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def uri(self) -> str:
+        """The SPIFFE id of the certificate; empty without one."""
+        if self.secret is None:
+            return ""
+        leaf = x509.load_pem_x509_certificate(self.secret.chain)
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return next(iter(names.get_values_for_type(x509.UniformResourceIdentifier)), "")
+
     def start(self) -> None:
         """Start fetching and renewing."""
         self._task = asyncio.create_task(self._run(), name=f"identity {self._name}")

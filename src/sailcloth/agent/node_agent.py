@@ -21,6 +21,8 @@ from . import bootstrap as boot
 from .certificate_options import CertificateOptions
 from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
 from .identity import WorkloadIdentity
+from .istio_metrics import StandardMetrics, Workload, workload
+from .merged_metrics import ANNOTATIONS, MergedMetrics, Target, targets
 from .mounted_files import MountedFiles
 from .name_tables import NameTables
 from .netns import PodSockets, socket_in
@@ -154,7 +156,8 @@ class Agent:
             dns = await self._start_dns(pod, env, pod_dir, sockets) if kind == "sidecar" else None
             files = MountedFiles.from_container(pod, container, pod_dir)
             options = CertificateOptions.from_env(env, self._lifetime_s)
-            await self._add(uid, pod, path, sockets, who.ip, files, dns, options)
+            pages = targets(env.get(ANNOTATIONS, ""))
+            await self._add(uid, pod, path, sockets, who, files, dns, options, pages)
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
         config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port)))
@@ -175,7 +178,7 @@ class Agent:
             level,
         ]
         argv += ["--component-log-level", parts] if parts else []
-        return ProxyProcess(argv=argv, workers=workers)
+        return ProxyProcess(argv=argv, env=_environment(who), workers=workers)
 
     async def _start_dns(
         self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
@@ -196,10 +199,11 @@ class Agent:
         pod: dict[str, Any],
         path: str,
         sockets: PodSockets,
-        address: str,
+        who: boot.ProxyIdentity,
         files: MountedFiles,
         dns: _Dns | None,
         options: CertificateOptions,
+        pages: tuple[Target, ...],
     ) -> None:
         async def token() -> str:
             return await self._token_for(pod)
@@ -214,7 +218,9 @@ class Agent:
         identity.start()
         created = self._pods[uid] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
         if sockets.netns_fd >= 0:
-            created.status = StatusServer(sockets, address, pod, dns.metrics if dns else str)
+            standard = StandardMetrics(_workload(who), lambda: identity.uri)
+            merged = MergedMetrics(sockets.netns_fd, standard, pages, dns.metrics if dns else str)
+            created.status = StatusServer(sockets, who.ip, pod, merged)
             await created.status.start()
 
     async def _connect(self) -> None:
@@ -303,6 +309,25 @@ class TokenCache:
             self._token = await self._fetch()
             self._until = now + _TOKEN_S / 2
         return self._token
+
+
+def _workload(who: boot.ProxyIdentity) -> Workload:
+    """The workload as metrics and traces name it."""
+    name, cluster = who.metadata.get("WORKLOAD_NAME", who.name), who.metadata.get("CLUSTER_ID", "Kubernetes")
+    return workload(str(name), who.namespace, who.labels, str(cluster))
+
+
+def _environment(who: boot.ProxyIdentity) -> dict[str, str]:
+    """Variables of Envoy's process: what spans say of the workload, as their configuration is shared by many."""
+    own = _workload(who)
+    return {
+        "SAILCLOTH_CANONICAL_SERVICE": own.canonical_service or own.name,
+        "SAILCLOTH_CANONICAL_REVISION": own.canonical_revision or "latest",
+        "SAILCLOTH_CLUSTER_ID": own.cluster,
+        "SAILCLOTH_MESH_ID": str(who.metadata.get("MESH_ID", "cluster.local")),
+        "SAILCLOTH_NAMESPACE": own.namespace,
+        "OTEL_RESOURCE_ATTRIBUTES": f"service.name={who.node_cluster}",
+    }
 
 
 def _options(env: dict[str, str]) -> dict[str, Any]:

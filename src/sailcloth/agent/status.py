@@ -7,34 +7,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
+import re
 import socket
-from collections.abc import Callable
 from typing import Any
 
 from sailcloth.lib import http1
 from sailcloth.lib.time_limit import within
 
 from . import probes
-from .bootstrap import STATUS_PORT
+from .bootstrap import ENVOY_STATISTICS, STATUS_PORT
+from .merged_metrics import MergedMetrics
 from .netns import PodSockets, socket_in
 
 log = logging.getLogger(__name__)
 
 _HEAD_S = 5.0  # for the head of a request, which has 64 KiB at most
 _PROXY = "istio-proxy"
+PAGES = ("/stats/prometheus", ENVOY_STATISTICS, "/metrics")
+"""Pages of metrics: all of the pod, Envoy's, the agent's."""
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_WORTH_COMPRESSING = 4096  # bytes
+_GZIP = re.compile(rb"^accept-encoding:[^\r\n]*\bgzip\b", re.IGNORECASE | re.MULTILINE)
 
 
 class StatusServer:
     """A small HTTP/1.0 server: each request is one page."""
 
     def __init__(
-        self, sockets: PodSockets, address: str, pod: dict[str, Any], agent_metrics: Callable[[], str] = str
+        self, sockets: PodSockets, address: str, pod: dict[str, Any], metrics: MergedMetrics | None = None
     ) -> None:
-        """`address` is the pod's; `agent_metrics` gives metrics of the agent, in Prometheus' text, to show behind Envoy's."""
+        """`address` is the pod's."""
         self._sockets, self._netns_fd, self._address = sockets, sockets.netns_fd, address
-        self._agent_metrics = agent_metrics
+        self._metrics = metrics
         self._probers = _probers(pod)
         self._server: asyncio.Server | None = None
 
@@ -60,8 +67,11 @@ class StatusServer:
             line = head.partition(b"\r\n")[0]
             parts = line.decode(errors="replace").split()
             code, body = await self._page(parts[1] if len(parts) > 1 else "/")
-            start = f"HTTP/1.1 {code} {'OK' if code == 200 else 'Error'}"
-            writer.write(f"{start}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
+            start = f"HTTP/1.1 {code} {'OK' if code == 200 else 'Error'}\r\nContent-Type: {_TEXT}\r\n"
+            if len(body) > _WORTH_COMPRESSING and _accepts_gzip(head):
+                body = await asyncio.to_thread(gzip.compress, body, 1)
+                start += "Content-Encoding: gzip\r\n"
+            writer.write(f"{start}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body)
             await writer.drain()
         except (TimeoutError, OSError, EOFError, asyncio.LimitOverrunError):
             pass
@@ -75,10 +85,20 @@ class StatusServer:
             return await self._probe(path)
         if path == "/healthz/ready":
             return await self._get(15021, "/healthz/ready", 3)
-        if path in ("/stats/prometheus", "/metrics"):
-            code, body = await self._get(15090, "/stats/prometheus", 5)
-            return code, body + self._agent_metrics().encode()
+        if self._metrics is not None and path in PAGES:
+            return await self._counted(path, self._metrics)
         return 404, b"not found\n"
+
+    async def _counted(self, path: str, metrics: MergedMetrics) -> tuple[int, bytes]:
+        """A page of metrics."""
+        if path == "/metrics":
+            return 200, metrics.own()
+        if path == "/stats/prometheus":
+            return 200, await metrics.page()
+        try:
+            return 200, await metrics.envoy()
+        except (TimeoutError, OSError, EOFError) as error:
+            return 503, f"Envoy's metrics: {error or 'no answer'}\n".encode()
 
     async def _probe(self, path: str) -> tuple[int, bytes]:
         prober = self._probers.get(path)
@@ -116,6 +136,10 @@ class StatusServer:
             return await within(limit_s, self._fetch(port, path))
         except (TimeoutError, OSError):
             return 0, b""
+
+
+def _accepts_gzip(head: bytes) -> bool:
+    return _GZIP.search(head) is not None
 
 
 def _probers(pod: dict[str, Any]) -> dict[str, Any]:

@@ -58,6 +58,7 @@ _STATUS: dict[str, Any] = {
 }
 
 
+_SINGULARS = {"quota": "mixerquota"}  # kubectl means a resourcequota by quota
 _RULES = "x-kubernetes-validations"
 
 
@@ -161,7 +162,7 @@ def crd(kind: Kind) -> dict[str, Any]:
                 "kind": kind.name,
                 "listKind": f"{kind.name}List",
                 "plural": kind.plural,
-                "singular": kind.name.lower(),
+                "singular": _SINGULARS.get(kind.name, kind.name.lower()),
                 "shortNames": list(kind.short),
                 "categories": ["istio-io", kind.group.replace(".", "-")],
             },

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from msgspec import field
+
 from .meta import Duration, Struct
 
 
@@ -37,9 +41,120 @@ class ExtAuthzHttp(ExtAuthzGrpc):
     headers_to_downstream_on_allow: tuple[str, ...] = ()
 
 
+class Service(Struct):
+    """A provider that is a service: [namespace/]host and port."""
+
+    service: str = ""
+    port: int = 0
+
+
+class LogFormat(Struct):
+    """The format of a log: a text, or labels, from names to formats (nested in Envoy, flat here)."""
+
+    text: str = ""
+    labels: dict[str, Any] = {}
+
+
+class FileAccessLog(Struct):
+    """Access logs to a file; /dev/stdout if none is named."""
+
+    path: str = ""
+    log_format: LogFormat | None = None
+    omit_empty_values: bool = False
+
+
+class OtelAccessLog(Service):
+    """Access logs to an OpenTelemetry collector."""
+
+    log_name: str = ""
+    log_format: LogFormat | None = None
+
+
+class AccessLogService(Service):
+    """Access logs to Envoy's gRPC access log service."""
+
+    log_name: str = ""
+    filter_state_objects_to_log: tuple[str, ...] = ()
+    additional_request_headers_to_log: tuple[str, ...] = ()
+    additional_response_headers_to_log: tuple[str, ...] = ()
+    additional_response_trailers_to_log: tuple[str, ...] = ()
+
+
+class Traces(Service):
+    """A tracing system, as far as all have it in common."""
+
+    max_tag_length: int = 0
+
+
+class Zipkin(Traces):
+    """Zipkin, or what takes its spans: Jaeger, Tempo."""
+
+    enable_64bit_trace_id: bool = field(default=False, name="enable64bitTraceId")
+    path: str = ""
+    trace_context_option: str = ""
+
+
+class OtlpHttp(Struct):
+    """OTLP over HTTP."""
+
+    path: str = ""
+    timeout: Duration | None = None
+    headers: tuple[dict[str, Any], ...] = ()
+
+
+class OtlpGrpc(Struct):
+    """OTLP over gRPC, the default."""
+
+    timeout: Duration | None = None
+    initial_metadata: tuple[dict[str, Any], ...] = ()
+
+
+class OpenTelemetry(Traces):
+    """An OpenTelemetry collector."""
+
+    http: OtlpHttp | None = None
+    grpc: OtlpGrpc | None = None
+    resource_detectors: dict[str, Any] | None = None
+
+
+class SkyWalking(Traces):
+    """SkyWalking."""
+
+    access_token: str = ""
+
+
 class ExtensionProvider(Struct):
     """One provider. Exactly one kind is set."""
 
     name: str = ""
     envoy_ext_authz_http: ExtAuthzHttp | None = None
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = None
+    prometheus: dict[str, Any] | None = None
+    envoy_file_access_log: FileAccessLog | None = None
+    envoy_otel_als: OtelAccessLog | None = None
+    envoy_http_als: AccessLogService | None = None
+    envoy_tcp_als: AccessLogService | None = None
+    zipkin: Zipkin | None = None
+    opentelemetry: OpenTelemetry | None = None
+    datadog: Traces | None = None
+    skywalking: SkyWalking | None = None
+
+    @property
+    def authorizer(self) -> ExtAuthzGrpc | None:
+        return self.envoy_ext_authz_http or self.envoy_ext_authz_grpc
+
+    @property
+    def logs(self) -> FileAccessLog | OtelAccessLog | AccessLogService | None:
+        return self.envoy_file_access_log or self.envoy_otel_als or self.envoy_http_als or self.envoy_tcp_als
+
+    @property
+    def traces(self) -> Traces | None:
+        return self.zipkin or self.opentelemetry or self.datadog or self.skywalking
+
+
+class DefaultProviders(Struct):
+    """The providers that hold where no Telemetry names one."""
+
+    metrics: tuple[str, ...] = ()
+    tracing: tuple[str, ...] = ()
+    access_logging: tuple[str, ...] = ()

@@ -83,6 +83,8 @@ MESH_KINDS: tuple[Kind, ...] = (
     Kind("RequestAuthentication", "requestauthentications", "security.istio.io", ("v1", "v1beta1"),
          RequestAuthentication, ("ra",),
          (("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
+    Kind("Telemetry", "telemetries", "telemetry.istio.io", ("v1", "v1alpha1"), Telemetry, ("telemetry",),
+         (("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message'), _AGE), conditions=True),
 )  # fmt: skip
 
 _PROGRAMMED = ("Programmed", "string", '.status.conditions[?(@.type=="Programmed")].message')
@@ -114,7 +116,6 @@ LEGACY_KINDS += MIXER_KINDS
 # Kinds with validation that are not served yet, because a policy that is accepted but not enforced is worse than none.
 # They move to MESH_KINDS when their feature exists.
 LATER_KINDS: tuple[Kind, ...] = (
-    Kind("Telemetry", "telemetries", "telemetry.istio.io", ("v1", "v1alpha1"), Telemetry, ("telemetry",), (_AGE,)),
     Kind("WasmPlugin", "wasmplugins", "extensions.istio.io", ("v1alpha1",), WasmPlugin, (), (_AGE,)),
     Kind("TrafficExtension", "trafficextensions", "extensions.istio.io", ("v1alpha1",), TrafficExtension, (), (_AGE,)),
 )  # fmt: skip

@@ -33,7 +33,8 @@ class Identity:
     workload: str = ""
     app: str = ""
     version: str = ""
-    service: str = ""
+    canonical_service: str = ""
+    canonical_revision: str = ""
     pod: str = ""
 
     @property
@@ -42,8 +43,10 @@ class Identity:
 
     @property
     def attributes(self) -> str:
-        """One DNS name that holds workload, namespace, app, version and service: label by label, other characters escaped."""
-        parts = (self.workload, self.namespace, self.app, self.version, self.service)
+        """One DNS name that holds workload, namespace, app, version, canonical service and revision: label by label, other
+        characters escaped. The proxies of peers count requests by it."""
+        canonical = self.canonical_service, self.canonical_revision
+        parts = (self.workload, self.namespace, self.app, self.version, *canonical)
         return ".".join(_escape(p) for p in parts) + ".workload.sailcloth"
 
 

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from sailcloth.api import core
+from sailcloth.analysis import manifests
+from sailcloth.api import core, workload_labels
 from sailcloth.api.meta import Key
 from sailcloth.ca.authority import Identity
 from sailcloth.kube import RETRIABLE, Client
-from sailcloth.mesh import endpoints, registry, selection
-from sailcloth.mesh.kinds import service
+from sailcloth.kube.resources import PODS
+from sailcloth.mesh import endpoints
 from sailcloth.mesh.registry import Mesh
 from sailcloth.mesh.selection import Labels
 
@@ -57,21 +58,36 @@ class Verifier:
     async def identity(self, token: str) -> Identity:
         """The identity to sign a certificate for. Raises PermissionError with a message for the client."""
         caller = await self.caller(token, fresh=True)
-        pod = self._pod(caller)
+        pod = self._pod(caller) or await self._read(caller)
         attributes: dict[str, str] = {}
         if pod is not None:
             labels = pod.metadata.labels
             attributes = {
                 "workload": endpoints.workload_name(pod),
-                "app": labels.get("service.istio.io/canonical-name") or labels.get("app", ""),
-                "version": labels.get("service.istio.io/canonical-revision") or labels.get("version", ""),
-                "service": self._service(caller.namespace, labels),
+                "app": workload_labels.app(labels),
+                "version": workload_labels.version(labels),
+                "canonical_service": workload_labels.canonical_service(labels),
+                "canonical_revision": workload_labels.canonical_revision(labels),
             }
         return Identity(self._mesh.config.trust_domain, caller.namespace, caller.account, pod=caller.pod, **attributes)
 
     def _pod(self, caller: Caller) -> core.Pod | None:
         pod = self._mesh.objects.get(Key("Pod", caller.namespace, caller.pod)) if caller.pod else None
         return pod if isinstance(pod, core.Pod) else None
+
+    async def _read(self, caller: Caller) -> core.Pod | None:
+        """A pod that the watch has not brought yet."""
+        if not caller.pod:
+            return None
+        try:
+            found = await self._client.get(PODS, caller.pod, caller.namespace)
+        except RETRIABLE as error:
+            log.warning(
+                "pod %s/%s cannot be read, its certificate has no attributes: %s", caller.namespace, caller.pod, error
+            )
+            return None
+        read = manifests.typed({"apiVersion": "v1", "kind": "Pod", **found})
+        return read[1] if isinstance(read, tuple) and isinstance(read[1], core.Pod) else None
 
     async def secret_access(self, caller: Caller) -> SecretAccess:
         """The Secrets of its namespace that the caller's proxy may read: all if the account may list them, as in Istio; else those
@@ -106,11 +122,6 @@ class Verifier:
             self._readers.clear()
         self._readers[key] = now + _CACHE_S
         return True
-
-    def _service(self, namespace: str, labels: dict[str, str]) -> str:
-        """The first service of the workload, by name."""
-        candidates = registry.by_selector(self._mesh.graph, service.by_selector_label, namespace, labels.items())
-        return next((key.name for key, obj in candidates if selection.matches(obj.spec.selector, labels)), "")
 
     async def caller(self, token: str, fresh: bool = False) -> Caller:
         """The sender of a token. `fresh`: do not use the cache. Raises PermissionError with a message for the client."""

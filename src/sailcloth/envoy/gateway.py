@@ -18,7 +18,7 @@ from . import names, outbound, pipeline
 from . import routes as route_messages
 from .inputs import FilterInputs
 from .resource import EnvoyResource
-from .resources import access_log, filter_chain, tcp_proxy, tls
+from .resources import filter_chain, tcp_proxy, tls
 from .resources import http_connection_manager as hcm
 from .resources import listener as listener_messages
 
@@ -36,13 +36,10 @@ def listeners(graph: Graph, proxy: Proxy, view: View) -> tuple[EnvoyResource, ..
 
 def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> EnvoyResource | None:
     config = registry.config(graph)
-    logs = (
-        ()
-        if proxy.without_telemetry
-        else access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)
-    )
     policies = graph.get(pipeline.resolve, view.policies)
     inputs = FilterInputs("gateway", policies, graph.get(outbound.dynamic_dns, view))
+    of_bytes = replace(inputs, tcp=True)
+    logs = () if proxy.without_telemetry else pipeline.access_logs(of_bytes)
     address = plan.bind or "0.0.0.0"
     name = names.listener(address, plan.port)
     chains: list[Any] = []
@@ -59,7 +56,8 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
                 direction="gateway",
                 mutual=bound.mode == "ISTIO_MUTUAL",
                 topology=proxy.topology,
-                logs=logs,
+                logs=() if proxy.without_telemetry else pipeline.access_logs(inputs),
+                tracing=pipeline.tracing(inputs),
                 normalization=config.path_normalization,
             )
             chains.append(
@@ -73,7 +71,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
             forward = tcp_proxy.to_targets(connection.targets, logs)
             if bound.mode == "AUTO_PASSTHROUGH":
                 forward = [tcp_proxy.to_cluster(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
-            filters = [*pipeline.network_filters(replace(inputs, tcp=True)), *forward]
+            filters = [*pipeline.network_filters(of_bytes), *forward]
             chains.append(
                 filter_chain.chain(
                     "",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.route.v3 import route_pb2
 
 from sailcloth.api.virtual_service import HTTPRetry
@@ -25,7 +26,7 @@ from .features.retries import policy as retries_policy
 from .inputs import FilterInputs, ResolvedPolicies
 from .protobuf import duration, encode
 from .resource import EnvoyResource
-from .resources import access_log, filter_chain, tcp_proxy, tls
+from .resources import filter_chain, tcp_proxy, tls
 from .resources import http_connection_manager as hcm
 from .resources import listener as listener_messages
 
@@ -42,7 +43,7 @@ def listener(graph: Graph, plan: InboundPlan) -> EnvoyResource:
     """virtualInbound."""
     chains = _Chains.of(plan, graph.get(pipeline.resolve, plan.policies))
     # Reject connections to the proxy's own port, which would loop.
-    black_hole = tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, chains.logs)
+    black_hole = tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, chains.logs(tcp=True))
     filter_chains = [filter_chain.chain("virtualInbound-blackhole", [black_hole], port=names.INBOUND_PORT)]
     filter_chains += chains.passthrough(chains.modes.mode, 0)
     served = {a.port for a in plan.ports if not a.direct}
@@ -99,14 +100,12 @@ class _Chains:
     policies: ResolvedPolicies
     modes: MutualTlsModes
     inputs: FilterInputs
-    logs: Any
+    telemetry: bool
 
     @classmethod
     def of(cls, plan: InboundPlan, policies: ResolvedPolicies) -> _Chains:
-        config = plan.config
-        logs = access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)
         inputs = FilterInputs("inbound", policies)
-        return cls(plan, policies, policies.of(MutualTlsModes), inputs, () if plan.without_telemetry else logs)
+        return cls(plan, policies, policies.of(MutualTlsModes), inputs, not plan.without_telemetry)
 
     @property
     def clusters(self) -> frozenset[str]:
@@ -161,8 +160,12 @@ class _Chains:
     def _tcp(self, cluster: str) -> list[Any]:
         return [
             *pipeline.network_filters(replace(self.inputs, tcp=True)),
-            tcp_proxy.to_cluster(cluster, cluster, self.logs),
+            tcp_proxy.to_cluster(cluster, cluster, self.logs(tcp=True), after_handshake=True),
         ]
+
+    def logs(self, tcp: bool) -> tuple[accesslog_pb2.AccessLog, ...]:
+        """The access loggers of a chain."""
+        return pipeline.access_logs(replace(self.inputs, tcp=tcp)) if self.telemetry else ()
 
     def _http(self, stat_prefix: str, routes: bytes, mutual: bool) -> list[Any]:
         manager = hcm.connection_manager(
@@ -171,7 +174,8 @@ class _Chains:
             inline=routes,
             direction="inbound",
             mutual=mutual,
-            logs=self.logs,
+            logs=self.logs(tcp=False),
+            tracing=pipeline.tracing(self.inputs),
             normalization=self.plan.config.path_normalization,
         )
         return [*pipeline.network_filters(self.inputs), manager]

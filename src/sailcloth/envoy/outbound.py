@@ -22,7 +22,7 @@ from . import names, pipeline
 from . import routes as route_messages
 from .inputs import FilterInputs
 from .resource import EnvoyResource
-from .resources import access_log, filter_chain, tcp_proxy
+from .resources import filter_chain, tcp_proxy
 from .resources import http_connection_manager as hcm
 from .resources import listener as listener_messages
 
@@ -90,7 +90,7 @@ def dynamic_dns(graph: Graph, view: View) -> bool:
 @derived
 def virtual_outbound(graph: Graph, view: View) -> EnvoyResource:
     """virtualOutbound: passes connections to the listener of their original destination, or else to the catch-all chain."""
-    logs = _logs(graph)
+    logs = graph.get(_logs, view)
     # Reject connections to the proxy's own ports, which would loop.
     black_holes = [
         filter_chain.chain(name, [tcp_proxy.to_cluster(names.BLACK_HOLE, names.BLACK_HOLE, logs)], port=port)
@@ -108,12 +108,14 @@ def virtual_outbound(graph: Graph, view: View) -> EnvoyResource:
         inline = route_messages.configuration(
             names.DYNAMIC_DNS, [route_messages.group([route_messages.catch_all(mode(graph, view), way)])]
         ).body
+        inputs = FilterInputs("outbound", graph.get(pipeline.resolve, view.policies), dynamic_dns=True)
         manager = hcm.connection_manager(
             "outbound_virtualOutbound;",
-            pipeline.http_filters(FilterInputs("outbound", dynamic_dns=True)),
+            pipeline.http_filters(inputs),
             inline=inline,
             direction="outbound",
-            logs=logs,
+            logs=pipeline.access_logs(inputs),
+            tracing=pipeline.tracing(inputs),
         )
         chain = filter_chain.chain(
             "virtualOutbound-catchall-http", [manager], transport="raw_buffer", protocols=filter_chain.HTTP_PLAIN
@@ -190,13 +192,13 @@ def _headless_in(graph: Graph, view: View, port: int, number: int) -> dict[str, 
 
 def _bound(graph: Graph, view: View, listener_address: ListenerAddress, service_port: ServicePort) -> EnvoyResource:
     """A listener at a service's own address: TCP to its clusters, and HTTP by protocol detection if the port declares none."""
-    logs = _logs(graph)
+    logs = graph.get(_logs, view)
     name = names.listener(*listener_address)
     plans = graph.get(tcp.of_service_port, view, service_port)
     chains = (
         []
         if service_port.port.protocol is not Protocol.AUTO
-        else [_http_chain(graph, view, f"outbound_{name};", _route_config_name(service_port), logs)]
+        else [_http_chain(graph, view, f"outbound_{name};", _route_config_name(service_port))]
     )
     chains = filter_chain.distinct([*chains, *(_chain(view, p, logs) for p in plans if p.matches)])
     default = next((_chain(view, p, logs) for p in plans if not p.matches), None) or _passthrough_chain(
@@ -212,7 +214,7 @@ def _bound(graph: Graph, view: View, listener_address: ListenerAddress, service_
         wait_ms=registry.config(graph).detection_timeout_ms,
         bind=False,
         filters=filters if chains else (),
-        clusters=_clusters(plans),
+        clusters=_clusters(plans) | _called(graph, view),
         sources=_sources(plans),
     )
 
@@ -262,7 +264,7 @@ def _shared(
     """A listener that several services share, such as 0.0.0.0_<port>: HTTP by detection with the port's routes (if any), TLS by
     server name, address ranges, and for the rest the first TCP service without an address, or passthrough. `direct`: binds to
     the port, for applications that connect to it without redirection."""
-    logs = _logs(graph)
+    logs = graph.get(_logs, view)
     name = names.listener(*listener_address)
     used: list[ConnectionPlan] = []
     chains = []
@@ -271,7 +273,7 @@ def _shared(
     for cidr, service_port in [*(("", s) for s in wildcard), *ranges]:
         if cidr and service_port.port.protocol is Protocol.AUTO:
             chains.append(
-                _http_chain(graph, view, f"outbound_{name};", _route_config_name(service_port), logs, prefixes=(cidr,))
+                _http_chain(graph, view, f"outbound_{name};", _route_config_name(service_port), prefixes=(cidr,))
             )
         for plan in graph.get(tcp.of_service_port, view, service_port):
             match = (plan.sni, plan.prefixes or ((cidr,) if cidr else ()))
@@ -285,7 +287,7 @@ def _shared(
             else:
                 default = chain
     if routes:
-        chains.append(_http_chain(graph, view, f"outbound_{name};", routes, logs))
+        chains.append(_http_chain(graph, view, f"outbound_{name};", routes))
     if default is None:
         default = _passthrough_chain(graph, view, logs)
     chains = filter_chain.distinct(chains)
@@ -299,7 +301,7 @@ def _shared(
         wait_ms=registry.config(graph).detection_timeout_ms,
         bind=direct,
         filters=inspectors,
-        clusters=_clusters(used),
+        clusters=_clusters(used) | _called(graph, view),
         sources=_sources(used),
     )
 
@@ -309,7 +311,6 @@ def _http_chain(
     view: View,
     prefix: str,
     route: str,
-    logs: tuple[accesslog_pb2.AccessLog, ...],
     prefixes: tuple[str, ...] = (),
 ) -> listener_components_pb2.FilterChain:
     policies = graph.get(pipeline.resolve, view.policies)
@@ -319,7 +320,8 @@ def _http_chain(
         pipeline.http_filters(inputs),
         rds=route,
         direction="outbound",
-        logs=logs,
+        logs=pipeline.access_logs(inputs),
+        tracing=pipeline.tracing(inputs),
         normalization=registry.config(graph).path_normalization,
     )
     return filter_chain.chain(
@@ -328,6 +330,11 @@ def _http_chain(
 
 
 @derived
-def _logs(graph: Graph) -> tuple[accesslog_pb2.AccessLog, ...]:
-    config = registry.config(graph)
-    return access_log.to_file(config.access_log_file, config.access_log_format, config.access_log_json)
+def _logs(graph: Graph, view: View) -> tuple[accesslog_pb2.AccessLog, ...]:
+    """The loggers of TCP proxies."""
+    return pipeline.access_logs(FilterInputs("outbound", graph.get(pipeline.resolve, view.policies), tcp=True))
+
+
+def _called(graph: Graph, view: View) -> frozenset[str]:
+    """Names of the clusters that policies call."""
+    return frozenset(names.outbound(c) for c in graph.get(pipeline.resolve, view.policies).clusters)

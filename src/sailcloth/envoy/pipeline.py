@@ -17,6 +17,7 @@ from sailcloth.api.meta import Key, Object
 from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.api.rate_limit import RateLimit
 from sailcloth.api.request_authentication import RequestAuthentication
+from sailcloth.api.telemetry import Telemetry
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh.verdict import Verdict
 from sailcloth.view.policies import Policies
@@ -52,6 +53,10 @@ from .features.request_authentication import policy as request_authentication_po
 from .features.request_authentication import verdict as request_authentication_verdict
 from .features.retries import emit as retries
 from .features.rewrites import emit as rewrites
+from .features.telemetry import emit as telemetry
+from .features.telemetry import policy as telemetry_policy
+from .features.telemetry import tracing as tracing_emit
+from .features.telemetry import verdict as telemetry_verdict
 from .features.timeouts import emit as timeouts
 from .inputs import FilterInputs, PolicyValue, ResolvedPolicies
 
@@ -89,6 +94,7 @@ HTTP_FILTERS = (
     cors.http_filters,
     dynamic_dns.http_filters,
     rate_limits.http_filters,
+    telemetry.http_filters,
     on_demand.http_filters,  # after filters that may reject a request: rejected requests load no cluster
     destinations.http_filters,  # the router ends the chain
 )
@@ -120,6 +126,7 @@ POLICIES = (
     PolicyFeature(RequestAuthentication, request_authentication_policy.resolve, request_authentication_verdict.verdict),
     PolicyFeature(AuthorizationPolicy, authorization_policy.resolve, authorization_verdict.verdict),
     PolicyFeature(RateLimit, rate_limits_policy.resolve, rate_limits_verdict.verdict),
+    PolicyFeature(Telemetry, telemetry_policy.resolve, telemetry_verdict.verdict),
     PolicyFeature(EnvoyFilter, envoy_filters_policy.resolve, envoy_filters_verdict.verdict),
 )
 
@@ -133,6 +140,16 @@ def resolve(graph: Graph, policies: Policies) -> ResolvedPolicies:
 def http_filters(inputs: FilterInputs) -> list[HttpFilter]:
     """The HTTP filters of a filter chain, in order."""
     return [http_filter for hook in HTTP_FILTERS for http_filter in hook(inputs)]
+
+
+def access_logs(inputs: FilterInputs) -> telemetry.AccessLogs:
+    """The access loggers of a filter chain."""
+    return telemetry.access_logs(inputs)
+
+
+def tracing(inputs: FilterInputs) -> tracing_emit.Settings:
+    """The tracing of a filter chain's connection manager."""
+    return tracing_emit.settings(inputs)
 
 
 def network_filters(inputs: FilterInputs) -> list[Filter]:

@@ -115,6 +115,7 @@ def inject(
     added = [v for v in (*template.volumes(config.crl and not gateway), *volumes) if v["name"] not in have]
     spec["volumes"] = [*added, *spec.get("volumes", [])]
     _label(labels, workload, config, gateway)
+    _merge_metrics(created, given, config)
     _annotate(metadata, given, config, containers, names, added, gateway)
     if own := {group: result for group, result in own.items() if result}:
         metadata["annotations"]["proxy.istio.io/overrides"] = json.dumps(own, separators=(",", ":"))
@@ -162,6 +163,25 @@ def _label(labels: dict[str, str], workload: str, config: InjectorConfig, gatewa
         labels.setdefault("topology.istio.io/network", config.network)
 
 
+def _merges_metrics(given: dict[str, str], config: InjectorConfig) -> bool:
+    """Whether the agent serves the application's metrics with Envoy's."""
+    scraped = "false" not in (given.get("prometheus.io/scrape"), given.get("prometheus.io.scrape"))
+    return config.prometheus_merge and scraped and given.get("prometheus.istio.io/merge-metrics", "true") != "false"
+
+
+def _merge_metrics(proxy: dict[str, Any], given: dict[str, str], config: InjectorConfig) -> None:
+    """Tell the agent where the application's metrics are, since the annotations that said so now name the agent."""
+    several = given.get("prometheus.istio.io/scrape-targets", "")
+    scraped = "true" in (given.get("prometheus.io/scrape"), given.get("prometheus.io.scrape")) or bool(several)
+    port = given.get("prometheus.io/port") or given.get("prometheus.io.port") or ""
+    if not scraped or not _merges_metrics(given, config) or port == str(config.status_port):
+        return
+    path = given.get("prometheus.io/path") or given.get("prometheus.io.path") or ""
+    told = {"scrape": "true", "path": path, "port": port, **({"targets": several} if several else {})}
+    value = json.dumps(told, separators=(",", ":"))
+    proxy.setdefault("env", []).append({"name": "ISTIO_PROMETHEUS_ANNOTATIONS", "value": value})
+
+
 def _annotate(
     metadata: dict[str, Any],
     given: dict[str, str],
@@ -177,8 +197,7 @@ def _annotate(
     if application:
         out.setdefault("kubectl.kubernetes.io/default-container", application)
         out.setdefault("kubectl.kubernetes.io/default-logs-container", application)
-    scraped = "false" not in (given.get("prometheus.io/scrape"), given.get("prometheus.io.scrape"))
-    if config.prometheus_merge and scraped and given.get("prometheus.istio.io/merge-metrics", "true") != "false":
+    if _merges_metrics(given, config):
         out["prometheus.io/scrape"] = "true"
         out["prometheus.io/port"] = str(config.status_port)
         out["prometheus.io/path"] = "/stats/prometheus"

@@ -8,7 +8,7 @@ from sailcloth.api.extension_provider import ExtAuthzGrpc, ExtAuthzHttp
 from sailcloth.api.meta import duration_ms
 from sailcloth.lib.incremental import Graph
 
-from . import registry, services
+from . import extension_providers
 
 _TIMEOUT_MS = 600_000.0
 
@@ -30,15 +30,11 @@ class Authorizer:
 
 def find(graph: Graph, name: str) -> Authorizer | str:
     """The authorizer with a name; a text: why there is none."""
-    provider = next((p for p in registry.config(graph).extension_providers if p.name == name), None)
-    settings = (provider.envoy_ext_authz_http or provider.envoy_ext_authz_grpc) if provider is not None else None
+    provider = extension_providers.find(graph, name)
+    settings = provider.authorizer if provider is not None else None
     if settings is None:
         return f"no provider {name!r} in the MeshConfig's extensionProviders"
-    namespace, _, host = settings.service.rpartition("/")
-    defined = [graph.get(services.service, s) for s in registry.services_of_host(graph, host)]
-    found = [s for s in defined if s is not None and namespace in ("", s.namespace)]
-    if not found:
-        return f"the service {settings.service!r} of the provider {name!r} does not exist"
-    if all(service.port(settings.port) is None for service in found):
-        return f"the service {settings.service!r} of the provider {name!r} has no port {settings.port}"
+    host, problem = extension_providers.host(graph, name, settings.service, settings.port)
+    if problem:
+        return problem
     return Authorizer(name, host, settings.port, duration_ms(settings.timeout) or _TIMEOUT_MS, settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,16 +18,15 @@ from sailcloth.api.destination_rule import (
     OutlierDetection,
     TcpKeepalive,
 )
-from sailcloth.api.extension_provider import ExtAuthzGrpc, ExtAuthzHttp, ExtensionProvider
+from sailcloth.api.extension_provider import DefaultProviders
 from sailcloth.api.meta import duration_ms
 from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.lib import bounded_yaml
-from sailcloth.mesh import proxy_configs, tls_parameters
+from sailcloth.mesh import extension_providers, proxy_configs, tls_parameters
 from sailcloth.mesh.model import MeshConfig
 
 T = TypeVar("T")
-_PROVIDERS = ("name", "envoyExtAuthzHttp", "envoyExtAuthzGrpc")
 _NORMALIZATIONS = ("NONE", "BASE", "DEFAULT", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 
 
@@ -80,7 +78,8 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         default_export=_texts(options, "defaultServiceExportTo", old.default_export),
         rule_export=_texts(options, "defaultVirtualServiceExportTo", old.rule_export),
         locality=_typed(options, "localityLbSetting", LocalityLbSetting, old.locality),
-        extension_providers=_providers(options.get("extensionProviders"), old.extension_providers),
+        default_providers=_typed(options, "defaultProviders", DefaultProviders, old.default_providers),
+        extension_providers=extension_providers.parse(options.get("extensionProviders"), old.extension_providers),
         blocked_key_networks=_networks(options, "blockedCidrsInJwksUris", old.blocked_key_networks),
         ca_certificates=_roots(options, old.ca_certificates),
         compliance_policy=old.compliance_policy,
@@ -101,6 +100,7 @@ READ = frozenset(
         "defaultConfig",
         "defaultDestinationRuleExportTo",
         "defaultHttpRetryPolicy",
+        "defaultProviders",
         "defaultInboundHttpRetryPolicy",
         "defaultServiceExportTo",
         "defaultTrafficPolicy",
@@ -134,7 +134,11 @@ def unread(text: str) -> tuple[str, ...]:
     given = bounded_yaml.load(text) or {}
     names = [str(name) for name in given if name not in READ]
     for provider in given.get("extensionProviders") or ():
-        names += [f"extensionProviders[{provider.get('name')}].{kind}" for kind in provider if kind not in _PROVIDERS]
+        names += [
+            f"extensionProviders[{provider.get('name')}].{kind}"
+            for kind in provider
+            if kind not in extension_providers.READ
+        ]
     names += [f"defaultConfig.{name}" for name in proxy_configs.unread(given.get("defaultConfig") or {})]
     return tuple(sorted(names))
 
@@ -205,40 +209,6 @@ def _texts(options: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[st
     if not isinstance(values, list):
         raise ValueError(f"MeshConfig {name}: must be a list")
     return tuple(str(text) for text in values) or old
-
-
-def _providers(given: Any, old: tuple[ExtensionProvider, ...]) -> tuple[ExtensionProvider, ...]:
-    """Providers of the kinds that are read."""
-    if given is None:
-        return old
-    try:
-        providers = msgspec.convert(given, tuple[ExtensionProvider, ...])
-    except msgspec.ValidationError as error:
-        raise ValueError(f"MeshConfig extensionProviders: {error}") from None
-    for index, provider in enumerate(providers):
-        if not provider.name or any(provider.name == other.name for other in providers[:index]):
-            raise ValueError(f"MeshConfig extensionProviders[{index}]: each needs a name of its own")
-        for kind in ("envoyExtAuthzHttp", "envoyExtAuthzGrpc"):
-            settings = provider.envoy_ext_authz_http if kind.endswith("Http") else provider.envoy_ext_authz_grpc
-            if settings is not None and (problem := _problem(settings)):
-                raise ValueError(f"MeshConfig extensionProviders[{provider.name}].{kind}.{problem}")
-    return tuple(p for p in providers if p.envoy_ext_authz_http or p.envoy_ext_authz_grpc)
-
-
-def _problem(settings: ExtAuthzGrpc) -> str:
-    """What is wrong with the settings of an authorizer; Envoy refuses a whole listener for one such value."""
-    status, body = settings.status_on_error, settings.include_request_body_in_check
-    if not settings.service.rpartition("/")[2]:
-        return "service: missing; write [NAMESPACE/]HOST"
-    if not 0 < settings.port < 65536:
-        return f"port: {settings.port} is not between 1 and 65535"
-    if status and status not in {str(int(code)) for code in HTTPStatus if code >= 200}:
-        return f"statusOnError: {status!r} is no status of HTTP"
-    if body is not None and not 0 < body.max_request_bytes < 1 << 32:
-        return "includeRequestBodyInCheck.maxRequestBytes: must be positive"
-    if isinstance(settings, ExtAuthzHttp) and settings.path_prefix and not settings.path_prefix.startswith("/"):
-        return f"pathPrefix: {settings.path_prefix!r} does not start with /"
-    return ""
 
 
 def _networks(options: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[str, ...]:

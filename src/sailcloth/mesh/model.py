@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass, field, replace
 
 from sailcloth.api.destination_rule import ConnectionPoolSettings, LocalityLbSetting, OutlierDetection, TcpKeepalive
-from sailcloth.api.extension_provider import ExtensionProvider
+from sailcloth.api.extension_provider import DefaultProviders, ExtensionProvider
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.mesh.tls_parameters import TlsParameters
@@ -213,6 +213,7 @@ class MeshConfig:
         *METADATA_SERVICES,
     )  # where no keys of tokens are fetched from
     # Contains mappings, so it is not part of the hash.
+    default_providers: DefaultProviders | None = None
     extension_providers: tuple[ExtensionProvider, ...] = field(default=(), hash=False)
     # For DestinationRules without localityLbSetting; not part of the hash, because it contains mappings.
     locality: LocalityLbSetting | None = field(default=None, hash=False)

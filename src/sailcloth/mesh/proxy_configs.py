@@ -29,7 +29,17 @@ READ = frozenset(
 
 def unread(options: dict[str, Any]) -> tuple[str, ...]:
     """Names of the options of a proxy that have no effect, sorted."""
-    return tuple(sorted(str(name) for name in options if name not in READ))
+    names = [str(name) for name in options if name not in READ and name != "tracing"]
+    tracing = options.get("tracing")
+    names += [f"tracing.{name}" for name in tracing if name != "sampling"] if isinstance(tracing, dict) else []
+    return tuple(sorted(names))
+
+
+def sampling(defaults: str) -> float | None:
+    """The share of requests to trace, in percent, that a `defaultConfig` text names."""
+    tracing = json.loads(defaults).get("tracing")
+    share = tracing.get("sampling") if isinstance(tracing, dict) else None
+    return min(100.0, max(0.0, float(share))) if isinstance(share, (int, float)) else None
 
 
 def options(graph: Graph, namespace: str, labels: dict[str, str]) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def envoy_error(config: Object) -> str:
             timeout=_DEADLINE_S,
             check=False,
         )
-    if done.returncode == 0:
-        return ""
+    if done.returncode == 0 or f"configuration '{path}' OK" in done.stdout:
+        return ""  # with shared scopes of statistics, Envoy ends with a fault after it has said OK
     lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
     return "\n".join(lines)[-3000:] or f"Envoy ended with {done.returncode}"

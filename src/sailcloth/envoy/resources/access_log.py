@@ -1,9 +1,9 @@
-"""The access log to a file, in Istio's formats."""
+"""The access log to a file, in Istio's formats. What is logged, and where to, `features.telemetry` decides."""
 
 from __future__ import annotations
 
 import json
-from functools import lru_cache
+from typing import Any
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.extensions.access_loggers.file.v3 import file_pb2
@@ -46,21 +46,18 @@ ACCESS_LOG_FIELDS = {
 }
 
 
-@lru_cache(maxsize=32)
-def to_file(path: str, text: str, as_json: bool = False) -> tuple[accesslog_pb2.AccessLog, ...]:
-    """Istio's file access log, as text or as JSON (then `text` is a JSON object from names to formats); empty without a path."""
-    if not path:
-        return ()
+def to_file(path: str, text: str, labels: dict[str, Any] | None = None) -> accesslog_pb2.AccessLog:
+    """A log to a file: as text, or as JSON with the labels."""
     log = file_pb2.FileAccessLog(path=path)
-    if as_json:
-        log.log_format.json_format.update(_json_fields(text))
-    else:
+    if labels is None:
         log.log_format.text_format_source.inline_string = text or ACCESS_LOG_FORMAT
-    return (accesslog_pb2.AccessLog(**typed("envoy.access_loggers.file", log)),)
+    else:
+        log.log_format.json_format.update(labels or ACCESS_LOG_FIELDS)
+    return accesslog_pb2.AccessLog(**typed("envoy.access_loggers.file", log))
 
 
-def _json_fields(text: str) -> dict[str, str]:
-    """The fields of a JSON log: as configured, else Istio's default fields."""
+def json_fields(text: str) -> dict[str, str]:
+    """The fields of a JSON log: as configured, else Istio's."""
     try:
         configured = json.loads(text) if text else None
     except ValueError:

@@ -6,6 +6,7 @@ from envoy.config.core.v3 import address_pb2, base_pb2, health_check_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2 as components
 from envoy.config.endpoint.v3 import endpoint_pb2
 
+from sailcloth.api import workload_labels
 from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import encode
 from sailcloth.envoy.resource import EnvoyResource, resource
@@ -69,8 +70,10 @@ def _lb_endpoint(e: Endpoint, mtls: bool, max_weight: int) -> components.LbEndpo
         message.metadata.filter_metadata["envoy.transport_socket_match"].fields["tlsMode"].string_value = "istio"
     if e.workload:
         labels = dict(e.labels)
-        app = labels.get("service.istio.io/canonical-name") or labels.get("app", "")
-        version = labels.get("service.istio.io/canonical-revision") or labels.get("version", "")
-        text = f"{e.workload};{e.namespace};{app};{version};Kubernetes"
+        canonical = workload_labels.canonical_service(labels), workload_labels.canonical_revision(labels)
+        text = ";".join((e.workload, e.namespace, *canonical, "Kubernetes"))
+        named = workload_labels.app(labels), workload_labels.version(labels)
+        if named != canonical:
+            text = ";".join((text, *named))  # ours; Istio's clients read five parts
         message.metadata.filter_metadata["istio"].fields["workload"].string_value = text
     return message

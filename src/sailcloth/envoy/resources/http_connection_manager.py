@@ -9,11 +9,14 @@ from envoy.config.core.v3 import config_source_pb2
 from envoy.config.listener.v3 import listener_components_pb2 as components
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
+from envoy.extensions.request_id.uuid.v3 import uuid_pb2
 
-from sailcloth.envoy.protobuf import duration, typed
+from sailcloth.envoy.features.telemetry.tracing import Settings as Tracing
+from sailcloth.envoy.protobuf import duration, pack, typed
 from sailcloth.view.proxy import GatewayTopology
 
 _NO_TOPOLOGY = GatewayTopology()
+_NO_TRACING = Tracing()
 
 
 def connection_manager(
@@ -25,6 +28,7 @@ def connection_manager(
     direction: str,
     mutual: bool = False,
     logs: tuple[accesslog_pb2.AccessLog, ...] = (),
+    tracing: Tracing = _NO_TRACING,
     normalization: str = "BASE",
     topology: GatewayTopology = _NO_TOPOLOGY,
 ) -> components.Filter:
@@ -56,6 +60,12 @@ def connection_manager(
         )
     else:
         manager.route_config.CopyFrom(route_pb2.RouteConfiguration.FromString(inline))
+    if tracing.tracing is not None:
+        manager.tracing.CopyFrom(tracing.tracing)
+        if not tracing.by_request_id:
+            ids = uuid_pb2.UuidRequestIdConfig()
+            ids.use_request_id_for_trace_sampling.value = False
+            manager.request_id_extension.typed_config.CopyFrom(pack(ids))
     if direction == "inbound":
         manager.server_header_transformation = hcm_pb.HttpConnectionManager.PASS_THROUGH
     if mutual or direction == "gateway":

@@ -22,9 +22,15 @@ def to_cluster(
     cluster: str | dict[str, int],
     logs: tuple[accesslog_pb2.AccessLog, ...] = (),
     waits: bool = False,
+    after_handshake: bool = False,
 ) -> components.Filter:
-    """A TCP proxy to one cluster, or to several by weight. `waits`: subscribe to the cluster on first use and wait for it."""
+    """A TCP proxy to one cluster, or to several by weight. `waits`: subscribe to the cluster on first use and wait for it.
+    `after_handshake`: connect when the client has shown its certificate, which the first log entry names."""
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix, access_log=logs)
+    proxy.access_log_options.flush_access_log_on_connected = bool(logs)
+    if after_handshake:
+        proxy.upstream_connect_mode = tcp_proxy_pb2.ON_DOWNSTREAM_TLS_HANDSHAKE
+        proxy.max_early_data_bytes.value = _EARLY_BYTES
     if isinstance(cluster, str):
         proxy.cluster = cluster
     else:
@@ -44,6 +50,9 @@ def to_targets(
     """
     filters = [_set_tcp_alpn()] if any(t.to_http for t in targets) else []
     return [*filters, _to_targets(targets, logs, waits)]
+
+
+_EARLY_BYTES = 16_384  # of a client that sends before it is connected; Envoy reads no more until then
 
 
 @lru_cache(maxsize=1)

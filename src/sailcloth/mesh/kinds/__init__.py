@@ -19,6 +19,7 @@ from . import (
     service,
     service_entry,
     sidecar,
+    telemetry,
     virtual_service,
     workload_entry,
 )
@@ -43,6 +44,7 @@ KINDS: dict[str, MeshKind[Any]] = {
         service,
         service_entry,
         sidecar,
+        telemetry,
         virtual_service,
         workload_entry,
     )

@@ -1,0 +1,139 @@
+"""Traces: which requests, what their spans say, and where they go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from envoy.config.trace.v3 import datadog_pb2, opentelemetry_pb2, skywalking_pb2, zipkin_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
+from envoy.extensions.tracers.opentelemetry.resource_detectors.v3 import environment_resource_detector_pb2
+from google.protobuf.message import Message
+
+from sailcloth.api.extension_provider import OpenTelemetry, SkyWalking, Traces, Zipkin
+from sailcloth.api.meta import duration_ms
+from sailcloth.api.telemetry import CustomTag
+from sailcloth.api.validation import formats
+from sailcloth.envoy import names
+from sailcloth.envoy.inputs import FilterInputs
+from sailcloth.envoy.protobuf import duration, pack, typed
+from sailcloth.mesh.kinds import Traffic
+from sailcloth.view.routes import ClusterId
+
+from . import emit
+from .policy import TracePlan, WorkloadTelemetry
+
+ISTIO_TAGS = {
+    "istio.canonical_service": "SAILCLOTH_CANONICAL_SERVICE",
+    "istio.canonical_revision": "SAILCLOTH_CANONICAL_REVISION",
+    "istio.cluster_id": "SAILCLOTH_CLUSTER_ID",
+    "istio.mesh_id": "SAILCLOTH_MESH_ID",
+    "istio.namespace": "SAILCLOTH_NAMESPACE",
+}
+"""Istio's own tags, and the variables of a proxy's environment with their values: the configuration is shared by workloads."""
+_TIMEOUT_MS = 5000.0
+_MAX_TAG = 256
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The tracing of a connection manager; None without a provider. `by_request_id`: a request's id decides if it is traced."""
+
+    tracing: hcm_pb.HttpConnectionManager.Tracing | None = None
+    by_request_id: bool = True
+
+
+def settings(inputs: FilterInputs) -> Settings:
+    """The tracing of a chain."""
+    plan = inputs.policies.of(WorkloadTelemetry).of(inputs.traffic).trace
+    return Settings(_tracing(plan, inputs.traffic), plan.by_request_id)
+
+
+def _tracing(plan: TracePlan, traffic: Traffic) -> hcm_pb.HttpConnectionManager.Tracing | None:
+    settings = plan.provider.traces if plan.provider is not None else None
+    if settings is None or not plan.reported:
+        return None
+    made = hcm_pb.HttpConnectionManager.Tracing()
+    made.client_sampling.value = made.overall_sampling.value = 100.0
+    made.random_sampling.value = plan.sampling
+    made.max_path_tag_length.value = settings.max_tag_length or _MAX_TAG
+    name, message = _provider(settings)
+    made.provider.name = name
+    made.provider.typed_config.CopyFrom(pack(message))
+    made.spawn_upstream_span.value = traffic == "gateway"
+    for tag, variable in ISTIO_TAGS.items() if plan.istio_tags else ():
+        made.custom_tags.add(tag=tag).environment.name = variable
+    for tag, value in plan.tags:
+        _tag(made, tag, value)
+    return made
+
+
+def _tag(made: hcm_pb.HttpConnectionManager.Tracing, name: str, value: CustomTag) -> None:
+    if value.formatter is not None and formats.problem(value.formatter.value):
+        return  # validation has said so
+    tag = made.custom_tags.add(tag=name)
+    if value.literal is not None:
+        tag.literal.value = value.literal.value
+    elif value.environment is not None:
+        tag.environment.name = value.environment.name
+        tag.environment.default_value = value.environment.default_value or ""
+    elif value.header is not None:
+        tag.request_header.name = value.header.name
+        tag.request_header.default_value = value.header.default_value or ""
+    elif value.formatter is not None:
+        tag.value = value.formatter.value
+
+
+def _provider(settings: Traces) -> tuple[str, Message]:
+    """(name, configuration) of Envoy's tracer."""
+    host = settings.service.rpartition("/")[2]
+    cluster = names.outbound(ClusterId(host, settings.port))
+    if isinstance(settings, Zipkin):
+        zipkin = zipkin_pb2.ZipkinConfig(
+            collector_cluster=cluster,
+            collector_endpoint=settings.path or "/api/v2/spans",
+            collector_endpoint_version=zipkin_pb2.ZipkinConfig.HTTP_JSON,
+            collector_hostname=host,
+            trace_id_128bit=not settings.enable_64bit_trace_id,
+        )
+        zipkin.shared_span_context.value = False
+        if settings.trace_context_option == "USE_B3_WITH_W3C_PROPAGATION":
+            zipkin.trace_context_option = zipkin_pb2.ZipkinConfig.USE_B3_WITH_W3C_PROPAGATION
+        return "envoy.tracers.zipkin", zipkin
+    if isinstance(settings, OpenTelemetry):
+        return "envoy.tracers.opentelemetry", _opentelemetry(settings, host, cluster)
+    if isinstance(settings, SkyWalking):
+        skywalking = skywalking_pb2.SkyWalkingConfig(grpc_service=emit.collector(settings))
+        if settings.access_token:
+            skywalking.client_config.backend_token = settings.access_token
+        return "envoy.tracers.skywalking", skywalking
+    return "envoy.tracers.datadog", datadog_pb2.DatadogConfig(
+        collector_cluster=cluster, collector_hostname=host, service_name="envoy"
+    )
+
+
+def _opentelemetry(settings: OpenTelemetry, host: str, cluster: str) -> opentelemetry_pb2.OpenTelemetryConfig:
+    made = opentelemetry_pb2.OpenTelemetryConfig()
+    if settings.http is not None:
+        made.http_service.http_uri.cluster = cluster
+        made.http_service.http_uri.uri = (
+            f"http://{host}:{settings.port}/{settings.http.path.lstrip('/') or 'v1/traces'}"
+        )
+        timeout = duration_ms(settings.http.timeout) if settings.http.timeout else None
+        made.http_service.http_uri.timeout.CopyFrom(duration(timeout or _TIMEOUT_MS))
+        for header in settings.http.headers:
+            made.http_service.request_headers_to_add.add().header.key = str(header.get("name", ""))
+            made.http_service.request_headers_to_add[-1].header.value = str(header.get("value") or "")
+    else:
+        made.grpc_service.CopyFrom(emit.collector(settings))
+        if settings.grpc is not None and settings.grpc.timeout:
+            made.grpc_service.timeout.CopyFrom(duration(duration_ms(settings.grpc.timeout) or _TIMEOUT_MS))
+    made.resource_detectors.add(**_environment())
+    return made
+
+
+@cache
+def _environment() -> dict[str, object]:
+    """Reads OTEL_RESOURCE_ATTRIBUTES, in which the agent names the service."""
+    detector = environment_resource_detector_pb2.EnvironmentResourceDetectorConfig()
+    return typed("envoy.tracers.opentelemetry.resource_detectors.environment", detector)

@@ -1,0 +1,119 @@
+"""The MeshConfig's `extensionProviders`: what policies name of services beside the mesh, such as authorizers and collectors.
+
+Checks every value that Envoy would refuse a whole listener for. Must not know what a provider is used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from sailcloth.api.extension_provider import (
+    ExtAuthzGrpc,
+    ExtAuthzHttp,
+    ExtensionProvider,
+    FileAccessLog,
+    LogFormat,
+    OtelAccessLog,
+    Service,
+)
+from sailcloth.api.validation import formats
+from sailcloth.lib.incremental import Graph
+
+from . import registry, services
+
+_KINDS = {
+    "envoyExtAuthzHttp": "envoy_ext_authz_http",
+    "envoyExtAuthzGrpc": "envoy_ext_authz_grpc",
+    "prometheus": "prometheus",
+    "envoyFileAccessLog": "envoy_file_access_log",
+    "envoyOtelAls": "envoy_otel_als",
+    "envoyHttpAls": "envoy_http_als",
+    "envoyTcpAls": "envoy_tcp_als",
+    "zipkin": "zipkin",
+    "opentelemetry": "opentelemetry",
+    "datadog": "datadog",
+    "skywalking": "skywalking",
+}
+READ = frozenset(("name", *_KINDS))
+"""Names of the kinds that are read."""
+
+
+def parse(given: Any, old: tuple[ExtensionProvider, ...]) -> tuple[ExtensionProvider, ...]:
+    """Providers of the kinds that are read. Raises ValueError that names the wrong one and its field."""
+    if given is None:
+        return old
+    try:
+        providers = msgspec.convert(given, tuple[ExtensionProvider, ...])
+    except msgspec.ValidationError as error:
+        raise ValueError(f"MeshConfig extensionProviders: {error}") from None
+    for index, provider in enumerate(providers):
+        if not provider.name or any(provider.name == other.name for other in providers[:index]):
+            raise ValueError(f"MeshConfig extensionProviders[{index}]: each needs a name of its own")
+        for kind, settings in _set(provider):
+            if problem := _problem(settings):
+                raise ValueError(f"MeshConfig extensionProviders[{provider.name}].{kind}.{problem}")
+    return tuple(p for p in providers if any(_set(p)))
+
+
+def _set(provider: ExtensionProvider) -> Iterator[tuple[str, Any]]:
+    """(kind, settings) of the kinds of a provider."""
+    return ((kind, s) for kind, field in _KINDS.items() if (s := getattr(provider, field)) is not None)
+
+
+def find(graph: Graph, name: str) -> ExtensionProvider | None:
+    """The provider with a name."""
+    return next((p for p in registry.config(graph).extension_providers if p.name == name), None)
+
+
+def host(graph: Graph, name: str, service: str, port: int) -> tuple[str, str]:
+    """(host, why there is none) of a provider's service; one of them is empty."""
+    namespace, _, wanted = service.rpartition("/")
+    defined = [graph.get(services.service, s) for s in registry.services_of_host(graph, wanted)]
+    found = [s for s in defined if s is not None and namespace in ("", s.namespace)]
+    if not found:
+        return "", f"the service {service!r} of the provider {name!r} does not exist"
+    if all(one.port(port) is None for one in found):
+        return "", f"the service {service!r} of the provider {name!r} has no port {port}"
+    return wanted, ""
+
+
+def _problem(settings: Any) -> str:
+    """What is wrong with a provider's settings; empty if nothing is."""
+    if isinstance(settings, FileAccessLog):
+        return _format_problem(settings.log_format)
+    if isinstance(settings, (ExtAuthzGrpc, Service)):
+        if not settings.service.rpartition("/")[2]:
+            return "service: missing; write [NAMESPACE/]HOST"
+        if not 0 < settings.port < 65536:
+            return f"port: {settings.port} is not between 1 and 65535"
+    if isinstance(settings, OtelAccessLog):
+        return _format_problem(settings.log_format)
+    return _authorizer_problem(settings) if isinstance(settings, ExtAuthzGrpc) else ""
+
+
+def _authorizer_problem(settings: ExtAuthzGrpc) -> str:
+    status, body = settings.status_on_error, settings.include_request_body_in_check
+    if status and status not in {str(int(code)) for code in HTTPStatus if code >= 200}:
+        return f"statusOnError: {status!r} is no status of HTTP"
+    if body is not None and not 0 < body.max_request_bytes < 1 << 32:
+        return "includeRequestBodyInCheck.maxRequestBytes: must be positive"
+    if isinstance(settings, ExtAuthzHttp) and settings.path_prefix and not settings.path_prefix.startswith("/"):
+        return f"pathPrefix: {settings.path_prefix!r} does not start with /"
+    return ""
+
+
+def _format_problem(wanted: LogFormat | None) -> str:
+    if wanted is None:
+        return ""
+    if wanted.text and (problem := formats.problem(wanted.text)):
+        return f"logFormat.text: {problem}"
+    for name, value in wanted.labels.items():
+        if not isinstance(value, str):
+            return f"logFormat.labels.{name}: must be a text"
+        if problem := formats.problem(value):
+            return f"logFormat.labels.{name}: {problem}"
+    return ""
