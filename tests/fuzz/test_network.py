@@ -160,7 +160,7 @@ def review(body: bytes) -> tuple[int, bytes]:
 def validate(body: bytes) -> tuple[int, bytes]:
     request = make_mocked_request("POST", admission.PATH)
     request._read_bytes = body
-    answer = asyncio.run(admission.validate_objects(request))
+    answer = asyncio.run(admission.handler()(request))
     assert isinstance(answer.body, bytes)
     return answer.status, answer.body
 

@@ -13,7 +13,7 @@ become warnings. Status updates are not validated.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import orjson
@@ -91,17 +91,23 @@ def _status(obj: dict[str, Any], errors: Iterable[Finding]) -> dict[str, Any]:
     }
 
 
-async def validate_objects(request: web.Request) -> web.Response:
-    """An aiohttp handler for POST /validate."""
-    try:
-        body = orjson.loads(await request.read())
-        admission_request = body["request"]
-        answer = review(admission_request)
-        admission_review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
-        text = orjson.dumps(admission_review)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return web.Response(status=400, text="the body is not an AdmissionReview")
-    return web.Response(body=text, content_type="application/json")
+def handler(judged: Callable[[bool], None] | None = None) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """An aiohttp handler for POST /validate. `judged` is told of each object whether it is valid."""
+
+    async def validate_objects(request: web.Request) -> web.Response:
+        try:
+            body = orjson.loads(await request.read())
+            admission_request = body["request"]
+            answer = review(admission_request)
+            admission_review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
+            text = orjson.dumps(admission_review)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return web.Response(status=400, text="the body is not an AdmissionReview")
+        if judged is not None:
+            judged(bool(answer["allowed"]))
+        return web.Response(body=text, content_type="application/json")
+
+    return validate_objects
 
 
 def configuration(ca_pem: bytes, revision: str = "default", namespace: str = "istio-system") -> dict[str, Any]:

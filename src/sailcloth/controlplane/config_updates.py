@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from sailcloth.api import validation
@@ -39,11 +40,13 @@ class ConfigUpdates:
         self.activation = Activation(mesh)
         self.refusals = Refusals(self.activation, proxies, self._schedule)
         self._scheduled = self._synced = False
+        self._since = 0.0  # when the first change came that is not pushed yet
         self.on_settled: Callable[[], None] | None = None  # called after changes have taken effect
 
     def change(self, key: Key, obj: Object | Finding | None) -> bool:
         """Apply a new version of an object, its deletion (None), or a decoding error (Finding). Returns whether it was accepted:
         an invalid object (written while the webhook was down) only gets a status, and its previous version stays active."""
+        self._since = self._since or time.monotonic()
         finding = obj if isinstance(obj, Finding) else _first_error(key, obj)
         if finding is not None:
             log.warning("%s", finding)
@@ -95,7 +98,8 @@ class ConfigUpdates:
             return
         self.activation.settle()
         touched = self._mesh.graph.touched()
-        self._proxies.flush(touched)
+        self._proxies.flush(touched, self._since)
+        self._since = 0.0
         self._status.flush(touched)
         if self.on_settled is not None:
             self.on_settled()

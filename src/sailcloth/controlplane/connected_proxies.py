@@ -91,6 +91,7 @@ class ConnectedProxy:
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
     uses: set[ResourceSet] = field(default_factory=set)  # the keys of those collections
     connected_at: float = field(default_factory=time.time)
+    changed_at: float = 0.0  # when the first change came that it does not have yet (monotonic); 0: it has all
     trusted_roots: frozenset[str] = frozenset()  # fingerprints, as its agent tells them
 
 
@@ -113,6 +114,7 @@ class ConnectedProxies:
         self._subscribed_clusters: dict[Workload, set[str]] = {}  # by the proxies of a workload, by name
         self.pushes = 0
         self.on_result: Callable[[ConnectedProxy, str, str], None] | None = None
+        self.on_answer: Callable[[str, str, float | None], None] | None = None  # see `metrics.Metrics.answered`
         self.on_holders: Callable[[set[Any]], None] | None = (
             None  # called with user objects whose resources appeared or disappeared
         )
@@ -212,14 +214,23 @@ class ConnectedProxies:
             return
         if error:
             log.warning("%s rejected %s: %s", client.proxy.id, type_url.rsplit(".", 1)[-1], error)
+        if self.on_answer is not None:
+            self.on_answer(type_url, error, self._converged(client))
         if self.on_result is not None:
             self.on_result(client, type_url, error)
 
+    def _converged(self, client: ConnectedProxy) -> float | None:
+        """Seconds since the first change that the proxy now has, if it has all."""
+        if not client.changed_at or not client.connection.stream.in_sync:
+            return None
+        since, client.changed_at = client.changed_at, 0.0
+        return None if client.connection.stream.errors else time.monotonic() - since
+
     # -- changes --------------------------------------------------------------------------------
 
-    def flush(self, touched: Touched | None = None) -> int:
-        """Push changes of the graph. `touched`: the result of `Graph.touched`, which is called by default. Returns the number of
-        proxies woken."""
+    def flush(self, touched: Touched | None = None, since: float = 0.0) -> int:
+        """Push changes of the graph. `touched`: the result of `Graph.touched`, which is called by default; `since`: when the first of
+        them came. Returns the number of proxies woken."""
         idents: dict[ResourceSet, list[Any]] = {}
         lists: set[ResourceSet] = set()
         proxies: list[Proxy] = []
@@ -246,6 +257,10 @@ class ConnectedProxies:
                 woken |= self._users[key]
             self._report_changed_sources(live)
         for client in woken:
+            if (
+                not client.changed_at or client.connection.stream.in_sync
+            ):  # what is in sync needed nothing of earlier changes
+                client.changed_at = since
             client.connection.wake()
         if woken:
             self.pushes += 1

@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -55,6 +56,7 @@ class KeyFetcher:
         self._untried: set[KeySource] = set()
         self._waiting: dict[Key, Object] = {}
         self._tried = asyncio.Event()
+        self.fetches: Counter[str] = Counter()  # by result: success, fail
 
     def change(self, key: Key, obj: Object | None) -> None:
         """Take a new version of an object, or its deletion (None)."""
@@ -109,8 +111,10 @@ class KeyFetcher:
         while True:
             try:
                 keys, error, failures = await self._keys(where), "", 0
+                self.fetches["success"] += 1
             except FetchError as problem:
                 error, failures = str(problem), failures + 1
+                self.fetches["fail"] += 1
                 log.warning("keys of tokens: %s", error)
             changed = json_web_keys.set_fetched(self._mesh.graph, where, FetchedKeys(keys, error))
             self._untried.discard(where)

@@ -53,6 +53,7 @@ from .http_route_status import HttpRouteStatus
 from .identity import Caller, Verifier, bearer
 from .ingress_status import IngressStatus
 from .key_fetcher import KeyFetcher
+from .metrics import Metrics
 from .rate_limits import RateLimitService
 from .registration import Registration
 from .root_bundles import RootBundles
@@ -123,11 +124,14 @@ class ControlPlane:
         self.signing = CertificateService(self.certificates, self.verifier.identity, lifetime, longest)
         self.roots = RootBundles(client, NAMESPACE, self.certificates)
         self.certificates.on_bundle = self._bundle_changed
+        self.metrics = Metrics(self.mesh, self.proxies, self._counters, self._gauges)
+        self.proxies.on_answer = self.metrics.answered
 
     # -- changes --------------------------------------------------------------------------------
 
     def change(self, key: Key, obj: Object | Finding | None) -> None:
         """Apply one change, and notify the controllers of its kind."""
+        self.metrics.changed(key, obj)
         self.roots.change(key, obj)
         if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
             return
@@ -243,8 +247,8 @@ class ControlPlane:
                 web.get("/version", version),
             ]
         )
-        app.router.add_post("/inject", webhook.handler(self._injector))
-        app.router.add_post(admission.PATH, admission.validate_objects)
+        app.router.add_post("/inject", webhook.handler(self._injector, self.metrics.injected))
+        app.router.add_post(admission.PATH, admission.handler(self.metrics.validated))
         runner = web.AppRunner(app, access_log=None, keepalive_timeout=_KEEPALIVE_S)
         await runner.setup()
         assert runner.server is not None
@@ -271,20 +275,24 @@ class ControlPlane:
         return "*" if namespace == NAMESPACE else namespace
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        counters: dict[str, tuple[str, float]] = {
+        return web.Response(body=self.metrics.page(), content_type="text/plain", charset="utf-8")
+
+    def _counters(self) -> dict[str, tuple[str, float]]:
+        """Metrics of other parts, for `Metrics`: name to (text, value)."""
+        return {
             "sailcloth_rate_limit_store_failures_total": (
                 "Requests admitted without counting, because the store of GLOBAL limits did not answer.",
                 self.limits.failures,
             ),
             **{f"citadel_server_{k}": (text, self.signing.counts[k]) for k, text in METRICS.items()},
+            **{
+                f"pilot_jwks_resolver_network_fetch_{k}_total": ("Fetches of keys for tokens.", self.keys.fetches[k])
+                for k in ("success", "fail")
+            },
         }
-        gauges = {f"citadel_server_{k}": ("", value) for k, value in self.certificates.metrics().items()}
-        lines = []
-        for kind, metrics in (("counter", counters), ("gauge", gauges)):
-            for name, (text, value) in metrics.items():
-                lines += [f"# HELP {name} {text}"] if text else []
-                lines += [f"# TYPE {name} {kind}", f"{name} {value:.15g}"]
-        return web.Response(text="\n".join(lines) + "\n")
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
+        return {f"citadel_server_{k}": ("See its name.", value) for k, value in self.certificates.metrics().items()}
 
     def _injector(self, namespace: str, labels: dict[str, str]) -> InjectorConfig:
         """The injection settings for a pod, from the current mesh options."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -53,10 +54,14 @@ def owner_of(pod: dict[str, Any]) -> tuple[str, str, str] | None:
     return None
 
 
-def handler(config: Callable[[str, dict[str, str]], InjectorConfig]) -> Any:
-    """An aiohttp handler for POST /inject; `config` is asked for each pod, by its namespace and labels."""
+def handler(
+    config: Callable[[str, dict[str, str]], InjectorConfig], answered: Callable[[str, float], None] | None = None
+) -> Any:
+    """An aiohttp handler for POST /inject; `config` is asked for each pod, by its namespace and labels. `answered` is told the result
+    of each (success, skip or failure) and the seconds it took."""
 
     async def inject_pods(request: web.Request) -> web.Response:
+        start = time.monotonic()
         try:
             body = orjson.loads(await request.read())
             asked = body["request"]
@@ -68,6 +73,9 @@ def handler(config: Callable[[str, dict[str, str]], InjectorConfig]) -> Any:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             log.info("the injector was sent what is no AdmissionReview of a pod: %s", type(error).__name__)
             return web.Response(status=400, text="the body is not an AdmissionReview of a pod")
+        if answered is not None:
+            result = "failure" if not answer["allowed"] else "success" if "patch" in answer else "skip"
+            answered(result, time.monotonic() - start)
         return web.Response(body=text, content_type="application/json")
 
     return inject_pods
