@@ -211,7 +211,7 @@ async def test_outputs_of_get(kubectl: Kubectl, node: None) -> None:
         "1",
     ]
     assert "app=web" in await kubectl("get", "pods", "--show-labels")
-    assert await kubectl("get", "pods", "-A", "--chunk-size=1", "-o", "name")
+    assert await kubectl("get", "pods", "-A", "--chunk-size=20", "-o", "name")
 
 
 async def test_get_watch_reports_changes(kubectl: Kubectl) -> None:
