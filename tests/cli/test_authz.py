@@ -195,3 +195,12 @@ def test_a_token_is_read_without_its_signature(files: tuple[str, ...], tmp_path:
     token = tmp_path / "token"
     token.write_text(f"Bearer e30.{payload}.unsigned\n")
     assert decided(*files, "--jwt", str(token))[0] == "allow"
+
+
+def test_a_policy_without_rules_is_said_to_have_none(files: tuple[str, ...], tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing.yaml"
+    nothing.write_text(
+        "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: none, namespace: bare}\nspec: {}\n"
+    )
+    told = explain("--to", "bare/any", "--labels", "app=any", *files, "-f", str(nothing)).stdout
+    assert "bare/none has no rules" in told

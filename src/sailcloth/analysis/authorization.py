@@ -228,8 +228,13 @@ def _misses(rules: RBAC, request: rbac.Request) -> str:
             )
             if not holds
         ]
+        named = f"{found['namespace']}/{found['name']}"
+        empty = policy.permissions[0].not_rule.any  # what a policy without rules becomes
         parts.append(
-            (len(failed), f"{found['namespace']}/{found['name']} rule {found['rule']} by {' and '.join(failed)}")
+            (
+                len(failed),
+                f"{named} has no rules" if empty else f"{named} rule {found['rule']} by {' and '.join(failed)}",
+            )
         )
     texts = [text for _, text in sorted(parts)]
     return ", ".join(texts[:_MISSES]) + (f", and {len(texts) - _MISSES} more" if len(texts) > _MISSES else "")
