@@ -37,6 +37,7 @@ AUDIENCE = "istio-ca"
 _TOKEN_S = 43_200
 _HANDOVER_S = 1.0  # for what is under way when a channel is replaced
 _NAMES_S = 4.0  # for name tables from the control plane; resolvers ask again after five
+_LOG_FLUSH_S = 1.0  # Istio's fileFlushInterval: how long Envoy keeps lines of access logs
 _DRAIN_S = 5.0  # Istio's terminationDrainDuration
 
 TokenFor = Callable[[dict[str, Any]], Awaitable[str]]
@@ -178,6 +179,8 @@ class Agent:
             level,
         ]
         argv += ["--component-log-level", parts] if parts else []
+        flush = _seconds(who.options.get("fileFlushInterval"), _LOG_FLUSH_S)
+        argv += ["--file-flush-interval-msec", str(max(100, round(flush * 1000)))]
         return ProxyProcess(argv=argv, env=_environment(who), workers=workers)
 
     async def _start_dns(

@@ -6,20 +6,16 @@ names identities refuses them. Must not read logs.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import access_log_lines
+
 Object = dict[str, Any]
 _MOST_PATHS = 20  # more are not told apart: the policy then names methods only
-# What a caller can write (path, user agent) is in quotes, before the fields that name the caller.
-_LINE = re.compile(
-    r'^\[[^\]]*\] "(?P<method>\S+) (?P<path>[^"]*) [^" ]+" \d+ \S+ (?P<details>\S+) .* (?P<cluster>inbound\|\d+\|\S*) \S+ \S+ '
-    r"(?P<remote>\S+:\d+) (?P<sni>\S+) \S+$"
-)
 _REFUSED = "rbac_access_denied"
 _VARIABLE = re.compile(r"^(\d+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{16,})$")
 
@@ -42,22 +38,12 @@ def parse(line: str, principals: Mapping[str, str], gateway: str = "") -> Observ
     principals: identity by address. gateway: the identity of what lets requests into the mesh: it writes the client's address into
     X-Forwarded-For, which is logged in place of its own, with the port 0.
     """
-    fields: Mapping[str, Any]
-    if line.startswith("{"):
-        try:
-            fields = json.loads(line)
-        except ValueError:
-            return None
-        cluster, sni = fields.get("upstream_cluster") or "", fields.get("requested_server_name")
-        remote = str(fields.get("downstream_remote_address") or "")
-        method, path, details = fields.get("method"), fields.get("path"), fields.get("response_code_details")
-    else:
-        found = _LINE.match(line)
-        if found is None:
-            return None
-        cluster, sni, remote, method, path, details = found.group(
-            "cluster", "sni", "remote", "method", "path", "details"
-        )
+    fields = access_log_lines.parse(line)
+    if fields is None:
+        return None
+    cluster, sni = fields["upstream_cluster"] or "", fields.get("requested_server_name")
+    remote = str(fields.get("downstream_remote_address") or "")
+    method, path, details = fields.get("method"), fields.get("path"), fields.get("response_code_details")
     parts = str(cluster).split("|")
     if str(details).startswith(_REFUSED) or parts[0] != "inbound" or len(parts) < 2 or not parts[1].isdigit():
         return None
@@ -65,7 +51,7 @@ def parse(line: str, principals: Mapping[str, str], gateway: str = "") -> Observ
     address = address.strip("[]")
     principal = gateway if port == "0" else principals.get(address, "")
     principal = principal if sni and str(sni).startswith("outbound_") else ""
-    if not method or method == "-":
+    if not method:
         return Observed(principal, address, int(parts[1]))
     return Observed(principal, address, int(parts[1]), method, _general(str(path or "/").partition("?")[0]))
 
@@ -82,7 +68,7 @@ def policy(
     counts = Counter(requests)
     known = {one: count for one, count in counts.items() if one.principal}
     operations: dict[tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    notes = [f"{sum(counts.values())} requests observed; those of the last ten seconds may not be written yet"]
+    notes = [f"{sum(counts.values())} requests observed; those of the last second may not be written yet"]
     for principal in sorted({one.principal for one in known}):
         mine = [one for one in known if one.principal == principal]
         for methods, ports, paths in _operations(mine):

@@ -16,6 +16,7 @@ READ = frozenset(
         "concurrency",
         "discoveryAddress",
         "drainDuration",
+        "fileFlushInterval",
         "gatewayTopology",
         "holdApplicationUntilProxyStarts",
         "image",

@@ -1,0 +1,123 @@
+"""Logs of several containers as one stream, in the order of their times."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+Object = dict[str, Any]
+PROXY = "istio-proxy"
+_LATE_S = 0.3  # how long a followed line waits for older ones of other containers
+_MAX_STREAMS = 200
+
+
+@dataclass(frozen=True, order=True)
+class Line:
+    """One line. `time` is RFC 3339 in UTC, as the API writes it."""
+
+    time: str
+    namespace: str = field(compare=False)
+    pod: str = field(compare=False)
+    container: str = field(compare=False)
+    text: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which part of the logs. Zero and None mean everything."""
+
+    follow: bool = False
+    tail: int | None = None
+    since_s: int = 0
+
+    def query(self, container: str) -> dict[str, str]:
+        out = {"container": container, "timestamps": "true"}
+        out |= {"follow": "true"} if self.follow else {}
+        out |= {"tailLines": str(self.tail)} if self.tail is not None else {}
+        return out | ({"sinceSeconds": str(self.since_s)} if self.since_s else {})
+
+
+def containers(pod: Object, proxy: bool = True, application: bool = True) -> list[str]:
+    """Names of a pod's containers: its proxy, and those of its application."""
+    spec = pod["spec"]
+    native = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    names = [c["name"] for c in (*native, *spec["containers"])]
+    return [name for name in names if (proxy if name == PROXY else application)]
+
+
+async def read(api: Any, pods: Iterable[Object], wanted: Wanted, proxy: bool, application: bool) -> AsyncIterator[Line]:
+    """The lines of all containers. Raises ApiError, and ValueError for too many."""
+    sources = [(pod["metadata"], name) for pod in pods for name in containers(pod, proxy, application)]
+    if len(sources) > _MAX_STREAMS:
+        raise ValueError(f"{len(sources)} containers; name fewer pods (at most {_MAX_STREAMS} containers)")
+    streams = [_container(api, metadata, name, wanted) for metadata, name in sources]
+    merged = _live(streams) if wanted.follow else _sorted(streams)
+    async for line in merged:
+        yield line
+
+
+async def _sorted(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
+    async def all_of(stream: AsyncIterator[Line]) -> list[Line]:
+        return [line async for line in stream]
+
+    for line in heapq.merge(*await asyncio.gather(*(all_of(s) for s in streams))):
+        yield line
+
+
+async def _live(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
+    """Lines as they come; those that come together are put in order."""
+    queue: asyncio.Queue[Line | Exception | None] = asyncio.Queue(10_000)
+
+    async def pump(stream: AsyncIterator[Line]) -> None:
+        try:
+            async for line in stream:
+                await queue.put(line)
+            await queue.put(None)
+        except Exception as error:
+            await queue.put(error)
+
+    tasks = [asyncio.create_task(pump(stream)) for stream in streams]
+    left = len(tasks)
+    try:
+        while left:
+            batch = [await queue.get()]
+            await asyncio.sleep(_LATE_S)
+            while not queue.empty():
+                batch.append(queue.get_nowait())
+            for item in batch:
+                if isinstance(item, Exception):
+                    raise item
+            left -= sum(item is None for item in batch)
+            for line in sorted(item for item in batch if isinstance(item, Line)):
+                yield line
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _container(api: Any, metadata: Object, container: str, wanted: Wanted) -> AsyncIterator[Line]:
+    import aiohttp
+
+    from sailcloth.kube.client import refusal
+
+    path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+    async with api.request("GET", path, params=wanted.query(container), timeout=timeout) as response:
+        if response.status >= 400:
+            raise refusal(response.status, await response.read())
+        rest = b""
+        async for chunk in response.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield _line(line, metadata, container)
+        if rest:
+            yield _line(rest, metadata, container)
+
+
+def _line(raw: bytes, metadata: Object, container: str) -> Line:
+    time, _, text = raw.decode(errors="replace").partition(" ")
+    return Line(time, metadata["namespace"], metadata["name"], container, text)
