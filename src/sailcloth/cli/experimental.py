@@ -6,6 +6,7 @@ import typer
 
 from . import authz, workload
 from .scope import scope
+from .traffic import metrics
 from .wait import wait
 
 
@@ -16,6 +17,7 @@ def register(app: typer.Typer) -> None:
     )
     group.command("wait")(wait)
     group.command("scope")(scope)
+    group.command("metrics")(metrics)
     workload.register(group)
     authz.register(group)
     app.add_typer(group, name="x", rich_help_panel="Proxies")

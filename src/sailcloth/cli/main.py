@@ -17,6 +17,7 @@ COMMANDS = {
     "lifecycle": ("up", "down", "status", "demo", "doctor", "version"),
     "ca": ("ca",),
     "proxy": ("proxy-config", "pc", "proxy-status", "ps"),
+    "traffic": ("graph", "top"),
     "observe": ("logs", "tap"),
     "wait": ("wait",),
     "experimental": ("x", "experimental"),

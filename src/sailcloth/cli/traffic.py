@@ -1,0 +1,193 @@
+"""`sailctl graph`, `sailctl top` and `sailctl x metrics`: who calls whom, and how well."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import output
+
+if TYPE_CHECKING:
+    from sailcloth.analysis.traffic_graph import Graph
+
+_HEADS = ("SOURCE", "DESTINATION", "SERVICE", "PROTOCOL", "RATE", "ERRORS", "P50", "P95", "P99", "MTLS")
+_WORKLOAD_HEADS = ("WORKLOAD", "NAMESPACE", "RATE", "ERRORS", "P50", "P90", "P99")
+_WINDOW = re.compile(r"\d+[smh]")
+Window = Annotated[str, typer.Option("-d", "--duration", help="What is looked back on, such as 30s or 5m.")]
+Url = Annotated[str, typer.Option("--prometheus", help="URL of another Prometheus.")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Only what comes from or goes to this namespace.")]
+Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("graph", rich_help_panel="Traffic")(graph)
+    app.command("top", rich_help_panel="Traffic")(top)
+
+
+def graph(
+    namespace: Namespace = "",
+    window: Window = "1m",
+    out: Annotated[str, typer.Option("-o", "--output", help="text, json, yaml, dot, mermaid or svg")] = "text",
+    prometheus: Url = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Show the traffic graph: who calls whom, how often, with how many errors and how fast."""
+    from sailcloth.analysis import traffic_graph
+
+    if out not in ("text", "json", "yaml", "dot", "mermaid", "svg"):
+        output.fail(f"unknown output {out!r}; use text, json, yaml, dot, mermaid or svg", output.USAGE)
+    found = _graph(namespace, window, prometheus, kubeconfig)
+    if out in ("json", "yaml"):
+        output.structured(traffic_graph.plain(found), out)
+    elif out == "text":
+        _table(found, window)
+    else:
+        print(
+            {"dot": traffic_graph.dot, "mermaid": traffic_graph.mermaid, "svg": traffic_graph.svg}[out](found), end=""
+        )
+
+
+def top(
+    namespace: Namespace = "",
+    window: Window = "30s",
+    edges: Annotated[bool, typer.Option("--edges", help="A row for each edge, not for each workload.")] = False,
+    interval: Annotated[float, typer.Option("--interval", min=0.5, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once, as without a terminal.")] = False,
+    prometheus: Url = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Show requests, errors and times of all workloads, live."""
+    live = sys.stdout.isatty() and not once
+    try:
+        while True:
+            if edges:
+                found = _graph(namespace, window, prometheus, kubeconfig)
+                if live:
+                    _clear(f"edges of the last {window}")
+                _table(found, window)
+            else:
+                rows = _workloads(namespace, window, prometheus, kubeconfig)
+                if live:
+                    _clear(f"requests of the last {window}")
+                if rows or live:
+                    output.table(_WORKLOAD_HEADS, rows)
+                else:
+                    _empty(window)
+            if not live:
+                return
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        return
+
+
+def metrics(
+    workloads: Annotated[list[str], typer.Argument(metavar="WORKLOAD[.NAMESPACE]...", help="Names of workloads.")],
+    window: Window = "1m",
+    prometheus: Url = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Show requests, errors and times of workloads, as istioctl does."""
+    heads = ("WORKLOAD", "TOTAL RPS", "ERROR RPS", "P50 LATENCY", "P90 LATENCY", "P99 LATENCY")
+    rows = []
+    for workload in workloads:
+        name, _, namespace = workload.partition(".")
+        found = [r for r in _measured(namespace, window, prometheus, kubeconfig, name) if r[0] == name]
+        total, errors = sum(r[2] for r in found), sum(r[3] for r in found)
+        times = found[0][4] if found else {}
+        shown = (f"{times[q]:.0f}ms" if q in times else "-" for q in ("p50", "p90", "p99"))
+        rows.append((workload, f"{total:.3f}", f"{errors:.3f}", *shown))
+    output.table(heads, rows)
+
+
+# -- data ---------------------------------------------------------------------------------------
+
+Measured = tuple[str, str, float, float, dict[str, float]]
+"""Workload, namespace, requests and errors a second, and times in milliseconds by quantile."""
+
+
+def _graph(namespace: str, window: str, url: str, kubeconfig: str) -> Graph:
+    from sailcloth.analysis import traffic_graph
+
+    from . import dumps, prometheus
+
+    _known(window)
+    answers = dumps.run(prometheus.query(traffic_graph.queries(window, namespace), url, kubeconfig))
+    return traffic_graph.graph(**answers)
+
+
+def _workloads(namespace: str, window: str, url: str, kubeconfig: str) -> list[tuple[str, ...]]:
+    measured = sorted(_measured(namespace, window, url, kubeconfig), key=lambda r: (-r[2], r[1], r[0]))
+    return [
+        (
+            name,
+            where,
+            f"{rate:.2f}/s",
+            f"{errors / rate:.1%}" if rate else "-",
+            *(f"{times[q]:.1f}ms" if q in times else "-" for q in ("p50", "p90", "p99")),
+        )
+        for name, where, rate, errors, times in measured
+    ]
+
+
+def _measured(namespace: str, window: str, url: str, kubeconfig: str, workload: str = "") -> list[Measured]:
+    """What workloads receive, by the reports of their own proxies."""
+    from sailcloth.analysis.traffic_graph import failed
+
+    from . import dumps, prometheus
+
+    _known(window)
+    labels = ['reporter="destination"']
+    labels += [f"destination_workload_namespace={json.dumps(namespace)}"] if namespace else []
+    labels += [f"destination_workload={json.dumps(workload)}"] if workload else []
+    by, some = "destination_workload,destination_workload_namespace", ",".join(labels)
+    expressions = {
+        "requests": f"sum by ({by},response_code,grpc_response_status) (rate(istio_requests_total{{{some}}}[{window}])) > 0"
+    }
+    for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
+        rates = f"rate(istio_request_duration_milliseconds_bucket{{{some}}}[{window}])"
+        expressions[name] = f"histogram_quantile({share}, sum by (le,{by}) ({rates}))"
+    answers = dumps.run(prometheus.query(expressions, url, kubeconfig))
+    found: dict[tuple[str, str], list[float]] = {}
+    for labels_of, value in answers.pop("requests"):
+        key = labels_of.get("destination_workload", ""), labels_of.get("destination_workload_namespace", "")
+        both = found.setdefault(key, [0.0, 0.0])
+        both[0] += value
+        both[1] += value if failed(labels_of) else 0.0
+    times: dict[tuple[str, str], dict[str, float]] = {key: {} for key in found}
+    for name, samples in answers.items():
+        for labels_of, value in samples:
+            key = labels_of.get("destination_workload", ""), labels_of.get("destination_workload_namespace", "")
+            if key in times and value == value:
+                times[key][name] = value
+    return [(name, where, rate, errors, times[name, where]) for (name, where), (rate, errors) in found.items()]
+
+
+# -- printing -----------------------------------------------------------------------------------
+
+
+def _table(found: Graph, window: str) -> None:
+    from sailcloth.analysis import traffic_graph
+
+    if found.edges:
+        output.table(_HEADS, traffic_graph.rows(found))
+    else:
+        _empty(window)
+
+
+def _empty(window: str) -> None:
+    print(f"No requests in the last {window}. A scrape comes every five seconds; two are needed.", file=sys.stderr)
+
+
+def _clear(title: str) -> None:
+    print(f"\x1b[2J\x1b[H{title}, {time.strftime('%H:%M:%S')}; Ctrl-C ends\n")
+
+
+def _known(window: str) -> None:
+    if not _WINDOW.fullmatch(window):
+        output.fail(f"--duration {window!r}: write 30s, 5m or 1h", output.USAGE)
