@@ -40,7 +40,7 @@ def present(values: Floats) -> npt.NDArray[np.bool_]:
     return out
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
     """Columns of a target. times: ms, ascending. Rows beyond `len(forms)` are missing."""
 
@@ -137,27 +137,16 @@ def from_bytes(data: bytes | memoryview) -> Chunk:
     return Chunk(times, forms, first, _places(forms), rest)
 
 
-def rearranged(chunk: Chunk, rows: npt.NDArray[Any], count: int) -> Chunk:
-    """The chunk with its row i at rows[i] of `count` rows; a negative number drops the row."""
-    kept = rows >= 0
-    forms, first = np.full(count, _NONE, np.uint8), np.full(count, MISSING)
-    place = np.zeros(count, np.int32)
-    forms[rows[kept]], first[rows[kept]] = chunk.forms[kept], chunk.first[kept]
-    place[rows[kept]] = chunk.place[kept]
-    return Chunk(chunk.times, forms, first, place, chunk.rest)
-
-
-def thinned(chunk: Chunk, period_ms: int) -> tuple[Times, Floats]:
+def thinned(times: Times, values: Floats, period_ms: int) -> tuple[Times, Floats]:
     """The last column of each period, and in each of its cells the last sample or stale marker of the period."""
-    values = chunk.decode(np.arange(len(chunk.forms)))
-    periods = chunk.times // period_ms
+    periods = times // period_ms
     last = np.flatnonzero(np.append(periods[1:] != periods[:-1], True))
     filled = values.copy()
-    for column in range(1, len(chunk.times)):  # the sample before fills what is missing, within a period
+    for column in range(1, len(times)):  # the sample before fills what is missing, within a period
         if periods[column] == periods[column - 1]:
             absent = bits(filled[:, column]) == MISSING_BITS
             filled[absent, column] = filled[absent, column - 1]
-    return chunk.times[last], filled[:, last]
+    return times[last], filled[:, last]
 
 
 def _places(forms: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:

@@ -98,7 +98,11 @@ class Index:
         with self._lock:
             string = self.strings.id
             pairs = sorted((string(n), string(v)) for n, v in labels.items() if v)
-            packed = np.array(pairs, np.int32).reshape(-1, 2)
+            return self.add_packed(np.array(pairs, np.int32).reshape(-1, 2), owner, row)
+
+    def add_packed(self, packed: Ints, owner: int, row: int) -> tuple[int, bool]:
+        """The same for labels as numbers of this index: shape (labels, 2), names and values, sorted."""
+        with self._lock:
             key = hashlib.blake2b(packed.tobytes(), digest_size=16).digest()
             existing = self._refs.get(key)
             if existing is not None:
@@ -121,6 +125,11 @@ class Index:
         return {
             texts[n]: texts[v] for n, v in zip(self._names[span].tolist(), self._values[span].tolist(), strict=True)
         }
+
+    def packed(self, ref: int) -> Ints:
+        """The labels of a series as numbers: shape (labels, 2)."""
+        span = slice(int(self._ends[ref]), int(self._ends[ref + 1]))
+        return np.stack((self._names[span], self._values[span]), axis=1)
 
     def column(self, name: str) -> Ints:
         """The number of each series' value of a label; 0 where it has none."""

@@ -7,14 +7,17 @@ not touch the disk (`disk` does).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from .chunks import MISSING, STALE, Chunk, Floats, Times, encode
-from .labels import Index, Ints, Matcher, grown
+from .chunks import MISSING, STALE, Chunk, Floats, Times, encode, present
+from .labels import Bools, Index, Ints, Matcher, grown
+
+log = logging.getLogger(__name__)
 
 WIDTH = 60  # columns of an open chunk
 FINE_MS = 65 * 60_000  # how long columns are kept as they were scraped
@@ -73,13 +76,14 @@ def _open(rows: int) -> tuple[Times, Floats]:
 
 @dataclass(eq=False)
 class Target:
-    """Series that are read together. refs: the series of each row; -1 if it was evicted. rows: by key."""
+    """Series that are read together. refs: the series of each row; -1 if it is gone. rows: by key."""
 
     number: int
     name: str
     refs: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     count: int = 0  # rows
     rows: dict[int, int] = field(default_factory=dict)
+    free: list[int] = field(default_factory=list)  # rows whose series and samples are gone
     view: View = field(default_factory=lambda: View((), (), *_open(0), 0))
     last_ms: int = -(1 << 62)
 
@@ -87,7 +91,7 @@ class Target:
 class Journal(Protocol):
     """Is told what the store takes, in order."""
 
-    def series(self, target: Target, refs: Sequence[int]) -> None: ...
+    def series(self, target: Target, rows: Sequence[int]) -> None: ...
 
     def column(self, target: Target, time_ms: int, column: Floats) -> None: ...
 
@@ -142,51 +146,62 @@ class Store:
         """
         if time_ms <= target.last_ms:
             raise OutOfOrder(f"{target.name}: {time_ms} is not later than {target.last_ms}")
-        self.targets.setdefault(target.number, target)  # it may have been evicted
-        self._names.setdefault(target.name, target)
-        fresh = [(row, item.value) for item in new if (row := self.add_row(target, item, time_ms)) is not None]
-        view = target.view
-        if target.count > len(view.values):
-            roomy = np.full((target.count + target.count // 16, WIDTH), MISSING)
-            roomy[: len(view.values)] = view.values
-            view = View(view.coarse, view.fine, view.times, roomy, view.count)
+        if target.number not in self.targets:  # it was evicted; chunks of its old number may still be stored
+            target.number, self._next = self._next, self._next + 1
+            self.targets[target.number] = self._names[target.name] = target
+        fresh: list[tuple[int, float]] = []
+        added: list[int] = []
+        for item in new:
+            row = self._row(target, item, time_ms, added)
+            if row is not None:
+                fresh.append((row, item.value))
+        if added and self.journal is not None:
+            self.journal.series(target, added)
         column = np.full(target.count, STALE if ends else MISSING)
-        at = np.fromiter(rows, np.int64, len(rows)) if not isinstance(rows, np.ndarray) else rows
-        column[at] = values
+        column[np.asarray(rows, np.int64)] = values
         if fresh:
             column[[row for row, _ in fresh]] = [value for _, value in fresh]
-            at = np.concatenate((at, np.array([row for row, _ in fresh], np.int64)))
-        view.values[: target.count, view.count] = column
-        view.times[view.count] = time_ms
-        target.last_ms = time_ms
-        refs = target.refs[at]
-        self.index.last_seen[refs[refs >= 0]] = time_ms
-        self.appended += len(at)
-        target.view = View(view.coarse, view.fine, view.times, view.values, view.count + 1)
+        self.take(target, time_ms, column)
         if self.journal is not None:
             self.journal.column(target, time_ms, column)
-        if view.count + 1 == WIDTH:
+        if target.view.count == WIDTH:
             self.seal(target)
 
-    def add_row(self, target: Target, item: NewRow, time_ms: int) -> int | None:
-        """The row of a new series. None: refused."""
+    def take(self, target: Target, time_ms: int, column: Floats) -> None:
+        """Append one value for each row, markers included."""
+        view = target.view
+        if len(column) > len(view.values):
+            roomy = np.full((len(column) + len(column) // 16, WIDTH), MISSING)
+            roomy[: len(view.values)] = view.values
+            view = View(view.coarse, view.fine, view.times, roomy, view.count)
+        view.values[: len(column), view.count] = column
+        view.times[view.count] = time_ms
+        target.last_ms = time_ms
+        refs = target.refs[: len(column)][present(column)]
+        self.index.last_seen[refs[refs >= 0]] = time_ms
+        self.appended += len(refs)
+        target.view = View(view.coarse, view.fine, view.times, view.values, view.count + 1)
+
+    def _row(self, target: Target, item: NewRow, time_ms: int, added: list[int]) -> int | None:
+        """The row of a series, which is added to the list if it is new. None: refused."""
         if len(self.index) >= self.max_series:
             self._make_room(time_ms)
             if len(self.index) >= self.max_series:
                 self.refused += 1
                 return None
-        ref, is_new = self.index.add(item.labels, target.number, target.count)
+        row = target.free[-1] if target.free else target.count
+        ref, is_new = self.index.add(item.labels, target.number, row)
         if not is_new:
             if self.index.owner[ref] != target.number:
                 self.conflicting += 1
                 return None
             row = int(self.index.row[ref])
         else:
-            row = target.count
+            if target.free:
+                target.free.pop()
             self.restore_row(target, row, ref)
+            added.append(row)
             self.index.last_seen[ref] = time_ms
-            if self.journal is not None:
-                self.journal.series(target, [ref])
         target.rows[item.key] = row
         return row
 
@@ -215,7 +230,7 @@ class Store:
                 target.view = View(coarse, fine, view.times, view.values, view.count)
         old = self.index.last_seen[: len(self.index)] < now_ms - COARSE_MS
         if old.any():
-            self._evict(old)
+            self._evict(old, reuse=True)
 
     def _make_room(self, now_ms: int) -> None:
         if now_ms < self._full_until_ms:
@@ -230,18 +245,20 @@ class Store:
             self._evict(gone)
             self._full_until_ms = 0
 
-    def _evict(self, gone: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> None:
+    def _evict(self, gone: Bools, reuse: bool = False) -> None:
+        """Forget series. reuse: their samples are gone too."""
         self.evicted += int(gone.sum())
         self.index, mapping = self.index.without(gone)
         for target in list(self.targets.values()):
             refs = target.refs.copy()
             refs[refs >= 0] = mapping[refs[refs >= 0]]
-            target.refs = refs
             dead = refs < 0
-            target.rows = {key: row for key, row in target.rows.items() if not dead[row]}
+            if reuse:
+                target.free += np.flatnonzero(dead & (target.refs >= 0)).tolist()
+            target.refs, target.rows = refs, {key: row for key, row in target.rows.items() if not dead[row]}
             if dead[: target.count].all():
                 del self.targets[target.number], self._names[target.name]
-                target.refs, target.count, target.rows = np.zeros(0, np.int32), 0, {}
+                target.refs, target.count, target.rows, target.free = np.zeros(0, np.int32), 0, {}, []
                 target.view = View((), (), *_open(0), 0)
         if self.journal is not None:
             self.journal.evicted()
@@ -272,7 +289,7 @@ def _batches(
         if target is None:
             continue
         rows = index.row[refs[begin:end]]
-        parts = list(_columns(target.view, rows, start_ms, end_ms))
+        parts = list(columns(target.view, rows, start_ms, end_ms))
         if not parts:
             continue
         times = np.concatenate([t for t, _ in parts]) if len(parts) > 1 else parts[0][0]
@@ -283,11 +300,16 @@ def _batches(
         yield Batch(refs[begin:end], times, values)
 
 
-def _columns(view: View, rows: Ints, start_ms: int, end_ms: int) -> Iterator[tuple[Times, Floats]]:
+def columns(view: View, rows: Ints, start_ms: int, end_ms: int) -> Iterator[tuple[Times, Floats]]:
+    """The samples of some rows from start to end, both included, chunk by chunk."""
     since = view.fine_since_ms
     for stored in view.coarse:
         if stored.last_ms >= start_ms and stored.first_ms <= min(end_ms, since - 1):
-            chunk = stored.load()
+            try:
+                chunk = stored.load()
+            except (OSError, ValueError) as error:
+                log.warning("a chunk from %d to %d is lost: %s", stored.first_ms, stored.last_ms, error)
+                continue
             first, last = np.searchsorted(chunk.times, (start_ms, min(end_ms + 1, since)))
             if last > first:
                 yield chunk.times[first:last], chunk.decode(rows)[:, first:last]
