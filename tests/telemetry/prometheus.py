@@ -31,7 +31,10 @@ class Prometheus:
 
     def get(self, path: str, **query: Any) -> tuple[int, Any]:
         """(status, body) of a request; POST, since queries are long."""
-        data = urllib.parse.urlencode(query, doseq=True).encode()
+        return self.fetch(path, urllib.parse.urlencode(query, doseq=True).encode())
+
+    def fetch(self, path: str, data: bytes | None = None) -> tuple[int, Any]:
+        """(status, body) of a page."""
         try:
             with urllib.request.urlopen(f"{self.url}{path}", data, timeout=60) as answer:
                 return answer.status, json.load(answer)

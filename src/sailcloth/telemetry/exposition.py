@@ -17,6 +17,7 @@ _MAX_LABELS = 64
 _MAX_LABEL_BYTES = 4096
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r'[ \t]*([a-zA-Z_][a-zA-Z0-9_]*)[ \t]*=[ \t]*"((?:[^"\\]|\\.)*)"[ \t]*(,|(?=\}))')
+_END = re.compile(r"[ \t]*\}")
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPES = {"n": "\n", "\\": "\\", '"': '"'}
 _TYPES = frozenset(("counter", "gauge", "histogram", "summary", "untyped"))
@@ -138,10 +139,7 @@ def _labels(line: str) -> tuple[dict[str, str], int]:
     if line[at : at + 1] != "{":
         raise ValueError(f"unexpected {line[at : at + 1]!r} after the metric name")
     at += 1
-    while not line[at:].lstrip().startswith("}"):
-        label = _LABEL.match(line, at)
-        if label is None:
-            raise ValueError(f'expected label="value" at column {at + 1}')
+    while (label := _LABEL.match(line, at)) is not None:
         name, value = label[1], label[2]
         if name in labels:
             raise ValueError(f"label {name} is given twice")
@@ -150,7 +148,10 @@ def _labels(line: str) -> tuple[dict[str, str], int]:
         if value:
             labels[name] = _unescape(value)
         at = label.end()
-    return labels, line.index("}", at) + 1
+    end = _END.match(line, at)
+    if end is None:
+        raise ValueError(f'expected label="value" at column {at + 1}')
+    return labels, end.end()
 
 
 def _unescape(text: str) -> str:

@@ -16,7 +16,7 @@ import promql_parser as parser
 
 from sailcloth.lib import regex
 
-from ..metrics.labels import NAME
+from ..metrics.labels import NAME, Matcher
 from ..metrics.store import Batch, Store, TooManySamples
 from . import aggregation, binary, functions, parsing, windows
 from .errors import BadQuery, QueryError, QueryTimeout
@@ -50,7 +50,10 @@ class RangeVector:
 def evaluate(store: Store, tree: Any, steps: Steps, limits: Limits | None = None) -> Value:
     """The value of an expression at the steps (ms, ascending). Raises QueryError."""
     with np.errstate(all="ignore"):
-        return Evaluation(store, steps, limits or Limits()).value(tree)
+        try:
+            return Evaluation(store, steps, limits or Limits()).value(tree)
+        except RecursionError:
+            raise QueryError("the query is nested too deeply") from None
 
 
 def raw_samples(store: Store, tree: Any, at_ms: int, limits: Limits | None = None) -> RangeVector:
@@ -67,6 +70,26 @@ def raw_samples(store: Store, tree: Any, at_ms: int, limits: Limits | None = Non
         kept = [i for i, (times, _) in enumerate(samples) if len(times)]
         rows = np.concatenate(order)[kept] if order else np.zeros(0, np.int64)
         return RangeVector(labels.take(rows), [samples[i] for i in kept])
+
+
+def newest_samples(
+    store: Store, selectors: Iterable[Iterable[Matcher]], at_ms: int
+) -> Iterator[tuple[dict[str, str], int, float]]:
+    """(labels, ms, value) of the newest sample of each series that any of the selectors matches. Raises QueryError."""
+    seen: set[tuple[tuple[str, str], ...]] = set()
+    ends = np.array([at_ms], np.int64)
+    for matchers in selectors:
+        try:
+            index, _, batches = store.select(matchers, at_ms - LOOKBACK_MS, at_ms)
+        except regex.BadRegex as error:
+            raise BadQuery(f'invalid parameter "match[]": error parsing regexp: {error}') from None
+        for w in windows.build(batches, ends, LOOKBACK_MS, stale=True):
+            values, there = windows.newest(w)
+            for row in np.flatnonzero(there[:, 0]).tolist():
+                labels = dict(sorted(index.labels(int(w.refs[row])).items()))
+                if (key := tuple(labels.items())) not in seen:
+                    seen.add(key)
+                    yield labels, int(w.times[w.last[row, 0] - 1]), float(values[row, 0])
 
 
 class Evaluation:
@@ -271,7 +294,7 @@ class Evaluation:
         if node.at is not None:
             kind = str(node.at.type).rpartition(".")[2]
             if kind == "At":
-                fixed = round(node.at.at.timestamp() * 1000)
+                fixed = round(parsing.guarded(lambda: node.at.at.timestamp()) * 1000)
             else:
                 fixed = int(self.outer[0] if kind == "Start" else self.outer[-1])
             ends = np.full(len(ends), fixed, np.int64)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import promql_parser as parser
 
 from ..metrics.labels import NAME, Matcher
 from .errors import BadQuery
 
+T = TypeVar("T")
 _LONGEST = 1 << 16
-_DEEPEST = 200
+_DEEPEST, _MOST_OPERATORS = 200, 250  # the library and the evaluator recurse
+_OPERATOR = re.compile(r"[-+*/%^<>]|[=!]=|\b(?:and|or|unless|atan2)\b", re.IGNORECASE)
 _STRING = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|`[^`]*`|#[^\n]*')
 _OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 
@@ -23,17 +26,18 @@ def parse(text: str) -> Any:
         raise BadQuery(f"the query is longer than {_LONGEST} characters")
     plain = _STRING.sub(_plain_string, text)
     bare = _STRING.sub("", plain)
-    if (
-        bare.count("(") > _DEEPEST
-        or bare.count("[") > _DEEPEST
-        or re.search(r"(?:[-+]\s*){50}|(?:\^[^(),]*){50}", bare)
-    ):
-        raise BadQuery(f"the query is nested too deeply: more than {_DEEPEST} brackets, or 50 signs in a row")
+    if bare.count("(") + bare.count("[") > _DEEPEST or len(_OPERATOR.findall(bare)) > _MOST_OPERATORS:
+        raise BadQuery(f"the query has more than {_DEEPEST} brackets or {_MOST_OPERATORS} operators")
+    return guarded(lambda: parser.parse(plain))
+
+
+def guarded(work: Callable[[], T]) -> T:
+    """The result of something that the parser's library does. Raises BadQuery."""
     try:
-        return parser.parse(plain)
+        return work()
     except (ValueError, OverflowError) as error:
         raise BadQuery(f"parse error: {error}") from None
-    except BaseException as error:  # a panic of the parser is derived from BaseException
+    except BaseException as error:  # a panic of the library is derived from BaseException
         if type(error).__name__ != "PanicException":
             raise
         raise BadQuery(f"parse error: the parser failed: {error}") from None
