@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import api, change, graph, machine, memory, names, pair, security, shapes, start
+from . import api, change, graph, machine, memory, names, pair, security, shapes, start, telemetry
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "names": names.run,
     "shapes": shapes.run,
     "security": security.run,
+    "telemetry": telemetry.run,
 }
 
 
