@@ -1,10 +1,11 @@
-"""`sailctl dashboard envoy`: Envoy's admin page of a pod in the browser, through the API server."""
+"""`sailctl dashboard`: Envoy's admin page of a pod, and the pages of telemetry, in the browser, through the API server."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,12 +18,28 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 15
 _ADMIN = 15000
+SERVICES = {
+    "prometheus": ("prometheus", 9090),
+    "jaeger": ("tracing", 80),
+    "zipkin": ("zipkin", 9411),
+    "tempo": ("tempo", 3200),
+    "grafana": ("grafana", 3000),
+    "kiali": ("kiali", 20001),
+}
+"""Services of the installation, by the names of their commands. What the local cluster does not bring, an add-on may."""
+Port = Annotated[int, typer.Option("-p", "--port", min=0, max=65535, help="Local port; 0: any free one.")]
+Address = Annotated[str, typer.Option("--address", help="Local address to listen on.")]
+Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Open web pages of the mesh in the browser.", no_args_is_help=True)
     group.command("envoy")(envoy)
+    for name, (service, port) in SERVICES.items():
+        group.command(name, help=f"Open the Service {service} of the installation (port {port}); Ctrl-C stops it.")(
+            _page(service, port)
+        )
     app.add_typer(group, name="dashboard", rich_help_panel="Proxies")
     app.add_typer(group, name="dash", hidden=True)
     app.add_typer(group, name="d", hidden=True)
@@ -32,9 +49,9 @@ def envoy(
     pod: Annotated[
         str, typer.Argument(help="POD[.NAMESPACE], deployment/NAME or service/NAME", autocompletion=complete.pods)
     ],
-    port: Annotated[int, typer.Option("-p", "--port", min=0, max=65535, help="Local port; 0: any free one.")] = 0,
-    address: Annotated[str, typer.Option("--address", help="Local address to listen on.")] = "localhost",
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    port: Port = 0,
+    address: Address = "localhost",
+    browser: Browser = True,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
@@ -44,7 +61,57 @@ def envoy(
     dumps.run(_serve(pod, namespace, kubeconfig, address, port, browser))
 
 
-async def _serve(pod: str, namespace: str, kubeconfig: str, address: str, port: int, browser: bool) -> None:
+def _page(service: str, number: int) -> Callable[..., None]:
+    """The command that opens a Service's port."""
+
+    def page(
+        port: Port = 0,
+        address: Address = "localhost",
+        browser: Browser = True,
+        namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the Service.")] = "istio-system",
+        kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    ) -> None:
+        from . import dumps
+
+        dumps.run(_serve_service(service, number, namespace, kubeconfig, address, port, browser))
+
+    return page
+
+
+async def _serve_service(
+    service: str, number: int, namespace: str, kubeconfig: str, address: str, port: int, browser: bool
+) -> None:
+    """The first ready pod of a Service, at the target of one of its ports."""
+    from sailcloth.kube import ApiError
+    from sailcloth.kube.resources import PODS, SERVICES
+
+    from .cluster import client
+
+    async with client(kubeconfig) as api:
+        try:
+            found = await api.get(SERVICES, service, namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            raise ValueError(f"there is no Service {namespace}/{service}; is the add-on installed?") from None
+        pods, _ = await api.list(PODS, namespace)
+    spec = found["spec"]
+    target = next((p.get("targetPort") or p["port"] for p in spec["ports"] if p["port"] == number), 0)
+    wanted = (spec.get("selector") or {}).items()
+    ready = [p for p in pods if wanted and wanted <= (p["metadata"].get("labels") or {}).items() and _is_ready(p)]
+    if not isinstance(target, int) or not target or not ready:
+        raise ValueError(f"no ready pod of the Service {namespace}/{service}, or it has no port {number}")
+    await _serve(ready[0]["metadata"]["name"], namespace, kubeconfig, address, port, browser, target)
+
+
+def _is_ready(pod: dict[str, Any]) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+async def _serve(
+    pod: str, namespace: str, kubeconfig: str, address: str, port: int, browser: bool, target: int = _ADMIN
+) -> None:
     import asyncio
     import webbrowser
 
@@ -56,10 +123,10 @@ async def _serve(pod: str, namespace: str, kubeconfig: str, address: str, port: 
     async with client(kubeconfig) as api:
         namespace = own or namespace or api.endpoint.namespace
         name = await pod_name(api, name, namespace)
-        async with portforward.connect(api, name, namespace, _ADMIN):
+        async with portforward.connect(api, name, namespace, target):
             pass  # fail here, not in the browser, if there is no such pod
         server = await asyncio.start_server(
-            lambda reader, writer: _carry(api, name, namespace, reader, writer), address, port
+            lambda reader, writer: _carry(api, name, namespace, target, reader, writer), address, port
         )
         number = server.sockets[0].getsockname()[1]
         print(f"http://{address}:{number}", flush=True)
@@ -70,7 +137,7 @@ async def _serve(pod: str, namespace: str, kubeconfig: str, address: str, port: 
 
 
 async def _carry(
-    api: Client, pod: str, namespace: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    api: Client, pod: str, namespace: str, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """One connection of the browser into the pod."""
     import asyncio
@@ -78,7 +145,7 @@ async def _carry(
     from sailcloth.kube import ApiError, portforward
 
     try:
-        async with portforward.connect(api, pod, namespace, _ADMIN) as tunnel:
+        async with portforward.connect(api, pod, namespace, target) as tunnel:
 
             async def up() -> None:
                 while data := await reader.read(_CHUNK):

@@ -38,7 +38,9 @@ class Progress:
             print(f"  {mark} {text} ({time.monotonic() - self.begin:.1f} s)", file=sys.stderr, flush=True)
 
 
-async def install(cluster: LocalCluster, record: Object, steps: Progress, sample: Demo | None) -> Object:
+async def install(
+    cluster: LocalCluster, record: Object, steps: Progress, sample: Demo | None, telemetry: bool = True
+) -> Object:
     from sailcloth.analysis import manifests
     from sailcloth.controlplane import bootstrap
     from sailcloth.kube import ApiError, Client
@@ -51,7 +53,8 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
             yield
         raise TimeoutError(f"not ready within {seconds:.0f} s")
 
-    installed = bootstrap.objects({})  # made while the API server starts
+    # Made while the API server starts. Demos are traced whole.
+    installed = bootstrap.objects({"telemetry": telemetry, "sampling": 100.0 if sample else 1.0})
     waiting = deadline(30)
     while True:
         with contextlib.suppress(OSError, ValueError):
@@ -116,6 +119,7 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
         )
         ready_s = time.monotonic() - steps.begin
         took = await first_200 if first_200 is not None else None
+    (cluster.state.run / "installed").touch()  # what can wait starts now
     return {
         "urls": {
             "productpage": None,

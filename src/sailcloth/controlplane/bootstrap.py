@@ -20,12 +20,15 @@ _GATEWAY = {"app": "istio-ingressgateway", "istio": "ingressgateway"}
 
 
 def objects(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The objects in the order to apply them. `config`: `address` of the control plane (IPv4), `access_log` (bool)."""
+    """The objects in the order to apply them. `config`: `address` of the control plane (IPv4), `access_log` (bool), `telemetry`
+    (bool), and `sampling` of traces (percent)."""
+    telemetry = bool(config.get("telemetry", True))
     return [
         *crd.crds(),
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
-        mesh_config(bool(config.get("access_log", True))),
+        mesh_config(bool(config.get("access_log", True)), telemetry, float(config.get("sampling", 1.0))),
         *control_plane(str(config.get("address", "10.42.0.1"))),
+        *(telemetry_services() if telemetry else []),
         *ingress_gateway(),
         {
             "apiVersion": "networking.k8s.io/v1",
@@ -36,16 +39,72 @@ def objects(config: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def mesh_config(access_log: bool) -> dict[str, Any]:
-    """The ConfigMap `istio`."""
+def mesh_config(access_log: bool, telemetry: bool = True, sampling: float = 1.0) -> dict[str, Any]:
+    """The ConfigMap `istio`. `telemetry`: spans go to the services of `telemetry_services`, for `sampling` percent of requests."""
     lines = ["accessLogFile: /dev/stdout"] if access_log else []
-    lines += ["defaultConfig:", "  discoveryAddress: istiod.istio-system.svc:15012", "rootNamespace: istio-system"]
+    lines += ["defaultConfig:", "  discoveryAddress: istiod.istio-system.svc:15012"]
+    if telemetry:
+        lines += ["  tracing:", f"    sampling: {sampling:g}", *_PROVIDERS.splitlines()]
+    lines += ["rootNamespace: istio-system"]
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "istio", "namespace": NAMESPACE, "labels": {"istio.io/rev": "default"}},
         "data": {"mesh": "\n".join([*lines, "trustDomain: cluster.local", ""])},
     }
+
+
+_PROVIDERS = """\
+defaultProviders:
+  tracing: [zipkin]
+extensionProviders:
+- name: zipkin
+  zipkin: {service: zipkin.istio-system.svc.cluster.local, port: 9411}
+- name: jaeger
+  opentelemetry: {service: jaeger-collector.istio-system.svc.cluster.local, port: 4317}"""
+_TELEMETRY = {"app": "telemetry"}
+# Names and ports of the Services that Istio's add-ons have.
+_TELEMETRY_PORTS = {
+    "prometheus": [("http", 9090, 9090)],
+    "zipkin": [("http-query", 9411, 9411)],
+    "jaeger-collector": [("http-zipkin", 9411, 9411), ("grpc-otel", 4317, 4317), ("http-otel", 4318, 4318)],
+    "tracing": [("http-query", 80, 16686)],
+    "tempo": [("http", 3200, 3200)],
+}
+
+
+def telemetry_services() -> list[dict[str, Any]]:
+    """The Services of the process that keeps metrics and traces, and its right to read pods."""
+    name = "sailcloth-telemetry"
+    group = "rbac.authorization.k8s.io"
+    services = [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": service, "namespace": NAMESPACE, "labels": _TELEMETRY},
+            "spec": {
+                "selector": _TELEMETRY,
+                "ports": [{"name": n, "port": p, "targetPort": t, "protocol": "TCP"} for n, p, t in ports],
+            },
+        }
+        for service, ports in _TELEMETRY_PORTS.items()
+    ]
+    return [
+        *services,
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": name, "labels": _TELEMETRY},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+        },
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name, "labels": _TELEMETRY},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": "sailcloth:telemetry"}],
+        },
+    ]
 
 
 def control_plane(address: str) -> list[dict[str, Any]]:

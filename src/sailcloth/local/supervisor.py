@@ -231,7 +231,9 @@ def _load_balancers(state: StateDir) -> str:
 def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> list[_Process]:
     from .network import NODE_IP
 
-    kubeconfigs = {name: str(state.root / "state" / f"{name}.kubeconfig") for name in ("node", "controlplane")}
+    kubeconfigs = {
+        name: str(state.root / "state" / f"{name}.kubeconfig") for name in ("node", "controlplane", "telemetry")
+    }
     node_socket = str(state.run / "node.sock")
     dns_sockets = _dns_sockets()
     names = state.run / "names.json"
@@ -273,6 +275,15 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "groups": config["groups"],
         "number": state.number,
         "allow_privileged": config.get("allow_privileged", False),
+        "telemetry": config.get("telemetry", True),
+    }
+    installed = state.run / "installed"
+    installed.unlink(missing_ok=True)  # of an earlier cluster
+    telemetry = {
+        "kubeconfig": kubeconfigs["telemetry"],
+        "address": NODE_IP,
+        "folder": str(state.root / "telemetry"),
+        "after": str(installed),
     }
     from_launcher = [config[n] for n in ("resolver_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0]
     inherited = (*from_launcher, *dns_sockets)
@@ -280,6 +291,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         _Process("apiserver", "sailcloth.local.apiserver", api, state, (config["api_fd"],)),
         _Process("controlplane", "sailcloth.controlplane", plane, state),
         _Process("node", "sailcloth.local.node", node, state, inherited),
+        *([_Process("telemetry", "sailcloth.telemetry", telemetry, state)] if config.get("telemetry", True) else []),
     ]
 
 

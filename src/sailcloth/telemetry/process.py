@@ -1,4 +1,5 @@
-"""Metrics as a process: scraper, store, disk and HTTP API. Must not know the embedded cluster."""
+"""Telemetry as a process: metrics (scraper, store, disk, HTTP API) and traces (receivers, store, query APIs). Must not know the
+embedded cluster."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -17,12 +20,15 @@ from aiohttp import web
 
 from sailcloth.kube import Client
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
+from sailcloth.lib.grpc_server import GrpcServer
 
 from .api import Api, Info
 from .exposition import Metadata
 from .metrics.disk import Disk
 from .metrics.store import Store
 from .scraper import Scraper
+from .traces.server import MAX_BODY, Traces
+from .traces.store import TraceStore
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +43,14 @@ class Config:
 
     kubeconfig: str = ""
     address: str = "127.0.0.1"
-    port: int = 9090
-    folder: str = ""  # where metrics outlive a restart; empty: nowhere
+    port: int = 9090  # Prometheus' API
+    zipkin_port: int = 9411  # these receive spans, 0: not
+    otlp_grpc_port: int = 4317
+    otlp_http_port: int = 4318
+    jaeger_port: int = 16686  # these answer questions
+    tempo_port: int = 3200
+    folder: str = ""  # where metrics outlive a restart; empty: nowhere; traces are kept with it only
+    after: str = ""  # a file to wait for before the start
     interval_s: float = 5.0
     max_series: int = 100_000
     ready_fd: int = -1
@@ -87,11 +99,13 @@ async def _run(client: Client, config: Config) -> None:
         await runner.setup()
         assert runner.server is not None
         connections = Connections("the metrics API", _LIMITS)
-        work = (
+        work: list[Coroutine[Any, Any, None]] = [
             connections.serve(listen(config.address, config.port), runner.server, None),
             scraper.run(client),
             _keep(store, disk),
-        )
+        ]
+        traces = TraceServer(config) if config.folder else None
+        work += await traces.start() if traces is not None else []
         tasks = [asyncio.create_task(one) for one in work]
         log.info("serving metrics on %s:%d", config.address, config.port)
         if config.ready_fd >= 0:
@@ -105,8 +119,59 @@ async def _run(client: Client, config: Config) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await runner.cleanup()
+            if traces is not None:
+                await traces.close()
             if disk is not None:
                 disk.close()
+
+
+class TraceServer:
+    """The ports of traces."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._traces = Traces(TraceStore(Path(config.folder) / "traces"))
+        self._runners: list[web.AppRunner] = []
+        self._grpc: GrpcServer | None = None
+
+    async def start(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run."""
+        config, traces = self._config, self._traces
+        ports = {
+            config.zipkin_port: [*traces.receivers(), *traces.zipkin()],
+            config.otlp_http_port: traces.receivers(),
+            config.jaeger_port: traces.jaeger(),
+            config.tempo_port: [*traces.tempo(), web.get("/api/traces/{id}", traces.trace_by_id)],
+        }
+        work: list[Coroutine[Any, Any, None]] = [traces.run()]
+        for port, routes in ports.items():
+            if not port:
+                continue
+            application = web.Application(client_max_size=2 * MAX_BODY)
+            application.add_routes([*routes, web.get("/ready", _ready), web.get("/health", _ready)])
+            runner = web.AppRunner(application, access_log=None, keepalive_timeout=_KEEPALIVE_S)
+            await runner.setup()
+            self._runners.append(runner)
+            assert runner.server is not None
+            connections = Connections(f"port {port} of traces", _LIMITS)
+            work.append(connections.serve(listen(config.address, port), runner.server, None))
+        if config.otlp_grpc_port:
+            connections = Connections("OTLP over gRPC", _LIMITS)
+            self._grpc = GrpcServer(traces.methods(), {}, connections)
+            work.append(connections.serve(listen(config.address, config.otlp_grpc_port), self._grpc.protocol, None))
+        return work
+
+    async def close(self) -> None:
+        """Close everything; what was received is on disk."""
+        for runner in self._runners:
+            await runner.cleanup()
+        if self._grpc is not None:
+            await self._grpc.close()
+        self._traces.store.close()
+
+
+async def _ready(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
 
 
 async def _keep(store: Store, disk: Disk | None) -> None:

@@ -69,6 +69,7 @@ class Config(msgspec.Struct, frozen=True):
     groups: dict[str, str] = {}  # the cluster's control group, by controller
     number: int = 0  # of the cluster, which tells its pods' users on the host
     allow_privileged: bool = False  # privileged containers and hostPath volumes
+    telemetry: bool = False  # a process with metrics and traces runs beside this one
 
 
 class Kubelet:
@@ -109,7 +110,8 @@ class Kubelet:
         self._proxy = KubeProxy()
         self._services_changed = asyncio.Event()
         self._load_balancer: LoadBalancer | None = None
-        self._mirror = mirror_pod.MirrorPod(client, NODE, self.logs_dir)
+        mirrored = [mirror_pod.CONTROL_PLANE, *([mirror_pod.TELEMETRY] if config.telemetry else [])]
+        self._mirrors = [mirror_pod.MirrorPod(client, NODE, self.logs_dir, of) for of in mirrored]
 
     # -- used by pod workers --------------------------------------------------------------------
 
@@ -217,7 +219,7 @@ class Kubelet:
         """Serve until cancelled."""
         await self._start_dns()
         await self._register()
-        server = await streaming_server.serve(self._config.socket, self.workers, self._mirror)
+        server = await streaming_server.serve(self._config.socket, self.workers, self._mirrors)
         pods = Informer(self.client, PODS, orjson.loads, field_selector=f"spec.nodeName={NODE}")
         services: Informer[Object] = Informer(self.client, SERVICES, orjson.loads)
         slices: Informer[Object] = Informer(self.client, ENDPOINTSLICES, orjson.loads)
@@ -238,7 +240,7 @@ class Kubelet:
             self._sync_services(pods, services, slices),
             self._heartbeat(),
             self._pods(pods, services),
-            self._mirror_control_plane(pods),
+            self._mirror_pods(pods),
         ]
         try:
             await asyncio.gather(*work)
@@ -264,17 +266,18 @@ class Kubelet:
         self._service_environment()
         await asyncio.gather(pods.run(self._on_pod), self._collect_garbage(pods))
 
-    async def _mirror_control_plane(self, pods: Informer[Object]) -> None:
+    async def _mirror_pods(self, pods: Informer[Object]) -> None:
         await pods.synced.wait()
-        await self._mirror.run()
+        await asyncio.gather(*(mirror.run() for mirror in self._mirrors))
 
     async def _collect_garbage(self, pods: Informer[Object]) -> None:
         await pods.synced.wait()
-        await garbage_collection.collect(self.pods_dir, self.logs_dir, [*self.workers, self._mirror.uid])
+        await garbage_collection.collect(self.pods_dir, self.logs_dir, [*self.workers, *(m.uid for m in self._mirrors)])
 
     def _on_pod(self, kind: str, pod: Object, _: tuple[str, str]) -> None:
         if mirror_pod.is_mirror(pod):
-            self._mirror.observe(kind, pod)
+            for mirror in self._mirrors:
+                mirror.observe(kind, pod)
             return
         uid = pod["metadata"]["uid"]
         worker = self.workers.get(uid)

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from sailcloth.agent.netns import socket_in
@@ -21,8 +22,8 @@ from .pod_worker import PodWorker
 class StreamingServer:
     """Accepts requests until closed."""
 
-    def __init__(self, listener: socket.socket, workers: dict[str, PodWorker], mirror: MirrorPod) -> None:
-        self._listener, self._workers, self._mirror = listener, workers, mirror
+    def __init__(self, listener: socket.socket, workers: dict[str, PodWorker], mirrors: Sequence[MirrorPod]) -> None:
+        self._listener, self._workers, self._mirrors = listener, workers, mirrors
         self._tasks: set[asyncio.Task[None]] = set()
         asyncio.get_running_loop().add_reader(listener.fileno(), self._accept)
 
@@ -44,8 +45,9 @@ class StreamingServer:
             if not data:
                 return
             request = json.loads(data)
-            if request.get("uid") == self._mirror.uid and request["op"] == "connect":
-                with await self._mirror.connect(int(request["port"])) as sock:
+            mirror = next((m for m in self._mirrors if m.uid and m.uid == request.get("uid")), None)
+            if mirror is not None and request["op"] == "connect":
+                with await mirror.connect(int(request["port"])) as sock:
                     socket.send_fds(client, [json.dumps({"ok": True}).encode()], [sock.fileno()])
                 return
             worker = self._workers.get(request.get("uid", ""))
@@ -114,7 +116,7 @@ class StreamingServer:
             task.cancel()
 
 
-async def serve(path: str, workers: dict[str, PodWorker], mirror: MirrorPod) -> StreamingServer:
+async def serve(path: str, workers: dict[str, PodWorker], mirrors: Sequence[MirrorPod]) -> StreamingServer:
     """Start serving (mode 0600)."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
@@ -123,7 +125,7 @@ async def serve(path: str, workers: dict[str, PodWorker], mirror: MirrorPod) -> 
     os.chmod(path, 0o600)
     listener.listen(64)
     listener.setblocking(False)
-    return StreamingServer(listener, workers, mirror)
+    return StreamingServer(listener, workers, mirrors)
 
 
 async def _readable(client: socket.socket) -> None:

@@ -105,7 +105,7 @@ class Traces:
             web.get("/api/services/{service}/operations", self._operation_names),
             web.get("/api/operations", self._operations),
             web.get("/api/traces", self._find),
-            web.get("/api/traces/{id}", self._trace),
+            web.get("/api/traces/{id}", self.trace_by_id),
             web.get("/api/dependencies", self._dependencies),
         ]
 
@@ -135,7 +135,8 @@ class Traces:
             return _json(jaeger.failure(400, str(error)), 400)
         return _json(jaeger.answer([jaeger.trace(spans) for spans in traces]))
 
-    async def _trace(self, request: web.Request) -> web.Response:
+    async def trace_by_id(self, request: web.Request) -> web.Response:
+        """One trace, in Jaeger's form; in Tempo's, which has the same path, if the caller wants protobuf."""
         identifier = request.match_info["id"]
         spans = self.store.trace(identifier) if _is_id(identifier) else []
         if "protobuf" in request.headers.get("Accept", ""):  # Tempo's, at the same path

@@ -1,0 +1,113 @@
+"""What a local cluster keeps by itself: metrics behind Prometheus' API, traces behind Jaeger's, and the commands that read them."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.parse
+import urllib.request
+from typing import Any
+
+from .bookinfo import Cluster
+from .test_observe import start
+
+Object = dict[str, Any]
+PROXY = "/api/v1/namespaces/istio-system/services/http:{}/proxy"
+
+
+def ask(mesh: Cluster, service: str, path: str) -> Any:
+    return json.loads(mesh.kubectl("get", "--raw", PROXY.format(service) + path))
+
+
+def query(mesh: Cluster, expression: str) -> list[tuple[Object, float]]:
+    quoted = urllib.parse.quote(expression, safe="")
+    answer = ask(mesh, "prometheus:9090", f"/api/v1/query?query={quoted}")
+    assert answer["status"] == "success"
+    return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
+
+
+def test_every_request_is_in_the_store_twice(mesh: Cluster) -> None:
+    def totals() -> dict[str, float]:
+        labels = 'destination_workload="productpage-v1",source_workload="istio-ingressgateway",response_code="200"'
+        found = query(mesh, f"sum by (reporter) (istio_requests_total{{{labels}}})")
+        return {labels["reporter"]: value for labels, value in found}
+
+    def counted() -> float:
+        """What the proxy itself says now."""
+        page = mesh.kubectl(
+            "exec", "deploy/productpage-v1", "-c", "istio-proxy", "--", "curl", "-s", "localhost:15020/stats/prometheus"
+        )
+        series = [line for line in page.splitlines() if line.startswith("istio_requests_total{")]
+        wanted = ('reporter="destination"', 'source_workload="istio-ingressgateway"', 'response_code="200"')
+        return sum(float(line.rpartition(" ")[2]) for line in series if all(label in line for label in wanted))
+
+    mesh.get("/productpage")
+    before = 0.0
+
+    def settled() -> bool:
+        nonlocal before
+        before = counted()
+        return totals() == {"source": before, "destination": before}
+
+    mesh.eventually(settled, 40)
+    for _ in range(30):
+        assert mesh.get("/productpage").status == 200
+    mesh.eventually(lambda: totals() == {"source": before + 30, "destination": before + 30}, 30)
+
+
+def test_the_graph_shows_bookinfo(mesh: Cluster) -> None:
+    wanted = {
+        ("istio-system/istio-ingressgateway", "default/productpage-v1"),
+        ("default/productpage-v1", "default/details-v1"),
+        ("default/productpage-v1", "default/reviews-v1"),
+        ("default/reviews-v3", "default/ratings-v1"),
+    }
+    edges: list[Object] = []
+
+    def complete() -> bool:
+        mesh.get("/productpage")
+        edges[:] = json.loads(mesh.sailctl("graph", "-o", "json"))["edges"]
+        return wanted <= {(e["source"], e["destination"]) for e in edges}
+
+    mesh.eventually(complete, 60)
+    one = next(e for e in edges if e["destination"] == "default/details-v1")
+    assert (one["service"], one["protocol"], one["errorShare"]) == ("details", "http", 0)
+    assert one["requestsPerSecond"] > 0
+    mesh.eventually(lambda: "100%" in mesh.sailctl("graph", "-n", "default"))
+    assert "productpage-v1" in mesh.sailctl("top", "--once")
+    assert "digraph" in mesh.sailctl("graph", "-o", "dot")
+    metrics = mesh.sailctl("x", "metrics", "productpage-v1").splitlines()
+    assert re.match(r"productpage-v1 +\d+\.\d{3} +0\.000 ", metrics[1])
+
+
+def test_traces_are_kept(mesh: Cluster) -> None:
+    def joined() -> bool:
+        mesh.get("/productpage")
+        found = ask(mesh, "tracing:80", "/api/traces?service=productpage.default&limit=20")["data"]
+        services = [{p["serviceName"].partition(".")[0] for p in trace["processes"].values()} for trace in found]
+        return any({"istio-ingressgateway", "productpage", "details", "reviews"} <= names for names in services)
+
+    mesh.eventually(joined, 40)
+
+
+def test_control_plane_and_proxies_are_targets(mesh: Cluster) -> None:
+    def all_up() -> bool:
+        up = {(labels.get("job"), labels.get("app")): value for labels, value in query(mesh, "up")}
+        wanted = {("istiod", "istiod"), ("kubernetes-pods", "productpage"), ("kubernetes-pods", "telemetry")}
+        return wanted <= up.keys() and all(up[one] == 1 for one in wanted)
+
+    mesh.eventually(all_up, 30)
+    assert query(mesh, "sum(pilot_xds)")[0][1] >= 7
+    assert query(mesh, "histogram_quantile(0.99, sum by (le) (pilot_proxy_convergence_time_bucket))")
+
+
+def test_the_dashboard_command_opens_prometheus(mesh: Cluster) -> None:
+    command = start(mesh, "dashboard", "prometheus", "--no-browser")
+    try:
+        assert command.stdout is not None
+        url = command.stdout.readline().strip()
+        with urllib.request.urlopen(f"{url}/-/ready", timeout=10) as answer:
+            assert answer.status == 200
+    finally:
+        command.terminate()
+        command.communicate(timeout=10)
