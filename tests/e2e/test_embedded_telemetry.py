@@ -6,12 +6,18 @@ import json
 import re
 import urllib.parse
 import urllib.request
+from pathlib import Path
 from typing import Any
+
+from sailcloth.telemetry.dashboards.catalogue import DASHBOARDS
+from sailcloth.telemetry.dashboards.panels import panels
 
 from .bookinfo import Cluster
 from .test_observe import start
 
 Object = dict[str, Any]
+SAMPLES = Path(__file__).parents[2] / "samples"
+TCP_ECHO, CURL = SAMPLES / "tcp-echo", SAMPLES / "curl" / "curl.yaml"
 PROXY = "/api/v1/namespaces/istio-system/services/http:{}/proxy"
 
 
@@ -111,3 +117,39 @@ def test_the_dashboard_command_opens_prometheus(mesh: Cluster) -> None:
     finally:
         command.terminate()
         command.communicate(timeout=10)
+
+
+def test_every_panel_shows_something(mesh: Cluster) -> None:
+    """All expressions of all dashboards have series, those of TCP where there is TCP."""
+    mesh.kubectl("create", "namespace", "panels")
+    mesh.kubectl("label", "namespace", "panels", "istio-injection=enabled")
+    try:
+        mesh.kubectl("apply", "-n", "panels", "-f", str(TCP_ECHO / "tcp-echo.yaml"))
+        mesh.kubectl("apply", "-n", "panels", "-f", str(CURL))
+        mesh.kubectl("wait", "-n", "panels", "--for=condition=Available", "deployment", "--all", "--timeout=60s")
+        empty: list[str] = []
+
+        def all_shown() -> bool:
+            mesh.get("/productpage")
+            say = "echo hello | nc tcp-echo 9000 || true"
+            mesh.kubectl("exec", "-n", "panels", "deploy/curl", "-c", "curl", "--", "sh", "-c", say)
+            expressions = [
+                (f"{dashboard.title}: {panel.title}", query.expr)
+                for dashboard in DASHBOARDS
+                for panel in panels(dashboard)
+                for query in panel.queries
+            ]
+            empty.clear()
+            for title, expr in expressions:
+                for name, value in (("$window", "2m"), ("$service", ".*"), ("$namespace", ".*"), ("$workload", ".*")):
+                    expr = expr.replace(name, value)
+                if not any(value == value for _, value in query(mesh, expr)):
+                    empty.append(f"{title}: {expr}")
+            return not empty
+
+        try:
+            mesh.eventually(all_shown, 60)
+        except AssertionError:
+            raise AssertionError("\n".join(empty)) from None
+    finally:
+        mesh.kubectl("delete", "namespace", "panels")

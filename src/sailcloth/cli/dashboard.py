@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,6 +38,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Open web pages of the mesh in the browser.", no_args_is_help=True)
     group.command("envoy")(envoy)
+    group.command("export")(export)
+    group.command("rules")(rules)
     for name, (service, port) in SERVICES.items():
         group.command(name, help=f"Open the Service {service} of the installation (port {port}); Ctrl-C stops it.")(
             _page(service, port)
@@ -59,6 +63,49 @@ def envoy(
     from . import dumps
 
     dumps.run(_serve(pod, namespace, kubeconfig, address, port, browser))
+
+
+def export(
+    folder: Annotated[Path | None, typer.Argument(help="Folder to write a JSON file for each dashboard into.")] = None,
+    out: Annotated[str, typer.Option("-o", "--output", help="json, or configmap (YAML for kubectl apply)")] = "json",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the ConfigMaps.")] = "istio-system",
+) -> None:
+    """Write the Grafana dashboards: mesh, service, workload, performance, control plane, config propagation, certificates."""
+    from sailcloth.telemetry.dashboards import grafana
+    from sailcloth.telemetry.dashboards.catalogue import DASHBOARDS
+
+    if out == "configmap":
+        print(yaml_documents(grafana.config_maps(DASHBOARDS, namespace)), end="")
+        return
+    if out != "json":
+        output.fail(f"unknown output {out!r}; use json or configmap", output.USAGE)
+    if folder is None:
+        output.structured([grafana.dashboard(one) for one in DASHBOARDS], "json")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in DASHBOARDS:
+        path = folder / f"{one.uid}.json"
+        path.write_text(json.dumps(grafana.dashboard(one), indent=1) + "\n")
+        print(path)
+
+
+def rules(
+    out: Annotated[str, typer.Option("-o", "--output", help="file (Prometheus' own format) or operator")] = "file",
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the object.")] = "istio-system",
+) -> None:
+    """Write recording and alerting rules for Prometheus."""
+    from sailcloth.telemetry.dashboards import rules as catalogue
+
+    if out not in ("file", "operator"):
+        output.fail(f"unknown output {out!r}; use file or operator", output.USAGE)
+    output.structured(catalogue.rule_file() if out == "file" else catalogue.prometheus_rule(namespace), "yaml")
+
+
+def yaml_documents(objects: list[dict[str, Any]]) -> str:
+    """Objects as one YAML text."""
+    import yaml
+
+    return str(yaml.safe_dump_all(objects, sort_keys=False))
 
 
 def _page(service: str, number: int) -> Callable[..., None]:

@@ -1,0 +1,8 @@
+"""All dashboards."""
+
+from __future__ import annotations
+
+from .operation import CERTIFICATES, CONTROL_PLANE, PERFORMANCE, PROPAGATION
+from .traffic import MESH, SERVICE, WORKLOAD
+
+DASHBOARDS = (MESH, SERVICE, WORKLOAD, PERFORMANCE, CONTROL_PLANE, PROPAGATION, CERTIFICATES)
