@@ -48,17 +48,18 @@ class Prometheus:
             series: dict[str, tuple[dict[str, str], list[tuple[int, float]]]] = {}
             for time_ms, labels, value in group:
                 series.setdefault(str(labels), (labels, []))[1].append((time_ms, value))
-            request = urllib.request.Request(
-                f"{self.url}/api/v1/write",
-                remote_write.encode(series.values()),
-                {
-                    "Content-Encoding": "snappy",
-                    "Content-Type": "application/x-protobuf",
-                    "X-Prometheus-Remote-Write-Version": "0.1.0",
-                },
-            )
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                assert answer.status == 204
+            assert self.post(remote_write.encode(series.values())) == 204
+
+    def post(self, body: bytes) -> int:
+        """Send a remote write."""
+        headers = {
+            "Content-Encoding": "snappy",
+            "Content-Type": "application/x-protobuf",
+            "X-Prometheus-Remote-Write-Version": "0.1.0",
+        }
+        request = urllib.request.Request(f"{self.url}/api/v1/write", body, headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return int(answer.status)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from aiohttp import web
 
 from sailcloth.lib import regex
 
+from . import remote_write
 from .exposition import Metadata
 from .metrics.labels import NAME, Index, Ints, Matcher
 from .metrics.store import COARSE_MS, Store
@@ -46,6 +47,7 @@ class Info:
     targets: Callable[[], list[dict[str, Any]]] = list
     metrics: Callable[[], dict[str, float]] = dict
     scrape_interval_s: float = 5.0
+    accepts_writes: bool = False
     start: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
 
 
@@ -99,6 +101,7 @@ class Api:
         }
         for path, handler in pages.items():
             app.router.add_get(path, handler)
+        app.router.add_post("/api/v1/write", self._write)
         return app
 
     # -- queries --------------------------------------------------------------------------------
@@ -229,6 +232,17 @@ class Api:
             return "".join(f"# TYPE {name} untyped\n" + "".join(lines[name]) for name in sorted(lines))
 
         return web.Response(text=await self._in_turn(work), content_type="text/plain", charset="utf-8")
+
+    async def _write(self, request: web.Request) -> web.Response:
+        if not self.info.accepts_writes:
+            return web.Response(status=404, text="remote write is not accepted here; set accept_remote_write\n")
+        try:
+            late = remote_write.receive(self.store, remote_write.decode(await request.read()))
+        except ValueError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        if late:
+            return web.Response(status=400, text=f"out of order sample: {late} of them; the others were taken\n")
+        return web.Response(status=204)
 
     # -- status ---------------------------------------------------------------------------------
 

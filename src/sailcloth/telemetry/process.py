@@ -11,6 +11,7 @@ import signal
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from sailcloth.lib.grpc_server import GrpcServer
 
 from .api import Api, Info
 from .exposition import Metadata
+from .forwarder import Forwarder
 from .metrics.disk import Disk
 from .metrics.store import Store
 from .scraper import Scraper
@@ -33,6 +35,7 @@ from .traces.store import TraceStore
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 300.0
+_POST_S = 30.0
 _KEEPALIVE_S = 60.0
 _LIMITS = ConnectionLimits(unauthenticated=256, unauthenticated_s=None)
 
@@ -53,6 +56,8 @@ class Config:
     after: str = ""  # a file to wait for before the start
     interval_s: float = 5.0
     max_series: int = 100_000
+    accept_remote_write: bool = False
+    remote_write: tuple[str, ...] = ()  # URLs of stores that get a copy of everything
     ready_fd: int = -1
 
 
@@ -92,7 +97,7 @@ async def _run(client: Client, config: Config) -> None:
                 "sailcloth_telemetry_disk_failures_total": disk.failures if disk is not None else 0,
             }
 
-        info = Info(scraper.targets, numbers, config.interval_s)
+        info = Info(scraper.targets, numbers, config.interval_s, config.accept_remote_write)
         runner = web.AppRunner(
             Api(store, metadata, info).application(), access_log=None, keepalive_timeout=_KEEPALIVE_S
         )
@@ -103,6 +108,7 @@ async def _run(client: Client, config: Config) -> None:
             connections.serve(listen(config.address, config.port), runner.server, None),
             scraper.run(client),
             _keep(store, disk),
+            *(Forwarder(store, partial(post, session, url), _now_ms()).run() for url in config.remote_write),
         ]
         traces = TraceServer(config) if config.folder else None
         work += await traces.start() if traces is not None else []
@@ -203,6 +209,20 @@ async def get(session: aiohttp.ClientSession, url: str, limit_s: float, most: in
             return bytes(body)
     except TimeoutError:
         raise TimeoutError(f"no answer within {limit_s:g} s") from None
+    except aiohttp.ClientError as error:
+        raise OSError(str(error) or type(error).__name__) from None
+
+
+async def post(session: aiohttp.ClientSession, url: str, body: bytes) -> int:
+    """The status of a remote write. Raises OSError or TimeoutError."""
+    headers = {
+        "Content-Encoding": "snappy",
+        "Content-Type": "application/x-protobuf",
+        "X-Prometheus-Remote-Write-Version": "0.1.0",
+    }
+    try:
+        async with asyncio.timeout(_POST_S), session.post(url, data=body, headers=headers) as response:
+            return response.status
     except aiohttp.ClientError as error:
         raise OSError(str(error) or type(error).__name__) from None
 

@@ -270,10 +270,13 @@ class Disk:
             column[places] = np.frombuffer(payload, np.float64, changed, _COLUMN.size + places.nbytes)
             before[number] = column
             target = self.store.targets.get(number)
-            if target is not None and time_ms > target.last_ms:
+            if target is None or time_ms < target.last_ms:
+                continue
+            view = target.view
+            if time_ms > target.last_ms:
                 self.store.take(target, time_ms, column[: target.count])
-                if target.view.count == len(target.view.times):
-                    self.store.seal(target)
+            elif view.count:  # the column was amended
+                view.values[: min(len(column), target.count), view.count - 1] = column[: target.count]
 
 
 def _used(index: Index) -> int:

@@ -103,7 +103,7 @@ class Index:
     def add_packed(self, packed: Ints, owner: int, row: int) -> tuple[int, bool]:
         """The same for labels as numbers of this index: shape (labels, 2), names and values, sorted."""
         with self._lock:
-            key = hashlib.blake2b(packed.tobytes(), digest_size=16).digest()
+            key = _key(packed)
             existing = self._refs.get(key)
             if existing is not None:
                 return existing, False
@@ -125,6 +125,12 @@ class Index:
         return {
             texts[n]: texts[v] for n, v in zip(self._names[span].tolist(), self._values[span].tolist(), strict=True)
         }
+
+    def find(self, labels: Mapping[str, str]) -> int:
+        """The reference of the series with these labels; -1 if there is none."""
+        with self._lock:
+            pairs = sorted((self.strings.find(n), self.strings.find(v)) for n, v in labels.items() if v)
+            return self._refs.get(_key(np.array(pairs, np.int32).reshape(-1, 2)), -1)
 
     def packed(self, ref: int) -> Ints:
         """The labels of a series as numbers: shape (labels, 2)."""
@@ -197,6 +203,10 @@ class Index:
             out.owner, out.row, out.last_seen = self.owner[kept], self.row[kept], self.last_seen[kept]
             out._refs = {key: int(mapping[ref]) for key, ref in self._refs.items() if mapping[ref] >= 0}
             return out, mapping
+
+
+def _key(packed: Ints) -> bytes:
+    return hashlib.blake2b(packed.tobytes(), digest_size=16).digest()
 
 
 def ranges(begins: npt.NDArray[Any], ends: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -164,11 +164,23 @@ class Store:
         self.take(target, time_ms, column)
         if self.journal is not None:
             self.journal.column(target, time_ms, column)
-        if target.view.count == WIDTH:
-            self.seal(target)
+
+    def amend(self, target: Target, time_ms: int, rows: Sequence[int], values: Sequence[float]) -> None:
+        """Add samples to the newest column. Raises OutOfOrder if that is of another time, or its chunk is closed."""
+        view = target.view
+        if time_ms != target.last_ms or not view.count:
+            raise OutOfOrder(f"{target.name}: {time_ms} is not later than {target.last_ms}")
+        at = np.asarray(rows, np.int64)
+        view.values[at, view.count - 1] = values
+        self.index.last_seen[target.refs[at]] = time_ms
+        self.appended += len(at)
+        if self.journal is not None:
+            self.journal.column(target, time_ms, view.values[: target.count, view.count - 1].copy())
 
     def take(self, target: Target, time_ms: int, column: Floats) -> None:
         """Append one value for each row, markers included."""
+        if target.view.count == WIDTH:
+            self.seal(target)
         view = target.view
         if len(column) > len(view.values):
             roomy = np.full((len(column) + len(column) // 16, WIDTH), MISSING)

@@ -58,7 +58,8 @@ def simple(op: str, vector: Vector, labels: Labels) -> Vector:
     else:
         out = groups.reduce(np.add, values, 0.0)
         if op != "sum":
-            out = out / size
+            low, high = groups.reduce(np.fmin, values, np.nan), groups.reduce(np.fmax, values, np.nan)
+            out = np.where((low == high) & np.isfinite(out), low, out / size)  # the mean of equal values is exact
         if op.startswith("std"):
             out = groups.reduce(np.add, (values - out[groups.of]) ** 2, 0.0) / size
             out = np.where(counts == 1, 0.0, np.sqrt(out) if op == "stddev" else out)  # also of NaN alone

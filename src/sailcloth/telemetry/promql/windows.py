@@ -201,7 +201,16 @@ def _variance(w: Windows) -> Result:
         out: Floats = squares / sizes
         return out
 
-    return _expanded(w, work)
+    constant, _ = _constant(w)
+    values, there = _expanded(w, work)
+    return np.where(constant, 0.0, values), there
+
+
+def _constant(w: Windows) -> tuple[Bools, Floats]:
+    """(windows in which a finite value does not change, that value): means of such are exact."""
+    changes, there = _neighbours(w, _changed)
+    value = w.values[np.where(there, w.first, 0)]
+    return there & (changes == 0) & np.isfinite(value), value
 
 
 def quantile(w: Windows, q: Scalar) -> Result:
@@ -278,7 +287,8 @@ def _ones(w: Windows) -> Result:
 
 
 def _mean(w: Windows) -> Result:
-    return _reduced(w, np.add, w.values) / np.maximum(w.counts, 1), w.counts > 0
+    constant, value = _constant(w)
+    return np.where(constant, value, _reduced(w, np.add, w.values) / np.maximum(w.counts, 1)), w.counts > 0
 
 
 FUNCTIONS: dict[str, Callable[[Windows], Result]] = {
