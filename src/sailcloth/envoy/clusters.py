@@ -17,7 +17,7 @@ from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import InboundPlan, InboundPort
 
-from .resources import endpoint
+from .resources import endpoint, service_metadata
 from .resources.address import bind_config, socket_address, to_address
 
 _TYPES = {
@@ -61,10 +61,7 @@ def outbound(plan: ClusterPlan) -> EnvoyResource:
         istio.fields["config"].string_value = names.config_path(plan.rule.kind, plan.rule.namespace, plan.rule.name)
     if plan.id.subset:
         istio.fields["subset"].string_value = plan.id.subset
-    service = istio.fields["services"].list_value.values.add().struct_value
-    service.fields["host"].string_value = plan.service.host
-    service.fields["name"].string_value = plan.service.name
-    service.fields["namespace"].string_value = plan.service.namespace
+    service_metadata.add(cluster.metadata, plan.service.host, plan.service.name, plan.service.namespace)
     eds = name if plan.resolution is Resolution.EDS else ""
     return resource(name, encode(cluster), sources=plan.sources, endpoints=eds)
 
@@ -99,8 +96,7 @@ def inbound(plan: InboundPlan, inbound_port: InboundPort) -> EnvoyResource:
     protocols.inbound(inbound_port, cluster)
     connection_pools.inbound(inbound_port.connection_pool, plan.config, cluster)
     if inbound_port.host:
-        service = cluster.metadata.filter_metadata["istio"].fields["services"].list_value.values.add().struct_value
-        service.fields["host"].string_value = inbound_port.host
+        service_metadata.add(cluster.metadata, inbound_port.host)
     return resource(name, encode(cluster))
 
 
@@ -115,6 +111,7 @@ def special(kind: str, connect_timeout_ms: float, mark: int = 0) -> EnvoyResourc
     cluster = cluster_pb2.Cluster(name=kind, connect_timeout=duration(connect_timeout_ms))
     if kind == names.BLACK_HOLE:
         cluster.type = cluster_pb2.Cluster.STATIC
+        service_metadata.add(cluster.metadata, name=names.BLACK_HOLE)
     elif kind == names.DYNAMIC_DNS:
         dynamic_dns.make_dynamic(cluster)
     else:

@@ -18,6 +18,7 @@ from sailcloth.envoy import names, pipeline
 from sailcloth.envoy.features.dynamic_dns import emit as dynamic_dns
 from sailcloth.envoy.protobuf import duration, encode
 from sailcloth.envoy.resource import EnvoyResource, version_of
+from sailcloth.envoy.resources import service_metadata
 from sailcloth.view.routes import RoutePlan, VirtualHostPlan
 
 MAX_DIRECT_RESPONSE = 1 << 20
@@ -113,6 +114,7 @@ def catch_all(mode: str, cluster: str) -> VirtualHost:
         refused = message.routes.add(name="block_all")
         refused.match.prefix = "/"
         refused.direct_response.status = 502
+        service_metadata.add(refused.metadata, name=names.BLACK_HOLE)
         return VirtualHost(encode(message), frozenset(), ())
     message = route_pb.VirtualHost(name="allow_any", domains=["*"], include_request_attempt_count=True)
     passed = message.routes.add(name="allow_any")

@@ -9,6 +9,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2 as route_pb
 
 from sailcloth.api.virtual_service import HTTPRedirect
+from sailcloth.envoy.resources import service_metadata
 from sailcloth.view.routes import RoutePlan
 
 _CODES = {
@@ -18,6 +19,7 @@ _CODES = {
     307: route_pb.RedirectAction.TEMPORARY_REDIRECT,
     308: route_pb.RedirectAction.PERMANENT_REDIRECT,
 }
+_NOWHERE = "unknown"  # the destination in metrics: the answer comes from the proxy itself
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _SEGMENTS = "%PREFIX()%"  # a redirect of an HTTPRoute that replaces the matched segments of the path
 
@@ -31,8 +33,9 @@ _WITHOUT_PORT = (
 def route(plan: RoutePlan, out: route_pb.Route) -> None:
     """Sets `redirect` or `direct_response`."""
     rule = plan.rule
-    if rule is None:
+    if rule is None or (rule.redirect is None and rule.direct_response is None):
         return
+    service_metadata.add(out.metadata, name=_NOWHERE)
     if rule.redirect is not None:
         _redirect(plan, rule.redirect, out)
     elif rule.direct_response is not None:

@@ -1,7 +1,8 @@
 """Istio's standard metrics, counted by Envoy's statistics access logger. Names: istio.md 4.3; costs: envoy.md 2, 4.
 
-Envoy gets few labels: `peer` names the other side as its endpoint's metadata (outbound) or its certificate (inbound) does, and
-`service` is the cluster's. The agent writes them out (`agent.istio_metrics`), and adds what the proxy is itself.
+All labels are one text, its parts apart by `|`: each chain of each listener carries this configuration, and it is small so. The agent
+writes them out as Istio names them, and adds what the proxy is itself (`agent.istio_metrics`, decision 19). The other side is named as
+its endpoint's metadata (outbound) or its certificate (inbound) does.
 
 The configuration travels as a TypedStruct, since its newer fields are not in `xds-protos`. All loggers of a proxy share one scope:
 without it, counters would start again with each new version of a listener. `envoy --mode validate` ends with a fault because of
@@ -10,7 +11,6 @@ it, after it has said OK.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -44,34 +44,33 @@ _FAILED = (
     "UAEX",
 )  # flags of connections without an upstream one
 
-_SERVICES = {"command": "CLUSTER_METADATA", "param": "istio:services"}
-_ROUTE_SERVICES = {"command": "METADATA", "param": "ROUTE:istio:services"}
-_CLUSTER = {"command": "UPSTREAM_CLUSTER_RAW"}
+_SERVICES = "%CLUSTER_METADATA(istio:services)%"
 
 
-def _first(*operators: Mapping[str, str]) -> str:
+def _first(*operators: tuple[str, str]) -> str:
     """The first of several commands that gives something."""
-    texts = ",".join("{" + ",".join(f'"{k}":"{v}"' for k, v in one.items()) + "}" for one in operators)
+    texts = ",".join(f'{{"command":"{c}"' + (f',"param":"{p}"}}' if p else "}") for c, p in operators)
     return f'%COALESCE({{"operators":[{texts}]}})%'
 
 
-# The host of a request counts only where the proxy's own application chooses it.
-_SERVICE = {
-    ("outbound", False): _first(_SERVICES, _ROUTE_SERVICES, {"command": "REQ", "param": ":AUTHORITY"}),
-    ("gateway", False): _first(_SERVICES, _ROUTE_SERVICES),
-    ("inbound", False): _first(_SERVICES, _CLUSTER),
+_OF_CLUSTER, _OF_ROUTE = ("CLUSTER_METADATA", "istio:services"), ("METADATA", "ROUTE:istio:services")
+# The host of a request counts only where the proxy's own application chooses it, and no service is known.
+_SERVICE: dict[Traffic, str] = {
+    "outbound": _first(_OF_CLUSTER, _OF_ROUTE, ("REQ", ":AUTHORITY")),
+    "gateway": _first(_OF_CLUSTER, _OF_ROUTE),
+    "inbound": _SERVICES,
 }
 
 
-def _common(traffic: Traffic, tcp: bool) -> list[tuple[str, str]]:
+def _labels(traffic: Traffic, tcp: bool) -> list[tuple[str, str]]:
+    """The label of all labels: reporter, flags, code, gRPC status, the other side's workload and principal, service."""
     inbound = traffic == "inbound"
-    return [
-        ("reporter", "destination" if inbound else "source"),
-        ("service", _SERVICE.get((traffic, tcp)) or _first(_SERVICES, _CLUSTER)),
-        ("peer", "%DOWNSTREAM_PEER_DNS_SAN%" if inbound else "%UPSTREAM_METADATA(istio:workload)%"),
-        ("principal", "%DOWNSTREAM_PEER_URI_SAN%" if inbound else "%UPSTREAM_PEER_URI_SAN%"),
-        ("response_flags", "%RESPONSE_FLAGS%"),
-    ]
+    reporter = "destination" if inbound else "source"
+    codes = "-|-" if tcp else "%RESPONSE_CODE%|%GRPC_STATUS_NUMBER%"
+    peer = "%DOWNSTREAM_PEER_DNS_SAN%" if inbound else "%UPSTREAM_METADATA(istio:workload)%"
+    principal = "%DOWNSTREAM_PEER_URI_SAN%" if inbound else "%UPSTREAM_PEER_URI_SAN%"
+    service = _SERVICES if tcp else _SERVICE[traffic]
+    return [("labels", f"{reporter}|%RESPONSE_FLAGS%|{codes}|{peer}|{principal}|{service}")]
 
 
 Changes = tuple[tuple[str, MetricPlan], ...]
@@ -81,11 +80,7 @@ Changes = tuple[tuple[str, MetricPlan], ...]
 @lru_cache(maxsize=64)
 def http(traffic: Traffic, changes: Changes = ()) -> tuple[accesslog_pb2.AccessLog, ...]:
     """The loggers of an HTTP connection manager."""
-    labels = [
-        *_common(traffic, False),
-        ("response_code", "%RESPONSE_CODE%"),
-        ("grpc_response_status", "%GRPC_STATUS_NUMBER%"),
-    ]
+    labels = _labels(traffic, False)
     plans = _Plans(changes)
     requests = _logger(
         "istio",
@@ -110,15 +105,14 @@ def http(traffic: Traffic, changes: Changes = ()) -> tuple[accesslog_pb2.AccessL
 @lru_cache(maxsize=64)
 def tcp(traffic: Traffic, changes: Changes = ()) -> tuple[accesslog_pb2.AccessLog, ...]:
     """The loggers of a TCP proxy. It logs a connection when it is connected upstream, and at its end."""
-    labels = _common(traffic, True)
+    labels = _labels(traffic, True)
     plans = _Plans(changes)
-    count = plans.kept(_counter("istio_tcp_connections_opened_total", labels))
-    opened, failed = _logger("istio", _MAX_SETS, counters=count), _logger("istio", _MAX_SETS, counters=count)
+    opened = _logger("istio", _MAX_SETS, counters=plans.kept(_counter("istio_tcp_connections_opened_total", labels)))
     for log in opened:
-        log.filter.log_type_filter.types.append(log_types.TcpUpstreamConnected)
-    for log in failed:  # was never connected
-        log.filter.and_filter.filters.add().log_type_filter.types.append(log_types.TcpConnectionEnd)
-        log.filter.and_filter.filters.add().response_flag_filter.flags.extend(_FAILED)
+        connected, failed = log.filter.or_filter.filters.add(), log.filter.or_filter.filters.add()
+        connected.log_type_filter.types.append(log_types.TcpUpstreamConnected)
+        failed.and_filter.filters.add().log_type_filter.types.append(log_types.TcpConnectionEnd)
+        failed.and_filter.filters.add().response_flag_filter.flags.extend(_FAILED)
     closed = _logger(
         "istio",
         _MAX_SETS,
@@ -130,7 +124,7 @@ def tcp(traffic: Traffic, changes: Changes = ()) -> tuple[accesslog_pb2.AccessLo
     )
     for log in closed:
         log.filter.log_type_filter.types.append(log_types.TcpConnectionEnd)
-    return *opened, *failed, *closed
+    return *opened, *closed
 
 
 @lru_cache(maxsize=1)
