@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import urllib.parse
@@ -128,11 +129,18 @@ def test_every_panel_shows_something(mesh: Cluster) -> None:
         mesh.kubectl("apply", "-n", "panels", "-f", str(CURL))
         mesh.kubectl("wait", "-n", "panels", "--for=condition=Available", "deployment", "--all", "--timeout=60s")
         empty: list[str] = []
+        numbers = itertools.count(100)
 
         def all_shown() -> bool:
             mesh.get("/productpage")
-            say = "echo hello | nc tcp-echo 9000 || true"
+            say = "echo hello | curl -s -m 1 telnet://tcp-echo:9000 || true"
             mesh.kubectl("exec", "-n", "panels", "deploy/curl", "-c", "curl", "--", "sh", "-c", say)
+            change = {
+                "host": "tcp-echo",
+                "trafficPolicy": {"connectionPool": {"tcp": {"maxConnections": next(numbers)}}},
+            }
+            rule = {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "metadata": {"name": "tcp-echo"}}
+            mesh.kubectl("apply", "-n", "panels", "-f", "-", stdin=json.dumps({**rule, "spec": change}))
             expressions = [
                 (f"{dashboard.title}: {panel.title}", query.expr)
                 for dashboard in DASHBOARDS
