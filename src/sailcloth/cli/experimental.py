@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import authz, workload
+from . import authz, describe, workload
 from .scope import scope
 from .wait import wait
 
@@ -18,5 +18,6 @@ def register(app: typer.Typer) -> None:
     group.command("scope")(scope)
     workload.register(group)
     authz.register(group)
+    describe.register(group)
     app.add_typer(group, name="x", rich_help_panel="Proxies")
     app.add_typer(group, name="experimental", hidden=True)
