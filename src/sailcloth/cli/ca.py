@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from sailcloth.api.meta import duration_ms
 
 from . import output
 
@@ -55,6 +52,8 @@ def rotate(
 
     A plugged-in CA is replaced by writing the Secret `cacerts`; the change goes the same way.
     """
+    from sailcloth.api.meta import duration_ms
+
     from . import dumps
 
     try:
@@ -65,6 +64,8 @@ def rotate(
 
 
 async def _rotate(wait: bool, seconds: float, kubeconfig: str) -> None:
+    import asyncio
+
     from sailcloth.kube import ApiError
     from sailcloth.kube.resources import SECRETS
 
