@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from sailcloth.agent.certificate_options import CertificateOptions
-from sailcloth.agent.identity import WorkloadIdentity
+from sailcloth.agent.identity import WorkloadIdentity, shared
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import SERVICE, CertificateResponse
 from sailcloth.lib.grpc_server import Call
@@ -71,7 +71,7 @@ async def test_a_chain_without_a_root_is_refused() -> None:
         return bytes(CertificateResponse(cert_chain=["only a leaf"]).SerializeToString())
 
     async with serve({f"/{SERVICE}/CreateCertificate": create}) as channel:
-        identity = WorkloadIdentity(lambda: channel, current_token, name="reviews")
+        identity = WorkloadIdentity(shared(lambda: channel), current_token, name="reviews")
         with pytest.raises(ValueError, match="no certificate chain"):
             await identity.fetch()
 
@@ -81,7 +81,10 @@ async def test_the_requested_lifetime_is_granted_up_to_the_authoritys_own() -> N
     async with serve(service.methods()) as channel:
         for requested_s, granted_s in ((0, 300), (60, 60), (7200, 600)):
             identity = WorkloadIdentity(
-                lambda: channel, current_token, name="reviews", options=CertificateOptions(lifetime_s=requested_s)
+                shared(lambda: channel),
+                current_token,
+                name="reviews",
+                options=CertificateOptions(lifetime_s=requested_s),
             )
             secret = await identity.fetch()
             backdated_s = min(120, granted_s)

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from sailcloth.agent.certificate_options import CertificateOptions
-from sailcloth.agent.identity import WorkloadIdentity
+from sailcloth.agent.identity import WorkloadIdentity, shared
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import CertificateService
 from sailcloth.controlplane.identity import AUDIENCE, Verifier
@@ -59,7 +59,7 @@ async def asking(verifier: Verifier, token: str) -> AsyncIterator[tuple[Workload
         return token
 
     async with serve(service.methods()) as channel:
-        yield WorkloadIdentity(lambda: channel, current, name="reviews", options=CertificateOptions()), service
+        yield WorkloadIdentity(shared(lambda: channel), current, name="reviews", options=CertificateOptions()), service
 
 
 async def refusal(identity: WorkloadIdentity) -> str:

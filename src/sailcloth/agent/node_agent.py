@@ -18,9 +18,11 @@ from sailcloth.api.meta import duration_ms
 from sailcloth.lib import http1
 
 from . import bootstrap as boot
+from . import external_sds
 from .certificate_options import CertificateOptions
 from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
-from .identity import WorkloadIdentity
+from .external_ca import CaOptions, ExternalCa, Resolve
+from .identity import WorkloadIdentity, shared
 from .mounted_files import MountedFiles
 from .name_tables import NameTables
 from .netns import PodSockets, socket_in
@@ -53,7 +55,7 @@ def envoy_path() -> str:
 
 @dataclass(eq=False)
 class _Pod:
-    identity: WorkloadIdentity
+    identity: WorkloadIdentity | None  # None: another server has its certificate
     socket: ProxySocket
     netns_fd: int
     status: StatusServer | None = None
@@ -114,6 +116,10 @@ class _Dns:
         self.resolver.close()
 
 
+async def _by_the_machine(_: str) -> str:
+    return ""
+
+
 class Agent:
     """Implements `NodeAgent` against a control plane at `address` (host:port), whose root certificate `roots` gives."""
 
@@ -127,6 +133,7 @@ class Agent:
         mark: int = MARK,
         certificate_lifetime_s: int = 0,
         revoked: Callable[[], Awaitable[bytes]] | None = None,
+        resolve: Resolve = _by_the_machine,
     ) -> None:
         self._address, self._roots, self._token_for = address, roots, token_for
         self._server_name, self._mark, self._lifetime_s = server_name, mark, certificate_lifetime_s
@@ -134,6 +141,7 @@ class Agent:
         self._channel: grpc.aio.Channel | None = None
         self._trusted = b""  # the roots that the channel was made with
         self._revocations, self._revoked = revoked, b""
+        self._resolve = resolve
         self._connecting = asyncio.Lock()
         self._envoy = ""
 
@@ -154,10 +162,13 @@ class Agent:
             dns = await self._start_dns(pod, env, pod_dir, sockets) if kind == "sidecar" else None
             files = MountedFiles.from_container(pod, container, pod_dir)
             options = CertificateOptions.from_env(env, self._lifetime_s)
-            await self._add(uid, pod, path, sockets, who.ip, files, dns, options)
+            ca = CaOptions.from_env(env, self._server_name)
+            external = await self._has_certificate_elsewhere(files, home, env)
+            await self._add(uid, pod, path, sockets, who.ip, files, dns, options, ca, external)
+        secrets = external_sds.path(env) if self._pods[uid].identity is None else ""
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
-        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port)))
+        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port, secrets=secrets)))
         config.chmod(0o600)
         level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
         parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
@@ -175,7 +186,16 @@ class Agent:
             level,
         ]
         argv += ["--component-log-level", parts] if parts else []
-        return ProxyProcess(argv=argv, workers=workers)
+        return ProxyProcess(argv=argv, workers=workers, mounts=(external_sds.FOLDER,) if secrets else ())
+
+    async def _has_certificate_elsewhere(self, files: MountedFiles, home: Path, env: dict[str, str]) -> bool:
+        """Whether another server of secrets answers the proxy. It stays so while the pod lives: a next process of this agent must not
+        give an Envoy that runs a certificate of another CA because the server is away."""
+        note = home / "external-sds"
+        if not note.exists() and not await external_sds.answers(files, external_sds.path(env)):
+            return False
+        note.touch()
+        return True
 
     async def _start_dns(
         self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
@@ -200,18 +220,29 @@ class Agent:
         files: MountedFiles,
         dns: _Dns | None,
         options: CertificateOptions,
+        ca: CaOptions,
+        external_certificate: bool,
     ) -> None:
+        def ca_roots() -> bytes:
+            return files.read(ca.roots) if ca.roots else self._trusted
+
         async def token() -> str:
             return await self._token_for(pod)
 
         name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
         cached = TokenCache(token)
-        identity = WorkloadIdentity(
-            self._upstream, cached.get, name=name, options=options, roots=self._trusted, revoked=self._revoked
-        )
-        socket = ProxySocket(path, identity, self._upstream, cached.get, files, dns.names if dns else None)
+        external = ExternalCa(ca, ca_roots, self._resolve)
+        connect = external.connect if ca.address else shared(self._upstream)
+        identity = None
+        if not external_certificate:
+            identity = WorkloadIdentity(
+                connect, cached.get, name=name, options=options, roots=self._trusted, revoked=self._revoked
+            )
+        tables = dns.names if dns else None
+        socket = ProxySocket(path, identity, self._upstream, cached.get, files, tables, lambda: self._trusted)
         await socket.start()
-        identity.start()
+        if identity is not None:
+            identity.start()
         created = self._pods[uid] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
         if sockets.netns_fd >= 0:
             created.status = StatusServer(sockets, address, pod, dns.metrics if dns else str)
@@ -254,7 +285,8 @@ class Agent:
                 old = self._channel
                 self._open(roots)
             for pod in self._pods.values():
-                pod.identity.trust(roots, revoked)
+                if pod.identity is not None:
+                    pod.identity.trust(roots, revoked)
         if old is None:
             return
         await old.close(_HANDOVER_S)  # proxies whose streams end come back through the new one
@@ -281,7 +313,8 @@ class Agent:
             if pod.dns is not None:
                 await pod.dns.close()
             await pod.socket.close()
-            await pod.identity.close()
+            if pod.identity is not None:
+                await pod.identity.close()
 
     async def close(self) -> None:
         """Close everything."""

@@ -47,6 +47,7 @@ class InboundPlan:
     mark: int
     without_telemetry: bool
     policies: Policies = NO_POLICIES
+    external_sds: bool = False  # whether the workload's certificate is from an external server
 
 
 @derived
@@ -151,4 +152,5 @@ def plan(graph: Graph, proxy: Proxy) -> InboundPlan:
     """The inbound plan; equal for all pods of a workload."""
     ports = graph.get(inbound_ports, proxy) if proxy.kind == "sidecar" else ()
     effective = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, "inbound")
-    return InboundPlan(ports, registry.config(graph), proxy.mark, proxy.without_telemetry, effective)
+    config = registry.config(graph)
+    return InboundPlan(ports, config, proxy.mark, proxy.without_telemetry, effective, proxy.external_sds)
