@@ -11,7 +11,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 .DEFAULT_GOAL := help
 FUZZ ?= 20
 
-.PHONY: help install demo test test-fast fuzz check bench lock clean
+.PHONY: help install demo test test-fast fuzz check audit bench lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,12 @@ test-fast: install ## everything that needs no cluster
 fuzz: install ## what comes from the network, FUZZ times as many examples as in `make test`
 	@SAILCLOTH_FUZZ=$(FUZZ) $(BIN)/python -m pytest $(PARALLEL) --timeout 3600 tests/fuzz
 
-check: install typings/.made ## static checks: format, lint, types, import contracts
+check: install typings/.made ## static checks: format, lint, types, import contracts, known vulnerabilities
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/python tools/audit.py
+
+audit: install ## known vulnerabilities of the locked dependencies, by osv.dev
+	@$(BIN)/python tools/audit.py
 
 typings/.made: $(STAMP) tools/protobuf_stubs.py
 	@rm -rf .mypy_cache  # it remembers modules as untyped
