@@ -91,6 +91,18 @@ async def test_the_requested_lifetime_is_granted_up_to_the_authoritys_own() -> N
             assert secret.not_after - secret.not_before == pytest.approx(granted_s + backdated_s, abs=1)
 
 
+async def test_when_the_certificate_and_the_roots_end_is_a_metric() -> None:
+    methods = certificate_service(Authority.create(), lifetime_s=600).methods()
+    async with serve(methods) as channel, workload_identity(channel) as identity:
+        assert identity.metrics(0.0) == ""
+        secret = await identity.wait_for_version_after(0)
+        text = identity.metrics(secret.not_after - 600)
+    assert text.startswith("# TYPE istio_agent_cert_expiry_seconds gauge\n")
+    values = {line.split()[0]: float(line.split()[1]) for line in text.splitlines()[1:]}
+    assert values['istio_agent_cert_expiry_seconds{resource_name="default"}'] == pytest.approx(600)
+    assert values['istio_agent_cert_expiry_seconds{resource_name="ROOTCA"}'] > 3600 * 24 * 3000
+
+
 async def test_close_forgets_the_secret() -> None:
     async with serve(certificate_service(Authority.create()).methods()) as channel:
         async with workload_identity(channel) as identity:

@@ -25,6 +25,7 @@ from .certificate_options import DEFAULT_OPTIONS, CertificateOptions
 log = logging.getLogger(__name__)
 
 _RETRY_S = (0.05, 5.0)
+_EXPIRY = "istio_agent_cert_expiry_seconds"
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,15 @@ class WorkloadIdentity:
         self.version += 1
         event, self._changed = self._changed, asyncio.Event()
         event.set()
+
+    def metrics(self, now: float) -> str:
+        """Istio's gauge of when the certificate and the earliest of the roots end, in Prometheus' text format."""
+        if self.secret is None:
+            return ""
+        roots = x509.load_pem_x509_certificates(self.secret.roots)
+        ends = {"default": self.secret.not_after, "ROOTCA": min(r.not_valid_after_utc.timestamp() for r in roots)}
+        lines = (f'{_EXPIRY}{{resource_name="{name}"}} {end - now:.15g}\n' for name, end in ends.items())
+        return f"# TYPE {_EXPIRY} gauge\n" + "".join(lines)
 
     async def wait_for_version_after(self, version: int) -> Secret:
         """Wait until the secret's version is greater than `version`; returns the secret."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,11 @@ class _Pod:
     status: StatusServer | None = None
     dns: _Dns | None = None
     drain_s: float = _DRAIN_S
+
+    def metrics(self) -> str:
+        """The agent's metrics about the pod, in Prometheus' text format."""
+        certificate = self.identity.metrics(time.time()) if self.identity is not None else ""
+        return certificate + (self.dns.metrics() if self.dns is not None else "")
 
 
 @dataclass(eq=False)
@@ -245,7 +251,7 @@ class Agent:
             identity.start()
         created = self._pods[uid] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
         if sockets.netns_fd >= 0:
-            created.status = StatusServer(sockets, address, pod, dns.metrics if dns else str)
+            created.status = StatusServer(sockets, address, pod, created.metrics)
             await created.status.start()
 
     async def _connect(self) -> None:

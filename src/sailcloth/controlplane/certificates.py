@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from cryptography import x509
 
-from sailcloth.ca import plugged_in, revocation
+from sailcloth.ca import expiry, plugged_in, revocation
 from sailcloth.ca.authority import Authority, fingerprint, pem
 from sailcloth.ca.plugged_in import InvalidCa
 from sailcloth.ca.trust import Trust, record, resume
@@ -65,6 +65,7 @@ class Certificates:
         self.trust = Trust(None)
         self._others: tuple[x509.Certificate, ...] = ()
         self._lists, self._completion = b"", revocation.Completion()
+        self._told: list[str] = []
         self.problem = ""  # why the plugged-in CA is not used
         self.on_bundle: Callable[[], Awaitable[None]] | None = None
         self.on_issuer: Callable[[], None] | None = None
@@ -203,6 +204,7 @@ class Certificates:
     async def reconcile(self) -> float:
         """Take the steps that are due. Returns after how many seconds the next may be. Raises RETRIABLE errors."""
         now = dt.datetime.now(dt.UTC)
+        self._warn(now)
         await self._make_next_root(now)
         before = self.trust.candidate
         wanted = self._wanted()
@@ -343,6 +345,27 @@ class Certificates:
         ends = [r.until for r in self.trust.retired]
         return max(0.05, min([_LONGEST_S, *((end - now).total_seconds() for end in ends)]))
 
+    # -- expiry ---------------------------------------------------------------------------------
+
+    def ending(self, now: dt.datetime) -> list[str]:
+        """The CA's certificates, and other roots that proxies trust, that end soon."""
+        named: list[tuple[str, x509.Certificate]] = []
+        for authority in (self.trust.issuer, self.trust.candidate):
+            if authority is not None:
+                secret = f"of Secret {self._namespace}/{self._source[authority]}"
+                named += [(f"the root {fingerprint(c)[:16]} {secret}", c) for c in authority.roots]
+                named += [(f"the CA's certificate {secret}", c) for c in (authority.certificate, *authority.chain)]
+        named += [(f"the root {fingerprint(c)[:16]} of MeshConfig caCertificates", c) for c in self._others]
+        return expiry.ending(named, now)
+
+    def _warn(self, now: dt.datetime) -> None:
+        """Log what ends soon, once a day."""
+        texts = self.ending(now)
+        for text in texts:
+            if text not in self._told:
+                log.warning("%s", text)
+        self._told = texts
+
     # -- status ---------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
@@ -367,6 +390,7 @@ class Certificates:
             "waitingFor": waiting,
             "retired": retired,
             "problem": self.problem,
+            "ending": self.ending(dt.datetime.now(dt.UTC)),
         }
 
     def metrics(self) -> dict[str, float]:
