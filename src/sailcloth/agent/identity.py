@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 
 from sailcloth.ca.service import SERVICE, CertificateRequest, CertificateResponse
+from sailcloth.lib.x509_errors import as_value_errors
 
 from .certificate_options import DEFAULT_OPTIONS, CertificateOptions
 
@@ -183,17 +184,19 @@ class WorkloadIdentity:
         chain = [c.strip().encode() + b"\n" for c in answer.cert_chain]
         if len(chain) < 2:
             raise ValueError("the CA's response has no certificate chain")
-        leaf = x509.load_pem_x509_certificate(chain[0])
-        if leaf.public_key() != key.public_key():
-            raise ValueError("the CA's certificate is for another key")
         own = b"".join(chain[:-1])
+        with as_value_errors():
+            leaf = x509.load_pem_x509_certificate(chain[0])
+            if leaf.public_key() != key.public_key():
+                raise ValueError("the CA's certificate is for another key")
+            root = vouching(own, chain[-1])
         return Secret(
             chain=own,
             key=key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ),
             roots=union(self._bundle, chain[-1]),
-            chain_root=vouching(own, chain[-1]),
+            chain_root=root,
             not_before=leaf.not_valid_before_utc.timestamp(),
             not_after=leaf.not_valid_after_utc.timestamp(),
             revoked=self._revoked,

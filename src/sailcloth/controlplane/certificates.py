@@ -24,6 +24,7 @@ from sailcloth.ca.trust import Trust, record, resume
 from sailcloth.kube import RETRIABLE, ApiError, Client
 from sailcloth.kube.informer import Informer
 from sailcloth.kube.resources import CONFIGMAPS, SECRETS
+from sailcloth.lib.x509_errors import as_value_errors
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,8 @@ class Certificates:
         text = str((held.get("data") or {}).get(BUNDLE_KEY, "")).encode()
         try:
             ends = orjson.loads((held["metadata"].get("annotations") or {}).get(ENDS) or b"{}")
-            roots = x509.load_pem_x509_certificates(text)
+            with as_value_errors():
+                roots = x509.load_pem_x509_certificates(text)
             trust = resume(roots, {str(k): float(v) for k, v in ends.items()}, authority)
         except (ValueError, TypeError, AttributeError) as error:
             log.warning("ConfigMap %s/%s cannot be read (%s): no earlier root is kept", self._namespace, BUNDLE, error)

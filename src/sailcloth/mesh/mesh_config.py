@@ -24,6 +24,7 @@ from sailcloth.api.meta import duration_ms
 from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.lib import bounded_yaml
+from sailcloth.lib.x509_errors import as_value_errors
 from sailcloth.mesh import proxy_configs, tls_parameters
 from sailcloth.mesh.model import MeshConfig
 
@@ -175,7 +176,8 @@ def _roots(options: dict[str, Any], old: tuple[str, ...]) -> tuple[str, ...]:
     for index, each in enumerate(given):
         text = each.get("pem")
         try:
-            certificates = x509.load_pem_x509_certificates(str(text or "").encode())
+            with as_value_errors():
+                certificates = x509.load_pem_x509_certificates(str(text or "").encode())
         except ValueError:
             name = f"MeshConfig caCertificates[{index}].pem"
             raise ValueError(f"{name}: no certificate in PEM; bundles by URL are not fetched") from None
