@@ -18,7 +18,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / ".fuzz"
-MODULES = ("test_bodies", "test_discovery", "test_identity", "test_network", "test_streams", "test_tokens")
+MODULES = (
+    "test_bodies",
+    "test_discovery",
+    "test_identity",
+    "test_network",
+    "test_options",
+    "test_streams",
+    "test_tokens",
+)
 Target = Callable[[bytes], object]
 
 
