@@ -1,8 +1,10 @@
-"""Pods whose certificates come from a server in a volume, as SPIRE's agent provides them, beside pods of the mesh's own CA."""
+"""Pods whose certificates come from a server in a volume, as SPIRE's agent provides them, and from another CA, as cert-manager's istio-csr
+is one, beside pods of the mesh's own CA."""
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from cryptography import x509
 
 from ..authorities import Authority
 from .bookinfo import Cluster
@@ -27,8 +31,9 @@ STRICT: Object = {
 
 @pytest.fixture(scope="module")
 def lab(cluster: Cluster) -> Iterator[Lab]:
-    script = Path(__file__).with_name("secret_server.py")
-    cluster.sailctl("image", "add", "--state", str(cluster.state), "example.com/secrets", sys.executable, str(script))
+    for image, program in (("secrets", "secret_server.py"), ("ca", "other_ca.py")):
+        script = str(Path(__file__).with_name(program))
+        cluster.sailctl("image", "add", "--state", str(cluster.state), f"example.com/{image}", sys.executable, script)
     made = Lab(cluster, "spire")
     ca = Authority("theirs")
     data = {name: base64.b64encode(value).decode() for name, value in (("ca.pem", ca.pem), ("ca.key", ca.key_pem))}
@@ -41,9 +46,39 @@ def lab(cluster: Cluster) -> Iterator[Lab]:
     template = served["spec"]["template"]
     template["metadata"]["labels"] = served["spec"]["selector"]["matchLabels"] = {"app": "attested"}
     made.put(STRICT, with_server(curl), with_server(served))
-    made.ready()
-    yield made
+    other = echo("other")
+    template = other["spec"]["template"]
+    template["metadata"]["labels"] = other["spec"]["selector"]["matchLabels"] = {"app": "other"}
+    template["metadata"]["annotations"] = {"proxy.istio.io/config": "proxyMetadata: {CA_ADDR: 'csr.spire.svc:443'}"}
+    signing = deployment("csr", {"app": "csr"}, {"image": "example.com/ca", "args": ["/ca", "csr.spire.svc", "8443"]})
+    pods = signing["spec"]["template"]
+    pods["metadata"]["labels"] = {"app": "csr", "sidecar.istio.io/inject": "false"}
+    pods["spec"]["volumes"] = [{"name": "theirs", "secret": {"secretName": "theirs"}}]
+    pods["spec"]["containers"][0] |= {
+        "volumeMounts": [{"name": "theirs", "mountPath": "/ca"}],
+        "readinessProbe": {"tcpSocket": {"port": 8443}},
+    }
+    for name, port, target in (("other", 80, 3000), ("csr", 443, 8443)):
+        ports = [{"name": "http" if name == "other" else "tls", "port": port, "targetPort": target}]
+        spec = {"selector": {"app": name}, "ports": ports}
+        made.put({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec})
+    with trusted(cluster, ca.pem.decode()):
+        made.put(signing, other)
+        made.ready()
+        yield made
     cluster.kubectl("delete", "namespace", "spire")
+
+
+@contextlib.contextmanager
+def trusted(cluster: Cluster, root: str) -> Iterator[None]:
+    """The mesh's workloads trust another root, too."""
+    get = ("get", "configmap", "istio", "-n", "istio-system", "-o", "json")
+    before = (json.loads(cluster.kubectl(*get)).get("data") or {}).get("mesh", "")
+    options = yaml.safe_dump({**(yaml.safe_load(before) or {}), "caCertificates": [{"pem": root}]})
+    patch = ("patch", "configmap", "istio", "-n", "istio-system", "--type=merge", "-p")
+    cluster.kubectl(*patch, json.dumps({"data": {"mesh": options}}))
+    yield
+    cluster.kubectl(*patch, json.dumps({"data": {"mesh": before}}))
 
 
 def with_server(made: Object) -> Object:
@@ -76,11 +111,21 @@ def status(lab: Lab, caller: str, url: str) -> int:
     return int(lab.kubectl("exec", f"deploy/{caller}", "-c", "main", "--", *words))
 
 
-def test_they_trust_each_other_and_nobody_of_the_meshs_ca(lab: Lab) -> None:
+def test_who_trusts_whom_goes_by_the_roots(lab: Lab) -> None:
+    """The server in the volume names only its own root; the mesh's workloads are told to trust that, too."""
     lab.cluster.eventually(lambda: status(lab, "attested-caller", "http://attested") == 200)
     assert status(lab, "caller", "http://attested") == 503
     assert status(lab, "attested-caller", "http://echo") == 503
     assert status(lab, "caller", "http://echo") == 200
+
+
+def test_a_ca_at_another_address_signs(lab: Lab) -> None:
+    lab.cluster.eventually(lambda: status(lab, "caller", "http://other") == 200)
+    dump = json.loads(lab.cluster.sailctl("pc", "secret", "-n", "spire", "deployment/echo-other", "-o", "json"))
+    chains = [s["secret"]["tls_certificate"]["certificate_chain"] for s in dump["dynamic_active_secrets"] if "tls_certificate" in s["secret"]]  # fmt: skip
+    [leaf] = [x509.load_pem_x509_certificate(base64.b64decode(c["inline_bytes"])) for c in chains]
+    assert leaf.issuer.rfc4514_string() == "CN=theirs"
+    assert "spiffe://cluster.local/ns/spire/sa/default" in str(leaf.extensions)
 
 
 def test_the_certificate_is_theirs(lab: Lab) -> None:
