@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,16 +11,20 @@ import typer
 from . import complete, output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from sailcloth.analysis.describe import Description, PodDescription, Setting
     from sailcloth.analysis.describe.facts import MutualTls, Policy, ServiceDescription
     from sailcloth.kube import Client
+    from sailcloth.mesh.registry import Mesh
 
 Object = dict[str, Any]
 _META = "ISTIO_META_"
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod or service.")]
 Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
+Offline = Annotated[bool, typer.Option("--offline", help="Describe what manifests have; no cluster needed.")]
+File = Annotated[list[Path] | None, typer.Option("-f", "--file", help="Manifest or directory (with --offline).")]
+Options = Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")]
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 
 
@@ -36,6 +41,9 @@ def register(app: typer.Typer) -> None:
 def pod(
     name: Annotated[str, typer.Argument(help="POD[.NAMESPACE], deployment/NAME", autocompletion=complete.pods)],
     namespace: Namespace = "",
+    offline: Offline = False,
+    file: File = None,
+    mesh_config: Options = None,
     out: Output = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
@@ -43,7 +51,11 @@ def pod(
     from . import dumps
 
     _known(out)
-    described, certificate = dumps.run(_pod(name, namespace, kubeconfig))
+    certificate: Object = {}
+    if offline or file:
+        described = _pod_of(_from_files(offline, file, mesh_config), name, namespace)
+    else:
+        described, certificate = dumps.run(_pod(name, namespace, kubeconfig))
     if out != "text":
         output.structured({**_plain(described), "certificate": certificate}, out)
         return
@@ -53,6 +65,9 @@ def pod(
 def service(
     name: Annotated[str, typer.Argument(help="SERVICE[.NAMESPACE]")],
     namespace: Namespace = "",
+    offline: Offline = False,
+    file: File = None,
+    mesh_config: Options = None,
     out: Output = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
@@ -60,7 +75,10 @@ def service(
     from . import dumps
 
     _known(out)
-    described = dumps.run(_service(name, namespace, kubeconfig))
+    if offline or file:
+        described = _service_of(_from_files(offline, file, mesh_config), name, namespace)
+    else:
+        described = dumps.run(_service(name, namespace, kubeconfig))
     if out != "text":
         output.structured(_plain(described), out)
         return
@@ -115,16 +133,23 @@ async def _service(name: str, namespace: str, kubeconfig: str) -> Description:
 
 async def _setting(api: Client) -> Setting:
     """The mesh and its proxies."""
-    from sailcloth.analysis import describe, offline
-    from sailcloth.api import core
-    from sailcloth.api.meta import Key
+    from sailcloth.analysis import offline
     from sailcloth.kube.resources import PODS
 
     from . import cluster_objects
 
     mesh = offline.mesh_of(await cluster_objects.read(api))
+    return _assembled(mesh, (await api.list(PODS))[0])
+
+
+def _assembled(mesh: Mesh, pods: Iterable[Object]) -> Setting:
+    """The mesh with the proxies that its pods have."""
+    from sailcloth.analysis import describe
+    from sailcloth.api import core
+    from sailcloth.api.meta import Key
+
     proxies = {}
-    for raw in (await api.list(PODS))[0]:
+    for raw in pods:
         key = Key("Pod", raw["metadata"]["namespace"], raw["metadata"]["name"])
         container, obj = _proxy(raw), mesh.objects.get(key)
         if container is not None and isinstance(obj, core.Pod):
@@ -172,6 +197,53 @@ def certificate_of(listed: Object) -> Object:
     return {}
 
 
+# -- from files ---------------------------------------------------------------------------------
+
+
+def _from_files(offline: bool, files: list[Path] | None, options: Path | None) -> Setting:
+    """The mesh that manifests would make, with one pod for each workload."""
+    from sailcloth.analysis import manifests, workloads
+    from sailcloth.analysis import offline as meshes
+    from sailcloth.api.meta import Finding
+    from sailcloth.mesh import mesh_config
+
+    from . import manifest_files
+
+    if not files or not offline:
+        output.fail("--offline and -f FILE [-f FILE…] go together", output.USAGE)
+    objects, documents = manifest_files.read(files, notes=False)
+    pods = workloads.pods(documents)
+    for document in (*pods, *workloads.endpoint_slices(documents, pods)):
+        parsed = manifests.typed(document)
+        objects += [parsed] if parsed is not None and not isinstance(parsed, Finding) else []
+    try:
+        return _assembled(meshes.mesh_of(objects, mesh_config.parse(options.read_text()) if options else None), pods)
+    except (OSError, ValueError) as error:
+        output.fail(str(error), output.DATA)
+
+
+def _pod_of(setting: Setting, name: str, namespace: str) -> PodDescription:
+    from sailcloth.analysis import describe
+    from sailcloth.api.meta import Key
+
+    short, _, own = name.rpartition("/")[2].partition(".")
+    try:
+        return describe.pod(setting, Key("Pod", own or namespace or "default", short))
+    except KeyError as error:
+        output.fail(f"no pod or workload {error.args[0]} in the manifests", output.DATA)
+
+
+def _service_of(setting: Setting, name: str, namespace: str) -> Description:
+    from sailcloth.analysis import describe
+    from sailcloth.api.meta import Key
+
+    short, _, own = name.rpartition("/")[2].partition(".")
+    try:
+        return describe.service(setting, Key("Service", own.removesuffix(".svc") or namespace or "default", short))
+    except KeyError as error:
+        output.fail(f"no service {error.args[0]} in the manifests", output.DATA)
+
+
 # -- text ---------------------------------------------------------------------------------------
 
 
@@ -192,7 +264,7 @@ def pod_text(pod: PodDescription, certificate: Object) -> Iterator[str]:
         yield from (f"   {line}" for line in _modes(pod.mutual_tls))
     yield from _policies(pod.policies)
     scope = f"Sidecar {pod.sidecar}: {', '.join(pod.egress) or 'every host'}" if pod.sidecar else "no Sidecar object"
-    yield f"Calls: {pod.visible_hosts} hosts" + (f" ({scope})" if pod.proxy == "sidecar" else "")
+    yield f"Calls: {_count(pod.visible_hosts, 'host')}" + (f" ({scope})" if pod.proxy == "sidecar" else "")
     for one in pod.services:
         yield "-" * 20
         yield from _service_lines(one)
@@ -228,7 +300,7 @@ def _policies(listed: tuple[Policy, ...]) -> Iterator[str]:
 
 
 def _service_lines(facts: ServiceDescription) -> Iterator[str]:
-    counts = f"{facts.healthy} of {facts.endpoints} endpoints healthy, {facts.with_sidecar} with a sidecar"
+    counts = f"{facts.healthy} of {_count(facts.endpoints, 'endpoint')} healthy, {facts.with_sidecar} with a sidecar"
     yield f"Service: {facts.name}.{facts.namespace} ({counts})"
     for port in facts.ports:
         name = f"{port.name} " if port.name else ""
@@ -239,7 +311,7 @@ def _service_lines(facts: ServiceDescription) -> Iterator[str]:
     for rule in facts.rules:
         yield f"   DestinationRule: {', '.join(rule.names)} (clients in {rule.clients})"
         mine = [s.name for s in rule.subsets if s.matches]
-        others = [f"{s.name} ({s.endpoints} endpoints)" for s in rule.subsets if not s.matches]
+        others = [f"{s.name} ({_count(s.endpoints, 'endpoint')})" for s in rule.subsets if not s.matches]
         yield from ([f"      Matching subsets: {', '.join(mine)}"] if mine else [])
         yield from ([f"      {'Non-matching subsets' if mine else 'Subsets'}: {', '.join(others)}"] if others else [])
         yield f"      Traffic policy: {', '.join(rule.settings) or 'none'}"
@@ -255,6 +327,10 @@ def _service_lines(facts: ServiceDescription) -> Iterator[str]:
             f"{', '.join(exposed.hosts)} (VirtualService {', '.join(exposed.virtual_services)}; "
             f"{', '.join(exposed.proxies)})"
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _via(via: str) -> str:
