@@ -19,7 +19,15 @@ from sailcloth.api.request_authentication import RequestAuthentication
 from sailcloth.api.virtual_service import VirtualService
 from sailcloth.envoy.features.authorization.policy import is_dry_run
 from sailcloth.lib.incremental import Graph
-from sailcloth.mesh import destination_rules, hosts, peer_authentication, registry, services, virtual_services
+from sailcloth.mesh import (
+    destination_rules,
+    endpoints,
+    hosts,
+    peer_authentication,
+    registry,
+    services,
+    virtual_services,
+)
 from sailcloth.mesh.kinds import Traffic
 from sailcloth.mesh.legacy.service import sources
 from sailcloth.mesh.model import Port, Service, chosen_protocol
@@ -186,27 +194,38 @@ def service(setting: Setting, key: Key) -> Description:
     if svc is None:
         raise KeyError(f"{key.namespace}/{key.name}")
     facts = _service(setting, svc, None)
-    alike: dict[tuple[Any, ...], list[str]] = {}
     texts = [*warnings.of_service(facts), *warnings.of_objects(graph, _routing([facts]))]
-    names = dict.fromkeys(e.address for p in svc.ports for e in clusters.endpoint_list(graph, svc, p))
-    pods = {obj.status.pod_ip: k for k, obj in setting.mesh.objects.items() if isinstance(obj, core.Pod)}
-    for pod_key in dict.fromkeys(pods[a] for a in names if a in pods):
-        one = pod(setting, pod_key)
+    workloads = []
+    for alike in _alike(setting, svc):
+        one = pod(setting, alike[0])  # what holds goes by labels, so it holds for the others
+        names = tuple(f"{k.name}.{k.namespace}" for k in alike)
+        workloads.append(WorkloadDescription(pods=names, mutual_tls=one.mutual_tls, policies=one.policies))
         mine = tuple(s for s in one.services if s.host == host)
-        alike.setdefault((one.mutual_tls, one.policies, one.proxy), []).append(f"{one.name}.{one.namespace}")
         texts += [w for s in mine for p in s.ports for w in warnings.of_tls(p, s, one.mutual_tls, one.proxy)]
-        texts += [] if one.proxy else [f"pod {one.name} has no sidecar: nothing protects what comes to it"]
+        texts += [] if one.proxy else [f"pod {n} has no sidecar: nothing protects what comes to it" for n in names]
     if facts.healthy == 0 and svc.resolution != "ALIAS":
         texts.append("no endpoint is healthy: requests get 503")
-    workloads = (WorkloadDescription(pods=tuple(v), mutual_tls=k[0], policies=k[1]) for k, v in alike.items())
     return Description(service=facts, workloads=tuple(workloads), warnings=tuple(dict.fromkeys(texts)))
+
+
+def _alike(setting: Setting, svc: Service) -> list[list[Key]]:
+    """The pods behind a service, those with the same labels and kind of proxy together."""
+    graph = setting.graph
+    addresses = dict.fromkeys(e.address for p in svc.ports for e in clusters.endpoint_list(graph, svc, p))
+    groups: dict[tuple[Any, ...], list[Key]] = {}
+    for key in dict.fromkeys(graph.get(endpoints.pod_at, address) for address in addresses):
+        obj = registry.read(graph, core.Pod, key) if key is not None else None
+        if key is not None and obj is not None:
+            proxy_kind = setting.proxies[key].kind if key in setting.proxies else ""
+            groups.setdefault((key.namespace, proxy_kind, endpoints.labels_of(obj)), []).append(key)
+    return list(groups.values())
 
 
 def _service(setting: Setting, svc: Service, of: core.Pod | None) -> ServiceDescription:
     """Describe a service, to one of its pods or to all."""
     graph = setting.graph
     views = {ns: _client(setting, ns) for ns in _client_namespaces(setting.mesh, svc)}
-    endpoints = {e.address: e for p in svc.ports for e in clusters.endpoint_list(graph, svc, p)}
+    behind = {e.address: e for p in svc.ports for e in clusters.endpoint_list(graph, svc, p)}
     rules = tuple(r for ns, view in views.items() if (r := _rule(graph, svc, ns, view, of)) is not None)
     subsets = frozenset({"", *(s.name for r in rules for s in r.subsets if s.matches)}) if of is not None else None
     wanted = Wanted(svc, subsets)
@@ -225,9 +244,9 @@ def _service(setting: Setting, svc: Service, of: core.Pod | None) -> ServiceDesc
         namespace=svc.namespace,
         host=svc.host,
         ports=tuple(_port(setting, svc, p, views, of) for p in svc.ports),
-        endpoints=len(endpoints),
-        healthy=sum(e.healthy for e in endpoints.values()),
-        with_sidecar=sum(e.mtls for e in endpoints.values()),
+        endpoints=len(behind),
+        healthy=sum(e.healthy for e in behind.values()),
+        with_sidecar=sum(e.mtls for e in behind.values()),
         rules=rules,
         routes=(*routed.values(), *via_gateways),
         gateways=tuple(exposures),
@@ -307,12 +326,12 @@ def _tls_of(graph: Graph, view: View, cluster: ClusterId, of: core.Pod | None) -
         return "plain text", "MeshConfig enableAutoMtls"
     if plan.auto_mtls is None:
         return "plain text", "auto mTLS: not all endpoints take mutual TLS" if of is None else "auto mTLS"
-    endpoints = graph.get(clusters.endpoints_plan, view, cluster)
+    listed = graph.get(clusters.endpoints_plan, view, cluster)
     flags = [
         mtls
-        for endpoint, mtls in zip(endpoints.endpoints, endpoints.mtls, strict=True)
+        for endpoint, mtls in zip(listed.endpoints, listed.mtls, strict=True)
         if of is None or endpoint.address == of.status.pod_ip
-    ] if endpoints is not None else []  # fmt: skip
+    ] if listed is not None else []  # fmt: skip
     if flags and not any(flags):
         return "plain text", "auto mTLS"
     return ("mutual TLS" if all(flags) else f"mutual TLS to {sum(flags)} of {len(flags)} endpoints"), "auto mTLS"
