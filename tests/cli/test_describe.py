@@ -86,6 +86,7 @@ def test_a_service_that_is_exposed(files: list[str]) -> None:
     assert "Warning" not in text
     found = json.loads(run("service", "productpage.default", "--offline", *files, "-o", "json").stdout)
     assert [w["mutualTls"][0]["mode"] for w in found["workloads"]] == ["STRICT"]
+    assert found["warnings"] == [], "no key is left out"
 
 
 def test_a_pod_without_a_sidecar(files: list[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from sailcloth.api.meta import Struct
+import msgspec
 
 from .routes_to import Exposure, Routes
 
 
-class Clients(Struct):
+class Clients(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What clients in some namespaces use to a port, or to its subset. `tls`: `mutual TLS`, `plain text`, or `TLS (MODE)`; `by`: what
     decides it."""
 
@@ -17,7 +17,7 @@ class Clients(Struct):
     subset: str = ""
 
 
-class ServicePort(Struct):
+class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A service's port. `chosen_by`: what says the protocol: appProtocol, name, number, ServiceEntry, or detection."""
 
     number: int
@@ -28,7 +28,7 @@ class ServicePort(Struct):
     clients: tuple[Clients, ...] = ()
 
 
-class Subset(Struct):
+class Subset(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A subset of a DestinationRule. `matches`: whether the pod has its labels; `endpoints`: how many of the service have."""
 
     name: str
@@ -37,7 +37,7 @@ class Subset(Struct):
     matches: bool | None = None
 
 
-class Rule(Struct):
+class Rule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The DestinationRules in force together for a service, for clients of one namespace. `settings`: the blocks of its policy."""
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ class Rule(Struct):
     subsets: tuple[Subset, ...]
 
 
-class ServiceDescription(Struct):
+class ServiceDescription(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A service. `endpoints`: all, those that are healthy, and those with a sidecar."""
 
     name: str
@@ -61,7 +61,7 @@ class ServiceDescription(Struct):
     gateways: tuple[Exposure, ...] = ()
 
 
-class MutualTls(Struct):
+class MutualTls(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The mode of a port of the workload; port 0: of all others. `level`: default, mesh, namespace, workload or port; `source`: the
     object that says so."""
 
@@ -71,7 +71,7 @@ class MutualTls(Struct):
     source: str = ""
 
 
-class Policy(Struct):
+class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An object that selects the workload. `action`: of an AuthorizationPolicy."""
 
     kind: str
@@ -80,7 +80,7 @@ class Policy(Struct):
     dry_run: bool = False
 
 
-class PodDescription(Struct):
+class PodDescription(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A pod. `proxy`: sidecar, router, or empty; `identity`: of its certificate."""
 
     name: str
@@ -98,7 +98,7 @@ class PodDescription(Struct):
     warnings: tuple[str, ...] = ()
 
 
-class WorkloadDescription(Struct):
+class WorkloadDescription(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The pods of a service that are alike."""
 
     pods: tuple[str, ...]
@@ -106,7 +106,7 @@ class WorkloadDescription(Struct):
     policies: tuple[Policy, ...]
 
 
-class Description(Struct):
+class Description(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A service with the workloads behind it."""
 
     service: ServiceDescription

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sailcloth.api.meta import Key, StringMatch, Struct
+import msgspec
+
+from sailcloth.api.meta import Key, StringMatch
 from sailcloth.api.virtual_service import HTTPMatchRequest, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph
 from sailcloth.mesh import registry, virtual_services
@@ -20,7 +22,7 @@ from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import RoutePlan, Target
 
 
-class Route(Struct):
+class Route(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A route of a VirtualService to a service. `place`: its field; `when`: its conditions; `targets`: what gets how many percent.
     `percent`: of those that reach the subsets asked for, or the service; `unreached`: why no request of these clients takes the
     route; empty: some do."""
@@ -32,7 +34,7 @@ class Route(Struct):
     unreached: str = ""
 
 
-class Routes(Struct):
+class Routes(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The routes of one VirtualService to a service. `via`: the gateway, `namespace/name`, or `mesh`; without routes: no proxy serves
     that gateway."""
 
@@ -42,7 +44,7 @@ class Routes(Struct):
     routes: tuple[Route, ...]
 
 
-class Exposure(Struct):
+class Exposure(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A server of a Gateway from which some route leads to a service. `tls`: its mode; empty: plain text."""
 
     gateway: str
