@@ -167,10 +167,10 @@ class Agent:
         if uid not in self._pods:
             dns = await self._start_dns(pod, env, pod_dir, sockets) if kind == "sidecar" else None
             files = MountedFiles.from_container(pod, container, pod_dir)
-            options = CertificateOptions.from_env(env, self._lifetime_s)
-            ca = CaOptions.from_env(env, self._server_name)
-            external = await self._has_certificate_elsewhere(files, home, env)
-            await self._add(uid, pod, path, sockets, who.ip, files, dns, options, ca, external)
+            token = TokenCache(lambda: self._token_for(pod))
+            elsewhere = await self._has_certificate_elsewhere(files, home, env)
+            identity = None if elsewhere else self._new_identity(pod, env, files, token)
+            await self._add(pod, path, sockets, who.ip, files, dns, identity, token)
         secrets = external_sds.path(env) if self._pods[uid].identity is None else ""
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
@@ -216,40 +216,41 @@ class Agent:
             log.error("DNS proxy of pod %s cannot start, so its names do not resolve: %s", name, error)
             return None
 
+    def _new_identity(
+        self, pod: dict[str, Any], env: dict[str, str], files: MountedFiles, token: TokenCache
+    ) -> WorkloadIdentity:
+        """The identity of a pod, by the CA that its environment names."""
+        ca = CaOptions.from_env(env, self._server_name)
+
+        def ca_roots() -> bytes:
+            return files.read(ca.roots) if ca.roots else self._trusted
+
+        return WorkloadIdentity(
+            ExternalCa(ca, ca_roots, self._resolve).connect if ca.address else shared(self._upstream),
+            token.get,
+            name=f"{pod['metadata']['namespace']}/{pod['metadata']['name']}",
+            options=CertificateOptions.from_env(env, self._lifetime_s),
+            roots=self._trusted,
+            revoked=self._revoked,
+        )
+
     async def _add(
         self,
-        uid: str,
         pod: dict[str, Any],
         path: str,
         sockets: PodSockets,
         address: str,
         files: MountedFiles,
         dns: _Dns | None,
-        options: CertificateOptions,
-        ca: CaOptions,
-        external_certificate: bool,
+        identity: WorkloadIdentity | None,
+        token: TokenCache,
     ) -> None:
-        def ca_roots() -> bytes:
-            return files.read(ca.roots) if ca.roots else self._trusted
-
-        async def token() -> str:
-            return await self._token_for(pod)
-
-        name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-        cached = TokenCache(token)
-        external = ExternalCa(ca, ca_roots, self._resolve)
-        connect = external.connect if ca.address else shared(self._upstream)
-        identity = None
-        if not external_certificate:
-            identity = WorkloadIdentity(
-                connect, cached.get, name=name, options=options, roots=self._trusted, revoked=self._revoked
-            )
-        tables = dns.names if dns else None
-        socket = ProxySocket(path, identity, self._upstream, cached.get, files, tables, lambda: self._trusted)
+        names = dns.names if dns else None
+        socket = ProxySocket(path, identity, self._upstream, token.get, files, names, lambda: self._trusted)
         await socket.start()
         if identity is not None:
             identity.start()
-        created = self._pods[uid] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
+        created = self._pods[pod["metadata"]["uid"]] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
         if sockets.netns_fd >= 0:
             created.status = StatusServer(sockets, address, pod, created.metrics)
             await created.status.start()
