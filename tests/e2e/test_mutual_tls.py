@@ -92,6 +92,12 @@ def pod(name: str, *args: str, sidecar: bool = True, **spec: object) -> Object:
     }
 
 
+def with_statistics(made: Object) -> Object:
+    """The pod with Envoy's counts of handshakes."""
+    made["metadata"]["annotations"] = {"sidecar.istio.io/statsInclusionRegexps": r"listener\..*\.ssl\.handshake"}
+    return made
+
+
 def service(name: str, app: str, **spec: object) -> Object:
     ports = [{"name": n, "port": p, "targetPort": p} for n, p in PORTS.items()]
     return {
@@ -114,8 +120,8 @@ class Matrix:
         objects = [
             service("service", "server"),
             service("headless", "other", clusterIP="None"),
-            pod("server", *ports, *local),
-            pod("other", *ports),
+            with_statistics(pod("server", *ports, *local)),
+            with_statistics(pod("other", *ports)),
             pod("client", "--port=8000"),
             pod("plain", "--port=8000", sidecar=False),
             pod("as-proxy", "--port=8000", securityContext={"runAsUser": 1337}),
@@ -123,7 +129,10 @@ class Matrix:
         for obj in objects:
             cluster.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
         cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", "pod", "--all", "--timeout=60s")
-        self.ip = cluster.kubectl("get", "pod", "server", "-n", NAMESPACE, "-o", "jsonpath={.status.podIP}").strip()
+        self.ip = self.address("server")
+
+    def address(self, name: str) -> str:
+        return self.cluster.kubectl("get", "pod", name, "-n", NAMESPACE, "-o", "jsonpath={.status.podIP}").strip()
 
     def mode(self, mode: str, policy: str = "PeerAuthentication") -> None:
         """Let one object of a kind set the mode."""
@@ -185,6 +194,26 @@ def test_who_reaches_whom(matrix: Matrix, policy: str, mode: str) -> None:
     with ThreadPoolExecutor(_PARALLEL) as pool:
         seen = dict(zip(cases, pool.map(matrix.becomes_as_expected, cases), strict=True))
     assert seen == {c: c.expected for c in cases}
+
+
+def handshakes(matrix: Matrix, address: str) -> int:
+    """How many a server's Envoy has had on captured connections."""
+    fetch = f"import urllib.request as u; print(u.urlopen('http://{address}:15090/stats/prometheus').read().decode())"
+    text = matrix.cluster.kubectl("exec", "-n", NAMESPACE, "plain", "-c", "main", "--", "python3", "-c", fetch)
+    lines = [line.rpartition(" ") for line in text.splitlines() if "ssl_handshake{" in line and "15006" in line]
+    return sum(int(value) for _, _, value in lines)
+
+
+@pytest.mark.parametrize(("via", "server"), [("service", "server"), ("headless", "other")])
+def test_connections_of_bytes_have_mutual_tls_too(matrix: Matrix, via: str, server: str) -> None:
+    """A TCP server does not say how it was reached, its Envoy does. Each call is a connection."""
+    matrix.mode("PERMISSIVE")
+    url = f"tcp://{via}.{NAMESPACE}:{PORTS['tcp']}"
+    address = matrix.address(server)
+    before = handshakes(matrix, address)
+    matrix.cluster.eventually(lambda: matrix.call("plain", url) != "")
+    assert handshakes(matrix, address) == before
+    matrix.cluster.eventually(lambda: matrix.call("client", url) and handshakes(matrix, address) > before)
 
 
 WAYS = {
