@@ -10,11 +10,12 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 FUZZ ?= 20
+SECONDS ?= 600
 
-.PHONY: help install demo test test-fast fuzz check bench lock clean
+.PHONY: help install demo test test-fast fuzz fuzz-coverage check audit bench lock clean
 
 help: ## print this help
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## make .venv from the lock file
 
@@ -38,8 +39,16 @@ test-fast: install ## everything that needs no cluster
 fuzz: install ## what comes from the network, FUZZ times as many examples as in `make test`
 	@SAILCLOTH_FUZZ=$(FUZZ) $(BIN)/python -m pytest $(PARALLEL) --timeout 3600 tests/fuzz
 
-check: install typings/.made ## static checks: format, lint, types, import contracts
+fuzz-coverage: install ## the same parsers under atheris, for SECONDS in all
+	@test -d .fuzz/atheris || $(BIN)/python -m pip install --quiet --disable-pip-version-check --target .fuzz/atheris atheris==3.0.0
+	@PYTHONPATH=.fuzz/atheris $(BIN)/python -m tests.fuzz.coverage --seconds $(SECONDS)
+
+check: install typings/.made ## static checks: format, lint, types, import contracts, known vulnerabilities
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+	@$(BIN)/python tools/audit.py
+
+audit: install ## known vulnerabilities of the locked dependencies, by osv.dev
+	@$(BIN)/python tools/audit.py
 
 typings/.made: $(STAMP) tools/protobuf_stubs.py
 	@rm -rf .mypy_cache  # it remembers modules as untyped
@@ -52,4 +61,4 @@ lock: install ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --all-extras --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock pyproject.toml
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) typings .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) typings .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz

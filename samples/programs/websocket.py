@@ -89,5 +89,5 @@ def upgrade(request: Request, talk: Callable[[Socket], None]) -> Response:
         except OSError:
             return  # the other side has gone
 
-    accept = base64.b64encode(hashlib.sha1(key.encode() + _MAGIC).digest()).decode()
+    accept = base64.b64encode(hashlib.sha1(key.encode() + _MAGIC, usedforsecurity=False).digest()).decode()
     return Upgraded(run, upgrade="websocket", connection="Upgrade", sec_websocket_accept=accept)

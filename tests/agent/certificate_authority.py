@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from sailcloth.agent.identity import WorkloadIdentity
+from sailcloth.agent.identity import WorkloadIdentity, shared
 from sailcloth.ca.authority import Authority, Identity, pem
 from sailcloth.ca.service import CertificateService
 from sailcloth.lib.grpc_server import GrpcServer, Streaming, Unary
@@ -70,7 +70,7 @@ async def workload_identity(
     channel: grpc.aio.Channel, token: Callable[[], Awaitable[str]] = current_token
 ) -> AsyncIterator[WorkloadIdentity]:
     """The running identity of the workload `reviews`."""
-    identity = WorkloadIdentity(lambda: channel, token, name="reviews")
+    identity = WorkloadIdentity(shared(lambda: channel), token, name="reviews")
     identity.start()
     try:
         yield identity

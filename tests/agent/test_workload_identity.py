@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from sailcloth.agent.certificate_options import CertificateOptions
-from sailcloth.agent.identity import WorkloadIdentity
+from sailcloth.agent.identity import WorkloadIdentity, shared
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import SERVICE, CertificateResponse
 from sailcloth.lib.grpc_server import Call
@@ -71,7 +71,7 @@ async def test_a_chain_without_a_root_is_refused() -> None:
         return bytes(CertificateResponse(cert_chain=["only a leaf"]).SerializeToString())
 
     async with serve({f"/{SERVICE}/CreateCertificate": create}) as channel:
-        identity = WorkloadIdentity(lambda: channel, current_token, name="reviews")
+        identity = WorkloadIdentity(shared(lambda: channel), current_token, name="reviews")
         with pytest.raises(ValueError, match="no certificate chain"):
             await identity.fetch()
 
@@ -81,11 +81,26 @@ async def test_the_requested_lifetime_is_granted_up_to_the_authoritys_own() -> N
     async with serve(service.methods()) as channel:
         for requested_s, granted_s in ((0, 300), (60, 60), (7200, 600)):
             identity = WorkloadIdentity(
-                lambda: channel, current_token, name="reviews", options=CertificateOptions(lifetime_s=requested_s)
+                shared(lambda: channel),
+                current_token,
+                name="reviews",
+                options=CertificateOptions(lifetime_s=requested_s),
             )
             secret = await identity.fetch()
             backdated_s = min(120, granted_s)
             assert secret.not_after - secret.not_before == pytest.approx(granted_s + backdated_s, abs=1)
+
+
+async def test_when_the_certificate_and_the_roots_end_is_a_metric() -> None:
+    methods = certificate_service(Authority.create(), lifetime_s=600).methods()
+    async with serve(methods) as channel, workload_identity(channel) as identity:
+        assert identity.metrics(0.0) == ""
+        secret = await identity.wait_for_version_after(0)
+        text = identity.metrics(secret.not_after - 600)
+    assert text.startswith("# TYPE istio_agent_cert_expiry_seconds gauge\n")
+    values = {line.split()[0]: float(line.split()[1]) for line in text.splitlines()[1:]}
+    assert values['istio_agent_cert_expiry_seconds{resource_name="default"}'] == pytest.approx(600)
+    assert values['istio_agent_cert_expiry_seconds{resource_name="ROOTCA"}'] > 3600 * 24 * 3000
 
 
 async def test_close_forgets_the_secret() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from sailcloth.analysis import manifests, offline
 from sailcloth.cli import cluster, proxy_tables
+
+from ..authorities import DAY, Authority
 
 Object = dict[str, Any]
 RULES = """
@@ -150,3 +154,32 @@ class Rollout:
 async def test_a_deployment_stands_for_a_pod_that_runs_and_stays() -> None:
     api: Any = Rollout()
     assert await cluster.pod_name(api, "deploy/web", "default") == "c"
+
+
+def test_secrets_with_validity_and_trust_domain() -> None:
+    first, second = Authority("one"), Authority("two", valid=(-2 * DAY, -DAY))
+    leaf, _ = first.leaf("spiffe://mesh.example/ns/default/sa/web")
+    chain = leaf.public_bytes(serialization.Encoding.PEM) + first.pem
+
+    def secret(name: str, **content: Object) -> Object:
+        return {"name": name, "secret": content}
+
+    encoded = [base64.b64encode(text).decode() for text in (chain, first.pem + second.pem)]
+    columns, found = proxy_tables.secrets(
+        {
+            "dynamic_active_secrets": [
+                secret("default", tls_certificate={"certificate_chain": {"inline_bytes": encoded[0]}}),
+                secret("ROOTCA", validation_context={"trusted_ca": {"inline_bytes": encoded[1]}}),
+            ],
+            "dynamic_warming_secrets": [secret("kubernetes://missing")],
+        }
+    )
+    assert columns[3:5] == ["VALID CERT", "SERIAL NUMBER"]
+    assert [[r[0], *r[1:4], r[7]] for r in found] == [
+        ["default", "Cert Chain", "ACTIVE", "true", "mesh.example"],
+        ["ROOTCA", "CA", "ACTIVE", "true", ""],
+        ["ROOTCA", "CA", "ACTIVE", "false", ""],
+        ["kubernetes://missing", "CA", "WARMING", "false", ""],
+    ]
+    assert found[0][4] == f"{leaf.serial_number:x}"
+    assert found[0][5] == f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"

@@ -32,7 +32,7 @@ from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS
 
 from ..apiserver.cluster import Server, until
-from ..authorities import Authority
+from ..authorities import DAY, Authority
 
 NAMESPACE = "istio-system"
 LIFETIME = dt.timedelta(hours=1)
@@ -283,3 +283,20 @@ async def test_every_namespace_has_the_roots_and_the_lists_whatever_others_do(cl
         await becomes(REVOKED, None)
         task.cancel()
         await client.delete(CONFIGMAPS, BUNDLE, "default")
+
+
+async def test_a_ca_that_ends_soon_is_warned_of(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    soon = Authority("ours", Authority("root"), valid=(-DAY, 10 * DAY))
+    await plug_in(client, soon.secret())
+    async with running(client, Proxies()) as certificates:
+        other = Authority("theirs", valid=(-DAY, 5 * DAY)).pem.decode()
+        certificates.trust_also([other])
+        texts = certificates.status()["ending"]
+        await certificates.reconcile()
+        await certificates.reconcile()
+    assert [t.split(" ends at")[0].split("of ")[-1] for t in texts] == [
+        "MeshConfig caCertificates",
+        "Secret istio-system/cacerts",
+        "Secret istio-system/cacerts",
+    ]
+    assert caplog.text.count("the CA's certificate of Secret istio-system/cacerts ends at") == 1, "once a day"

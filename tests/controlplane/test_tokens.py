@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +11,7 @@ import grpc
 import pytest
 
 from sailcloth.agent.certificate_options import CertificateOptions
-from sailcloth.agent.identity import WorkloadIdentity
+from sailcloth.agent.identity import WorkloadIdentity, shared
 from sailcloth.ca.authority import Authority
 from sailcloth.ca.service import CertificateService
 from sailcloth.controlplane.identity import AUDIENCE, Verifier
@@ -59,7 +60,7 @@ async def asking(verifier: Verifier, token: str) -> AsyncIterator[tuple[Workload
         return token
 
     async with serve(service.methods()) as channel:
-        yield WorkloadIdentity(lambda: channel, current, name="reviews", options=CertificateOptions()), service
+        yield WorkloadIdentity(shared(lambda: channel), current, name="reviews", options=CertificateOptions()), service
 
 
 async def refusal(identity: WorkloadIdentity) -> str:
@@ -109,8 +110,10 @@ async def test_a_token_for_another_audience_is_refused(client: Client, verifier:
 async def test_a_workload_that_asks_too_often_waits(client: Client, verifier: Verifier) -> None:
     token = await client.create_token("reviews", NAMESPACE, [AUDIENCE], 3600)
     async with asking(verifier, token) as (identity, service):
-        for _ in range(20):
-            await identity.fetch()
-        assert "too often" in await refusal(identity)
-        assert service.counts["rate_limited_count"] == 1
-        assert service.counts["success_cert_issuance_count"] == 20
+        # All at once: on a slow machine some more are signed meanwhile, four a second.
+        answers = await asyncio.gather(*(identity.fetch() for _ in range(80)), return_exceptions=True)
+        refused = [a for a in answers if isinstance(a, grpc.aio.AioRpcError)]
+        assert refused
+        assert all("too often" in str(error.details()) for error in refused)
+        assert service.counts["rate_limited_count"] == len(refused)
+        assert 20 <= service.counts["success_cert_issuance_count"] == 80 - len(refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import msgspec
@@ -43,6 +44,39 @@ def test_a_wrong_object_is_denied_with_all_findings() -> None:
     assert [c["field"] for c in answer["status"]["details"]["causes"]] == ["spec.hosts[0]", "spec.http[0].timeout"]
     for part in ("configuration is invalid", "spec.hosts[0]", "spec.http[0].timeout", "Give at least 1ms."):
         assert part in answer["status"]["message"]
+
+
+def test_what_is_the_control_planes_own_is_denied_in_every_kind() -> None:
+    """Of some kinds the rest of the object comes first."""
+    denied = set()
+    for kind in kinds.MESH_KINDS:
+        if kind.api_version.partition("/")[0] not in admission.GROUPS:
+            continue
+        made: Request = {
+            "apiVersion": kind.api_version,
+            "kind": kind.name,
+            "metadata": {"name": "a", "namespace": "ns"},
+        }
+        made["metadata"]["annotations"] = {"internal.istio.io/gateway-semantics": "gateway"}
+        answer = ask(made)
+        if "annotation internal" in str(answer.get("status")):
+            denied.add(kind.name)
+    assert {"VirtualService", "Gateway", "AuthorizationPolicy", "PeerAuthentication", "RateLimit"} <= denied
+
+
+async def test_a_policy_that_is_not_in_force_says_so_in_its_status() -> None:
+    """As in Istio, admission has nothing against it."""
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web"}
+    async with World() as world:
+        for kind, spec in (("AuthorizationPolicy", {"rules": [{}]}), ("RequestAuthentication", {})):
+            metadata = {"name": "a", "namespace": "ns", "generation": 1}
+            made = {"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata}
+            made["spec"] = {**spec, "targetRefs": [target]}
+            assert ask(made) == {"uid": "1", "allowed": True}
+            await world.apply(json.dumps(made))
+            accepted = world.condition(Key(kind, "ns", "a"), "Accepted")
+            assert (accepted["status"], accepted["reason"]) == ("False", "TargetNotFound")
+            assert accepted["message"].startswith("not in force anywhere:")
 
 
 def test_warnings_are_single_short_lines() -> None:

@@ -141,6 +141,11 @@ def test_metrics_have_istios_names(mesh: Cluster) -> None:
     assert float(values["citadel_server_root_cert_expiry_seconds"]) > 86_400
     counted = ("csr_count", "csr_parsing_err_count", "authentication_failure_count", "id_extraction_err_count")
     assert all(f"citadel_server_{name}" in values for name in counted)
+    fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:15020/metrics').read().decode())"
+    text = mesh.kubectl("exec", "deploy/ratings-v1", "--", "python3", "-c", fetch)
+    ends = dict(line.split(" ") for line in text.splitlines() if line.startswith("istio_agent_cert_expiry_seconds"))
+    assert float(ends['istio_agent_cert_expiry_seconds{resource_name="default"}']) < 2 * LIFETIME_S
+    assert float(ends['istio_agent_cert_expiry_seconds{resource_name="ROOTCA"}']) > 86_400
 
 
 def test_the_webhooks_go_on_under_the_new_root(mesh: Cluster) -> None:

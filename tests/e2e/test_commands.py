@@ -60,9 +60,30 @@ def test_wait_for_deletion(mesh: Cluster) -> None:
     assert run(mesh, "wait", "vs", "reviews", "--for", "delete").returncode == 0
 
 
+def test_describe(mesh: Cluster) -> None:
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(service("reviews", "v3")))
+    done = run(mesh, "x", "describe", "pod", "deployment/reviews-v3")
+    assert done.returncode == 0, done.stderr
+    for line in (
+        "   Proxy: sidecar",
+        "   port 9080: PERMISSIVE (default)",
+        "      Clients in default: mutual TLS (auto mTLS)",
+        "      Matching subsets: v3",
+        "      http[0]: 100 % of every request (to reviews.default.svc.cluster.local subset v3)",
+    ):
+        assert line in done.stdout.splitlines(), done.stdout
+    assert re.search(r"Certificate: serial [0-9a-f]+, ends 20", done.stdout)
+    other = run(mesh, "x", "describe", "pod", "deployment/reviews-v1").stdout
+    assert "Warning: no route of VirtualService default/reviews (mesh) leads to this pod" in other
+    shown = json.loads(run(mesh, "x", "describe", "svc", "productpage.default", "-o", "json").stdout)
+    assert [e["gateway"] for e in shown["service"]["gateways"]] == ["default/bookinfo-gateway"]
+    assert run(mesh, "x", "describe", "pod", "absent").returncode == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (("x", "describe", "pod", "x", "-o", "tables"), "unknown output"),
         (("wait", "pod", "x"), "no kind that reports"),
         (("wait", "vs", "x", "--for", "ever"), "unknown condition"),
         (("wait", "vs", "x", "--timeout", "soon"), "not a duration"),

@@ -1,6 +1,7 @@
 """Mutual TLS in a mesh, over real sockets: who reaches whom in each mode, and that no way leads around STRICT.
 
-The matrix is data: what a client with or without a sidecar gets of a service, a headless service, and a pod's address.
+The matrix is data: what a client with or without a sidecar gets of a service, a headless service, and a pod's address, in each mode,
+set by today's kind and by those of Istio 1.0 to 1.4.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _DRAINED_S = 20.0
 
 @dataclass(frozen=True)
 class Case:
-    """One call. `via`: service, headless, or pod (its address)."""
+    """One call. `policy`: the kind that sets the mode; `via`: service, headless, or pod (its address)."""
 
+    policy: str
     mode: str
     protocol: str
     sidecar: bool  # of the client
@@ -47,12 +49,36 @@ class Case:
         return "refused" if self.mode == "STRICT" else "plain"
 
 
+POLICIES = {
+    "PeerAuthentication": "peerauthentication.security.istio.io",
+    "Policy": "policy.authentication.istio.io",
+    "MeshPolicy": "meshpolicy.authentication.istio.io",
+}
 CASES = [
     Case(*case)
     for case in itertools.product(
-        ("PERMISSIVE", "STRICT", "DISABLE"), PORTS, (True, False), ("service", "headless", "pod")
+        POLICIES, ("PERMISSIVE", "STRICT", "DISABLE"), PORTS, (True, False), ("service", "headless", "pod")
     )
 ]
+
+
+def authentication(kind: str, mode: str) -> Object:
+    """The object of a kind that sets the mode of all workloads: of the namespace, or of the mesh."""
+    metadata = {"name": "default", **({} if kind == "MeshPolicy" else {"namespace": NAMESPACE})}
+    if kind == "PeerAuthentication":
+        return {
+            "apiVersion": "security.istio.io/v1",
+            "kind": kind,
+            "metadata": metadata,
+            "spec": {"mtls": {"mode": mode}},
+        }
+    peers = [] if mode == "DISABLE" else [{"mtls": {"mode": mode}}]
+    return {
+        "apiVersion": "authentication.istio.io/v1alpha1",
+        "kind": kind,
+        "metadata": metadata,
+        "spec": {"peers": peers},
+    }
 
 
 def pod(name: str, *args: str, sidecar: bool = True, **spec: object) -> Object:
@@ -64,6 +90,12 @@ def pod(name: str, *args: str, sidecar: bool = True, **spec: object) -> Object:
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels},
         "spec": {"containers": [container], **spec},
     }
+
+
+def with_statistics(made: Object) -> Object:
+    """The pod with Envoy's counts of handshakes."""
+    made["metadata"]["annotations"] = {"sidecar.istio.io/statsInclusionRegexps": r"listener\..*\.ssl\.handshake"}
+    return made
 
 
 def service(name: str, app: str, **spec: object) -> Object:
@@ -88,8 +120,8 @@ class Matrix:
         objects = [
             service("service", "server"),
             service("headless", "other", clusterIP="None"),
-            pod("server", *ports, *local),
-            pod("other", *ports),
+            with_statistics(pod("server", *ports, *local)),
+            with_statistics(pod("other", *ports)),
             pod("client", "--port=8000"),
             pod("plain", "--port=8000", sidecar=False),
             pod("as-proxy", "--port=8000", securityContext={"runAsUser": 1337}),
@@ -97,18 +129,21 @@ class Matrix:
         for obj in objects:
             cluster.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
         cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Ready", "pod", "--all", "--timeout=60s")
-        self.ip = cluster.kubectl("get", "pod", "server", "-n", NAMESPACE, "-o", "jsonpath={.status.podIP}").strip()
+        self.ip = self.address("server")
 
-    def mode(self, mode: str) -> None:
-        policy = {
-            "apiVersion": "security.istio.io/v1",
-            "kind": "PeerAuthentication",
-            "metadata": {"name": "default", "namespace": NAMESPACE},
-            "spec": {"mtls": {"mode": mode}},
-        }
-        self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(policy))
-        name = "peerauthentication.security.istio.io/default"
+    def address(self, name: str) -> str:
+        return self.cluster.kubectl("get", "pod", name, "-n", NAMESPACE, "-o", "jsonpath={.status.podIP}").strip()
+
+    def mode(self, mode: str, policy: str = "PeerAuthentication") -> None:
+        """Let one object of a kind set the mode."""
+        for other in set(POLICIES) - {policy}:
+            self.without(other)
+        self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(authentication(policy, mode)))
+        name = f"{POLICIES[policy]}/default"
         self.cluster.kubectl("wait", "-n", NAMESPACE, "--for=condition=Programmed", "--timeout=20s", name)
+
+    def without(self, policy: str) -> None:
+        self.cluster.kubectl("delete", "-n", NAMESPACE, f"{POLICIES[policy]}/default", "--ignore-not-found")
 
     def call(self, client: str, url: str, *options: str) -> str:
         """What the server says of a call; empty if it was refused."""
@@ -145,17 +180,40 @@ class Matrix:
 
 @pytest.fixture(scope="module")
 def matrix(cluster: Cluster) -> Iterator[Matrix]:
-    yield Matrix(cluster)
+    made = Matrix(cluster)
+    yield made
+    made.without("MeshPolicy")
     cluster.kubectl("delete", "namespace", NAMESPACE)
 
 
 @pytest.mark.parametrize("mode", ["PERMISSIVE", "STRICT", "DISABLE"])
-def test_who_reaches_whom(matrix: Matrix, mode: str) -> None:
-    matrix.mode(mode)
-    cases = [c for c in CASES if c.mode == mode]
+@pytest.mark.parametrize("policy", POLICIES)
+def test_who_reaches_whom(matrix: Matrix, policy: str, mode: str) -> None:
+    matrix.mode(mode, policy)
+    cases = [c for c in CASES if (c.policy, c.mode) == (policy, mode)]
     with ThreadPoolExecutor(_PARALLEL) as pool:
         seen = dict(zip(cases, pool.map(matrix.becomes_as_expected, cases), strict=True))
     assert seen == {c: c.expected for c in cases}
+
+
+def handshakes(matrix: Matrix, address: str) -> int:
+    """How many a server's Envoy has had on captured connections."""
+    fetch = f"import urllib.request as u; print(u.urlopen('http://{address}:15090/stats/prometheus').read().decode())"
+    text = matrix.cluster.kubectl("exec", "-n", NAMESPACE, "plain", "-c", "main", "--", "python3", "-c", fetch)
+    lines = [line.rpartition(" ") for line in text.splitlines() if "ssl_handshake{" in line and "15006" in line]
+    return sum(int(value) for _, _, value in lines)
+
+
+@pytest.mark.parametrize(("via", "server"), [("service", "server"), ("headless", "other")])
+def test_connections_of_bytes_have_mutual_tls_too(matrix: Matrix, via: str, server: str) -> None:
+    """A TCP server does not say how it was reached, its Envoy does. Each call is a connection."""
+    matrix.mode("PERMISSIVE")
+    url = f"tcp://{via}.{NAMESPACE}:{PORTS['tcp']}"
+    address = matrix.address(server)
+    before = handshakes(matrix, address)
+    matrix.cluster.eventually(lambda: matrix.call("plain", url) != "")
+    assert handshakes(matrix, address) == before
+    matrix.cluster.eventually(lambda: matrix.call("client", url) and handshakes(matrix, address) > before)
 
 
 WAYS = {
@@ -183,7 +241,9 @@ def test_no_way_leads_around_strict_from_a_pod_without_a_sidecar(matrix: Matrix)
         answers = pool.map(lambda url: matrix.call("plain", url, "-H", "Host: service.matrix:8080"), urls)
         reached = {name: answer for name, answer in zip(WAYS, answers, strict=True) if answer}
     assert not reached
-    assert matrix.becomes_as_expected(Case("STRICT", "http", True, "service")) == "mutual", "the server does answer"
+    assert matrix.becomes_as_expected(Case("PeerAuthentication", "STRICT", "http", True, "service")) == "mutual", (
+        "the server does answer"
+    )
 
 
 def test_an_application_that_is_the_proxys_user_is_captured_as_any_other(matrix: Matrix) -> None:
@@ -208,7 +268,7 @@ with socket.create_connection((sys.argv[1], 8080), 5) as connection:
 
 def test_a_connection_that_was_plain_ends_after_the_mode_is_strict(matrix: Matrix) -> None:
     matrix.mode("PERMISSIVE")
-    matrix.becomes_as_expected(Case("PERMISSIVE", "http", False, "service"))
+    matrix.becomes_as_expected(Case("PeerAuthentication", "PERMISSIVE", "http", False, "service"))
     keeping = pod("keeping", "sleep", "1000", sidecar=False)
     keeping["spec"]["containers"][0]["image"] = "alpine"
     matrix.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(keeping))

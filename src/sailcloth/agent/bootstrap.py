@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from . import external_sds
+
 log = logging.getLogger(__name__)
 
 ENVOY_STATISTICS = "/stats/envoy"
@@ -55,8 +57,11 @@ class ProxyIdentity:
         return f"{app}.{self.namespace}"
 
 
-def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int = 0) -> dict[str, Any]:
-    """The bootstrap as JSON-able data. `socket` is the agent's UNIX socket for xDS and SDS; `mark` is set as SO_MARK on the
+def bootstrap(
+    proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int = 0, secrets: str = ""
+) -> dict[str, Any]:
+    """The bootstrap as JSON-able data. `socket` is the agent's UNIX socket for xDS and SDS, `secrets` that of another server of the
+    workload's certificate; `mark` is set as SO_MARK on the
     proxy's own connections, where it is told from the application by that and not by its user id. At `dns_port` of the loopback
     the proxy finds the pod's resolver where the application's queries are captured: its own would be, too, as Envoy does not
     mark them, and then it would find its own listeners instead of what is outside."""
@@ -74,6 +79,8 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
     }
     if mark:
         metadata["SAILCLOTH_MARK"] = mark
+    if secrets:
+        metadata |= external_sds.METADATA
     if proxy.options:
         metadata["PROXY_CONFIG"] = proxy.options
     out: dict[str, Any] = {
@@ -114,7 +121,7 @@ def bootstrap(proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int
             ],
             "clusters": [
                 _pipe_cluster("xds-grpc", socket),
-                _pipe_cluster("sds-grpc", socket),
+                _pipe_cluster("sds-grpc", secrets or socket),
                 {
                     "name": "prometheus_stats",
                     "type": "STATIC",

@@ -1,4 +1,4 @@
-"""A workload's key and certificate: generated in memory, signed by the control plane's CA, renewed before they expire.
+"""A workload's key and certificate: generated in memory, signed by the control plane's CA or another one, renewed before they expire.
 
 The key leaves this process only for the workload's Envoy, over its UNIX socket.
 """
@@ -10,7 +10,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import grpc
@@ -19,12 +19,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 
 from sailcloth.ca.service import SERVICE, CertificateRequest, CertificateResponse
+from sailcloth.lib.x509_errors import as_value_errors
 
 from .certificate_options import DEFAULT_OPTIONS, CertificateOptions
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = (0.05, 5.0)
+_EXPIRY = "istio_agent_cert_expiry_seconds"
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,26 @@ def vouching(chain: bytes, roots: bytes) -> bytes:
     return roots
 
 
+Connect = Callable[[], contextlib.AbstractAsyncContextManager[grpc.aio.Channel]]
+"""A connection to a CA, for one request."""
+
+
+def shared(channel: Callable[[], grpc.aio.Channel]) -> Connect:
+    """A channel that stays open."""
+
+    @contextlib.asynccontextmanager
+    async def connect() -> AsyncIterator[grpc.aio.Channel]:
+        yield channel()
+
+    return connect
+
+
 class WorkloadIdentity:
     """Fetches and renews the secret of one workload. `token()` returns a valid service-account token for the CA."""
 
     def __init__(
         self,
-        channel: Callable[[], grpc.aio.Channel],
+        connect: Connect,
         token: Callable[[], Awaitable[str]],
         *,
         name: str,
@@ -73,7 +89,7 @@ class WorkloadIdentity:
         roots: bytes = b"",
         revoked: bytes = b"",
     ) -> None:
-        self._channel, self._token, self._name, self._options = channel, token, name, options
+        self._connect, self._token, self._name, self._options = connect, token, name, options
         self._bundle = roots  # trusted beside the root of the workload's own certificate
         self._revoked = revoked
         self._renewal = asyncio.Event()
@@ -122,6 +138,15 @@ class WorkloadIdentity:
         event, self._changed = self._changed, asyncio.Event()
         event.set()
 
+    def metrics(self, now: float) -> str:
+        """Istio's gauge of when the certificate and the earliest of the roots end, in Prometheus' text format."""
+        if self.secret is None:
+            return ""
+        roots = x509.load_pem_x509_certificates(self.secret.roots)
+        ends = {"default": self.secret.not_after, "ROOTCA": min(r.not_valid_after_utc.timestamp() for r in roots)}
+        lines = (f'{_EXPIRY}{{resource_name="{name}"}} {end - now:.15g}\n' for name, end in ends.items())
+        return f"# TYPE {_EXPIRY} gauge\n" + "".join(lines)
+
     async def wait_for_version_after(self, version: int) -> Secret:
         """Wait until the secret's version is greater than `version`; returns the secret."""
         while self.secret is None or self.version <= version:
@@ -151,30 +176,36 @@ class WorkloadIdentity:
                     await self._renewal.wait()
 
     async def fetch(self) -> Secret:
-        """Generate a key and have it signed. Raises grpc.RpcError if the CA refuses, ValueError for a response without a chain."""
+        """Generate a key and have it signed. Raises grpc.RpcError if the CA refuses, OSError if it cannot be found, ValueError for a
+        response without a chain for the key."""
         generate = self._options.generate_key
         key = await asyncio.to_thread(generate) if self._options.rsa_bits else generate()
         csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
         request = CertificateRequest(
             csr=csr.public_bytes(serialization.Encoding.PEM).decode(), validity_duration=self._options.lifetime_s
         )
-        call = self._channel().unary_unary(
-            f"/{SERVICE}/CreateCertificate", lambda m: m.SerializeToString(), CertificateResponse.FromString
-        )
         metadata = (("authorization", f"Bearer {await self._token()}"),)
-        answer = await call(request, metadata=metadata, timeout=10)
-        chain = [c.encode() for c in answer.cert_chain]
+        async with self._connect() as channel:
+            call = channel.unary_unary(
+                f"/{SERVICE}/CreateCertificate", lambda m: m.SerializeToString(), CertificateResponse.FromString
+            )
+            answer = await call(request, metadata=metadata, timeout=10)
+        chain = [c.strip().encode() + b"\n" for c in answer.cert_chain]
         if len(chain) < 2:
             raise ValueError("the CA's response has no certificate chain")
-        leaf = x509.load_pem_x509_certificate(chain[0])
         own = b"".join(chain[:-1])
+        with as_value_errors():
+            leaf = x509.load_pem_x509_certificate(chain[0])
+            if leaf.public_key() != key.public_key():
+                raise ValueError("the CA's certificate is for another key")
+            root = vouching(own, chain[-1])
         return Secret(
             chain=own,
             key=key.private_bytes(
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             ),
             roots=union(self._bundle, chain[-1]),
-            chain_root=vouching(own, chain[-1]),
+            chain_root=root,
             not_before=leaf.not_valid_before_utc.timestamp(),
             not_after=leaf.not_valid_after_utc.timestamp(),
             revoked=self._revoked,

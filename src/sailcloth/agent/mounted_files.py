@@ -75,6 +75,18 @@ class MountedFiles:
             return _content(inside)
         raise PermissionError(f"{path} is in no volume of the proxy's container")
 
+    def open(self, path: str) -> int:
+        """A descriptor (O_PATH) of what a path in the container's volumes names. Raises OSError, PermissionError for a path outside."""
+        inside = os.path.normpath(os.path.join("/", path))
+        for target, folder, sub_path in self.mounts:
+            if inside.startswith(target + "/"):
+                volume = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+                try:
+                    return ns.open_beneath(volume, os.path.join(sub_path, inside[len(target) :].strip("/")))
+                finally:
+                    os.close(volume)
+        raise PermissionError(f"{path} is in no volume of the proxy's container")
+
     async def wait_for_version_after(self, name: str, after: str) -> tuple[str, secret_pb2.Secret]:
         """Wait until a secret's files exist and its version differs from `after`. Returns (version, secret)."""
         logged = ""

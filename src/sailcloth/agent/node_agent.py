@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from sailcloth.api.meta import duration_ms
 from sailcloth.lib import http1
 
 from . import bootstrap as boot
+from . import external_sds
 from .certificate_options import CertificateOptions
 from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
-from .identity import WorkloadIdentity
+from .external_ca import CaOptions, ExternalCa, Resolve
+from .identity import WorkloadIdentity, shared
 from .istio_metrics import StandardMetrics, Workload, workload
 from .merged_metrics import ANNOTATIONS, MergedMetrics, Target, targets
 from .mounted_files import MountedFiles
@@ -56,12 +59,17 @@ def envoy_path() -> str:
 
 @dataclass(eq=False)
 class _Pod:
-    identity: WorkloadIdentity
+    identity: WorkloadIdentity | None  # None: another server has its certificate
     socket: ProxySocket
     netns_fd: int
     status: StatusServer | None = None
     dns: _Dns | None = None
     drain_s: float = _DRAIN_S
+
+    def metrics(self) -> str:
+        """The agent's metrics about the pod, in Prometheus' text format."""
+        certificate = self.identity.metrics(time.time()) if self.identity is not None else ""
+        return certificate + (self.dns.metrics() if self.dns is not None else "")
 
 
 @dataclass(eq=False)
@@ -117,6 +125,10 @@ class _Dns:
         self.resolver.close()
 
 
+async def _by_the_machine(_: str) -> str:
+    return ""
+
+
 class Agent:
     """Implements `NodeAgent` against a control plane at `address` (host:port), whose root certificate `roots` gives."""
 
@@ -130,6 +142,7 @@ class Agent:
         mark: int = MARK,
         certificate_lifetime_s: int = 0,
         revoked: Callable[[], Awaitable[bytes]] | None = None,
+        resolve: Resolve = _by_the_machine,
     ) -> None:
         self._address, self._roots, self._token_for = address, roots, token_for
         self._server_name, self._mark, self._lifetime_s = server_name, mark, certificate_lifetime_s
@@ -137,6 +150,7 @@ class Agent:
         self._channel: grpc.aio.Channel | None = None
         self._trusted = b""  # the roots that the channel was made with
         self._revocations, self._revoked = revoked, b""
+        self._resolve = resolve
         self._connecting = asyncio.Lock()
         self._envoy = ""
 
@@ -156,12 +170,15 @@ class Agent:
         if uid not in self._pods:
             dns = await self._start_dns(pod, env, pod_dir, sockets) if kind == "sidecar" else None
             files = MountedFiles.from_container(pod, container, pod_dir)
-            options = CertificateOptions.from_env(env, self._lifetime_s)
+            token = TokenCache(lambda: self._token_for(pod))
+            elsewhere = await self._has_certificate_elsewhere(files, home, env)
+            identity = None if elsewhere else self._new_identity(pod, env, files, token)
             pages = targets(env.get(ANNOTATIONS, ""))
-            await self._add(uid, pod, path, sockets, who, files, dns, options, pages)
+            await self._add(pod, path, sockets, who, files, dns, identity, token, pages)
+        secrets = external_sds.path(env) if self._pods[uid].identity is None else ""
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
-        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port)))
+        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port, secrets=secrets)))
         config.chmod(0o600)
         level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
         parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
@@ -181,7 +198,17 @@ class Agent:
         argv += ["--component-log-level", parts] if parts else []
         flush = _seconds(who.options.get("fileFlushInterval"), _LOG_FLUSH_S)
         argv += ["--file-flush-interval-msec", str(max(100, round(flush * 1000)))]
-        return ProxyProcess(argv=argv, env=_environment(who), workers=workers)
+        mounts = (external_sds.FOLDER,) if secrets else ()
+        return ProxyProcess(argv=argv, env=_environment(who), workers=workers, mounts=mounts)
+
+    async def _has_certificate_elsewhere(self, files: MountedFiles, home: Path, env: dict[str, str]) -> bool:
+        """Whether another server of secrets answers the proxy. It stays so while the pod lives: a next process of this agent must not
+        give an Envoy that runs a certificate of another CA because the server is away."""
+        note = home / "external-sds"
+        if not note.exists() and not await external_sds.answers(files, external_sds.path(env)):
+            return False
+        note.touch()
+        return True
 
     async def _start_dns(
         self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
@@ -196,33 +223,45 @@ class Agent:
             log.error("DNS proxy of pod %s cannot start, so its names do not resolve: %s", name, error)
             return None
 
+    def _new_identity(
+        self, pod: dict[str, Any], env: dict[str, str], files: MountedFiles, token: TokenCache
+    ) -> WorkloadIdentity:
+        """The identity of a pod, by the CA that its environment names."""
+        ca = CaOptions.from_env(env, self._server_name)
+
+        def ca_roots() -> bytes:
+            return files.read(ca.roots) if ca.roots else self._trusted
+
+        return WorkloadIdentity(
+            ExternalCa(ca, ca_roots, self._resolve).connect if ca.address else shared(self._upstream),
+            token.get,
+            name=f"{pod['metadata']['namespace']}/{pod['metadata']['name']}",
+            options=CertificateOptions.from_env(env, self._lifetime_s),
+            roots=self._trusted,
+            revoked=self._revoked,
+        )
+
     async def _add(
         self,
-        uid: str,
         pod: dict[str, Any],
         path: str,
         sockets: PodSockets,
         who: boot.ProxyIdentity,
         files: MountedFiles,
         dns: _Dns | None,
-        options: CertificateOptions,
+        identity: WorkloadIdentity | None,
+        token: TokenCache,
         pages: tuple[Target, ...],
     ) -> None:
-        async def token() -> str:
-            return await self._token_for(pod)
-
-        name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-        cached = TokenCache(token)
-        identity = WorkloadIdentity(
-            self._upstream, cached.get, name=name, options=options, roots=self._trusted, revoked=self._revoked
-        )
-        socket = ProxySocket(path, identity, self._upstream, cached.get, files, dns.names if dns else None)
+        names = dns.names if dns else None
+        socket = ProxySocket(path, identity, self._upstream, token.get, files, names, lambda: self._trusted)
         await socket.start()
-        identity.start()
-        created = self._pods[uid] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
+        if identity is not None:
+            identity.start()
+        created = self._pods[pod["metadata"]["uid"]] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
         if sockets.netns_fd >= 0:
-            standard = StandardMetrics(_workload(who), lambda: identity.uri)
-            merged = MergedMetrics(sockets.netns_fd, standard, pages, dns.metrics if dns else str)
+            standard = StandardMetrics(_workload(who), lambda: identity.uri if identity is not None else "")
+            merged = MergedMetrics(sockets.netns_fd, standard, pages, created.metrics)
             created.status = StatusServer(sockets, who.ip, pod, merged)
             await created.status.start()
 
@@ -263,7 +302,8 @@ class Agent:
                 old = self._channel
                 self._open(roots)
             for pod in self._pods.values():
-                pod.identity.trust(roots, revoked)
+                if pod.identity is not None:
+                    pod.identity.trust(roots, revoked)
         if old is None:
             return
         await old.close(_HANDOVER_S)  # proxies whose streams end come back through the new one
@@ -290,7 +330,8 @@ class Agent:
             if pod.dns is not None:
                 await pod.dns.close()
             await pod.socket.close()
-            await pod.identity.close()
+            if pod.identity is not None:
+                await pod.identity.close()
 
     async def close(self) -> None:
         """Close everything."""

@@ -13,12 +13,13 @@ CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
 
 @dataclass(frozen=True)
 class ProxyProcess:
-    """How to start a proxy."""
+    """How to start a proxy. `mounts`: the paths of its container's volumes that it needs."""
 
     argv: list[str]
     env: dict[str, str] = field(default_factory=dict)
     caps: tuple[int, ...] = (CAP_NET_ADMIN, CAP_NET_RAW)
     workers: int = 1  # each listens on sockets of its own
+    mounts: tuple[str, ...] = ()
 
 
 class NodeAgent(Protocol):

@@ -36,20 +36,23 @@ _ROOTS_S = 2.0
 
 
 class ProxySocket:
-    """Serves one Envoy on a UNIX socket (mode 0600)."""
+    """Serves one Envoy on a UNIX socket (mode 0600). Without an identity, it has its certificate from elsewhere; then `bundle` gives the
+    roots that the agent itself trusts."""
 
     def __init__(
         self,
         path: str,
-        identity: WorkloadIdentity,
+        identity: WorkloadIdentity | None,
         channel: Callable[[], grpc.aio.Channel],
         token: Callable[[], Awaitable[str]],
         files: MountedFiles | None = None,
         names: NameTables | None = None,
+        bundle: Callable[[], bytes] = bytes,
     ) -> None:
         self._path, self._identity, self._channel, self._token = path, identity, channel, token
         self._files = files or MountedFiles()
         self._names = names
+        self._bundle = bundle
         self._roots: dict[object, bytes] = {}  # that Envoy has acknowledged, by its stream of them
         self._roots_acknowledged = asyncio.Event()
         self._server: grpc.aio.Server | None = None
@@ -88,7 +91,8 @@ class ProxySocket:
         names = self._names if method.startswith("Delta") else None
 
         async def relay(_: AsyncIterator[bytes], context: Any) -> None:
-            await self._identity.wait_for_version_after(0)  # a proxy without a certificate cannot serve
+            if self._identity is not None:
+                await self._identity.wait_for_version_after(0)  # a proxy without a certificate cannot serve
             token = await self._token()
             await self._wait_for_roots()
             # Nothing is awaited in between: roots that come later replace the channel, and with it this stream.
@@ -134,13 +138,18 @@ class ProxySocket:
         return relay
 
     def _trusted(self) -> bytes:
-        """The roots that Envoy has in use. Before it asks for any, it is those that it will get."""
+        """The roots that Envoy has in use. Before it asks for any, it is those that it will get. Of an Envoy that has them from elsewhere
+        it is the agent's: nothing else depends on the mesh's roots."""
+        if self._identity is None:
+            return self._bundle()
         assert self._identity.secret is not None
         current = self._identity.secret.roots
         return next((roots for roots in self._roots.values() if roots != current), current)
 
     async def _wait_for_roots(self) -> None:
         """Wait until Envoy has acknowledged the present roots, for `_ROOTS_S` at most."""
+        if self._identity is None:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_ROOTS_S):
                 while self._identity.secret is not None and self._trusted() != self._identity.secret.roots:
@@ -184,7 +193,8 @@ class ProxySocket:
                     reader = asyncio.create_task(context.read())
                 if fresh is not None and fresh in done:
                     version, secrets = fresh.result()
-                    if (secret := self._identity.secret) is not None and "ROOTCA" in names:
+                    secret = self._identity.secret if self._identity is not None else None
+                    if secret is not None and "ROOTCA" in names:
                         sent = {version: secret.roots}
                         self._roots.setdefault(stream, b"")
                     await context.write(_secret_response(version, secrets))
@@ -201,6 +211,10 @@ class ProxySocket:
         if len(names) == 1 and names[0].startswith((CERTIFICATE, ROOTS)):
             version, created = await self._files.wait_for_version_after(names[0], after)
             return version, [created]
+        if self._identity is None:
+            log.warning("Envoy asks the agent for %s, which it has from elsewhere", ", ".join(names)[:100])
+            await asyncio.Event().wait()
+        assert self._identity is not None
         secret = await self._identity.wait_for_version_after(int(after or 0))
         return str(self._identity.version), [_workload_secret(name, secret) for name in names]
 

@@ -47,7 +47,7 @@ class StatusServer:
 
     async def start(self) -> None:
         try:
-            created = self._sockets.bound(socket.SOCK_STREAM, "0.0.0.0", STATUS_PORT)
+            created = self._sockets.bound(socket.SOCK_STREAM, "0.0.0.0", STATUS_PORT)  # noqa: S104  the kubelet probes it at the pod's address
         except OSError as error:
             log.warning(
                 "port %d of the pod is taken (%s): probes that were rewritten to it will fail", STATUS_PORT, error

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from sailcloth.lib.x509_errors import as_value_errors
+
 from . import csr
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -103,8 +105,9 @@ class Authority:
     @classmethod
     def load(cls, certificate_pem: bytes, key_pem: bytes) -> Authority:
         """A root from PEM. Raises ValueError if the two do not belong together."""
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
-        return cls(certificate, private_key(key_pem, certificate))
+        with as_value_errors():
+            certificate = x509.load_pem_x509_certificate(certificate_pem)
+            return cls(certificate, private_key(key_pem, certificate))
 
     @property
     def certificate_pem(self) -> bytes:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from sailcloth.lib.x509_errors import as_value_errors
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 MAX_BYTES = 16 << 10
@@ -28,11 +30,12 @@ def public_key(csr_pem: bytes, uri: str) -> PublicKey:
     if len(csr_pem) > MAX_BYTES:
         raise CsrMalformed(f"certificate request is larger than {MAX_BYTES} bytes")
     try:
-        csr = x509.load_pem_x509_csr(csr_pem)
-        key = csr.public_key()
-        valid = csr.is_signature_valid
-        alternatives = csr.extensions
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        with as_value_errors():
+            csr = x509.load_pem_x509_csr(csr_pem)
+            key = csr.public_key()
+            valid = csr.is_signature_valid
+            alternatives = csr.extensions
+    except (ValueError, TypeError, InvalidSignature) as error:
         raise CsrMalformed("certificate request is not valid PEM PKCS#10") from error
     if not valid:
         raise CsrRefused("certificate request is not signed by its own key")

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from sailcloth.lib.x509_errors import as_value_errors
+
 from . import revocation
 from .authority import Authority, private_key
 
@@ -36,10 +38,11 @@ def load(files: Mapping[str, bytes], now: dt.datetime) -> Authority:
     too, are left out, since peers have them.
     """
     try:
-        return _load(files, now)
+        with as_value_errors():
+            return _load(files, now)
     except InvalidCa:
         raise
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, TypeError) as error:
         raise InvalidCa(f"a certificate of the CA cannot be read ({type(error).__name__}); make it anew") from None
 
 
@@ -74,7 +77,8 @@ def _certificates(files: Mapping[str, bytes], name: str) -> list[x509.Certificat
     if not files.get(name, b"").strip():
         raise InvalidCa(f"{name} is missing; the Secret needs {CA_CERTIFICATE}, {CA_KEY}, {ROOTS} and {CHAIN}")
     try:
-        return x509.load_pem_x509_certificates(files[name])
+        with as_value_errors():
+            return x509.load_pem_x509_certificates(files[name])
     except ValueError:
         raise InvalidCa(f"{name} holds no certificate in PEM") from None
 

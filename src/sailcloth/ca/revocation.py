@@ -11,6 +11,8 @@ import re
 
 from cryptography import x509
 
+from sailcloth.lib.x509_errors import as_value_errors
+
 from .authority import Authority
 
 _LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
@@ -21,11 +23,9 @@ def split(text: bytes) -> list[bytes]:
     """The lists in PEM, each ending in a newline. Raises ValueError for one that cannot be read."""
     lists = [each + b"\n" for each in _LIST.findall(text)]
     for each in lists:
-        try:
+        with as_value_errors():
             read = x509.load_pem_x509_crl(each)
             (read.issuer, read.next_update_utc, len(list(read)))
-        except x509.DuplicateExtension as error:
-            raise ValueError(str(error)) from None
     return lists
 
 

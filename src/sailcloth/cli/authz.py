@@ -352,32 +352,22 @@ async def _read(
     kind: str, namespace: str, name: str, kubeconfig: str, labelled: bool
 ) -> tuple[str, Object | None, list[tuple[Key, Any]]]:
     """(namespace, template of the workload's pods, objects that decide) of a cluster."""
-    from sailcloth.analysis import manifests
-    from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, SERVED_KINDS
-    from sailcloth.api.meta import Finding
     from sailcloth.kube import ApiError, Resource
 
+    from . import cluster_objects
     from .cluster import client
 
-    wanted = {
+    wanted = (
         "Service",
         "ConfigMap",
         "ServiceEntry",
         "AuthorizationPolicy",
         "RequestAuthentication",
         "PeerAuthentication",
-    }
-    objects = []
+    )
     async with client(kubeconfig) as api:
         namespace = namespace or api.endpoint.namespace
-        for known in (*CORE_KINDS, *SERVED_KINDS):
-            if known.name in wanted or known in LEGACY_KINDS:
-                resource = Resource(known.group, known.versions[0], known.plural, known.name)
-                items, _ = await api.list(resource, "istio-system" if known.name == "ConfigMap" else "")
-                for item in items:
-                    parsed = manifests.typed({"apiVersion": known.api_version, "kind": known.name, **item})
-                    if parsed is not None and not isinstance(parsed, Finding):
-                        objects.append(parsed)
+        objects = await cluster_objects.read(api, wanted)
         for group, plural, one in (
             ("apps", "deployments", "Deployment"),
             ("apps", "statefulsets", "StatefulSet"),

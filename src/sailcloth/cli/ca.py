@@ -114,5 +114,7 @@ def _print(state: Object) -> None:
     output.table(("ROOT", "STATE", "SECRET", "TIME"), rows)
     if state["waitingFor"]:
         print(f"\nThese proxies do not say yet that they trust the next root: {', '.join(state['waitingFor'])}")
+    for text in state.get("ending") or ():
+        output.warn(text)
     if state["problem"]:
         output.warn(f"the CA's Secret is not used: {state['problem']}")

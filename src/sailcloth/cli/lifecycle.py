@@ -59,6 +59,7 @@ PrintUnit = Annotated[
     typer.Option("--print-unit", help="Print a systemd user service that runs this command, and start nothing."),
 ]
 Form = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
+_ASK_S = 2.0
 _UNIT_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "%": "%%", "$": "$$"})
 _PANEL = "Local cluster"
 
@@ -315,17 +316,40 @@ def down(state: State = "", cluster: Name = "") -> None:
 def status(state: State = "", cluster: Name = "", out: Form = "text") -> None:
     """Show whether a local cluster runs, and where."""
     record = state_of(state, cluster).running()
+    ending = _ending(str(record["kubeconfig"])) if record else []
     if form := _structured(out):
-        output.structured({"running": bool(record), **record}, form)
+        output.structured({"running": bool(record), **record, "warnings": ending}, form)
     elif record:
         print(
             f"running (process {record['pid']})\n  API server    {record['api']}\n  gateway       {record['gateway']}"
         )
         print(f"  kubectl       export KUBECONFIG={record['kubeconfig']}")
+        for text in ending:
+            output.warn(text)
     else:
         print(f"no cluster is running in {state_of(state, cluster).root}; start one with `sailctl up`")
     if not record:
         raise typer.Exit(1)
+
+
+def _ending(kubeconfig: str) -> list[str]:
+    """The certificates of CAs that end soon; none if the control plane does not say within two seconds."""
+    import asyncio
+
+    import aiohttp
+
+    from sailcloth.kube import ApiError
+
+    from .cluster import debug
+
+    async def ask() -> list[str]:
+        async with asyncio.timeout(_ASK_S):
+            return [str(text) for text in (await debug(kubeconfig, "/debug/caz")).get("ending") or ()]
+
+    try:
+        return asyncio.run(ask())
+    except (ApiError, OSError, ValueError, aiohttp.ClientError):
+        return []
 
 
 def doctor(out: Form = "text") -> None:

@@ -381,24 +381,45 @@ _WANTED = {"cluster": _wants_cluster, "listener": _wants_listener, "route": _wan
 
 
 def secrets(result: Object) -> Table:
-    """A row for each certificate that a proxy has."""
+    """A row for each certificate that a proxy has; of a bundle of roots, one for each of them."""
     import base64
     import datetime as dt
 
     from cryptography import x509
 
-    rows = []
+    now, rows = dt.datetime.now(dt.UTC), []
     for state, field in (("ACTIVE", "dynamic_active_secrets"), ("WARMING", "dynamic_warming_secrets")):
         for entry in result.get(field, ()):
             secret = entry.get("secret", {})
             chain = secret.get("tls_certificate", {}).get("certificate_chain", {}).get("inline_bytes")
             roots = secret.get("validation_context", {}).get("trusted_ca", {}).get("inline_bytes")
-            row = [entry.get("name", ""), "Cert Chain" if chain else "CA", state, "false", "", "", ""]
-            if chain or roots:
-                leaf = x509.load_pem_x509_certificate(base64.b64decode(chain or roots))
-                span = (leaf.not_valid_after_utc, leaf.not_valid_before_utc)
-                valid = span[1] <= dt.datetime.now(dt.UTC) <= span[0]
-                times = [t.strftime("%Y-%m-%dT%H:%M:%SZ") for t in span]
-                row[3:] = [str(valid).lower(), f"{leaf.serial_number:x}", *times]
-            rows.append(row)
-    return ["RESOURCE NAME", "TYPE", "STATUS", "VALID CERT", "SERIAL NUMBER", "NOT AFTER", "NOT BEFORE"], rows
+            start = [entry.get("name", ""), "Cert Chain" if chain else "CA", state]
+            found = x509.load_pem_x509_certificates(base64.b64decode(chain or roots)) if chain or roots else []
+            rows += [[*start, *_validity(c, now)] for c in (found[:1] if chain else found)]
+            rows += [] if found else [[*start, "false", "", "", "", ""]]
+    columns = [
+        "RESOURCE NAME",
+        "TYPE",
+        "STATUS",
+        "VALID CERT",
+        "SERIAL NUMBER",
+        "NOT AFTER",
+        "NOT BEFORE",
+        "TRUST DOMAIN",
+    ]
+    return columns, rows
+
+
+def _validity(certificate: Any, now: Any) -> list[str]:
+    """Whether it holds now, its serial number, its times, and the trust domain of its name."""
+    from cryptography import x509
+
+    span = (certificate.not_valid_after_utc, certificate.not_valid_before_utc)
+    times = [t.strftime("%Y-%m-%dT%H:%M:%SZ") for t in span]
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    except x509.ExtensionNotFound:
+        uris = []
+    domain = next((u.removeprefix("spiffe://").partition("/")[0] for u in uris if u.startswith("spiffe://")), "")
+    return [str(span[1] <= now <= span[0]).lower(), f"{certificate.serial_number:x}", *times, domain]

@@ -17,13 +17,14 @@ from typing import Any
 import orjson
 from cryptography import x509
 
-from sailcloth.ca import plugged_in, revocation
+from sailcloth.ca import expiry, plugged_in, revocation
 from sailcloth.ca.authority import Authority, fingerprint, pem
 from sailcloth.ca.plugged_in import InvalidCa
 from sailcloth.ca.trust import Trust, record, resume
 from sailcloth.kube import RETRIABLE, ApiError, Client
 from sailcloth.kube.informer import Informer
 from sailcloth.kube.resources import CONFIGMAPS, SECRETS
+from sailcloth.lib.x509_errors import as_value_errors
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ class Certificates:
         self.trust = Trust(None)
         self._others: tuple[x509.Certificate, ...] = ()
         self._lists, self._completion = b"", revocation.Completion()
+        self._told: list[str] = []
         self.problem = ""  # why the plugged-in CA is not used
         self.on_bundle: Callable[[], Awaitable[None]] | None = None
         self.on_issuer: Callable[[], None] | None = None
@@ -128,7 +130,8 @@ class Certificates:
         text = str((held.get("data") or {}).get(BUNDLE_KEY, "")).encode()
         try:
             ends = orjson.loads((held["metadata"].get("annotations") or {}).get(ENDS) or b"{}")
-            roots = x509.load_pem_x509_certificates(text)
+            with as_value_errors():
+                roots = x509.load_pem_x509_certificates(text)
             trust = resume(roots, {str(k): float(v) for k, v in ends.items()}, authority)
         except (ValueError, TypeError, AttributeError) as error:
             log.warning("ConfigMap %s/%s cannot be read (%s): no earlier root is kept", self._namespace, BUNDLE, error)
@@ -203,6 +206,7 @@ class Certificates:
     async def reconcile(self) -> float:
         """Take the steps that are due. Returns after how many seconds the next may be. Raises RETRIABLE errors."""
         now = dt.datetime.now(dt.UTC)
+        self._warn(now)
         await self._make_next_root(now)
         before = self.trust.candidate
         wanted = self._wanted()
@@ -343,6 +347,27 @@ class Certificates:
         ends = [r.until for r in self.trust.retired]
         return max(0.05, min([_LONGEST_S, *((end - now).total_seconds() for end in ends)]))
 
+    # -- expiry ---------------------------------------------------------------------------------
+
+    def ending(self, now: dt.datetime) -> list[str]:
+        """The CA's certificates, and other roots that proxies trust, that end soon."""
+        named: list[tuple[str, x509.Certificate]] = []
+        for authority in (self.trust.issuer, self.trust.candidate):
+            if authority is not None:
+                secret = f"of Secret {self._namespace}/{self._source[authority]}"
+                named += [(f"the root {fingerprint(c)[:16]} {secret}", c) for c in authority.roots]
+                named += [(f"the CA's certificate {secret}", c) for c in (authority.certificate, *authority.chain)]
+        named += [(f"the root {fingerprint(c)[:16]} of MeshConfig caCertificates", c) for c in self._others]
+        return expiry.ending(named, now)
+
+    def _warn(self, now: dt.datetime) -> None:
+        """Log what ends soon, once a day."""
+        texts = self.ending(now)
+        for text in texts:
+            if text not in self._told:
+                log.warning("%s", text)
+        self._told = texts
+
     # -- status ---------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
@@ -367,6 +392,7 @@ class Certificates:
             "waitingFor": waiting,
             "retired": retired,
             "problem": self.problem,
+            "ending": self.ending(dt.datetime.now(dt.UTC)),
         }
 
     def metrics(self) -> dict[str, float]:

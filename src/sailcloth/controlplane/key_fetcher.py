@@ -141,9 +141,12 @@ class KeyFetcher:
             address = json.loads(await self._get(url, timeout_ms))["jwks_uri"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise FetchError(f"{url}: no OpenID configuration with a jwks_uri") from None
-        if not isinstance(address, str) or urlsplit(address).scheme not in ("http", "https"):
-            raise FetchError(f"{url}: its jwks_uri is no URL")
-        return address
+        try:
+            if isinstance(address, str) and urlsplit(address).scheme in ("http", "https"):
+                return address
+        except ValueError:
+            pass
+        raise FetchError(f"{url}: its jwks_uri is no URL")
 
     async def _get(self, url: str, timeout_ms: float) -> bytes:
         return await self._fetch(url, timeout_ms / 1000, self._blocked(), self._service_address)

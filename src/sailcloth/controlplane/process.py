@@ -65,7 +65,7 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "istio-system"
 NAME = "istiod"
-STORE_SECRET = "global-rate-limit-store"
+STORE_SECRET = "global-rate-limit-store"  # noqa: S105  the name of a Secret
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Config:
     """Settings of the process, from its JSON file."""
 
     kubeconfig: str = ""
-    address: str = "0.0.0.0"
+    address: str = "0.0.0.0"  # noqa: S104  proxies, webhooks and scrapers come to the pod's address
     http_port: int = 8080
     monitoring_port: int = 15014
     xds_port: int = 15012

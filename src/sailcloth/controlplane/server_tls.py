@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import logging
 import os
 import ssl
 from collections.abc import Callable, Sequence
 
-from sailcloth.ca.authority import Authority
+from cryptography import x509
+
+from sailcloth.ca.authority import Authority, CaExpired
+from sailcloth.lib.clock import MONOTONIC, Clock
+
+log = logging.getLogger(__name__)
 
 _LIFETIME = dt.timedelta(days=90)
-_RENEW_S = _LIFETIME.total_seconds() / 3
+_SHARE = 1 / 3  # of what is left of a certificate's time, after which it is renewed
+_LEAST_S, _AGAIN_S = 1.0, 60.0
 
 
 class ServerTls:
@@ -22,8 +29,10 @@ class ServerTls:
         names: Sequence[str],
         authority: Callable[[], Authority],
         minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+        clock: Clock = MONOTONIC,
     ) -> None:
         self._names, self._authority, self._minimum = [n for n in names if n], authority, minimum
+        self._clock, self._pause_s = clock, _AGAIN_S
         self._contexts: list[ssl.SSLContext] = []
 
     def context(self, *protocols: str) -> ssl.SSLContext:
@@ -37,8 +46,15 @@ class ServerTls:
         return made
 
     def renew(self) -> None:
-        """Replace the certificate by one of the CA that signs now."""
-        chain, key = self._authority().server(self._names, _LIFETIME)
+        """Replace the certificate by one of the CA that signs now. If that has ended, the old certificate stays, and the log says so."""
+        try:
+            chain, key = self._authority().server(self._names, _LIFETIME)
+        except CaExpired as error:
+            log.error("the control plane's certificate is not renewed: %s", error)
+            self._pause_s = _AGAIN_S
+            return
+        left = x509.load_pem_x509_certificate(chain).not_valid_after_utc - dt.datetime.now(dt.UTC)
+        self._pause_s = max(_LEAST_S, left.total_seconds() * _SHARE)
         # The ssl module loads certificates only from files; this one is in memory, without a name.
         descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
         try:
@@ -51,5 +67,5 @@ class ServerTls:
     async def run(self) -> None:
         """Renew long before the certificate ends, until cancelled."""
         while True:
-            await asyncio.sleep(_RENEW_S)
+            await self._clock.wait(asyncio.Event(), self._clock.time() + self._pause_s)
             self.renew()

@@ -48,7 +48,7 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
     for bound in plan.servers[:1] if plan.plain and plan.servers[0].terminates_http else plan.servers:
         sources[bound.gateway] = None
         if bound.terminates_http:
-            socket = _socket(graph, bound) if bound.mode else None
+            socket = _socket(graph, view, bound) if bound.mode else None
             manager = hcm.connection_manager(
                 f"outbound_{name}",
                 pipeline.http_filters(inputs),
@@ -67,7 +67,9 @@ def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> Env
         for connection in _connections(graph, view, bound):
             clusters |= {names.outbound(t.cluster) for t in connection.targets}
             sources |= {connection.source: None} if connection.source else {}
-            socket = _socket(graph, bound) if bound.mode and bound.mode not in gateways.PASSTHROUGH_MODES else None
+            socket = (
+                _socket(graph, view, bound) if bound.mode and bound.mode not in gateways.PASSTHROUGH_MODES else None
+            )
             forward = tcp_proxy.to_targets(connection.targets, logs)
             if bound.mode == "AUTO_PASSTHROUGH":
                 forward = [tcp_proxy.to_cluster(connection.sni[0], names.outbound(connection.targets[0].cluster), logs)]
@@ -149,13 +151,13 @@ def _connections(graph: Graph, view: View, bound: GatewayServer) -> list[tcp.Con
     return list(tcp.at_gateway_tls(graph, view, bound.gateway, bound.server, number)) if bound.mode else []
 
 
-def _socket(graph: Graph, bound: GatewayServer) -> Any:
+def _socket(graph: Graph, view: View, bound: GatewayServer) -> Any:
     config, http = registry.config(graph), bound.terminates_http
     if bound.mode == "ISTIO_MUTUAL":
         return tls.server_socket(config.trust_domains, _HTTP_ALPN if http else _TCP_ALPN, config.mesh_tls)
     assert bound.server.tls is not None
     protocols = _HTTP_ALPN if bound.protocol is Protocol.HTTPS else ()
-    return tls.terminating_socket(bound.server.tls, protocols, config.tls_defaults)
+    return tls.terminating_socket(bound.server.tls, protocols, config.tls_defaults, view.external_sds)
 
 
 @derived

@@ -135,7 +135,8 @@ class _Chains:
         mode = self.modes.mode_of_port(inbound_port.port)
         if settings is not None and mode == "DISABLE":  # otherwise mutual TLS of the mesh protects the port
             https = http or inbound_port.protocol is Protocol.HTTPS
-            socket = tls.terminating_socket(settings, HTTP_ALPN if https else (), self.plan.config.tls_defaults)
+            protocols, defaults = HTTP_ALPN if https else (), self.plan.config.tls_defaults
+            socket = tls.terminating_socket(settings, protocols, defaults, self.plan.external_sds)
             filters = chains.http_filters(settings.mode == "MUTUAL") if https else chains.tcp_filters
             return [filter_chain.chain(name, filters, port=inbound_port.port, transport="tls", socket=socket)]
         return peer_authentication.filter_chains(mode, chains)

@@ -12,6 +12,7 @@ VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
 XDS_CLUSTER = "xds-grpc"
 SDS_CLUSTER = "sds-grpc"
+XDS_CLUSTER = "xds-grpc"
 
 HTTP_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"  # key of a cluster's extension options
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import zlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
 _WORDS = [
@@ -87,61 +88,135 @@ def dictionary() -> bytes:
     )
 
 
-Queue = asyncio.Queue[bytes | None]
+_FRAME = 4 << 20  # of one frame; clients send 32 KiB at once
+_HEADERS, _NAMES = 1 << 16, 100  # of one stream
+_STREAMS = 1000  # that a client has not ended
+_HELD = 1 << 20  # of one stream, until its reader takes some of it
+
+
+class ProtocolError(ValueError):
+    """What the other side sends is not SPDY, or too much. The connection is of no use any more."""
+
+
+class Inbox:
+    """What the client sends on a stream. More than `_HELD` bytes are not held: the connection waits then."""
+
+    def __init__(self) -> None:
+        self._parts: deque[bytes] = deque()
+        self._held = 0
+        self._ended = self._closed = False
+        self._changed = asyncio.Event()
+
+    async def put(self, data: bytes) -> None:
+        """Add data; waits for room. What comes after `close` is dropped."""
+        while self._held >= _HELD and not self._closed:
+            await self._wait()
+        if not self._closed and data:
+            self._parts.append(data)
+            self._held += len(data)
+            self._changed.set()
+
+    async def get(self) -> bytes | None:
+        """The next data; None at the end."""
+        while not self._parts:
+            if self._ended or self._closed:
+                return None
+            await self._wait()
+        data = self._parts.popleft()
+        self._held -= len(data)
+        self._changed.set()
+        return data
+
+    async def _wait(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._ended = True
+        self._changed.set()
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        self._closed = True
+        self._parts.clear()
+        self._changed.set()
 
 
 class Session:
-    """Streams of one connection. `on_stream(id, headers, queue)` is called for each; None in the queue means the end."""
+    """Streams of one connection. `on_stream(id, headers, inbox)` is called for each. The inbox of a stream that nobody reads must be
+    closed, or the stream forgotten."""
 
     def __init__(
-        self, send: Callable[[bytes], Awaitable[None]], on_stream: Callable[[int, dict[str, str], Queue], None]
+        self, send: Callable[[bytes], Awaitable[None]], on_stream: Callable[[int, dict[str, str], Inbox], None]
     ) -> None:
         self._send, self._on_stream = send, on_stream
         self._buffer = bytearray()
         self._inflate = zlib.decompressobj(zdict=dictionary())
         self._deflate = compressor()
-        self._streams: dict[int, Queue] = {}
+        self._streams: dict[int, Inbox] = {}
 
     async def feed(self, data: bytes) -> None:
-        """Process bytes from the client."""
+        """Process bytes from the client; returns when the streams have room for them. Raises ProtocolError."""
         self._buffer += data
-        for first, flags, body in frames(self._buffer):
-            if first & 0x80000000:
-                await self._control(first & 0xFFFF, flags, body)
-            else:
-                await self._data(first, flags, body)
+        try:
+            for first, flags, body in frames(self._buffer):
+                if first & 0x80000000:
+                    await self._control(first & 0xFFFF, flags, body)
+                else:
+                    await self._data(first, flags, body)
+        except (struct.error, zlib.error) as error:
+            raise ProtocolError(f"a frame is not of its form: {error}") from None
+
+    def close(self) -> None:
+        """The client has gone: nothing waits any more."""
+        for inbox in self._streams.values():
+            inbox.close()
+        self._streams.clear()
+
+    def forget(self, stream: int) -> None:
+        """Nobody reads a stream any more."""
+        inbox = self._streams.pop(stream, None)
+        if inbox is not None:
+            inbox.close()
 
     async def _control(self, kind: int, flags: int, body: bytes) -> None:
         if kind == 1:  # SYN_STREAM
             stream = struct.unpack_from(">I", body)[0] & 0x7FFFFFFF
             headers = self._headers(body[10:])
+            if stream in self._streams or len(self._streams) >= _STREAMS:
+                raise ProtocolError(f"stream {stream} is open, or {_STREAMS} others are")
             packed = self._deflate.compress(struct.pack(">I", 0)) + self._deflate.flush(zlib.Z_SYNC_FLUSH)
             await self._send(_frame(2, 0, struct.pack(">I", stream) + packed))
-            queue: Queue = asyncio.Queue()
-            self._streams[stream] = queue
-            self._on_stream(stream, headers, queue)
+            inbox = self._streams[stream] = Inbox()
+            self._on_stream(stream, headers, inbox)
             if flags & 1:
-                queue.put_nowait(None)
+                self._streams.pop(stream).end()
         elif kind == 6:  # PING
             await self._send(_frame(6, 0, body))
         elif kind == 3:  # RST_STREAM
-            closed = self._streams.pop(struct.unpack_from(">I", body)[0], None)
-            if closed is not None:
-                closed.put_nowait(None)
+            reset = self._streams.pop(struct.unpack_from(">I", body)[0], None)
+            if reset is not None:
+                reset.end()
 
     async def _data(self, stream: int, flags: int, body: bytes) -> None:
-        queue = self._streams.get(stream)
-        if queue is None:
+        inbox = self._streams.get(stream)
+        if inbox is None:
             return
         if body:
-            queue.put_nowait(body)
+            await inbox.put(body)
             await self._send(_frame(9, 0, struct.pack(">II", stream, len(body))))
         if flags & 1:
-            queue.put_nowait(None)
+            self._streams.pop(stream, None)
+            inbox.end()
 
     def _headers(self, packed: bytes) -> dict[str, str]:
-        data = self._inflate.decompress(packed)
+        data = self._inflate.decompress(packed, _HEADERS)
+        if self._inflate.unconsumed_tail:
+            raise ProtocolError(f"the headers of a stream have more than {_HEADERS} bytes")
         (count,) = struct.unpack_from(">I", data)
+        if count > _NAMES:
+            raise ProtocolError(f"a stream has more than {_NAMES} headers")
         at, headers = 4, {}
         for _ in range(count):
             pair = []
@@ -182,10 +257,12 @@ def data_frame(stream: int, body: bytes, end: bool = False) -> bytes:
 
 def frames(buffer: bytearray) -> Iterator[tuple[int, int, bytes]]:
     """Remove the complete frames from the start of a buffer and yield (first word, flags, body). The first word of a data frame is
-    its stream id; that of a control frame has its highest bit set."""
+    its stream id; that of a control frame has its highest bit set. Raises ProtocolError for a frame that is too long."""
     while len(buffer) >= 8:
         first, second = struct.unpack_from(">II", buffer)
         length, flags = second & 0xFFFFFF, second >> 24
+        if length > _FRAME:
+            raise ProtocolError(f"a frame of {length} bytes is too long")
         if len(buffer) < 8 + length:
             return
         body = bytes(buffer[8 : 8 + length])

@@ -135,7 +135,7 @@ def _host_root(scratch: str, hide: list[str], users: PodUsers) -> tuple[str, lis
         place = f"{scratch}/own-{number}"
         shutil.rmtree(place, ignore_errors=True)
         os.mkdir(place)
-        os.chmod(place, 0o1777)
+        os.chmod(place, 0o1777)  # noqa: S103  the container's /tmp, of all its users as everywhere
         fd = open_path(place)
         ns.bind(fd, f"{root}/{name}", users=users.owners)
         os.close(fd)

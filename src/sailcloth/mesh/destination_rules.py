@@ -150,6 +150,16 @@ def policy(rules: Rules, port: int, subset: str, config: MeshConfig) -> TrafficP
     return _overlay(default, merged)
 
 
+def origin(graph: Graph, rules: Rules, subset: str) -> Key | None:
+    """The object that a policy comes from: the one that defines the subset if that has a policy of its own, else the first with one."""
+    found = ((key, rule) for key in rules.sources if (rule := registry.read(graph, DestinationRule, key)) is not None)
+    objects = list(found)
+    for key, rule in objects if subset else ():
+        if any(s.name == subset and s.traffic_policy is not None for s in rule.spec.subsets):
+            return key
+    return next((key for key, rule in objects if rule.spec.traffic_policy is not None), None)
+
+
 def _at_port(whole: TrafficPolicy | None, port: int) -> TrafficPolicy:
     if whole is None:
         return TrafficPolicy()

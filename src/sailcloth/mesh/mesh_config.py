@@ -23,6 +23,7 @@ from sailcloth.api.meta import duration_ms
 from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
 from sailcloth.lib import bounded_yaml
+from sailcloth.lib.x509_errors import as_value_errors
 from sailcloth.mesh import extension_providers, proxy_configs, tls_parameters
 from sailcloth.mesh.model import MeshConfig
 
@@ -40,11 +41,11 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
     if not isinstance(options, dict):
         raise ValueError("MeshConfig must be a YAML object")
     old = base or MeshConfig()
-    policy = options.get("outboundTrafficPolicy")
-    inbound = options.get("inboundTrafficPolicy") or {}
+    policy = _object(options, "outboundTrafficPolicy")
+    inbound = _object(options, "inboundTrafficPolicy") or {}
     mesh_tls, tls_defaults = tls_parameters.parse(options, old.compliance_policy)
     # An outboundTrafficPolicy without a mode is REGISTRY_ONLY: that is the first value of Istio's enumeration.
-    mode = old.outbound_mode if policy is None else str((policy or {}).get("mode", "REGISTRY_ONLY"))
+    mode = old.outbound_mode if policy is None else str(policy.get("mode", "REGISTRY_ONLY"))
     if mode not in ("REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"):
         raise ValueError(f"MeshConfig outboundTrafficPolicy.mode: {mode!r}; use REGISTRY_ONLY or ALLOW_ANY")
     return MeshConfig(
@@ -179,7 +180,8 @@ def _roots(options: dict[str, Any], old: tuple[str, ...]) -> tuple[str, ...]:
     for index, each in enumerate(given):
         text = each.get("pem")
         try:
-            certificates = x509.load_pem_x509_certificates(str(text or "").encode())
+            with as_value_errors():
+                certificates = x509.load_pem_x509_certificates(str(text or "").encode())
         except ValueError:
             name = f"MeshConfig caCertificates[{index}].pem"
             raise ValueError(f"{name}: no certificate in PEM; bundles by URL are not fetched") from None
@@ -192,7 +194,17 @@ def _proxy_defaults(defaults: Any, old: str) -> str:
         return old
     if not isinstance(defaults, dict) or not isinstance(defaults.get("proxyMetadata") or {}, dict):
         raise ValueError("MeshConfig defaultConfig: it and its proxyMetadata must be objects")
-    return json.dumps(defaults, sort_keys=True, default=str)
+    try:
+        return json.dumps(defaults, sort_keys=True, default=str)
+    except TypeError:
+        raise ValueError("MeshConfig defaultConfig: a name in it is no text") from None
+
+
+def _object(options: dict[str, Any], name: str) -> dict[str, Any] | None:
+    value = options.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise ValueError(f"MeshConfig {name}: {value!r:.40} is no object, such as {{mode: …}}")
+    return value
 
 
 def _milliseconds(options: dict[str, Any], name: str, old: float) -> float:

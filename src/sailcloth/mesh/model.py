@@ -60,18 +60,23 @@ def protocol(name: str, app_protocol: str | None = None, number: int = 0, transp
 
     Well-known ports of server-first protocols (25, 53, 3306, 27017) are TCP. Source: Istio pkg/config/kube/conversion.go.
     """
+    return chosen_protocol(name, app_protocol, number, transport)[0]
+
+
+def chosen_protocol(name: str, app_protocol: str | None, number: int, transport: str) -> tuple[Protocol, str]:
+    """The same, and what says so: `transport`, `appProtocol`, `name` or `number` of the port, or `detection`."""
     if transport.upper() == "UDP":
-        return Protocol.UDP
+        return Protocol.UDP, "transport"
     if app_protocol:
         declared = _APP_PROTOCOLS.get(app_protocol.lower()) or _parse(app_protocol)
         if declared is not None:
-            return declared
+            return declared, "appProtocol"
     else:
         prefix = "grpc-web" if name.lower().startswith("grpc-web") else name.split("-", 1)[0]
         declared = _parse(prefix)
         if declared is not None:
-            return declared
-    return Protocol.TCP if number in _WELL_KNOWN_TCP else Protocol.AUTO
+            return declared, "name"
+    return (Protocol.TCP, "number") if number in _WELL_KNOWN_TCP else (Protocol.AUTO, "detection")
 
 
 def declared_protocol(text: str, number: int = 0) -> Protocol:

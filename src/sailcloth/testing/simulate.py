@@ -31,7 +31,7 @@ class Call:
     sni: str = ""
     alpn: str = ""
     mode: Literal["outbound", "inbound", "gateway"] = "outbound"
-    secret: str = "default"  # name of the SDS secret that the server of a mutual TLS call must present
+    secret: str = "default"  # noqa: S105  name of the SDS secret that the server of a mutual TLS call must present
 
 
 @dataclass(frozen=True)

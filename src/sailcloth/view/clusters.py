@@ -47,6 +47,7 @@ class ClusterPlan:
     preference: LocalityPlan | None = None
     on_demand: bool = False  # whether the proxy subscribes to it on first use
     credentials: bool = False  # whether the proxy gets Secrets over SDS
+    external_sds: bool = False  # whether the proxy's certificate is from an external server
 
 
 @derived
@@ -110,6 +111,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         preference=locality.plan(view, policy, config.locality),
         on_demand=view.on_demand,
         credentials=view.kind == "router" or rules.selected,
+        external_sds=view.external_sds,
         upgrade_http2=_upgrades(auto, port, (http.h2_upgrade_policy if http else None) or config.h2_upgrade),
     )
 

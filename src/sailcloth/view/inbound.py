@@ -13,7 +13,7 @@ from sailcloth.api.sidecar import Sidecar
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import registry, selection, services
 from sailcloth.mesh.kinds import service, service_entry
-from sailcloth.mesh.model import MeshConfig, Port, Protocol, declared_protocol
+from sailcloth.mesh.model import MeshConfig, Port, Protocol, Service, declared_protocol
 from sailcloth.mesh.registry import ServiceId
 
 from . import policies, scope
@@ -47,22 +47,18 @@ class InboundPlan:
     mark: int
     without_telemetry: bool
     policies: Policies = NO_POLICIES
+    external_sds: bool = False  # whether the workload's certificate is from an external server
 
 
 @derived
 def targets(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
     """The ports of the services that a workload belongs to, one for each port number."""
     ports: list[InboundPort] = []
-    labels = dict(proxy.labels)
-    for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
-        if not selection.matches(obj.spec.selector, labels):
-            continue
-        host = f"{key.name}.{key.namespace}.svc.{registry.config(graph).domain}"
-        svc = graph.get(services.service, ServiceId(host, *key))
-        for port in svc.ports if svc else ():
+    for svc in selecting(graph, proxy):
+        for port in svc.ports:
             number = port.target if isinstance(port.target, int) else _named(graph, proxy, port)
             if number:
-                ports.append(InboundPort(number, port.protocol, host, port.number, created=svc.created if svc else ""))
+                ports.append(InboundPort(number, port.protocol, svc.host, port.number, created=svc.created))
     for entry in _entries(graph, proxy).values():
         for p in entry.spec.ports:
             number = p.target_port or p.number
@@ -77,6 +73,18 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
         if inbound_port.protocol is not Protocol.UDP:
             claims.setdefault(inbound_port.port, []).append(inbound_port)
     return tuple(_chosen(claims[number]) for number in sorted(claims))
+
+
+def selecting(graph: Graph, proxy: Proxy) -> list[Service]:
+    """The Kubernetes Services whose selectors match a workload."""
+    labels = dict(proxy.labels)
+    found = []
+    for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
+        if selection.matches(obj.spec.selector, labels):
+            host = f"{key.name}.{key.namespace}.svc.{registry.config(graph).domain}"
+            svc = graph.get(services.service, ServiceId(host, *key))
+            found += [svc] if svc is not None else []
+    return found
 
 
 def _chosen(claims: list[InboundPort]) -> InboundPort:
@@ -144,4 +152,5 @@ def plan(graph: Graph, proxy: Proxy) -> InboundPlan:
     """The inbound plan; equal for all pods of a workload."""
     ports = graph.get(inbound_ports, proxy) if proxy.kind == "sidecar" else ()
     effective = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, "inbound")
-    return InboundPlan(ports, registry.config(graph), proxy.mark, proxy.without_telemetry, effective)
+    config = registry.config(graph)
+    return InboundPlan(ports, config, proxy.mark, proxy.without_telemetry, effective, proxy.external_sds)

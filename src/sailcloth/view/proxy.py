@@ -66,6 +66,11 @@ class Proxy:
     def pod(self) -> Key:
         return Key("Pod", self.namespace, self.name)
 
+    @property
+    def external_sds(self) -> bool:
+        """Whether its certificate is from an external server, so that the agent serves only files."""
+        return self.metadata.get("SAILCLOTH_SDS") == "external"
+
 
 @dataclass(frozen=True, slots=True)
 class View:
@@ -81,6 +86,7 @@ class View:
     on_demand: bool = False  # whether the proxy subscribes to clusters on first use
     dns: tuple[int, ...] = ()  # IP versions for which the proxy's agent is a DNS proxy; empty: none
     captured: bool = True  # whether the pod's traffic is redirected to the proxy
+    external_sds: bool = False  # whether the proxy's certificate is from an external server
 
     @property
     def traffic(self) -> Traffic:
@@ -95,7 +101,10 @@ def view(graph: Graph, proxy: Proxy) -> View:
     effective = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, traffic)
     locality = proxy.locality or graph.get(endpoints.pod_locality, proxy.pod)
     if proxy.kind == "router":
-        return View("router", proxy.namespace, proxy.labels, proxy.domain, policies=effective, locality=locality)
+        external = proxy.external_sds
+        return View(
+            "router", proxy.namespace, proxy.labels, proxy.domain, None, effective, locality, external_sds=external
+        )
     keys = set(registry.selected_labels(graph))
     labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
     sidecar = graph.get(selection.levels, Sidecar, proxy.namespace, labels).narrowest
@@ -111,6 +120,7 @@ def view(graph: Graph, proxy: Proxy) -> View:
         on_demand,
         proxy.dns,
         proxy.captured,
+        proxy.external_sds,
     )
 
 

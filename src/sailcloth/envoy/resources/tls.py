@@ -23,9 +23,9 @@ _CIPHERS = (
 )
 
 
-@lru_cache(maxsize=16)
-def sds(name: str) -> secret_pb2.SdsSecretConfig:
-    """A secret that the agent serves on its UNIX socket: `default` (certificate and key) or `ROOTCA`."""
+@lru_cache(maxsize=256)
+def sds(name: str, cluster: str = names.SDS_CLUSTER) -> secret_pb2.SdsSecretConfig:
+    """A secret that is served on a UNIX socket: `default` (certificate and key) or `ROOTCA`."""
     source = config_source_pb2.ConfigSource(
         resource_api_version=config_source_pb2.V3,
         initial_fetch_timeout=duration(0),
@@ -34,9 +34,7 @@ def sds(name: str) -> secret_pb2.SdsSecretConfig:
             transport_api_version=config_source_pb2.V3,
             set_node_on_first_message_only=True,
             grpc_services=[
-                grpc_service_pb2.GrpcService(
-                    envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=names.SDS_CLUSTER)
-                )
+                grpc_service_pb2.GrpcService(envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=cluster))
             ],
         ),
     )
@@ -91,15 +89,26 @@ def mesh_context(
 SYSTEM_ROOTS = "system"  # instead of a path: the system's CA certificates
 
 
-def root_file(path: str, revoked: str | None = None) -> secret_pb2.SdsSecretConfig:
+def root_file(path: str, revoked: str | None, external: bool) -> secret_pb2.SdsSecretConfig:
     """CA certificates in a file of the proxy's container, and the file of a certificate revocation list if `revoked` is set."""
-    return sds(f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}")
+    return _file(f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}", external)
+
+
+def certificate_file(path: str, key: str, external: bool) -> secret_pb2.SdsSecretConfig:
+    """A certificate and its key in files of the proxy's container."""
+    return _file(f"file-cert:{path}~{key}", external)
+
+
+def _file(name: str, external: bool) -> secret_pb2.SdsSecretConfig:
+    """Files are the agent's to read, also where the workload's certificate is from an external server: then on the socket of xDS."""
+    return sds(name, names.XDS_CLUSTER if external else names.SDS_CLUSTER)
 
 
 def terminating_socket(
-    tls: ServerTLSSettings, protocols: tuple[str, ...], defaults: TlsParameters
+    tls: ServerTLSSettings, protocols: tuple[str, ...], defaults: TlsParameters, external: bool
 ) -> base_pb2.TransportSocket:
-    """TLS of a server by user settings: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files."""
+    """TLS of a server by user settings: SIMPLE, MUTUAL or OPTIONAL_MUTUAL, with certificates from Secrets or files. `external`: the
+    workload's own certificate is from an external server."""
     common = tls_pb2.CommonTlsContext(alpn_protocols=protocols, tls_params=_parameters(tls, defaults))
     stored = tls.credential_names or ([tls.credential_name] if tls.credential_name else [])
     if stored:
@@ -107,7 +116,7 @@ def terminating_socket(
     else:
         files = [(c.server_certificate, c.private_key) for c in tls.tls_certificates]
         files = files or [(tls.server_certificate, tls.private_key)]
-        common.tls_certificate_sds_secret_configs.extend(sds(f"file-cert:{c}~{k}") for c, k in files if c and k)
+        common.tls_certificate_sds_secret_configs.extend(certificate_file(c, k, external) for c, k in files if c and k)
     context = tls_pb2.DownstreamTlsContext(common_tls_context=common)
     if tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
         context.require_client_certificate.value = tls.mode == "MUTUAL"
@@ -123,7 +132,7 @@ def terminating_socket(
         elif stored:
             source = credential(stored[0].removesuffix("-cacert") + "-cacert")
         else:
-            source = root_file(roots, tls.ca_crl)
+            source = root_file(roots, tls.ca_crl, external)
         combined.validation_context_sds_secret_config.CopyFrom(source)
     return base_pb2.TransportSocket(**typed("envoy.transport_sockets.tls", context))
 

@@ -143,6 +143,8 @@ async def start_request(pod: PodState, c: Container) -> tuple[Object, list[int]]
         security.capabilities = [ns.CAP_NET_ADMIN, ns.CAP_NET_RAW]
         security.uid = security.gid = pod.node.proxy_user
         ports = _host_ports(pod)
+        wanted = [m for m in c.spec.get("volumeMounts") or () if m["mountPath"] in proxy.mounts]
+        mounts = volumes.mounts({"volumeMounts": wanted}, pod.volumes, pod.object_with_token, c.env)
     else:
         c.env = await environment_variables(pod, c)
         command = [environment.expand(str(x), c.env) for x in c.spec.get("command") or ()]

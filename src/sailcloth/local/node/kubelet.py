@@ -83,6 +83,7 @@ class Kubelet:
             self._token,
             certificate_lifetime_s=config.certificate_lifetime_s,
             revoked=self._revoked,
+            resolve=self._address_of,
         )
         self.zygote = config.zygote
         self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
@@ -208,6 +209,15 @@ class Kubelet:
             except OSError:
                 pass
             await asyncio.sleep(0.05)
+
+    async def _address_of(self, host: str) -> str:
+        """The address of a name in the cluster, which may be short as in a pod; empty for other names. Raises OSError."""
+        for name in (host, f"{host}.cluster.local", f"{host}.svc.cluster.local"):
+            if addresses := self._zone.addresses(name):
+                return socket.inet_ntoa(addresses[0])
+        if host.endswith((".svc", ".cluster.local")):
+            raise OSError(f"no service {host} has an address")
+        return ""
 
     async def _token(self, pod: Object) -> str:
         account = pod["spec"].get("serviceAccountName") or "default"

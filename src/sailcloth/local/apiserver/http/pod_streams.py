@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from sailcloth.lib import spdy
 
@@ -20,6 +20,7 @@ from ..storage import Store
 from ..unstructured import Unstructured
 from . import node_socket, remote_command, spdy_upgrade
 from .node_socket import NodeError
+from .remote_command import LARGEST_MESSAGE
 
 _CHUNK = 1 << 15
 
@@ -162,7 +163,7 @@ class PodStreams:
             )
         if request.headers.get("Upgrade", "").upper() == "SPDY/3.1":
             return await self._forward_classic(request, pod)
-        ws = web.WebSocketResponse(protocols=("SPDY/3.1+portforward.k8s.io",), max_msg_size=0)
+        ws = web.WebSocketResponse(protocols=("SPDY/3.1+portforward.k8s.io",), max_msg_size=LARGEST_MESSAGE)
         if not ws.can_prepare(request).ok:
             raise bad_request("port-forward needs a websocket or SPDY/3.1 upgrade")
         await ws.prepare(request)
@@ -171,26 +172,22 @@ class PodStreams:
             async for message in ws:
                 if message.type == WSMsgType.BINARY:
                     await forward.session.feed(message.data)
+        except spdy.ProtocolError as error:
+            await ws.close(code=WSCloseCode.PROTOCOL_ERROR, message=str(error).encode())
         finally:
             forward.close()
         return ws
 
     async def _forward_classic(self, request: web.Request, pod: Unstructured) -> web.StreamResponse:
         """An HTTP upgrade: the connection is taken from the HTTP server and speaks SPDY from then on."""
-        transport, received = spdy_upgrade.upgrade(request, "portforward.k8s.io")
-
-        async def send(data: bytes) -> None:
-            if transport.is_closing():
-                raise ConnectionResetError("the client has closed the connection")
-            transport.write(data)
-
-        forward = _PortForward(self._node, pod["metadata"]["uid"], send)
+        connection = spdy_upgrade.upgrade(request, "portforward.k8s.io")
+        forward = _PortForward(self._node, pod["metadata"]["uid"], connection.write)
         try:
-            while (data := await received.get()) is not None:
-                await forward.session.feed(data)
+            with contextlib.suppress(spdy.ProtocolError, ConnectionResetError):
+                await connection.pump(forward.session.feed)
         finally:
             forward.close()
-            transport.close()
+            connection.close()
         return web.Response()  # for the books: the connection is gone
 
 
@@ -203,17 +200,21 @@ class _PortForward:
         self._errors: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def _on_stream(self, stream: int, headers: dict[str, str], queue: spdy.Queue) -> None:
-        if headers.get("streamtype") == "error":
-            self._errors[headers.get("requestid", "")] = stream
-        elif headers.get("streamtype") == "data":
-            task = asyncio.create_task(self._serve(stream, headers, queue))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def _on_stream(self, stream: int, headers: dict[str, str], inbox: spdy.Inbox) -> None:
+        if headers.get("streamtype") != "data":
+            inbox.close()  # clients only listen on it
+            if headers.get("streamtype") == "error":
+                self._errors[headers.get("requestid", "")] = stream
+            return
+        task = asyncio.create_task(self._serve(stream, headers, inbox))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self.session.forget(stream))
 
-    async def _serve(self, stream: int, headers: dict[str, str], queue: spdy.Queue) -> None:
-        port = int(headers.get("port", "0"))
-        error_stream = self._errors.get(headers.get("requestid", ""))
+    async def _serve(self, stream: int, headers: dict[str, str], inbox: spdy.Inbox) -> None:
+        text = headers.get("port", "")
+        port = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
+        error_stream = self._errors.pop(headers.get("requestid", ""), None)
         try:
             link, _, fds = await node_socket.request(self._node, {"op": "connect", "uid": self._uid, "port": port}, [])
         except NodeError as error:
@@ -223,7 +224,7 @@ class _PortForward:
         reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=fds[0]))
 
         async def up() -> None:
-            while (data := await queue.get()) is not None:
+            while (data := await inbox.get()) is not None:
                 writer.write(data)
                 await writer.drain()
             with contextlib.suppress(OSError):
@@ -250,6 +251,7 @@ class _PortForward:
             await self.session.write(stream, b"", end=True)
 
     def close(self) -> None:
+        self.session.close()
         for task in self._tasks:
             task.cancel()
 

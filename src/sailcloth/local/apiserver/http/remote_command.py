@@ -15,7 +15,7 @@ import socket
 import struct
 import termios
 from collections.abc import AsyncIterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import orjson
 from aiohttp import WSMsgType, web
@@ -28,10 +28,12 @@ from . import node_socket, spdy_upgrade
 from .node_socket import NodeError
 
 _CHUNK = 1 << 15
+LARGEST_MESSAGE = 4 << 20  # of a websocket; clients send 32 KiB at once
 _WEBSOCKET = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
 _SPDY = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 _STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2, "error": 3, "resize": 4}
 _OPEN_S = 10.0
+_WAITING = 16  # messages of a client that the command has not taken yet
 
 
 class Channels(Protocol):
@@ -71,45 +73,40 @@ class _WebSocket:
 class _Spdy:
     """Streams on a connection that was taken from the HTTP server."""
 
-    def __init__(self, transport: Any, expected: set[str]) -> None:
-        self._transport = transport
+    def __init__(self, connection: spdy_upgrade.Connection, expected: set[str]) -> None:
+        self._connection = connection
         self._missing = set(expected)
         self._ids: dict[int, int] = {}  # channel -> stream
-        self._input: asyncio.Queue[tuple[int, bytes | None] | None] = asyncio.Queue()
+        self._input: asyncio.Queue[tuple[int, bytes | None] | None] = asyncio.Queue(_WAITING)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = asyncio.Event()
-        self._session = spdy.Session(self._write, self._on_stream)
+        self._session = spdy.Session(connection.write, self._on_stream)
 
-    async def _write(self, data: bytes) -> None:
-        if self._transport.is_closing():
-            raise ConnectionResetError
-        self._transport.write(data)
-
-    def _on_stream(self, stream: int, headers: dict[str, str], queue: spdy.Queue) -> None:
+    def _on_stream(self, stream: int, headers: dict[str, str], inbox: spdy.Inbox) -> None:
         kind = headers.get("streamtype", "")
-        if kind not in _STREAMS:
+        if kind not in _STREAMS or _STREAMS[kind] in self._ids:
+            inbox.close()
             return
         channel = _STREAMS[kind]
         self._ids[channel] = stream
-        task = asyncio.create_task(self._read(channel, queue))
+        task = asyncio.create_task(self._read(channel, inbox))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self._missing.discard(kind)
         if not self._missing:
             self._open.set()
 
-    async def _read(self, channel: int, queue: spdy.Queue) -> None:
-        while (data := await queue.get()) is not None:
-            self._input.put_nowait((channel, data))
-        self._input.put_nowait((channel, None))
+    async def _read(self, channel: int, inbox: spdy.Inbox) -> None:
+        while (data := await inbox.get()) is not None:
+            await self._input.put((channel, data))
+        await self._input.put((channel, None))
 
-    async def pump(self, received: asyncio.Queue[bytes | None]) -> None:
-        """Feed the session with what arrives, until the client goes."""
-        with contextlib.suppress(ConnectionResetError):
-            while (data := await received.get()) is not None:
-                await self._session.feed(data)
+    async def pump(self) -> None:
+        """Feed the session with what arrives, until the client goes, or does not speak the protocol."""
+        with contextlib.suppress(ConnectionResetError, spdy.ProtocolError):
+            await self._connection.pump(self._session.feed)
         self._open.set()
-        self._input.put_nowait(None)
+        await self._input.put(None)
 
     async def opened(self) -> bool:
         """Whether the client has opened all streams that it is to have."""
@@ -130,6 +127,11 @@ class _Spdy:
         with contextlib.suppress(ConnectionResetError):
             for stream in self._ids.values():
                 await self._session.write(stream, b"", end=True)
+        self.stop()
+
+    def stop(self) -> None:
+        """Read nothing any more."""
+        self._session.close()
         for task in self._tasks:
             task.cancel()
 
@@ -141,7 +143,7 @@ async def serve(request: web.Request, command: Command, stdin: bool, stdout: boo
         if command.tty:
             names = names - {"stderr"} | {"resize"}
         return await _serve_spdy(request, command, names)
-    ws = web.WebSocketResponse(protocols=_WEBSOCKET, max_msg_size=0)
+    ws = web.WebSocketResponse(protocols=_WEBSOCKET, max_msg_size=LARGEST_MESSAGE)
     if not ws.can_prepare(request).ok:
         raise bad_request("exec and attach need a websocket or an upgrade to SPDY/3.1")
     await ws.prepare(request)
@@ -156,16 +158,17 @@ async def _serve_spdy(request: web.Request, command: Command, names: set[str]) -
         raise bad_request(
             f"no protocol in common: the client offers {', '.join(offered)}, the server {', '.join(_SPDY)}"
         )
-    transport, received = spdy_upgrade.upgrade(request, version)
-    channels = _Spdy(transport, names)
-    carrying = asyncio.create_task(channels.pump(received))
+    connection = spdy_upgrade.upgrade(request, version)
+    channels = _Spdy(connection, names)
+    carrying = asyncio.create_task(channels.pump())
     try:
         if await channels.opened():
             await command.serve(channels)
     finally:
         carrying.cancel()
         await asyncio.gather(carrying, return_exceptions=True)
-        transport.close()
+        channels.stop()
+        connection.close()
     return web.Response()  # for the books: the connection is gone
 
 
@@ -190,7 +193,8 @@ class Command:
                 _close(theirs)  # the node has its own copies
             await self._run(channels, link)
         except NodeError as error:
-            await channels.send(3, _failure(f"error executing command in container: {error}", None))
+            with contextlib.suppress(ConnectionResetError):
+                await channels.send(3, _failure(f"error executing command in container: {error}", None))
         finally:
             _close(self._fds)
         await channels.close()
@@ -264,9 +268,8 @@ class Command:
             if channel == 0 and fd >= 0 and data:
                 with contextlib.suppress(OSError):  # the command may not want any more
                     await _write_all(fd, data)
-            elif channel == 4 and self.tty and data:
-                size = json.loads(data)
-                rows, columns = int(size.get("Height", 24)), int(size.get("Width", 80))
+            elif channel == 4 and self.tty and data and (size := terminal_size(data)) is not None:
+                rows, columns = size
                 if self._pty:
                     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
                 else:
@@ -275,6 +278,16 @@ class Command:
             elif channel == 0 and data is None and fd >= 0 and not self._pty:
                 self._fds[0] = -1
                 os.close(fd)
+
+
+def terminal_size(data: bytes) -> tuple[int, int] | None:
+    """(rows, columns) of what a client says of its terminal; None if it is not understood."""
+    try:
+        told = json.loads(data)
+        rows, columns = int(told.get("Height", 24)), int(told.get("Width", 80))
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None
+    return (rows, columns) if 0 <= rows < 1 << 16 and 0 <= columns < 1 << 16 else None
 
 
 def _close(fds: list[int]) -> None:

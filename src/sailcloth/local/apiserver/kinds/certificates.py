@@ -7,8 +7,9 @@ import copy
 from collections.abc import Iterator
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from sailcloth.lib.x509_errors import as_value_errors
 
 from ..field_errors import FieldError
 from ..times import now
@@ -89,15 +90,15 @@ def conditions_true(obj: Unstructured) -> set[str]:
 def parse_request(spec: Unstructured) -> x509.CertificateSigningRequest:
     """Raises ValueError, in words, for what is no request, or not of the one who has the key."""
     try:
-        request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or "", validate=True))
-        if not request.is_signature_valid:
+        with as_value_errors():
+            request = x509.load_pem_x509_csr(base64.b64decode(spec.get("request") or "", validate=True))
+            signed, key = request.is_signature_valid, request.public_key()
+        if not signed:
             raise ValueError("the signature of the request is not its key's")
-        if not isinstance(
-            request.public_key(), rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
-        ):
+        if not isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
             raise ValueError("the key is none of RSA, ECDSA and Ed25519")
         return request
-    except (UnsupportedAlgorithm, ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(
             f"PEM block of type CERTIFICATE REQUEST expected: {' '.join(str(error).split())[:200]}"
         ) from None

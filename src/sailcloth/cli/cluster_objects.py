@@ -1,0 +1,38 @@
+"""Reads the objects that the mesh knows from a cluster, for commands that judge them as the control plane does."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sailcloth.api.meta import Key
+    from sailcloth.kube import Client
+
+_ROOT = "istio-system"  # where the mesh's options are
+
+
+async def read(api: Client, kinds: Collection[str] = ()) -> list[tuple[Key, Any]]:
+    """The objects of these kinds, or of all but Secrets, and those of the legacy kinds. Kinds that the cluster does not serve have
+    none; objects that do not match their schema are left out, as the control plane leaves them out."""
+    from sailcloth.analysis import manifests
+    from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, SERVED_KINDS
+    from sailcloth.api.meta import Finding
+    from sailcloth.kube import ApiError, Resource
+
+    objects = []
+    for known in (*CORE_KINDS, *SERVED_KINDS):
+        if known not in LEGACY_KINDS and (known.name not in kinds if kinds else known.name == "Secret"):
+            continue
+        resource = Resource(known.group, known.versions[0], known.plural, known.name)
+        try:
+            items, _ = await api.list(resource, _ROOT if known.name == "ConfigMap" else "")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            continue
+        for item in items:
+            parsed = manifests.typed({"apiVersion": known.api_version, "kind": known.name, **item})
+            if parsed is not None and not isinstance(parsed, Finding):
+                objects.append(parsed)
+    return objects

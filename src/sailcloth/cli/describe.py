@@ -1,0 +1,343 @@
+"""`sailctl x describe`: everything of the mesh that concerns a pod or a service, and what is likely wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import complete, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sailcloth.analysis.describe import Description, PodDescription, Setting
+    from sailcloth.analysis.describe.facts import MutualTls, Policy, ServiceDescription
+    from sailcloth.kube import Client
+    from sailcloth.mesh.registry import Mesh
+
+Object = dict[str, Any]
+_META = "ISTIO_META_"
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod or service.")]
+Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
+Offline = Annotated[bool, typer.Option("--offline", help="Describe what manifests have; no cluster needed.")]
+File = Annotated[list[Path] | None, typer.Option("-f", "--file", help="Manifest or directory (with --offline).")]
+Options = Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")]
+Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group."""
+    group = typer.Typer(help="Describe what of the mesh concerns a pod or a service.", no_args_is_help=True)
+    group.command("pod")(pod)
+    group.command("po", hidden=True)(pod)
+    group.command("service")(service)
+    group.command("svc", hidden=True)(service)
+    app.add_typer(group, name="describe")
+
+
+def pod(
+    name: Annotated[str, typer.Argument(help="POD[.NAMESPACE], deployment/NAME", autocompletion=complete.pods)],
+    namespace: Namespace = "",
+    offline: Offline = False,
+    file: File = None,
+    mesh_config: Options = None,
+    out: Output = "text",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Describe a pod: services, mutual TLS, policies, routes and gateways that concern it, and warnings."""
+    from . import dumps
+
+    _known(out)
+    certificate: Object = {}
+    if offline or file:
+        described = _pod_of(_from_files(offline, file, mesh_config), name, namespace)
+    else:
+        described, certificate = dumps.run(_pod(name, namespace, kubeconfig))
+    if out != "text":
+        output.structured({**_plain(described), "certificate": certificate}, out)
+        return
+    print("\n".join(pod_text(described, certificate)))
+
+
+def service(
+    name: Annotated[str, typer.Argument(help="SERVICE[.NAMESPACE]")],
+    namespace: Namespace = "",
+    offline: Offline = False,
+    file: File = None,
+    mesh_config: Options = None,
+    out: Output = "text",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Describe a service: ports, clients' TLS, rules, routes and gateways, and what holds for the workloads behind it."""
+    from . import dumps
+
+    _known(out)
+    if offline or file:
+        described = _service_of(_from_files(offline, file, mesh_config), name, namespace)
+    else:
+        described = dumps.run(_service(name, namespace, kubeconfig))
+    if out != "text":
+        output.structured(_plain(described), out)
+        return
+    print("\n".join(service_text(described)))
+
+
+def _known(out: str) -> None:
+    if out not in ("text", "json", "yaml"):
+        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
+
+
+def _plain(value: Any) -> Object:
+    import msgspec
+
+    return dict(msgspec.to_builtins(value))
+
+
+# -- from a cluster -----------------------------------------------------------------------------
+
+
+async def _pod(name: str, namespace: str, kubeconfig: str) -> tuple[PodDescription, Object]:
+    from sailcloth.analysis import describe
+    from sailcloth.api.meta import Key
+
+    from .cluster import client, pod_name
+
+    short, _, own = name.partition(".")
+    async with client(kubeconfig) as api:
+        namespace = own or namespace or api.endpoint.namespace
+        key = Key("Pod", namespace, await pod_name(api, short, namespace))
+        try:
+            described = describe.pod(await _setting(api), key)
+        except KeyError:
+            raise ValueError(f"no pod {key.name} in namespace {namespace}") from None
+        return described, await _certificate(api, key.name, namespace) if described.proxy else {}
+
+
+async def _service(name: str, namespace: str, kubeconfig: str) -> Description:
+    from sailcloth.analysis import describe
+    from sailcloth.api.meta import Key
+
+    from .cluster import client
+
+    short, _, own = name.removeprefix("service/").removeprefix("svc/").partition(".")
+    async with client(kubeconfig) as api:
+        namespace = own.removesuffix(".svc") or namespace or api.endpoint.namespace
+        try:
+            return describe.service(await _setting(api), Key("Service", namespace, short))
+        except KeyError:
+            raise ValueError(f"no service {short} in namespace {namespace}") from None
+
+
+async def _setting(api: Client) -> Setting:
+    """The mesh and its proxies."""
+    from sailcloth.analysis import offline
+    from sailcloth.kube.resources import PODS
+
+    from . import cluster_objects
+
+    mesh = offline.mesh_of(await cluster_objects.read(api))
+    return _assembled(mesh, (await api.list(PODS))[0])
+
+
+def _assembled(mesh: Mesh, pods: Iterable[Object]) -> Setting:
+    """The mesh with the proxies that its pods have."""
+    from sailcloth.analysis import describe
+    from sailcloth.api import core
+    from sailcloth.api.meta import Key
+
+    proxies = {}
+    for raw in pods:
+        key = Key("Pod", raw["metadata"]["namespace"], raw["metadata"]["name"])
+        container, obj = _proxy(raw), mesh.objects.get(key)
+        if container is not None and isinstance(obj, core.Pod):
+            kind: Any = "router" if "router" in (container.get("args") or ()) else "sidecar"
+            proxies[key] = describe.proxy_of(key, obj, kind, _metadata(container), mesh.config.domain)
+    return describe.Setting(mesh, proxies)
+
+
+def _proxy(raw: Object) -> Object | None:
+    """The proxy's container of a pod; None if it has no proxy."""
+    containers = [*raw["spec"].get("containers", ()), *(raw["spec"].get("initContainers") or ())]
+    return next((c for c in containers if c["name"] == "istio-proxy"), None)
+
+
+def _metadata(container: Object) -> Object:
+    """The node metadata that the proxy's environment sets."""
+    values = {e["name"]: e.get("value") for e in container.get("env") or ()}
+    return {name.removeprefix(_META): value for name, value in values.items() if name.startswith(_META) and value}
+
+
+async def _certificate(api: Client, name: str, namespace: str) -> Object:
+    """The certificate that the pod's Envoy has; with `problem` if it cannot be asked."""
+    from .cluster import admin_page
+
+    try:
+        return certificate_of(json.loads(await admin_page(api, name, namespace, "/certs")))
+    except (OSError, ValueError) as error:
+        return {"problem": str(error)}
+
+
+def certificate_of(listed: Object) -> Object:
+    """The workload's certificate of an Envoy's `/certs`; empty if it has none."""
+    for one in listed.get("certificates") or ():
+        for leaf in one.get("cert_chain") or ():
+            names = [
+                n["uri"] for n in leaf.get("subject_alt_names") or () if str(n.get("uri", "")).startswith("spiffe://")
+            ]
+            if names:
+                return {
+                    "identity": names[0],
+                    "serial": leaf.get("serial_number", ""),
+                    "notBefore": leaf.get("valid_from", ""),
+                    "notAfter": leaf.get("expiration_time", ""),
+                }
+    return {}
+
+
+# -- from files ---------------------------------------------------------------------------------
+
+
+def _from_files(offline: bool, files: list[Path] | None, options: Path | None) -> Setting:
+    """The mesh that manifests would make, with one pod for each workload."""
+    from sailcloth.analysis import manifests, workloads
+    from sailcloth.analysis import offline as meshes
+    from sailcloth.api.meta import Finding
+    from sailcloth.mesh import mesh_config
+
+    from . import manifest_files
+
+    if not files or not offline:
+        output.fail("--offline and -f FILE [-f FILE…] go together", output.USAGE)
+    objects, documents = manifest_files.read(files, notes=False)
+    pods = workloads.pods(documents)
+    for document in (*pods, *workloads.endpoint_slices(documents, pods)):
+        parsed = manifests.typed(document)
+        objects += [parsed] if parsed is not None and not isinstance(parsed, Finding) else []
+    try:
+        return _assembled(meshes.mesh_of(objects, mesh_config.parse(options.read_text()) if options else None), pods)
+    except (OSError, ValueError) as error:
+        output.fail(str(error), output.DATA)
+
+
+def _pod_of(setting: Setting, name: str, namespace: str) -> PodDescription:
+    from sailcloth.analysis import describe
+    from sailcloth.api.meta import Key
+
+    short, _, own = name.rpartition("/")[2].partition(".")
+    try:
+        return describe.pod(setting, Key("Pod", own or namespace or "default", short))
+    except KeyError as error:
+        output.fail(f"no pod or workload {error.args[0]} in the manifests", output.DATA)
+
+
+def _service_of(setting: Setting, name: str, namespace: str) -> Description:
+    from sailcloth.analysis import describe
+    from sailcloth.api.meta import Key
+
+    short, _, own = name.rpartition("/")[2].partition(".")
+    try:
+        return describe.service(setting, Key("Service", own.removesuffix(".svc") or namespace or "default", short))
+    except KeyError as error:
+        output.fail(f"no service {error.args[0]} in the manifests", output.DATA)
+
+
+# -- text ---------------------------------------------------------------------------------------
+
+
+def pod_text(pod: PodDescription, certificate: Object) -> Iterator[str]:
+    """The lines about a pod."""
+    yield f"Pod: {pod.name}.{pod.namespace}" + ("" if pod.ready else " (not ready)")
+    yield f"   Proxy: {pod.proxy or 'none'}"
+    yield f"   Identity: {pod.identity}"
+    if certificate.get("problem"):
+        yield f"   Certificate: Envoy does not say: {certificate['problem']}"
+    elif certificate:
+        other = "" if certificate["identity"] == pod.identity else f" for {certificate['identity']}"
+        yield f"   Certificate: serial {certificate['serial']}{other}, ends {certificate['notAfter']}"
+    if pod.serves:
+        yield f"   Serves Gateways: {', '.join(pod.serves)}"
+    if pod.mutual_tls:
+        yield "Mutual TLS:"
+        yield from (f"   {line}" for line in _modes(pod.mutual_tls))
+    yield from _policies(pod.policies)
+    scope = f"Sidecar {pod.sidecar}: {', '.join(pod.egress) or 'every host'}" if pod.sidecar else "no Sidecar object"
+    yield f"Calls: {_count(pod.visible_hosts, 'host')}" + (f" ({scope})" if pod.proxy == "sidecar" else "")
+    for one in pod.services:
+        yield "-" * 20
+        yield from _service_lines(one)
+    yield from _warnings(pod.warnings)
+
+
+def service_text(described: Description) -> Iterator[str]:
+    """The lines about a service."""
+    yield from _service_lines(described.service)
+    for workload in described.workloads:
+        yield "-" * 20
+        yield f"Pods: {', '.join(workload.pods)}"
+        if workload.mutual_tls:
+            yield "Mutual TLS:"
+            yield from (f"   {line}" for line in _modes(workload.mutual_tls))
+        yield from _policies(workload.policies)
+    yield from _warnings(described.warnings)
+
+
+def _modes(modes: tuple[MutualTls, ...]) -> Iterator[str]:
+    for one in modes:
+        why = f"{one.source}, {one.level} level" if one.source and one.level != "default" else one.source or "default"
+        yield f"{f'port {one.port}' if one.port else 'other ports'}: {one.mode} ({why})"
+
+
+def _policies(listed: tuple[Policy, ...]) -> Iterator[str]:
+    texts: dict[str, list[str]] = {}
+    for one in listed:
+        if one.kind not in ("PeerAuthentication", "Policy", "MeshPolicy"):  # the modes say which of them hold
+            title = one.kind + (f" {one.action}" if one.action else "") + (" (dry run)" if one.dry_run else "")
+            texts.setdefault(title, []).append(one.name)
+    yield from (f"{title}: {', '.join(names)}" for title, names in texts.items())
+
+
+def _service_lines(facts: ServiceDescription) -> Iterator[str]:
+    counts = f"{facts.healthy} of {_count(facts.endpoints, 'endpoint')} healthy, {facts.with_sidecar} with a sidecar"
+    yield f"Service: {facts.name}.{facts.namespace} ({counts})"
+    for port in facts.ports:
+        name = f"{port.name} " if port.name else ""
+        yield f"   Port: {name}{port.number}/{port.protocol} (by {port.chosen_by}) targets pod port {port.target}"
+        for clients in port.clients:
+            subset = f" to subset {clients.subset}" if clients.subset else ""
+            yield f"      Clients in {', '.join(clients.namespaces)}{subset}: {clients.tls} ({clients.by})"
+    for rule in facts.rules:
+        yield f"   DestinationRule: {', '.join(rule.names)} (clients in {rule.clients})"
+        mine = [s.name for s in rule.subsets if s.matches]
+        others = [f"{s.name} ({_count(s.endpoints, 'endpoint')})" for s in rule.subsets if not s.matches]
+        yield from ([f"      Matching subsets: {', '.join(mine)}"] if mine else [])
+        yield from ([f"      {'Non-matching subsets' if mine else 'Subsets'}: {', '.join(others)}"] if others else [])
+        yield f"      Traffic policy: {', '.join(rule.settings) or 'none'}"
+    for routed in facts.routes:
+        yield f"   VirtualService: {routed.virtual_service} (hosts {', '.join(routed.hosts)}; {_via(routed.via)})"
+        for route in routed.routes:
+            share = "not reached" if route.unreached else f"{route.percent:g} %"
+            yield f"      {route.place}: {share} of {route.when} (to {', '.join(route.targets)})"
+    for exposed in facts.gateways:
+        tls = f", TLS {exposed.tls}" if exposed.tls else ""
+        yield (
+            f"   Exposed by Gateway {exposed.gateway}: port {exposed.port}/{exposed.protocol}{tls}, hosts "
+            f"{', '.join(exposed.hosts)} (VirtualService {', '.join(exposed.virtual_services)}; "
+            f"{', '.join(exposed.proxies)})"
+        )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _via(via: str) -> str:
+    return "in the mesh" if via == "mesh" else f"at Gateway {via}"
+
+
+def _warnings(texts: tuple[str, ...]) -> Iterator[str]:
+    if texts:
+        yield "-" * 20
+    yield from (f"Warning: {text}" for text in texts)
