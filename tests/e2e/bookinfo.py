@@ -70,6 +70,8 @@ class Cluster:
 
     def sailctl(self, command: str, *arguments: str) -> str:
         where = ("--state", str(self.state)) if command in ("demo", "up", "down", "status") else ()
+        if command in ("demo", "up") and "--telemetry" not in arguments:
+            where += ("--no-telemetry",)  # a process less
         done = subprocess.run(
             [*self.SAILCTL, command, *arguments, *where],
             capture_output=True,

@@ -1,4 +1,4 @@
-"""`sailctl dashboard envoy`: Envoy's admin page of a pod in the browser, through the API server."""
+"""`sailctl dashboard`: Envoy's admin page of a pod in the browser, through the API server; the metrics of a local cluster."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(help="Open web pages of the mesh in the browser.", no_args_is_help=True)
     group.command("envoy")(envoy)
+    group.command("prometheus")(prometheus)
     app.add_typer(group, name="dashboard", rich_help_panel="Proxies")
     app.add_typer(group, name="dash", hidden=True)
     app.add_typer(group, name="d", hidden=True)
@@ -42,6 +43,28 @@ def envoy(
     from . import dumps
 
     dumps.run(_serve(pod, namespace, kubeconfig, address, port, browser))
+
+
+def prometheus(
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+    state: Annotated[str, typer.Option("--state", help="State directory of the local cluster.")] = "",
+    cluster: Annotated[str, typer.Option("--name", help="Name of a separate cluster.")] = "",
+) -> None:
+    """Open the metrics of the local cluster; Grafana and Kiali take the address as that of a Prometheus."""
+    import webbrowser
+
+    from .local_cluster import state_of
+
+    where = state_of(state, cluster)
+    record = where.running()
+    if not record:
+        output.fail(f"no cluster is running in {where.root}; start one with `sailctl up`")
+    url = record.get("metrics")
+    if not url:
+        output.fail("the cluster keeps no metrics; it was started with --no-telemetry")
+    print(url, flush=True)
+    if browser and not webbrowser.open(url):
+        print("no browser was found here; open the address above", file=sys.stderr)
 
 
 async def _serve(pod: str, namespace: str, kubeconfig: str, address: str, port: int, browser: bool) -> None:

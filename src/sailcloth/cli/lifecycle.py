@@ -47,6 +47,9 @@ Privileged = Annotated[
         "--allow-privileged", help="Let pods be privileged and mount paths of this machine; they can then change it."
     ),
 ]
+Telemetry = Annotated[
+    bool, typer.Option("--telemetry/--no-telemetry", help="Keep metrics of the mesh: `sailctl dashboard prometheus`.")
+]
 Restart = Annotated[
     bool,
     typer.Option("--restart", help="Start the cluster again if it ends unexpectedly, until Ctrl-C or `sailctl down`."),
@@ -89,6 +92,7 @@ def up(
     bind_swap: Swap = True,
     allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
+    telemetry: Telemetry = True,
     restart: Restart = False,
     print_unit: PrintUnit = False,
     out: Form = "text",
@@ -104,6 +108,7 @@ def up(
         print(systemd_unit(state_of(state, cluster), _given(context)), end="")
         return
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
+    options["telemetry"] = telemetry
     _run(state_of(state, cluster), detach, _structured(out), options, None, temporary=False, restart=restart)
 
 
@@ -156,12 +161,14 @@ def demo(
     bind_swap: Swap = True,
     allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
+    telemetry: Telemetry = True,
     out: Form = "text",
 ) -> None:
     """Start a local cluster with a sample application in the mesh."""
     if name not in DEMOS:
         output.fail(f"unknown demo {name!r}; there are: {', '.join(DEMOS)}", output.USAGE)
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
+    options["telemetry"] = telemetry
     temporary = not detach and not state and not cluster and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else state_of(state, cluster)
     _run(where, detach, _structured(out), options, DEMOS[name], temporary)
@@ -266,8 +273,9 @@ def _why(cluster: LocalCluster, error: Exception) -> str:
 
 def _ports(result: Object) -> Object:
     """The options by which a cluster gets the ports that another one had."""
-    names = {"gateway": "http_port", "gateway_https": "https_port", "api": "api_port"}
-    return {option: int(result["urls"][name].rpartition(":")[2]) for name, option in names.items()}
+    names = {"gateway": "http_port", "gateway_https": "https_port", "api": "api_port", "metrics": "metrics_port"}
+    urls = result["urls"]
+    return {option: int(urls[name].rpartition(":")[2]) for name, option in names.items() if name in urls}
 
 
 def _print_next_steps(result: Object, sample: Demo | None, state: StateDir | None) -> None:
@@ -314,6 +322,8 @@ def status(state: State = "", cluster: Name = "", out: Form = "text") -> None:
         print(
             f"running (process {record['pid']})\n  API server    {record['api']}\n  gateway       {record['gateway']}"
         )
+        if record.get("metrics"):
+            print(f"  metrics       {record['metrics']}")
         print(f"  kubectl       export KUBECONFIG={record['kubeconfig']}")
     else:
         print(f"no cluster is running in {state_of(state, cluster).root}; start one with `sailctl up`")

@@ -123,6 +123,7 @@ async def install(cluster: LocalCluster, record: Object, steps: Progress, sample
             "gateway": record["gateway"],
             "gateway_https": record["gateway_https"],
             "api": record["api"],
+            **({"metrics": record["metrics"]} if record.get("metrics") else {}),
         },
         "kubeconfig": record["kubeconfig"],
         "first_200_s": round(took, 3) if took is not None else None,

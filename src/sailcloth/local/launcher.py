@@ -136,6 +136,7 @@ async def run(config: dict[str, Any]) -> int:
 async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, str]) -> int:
     api, http = bind(config["api_port"], "API server"), bind(config["http_port"], "gateway")
     https = bind(config.get("https_port", 0), "gateway's HTTPS")
+    metrics = bind(config.get("metrics_port", 0), "metrics") if config.get("telemetry") else None
     upstream = resolver()
     ours, theirs = socket.socketpair()
     publish, asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -144,6 +145,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
         "api_fd": api.fileno(),
         "http_fd": http.fileno(),
         "https_fd": https.fileno(),
+        "metrics_fd": metrics.fileno() if metrics is not None else -1,
         "resolver_fd": upstream.fileno() if upstream is not None else -1,
         "channel_fd": theirs.fileno(),
         "publish_fd": asking.fileno(),
@@ -154,7 +156,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
     path.write_text(json.dumps(inner))
     fds = [
         inner[name]
-        for name in ("api_fd", "http_fd", "https_fd", "resolver_fd", "channel_fd", "publish_fd")
+        for name in ("api_fd", "http_fd", "https_fd", "metrics_fd", "resolver_fd", "channel_fd", "publish_fd")
         if inner[name] >= 0
     ]
     argv = [sys.executable, "-m", "sailcloth.local.supervisor", str(path)]
@@ -166,6 +168,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
         "api": inner["api_url"],
         "gateway": f"http://127.0.0.1:{http.getsockname()[1]}",
         "gateway_https": f"https://127.0.0.1:{https.getsockname()[1]}",
+        "metrics": f"http://127.0.0.1:{metrics.getsockname()[1]}" if metrics is not None else None,
         "kubeconfig": str(state.kubeconfig),
         "started": time.time(),
     }

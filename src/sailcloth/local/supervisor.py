@@ -26,6 +26,7 @@ from .state import StateDir
 
 _BACKOFF_S = (0.05, 5.0)
 _STARTED_S = 3.0  # a process that lived for so long did not fail to start
+_LATER_S = 8.0  # until processes start that a cluster does without; clients wait in their sockets
 _UNUSABLE_STATE = 78  # a process's exit code for: what is on disk is wrong, starting again does not help
 
 
@@ -71,9 +72,16 @@ class _Process(_Child):
     """A Python module with a configuration file and a log."""
 
     def __init__(
-        self, name: str, module: str, config: dict[str, Any], state: StateDir, fds: tuple[int, ...] = ()
+        self,
+        name: str,
+        module: str,
+        config: dict[str, Any],
+        state: StateDir,
+        fds: tuple[int, ...] = (),
+        delay_s: float = 0.0,
     ) -> None:
         super().__init__(name)
+        self.delay_s = delay_s
         self._module, self._fds = module, fds
         self._path = state.run / f"{name}.json"
         self._path.write_text(json.dumps(config))
@@ -137,7 +145,10 @@ def main() -> None:
     wakeup, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
     for process in processes:
-        process.start()
+        if process.delay_s:
+            process.due = time.monotonic() + process.delay_s
+        else:
+            process.start()
     while not stopping:
         now = time.monotonic()
         for child in children:
@@ -231,7 +242,9 @@ def _load_balancers(state: StateDir) -> str:
 def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> list[_Process]:
     from .network import NODE_IP
 
-    kubeconfigs = {name: str(state.root / "state" / f"{name}.kubeconfig") for name in ("node", "controlplane")}
+    kubeconfigs = {
+        name: str(state.root / "state" / f"{name}.kubeconfig") for name in ("node", "controlplane", "telemetry")
+    }
     node_socket = str(state.run / "node.sock")
     dns_sockets = _dns_sockets()
     names = state.run / "names.json"
@@ -274,13 +287,21 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "number": state.number,
         "allow_privileged": config.get("allow_privileged", False),
     }
+    telemetry = {
+        "kubeconfig": kubeconfigs["telemetry"],
+        "listen_fd": config.get("metrics_fd", -1),
+        "folder": str(state.root / "state" / "metrics"),
+    }
     from_launcher = [config[n] for n in ("resolver_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0]
     inherited = (*from_launcher, *dns_sockets)
-    return [
+    processes = [
         _Process("apiserver", "sailcloth.local.apiserver", api, state, (config["api_fd"],)),
         _Process("controlplane", "sailcloth.controlplane", plane, state),
         _Process("node", "sailcloth.local.node", node, state, inherited),
     ]
+    if (fd := telemetry["listen_fd"]) >= 0:
+        processes.append(_Process("telemetry", "sailcloth.telemetry", telemetry, state, (fd,), _LATER_S))
+    return processes
 
 
 if __name__ == "__main__":

@@ -37,6 +37,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _AT_ONCE, _WAITING = 2, 32  # queries
 _TIMEOUT_S = 60.0
 _VERSION = "2.42.0"  # whose PromQL this is; Grafana and Kiali choose their queries by it
+_FRONT = """\
+Metrics of the mesh, through Prometheus' HTTP API: give this address to Grafana or Kiali as that of a Prometheus.
+
+/api/v1/targets                                       what is scraped, and how that goes
+/api/v1/query?query=sum(rate(istio_requests_total[1m]))by(destination_workload)
+/api/v1/label/__name__/values                         which metrics there are
+/metrics                                              how this process does
+"""
 _LABEL_NAME = Matcher("", "=~", "[a-zA-Z_][a-zA-Z0-9_]*").predicate()
 
 
@@ -96,6 +104,7 @@ class Api:
             "/api/v1/status/tsdb": self._tsdb,
             "/federate": self._federate,
             "/metrics": self._metrics,
+            "/": _text(_FRONT),
             "/-/healthy": _text("Prometheus Server is Healthy.\n"),
             "/-/ready": _text("Prometheus Server is Ready.\n"),
         }

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +42,7 @@ class Config:
     kubeconfig: str = ""
     address: str = "127.0.0.1"
     port: int = 9090
+    listen_fd: int = -1  # a listening socket instead of address and port
     folder: str = ""  # where metrics outlive a restart; empty: nowhere
     interval_s: float = 5.0
     max_series: int = 100_000
@@ -93,13 +95,13 @@ async def _run(client: Client, config: Config) -> None:
         assert runner.server is not None
         connections = Connections("the metrics API", _LIMITS)
         work = (
-            connections.serve(listen(config.address, config.port), runner.server, None),
+            connections.serve(_listener(config), runner.server, None),
             scraper.run(client),
             _keep(store, disk),
             *(Forwarder(store, partial(post, session, url), _now_ms()).run() for url in config.remote_write),
         )
         tasks = [asyncio.create_task(one) for one in work]
-        log.info("serving metrics on %s:%d", config.address, config.port)
+        log.info("serving metrics")
         if config.ready_fd >= 0:
             os.write(config.ready_fd, b"1")
         try:
@@ -113,6 +115,10 @@ async def _run(client: Client, config: Config) -> None:
             await runner.cleanup()
             if disk is not None:
                 disk.close()
+
+
+def _listener(config: Config) -> socket.socket:
+    return socket.socket(fileno=config.listen_fd) if config.listen_fd >= 0 else listen(config.address, config.port)
 
 
 async def _keep(store: Store, disk: Disk | None) -> None:

@@ -28,6 +28,7 @@ from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 
 from .auth import pki as pki_files
 from .auth.authentication import Authenticator
+from .auth.default_roles import TELEMETRY
 from .auth.service_account_tokens import TokenIssuer
 from .cyclic_gc import CyclicCollection
 from .http.server import ApiServer
@@ -82,6 +83,7 @@ _READ_BUFFER = 32 << 10
 _IDENTITIES = {
     "node": ("system:node:sailcloth", ("system:nodes",)),
     "controlplane": ("sailcloth:controlplane", ("system:masters",)),
+    "telemetry": (TELEMETRY, (TELEMETRY,)),
     "admin": ("kubernetes-admin", ("system:masters",)),
 }
 

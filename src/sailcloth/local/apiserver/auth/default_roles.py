@@ -12,6 +12,7 @@ from ..storage import Store
 from ..unstructured import Unstructured
 
 CLUSTER_ROLES = CLUSTER_ROLE.group_resource
+TELEMETRY = "sailcloth:telemetry"  # user, group and role of the process that scrapes pods
 _ROLES = ("admin", "edit", "view")
 _REVIEWS = {"admin": ("authorization.k8s.io", ["localsubjectaccessreviews"], ["create"])}
 
@@ -52,7 +53,9 @@ def bootstrap_policy() -> Iterator[tuple[str, Unstructured]]:
     yield _role("system:basic-user", _SELF)
     yield _role("system:discovery", [{"nonResourceURLs": _DISCOVERY, "verbs": ["get"]}])
     yield _role("system:public-info-viewer", [{"nonResourceURLs": _PUBLIC, "verbs": ["get"]}])
+    yield _role(TELEMETRY, [_rule("", ["pods"], ["get", "list", "watch"])])
     bound = {
+        TELEMETRY: [TELEMETRY],
         "cluster-admin": ["system:masters"],
         "system:public-info-viewer": ["system:authenticated", "system:unauthenticated"],
     }
