@@ -84,6 +84,7 @@ async def _run(client: Client, config: Config) -> None:
             return {
                 "sailcloth_telemetry_targets": len(scraper.targets()),
                 "sailcloth_telemetry_scrape_failures_total": scraper.failures,
+                "sailcloth_telemetry_scrapes_out_of_order_total": scraper.out_of_order,
                 "sailcloth_telemetry_disk_failures_total": disk.failures if disk is not None else 0,
             }
 

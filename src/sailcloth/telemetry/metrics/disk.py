@@ -3,7 +3,7 @@
     series.log         the labels of every series, by target and row
     journal-N.log      each column as it comes, as differences to the one before
     fine-<ms>.blk      every five minutes: the chunks closed since; then the journal starts anew
-    coarse-<ms>.blk    every hour: one column a minute, read when a query needs it
+    coarse-<ms>.blk    every hour: a column every 20 s, read when a query needs it
 
 All files are sequences of records with a check sum; what follows a damaged one is ignored. A disk that fails costs history, not
 metrics: the store goes on in memory.
@@ -31,7 +31,7 @@ from .store import COARSE_MS, FINE_MS, Store, StoredChunk, Target, View, columns
 log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
-COARSE_STEP_MS = 60_000
+COARSE_STEP_MS = 20_000  # three columns in the minute over which dashboards take rates
 _FRAME = struct.Struct("<II")  # length, CRC-32
 _COLUMN = struct.Struct("<IqII")  # target, ms, rows, changed rows
 _MAX_RECORD = 256 << 20
