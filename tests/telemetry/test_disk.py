@@ -156,6 +156,28 @@ def test_damaged_files_cost_history_only(tmp_path: Path, name: str, damage: str)
     disk.close()
 
 
+def test_a_disk_that_was_full_is_used_again(tmp_path: Path) -> None:
+    class Full:
+        """A file with room for a part of a record."""
+
+        def write(self, data: bytes) -> int:
+            return len(data) // 2
+
+        def close(self) -> None:
+            pass
+
+    store, disk = opened(tmp_path)
+    append(store, "t", START, {"a": 1.0})
+    disk.close()
+    disk._journal = disk._series = Full()  # type: ignore[assignment]
+    append(store, "t", START + 1000, {"a": 2.0, "b": 1.0})
+    append(store, "t", START + 2000, {"a": 3.0, "b": 1.0})
+    assert disk.failures == 2
+    list(disk.flush(START + 3000))
+    append(store, "t", START + 4000, {"a": 4.0, "c": 1.0})
+    assert everything(opened(tmp_path, START + 4000)[0]) == everything(store)
+
+
 def test_a_disk_that_fails_costs_no_metrics(tmp_path: Path) -> None:
     store, disk = opened(tmp_path / "data")
     append(store, "t", START, {"a": 1.0})

@@ -23,7 +23,6 @@ from aiohttp import web
 
 from sailcloth.lib import regex
 
-from . import remote_write
 from .exposition import Metadata
 from .metrics.labels import NAME, Index, Ints, Matcher
 from .metrics.store import COARSE_MS, Store
@@ -245,6 +244,8 @@ class Api:
     async def _write(self, request: web.Request) -> web.Response:
         if not self.info.accepts_writes:
             return web.Response(status=404, text="remote write is not accepted here; set accept_remote_write\n")
+        from . import remote_write  # imports protobuf, which few need
+
         try:
             late = remote_write.receive(self.store, remote_write.decode(await request.read()))
         except ValueError as error:

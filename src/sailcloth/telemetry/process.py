@@ -9,9 +9,11 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -22,7 +24,6 @@ from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 
 from .api import Api, Info
 from .exposition import Metadata
-from .forwarder import Forwarder
 from .metrics.disk import Disk
 from .metrics.store import Store
 from .scraper import Scraper
@@ -99,7 +100,7 @@ async def _run(client: Client, config: Config) -> None:
             connections.serve(_listener(config), runner.server, None),
             scraper.run(client),
             _keep(store, disk),
-            *(Forwarder(store, partial(post, session, url), _now_ms()).run() for url in config.remote_write),
+            *_forwarding(store, session, config.remote_write),
         )
         tasks = [asyncio.create_task(one) for one in work]
         log.info("serving metrics")
@@ -116,6 +117,16 @@ async def _run(client: Client, config: Config) -> None:
             await runner.cleanup()
             if disk is not None:
                 disk.close()
+
+
+def _forwarding(
+    store: Store, session: aiohttp.ClientSession, urls: Sequence[str]
+) -> Iterator[Coroutine[Any, Any, None]]:
+    if urls:
+        from .forwarder import Forwarder  # imports protobuf
+
+        for url in urls:
+            yield Forwarder(store, partial(post, session, url), _now_ms()).run()
 
 
 def _listener(config: Config) -> socket.socket:
