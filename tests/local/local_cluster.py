@@ -93,10 +93,15 @@ class Up:
         self.found: Object = {}
 
     def start(self, *options: str) -> Object:
-        done = sailctl("up", "--detach", "--state", str(self.state), "-o", "json", *options)
+        done = sailctl("up", "--detach", "--state", str(self.state), "-o", "json", *self._plain(options))
         assert done.returncode == 0, done.stderr
         self.found = json.loads(done.stdout)
         return self.found
+
+    @staticmethod
+    def _plain(options: tuple[str, ...]) -> tuple[str, ...]:
+        """Without metrics unless they are asked for: a process less."""
+        return options if "--telemetry" in options else (*options, "--no-telemetry")
 
     def down(self) -> None:
         sailctl("down", "--state", str(self.state))

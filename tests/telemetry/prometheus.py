@@ -63,10 +63,10 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Prometheus]:
+def running(folder: Path, config: str = "global: {scrape_interval: 1h}\n") -> Iterator[Prometheus]:
     """A server whose data are in a folder."""
     assert PROGRAM is not None
-    (folder / "prometheus.yml").write_text("global: {scrape_interval: 1h}\n")
+    (folder / "prometheus.yml").write_text(config)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from sailcloth.telemetry.exposition import ExpositionError, Metadata, parse
 
+from . import unhurried
+
 
 @pytest.mark.parametrize(
     ("line", "labels", "value"),
@@ -79,6 +81,7 @@ def test_types_and_help() -> None:
 _NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True)
 
 
+@unhurried
 @given(
     st.dictionaries(_NAMES, st.text(min_size=1, max_size=8).filter(lambda t: "\x00" not in t), max_size=4), st.floats()
 )
@@ -94,6 +97,7 @@ def test_what_is_written_is_read(labels: dict[str, str], value: float) -> None:
     assert sample.value == value or math.isnan(value)
 
 
+@unhurried
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(ExpositionError):

@@ -154,6 +154,33 @@ async def test_labels_of_the_page_win(pages: Pages) -> None:
     assert pages.query("m") == {"other1": 1.0}
 
 
+async def test_no_page_has_series_of_another(pages: Pages) -> None:
+    pages.pages[PAGE] = 'm{instance="10.0.0.8:15020",job="istiod"} 1\n'
+    pages.scraper.change(("default", "a"), pod("a", annotations=INJECTED))
+    await pages.round()
+    query = (
+        'm{instance="10.0.0.7:15020",job="kubernetes-pods",exported_instance="10.0.0.8:15020",exported_job="istiod"}'
+    )
+    assert pages.query(query) == {"a": 1.0}
+
+
+async def test_a_page_that_floods_has_a_share(pages: Pages) -> None:
+    pages.store.max_series, pages.store.max_of_target = 400, 100
+    pages.scraper.change(("default", "b"), pod("b", ip="10.0.0.8", annotations=INJECTED))
+    pages.scraper.change(("default", "a"), pod("a", annotations=INJECTED))
+    pages.pages["http://10.0.0.8:15020/stats/prometheus"] = "good 1\n"
+    for number in range(200):
+        lines = "".join(f'flood{{n="{number}",i="{i}"}} 1\n' for i in range(20))
+        pages.pages[PAGE] = f"steady {number}\n{lines}"
+        await pages.round()
+        assert pages.query("good") == {"b": 1.0}
+        assert pages.query("steady") == {"a": float(number)}
+    assert pages.query('up{pod="a"}') == {"a": 1.0}
+    assert pages.store.refused > 0
+    assert pages.store.evicted > 0
+    assert len(pages.store.index) <= 110
+
+
 async def test_a_pod_that_changes(pages: Pages) -> None:
     pages.pages[PAGE] = "m 1\n"
     key = ("default", "a")

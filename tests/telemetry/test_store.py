@@ -15,6 +15,8 @@ from sailcloth.telemetry.metrics.chunks import MISSING, MISSING_BITS, STALE, STA
 from sailcloth.telemetry.metrics.labels import Index, Matcher, group
 from sailcloth.telemetry.metrics.store import COARSE_MS, FINE_MS, NewRow, OutOfOrder, Store, StoredChunk, View
 
+from . import unhurried
+
 _INTEGERS = st.one_of(st.integers(0, 5), st.integers(0, 2**53 - 1), st.integers(-300, 40_000)).map(float)
 _VALUES = st.one_of(_INTEGERS, st.floats(width=32), st.floats(), st.sampled_from([float(STALE), math.inf, -0.0]))
 
@@ -56,6 +58,7 @@ _COLUMNS = st.lists(
 )
 
 
+@unhurried
 @given(_COLUMNS, st.integers(0, 3_000_000), st.integers(0, 3_000_000))
 def test_what_is_read_is_what_was_appended(
     columns: list[tuple[str, int, dict[str, float], bool]], start: int, length: int
@@ -83,6 +86,7 @@ def test_what_is_read_is_what_was_appended(
     assert {k: v for k, v in trimmed.items() if v} == {k: wanted(k) for k in model if wanted(k)}
 
 
+@unhurried
 @given(st.lists(st.lists(_VALUES, min_size=1, max_size=8), min_size=1, max_size=6))
 def test_chunks_are_exact(rows: list[list[float]]) -> None:
     columns = min(map(len, rows))
@@ -135,6 +139,7 @@ def test_a_series_belongs_to_one_target() -> None:
 
 def test_idle_series_make_room_and_others_are_refused() -> None:
     store = Store(max_series=10)
+    store.max_of_target = 10
     append(store, "old", 1000, {str(i): 1.0 for i in range(6)})
     append(store, "busy", 1000, {"a": 1.0, "b": 1.0})
     append(store, "busy", 400_000, {"a": 2.0, "b": 2.0})
@@ -199,6 +204,7 @@ def test_matchers(op: str, value: str, numbers: list[int]) -> None:
     assert index.select([Matcher("__name__", "=", "m"), Matcher("x", op, value)]).tolist() == numbers
 
 
+@unhurried
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2**30)), max_size=30))
 def test_groups_are_by_equality(rows: list[tuple[int, int]]) -> None:
     columns = [np.array([r[i] for r in rows], np.int32) for i in (0, 1)]

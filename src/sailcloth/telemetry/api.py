@@ -23,7 +23,6 @@ from aiohttp import web
 
 from sailcloth.lib import regex
 
-from . import remote_write
 from .exposition import Metadata
 from .metrics.labels import NAME, Index, Ints, Matcher
 from .metrics.store import COARSE_MS, Store
@@ -37,6 +36,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _AT_ONCE, _WAITING = 2, 32  # queries
 _TIMEOUT_S = 60.0
 _VERSION = "2.42.0"  # whose PromQL this is; Grafana and Kiali choose their queries by it
+_FRONT = """\
+Metrics of the mesh, through Prometheus' HTTP API: give this address to Grafana or Kiali as that of a Prometheus.
+
+/api/v1/targets                                       what is scraped, and how that goes
+/api/v1/query?query=sum(rate(istio_requests_total[1m]))by(destination_workload)
+/api/v1/label/__name__/values                         which metrics there are
+/metrics                                              how this process does
+"""
 _LABEL_NAME = Matcher("", "=~", "[a-zA-Z_][a-zA-Z0-9_]*").predicate()
 
 
@@ -96,6 +103,7 @@ class Api:
             "/api/v1/status/tsdb": self._tsdb,
             "/federate": self._federate,
             "/metrics": self._metrics,
+            "/": _text(_FRONT),
             "/-/healthy": _text("Prometheus Server is Healthy.\n"),
             "/-/ready": _text("Prometheus Server is Ready.\n"),
         }
@@ -236,6 +244,8 @@ class Api:
     async def _write(self, request: web.Request) -> web.Response:
         if not self.info.accepts_writes:
             return web.Response(status=404, text="remote write is not accepted here; set accept_remote_write\n")
+        from . import remote_write  # imports protobuf, which few need
+
         try:
             late = remote_write.receive(self.store, remote_write.decode(await request.read()))
         except ValueError as error:

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from sailcloth.lib.grpc_server import GrpcServer
 
 from .api import Api, Info
 from .exposition import Metadata
-from .forwarder import Forwarder
 from .metrics.disk import Disk
 from .metrics.store import Store
 from .scraper import Scraper
@@ -94,6 +93,7 @@ async def _run(client: Client, config: Config) -> None:
             return {
                 "sailcloth_telemetry_targets": len(scraper.targets()),
                 "sailcloth_telemetry_scrape_failures_total": scraper.failures,
+                "sailcloth_telemetry_scrapes_out_of_order_total": scraper.out_of_order,
                 "sailcloth_telemetry_disk_failures_total": disk.failures if disk is not None else 0,
             }
 
@@ -108,7 +108,7 @@ async def _run(client: Client, config: Config) -> None:
             connections.serve(listen(config.address, config.port), runner.server, None),
             scraper.run(client),
             _keep(store, disk),
-            *(Forwarder(store, partial(post, session, url), _now_ms()).run() for url in config.remote_write),
+            *_forwarding(store, session, config.remote_write),
         ]
         traces = TraceServer(config) if config.folder else None
         work += await traces.start() if traces is not None else []
@@ -129,6 +129,16 @@ async def _run(client: Client, config: Config) -> None:
                 await traces.close()
             if disk is not None:
                 disk.close()
+
+
+def _forwarding(
+    store: Store, session: aiohttp.ClientSession, urls: Sequence[str]
+) -> Iterator[Coroutine[Any, Any, None]]:
+    if urls:
+        from .forwarder import Forwarder  # imports protobuf
+
+        for url in urls:
+            yield Forwarder(store, partial(post, session, url), _now_ms()).run()
 
 
 class TraceServer:

@@ -22,7 +22,7 @@ from sailcloth.kube.resources import PODS
 
 from . import exposition
 from .metrics.store import NewRow, OutOfOrder, Store, Target
-from .targets import Pod, ScrapeTarget, target
+from .targets import Pod, ScrapeTarget, labelled, target
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Scraper:
         self._get, self._clock = get, clock
         self._scrapes: dict[tuple[str, str], _Scrape] = {}  # by namespace and name of the pod
         self._slots = asyncio.Semaphore(_AT_ONCE)
-        self.failures = 0
+        self.failures = self.out_of_order = 0
 
     async def run(self, client: Client) -> None:
         """Scrape what the informer of pods reports, until cancelled."""
@@ -142,7 +142,7 @@ class Scraper:
             log.log(level, "%s: %s", scrape.of.url, error)
         scrape.error = error
         rows, values = page.rows, page.values
-        new = [NewRow(n.key, {**scrape.own, **n.labels}, n.value) for n in page.new]
+        new = [NewRow(n.key, labelled(scrape.own, n.labels), n.value) for n in page.new]
         about = {
             "up": 0.0 if error else 1.0,
             "scrape_duration_seconds": scrape.duration_s,
@@ -163,4 +163,6 @@ class Scraper:
         try:
             self.store.append(scrape.into, round(at * 1000), rows, values, new)
         except OutOfOrder as error:
-            log.info("the clock went back: %s", error)
+            level = logging.DEBUG if self.out_of_order else logging.WARNING
+            self.out_of_order += 1
+            log.log(level, "the clock went back: %s", error)

@@ -2,7 +2,7 @@
 
 A pod says by annotations that it is (`prometheus.io/scrape`, `port`, `path`, `scheme`); for injected pods the injector has turned them
 to the agent's merged page on port 15020. Its labels become labels of its series, which the page's own labels override
-(`honor_labels`). Control planes (`app=istiod`) are scraped without annotations.
+(`honor_labels`) but for `job` and `instance`. Control planes (`app=istiod`) are scraped without annotations.
 """
 
 from __future__ import annotations
@@ -90,6 +90,12 @@ def target(pod: Pod) -> ScrapeTarget | None:
     kept = {name: value for name, value in mapped.items() if name not in _RESERVED and value}
     path = path if path.startswith("/") else f"/{path}"
     return ScrapeTarget(f"{scheme}://{host}:{port}{path}", tuple(sorted({**kept, **own}.items())))
+
+
+def labelled(own: dict[str, str], page: dict[str, str]) -> dict[str, str]:
+    """The labels of a series: the page's override the target's, but for `job` and `instance`, so that no page has series of another."""
+    exported = {f"exported_{name}": page[name] for name in ("job", "instance") if name in page}
+    return {**own, **page, **exported, "job": own["job"], "instance": own["instance"]}
 
 
 def label_name(text: str) -> str:

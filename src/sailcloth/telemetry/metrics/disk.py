@@ -3,7 +3,7 @@
     series.log         the labels of every series, by target and row
     journal-N.log      each column as it comes, as differences to the one before
     fine-<ms>.blk      every five minutes: the chunks closed since; then the journal starts anew
-    coarse-<ms>.blk    every hour: one column a minute, read when a query needs it
+    coarse-<ms>.blk    every hour: a column every 20 s, read when a query needs it
 
 All files are sequences of records with a check sum; what follows a damaged one is ignored. A disk that fails costs history, not
 metrics: the store goes on in memory.
@@ -11,6 +11,7 @@ metrics: the store goes on in memory.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import struct
@@ -31,7 +32,7 @@ from .store import COARSE_MS, FINE_MS, Store, StoredChunk, Target, View, columns
 log = logging.getLogger(__name__)
 
 HOUR_MS = 3_600_000
-COARSE_STEP_MS = 60_000
+COARSE_STEP_MS = 20_000  # three columns in the minute over which dashboards take rates
 _FRAME = struct.Struct("<II")  # length, CRC-32
 _COLUMN = struct.Struct("<IqII")  # target, ms, rows, changed rows
 _MAX_RECORD = 256 << 20
@@ -74,7 +75,14 @@ class Disk:
 
     def series(self, target: Target, rows: Sequence[int]) -> None:
         """Write the labels of new rows."""
-        self._write(self._series, self._record(target, rows))
+        if self._series is None:
+            return
+        try:
+            _write(self._series, self._record(target, rows))
+        except OSError as error:
+            self._failed(error)
+            self._series.close()
+            self._series, self._rewrite = None, True
 
     def column(self, target: Target, time_ms: int, column: Floats) -> None:
         """Write a column."""
@@ -86,21 +94,27 @@ class Disk:
         changed = np.flatnonzero(chunks.bits(before) != chunks.bits(column)).astype(np.int32)
         head = _COLUMN.pack(target.number, time_ms, len(column), len(changed))
         self._last[target.number] = column
-        self._write(self._journal, head + changed.tobytes() + column[changed].tobytes())
+        if self._journal is None:
+            return
+        try:
+            _write(self._journal, head + changed.tobytes() + column[changed].tobytes())
+        except OSError as error:  # what follows a torn record would not be read
+            self._failed(error)
+            self._journal.close()
+            self._journal = None
 
     def evicted(self) -> None:
         """Series are gone: the next flush writes the labels anew."""
         self._rewrite = True
 
-    def _write(self, file: BinaryIO | None, payload: bytes) -> None:
-        if file is None:
-            return
-        try:
-            file.write(_FRAME.pack(len(payload), zlib.crc32(payload)) + payload)
-        except OSError as error:
-            if not self.failures:
-                log.warning("%s: %s; metrics are kept in memory only", self.folder, error)
-            self.failures += 1
+    def _failed(self, error: OSError) -> None:
+        log.log(
+            logging.DEBUG if self.failures else logging.WARNING,
+            "%s: %s; metrics are kept in memory only",
+            self.folder,
+            error,
+        )
+        self.failures += 1
 
     def _record(self, target: Target, rows: Sequence[int]) -> bytes:
         index, texts = self.store.index, self.store.index.strings.texts
@@ -126,8 +140,7 @@ class Disk:
                 if int(start) < now_ms - (FINE_MS + HOUR_MS // 12 if tier == "fine" else COARSE_MS + HOUR_MS):
                     path.unlink()
         except OSError as error:
-            self.failures += 1
-            log.warning("%s: %s; metrics are kept in memory only", self.folder, error)
+            self._failed(error)
             for target in self.store.targets.values():
                 self.store.seal(target)
         self.store.expire(now_ms)
@@ -148,7 +161,7 @@ class Disk:
                 since = self._flushed.get(target.number, -(1 << 62))
                 for chunk in target.view.fine:
                     if chunk.times[0] > since:
-                        self._write(file, _chunk_record(target, chunk))
+                        _write(file, _chunk_record(target, chunk))
                 self._flushed[target.number] = target.last_ms
                 yield
 
@@ -166,7 +179,7 @@ class Disk:
                 if parts:
                     times, values = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts], axis=1)
                     thin = chunks.encode(*chunks.thinned(times, values, COARSE_STEP_MS))
-                    self._write(file, _chunk_record(target, thin))
+                    _write(file, _chunk_record(target, thin))
                 yield
         for span, load in _spans(path):
             self._attach(span, load)
@@ -184,19 +197,21 @@ class Disk:
         try:
             with _replacing(self.folder / "series.log", empty=True) as file:
                 for target in self.store.targets.values():
-                    self._write(file, self._record(target, range(target.count)))
+                    _write(file, self._record(target, range(target.count)))
             if self._series is not None:
                 self._series.close()
             self._series = (self.folder / "series.log").open("ab", buffering=0)
         except OSError as error:
-            self.failures += 1
-            log.warning("%s: %s", self.folder, error)
+            self._failed(error)
+            self._rewrite = True
 
     # -- at the start ---------------------------------------------------------------------------
 
     def load(self, now_ms: int) -> None:
         """Read what an earlier process left, and start to write. Raises OSError if the folder cannot be used."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self.folder.glob("*.part"):
+            path.unlink()
         self._load_series()
         for path in sorted(self.folder.glob("coarse-*.blk")):
             for span, load in _spans(path):
@@ -277,6 +292,13 @@ class Disk:
                 self.store.take(target, time_ms, column[: target.count])
             elif view.count:  # the column was amended
                 view.values[: min(len(column), target.count), view.count - 1] = column[: target.count]
+
+
+def _write(file: BinaryIO, payload: bytes) -> None:
+    """Append a record. Raises OSError, also if there is room for a part of it only."""
+    record = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    if file.write(record) != len(record):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _used(index: Index) -> int:

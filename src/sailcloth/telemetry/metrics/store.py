@@ -23,6 +23,7 @@ WIDTH = 60  # columns of an open chunk
 FINE_MS = 65 * 60_000  # how long columns are kept as they were scraped
 COARSE_MS = 24 * 3_600_000  # how long one column a minute is kept
 LOOKBACK_MS = 300_000  # a series without samples for so long may make room
+_ROWS = 2000  # that are decoded at once
 _RETRY_MS = 60_000  # between two searches for room
 
 
@@ -82,6 +83,7 @@ class Target:
     name: str
     refs: Ints = field(default_factory=lambda: np.zeros(0, np.int32))
     count: int = 0  # rows
+    live: int = 0  # rows with a series
     rows: dict[int, int] = field(default_factory=dict)
     free: list[int] = field(default_factory=list)  # rows whose series and samples are gone
     view: View = field(default_factory=lambda: View((), (), *_open(0), 0))
@@ -108,12 +110,13 @@ class Batch:
 
 
 class Store:
-    """Series of all targets. max_series: how many there may be, those without recent samples included."""
+    """Series of all targets. max_series: how many there may be, those without recent samples included; a quarter of them of one
+    target, so that none takes the room of all."""
 
     def __init__(self, max_series: int = 100_000) -> None:
         self.index = Index()
         self.targets: dict[int, Target] = {}
-        self.max_series = max_series
+        self.max_series, self.max_of_target = max_series, max(max_series // 4, 1)
         self.journal: Journal | None = None
         self.appended = self.refused = self.conflicting = self.evicted = 0  # samples, series, series, series
         self._names: dict[str, Target] = {}
@@ -146,19 +149,12 @@ class Store:
         """
         if time_ms <= target.last_ms:
             raise OutOfOrder(f"{target.name}: {time_ms} is not later than {target.last_ms}")
-        if target.number not in self.targets:  # it was evicted; chunks of its old number may still be stored
-            target.number, self._next = self._next, self._next + 1
-            self.targets[target.number] = self._names[target.name] = target
-        fresh: list[tuple[int, float]] = []
-        added: list[int] = []
-        for item in new:
-            row = self._row(target, item, time_ms, added)
-            if row is not None:
-                fresh.append((row, item.value))
-        if added and self.journal is not None:
-            self.journal.series(target, added)
+        at = np.asarray(rows, np.int64)
+        refs = target.refs[at]
+        self.index.last_seen[refs[refs >= 0]] = time_ms
+        fresh = self._add(target, list(new), time_ms)
         column = np.full(target.count, STALE if ends else MISSING)
-        column[np.asarray(rows, np.int64)] = values
+        column[at] = values
         if fresh:
             column[[row for row, _ in fresh]] = [value for _, value in fresh]
         self.take(target, time_ms, column)
@@ -194,32 +190,54 @@ class Store:
         self.appended += len(refs)
         target.view = View(view.coarse, view.fine, view.times, view.values, view.count + 1)
 
-    def _row(self, target: Target, item: NewRow, time_ms: int, added: list[int]) -> int | None:
-        """The row of a series, which is added to the list if it is new. None: refused."""
-        if len(self.index) >= self.max_series:
-            self._make_room(time_ms)
-            if len(self.index) >= self.max_series:
-                self.refused += 1
-                return None
+    def _add(self, target: Target, new: list[NewRow], time_ms: int) -> list[tuple[int, float]]:
+        """Give rows to series that a target has for the first time: (row, value) of those that are taken."""
+        self._register(target)
+        taken: list[tuple[int, float]] = []
+        added: list[int] = []
+        refused = [item for item in new if not self._row(target, item, time_ms, taken, added)]
+        if refused and self._make_room(target, len(refused), time_ms):
+            self._register(target)
+            refused = [item for item in refused if not self._row(target, item, time_ms, taken, added)]
+        self.refused += len(refused)
+        if added and self.journal is not None:
+            self.journal.series(target, added)
+        return taken
+
+    def _register(self, target: Target) -> None:
+        if target.number not in self.targets:  # it was evicted; chunks of its old number may still be stored
+            target.number, self._next = self._next, self._next + 1
+            self.targets[target.number] = self._names[target.name] = target
+
+    def _row(
+        self, target: Target, item: NewRow, time_ms: int, taken: list[tuple[int, float]], added: list[int]
+    ) -> bool:
+        """Find or make the row of a series; False if there is no room."""
         row = target.free[-1] if target.free else target.count
-        ref, is_new = self.index.add(item.labels, target.number, row)
-        if not is_new:
-            if self.index.owner[ref] != target.number:
-                self.conflicting += 1
-                return None
-            row = int(self.index.row[ref])
+        if len(self.index) >= self.max_series or target.live >= self.max_of_target:
+            ref, is_new = self.index.find(item.labels), False
+            if ref < 0:
+                return False
         else:
+            ref, is_new = self.index.add(item.labels, target.number, row)
+        if is_new:
             if target.free:
                 target.free.pop()
             self.restore_row(target, row, ref)
             added.append(row)
-            self.index.last_seen[ref] = time_ms
+        elif self.index.owner[ref] != target.number:
+            self.conflicting += 1
+            return True
+        row = int(self.index.row[ref])
+        self.index.last_seen[ref] = time_ms
         target.rows[item.key] = row
-        return row
+        taken.append((row, item.value))
+        return True
 
     def restore_row(self, target: Target, row: int, ref: int) -> None:
         """Give a row its series."""
         target.refs = grown(target.refs, row + 1, -1)
+        target.live += int(ref >= 0) - int(target.refs[row] >= 0)
         target.refs[row] = ref
         target.count = max(target.count, row + 1)
 
@@ -244,18 +262,24 @@ class Store:
         if old.any():
             self._evict(old, reuse=True)
 
-    def _make_room(self, now_ms: int) -> None:
+    def _make_room(self, target: Target, count: int, now_ms: int) -> bool:
+        """Evict series that are idle: of the target, if it has its share, or else of all. Returns whether there were any."""
         if now_ms < self._full_until_ms:
-            return
-        self._full_until_ms = now_ms + _RETRY_MS
+            return False
         seen = self.index.last_seen[: len(self.index)]
-        idle = np.flatnonzero(seen < now_ms - LOOKBACK_MS)
-        wanted = max(len(seen) - self.max_series * 9 // 10, 1)
-        if len(idle):
-            gone = np.zeros(len(seen), np.bool_)
-            gone[idle[np.argsort(seen[idle], kind="stable")][:wanted]] = True
-            self._evict(gone)
-            self._full_until_ms = 0
+        idle = seen < now_ms - LOOKBACK_MS
+        if target.live >= self.max_of_target:
+            idle &= self.index.owner[: len(seen)] == target.number
+        else:
+            count += self.max_series // 10
+        places = np.flatnonzero(idle)
+        if not len(places):
+            self._full_until_ms = now_ms + _RETRY_MS
+            return False
+        gone = np.zeros(len(seen), np.bool_)
+        gone[places[np.argsort(seen[places], kind="stable")][:count]] = True
+        self._evict(gone)
+        return True
 
     def _evict(self, gone: Bools, reuse: bool = False) -> None:
         """Forget series. reuse: their samples are gone too."""
@@ -265,6 +289,7 @@ class Store:
             refs = target.refs.copy()
             refs[refs >= 0] = mapping[refs[refs >= 0]]
             dead = refs < 0
+            target.live = int((~dead).sum())
             if reuse:
                 target.free += np.flatnonzero(dead & (target.refs >= 0)).tolist()
             target.refs, target.rows = refs, {key: row for key, row in target.rows.items() if not dead[row]}
@@ -300,16 +325,18 @@ def _batches(
         target = targets.get(owner)
         if target is None:
             continue
-        rows = index.row[refs[begin:end]]
-        parts = list(columns(target.view, rows, start_ms, end_ms))
-        if not parts:
-            continue
-        times = np.concatenate([t for t, _ in parts]) if len(parts) > 1 else parts[0][0]
-        limit -= len(times) * len(rows)
-        if limit < 0:
-            raise TooManySamples("query processing would load too many samples into memory in query execution")
-        values = np.concatenate([v for _, v in parts], axis=1) if len(parts) > 1 else parts[0][1]
-        yield Batch(refs[begin:end], times, values)
+        view = target.view
+        for first in range(begin, end, _ROWS):
+            part = refs[first : min(first + _ROWS, end)]
+            parts = list(columns(view, index.row[part], start_ms, end_ms))
+            if not parts:
+                break
+            times = np.concatenate([t for t, _ in parts]) if len(parts) > 1 else parts[0][0]
+            limit -= len(times) * len(part)
+            if limit < 0:
+                raise TooManySamples("query processing would load too many samples into memory in query execution")
+            values = np.concatenate([v for _, v in parts], axis=1) if len(parts) > 1 else parts[0][1]
+            yield Batch(part, times, values)
 
 
 def columns(view: View, rows: Ints, start_ms: int, end_ms: int) -> Iterator[tuple[Times, Floats]]:

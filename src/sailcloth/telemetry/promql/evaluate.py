@@ -34,7 +34,7 @@ _KEEP_NAME = frozenset(("last_over_time",))
 class Limits:
     """Of one query. deadline: by time.monotonic()."""
 
-    samples: int = 50_000_000
+    samples: int = 200_000_000
     cells: int = 30_000_000
     deadline: float = field(default_factory=lambda: time.monotonic() + 60)
 
