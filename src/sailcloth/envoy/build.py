@@ -66,7 +66,7 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
         on_demand = ResourceSet(on_demand_ids, cluster_on_demand, outbound_args, on_demand=True)
         outbound_clusters = (ResourceSet(preloaded_ids, cluster, outbound_args), on_demand)
     called_args = (view, plan.policies)
-    called = bool(plan.policies.keys)
+    called = bool(graph.get(pipeline.resolve, plan.policies).clusters)
     sets = {
         CLUSTER: (
             *outbound_clusters,
