@@ -275,3 +275,22 @@ async def test_http2_as_a_conformance_suite_reads_it(tmp_path: Path) -> None:
         )
         said, _ = await run.communicate()
     assert run.returncode == 0, said.decode()[-3000:]
+
+
+async def test_a_client_that_comes_while_it_closes_is_cut_off() -> None:
+    server = GrpcServer({UNARY: unary})
+    listening = await asyncio.get_running_loop().create_server(server.protocol, "127.0.0.1", 0)
+    port = int(listening.sockets[0].getsockname()[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    closing = asyncio.create_task(server.close(0.05))
+    late_reader, late_writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        await closing
+        assert not server.connections
+        with contextlib.suppress(ConnectionResetError):
+            assert await late_reader.read() == b""
+        await reader.read()
+    finally:
+        listening.close()
+        for each in (writer, late_writer):
+            each.close()

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 64 << 10  # bytes handed to a transport at a time
 _KEEPALIVE_S, _ANSWER_S = 30.0, 20.0
+_CUT_OFF_S = 0.5  # until the last connection that was cut off has ended
 _LAST_WORDS_S = 1.0
 _LARGEST_MESSAGE = 16 << 20
 _MOST_BUFFERED = 64 << 20  # bytes of incomplete messages on a connection
@@ -193,6 +194,8 @@ class _Connection(asyncio.Protocol):
         address = transport.get_extra_info("peername")
         self.peer = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "a local socket"
         self._server.connections.add(self)
+        if self._server.closing:  # it was accepted while the others were told to go
+            transport.abort()
         self._timer = self._loop.call_later(_ANSWER_S, self._check)
         self.flush()
 
@@ -385,6 +388,7 @@ class GrpcServer:
     ) -> None:
         self.unary, self.streaming, self.limits = unary or {}, streaming or {}, limits
         self.connections: set[_Connection] = set()
+        self.closing = False
 
     def protocol(self) -> asyncio.Protocol:
         """A protocol for one accepted connection. Needs a running event loop."""
@@ -392,8 +396,9 @@ class GrpcServer:
 
     async def close(self, grace_s: float = 0.5) -> None:
         """End all calls and connections; those that do not take what is sent are cut off after `grace_s`."""
+        self.closing = True
         for connection in list(self.connections):
             await connection.close(grace_s)
         end = asyncio.get_running_loop().time() + grace_s
-        while self.connections and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
+        while self.connections and asyncio.get_running_loop().time() < end + _CUT_OFF_S:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
