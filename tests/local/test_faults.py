@@ -313,7 +313,7 @@ def test_two_clusters_in_one_directory_are_refused_and_in_two_are_fine(up: Up) -
     assert str(up.launcher) in refused.stderr
 
 
-@pytest.mark.parametrize("option", ["--http-port", "--api-port", "--metrics-port"])
+@pytest.mark.parametrize("option", ["--http-port", "--api-port"])
 def test_a_port_in_use_is_named_with_the_option_to_change_it(own: Up, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -47,9 +47,6 @@ Privileged = Annotated[
         "--allow-privileged", help="Let pods be privileged and mount paths of this machine; they can then change it."
     ),
 ]
-MetricsPort = Annotated[
-    int, typer.Option("--metrics-port", min=0, max=65535, help="Host port of the metrics' API; 0: any free one.")
-]
 Telemetry = Annotated[
     bool, typer.Option("--telemetry/--no-telemetry", help="Keep metrics of the mesh: `sailctl dashboard prometheus`.")
 ]
@@ -96,7 +93,6 @@ def up(
     allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
     telemetry: Telemetry = True,
-    metrics_port: MetricsPort = 0,
     restart: Restart = False,
     print_unit: PrintUnit = False,
     out: Form = "text",
@@ -112,7 +108,7 @@ def up(
         print(systemd_unit(state_of(state, cluster), _given(context)), end="")
         return
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
-    options |= {"telemetry": telemetry, "metrics_port": metrics_port}
+    options["telemetry"] = telemetry
     _run(state_of(state, cluster), detach, _structured(out), options, None, temporary=False, restart=restart)
 
 
@@ -166,14 +162,13 @@ def demo(
     allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
     telemetry: Telemetry = True,
-    metrics_port: MetricsPort = 0,
     out: Form = "text",
 ) -> None:
     """Start a local cluster with a sample application in the mesh."""
     if name not in DEMOS:
         output.fail(f"unknown demo {name!r}; there are: {', '.join(DEMOS)}", output.USAGE)
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
-    options |= {"telemetry": telemetry, "metrics_port": metrics_port}
+    options["telemetry"] = telemetry
     temporary = not detach and not state and not cluster and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else state_of(state, cluster)
     _run(where, detach, _structured(out), options, DEMOS[name], temporary)

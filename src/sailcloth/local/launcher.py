@@ -40,7 +40,7 @@ def bind(port: int, what: str) -> socket.socket:
         sock.bind(("127.0.0.1", port))
     except OSError as error:
         sock.close()
-        option = {"API server": "--api-port", "gateway": "--http-port", "metrics": "--metrics-port"}.get(what, "")
+        option = {"API server": "--api-port", "gateway": "--http-port"}.get(what, "")
         raise StateError(
             f"port {port} for the {what} is not free ({error.strerror}); choose another with {option}"
         ) from None
