@@ -119,6 +119,9 @@ def _istiod(target: Scraped) -> None:
     add("pilot_services")
     add("galley_validation_passed")
     add("sidecar_injection_success_total")
+    for pod in ("reviews-v1-x", "details-v1-xxxx"):  # one series after the other
+        for phase in ("old", "new"):
+            add("workload_info", {"about": pod, "phase": phase})
 
 
 def _values(target: Scraped, seed: int) -> None:
@@ -137,7 +140,9 @@ def _values(target: Scraped, seed: int) -> None:
         column: Column = {}
         for i, labels in enumerate(target.series):
             name = labels["__name__"]
-            if name == "up":
+            if name == "workload_info":
+                state[i] = 1.0
+            elif name == "up":
                 state[i] = 0.0 if number in down else 1.0
             elif name.endswith("_bucket"):
                 previous = state[i - 1] if labels["le"] not in ("0.5", "0.1") else 0.0
@@ -149,8 +154,9 @@ def _values(target: Scraped, seed: int) -> None:
             else:
                 state[i] = round(1000 * math.sin(number / 40 + i) + rnd.uniform(0, 20) + 2000, 4)
             absent = number in down and name != "up"
+            later = name == "workload_info" and (labels["phase"] == "new") != (number >= 150)
             young = i % 17 == 5 and not 60 <= number % 130 < 120  # comes and goes
-            if not absent and not young:
+            if not absent and not young and not later:
                 column[i] = state[i]
         target.columns.append((START + number * 5000 + offset + rnd.randrange(200), column))
 

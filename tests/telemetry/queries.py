@@ -167,6 +167,10 @@ sum(istio_requests_total) by (pod) == on (pod) sum(istio_requests_total) by (pod
 istio_requests_total + istio_requests_total
 istio_requests_total * on (pod) up
 up * on (job) group_left process_resident_memory_bytes
+label_replace(sum(istio_requests_total) by (pod), "about", "$1", "pod", "(.*)") * on (about) group_left (phase) workload_info
+label_replace(sum(istio_requests_total) by (pod), "about", "$1", "pod", "(.*)") * on (about) workload_info
+workload_info * on (about) group_right () label_replace(sum(up) by (pod), "about", "$1", "pod", "(.*)")
+sum(workload_info offset 10m) by (about) == on (about) sum(workload_info) by (about)
 up and on (pod) istio_requests_total
 up unless on (pod) istio_requests_total
 up or process_resident_memory_bytes

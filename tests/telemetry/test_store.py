@@ -155,6 +155,33 @@ def test_idle_series_make_room_and_others_are_refused() -> None:
     assert read(store, 0, 10**6, Matcher("target", "=", "busy"))["busy", "a"][-1] == (405_000, _bits(3.0))
 
 
+@unhurried
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["t1", "t2", "t3"]),
+            st.sampled_from([1000, 200_000, 400_000]),
+            st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 9).map(float), max_size=6),
+        ),
+        max_size=40,
+    )
+)
+def test_a_sample_is_there_or_its_series_was_refused(columns: list[tuple[str, int, dict[str, float]]]) -> None:
+    store = Store(max_series=8)
+    store.max_of_target = 5
+    now = 0
+    for name, gap, values in columns:
+        now += gap
+        refused = store.refused
+        append(store, name, now, values)
+        result = read(store, now, now, Matcher("target", "=", name))
+        there = {x: points[0][1] for (_, x), points in result.items() if points[0][1] != STALE_BITS}
+        assert len(there) + store.refused - refused == len(values)
+        assert all(there[x] == _bits(values[x]) for x in there)
+        assert len(store.index) <= 8
+        assert all(target.live <= 5 for target in store.targets.values())
+
+
 def test_old_columns_and_targets_end() -> None:
     store = Store()
     append(store, "t", 0, {"a": 1.0})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from ..metrics.labels import NAME, Bools
+from ..metrics.labels import NAME, Bools, ranges
 from .errors import QueryError
-from .vectors import Floats, Labels, Scalar, Vector, combined, joined, merged
+from .vectors import Floats, Labels, Scalar, Vector, joined, merged
 
 ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
     "+": np.add,
@@ -29,6 +29,7 @@ COMPARISON: dict[str, Callable[[Floats, Floats], Bools]] = {
     "<=": np.less_equal,
     ">=": np.greater_equal,
 }
+_MAX_CELLS = 30_000_000
 SETS = frozenset(("and", "or", "unless"))
 
 
@@ -98,19 +99,19 @@ def vectors(op: str, left: Vector, right: Vector, matching: Matching, as_bool: b
     swapped = matching.many == "right"
     many, one = (right, left) if swapped else (left, right)
     mine, theirs, count = _signatures(many, one, matching)
-    of = np.full(count, -1, np.int64)
-    side = "left" if swapped else "right"
-    if len(np.unique(theirs)) < len(theirs):
-        groups, place = np.unique(theirs, return_inverse=True)
-        first = np.array([int(np.flatnonzero(theirs == g)[0]) for g in groups])
-        if matching.include:
-            _same_labels(one, theirs, matching.include)
-        one = combined(one, place.reshape(-1), first, _duplicates(one, matching, side))
-        theirs = groups
-    of[theirs] = np.arange(len(theirs))
-    partner = of[mine]
-    rows = np.flatnonzero(partner >= 0)
-    many, partner = many.rows(rows), partner[rows]
+    sizes = np.bincount(theirs, minlength=count)
+    if (sizes > 1).any():
+        at_once = np.zeros((count, one.values.shape[1]), np.int32)
+        np.add.at(at_once, theirs, one.present)
+        if (at_once > 1).any():
+            raise QueryError(_duplicates(matching, "left" if swapped else "right"))
+    # Pairs of a row and each row of the one side that it matches; those follow each other in time.
+    starts = np.cumsum(sizes) - sizes
+    rows = np.repeat(np.arange(len(mine)), sizes[mine])
+    if rows.size * one.values.shape[1] > _MAX_CELLS:
+        raise QueryError("query processing would load too many samples into memory in query execution")
+    partner = np.argsort(theirs, kind="stable")[ranges(starts[mine], starts[mine] + sizes[mine])]
+    many = many.rows(rows)
     other, present = one.values[partner], many.present & one.present[partner]
     a, b = (other, many.values) if swapped else (many.values, other)
     labels = many.labels
@@ -132,16 +133,7 @@ def vectors(op: str, left: Vector, right: Vector, matching: Matching, as_bool: b
     return merged(Vector(labels, values, present).compact(), error)
 
 
-def _same_labels(one: Vector, groups: npt.NDArray[np.int64], names: Sequence[str]) -> None:
-    """Series that follow each other in time and differ in a copied label cannot be joined here."""
-    for name in names:
-        column = one.labels.column(name)
-        for group in np.unique(groups):
-            if len(np.unique(column[groups == group])) > 1:
-                raise QueryError(f"unsupported: label {name} of the one side changes within the range of the query")
-
-
-def _duplicates(one: Vector, matching: Matching, side: str) -> str:
+def _duplicates(matching: Matching, side: str) -> str:
     return (
         f"found duplicate series for the match group on the {side} hand-side of the operation: many-to-many matching not "
         f"allowed: matching labels must be unique on one side ({'on' if matching.on else 'ignoring'} {matching.labels})"

@@ -16,7 +16,8 @@ import promql_parser as parser
 
 from sailcloth.lib import regex
 
-from ..metrics.labels import NAME, Matcher
+from ..metrics.chunks import MISSING
+from ..metrics.labels import NAME, Ints, Matcher
 from ..metrics.store import Batch, Store, TooManySamples
 from . import aggregation, binary, functions, parsing, windows
 from .errors import BadQuery, QueryError, QueryTimeout
@@ -61,15 +62,14 @@ def raw_samples(store: Store, tree: Any, at_ms: int, limits: Limits | None = Non
     with np.errstate(all="ignore"):
         evaluation = Evaluation(store, np.array([at_ms], np.int64), limits or Limits())
         labels, groups = evaluation.range(tree)
-        samples = [
-            (w.times[first:last], w.values[first:last])
-            for w in groups
-            for first, last in zip(w.first[:, 0].tolist(), w.last[:, 0].tolist(), strict=True)
-        ]
-        order = evaluation.order
-        kept = [i for i, (times, _) in enumerate(samples) if len(times)]
-        rows = np.concatenate(order)[kept] if order else np.zeros(0, np.int64)
-        return RangeVector(labels.take(rows), [samples[i] for i in kept])
+        rows, samples = [], []
+        for w in groups:
+            spans = zip(w.series.tolist(), w.first[:, 0].tolist(), w.last[:, 0].tolist(), strict=True)
+            for row, first, last in spans:
+                if last > first:
+                    rows.append(row)
+                    samples.append((w.times[first:last], w.values[first:last]))
+        return RangeVector(labels.take(np.array(rows, np.int64)), samples)
 
 
 def newest_samples(
@@ -86,7 +86,7 @@ def newest_samples(
         for w in windows.build(batches, ends, LOOKBACK_MS, stale=True):
             values, there = windows.newest(w)
             for row in np.flatnonzero(there[:, 0]).tolist():
-                labels = dict(sorted(index.labels(int(w.refs[row])).items()))
+                labels = dict(sorted(index.labels(int(w.series[row])).items()))
                 if (key := tuple(labels.items())) not in seen:
                     seen.add(key)
                     yield labels, int(w.times[w.last[row, 0] - 1]), float(values[row, 0])
@@ -99,7 +99,6 @@ class Evaluation:
         self.store, self.steps, self.limits = store, steps, limits
         self.strings: QueryStrings = parent.strings if parent else QueryStrings(store.index.strings)
         self.outer: Steps = parent.outer if parent else steps
-        self.order: list[npt.NDArray[np.int64]] = []
 
     # -- nodes ----------------------------------------------------------------------------------
 
@@ -301,7 +300,7 @@ class Evaluation:
         return ends - parsing.milliseconds(node.offset)
 
     def _windows(self, selector: Any, range_ms: int, stale: bool) -> tuple[Labels, Iterator[windows.Windows]]:
-        """Windows of a vector selector. `order` gets, for each group of windows, its rows of the labels."""
+        """Labels and windows of a vector selector; a series of a window is a row of the labels."""
         ends = self._ends(selector)
         low, high = int(ends.min()) - range_ms, int(ends.max())
         try:
@@ -309,22 +308,22 @@ class Evaluation:
         except regex.BadRegex as error:
             raise BadQuery(f"parse error: error parsing regexp: {error}") from None
         labels = Labels(self.strings, len(refs), {}, (index, refs))
-        row = np.zeros(len(index), np.int64)
+        row = np.zeros(len(index), np.int32)
         row[refs] = np.arange(len(refs))
-        return labels, self._followed(windows.build(self._counted(batches), ends, range_ms, stale), row)
+        return labels, self._bounded(windows.build(self._counted(batches, row), ends, range_ms, stale))
 
-    def _counted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def _counted(self, batches: Iterable[Batch], row: Ints) -> Iterator[Batch]:
+        """The batches, with rows instead of references."""
         try:
             for batch in batches:
                 self.limits.samples -= batch.values.size
-                yield batch
+                yield Batch(row[batch.refs], batch.times, batch.values)
         except TooManySamples as error:
             raise QueryError(str(error)) from None
 
-    def _followed(self, groups: Iterable[windows.Windows], row: npt.NDArray[np.int64]) -> Iterator[windows.Windows]:
-        self.order, cells = [], 0
+    def _bounded(self, groups: Iterable[windows.Windows]) -> Iterator[windows.Windows]:
+        cells = 0
         for w in groups:
-            self.order.append(row[w.refs])
             cells += w.first.size
             if cells > self.limits.cells:
                 raise QueryError("query processing would load too many samples into memory in query execution")
@@ -350,9 +349,7 @@ class Evaluation:
         if not len(steps):
             return empty_labels(self.strings, 0), iter(())
         vector = Evaluation(self.store, steps, self.limits, self).vector(node.expr)
-        return vector.labels, self._followed(
-            _inner_windows(vector, steps, ends, range_ms), np.arange(vector.labels.count)
-        )
+        return vector.labels, self._bounded(_inner_windows(vector, steps, ends, range_ms))
 
     def _over_range(self, name: str, argument: Any, function: Callable[[windows.Windows], windows.Result]) -> Vector:
         labels, groups = self.range(argument)
@@ -369,20 +366,17 @@ class Evaluation:
         groups: Iterator[windows.Windows],
         function: Callable[[windows.Windows], windows.Result],
     ) -> Vector:
-        parts = [function(w) for w in groups]
+        parts = [(w.series, *function(w)) for w in groups]
         if not parts:
             shape = (0, len(self.steps))
             return Vector(labels.take(np.zeros(0, np.int64)), np.zeros(shape), np.zeros(shape, np.bool_))
-        rows = np.concatenate(self.order)
-        values, there = (np.concatenate([p[i] for p in parts]) for i in (0, 1))
+        rows, values, there = (np.concatenate([p[i] for p in parts]) for i in range(3))
         back = np.argsort(rows, kind="stable")  # in order of appearance
         return Vector(labels.take(rows[back]), values[back], there[back].astype(np.bool_)).compact()
 
 
 def _inner_windows(vector: Vector, steps: Steps, ends: Steps, range_ms: int) -> Iterator[windows.Windows]:
     """Windows over the values of a subquery."""
-    from ..metrics.chunks import MISSING
-
     values = np.where(vector.present, vector.values, MISSING)
     refs = np.arange(len(values), dtype=np.int32)
     return windows.build([Batch(refs, steps, values)] if len(values) else [], ends, range_ms)

@@ -17,19 +17,21 @@ import numpy.typing as npt
 from ..metrics.chunks import MISSING_BITS, STALE_BITS, bits, present
 from ..metrics.labels import Bools, Ints, ranges
 from ..metrics.store import Batch
+from .errors import QueryError
 from .vectors import Floats, Scalar
 
 Places = npt.NDArray[np.int64]
 Result = tuple[Floats, Bools]
+_MAX_EXPANDED = 200_000_000  # samples of a group of windows, each counted as often as it is in one
 _SAMPLES, _CELLS = 1 << 20, 1 << 20  # of one group of windows: what stays in the processor's caches or near
 
 
 @dataclass(slots=True)
 class Windows:
-    """refs (n); times in ms and values (samples + 1, the last is no sample); first and last: shape (n, steps), windows are half
+    """series (n): the references of the batches; times in ms and values (samples + 1, the last is no sample); first and last: shape (n, steps), windows are half
     open; ends in ms (steps); range in ms."""
 
-    refs: Ints
+    series: Ints
     times: npt.NDArray[np.int64]
     values: Floats
     first: Places
@@ -182,6 +184,8 @@ def _expanded(w: Windows, work: Callable[[Places, Places, Places], Floats]) -> R
     first, last = w.first.reshape(-1), w.last.reshape(-1)
     out = np.zeros(len(counts))
     totals = np.cumsum(counts)
+    if len(totals) and totals[-1] > _MAX_EXPANDED:
+        raise QueryError("query processing would load too many samples into memory in query execution")
     begin = 0
     while begin < len(counts):
         done = totals[begin - 1] if begin else 0
@@ -215,7 +219,6 @@ def _constant(w: Windows) -> tuple[Bools, Floats]:
 
 def quantile(w: Windows, q: Scalar) -> Result:
     """quantile_over_time; q: of each step."""
-    steps = len(w.ends)
     wanted = np.broadcast_to(q, w.first.shape).reshape(-1)
     at = 0
 
@@ -227,7 +230,6 @@ def quantile(w: Windows, q: Scalar) -> Result:
         at += len(sizes)
         return out
 
-    assert steps == w.first.shape[1]
     return _expanded(w, work)
 
 
