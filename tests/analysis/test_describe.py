@@ -262,6 +262,50 @@ def test_gateways_that_expose_a_service(served: bool, tls: str) -> None:
     assert list(described.warnings) == expected
 
 
+def connections(*targets: tuple[str, int], **fields: Any) -> Object:
+    return {"route": route(*targets)["route"], **fields}
+
+
+TCP = [REVIEWS[0], REVIEWS[1], *service("reviews", "10.0.0.1", "10.0.0.2", port="tcp")]
+
+
+def test_routes_of_connections() -> None:
+    rule = obj("VirtualService", "r", hosts=["reviews"], tcp=[
+        connections(("v2", 0), match=[{"destinationSubnets": ["10.96.0.0/16"]}]), connections(("v1", 20), ("v2", 80)),
+    ])  # fmt: skip
+    (routed,) = of(*TCP, RULE, rule).services[0].routes
+    assert [(r.place, r.when, r.percent) for r in routed.routes] == [
+        ("tcp", "to 10.96.0.0/16", 0.0),
+        ("tcp", "every connection", 20.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("server", "rules", "expected"),
+    [
+        (
+            {"port": {"number": 31400, "name": "tcp", "protocol": "TCP"}},
+            {"tcp": [connections(("v1", 0))]},
+            ("TCP", "", 31400),
+        ),
+        (
+            {"port": {"number": 443, "name": "tls", "protocol": "TLS"}, "tls": {"mode": "PASSTHROUGH"}},
+            {"tls": [connections(("v1", 0), match=[{"sniHosts": ["shop.example"]}])]},
+            ("TLS", "PASSTHROUGH", 443),
+        ),
+    ],
+)
+def test_gateways_that_pass_connections_on(server: Object, rules: Object, expected: tuple[str, str, int]) -> None:
+    gateway = obj(
+        "Gateway", "shop", selector={"istio": "ingressgateway"}, servers=[{**server, "hosts": ["shop.example"]}]
+    )
+    rule = obj("VirtualService", "shop", hosts=["shop.example"], gateways=["shop"], **rules)
+    described = of(*TCP, RULE, GATEWAY, gateway, rule)
+    assert [(e.protocol, e.tls, e.port) for e in described.services[0].gateways] == [expected]
+    assert [(r.via, r.routes[0].percent) for r in described.services[0].routes] == [("default/shop", 100.0)]
+    assert not any("no route" in w for w in described.warnings)
+
+
 TLS_OFF = obj("DestinationRule", "tls", host="reviews", trafficPolicy={"tls": {"mode": "DISABLE"}})
 TLS_ON = obj("DestinationRule", "tls", host="reviews", trafficPolicy={"tls": {"mode": "ISTIO_MUTUAL"}})
 PLAIN = [pod("reviews-v1", "10.0.0.1", sidecar=False, app="reviews", version="v1"), *service("reviews", "10.0.0.1")]
