@@ -57,9 +57,9 @@ def service(name: str, *addresses: str, port: str = "http", target: Any = 9080, 
 
 def obj(kind: str, name: str, namespace: str = "default", **spec: Any) -> Object:
     group = "security" if kind.endswith(("Authentication", "Policy")) else "networking"
-    group = "ratelimit" if kind == "RateLimit" else group
+    version = {"RateLimit": "sailcloth.io/v1alpha1", "EnvoyFilter": "networking.istio.io/v1alpha3"}.get(kind)
     return {
-        "apiVersion": f"{group}.istio.io/v1",
+        "apiVersion": version or f"{group}.istio.io/v1",
         "kind": kind,
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
@@ -204,11 +204,15 @@ def test_policies_by_action_and_the_scope() -> None:
         dry,
         obj("RequestAuthentication", "users", "istio-system", jwtRules=[{"issuer": "a", "jwksUri": "https://a"}]),
         obj("Sidecar", "default", egress=[{"hosts": ["./*"]}]),
+        obj("RateLimit", "limit", http=[{"limit": {"requests": 5, "per": "60s"}}]),
+        obj("EnvoyFilter", "patch", "istio-system", configPatches=[]),
     )
     assert [(p.kind, p.name, p.action, p.dry_run) for p in described.policies] == [
         ("AuthorizationPolicy", "default/dry", "DENY", True),
         ("AuthorizationPolicy", "default/readers", "ALLOW", False),
         ("RequestAuthentication", "istio-system/users", "", False),
+        ("RateLimit", "default/limit", "", False),
+        ("EnvoyFilter", "istio-system/patch", "", False),
     ]
     assert (described.sidecar, described.egress, described.visible_hosts) == ("default/default", ("./*",), 1)
     assert described.identity == "spiffe://cluster.local/ns/default/sa/reviews-v1-account"
