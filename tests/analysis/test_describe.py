@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from sailcloth.analysis.describe import Setting
 from sailcloth.api import core
 from sailcloth.api.meta import Key
 from sailcloth.api.peer_authentication import PeerAuthentication
+from sailcloth.cli import describe as cli
 from sailcloth.mesh import mesh_config, peer_authentication, selection
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.view.proxy import Proxy
@@ -351,6 +353,22 @@ def test_a_service_with_its_workloads() -> None:
     ]
     assert facts.ports[0].clients[0].tls == "mutual TLS to 1 of 2 endpoints"
     assert msgspec.to_builtins(described)["service"]["withSidecar"] == 2
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize("feature", sorted(p.name for p in GOLDEN.iterdir() if p.is_dir() and p.name != "__pycache__"))
+def test_every_golden_can_be_described(feature: str) -> None:
+    shared = list(yaml.safe_load_all((GOLDEN / "mesh.yaml").read_text()))
+    for path in sorted((GOLDEN / feature).rglob("input.yaml")):
+        made = setting(*shared, GATEWAY, *(o for o in yaml.safe_load_all(path.read_text()) if o))
+        for key, one in list(made.mesh.objects.items()):
+            if isinstance(one, core.Pod):
+                text = "\n".join(cli.pod_text(describe.pod(made, key), {}))
+                assert text.startswith(f"Pod: {key.name}.{key.namespace}")
+            elif isinstance(one, core.Service) and one.spec.ports:
+                assert "\n".join(cli.service_text(describe.service(made, key))).startswith(f"Service: {key.name}.")
 
 
 def test_what_is_not_there() -> None:
