@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from sailcloth.analysis.describe import Setting
 from sailcloth.api import core
 from sailcloth.api.meta import Key
 from sailcloth.api.peer_authentication import PeerAuthentication
+from sailcloth.cli import describe as cli
 from sailcloth.mesh import mesh_config, peer_authentication, selection
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.view.proxy import Proxy
@@ -57,9 +59,9 @@ def service(name: str, *addresses: str, port: str = "http", target: Any = 9080, 
 
 def obj(kind: str, name: str, namespace: str = "default", **spec: Any) -> Object:
     group = "security" if kind.endswith(("Authentication", "Policy")) else "networking"
-    group = "ratelimit" if kind == "RateLimit" else group
+    version = {"RateLimit": "sailcloth.io/v1alpha1", "EnvoyFilter": "networking.istio.io/v1alpha3"}.get(kind)
     return {
-        "apiVersion": f"{group}.istio.io/v1",
+        "apiVersion": version or f"{group}.istio.io/v1",
         "kind": kind,
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
@@ -204,11 +206,15 @@ def test_policies_by_action_and_the_scope() -> None:
         dry,
         obj("RequestAuthentication", "users", "istio-system", jwtRules=[{"issuer": "a", "jwksUri": "https://a"}]),
         obj("Sidecar", "default", egress=[{"hosts": ["./*"]}]),
+        obj("RateLimit", "limit", http=[{"limit": {"requests": 5, "per": "60s"}}]),
+        obj("EnvoyFilter", "patch", "istio-system", configPatches=[]),
     )
     assert [(p.kind, p.name, p.action, p.dry_run) for p in described.policies] == [
         ("AuthorizationPolicy", "default/dry", "DENY", True),
         ("AuthorizationPolicy", "default/readers", "ALLOW", False),
         ("RequestAuthentication", "istio-system/users", "", False),
+        ("RateLimit", "default/limit", "", False),
+        ("EnvoyFilter", "istio-system/patch", "", False),
     ]
     assert (described.sidecar, described.egress, described.visible_hosts) == ("default/default", ("./*",), 1)
     assert described.identity == "spiffe://cluster.local/ns/default/sa/reviews-v1-account"
@@ -262,6 +268,50 @@ def test_gateways_that_expose_a_service(served: bool, tls: str) -> None:
     assert list(described.warnings) == expected
 
 
+def connections(*targets: tuple[str, int], **fields: Any) -> Object:
+    return {"route": route(*targets)["route"], **fields}
+
+
+TCP = [REVIEWS[0], REVIEWS[1], *service("reviews", "10.0.0.1", "10.0.0.2", port="tcp")]
+
+
+def test_routes_of_connections() -> None:
+    rule = obj("VirtualService", "r", hosts=["reviews"], tcp=[
+        connections(("v2", 0), match=[{"destinationSubnets": ["10.96.0.0/16"]}]), connections(("v1", 20), ("v2", 80)),
+    ])  # fmt: skip
+    (routed,) = of(*TCP, RULE, rule).services[0].routes
+    assert [(r.place, r.when, r.percent) for r in routed.routes] == [
+        ("tcp", "to 10.96.0.0/16", 0.0),
+        ("tcp", "every connection", 20.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("server", "rules", "expected"),
+    [
+        (
+            {"port": {"number": 31400, "name": "tcp", "protocol": "TCP"}},
+            {"tcp": [connections(("v1", 0))]},
+            ("TCP", "", 31400),
+        ),
+        (
+            {"port": {"number": 443, "name": "tls", "protocol": "TLS"}, "tls": {"mode": "PASSTHROUGH"}},
+            {"tls": [connections(("v1", 0), match=[{"sniHosts": ["shop.example"]}])]},
+            ("TLS", "PASSTHROUGH", 443),
+        ),
+    ],
+)
+def test_gateways_that_pass_connections_on(server: Object, rules: Object, expected: tuple[str, str, int]) -> None:
+    gateway = obj(
+        "Gateway", "shop", selector={"istio": "ingressgateway"}, servers=[{**server, "hosts": ["shop.example"]}]
+    )
+    rule = obj("VirtualService", "shop", hosts=["shop.example"], gateways=["shop"], **rules)
+    described = of(*TCP, RULE, GATEWAY, gateway, rule)
+    assert [(e.protocol, e.tls, e.port) for e in described.services[0].gateways] == [expected]
+    assert [(r.via, r.routes[0].percent) for r in described.services[0].routes] == [("default/shop", 100.0)]
+    assert not any("no route" in w for w in described.warnings)
+
+
 TLS_OFF = obj("DestinationRule", "tls", host="reviews", trafficPolicy={"tls": {"mode": "DISABLE"}})
 TLS_ON = obj("DestinationRule", "tls", host="reviews", trafficPolicy={"tls": {"mode": "ISTIO_MUTUAL"}})
 PLAIN = [pod("reviews-v1", "10.0.0.1", sidecar=False, app="reviews", version="v1"), *service("reviews", "10.0.0.1")]
@@ -303,6 +353,22 @@ def test_a_service_with_its_workloads() -> None:
     ]
     assert facts.ports[0].clients[0].tls == "mutual TLS to 1 of 2 endpoints"
     assert msgspec.to_builtins(described)["service"]["withSidecar"] == 2
+
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.mark.parametrize("feature", sorted(p.name for p in GOLDEN.iterdir() if p.is_dir() and p.name != "__pycache__"))
+def test_every_golden_can_be_described(feature: str) -> None:
+    shared = list(yaml.safe_load_all((GOLDEN / "mesh.yaml").read_text()))
+    for path in sorted((GOLDEN / feature).rglob("input.yaml")):
+        made = setting(*shared, GATEWAY, *(o for o in yaml.safe_load_all(path.read_text()) if o))
+        for key, one in list(made.mesh.objects.items()):
+            if isinstance(one, core.Pod):
+                text = "\n".join(cli.pod_text(describe.pod(made, key), {}))
+                assert text.startswith(f"Pod: {key.name}.{key.namespace}")
+            elif isinstance(one, core.Service) and one.spec.ports:
+                assert "\n".join(cli.service_text(describe.service(made, key))).startswith(f"Service: {key.name}.")
 
 
 def test_what_is_not_there() -> None:

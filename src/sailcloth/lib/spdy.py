@@ -88,7 +88,6 @@ def dictionary() -> bytes:
     )
 
 
-_FRAME = 4 << 20  # of one frame; clients send 32 KiB at once
 _HEADERS, _NAMES = 1 << 16, 100  # of one stream
 _STREAMS = 1000  # that a client has not ended
 _HELD = 1 << 20  # of one stream, until its reader takes some of it
@@ -257,12 +256,10 @@ def data_frame(stream: int, body: bytes, end: bool = False) -> bytes:
 
 def frames(buffer: bytearray) -> Iterator[tuple[int, int, bytes]]:
     """Remove the complete frames from the start of a buffer and yield (first word, flags, body). The first word of a data frame is
-    its stream id; that of a control frame has its highest bit set. Raises ProtocolError for a frame that is too long."""
+    its stream id; that of a control frame has its highest bit set. A frame has less than 16 MiB by its form."""
     while len(buffer) >= 8:
         first, second = struct.unpack_from(">II", buffer)
         length, flags = second & 0xFFFFFF, second >> 24
-        if length > _FRAME:
-            raise ProtocolError(f"a frame of {length} bytes is too long")
         if len(buffer) < 8 + length:
             return
         body = bytes(buffer[8 : 8 + length])

@@ -28,7 +28,7 @@ from . import node_socket, spdy_upgrade
 from .node_socket import NodeError
 
 _CHUNK = 1 << 15
-LARGEST_MESSAGE = 4 << 20  # of a websocket; clients send 32 KiB at once
+LARGEST_MESSAGE = 32 << 20  # of a websocket, as in Kubernetes; some clients send all of their input at once
 _WEBSOCKET = ("v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io")
 _SPDY = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 _STREAMS = {"stdin": 0, "stdout": 1, "stderr": 2, "error": 3, "resize": 4}
