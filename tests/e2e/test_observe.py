@@ -36,8 +36,9 @@ def test_logs_of_application_and_proxy_are_one_stream(mesh: Cluster) -> None:
 
 def test_tap_shows_requests_as_they_pass(mesh: Cluster) -> None:
     tapping = start(
-        mesh, "tap", "deploy/productpage-v1", "deploy/ratings-v1", "--status", "2xx", "--max", "4", "-o", "json"
-    )
+        mesh, "tap", "deploy/productpage-v1", "deploy/ratings-v1", "--status", "2xx", "--direction", "in", "--path", "/product",
+        "--max", "4", "-o", "json",
+    )  # fmt: skip
     try:
         mesh.eventually(lambda: bool(mesh.get("/productpage")) and tapping.poll() is not None, 40)
         out, problems = tapping.communicate(timeout=10)
@@ -46,7 +47,8 @@ def test_tap_shows_requests_as_they_pass(mesh: Cluster) -> None:
     assert (tapping.returncode, problems) == (0, "")
     seen = [json.loads(line) for line in out.splitlines()]
     assert len(seen) == 4
-    got = next(one for one in seen if one["direction"] == "in" and one["path"] == "/productpage")
+    assert {(one["direction"], one["path"]) for one in seen} == {("in", "/productpage")}
+    got = seen[0]
     assert got["source"].startswith("istio-ingressgateway-")
     assert got["destination"].startswith("productpage-v1-")
     assert (got["method"], got["status"]) == ("GET", 200)

@@ -138,7 +138,7 @@ def _stat(name: str, labels: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _counter(name: str, labels: list[tuple[str, str]], value: str = "") -> dict[str, Any]:
-    return {"stat": _stat(name, labels), **({"value_format": value} if value else {"value_fixed": 1})}
+    return {"stat": _stat(name, labels), **({"value_format": value} if value else {"value_fixed": "1"})}
 
 
 def _histogram(name: str, labels: list[tuple[str, str]], unit: str, value: str) -> dict[str, Any]:
@@ -197,5 +197,8 @@ def _logger(
         "max_counters": 4 * most,
         "max_histograms": 3 * most,
     }
-    struct.value.update({"stats_scope": shared, "counters": counters, "histograms": histograms or []})
+    # As Envoy writes it in a config dump: 64-bit numbers as texts, and no empty lists.
+    struct.value.update({"stats_scope": shared, "counters": counters})
+    if histograms:
+        struct.value.update({"histograms": histograms})
     return [accesslog_pb2.AccessLog(name=NAME, typed_config=pack(struct))]
