@@ -23,6 +23,11 @@ NO_EFFECT = {
     "AuthorizationPolicy.spec.targetRefs": "not yet: comes with the Gateway API",
     "RequestAuthentication.spec.targetRef": "not yet: comes with the Gateway API",
     "RequestAuthentication.spec.targetRefs": "not yet: comes with the Gateway API",
+    "Telemetry.spec.targetRef": "not yet: comes with the Gateway API",
+    "Telemetry.spec.targetRefs": "not yet: comes with the Gateway API",
+    "Telemetry.spec.tracing.disableContextPropagation": "not in Envoy's interface yet",
+    "Telemetry.spec.metrics.reportingInterval": "bytes of TCP connections are counted at their end",
+    "Telemetry.spec.metrics.overrides.match.customMetric": "there are no others than Istio's",
     "WorkloadEntry.spec.network": "one network",
     "ServiceEntry.spec.endpoints.network": "one network",
     "WorkloadGroup.spec.template.network": "handed to the entries, and no more: one network",
@@ -46,6 +51,9 @@ DIFFERENT = {
     "RequestAuthentication.spec.jwtRules.jwks": "symmetric keys are not used: whoever reads one can sign",
     "RequestAuthentication.spec.jwtRules.jwksUri": "not from addresses of the control plane's machine and of metadata services "
     "(MeshConfig `blockedCidrsInJwksUris`)",
+    "Telemetry.spec.metrics.overrides.tagOverrides.value": "CEL as Envoy has it: attributes of the request, no conversions but an outer "
+    "`string(…)`; what Envoy would refuse is left out, and the status says so",
+    "Telemetry.spec.accessLogging.filter.expression": "likewise",
     "EnvoyFilter.spec.configPatches": "an HTTP filter added at the end goes before the router; each patch's matches are counted in status",
 }
 """Field path → how it differs."""

@@ -28,6 +28,17 @@ DEMOS = {
         url="productpage",
         next="kubectl apply -f samples/bookinfo/networking/virtual-service-reviews-50-v3.yaml",
     ),
+    "catcatgo": Demo(
+        title="CatCatGo",
+        namespace="catcatgo",
+        files=(
+            "catcatgo/networking/catcatgo-gateway.yaml",
+            "catcatgo/platform/kube/catcatgo.yaml",
+        ),
+        page="/",
+        url="page",
+        next="kubectl apply -f samples/catcatgo/networking/virtual-service-canary-by-cookie.yaml",
+    ),
     "sock-shop": Demo(
         title="Sock Shop",
         namespace="sock-shop",
