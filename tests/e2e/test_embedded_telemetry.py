@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from sailcloth.telemetry.dashboards.catalogue import DASHBOARDS
 from sailcloth.telemetry.dashboards.panels import panels
@@ -33,33 +36,37 @@ def query(mesh: Cluster, expression: str) -> list[tuple[Object, float]]:
     return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
 
 
-def test_every_request_is_in_the_store_twice(mesh: Cluster) -> None:
-    def totals() -> dict[str, float]:
-        labels = 'destination_workload="productpage-v1",source_workload="istio-ingressgateway",response_code="200"'
-        found = query(mesh, f"sum by (reporter) (istio_requests_total{{{labels}}})")
-        return {labels["reporter"]: value for labels, value in found}
+@pytest.fixture(autouse=True)
+def ready(mesh: Cluster) -> None:
+    """The process starts after the cluster is ready."""
 
-    def counted() -> float:
-        """What the proxy itself says now."""
-        page = mesh.kubectl(
-            "exec", "deploy/productpage-v1", "-c", "istio-proxy", "--", "curl", "-s", "localhost:15020/stats/prometheus"
+    def scraped() -> bool:
+        try:
+            return len(query(mesh, "up == 1")) >= 8
+        except AssertionError:
+            return False
+
+    mesh.eventually(scraped, 40)
+
+
+def test_every_request_is_in_the_store_twice(mesh: Cluster) -> None:
+    labels = 'destination_workload="productpage-v1",source_workload="istio-ingressgateway",response_code="200"'
+
+    def totals() -> dict[str, float]:
+        """What the store has by reporter, when all series were scraped after the last request."""
+        last = time.time() + 1.0  # Envoy counts a request at its end
+        mesh.eventually(
+            lambda: all(at > last for _, at in query(mesh, f"min(timestamp(istio_requests_total{{{labels}}}))")), 30
         )
-        series = [line for line in page.splitlines() if line.startswith("istio_requests_total{")]
-        wanted = ('reporter="destination"', 'source_workload="istio-ingressgateway"', 'response_code="200"')
-        return sum(float(line.rpartition(" ")[2]) for line in series if all(label in line for label in wanted))
+        found = query(mesh, f"sum by (reporter) (istio_requests_total{{{labels}}})")
+        return {of["reporter"]: value for of, value in found}
 
     mesh.get("/productpage")
-    before = 0.0
-
-    def settled() -> bool:
-        nonlocal before
-        before = counted()
-        return totals() == {"source": before, "destination": before}
-
-    mesh.eventually(settled, 40)
+    mesh.eventually(lambda: bool(query(mesh, f"istio_requests_total{{{labels}}}")), 30)
+    before = totals()
     for _ in range(30):
         assert mesh.get("/productpage").status == 200
-    mesh.eventually(lambda: totals() == {"source": before + 30, "destination": before + 30}, 30)
+    assert totals() == {side: before[side] + 30 for side in ("source", "destination")}
 
 
 def test_the_graph_shows_bookinfo(mesh: Cluster) -> None:

