@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import json
 from collections.abc import Iterator
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ..authorities import Authority
 from .bookinfo import KUBECTL, Cluster, Object, new_state
@@ -117,19 +115,6 @@ def test_no_request_fails_while_a_ca_is_plugged_in_and_replaced(mesh: Cluster) -
         only_root(mesh)
         load.until(LIFETIME_S * RATE)
     assert not load.failed, load.failed[:10]
-
-
-def test_a_proxys_environment_says_what_its_certificate_is(mesh: Cluster) -> None:
-    options = "proxyMetadata: {WORKLOAD_RSA_KEY_SIZE: '2048', SECRET_TTL: 1h}"
-    template = {"metadata": {"annotations": {"proxy.istio.io/config": options}}}
-    mesh.kubectl("patch", "deployment", "details-v1", "-p", json.dumps({"spec": {"template": template}}))
-    mesh.kubectl("rollout", "status", "deployment/details-v1", "--timeout=60s")
-    mesh.eventually(lambda: any(isinstance(c.public_key(), rsa.RSAPublicKey) for c in leaves(mesh)))
-    [asked] = [c for c in leaves(mesh) if isinstance(c.public_key(), rsa.RSAPublicKey)]
-    assert asked.not_valid_after_utc - asked.not_valid_before_utc > dt.timedelta(hours=1)
-    others = [c for c in leaves(mesh) if c.serial_number != asked.serial_number]
-    assert {type(c.public_key()).__name__ for c in others} == {"ECPublicKey"}
-    assert mesh.get("/productpage").status == 200
 
 
 def test_metrics_have_istios_names(mesh: Cluster) -> None:

@@ -23,7 +23,7 @@ def test_logs_of_application_and_proxy_are_one_stream(mesh: Cluster) -> None:
     lines: list[Object] = []
 
     def there() -> bool:
-        told = mesh.sailctl("logs", "service/reviews", "deploy/productpage-v1", "-o", "json", "--since", "5m")
+        told = mesh.sailctl("logs", "service/reviews", "deploy/productpage-v1", "-o", "json")
         lines[:] = [json.loads(line) for line in told.splitlines()]
         wanted = {"istio-proxy", "productpage", "reviews"}
         return {line["container"] for line in lines} == wanted or not mesh.get("/productpage")
