@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+import threading
 from typing import Any
 
 from .bookinfo import Cluster
@@ -57,15 +58,22 @@ def test_tap_shows_requests_as_they_pass(mesh: Cluster) -> None:
 
 def test_tap_ends_at_control_c(mesh: Cluster) -> None:
     tapping = start(mesh, "tap", "-n", "default")
-    line = ""
-    try:
-        while "GET" not in line:
+    tapped = threading.Event()
+
+    def ask() -> None:
+        while not tapped.wait(0.3):
             mesh.get("/productpage")
-            assert tapping.stdout is not None
-            line = tapping.stdout.readline()
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        assert tapping.stdout is not None
+        line = next(line for line in tapping.stdout if "GET" in line)
         tapping.send_signal(signal.SIGINT)
         _, problems = tapping.communicate(timeout=10)
     finally:
+        tapped.set()
+        asking.join()
         tapping.kill()
     assert "Traceback" not in problems
     assert " → " in line

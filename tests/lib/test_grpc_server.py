@@ -294,3 +294,5 @@ async def test_a_client_that_comes_while_it_closes_is_cut_off() -> None:
         listening.close()
         for each in (writer, late_writer):
             each.close()
+            with contextlib.suppress(OSError):
+                await each.wait_closed()

@@ -150,9 +150,13 @@ async def test_liveness_restarts_and_readiness_only_withholds(client: Client, na
 
     await in_time("the container with a failing liveness probe is restarted", restarted)
     assert "Unhealthy" in await events(client, namespace, "dies")
-    found = await container(client, namespace, "unready")
-    assert (found["ready"], found["restartCount"]) == (False, 0)
-    assert "running" in found["state"]
+
+    async def runs() -> bool:
+        return "running" in (await container(client, namespace, "unready")).get("state", {})
+
+    await in_time("the container with a failing readiness probe runs", runs)
+    status = await container(client, namespace, "unready")
+    assert (status["ready"], status["restartCount"]) == (False, 0)
 
 
 async def test_an_http_probe_reaches_the_pod(client: Client, namespace: str) -> None:
