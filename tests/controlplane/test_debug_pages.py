@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane import debug
+from sailcloth.controlplane.change_log import ChangeLog
 from sailcloth.controlplane.connected_proxies import ConnectedProxies
 from sailcloth.xds.cache import ResponseCache
 from sailcloth.xds.server import Connection
@@ -19,7 +20,7 @@ OBJECTS = "".join(
     f"---\napiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {namespace}}}\nspec: {{ports: [{{port: 80}}]}}\n"
     for namespace in ("shop", "other")
 )
-PAGES = ("caz", "syncz", "config_dump?proxyID=app.shop", "registryz", "ndsz?proxyID=app.shop")
+PAGES = ("caz", "changez", "syncz", "config_dump?proxyID=app.shop", "registryz", "ndsz?proxyID=app.shop")
 Get = Callable[[str, str], Awaitable[tuple[int, str]]]
 
 
@@ -39,7 +40,7 @@ async def get() -> AsyncIterator[Get]:
     for namespace in ("shop", "other"):
         proxies.join(Connection(Stream(ResponseCache()), namespace), offline.describe({"namespace": namespace}))
     app = web.Application()
-    app.add_routes(debug.routes(proxies, "istiod", scope, lambda: {"issuer": None}))
+    app.add_routes(debug.routes(proxies, ChangeLog(), "istiod", scope, lambda: {"issuer": None}))
     async with TestClient(TestServer(app)) as client:
 
         async def page(path: str, token: str) -> tuple[int, str]:

@@ -168,3 +168,57 @@ def test_every_panel_shows_something(mesh: Cluster) -> None:
             raise AssertionError("\n".join(empty)) from None
     finally:
         mesh.kubectl("delete", "namespace", "panels")
+
+
+def test_a_change_is_a_trace(mesh: Cluster) -> None:
+    """From the write to the last proxy's acknowledgement, shown, and kept in the trace store."""
+    rule = SAMPLES / "bookinfo" / "networking" / "virtual-service-ratings-test-delay.yaml"
+    subsets = SAMPLES / "bookinfo" / "networking" / "destination-rule-all.yaml"
+    mesh.kubectl("apply", "-f", str(subsets))
+    try:
+        traced = start(mesh, "x", "trace-change", "-f", str(rule))
+        out, problems = traced.communicate(timeout=60)
+        assert traced.returncode == 0, problems
+        lines = out.splitlines()
+        for text in (
+            "change VirtualService default/ratings",
+            "apply virtualservice/ratings",
+            "validate and compute",
+            "deliver",
+        ):
+            assert any(line.strip().startswith(text) for line in lines), out
+        assert any(line.strip().startswith("productpage-v1-") and " RDS " in line for line in lines), out
+        trace_id = lines[-1].removeprefix("trace ")
+
+        def kept() -> list[Object]:
+            try:
+                return list(ask(mesh, "tracing:80", f"/api/traces/{trace_id}")["data"][0]["spans"])
+            except AssertionError:
+                return []
+
+        mesh.eventually(lambda: bool(kept()), 20)
+        names = {span["operationName"] for span in kept()}
+        assert {"change VirtualService default/ratings", "apply virtualservice/ratings", "deliver"} <= names
+        again = start(mesh, "x", "trace-change", "-f", str(rule))
+        out, problems = again.communicate(timeout=60)
+        assert (again.returncode, out, problems) == (0, "", "virtualservice/ratings unchanged\n")
+        last = start(mesh, "x", "trace-change", "virtualservice/ratings", "-o", "json", "--no-export")
+        out, problems = last.communicate(timeout=60)
+        (row,) = json.loads(out)
+        assert row["waiting"] == [], problems
+        assert {"type": "RDS", "complete": True} in [{k: a[k] for k in ("type", "complete")} for a in row["answers"]]
+    finally:
+        mesh.kubectl("delete", "-f", str(rule), "-f", str(subsets), "--ignore-not-found")
+
+
+def test_what_cannot_be_traced_is_told(mesh: Cluster) -> None:
+    for arguments, text in (
+        (("virtualservice/nothing",), "remembers no change of virtualservice/nothing"),
+        (("nothing",), "write KIND/NAME[.NAMESPACE]"),
+        (("-o", "otlp"), "needs an object or -f"),
+        (("-o", "xml"), "unknown output 'xml'"),
+    ):
+        ran = start(mesh, "x", "trace-change", *arguments)
+        _, problems = ran.communicate(timeout=30)
+        assert ran.returncode
+        assert text in problems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import authz, describe, workload
+from . import authz, describe, trace_change, workload
 from .scope import scope
 from .traffic import metrics
 from .wait import wait
@@ -21,5 +21,6 @@ def register(app: typer.Typer) -> None:
     workload.register(group)
     authz.register(group)
     describe.register(group)
+    trace_change.register(group)
     app.add_typer(group, name="x", rich_help_panel="Proxies")
     app.add_typer(group, name="experimental", hidden=True)

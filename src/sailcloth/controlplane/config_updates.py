@@ -18,6 +18,7 @@ from sailcloth.mesh.registry import Mesh
 
 from . import verdicts
 from .activation import Activation
+from .change_log import Change, ChangeLog
 from .connected_proxies import ConnectedProxies
 from .refusals import Refusals
 from .status import StatusWriter
@@ -40,13 +41,14 @@ class ConfigUpdates:
         self.activation = Activation(mesh)
         self.refusals = Refusals(self.activation, proxies, self._schedule)
         self._scheduled = self._synced = False
-        self._since = 0.0  # when the first change came that is not pushed yet
+        self._next = Change(0.0)  # what is not pushed yet
+        self.changes = ChangeLog()
         self.on_settled: Callable[[], None] | None = None  # called after changes have taken effect
 
     def change(self, key: Key, obj: Object | Finding | None) -> bool:
         """Apply a new version of an object, its deletion (None), or a decoding error (Finding). Returns whether it was accepted:
         an invalid object (written while the webhook was down) only gets a status, and its previous version stays active."""
-        self._since = self._since or time.monotonic()
+        self._next.received = self._next.received or time.monotonic()
         finding = obj if isinstance(obj, Finding) else _first_error(key, obj)
         if finding is not None:
             log.warning("%s", finding)
@@ -56,8 +58,12 @@ class ConfigUpdates:
         assert not isinstance(obj, Finding)
         if key == Key("ConfigMap", self._namespace, "istio"):
             self._configure(obj)
+        changed = self._mesh.objects.get(key) != obj
         self.activation.apply(key, obj)
-        verdicts.received(self._mesh.graph, key, obj)
+        if key.kind in verdicts.CONDITION_KINDS:
+            changed = verdicts.received(self._mesh.graph, key, obj)  # a rule that is held back is not in the mesh
+        if changed and self._synced:
+            self._next.objects[key] = 0 if obj is None else obj.metadata.generation
         self._status.follow(key)
         self._schedule()
         return True
@@ -98,8 +104,10 @@ class ConfigUpdates:
             return
         self.activation.settle()
         touched = self._mesh.graph.touched()
-        self._proxies.flush(touched, self._since)
-        self._since = 0.0
+        change, self._next = self._next, Change(0.0)
+        change.received = change.received or time.monotonic()
+        self._proxies.flush(touched, change)
+        self.changes.add(change)
         self._status.flush(touched)
         if self.on_settled is not None:
             self.on_settled()

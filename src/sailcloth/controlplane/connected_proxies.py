@@ -26,6 +26,7 @@ from sailcloth.xds.server import Connection
 from sailcloth.xds.types import CLUSTER, SECRET
 
 from . import secret_access
+from .change_log import Change
 from .identity import Caller
 from .secret_access import NO_SECRETS, SecretAccess
 
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 HEALTH = "type.googleapis.com/istio.v1.HealthInformation"
 _COLLECT_EVERY_S = 5.0
+_FOLLOWED = 16  # changes that a proxy does not have yet
 _REMEMBERED = 2_000  # most recent workloads whose subscribed clusters are remembered
 
 Authenticate = Callable[[dict[str, str]], Awaitable[Caller | None]]
@@ -91,8 +93,17 @@ class ConnectedProxy:
     collections: dict[str, tuple[LiveCollection, ...]] = field(default_factory=dict)
     uses: set[ResourceSet] = field(default_factory=set)  # the keys of those collections
     connected_at: float = field(default_factory=time.time)
-    changed_at: float = 0.0  # when the first change came that it does not have yet (monotonic); 0: it has all
+    changes: list[Change] = field(default_factory=list)  # that it does not have yet, oldest first
     trusted_roots: frozenset[str] = frozenset()  # fingerprints, as its agent tells them
+
+
+def _must_have(client: ConnectedProxy, change: Change) -> None:
+    """Follow a change until the client has everything. Of a client that has fallen behind, the first change and the last ones are."""
+    if client.changes and client.connection.stream.in_sync:
+        client.changes = []  # it needed nothing of them
+    if len(client.changes) >= _FOLLOWED:
+        del client.changes[1]
+    client.changes.append(change)
 
 
 class ConnectedProxies:
@@ -214,23 +225,29 @@ class ConnectedProxies:
             return
         if error:
             log.warning("%s rejected %s: %s", client.proxy.id, type_url.rsplit(".", 1)[-1], error)
+        converged_s = self._answered(client, type_url, error)
         if self.on_answer is not None:
-            self.on_answer(type_url, error, self._converged(client))
+            self.on_answer(type_url, error, converged_s)
         if self.on_result is not None:
             self.on_result(client, type_url, error)
 
-    def _converged(self, client: ConnectedProxy) -> float | None:
-        """Seconds since the first change that the proxy now has, if it has all."""
-        if not client.changed_at or not client.connection.stream.in_sync:
+    def _answered(self, client: ConnectedProxy, type_url: str, error: str) -> float | None:
+        """Note an answer with the changes that it may be for. Returns the seconds since the first of them if the proxy now has all."""
+        if not client.changes:
             return None
-        since, client.changed_at = client.changed_at, 0.0
-        return None if client.connection.stream.errors else time.monotonic() - since
+        stream, now, first = client.connection.stream, time.monotonic(), client.changes[0]
+        complete = stream.in_sync and not stream.errors
+        for change in client.changes:
+            change.answered(client.proxy, type_url, error, now, complete)
+        if stream.in_sync:
+            client.changes = []
+        return now - first.received if complete else None
 
     # -- changes --------------------------------------------------------------------------------
 
-    def flush(self, touched: Touched | None = None, since: float = 0.0) -> int:
-        """Push changes of the graph. `touched`: the result of `Graph.touched`, which is called by default; `since`: when the first of
-        them came. Returns the number of proxies woken."""
+    def flush(self, touched: Touched | None = None, change: Change | None = None) -> int:
+        """Push changes of the graph. `touched`: the result of `Graph.touched`, which is called by default; `change` is told what
+        becomes of it. Returns the number of proxies woken."""
         idents: dict[ResourceSet, list[Any]] = {}
         lists: set[ResourceSet] = set()
         proxies: list[Proxy] = []
@@ -256,15 +273,15 @@ class ConnectedProxies:
             if changed:
                 woken |= self._users[key]
             self._report_changed_sources(live)
+        now = time.monotonic()
+        if change is not None:
+            change.computed = now
         for client in woken:
-            if (
-                not client.changed_at or client.connection.stream.in_sync
-            ):  # what is in sync needed nothing of earlier changes
-                client.changed_at = since
+            if change is not None:
+                _must_have(client, change)
             client.connection.wake()
         if woken:
             self.pushes += 1
-        now = time.monotonic()
         if self._garbage and now - self._last_collect > _COLLECT_EVERY_S:
             self._last_collect, self._garbage = now, False
             self.graph.collect()

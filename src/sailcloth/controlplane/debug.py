@@ -11,11 +11,13 @@ from aiohttp import web
 
 from sailcloth.analysis import offline
 from sailcloth.envoy.resources import name_table
-from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES
+from sailcloth.xds.types import NAMES, SECRET, SHORT
 
+from .change_log import ChangeLog
 from .connected_proxies import ConnectedProxies, ConnectedProxy
 
-_SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS", NAMES: "NDS"}
+_SHORT = {url: short for url, short in SHORT.items() if url != SECRET}
+_CHANGES = 20  # on a page that asks for no number
 
 
 def json(value: Any) -> web.Response:
@@ -47,7 +49,11 @@ Scope = Callable[[web.Request], Awaitable[str]]
 
 
 def routes(
-    proxies: ConnectedProxies, name: str, scope: Scope, certificates: Callable[[], dict[str, Any]]
+    proxies: ConnectedProxies,
+    changes: ChangeLog,
+    name: str,
+    scope: Scope,
+    certificates: Callable[[], dict[str, Any]],
 ) -> list[web.RouteDef]:
     """The pages. Each shows a caller only the proxies in its scope. `certificates`: the CA's status."""
 
@@ -94,5 +100,33 @@ def routes(
             raise web.HTTPForbidden(text="only tokens of the installation's namespace may see the CA's status\n")
         return json(certificates())
 
-    pages = {"caz": caz, "syncz": syncz, "config_dump": config_dump, "registryz": registryz, "ndsz": names}
+    def changez(request: web.Request, allowed: str) -> web.Response:
+        """The last changes, newest first; of one object with `kind`, `namespace`, `name`; those later than number `after`."""
+        wanted = {k: request.query[k] for k in ("kind", "namespace", "name") if k in request.query}
+        try:
+            limit, after = int(request.query.get("limit", _CHANGES)), int(request.query.get("after", 0))
+        except ValueError:
+            raise web.HTTPBadRequest(text="limit and after are numbers\n") from None
+        shown: list[dict[str, Any]] = []
+        for change in reversed(list(changes)):
+            if change.number <= after or len(shown) >= limit:
+                break
+            waiting = [
+                c.proxy.id
+                for c in proxies.clients.values()
+                if allowed in ("*", c.proxy.namespace) and change in c.changes and not c.connection.stream.in_sync
+            ]
+            page = changes.page(change, allowed, waiting)
+            if any(wanted.items() <= each.items() for each in page["objects"]):
+                shown.append(page)
+        return json(shown)
+
+    pages = {
+        "changez": changez,
+        "caz": caz,
+        "syncz": syncz,
+        "config_dump": config_dump,
+        "registryz": registryz,
+        "ndsz": names,
+    }
     return [web.get(f"/debug/{page}", guarded(handler)) for page, handler in pages.items()]

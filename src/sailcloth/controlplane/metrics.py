@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sailcloth.api.kinds import CORE_KINDS
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.mesh.registry import Mesh
-from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, NAMES, ROUTES, SECRET
+from sailcloth.xds.types import SHORT
 
 from .connected_proxies import ConnectedProxies
 from .debug_requests import build_info
@@ -24,7 +24,7 @@ from .debug_requests import build_info
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Metric
 
-TYPES = {CLUSTER: "cds", ENDPOINTS: "eds", LISTENER: "lds", ROUTES: "rds", NAMES: "nds", SECRET: "sds"}
+TYPES = {url: short.lower() for url, short in SHORT.items()}
 CONVERGENCE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 3, 5, 10, 20, 30)
 """Seconds. Istio's begin with 0.1."""
 _INJECTION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)

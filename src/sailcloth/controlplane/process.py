@@ -242,7 +242,7 @@ class ControlPlane:
         app.add_routes(
             [
                 web.get("/ready", ready),
-                *debug.routes(self.proxies, NAME, self._debug_scope, self.certificates.status),
+                *debug.routes(self.proxies, self.updates.changes, NAME, self._debug_scope, self.certificates.status),
                 web.get("/metrics", self._metrics),
                 web.get("/version", version),
             ]

@@ -27,6 +27,7 @@ ROUTES = _url(route_pb2.RouteConfiguration)
 SECRET = _url(secret_pb2.Secret)
 EXTENSION = _url(extension_pb2.TypedExtensionConfig)
 NAMES = "type.googleapis.com/istio.networking.nds.v1.NameTable"  # for the DNS proxy of agents; Istio's NameTable
+SHORT = {CLUSTER: "CDS", ENDPOINTS: "EDS", LISTENER: "LDS", ROUTES: "RDS", NAMES: "NDS", SECRET: "SDS"}
 
 
 class Resource(Protocol):

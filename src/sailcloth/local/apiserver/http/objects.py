@@ -6,7 +6,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 
 from ..auth.service_account_tokens import TokenIssuer
@@ -16,7 +15,7 @@ from ..storage import Store
 from ..unstructured import Unstructured
 from ..writes import eviction, patches, scale
 from ..writes.rest_storage import RestStorage
-from . import bodies
+from . import backend_proxy, bodies
 from .responses import SUCCESS, respond, respond_object
 
 
@@ -28,11 +27,11 @@ class ObjectRequests:
         self.streams: Any = None  # set by the process: logs, exec, port-forward
         self.tokens: TokenIssuer | None = None
 
-    async def serve(self, request: web.Request, info: RequestInfo, below: list[str]) -> web.StreamResponse:
-        """Respond to a request to an object or, by the path `below` it, to a subresource. Raises StatusError."""
+    async def serve(self, request: web.Request, info: RequestInfo) -> web.StreamResponse:
+        """Respond to a request to an object or to its subresource. Raises StatusError."""
         resource, method = info.resource, request.method
-        if resource.kind == "Service" and info.subresource == "proxy":
-            return await self._proxy(request, info, "/".join(below[1:]))
+        if resource.kind in ("Service", "Pod") and info.subresource == "proxy":
+            return await backend_proxy.serve(request, self._storage, info)
         subresource = resource.subresource(info.subresource)
         if info.subresource and subresource is None:
             raise StatusError(404, "NotFound", "the server could not find the requested resource")
@@ -154,19 +153,3 @@ class ObjectRequests:
         token_request = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         shown = "" if query.get("dryRun") else token
         return respond(request, {**token_request, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
-
-    async def _proxy(self, request: web.Request, info: RequestInfo, path: str) -> web.Response:
-        """A request to a service (`[scheme:]name[:port]`), by one of its endpoints."""
-        words = info.name.split(":")
-        scheme, service, port = words if len(words) == 3 else ["http", *words, ""][:3]
-        where = {"namespace": info.namespace, "name": service, "port": port}
-        try:
-            host, number = self._storage.admission.endpoint(where)
-            url = f"{scheme or 'http'}://{host}:{number}/{path}"
-            async with aiohttp.request(
-                request.method, url, params=request.query, data=await request.read()
-            ) as response:
-                body = await response.read()
-                return web.Response(body=body, status=response.status, content_type=response.content_type)
-        except (ValueError, aiohttp.ClientError, OSError) as error:
-            raise StatusError(503, "ServiceUnavailable", f"error trying to reach service: {error}") from None

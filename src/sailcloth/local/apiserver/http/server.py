@@ -215,12 +215,12 @@ class ApiServer:
         info = RequestInfo(resource, request["user"], namespace, name, subresource, manager)
         known = resource.subresource(subresource)
         if (known is not None and known.process) or subresource == "proxy":  # what a process writes is no object
-            return await self._objects.serve(request, info, rest[2:])
+            return await self._objects.serve(request, info)
         watched = not name and request.query.get("watch") in ("true", "1")
         self._negotiate(request, *([JSON] if watched else [JSON, YAML]), *(() if resource.custom else (PROTOBUF,)))
         if not name:
             return await self._collections.serve(request, info)
-        return await self._objects.serve(request, info, rest[2:])
+        return await self._objects.serve(request, info)
 
     def _authorise(self, request: web.Request, group: str, namespace: str, rest: list[str]) -> None:
         """Raises StatusError if the caller may not do this to `plural[/name[/subresource]]`."""
