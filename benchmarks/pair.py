@@ -1,12 +1,15 @@
-"""What a sidecar pair costs: no proxy, a bare Envoy pair, and ours as the control plane makes it, in one run.
+"""What a sidecar pair costs: no proxy, bare Envoy pairs, and ours with more and more telemetry, in one run.
 
-Three contestants answer the same client process with the same server process, so that only what stands between differs:
+The contestants answer the same client process with the same server process, so that only what stands between differs:
 
 * direct: the client dials the server's pod at a port that capture leaves alone.
 * bare: two Envoys of our own (`pair_bare`), one in each pod's network namespace, on ports that capture leaves alone.
-* ours: the client dials the service; capture takes the connection, and two injected sidecars carry it, configured live by the
-  control plane of a `sailctl up` cluster as it is by default, which writes an access log line in each sidecar.
-* quiet: the same two sidecars with `accessLogFile` emptied in the live MeshConfig, as in a mesh of Istio's default profile.
+* exchange: two more of them that count requests and tell each other their workload in headers, as Istio's proxies do.
+* plain: the client dials the service; capture takes the connection, and two injected sidecars carry it, configured live by the
+  control plane of a `sailctl up` cluster, without any telemetry.
+* quiet: the same two sidecars with Istio's standard metrics, as in a mesh of Istio's default profile.
+* logs: with metrics and a line of access log for each request.
+* ours: as `sailctl up` has them by default: metrics, access log, and a trace of one request in a hundred.
 
 All run in the network namespaces of the same two pods: same virtual links, same connection tracking. Ours additionally bears
 the redirection and the look-up of the original destination, which are part of being a sidecar. The proxies have one worker
@@ -37,7 +40,7 @@ from typing import Any
 
 from sailcloth.agent.node_agent import envoy_path
 from sailcloth.kube import ApiError, Client
-from sailcloth.kube.resources import CONFIGMAPS, PODS, SERVICES, Resource
+from sailcloth.kube.resources import PODS, SERVICES, Resource
 
 from . import machine, meshes, pair_bare, pair_server
 from .start import SAILCTL, processes
@@ -46,10 +49,13 @@ ROUNDS = 9
 RATE, CONNECTIONS, WARM = 1000, 16, 2000
 SPACED_S, CLOSED_S = 5.0, 3.0  # many short rounds: a disturbance spoils one of them
 SIZES = (10, 100, 1000)
-GOAL = 1.15
+GOAL = 1.15  # of ours without metrics, by CPU time a request at a fixed rate
+GOAL_WITH_METRICS = 1.25
 APP_PORT, DIRECT_PORT, ADMIN_PORT = 8080, 8081, 15000
 HOST = "server.default.svc.cluster.local"
-CONTESTANTS = ("direct", "bare", "ours", "quiet")
+CONTESTANTS = ("direct", "bare", "exchange", "plain", "quiet", "logs", "ours")
+OURS = ("plain", "quiet", "logs", "ours")
+_TELEMETRIES = Resource("telemetry.istio.io", "v1", "telemetries", "Telemetry")
 _ENDPOINTSLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 
 Object = dict[str, Any]
@@ -60,7 +66,7 @@ Object = dict[str, Any]
 
 def _pod(name: str, command: list[str]) -> Object:
     """An injected pod whose direct and bare ports capture leaves alone, in both directions."""
-    left_alone = f"{DIRECT_PORT},{pair_bare.SERVER_PORT}"
+    left_alone = f"{DIRECT_PORT},{pair_bare.BARE.server},{pair_bare.EXCHANGE.server}"
     prefix = "traffic.sidecar.istio.io/"
     return {
         "apiVersion": "v1",
@@ -114,11 +120,11 @@ async def _until(check: Callable[[], Any], what: str, seconds: float = 30) -> An
 
 async def _create(client: Client, state: str) -> Pods:
     """Make the pods and the service, wait until they are ready, find their processes."""
-    program = str(Path(pair_server.__file__).resolve())
+    program = Path(pair_server.__file__).read_text()  # as an argument: pods do not see this folder
     python = [sys.executable, "-I", "-S"]
     wait = ["-c", "import signal; signal.pause()", "benchmark-client"]
     await client.create(SERVICES, _service("server"))
-    await client.create(PODS, _pod("server", [*python, program, str(APP_PORT), str(DIRECT_PORT)]))
+    await client.create(PODS, _pod("server", [*python, "-c", program, str(APP_PORT), str(DIRECT_PORT)]))
     await client.create(PODS, _pod("client", [*python, *wait]))
 
     async def ready(name: str) -> str:
@@ -146,19 +152,25 @@ async def _create(client: Client, state: str) -> Pods:
     return Pods(address, service["spec"]["clusterIP"], apps, envoys, inits)
 
 
-async def _access_log(client: Client, loads: list[Load], on: bool) -> None:
-    """Set the mesh's access log, and wait until both sidecars have it."""
-    found = await client.get(CONFIGMAPS, "istio", "istio-system")
-    lines = [x for x in found["data"]["mesh"].splitlines() if not x.startswith("accessLogFile:")]
-    lines += [f"accessLogFile: {'/dev/stdout' if on else chr(39) * 2}", ""]
-    found["data"]["mesh"] = "\n".join(lines)
-    await client.replace(CONFIGMAPS, found)
+async def _telemetry(client: Client, loads: list[Load], who: str) -> None:
+    """Give both sidecars the telemetry of one of our contestants, and wait until they have it."""
+    metrics, log, traces = (who in some for some in (("quiet", "logs", "ours"), ("logs", "ours"), ("ours",)))
+    spec = {
+        "metrics": [{"providers": [{"name": "prometheus"}], "overrides": [{"disabled": not metrics}]}],
+        "accessLogging": [{"providers": [{"name": "envoy"}], "disabled": not log}],
+        "tracing": [{"randomSamplingPercentage": 1.0, "disableSpanReporting": not traces}],
+    }
+    obj = {"apiVersion": "telemetry.istio.io/v1", "kind": "Telemetry", "spec": spec}
+    await client.apply(
+        _TELEMETRIES, {**obj, "metadata": {"name": "pair", "namespace": "istio-system"}}, "benchmark", force=True
+    )
 
     def known() -> bool:
         dumps = [x.get("127.0.0.1", ADMIN_PORT, "/config_dump?resource=dynamic_listeners") for x in loads]
-        return all(d and ("access_loggers.file" in d) == on and "draining_state" not in d for d in dumps)
+        wanted = {"istio_requests_total": metrics, "access_loggers.file": log, "ZipkinConfig": traces}
+        return all(d and "draining_state" not in d and all((k in d) == v for k, v in wanted.items()) for d in dumps)
 
-    await _until(known, f"the sidecars' access log is not {'on' if on else 'off'}")
+    await _until(known, f"the sidecars do not have the telemetry of {who!r}")
 
 
 # -- processes ------------------------------------------------------------------------------------
@@ -348,14 +360,14 @@ async def _measure(
     def entered(who: str, cpu: int, *program: str) -> list[str]:
         return [sys.executable, "-m", "benchmarks.pair_enter", str(pods.apps[who]), str(cpu), *program]
 
-    bare_folder = folder / "bare"
-    bare_folder.mkdir()
-    paths = pair_bare.write(bare_folder, pods.server_ip, DIRECT_PORT)
-    bare = {}
-    for who, path in paths.items():
-        options = ("-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "warning")
-        argv = entered(who, last, envoy_path(), *options)
-        bare[who] = stack.enter_context(_running(argv, bare_folder / f"{who}.log"))
+    pairs: dict[str, dict[str, int]] = {}
+    for name, ports in (("bare", pair_bare.BARE), ("exchange", pair_bare.EXCHANGE)):
+        (folder / name).mkdir()
+        paths = pair_bare.write(folder / name, pods.server_ip, DIRECT_PORT, ports, name == "exchange")
+        for who, path in paths.items():
+            options = ("-c", str(path), "--concurrency", "1", "--disable-hot-restart", "-l", "warning")
+            argv = entered(who, last, envoy_path(), *options)
+            pairs.setdefault(name, {})[who] = stack.enter_context(_running(argv, folder / name / f"{who}.log"))
     _pin(pods.apps["server"], first)
     for pid in (*pods.envoys.values(), *pods.inits.values()):
         _pin(pid, last)
@@ -367,9 +379,9 @@ async def _measure(
 
     contestants = {
         "direct": Contestant(pods.server_ip, DIRECT_PORT),
-        "bare": Contestant("127.0.0.1", pair_bare.CLIENT_PORT, bare),
-        "ours": Contestant(pods.service_ip, 80, pods.envoys, pods.inits),
-        "quiet": Contestant(pods.service_ip, 80, pods.envoys, pods.inits),
+        "bare": Contestant("127.0.0.1", pair_bare.BARE.client, pairs["bare"]),
+        "exchange": Contestant("127.0.0.1", pair_bare.EXCHANGE.client, pairs["exchange"]),
+        **{name: Contestant(pods.service_ip, 80, pods.envoys, pods.inits) for name in OURS},
     }
     for name, each in contestants.items():
 
@@ -383,14 +395,14 @@ async def _measure(
         order = CONTESTANTS[shift:] + CONTESTANTS[:shift]
         found = {}
         for name in order:
-            if name in ("ours", "quiet"):
-                await _access_log(client, [load, other], on=name == "ours")
+            if name in OURS:
+                await _telemetry(client, [load, other], name)
             found[name] = _round(load, pods.apps["server"], contestants[name], spaced_s, closed_s)
         if number:
             raw.append({n: found[n] for n in CONTESTANTS})
-    await _access_log(client, [load, other], on=True)
+    await _telemetry(client, [load, other], "ours")
     memory = {}
-    for name in ("bare", "ours"):
+    for name in ("bare", "exchange", "ours"):
         for kind in ("Rss", "Pss"):
             sizes_mb = [machine.memory_mb(pid, kind) for pid in contestants[name].envoys.values()]
             memory[f"{kind.lower()}_mb_per_envoy_{name}"] = round(statistics.mean(sizes_mb), 1)
@@ -414,9 +426,15 @@ def report(raw: list[dict[str, Object]]) -> Object:
         direct, bare, proxied = (values(x, "spaced", key) for x in ("direct", "bare", who))
         return [(p - d) / max(1e-3, b - d) for d, b, p in zip(direct, bare, proxied, strict=True)]
 
-    out: Object = {"goal_cpu_ratio": GOAL, "rounds": len(raw), "rate": RATE, "connections": CONNECTIONS}
+    out: Object = {
+        "goal_cpu_ratio": GOAL,
+        "goal_cpu_ratio_with_metrics": GOAL_WITH_METRICS,
+        "rounds": len(raw),
+        "rate": RATE,
+        "connections": CONNECTIONS,
+    }
     ratios: dict[str, list[float]] = {}
-    for who in ("ours", "quiet"):
+    for who in ("exchange", *OURS):
         ratios |= {
             f"cpu_ratio_{who}_to_bare": ratio(who, "spaced", "envoys_us"),
             f"p50_ratio_{who}_to_bare": ratio(who, "spaced", "p50"),
@@ -429,8 +447,14 @@ def report(raw: list[dict[str, Object]]) -> Object:
         out[name] = round(statistics.median(found), 3)
     for name, found in ratios.items():
         out[name + "_spread"] = _spread(found)
-    for who in ("ours", "quiet"):
-        out[f"cpu_goal_met_{who}"] = out[f"cpu_ratio_{who}_to_bare"] <= GOAL
+    for who in OURS:
+        out[f"cpu_goal_met_{who}"] = out[f"cpu_ratio_{who}_to_bare"] <= (GOAL if who == "plain" else GOAL_WITH_METRICS)
+    against = [
+        q / e
+        for q, e in zip(values("quiet", "closed", "envoys_us"), values("exchange", "closed", "envoys_us"), strict=True)
+    ]
+    out["cpu_closed_ratio_quiet_to_exchange"] = round(statistics.median(against), 3)
+    out["cpu_closed_ratio_quiet_to_exchange_spread"] = _spread(against)
 
     def tell(name: str, found: list[float], digits: int) -> None:
         out[name] = round(statistics.median(found), digits)
@@ -440,12 +464,12 @@ def report(raw: list[dict[str, Object]]) -> Object:
         for key in ("p50", "p90", "p99"):
             tell(f"{key}_ms_{who}", values(who, "spaced", key), 3)
         tell(f"rps_{who}", values(who, "closed", "rps"), 0)
-    for who in ("bare", "ours", "quiet"):
+    for who in ("bare", "exchange", *OURS):
         for key, part in (("cpu_us_per_request", "spaced"), ("cpu_closed_us_per_request", "closed")):
             tell(f"{key}_{who}", values(who, part, "envoys_us"), 1)
             for side in ("client", "server"):
                 tell(f"{key}_{who}_{side}", values(who, part, f"{side}_envoy_us"), 1)
-            if who != "bare":
+            if who in OURS:
                 tell(f"{key}_{who}_log_writers", values(who, part, "inits_us"), 1)
     for (
         who

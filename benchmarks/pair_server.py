@@ -1,6 +1,6 @@
 """The application behind every contestant of `pair`: HTTP/1.1 with kept connections, one fixed answer of 1 kB.
 
-Runs by itself inside a pod (`python -I -S pair_server.py PORT...`), so it imports nothing of ours. It must stay cheap next to
+Runs by itself inside a pod (`python -I -S -c SOURCE PORT...`), so it imports nothing of ours. It must stay cheap next to
 an Envoy: one readiness call, one read and one write a request, no parsing beyond the blank line that ends a request without
 a body. It must not become a web server.
 """
