@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import sys
 import time
@@ -159,6 +158,8 @@ async def _apply(api: Client, documents: list[dict[str, Any]], namespace: str) -
 async def _settled(names: set[Name], after: int, seconds: float, kubeconfig: str) -> list[Row]:
     """The changes of these objects, oldest first, when all proxies have answered, or after `seconds`. Raises ValueError if the
     control plane does not see the objects."""
+    import asyncio
+
     end = time.monotonic() + seconds
     while True:
         rows = [row for row in await _rows(kubeconfig, after=after) if _names(row) & names]
