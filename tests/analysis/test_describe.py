@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sailcloth.analysis import describe, manifests, offline
-from sailcloth.analysis.describe import Setting
+from sailcloth.analysis.describe import MeshSnapshot
 from sailcloth.api import core
 from sailcloth.api.meta import Key
 from sailcloth.api.peer_authentication import PeerAuthentication
@@ -78,7 +78,7 @@ RULE = obj("DestinationRule", "reviews", host="reviews", subsets=SUBSETS)
 GATEWAY = pod("gateway", "10.0.0.9", "istio-system", sidecar=False, istio="ingressgateway")
 
 
-def setting(*objects: Object, config: str = "") -> Setting:
+def setting(*objects: Object, config: str = "") -> MeshSnapshot:
     typed, findings = manifests.load([yaml.safe_dump_all(objects)])
     assert not findings
     mesh = offline.mesh_of(typed, mesh_config.parse(config) if config else None)
@@ -87,7 +87,7 @@ def setting(*objects: Object, config: str = "") -> Setting:
         if isinstance(one, core.Pod) and (key.name == "gateway" or "security.istio.io/tlsMode" in one.metadata.labels):
             kind: Any = "router" if key.name == "gateway" else "sidecar"
             proxies[key] = describe.proxy_of(key, one, kind, {}, "cluster.local")
-    return Setting(mesh, proxies)
+    return MeshSnapshot(mesh, proxies)
 
 
 def of(*objects: Object, name: str = "reviews-v1", config: str = "") -> describe.PodDescription:

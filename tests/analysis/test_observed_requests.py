@@ -9,7 +9,7 @@ import pytest
 
 from sailcloth.analysis import authorization, manifests, observed_requests, offline
 from sailcloth.analysis.authorization import Call, Workload
-from sailcloth.analysis.observed_requests import Observed
+from sailcloth.analysis.observed_requests import ObservedRequest
 
 CART = "cluster.local/ns/shop/sa/cart"
 PRINCIPALS = {"10.42.0.5": CART, "2001:db8::5": CART, "10.42.0.6": "cluster.local/ns/shop/sa/web"}
@@ -30,12 +30,12 @@ def line(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (line(), Observed(CART, "10.42.0.5", 9080, "GET", "/products/{*}")),
-        (line(remote="[2001:db8::5]:1"), Observed(CART, "2001:db8::5", 9080, "GET", "/products/{*}")),
-        (line(remote="10.9.9.9:1"), Observed("", "10.9.9.9", 9080, "GET", "/products/{*}")),
-        (line(sni="-"), Observed("", "10.42.0.5", 9080, "GET", "/products/{*}")),
-        (line("- - -"), Observed(CART, "10.42.0.5", 9080)),
-        (line("POST /a b HTTP/2"), Observed(CART, "10.42.0.5", 9080, "POST", "/a b")),
+        (line(), ObservedRequest(CART, "10.42.0.5", 9080, "GET", "/products/{*}")),
+        (line(remote="[2001:db8::5]:1"), ObservedRequest(CART, "2001:db8::5", 9080, "GET", "/products/{*}")),
+        (line(remote="10.9.9.9:1"), ObservedRequest("", "10.9.9.9", 9080, "GET", "/products/{*}")),
+        (line(sni="-"), ObservedRequest("", "10.42.0.5", 9080, "GET", "/products/{*}")),
+        (line("- - -"), ObservedRequest(CART, "10.42.0.5", 9080)),
+        (line("POST /a b HTTP/2"), ObservedRequest(CART, "10.42.0.5", 9080, "POST", "/a b")),
         (line(cluster="outbound|9080||reviews.shop.svc.cluster.local"), None),
         (line(cluster="InboundPassthroughCluster"), None),
         (line().replace("200 - via_upstream", "403 - rbac_access_denied_matched_policy[none]"), None),
@@ -52,11 +52,11 @@ def line(
                     "requested_server_name": "outbound_.80_._.x",
                 }
             ),
-            Observed(CART, "10.42.0.5", 80, "GET", "/x/{*}"),
+            ObservedRequest(CART, "10.42.0.5", 80, "GET", "/x/{*}"),
         ),
     ],
 )
-def test_lines(text: str, expected: Observed | None) -> None:
+def test_lines(text: str, expected: ObservedRequest | None) -> None:
     assert observed_requests.parse(text, PRINCIPALS) == expected
 
 
@@ -101,15 +101,15 @@ def test_the_policy_allows_what_was_observed_and_nothing_else() -> None:
 
 
 def test_many_paths_are_not_told_apart() -> None:
-    requests = [Observed(CART, "10.42.0.5", 80, "GET", f"/{chr(97 + i)}") for i in range(26)]
+    requests = [ObservedRequest(CART, "10.42.0.5", 80, "GET", f"/{chr(97 + i)}") for i in range(26)]
     made, notes = observed_requests.policy("x", "shop", {}, requests)
     assert made["spec"]["rules"][0]["to"] == [{"operation": {"ports": ["80"], "methods": ["GET"]}}]
-    assert notes[1] == f"{CART}: 26 paths, so none is named"
+    assert notes[1] == f"{CART}: 26 paths, so the rule names none"
     assert "selector" not in made["spec"]
 
 
 def test_connections_need_their_port_only() -> None:
-    made, _ = observed_requests.policy("x", "shop", {}, [Observed(CART, "10.42.0.5", 6379)])
+    made, _ = observed_requests.policy("x", "shop", {}, [ObservedRequest(CART, "10.42.0.5", 6379)])
     assert made["spec"]["rules"] == [
         {"from": [{"source": {"principals": [CART]}}], "to": [{"operation": {"ports": ["6379"]}}]}
     ]

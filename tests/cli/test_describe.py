@@ -92,7 +92,7 @@ def test_a_service_that_is_exposed(files: list[str]) -> None:
 def test_a_pod_without_a_sidecar(files: list[str]) -> None:
     text = run("pod", "legacy", "--offline", *files).stdout
     assert "   Proxy: none" in text
-    assert "Warning: no sidecar: no policy holds for what comes to the pod" in text
+    assert "Warning: no sidecar: no policy applies to requests to the pod" in text
 
 
 @pytest.mark.parametrize(

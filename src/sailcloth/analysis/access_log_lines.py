@@ -1,7 +1,7 @@
-"""Lines of access logs in Istio's text and JSON formats, as fields by their names in the JSON format.
+"""Parses access log lines in Istio's text and JSON formats to fields with the names of the JSON format.
 
-What a client writes (path, user agent, host) may contain quotes and spaces, so the text format is read from both ends. Must not read
-logs.
+Path, user agent and host come from clients and may contain quotes and spaces, so the text format is parsed from both ends. Must not
+read logs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_LINE = 16_384
 
 
 def parse(line: str) -> Fields | None:
-    """The fields of a line, numbers as int, absent ones None; None if it is no line of an access log."""
+    """The fields of a line, numbers as int, absent ones None; None if it is not an access log line."""
     if len(line) > _MAX_LINE:
         return None
     if line.startswith("{"):
@@ -36,14 +36,14 @@ def parse(line: str) -> Fields | None:
         if not isinstance(fields, dict) or "upstream_cluster" not in fields:
             return None
         return {k: None if v == "-" else v for k, v in fields.items()}
-    found = _LINE.match(line)
-    if found is None:
+    match = _LINE.match(line)
+    if match is None:
         return None
-    fields = {k: None if v == "-" else v for k, v in found.groupdict().items()}
+    fields = {k: None if v == "-" else v for k, v in match.groupdict().items()}
     fields.update({name: int(fields[name] or 0) for name in _NUMBERS})
     return fields
 
 
 def inbound(fields: Fields) -> bool:
-    """Whether the proxy received the request, rather than sent it."""
+    """Whether the request was inbound to the proxy's workload."""
     return str(fields.get("upstream_cluster") or "").startswith(("inbound|", "InboundPassthrough"))

@@ -1,7 +1,7 @@
 """Which policy decides a request to a workload: explains AuthorizationPolicies, RequestAuthentications and PeerAuthentications.
 
-The rules are those that proxies get (`envoy.features.authorization`), judged by `rbac`, so that the answer is Envoy's. An external
-authorizer's answer is not known; a token is taken as valid if some rule of the workload is for its issuer and audience.
+`rbac` evaluates the rules that proxies get (`envoy.features.authorization`), so the decision is Envoy's. An external authorizer's
+response is not known; a token counts as valid if a rule of the workload matches its issuer and audience.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from sailcloth.view import policies
 from sailcloth.view.metadata import NodeMetadata
 
 from . import rbac
-from .normal_paths import normalized
+from .path_normalization import normalize
 
 _NAME = re.compile(r"ns\[(?P<namespace>.*)\]-policy\[(?P<name>.*)\]-rule\[(?P<rule>\d+)\]$")
-_MISSES = 5  # rules whose miss is explained
+_MAX_RULES = 5  # rules that a reason lists
 _SPACE_DELIMITED = ("scope", "permission")
 
 
 class Call(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """A request to a workload, or (protocol tcp) a connection. The fields are the keys of `--requests`.
 
-    principal: the caller's identity, TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT; empty: no mutual TLS. namespace: the caller's, in place of a
-    principal. claims: of a valid token. host, port: as at the workload.
+    principal: the caller's identity, TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT; empty: no mutual TLS. namespace: the caller's, instead of a
+    principal. claims: of a valid token. host, port: as the workload's proxy receives them.
     """
 
     principal: str = ""
@@ -62,7 +62,7 @@ class Call(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=Tr
 class Decision(msgspec.Struct, frozen=True):
     """decision: allow or deny; none: no policy decides, or an external authorizer does (action CUSTOM).
 
-    action: of the policy that decides: ALLOW, DENY or CUSTOM; JWT and MTLS for the other kinds. policy: `namespace/name`; rule: its index.
+    action: of the deciding policy: ALLOW, DENY or CUSTOM; JWT and MTLS for the other kinds. policy: `namespace/name`; rule: its index.
     """
 
     decision: Literal["allow", "deny", "none"]
@@ -74,7 +74,7 @@ class Decision(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Workload:
-    """A workload by its namespace and labels. `gateway`: it is a gateway proxy."""
+    """A workload by its namespace and labels. `gateway`: whether it is a gateway proxy."""
 
     namespace: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -83,34 +83,34 @@ class Workload:
 
 def decide(graph: Graph, workload: Workload, call: Call) -> Decision:
     """The decision on a call, in the order of Envoy's filters."""
-    resolved = _resolved(graph, workload)
+    resolved = _resolve_policies(graph, workload)
     authorization = resolved.of(Authorization)
     authorization = authorization.at_gateway() if workload.gateway else authorization
-    if not workload.gateway and (refused := _without_mutual_tls(resolved, call)):
+    if not workload.gateway and (refused := _refuse_plain_text(resolved, call)):
         return refused
     request = _request(graph, call)
     tcp = call.protocol == "tcp"
-    asked = _asked(authorization, request, tcp)
-    if asked is not None and asked.decision == "deny":
-        return asked
+    external = _external_authorization(authorization, request, tcp)
+    if external is not None and external.decision == "deny":
+        return external
     if not tcp:
-        verified = _with_token(resolved.of(TokenRules), call, request)
+        verified = _verify_token(resolved.of(TokenRules), call, request)
         if isinstance(verified, Decision):
             return verified
         request = verified
-    judged = _judged(authorization, request, tcp)
-    if judged.decision == "deny" or asked is None:
-        return judged
-    return asked
+    decided = _deny_and_allow(authorization, request, tcp)
+    if decided.decision == "deny" or external is None:
+        return decided
+    return external
 
 
-def _resolved(graph: Graph, workload: Workload) -> ResolvedPolicies:
+def _resolve_policies(graph: Graph, workload: Workload) -> ResolvedPolicies:
     traffic: Traffic = "gateway" if workload.gateway else "inbound"
     labels = tuple(sorted(workload.labels.items()))
     return graph.get(pipeline.resolve, policies.of_proxy(graph, workload.namespace, labels, NodeMetadata({}), traffic))
 
 
-def _without_mutual_tls(resolved: ResolvedPolicies, call: Call) -> Decision | None:
+def _refuse_plain_text(resolved: ResolvedPolicies, call: Call) -> Decision | None:
     modes = resolved.of(MutualTlsModes)
     if call.principal or call.namespace or modes.mode_of_port(call.port) != "STRICT":
         return None
@@ -136,7 +136,7 @@ def _request(graph: Graph, call: Call) -> rbac.Request:
         port=call.port,
         server_name=call.sni,
         method=call.method if http else "",
-        path=normalized(call.path, config.path_normalization) if http else "",
+        path=normalize(call.path, config.path_normalization) if http else "",
         host=call.host if http else "",
         headers=call.headers if http else {},
     )
@@ -145,40 +145,40 @@ def _request(graph: Graph, call: Call) -> rbac.Request:
 # -- external authorizers -----------------------------------------------------------------------
 
 
-def _asked(authorization: Authorization, request: rbac.Request, tcp: bool) -> Decision | None:
-    """What is known before the authorizers are asked; None: none is asked."""
-    asked = None
+def _external_authorization(authorization: Authorization, request: rbac.Request, tcp: bool) -> Decision | None:
+    """The decision of CUSTOM policies, without the authorizers' responses; None if no authorizer is called."""
+    pending = None
     for name, authorizer in authorization.authorizers:
-        mine = [p for p in authorization.of("CUSTOM") if p.authorizer == name]
+        of_authorizer = [p for p in authorization.of("CUSTOM") if p.authorizer == name]
         if authorizer is None:
-            which = f"{mine[0].namespace}/{mine[0].name}"
+            which = f"{of_authorizer[0].namespace}/{of_authorizer[0].name}"
             return Decision(
                 "deny", "CUSTOM", which, None, f"the provider {name!r} is not known, so everything is refused"
             )
-        rules = emit.rules(mine, "CUSTOM", authorization.trust_domains, tcp)
-        matched = rbac.matching(rules, request) if rules is not None else None
+        rules = emit.rules(of_authorizer, "CUSTOM", authorization.trust_domains, tcp)
+        matched = rbac.matched_policy(rules, request) if rules is not None else None
         if matched is None:
             continue
         if tcp and authorizer.http is not None:
             text = f"the provider {name!r} speaks HTTP and cannot be asked about connections"
             return _by_name("deny", "CUSTOM", matched, text)
-        if asked is None:
-            asked = _by_name("none", "CUSTOM", matched, f"the provider {name!r} decides; other policies allow it")
-    return asked
+        if pending is None:
+            pending = _by_name("none", "CUSTOM", matched, f"the provider {name!r} decides; other policies allow it")
+    return pending
 
 
 def _by_name(decision: Literal["allow", "deny", "none"], action: str, name: str, reason: str) -> Decision:
-    found = _NAME.search(name)
-    if found is None:
+    match = _NAME.search(name)
+    if match is None:
         return Decision(decision, action, None, None, reason)
-    return Decision(decision, action, f"{found['namespace']}/{found['name']}", int(found["rule"]), reason)
+    return Decision(decision, action, f"{match['namespace']}/{match['name']}", int(match["rule"]), reason)
 
 
 # -- tokens -------------------------------------------------------------------------------------
 
 
-def _with_token(tokens: TokenRules, call: Call, request: rbac.Request) -> rbac.Request | Decision:
-    """The request with the claims of its token; or the refusal of the token, or of its absence."""
+def _verify_token(tokens: TokenRules, call: Call, request: rbac.Request) -> rbac.Request | Decision:
+    """The request with its token's claims as metadata; a Decision if the token is missing or not valid."""
     rules = [rule for rule, _ in tokens.rules]
     required = [rule for rule in rules if rule.presence == "REQUIRED"]
     sources = ", ".join(_policy(key) for key in tokens.sources)
@@ -187,12 +187,12 @@ def _with_token(tokens: TokenRules, call: Call, request: rbac.Request) -> rbac.R
             return request
         return Decision("deny", "JWT", None, None, f"a token is missing (401), which {sources} demands")
     if not rules:
-        return request  # nobody reads the token
+        return request  # no rule reads the token
     issued = [rule for rule in required or rules if rule.issuer in ("", call.claims.get("iss"))]
     if not issued:
         text = f"no rule of {sources} is for the issuer {call.claims.get('iss')!r} of the token (401)"
         return Decision("deny", "JWT", None, None, text)
-    rule = next((rule for rule in issued if _is_for(rule, call.claims)), None)
+    rule = next((rule for rule in issued if _is_audience(rule, call.claims)), None)
     if rule is None:
         return Decision("deny", "JWT", None, None, f"the token is for no audience of {sources} (403)")
     payload = {
@@ -204,7 +204,7 @@ def _with_token(tokens: TokenRules, call: Call, request: rbac.Request) -> rbac.R
     return replace(request, metadata={jwt_claims.FILTER: {jwt_claims.PAYLOAD: payload}})
 
 
-def _is_for(rule: JWTRule, claims: Mapping[str, Any]) -> bool:
+def _is_audience(rule: JWTRule, claims: Mapping[str, Any]) -> bool:
     audiences = claims.get("aud", [])
     given = {audiences} if isinstance(audiences, str) else set(audiences)
     return not rule.audiences or bool(given & set(rule.audiences))
@@ -213,48 +213,48 @@ def _is_for(rule: JWTRule, claims: Mapping[str, Any]) -> bool:
 # -- policies -----------------------------------------------------------------------------------
 
 
-def _misses(rules: RBAC, request: rbac.Request) -> str:
-    """Which part of each rule does not match; those that fail in one part only come first."""
+def _unmatched(rules: RBAC, request: rbac.Request) -> str:
+    """The part of each rule that does not match; rules with a single such part come first."""
     parts: list[tuple[int, str]] = []
     for name in sorted(rules.policies):
-        policy, found = rules.policies[name], _NAME.search(name)
-        if found is None or not policy.permissions or not policy.principals:
+        policy, match = rules.policies[name], _NAME.search(name)
+        if match is None or not policy.permissions or not policy.principals:
             continue
         failed = [
             part
             for part, holds in (
-                ("from", any(rbac.is_one(one, request) for one in policy.principals)),
-                ("to", any(rbac.permits(one, request) for one in policy.permissions)),
+                ("from", any(rbac.matches_principal(rule, request) for rule in policy.principals)),
+                ("to", any(rbac.matches_permission(rule, request) for rule in policy.permissions)),
             )
             if not holds
         ]
-        named = f"{found['namespace']}/{found['name']}"
-        empty = policy.permissions[0].not_rule.any  # what a policy without rules becomes
+        named = f"{match['namespace']}/{match['name']}"
+        empty = policy.permissions[0].not_rule.any  # a policy without rules
         parts.append(
             (
                 len(failed),
-                f"{named} has no rules" if empty else f"{named} rule {found['rule']} by {' and '.join(failed)}",
+                f"{named} has no rules" if empty else f"{named} rule {match['rule']} by {' and '.join(failed)}",
             )
         )
     texts = [text for _, text in sorted(parts)]
-    return ", ".join(texts[:_MISSES]) + (f", and {len(texts) - _MISSES} more" if len(texts) > _MISSES else "")
+    return ", ".join(texts[:_MAX_RULES]) + (f", and {len(texts) - _MAX_RULES} more" if len(texts) > _MAX_RULES else "")
 
 
-def _judged(authorization: Authorization, request: rbac.Request, tcp: bool) -> Decision:
-    """What DENY and ALLOW policies decide."""
+def _deny_and_allow(authorization: Authorization, request: rbac.Request, tcp: bool) -> Decision:
+    """The decision of DENY and ALLOW policies."""
     domains = authorization.trust_domains
     for action in ("DENY", "ALLOW"):
         of_action = authorization.of(action)
         rules = emit.rules(of_action, action, domains, tcp)
         if rules is None:
             continue
-        matched = rbac.matching(rules, request)
+        matched = rbac.matched_policy(rules, request)
         if matched is not None:
             verb: Literal["allow", "deny"] = "allow" if action == "ALLOW" else "deny"
             return _by_name(verb, action, matched, f"a rule of this {action} policy matches")
         if action == "ALLOW":
             return Decision(
-                "deny", action, None, None, f"no rule of an ALLOW policy matches: {_misses(rules, request)}"
+                "deny", action, None, None, f"no rule of an ALLOW policy matches: {_unmatched(rules, request)}"
             )
     if authorization.of("DENY"):
         return Decision("allow", None, None, None, "no DENY policy matches, and there is no ALLOW policy")

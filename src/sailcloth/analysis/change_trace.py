@@ -1,6 +1,6 @@
-"""One change of the mesh as a trace: the write, the control plane's work, and each proxy until it has everything.
+"""One configuration change as a trace: the write, the control plane's work, and each proxy until its last ACK.
 
-From the rows of the control plane's page `/debug/changez`. For `sailctl x trace-change` and the console. Must not fetch anything.
+Built from rows of the page `/debug/changez`, for `sailctl x trace-change` and the console. Must not fetch anything.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Write:
 
 @dataclass(frozen=True)
 class Span:
-    """`start` and `end`: seconds since the epoch. `events`: (time, text). `error` is empty if all went well."""
+    """`start` and `end`: seconds since the epoch. `events`: (time, text). `error` is empty on success."""
 
     service: str
     name: str
     start: float
     end: float
-    parent: int | None = None  # its place among the spans
+    parent: int | None = None  # index of the parent span
     error: str = ""
     events: tuple[tuple[float, str], ...] = ()
     kind: int = _INTERNAL
@@ -42,49 +42,49 @@ class Span:
 
 
 def spans(row: Row, writes: Sequence[Write] = ()) -> list[Span]:
-    """The trace of a change that these writes caused: the first span is the whole. Proxies are in the order in which they were done;
-    one that still has to answer has no span."""
+    """The trace of a change that these writes caused. The first span is the root. Proxies are ordered by their last response; those
+    without a response have no span."""
     received, answers = float(row["received"]), row["answers"]
     computed = received + row["computedMs"] / 1e3
-    last = max((received + a["ms"] / 1e3 for a in answers), default=computed)
+    trace_end = max((received + a["ms"] / 1e3 for a in answers), default=computed)
     objects = ", ".join(_name(o) for o in row["objects"])
     start = min(received, *(write.start for write in writes)) if writes else received
     error = next((a["error"] for a in answers if a["error"]), "")
-    out = [Span("sailctl" if writes else "istiod", f"change {objects}", start, last, error=error)]
-    out += [Span("sailctl", write.name, write.start, write.end, 0, kind=_CLIENT) for write in writes]
-    out.append(Span("istiod", "validate and compute", received, computed, 0))
+    trace = [Span("sailctl" if writes else "istiod", f"change {objects}", start, trace_end, error=error)]
+    trace += [Span("sailctl", write.name, write.start, write.end, 0, kind=_CLIENT) for write in writes]
+    trace.append(Span("istiod", "validate and compute", received, computed, 0))
     if not answers:
-        return out
-    deliver = len(out)
-    out.append(Span("istiod", "deliver", computed, last, 0, error))
+        return trace
+    deliver = len(trace)
+    trace.append(Span("istiod", "deliver", computed, trace_end, 0, error))
     of_proxy: dict[str, list[Row]] = {}
     for answer in answers:
         of_proxy.setdefault(answer["proxy"], []).append(answer)
-    for proxy, given in sorted(of_proxy.items(), key=lambda item: item[1][-1]["ms"]):
-        end = received + given[-1]["ms"] / 1e3
+    for proxy, responses in sorted(of_proxy.items(), key=lambda item: item[1][-1]["ms"]):
+        end = received + responses[-1]["ms"] / 1e3
         events = tuple(
-            (received + a["ms"] / 1e3, f"{a['type']} {'refused' if a['error'] else 'acknowledged'}") for a in given
+            (received + a["ms"] / 1e3, f"{a['type']} {'refused' if a['error'] else 'acknowledged'}") for a in responses
         )
-        refused = next((a["error"] for a in given if a["error"]), "")
-        types = Counter(a["type"] for a in given)
+        refused = next((a["error"] for a in responses if a["error"]), "")
+        types = Counter(a["type"] for a in responses)
         attributes = {
             "proxy": proxy,
             "types": " ".join(f"{n}×{count}" if count > 1 else n for n, count in types.items()),
         }
-        out.append(Span("istiod", proxy, computed, end, deliver, refused, events, attributes=attributes))
-    return out
+        trace.append(Span("istiod", proxy, computed, end, deliver, refused, events, attributes=attributes))
+    return trace
 
 
 def otlp(trace: Sequence[Span], trace_id: str) -> dict[str, Any]:
     """An ExportTraceServiceRequest in JSON. https://opentelemetry.io/docs/specs/otlp/"""
     ids = [secrets.token_hex(8) for _ in trace]
     by_service: dict[str, list[dict[str, Any]]] = {}
-    for place, span in enumerate(trace):
+    for index, span in enumerate(trace):
         status = {"status": {"code": _ERROR, "message": span.error}} if span.error else {}
         by_service.setdefault(span.service, []).append(
             {
                 "traceId": trace_id,
-                "spanId": ids[place],
+                "spanId": ids[index],
                 "parentSpanId": "" if span.parent is None else ids[span.parent],
                 "name": span.name,
                 "kind": span.kind,
@@ -99,33 +99,33 @@ def otlp(trace: Sequence[Span], trace_id: str) -> dict[str, Any]:
         "resourceSpans": [
             {
                 "resource": {"attributes": _attributes({"service.name": service})},
-                "scopeSpans": [{"scope": {"name": "sailcloth"}, "spans": made}],
+                "scopeSpans": [{"scope": {"name": "sailcloth"}, "spans": spans_of_service}],
             }
-            for service, made in by_service.items()
+            for service, spans_of_service in by_service.items()
         ]
     }
 
 
 def waterfall(trace: Sequence[Span]) -> list[tuple[str, str, str, str]]:
-    """Rows of a table: what, start and duration, and a bar in the time of the whole."""
-    whole, rows = trace[0], []
-    scale = _BAR / max(1e-6, whole.end - whole.start)
+    """Rows of a table: name, start, duration, and a bar on the root span's time axis."""
+    root, rows = trace[0], []
+    scale = _BAR / max(1e-6, root.end - root.start)
     for span in trace:
         depth = 0
         at = span
         while at.parent is not None:
             at, depth = trace[at.parent], depth + 1
-        before = round((span.start - whole.start) * scale)
+        before = round((span.start - root.start) * scale)
         bar = " " * before + "━" * max(1, min(_BAR - before, round((span.end - span.start) * scale)))
         what = " ".join(t for t in (span.name, span.attributes.get("types", "")) if t)
         if span.error and span.attributes:
             what += f": {span.error}"
-        rows.append(("  " * depth + what, _ms(span.start - whole.start), _ms(span.end - span.start), bar))
+        rows.append(("  " * depth + what, _ms(span.start - root.start), _ms(span.end - span.start), bar))
     return rows
 
 
 def summary(row: Row) -> tuple[str, str, str, str, str]:
-    """A line of a list: objects, compute, proxies, last answer, and the slowest proxy or what is wrong."""
+    """Columns of a list: objects, compute time, proxies, last response, and the error, a waiting proxy or the slowest one."""
     answers = row["answers"]
     done = {a["proxy"] for a in answers if a["complete"]}
     proxies = {a["proxy"] for a in answers} | set(row["waiting"])

@@ -1,4 +1,4 @@
-"""What is wrong with manifests, before any cluster sees them: the rules of admission, and what would be ignored."""
+"""Findings for manifests: the errors of admission, and kinds and options without effect."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNREAD_KIND, UNREAD_OPTION, BAD_OPTIONS = "SAIL0002", "SAIL0003", "SAIL0004"
 
 
 def of_documents(documents: Iterable[dict[str, Any]], namespace: str = "default") -> list[Finding]:
-    """Findings of some unstructured objects: errors where admission would refuse one, warnings where something has no effect."""
+    """Findings for unstructured objects: errors that admission refuses, and warnings for what has no effect."""
     out: list[Finding] = []
     for obj in documents:
         kind = kinds.kind_of(obj)
@@ -40,12 +40,12 @@ def of_documents(documents: Iterable[dict[str, Any]], namespace: str = "default"
 
 
 def of_options(key: Key, config_map: dict[str, Any]) -> list[Finding]:
-    """Findings of the mesh's options in their ConfigMap."""
+    """Findings for the mesh options in a ConfigMap."""
     text = str((config_map.get("data") or {}).get("mesh") or "")
     try:
         mesh_config.parse(text)
     except ValueError as error:
-        fix = "The options before stay in force."
+        fix = "The previous options stay in force."
         return [Finding(code=BAD_OPTIONS, severity="Error", resource=key, path="data.mesh", text=str(error), fix=fix)]
     return [
         Finding(
@@ -60,30 +60,32 @@ def of_options(key: Key, config_map: dict[str, Any]) -> list[Finding]:
 
 
 def _of_annotation(key: Key, obj: dict[str, Any]) -> list[Finding]:
-    """Findings of the proxy's options in a pod, or in the template of a workload's pods."""
-    found: list[Finding] = []
+    """Findings for the ProxyConfig annotation of a pod or pod template."""
+    findings: list[Finding] = []
     for path, metadata in _pod_metadata(obj):
         where = f"{path}.annotations[{_PROXY_CONFIG}]"
-        given = metadata.get("annotations")
-        text = given.get(_PROXY_CONFIG) if isinstance(given, dict) else None
+        annotations = metadata.get("annotations")
+        text = annotations.get(_PROXY_CONFIG) if isinstance(annotations, dict) else None
         try:
             options = bounded_yaml.load(str(text)) if text else {}
             problem = "" if isinstance(options, dict) else "it must be an object"
         except yaml.YAMLError as error:
             options, problem = {}, f"it is not YAML: {' '.join(str(error).split())}"
         if problem:
-            fix = "The pod cannot be injected until it is one."
-            found.append(Finding(code=BAD_OPTIONS, severity="Error", resource=key, path=where, text=problem, fix=fix))
+            fix = "The pod cannot be injected until it is valid."
+            findings.append(
+                Finding(code=BAD_OPTIONS, severity="Error", resource=key, path=where, text=problem, fix=fix)
+            )
             continue
-        found += [
+        findings += [
             Finding(code=UNREAD_OPTION, severity="Warning", resource=key, path=f"{where}.{name}", text=_NO_EFFECT)
             for name in proxy_configs.unread(options)
         ]
-    return found
+    return findings
 
 
 def _pod_metadata(obj: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Metadata of an object that is a pod or has a template of pods, with its path."""
+    """(path, metadata) of a pod, or of an object's pod template."""
     spec = obj.get("spec")
     if obj.get("kind") == "CronJob" and isinstance(spec, dict):
         job = spec.get("jobTemplate")

@@ -65,8 +65,8 @@ def load(texts: Iterable[str]) -> tuple[list[tuple[Key, Object]], list[Finding]]
     """Typed objects and findings from several texts."""
     objects, findings = [], []
     for text in texts:
-        for doc in documents(text):
-            parsed = typed(doc)
+        for document in documents(text):
+            parsed = typed(document)
             if isinstance(parsed, Finding):
                 findings.append(parsed)
             elif parsed is not None:

@@ -1,7 +1,7 @@
-"""AuthorizationPolicies from requests that were observed: what a workload's access log says of its callers, and no more.
+"""An AuthorizationPolicy that allows the requests in a workload's access log.
 
-A caller is known by the address that its connection came from, if mutual TLS was used; other requests have no identity, and a policy that
-names identities refuses them. Must not read logs.
+The source address of a connection with mutual TLS gives the caller's identity. Other requests have no identity, so a policy that names
+identities refuses them. Must not read logs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 from . import access_log_lines
 
 Object = dict[str, Any]
-_MOST_PATHS = 20  # more are not told apart: the policy then names methods only
+_MAX_PATHS = 20  # with more paths the policy names methods only
 _REFUSED = "rbac_access_denied"
-_VARIABLE = re.compile(r"^(\d+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{16,})$")
+_IDENTIFIER = re.compile(r"^(\d+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[0-9a-fA-F]{16,})$")
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """One request, or a connection (method and path empty). `principal`: empty if the caller has no identity."""
+class ObservedRequest:
+    """A request, or a connection (method and path empty). `principal`: empty if the caller has no identity."""
 
     principal: str
     address: str
@@ -31,12 +31,12 @@ class Observed:
     path: str = ""
 
 
-def parse(line: str, principals: Mapping[str, str], gateway: str = "") -> Observed | None:
-    """The request of a line of an access log in Istio's text or JSON format; None for other lines, for what the workload sent, and for
-    what a policy has refused.
+def parse(line: str, principals: Mapping[str, str], gateway: str = "") -> ObservedRequest | None:
+    """The request of an access log line in Istio's text or JSON format; None for other lines, for requests that the workload sent, and
+    for those that a policy has refused.
 
-    principals: identity by address. gateway: the identity of what lets requests into the mesh: it writes the client's address into
-    X-Forwarded-For, which is logged in place of its own, with the port 0.
+    principals: identity by address. gateway: the identity of the mesh's gateway. For requests through it, Envoy logs the client's
+    address from X-Forwarded-For with port 0 as the remote address.
     """
     fields = access_log_lines.parse(line)
     if fields is None:
@@ -52,28 +52,28 @@ def parse(line: str, principals: Mapping[str, str], gateway: str = "") -> Observ
     principal = gateway if port == "0" else principals.get(address, "")
     principal = principal if sni and str(sni).startswith("outbound_") else ""
     if not method:
-        return Observed(principal, address, int(parts[1]))
-    return Observed(principal, address, int(parts[1]), method, _general(str(path or "/").partition("?")[0]))
+        return ObservedRequest(principal, address, int(parts[1]))
+    return ObservedRequest(principal, address, int(parts[1]), method, _generalize(str(path or "/").partition("?")[0]))
 
 
-def _general(path: str) -> str:
+def _generalize(path: str) -> str:
     """A path with a placeholder for each segment that looks like an identifier."""
-    return "/".join("{*}" if _VARIABLE.match(segment) else segment for segment in path.split("/"))
+    return "/".join("{*}" if _IDENTIFIER.match(segment) else segment for segment in path.split("/"))
 
 
 def policy(
-    name: str, namespace: str, labels: Mapping[str, str], requests: Iterable[Observed]
+    name: str, namespace: str, labels: Mapping[str, str], requests: Iterable[ObservedRequest]
 ) -> tuple[Object, list[str]]:
-    """(the ALLOW policy, what a reader should know of it)."""
+    """(ALLOW policy, notes for its reader)."""
     counts = Counter(requests)
-    known = {one: count for one, count in counts.items() if one.principal}
+    identified = {request: count for request, count in counts.items() if request.principal}
     operations: dict[tuple[tuple[int, ...], tuple[str, ...], tuple[str, ...]], list[str]] = {}
-    notes = [f"{sum(counts.values())} requests observed; those of the last second may not be written yet"]
-    for principal in sorted({one.principal for one in known}):
-        mine = [one for one in known if one.principal == principal]
-        for methods, ports, paths in _operations(mine):
-            if len(paths) > _MOST_PATHS:
-                notes.append(f"{principal}: {len(paths)} paths, so none is named")
+    notes = [f"{sum(counts.values())} requests observed; those of the last second may not be logged yet"]
+    for principal in sorted({request.principal for request in identified}):
+        of_principal = [request for request in identified if request.principal == principal]
+        for methods, ports, paths in _operations(of_principal):
+            if len(paths) > _MAX_PATHS:
+                notes.append(f"{principal}: {len(paths)} paths, so the rule names none")
                 paths = ()
             operations.setdefault((ports, methods, paths), []).append(principal)
     rules = [
@@ -92,9 +92,9 @@ def policy(
         for (ports, methods, paths), principals in operations.items()
     ]
     refused = Counter[str]()
-    for one, count in counts.items():
-        if not one.principal:
-            refused[one.address] += count
+    for request, count in counts.items():
+        if not request.principal:
+            refused[request.address] += count
     for address, count in refused.most_common():
         notes.append(f"{count} of them would have been refused: from {address}, without an identity")
     if not rules:
@@ -109,12 +109,12 @@ def policy(
 
 
 def _operations(
-    requests: list[Observed],
+    requests: list[ObservedRequest],
 ) -> list[tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]]:
-    """(methods, ports, paths) of one caller's requests; paths with the same methods and ports are together."""
+    """(methods, ports, paths) of one caller's requests, grouped by equal methods and ports."""
     by_path: dict[tuple[int, str], set[str]] = {}
-    for one in requests:
-        by_path.setdefault((one.port, one.path), set()).update({one.method} if one.method else ())
+    for request in requests:
+        by_path.setdefault((request.port, request.path), set()).update({request.method} if request.method else ())
     grouped: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for (port, path), methods in sorted(by_path.items()):
         grouped.setdefault((port, tuple(sorted(methods))), []).append(path)

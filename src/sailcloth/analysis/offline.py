@@ -25,7 +25,7 @@ _DEFAULTS = {"type": "sidecar", "namespace": "default", "ip": "1.1.1.1"}
 
 
 def describe(spec: dict[str, Any]) -> Proxy:
-    """A proxy from its description with the keys type, id, namespace, ip, dnsDomain, labels, metadata; all optional.
+    """A proxy from a description with the keys type, id, namespace, ip, dnsDomain, labels, metadata; all optional.
 
     Raises ValueError for an unknown type or an unknown key.
     """
@@ -61,7 +61,7 @@ def resources(mesh: Mesh, proxy: Proxy) -> dict[str, list[EnvoyResource]]:
 
 
 def config_dump(resources_by_type: Mapping[str, Sequence[Resource]]) -> dict[str, Any]:
-    """The resources in the shape of Envoy's `/config_dump`, without the endpoints of clusters that are not EDS."""
+    """The resources in the shape of Envoy's `/config_dump`, with the endpoints of EDS clusters only."""
     from envoy.config.cluster.v3 import cluster_pb2
     from envoy.config.endpoint.v3 import endpoint_pb2
     from envoy.config.listener.v3 import listener_pb2
@@ -94,9 +94,9 @@ def config_dump(resources_by_type: Mapping[str, Sequence[Resource]]) -> dict[str
 
 
 def mesh_of(objects: list[tuple[Key, Object]], config: MeshConfig | None = None) -> Mesh:
-    """A mesh that holds the objects, with the options given, else those of a ConfigMap `istio` among them, as in a cluster.
+    """A mesh with these objects. Its options are `config`, or else those of a ConfigMap `istio` among the objects.
 
-    Raises ValueError with the option that is wrong."""
+    Raises ValueError with the option that is not valid."""
     for key, obj in objects if config is None else ():
         if key.kind == "ConfigMap" and key.name == "istio" and isinstance(obj, ConfigMap):
             config = mesh_config.parse(obj.data.get("mesh", ""))

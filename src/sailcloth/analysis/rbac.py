@@ -1,7 +1,6 @@
-"""Decides requests by Envoy's RBAC rules, as Envoy does, without an Envoy.
+"""Evaluates Envoy's RBAC rules without an Envoy: the messages of `envoy.config.rbac.v3` that AuthorizationPolicies are translated to.
 
-Knows the messages of `envoy.config.rbac.v3` that AuthorizationPolicies become, and no policy. A differential test compares it with a
-real Envoy. Must not know Istio's fields.
+A differential test compares it with a real Envoy. Must not know Istio's fields.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 
 @dataclass(frozen=True)
 class Request:
-    """What Envoy knows of a request, or of a connection (method and path empty).
+    """The attributes of a request, or of a connection (method and path empty), that Envoy matches.
 
-    principal: the URI of the peer's certificate, `spiffe://…`; empty: no mutual TLS. source_ip: of the connection's other end.
-    remote_ip: of the client before proxies. metadata: of other filters, by filter name, as JSON.
+    principal: the URI of the peer's certificate, `spiffe://…`; empty: no mutual TLS. source_ip: the connection's source.
+    remote_ip: the client in front of proxies. metadata: of other filters, by filter name, as JSON.
     """
 
     principal: str = ""
@@ -43,37 +42,39 @@ class Request:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def header(self, name: str) -> str | None:
-        """The value of a header or pseudo header; None if the request does not have it."""
+        """The value of a header or pseudo-header; None if the request does not have it."""
         pseudo = {":method": self.method, ":path": self.path, ":authority": self.host, "host": self.host}
         if name.lower() in pseudo:
             return pseudo[name.lower()] or None
         return next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
 
 
-def matching(rules: RBAC, request: Request) -> str | None:
+def matched_policy(rules: RBAC, request: Request) -> str | None:
     """The name of the first policy, in Envoy's order, that matches; None if none does."""
     for name in sorted(rules.policies):
         policy = rules.policies[name]
-        if any(permits(p, request) for p in policy.permissions) and any(is_one(p, request) for p in policy.principals):
+        if any(matches_permission(p, request) for p in policy.permissions) and any(
+            matches_principal(p, request) for p in policy.principals
+        ):
             return name
     return None
 
 
-def permits(permission: Permission, request: Request) -> bool:
-    """Whether what is asked for matches a permission."""
+def matches_permission(permission: Permission, request: Request) -> bool:
+    """Whether the request matches a permission."""
     match permission.WhichOneof("rule"):
         case "any":
             return True
         case "and_rules":
-            return all(permits(rule, request) for rule in permission.and_rules.rules)
+            return all(matches_permission(rule, request) for rule in permission.and_rules.rules)
         case "or_rules":
-            return any(permits(rule, request) for rule in permission.or_rules.rules)
+            return any(matches_permission(rule, request) for rule in permission.or_rules.rules)
         case "not_rule":
-            return not permits(permission.not_rule, request)
+            return not matches_permission(permission.not_rule, request)
         case "header":
             return _header(permission.header, request)
         case "url_path":
-            return bool(request.path) and text(permission.url_path.path, _without_query(request.path))
+            return bool(request.path) and matches_string(permission.url_path.path, _without_query(request.path))
         case "uri_template":
             config = uri_template_match_pb2.UriTemplateMatchConfig()
             permission.uri_template.typed_config.Unpack(config)
@@ -83,26 +84,26 @@ def permits(permission: Permission, request: Request) -> bool:
         case "destination_ip":
             return _in(permission.destination_ip, request.destination_ip)
         case "requested_server_name":
-            return text(permission.requested_server_name, request.server_name)
+            return matches_string(permission.requested_server_name, request.server_name)
         case "metadata":
             return _metadata(permission.metadata, request)
         case other:
             raise NotImplementedError(f"permission {other}")
 
 
-def is_one(principal: Principal, request: Request) -> bool:
+def matches_principal(principal: Principal, request: Request) -> bool:
     """Whether the caller matches a principal."""
     match principal.WhichOneof("identifier"):
         case "any":
             return True
         case "and_ids":
-            return all(is_one(one, request) for one in principal.and_ids.ids)
+            return all(matches_principal(identifier, request) for identifier in principal.and_ids.ids)
         case "or_ids":
-            return any(is_one(one, request) for one in principal.or_ids.ids)
+            return any(matches_principal(identifier, request) for identifier in principal.or_ids.ids)
         case "not_id":
-            return not is_one(principal.not_id, request)
+            return not matches_principal(principal.not_id, request)
         case "authenticated":
-            return bool(request.principal) and text(principal.authenticated.principal_name, request.principal)
+            return bool(request.principal) and matches_string(principal.authenticated.principal_name, request.principal)
         case "direct_remote_ip":
             return _in(principal.direct_remote_ip, request.source_ip)
         case "remote_ip":
@@ -115,36 +116,36 @@ def is_one(principal: Principal, request: Request) -> bool:
             raise NotImplementedError(f"principal {other}")
 
 
-def text(matcher: StringMatcher, value: str) -> bool:
-    """Whether a text matches."""
+def matches_string(matcher: StringMatcher, value: str) -> bool:
+    """Whether a value matches."""
     if matcher.ignore_case:
         value = value.lower()
 
-    def same(pattern: str) -> str:
+    def folded(pattern: str) -> str:
         return pattern.lower() if matcher.ignore_case else pattern
 
     match matcher.WhichOneof("match_pattern"):
         case "exact":
-            return value == same(matcher.exact)
+            return value == folded(matcher.exact)
         case "prefix":
-            return value.startswith(same(matcher.prefix))
+            return value.startswith(folded(matcher.prefix))
         case "suffix":
-            return value.endswith(same(matcher.suffix))
+            return value.endswith(folded(matcher.suffix))
         case "contains":
-            return same(matcher.contains) in value
+            return folded(matcher.contains) in value
         case "safe_regex":
             return re.fullmatch(matcher.safe_regex.regex, value) is not None
         case other:
-            raise NotImplementedError(f"text {other}")
+            raise NotImplementedError(f"string matcher {other}")
 
 
 def _header(matcher: HeaderMatcher, request: Request) -> bool:
     value = request.header(matcher.name)
     if matcher.WhichOneof("header_match_specifier") == "present_match":
-        found = (value is not None) == matcher.present_match
+        matched = (value is not None) == matcher.present_match
     else:
-        found = value is not None and text(matcher.string_match, value)
-    return found != matcher.invert_match
+        matched = value is not None and matches_string(matcher.string_match, value)
+    return matched != matcher.invert_match
 
 
 def _in(cidr: CidrRange, address: str) -> bool:
@@ -164,11 +165,11 @@ def _metadata(matcher: MetadataMatcher, request: Request) -> bool:
 def _value(matcher: ValueMatcher, value: Any) -> bool:
     match matcher.WhichOneof("match_pattern"):
         case "string_match":
-            return isinstance(value, str) and text(matcher.string_match, value)
+            return isinstance(value, str) and matches_string(matcher.string_match, value)
         case "list_match":
-            return isinstance(value, list) and any(_value(matcher.list_match.one_of, one) for one in value)
+            return isinstance(value, list) and any(_value(matcher.list_match.one_of, item) for item in value)
         case "or_match":
-            return any(_value(one, value) for one in matcher.or_match.value_matchers)
+            return any(_value(item, value) for item in matcher.or_match.value_matchers)
         case "present_match":
             return (value is not None) == matcher.present_match
         case other:
@@ -181,6 +182,6 @@ def _without_query(path: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _template(template: str) -> re.Pattern[str]:
-    """A URI template as an expression: `*` is one segment that is not empty, `**` any rest."""
+    """A URI template as a regular expression: `*` is one non-empty segment, `**` any number of segments."""
     parts = re.split(r"(\*\*|\*)", template)
     return re.compile("".join({"*": "[^/]+", "**": ".*"}.get(part) or re.escape(part) for part in parts))

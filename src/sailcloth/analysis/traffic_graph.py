@@ -1,7 +1,7 @@
-"""The traffic graph: who calls whom, how often, how well, from Istio's standard metrics.
+"""The traffic graph with rates, errors and latencies, from Istio's standard metrics.
 
-An edge comes from the reports of its source; where the source has no proxy, from those of its destination. Pure: samples in, a graph
-out, and its texts. Source of the rules: console.md 1.3, 1.5, 2.1.
+An edge uses the metrics of its source's proxy; if the source has none, those of its destination. Pure: samples in, a graph and its
+renderings out. Source of the rules: console.md 1.3, 1.5, 2.1.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ BY = (
     "destination_service_name",
     "destination_service_namespace",
 )
-"""The labels that make an edge."""
+"""The labels that identify an edge."""
 
 
 @dataclass(frozen=True, order=True)
 class Node:
-    """A workload, or a service without one. `kind`: workload, service or unknown."""
+    """A workload, or a service without workloads. `kind`: workload, service or unknown."""
 
     namespace: str
     name: str
@@ -44,7 +44,7 @@ class Node:
 
 @dataclass
 class Edge:
-    """Requests (or bytes of connections) a second from one node to another, by way of a service. Times in milliseconds."""
+    """Requests (or bytes of connections) per second from one node to another through a service. Quantiles in milliseconds."""
 
     source: Node
     destination: Node
@@ -53,7 +53,7 @@ class Edge:
     rate: float = 0.0
     errors: float = 0.0
     bytes: float = 0.0
-    secured: float | None = None  # share with mutual TLS; None: no destination has reported
+    secured: float | None = None  # share with mutual TLS; None if no destination has reported
     quantiles: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -62,7 +62,7 @@ class Edge:
 
 
 Key = tuple[Node, Node, str, str]
-"""What makes an edge: source, destination, service, protocol."""
+"""Identifies an edge: source, destination, service, protocol."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,16 @@ class Graph:
 
 
 def queries(window: str, namespace: str = "") -> dict[str, str]:
-    """The queries whose answers `graph` takes, by its parameters' names. `namespace`: only edges that touch it."""
+    """PromQL queries by the parameter of `graph` that takes their results. `namespace`: only edges from or to it."""
     by = ",".join(BY)
-    some = (
+    selectors = (
         [f"source_workload_namespace={json.dumps(namespace)}", f"destination_service_namespace={json.dumps(namespace)}"]
         if namespace
         else [""]
     )
 
     def either(make: Callable[[str], str]) -> str:
-        return " or ".join(make(selector) for selector in some)
+        return " or ".join(make(selector) for selector in selectors)
 
     def count(metric: str, *more: str) -> str:
         extra = ",".join(("reporter", by, *more))
@@ -116,45 +116,45 @@ def graph(
     received: Iterable[Sample] = (),
     **quantiles: Iterable[Sample],
 ) -> Graph:
-    """The graph of the answers to `queries`."""
+    """The graph from the results of `queries`."""
     edges: dict[Key, Edge] = {}
-    mutual: dict[Key, float] = defaultdict(float)
+    with_mtls: dict[Key, float] = defaultdict(float)
     reported: dict[Key, float] = defaultdict(float)
 
     def edge(labels: Mapping[str, str], protocol: str, value: float) -> Edge | None:
-        """The edge that a sample counts for; None if the source's own report does."""
+        """The edge that a sample adds to; None if the source's proxy reports it, too."""
         key = _key(labels, protocol)
         if labels.get("reporter") == "destination":
             reported[key] += value
-            mutual[key] += value if labels.get("connection_security_policy") == "mutual_tls" else 0.0
+            with_mtls[key] += value if labels.get("connection_security_policy") == "mutual_tls" else 0.0
             if key[0].kind != UNKNOWN:
                 return None
         return edges.setdefault(key, Edge(*key))
 
     for labels, value in requests:
-        found = edge(labels, labels.get("request_protocol") or "http", value)
-        if found is not None:
-            found.rate += value
-            found.errors += value if failed(labels) else 0.0
+        counted = edge(labels, labels.get("request_protocol") or "http", value)
+        if counted is not None:
+            counted.rate += value
+            counted.errors += value if failed(labels) else 0.0
     for labels, value in (*sent, *received):
-        found = edge(labels, "tcp", value)
-        if found is not None:
-            found.bytes += value
+        counted = edge(labels, "tcp", value)
+        if counted is not None:
+            counted.bytes += value
     for name, samples in quantiles.items():
         for labels, value in samples:
             for protocol in ("http", "grpc"):
                 measured = edges.get(_key(labels, protocol))
                 if measured is not None and not math.isnan(value):
                     measured.quantiles[name] = value
-    for key, one in edges.items():
+    for key, measured in edges.items():
         if reported[key]:
-            one.secured = mutual[key] / reported[key]
+            measured.secured = with_mtls[key] / reported[key]
     ordered = sorted(edges.values(), key=lambda e: (-e.rate, -e.bytes, e.source, e.destination, e.service))
     return Graph(tuple(ordered))
 
 
 def failed(labels: Mapping[str, str]) -> bool:
-    """Whether requests with these labels failed: no answer, 5xx, or a status of gRPC other than 0."""
+    """Whether requests with these labels failed: no response, 5xx, or a gRPC status other than 0."""
     code, status = labels.get("response_code", ""), labels.get("grpc_response_status", "")
     return code == "0" or code.startswith("5") or status not in ("", "0")
 
@@ -179,7 +179,7 @@ def _destination(labels: Mapping[str, str]) -> Node:
 # -- texts --------------------------------------------------------------------------------------
 
 
-def rows(of: Graph) -> list[tuple[str, ...]]:
+def rows(traffic: Graph) -> list[tuple[str, ...]]:
     """A table: SOURCE, DESTINATION, SERVICE, PROTOCOL, RATE, ERRORS, P50, P95, P99, MTLS."""
     return [
         (
@@ -192,14 +192,14 @@ def rows(of: Graph) -> list[tuple[str, ...]]:
             *(f"{e.quantiles[q]:.1f}ms" if q in e.quantiles else "-" for q in ("p50", "p95", "p99")),
             "-" if e.secured is None else f"{e.secured:.0%}",
         )
-        for e in of.edges
+        for e in traffic.edges
     ]
 
 
-def plain(of: Graph) -> dict[str, Any]:
+def plain(traffic: Graph) -> dict[str, Any]:
     """The graph as JSON-able data."""
     return {
-        "nodes": [{"id": n.id, "namespace": n.namespace, "name": n.name, "kind": n.kind} for n in of.nodes],
+        "nodes": [{"id": n.id, "namespace": n.namespace, "name": n.name, "kind": n.kind} for n in traffic.nodes],
         "edges": [
             {
                 "source": e.source.id,
@@ -212,7 +212,7 @@ def plain(of: Graph) -> dict[str, Any]:
                 "mutualTlsShare": e.secured,
                 "milliseconds": {name: round(value, 3) for name, value in sorted(e.quantiles.items())},
             }
-            for e in of.edges
+            for e in traffic.edges
         ],
     }
 
@@ -223,14 +223,14 @@ def _label(e: Edge) -> str:
     return f"{e.rate:.2f}/s" + (f" {e.error_share:.0%} errors" if e.errors else "")
 
 
-def dot(of: Graph) -> str:
-    """Graphviz."""
+def dot(traffic: Graph) -> str:
+    """The graph in Graphviz's language."""
     lines = ["digraph traffic {", "  rankdir=LR;", '  node [shape=box, style=rounded, fontname="sans-serif"];']
     shapes = {"service": "triangle", UNKNOWN: "ellipse"}
-    for node in of.nodes:
+    for node in traffic.nodes:
         shape = f", shape={shapes[node.kind]}" if node.kind in shapes else ""
         lines.append(f"  {json.dumps(node.id)} [label={json.dumps(node.name)}{shape}];")
-    for e in of.edges:
+    for e in traffic.edges:
         color = ", color=red" if e.errors else ""
         lines.append(
             f"  {json.dumps(e.source.id)} -> {json.dumps(e.destination.id)} [label={json.dumps(_label(e))}{color}];"
@@ -238,33 +238,33 @@ def dot(of: Graph) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def mermaid(of: Graph) -> str:
-    """Mermaid, as Markdown of GitHub shows it."""
-    number = {node: f"n{i}" for i, node in enumerate(of.nodes)}
+def mermaid(traffic: Graph) -> str:
+    """The graph as a Mermaid flowchart."""
+    number = {node: f"n{i}" for i, node in enumerate(traffic.nodes)}
     lines = ["flowchart LR"]
     for node, name in number.items():
         left, right = ("([", "])") if node.kind == UNKNOWN else (">", "]") if node.kind == "service" else ("[", "]")
         lines.append(f'  {name}{left}"{html.escape(node.id)}"{right}')
-    lines += [f'  {number[e.source]} -->|"{html.escape(_label(e))}"| {number[e.destination]}' for e in of.edges]
+    lines += [f'  {number[e.source]} -->|"{html.escape(_label(e))}"| {number[e.destination]}' for e in traffic.edges]
     return "\n".join([*lines, ""])
 
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 190, 44, 120, 26
 
 
-def svg(of: Graph) -> str:
-    """A picture: callers on the left of what they call."""
-    place = _places(of)
-    width = max((x for x, _ in place.values()), default=0) + _WIDTH + 20
-    height = max((y for _, y in place.values()), default=0) + _HEIGHT + 20
+def svg(traffic: Graph) -> str:
+    """The graph as an SVG picture, callers to the left of their destinations."""
+    positions = _positions(traffic)
+    width = max((x for x, _ in positions.values()), default=0) + _WIDTH + 20
+    height = max((y for _, y in positions.values()), default=0) + _HEIGHT + 20
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
         ' font-family="sans-serif" font-size="12">',
         '<defs><marker id="end" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0 8 4 0 8z" fill="#666"/></marker></defs>',
     ]
-    for e in of.edges:
-        (ax, ay), (bx, by) = place[e.source], place[e.destination]
+    for e in traffic.edges:
+        (ax, ay), (bx, by) = positions[e.source], positions[e.destination]
         x1, y1, x2, y2 = ax + _WIDTH, ay + _HEIGHT / 2, bx, by + _HEIGHT / 2
         color = "#c9190b" if e.errors else "#3e8635" if e.protocol != "tcp" else "#4394e5"
         bend = _GAP_X / 2
@@ -276,7 +276,7 @@ def svg(of: Graph) -> str:
         out.append(
             f'<text x="{middle[0]:g}" y="{middle[1]:g}" text-anchor="middle" fill="#333">{html.escape(_label(e))}</text>'
         )
-    for node, (x, y) in place.items():
+    for node, (x, y) in positions.items():
         fill = {"service": "#e7f1fa", UNKNOWN: "#f0f0f0"}.get(node.kind, "#ffffff")
         out.append(
             f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="6" fill="{fill}" stroke="#8a8d90"/>'
@@ -286,15 +286,15 @@ def svg(of: Graph) -> str:
     return "\n".join([*out, "</svg>", ""])
 
 
-def _places(of: Graph) -> dict[Node, tuple[int, int]]:
-    """Where to draw nodes: in columns, each node right of those that call it, unless they call each other."""
-    called: dict[Node, list[Node]] = defaultdict(list)
-    for e in of.edges:
-        called[e.source].append(e.destination)
-    column = dict.fromkeys(of.nodes, 0)
-    for _ in of.nodes:  # each round moves nodes one column; more than there are nodes means a cycle
+def _positions(traffic: Graph) -> dict[Node, tuple[int, int]]:
+    """(x, y) of each node: to the right of its callers, except in cycles."""
+    destinations_of: dict[Node, list[Node]] = defaultdict(list)
+    for e in traffic.edges:
+        destinations_of[e.source].append(e.destination)
+    column = dict.fromkeys(traffic.nodes, 0)
+    for _ in traffic.nodes:  # each round moves nodes by one column; the bound ends cycles
         moved = False
-        for source, destinations in called.items():
+        for source, destinations in destinations_of.items():
             for destination in destinations:
                 if destination != source and column[destination] <= column[source] < len(column) - 1:
                     column[destination], moved = column[source] + 1, True
@@ -303,8 +303,8 @@ def _places(of: Graph) -> dict[Node, tuple[int, int]]:
     order = {c: i for i, c in enumerate(sorted(set(column.values())))}
     rows_in: dict[int, int] = defaultdict(int)
     out = {}
-    for node in of.nodes:
-        at = order[column[node]]
-        out[node] = (10 + at * (_WIDTH + _GAP_X), 10 + rows_in[at] * (_HEIGHT + _GAP_Y))
-        rows_in[at] += 1
+    for node in traffic.nodes:
+        position = order[column[node]]
+        out[node] = (10 + position * (_WIDTH + _GAP_X), 10 + rows_in[position] * (_HEIGHT + _GAP_Y))
+        rows_in[position] += 1
     return out

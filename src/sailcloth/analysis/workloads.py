@@ -1,8 +1,8 @@
-"""The pods that manifests would have in a cluster, one for each workload, and the endpoints of their Services. For commands without one."""
+"""Pods and EndpointSlices that a cluster would create for some manifests, one pod for each workload. For commands without a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sailcloth.mesh.endpoints import TLS_MODE
@@ -13,9 +13,9 @@ _PROXY = {"name": "istio-proxy"}
 
 
 def pods(documents: Iterable[Object], namespace: str = "default") -> list[Object]:
-    """A running pod for each workload and Pod, by its name. It has a sidecar unless it is a gateway, has one already, or opts out; the
-    labels of its namespace are not looked at."""
-    made: list[Object] = []
+    """A running pod for each workload and Pod, with its name. It gets a sidecar unless it is a gateway, has one, or opts out;
+    labels of namespaces have no effect."""
+    running: list[Object] = []
     for document in documents:
         kind, metadata = document.get("kind"), _object(document, "metadata")
         template = document if kind == "Pod" else _object(_object(document, "spec"), "template")
@@ -29,7 +29,7 @@ def pods(documents: Iterable[Object], namespace: str = "default") -> list[Object
         injected = {**annotations, **labels}.get("sidecar.istio.io/inject", "true").lower() != "false"
         if injected and not any(c.get("name") == "istio-proxy" for c in containers):
             containers, labels = [*containers, {**_PROXY, "args": ["proxy", "sidecar"]}], {**labels, TLS_MODE: "istio"}
-        made.append(
+        running.append(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
@@ -40,37 +40,37 @@ def pods(documents: Iterable[Object], namespace: str = "default") -> list[Object
                     "annotations": annotations,
                 },
                 "spec": {**template["spec"], "containers": containers},
-                "status": {"phase": "Running", "podIP": f"192.0.2.{len(made) + 1}"},
+                "status": {"phase": "Running", "podIP": f"192.0.2.{len(running) + 1}"},
             }
         )
-    return made
+    return running
 
 
 def endpoint_slices(
-    documents: Iterable[Object], made: Iterable[Object], namespace: str = "default"
+    documents: Iterable[Object], pods: Sequence[Object], namespace: str = "default"
 ) -> Iterator[Object]:
-    """The EndpointSlices of the Services among the documents, with those of the pods that they select."""
-    running = list(made)
+    """EndpointSlices of the Services among the documents, with the pods that they select."""
     for document in documents:
         metadata, spec = _object(document, "metadata"), _object(document, "spec")
         if document.get("kind") != "Service" or not spec.get("selector"):
             continue
-        own = str(metadata.get("namespace") or namespace)
+        service_namespace = str(metadata.get("namespace") or namespace)
         selected = [
             pod
-            for pod in running
-            if pod["metadata"]["namespace"] == own and spec["selector"].items() <= pod["metadata"]["labels"].items()
+            for pod in pods
+            if pod["metadata"]["namespace"] == service_namespace
+            and spec["selector"].items() <= pod["metadata"]["labels"].items()
         ]
         for port in spec.get("ports") or ():
             name = str(port.get("name") or "")
             for index, pod in enumerate(selected):
-                number = _number(port.get("targetPort") or port.get("port"), pod)
+                number = _port_number(port.get("targetPort") or port.get("port"), pod)
                 yield {
                     "apiVersion": "discovery.k8s.io/v1",
                     "kind": "EndpointSlice",
                     "metadata": {
                         "name": f"{metadata.get('name')}-{name or port.get('port')}-{index}",
-                        "namespace": own,
+                        "namespace": service_namespace,
                         "labels": {"kubernetes.io/service-name": str(metadata.get("name"))},
                     },
                     "addressType": "IPv4",
@@ -81,8 +81,8 @@ def endpoint_slices(
                 }
 
 
-def _number(target: Any, pod: Object) -> int:
-    """A port of the pod by number or name; 0 if it has none of that name."""
+def _port_number(target: Any, pod: Object) -> int:
+    """A port of the pod by number or name; 0 for an unknown name."""
     if isinstance(target, int):
         return target
     declared = (p for c in pod["spec"]["containers"] for p in c.get("ports") or ())

@@ -54,7 +54,7 @@ def check(
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
     """Show the AuthorizationPolicies that a proxy enforces, from its Envoy's configuration."""
-    _known_output(out, "table")
+    _check_output(out, "table")
     counts: dict[str, int] = {}
     if verbose and file is not None:
         output.fail("--verbose asks an Envoy; name a pod", output.USAGE)
@@ -68,7 +68,9 @@ def check(
 
         dump = dumps.fetch(pod, namespace, kubeconfig)
         if verbose:
-            counts = decided(dumps.run(dumps.admin(pod, namespace, kubeconfig, "GET", "/stats?filter=rbac.*policy")))
+            counts = decision_counts(
+                dumps.run(dumps.admin(pod, namespace, kubeconfig, "GET", "/stats?filter=rbac.*policy"))
+            )
     else:
         output.fail("name a pod (POD[.NAMESPACE]) or a config dump with -f", output.USAGE)
     rows = [{"action": a, "policy": p, "rules": n} for a, p, n in policies_of(dump)]
@@ -83,30 +85,29 @@ def check(
     )
 
 
-def decided(statistics: str) -> dict[str, int]:
+def decision_counts(statistics: str) -> dict[str, int]:
     """How many requests each policy (NAME.NAMESPACE) has decided, from an Envoy's statistics."""
     counts: dict[str, int] = {}
     for line in statistics.splitlines():
-        found = _COUNTER.search(line)
-        if found is not None:
-            policy = f"{found['name']}.{found['namespace']}"
-            counts[policy] = counts.get(policy, 0) + int(found["count"])
+        match = _COUNTER.search(line)
+        if match is not None:
+            policy = f"{match['name']}.{match['namespace']}"
+            counts[policy] = counts.get(policy, 0) + int(match["count"])
     return counts
 
 
 def policies_of(dump: Object) -> list[tuple[str, str, int]]:
-    """(action, NAME.NAMESPACE, number of rules) of the policies in a config dump. Rules that only count have the action with
-    `(dry run)`."""
+    """(action, NAME.NAMESPACE, number of rules) of the policies in a config dump. `(dry run)` follows the action of shadow rules."""
     rules: dict[tuple[str, str], set[str]] = {}
     for config in _rbac_filters(dump):
-        for part, only_counted in (("rules", False), ("shadow_rules", True)):
-            listed = config.get(part) or {}
-            for name in listed.get("policies") or {}:
-                found = _NAME.match(name)
+        for field, dry_run in (("rules", False), ("shadow_rules", True)):
+            rbac = config.get(field) or {}
+            for name in rbac.get("policies") or {}:
+                match = _NAME.match(name)
                 custom = name.startswith("istio-ext-authz-")
-                action = "CUSTOM" if custom else {"LOG": "AUDIT"}.get(a := listed.get("action", "ALLOW"), a)
-                action += " (dry run)" if only_counted and not custom else ""
-                policy = f"{found['name']}.{found['namespace']}" if found else name
+                action = "CUSTOM" if custom else {"LOG": "AUDIT"}.get(a := rbac.get("action", "ALLOW"), a)
+                action += " (dry run)" if dry_run and not custom else ""
+                policy = f"{match['name']}.{match['namespace']}" if match else name
                 rules.setdefault((action, policy), set()).add(name)
     order = {action: index for index, action in enumerate(_ORDER)}
     return sorted(
@@ -116,15 +117,15 @@ def policies_of(dump: Object) -> list[tuple[str, str, int]]:
 
 
 def _rbac_filters(value: Any) -> Iterator[Object]:
-    """The configurations of RBAC filters, wherever they are in a dump."""
+    """The configurations of all RBAC filters in a dump."""
     if isinstance(value, list):
-        for one in value:
-            yield from _rbac_filters(one)
+        for item in value:
+            yield from _rbac_filters(item)
     elif isinstance(value, dict):
         if str(value.get("@type", "")).endswith(".rbac.v3.RBAC"):
             yield value
-        for one in value.values():
-            yield from _rbac_filters(one)
+        for item in value.values():
+            yield from _rbac_filters(item)
 
 
 # -- suggest ------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def suggest(
 ) -> None:
     """Suggest an ALLOW policy of least privilege from the access logs of a workload's proxies; nothing is applied.
 
-    It allows what was observed, by caller, method and path, and says which of the requests it would have refused.
+    It allows the observed callers, methods and paths, and says which of the requests it would have refused.
     """
     from sailcloth.analysis import observed_requests
 
@@ -153,7 +154,9 @@ def suggest(
     namespace, labels, logs, principals, gateways = dumps.run(_logs(name, namespace, tail, kubeconfig))
     gateway = next(iter(gateways)) if len(gateways) == 1 else ""
     lines = (line for log in logs for line in log.splitlines())
-    requests = [one for line in lines if (one := observed_requests.parse(line, principals, gateway)) is not None]
+    requests = [
+        request for line in lines if (request := observed_requests.parse(line, principals, gateway)) is not None
+    ]
     if not requests:
         output.fail("no request to the workload in its proxies' access logs; is accessLogFile on, in Istio's format?")
     policy, notes = observed_requests.policy(name, namespace, labels, requests)
@@ -165,7 +168,7 @@ def suggest(
 async def _logs(
     name: str, namespace: str, tail: int, kubeconfig: str
 ) -> tuple[str, dict[str, str], list[str], dict[str, str], set[str]]:
-    """(namespace, labels of the workload's pods, the logs of their proxies, identity of each pod's address, those of gateways)."""
+    """(namespace, labels of the workload's pods, logs of their proxies, identity by pod address, identities of gateways)."""
     from sailcloth.analysis import manifests, offline
     from sailcloth.kube import Resource
     from sailcloth.kube.resources import CONFIGMAPS, PODS
@@ -177,8 +180,8 @@ async def _logs(
         deployment = await api.get(Resource("apps", "v1", "deployments", "Deployment"), name, namespace)
         labels = deployment["spec"]["selector"].get("matchLabels") or {}
         options, _ = await api.list(CONFIGMAPS, "istio-system")
-        typed = [manifests.typed({"apiVersion": "v1", "kind": "ConfigMap", **one}) for one in options]
-        trust_domain = offline.mesh_of([one for one in typed if isinstance(one, tuple)]).config.trust_domain
+        typed = [manifests.typed({"apiVersion": "v1", "kind": "ConfigMap", **obj}) for obj in options]
+        trust_domain = offline.mesh_of([obj for obj in typed if isinstance(obj, tuple)]).config.trust_domain
         pods, _ = await api.list(PODS)
         principals: dict[str, str] = {}
         gateways = set()
@@ -186,11 +189,11 @@ async def _logs(
         for pod in pods:
             metadata, spec = pod["metadata"], pod["spec"]
             account = f"{trust_domain}/ns/{metadata['namespace']}/sa/{spec.get('serviceAccountName') or 'default'}"
-            principals |= {one["ip"]: account for one in (pod.get("status") or {}).get("podIPs") or ()}
-            gateways |= {account} if _routes(pod) else set()
-            own = metadata["namespace"] == namespace and labels.items() <= (metadata.get("labels") or {}).items()
+            principals |= {ip["ip"]: account for ip in (pod.get("status") or {}).get("podIPs") or ()}
+            gateways |= {account} if _is_gateway(pod) else set()
+            selected = metadata["namespace"] == namespace and labels.items() <= (metadata.get("labels") or {}).items()
             containers = [*spec["containers"], *(spec.get("initContainers") or ())]
-            if own and any(c["name"] == "istio-proxy" for c in containers):
+            if selected and any(c["name"] == "istio-proxy" for c in containers):
                 path = f"/api/v1/namespaces/{namespace}/pods/{metadata['name']}/log"
                 query = {"container": "istio-proxy", **({"tailLines": str(tail)} if tail else {})}
                 logs.append((await api.call("GET", path, **query)).decode(errors="replace"))
@@ -205,7 +208,7 @@ async def _logs(
 def explain(
     to: Annotated[str, typer.Option("--to", help="The workload: NAMESPACE/NAME, or KIND/NAME with -n.")],
     caller: Annotated[
-        str, typer.Option("--from", help="The caller: NAMESPACE/ACCOUNT, or its whole identity; none: no mutual TLS.")
+        str, typer.Option("--from", help="The caller: NAMESPACE/ACCOUNT, or a SPIFFE ID; none: no mutual TLS.")
     ] = "",
     port: Annotated[int, typer.Option("--port", help="The workload's port.")] = 0,
     method: Annotated[str, typer.Option("--method", help="Method of the request.")] = "GET",
@@ -216,12 +219,12 @@ def explain(
         Path | None, typer.Option("--jwt", help="File with the token; its signature is not checked.")
     ] = None,
     claims: Annotated[str, typer.Option("--claims", help="Claims of the token, as JSON.")] = "",
-    source_ip: Annotated[str, typer.Option("--source-ip", help="Address of the connection's other end.")] = "",
+    source_ip: Annotated[str, typer.Option("--source-ip", help="Source address of the connection.")] = "",
     remote_ip: Annotated[str, typer.Option("--remote-ip", help="Address of the client before proxies.")] = "",
     sni: Annotated[str, typer.Option("--sni", help="Server name of the TLS connection.")] = "",
-    protocol: Annotated[str, typer.Option("--protocol", help="http, or tcp for a connection of bytes.")] = "http",
+    protocol: Annotated[str, typer.Option("--protocol", help="http, or tcp for a connection.")] = "http",
     requests: Annotated[
-        Path | None, typer.Option("--requests", help="JSON lines with requests; one line with the decision for each.")
+        Path | None, typer.Option("--requests", help="JSON lines with requests; prints one decision per line.")
     ] = None,
     labels: Annotated[str, typer.Option("--labels", help="Labels of the workload: KEY=VALUE[,…].")] = "",
     gateway: Annotated[bool, typer.Option("--gateway", help="The workload is a gateway (with --labels).")] = False,
@@ -235,14 +238,14 @@ def explain(
     """Say which policy decides a request to a workload, as its Envoy does."""
     from sailcloth.analysis import authorization
 
-    _known_output(out, "text")
+    _check_output(out, "text")
     if protocol not in ("http", "tcp"):
         output.fail(f"unknown protocol {protocol!r}; use http or tcp", output.USAGE)
-    mesh, workload = _setting(to, namespace, request_options.pairs("--labels", labels.split(",") if labels else []), gateway, offline,
+    mesh, workload = _mesh_and_workload(to, namespace, request_options.pairs("--labels", labels.split(",") if labels else []), gateway, offline,
                               file or [], mesh_config, kubeconfig)  # fmt: skip
     if requests is not None:
         for call in request_options.calls(requests):
-            print(json.dumps(_plain(authorization.decide(mesh.graph, workload, call))))
+            print(json.dumps(_to_builtins(authorization.decide(mesh.graph, workload, call))))
         return
     call = authorization.Call(
         principal=request_options.principal(caller, mesh.config.trust_domain),
@@ -261,20 +264,20 @@ def explain(
     if jwt is not None and decision.decision != "deny" and request_options.expired(call.claims or {}):
         decision = authorization.Decision("deny", "JWT", None, None, "the token has expired (401)")
     if out != "text":
-        output.structured(_plain(decision), out)
+        output.structured(_to_builtins(decision), out)
         return
     by = f" by {decision.action} policy {decision.policy}" if decision.policy else ""
     by += f", rule {decision.rule}" if decision.rule is not None else ""
     print(f"{decision.decision}{by}: {decision.reason}")
 
 
-def _plain(decision: Decision) -> Object:
+def _to_builtins(decision: Decision) -> Object:
     import msgspec
 
     return dict(msgspec.to_builtins(decision))
 
 
-def _known_output(out: str, plain: str) -> None:
+def _check_output(out: str, plain: str) -> None:
     if out not in (plain, "json", "yaml"):
         output.fail(f"unknown output {out!r}; use {plain}, json or yaml", output.USAGE)
 
@@ -282,7 +285,7 @@ def _known_output(out: str, plain: str) -> None:
 # -- the mesh and the workload ------------------------------------------------------------------
 
 
-def _setting(
+def _mesh_and_workload(
     to: str,
     namespace: str,
     labels: dict[str, str],
@@ -292,7 +295,7 @@ def _setting(
     mesh_config: Path | None,
     kubeconfig: str,
 ) -> tuple[Mesh, Workload]:
-    """The policies and the workload, from manifests or from a cluster."""
+    """The mesh and the workload, from manifests or from a cluster."""
     from sailcloth.analysis import authorization
     from sailcloth.analysis import offline as meshes
     from sailcloth.mesh import mesh_config as mesh_options
@@ -303,7 +306,7 @@ def _setting(
         output.fail("-f needs --offline", output.USAGE)
     first, slash, name = to.partition("/")
     kind = first if slash and first in _KINDS else ""
-    space, name = (namespace, name) if kind else (first, name) if slash else (namespace, to)
+    namespace, name = (namespace, name) if kind else (first, name) if slash else (namespace, to)
     if offline:
         if not files:
             output.fail("--offline needs manifests: -f FILE [-f FILE…]", output.USAGE)
@@ -313,51 +316,53 @@ def _setting(
             mesh = meshes.mesh_of(objects, config)
         except (OSError, ValueError) as error:
             output.fail(str(error), output.DATA)
-        space = space or "default"
-        template = next((t for d in documents if (t := _template(d, kind, space, name)) is not None), None)
+        namespace = namespace or "default"
+        template = next((t for d in documents if (t := _pod_template(d, kind, namespace, name)) is not None), None)
     else:
-        space, template, objects = dumps.run(_read(kind, space, name, kubeconfig, bool(labels)))
+        namespace, template, objects = dumps.run(_read_cluster(kind, namespace, name, kubeconfig, bool(labels)))
         mesh = meshes.mesh_of(objects)
     if labels:
-        return mesh, authorization.Workload(space, labels, gateway)
+        return mesh, authorization.Workload(namespace, labels, gateway)
     if template is None:
-        output.fail(f"no workload {name} in {space}; name it, or give its --labels", output.DATA)
-    return mesh, authorization.Workload(space, (template.get("metadata") or {}).get("labels") or {}, _routes(template))
+        output.fail(f"no workload {name} in {namespace}; name it, or give its --labels", output.DATA)
+    return mesh, authorization.Workload(
+        namespace, (template.get("metadata") or {}).get("labels") or {}, _is_gateway(template)
+    )
 
 
-def _template(document: Object, kind: str, namespace: str, name: str) -> Object | None:
-    """The pod, or template of pods, of a document if it is the workload."""
+def _pod_template(document: Object, kind: str, namespace: str, name: str) -> Object | None:
+    """The pod template of a document, or the pod itself; None if the document is not the workload."""
     metadata = document.get("metadata") or {}
     if metadata.get("name") != name or (metadata.get("namespace") or "default") != namespace:
         return None
-    own = str(document.get("kind", "")).lower()
-    if kind and not own.startswith({"po": "pod", "svc": "service"}.get(kind, kind)):
+    kind_of_document = str(document.get("kind", "")).lower()
+    if kind and not kind_of_document.startswith({"po": "pod", "svc": "service"}.get(kind, kind)):
         return None
-    if own == "pod":
+    if kind_of_document == "pod":
         return document
     spec = document.get("spec") or {}
-    if own == "service":
+    if kind_of_document == "service":
         return {"metadata": {"labels": spec.get("selector") or {}}}
     template = spec.get("template")
     return template if isinstance(template, dict) else None
 
 
-def _routes(template: Object) -> bool:
-    """Whether the pods are gateways."""
+def _is_gateway(template: Object) -> bool:
+    """Whether the pods of a template are gateways."""
     containers = (template.get("spec") or {}).get("containers") or ()
     return any("router" in (c.get("args") or ()) for c in containers)
 
 
-async def _read(
-    kind: str, namespace: str, name: str, kubeconfig: str, labelled: bool
+async def _read_cluster(
+    kind: str, namespace: str, name: str, kubeconfig: str, with_labels: bool
 ) -> tuple[str, Object | None, list[tuple[Key, Any]]]:
-    """(namespace, template of the workload's pods, objects that decide) of a cluster."""
+    """(namespace, pod template of the workload, objects of the mesh), from a cluster."""
     from sailcloth.kube import ApiError, Resource
 
     from . import cluster_objects
     from .cluster import client
 
-    wanted = (
+    kinds = (
         "Service",
         "ConfigMap",
         "ServiceEntry",
@@ -367,8 +372,8 @@ async def _read(
     )
     async with client(kubeconfig) as api:
         namespace = namespace or api.endpoint.namespace
-        objects = await cluster_objects.read(api, wanted)
-        for group, plural, one in (
+        objects = await cluster_objects.read(api, kinds)
+        for group, plural, kind_name in (
             ("apps", "deployments", "Deployment"),
             ("apps", "statefulsets", "StatefulSet"),
             ("apps", "daemonsets", "DaemonSet"),
@@ -376,14 +381,14 @@ async def _read(
             ("", "services", "Service"),
         ):
             try:
-                found = await api.get(Resource(group, "v1", plural, one), name, namespace)
+                obj = await api.get(Resource(group, "v1", plural, kind_name), name, namespace)
             except ApiError as error:
                 if error.status != 404:
                     raise
                 continue
-            template = _template({**found, "kind": one}, kind, namespace, name)
+            template = _pod_template({**obj, "kind": kind_name}, kind, namespace, name)
             if template is not None:
                 return namespace, template, objects
-    if not labelled:
+    if not with_labels:
         raise ValueError(f"no workload {name} in namespace {namespace}")
     return namespace, None, objects

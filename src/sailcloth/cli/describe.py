@@ -1,4 +1,4 @@
-"""`sailctl x describe`: everything of the mesh that concerns a pod or a service, and what is likely wrong with it."""
+"""`sailctl x describe`: the mesh's configuration for a pod or a service, and likely mistakes in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import complete, output
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from sailcloth.analysis.describe import Description, PodDescription, Setting
+    from sailcloth.analysis.describe import Description, MeshSnapshot, PodDescription
     from sailcloth.analysis.describe.facts import MutualTls, Policy, ServiceDescription
     from sailcloth.kube import Client
     from sailcloth.mesh.registry import Mesh
@@ -22,7 +22,7 @@ Object = dict[str, Any]
 _META = "ISTIO_META_"
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod or service.")]
 Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
-Offline = Annotated[bool, typer.Option("--offline", help="Describe what manifests have; no cluster needed.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Describe manifests; no cluster needed.")]
 File = Annotated[list[Path] | None, typer.Option("-f", "--file", help="Manifest or directory (with --offline).")]
 Options = Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")]
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
@@ -30,7 +30,7 @@ Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file."
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(help="Describe what of the mesh concerns a pod or a service.", no_args_is_help=True)
+    group = typer.Typer(help="Describe the mesh's configuration for a pod or a service.", no_args_is_help=True)
     group.command("pod")(pod)
     group.command("po", hidden=True)(pod)
     group.command("service")(service)
@@ -47,19 +47,19 @@ def pod(
     out: Output = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Describe a pod: services, mutual TLS, policies, routes and gateways that concern it, and warnings."""
+    """Describe a pod: its services, mutual TLS, policies, routes and gateways, and warnings."""
     from . import dumps
 
-    _known(out)
+    _check_output(out)
     certificate: Object = {}
     if offline or file:
-        described = _pod_of(_from_files(offline, file, mesh_config), name, namespace)
+        description = _pod_of(_from_files(offline, file, mesh_config), name, namespace)
     else:
-        described, certificate = dumps.run(_pod(name, namespace, kubeconfig))
+        description, certificate = dumps.run(_pod(name, namespace, kubeconfig))
     if out != "text":
-        output.structured({**_plain(described), "certificate": certificate}, out)
+        output.structured({**_to_builtins(description), "certificate": certificate}, out)
         return
-    print("\n".join(pod_text(described, certificate)))
+    print("\n".join(pod_text(description, certificate)))
 
 
 def service(
@@ -71,26 +71,26 @@ def service(
     out: Output = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Describe a service: ports, clients' TLS, rules, routes and gateways, and what holds for the workloads behind it."""
+    """Describe a service: ports, clients' TLS, rules, routes, gateways, and the policies of its workloads."""
     from . import dumps
 
-    _known(out)
+    _check_output(out)
     if offline or file:
-        described = _service_of(_from_files(offline, file, mesh_config), name, namespace)
+        description = _service_of(_from_files(offline, file, mesh_config), name, namespace)
     else:
-        described = dumps.run(_service(name, namespace, kubeconfig))
+        description = dumps.run(_service(name, namespace, kubeconfig))
     if out != "text":
-        output.structured(_plain(described), out)
+        output.structured(_to_builtins(description), out)
         return
-    print("\n".join(service_text(described)))
+    print("\n".join(service_text(description)))
 
 
-def _known(out: str) -> None:
+def _check_output(out: str) -> None:
     if out not in ("text", "json", "yaml"):
         output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
 
 
-def _plain(value: Any) -> Object:
+def _to_builtins(value: Any) -> Object:
     import msgspec
 
     return dict(msgspec.to_builtins(value))
@@ -105,15 +105,15 @@ async def _pod(name: str, namespace: str, kubeconfig: str) -> tuple[PodDescripti
 
     from .cluster import client, pod_name
 
-    short, _, own = name.partition(".")
+    short, _, suffix = name.partition(".")
     async with client(kubeconfig) as api:
-        namespace = own or namespace or api.endpoint.namespace
+        namespace = suffix or namespace or api.endpoint.namespace
         key = Key("Pod", namespace, await pod_name(api, short, namespace))
         try:
-            described = describe.pod(await _setting(api), key)
+            description = describe.pod(await _snapshot(api), key)
         except KeyError:
             raise ValueError(f"no pod {key.name} in namespace {namespace}") from None
-        return described, await _certificate(api, key.name, namespace) if described.proxy else {}
+        return description, await _certificate(api, key.name, namespace) if description.proxy else {}
 
 
 async def _service(name: str, namespace: str, kubeconfig: str) -> Description:
@@ -122,16 +122,16 @@ async def _service(name: str, namespace: str, kubeconfig: str) -> Description:
 
     from .cluster import client
 
-    short, _, own = name.removeprefix("service/").removeprefix("svc/").partition(".")
+    short, _, suffix = name.removeprefix("service/").removeprefix("svc/").partition(".")
     async with client(kubeconfig) as api:
-        namespace = own.removesuffix(".svc") or namespace or api.endpoint.namespace
+        namespace = suffix.removesuffix(".svc") or namespace or api.endpoint.namespace
         try:
-            return describe.service(await _setting(api), Key("Service", namespace, short))
+            return describe.service(await _snapshot(api), Key("Service", namespace, short))
         except KeyError:
             raise ValueError(f"no service {short} in namespace {namespace}") from None
 
 
-async def _setting(api: Client) -> Setting:
+async def _snapshot(api: Client) -> MeshSnapshot:
     """The mesh and its proxies."""
     from sailcloth.analysis import offline
     from sailcloth.kube.resources import PODS
@@ -139,11 +139,11 @@ async def _setting(api: Client) -> Setting:
     from . import cluster_objects
 
     mesh = offline.mesh_of(await cluster_objects.read(api))
-    return _assembled(mesh, (await api.list(PODS))[0])
+    return _snapshot_of(mesh, (await api.list(PODS))[0])
 
 
-def _assembled(mesh: Mesh, pods: Iterable[Object]) -> Setting:
-    """The mesh with the proxies that its pods have."""
+def _snapshot_of(mesh: Mesh, pods: Iterable[Object]) -> MeshSnapshot:
+    """The mesh with the proxies of its pods."""
     from sailcloth.analysis import describe
     from sailcloth.api import core
     from sailcloth.api.meta import Key
@@ -155,23 +155,23 @@ def _assembled(mesh: Mesh, pods: Iterable[Object]) -> Setting:
         if container is not None and isinstance(obj, core.Pod):
             kind: Any = "router" if "router" in (container.get("args") or ()) else "sidecar"
             proxies[key] = describe.proxy_of(key, obj, kind, _metadata(container), mesh.config.domain)
-    return describe.Setting(mesh, proxies)
+    return describe.MeshSnapshot(mesh, proxies)
 
 
 def _proxy(raw: Object) -> Object | None:
-    """The proxy's container of a pod; None if it has no proxy."""
+    """A pod's proxy container; None if it has none."""
     containers = [*raw["spec"].get("containers", ()), *(raw["spec"].get("initContainers") or ())]
     return next((c for c in containers if c["name"] == "istio-proxy"), None)
 
 
 def _metadata(container: Object) -> Object:
-    """The node metadata that the proxy's environment sets."""
+    """The node metadata in a proxy container's environment."""
     values = {e["name"]: e.get("value") for e in container.get("env") or ()}
     return {name.removeprefix(_META): value for name, value in values.items() if name.startswith(_META) and value}
 
 
 async def _certificate(api: Client, name: str, namespace: str) -> Object:
-    """The certificate that the pod's Envoy has; with `problem` if it cannot be asked."""
+    """The certificate of the pod's Envoy; `problem` if its admin interface does not answer."""
     from .cluster import admin_page
 
     try:
@@ -180,10 +180,10 @@ async def _certificate(api: Client, name: str, namespace: str) -> Object:
         return {"problem": str(error)}
 
 
-def certificate_of(listed: Object) -> Object:
-    """The workload's certificate of an Envoy's `/certs`; empty if it has none."""
-    for one in listed.get("certificates") or ():
-        for leaf in one.get("cert_chain") or ():
+def certificate_of(page: Object) -> Object:
+    """The workload's certificate on an Envoy's `/certs` page; empty if it has none."""
+    for entry in page.get("certificates") or ():
+        for leaf in entry.get("cert_chain") or ():
             names = [
                 n["uri"] for n in leaf.get("subject_alt_names") or () if str(n.get("uri", "")).startswith("spiffe://")
             ]
@@ -200,8 +200,8 @@ def certificate_of(listed: Object) -> Object:
 # -- from files ---------------------------------------------------------------------------------
 
 
-def _from_files(offline: bool, files: list[Path] | None, options: Path | None) -> Setting:
-    """The mesh that manifests would make, with one pod for each workload."""
+def _from_files(offline: bool, files: list[Path] | None, options: Path | None) -> MeshSnapshot:
+    """The mesh of some manifests, with one pod for each workload."""
     from sailcloth.analysis import manifests, workloads
     from sailcloth.analysis import offline as meshes
     from sailcloth.api.meta import Finding
@@ -217,29 +217,29 @@ def _from_files(offline: bool, files: list[Path] | None, options: Path | None) -
         parsed = manifests.typed(document)
         objects += [parsed] if parsed is not None and not isinstance(parsed, Finding) else []
     try:
-        return _assembled(meshes.mesh_of(objects, mesh_config.parse(options.read_text()) if options else None), pods)
+        return _snapshot_of(meshes.mesh_of(objects, mesh_config.parse(options.read_text()) if options else None), pods)
     except (OSError, ValueError) as error:
         output.fail(str(error), output.DATA)
 
 
-def _pod_of(setting: Setting, name: str, namespace: str) -> PodDescription:
+def _pod_of(snapshot: MeshSnapshot, name: str, namespace: str) -> PodDescription:
     from sailcloth.analysis import describe
     from sailcloth.api.meta import Key
 
-    short, _, own = name.rpartition("/")[2].partition(".")
+    short, _, suffix = name.rpartition("/")[2].partition(".")
     try:
-        return describe.pod(setting, Key("Pod", own or namespace or "default", short))
+        return describe.pod(snapshot, Key("Pod", suffix or namespace or "default", short))
     except KeyError as error:
         output.fail(f"no pod or workload {error.args[0]} in the manifests", output.DATA)
 
 
-def _service_of(setting: Setting, name: str, namespace: str) -> Description:
+def _service_of(snapshot: MeshSnapshot, name: str, namespace: str) -> Description:
     from sailcloth.analysis import describe
     from sailcloth.api.meta import Key
 
-    short, _, own = name.rpartition("/")[2].partition(".")
+    short, _, suffix = name.rpartition("/")[2].partition(".")
     try:
-        return describe.service(setting, Key("Service", own.removesuffix(".svc") or namespace or "default", short))
+        return describe.service(snapshot, Key("Service", suffix.removesuffix(".svc") or namespace or "default", short))
     except KeyError as error:
         output.fail(f"no service {error.args[0]} in the manifests", output.DATA)
 
@@ -253,7 +253,7 @@ def pod_text(pod: PodDescription, certificate: Object) -> Iterator[str]:
     yield f"   Proxy: {pod.proxy or 'none'}"
     yield f"   Identity: {pod.identity}"
     if certificate.get("problem"):
-        yield f"   Certificate: Envoy does not say: {certificate['problem']}"
+        yield f"   Certificate: not available: {certificate['problem']}"
     elif certificate:
         other = "" if certificate["identity"] == pod.identity else f" for {certificate['identity']}"
         yield f"   Certificate: serial {certificate['serial']}{other}, ends {certificate['notAfter']}"
@@ -265,37 +265,43 @@ def pod_text(pod: PodDescription, certificate: Object) -> Iterator[str]:
     yield from _policies(pod.policies)
     scope = f"Sidecar {pod.sidecar}: {', '.join(pod.egress) or 'every host'}" if pod.sidecar else "no Sidecar object"
     yield f"Calls: {_count(pod.visible_hosts, 'host')}" + (f" ({scope})" if pod.proxy == "sidecar" else "")
-    for one in pod.services:
+    for facts in pod.services:
         yield "-" * 20
-        yield from _service_lines(one)
+        yield from _service_lines(facts)
     yield from _warnings(pod.warnings)
 
 
-def service_text(described: Description) -> Iterator[str]:
+def service_text(description: Description) -> Iterator[str]:
     """The lines about a service."""
-    yield from _service_lines(described.service)
-    for workload in described.workloads:
+    yield from _service_lines(description.service)
+    for workload in description.workloads:
         yield "-" * 20
         yield f"Pods: {', '.join(workload.pods)}"
         if workload.mutual_tls:
             yield "Mutual TLS:"
             yield from (f"   {line}" for line in _modes(workload.mutual_tls))
         yield from _policies(workload.policies)
-    yield from _warnings(described.warnings)
+    yield from _warnings(description.warnings)
 
 
 def _modes(modes: tuple[MutualTls, ...]) -> Iterator[str]:
-    for one in modes:
-        why = f"{one.source}, {one.level} level" if one.source and one.level != "default" else one.source or "default"
-        yield f"{f'port {one.port}' if one.port else 'other ports'}: {one.mode} ({why})"
+    for mode in modes:
+        why = (
+            f"{mode.source}, {mode.level} level"
+            if mode.source and mode.level != "default"
+            else mode.source or "default"
+        )
+        yield f"{f'port {mode.port}' if mode.port else 'other ports'}: {mode.mode} ({why})"
 
 
-def _policies(listed: tuple[Policy, ...]) -> Iterator[str]:
+def _policies(policies: tuple[Policy, ...]) -> Iterator[str]:
     texts: dict[str, list[str]] = {}
-    for one in listed:
-        if one.kind not in ("PeerAuthentication", "Policy", "MeshPolicy"):  # the modes say which of them hold
-            title = one.kind + (f" {one.action}" if one.action else "") + (" (dry run)" if one.dry_run else "")
-            texts.setdefault(title, []).append(one.name)
+    for policy in policies:
+        if policy.kind not in ("PeerAuthentication", "Policy", "MeshPolicy"):  # shown as modes
+            title = (
+                policy.kind + (f" {policy.action}" if policy.action else "") + (" (dry run)" if policy.dry_run else "")
+            )
+            texts.setdefault(title, []).append(policy.name)
     yield from (f"{title}: {', '.join(names)}" for title, names in texts.items())
 
 

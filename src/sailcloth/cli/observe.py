@@ -1,4 +1,4 @@
-"""`sailctl logs` and `sailctl tap`: what workloads and their proxies say, and the requests that pass them, live."""
+"""`sailctl logs` and `sailctl tap`: logs of workloads and their proxies, and live requests from access logs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def logs(
     targets: Targets = None,
     selector: Selector = "",
     namespace: Namespace = "",
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines come.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Stream new lines.")] = False,
     tail: Annotated[int | None, typer.Option("--tail", help="Lines of each container.")] = None,
     since: Annotated[str, typer.Option("--since", help="How far back, such as 5m.")] = "",
     proxy: Annotated[bool, typer.Option("--proxy", help="The proxies only.")] = False,
@@ -50,16 +50,16 @@ def logs(
     out: Annotated[str, typer.Option("-o", "--output", help="text or json (a line each)")] = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show the logs of pods, application and proxy as one, in the order of their times."""
+    """Show the logs of pods, application and proxy together, ordered by time."""
     from . import dumps
-    from .pod_logs import Wanted
+    from .pod_logs import LogOptions
 
     if out not in ("text", "json"):
         output.fail(f"unknown output {out!r}; use text or json", output.USAGE)
-    wanted = Wanted(follow, tail, _seconds(since))
+    options = LogOptions(follow, tail, _seconds(since))
     show = _printer() if out == "text" else _json_line
-    which = (proxy or not application, application or not proxy)
-    dumps.run(_print(targets or [], selector, namespace, kubeconfig, wanted, which, show))
+    containers = (proxy or not application, application or not proxy)
+    dumps.run(_print(targets or [], selector, namespace, kubeconfig, options, containers, show))
 
 
 async def _print(
@@ -67,8 +67,8 @@ async def _print(
     selector: str,
     namespace: str,
     kubeconfig: str,
-    wanted: Any,
-    which: tuple[bool, bool],
+    options: Any,
+    containers: tuple[bool, bool],
     show: Callable[[Line], None],
 ) -> None:
     from . import pod_logs
@@ -76,7 +76,7 @@ async def _print(
 
     async with client(kubeconfig) as api:
         pods = await _pods(api, targets, selector, namespace)
-        async for line in pod_logs.read(api, pods, wanted, *which):
+        async for line in pod_logs.read(api, pods, options, *containers):
             show(line)
 
 
@@ -95,8 +95,8 @@ def _printer() -> Callable[[Line], None]:
 
 
 def _json_line(line: Line) -> None:
-    told = {"time": line.time, "namespace": line.namespace, "pod": line.pod, "container": line.container}
-    print(json.dumps({**told, "text": line.text}), flush=True)
+    fields = {"time": line.time, "namespace": line.namespace, "pod": line.pod, "container": line.container}
+    print(json.dumps({**fields, "text": line.text}), flush=True)
 
 
 # -- tap ----------------------------------------------------------------------------------------
@@ -107,39 +107,39 @@ def tap(
     selector: Selector = "",
     namespace: Namespace = "",
     method: Annotated[str, typer.Option("--method", help="Requests with this method.")] = "",
-    path: Annotated[str, typer.Option("--path", help="Requests whose path begins so.")] = "",
+    path: Annotated[str, typer.Option("--path", help="Requests whose path has this prefix.")] = "",
     status: Annotated[str, typer.Option("--status", help="Such as 503, 5xx, >=400.")] = "",
     authority: Annotated[str, typer.Option("--authority", help="Requests to this host.")] = "",
     to: Annotated[str, typer.Option("--to", help="Requests that a workload of this name receives.")] = "",
     source: Annotated[str, typer.Option("--from", help="Requests that a workload of this name sends.")] = "",
     direction: Annotated[str, typer.Option("--direction", help="in, out or both.")] = "both",
-    most: Annotated[int, typer.Option("--max", help="End after so many requests; 0: never.")] = 0,
-    since: Annotated[str, typer.Option("--since", help="Also those of before, such as 5m.")] = "",
+    most: Annotated[int, typer.Option("--max", help="End after this number of requests; 0: never.")] = 0,
+    since: Annotated[str, typer.Option("--since", help="Also earlier requests, such as 5m.")] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="text or json (a line each)")] = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show requests as they pass the proxies of workloads, from their access logs; all workloads of the namespace by default."""
+    """Show live requests from the access logs of proxies; of all workloads of the namespace by default."""
     from . import dumps
 
     if out not in ("text", "json"):
         output.fail(f"unknown output {out!r}; use text or json", output.USAGE)
     if direction not in ("in", "out", "both"):
         output.fail(f"unknown direction {direction!r}; use in, out or both", output.USAGE)
-    holds = _status(status)
+    has_status = _status(status)
 
-    def kept(seen: Object) -> bool:
+    def matches(request: Object) -> bool:
         return (
-            method.upper() in ("", seen["method"])
-            and str(seen["path"] or "").startswith(path)
-            and authority in ("", seen["authority"])
-            and holds(seen["status"])
-            and direction in ("both", seen["direction"])
-            and (not to or _named(seen["destination"], to))
-            and (not source or _named(seen["source"], source))
+            method.upper() in ("", request["method"])
+            and str(request["path"] or "").startswith(path)
+            and authority in ("", request["authority"])
+            and has_status(request["status"])
+            and direction in ("both", request["direction"])
+            and (not to or _named(request["destination"], to))
+            and (not source or _named(request["source"], source))
         )
 
-    wanted_s = _seconds(since)
-    dumps.run(_tap(targets or [], selector, namespace, kubeconfig, wanted_s, kept, most, out == "json"))
+    since_s = _seconds(since)
+    dumps.run(_tap(targets or [], selector, namespace, kubeconfig, since_s, matches, most, out == "json"))
 
 
 async def _tap(
@@ -148,7 +148,7 @@ async def _tap(
     namespace: str,
     kubeconfig: str,
     since_s: int,
-    kept: Callable[[Object], bool],
+    matches: Callable[[Object], bool],
     most: int,
     as_json: bool,
 ) -> None:
@@ -162,25 +162,25 @@ async def _tap(
         pods = await _pods(api, targets, selector, namespace)
         everywhere, _ = await api.list(PODS)
         by_address = {
-            one["ip"]: pod["metadata"]["name"]
+            ip["ip"]: pod["metadata"]["name"]
             for pod in everywhere
-            for one in (pod.get("status") or {}).get("podIPs") or ()
+            for ip in (pod.get("status") or {}).get("podIPs") or ()
         }
-        wanted = pod_logs.Wanted(True, None if since_s else 0, since_s)
+        options = pod_logs.LogOptions(True, None if since_s else 0, since_s)
         count = 0
-        lines: AsyncIterator[Line] = pod_logs.read(api, pods, wanted, True, False)
+        lines: AsyncIterator[Line] = pod_logs.read(api, pods, options, True, False)
         async for line in lines:
             fields = access_log_lines.parse(line.text)
-            if fields is None or not kept(seen := _seen(line.pod, fields, by_address)):
+            if fields is None or not matches(request := _request(line.pod, fields, by_address)):
                 continue
-            print(json.dumps(seen) if as_json else _text(seen), flush=True)
+            print(json.dumps(request) if as_json else _text(request), flush=True)
             count += 1
             if most and count >= most:
                 return
 
 
-def _seen(pod: str, fields: Object, by_address: dict[str, str]) -> Object:
-    """A request as it passed a pod's proxy."""
+def _request(pod: str, fields: Object, by_address: dict[str, str]) -> Object:
+    """A request that a pod's proxy has logged."""
     from sailcloth.analysis import access_log_lines
 
     inbound = access_log_lines.inbound(fields)
@@ -209,26 +209,26 @@ def _seen(pod: str, fields: Object, by_address: dict[str, str]) -> Object:
     }
 
 
-def _text(seen: Object) -> str:
-    status = str(seen["status"])
+def _text(request: Object) -> str:
+    status = str(request["status"])
     if sys.stdout.isatty() and status[:1] in "45":
         status = f"\x1b[31m{status}\x1b[0m"
-    what = f"{seen['method']} {seen['authority']}{seen['path']}" if seen["method"] else "connection"
-    flags = f" {seen['flags']}" if seen["flags"] else ""
-    way = f"{seen['source']} → {seen['destination']}"
-    return f"{str(seen['time'])[11:23]} {seen['direction']:3} {way}  {what}  {status}{flags} {seen['duration_ms']}ms"
+    what = f"{request['method']} {request['authority']}{request['path']}" if request["method"] else "connection"
+    flags = f" {request['flags']}" if request["flags"] else ""
+    way = f"{request['source']} → {request['destination']}"
+    return f"{str(request['time'])[11:23]} {request['direction']:3} {way}  {what}  {status}{flags} {request['duration_ms']}ms"
 
 
 def _status(text: str) -> Callable[[Any], bool]:
-    """Whether a status is one of those that a text names."""
+    """A predicate for statuses: 503, 5xx or >=400."""
     if not text:
         return lambda status: True
-    found = _STATUS.fullmatch(text)
-    if found is None:
+    match = _STATUS.fullmatch(text)
+    if match is None:
         output.fail(f"--status {text!r}: write 503, 5xx or >=400", output.USAGE)
-    if found["group"]:
-        return lambda status: isinstance(status, int) and status // 100 == int(found["group"])
-    code, sign = int(found["code"]), found["sign"] or "="
+    if match["group"]:
+        return lambda status: isinstance(status, int) and status // 100 == int(match["group"])
+    code, sign = int(match["code"]), match["sign"] or "="
     compare = {"=": int.__eq__, ">": int.__gt__, "<": int.__lt__, ">=": int.__ge__, "<=": int.__le__}[sign]
     return lambda status: isinstance(status, int) and bool(compare(status, code))
 
@@ -242,37 +242,37 @@ def _named(pod: str, name: str) -> bool:
 
 
 async def _pods(api: Any, targets: list[str], selector: str, namespace: str) -> list[Object]:
-    """The pods that are named: by themselves, by what owns or selects them, by labels; all of the namespace if nothing is."""
+    """The pods of the targets (pods, workloads or services) with the selector's labels; without targets all of the namespace."""
     from sailcloth.kube import Resource
     from sailcloth.kube.resources import PODS
 
     namespace = namespace or api.endpoint.namespace
     pods, _ = await api.list(PODS, namespace)
     wanted = dict(pair.partition("=")[::2] for pair in selector.split(",") if pair)
-    found = [p for p in pods if wanted.items() <= (p["metadata"].get("labels") or {}).items()]
+    candidates = [p for p in pods if wanted.items() <= (p["metadata"].get("labels") or {}).items()]
     if not targets:
-        if not found:
+        if not candidates:
             raise ValueError(f"no pod in namespace {namespace}" + (f" has the labels {selector}" if selector else ""))
-        return found
+        return candidates
     groups = {"deployment": "apps", "statefulset": "apps", "daemonset": "apps", "service": ""}
     short = {"deploy": "deployment", "sts": "statefulset", "ds": "daemonset", "svc": "service", "po": "pod"}
-    chosen: dict[str, Object] = {}
+    selected: dict[str, Object] = {}
     for target in targets:
         kind, slash, name = target.rpartition("/")
         kind = short.get(kind, kind)
         if not slash or kind == "pod":
-            named = [p for p in found if p["metadata"]["name"] == name]
+            named = [p for p in candidates if p["metadata"]["name"] == name]
         elif kind in groups:
             obj = await api.get(Resource(groups[kind], "v1", f"{kind}s", kind.capitalize()), name, namespace)
             selects = obj["spec"].get("selector") or {}
-            labels = selects if kind == "service" else selects.get("matchLabels") or {}
-            named = [p for p in found if labels and labels.items() <= (p["metadata"].get("labels") or {}).items()]
+            wanted = selects if kind == "service" else selects.get("matchLabels") or {}
+            named = [p for p in candidates if wanted and wanted.items() <= (p["metadata"].get("labels") or {}).items()]
         else:
             raise ValueError(f"{target!r}: name a pod, or deployment/, statefulset/, daemonset/, service/NAME")
         if not named:
             raise ValueError(f"{target!r} has no pod in namespace {namespace}")
-        chosen |= {p["metadata"]["name"]: p for p in named}
-    return list(chosen.values())
+        selected |= {p["metadata"]["name"]: p for p in named}
+    return list(selected.values())
 
 
 def _seconds(text: str) -> int:

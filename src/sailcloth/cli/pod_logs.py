@@ -1,4 +1,4 @@
-"""Logs of several containers as one stream, in the order of their times."""
+"""Logs of several containers as one stream, ordered by time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 Object = dict[str, Any]
 PROXY = "istio-proxy"
-_LATE_S = 0.3  # how long a followed line waits for older ones of other containers
+_BATCH_S = 0.3  # how long a followed line waits for older lines of other containers
 _MAX_STREAMS = 200
 
 
@@ -26,8 +26,8 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which part of the logs. Zero and None mean everything."""
+class LogOptions:
+    """Which lines to read, as in PodLogOptions. None and zero: all."""
 
     follow: bool = False
     tail: int | None = None
@@ -41,20 +41,22 @@ class Wanted:
 
 
 def containers(pod: Object, proxy: bool = True, application: bool = True) -> list[str]:
-    """Names of a pod's containers: its proxy, and those of its application."""
+    """Names of a pod's containers and native sidecars. `proxy`, `application`: whether to include those."""
     spec = pod["spec"]
     native = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
     names = [c["name"] for c in (*native, *spec["containers"])]
     return [name for name in names if (proxy if name == PROXY else application)]
 
 
-async def read(api: Any, pods: Iterable[Object], wanted: Wanted, proxy: bool, application: bool) -> AsyncIterator[Line]:
-    """The lines of all containers. Raises ApiError, and ValueError for too many."""
+async def read(
+    api: Any, pods: Iterable[Object], options: LogOptions, proxy: bool, application: bool
+) -> AsyncIterator[Line]:
+    """The lines of all containers. Raises ApiError, and ValueError for too many containers."""
     sources = [(pod["metadata"], name) for pod in pods for name in containers(pod, proxy, application)]
     if len(sources) > _MAX_STREAMS:
         raise ValueError(f"{len(sources)} containers; name fewer pods (at most {_MAX_STREAMS} containers)")
-    streams = [_container(api, metadata, name, wanted) for metadata, name in sources]
-    merged = _live(streams) if wanted.follow else _sorted(streams)
+    streams = [_container(api, metadata, name, options) for metadata, name in sources]
+    merged = _live(streams) if options.follow else _sorted(streams)
     async for line in merged:
         yield line
 
@@ -68,7 +70,7 @@ async def _sorted(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
 
 
 async def _live(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
-    """Lines as they come; those that come together are put in order."""
+    """Lines as they arrive, ordered within batches of `_BATCH_S`."""
     queue: asyncio.Queue[Line | Exception | None] = asyncio.Queue(10_000)
 
     async def pump(stream: AsyncIterator[Line]) -> None:
@@ -84,7 +86,7 @@ async def _live(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
     try:
         while left:
             batch = [await queue.get()]
-            await asyncio.sleep(_LATE_S)
+            await asyncio.sleep(_BATCH_S)
             while not queue.empty():
                 batch.append(queue.get_nowait())
             for item in batch:
@@ -99,23 +101,23 @@ async def _live(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _container(api: Any, metadata: Object, container: str, wanted: Wanted) -> AsyncIterator[Line]:
+async def _container(api: Any, metadata: Object, container: str, options: LogOptions) -> AsyncIterator[Line]:
     import aiohttp
 
     from sailcloth.kube.client import refusal
 
     path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-    async with api.request("GET", path, params=wanted.query(container), timeout=timeout) as response:
+    async with api.request("GET", path, params=options.query(container), timeout=timeout) as response:
         if response.status >= 400:
             raise refusal(response.status, await response.read())
-        rest = b""
+        partial = b""
         async for chunk in response.content.iter_any():
-            *lines, rest = (rest + chunk).split(b"\n")
+            *lines, partial = (partial + chunk).split(b"\n")
             for line in lines:
                 yield _line(line, metadata, container)
-        if rest:
-            yield _line(rest, metadata, container)
+        if partial:
+            yield _line(partial, metadata, container)
 
 
 def _line(raw: bytes, metadata: Object, container: str) -> Line:

@@ -1,6 +1,6 @@
 """Requests as the options of `sailctl x authz explain` write them.
 
-Every function ends the command with what is wrong, and how to write it, if an option cannot be read.
+If an option is not valid, each function ends the command with a message that says how to write it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ Object = dict[str, Any]
 
 def pairs(option: str, texts: list[str]) -> dict[str, str]:
     """Names and values of NAME=VALUE texts."""
-    found = {}
-    for one in texts:
-        name, equals, value = one.partition("=")
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
         if not equals or not name:
-            output.fail(f"{option} {one!r}: write NAME=VALUE", output.USAGE)
-        found[name.strip()] = value.strip()
-    return found
+            output.fail(f"{option} {text!r}: write NAME=VALUE", output.USAGE)
+        values[name.strip()] = value.strip()
+    return values
 
 
 def principal(text: str, trust_domain: str) -> str:
-    """The identity that NAMESPACE/ACCOUNT, or a whole SPIFFE ID, names; without its scheme."""
+    """The identity, without scheme, that NAMESPACE/ACCOUNT or a SPIFFE ID names."""
     text = text.removeprefix("spiffe://")
     if not text or "/ns/" in text:
         return text
@@ -45,17 +45,17 @@ def principal(text: str, trust_domain: str) -> str:
 
 
 def address(option: str, text: str) -> str:
-    """An IP address as Envoy writes it; "" stays."""
+    """An IP address in canonical form; empty for an empty text."""
     import ipaddress
 
     try:
         return str(ipaddress.ip_address(text)) if text else ""
     except ValueError:
-        output.fail(f"{option} {text!r} is no IP address", output.USAGE)
+        output.fail(f"{option} {text!r} is not an IP address", output.USAGE)
 
 
 def claims(jwt: Path | None, text: str) -> Object | None:
-    """Claims as given, or of a token."""
+    """Claims from their JSON text, or from a token's file; None without either."""
     if jwt is not None and text:
         output.fail("give --jwt or --claims, not both", output.USAGE)
     where = "--claims"
@@ -64,20 +64,20 @@ def claims(jwt: Path | None, text: str) -> Object | None:
             where = str(jwt)
             part = jwt.read_text().strip().removeprefix("Bearer ").split(".")[1]
             text = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
-        found = json.loads(text) if text else None
+        decoded = json.loads(text) if text else None
     except OSError as error:
         output.fail(f"{where}: {error.strerror}", output.DATA)
     except (ValueError, IndexError):
-        output.fail(f"{where}: no {'token' if jwt is not None else 'JSON'}", output.DATA)
-    if found is not None and not isinstance(found, dict):
+        output.fail(f"{where}: not a {'token' if jwt is not None else 'JSON object'}", output.DATA)
+    if decoded is not None and not isinstance(decoded, dict):
         output.fail(f"{where}: claims are a JSON object", output.DATA)
-    return found
+    return decoded
 
 
 def expired(token: Object) -> bool:
-    """Whether a token of these claims has expired, as Envoy sees it."""
+    """Whether a token with these claims has expired, with Envoy's clock skew of 60 s."""
     end = token.get("exp")
-    return isinstance(end, (int, float)) and end + 60 < time.time()  # Envoy's clock skew
+    return isinstance(end, (int, float)) and end + 60 < time.time()
 
 
 def calls(file: Path) -> Iterator[Call]:

@@ -1,4 +1,4 @@
-"""`sailctl graph`, `sailctl top` and `sailctl x metrics`: who calls whom, and how well."""
+"""`sailctl graph`, `sailctl top` and `sailctl x metrics`: the traffic graph, and rates, errors and latencies of workloads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from . import output
 if TYPE_CHECKING:
     from sailcloth.analysis.traffic_graph import Graph
 
-_HEADS = ("SOURCE", "DESTINATION", "SERVICE", "PROTOCOL", "RATE", "ERRORS", "P50", "P95", "P99", "MTLS")
-_WORKLOAD_HEADS = ("WORKLOAD", "NAMESPACE", "RATE", "ERRORS", "P50", "P90", "P99")
+_COLUMNS = ("SOURCE", "DESTINATION", "SERVICE", "PROTOCOL", "RATE", "ERRORS", "P50", "P95", "P99", "MTLS")
+_WORKLOAD_COLUMNS = ("WORKLOAD", "NAMESPACE", "RATE", "ERRORS", "P50", "P90", "P99")
 _WINDOW = re.compile(r"\d+[smh]")
-Window = Annotated[str, typer.Option("-d", "--duration", help="What is looked back on, such as 30s or 5m.")]
+Window = Annotated[str, typer.Option("-d", "--duration", help="Period to look back, such as 30s or 5m.")]
 Url = Annotated[str, typer.Option("--prometheus", help="URL of another Prometheus.")]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Only what comes from or goes to this namespace.")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Only traffic from or to this namespace.")]
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 
 
@@ -37,19 +37,19 @@ def graph(
     prometheus: Url = "",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show the traffic graph: who calls whom, how often, with how many errors and how fast."""
+    """Show the traffic graph: callers and destinations, with rates, errors and latencies."""
     from sailcloth.analysis import traffic_graph
 
     if out not in ("text", "json", "yaml", "dot", "mermaid", "svg"):
         output.fail(f"unknown output {out!r}; use text, json, yaml, dot, mermaid or svg", output.USAGE)
-    found = _graph(namespace, window, prometheus, kubeconfig)
+    traffic = _graph(namespace, window, prometheus, kubeconfig)
     if out in ("json", "yaml"):
-        output.structured(traffic_graph.plain(found), out)
+        output.structured(traffic_graph.plain(traffic), out)
     elif out == "text":
-        _table(found, window)
+        _table(traffic, window)
     else:
         print(
-            {"dot": traffic_graph.dot, "mermaid": traffic_graph.mermaid, "svg": traffic_graph.svg}[out](found), end=""
+            {"dot": traffic_graph.dot, "mermaid": traffic_graph.mermaid, "svg": traffic_graph.svg}[out](traffic), end=""
         )
 
 
@@ -57,26 +57,26 @@ def top(
     namespace: Namespace = "",
     window: Window = "30s",
     edges: Annotated[bool, typer.Option("--edges", help="A row for each edge, not for each workload.")] = False,
-    interval: Annotated[float, typer.Option("--interval", min=0.5, help="Seconds between two looks.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once, as without a terminal.")] = False,
+    interval: Annotated[float, typer.Option("--interval", min=0.5, help="Seconds between updates.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print once and end, as without a terminal.")] = False,
     prometheus: Url = "",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show requests, errors and times of all workloads, live."""
+    """Show rates, errors and latencies of all workloads, live."""
     live = sys.stdout.isatty() and not once
     try:
         while True:
             if edges:
-                found = _graph(namespace, window, prometheus, kubeconfig)
+                traffic = _graph(namespace, window, prometheus, kubeconfig)
                 if live:
                     _clear(f"edges of the last {window}")
-                _table(found, window)
+                _table(traffic, window)
             else:
                 rows = _workloads(namespace, window, prometheus, kubeconfig)
                 if live:
                     _clear(f"requests of the last {window}")
                 if rows or live:
-                    output.table(_WORKLOAD_HEADS, rows)
+                    output.table(_WORKLOAD_COLUMNS, rows)
                 else:
                     _empty(window)
             if not live:
@@ -92,23 +92,23 @@ def metrics(
     prometheus: Url = "",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show requests, errors and times of workloads, as istioctl does."""
-    heads = ("WORKLOAD", "TOTAL RPS", "ERROR RPS", "P50 LATENCY", "P90 LATENCY", "P99 LATENCY")
+    """Show rates, errors and latencies of workloads, as istioctl does."""
+    columns = ("WORKLOAD", "TOTAL RPS", "ERROR RPS", "P50 LATENCY", "P90 LATENCY", "P99 LATENCY")
     rows = []
     for workload in workloads:
         name, _, namespace = workload.partition(".")
-        found = [r for r in _measured(namespace, window, prometheus, kubeconfig, name) if r[0] == name]
-        total, errors = sum(r[2] for r in found), sum(r[3] for r in found)
-        times = found[0][4] if found else {}
+        measured = [r for r in _measured(namespace, window, prometheus, kubeconfig, name) if r[0] == name]
+        total, errors = sum(r[2] for r in measured), sum(r[3] for r in measured)
+        times = measured[0][4] if measured else {}
         shown = (f"{times[q]:.0f}ms" if q in times else "-" for q in ("p50", "p90", "p99"))
         rows.append((workload, f"{total:.3f}", f"{errors:.3f}", *shown))
-    output.table(heads, rows)
+    output.table(columns, rows)
 
 
 # -- data ---------------------------------------------------------------------------------------
 
 Measured = tuple[str, str, float, float, dict[str, float]]
-"""Workload, namespace, requests and errors a second, and times in milliseconds by quantile."""
+"""Workload, namespace, requests and errors per second, and latencies in milliseconds by quantile."""
 
 
 def _graph(namespace: str, window: str, url: str, kubeconfig: str) -> Graph:
@@ -116,7 +116,7 @@ def _graph(namespace: str, window: str, url: str, kubeconfig: str) -> Graph:
 
     from . import dumps, prometheus
 
-    _known(window)
+    _check_window(window)
     answers = dumps.run(prometheus.query(traffic_graph.queries(window, namespace), url, kubeconfig))
     return traffic_graph.graph(**answers)
 
@@ -136,58 +136,61 @@ def _workloads(namespace: str, window: str, url: str, kubeconfig: str) -> list[t
 
 
 def _measured(namespace: str, window: str, url: str, kubeconfig: str, workload: str = "") -> list[Measured]:
-    """What workloads receive, by the reports of their own proxies."""
+    """Requests that workloads receive, as their own proxies report them."""
     from sailcloth.analysis.traffic_graph import failed
 
     from . import dumps, prometheus
 
-    _known(window)
+    _check_window(window)
     labels = ['reporter="destination"']
     labels += [f"destination_workload_namespace={json.dumps(namespace)}"] if namespace else []
     labels += [f"destination_workload={json.dumps(workload)}"] if workload else []
-    by, some = "destination_workload,destination_workload_namespace", ",".join(labels)
+    by, selector = "destination_workload,destination_workload_namespace", ",".join(labels)
     expressions = {
-        "requests": f"sum by ({by},response_code,grpc_response_status) (rate(istio_requests_total{{{some}}}[{window}])) > 0"
+        "requests": f"sum by ({by},response_code,grpc_response_status) (rate(istio_requests_total{{{selector}}}[{window}])) > 0"
     }
     for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        rates = f"rate(istio_request_duration_milliseconds_bucket{{{some}}}[{window}])"
+        rates = f"rate(istio_request_duration_milliseconds_bucket{{{selector}}}[{window}])"
         expressions[name] = f"histogram_quantile({share}, sum by (le,{by}) ({rates}))"
     answers = dumps.run(prometheus.query(expressions, url, kubeconfig))
-    found: dict[tuple[str, str], list[float]] = {}
-    for labels_of, value in answers.pop("requests"):
-        key = labels_of.get("destination_workload", ""), labels_of.get("destination_workload_namespace", "")
-        both = found.setdefault(key, [0.0, 0.0])
-        both[0] += value
-        both[1] += value if failed(labels_of) else 0.0
-    times: dict[tuple[str, str], dict[str, float]] = {key: {} for key in found}
+    totals: dict[tuple[str, str], list[float]] = {}
+    for sample, value in answers.pop("requests"):
+        key = sample.get("destination_workload", ""), sample.get("destination_workload_namespace", "")
+        counts = totals.setdefault(key, [0.0, 0.0])
+        counts[0] += value
+        counts[1] += value if failed(sample) else 0.0
+    times: dict[tuple[str, str], dict[str, float]] = {key: {} for key in totals}
     for name, samples in answers.items():
-        for labels_of, value in samples:
-            key = labels_of.get("destination_workload", ""), labels_of.get("destination_workload_namespace", "")
+        for sample, value in samples:
+            key = sample.get("destination_workload", ""), sample.get("destination_workload_namespace", "")
             if key in times and value == value:
                 times[key][name] = value
-    return [(name, where, rate, errors, times[name, where]) for (name, where), (rate, errors) in found.items()]
+    return [(name, where, rate, errors, times[name, where]) for (name, where), (rate, errors) in totals.items()]
 
 
 # -- printing -----------------------------------------------------------------------------------
 
 
-def _table(found: Graph, window: str) -> None:
+def _table(traffic: Graph, window: str) -> None:
     from sailcloth.analysis import traffic_graph
 
-    if found.edges:
-        output.table(_HEADS, traffic_graph.rows(found))
+    if traffic.edges:
+        output.table(_COLUMNS, traffic_graph.rows(traffic))
     else:
         _empty(window)
 
 
 def _empty(window: str) -> None:
-    print(f"No requests in the last {window}. A scrape comes every five seconds; two are needed.", file=sys.stderr)
+    print(
+        f"No requests in the last {window}. Metrics are scraped every five seconds; two scrapes are needed.",
+        file=sys.stderr,
+    )
 
 
 def _clear(title: str) -> None:
     print(f"\x1b[2J\x1b[H{title}, {time.strftime('%H:%M:%S')}; Ctrl-C ends\n")
 
 
-def _known(window: str) -> None:
+def _check_window(window: str) -> None:
     if not _WINDOW.fullmatch(window):
         output.fail(f"--duration {window!r}: write 30s, 5m or 1h", output.USAGE)

@@ -1,6 +1,6 @@
-"""The MeshConfig's `extensionProviders`: what policies name of services beside the mesh, such as authorizers and collectors.
+"""The MeshConfig's `extensionProviders`: services that policies name, such as external authorizers and trace collectors.
 
-Checks every value that Envoy would refuse a whole listener for. Must not know what a provider is used for.
+Rejects values for which Envoy would reject a listener. Must not know what a provider is used for.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _KINDS = {
     "skywalking": "skywalking",
 }
 READ = frozenset(("name", *_KINDS))
-"""Names of the kinds that are read."""
+"""The fields of a provider that have an effect."""
 
 
 def parse(given: Any, old: tuple[ExtensionProvider, ...]) -> tuple[ExtensionProvider, ...]:
-    """Providers of the kinds that are read. Raises ValueError that names the wrong one and its field."""
+    """Providers of the supported kinds. Raises ValueError that names the provider and its field."""
     if given is None:
         return old
     try:
@@ -52,7 +52,7 @@ def parse(given: Any, old: tuple[ExtensionProvider, ...]) -> tuple[ExtensionProv
         raise ValueError(f"MeshConfig extensionProviders: {error}") from None
     for index, provider in enumerate(providers):
         if not provider.name or any(provider.name == other.name for other in providers[:index]):
-            raise ValueError(f"MeshConfig extensionProviders[{index}]: each needs a name of its own")
+            raise ValueError(f"MeshConfig extensionProviders[{index}]: each needs a unique name")
         for kind, settings in _set(provider):
             if problem := _problem(settings):
                 raise ValueError(f"MeshConfig extensionProviders[{provider.name}].{kind}.{problem}")
@@ -60,7 +60,7 @@ def parse(given: Any, old: tuple[ExtensionProvider, ...]) -> tuple[ExtensionProv
 
 
 def _set(provider: ExtensionProvider) -> Iterator[tuple[str, Any]]:
-    """(kind, settings) of the kinds of a provider."""
+    """(kind, settings) that a provider sets."""
     return ((kind, s) for kind, field in _KINDS.items() if (s := getattr(provider, field)) is not None)
 
 
@@ -70,15 +70,15 @@ def find(graph: Graph, name: str) -> ExtensionProvider | None:
 
 
 def host(graph: Graph, name: str, service: str, port: int) -> tuple[str, str]:
-    """(host, why there is none) of a provider's service; one of them is empty."""
-    namespace, _, wanted = service.rpartition("/")
-    defined = [graph.get(services.service, s) for s in registry.services_of_host(graph, wanted)]
-    found = [s for s in defined if s is not None and namespace in ("", s.namespace)]
-    if not found:
+    """(host of a provider's service, problem); one of them is empty."""
+    namespace, _, hostname = service.rpartition("/")
+    defined = [graph.get(services.service, s) for s in registry.services_of_host(graph, hostname)]
+    candidates = [s for s in defined if s is not None and namespace in ("", s.namespace)]
+    if not candidates:
         return "", f"the service {service!r} of the provider {name!r} does not exist"
-    if all(one.port(port) is None for one in found):
+    if all(svc.port(port) is None for svc in candidates):
         return "", f"the service {service!r} of the provider {name!r} has no port {port}"
-    return wanted, ""
+    return hostname, ""
 
 
 def _problem(settings: Any) -> str:
@@ -98,7 +98,7 @@ def _problem(settings: Any) -> str:
 def _authorizer_problem(settings: ExtAuthzGrpc) -> str:
     status, body = settings.status_on_error, settings.include_request_body_in_check
     if status and status not in {str(int(code)) for code in HTTPStatus if code >= 200}:
-        return f"statusOnError: {status!r} is no status of HTTP"
+        return f"statusOnError: {status!r} is not an HTTP status"
     if body is not None and not 0 < body.max_request_bytes < 1 << 32:
         return "includeRequestBodyInCheck.maxRequestBytes: must be positive"
     if isinstance(settings, ExtAuthzHttp) and settings.path_prefix and not settings.path_prefix.startswith("/"):
@@ -106,14 +106,14 @@ def _authorizer_problem(settings: ExtAuthzGrpc) -> str:
     return ""
 
 
-def _format_problem(wanted: LogFormat | None) -> str:
-    if wanted is None:
+def _format_problem(log_format: LogFormat | None) -> str:
+    if log_format is None:
         return ""
-    if wanted.text and (problem := formats.problem(wanted.text)):
+    if log_format.text and (problem := formats.problem(log_format.text)):
         return f"logFormat.text: {problem}"
-    for name, value in wanted.labels.items():
+    for name, value in log_format.labels.items():
         if not isinstance(value, str):
-            return f"logFormat.labels.{name}: must be a text"
+            return f"logFormat.labels.{name}: must be a string"
         if problem := formats.problem(value):
             return f"logFormat.labels.{name}: {problem}"
     return ""

@@ -1,10 +1,10 @@
-"""Everything of the mesh that concerns one pod or one service, for `sailctl x describe`.
+"""The mesh's configuration for one pod or one service, for `sailctl x describe`.
 
-`describe` gathers it, `routes_to` finds the routes that lead there, `warnings` says what is likely wrong, `facts` has the values. All of
-it is what proxies get: derived values of the mesh and of views, never a second reading of the rules.
+`describe` collects it, `routes_to` has the routes to it, `warnings` the likely mistakes, `facts` the types. Uses the derived values
+of the mesh and of views that proxies' configuration is built from; must not evaluate rules itself.
 """
 
-from .describe import Setting, pod, proxy_of, service
+from .describe import MeshSnapshot, pod, proxy_of, service
 from .facts import Description, PodDescription
 
-__all__ = ["Description", "PodDescription", "Setting", "pod", "proxy_of", "service"]
+__all__ = ["Description", "MeshSnapshot", "PodDescription", "pod", "proxy_of", "service"]

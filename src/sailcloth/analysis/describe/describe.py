@@ -1,4 +1,4 @@
-"""Gathers what concerns one pod or one service. Must not print, nor decide anything that a derived value decides."""
+"""Collects the description of one pod or one service. Must not print, or evaluate what a derived value has."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ from .facts import (
     Subset,
     WorkloadDescription,
 )
-from .routes_to import Routes, Wanted
+from .routes_to import Destination, Routes
 
 _POLICIES = (PeerAuthentication, AuthorizationPolicy, RequestAuthentication, RateLimit, EnvoyFilter)
 _BLOCKS = ("load_balancer", "connection_pool", "outlier_detection", "tls", "tunnel", "proxy_protocol", "retry_budget")
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The mesh, and the proxies in it: of each pod that has one, its kind and node metadata are in its `Proxy`."""
+class MeshSnapshot:
+    """A mesh and its proxies by pod."""
 
     mesh: Mesh
     proxies: Mapping[Key, Proxy]
@@ -80,19 +80,19 @@ def proxy_of(key: Key, pod: core.Pod, kind: proxy.ProxyKind, metadata: dict[str,
 # -- pods ---------------------------------------------------------------------------------------
 
 
-def pod(setting: Setting, key: Key) -> PodDescription:
+def pod(snapshot: MeshSnapshot, key: Key) -> PodDescription:
     """Describe a pod. Raises KeyError if there is none."""
-    graph, mesh = setting.graph, setting.mesh
-    gateways.connected(graph, setting.routers)
+    graph, mesh = snapshot.graph, snapshot.mesh
+    gateways.connected(graph, snapshot.routers)
     obj = registry.read(graph, core.Pod, key)
     if obj is None:
         raise KeyError(f"{key.namespace}/{key.name}")
-    own = setting.proxies.get(key)
-    subject = own or proxy_of(key, obj, "sidecar", {}, mesh.config.domain)
+    connected = snapshot.proxies.get(key)
+    subject = connected or proxy_of(key, obj, "sidecar", {}, mesh.config.domain)
     ports = graph.get(inbound.targets, subject)
     idents = dict.fromkeys((*(s.host for s in inbound.selecting(graph, subject)), *(p.host for p in ports)))
     described = tuple(
-        _service(setting, svc, obj) for host in idents if (svc := _by_host(graph, host, key.namespace)) is not None
+        _service(snapshot, svc, obj) for host in idents if (svc := _by_host(graph, host, key.namespace)) is not None
     )
     account = obj.spec.service_account_name or "default"
     view = graph.get(proxy.view, subject)
@@ -101,7 +101,7 @@ def pod(setting: Setting, key: Key) -> PodDescription:
     facts = PodDescription(
         name=key.name,
         namespace=key.namespace,
-        proxy=own.kind if own is not None else "",
+        proxy=connected.kind if connected is not None else "",
         identity=f"spiffe://{mesh.config.trust_domain}/ns/{key.namespace}/sa/{account}",
         ready=obj.status.ready,
         services=described,
@@ -116,7 +116,9 @@ def pod(setting: Setting, key: Key) -> PodDescription:
     )
     texts = [
         *warnings.of_pod(facts, _unresolved(graph, subject, described)),
-        *warnings.of_objects(graph, [*_routing(facts.services), *(key for _, keys in selected.keys for key in keys)]),
+        *warnings.of_objects(
+            graph, [*_routing_objects(facts.services), *(key for _, keys in selected.keys for key in keys)]
+        ),
     ]
     return msgspec.structs.replace(facts, warnings=tuple(dict.fromkeys(texts)))
 
@@ -132,13 +134,13 @@ def _unresolved(graph: Graph, subject: Proxy, described: Iterable[ServiceDescrip
     ]
 
 
-def _routing(described: Iterable[ServiceDescription]) -> list[Key]:
+def _routing_objects(descriptions: Iterable[ServiceDescription]) -> list[Key]:
     """The objects that route to services."""
     keys = []
-    for one in described:
-        keys += [Key("DestinationRule", *name.split("/")) for rule in one.rules for name in rule.names]
-        keys += [Key("VirtualService", *routed.virtual_service.split("/")) for routed in one.routes]
-        keys += [Key("Gateway", *exposure.gateway.split("/")) for exposure in one.gateways]
+    for facts in descriptions:
+        keys += [Key("DestinationRule", *name.split("/")) for rule in facts.rules for name in rule.names]
+        keys += [Key("VirtualService", *routed.virtual_service.split("/")) for routed in facts.routes]
+        keys += [Key("Gateway", *exposure.gateway.split("/")) for exposure in facts.gateways]
     return list(dict.fromkeys(keys))
 
 
@@ -167,7 +169,7 @@ def _policies(graph: Graph, selected: Policies) -> Iterator[Policy]:
 
 
 def _mutual_tls(graph: Graph, subject: Proxy, selected: Policies) -> tuple[MutualTls, ...]:
-    """The mode of each port that the sidecar knows, and of all others."""
+    """The mode of each known port, and of all others (port 0)."""
     shared, single = peer_authentication.origins(graph, selected.of(PeerAuthentication))
     known = {p.port: p for p in graph.get(inbound.inbound_ports, subject)}
     out = []
@@ -177,7 +179,7 @@ def _mutual_tls(graph: Graph, subject: Proxy, selected: Policies) -> tuple[Mutua
         if tls is not None:
             out.append(MutualTls(port=number, mode=f"TLS ({tls.mode})", level="port", source="the Sidecar's listener"))
             continue
-        source = _full(origin.source) if origin.source is not None else ""
+        source = _kind_and_name(origin.source) if origin.source is not None else ""
         out.append(MutualTls(port=number, mode=origin.mode, level=origin.level, source=source))
     return tuple(out)
 
@@ -185,65 +187,69 @@ def _mutual_tls(graph: Graph, subject: Proxy, selected: Policies) -> tuple[Mutua
 # -- services -----------------------------------------------------------------------------------
 
 
-def service(setting: Setting, key: Key) -> Description:
+def service(snapshot: MeshSnapshot, key: Key) -> Description:
     """Describe a Kubernetes Service. Raises KeyError if there is none."""
-    graph = setting.graph
-    gateways.connected(graph, setting.routers)
-    host = f"{key.name}.{key.namespace}.svc.{setting.mesh.config.domain}"
+    graph = snapshot.graph
+    gateways.connected(graph, snapshot.routers)
+    host = f"{key.name}.{key.namespace}.svc.{snapshot.mesh.config.domain}"
     svc = graph.get(services.service, ServiceId(host, *key))
     if svc is None:
         raise KeyError(f"{key.namespace}/{key.name}")
-    facts = _service(setting, svc, None)
-    texts = [*warnings.of_service(facts), *warnings.of_objects(graph, _routing([facts]))]
+    facts = _service(snapshot, svc, None)
+    texts = [*warnings.of_service(facts), *warnings.of_objects(graph, _routing_objects([facts]))]
     workloads = []
-    for alike in _alike(setting, svc):
-        one = pod(setting, alike[0])  # what holds goes by labels, so it holds for the others
+    for alike in _pods_by_workload(snapshot, svc):
+        pod_facts = pod(snapshot, alike[0])  # policies select by labels, so the others have the same
         names = tuple(f"{k.name}.{k.namespace}" for k in alike)
-        workloads.append(WorkloadDescription(pods=names, mutual_tls=one.mutual_tls, policies=one.policies))
-        mine = tuple(s for s in one.services if s.host == host)
-        texts += [w for s in mine for p in s.ports for w in warnings.of_tls(p, s, one.mutual_tls, one.proxy)]
-        texts += [] if one.proxy else [f"pod {n} has no sidecar: nothing protects what comes to it" for n in names]
+        workloads.append(WorkloadDescription(pods=names, mutual_tls=pod_facts.mutual_tls, policies=pod_facts.policies))
+        same_host = tuple(s for s in pod_facts.services if s.host == host)
+        texts += [
+            w for s in same_host for p in s.ports for w in warnings.of_tls(p, s, pod_facts.mutual_tls, pod_facts.proxy)
+        ]
+        texts += (
+            [] if pod_facts.proxy else [f"pod {n} has no sidecar: no policy applies to requests to it" for n in names]
+        )
     if facts.healthy == 0 and svc.resolution != "ALIAS":
         texts.append("no endpoint is healthy: requests get 503")
     return Description(service=facts, workloads=tuple(workloads), warnings=tuple(dict.fromkeys(texts)))
 
 
-def _alike(setting: Setting, svc: Service) -> list[list[Key]]:
-    """The pods behind a service, those with the same labels and kind of proxy together."""
-    graph = setting.graph
+def _pods_by_workload(snapshot: MeshSnapshot, svc: Service) -> list[list[Key]]:
+    """The pods of a service, grouped by labels and proxy kind."""
+    graph = snapshot.graph
     addresses = dict.fromkeys(e.address for p in svc.ports for e in clusters.endpoint_list(graph, svc, p))
     groups: dict[tuple[Any, ...], list[Key]] = {}
     for key in dict.fromkeys(graph.get(endpoints.pod_at, address) for address in addresses):
         obj = registry.read(graph, core.Pod, key) if key is not None else None
         if key is not None and obj is not None:
-            proxy_kind = setting.proxies[key].kind if key in setting.proxies else ""
+            proxy_kind = snapshot.proxies[key].kind if key in snapshot.proxies else ""
             groups.setdefault((key.namespace, proxy_kind, endpoints.labels_of(obj)), []).append(key)
     return list(groups.values())
 
 
-def _service(setting: Setting, svc: Service, of: core.Pod | None) -> ServiceDescription:
-    """Describe a service, to one of its pods or to all."""
-    graph = setting.graph
-    views = {ns: _client(setting, ns) for ns in _client_namespaces(setting.mesh, svc)}
+def _service(snapshot: MeshSnapshot, svc: Service, pod: core.Pod | None) -> ServiceDescription:
+    """Describe a service; with a pod, its routes and rules to that pod."""
+    graph = snapshot.graph
+    views = {ns: _client(snapshot, ns) for ns in _client_namespaces(snapshot.mesh, svc)}
     behind = {e.address: e for p in svc.ports for e in clusters.endpoint_list(graph, svc, p)}
-    rules = tuple(r for ns, view in views.items() if (r := _rule(graph, svc, ns, view, of)) is not None)
-    subsets = frozenset({"", *(s.name for r in rules for s in r.subsets if s.matches)}) if of is not None else None
-    wanted = Wanted(svc, subsets)
-    exposures, via_gateways = routes_to.from_gateways(graph, setting.routers, wanted)
+    rules = tuple(r for ns, view in views.items() if (r := _rule(graph, svc, ns, view, pod)) is not None)
+    subsets = frozenset({"", *(s.name for r in rules for s in r.subsets if s.matches)}) if pod is not None else None
+    destination = Destination(svc, subsets)
+    exposures, via_gateways = routes_to.from_gateways(graph, snapshot.routers, destination)
     routed: dict[tuple[str, str], Routes] = {}
     for view in views.values():
         for port in svc.ports:
-            for one in routes_to.in_the_mesh(graph, view, wanted, port):
-                routed.setdefault((one.virtual_service, one.via), one)
-    served = {(one.virtual_service, one.via) for one in via_gateways}
-    for one in _at_gateways(setting.mesh, svc):
-        if (one.virtual_service, one.via) not in served:
-            routed.setdefault((one.virtual_service, one.via), one)
+            for route in routes_to.in_the_mesh(graph, view, destination, port):
+                routed.setdefault((route.virtual_service, route.via), route)
+    served = {(route.virtual_service, route.via) for route in via_gateways}
+    for route in _at_gateways(snapshot.mesh, svc):
+        if (route.virtual_service, route.via) not in served:
+            routed.setdefault((route.virtual_service, route.via), route)
     return ServiceDescription(
         name=svc.name,
         namespace=svc.namespace,
         host=svc.host,
-        ports=tuple(_port(setting, svc, p, views, of) for p in svc.ports),
+        ports=tuple(_port(snapshot, svc, p, views, pod) for p in svc.ports),
         endpoints=len(behind),
         healthy=sum(e.healthy for e in behind.values()),
         with_sidecar=sum(e.mtls for e in behind.values()),
@@ -254,7 +260,7 @@ def _service(setting: Setting, svc: Service, of: core.Pod | None) -> ServiceDesc
 
 
 def _client_namespaces(mesh: Mesh, svc: Service) -> tuple[str, ...]:
-    """The service's namespace, and those whose clients may have rules of their own for it."""
+    """The service's namespace, and those with DestinationRules for it."""
     names = {
         key.namespace
         for key, obj in mesh.objects.items()
@@ -265,28 +271,30 @@ def _client_namespaces(mesh: Mesh, svc: Service) -> tuple[str, ...]:
 
 
 def _at_gateways(mesh: Mesh, svc: Service) -> Iterator[Routes]:
-    """The VirtualServices that route to a service at gateways, once for each of their gateways, without the routes."""
+    """The VirtualServices that route to a service at gateways, one entry per gateway, without routes."""
     for key, obj in mesh.objects.items():
         if isinstance(obj, VirtualService) and svc.host in mesh.graph.get(virtual_services.destination_hosts, key):
             for via in sorted(routes.gateway_names(obj.spec.gateways, key) - {"mesh"}):
                 yield Routes(virtual_service=_name(key), hosts=obj.spec.hosts, via=via, routes=())
 
 
-def _client(setting: Setting, namespace: str) -> View:
-    """The view of a client with a sidecar and without labels."""
-    client = proxy.described("sidecar", "client", namespace, (), {}, setting.mesh.config.domain, {})
-    return setting.graph.get(proxy.view, client)
+def _client(snapshot: MeshSnapshot, namespace: str) -> View:
+    """The view of a sidecar without labels in a namespace."""
+    client = proxy.described("sidecar", "client", namespace, (), {}, snapshot.mesh.config.domain, {})
+    return snapshot.graph.get(proxy.view, client)
 
 
-def _port(setting: Setting, svc: Service, port: Port, views: Mapping[str, View], of: core.Pod | None) -> ServicePort:
-    obj = registry.read(setting.graph, core.Service, svc.source)
+def _port(
+    snapshot: MeshSnapshot, svc: Service, port: Port, views: Mapping[str, View], pod: core.Pod | None
+) -> ServicePort:
+    obj = registry.read(snapshot.graph, core.Service, svc.source)
     declared = next((p for p in obj.spec.ports if p.port == port.number), None) if obj is not None else None
     how = "ServiceEntry"
     if declared is not None:
         how = chosen_protocol(declared.name, declared.app_protocol, declared.port, declared.protocol)[1]
     used: dict[tuple[str, str, str], list[str]] = {}
     for namespace, view in views.items():
-        for subset, tls, by in _tls(setting.graph, view, svc, port, of):
+        for subset, tls, by in _tls(snapshot.graph, view, svc, port, pod):
             used.setdefault((subset, tls, by), []).append(namespace)
     return ServicePort(
         number=port.number,
@@ -298,19 +306,19 @@ def _port(setting: Setting, svc: Service, port: Port, views: Mapping[str, View],
     )
 
 
-def _tls(graph: Graph, view: View, svc: Service, port: Port, of: core.Pod | None) -> Iterator[tuple[str, str, str]]:
-    """(subset, TLS, what decides) for clients with a view: for the service, and for subsets where it differs."""
-    whole = None
+def _tls(graph: Graph, view: View, svc: Service, port: Port, pod: core.Pod | None) -> Iterator[tuple[str, str, str]]:
+    """(subset, TLS, what decides it) for clients with a view; subsets only where they differ from the service."""
+    default = None
     for cluster in graph.get(clusters.of_host, view, svc.host):
         if cluster.port != port.number:
             continue
-        one = _tls_of(graph, view, cluster, of)
-        if one is not None and (not cluster.subset or one != whole):
-            yield cluster.subset, *one
-        whole = one if not cluster.subset else whole
+        current = _tls_of(graph, view, cluster, pod)
+        if current is not None and (not cluster.subset or current != default):
+            yield cluster.subset, *current
+        default = current if not cluster.subset else default
 
 
-def _tls_of(graph: Graph, view: View, cluster: ClusterId, of: core.Pod | None) -> tuple[str, str] | None:
+def _tls_of(graph: Graph, view: View, cluster: ClusterId, pod: core.Pod | None) -> tuple[str, str] | None:
     plan = graph.get(clusters.plan, view, cluster)
     if plan is None:
         return None
@@ -325,19 +333,19 @@ def _tls_of(graph: Graph, view: View, cluster: ClusterId, of: core.Pod | None) -
     if not plan.config.enable_auto_mtls:
         return "plain text", "MeshConfig enableAutoMtls"
     if plan.auto_mtls is None:
-        return "plain text", "auto mTLS: not all endpoints take mutual TLS" if of is None else "auto mTLS"
+        return "plain text", "auto mTLS: not all endpoints take mutual TLS" if pod is None else "auto mTLS"
     listed = graph.get(clusters.endpoints_plan, view, cluster)
     flags = [
         mtls
         for endpoint, mtls in zip(listed.endpoints, listed.mtls, strict=True)
-        if of is None or endpoint.address == of.status.pod_ip
+        if pod is None or endpoint.address == pod.status.pod_ip
     ] if listed is not None else []  # fmt: skip
     if flags and not any(flags):
         return "plain text", "auto mTLS"
     return ("mutual TLS" if all(flags) else f"mutual TLS to {sum(flags)} of {len(flags)} endpoints"), "auto mTLS"
 
 
-def _rule(graph: Graph, svc: Service, namespace: str, view: View, of: core.Pod | None) -> Rule | None:
+def _rule(graph: Graph, svc: Service, namespace: str, view: View, pod: core.Pod | None) -> Rule | None:
     rules = graph.get(destination_rules.for_host, svc.host, svc.namespace, view.namespace, view.labels)
     if not rules.sources:
         return None
@@ -351,8 +359,8 @@ def _rule(graph: Graph, svc: Service, namespace: str, view: View, of: core.Pod |
                 for e in clusters.of_cluster(graph, view, ClusterId(svc.host, p.number, subset.name))
             }
         )
-        labels = of.metadata.labels if of is not None else {}
-        matches = None if of is None else all(labels.get(k) == v for k, v in subset.labels.items())
+        labels = pod.metadata.labels if pod is not None else {}
+        matches = None if pod is None else all(labels.get(k) == v for k, v in subset.labels.items())
         subsets.append(Subset(name=subset.name, labels=subset.labels, endpoints=count, matches=matches))
     policy = destination_rules.policy(rules, number, "", registry.config(graph))
     return Rule(
@@ -378,5 +386,5 @@ def _name(key: Key) -> str:
     return f"{key.namespace}/{key.name}"
 
 
-def _full(key: Key) -> str:
+def _kind_and_name(key: Key) -> str:
     return f"{key.kind} {_name(key)}"

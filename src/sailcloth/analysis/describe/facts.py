@@ -1,4 +1,4 @@
-"""What is said of a pod or a service. Values only; the keys of `-o json` are the fields."""
+"""The description of a pod or a service. Types only; their fields are the keys of `-o json`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .routes_to import Exposure, Routes
 
 
 class Clients(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What clients in some namespaces use to a port, or to its subset. `tls`: `mutual TLS`, `plain text`, or `TLS (MODE)`; `by`: what
-    decides it."""
+    """The TLS that clients in some namespaces use for a port or its subset. `tls`: `mutual TLS`, `plain text`, or `TLS (MODE)`; `by`:
+    the object or default that decides it."""
 
     namespaces: tuple[str, ...]
     tls: str
@@ -18,7 +18,7 @@ class Clients(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A service's port. `chosen_by`: what says the protocol: appProtocol, name, number, ServiceEntry, or detection."""
+    """A service's port. `chosen_by`: where the protocol comes from: appProtocol, name, number, ServiceEntry, or detection."""
 
     number: int
     name: str
@@ -29,7 +29,7 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Subset(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A subset of a DestinationRule. `matches`: whether the pod has its labels; `endpoints`: how many of the service have."""
+    """A subset of a DestinationRule. `matches`: whether the pod has its labels; `endpoints`: how many of the service have them."""
 
     name: str
     labels: dict[str, str]
@@ -38,7 +38,7 @@ class Subset(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The DestinationRules in force together for a service, for clients of one namespace. `settings`: the blocks of its policy."""
+    """The merged DestinationRules of a service for clients of one namespace. `settings`: the fields of its traffic policy."""
 
     names: tuple[str, ...]
     clients: str
@@ -47,7 +47,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ServiceDescription(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A service. `endpoints`: all, those that are healthy, and those with a sidecar."""
+    """A service. `endpoints`, `healthy`, `with_sidecar`: numbers of endpoints."""
 
     name: str
     namespace: str
@@ -62,8 +62,8 @@ class ServiceDescription(msgspec.Struct, frozen=True, kw_only=True, rename="came
 
 
 class MutualTls(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The mode of a port of the workload; port 0: of all others. `level`: default, mesh, namespace, workload or port; `source`: the
-    object that says so."""
+    """The mode of a port of the workload; port 0: of all other ports. `level`: default, mesh, namespace, workload or port; `source`:
+    the object that sets it."""
 
     port: int
     mode: str
@@ -99,7 +99,7 @@ class PodDescription(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class WorkloadDescription(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The pods of a service that are alike."""
+    """The pods of a service with the same labels and proxy kind."""
 
     pods: tuple[str, ...]
     mutual_tls: tuple[MutualTls, ...]
@@ -107,7 +107,7 @@ class WorkloadDescription(msgspec.Struct, frozen=True, kw_only=True, rename="cam
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A service with the workloads behind it."""
+    """A service with its workloads."""
 
     service: ServiceDescription
     workloads: tuple[WorkloadDescription, ...]

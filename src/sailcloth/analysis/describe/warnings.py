@@ -1,4 +1,4 @@
-"""What is likely wrong with what concerns a pod or a service. Pure texts from the facts, and the verdicts on the objects."""
+"""Warnings about likely mistakes in the configuration for a pod or a service. Built from the facts and from verdicts on objects."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .facts import MutualTls, PodDescription, ServiceDescription, ServicePort
 
 
 def of_pod(facts: PodDescription, unresolved: Iterable[str]) -> Iterator[str]:
-    """Warnings about a pod. `unresolved`: `SERVICE PORT` of services' ports that name no port of the pod."""
+    """Warnings about a pod. `unresolved`: ports of services whose target name no container has."""
     if not facts.proxy:
-        yield "no sidecar: no policy holds for what comes to the pod, and callers send it plain text"
+        yield "no sidecar: no policy applies to requests to the pod, and callers send it plain text"
         yield from (f"{p.kind} {p.name} selects the pod and is not enforced: it has no sidecar" for p in facts.policies)
     if not facts.ready:
         yield "the pod is not ready: it gets no requests"
@@ -52,8 +52,8 @@ def of_service(facts: ServiceDescription) -> Iterator[str]:
             if route.unreached:
                 yield f"{route.place} of VirtualService {routes.virtual_service} is not reached ({route.unreached})"
             for target in route.targets:
-                host, _, rest = target.partition(" subset ")
-                subset_name = rest.partition(" ")[0]
+                host, _, subset_text = target.partition(" subset ")
+                subset_name = subset_text.partition(" ")[0]
                 if host == facts.host and subset_name and subset_name not in defined:
                     yield (
                         f"{route.place} of VirtualService {routes.virtual_service} goes to subset {subset_name}, "
@@ -62,7 +62,7 @@ def of_service(facts: ServiceDescription) -> Iterator[str]:
 
 
 def of_tls(port: ServicePort, facts: ServiceDescription, modes: tuple[MutualTls, ...], proxy: str) -> Iterator[str]:
-    """Where clients' TLS and the workload's mode do not fit."""
+    """Warnings where clients' TLS conflicts with the workload's mode."""
     by_port = {str(m.port): m for m in modes}
     mode = by_port.get(port.target, by_port.get("0"))
     if mode is None:
@@ -70,37 +70,37 @@ def of_tls(port: ServicePort, facts: ServiceDescription, modes: tuple[MutualTls,
     for clients in port.clients:
         who = f"clients in {', '.join(clients.namespaces)}" + (f" of subset {clients.subset}" if clients.subset else "")
         where = f"port {port.number} of Service {facts.name}"
-        said = f"{mode.source or 'the default'} makes it {mode.mode}"
+        workload_mode = f"{mode.source or 'the default'} makes it {mode.mode}"
         if not proxy:
             if clients.tls == "mutual TLS" and clients.by != "auto mTLS":
                 yield f"{who} use mutual TLS to {where} ({clients.by}), and the pod has no sidecar: they are refused"
         elif mode.mode == "STRICT" and clients.tls != "mutual TLS" and not clients.tls.startswith("mutual TLS to"):
-            yield f"{who} send {clients.tls} to {where} ({clients.by}), and {said}: they are refused"
+            yield f"{who} send {clients.tls} to {where} ({clients.by}), and {workload_mode}: they are refused"
         elif mode.mode == "DISABLE" and clients.tls == "mutual TLS":
-            yield f"{who} use mutual TLS to {where} ({clients.by}), and {said}: they are refused"
+            yield f"{who} use mutual TLS to {where} ({clients.by}), and {workload_mode}: they are refused"
 
 
 def _not_reached(service: ServiceDescription) -> Iterator[str]:
-    """VirtualServices of which no route leads to the pod, although they route to its service."""
+    """Warnings for VirtualServices that route to the pod's service, but not to the pod."""
     for routes in service.routes:
         if routes.routes and not any(r.percent and not r.unreached for r in routes.routes):
-            mine = sorted({s.name for r in service.rules for s in r.subsets if s.matches})
-            text = f"the pod is in {'subset ' + ', '.join(mine) if mine else 'no subset'}"
+            subsets = sorted({s.name for r in service.rules for s in r.subsets if s.matches})
+            text = f"the pod is in {'subset ' + ', '.join(subsets) if subsets else 'no subset'}"
             yield f"no route of VirtualService {routes.virtual_service} ({routes.via}) leads to this pod: {text}"
 
 
 def of_objects(graph: Graph, keys: Iterable[Key]) -> Iterator[str]:
-    """What the objects' own statuses say: those that are overridden, have no effect, or refer to what is not there."""
-    judges = {feature.kind.__name__: feature.verdict for feature in pipeline.POLICIES}
-    judges |= {
+    """Verdicts on the objects: overridden, without effect, or with missing references."""
+    verdict_functions = {feature.kind.__name__: feature.verdict for feature in pipeline.POLICIES}
+    verdict_functions |= {
         "VirtualService": virtual_services.verdict,
         "DestinationRule": destination_rules.verdict,
         "Gateway": gateways.verdict,
     }
     for key in keys:
-        judge = judges.get(key.kind)
-        verdict = judge(graph, key) if judge is not None and "/" not in key.name else Verdict()
-        # Whether Gateways have their certificates is not judged: Secrets are not read for a description.
+        verdict_of_kind = verdict_functions.get(key.kind)
+        verdict = verdict_of_kind(graph, key) if verdict_of_kind is not None and "/" not in key.name else Verdict()
+        # Notes on a Gateway's certificates are left out: Secrets are not read for a description.
         notes = verdict.notes if key.kind != "Gateway" else ()
         texts = (*((verdict.message,) if verdict.reason != "Accepted" else ()), *notes)
         yield from (f"{key.kind} {key.namespace}/{key.name}: {text}" for text in texts)

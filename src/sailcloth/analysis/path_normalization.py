@@ -1,4 +1,4 @@
-"""The path that Envoy matches: what its connection manager makes of the path of a request, by the mesh's `pathNormalization`."""
+"""Normalizes request paths as Envoy's connection manager does, by the mesh's `pathNormalization`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 _UNRESERVED = re.compile(r"%([0-9a-fA-F]{2})")
 
 
-def normalized(path: str, mode: str) -> str:
-    """The path of a request as filters see it. `mode`: NONE, BASE, DEFAULT, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES."""
+def normalize(path: str, mode: str) -> str:
+    """The path that Envoy's filters match. `mode`: NONE, BASE, DEFAULT, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES."""
     plain, mark, query = path.partition("?")
     if mode == "DECODE_AND_MERGE_SLASHES":
         plain = re.sub("%2f", "/", plain, flags=re.IGNORECASE)
@@ -21,8 +21,8 @@ def normalized(path: str, mode: str) -> str:
 
 
 def _canonical(path: str) -> str:
-    r"""RFC 3986 as browsers apply it: `\` is `/`, unreserved characters are decoded, dots are resolved."""
-    path = _UNRESERVED.sub(_decoded, path.replace("\\", "/"))
+    r"""RFC 3986: decodes unreserved characters and removes dot segments. `\` counts as `/`, as in browsers."""
+    path = _UNRESERVED.sub(_decode, path.replace("\\", "/"))
     out: list[str] = []
     segments = path.split("/")[1:]
     for index, segment in enumerate(segments):
@@ -37,6 +37,6 @@ def _canonical(path: str) -> str:
     return "/" + "/".join(out)
 
 
-def _decoded(match: re.Match[str]) -> str:
+def _decode(match: re.Match[str]) -> str:
     character = chr(int(match[1], 16))
     return character if re.fullmatch(r"[A-Za-z0-9._~-]", character) else match[0]
