@@ -64,19 +64,30 @@ def test_what_is_the_control_planes_own_is_denied_in_every_kind() -> None:
     assert {"VirtualService", "Gateway", "AuthorizationPolicy", "PeerAuthentication", "RateLimit"} <= denied
 
 
-async def test_a_policy_that_is_not_in_force_says_so_in_its_status() -> None:
+async def test_a_policy_whose_target_is_missing_says_so_in_its_status() -> None:
     """As in Istio, admission has nothing against it."""
-    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web"}
+    gateway = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "web"}
     async with World() as world:
-        for kind, spec in (("AuthorizationPolicy", {"rules": [{}]}), ("RequestAuthentication", {})):
+        key = Key("AuthorizationPolicy", "ns", "a")
+        for target, message in (
+            (gateway, "no pod in ns has the label"),
+            ({"kind": "Service", "name": "a"}, "waypoint"),
+        ):
             metadata = {"name": "a", "namespace": "ns", "generation": 1}
-            made = {"apiVersion": "security.istio.io/v1", "kind": kind, "metadata": metadata}
-            made["spec"] = {**spec, "targetRefs": [target]}
-            assert ask(made) == {"uid": "1", "allowed": True}
-            await world.apply(json.dumps(made))
-            accepted = world.condition(Key(kind, "ns", "a"), "Accepted")
+            obj = {"apiVersion": "security.istio.io/v1", "kind": key.kind, "metadata": metadata}
+            obj["spec"] = {"rules": [{}], "targetRefs": [target]}
+            assert ask(obj) == {"uid": "1", "allowed": True}
+            await world.apply(json.dumps(obj))
+            accepted = world.condition(key, "Accepted")
             assert (accepted["status"], accepted["reason"]) == ("False", "TargetNotFound")
-            assert accepted["message"].startswith("not in force anywhere:")
+            assert accepted["message"].startswith("not in force anywhere: ")
+            assert message in accepted["message"]
+        labels = {"gateway.networking.k8s.io/gateway-name": "web"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "ns", "labels": labels}}
+        obj["spec"]["targetRefs"] = [gateway]
+        obj["metadata"]["generation"] = 2
+        await world.apply(json.dumps(pod), json.dumps(obj))
+        assert world.condition(key, "Accepted")["status"] == "True"
 
 
 def test_warnings_are_single_short_lines() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import urllib.request
 from pathlib import Path
@@ -48,3 +49,29 @@ def test_the_gateway_is_also_at_its_load_balancers_address_and_for_pods(mesh: Cl
     page = "http://istio-ingressgateway.istio-system/productpage"
     ask = f"import urllib.request as r; print(r.urlopen('{page}').status)"
     assert mesh.kubectl("exec", "deploy/productpage-v1", "--", "python3", "-c", ask).strip() == "200"
+
+
+def test_a_policy_is_attached_to_a_gateway_by_its_name(mesh: Cluster) -> None:
+    """`targetRefs` name a Gateway; its pods have the name as a label, which may come later than the policy."""
+    label = "gateway.networking.k8s.io/gateway-name"
+    spec = {
+        "action": "DENY",
+        "targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"}],
+        "rules": [{"to": [{"operation": {"paths": ["/productpage"]}}]}],
+    }
+    metadata = {"name": "edge", "namespace": "istio-system"}
+    kind = {"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy"}
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps({**kind, "metadata": metadata, "spec": spec}))
+    pods = ("pod", "-n", "istio-system", "-l", "app=istio-ingressgateway")
+    try:
+        status = ("get", "authorizationpolicy", "edge", "-n", "istio-system", "-o", "yaml")
+        mesh.eventually(lambda: "TargetNotFound" in mesh.kubectl(*status))
+        assert mesh.get("/productpage").status == 200
+        mesh.kubectl("label", *pods, f"{label}=edge")
+        mesh.eventually(lambda: mesh.get("/productpage").status == 403)
+        assert mesh.get("/api/v1/products").status == 200
+        mesh.eventually(lambda: "TargetNotFound" not in mesh.kubectl(*status))
+    finally:
+        mesh.kubectl("label", *pods, f"{label}-")
+        mesh.kubectl("delete", "authorizationpolicy", "edge", "-n", "istio-system")
+    mesh.eventually(lambda: mesh.get("/productpage").status == 200)

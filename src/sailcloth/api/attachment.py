@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from .meta import Constraint, D, Selector, Struct
@@ -44,3 +45,10 @@ class Attached(Struct):
     target_refs: Annotated[
         tuple[PolicyTargetReference, ...], D("Objects it applies to, at most 16."), Constraint(maxItems=16)
     ] = ()
+
+
+def targets(
+    older: Iterable[PolicyTargetReference | None], listed: Iterable[PolicyTargetReference]
+) -> tuple[PolicyTargetReference, ...]:
+    """The references of a policy in both fields."""
+    return tuple(reference for reference in (*older, *listed) if reference is not None)

@@ -16,15 +16,8 @@ NO_EFFECT = {
     "Gateway.spec.servers.defaultEndpoint": "as in Istio",
     "Gateway.spec.servers.name": "as in Istio",
     "Sidecar.spec.ingress.port.targetPort": "as in Istio",
-    "EnvoyFilter.spec.targetRefs": "not yet: comes with the Gateway API",
     "EnvoyFilter.spec.configPatches.match.waypoint": "there are no waypoints",
     "EnvoyFilter.spec.configPatches.match.listener.portName": "as in Istio",
-    "AuthorizationPolicy.spec.targetRef": "not yet: comes with the Gateway API",
-    "AuthorizationPolicy.spec.targetRefs": "not yet: comes with the Gateway API",
-    "RequestAuthentication.spec.targetRef": "not yet: comes with the Gateway API",
-    "RequestAuthentication.spec.targetRefs": "not yet: comes with the Gateway API",
-    "Telemetry.spec.targetRef": "not yet: comes with the Gateway API",
-    "Telemetry.spec.targetRefs": "not yet: comes with the Gateway API",
     "Telemetry.spec.tracing.disableContextPropagation": "not in Envoy's interface yet",
     "Telemetry.spec.metrics.reportingInterval": "bytes of TCP connections are counted at their end",
     "Telemetry.spec.metrics.overrides.match.customMetric": "there are no others than Istio's",
@@ -48,6 +41,10 @@ DIFFERENT = {
     "DestinationRule.spec.trafficPolicy.tls.credentialName": "at sidecars a rule that selects the workload is enough; no Role to read Secrets",
     "DestinationRule.spec.trafficPolicy.connectionPool.http.h2UpgradePolicy": "HTTP/2 between sidecars unless DO_NOT_UPGRADE",
     "AuthorizationPolicy.spec.provider": "a connection of bytes that a rule matches is refused if the provider speaks HTTP only",
+    **{
+        f"{kind}.spec.targetRefs": "a Gateway, by the label `gateway.networking.k8s.io/gateway-name` of its pods; others are for waypoints"
+        for kind in ("AuthorizationPolicy", "EnvoyFilter", "RequestAuthentication", "Telemetry")
+    },
     "RequestAuthentication.spec.jwtRules.jwks": "symmetric keys are not used: whoever reads one can sign",
     "RequestAuthentication.spec.jwtRules.jwksUri": "not from addresses of the control plane's machine and of metadata services "
     "(MeshConfig `blockedCidrsInJwksUris`)",

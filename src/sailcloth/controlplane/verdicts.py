@@ -8,25 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from sailcloth.api.kinds import LEGACY_KINDS, SERVED_KINDS
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.envoy import pipeline
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import destination_rules, legacy, virtual_services
+from sailcloth.mesh import destination_rules, legacy, registry, selection, virtual_services
 from sailcloth.mesh.verdict import ACCEPTED, Verdict
 from sailcloth.view import gateways
 
 CONDITION_KINDS = {k.name: k for k in SERVED_KINDS if k.conditions}
 """The kinds that get a status, by name."""
 
+
+def _of_policy(kind: type[Object], verdict_of_kind: Callable[[Graph, Key], Verdict], graph: Graph, key: Key) -> Verdict:
+    """The verdict on a policy: whether what it references exists, then what its kind says."""
+    obj = registry.read(graph, kind, key)
+    problem = selection.target_problem(graph, key.namespace, selection.scope_of(obj)) if obj is not None else ""
+    if problem:
+        return Verdict(False, "TargetNotFound", f"not in force anywhere: {problem}")
+    return verdict_of_kind(graph, key)
+
+
 _VERDICT_FUNCTIONS: dict[str, Callable[[Graph, Key], Verdict]] = {
     "VirtualService": virtual_services.verdict,
     "DestinationRule": destination_rules.verdict,
     "Gateway": gateways.verdict,
     **{kind.name: legacy.verdict for kind in LEGACY_KINDS},
-    **{feature.kind.__name__: feature.verdict for feature in pipeline.POLICIES},
+    **{f.kind.__name__: partial(_of_policy, f.kind, f.verdict) for f in pipeline.POLICIES},
 }
 
 

@@ -17,7 +17,7 @@ from sailcloth.mesh.selection import Labels
 from sailcloth.mesh.verdict import ACCEPTED, Verdict
 
 from . import routes, tcp
-from .proxy import Proxy, View
+from .proxy import Proxy, View, labels_of
 from .routes import RoutePlan, VirtualHostPlan
 
 GATEWAY_SERVICE = "internal.istio.io/gateway-service"
@@ -84,10 +84,11 @@ Translation = tuple[tuple[str, int, int], ...]  # (service host, service port, p
 @derived
 def translation(graph: Graph, proxy: Proxy) -> Translation:
     """Maps service ports to the proxy's ports, for the services that select it."""
-    labels = dict(proxy.labels)
+    pairs = graph.get(labels_of, proxy)
+    labels = dict(pairs)
     domain = registry.config(graph).domain
     triples: list[tuple[str, int, int]] = []
-    for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
+    for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, pairs):
         if not selection.matches(obj.spec.selector, labels):
             continue
         if obj.metadata.labels.get(NO_TRANSLATION) == "true":
@@ -157,7 +158,7 @@ def listeners(graph: Graph, labels: Labels, namespace: str, ports: Translation) 
 @derived
 def conflicted_servers(graph: Graph, proxy: Proxy) -> tuple[ConflictedServer, ...]:
     """Servers of Gateways that select a proxy and are not opened."""
-    return graph.get(_merged, proxy.labels, proxy.namespace, graph.get(translation, proxy)).conflicted
+    return graph.get(_merged, graph.get(labels_of, proxy), proxy.namespace, graph.get(translation, proxy)).conflicted
 
 
 def _conflict(new: GatewayServer, servers: list[GatewayServer]) -> tuple[Key, str] | None:
@@ -193,7 +194,7 @@ def _numbers(number: int, ports: Translation, named: list[str]) -> list[int]:
 @derived
 def of_proxy(graph: Graph, proxy: Proxy) -> tuple[ListenerPlan, ...]:
     """The listeners of a gateway proxy."""
-    return graph.get(listeners, proxy.labels, proxy.namespace, graph.get(translation, proxy))
+    return graph.get(listeners, graph.get(labels_of, proxy), proxy.namespace, graph.get(translation, proxy))
 
 
 RouteServers = tuple[ListenerPlan, tuple[GatewayServer, ...]]

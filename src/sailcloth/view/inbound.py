@@ -18,7 +18,7 @@ from sailcloth.mesh.registry import ServiceId
 
 from . import policies, scope
 from .policies import NO_POLICIES, Policies
-from .proxy import Proxy
+from .proxy import Proxy, labels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,10 @@ def targets(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
 
 def selecting(graph: Graph, proxy: Proxy) -> list[Service]:
     """The Kubernetes Services whose selectors match a workload."""
-    labels = dict(proxy.labels)
+    pairs = graph.get(labels_of, proxy)
+    labels = dict(pairs)
     found = []
-    for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, proxy.labels):
+    for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, pairs):
         if selection.matches(obj.spec.selector, labels):
             host = f"{key.name}.{key.namespace}.svc.{registry.config(graph).domain}"
             svc = graph.get(services.service, ServiceId(host, *key))
@@ -98,9 +99,10 @@ def _chosen(claims: list[InboundPort]) -> InboundPort:
 
 def _entries(graph: Graph, proxy: Proxy) -> dict[Key, ServiceEntry]:
     """ServiceEntries that have the workload as an endpoint: by selector in its namespace, or by address."""
-    labels = dict(proxy.labels)
+    pairs = graph.get(labels_of, proxy)
+    labels = dict(pairs)
     entries: dict[Key, ServiceEntry] = {}
-    for key, entry in registry.by_selector(graph, service_entry.by_selector_label, proxy.namespace, proxy.labels):
+    for key, entry in registry.by_selector(graph, service_entry.by_selector_label, proxy.namespace, pairs):
         selector = entry.spec.workload_selector
         if selector is not None and selector.labels and selection.matches(selector.labels, labels):
             entries[key] = entry
@@ -123,7 +125,7 @@ def _named(graph: Graph, proxy: Proxy, port: Port) -> int | None:
 @derived
 def inbound_ports(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
     """The inbound ports of a sidecar: those of a Sidecar's ingress listeners, or else those of its services."""
-    key = graph.get(selection.levels, Sidecar, proxy.namespace, proxy.labels).narrowest
+    key = graph.get(selection.levels, Sidecar, proxy.namespace, graph.get(labels_of, proxy)).narrowest
     limit = registry.read(graph, Sidecar, key) if key else None
     service_ports = graph.get(targets, proxy)
     shared = limit.spec.inbound_connection_pool if limit is not None else None
@@ -151,6 +153,6 @@ def inbound_ports(graph: Graph, proxy: Proxy) -> tuple[InboundPort, ...]:
 def plan(graph: Graph, proxy: Proxy) -> InboundPlan:
     """The inbound plan; equal for all pods of a workload."""
     ports = graph.get(inbound_ports, proxy) if proxy.kind == "sidecar" else ()
-    effective = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, "inbound")
+    effective = policies.of_proxy(graph, proxy.namespace, graph.get(labels_of, proxy), proxy.metadata, "inbound")
     config = registry.config(graph)
     return InboundPlan(ports, config, proxy.mark, proxy.without_telemetry, effective, proxy.external_sds)

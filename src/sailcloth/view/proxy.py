@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sailcloth.api import core
 from sailcloth.api.meta import Key
 from sailcloth.api.sidecar import Sidecar
 from sailcloth.lib.incremental import Graph, derived
@@ -95,18 +96,26 @@ class View:
 
 
 @derived
+def labels_of(graph: Graph, proxy: Proxy) -> Labels:
+    """The labels by which objects select a proxy: those that its pod has now. A machine has no pod; its node message has the labels."""
+    pod = registry.read(graph, core.Pod, proxy.pod)
+    return tuple(sorted(pod.metadata.labels.items())) if pod is not None else proxy.labels
+
+
+@derived
 def view(graph: Graph, proxy: Proxy) -> View:
     """The view of a proxy, with only those labels that rules match on."""
     traffic: Traffic = "gateway" if proxy.kind == "router" else "outbound"
-    effective = policies.of_proxy(graph, proxy.namespace, proxy.labels, proxy.metadata, traffic)
+    all_labels = graph.get(labels_of, proxy)
+    effective = policies.of_proxy(graph, proxy.namespace, all_labels, proxy.metadata, traffic)
     locality = proxy.locality or graph.get(endpoints.pod_locality, proxy.pod)
     if proxy.kind == "router":
         external = proxy.external_sds
         return View(
-            "router", proxy.namespace, proxy.labels, proxy.domain, None, effective, locality, external_sds=external
+            "router", proxy.namespace, all_labels, proxy.domain, None, effective, locality, external_sds=external
         )
     keys = set(registry.selected_labels(graph))
-    labels = tuple(pair for pair in proxy.labels if pair[0] in keys)
+    labels = tuple(pair for pair in all_labels if pair[0] in keys)
     sidecar = graph.get(selection.levels, Sidecar, proxy.namespace, labels).narrowest
     on_demand = (proxy.clusters or registry.config(graph).sidecar_clusters) == "ON_DEMAND"
     return View(

@@ -151,9 +151,10 @@ def _by_host(graph: Graph, host: str, namespace: str) -> Service | None:
 def _selected(graph: Graph, subject: Proxy) -> Policies:
     """The policies for all traffic of a proxy."""
     traffics: tuple[Traffic, ...] = ("gateway",) if subject.kind == "router" else ("inbound", "outbound")
+    labels = graph.get(proxy.labels_of, subject)
     keys: dict[str, dict[Key, None]] = {}
     for traffic in traffics:
-        for name, listed in policies.of_proxy(graph, subject.namespace, subject.labels, subject.metadata, traffic).keys:
+        for name, listed in policies.of_proxy(graph, subject.namespace, labels, subject.metadata, traffic).keys:
             keys.setdefault(name, {}).update(dict.fromkeys(listed))
     return Policies(tuple((name, tuple(listed)) for name, listed in keys.items()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sailcloth.api.attachment import PolicyTargetReference, targets
 from sailcloth.api.envoy_filter import EnvoyFilter
 
 from .record import MeshKind
@@ -11,10 +12,12 @@ from .record import MeshKind
 PROXY_VERSION = "ISTIO_VERSION"  # the key of node metadata for `match.proxy.proxyVersion`
 
 
-def _selector(filter_: EnvoyFilter) -> dict[str, str] | None:
-    if filter_.spec.target_refs:
-        return None
+def _selector(filter_: EnvoyFilter) -> dict[str, str]:
     return filter_.spec.workload_selector.labels if filter_.spec.workload_selector is not None else {}
+
+
+def _targets(filter_: EnvoyFilter) -> tuple[PolicyTargetReference, ...]:
+    return targets((), filter_.spec.target_refs)
 
 
 def _metadata_keys(filter_: EnvoyFilter) -> Iterator[str]:
@@ -29,6 +32,7 @@ def _metadata_keys(filter_: EnvoyFilter) -> Iterator[str]:
 KIND = MeshKind(
     EnvoyFilter,
     selector=_selector,
+    targets=_targets,
     traffic=frozenset({"inbound", "outbound", "gateway"}),
     metadata_keys=_metadata_keys,
 )

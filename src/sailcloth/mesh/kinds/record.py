@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from sailcloth.api.attachment import PolicyTargetReference
 from sailcloth.api.meta import Key, Object
 from sailcloth.mesh.model import MeshConfig
 
@@ -51,7 +52,8 @@ class MeshKind(Generic[T]):
     caller_labels: label keys of clients that an object matches on; they become part of a proxy's view.
     exports: the services that an object defines.
     head: the part of an object that decides where it applies; a change of the rest does not invalidate readers of the head.
-    selector: of a policy: the labels that select workloads; empty for all of its namespace, None for no workload.
+    selector: of a policy: the labels that select workloads; empty for all of its namespace.
+    targets: of a policy: the objects that it references instead (`targetRefs`).
     traffic: of a policy: the traffic that it affects.
     metadata_keys: of a policy: keys of a proxy's node metadata that it matches on.
     """
@@ -61,7 +63,8 @@ class MeshKind(Generic[T]):
     caller_labels: Callable[[T], Iterable[str]] = nothing
     exports: Callable[[Key, T, MeshConfig], Exports] | None = None
     head: Callable[[Key, T, MeshConfig], Hashable] | None = None
-    selector: Callable[[T], Mapping[str, str] | None] | None = None
+    selector: Callable[[T], Mapping[str, str]] | None = None
+    targets: Callable[[T], tuple[PolicyTargetReference, ...]] = nothing
     traffic: frozenset[Traffic] = frozenset()
     metadata_keys: Callable[[T], Iterable[str]] = nothing
 

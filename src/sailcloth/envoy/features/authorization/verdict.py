@@ -21,10 +21,4 @@ def verdict(graph: Graph, key: Key) -> Verdict:
         authorizer = authorizers.find(graph, name)
         if isinstance(authorizer, str):
             return Verdict(False, "ProviderNotFound", f"{authorizer}; every request to the workload is refused")
-    if obj.spec.target_ref is not None or obj.spec.target_refs:
-        return Verdict(
-            False,
-            "TargetNotFound",
-            "not in force anywhere: targetRefs come with gateways of the Gateway API; use a selector",
-        )
     return Verdict(notes=("dry run: requests are counted, none is refused",)) if is_dry_run(obj) else Verdict()

@@ -16,12 +16,6 @@ def verdict(graph: Graph, key: Key) -> Verdict:
     obj = registry.read(graph, RequestAuthentication, key)
     if obj is None:
         return Verdict()
-    if obj.spec.target_ref is not None or obj.spec.target_refs:
-        return Verdict(
-            False,
-            "TargetNotFound",
-            "not in force anywhere: targetRefs come with gateways of the Gateway API; use a selector",
-        )
     missing, notes = [], []
     for index, rule in enumerate(obj.spec.jwt_rules):
         error = _error(graph, rule)

@@ -10,7 +10,7 @@ from sailcloth.api.extension_provider import ExtensionProvider, FileAccessLog, L
 from sailcloth.api.meta import Key
 from sailcloth.api.telemetry import AccessLogging, CustomTag, Metrics, ModeMatch, ProviderRef, Telemetry, Tracing
 from sailcloth.lib.incremental import Graph
-from sailcloth.mesh import extension_providers, proxy_configs, registry
+from sailcloth.mesh import extension_providers, proxy_configs, registry, selection
 from sailcloth.mesh.kinds import Traffic
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.view.policies import Policies
@@ -127,7 +127,7 @@ def _levels(graph: Graph, policies: Policies, root: str) -> list[tuple[Key, Tele
     for key in policies.of(Telemetry):
         obj = registry.read(graph, Telemetry, key)
         if obj is not None:
-            selects = obj.spec.selector is not None and bool(obj.spec.selector.match_labels)
+            selects = not selection.scope_of(obj).is_namespace
             by_level.setdefault(2 if selects else 0 if key.namespace == root else 1, (key, obj))
     return [by_level[level] for level in sorted(by_level)]
 

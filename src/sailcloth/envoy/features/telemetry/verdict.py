@@ -18,8 +18,6 @@ def verdict(graph: Graph, key: Key) -> Verdict:
     if obj is None:
         return Verdict()
     spec = obj.spec
-    if spec.target_ref is not None or spec.target_refs:
-        return Verdict(False, "TargetNotFound", "targetRefs come with gateways of the Gateway API; use a selector")
     used = dict.fromkeys(
         [
             *((p.name, "accessLogging") for entry in spec.access_logging for p in entry.providers),
