@@ -221,7 +221,8 @@ def test_a_cookie_keeps_a_caller_at_one_pod(lab: Lab) -> None:
 
 def test_round_robin_takes_turns(lab: Lab) -> None:
     lab.apply(kind("DestinationRule", "echo", host="echo", trafficPolicy={"loadBalancer": {"simple": "ROUND_ROBIN"}}))
-    assert Counter(a.version for a in lab.many(20, URL)) == {"v1": 10, "v2": 10}
+    took = Counter(a.version for a in lab.many(100, URL))
+    assert abs(took["v1"] - took["v2"]) <= 2  # each of Envoy's two workers takes turns for itself
 
 
 def test_outliers_are_put_out_for_a_while(lab: Lab) -> None:
