@@ -25,6 +25,7 @@ MODULES = (
     "test_network",
     "test_options",
     "test_streams",
+    "test_telemetry",
     "test_tokens",
 )
 Target = Callable[[bytes], object]
