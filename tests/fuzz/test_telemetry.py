@@ -6,9 +6,11 @@ import contextlib
 import time
 
 import numpy as np
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sailcloth.lib import access_log_lines
 from sailcloth.telemetry import remote_write
 from sailcloth.telemetry.exposition import ExpositionError, Metadata, parse
 from sailcloth.telemetry.metrics.store import NewRow, Store
@@ -18,6 +20,10 @@ from sailcloth.telemetry.promql.errors import QueryError
 from ..telemetry import queries
 from . import fuzzed, mutated
 
+LINE = (
+    b'[2026-11-30T11:00:00.123Z] "GET /a?x=1 HTTP/1.1" 200 - via_upstream - "-" 0 437 12 11 "-" "agent" "id" "host:80" '
+    b'"10.1.0.2:80" outbound|80||a.default.svc.cluster.local 10.1.0.1:1 10.1.0.2:80 10.1.0.1:2 - default'
+)
 PAGE = b'# HELP a What.\n# TYPE a counter\na{x="1",y="q\\"\\n"} 5 1700000000000\na{x="2"} NaN\nb 1e9\n'
 WRITE = remote_write.encode(
     [({"__name__": "m", "job": "j"}, [(1000, 1.0), (2000, 2.0)]), ({"__name__": "n"}, [(1, 0.0)])]
@@ -111,3 +117,16 @@ def test_queries(text: str, at: list[int]) -> None:
 def test_remote_writes(body: bytes) -> None:
     with contextlib.suppress(ValueError):
         remote_write.receive(Store(), remote_write.decode(body))
+
+
+@fuzzed
+@given(st.one_of(mutated(LINE), mutated(orjson.dumps(access_log_lines.parse(LINE.decode())))))
+def test_lines_of_access_logs(line: bytes) -> None:
+    text = line.decode(errors="replace")
+    summary, fields = access_log_lines.summary(text), access_log_lines.parse(text)
+    if fields is not None:
+        orjson.dumps(access_log_lines.request("default/pod", fields, {}))
+    if summary is not None:
+        assert summary.start_us < 1 << 62
+        assert summary.status < 1000
+        f"{summary.flags}{summary.request_id}{summary.peer}".encode()

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import access_log_lines
+from sailcloth.lib import access_log_lines
 
 Object = dict[str, Any]
 _MAX_PATHS = 20  # with more paths the policy names methods only

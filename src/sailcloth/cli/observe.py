@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
 Object = dict[str, Any]
 _COLORS = ("36", "33", "32", "35", "34", "31")
-_STATUS = re.compile(r"(?P<sign>>=|<=|>|<|=)?(?P<code>\d{3})|(?P<group>[1-5])xx")
+_STORE = "/api/v1/namespaces/istio-system/services/http:access-logs:3100/proxy/api/v1/requests"
+_MAX_STORED, _OVERLAP_S = 5000, 5  # requests; what the store has not read yet
 Targets = Annotated[
     list[str] | None,
     typer.Argument(
@@ -115,6 +115,9 @@ def tap(
     direction: Annotated[str, typer.Option("--direction", help="in, out or both.")] = "both",
     most: Annotated[int, typer.Option("--max", help="End after this number of requests; 0: never.")] = 0,
     since: Annotated[str, typer.Option("--since", help="Also earlier requests, such as 5m.")] = "",
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Stream new requests, or end after those of --since.")
+    ] = True,
     out: Annotated[str, typer.Option("-o", "--output", help="text or json (a line each)")] = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
@@ -125,6 +128,8 @@ def tap(
         output.fail(f"unknown output {out!r}; use text or json", output.USAGE)
     if direction not in ("in", "out", "both"):
         output.fail(f"unknown direction {direction!r}; use in, out or both", output.USAGE)
+    if not follow and not since:
+        output.fail("--no-follow shows earlier requests only; add --since 10m", output.USAGE)
     has_status = _status(status)
 
     def matches(request: Object) -> bool:
@@ -138,8 +143,10 @@ def tap(
             and (not source or _named(request["source"], source))
         )
 
-    since_s = _seconds(since)
-    dumps.run(_tap(targets or [], selector, namespace, kubeconfig, since_s, matches, most, out == "json"))
+    wide = {"method": method, "path": path, "status": status, "authority": authority}
+    wide |= {"direction": "" if direction == "both" else direction, "since": str(_seconds(since)) if since else ""}
+    filters = {name: value for name, value in wide.items() if value}
+    dumps.run(_tap(targets or [], selector, namespace, kubeconfig, filters, matches, (follow, most), out == "json"))
 
 
 async def _tap(
@@ -147,66 +154,90 @@ async def _tap(
     selector: str,
     namespace: str,
     kubeconfig: str,
-    since_s: int,
+    filters: dict[str, str],
     matches: Callable[[Object], bool],
-    most: int,
+    until: tuple[bool, int],
     as_json: bool,
 ) -> None:
-    from sailcloth.analysis import access_log_lines
     from sailcloth.kube.resources import PODS
+    from sailcloth.lib import access_log_lines
 
     from . import pod_logs
     from .cluster import client
 
+    follow, most = until
     async with client(kubeconfig) as api:
         pods = await _pods(api, targets, selector, namespace)
+        since_s, earlier = int(filters.get("since", 0)), list[Object]()
+        if since_s:
+            whose = [{"workload": w} for w in dict.fromkeys(map(_workload, pods))] if targets or selector else [{}]
+            stored = await _stored(
+                api, [{**filters, **w, "namespace": pods[0]["metadata"]["namespace"]} for w in whose]
+            )
+            earlier, since_s = ([], since_s) if stored is None else (stored, _OVERLAP_S)
+        count = 0
+
+        def show(request: Object) -> bool:
+            """Print a request that matches; whether the maximum is reached."""
+            nonlocal count
+            if matches(request):
+                print(json.dumps(request) if as_json else _text(request), flush=True)
+                count += 1
+            return bool(most) and count >= most
+
+        if any(show(request) for request in earlier):
+            return
+        shown = {_key(request) for request in earlier}
+        if not follow and earlier:
+            return
         everywhere, _ = await api.list(PODS)
         by_address = {
             ip["ip"]: pod["metadata"]["name"]
             for pod in everywhere
             for ip in (pod.get("status") or {}).get("podIPs") or ()
         }
-        options = pod_logs.LogOptions(True, None if since_s else 0, since_s)
-        count = 0
+        options = pod_logs.LogOptions(follow, None if since_s else 0, since_s)
         lines: AsyncIterator[Line] = pod_logs.read(api, pods, options, True, False)
         async for line in lines:
             fields = access_log_lines.parse(line.text)
-            if fields is None or not matches(request := _request(line.pod, fields, by_address)):
+            if fields is None:
                 continue
-            print(json.dumps(request) if as_json else _text(request), flush=True)
-            count += 1
-            if most and count >= most:
+            request = access_log_lines.request(line.pod, fields, by_address)
+            if _key(request) not in shown and show(request):
                 return
 
 
-def _request(pod: str, fields: Object, by_address: dict[str, str]) -> Object:
-    """A request that a pod's proxy has logged."""
-    from sailcloth.analysis import access_log_lines
+async def _stored(api: Any, queries: list[dict[str, str]]) -> list[Object] | None:
+    """Requests of the access log store, the earliest first, also of deleted pods; None if there is no telemetry."""
+    from urllib.parse import urlencode
 
-    inbound = access_log_lines.inbound(fields)
-    peer = (
-        str(fields.get("downstream_remote_address" if inbound else "upstream_host") or "")
-        .rpartition(":")[0]
-        .strip("[]")
-    )
-    other = by_address.get(peer, peer) or "-"
-    return {
-        "time": fields.get("start_time"),
-        "direction": "in" if inbound else "out",
-        "source": other if inbound else pod,
-        "destination": pod if inbound else other,
-        "method": fields.get("method"),
-        "authority": fields.get("authority"),
-        "path": fields.get("path"),
-        "status": fields.get("response_code"),
-        "flags": fields.get("response_flags"),
-        "details": fields.get("response_code_details"),
-        "duration_ms": fields.get("duration"),
-        "bytes_received": fields.get("bytes_received"),
-        "bytes_sent": fields.get("bytes_sent"),
-        "tls": str(fields.get("requested_server_name") or "").startswith("outbound_") if inbound else None,
-        "request_id": fields.get("request_id"),
-    }
+    from sailcloth.kube import ApiError
+
+    requests: list[Object] = []
+    for query in queries:
+        try:
+            body = await api.call("GET", f"{_STORE}?{urlencode({**query, 'limit': _MAX_STORED})}")
+        except ApiError as error:
+            if error.status in (404, 502, 503):
+                return None
+            raise
+        answer = json.loads(body)
+        if not answer["complete"] or len(answer["requests"]) == _MAX_STORED:
+            output.warn("there are more; name workloads, --status or a shorter --since")
+        requests += answer["requests"]
+    for request in requests:
+        request |= {side: request[side].rpartition("/")[2] for side in ("source", "destination")}
+    return sorted(requests, key=lambda request: str(request["time"]))
+
+
+def _key(request: Object) -> tuple[object, ...]:
+    return tuple(request[name] for name in ("time", "direction", "source", "destination", "request_id", "path"))
+
+
+def _workload(pod: Object) -> str:
+    """The name of a pod's workload."""
+    owners = pod["metadata"].get("ownerReferences") or [{"kind": ""}]
+    return str(pod["metadata"]["name"]).rsplit("-", {"ReplicaSet": 2, "": 0}.get(owners[0]["kind"], 1))[0]
 
 
 def _text(request: Object) -> str:
@@ -221,16 +252,15 @@ def _text(request: Object) -> str:
 
 def _status(text: str) -> Callable[[Any], bool]:
     """A predicate for statuses: 503, 5xx or >=400."""
+    from sailcloth.lib.access_log_lines import status_range
+
     if not text:
         return lambda status: True
-    match = _STATUS.fullmatch(text)
-    if match is None:
-        output.fail(f"--status {text!r}: write 503, 5xx or >=400", output.USAGE)
-    if match["group"]:
-        return lambda status: isinstance(status, int) and status // 100 == int(match["group"])
-    code, sign = int(match["code"]), match["sign"] or "="
-    compare = {"=": int.__eq__, ">": int.__gt__, "<": int.__lt__, ">=": int.__ge__, "<=": int.__le__}[sign]
-    return lambda status: isinstance(status, int) and bool(compare(status, code))
+    try:
+        least, most = status_range(text)
+    except ValueError as error:
+        output.fail(f"--status: {error}", output.USAGE)
+    return lambda status: isinstance(status, int) and least <= status <= most
 
 
 def _named(pod: str, name: str) -> bool:

@@ -70,6 +70,7 @@ _TELEMETRY_PORTS = {
     "jaeger-collector": [("http-zipkin", 9411, 9411), ("grpc-otel", 4317, 4317), ("http-otel", 4318, 4318)],
     "tracing": [("http-query", 80, 16686)],
     "tempo": [("http", 3200, 3200)],
+    "access-logs": [("http", 3100, 3100)],
 }
 
 

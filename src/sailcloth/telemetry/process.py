@@ -1,5 +1,5 @@
-"""Telemetry as a process: metrics (scraper, store, disk, HTTP API) and traces (receivers, store, query APIs). Must not know the
-embedded cluster."""
+"""Telemetry as a process: metrics (scraper, store, disk, HTTP API), traces (receivers, store, query APIs) and access logs (files, store,
+API). Must not know the embedded cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,9 @@ from sailcloth.kube import Client
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.grpc_server import GrpcServer
 
+from .access_logs.files import LogFiles
+from .access_logs.server import AccessLogs
+from .access_logs.store import LogStore
 from .api import Api, Info
 from .exposition import Metadata
 from .metrics.disk import Disk
@@ -51,7 +54,10 @@ class Config:
     otlp_http_port: int = 4318
     jaeger_port: int = 16686  # these answer questions
     tempo_port: int = 3200
-    folder: str = ""  # where metrics outlive a restart; empty: nowhere; traces are kept with it only
+    access_log_port: int = 3100
+    folder: str = ""  # where metrics outlive a restart; empty: nowhere; traces and access logs are kept with it only
+    pod_logs: str = ""  # the folder of the pods' logs, as a kubelet keeps it; empty: no access logs
+    proxy_container: str = "istio-proxy"
     after: str = ""  # a file to wait for before the start
     interval_s: float = 5.0
     max_series: int = 100_000
@@ -110,7 +116,7 @@ async def _run(client: Client, config: Config) -> None:
             _keep(store, disk),
             *_forwarding(store, session, config.remote_write),
         ]
-        traces = TraceServer(config) if config.folder else None
+        traces = TraceServer(config, scraper.pods) if config.folder else None
         work += await traces.start() if traces is not None else []
         tasks = [asyncio.create_task(one) for one in work]
         log.info("serving metrics on %s:%d", config.address, config.port)
@@ -142,11 +148,16 @@ def _forwarding(
 
 
 class TraceServer:
-    """The ports of traces."""
+    """The ports of traces and access logs. pods: NAMESPACE/NAME by address."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, pods: Mapping[str, str]) -> None:
         self._config = config
         self._traces = Traces(TraceStore(Path(config.folder) / "traces"))
+        self._logs: AccessLogs | None = None
+        if config.pod_logs:
+            store = LogStore(Path(config.folder) / "access-logs")
+            files = LogFiles(Path(config.pod_logs), config.proxy_container, store.positions())
+            self._logs = AccessLogs(store, files, pods, self._traces.store.request_ids)
         self._runners: list[web.AppRunner] = []
         self._grpc: GrpcServer | None = None
 
@@ -160,6 +171,9 @@ class TraceServer:
             config.tempo_port: [*traces.tempo(), web.get("/api/traces/{id}", traces.trace_by_id)],
         }
         work: list[Coroutine[Any, Any, None]] = [traces.run()]
+        if self._logs is not None:
+            ports[config.access_log_port] = self._logs.routes()
+            work.append(self._logs.run())
         for port, routes in ports.items():
             if not port:
                 continue
@@ -169,7 +183,7 @@ class TraceServer:
             await runner.setup()
             self._runners.append(runner)
             assert runner.server is not None
-            connections = Connections(f"port {port} of traces", _LIMITS)
+            connections = Connections(f"port {port} of telemetry", _LIMITS)
             work.append(connections.serve(listen(config.address, port), runner.server, None))
         if config.otlp_grpc_port:
             connections = Connections("OTLP over gRPC", _LIMITS)
@@ -184,6 +198,8 @@ class TraceServer:
         if self._grpc is not None:
             await self._grpc.close()
         self._traces.store.close()
+        if self._logs is not None:
+            self._logs.close()
 
 
 async def _ready(_: web.Request) -> web.Response:

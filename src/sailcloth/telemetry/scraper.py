@@ -65,6 +65,7 @@ class Scraper:
         self._scrapes: dict[tuple[str, str], _Scrape] = {}  # by namespace and name of the pod
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self.failures = self.out_of_order = 0
+        self.pods: dict[str, str] = {}  # NAMESPACE/NAME by address; of an address that nobody has, who had it last
 
     async def run(self, client: Client) -> None:
         """Scrape what the informer of pods reports, until cancelled."""
@@ -78,6 +79,8 @@ class Scraper:
 
     def change(self, key: tuple[str, str], pod: Pod | None) -> None:
         """Follow a pod that came, changed or went."""
+        if pod is not None and pod.status.podIP and pod.status.phase == "Running" and not pod.spec.host_network:
+            self.pods[pod.status.podIP] = "/".join(key)
         wanted = target(pod) if pod is not None else None
         current = self._scrapes.get(key)
         if current is not None and current.of == wanted:

@@ -36,6 +36,7 @@ class _Metadata(msgspec.Struct, frozen=True):
 
 class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     node_name: str | None = None
+    host_network: bool | None = None
     containers: list[_Container] | None = None
 
 

@@ -55,7 +55,15 @@ TELEMETRY = Mirrored(
     "telemetry",
     "telemetry",
     {"app": "telemetry"},
-    {"prometheus": 9090, "zipkin": 9411, "otlp-grpc": 4317, "otlp-http": 4318, "jaeger": 16686, "tempo": 3200},
+    {
+        "prometheus": 9090,
+        "zipkin": 9411,
+        "otlp-grpc": 4317,
+        "otlp-http": 4318,
+        "jaeger": 16686,
+        "tempo": 3200,
+        "access-logs": 3100,
+    },
     (9090, "/-/ready"),
     {"prometheus.io/scrape": "true", "prometheus.io/port": "9090"},
 )

@@ -6,9 +6,7 @@ Spans are written in batches by the thread that asks for it; a crash loses what 
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,13 +15,15 @@ from pathlib import Path
 import apsw
 import orjson
 
+from sailcloth.telemetry.partitions import PARTITION_US, Name, Partition, Partitions
+
 from .model import KINDS, Span
 
 log = logging.getLogger(__name__)
 
-PARTITION_US = 600_000_000
 MAX_BYTES = 512 << 20
 MAX_AGE_S = 86_400.0
+_REQUEST_ID = "guid:x-request-id"  # Envoy's tag
 _SCHEMA = """
 create table if not exists name(number integer primary key, service text, operation text, unique(service, operation));
 create table if not exists span(trace blob, id blob, parent blob, name integer, kind integer, start integer, duration integer,
@@ -54,17 +54,9 @@ class TraceStore:
     """Spans in one folder. All calls come from one thread; a query of a day's spans takes milliseconds."""
 
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES, max_age_s: float = MAX_AGE_S) -> None:
-        self._folder, self._max_bytes, self._max_age_us = folder, max_bytes, int(max_age_s * 1e6)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._open: dict[int, apsw.Connection] = {}
-        self._names: dict[int, dict[tuple[str, str], int]] = {}
+        self._partitions = Partitions(folder, "traces", _SCHEMA, max_bytes, max_age_s)
         self._pending: list[Span] = []
         self.received = self.dropped = 0
-        for path in sorted(folder.glob("traces-*.db")):
-            number = path.stem.removeprefix("traces-")
-            if number.isdigit():
-                with contextlib.suppress(apsw.Error):
-                    self._partition(int(number))
 
     def add(self, spans: Iterable[Span]) -> None:
         """Keep spans in memory until `flush`."""
@@ -77,19 +69,17 @@ class TraceStore:
         pending, self._pending = self._pending, []
         by_partition: dict[int, list[Span]] = {}
         for span in pending:
-            if now_us - self._max_age_us < span.start_us < now_us + PARTITION_US:
+            if self._partitions.holds(span.start_us, now_us):
                 by_partition.setdefault(span.start_us // PARTITION_US, []).append(span)
             else:
                 self.dropped += 1  # a clock is wrong
         for number, spans in by_partition.items():
             self._write(number, spans)
-        self._trim(now_us)
+        self._partitions.trim(now_us)
 
     def close(self) -> None:
         """Close all files."""
-        for connection in self._open.values():
-            connection.close()
-        self._open.clear()
+        self._partitions.close()
 
     # -- reading ------------------------------------------------------------------------------------
 
@@ -97,20 +87,26 @@ class TraceStore:
         """The spans of a trace, the earliest first. Ids of 64 bits name the traces that end with them."""
         key = bytes.fromhex(identifier.rjust(32, "0"))
         rows = f"select {_COLUMNS} from span join name on span.name = name.number where trace = ?"
-        found = [_span(row) for db in self._open.values() for row in db.execute(rows, (key,))]
+        found = [_span(row) for p in self._partitions.latest_first() for row in p.db.execute(rows, (key,))]
         found += [span for span in self._pending if span.trace == key.hex()]
         unique = {(s.id, s.kind, s.service): s for s in found}
         return sorted(unique.values(), key=lambda s: (s.start_us, s.id))
 
+    def request_ids(self, identifier: str) -> set[str]:
+        """The values of x-request-id that the spans of a trace have, by which access logs name its requests."""
+        return {span.tags[_REQUEST_ID] for span in self.trace(identifier) if _REQUEST_ID in span.tags}
+
     def services(self) -> list[str]:
         """Names of services, sorted."""
-        found = {row[0] for db in self._open.values() for row in db.execute("select distinct service from name")}
+        found = {
+            row[0] for p in self._partitions.latest_first() for row in p.db.execute("select distinct service from name")
+        }
         return sorted(found | {span.service for span in self._pending})
 
     def operations(self, service: str) -> list[tuple[str, str]]:
         """(operation, kind) of a service, sorted."""
         rows = "select distinct operation, kind from span join name on span.name = name.number where service = ?"
-        found = {(o, KINDS[k]) for db in self._open.values() for o, k in db.execute(rows, (service,))}
+        found = {(o, KINDS[k]) for p in self._partitions.latest_first() for o, k in p.db.execute(rows, (service,))}
         return sorted(found | {(s.name, s.kind) for s in self._pending if s.service == service})
 
     def find(self, query: Query) -> list[list[Span]]:
@@ -149,14 +145,14 @@ class TraceStore:
             " join name a on a.number = p.name join name b on b.number = s.name"
             " where a.service != b.service and s.start between ? and ? group by 1, 2"
         )
-        for db in self._open.values():
-            for caller, called, count in db.execute(rows, (start_us, end_us)):
+        for partition in self._partitions.latest_first(start_us, end_us):
+            for caller, called, count in partition.db.execute(rows, (start_us, end_us)):
                 out[caller, called] = out.get((caller, called), 0) + count
         return out
 
     def size(self) -> int:
         """Bytes on disk."""
-        return sum(_size(self._path(number)) for number in self._open)
+        return self._partitions.size()
 
     def _matching(self, query: Query) -> Iterator[Span]:
         """Spans, roughly the latest first."""
@@ -176,66 +172,28 @@ class TraceStore:
         if query.error is not None:
             where.append(f"error = {int(query.error)}")
         rows = f"select {_COLUMNS} from span join name on span.name = name.number where {' and '.join(where)} order by start desc"
-        for number in sorted(self._open, reverse=True):
-            begin, end = number * PARTITION_US, (number + 1) * PARTITION_US
-            if (query.start_us and end < query.start_us) or (query.end_us and begin > query.end_us):
-                continue
-            for row in self._open[number].execute(rows, values):
+        for partition in self._partitions.latest_first(query.start_us, query.end_us):
+            for row in partition.db.execute(rows, values):
                 span = _span(row)
                 if _matches(span, query):
                     yield span
 
     # -- writing ------------------------------------------------------------------------------------
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"traces-{number}.db"
-
-    def _partition(self, number: int) -> apsw.Connection:
-        db = self._open.get(number)
-        if db is None:
-            path = self._path(number)
-            db = apsw.Connection(str(path))
-            path.chmod(0o600)
-            db.execute("pragma journal_mode = wal; pragma synchronous = normal")
-            db.execute(_SCHEMA)
-            self._open[number] = db
-            self._names[number] = {(s, o): i for i, s, o in db.execute("select number, service, operation from name")}
-        return db
-
     def _write(self, number: int, spans: list[Span]) -> None:
+        def insert(partition: Partition) -> None:
+            partition.number((s.service, s.name) for s in spans)
+            rows = (_row(s, partition.names) for s in spans)
+            partition.db.executemany("insert into span values(?,?,?,?,?,?,?,?,?)", rows)
+
         try:
-            db = self._partition(number)
-            names = self._names[number]
-            with db:
-                new = dict.fromkeys((s.service, s.name) for s in spans if (s.service, s.name) not in names)
-                for key in new:
-                    db.execute("insert into name(service, operation) values(?, ?)", key)
-                    names[key] = db.last_insert_rowid()
-                db.executemany("insert into span values(?,?,?,?,?,?,?,?,?)", (_row(s, names) for s in spans))
+            self._partitions.write(number, insert)
         except apsw.Error as error:
             self.dropped += len(spans)
-            self._names.pop(number, None)
-            stale = self._open.pop(number, None)
-            if stale is not None:
-                stale.close()
             log.error("%d spans were not stored: %s", len(spans), error)
 
-    def _trim(self, now_us: int) -> None:
-        """Remove the oldest files."""
-        sizes = {number: _size(self._path(number)) for number in sorted(self._open)}
-        total = sum(sizes.values())
-        for number, size in sizes.items():
-            too_old = (number + 1) * PARTITION_US < now_us - self._max_age_us
-            if not too_old and (total <= self._max_bytes or len(self._open) == 1):
-                break
-            self._open.pop(number).close()
-            self._names.pop(number, None)
-            for suffix in ("", "-wal", "-shm"):
-                Path(f"{self._path(number)}{suffix}").unlink(missing_ok=True)
-            total -= size
 
-
-def _row(span: Span, names: Mapping[tuple[str, str], int]) -> tuple[object, ...]:
+def _row(span: Span, names: Mapping[Name, int]) -> tuple[object, ...]:
     packed = zlib.compress(orjson.dumps([dict(span.tags), span.events]), 1)
     parent = bytes.fromhex(span.parent) if span.parent else None
     ids = bytes.fromhex(span.trace), bytes.fromhex(span.id), parent
@@ -276,7 +234,3 @@ def _matches(span: Span, query: Query) -> bool:
         and all(span.tags.get(k) == v for k, v in (query.tags or {}).items())
         and (query.matches is None or query.matches(span))
     )
-
-
-def _size(path: Path) -> int:
-    return sum(os.path.getsize(p) for p in (path, Path(f"{path}-wal")) if p.exists())
