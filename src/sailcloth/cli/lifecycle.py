@@ -16,7 +16,7 @@ import typer
 
 from sailcloth.local.state import StateDir, StateError
 
-from . import output
+from . import output, telemetry_options
 from .demos import DEMOS, Demo
 from .local_cluster import LocalCluster, state_of, stop
 
@@ -46,9 +46,6 @@ Privileged = Annotated[
     typer.Option(
         "--allow-privileged", help="Let pods be privileged and mount paths of this machine; they can then change it."
     ),
-]
-Telemetry = Annotated[
-    bool, typer.Option("--telemetry/--no-telemetry", help="Keep metrics and traces in a process of the cluster.")
 ]
 Restart = Annotated[
     bool,
@@ -93,7 +90,12 @@ def up(
     bind_swap: Swap = True,
     allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
-    telemetry: Telemetry = True,
+    telemetry: telemetry_options.Keep = True,
+    prometheus: telemetry_options.Prometheus = "",
+    tracing: telemetry_options.Tracing = "",
+    spans: telemetry_options.Spans = "",
+    forward_metrics: telemetry_options.ForwardMetrics = "",
+    forward_spans: telemetry_options.ForwardSpans = "",
     restart: Restart = False,
     print_unit: PrintUnit = False,
     out: Form = "text",
@@ -109,7 +111,8 @@ def up(
         print(systemd_unit(state_of(state, cluster), _given(context)), end="")
         return
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
-    options["telemetry"] = telemetry
+    plugged = telemetry_options.Telemetry(telemetry, prometheus, tracing, spans, forward_metrics, forward_spans)
+    options |= plugged.options()
     _run(state_of(state, cluster), detach, _structured(out), options, None, temporary=False, restart=restart)
 
 
@@ -162,14 +165,20 @@ def demo(
     bind_swap: Swap = True,
     allow_privileged: Privileged = False,
     workload_cert_ttl: CertTtl = "24h",
-    telemetry: Telemetry = True,
+    telemetry: telemetry_options.Keep = True,
+    prometheus: telemetry_options.Prometheus = "",
+    tracing: telemetry_options.Tracing = "",
+    spans: telemetry_options.Spans = "",
+    forward_metrics: telemetry_options.ForwardMetrics = "",
+    forward_spans: telemetry_options.ForwardSpans = "",
     out: Form = "text",
 ) -> None:
     """Start a local cluster with a sample application in the mesh."""
     if name not in DEMOS:
         output.fail(f"unknown demo {name!r}; there are: {', '.join(DEMOS)}", output.USAGE)
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
-    options["telemetry"] = telemetry
+    plugged = telemetry_options.Telemetry(telemetry, prometheus, tracing, spans, forward_metrics, forward_spans)
+    options |= plugged.options()
     temporary = not detach and not state and not cluster and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else state_of(state, cluster)
     _run(where, detach, _structured(out), options, DEMOS[name], temporary)

@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 import struct
+from pathlib import Path
 
 _CHUNK = 1 << 16
 _CLUSTER = tuple(ipaddress.ip_network(c) for c in ("10.42.0.0/16", "10.96.0.0/16", "169.254.1.1/32"))
@@ -20,6 +22,23 @@ async def serve(listener: socket.socket) -> asyncio.Server:
     """Start relaying."""
     listener.setblocking(False)
     return await asyncio.start_server(_relay, sock=listener)
+
+
+async def serve_to(path: Path, host: str, port: int, tls: bool) -> asyncio.Server:
+    """Relay a Unix socket of this user to one server, which may be on the host's loopback: the user has named it. With TLS the server's
+    certificate is verified by the system's roots."""
+    context = ssl.create_default_context() if tls else None
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there = await asyncio.wait_for(asyncio.open_connection(host, port, ssl=context), 10)
+        except (OSError, TimeoutError):
+            writer.transport.abort()
+            return
+        await _join(reader, writer, *there)
+
+    path.unlink(missing_ok=True)
+    return await asyncio.start_unix_server(relay, str(path))
 
 
 async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -35,7 +54,21 @@ async def _relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     except (OSError, TimeoutError):
         writer.transport.abort()
         return
-    await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
+    await _join(reader, writer, other_reader, other_writer)
+
+
+async def _join(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    other_reader: asyncio.StreamReader,
+    other_writer: asyncio.StreamWriter,
+) -> None:
+    """Copy both directions until both have ended, and close."""
+    try:
+        await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
+    finally:
+        writer.close()
+        other_writer.close()
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from sailcloth.lib import namespaces as ns
 
-from . import cgroups
+from . import cgroups, egress
 from .state import StateDir, StateError
 
 
@@ -139,8 +139,13 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
     upstream = resolver()
     ours, theirs = socket.socketpair()
     publish, asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sockets: dict[str, str] = {}
+    for number, (origin, (host, port, tls)) in enumerate(config.get("upstreams", {}).items()):
+        sockets[origin] = str(state.run / f"to-{number}.sock")
+        await egress.serve_to(Path(sockets[origin]), host, port, tls)
     inner = {
         **config,
+        "sockets": sockets,
         "api_fd": api.fileno(),
         "http_fd": http.fileno(),
         "https_fd": https.fileno(),
@@ -245,8 +250,6 @@ class PublishedPorts:
 
 async def _wait_for_end(pid: int, channel: socket.socket, parent_fd: int) -> int:
     from sailcloth.local.apiserver.http.node_socket import set_done
-
-    from . import egress
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()

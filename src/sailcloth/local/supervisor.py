@@ -284,6 +284,8 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "address": NODE_IP,
         "folder": str(state.root / "telemetry"),
         "pod_logs": str(state.pod_logs),
+        "sockets": config.get("sockets", {}),
+        **config.get("telemetry_settings", {}),
         "after": str(installed),
     }
     from_launcher = [config[n] for n in ("resolver_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0]

@@ -74,9 +74,14 @@ class Api:
         self.store, self.metadata, self.info, self._now = store, metadata, info, now
         self._slots, self._waiting = asyncio.Semaphore(_AT_ONCE), 0
 
-    def application(self) -> web.Application:
-        """The web application."""
+    def application(self, instead: Handler | None = None) -> web.Application:
+        """The web application. `instead` answers everything that is not about this process itself."""
         app = web.Application(client_max_size=32 << 20, middlewares=[_errors])
+        if instead is not None:
+            app.router.add_get("/metrics", self._metrics)
+            app.router.add_get("/-/ready", _text("Prometheus Server is Ready.\n"))
+            app.router.add_route("*", "/{path:.*}", instead)
+            return app
         both: dict[str, Handler] = {
             "query": self._query,
             "query_range": self._query_range,

@@ -52,6 +52,8 @@ class Forwarder:
                     status = await self._post(remote_write.encode(series))
                 except (OSError, TimeoutError) as error:
                     return self._failed(str(error) or type(error).__name__)
+                if status == 404:
+                    return self._failed("status 404; Prometheus takes them with --web.enable-remote-write-receiver")
                 if status in _RETRIED:
                     return self._failed(f"status {status}")
                 if status >= 400:

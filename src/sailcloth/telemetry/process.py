@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,20 @@ from .exposition import Metadata
 from .metrics.disk import Disk
 from .metrics.store import Store
 from .scraper import Scraper
+from .traces.forwarding import SpanForwarder
 from .traces.server import MAX_BODY, Traces
 from .traces.store import TraceStore
+from .upstreams import Upstreams
 
 log = logging.getLogger(__name__)
 
 _FLUSH_S = 300.0
-_POST_S = 30.0
+_COPY_S = 15.0  # between remote writes of a copy
+_REMOTE_WRITE = {
+    "Content-Encoding": "snappy",
+    "Content-Type": "application/x-protobuf",
+    "X-Prometheus-Remote-Write-Version": "0.1.0",
+}
 _KEEPALIVE_S = 60.0
 _LIMITS = ConnectionLimits(unauthenticated=256, unauthenticated_s=None)
 
@@ -63,6 +70,11 @@ class Config:
     max_series: int = 100_000
     accept_remote_write: bool = False
     remote_write: tuple[str, ...] = ()  # URLs of stores that get a copy of everything
+    prometheus: str = ""  # a store that takes our place: it gets everything, and answers on our port
+    tracing: str = ""  # a tracing system that takes our place: it answers on the ports of Jaeger, Tempo and Zipkin
+    spans: str = ""  # where that system takes spans; the path says in which protocol
+    forward_spans: tuple[str, ...] = ()  # where tracing systems take spans that get a copy of everything
+    sockets: dict[str, str] = field(default_factory=dict)  # Unix sockets that lead to servers, by origin
     ready_fd: int = -1
 
 
@@ -87,7 +99,8 @@ async def serve(config: Config) -> None:
 
 async def _run(client: Client, config: Config) -> None:
     store, metadata = Store(config.max_series), Metadata()
-    disk = Disk(Path(config.folder), store) if config.folder else None
+    disk = Disk(Path(config.folder), store) if config.folder and not config.prometheus else None
+    upstreams = Upstreams(config.sockets)
     if disk is not None:
         disk.load(_now_ms())
     async with aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session:
@@ -105,7 +118,9 @@ async def _run(client: Client, config: Config) -> None:
 
         info = Info(scraper.targets, numbers, config.interval_s, config.accept_remote_write)
         runner = web.AppRunner(
-            Api(store, metadata, info).application(), access_log=None, keepalive_timeout=_KEEPALIVE_S
+            Api(store, metadata, info).application(upstreams.handler(config.prometheus) if config.prometheus else None),
+            access_log=None,
+            keepalive_timeout=_KEEPALIVE_S,
         )
         await runner.setup()
         assert runner.server is not None
@@ -114,9 +129,9 @@ async def _run(client: Client, config: Config) -> None:
             connections.serve(listen(config.address, config.port), runner.server, None),
             scraper.run(client),
             _keep(store, disk),
-            *_forwarding(store, session, config.remote_write),
+            *_forwarding(store, upstreams, config),
         ]
-        traces = TraceServer(config, scraper.pods) if config.folder else None
+        traces = TraceServer(config, scraper.pods, upstreams) if config.folder else None
         work += await traces.start() if traces is not None else []
         tasks = [asyncio.create_task(one) for one in work]
         log.info("serving metrics on %s:%d", config.address, config.port)
@@ -131,54 +146,69 @@ async def _run(client: Client, config: Config) -> None:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await runner.cleanup()
+            await upstreams.close()
             if traces is not None:
                 await traces.close()
             if disk is not None:
                 disk.close()
 
 
-def _forwarding(
-    store: Store, session: aiohttp.ClientSession, urls: Sequence[str]
-) -> Iterator[Coroutine[Any, Any, None]]:
-    if urls:
+def _forwarding(store: Store, upstreams: Upstreams, config: Config) -> Iterator[Coroutine[Any, Any, None]]:
+    writes = [(url, _COPY_S) for url in config.remote_write]
+    if config.prometheus:
+        writes.append((f"{config.prometheus.rstrip('/')}/api/v1/write", config.interval_s))
+    for url, interval_s in writes:
         from .forwarder import Forwarder  # imports protobuf
 
-        for url in urls:
-            yield Forwarder(store, partial(post, session, url), _now_ms()).run()
+        yield Forwarder(store, partial(upstreams.post, url, headers=_REMOTE_WRITE), _now_ms(), interval_s).run()
 
 
 class TraceServer:
     """The ports of traces and access logs. pods: NAMESPACE/NAME by address."""
 
-    def __init__(self, config: Config, pods: Mapping[str, str]) -> None:
-        self._config = config
-        self._traces = Traces(TraceStore(Path(config.folder) / "traces"))
+    def __init__(self, config: Config, pods: Mapping[str, str], upstreams: Upstreams) -> None:
+        self._config, self._upstreams = config, upstreams
+        urls = (*([config.spans] if config.tracing else []), *config.forward_spans)
+        self._forwarders = [SpanForwarder(url, upstreams.post) for url in urls]
+        forward, folder = [f.take for f in self._forwarders], Path(config.folder)
+        self._traces = Traces(TraceStore(folder / "traces"), forward=forward, keep=not config.tracing)
         self._logs: AccessLogs | None = None
         if config.pod_logs:
-            store = LogStore(Path(config.folder) / "access-logs")
+            store = LogStore(folder / "access-logs")
             files = LogFiles(Path(config.pod_logs), config.proxy_container, store.positions())
-            self._logs = AccessLogs(store, files, pods, self._traces.store.request_ids)
+            self._logs = AccessLogs(store, files, pods, self._request_ids)
         self._runners: list[web.AppRunner] = []
         self._grpc: GrpcServer | None = None
+
+    def _request_ids(self, trace: str) -> set[str]:
+        if self._config.tracing:
+            raise ValueError("trace: traces are kept elsewhere (--tracing)")
+        return self._traces.store.request_ids(trace)
 
     async def start(self) -> list[Coroutine[Any, Any, None]]:
         """What is to run."""
         config, traces = self._config, self._traces
+        ready = [web.get("/ready", _ready), web.get("/health", _ready)]
+        if config.tracing:
+            zipkin = jaeger = tempo = [web.route("*", "/{path:.*}", self._upstreams.handler(config.tracing))]
+        else:
+            zipkin, jaeger = [*traces.zipkin(), *ready], [*traces.jaeger(), *ready]
+            tempo = [*traces.tempo(), web.get("/api/traces/{id}", traces.trace_by_id), *ready]
         ports = {
-            config.zipkin_port: [*traces.receivers(), *traces.zipkin()],
-            config.otlp_http_port: traces.receivers(),
-            config.jaeger_port: traces.jaeger(),
-            config.tempo_port: [*traces.tempo(), web.get("/api/traces/{id}", traces.trace_by_id)],
+            config.zipkin_port: [*traces.receivers(), *zipkin],
+            config.otlp_http_port: [*traces.receivers(), *ready],
+            config.jaeger_port: jaeger,
+            config.tempo_port: tempo,
         }
-        work: list[Coroutine[Any, Any, None]] = [traces.run()]
+        work: list[Coroutine[Any, Any, None]] = [traces.run(), *(f.run() for f in self._forwarders)]
         if self._logs is not None:
-            ports[config.access_log_port] = self._logs.routes()
+            ports[config.access_log_port] = [*self._logs.routes(), *ready]
             work.append(self._logs.run())
         for port, routes in ports.items():
             if not port:
                 continue
             application = web.Application(client_max_size=2 * MAX_BODY)
-            application.add_routes([*routes, web.get("/ready", _ready), web.get("/health", _ready)])
+            application.add_routes(routes)
             runner = web.AppRunner(application, access_log=None, keepalive_timeout=_KEEPALIVE_S)
             await runner.setup()
             self._runners.append(runner)
@@ -235,20 +265,6 @@ async def get(session: aiohttp.ClientSession, url: str, limit_s: float, most: in
             return bytes(body)
     except TimeoutError:
         raise TimeoutError(f"no answer within {limit_s:g} s") from None
-    except aiohttp.ClientError as error:
-        raise OSError(str(error) or type(error).__name__) from None
-
-
-async def post(session: aiohttp.ClientSession, url: str, body: bytes) -> int:
-    """The status of a remote write. Raises OSError or TimeoutError."""
-    headers = {
-        "Content-Encoding": "snappy",
-        "Content-Type": "application/x-protobuf",
-        "X-Prometheus-Remote-Write-Version": "0.1.0",
-    }
-    try:
-        async with asyncio.timeout(_POST_S), session.post(url, data=body, headers=headers) as response:
-            return response.status
     except aiohttp.ClientError as error:
         raise OSError(str(error) or type(error).__name__) from None
 

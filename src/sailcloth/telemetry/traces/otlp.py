@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -148,23 +148,31 @@ def _attributes(listed: Any) -> dict[str, Any]:
     return out
 
 
-def write(spans: Iterable[Span]) -> dict[str, Any]:
+def message(spans: Iterable[Span]) -> dict[str, Any]:
+    """Spans as a message of OTLP in JSON, whose ids are hexadecimal."""
+    return {"resourceSpans": write(spans, str)["batches"]}
+
+
+def write(spans: Iterable[Span], ids: Callable[[str], str] | None = None) -> dict[str, Any]:
     """Spans as OTLP in JSON, in the field names of Tempo's answers (`batches`), with ids in base64 as protobuf's JSON has them."""
+    ids = ids or _base64
     by_service: dict[str, list[Span]] = {}
     for span in spans:
         by_service.setdefault(span.service, []).append(span)
     batches = []
     for service, of in by_service.items():
         attribute = {"key": "service.name", "value": {"stringValue": service}}
-        batches.append({"resource": {"attributes": [attribute]}, "scopeSpans": [{"spans": [_json(s) for s in of]}]})
+        batches.append(
+            {"resource": {"attributes": [attribute]}, "scopeSpans": [{"spans": [_json(s, ids) for s in of]}]}
+        )
     return {"batches": batches}
 
 
-def _json(span: Span) -> dict[str, Any]:
+def _json(span: Span, ids: Callable[[str], str]) -> dict[str, Any]:
     kind = ("SPAN_KIND_" + span.kind).upper()
     out: dict[str, Any] = {
-        "traceId": _base64(span.trace),
-        "spanId": _base64(span.id),
+        "traceId": ids(span.trace),
+        "spanId": ids(span.id),
         "name": span.name,
         "kind": kind,
         "startTimeUnixNano": str(span.start_us * 1000),
@@ -173,7 +181,7 @@ def _json(span: Span) -> dict[str, Any]:
         "status": {"code": "STATUS_CODE_ERROR"} if span.error else {},
     }
     if span.parent:
-        out["parentSpanId"] = _base64(span.parent)
+        out["parentSpanId"] = ids(span.parent)
     if span.events:
         out["events"] = [{"timeUnixNano": str(at * 1000), "name": name} for at, name in span.events]
     return out

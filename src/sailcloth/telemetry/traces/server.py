@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -24,21 +24,23 @@ from .store import Query, TraceStore
 log = logging.getLogger(__name__)
 
 MAX_BODY = 8 << 20  # bytes of a message, also unpacked
+Forward = Callable[[str, str, bytes, list[Span]], None]
 _FLUSH_S = 1.0
 _VERSION = "2.4.0"  # of Tempo, whose API this is; Grafana chooses its queries by it
 
 
 class Traces:
-    """The receivers and the APIs over one store. `now_us` is the time in microseconds. `forward` gets every message that was
-    understood, for another tracing system: (path, content type, body)."""
+    """The receivers and the APIs over one store. `now_us` is the time in microseconds. Each of `forward` gets every message that was
+    understood, for another tracing system: (path, content type, body, spans). Without `keep` the store gets none."""
 
     def __init__(
         self,
         store: TraceStore,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
-        forward: Callable[[str, str, bytes], None] | None = None,
+        forward: Sequence[Forward] = (),
+        keep: bool = True,
     ) -> None:
-        self.store, self._now, self._forward = store, now_us, forward
+        self.store, self._now, self._forward, self._keep = store, now_us, forward, keep
         self.refused = 0
 
     async def run(self) -> None:
@@ -78,22 +80,24 @@ class Traces:
         """Keep the spans of a request; the refusal if it is not understood."""
         try:
             body = unpacked(await request.read(), request.headers.get("Content-Encoding", ""))
-            self.store.add(read(body))
+            self._add(request.path, request.content_type, body, read(body))
         except BadSpans as error:
             self.refused += 1
             return web.Response(status=400, text=f"{error}\n")
-        if self._forward is not None:
-            self._forward(request.path, request.content_type, body)
         return None
+
+    def _add(self, path: str, content_type: str, body: bytes, spans: list[Span]) -> None:
+        if self._keep:
+            self.store.add(spans)
+        for forward in self._forward:
+            forward(path, content_type, body, spans)
 
     async def _export(self, body: bytes, call: Call) -> bytes:
         try:
-            self.store.add(otlp.read(body))
+            self._add("/v1/traces", "application/x-protobuf", body, otlp.read(body))
         except BadSpans as error:
             self.refused += 1
             raise Abort(Status.INVALID_ARGUMENT, str(error)) from None
-        if self._forward is not None:
-            self._forward("/v1/traces", "application/x-protobuf", body)
         return b""
 
     # -- Jaeger -------------------------------------------------------------------------------------
