@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from .bookinfo import Cluster
@@ -28,6 +29,10 @@ PROVIDERS: list[Object] = [
             "path": "/dev/stdout",
             "logFormat": {"labels": {"mark": "seen", "path": "%REQ(:PATH)%", "status": "%RESPONSE_CODE%"}},
         },
+    },
+    {
+        "name": "pushed",
+        "opentelemetryMetrics": {"service": HOST, "port": 9411, "path": "/v1/metrics", "interval": "1s"},
     },
     {"name": "absent", "zipkin": {"service": "nowhere.telemetry.svc.cluster.local", "port": 9411}},
 ]
@@ -52,7 +57,9 @@ def made(cluster: Cluster) -> Iterator[Lab]:
     lab.ready()
     get = ("get", "configmap", "istio", "-n", "istio-system", "-o", "json")
     before = (json.loads(cluster.kubectl(*get)).get("data") or {}).get("mesh", "")
-    options = yaml.safe_dump({**(yaml.safe_load(before) or {}), "extensionProviders": PROVIDERS})
+    mesh = yaml.safe_load(before) or {}
+    defaults = {**(mesh.get("defaultProviders") or {}), "metrics": ["prometheus", "pushed"]}
+    options = yaml.safe_dump({**mesh, "extensionProviders": PROVIDERS, "defaultProviders": defaults})
     patch = ("patch", "configmap", "istio", "-n", "istio-system", "--type=merge", "-p")
     cluster.kubectl(*patch, json.dumps({"data": {"mesh": options}}))
     yield lab
@@ -135,6 +142,36 @@ def test_no_trace_without_sampling(lab: Lab) -> None:
     telemetry(lab, "none", tracing=[{"providers": [{"name": "zipkin"}], "randomSamplingPercentage": 0}])
     lab.many(20, "http://echo/untraced")
     assert not any("/untraced" in span.get("tags", {}).get("http.url", "") for span in zipkin_spans(lab))
+
+
+def test_a_proxy_pushes_its_metrics(lab: Lab) -> None:
+    def injected() -> bool:
+        lab.put(pod)
+        made = json.loads(lab.kubectl("get", "pod", "pusher", "-o", "json"))
+        containers = made["spec"]["containers"] + (made["spec"].get("initContainers") or [])
+        if any(v["name"] == "OTEL_METRIC_EXPORT_INTERVAL" for c in containers for v in c.get("env") or ()):
+            return True
+        lab.kubectl("delete", "pod", "pusher")
+        return False
+
+    container = {"name": "main", "image": "curlimages/curl", "command": ["sleep", "infinity"]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pusher"}, "spec": {"containers": [container]}}
+    lab.cluster.eventually(injected)
+    lab.kubectl("wait", "--for=condition=Ready", "pod/pusher", "--timeout=60s")
+    lab.kubectl("exec", "pusher", "-c", "main", "--", "sh", "-c", "for i in 1 2 3; do curl -s http://echo; done")
+    wanted = {"source_workload": "pusher", "destination_service_name": "echo", "reporter": "source"}
+    wanted |= {"source_principal": "spiffe://cluster.local/ns/telemetry/sa/default", "response_code": "200"}
+
+    def count(body: bytes) -> float:
+        (resource,) = ExportMetricsServiceRequest.FromString(body).resource_metrics
+        metrics = resource.instrumentation_library_metrics[0].metrics
+        points = [p for metric in metrics if metric.name == "istio_requests_total" for p in metric.sum.data_points]
+        labels = [({a.key: a.value.string_value for a in p.attributes}, p.as_double) for p in points]
+        return sum(value for have, value in labels if wanted.items() <= have.items())
+
+    lab.cluster.eventually(lambda: 3 in [count(body) for body in collected(lab, "/v1/metrics")], 30)
+    logs = lab.kubectl("logs", "-l", "app=collector", "-c", "istio-proxy", "--tail=-1")
+    assert any("/v1/metrics" in line and "outbound_.9411_" in line for line in logs.splitlines())  # by mutual TLS
 
 
 def logged(lab: Lab, app: str) -> str:

@@ -28,7 +28,10 @@ OPTIONS = {
     "defaultConfig": {"concurrency": 2, "proxyMetadata": {"A": "b"}},
     "globalRateLimitStore": "redis://a:1",
     "localityLbSetting": {"distribute": [{"from": "a", "to": {"b": 100}}]},
-    "extensionProviders": [{"name": "a", "envoyExtAuthzHttp": {"service": "a.b", "port": 80, "statusOnError": "503"}}],
+    "extensionProviders": [
+        {"name": "a", "envoyExtAuthzHttp": {"service": "a.b", "port": 80, "statusOnError": "503"}},
+        {"name": "b", "opentelemetryMetrics": {"service": "a.b", "port": 80, "path": "/a", "interval": "1s"}},
+    ],
     "blockedCidrsInJwksUris": ["10.0.0.0/8"],
     "caCertificates": [{"pem": "x"}],
     "meshMTLS": {"minProtocolVersion": "TLSV1_3", "ecdhCurves": ["P-256"]},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sailcloth.analysis import manifests, offline
 from sailcloth.mesh import mesh_config, proxy_configs
 
@@ -40,3 +42,24 @@ def test_each_is_over_the_one_before_it() -> None:
     }
     assert proxy_configs.options(graph, "shop", {"app": "web"})["concurrency"] == 0
     assert proxy_configs.options(graph, "third", {})["proxyMetadata"] == {**variables, "C": "root"}
+
+
+def test_metrics_are_pushed_to_the_first_default_provider_that_takes_them() -> None:
+    text = """
+defaultProviders: {metrics: [prometheus, pushed, other]}
+extensionProviders:
+- name: other
+  opentelemetryMetrics: {service: other.obs, port: 1}
+- name: pushed
+  opentelemetryMetrics: {service: obs/otel.obs.svc.cluster.local, port: 4318, interval: 15s}
+"""
+    graph = offline.mesh_of((), mesh_config.parse(text)).graph
+    assert proxy_configs.options(graph, "shop", {})["proxyMetadata"] == {
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://otel.obs.svc.cluster.local:4318/v1/metrics",
+        "OTEL_METRIC_EXPORT_INTERVAL": "15000",
+    }
+    own = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://own:4318/"}
+    given = mesh_config.parse(text + f"defaultConfig: {{proxyMetadata: {own}}}")
+    assert proxy_configs.options(offline.mesh_of((), given).graph, "shop", {})["proxyMetadata"].items() >= own.items()
+    with pytest.raises(ValueError, match=r"\[a\]\.opentelemetryMetrics\.path"):
+        mesh_config.parse("extensionProviders: [{name: a, opentelemetryMetrics: {service: a, port: 1, path: b}}]")

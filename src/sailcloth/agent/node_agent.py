@@ -29,6 +29,7 @@ from .merged_metrics import ANNOTATIONS, MergedMetrics, Target, targets
 from .mounted_files import MountedFiles
 from .name_tables import NameTables
 from .netns import PodSockets, socket_in
+from .otlp_metrics import MetricsPush, PushOptions, resource
 from .protocol import ProxyProcess
 from .proxy_socket import ProxySocket
 from .status import StatusServer
@@ -65,11 +66,13 @@ class _Pod:
     status: StatusServer | None = None
     dns: _Dns | None = None
     drain_s: float = _DRAIN_S
+    push: MetricsPush | None = None
+    pushing: asyncio.Task[None] | None = None
 
     def metrics(self) -> str:
         """The agent's metrics about the pod, in Prometheus' text format."""
         certificate = self.identity.metrics(time.time()) if self.identity is not None else ""
-        return certificate + (self.dns.metrics() if self.dns is not None else "")
+        return certificate + "".join(part.metrics() for part in (self.dns, self.push) if part is not None)
 
 
 @dataclass(eq=False)
@@ -173,8 +176,8 @@ class Agent:
             token = TokenCache(lambda: self._token_for(pod))
             elsewhere = await self._has_certificate_elsewhere(files, home, env)
             identity = None if elsewhere else self._new_identity(pod, env, files, token)
-            pages = targets(env.get(ANNOTATIONS, ""))
-            await self._add(pod, path, sockets, who, files, dns, identity, token, pages)
+            pages, push = targets(env.get(ANNOTATIONS, "")), PushOptions.from_env(env)
+            await self._add(pod, path, sockets, who, files, dns, identity, token, pages, push)
         secrets = external_sds.path(env) if self._pods[uid].identity is None else ""
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
@@ -252,6 +255,7 @@ class Agent:
         identity: WorkloadIdentity | None,
         token: TokenCache,
         pages: tuple[Target, ...],
+        push: PushOptions,
     ) -> None:
         names = dns.names if dns else None
         socket = ProxySocket(path, identity, self._upstream, token.get, files, names, lambda: self._trusted)
@@ -264,6 +268,9 @@ class Agent:
             merged = MergedMetrics(sockets.netns_fd, standard, pages, created.metrics)
             created.status = StatusServer(sockets, who.ip, pod, merged)
             await created.status.start()
+            if push.host:
+                created.push = MetricsPush(push, sockets.netns_fd, self._resolve, merged.envoy, resource(who))
+                created.pushing = asyncio.create_task(created.push.run())
 
     async def _connect(self) -> None:
         async with self._connecting:
@@ -325,6 +332,8 @@ class Agent:
         """Stop serving a pod."""
         pod = self._pods.pop(uid, None)
         if pod is not None:
+            if pod.pushing is not None:
+                pod.pushing.cancel()
             if pod.status is not None:
                 await pod.status.close()
             if pod.dns is not None:

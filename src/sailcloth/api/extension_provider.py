@@ -117,6 +117,13 @@ class OpenTelemetry(Traces):
     resource_detectors: dict[str, Any] | None = None
 
 
+class OtlpMetrics(Service):
+    """An OpenTelemetry collector that proxies push their metrics to, by OTLP over HTTP. Not in Istio."""
+
+    path: str = "/v1/metrics"
+    interval: Duration | None = None
+
+
 class SkyWalking(Traces):
     """SkyWalking."""
 
@@ -138,6 +145,7 @@ class ExtensionProvider(Struct):
     opentelemetry: OpenTelemetry | None = None
     datadog: Traces | None = None
     skywalking: SkyWalking | None = None
+    opentelemetry_metrics: OtlpMetrics | None = None
 
     @property
     def authorizer(self) -> ExtAuthzGrpc | None:
@@ -146,6 +154,10 @@ class ExtensionProvider(Struct):
     @property
     def logs(self) -> FileAccessLog | OtelAccessLog | AccessLogService | None:
         return self.envoy_file_access_log or self.envoy_otel_als or self.envoy_http_als or self.envoy_tcp_als
+
+    @property
+    def metrics(self) -> OtlpMetrics | dict[str, Any] | None:
+        return self.prometheus if self.prometheus is not None else self.opentelemetry_metrics
 
     @property
     def traces(self) -> Traces | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 
-def request(method: str, path: str, host: str = "localhost") -> bytes:
-    """A request without a body and with `Connection: close`."""
-    return f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
+def request(
+    method: str, path: str, host: str = "localhost", headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+) -> bytes:
+    """A request with `Connection: close`."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers)
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{more}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
 
 
 def parse(answer: bytes) -> tuple[int, bytes]:

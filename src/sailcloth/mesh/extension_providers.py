@@ -18,6 +18,7 @@ from sailcloth.api.extension_provider import (
     FileAccessLog,
     LogFormat,
     OtelAccessLog,
+    OtlpMetrics,
     Service,
 )
 from sailcloth.api.validation import formats
@@ -37,6 +38,7 @@ _KINDS = {
     "opentelemetry": "opentelemetry",
     "datadog": "datadog",
     "skywalking": "skywalking",
+    "opentelemetryMetrics": "opentelemetry_metrics",
 }
 READ = frozenset(("name", *_KINDS))
 """The fields of a provider that have an effect."""
@@ -90,6 +92,8 @@ def _problem(settings: Any) -> str:
             return "service: missing; write [NAMESPACE/]HOST"
         if not 0 < settings.port < 65536:
             return f"port: {settings.port} is not between 1 and 65535"
+    if isinstance(settings, OtlpMetrics) and not settings.path.startswith("/"):
+        return f"path: {settings.path!r} does not start with /"
     if isinstance(settings, OtelAccessLog):
         return _format_problem(settings.log_format)
     return _authorizer_problem(settings) if isinstance(settings, ExtAuthzGrpc) else ""

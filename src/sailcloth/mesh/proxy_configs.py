@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sailcloth.api.meta import duration_ms
 from sailcloth.api.workload_group import ProxyConfig
 from sailcloth.lib.incremental import Graph
 
 from . import registry, selection
+from .model import MeshConfig
 
 READ = frozenset(
     (
@@ -46,13 +48,29 @@ def sampling(defaults: str) -> float | None:
 def options(graph: Graph, namespace: str, labels: dict[str, str]) -> dict[str, Any]:
     """Options of a workload's proxy in the format of `defaultConfig`: the mesh's, overridden by the ProxyConfig of the root
     namespace, of the namespace, and the one that selects the workload; of several at a level the oldest is used."""
-    merged: dict[str, Any] = json.loads(registry.config(graph).proxy_defaults)
+    config = registry.config(graph)
+    merged: dict[str, Any] = json.loads(config.proxy_defaults)
+    if pushed := _pushed_metrics(config):
+        merged["proxyMetadata"] = {**pushed, **(merged.get("proxyMetadata") or {})}
     levels = graph.get(selection.levels, ProxyConfig, namespace, tuple(sorted(labels.items())))
     for key in dict.fromkeys((levels.mesh, levels.namespace, levels.workload)):
         obj = registry.read(graph, ProxyConfig, key) if key is not None else None
         if obj is not None:
             merged = _merge(merged, obj)
     return merged
+
+
+def _pushed_metrics(config: MeshConfig) -> dict[str, str]:
+    """OpenTelemetry's variables for the first of the default providers that metrics are pushed to; the agent reads them."""
+    names = config.default_providers.metrics if config.default_providers is not None else ()
+    providers = {p.name: p.opentelemetry_metrics for p in config.extension_providers}
+    settings = next((s for name in names if (s := providers.get(name)) is not None), None)
+    if settings is None:
+        return {}
+    host = settings.service.rpartition("/")[2]
+    out = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"http://{host}:{settings.port}{settings.path}"}
+    milliseconds = duration_ms(settings.interval)
+    return out | ({"OTEL_METRIC_EXPORT_INTERVAL": f"{milliseconds:.0f}"} if milliseconds else {})
 
 
 def _merge(options: dict[str, Any], obj: ProxyConfig) -> dict[str, Any]:

@@ -170,7 +170,7 @@ def _metrics(
         named = [name for entry in entries for name in _names(entry.providers)]
         providers = named or providers
         for entry in entries:
-            if entry.providers and "prometheus" not in _names(entry.providers):
+            if entry.providers and not _counted(config, _names(entry.providers)):
                 continue
             for override in entry.overrides:
                 match = override.match
@@ -187,8 +187,14 @@ def _metrics(
                         old.disabled if override.disabled is None else override.disabled,
                         tuple(sorted({**dict(old.tags), **tags}.items())),
                     )
-    on = not providers or "prometheus" in providers
+    on = not providers or _counted(config, providers)
     return on, tuple(sorted((name, plan) for name, plan in plans.items() if plan != MetricPlan()))
+
+
+def _counted(config: MeshConfig, names: Sequence[str]) -> bool:
+    """Whether one of the providers is for metrics. All of them get the same series."""
+    of_metrics = {p.name for p in config.extension_providers if p.metrics is not None}
+    return any(name == "prometheus" or name in of_metrics for name in names)
 
 
 def _trace(config: MeshConfig, levels: Sequence[Tracing | None]) -> tuple[str, TracePlan]:

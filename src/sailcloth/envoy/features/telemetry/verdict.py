@@ -35,6 +35,10 @@ def _problem(graph: Graph, name: str, block: str) -> str:
     found = extension_providers.find(graph, name) or BUILT_IN.get(name)
     if found is None:
         return f"no provider {name!r} in the MeshConfig's extensionProviders"
+    if block == "metrics" and found.opentelemetry_metrics is not None:
+        return (
+            f"the provider {name!r} is for the MeshConfig's defaultProviders.metrics: proxies read it when they start"
+        )
     kinds = {"accessLogging": found.logs, "metrics": found.prometheus, "tracing": found.traces}
     if kinds[block] is None:
         return f"the provider {name!r} is not for {block}"
