@@ -138,6 +138,24 @@ def test_otlp_spans_have_the_services_name_and_custom_tags(lab: Lab) -> None:
     lab.cluster.eventually(found, 30)
 
 
+def test_spans_without_trace_headers(lab: Lab) -> None:
+    entry: Object = {"providers": [{"name": "zipkin"}], "randomSamplingPercentage": 100}
+    telemetry(lab, "headers", tracing=[entry])
+    lab.cluster.eventually(lambda: "X-B3-Traceid" in lab.ask("http://echo/with").told["headers"], 30)
+    telemetry(lab, "headers", tracing=[{**entry, "disableContextPropagation": True, "enableIstioTags": False}])
+    lab.cluster.eventually(lambda: "X-B3-Traceid" not in lab.ask("http://echo/without").told["headers"], 30)
+
+    def reported() -> bool:
+        """Whether the latest spans of both sides are apart, and without Istio's tags."""
+        lab.ask("http://echo/later")
+        spans = [s for s in zipkin_spans(lab) if s.get("tags", {}).get("http.url", "").endswith("/later")]
+        latest = {span["kind"]: span for span in sorted(spans, key=lambda s: int(s["timestamp"]))}
+        tags = [name for span in latest.values() for name in span["tags"] if name.startswith("istio.")]
+        return set(latest) == {"CLIENT", "SERVER"} and not tags and not any("parentId" in s for s in latest.values())
+
+    lab.cluster.eventually(reported, 30)
+
+
 def test_no_trace_without_sampling(lab: Lab) -> None:
     telemetry(lab, "none", tracing=[{"providers": [{"name": "zipkin"}], "randomSamplingPercentage": 0}])
     lab.many(20, "http://echo/untraced")

@@ -18,7 +18,6 @@ NO_EFFECT = {
     "Sidecar.spec.ingress.port.targetPort": "as in Istio",
     "EnvoyFilter.spec.configPatches.match.waypoint": "there are no waypoints",
     "EnvoyFilter.spec.configPatches.match.listener.portName": "as in Istio",
-    "Telemetry.spec.tracing.disableContextPropagation": "not in Envoy's interface yet",
     "Telemetry.spec.metrics.reportingInterval": "bytes of TCP connections are counted at their end",
     "Telemetry.spec.metrics.overrides.match.customMetric": "there are no others than Istio's",
     "WorkloadEntry.spec.network": "one network",

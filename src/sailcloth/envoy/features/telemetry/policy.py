@@ -58,7 +58,7 @@ class MetricPlan:
 
 @dataclass(frozen=True)
 class TracePlan:
-    """Where spans go, and of which requests. `sampling` in percent; `tags` by name."""
+    """Where spans go, and of which requests. `sampling` in percent; `tags` by name. `propagated`: requests get trace headers."""
 
     provider: ExtensionProvider | None = None
     sampling: float = _DEFAULT_SAMPLING
@@ -66,6 +66,7 @@ class TracePlan:
     tags: tuple[tuple[str, CustomTag], ...] = ()
     by_request_id: bool = True
     istio_tags: bool = True
+    propagated: bool = True
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,8 @@ def _trace(config: MeshConfig, levels: Sequence[Tracing | None]) -> tuple[str, T
             changes["by_request_id"] = entry.use_request_id_for_trace_sampling
         if entry.enable_istio_tags is not None:
             changes["istio_tags"] = entry.enable_istio_tags
+        if entry.disable_context_propagation is not None:
+            changes["propagated"] = not entry.disable_context_propagation
         if entry.custom_tags:
             changes["tags"] = tuple(sorted(entry.custom_tags.items(), key=lambda item: item[0]))
         plan = replace(plan, **changes)

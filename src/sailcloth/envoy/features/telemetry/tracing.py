@@ -33,6 +33,7 @@ ISTIO_TAGS = {
 """Istio's own tags, and the variables of a proxy's environment with their values: the configuration is shared by workloads."""
 _TIMEOUT_MS = 5000.0
 _MAX_TAG = 256
+_NO_CONTEXT_PROPAGATION = b"\x68\x01"  # the field of that name, 13: true; xds-protos does not have it yet
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ def _tracing(plan: TracePlan, traffic: Traffic) -> hcm_pb.HttpConnectionManager.
     made.provider.name = name
     made.provider.typed_config.CopyFrom(pack(message))
     made.spawn_upstream_span.value = traffic == "gateway"
+    if not plan.propagated:
+        made.MergeFromString(_NO_CONTEXT_PROPAGATION)
     for tag, variable in ISTIO_TAGS.items() if plan.istio_tags else ():
         made.custom_tags.add(tag=tag).environment.name = variable
     for tag, value in plan.tags:

@@ -61,7 +61,4 @@ def _notes(obj: Telemetry) -> list[str]:
             for tag, change in override.tag_overrides.items():
                 text = envoy_cel.problem(envoy_cel.without_string(change.value)) if change.value else ""
                 notes += [f"{at}.tagOverrides.{tag} is not applied: {text}"] if text else []
-    for index, tracing in enumerate(obj.spec.tracing):
-        if tracing.disable_context_propagation:
-            notes.append(f"tracing[{index}].disableContextPropagation has no effect")
     return notes
