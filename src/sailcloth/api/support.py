@@ -18,7 +18,8 @@ NO_EFFECT = {
     "Sidecar.spec.ingress.port.targetPort": "as in Istio",
     "EnvoyFilter.spec.configPatches.match.waypoint": "there are no waypoints",
     "EnvoyFilter.spec.configPatches.match.listener.portName": "as in Istio",
-    "Telemetry.spec.metrics.reportingInterval": "bytes of TCP connections are counted at their end",
+    "Telemetry.spec.metrics.reportingInterval": "bytes of TCP connections are counted at their end: Envoy's periodic log entries have "
+    "sums, and its statistics cannot add differences",
     "Telemetry.spec.metrics.overrides.match.customMetric": "there are no others than Istio's",
     "WorkloadEntry.spec.network": "one network",
     "ServiceEntry.spec.endpoints.network": "one network",
