@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from .bookinfo import Cluster
-from .lab import Lab
+from ..telemetry import queries
+from .bookinfo import Cluster, Load
+from .lab import Lab, kind
+from .test_embedded_telemetry import query
 
 Object = dict[str, Any]
 _SERIES = re.compile(r"^(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)$")
@@ -280,3 +283,49 @@ def test_the_applications_metrics_are_on_the_same_page(lab: Lab) -> None:
     page = Metrics(lab, "server").page
     assert "istio_agent_scrapes_total" in page
     assert "istio_echo_http_requests_total" in page
+
+
+NEEDS = {
+    "container_cpu_usage_seconds_total": "a kubelet with cAdvisor",
+    "go_goroutines": "a control plane in Go",
+    "rate(pilot_total_xds_rejects": "a proxy that rejects a change",
+}
+"""Expressions of Istio's dashboards that have no series here, by what they need."""
+NAMES = (("mongodb.default", "server.measured"), ("ratings-v1", "client"))
+"""Names in the expressions of dashboards, and who has such traffic here."""
+FETCH = "import urllib.request as u\ntry: u.urlopen('http://nobody.measured', timeout=5)\nexcept OSError: pass"
+
+
+def test_what_grafana_and_kiali_ask_has_answers_with_all_labels(lab: Lab) -> None:
+    expressions = [text for text in queries.grafana() if not any(part in text for part in NEEDS)]
+    expressions += queries.kiali("measured")
+    spec = {"selector": {"app": "nobody"}, "ports": [{"name": "http", "port": 80}]}
+    lab.put({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "nobody"}, "spec": spec})
+    numbers = itertools.count(100)
+    empty: list[str] = []
+
+    def answered() -> bool:
+        lab.cluster.kubectl("exec", "deploy/productpage-v1", "--", "python3", "-c", FETCH)  # fails, from elsewhere
+        for url in ("http://server", "grpc://server:7070", "tcp://server:9000"):
+            call(lab, "client", url, "--count", "2")
+        pool = {"connectionPool": {"tcp": {"maxConnections": next(numbers)}}}
+        lab.put(kind("DestinationRule", "server", host="server", trafficPolicy=pool))
+        empty[:] = [text for text in expressions if not has_answer(lab, text)]
+        return not empty
+
+    with Load(lab.cluster, threads=1):
+        try:
+            lab.cluster.eventually(answered, 60)
+        except AssertionError:
+            raise AssertionError("\n".join(empty)) from None
+        finally:
+            lab.kubectl("delete", "destinationrule", "server")
+
+
+def has_answer(lab: Lab, text: str) -> bool:
+    """Whether an expression has values, and those of Kiali's graph all labels of an edge."""
+    for name, here in NAMES:
+        text = text.replace(name, here)
+    answer = [labels for labels, value in query(lab.cluster, text) if value == value]
+    edges = "destination_canonical_revision" in text
+    return bool(answer) and (not edges or all(labels.keys() >= queries.KIALI_LABELS for labels in answer))

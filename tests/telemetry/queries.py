@@ -266,6 +266,21 @@ def written() -> list[str]:
     return [line for part in parts for line in part.splitlines() if line]
 
 
+KIALI_LABELS = frozenset(_KIALI_G.split(","))
+"""Labels of an edge in Kiali's graph."""
+
+
+def grafana() -> list[str]:
+    """What Istio's dashboards ask."""
+    parts = (_ISTIO_MESH, _ISTIO_SERVICE, _ISTIO_WORKLOAD, _ISTIO_CONTROL)
+    return [line for part in parts for line in part.splitlines() if line]
+
+
+def kiali(namespace: str) -> list[str]:
+    """What Kiali asks about a namespace."""
+    return [line.replace("default", namespace) for line in _KIALI.splitlines() if line]
+
+
 _METRICS = [
     "up",
     "istio_requests_total",

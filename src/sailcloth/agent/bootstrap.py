@@ -27,6 +27,8 @@ _BUCKETS = {
     ),
     "istiocustom.istio_re": (64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1 << 20, 1 << 22, 1 << 24),
 }
+# Istio's label of clusters, which its dashboards name; Envoy's own is envoy_cluster_name.
+_TAGS = [{"tag_name": "cluster_name", "regex": r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)"}]
 _TYPE = "type.googleapis.com/envoy."
 # Behind the socket is the agent on this machine. Envoy's own 0.5 to 30 s would leave a proxy behind long after a short outage.
 _RECONNECT = {"retry_back_off": {"base_interval": "0.1s", "max_interval": "2s"}}
@@ -87,6 +89,7 @@ def bootstrap(
         "node": {"id": proxy.node_id, "cluster": proxy.node_cluster, "metadata": metadata},
         "admin": {"address": _address("127.0.0.1", ADMIN_PORT)},
         "stats_config": {
+            "stats_tags": _TAGS,
             "stats_matcher": {"inclusion_list": {"patterns": _statistics(proxy)}},
             "histogram_bucket_settings": _buckets(proxy),
         },
