@@ -1,15 +1,19 @@
-"""A real Prometheus in the cluster scrapes the same pods, and agrees with the embedded store on every panel."""
+"""A real Prometheus in the cluster scrapes the same pods, and agrees with the embedded store on every panel, also of errors and delays.
+
+`SAILCLOTH_WATCH_S=600` watches for ten minutes."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,9 +22,14 @@ import yaml
 from sailcloth.telemetry.dashboards.catalogue import DASHBOARDS
 from sailcloth.telemetry.dashboards.panels import panels
 
-from .bookinfo import Cluster
+from .bookinfo import Cluster, to, virtual_service
 
 Object = dict[str, Any]
+WATCH_S = float(os.environ.get("SAILCLOTH_WATCH_S", "45"))  # at least the window of rates
+FAULT = {
+    "abort": {"httpStatus": 503, "percentage": {"value": 20}},
+    "delay": {"fixedDelay": "0.2s", "percentage": {"value": 20}},
+}
 NAMESPACE, NAME = "monitoring", "prometheus"
 PROXY = "/api/v1/namespaces/{}/services/http:prometheus:9090/proxy/api/v1/query?query={}"
 JITTER = 0.25  # of a rate: two stores look at other moments of a growing counter
@@ -108,20 +117,31 @@ def test_a_real_prometheus_and_the_store_say_the_same(real: Cluster) -> None:
             real.get("/productpage")
             time.sleep(0.1)
 
+    real.apply(virtual_service("details", {"fault": FAULT, "route": [to("details")]}))
     loading = threading.Thread(target=load)
     loading.start()
     try:
         start = time.monotonic()
         real.eventually(lambda: bool(vector(real, NAMESPACE, requests)), 60)
-        real.eventually(lambda: time.monotonic() - start > 45, 80)  # a whole window of rates
-        wrong = compared(real)
+        wrong: list[str] = []
+        while time.monotonic() - start < WATCH_S:
+            time.sleep(min(45.0, max(0.0, WATCH_S - (time.monotonic() - start))))
+            wrong = compared(real)
+            print(f"{time.monotonic() - start:.0f} s: {len(wrong)} differ")
         for _ in range(3):  # a scrape may have been late on a busy machine
             wrong = wrong and compared(real)
         assert not wrong, "\n".join(wrong)
     finally:
         stop.set()
         loading.join()
-    real.eventually(lambda: vector(real, NAMESPACE, requests) == vector(real, "istio-system", requests), 30)
+    failed = 'sum(istio_requests_total{destination_service_name="details",response_code="503"}) by (reporter)'
+    assert vector(real, "istio-system", failed)
+    for expression in (requests, failed):
+        real.eventually(partial(same, real, expression), 30)
+
+
+def same(mesh: Cluster, expression: str) -> bool:
+    return vector(mesh, NAMESPACE, expression) == vector(mesh, "istio-system", expression)
 
 
 def compared(mesh: Cluster) -> list[str]:
