@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sailcloth.agent.bootstrap import STATISTICS, ProxyIdentity, bootstrap
+from sailcloth.agent.node_agent import environment
 from sailcloth.testing import validate
 
 
@@ -34,6 +35,15 @@ def test_options_add_statistics_and_are_told_to_the_control_plane() -> None:
     found = made["stats_config"]["stats_matcher"]["inclusion_list"]["patterns"]
     assert found[len(STATISTICS) :] == [{"prefix": "http"}, {"safe_regex": {"regex": "tcp.*"}}]
     assert made["node"]["metadata"]["PROXY_CONFIG"] == options
+
+
+def test_spans_have_the_attributes_of_the_environment() -> None:
+    who = ProxyIdentity("sidecar", "a", "shop", "10.42.0.5", "default", labels={"app": "web"})
+    plain = environment(who, {})["OTEL_RESOURCE_ATTRIBUTES"]
+    assert plain == "service.name=web.shop"
+    given = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test, service.name=web,,x"}
+    joined = environment(who, given)["OTEL_RESOURCE_ATTRIBUTES"]
+    assert joined == "service.name=web,deployment.environment.name=test"
 
 
 def test_a_wrong_expression_does_not_keep_the_proxy_from_starting() -> None:

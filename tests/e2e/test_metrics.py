@@ -239,6 +239,8 @@ def test_telemetry_changes_metrics(lab: Lab) -> None:
                 "request_method": {"value": "request.method"},
                 "port": {"value": "string(destination.port)"},
                 "team": {"value": "'shop'"},
+                "route": {"value": "xds.route_name"},
+                "request_operation": {"value": "request.url_path.startsWith('/list') ? 'List' : 'Other'"},
                 "source_principal": {"operation": "REMOVE"},
             },
         },
@@ -262,7 +264,10 @@ def test_telemetry_changes_metrics(lab: Lab) -> None:
         lab.cluster.eventually(counted)
         got, _ = counting.more()[0]
         assert (got["request_method"], got["port"]) == ("GET", "8080")
+        assert (got["route"], got["request_operation"]) == ("default", "Other")
         assert "source_principal" not in got
+        call(lab, "client", "http://server/list?a=b")
+        lab.cluster.eventually(lambda: {"Other", "List"} == {of["request_operation"] for of, _ in counting.more()})
         listeners = lab.cluster.sailctl("proxy-config", "listeners", "server.measured", "--port", "15006", "-o", "json")
         assert "istio_response_bytes" in listeners
         assert "istio_request_bytes" not in listeners

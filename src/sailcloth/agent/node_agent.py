@@ -42,6 +42,7 @@ _TOKEN_S = 43_200
 _HANDOVER_S = 1.0  # for what is under way when a channel is replaced
 _NAMES_S = 4.0  # for name tables from the control plane; resolvers ask again after five
 _LOG_FLUSH_S = 1.0  # Istio's fileFlushInterval: how long Envoy keeps lines of access logs
+RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
 _DRAIN_S = 5.0  # Istio's terminationDrainDuration
 
 TokenFor = Callable[[dict[str, Any]], Awaitable[str]]
@@ -202,7 +203,7 @@ class Agent:
         flush = _seconds(who.options.get("fileFlushInterval"), _LOG_FLUSH_S)
         argv += ["--file-flush-interval-msec", str(max(100, round(flush * 1000)))]
         mounts = (external_sds.FOLDER,) if secrets else ()
-        return ProxyProcess(argv=argv, env=_environment(who), workers=workers, mounts=mounts)
+        return ProxyProcess(argv=argv, env=environment(who, env), workers=workers, mounts=mounts)
 
     async def _has_certificate_elsewhere(self, files: MountedFiles, home: Path, env: dict[str, str]) -> bool:
         """Whether another server of secrets answers the proxy. It stays so while the pod lives: a next process of this agent must not
@@ -370,16 +371,18 @@ def _workload(who: boot.ProxyIdentity) -> Workload:
     return workload(str(name), who.namespace, who.labels, str(cluster))
 
 
-def _environment(who: boot.ProxyIdentity) -> dict[str, str]:
+def environment(who: boot.ProxyIdentity, env: dict[str, str]) -> dict[str, str]:
     """Variables of Envoy's process: what spans say of the workload, as their configuration is shared by many."""
     own = _workload(who)
+    given = (pair.strip().partition("=") for pair in env.get(RESOURCE_ATTRIBUTES, "").split(","))
+    attributes = {"service.name": who.node_cluster} | {name: value for name, equals, value in given if equals}
     return {
         "SAILCLOTH_CANONICAL_SERVICE": own.canonical_service or own.name,
         "SAILCLOTH_CANONICAL_REVISION": own.canonical_revision or "latest",
         "SAILCLOTH_CLUSTER_ID": own.cluster,
         "SAILCLOTH_MESH_ID": str(who.metadata.get("MESH_ID", "cluster.local")),
         "SAILCLOTH_NAMESPACE": own.namespace,
-        "OTEL_RESOURCE_ATTRIBUTES": f"service.name={who.node_cluster}",
+        RESOURCE_ATTRIBUTES: ",".join(f"{name}={value}" for name, value in attributes.items()),
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import field
+from msgspec import Meta, field
 
 from .meta import Duration, Struct
+
+Number = Annotated[int, Meta(ge=0, lt=1 << 32)]
 
 
 class RequestBody(Struct):
@@ -83,7 +85,7 @@ class AccessLogService(Service):
 class Traces(Service):
     """A tracing system, as far as all have it in common."""
 
-    max_tag_length: int = 0
+    max_tag_length: Number = 0
 
 
 class Zipkin(Traces):
@@ -109,12 +111,35 @@ class OtlpGrpc(Struct):
     initial_metadata: tuple[dict[str, Any], ...] = ()
 
 
+class ResourceDetectors(Struct):
+    """Where attributes of the proxy come from. Its environment (OTEL_RESOURCE_ATTRIBUTES) is always read."""
+
+    environment: dict[str, Any] | None = None
+    dynatrace: dict[str, Any] | None = None
+
+
+class DynatraceApi(Service):
+    """Dynatrace's API of sampling."""
+
+    http: OtlpHttp = OtlpHttp()
+
+
+class DynatraceSampler(Struct):
+    """Dynatrace's adaptive sampling, in place of a share of requests."""
+
+    tenant: str = ""
+    cluster_id: Annotated[int, Meta(ge=-(1 << 31), lt=1 << 31)] = 0
+    root_spans_per_minute: Number = 0
+    http_service: DynatraceApi | None = None
+
+
 class OpenTelemetry(Traces):
     """An OpenTelemetry collector."""
 
     http: OtlpHttp | None = None
     grpc: OtlpGrpc | None = None
-    resource_detectors: dict[str, Any] | None = None
+    resource_detectors: ResourceDetectors | None = None
+    dynatrace_sampler: DynatraceSampler | None = None
 
 
 class OtlpMetrics(Service):
@@ -162,6 +187,14 @@ class ExtensionProvider(Struct):
     @property
     def traces(self) -> Traces | None:
         return self.zipkin or self.opentelemetry or self.datadog or self.skywalking
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """The services that proxies ask for logs and traces."""
+        used = self.logs or self.traces
+        sampler = used.dynatrace_sampler if isinstance(used, OpenTelemetry) else None
+        api = sampler.http_service if sampler is not None else None
+        return tuple(service for service in (used, api) if isinstance(service, Service))
 
 
 class DefaultProviders(Struct):

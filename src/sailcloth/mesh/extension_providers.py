@@ -17,6 +17,7 @@ from sailcloth.api.extension_provider import (
     ExtensionProvider,
     FileAccessLog,
     LogFormat,
+    OpenTelemetry,
     OtelAccessLog,
     OtlpMetrics,
     Service,
@@ -92,6 +93,10 @@ def _problem(settings: Any) -> str:
             return "service: missing; write [NAMESPACE/]HOST"
         if not 0 < settings.port < 65536:
             return f"port: {settings.port} is not between 1 and 65535"
+    if isinstance(settings, OpenTelemetry) and settings.dynatrace_sampler is not None:
+        api = settings.dynatrace_sampler.http_service
+        if api is not None and (problem := _problem(api)):
+            return f"dynatraceSampler.httpService.{problem}"
     if isinstance(settings, OtlpMetrics) and not settings.path.startswith("/"):
         return f"path: {settings.path!r} does not start with /"
     if isinstance(settings, OtelAccessLog):

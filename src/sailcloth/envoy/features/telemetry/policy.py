@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sailcloth.api.extension_provider import ExtensionProvider, FileAccessLog, LogFormat, Service
+from sailcloth.api.extension_provider import ExtensionProvider, FileAccessLog, LogFormat
 from sailcloth.api.meta import Key
 from sailcloth.api.telemetry import AccessLogging, CustomTag, Metrics, ModeMatch, ProviderRef, Telemetry, Tracing
 from sailcloth.lib.incremental import Graph
@@ -117,7 +117,7 @@ def resolve(graph: Graph, policies: Policies) -> WorkloadTelemetry:
 
     client, server = direction("CLIENT"), direction("SERVER")
     used = [_provider(graph, config, name) for name in names]
-    services = [s for p in used if p is not None and isinstance(s := p.logs or p.traces, Service)]
+    services = [service for provider in used if provider is not None for service in provider.services]
     clusters = tuple(dict.fromkeys(ClusterId(s.service.rpartition("/")[2], s.port) for s in services))
     return WorkloadTelemetry(client, server, tuple(key for key, _ in levels), clusters)
 
@@ -236,7 +236,5 @@ def _provider(graph: Graph, config: MeshConfig, name: str) -> ExtensionProvider 
 
 def problem(graph: Graph, provider: ExtensionProvider) -> str:
     """Why a provider cannot be used; empty if it can."""
-    settings = provider.logs or provider.traces
-    if not isinstance(settings, Service):
-        return ""
-    return extension_providers.host(graph, provider.name, settings.service, settings.port)[1]
+    problems = (extension_providers.host(graph, provider.name, s.service, s.port)[1] for s in provider.services)
+    return next((text for text in problems if text), "")

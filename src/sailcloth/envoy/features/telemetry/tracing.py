@@ -5,12 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from envoy.config.core.v3 import http_service_pb2
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.trace.v3 import datadog_pb2, opentelemetry_pb2, skywalking_pb2, zipkin_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2 as hcm_pb
-from envoy.extensions.tracers.opentelemetry.resource_detectors.v3 import environment_resource_detector_pb2
+from envoy.extensions.tracers.opentelemetry.resource_detectors.v3 import (
+    dynatrace_resource_detector_pb2,
+    environment_resource_detector_pb2,
+)
+from envoy.extensions.tracers.opentelemetry.samplers.v3 import dynatrace_sampler_pb2
 from google.protobuf.message import Message
 
-from sailcloth.api.extension_provider import OpenTelemetry, SkyWalking, Traces, Zipkin
+from sailcloth.api.extension_provider import (
+    DynatraceApi,
+    DynatraceSampler,
+    OpenTelemetry,
+    OtlpHttp,
+    SkyWalking,
+    Traces,
+    Zipkin,
+)
 from sailcloth.api.meta import duration_ms
 from sailcloth.api.telemetry import CustomTag
 from sailcloth.api.validation import formats
@@ -118,20 +132,43 @@ def _provider(settings: Traces) -> tuple[str, Message]:
 def _opentelemetry(settings: OpenTelemetry, host: str, cluster: str) -> opentelemetry_pb2.OpenTelemetryConfig:
     made = opentelemetry_pb2.OpenTelemetryConfig()
     if settings.http is not None:
-        made.http_service.http_uri.cluster = cluster
-        made.http_service.http_uri.uri = (
-            f"http://{host}:{settings.port}/{settings.http.path.lstrip('/') or 'v1/traces'}"
-        )
-        timeout = duration_ms(settings.http.timeout) if settings.http.timeout else None
-        made.http_service.http_uri.timeout.CopyFrom(duration(timeout or _TIMEOUT_MS))
-        for header in settings.http.headers:
-            made.http_service.request_headers_to_add.add().header.key = str(header.get("name", ""))
-            made.http_service.request_headers_to_add[-1].header.value = str(header.get("value") or "")
+        made.http_service.CopyFrom(_http(settings.http, host, settings.port, cluster, "v1/traces"))
     else:
         made.grpc_service.CopyFrom(emit.collector(settings))
         if settings.grpc is not None and settings.grpc.timeout:
             made.grpc_service.timeout.CopyFrom(duration(duration_ms(settings.grpc.timeout) or _TIMEOUT_MS))
     made.resource_detectors.add(**_environment())
+    if settings.resource_detectors is not None and settings.resource_detectors.dynatrace is not None:
+        detector = dynatrace_resource_detector_pb2.DynatraceResourceDetectorConfig()
+        made.resource_detectors.add(**typed("envoy.tracers.opentelemetry.resource_detectors.dynatrace", detector))
+    if settings.dynatrace_sampler is not None:
+        sampler = _dynatrace(settings, settings.dynatrace_sampler)
+        made.sampler.MergeFrom(TypedExtensionConfig(**typed("envoy.tracers.opentelemetry.samplers.dynatrace", sampler)))
+    return made
+
+
+def _dynatrace(settings: OpenTelemetry, sampler: DynatraceSampler) -> dynatrace_sampler_pb2.DynatraceSamplerConfig:
+    """The sampler asks Dynatrace's API, at the provider's own service if it names no other."""
+    made = dynatrace_sampler_pb2.DynatraceSamplerConfig(
+        tenant=sampler.tenant, cluster_id=sampler.cluster_id, root_spans_per_minute=sampler.root_spans_per_minute
+    )
+    api = sampler.http_service or DynatraceApi(service=settings.service, port=settings.port)
+    host = api.service.rpartition("/")[2]
+    cluster = names.outbound(ClusterId(host, api.port))
+    made.http_service.CopyFrom(_http(api.http, host, api.port, cluster, "api/v2/samplingConfiguration"))
+    return made
+
+
+def _http(given: OtlpHttp, host: str, port: int, cluster: str, path: str) -> http_service_pb2.HttpService:
+    """A service over HTTP; path: where the settings name none."""
+    made = http_service_pb2.HttpService()
+    made.http_uri.cluster = cluster
+    made.http_uri.uri = f"http://{host}:{port}/{given.path.lstrip('/') or path}"
+    timeout = duration_ms(given.timeout) if given.timeout else None
+    made.http_uri.timeout.CopyFrom(duration(timeout or _TIMEOUT_MS))
+    for header in given.headers:
+        made.request_headers_to_add.add().header.key = str(header.get("name", ""))
+        made.request_headers_to_add[-1].header.value = str(header.get("value") or "")
     return made
 
 
