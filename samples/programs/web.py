@@ -26,6 +26,7 @@ FORWARDED = [
     "x-datadog-sampling-priority",
     "traceparent",
     "tracestate",
+    "baggage",
     "x-cloud-trace-context",
     "grpc-trace-bin",
     "x-b3-traceid",

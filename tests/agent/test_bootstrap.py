@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sailcloth.agent.bootstrap import STATISTICS, ProxyIdentity, bootstrap
 from sailcloth.agent.node_agent import environment
+from sailcloth.agent.secure_metrics import LOCAL_ONLY, SecureMetrics
 from sailcloth.testing import validate
 
 
@@ -44,6 +45,20 @@ def test_spans_have_the_attributes_of_the_environment() -> None:
     given = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test, service.name=web,,x"}
     joined = environment(who, given)["OTEL_RESOURCE_ATTRIBUTES"]
     assert joined == "service.name=web,deployment.environment.name=test"
+
+
+def test_metrics_with_mutual_tls_have_ports_of_their_own() -> None:
+    who = ProxyIdentity("sidecar", "a", "shop", "10.42.0.5", "default")
+    env = {"ENVOY_SECURE_METRICS_PORT": "15091", "ENVOY_SECURE_MERGED_METRICS_PORT": "15092"}
+    made = bootstrap(who, "/nowhere/agent.sock", metrics=SecureMetrics.from_env({**env, LOCAL_ONLY: "true"}))
+    assert validate.envoy_error(made) == ""
+    listeners = {one["address"]["socket_address"]["port_value"]: one for one in made["static_resources"]["listeners"]}
+    assert set(listeners) == {15021, 15090, 15091, 15092}
+    secured = {port for port, one in listeners.items() if "transport_socket" in one["filter_chains"][0]}
+    assert secured == {15091, 15092}
+    assert listeners[15090]["address"]["socket_address"]["address"] == "127.0.0.1"
+    for wrong in ("http", "70000", "-1"):
+        assert SecureMetrics.from_env({"ENVOY_SECURE_METRICS_PORT": wrong}) == SecureMetrics()
 
 
 def test_a_wrong_expression_does_not_keep_the_proxy_from_starting() -> None:

@@ -334,3 +334,42 @@ def has_answer(lab: Lab, text: str) -> bool:
     answer = [labels for labels, value in query(lab.cluster, text) if value == value]
     edges = "destination_canonical_revision" in text
     return bool(answer) and (not edges or all(labels.keys() >= queries.KIALI_LABELS for labels in answer))
+
+
+def test_metrics_by_mutual_tls_only(lab: Lab) -> None:
+    variables = {
+        "ENVOY_SECURE_METRICS_PORT": "15091",
+        "ENVOY_SECURE_MERGED_METRICS_PORT": "15092",
+        "METRICS_LOCALHOST_ACCESS_ONLY": "true",
+    }
+    container = {"image": _APP, "args": SERVER}
+    scraped = {"prometheus.io/scrape": "true", "prometheus.io/port": "9100", "prometheus.io/path": "/metrics"}
+    config = {"proxy.istio.io/config": json.dumps({"proxyMetadata": variables})}
+    lab.put(_pod("secured", {"app": "secured"}, container, {**scraped, **config}))
+    lab.kubectl("wait", "--for=condition=Ready", "pod", "secured", "--timeout=60s")
+    pod = json.loads(lab.kubectl("get", "pod", "secured", "-o", "json"))
+    assert pod["metadata"]["annotations"]["prometheus.istio.io/secure-port"] == "15092"
+    address = lab.ip("app=secured")
+
+    def page(url: str, *options: str) -> str:
+        curl = ("exec", "plain", "-c", "main", "--", "curl", "-s", "-m", "5", "-w", "%{http_code}", *options, url)
+        try:
+            return lab.kubectl(*curl)
+        except AssertionError:
+            return "000"
+
+    assert page(f"http://{address}:15020/stats/prometheus").endswith("403")
+    assert page(f"http://{address}:15090/stats/prometheus").endswith("000")
+    assert page(f"http://{address}:15092/stats/prometheus").endswith("000")
+    assert page(f"https://{address}:15092/stats/prometheus", "-k").endswith("000")  # without a certificate
+    assert "istio_agent_scrapes_total" in Metrics(lab, "secured").page  # from the pod itself
+    ports = [{"name": f"http-{port}", "port": port - 15000, "targetPort": port} for port in (15091, 15092)]
+    spec = {"selector": {"app": "secured"}, "ports": ports}
+    lab.put({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "secured"}, "spec": spec})
+    mutual = {"tls": {"mode": "ISTIO_MUTUAL"}}
+    lab.apply(kind("DestinationRule", "secured", host="secured", trafficPolicy=mutual))
+    lab.cluster.eventually(lambda: lab.ask("http://secured:92/stats/prometheus").status == 200)
+    merged, envoy = (lab.ask(f"http://secured:{port}/stats/prometheus").body for port in (92, 91))
+    assert "istio_echo_http_requests_total" in merged
+    assert "envoy_server_live" in envoy
+    assert "istio_echo_http_requests_total" not in envoy

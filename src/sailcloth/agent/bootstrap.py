@@ -8,12 +8,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import external_sds
+from . import external_sds, secure_metrics
+from .secure_metrics import SecureMetrics
 
 log = logging.getLogger(__name__)
 
 ENVOY_STATISTICS = "/stats/envoy"
 """The agent's page with Envoy's metrics, at its status port."""
+_PAGE = "/stats/prometheus"
 ADMIN_PORT, STATUS_PORT, HEALTH_PORT, PROMETHEUS_PORT = 15000, 15020, 15021, 15090
 
 # Statistics that a sidecar keeps by default; everything else is never created.
@@ -60,13 +62,20 @@ class ProxyIdentity:
 
 
 def bootstrap(
-    proxy: ProxyIdentity, socket: str, *, mark: int = 0, dns_port: int = 0, secrets: str = ""
+    proxy: ProxyIdentity,
+    socket: str,
+    *,
+    mark: int = 0,
+    dns_port: int = 0,
+    secrets: str = "",
+    metrics: SecureMetrics | None = None,
 ) -> dict[str, Any]:
     """The bootstrap as JSON-able data. `socket` is the agent's UNIX socket for xDS and SDS, `secrets` that of another server of the
     workload's certificate; `mark` is set as SO_MARK on the
     proxy's own connections, where it is told from the application by that and not by its user id. At `dns_port` of the loopback
     the proxy finds the pod's resolver where the application's queries are captured: its own would be, too, as Envoy does not
     mark them, and then it would find its own listeners instead of what is outside."""
+    metrics = metrics or SecureMetrics()
     metadata = {
         "NAMESPACE": proxy.namespace,
         "LABELS": proxy.labels,
@@ -120,7 +129,18 @@ def bootstrap(
         "static_resources": {
             "listeners": [
                 _status_listener(HEALTH_PORT, "/healthz/ready", "/ready", "prometheus_stats"),
-                _status_listener(PROMETHEUS_PORT, "/stats/prometheus", ENVOY_STATISTICS, "agent_status"),
+                _status_listener(
+                    PROMETHEUS_PORT,
+                    _PAGE,
+                    ENVOY_STATISTICS,
+                    "agent_status",
+                    address="127.0.0.1" if metrics.local_only else "0.0.0.0",
+                ),
+                *(
+                    _status_listener(port, _PAGE, page, "agent_status", tls=True)
+                    for port, page in ((metrics.envoy, ENVOY_STATISTICS), (metrics.merged, _PAGE))
+                    if port
+                ),
             ],
             "clusters": [
                 _pipe_cluster("xds-grpc", socket),
@@ -225,13 +245,21 @@ def _pipe_cluster(name: str, path: str) -> dict[str, Any]:
     }
 
 
-def _status_listener(port: int, path: str, rewrite: str, cluster: str) -> dict[str, Any]:
-    """A listener that serves one path of a cluster on all addresses of the pod."""
+def _status_listener(
+    port: int,
+    path: str,
+    rewrite: str,
+    cluster: str,
+    address: str = "0.0.0.0",
+    tls: bool = False,
+) -> dict[str, Any]:
+    """A listener that serves one path of a cluster; with TLS to those who have a certificate of the mesh."""
     return {
         "name": f"status_{port}",
-        "address": _address("0.0.0.0", port),
+        "address": _address(address, port),
         "filter_chains": [
             {
+                **({"transport_socket": secure_metrics.TRANSPORT} if tls else {}),
                 "filters": [
                     {
                         "name": "envoy.filters.network.http_connection_manager",
@@ -261,7 +289,7 @@ def _status_listener(port: int, path: str, rewrite: str, cluster: str) -> dict[s
                             ],
                         },
                     }
-                ]
+                ],
             }
         ],
     }

@@ -25,13 +25,14 @@ from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
 from .external_ca import CaOptions, ExternalCa, Resolve
 from .identity import WorkloadIdentity, shared
 from .istio_metrics import StandardMetrics, Workload, workload
-from .merged_metrics import ANNOTATIONS, MergedMetrics, Target, targets
+from .merged_metrics import ANNOTATIONS, MergedMetrics, targets
 from .mounted_files import MountedFiles
 from .name_tables import NameTables
 from .netns import PodSockets, socket_in
 from .otlp_metrics import MetricsPush, PushOptions, resource
 from .protocol import ProxyProcess
 from .proxy_socket import ProxySocket
+from .secure_metrics import SecureMetrics
 from .status import StatusServer
 
 log = logging.getLogger(__name__)
@@ -177,12 +178,14 @@ class Agent:
             token = TokenCache(lambda: self._token_for(pod))
             elsewhere = await self._has_certificate_elsewhere(files, home, env)
             identity = None if elsewhere else self._new_identity(pod, env, files, token)
-            pages, push = targets(env.get(ANNOTATIONS, "")), PushOptions.from_env(env)
-            await self._add(pod, path, sockets, who, files, dns, identity, token, pages, push)
+            await self._add(pod, path, sockets, who, files, dns, identity, token, env)
         secrets = external_sds.path(env) if self._pods[uid].identity is None else ""
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
-        config.write_text(json.dumps(boot.bootstrap(who, path, mark=self._mark, dns_port=port, secrets=secrets)))
+        given = boot.bootstrap(
+            who, path, mark=self._mark, dns_port=port, secrets=secrets, metrics=SecureMetrics.from_env(env)
+        )
+        config.write_text(json.dumps(given))
         config.chmod(0o600)
         level = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyLogLevel=")), "warning")
         parts = next((a.split("=", 1)[1] for a in args if a.startswith("--proxyComponentLogLevel=")), "misc:error")
@@ -255,8 +258,7 @@ class Agent:
         dns: _Dns | None,
         identity: WorkloadIdentity | None,
         token: TokenCache,
-        pages: tuple[Target, ...],
-        push: PushOptions,
+        env: dict[str, str],
     ) -> None:
         names = dns.names if dns else None
         socket = ProxySocket(path, identity, self._upstream, token.get, files, names, lambda: self._trusted)
@@ -266,8 +268,9 @@ class Agent:
         created = self._pods[pod["metadata"]["uid"]] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
         if sockets.netns_fd >= 0:
             standard = StandardMetrics(_workload(who), lambda: identity.uri if identity is not None else "")
+            pages, push = targets(env.get(ANNOTATIONS, "")), PushOptions.from_env(env)
             merged = MergedMetrics(sockets.netns_fd, standard, pages, created.metrics)
-            created.status = StatusServer(sockets, who.ip, pod, merged)
+            created.status = StatusServer(sockets, who.ip, pod, merged, SecureMetrics.from_env(env).local_only)
             await created.status.start()
             if push.host:
                 created.push = MetricsPush(push, sockets.netns_fd, self._resolve, merged.envoy, resource(who))

@@ -37,9 +37,15 @@ class StatusServer:
     """A small HTTP/1.0 server: each request is one page."""
 
     def __init__(
-        self, sockets: PodSockets, address: str, pod: dict[str, Any], metrics: MergedMetrics | None = None
+        self,
+        sockets: PodSockets,
+        address: str,
+        pod: dict[str, Any],
+        metrics: MergedMetrics | None = None,
+        local_only: bool = False,
     ) -> None:
-        """`address` is the pod's."""
+        """`address` is the pod's. `local_only`: metrics are for the pod itself, as METRICS_LOCALHOST_ACCESS_ONLY says."""
+        self._local_only = local_only
         self._sockets, self._netns_fd, self._address = sockets, sockets.netns_fd, address
         self._metrics = metrics
         self._probers = _probers(pod)
@@ -66,7 +72,11 @@ class StatusServer:
                 head = await reader.readuntil(b"\r\n\r\n")
             line = head.partition(b"\r\n")[0]
             parts = line.decode(errors="replace").split()
-            code, body = await self._page(parts[1] if len(parts) > 1 else "/")
+            path = parts[1] if len(parts) > 1 else "/"
+            if self._local_only and path in PAGES and not _local(writer):
+                code, body = 403, b"metrics are for this pod only\n"
+            else:
+                code, body = await self._page(path)
             start = f"HTTP/1.1 {code} {'OK' if code == 200 else 'Error'}\r\nContent-Type: {_TEXT}\r\n"
             if len(body) > _WORTH_COMPRESSING and _accepts_gzip(head):
                 body = await asyncio.to_thread(gzip.compress, body, 1)
@@ -136,6 +146,12 @@ class StatusServer:
             return await within(limit_s, self._fetch(port, path))
         except (TimeoutError, OSError):
             return 0, b""
+
+
+def _local(writer: asyncio.StreamWriter) -> bool:
+    """Whether a client is in the pod: it connects from the address that it connects to, or over the loopback."""
+    own, other = (writer.get_extra_info(name) for name in ("sockname", "peername"))
+    return bool(own and other) and (other[0] == own[0] or other[0].startswith("127."))
 
 
 def _accepts_gzip(head: bytes) -> bool:

@@ -98,7 +98,7 @@ def inject(
         created = _refined(created, group, own.setdefault("initContainers" if native else "containers", []))
     names = {"initContainers": [], "containers": []}  # type: dict[str, list[str]]
     if not gateway and given.get("sidecar.istio.io/interceptionMode") != "NONE":
-        first = template.capture(config, given, image, limits, options)
+        first = template.capture(config, given, image, limits, options, list(_secure_ports(created).values()))
         first = _refined(first, init, own.setdefault("initContainers", []))
         init.insert(0, first)
         names["initContainers"].append(first["name"])
@@ -117,6 +117,8 @@ def inject(
     _label(labels, workload, config, gateway)
     _merge_metrics(created, given, config)
     _annotate(metadata, given, config, containers, names, added, gateway)
+    if port := _secure_ports(created).get("ENVOY_SECURE_MERGED_METRICS_PORT"):
+        metadata["annotations"].setdefault("prometheus.istio.io/secure-port", port)
     if own := {group: result for group, result in own.items() if result}:
         metadata["annotations"]["proxy.istio.io/overrides"] = json.dumps(own, separators=(",", ":"))
     if gateway:
@@ -161,6 +163,13 @@ def _label(labels: dict[str, str], workload: str, config: InjectorConfig, gatewa
     labels.setdefault("service.istio.io/canonical-revision", revision)
     if config.network:
         labels.setdefault("topology.istio.io/network", config.network)
+
+
+def _secure_ports(proxy: dict[str, Any]) -> dict[str, str]:
+    """The ports of metrics with mutual TLS, by their variables."""
+    names = ("ENVOY_SECURE_METRICS_PORT", "ENVOY_SECURE_MERGED_METRICS_PORT")
+    given = {str(v.get("name")): str(v.get("value") or "0") for v in proxy.get("env") or ()}
+    return {name: given[name] for name in names if given.get(name, "0").strip("0").isdecimal()}
 
 
 def _merges_metrics(given: dict[str, str], config: InjectorConfig) -> bool:

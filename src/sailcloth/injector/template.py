@@ -60,12 +60,14 @@ def capture(
     image: str,
     limits: dict[str, Any],
     mesh_options: dict[str, object],
+    secure: list[str],
 ) -> dict[str, Any]:
-    """The init container that redirects the pod's traffic (or, with CNI, checks that somebody did)."""
+    """The init container that redirects the pod's traffic (or, with CNI, checks that somebody did). `secure`: inbound ports whose TLS
+    a listener of the proxy itself ends."""
     a = {k.removeprefix("traffic.sidecar.istio.io/"): v for k, v in annotations.items()}
     status = annotations.get("status.sidecar.istio.io/port", str(config.status_port))
     excluded = [p for p in ("15090", "15021", status if status != "0" else "") if p]
-    excluded += [p for p in a.get("excludeInboundPorts", "").split(",") if p and p not in excluded]
+    excluded += [p for p in (*secure, *a.get("excludeInboundPorts", "").split(",")) if p and p not in excluded]
     args = [
         "istio-iptables",
         *("-p", "15001"),
