@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
+
 from sailcloth.agent.bootstrap import STATISTICS, ProxyIdentity, bootstrap
-from sailcloth.agent.node_agent import environment
+from sailcloth.agent.resource_attributes import ENRICHMENT, SEMANTIC_CONVENTIONS, resource_attributes
 from sailcloth.agent.secure_metrics import LOCAL_ONLY, SecureMetrics
 from sailcloth.testing import validate
 
@@ -40,11 +44,34 @@ def test_options_add_statistics_and_are_told_to_the_control_plane() -> None:
 
 def test_spans_have_the_attributes_of_the_environment() -> None:
     who = ProxyIdentity("sidecar", "a", "shop", "10.42.0.5", "default", labels={"app": "web"})
-    plain = environment(who, {})["OTEL_RESOURCE_ATTRIBUTES"]
-    assert plain == "service.name=web.shop"
+    assert resource_attributes(who, {}, ()) == "service.name=web.shop"
     given = {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test, service.name=web,,x"}
-    joined = environment(who, given)["OTEL_RESOURCE_ATTRIBUTES"]
-    assert joined == "service.name=web,deployment.environment.name=test"
+    assert resource_attributes(who, given, ()) == "service.name=web,deployment.environment.name=test"
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "image", "name", "version"),
+    [
+        ({"app": "a"}, {}, "example.com:5000/web:1.2", "web-v1", "1.2"),
+        ({"app.kubernetes.io/name": "shop"}, {}, "web@sha256:ab", "shop", "sha256:ab"),
+        ({"app.kubernetes.io/instance": "eu", "app.kubernetes.io/name": "shop"}, {}, "web", "eu", None),
+        ({"app.kubernetes.io/version": "7"}, {"resource.opentelemetry.io/service.name": "own"}, "web:1", "own", "7"),
+        ({}, {"resource.opentelemetry.io/service.name": "a,b=c"}, "web:1", "web-v1", "1"),
+    ],
+)
+def test_attributes_of_the_service_by_the_conventions(
+    labels: dict[str, str], annotations: dict[str, str], image: str, name: str, version: str | None
+) -> None:
+    metadata = {"WORKLOAD_NAME": "web-v1"}
+    who = ProxyIdentity("sidecar", "web-1", "shop", "10.42.0.5", "default", labels=labels, annotations=annotations)
+    who = dataclasses.replace(who, metadata=metadata)
+    text = resource_attributes(
+        who, {ENRICHMENT: SEMANTIC_CONVENTIONS}, [{"name": "main", "image": image}, {"name": "istio-proxy"}]
+    )
+    expected = {"service.name": name, "service.namespace": "shop", "service.instance.id": "shop.web-1.main"}
+    assert dict(pair.split("=") for pair in text.split(",")) == expected | (
+        {"service.version": version} if version else {}
+    )
 
 
 def test_metrics_with_mutual_tls_have_ports_of_their_own() -> None:

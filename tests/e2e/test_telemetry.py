@@ -22,7 +22,15 @@ COLLECTOR = Path(__file__).with_name("collector.py")
 HOST = "collector.telemetry.svc.cluster.local"
 PROVIDERS: list[Object] = [
     {"name": "zipkin", "zipkin": {"service": HOST, "port": 9411}},
-    {"name": "otel", "opentelemetry": {"service": HOST, "port": 9411, "http": {"path": "/v1/traces", "timeout": "1s"}}},
+    {
+        "name": "otel",
+        "opentelemetry": {
+            "service": HOST,
+            "port": 9411,
+            "http": {"path": "/v1/traces", "timeout": "1s"},
+            "serviceAttributeEnrichment": "OTEL_SEMANTIC_CONVENTIONS",
+        },
+    },
     {
         "name": "json",
         "envoyFileAccessLog": {
@@ -162,21 +170,44 @@ def test_no_trace_without_sampling(lab: Lab) -> None:
     assert not any("/untraced" in span.get("tags", {}).get("http.url", "") for span in zipkin_spans(lab))
 
 
-def test_a_proxy_pushes_its_metrics(lab: Lab) -> None:
+@pytest.fixture(scope="module")
+def pusher(made: Lab) -> Lab:
+    """A pod that is injected with what the providers say."""
+
     def injected() -> bool:
-        lab.put(pod)
-        made = json.loads(lab.kubectl("get", "pod", "pusher", "-o", "json"))
-        containers = made["spec"]["containers"] + (made["spec"].get("initContainers") or [])
+        made.put(pod)
+        spec = json.loads(made.kubectl("get", "pod", "pusher", "-o", "json"))["spec"]
+        containers = [*spec["containers"], *(spec.get("initContainers") or ())]
         if any(v["name"] == "OTEL_METRIC_EXPORT_INTERVAL" for c in containers for v in c.get("env") or ()):
             return True
-        lab.kubectl("delete", "pod", "pusher")
+        made.kubectl("delete", "pod", "pusher")
         return False
 
     container = {"name": "main", "image": "curlimages/curl", "command": ["sleep", "infinity"]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pusher"}, "spec": {"containers": [container]}}
-    lab.cluster.eventually(injected)
-    lab.kubectl("wait", "--for=condition=Ready", "pod/pusher", "--timeout=60s")
-    lab.kubectl("exec", "pusher", "-c", "main", "--", "sh", "-c", "for i in 1 2 3; do curl -s http://echo; done")
+    made.cluster.eventually(injected)
+    made.kubectl("wait", "--for=condition=Ready", "pod/pusher", "--timeout=60s")
+    return made
+
+
+def test_spans_are_of_a_service_by_the_semantic_conventions(lab: Lab, pusher: Lab) -> None:
+    telemetry(lab, "otel", tracing=[{"providers": [{"name": "otel"}], "randomSamplingPercentage": 100}])
+    wanted = {"service.name": "pusher", "service.namespace": "telemetry"}
+    wanted["service.instance.id"] = "telemetry.pusher.main"
+
+    def found() -> bool:
+        pusher.kubectl("exec", "pusher", "-c", "main", "--", "curl", "-s", "http://collector:9411/named")
+        return any(
+            wanted.items() <= {a.key: a.value.string_value for a in resource.resource.attributes}.items()
+            for body in collected(lab, "/v1/traces")
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        )
+
+    lab.cluster.eventually(found, 30)
+
+
+def test_a_proxy_pushes_its_metrics(lab: Lab, pusher: Lab) -> None:
+    pusher.kubectl("exec", "pusher", "-c", "main", "--", "sh", "-c", "for i in 1 2 3; do curl -s http://echo; done")
     wanted = {"source_workload": "pusher", "destination_service_name": "echo", "reporter": "source"}
     wanted |= {"source_principal": "spiffe://cluster.local/ns/telemetry/sa/default", "response_code": "200"}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sailcloth.agent.resource_attributes import ENRICHMENT, SEMANTIC_CONVENTIONS
 from sailcloth.analysis import manifests, offline
 from sailcloth.mesh import mesh_config, proxy_configs
 
@@ -44,7 +45,7 @@ def test_each_is_over_the_one_before_it() -> None:
     assert proxy_configs.options(graph, "third", {})["proxyMetadata"] == {**variables, "C": "root"}
 
 
-def test_metrics_are_pushed_to_the_first_default_provider_that_takes_them() -> None:
+def test_providers_set_variables_of_proxies() -> None:
     text = """
 defaultProviders: {metrics: [prometheus, pushed, other]}
 extensionProviders:
@@ -61,5 +62,9 @@ extensionProviders:
     own = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://own:4318/"}
     given = mesh_config.parse(text + f"defaultConfig: {{proxyMetadata: {own}}}")
     assert proxy_configs.options(offline.mesh_of((), given).graph, "shop", {})["proxyMetadata"].items() >= own.items()
+    enriched = "opentelemetry: {service: a.b, port: 1, serviceAttributeEnrichment: OTEL_SEMANTIC_CONVENTIONS}"
+    config = mesh_config.parse(f"extensionProviders: [{{name: a, {enriched}}}]")
+    variables = proxy_configs.options(offline.mesh_of((), config).graph, "shop", {})["proxyMetadata"]
+    assert variables == {ENRICHMENT: SEMANTIC_CONVENTIONS}
     with pytest.raises(ValueError, match=r"\[a\]\.opentelemetryMetrics\.path"):
         mesh_config.parse("extensionProviders: [{name: a, opentelemetryMetrics: {service: a, port: 1, path: b}}]")

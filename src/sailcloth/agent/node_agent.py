@@ -32,6 +32,7 @@ from .netns import PodSockets, socket_in
 from .otlp_metrics import MetricsPush, PushOptions, resource
 from .protocol import ProxyProcess
 from .proxy_socket import ProxySocket
+from .resource_attributes import VARIABLE, resource_attributes
 from .secure_metrics import SecureMetrics
 from .status import StatusServer
 
@@ -43,7 +44,6 @@ _TOKEN_S = 43_200
 _HANDOVER_S = 1.0  # for what is under way when a channel is replaced
 _NAMES_S = 4.0  # for name tables from the control plane; resolvers ask again after five
 _LOG_FLUSH_S = 1.0  # Istio's fileFlushInterval: how long Envoy keeps lines of access logs
-RESOURCE_ATTRIBUTES = "OTEL_RESOURCE_ATTRIBUTES"
 _DRAIN_S = 5.0  # Istio's terminationDrainDuration
 
 TokenFor = Callable[[dict[str, Any]], Awaitable[str]]
@@ -205,8 +205,9 @@ class Agent:
         argv += ["--component-log-level", parts] if parts else []
         flush = _seconds(who.options.get("fileFlushInterval"), _LOG_FLUSH_S)
         argv += ["--file-flush-interval-msec", str(max(100, round(flush * 1000)))]
+        attributes = resource_attributes(who, env, pod["spec"].get("containers", ()))
         mounts = (external_sds.FOLDER,) if secrets else ()
-        return ProxyProcess(argv=argv, env=environment(who, env), workers=workers, mounts=mounts)
+        return ProxyProcess(argv=argv, env=_environment(who, attributes), workers=workers, mounts=mounts)
 
     async def _has_certificate_elsewhere(self, files: MountedFiles, home: Path, env: dict[str, str]) -> bool:
         """Whether another server of secrets answers the proxy. It stays so while the pod lives: a next process of this agent must not
@@ -374,18 +375,16 @@ def _workload(who: boot.ProxyIdentity) -> Workload:
     return workload(str(name), who.namespace, who.labels, str(cluster))
 
 
-def environment(who: boot.ProxyIdentity, env: dict[str, str]) -> dict[str, str]:
+def _environment(who: boot.ProxyIdentity, attributes: str) -> dict[str, str]:
     """Variables of Envoy's process: what spans say of the workload, as their configuration is shared by many."""
     own = _workload(who)
-    given = (pair.strip().partition("=") for pair in env.get(RESOURCE_ATTRIBUTES, "").split(","))
-    attributes = {"service.name": who.node_cluster} | {name: value for name, equals, value in given if equals}
     return {
         "SAILCLOTH_CANONICAL_SERVICE": own.canonical_service or own.name,
         "SAILCLOTH_CANONICAL_REVISION": own.canonical_revision or "latest",
         "SAILCLOTH_CLUSTER_ID": own.cluster,
         "SAILCLOTH_MESH_ID": str(who.metadata.get("MESH_ID", "cluster.local")),
         "SAILCLOTH_NAMESPACE": own.namespace,
-        RESOURCE_ATTRIBUTES: ",".join(f"{name}={value}" for name, value in attributes.items()),
+        VARIABLE: attributes,
     }
 
 

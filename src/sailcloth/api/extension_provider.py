@@ -140,6 +140,7 @@ class OpenTelemetry(Traces):
     grpc: OtlpGrpc | None = None
     resource_detectors: ResourceDetectors | None = None
     dynatrace_sampler: DynatraceSampler | None = None
+    service_attribute_enrichment: str = ""  # OTEL_SEMANTIC_CONVENTIONS; others: the name of Istio's canonical service
 
 
 class OtlpMetrics(Service):

@@ -50,8 +50,8 @@ def options(graph: Graph, namespace: str, labels: dict[str, str]) -> dict[str, A
     namespace, of the namespace, and the one that selects the workload; of several at a level the oldest is used."""
     config = registry.config(graph)
     merged: dict[str, Any] = json.loads(config.proxy_defaults)
-    if pushed := _pushed_metrics(config):
-        merged["proxyMetadata"] = {**pushed, **(merged.get("proxyMetadata") or {})}
+    if given := _pushed_metrics(config) | _service_attributes(config):
+        merged["proxyMetadata"] = {**given, **(merged.get("proxyMetadata") or {})}
     levels = graph.get(selection.levels, ProxyConfig, namespace, tuple(sorted(labels.items())))
     for key in dict.fromkeys((levels.mesh, levels.namespace, levels.workload)):
         obj = registry.read(graph, ProxyConfig, key) if key is not None else None
@@ -71,6 +71,14 @@ def _pushed_metrics(config: MeshConfig) -> dict[str, str]:
     out = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"http://{host}:{settings.port}{settings.path}"}
     milliseconds = duration_ms(settings.interval)
     return out | ({"OTEL_METRIC_EXPORT_INTERVAL": f"{milliseconds:.0f}"} if milliseconds else {})
+
+
+def _service_attributes(config: MeshConfig) -> dict[str, str]:
+    """A variable for the agent, if an OpenTelemetry provider wants attributes by the semantic conventions."""
+    wanted = "OTEL_SEMANTIC_CONVENTIONS"
+    providers = (p.opentelemetry for p in config.extension_providers)
+    enriched = any(p is not None and p.service_attribute_enrichment == wanted for p in providers)
+    return {"SAILCLOTH_SERVICE_ATTRIBUTES": wanted} if enriched else {}
 
 
 def _merge(options: dict[str, Any], obj: ProxyConfig) -> dict[str, Any]:
