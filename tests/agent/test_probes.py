@@ -15,6 +15,8 @@ import grpc
 import pytest
 
 from sailcloth.agent import probes
+from sailcloth.agent.istio_metrics import StandardMetrics, Workload
+from sailcloth.agent.merged_metrics import MergedMetrics
 from sailcloth.agent.netns import PodSockets
 from sailcloth.agent.status import StatusServer
 from sailcloth.ca.authority import Authority
@@ -184,3 +186,23 @@ async def test_the_agent_judges_rewritten_probes_as_the_kubelet_does() -> None:
 @pytest.mark.parametrize("text", ["", "[]", '{"/app-health/app/readyz": 1}', "[" * 100_000, "\ud800"])
 async def test_a_variable_that_is_not_the_injectors_serves_no_probe(text: str) -> None:
     assert await status_page(text, "/app-health/app/readyz") == 404
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "status"),
+    [
+        ("127.0.0.1", "127.0.0.1", 200),
+        (ADDRESS, ADDRESS, 200),
+        ("127.0.0.3", ADDRESS, 403),
+        ("127.0.0.6", ADDRESS, 403),  # Envoy's address for what comes from outside
+    ],
+)
+async def test_metrics_may_be_for_the_pod_only(source: str, destination: str, status: int) -> None:
+    pages = MergedMetrics(HERE, StandardMetrics(Workload()), ())
+    agent = StatusServer(PodSockets(HERE), ADDRESS, {"spec": {}}, pages, local_only=True)
+    async with asyncio.timeout(20), await asyncio.start_server(agent._answer, "0.0.0.0", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection(destination, port, local_addr=(source, 0))
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert int((await reader.read()).split(b" ")[1]) == status
+        writer.close()

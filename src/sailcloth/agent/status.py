@@ -149,9 +149,10 @@ class StatusServer:
 
 
 def _local(writer: asyncio.StreamWriter) -> bool:
-    """Whether a client is in the pod: it connects from the address that it connects to, or over the loopback."""
+    """Whether a client is in the pod: it connects from the address that it connects to, or over the loopback. Envoy passes on what comes
+    from outside from 127.0.0.6."""
     own, other = (writer.get_extra_info(name) for name in ("sockname", "peername"))
-    return bool(own and other) and (other[0] == own[0] or other[0].startswith("127."))
+    return bool(own and other) and other[0] in (own[0], "127.0.0.1")
 
 
 def _accepts_gzip(head: bytes) -> bool:
