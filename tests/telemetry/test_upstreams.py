@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from sailcloth.local import egress
@@ -22,6 +25,8 @@ from sailcloth.telemetry.metrics.store import Store
 from sailcloth.telemetry.traces import forwarding, otlp, zipkin
 from sailcloth.telemetry.traces.forwarding import SpanForwarder
 from sailcloth.telemetry.upstreams import Upstreams
+
+from ..authorities import DAY, PEM, Authority, key_pem
 
 SPAN = zipkin.read(
     json.dumps(
@@ -121,6 +126,32 @@ async def test_a_socket_leads_to_the_server(server: TestServer, tmp_path: Path) 
         assert (await (await client.get("/a")).json())["Host"] == "prometheus.example:9090"
     relay.close()
     await relay.wait_closed()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_the_relay_verifies_who_it_speaks_tls_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    ca, key = Authority("theirs"), ec.generate_private_key(ec.SECP256R1())
+    certificate = Authority._made(ca, x509.Name([]), key, False, [x509.DNSName("localhost")], (-DAY, DAY))
+    (tmp_path / "server.pem").write_bytes(certificate.public_bytes(PEM) + key_pem(key))
+    (tmp_path / "roots.pem").write_bytes((ca if trusted else Authority("another")).pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "roots.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "server.pem")
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", echo)
+    path, origin = tmp_path / "to.sock", "https://localhost:9090"
+    made = TestServer(app, scheme="https", host="localhost")
+    await made.start_server(ssl=context)
+    async with made:
+        assert made.port is not None
+        relay = await egress.serve_to(path, "localhost", made.port, True)
+        async with standing_in(origin, {origin: str(path)}) as client:
+            answer = await client.get("/a")
+            assert answer.status == (418 if trusted else 502)
+        relay.close()
+        await relay.wait_closed()
 
 
 @pytest.mark.parametrize(
