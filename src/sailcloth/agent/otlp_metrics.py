@@ -151,8 +151,8 @@ class MetricsPush:
 
 async def _address(host: str, port: int) -> str:
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
-    return str(found[0][4][0])
+    addresses = await loop.getaddrinfo(host, port, family=socket.AF_INET, type=socket.SOCK_STREAM)
+    return str(addresses[0][4][0])
 
 
 @dataclass

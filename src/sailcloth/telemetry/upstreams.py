@@ -1,7 +1,7 @@
-"""HTTP servers that stand in for our own stores, or get a copy: a session for each, and a handler that answers as one of them does.
+"""Clients of the servers that replace the embedded stores or get a copy: a session for each origin, and a reverse proxy handler.
 
-A session goes through a Unix socket where one is given for its origin: the embedded cluster's network has no other way to its host.
-Such a session sends plain HTTP also to an `https` origin: the relay behind the socket speaks TLS.
+A session connects to the Unix socket of its origin, if there is one: the embedded cluster's network has no other route to the host.
+It sends plain HTTP through the socket also to an `https` origin, since the relay behind it originates TLS.
 Messages and logs never have a URL's user and password.
 """
 
@@ -59,7 +59,7 @@ class Upstreams:
             raise OSError(f"{origin(url)}: {type(error).__name__}") from None
 
     def handler(self, url: str) -> Handler:
-        """Answers each request as the server does; with 502 if it does not."""
+        """A reverse proxy to the server; it answers 502 if the server does not respond."""
 
         async def relayed(request: web.Request) -> web.StreamResponse:
             path = request.rel_url.raw_path_qs

@@ -73,14 +73,14 @@ class LogFiles:
             self._close(followed)
 
     def _discover(self) -> set[str]:
-        found: set[str] = set()
+        names: set[str] = set()
         for pod in _listed(self._folder):
             for path in _listed(self._folder / pod / self._container):
-                if path.endswith(".log") and len(found) < _MAX_FILES:
-                    found.add(f"{pod}/{self._container}/{path}")
-        for name in found - self._files.keys():
+                if path.endswith(".log") and len(names) < _MAX_FILES:
+                    names.add(f"{pod}/{self._container}/{path}")
+        for name in names - self._files.keys():
             self._files[name] = _Followed(name, self._folder / name, at=self._positions.pop(name, Position(0, 0)))
-        return found
+        return names
 
     def _new(self, followed: _Followed) -> Iterator[Chunk]:
         if followed.file is None and followed.at.inode:  # of an earlier process; the file may have been rotated since

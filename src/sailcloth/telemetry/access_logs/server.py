@@ -103,13 +103,13 @@ class AccessLogs:
         self._waiting += 1
         try:
             async with self._lock:
-                found, complete = await asyncio.to_thread(self.store.find, query)
+                matches, complete = await asyncio.to_thread(self.store.find, query)
         finally:
             self._waiting -= 1
         listed = []
-        for pod, peer, fields in found:
-            seen = access_log_lines.request(pod, fields, {access_log_lines.peer(fields): peer})
-            listed.append(seen | {"trace_id": fields.get("trace_id")})
+        for pod, peer, fields in matches:
+            request_fields = access_log_lines.request(pod, fields, {access_log_lines.peer(fields): peer})
+            listed.append(request_fields | {"trace_id": fields.get("trace_id")})
         return web.Response(
             body=orjson.dumps({"requests": listed, "complete": complete}), content_type="application/json"
         )
@@ -157,5 +157,5 @@ class AccessLogs:
 def is_of(pod: str, workload: str) -> bool:
     """Whether a pod (NAMESPACE/NAME) is of a workload ([NAMESPACE/]NAME), by how controllers name their pods."""
     namespace, _, name = pod.rpartition("/")
-    wanted, _, short = workload.rpartition("/")
-    return wanted in ("", namespace) and short in (name, *(name.rsplit("-", n)[0] for n in (1, 2)))
+    in_namespace, _, short = workload.rpartition("/")
+    return in_namespace in ("", namespace) and short in (name, *(name.rsplit("-", n)[0] for n in (1, 2)))

@@ -76,15 +76,25 @@ class LogStore:
             name = f"{chunk.namespace}/{chunk.pod}", f"{chunk.name}:{chunk.start.inode}"
             positions.append((chunk.name, chunk.end.inode, chunk.end.offset))
             for place, written, text in _records(chunk):
-                found = access_log_lines.summary(text)
-                if found is None:
+                summary = access_log_lines.summary(text)
+                if summary is None:
                     continue  # what the proxy says of itself
-                start = found.start_us or access_log_lines.micros(written)
+                start = summary.start_us or access_log_lines.micros(written)
                 if not self._partitions.holds(start, now_us):
                     self.dropped += 1
                     continue
-                peer = peers.get(found.peer, found.peer)
-                row = (start, name, place, found.inbound, found.status, found.flags, found.request_id, peer, text)
+                peer = peers.get(summary.peer, summary.peer)
+                row = (
+                    start,
+                    name,
+                    place,
+                    summary.inbound,
+                    summary.status,
+                    summary.flags,
+                    summary.request_id,
+                    peer,
+                    text,
+                )
                 rows.setdefault(start // PARTITION_US, []).append(row)
         for number, of in rows.items():
             self._write(number, of)

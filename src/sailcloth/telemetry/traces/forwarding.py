@@ -1,4 +1,4 @@
-"""Sends spans on to another tracing system, in the protocol that it takes. What it does not take yet waits in a bounded queue."""
+"""Forwards spans to another tracing system, in the protocol that it takes. A bounded queue holds messages until they are sent."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class SpanForwarder:
                 delay = min(2 * delay, _BACKOFF_S[1])
 
     async def send(self) -> bool:
-        """Send the oldest message; False if the receiver should be tried again later."""
+        """Send the oldest message; False if the receiver should be retried."""
         body, content_type = self._queue.popleft()
         self._bytes -= len(body)
         try:
@@ -86,5 +86,5 @@ class SpanForwarder:
         self._queue.appendleft((body, content_type))
         self._bytes += len(body)
         self.failures += 1
-        log.log(logging.INFO if self.failures == 1 else logging.DEBUG, "spans: %s; trying again", why)
+        log.log(logging.INFO if self.failures == 1 else logging.DEBUG, "spans: %s; will retry", why)
         return False
