@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from sailcloth.injector.config import InjectorConfig
-from sailcloth.injector.inject import InjectionError, inject, inject_object, wanted
+from sailcloth.injector.inject import InjectionError, inject, inject_object, is_injected
 
 Object = dict[str, Any]
 CASES = Path(os.environ.get("SAILCLOTH_CASES", Path(__file__).parents[3] / "shared" / "cases"))
@@ -112,18 +112,18 @@ def test_probes_go_to_the_agent_with_their_originals_beside_it() -> None:
     ],
 )
 def test_who_is_injected(metadata: Object, expected: bool) -> None:
-    assert wanted(pod(**metadata), "default", InjectorConfig()) is expected
+    assert is_injected(pod(**metadata), "default", InjectorConfig()) is expected
 
 
 @pytest.mark.parametrize("namespace", ["kube-system", "kube-public"])
 def test_the_clusters_own_pods_are_left_alone(namespace: str) -> None:
-    assert not wanted(pod(), namespace, InjectorConfig())
+    assert not is_injected(pod(), namespace, InjectorConfig())
 
 
 def test_a_pod_in_the_hosts_network_is_left_alone() -> None:
     given = pod()
     given["spec"]["hostNetwork"] = True
-    assert not wanted(given, "default", InjectorConfig())
+    assert not is_injected(given, "default", InjectorConfig())
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class MergedMetrics:
         page = await within(_ENVOY_S, self._fetch(ADMIN_PORT, _ENVOY))
         return self._standard.rewrite(page)
 
-    def own(self) -> bytes:
+    def agent_page(self) -> bytes:
         """The agent's."""
         failures = "".join(f'istio_agent_scrape_failures_total{{type="{k}"}} {n}\n' for k, n in self._failed.items())
         counted = f"# TYPE istio_agent_scrapes_total counter\nistio_agent_scrapes_total {self._scrapes}\n"
@@ -81,7 +81,7 @@ class MergedMetrics:
         """All of them."""
         self._scrapes += 1
         parts = await asyncio.gather(self._part("envoy", self.envoy()), *(self._of(t) for t in self._application))
-        return b"".join((*parts, self.own()))
+        return b"".join((*parts, self.agent_page()))
 
     async def _of(self, target: Target) -> bytes:
         return await self._part("application", within(_APPLICATION_S, self._fetch(target.port, target.path)))

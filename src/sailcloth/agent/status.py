@@ -102,7 +102,7 @@ class StatusServer:
     async def _counted(self, path: str, metrics: MergedMetrics) -> tuple[int, bytes]:
         """A page of metrics."""
         if path == "/metrics":
-            return 200, metrics.own()
+            return 200, metrics.agent_page()
         if path == "/stats/prometheus":
             return 200, await metrics.page()
         try:

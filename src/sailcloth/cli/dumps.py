@@ -60,7 +60,7 @@ def names(pod: str, namespace: str, kubeconfig: str) -> dict[str, list[str]]:
     return {host: list(info["ips"]) for host, info in result["table"].items()}
 
 
-def wanted(proxy: str, kubeconfig: str) -> dict[str, Any]:
+def desired(proxy: str, kubeconfig: str) -> dict[str, Any]:
     """The config dump that the control plane generates for a proxy (POD.NAMESPACE)."""
     from .cluster import debug
 

@@ -158,7 +158,7 @@ def proxy_status(
         if not proxies:
             output.fail(f"no proxy {name} is connected to the control plane")
         if out not in ("json", "yaml") and not verbose:
-            for text in proxy_tables.differences(dumps.wanted(name, kubeconfig), dump):
+            for text in proxy_tables.differences(dumps.desired(name, kubeconfig), dump):
                 print(text)
             return
     if out in ("json", "yaml"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sailcloth.kube import Client
 
 Object = dict[str, Any]
-Wanted = tuple["Kind", str, str]  # kind, namespace, name; an empty name stands for every object of the kind
+Target = tuple["Kind", str, str]  # kind, namespace, name; an empty name stands for every object of the kind
 _POLL_S = 0.1
 _FINAL = ("Invalid", "Refused", "Conflicted")  # waiting longer does not help: the object itself has to change
 
@@ -59,18 +59,18 @@ def wait(
         output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
     try:
         seconds = (duration_ms(timeout) or 0.0) / 1e3
-        wanted = list(_wanted(what or [], namespace, everywhere))
+        targets = list(_targets(what or [], namespace, everywhere))
     except ValueError as error:
         output.fail(str(error), output.USAGE)
-    if condition.lower() == "delete" and not all(name for _, _, name in wanted):
+    if condition.lower() == "delete" and not all(name for _, _, name in targets):
         output.fail("--for delete needs the names of objects", output.USAGE)
-    result = dumps.run(_until(wanted, names[condition.lower()], seconds, generation, kubeconfig))
+    result = dumps.run(_until(targets, names[condition.lower()], seconds, generation, kubeconfig))
     _show(result, out)
     if not all(entry["ok"] for entry in result):
         raise typer.Exit(1)
 
 
-def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Wanted]:
+def _targets(words: list[str], namespace: str, everywhere: bool) -> Iterator[Target]:
     """The objects that the arguments name. Raises ValueError for an unknown kind."""
     from sailcloth.api.kinds import SERVED_KINDS
 
@@ -82,9 +82,9 @@ def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Want
         known = ", ".join(k.name.lower() for k in SERVED_KINDS if k.conditions)
         raise ValueError(f"{word!r} is no kind that reports where it is applied; use one of {known}")
 
-    def named(which: Kind, word: str) -> Wanted:
-        name, _, own = word.partition(".")
-        return which, own or namespace, name
+    def named(which: Kind, word: str) -> Target:
+        name, _, suffix = word.partition(".")
+        return which, suffix or namespace, name
 
     if not words:
         yield from ((k, "" if everywhere else namespace, "") for k in SERVED_KINDS if k.conditions)
@@ -99,7 +99,7 @@ def _wanted(words: list[str], namespace: str, everywhere: bool) -> Iterator[Want
 
 
 async def _until(
-    wanted: list[Wanted], condition: str, seconds: float, generation: int, kubeconfig: str
+    targets: list[Target], condition: str, seconds: float, generation: int, kubeconfig: str
 ) -> list[Object]:
     """Wait until all objects are ready, one has failed for good, or the timeout is over. Returns their states."""
     import asyncio
@@ -107,24 +107,24 @@ async def _until(
     from .cluster import client
 
     end = time.monotonic() + seconds
-    told = ""
+    printed = ""
     async with client(kubeconfig) as api:
         while True:
-            matches = [entry for each in wanted for entry in await _look(api, each, condition, generation)]
+            matches = [entry for each in targets for entry in await _look(api, each, condition, generation)]
             waiting = [entry for entry in matches if not entry["ok"]]
             if not waiting or any(e["reason"] in _FINAL for e in waiting) or time.monotonic() >= end:
                 return matches
             now = "; ".join(f"{e['object']}: {e['message'] or e['reason']}" for e in waiting[:3])
-            if now != told and sys.stderr.isatty():
+            if now != printed and sys.stderr.isatty():
                 print(f"waiting for {now}", file=sys.stderr)
-                told = now
+                printed = now
             await asyncio.sleep(min(_POLL_S, max(0.0, end - time.monotonic())))
 
 
-async def _look(api: Client, wanted: Wanted, condition: str, generation: int) -> list[Object]:
+async def _look(api: Client, target: Target, condition: str, generation: int) -> list[Object]:
     from sailcloth.kube import ApiError, Resource
 
-    kind, namespace, name = wanted
+    kind, namespace, name = target
     resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
     if not name:
         items, _ = await api.list(resource, namespace)

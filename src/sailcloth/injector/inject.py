@@ -20,7 +20,7 @@ class InjectionError(ValueError):
     """The pod cannot be injected as it stands; the text names the annotation and the fix."""
 
 
-def wanted(pod: dict[str, Any], namespace: str, config: InjectorConfig, default: bool = True) -> bool:
+def is_injected(pod: dict[str, Any], namespace: str, config: InjectorConfig, default: bool = True) -> bool:
     """Whether to inject a pod. The label has precedence over the annotation, then selectors, then the namespace's default."""
     spec, metadata = pod.get("spec", {}), pod.get("metadata", {})
     if spec.get("hostNetwork") or namespace in IGNORED_NAMESPACES:
@@ -318,14 +318,14 @@ def inject_object(obj: dict[str, Any], config: InjectorConfig) -> dict[str, Any]
     metadata = obj.get("metadata") or {}
     namespace = str(metadata.get("namespace") or "default")
     if kind == "Pod":
-        return inject(obj, config, namespace=namespace) if wanted(obj, namespace, config) else obj
+        return inject(obj, config, namespace=namespace) if is_injected(obj, namespace, config) else obj
     path = _TEMPLATES.get(kind)
     if path is None:
         return obj
     pod: Any = obj
     for step in path:
         pod = pod.get(step) if isinstance(pod, dict) else None
-    if not isinstance(pod, dict) or not wanted(pod, namespace, config):
+    if not isinstance(pod, dict) or not is_injected(pod, namespace, config):
         return obj
     owner = (str(obj.get("apiVersion", "apps/v1")), kind, str(metadata.get("name", "")))
     out = copy.deepcopy(obj)

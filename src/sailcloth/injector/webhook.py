@@ -16,7 +16,7 @@ from sailcloth.mesh import proxy_configs
 
 from .annotations import PROXY_CONFIG, proxy_config
 from .config import InjectorConfig
-from .inject import InjectionError, inject, wanted
+from .inject import InjectionError, inject, is_injected
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def review(request: dict[str, Any], config: InjectorConfig) -> dict[str, Any]:
     pod: dict[str, Any] = request.get("object") or {}
     namespace = str(request.get("namespace") or pod.get("metadata", {}).get("namespace") or "default")
     answer: dict[str, Any] = {"uid": request.get("uid", ""), "allowed": True}
-    if not wanted(pod, namespace, config):
+    if not is_injected(pod, namespace, config):
         return answer
     try:
         created = inject(pod, config, namespace=namespace, owner=owner_of(pod))

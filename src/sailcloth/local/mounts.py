@@ -99,7 +99,7 @@ def set_up(
         folder = request.get("cwd") or "/"
         if view.is_own(folder) and not os.path.exists(folder):
             os.makedirs(folder)
-            users.own(folder)
+            users.chown(folder)
         if request.get("read_only"):
             view.seal()
 
@@ -129,7 +129,7 @@ def _host_root(scratch: str, hide: list[str], users: PodUsers) -> tuple[str, lis
             foreign.append(f"/{name}")
     for name in (*_EMPTY, *_ON_DISK):
         os.mkdir(f"{root}/{name}")
-        users.own(f"{root}/{name}")
+        users.chown(f"{root}/{name}")
     os.symlink("../run", f"{root}/var/run")
     for number, name in enumerate(_ON_DISK):
         place = f"{scratch}/own-{number}"
@@ -230,7 +230,7 @@ class ContainerMounts:
             above = os.path.dirname(above)
         for folder in reversed(missing):
             os.mkdir(folder)
-            self._users.own(folder)
+            self._users.chown(folder)
         if not is_folder and not os.path.exists(path):
             with open(path, "a"):
                 pass

@@ -38,7 +38,7 @@ class PodUsers:
     first: int
     count: int
 
-    def own(self, path: str | int, uid: int = 0, gid: int = 0) -> None:
+    def chown(self, path: str | int, uid: int = 0, gid: int = 0) -> None:
         """Give a file to a user of the pod."""
         if self.count > 1:
             os.chown(path, self.first + self._known(uid), self.first + self._known(gid))

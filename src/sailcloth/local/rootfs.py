@@ -40,7 +40,7 @@ def _layered(image: str, scratch: str, users: PodUsers) -> tuple[str, list[str]]
         os.makedirs(upper)
         os.makedirs(work)
         os.chmod(upper, 0o755)  # noqa: S103  it becomes the container's `/`
-        users.own(upper)
+        users.chown(upper)
         if any(c in lower + place for c in ":,\\"):  # the characters that separate its options
             continue
         for more in ("userxattr,", ""):

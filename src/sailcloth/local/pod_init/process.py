@@ -108,7 +108,7 @@ def _take(stdio: list[int], request: dict[str, Any], users: PodUsers) -> None:
     for target, fd in enumerate(stdio):
         if not request.get("privileged") and (stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd)):
             with contextlib.suppress(OSError):  # of a user's terminal, say, which nobody may give away
-                users.own(fd, int(request.get("uid") or 0), int(request.get("gid") or 0))
+                users.chown(fd, int(request.get("uid") or 0), int(request.get("gid") or 0))
         os.dup2(fd, target)
 
 

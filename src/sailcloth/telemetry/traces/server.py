@@ -225,7 +225,7 @@ class Traces:
         except jaeger.BadQuery as error:
             return web.Response(status=400, text=f"{error}\n")
         traces = [spans for spans in self.store.find(query) if whole(spans)]
-        return _json({"traces": [tempo.found(t, some, shown) for t in traces], "metrics": {"totalBlocks": 1}})
+        return _json({"traces": [tempo.search_result(t, some, shown) for t in traces], "metrics": {"totalBlocks": 1}})
 
     async def _tempo_trace(self, request: web.Request) -> web.Response:
         identifier = request.match_info["id"]

@@ -48,7 +48,7 @@ def _conditions(parameters: Mapping[str, str]) -> tuple[Condition, TraceConditio
     return some, lambda spans: any(some(span) for span in spans)
 
 
-def found(spans: Sequence[Span], some: Condition, shown: int) -> dict[str, Any]:
+def search_result(spans: Sequence[Span], some: Condition, shown: int) -> dict[str, Any]:
     """One trace of a search's answer."""
     root = next((s for s in spans if not s.parent), spans[0])
     matched = [span for span in spans if some(span)]
