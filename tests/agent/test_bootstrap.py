@@ -42,6 +42,30 @@ def test_options_add_statistics_and_are_told_to_the_control_plane() -> None:
     assert made["node"]["metadata"]["PROXY_CONFIG"] == options
 
 
+@pytest.mark.parametrize(
+    ("annotations", "flush", "eviction"),
+    [
+        ({}, None, None),
+        ({"Flush": "10s"}, "10s", None),
+        ({"Eviction": "1m"}, None, "60s"),
+        ({"Eviction": "7s"}, None, "10s"),  # a multiple of Envoy's 5 s
+        ({"Flush": "2s", "Eviction": "7s"}, "2s", "8s"),
+        ({"Flush": "250ms", "Eviction": "1s"}, "0.25s", "1s"),
+        ({"Flush": "6m", "Eviction": "soon"}, None, None),
+        ({"Flush": "-1s", "Eviction": "48h"}, None, None),
+        ({"Flush": "0s", "Eviction": "0"}, None, None),
+    ],
+)
+def test_annotations_set_the_intervals_of_statistics(
+    annotations: dict[str, str], flush: str | None, eviction: str | None
+) -> None:
+    named = {f"sidecar.istio.io/stats{name}Interval": text for name, text in annotations.items()}
+    who = ProxyIdentity("sidecar", "a", "default", "10.42.0.5", "default", annotations=named)
+    config = bootstrap(who, "/nowhere/agent.sock")
+    assert validate.envoy_error(config) == ""
+    assert (config.get("stats_flush_interval"), config.get("stats_eviction_interval")) == (flush, eviction)
+
+
 def test_spans_have_the_attributes_of_the_environment() -> None:
     who = ProxyIdentity("sidecar", "a", "shop", "10.42.0.5", "default", labels={"app": "web"})
     assert resource_attributes(who, {}, ()) == "service.name=web.shop"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
+
+from sailcloth.api.meta import duration_ms
 
 from . import external_sds, secure_metrics
 from .secure_metrics import SecureMetrics
@@ -29,6 +32,7 @@ _BUCKETS = {
     ),
     "istiocustom.istio_re": (64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1 << 20, 1 << 22, 1 << 24),
 }
+_FLUSH_S = 5.0  # Envoy's default
 # Istio's label of clusters, which its dashboards name; Envoy's own is envoy_cluster_name.
 _TAGS = [{"tag_name": "cluster_name", "regex": r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)"}]
 _TYPE = "type.googleapis.com/envoy."
@@ -102,6 +106,7 @@ def bootstrap(
             "stats_matcher": {"inclusion_list": {"patterns": _statistics(proxy)}},
             "histogram_bucket_settings": _buckets(proxy),
         },
+        **_intervals(proxy),
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "layered_runtime": {
             "layers": [
@@ -188,6 +193,30 @@ def _statistics(proxy: ProxyIdentity) -> list[dict[str, Any]]:
         texts = [str(text).strip() for text in (*(given if isinstance(given, list) else ()), *wanted)]
         out += [make(text) for text in texts if text and _valid(name, text)]
     return out
+
+
+def _intervals(proxy: ProxyIdentity) -> dict[str, str]:
+    """How often statistics are merged (`sidecar.istio.io/statsFlushInterval`), and after how long without a request a label set is
+    evicted (`statsEvictionInterval`; never by default), which Envoy takes in multiples of the former only."""
+    flush = _interval(proxy, "Flush", 300)
+    eviction = _interval(proxy, "Eviction", 86_400)
+    step = flush or _FLUSH_S
+    return {
+        **({"stats_flush_interval": f"{flush:g}s"} if flush else {}),
+        **({"stats_eviction_interval": f"{math.ceil(eviction / step) * step:g}s"} if eviction else {}),
+    }
+
+
+def _interval(proxy: ProxyIdentity, name: str, most: float) -> float:
+    """Seconds of an annotation; 0 if it is not there, or not understood."""
+    text = proxy.annotations.get(f"sidecar.istio.io/stats{name}Interval", "")
+    try:
+        seconds = (duration_ms(text) or 0.0) / 1000 if text else 0.0
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= most:
+        log.warning("stats%sInterval: %r is not a time of at most %g s, such as 10s", name, text, most)
+    return seconds if 0.001 <= seconds <= most else 0.0
 
 
 def _buckets(proxy: ProxyIdentity) -> list[dict[str, Any]]:

@@ -196,6 +196,7 @@ def _logger(
         "sharing_name": scope,
         "max_counters": 4 * most,
         "max_histograms": 3 * most,
+        "enable_eviction": True,  # of label sets not used for a while, if the bootstrap has an interval
     }
     # As Envoy writes it in a config dump: 64-bit numbers as texts, and no empty lists.
     struct.value.update({"stats_scope": shared, "counters": counters})
