@@ -303,7 +303,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("---\n" + "[" * 40_000, "collections within each other"),
         ("---\n" + "{a: " * 40_000, "collections within each other"),
         (BOMB, "nodes once its aliases are expanded"),
-        ("a: &a [*a]\n", "recursion|recursive|circular|found"),
+        ("a: &a [*a]\n", "stands in what it names"),
     ],
     ids=["brackets", "maps", "aliases", "itself"],
 )

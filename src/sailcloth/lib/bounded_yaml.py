@@ -1,66 +1,119 @@
-"""Parses untrusted YAML: checks depth, number of nodes and alias expansion before any object is built.
+"""Parses untrusted YAML: checks depth, number of nodes and alias expansion before any object is built, and builds what JSON has.
 
 PyYAML composes recursively, in C, and expands aliases by reference: 40 000 brackets crash the process, and a few hundred bytes
-of aliases become gigabytes when serialised. Parser events are neither nested nor expanded, so this module counts them first.
+of aliases become gigabytes, or as deep as they are many, when serialised. Parser events are neither nested nor expanded, so this
+module counts them first.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
-DEEPEST = 128  # levels of nested collections
+DEEPEST = 128  # levels of nested collections, aliases expanded
 MOST_NODES = 500_000  # of one document, aliases expanded
 LARGEST = 16 << 20  # characters
-
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LONGEST_NUMBER = 400  # characters; the largest number of 64 bits that JSON's readers agree on has 309 digits
 
 
 class TooComplex(yaml.YAMLError, ValueError):
     """The document exceeds a limit; the message names it."""
 
 
-def load(text: str | bytes, loader: Any = _LOADER) -> Any:
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Builds values that JSON has, as Kubernetes does: times stay text, and what has no equivalent is an error."""
+
+
+def _time(loader: Loader, node: Any) -> Any:
+    return loader.construct_scalar(node)
+
+
+def _int(loader: Loader, node: Any) -> Any:
+    if len(node.value) > _LONGEST_NUMBER:
+        raise yaml.constructor.ConstructorError(None, None, "the number is too long", node.start_mark)
+    return loader.construct_yaml_int(node)
+
+
+def _float(loader: Loader, node: Any) -> Any:
+    value = loader.construct_yaml_float(node)
+    if not math.isfinite(value):
+        raise yaml.constructor.ConstructorError(None, None, f"{node.value} is no number of JSON", node.start_mark)
+    return value
+
+
+for _name, _constructor in {"timestamp": _time, "int": _int, "float": _float}.items():
+    Loader.add_constructor(f"tag:yaml.org,2002:{_name}", _constructor)
+for _name in ("binary", "omap", "pairs", "set"):
+    Loader.add_constructor(f"tag:yaml.org,2002:{_name}", Loader.construct_undefined)
+
+
+def load(text: str | bytes, loader: Any = Loader) -> Any:
     """The one document of a text. Raises yaml.YAMLError."""
-    check(text)
-    return yaml.load(text, Loader=loader)  # noqa: S506  callers' loaders are subclasses of the safe one
+    check(text, documents=1)
+    return next(_built(text, loader), None)
 
 
-def load_all(text: str | bytes, loader: Any = _LOADER) -> Iterator[Any]:
+def load_all(text: str | bytes) -> Iterator[Any]:
     """The documents of a text. Raises yaml.YAMLError."""
     check(text)
-    yield from yaml.load_all(text, Loader=loader)
+    yield from _built(text, Loader)
 
 
-def check(text: str | bytes) -> None:
-    """Raises TooComplex for a text that is too long, too deeply nested, or has too many nodes after alias expansion;
-    yaml.YAMLError for a text that is not YAML."""
+def _built(text: str | bytes, loader: Any) -> Iterator[Any]:
+    try:
+        yield from yaml.load_all(text, Loader=loader)
+    except (ValueError, KeyError) as error:  # `!!int x`, `!!bool x`
+        raise yaml.YAMLError(f"a value does not fit its tag: {error}") from None
+
+
+def check(text: str | bytes, documents: int = LARGEST) -> None:
+    """Raises TooComplex for a text that is too long, has too many documents, is too deeply nested, or has too many nodes after alias
+    expansion; yaml.YAMLError for a text that is not YAML."""
     if len(text) > LARGEST:
         raise TooComplex(f"the YAML is longer than {LARGEST} bytes")
-    sizes: dict[str, int] = {}  # of anchored nodes
-    stack: list[tuple[str | None, int]] = []  # anchor and size so far of the open collections
-    for event in yaml.parse(text, Loader=_LOADER):
+    anchored: dict[str, tuple[int, int]] = {}  # nodes and levels below
+    stack: list[_Open] = []
+    for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.DocumentStartEvent):
-            sizes.clear()
-            stack = [(None, 0)]
+            documents -= 1
+            if documents < 0:
+                raise TooComplex("the YAML has more documents than one")
+            anchored.clear()
+            stack = [_Open(None, 0)]
         elif isinstance(event, yaml.CollectionStartEvent):
-            stack.append((event.anchor, 1))
-            if len(stack) > DEEPEST + 1:
-                raise TooComplex(f"the YAML has more than {DEEPEST} collections within each other")
+            stack.append(_Open(event.anchor))
+            _add(stack, 0, 0)
         elif isinstance(event, yaml.CollectionEndEvent):
-            _add(stack, sizes, *stack.pop())
+            closed = stack.pop()
+            if closed.anchor is not None:
+                anchored[closed.anchor] = closed.nodes, closed.levels
+            _add(stack, closed.nodes, closed.levels)
         elif isinstance(event, yaml.ScalarEvent):
-            _add(stack, sizes, event.anchor, 1)
+            if event.anchor is not None:
+                anchored[event.anchor] = 1, 0
+            _add(stack, 1, 0)
         elif isinstance(event, yaml.AliasEvent):
-            _add(stack, sizes, None, sizes.get(str(event.anchor), 1))
+            if any(node.anchor == event.anchor for node in stack):
+                raise TooComplex(f"the YAML's alias *{event.anchor} stands in what it names")
+            _add(stack, *anchored.get(str(event.anchor), (1, 0)))
 
 
-def _add(stack: list[tuple[str | None, int]], sizes: dict[str, int], anchor: str | None, size: int) -> None:
-    if anchor is not None:
-        sizes[anchor] = size
-    holder, total = stack[-1]
-    if total + size > MOST_NODES:
+class _Open:
+    """A collection whose end has not come: its nodes so far, and the most levels of collections, itself included."""
+
+    def __init__(self, anchor: str | None, nodes: int = 1) -> None:
+        self.anchor, self.nodes, self.levels = anchor, nodes, nodes
+
+
+def _add(stack: list[_Open], nodes: int, levels: int) -> None:
+    """Count a node of so many levels in the innermost open collection."""
+    holder = stack[-1]
+    holder.nodes += nodes
+    holder.levels = max(holder.levels, levels + 1)
+    if holder.nodes > MOST_NODES:
         raise TooComplex(f"the YAML has more than {MOST_NODES} nodes once its aliases are expanded")
-    stack[-1] = (holder, total + size)
+    if len(stack) - 2 + holder.levels > DEEPEST:
+        raise TooComplex(f"the YAML has more than {DEEPEST} collections within each other")
