@@ -82,8 +82,8 @@ class Schemas:
                 self.prune(node.get("items"), item, False)
 
     def replace_nulls(self, node: Node, value: Any) -> None:
-        """Give values of maps and items of lists that are null the zero value of their type, in place, as Go decodes them.
-        A field that is null stays: it counts as absent."""
+        """Give values of maps and items of lists that are null the zero value of their type, and leave out fields that are null,
+        in place, as Go decodes them."""
         if not isinstance(value, _CONTAINERS) or (node := self.resolve(node)) is None:
             return
         if isinstance(value, list):
@@ -94,9 +94,11 @@ class Schemas:
                 self.replace_nulls(inner, value[index])
             return
         properties, extra = node.get("properties") or {}, node.get("additionalProperties")
-        for name, item in value.items():
+        for name, item in [*value.items()]:
             if name in properties:
-                if isinstance(item, _CONTAINERS):
+                if item is None:
+                    del value[name]
+                elif isinstance(item, _CONTAINERS):
                     self.replace_nulls(properties[name], item)
             elif isinstance(extra, dict):
                 if item is None:

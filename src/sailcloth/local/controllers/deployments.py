@@ -18,6 +18,7 @@ from .replicasets import reference
 REVISION = "deployment.kubernetes.io/revision"
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 GR = "replicasets.apps"
+_OWN_FIELDS = ("status", "reason", "message", "lastUpdateTime", "lastTransitionTime")  # of a condition
 _UNFINISHED = ("ReplicaSetUpdated", "ProgressDeadlineExceeded")
 
 
@@ -230,8 +231,9 @@ async def _status(
         or available > before.get("availableReplicas", 0)
     )
     deadline = float(spec.get("progressDeadlineSeconds") or 600)
-    complete = _complete(before.get("conditions") or [], name) and replicas == updated
-    known = before.get("conditions") or []
+    # Others may write a status, too, with conditions that have only what the schema asks for.
+    known = [c for c in before.get("conditions") or () if all(c.get(k) for k in _OWN_FIELDS)]
+    complete = _complete(known, name) and replicas == updated
     progress, left = _progress(known, name, done or complete, moved or bool(spec.get("paused")), deadline)
     conditions = [_condition(known, *_availability(available >= least)), progress]
     status: Unstructured = {"observedGeneration": metadata.get("generation", 1), "conditions": conditions}

@@ -49,8 +49,8 @@ async def _expire(cluster: ControllerContext, job: Unstructured) -> float | None
     life = job["spec"].get("ttlSecondsAfterFinished")
     if life is None:
         return None
-    ended = next(c["lastTransitionTime"] for c in job["status"]["conditions"] if c["type"] in ("Complete", "Failed"))
-    left = float(life) - seconds_since(ended)
+    ends = [c.get("lastTransitionTime") for c in job["status"]["conditions"] if c["type"] in ("Complete", "Failed")]
+    left = float(life) - seconds_since(ends[0] or job["metadata"]["creationTimestamp"])
     if left > 0:
         return left + 0.05
     for pod in pods_of(cluster, job):

@@ -16,11 +16,12 @@ from sailcloth.lib.schemacheck import join
 
 from ..errors import StatusError, bad_request, invalid
 from ..request_info import Body
+from ..schemas import request_kinds
 from ..unstructured import Unstructured
 from . import protobuf
 from .negotiation import PROTOBUF
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DIGITS = 18  # of the numbers that 64 bits hold
 
 
 async def read_body(request: web.Request) -> Body:
@@ -40,13 +41,9 @@ async def read_body(request: web.Request) -> Body:
         if kind == PROTOBUF:
             return Body(protobuf.decode(raw), kind)
         if "yaml" in kind and raw.lstrip()[:1] not in (b"{", b"["):
-            bounded_yaml.check(raw)
-            loader = _Loader(raw)
-            try:
-                value = loader.get_single_data()
-            finally:
-                loader.dispose()
-            return Body(_check_depth(orjson.loads(orjson.dumps(value))), kind, _duplicate_paths(value))
+            value = bounded_yaml.load(raw, _Loader)
+            plain = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
+            return Body(_check_depth(plain), kind, _duplicate_paths(value))
         value = _check_depth(orjson.loads(raw))
         return Body(value, kind, _duplicates_of_json(raw, value))
     except protobuf.Unsupported as error:
@@ -71,7 +68,7 @@ class _Pairs(dict[str, Any]):
         self.duplicates = [k for k, _ in pairs if k in seen or seen.add(k)] if len(self) < len(pairs) else []  # type: ignore[func-returns-value]
 
 
-class _Loader(_LOADER):  # type: ignore[misc]
+class _Loader(bounded_yaml.Loader):
     """YAML with mappings as `_Pairs`."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
@@ -81,7 +78,6 @@ class _Loader(_LOADER):  # type: ignore[misc]
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, True))
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: loader.construct_scalar(node))
 
 
 def _duplicates_of_json(raw: bytes, value: Any) -> tuple[str, ...]:
@@ -137,9 +133,7 @@ def field_manager(request: web.Request) -> str:
 
 def delete_options(parameters: dict[str, str], body: Any) -> Unstructured:
     """DeleteOptions from the body and the parameters. Raises StatusError."""
-    if not isinstance(body, dict):
-        raise bad_request("the body is not a DeleteOptions object")
-    options: Unstructured = {**parameters, **body}
+    options: Unstructured = {**parameters, **request_kinds.decode("DeleteOptions", body)}
     check_options(options, "DeleteOptions")
     if options.get("gracePeriodSeconds") in (None, ""):
         options.pop("gracePeriodSeconds", None)
@@ -157,6 +151,6 @@ def delete_options(parameters: dict[str, str], body: Any) -> Unstructured:
 def non_negative(parameters: dict[str, str], name: str) -> int:
     """A parameter that is a whole number, 0 if absent. Raises StatusError."""
     text = parameters.get(name) or "0"
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
         raise bad_request(f"Invalid value: {text!r}: {name} must be a non-negative whole number")
     return int(text)

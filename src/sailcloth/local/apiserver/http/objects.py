@@ -11,6 +11,7 @@ from aiohttp import web
 from ..auth.service_account_tokens import TokenIssuer
 from ..errors import StatusError, bad_request, not_found
 from ..request_info import RequestInfo
+from ..schemas import request_kinds
 from ..storage import Store
 from ..unstructured import Unstructured
 from ..writes import eviction, patches, scale
@@ -66,7 +67,8 @@ class ObjectRequests:
         new = body.value
         if not isinstance(new, dict) or not isinstance(new.get("metadata"), dict):
             raise bad_request("the body is not an object with metadata")
-        if info.subresource == "finalize" and not ((new.get("spec") or {}).get("finalizers") or []):
+        spec = new.get("spec") or {}
+        if info.subresource == "finalize" and isinstance(spec, dict) and not spec.get("finalizers"):
             self._storage.deletion.finalize_namespace(info.name)
         obj, warnings = await self._storage.replace(info, body)
         return respond_object(request, info.resource, obj, 200, warnings)
@@ -101,21 +103,21 @@ class ObjectRequests:
                         raise StatusError(422, "Invalid", str(error)) from None
                 else:
                     wanted = patches.merge_patch(current, wanted)
-            return scale.set_replicas(live, wanted, paths, patched)
+            return scale.set_replicas(live, request_kinds.decode("Scale", wanted), paths, patched)
 
         obj, warnings = await self._storage.update(info, mutate)
         return respond(request, scale.to_scale(resource.from_storage(obj), paths), warnings=warnings)
 
     async def _evict(self, request: web.Request, info: RequestInfo) -> web.Response:
-        query, body = bodies.write_options(request, "CreateOptions"), (await bodies.read_body(request)).value
-        given = body.get("deleteOptions") if isinstance(body, dict) else None
-        await eviction.evict(self._storage, replace(info, options=bodies.delete_options(query, given or {})))
+        query = bodies.write_options(request, "CreateOptions")
+        given = request_kinds.decode("Eviction", (await bodies.read_body(request)).value).get("deleteOptions") or {}
+        await eviction.evict(self._storage, replace(info, options=bodies.delete_options(query, given)))
         return respond(request, SUCCESS, 201)
 
     async def _bind(self, request: web.Request, info: RequestInfo) -> web.Response:
         info, name = replace(info, options=bodies.write_options(request, "CreateOptions")), info.name
-        body = (await bodies.read_body(request)).value
-        node = (body.get("target") or {}).get("name", "") if isinstance(body, dict) else ""
+        body = request_kinds.decode("Binding", (await bodies.read_body(request)).value)
+        node = body.get("target", {}).get("name", "")
 
         def mutate(live: Unstructured) -> Unstructured:
             if live["spec"].get("nodeName"):
@@ -132,7 +134,7 @@ class ObjectRequests:
         account = self._store.get("serviceaccounts", namespace, name)
         if account is None:
             raise not_found("serviceaccounts", name, "", "serviceaccounts")
-        body = (await bodies.read_body(request)).value
+        body = request_kinds.decode("TokenRequest", (await bodies.read_body(request)).value)
         spec = body.get("spec") or {}
         seconds = int(spec.get("expirationSeconds") or 3600)
         if not 1 <= seconds <= 1 << 32:

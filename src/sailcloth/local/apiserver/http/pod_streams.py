@@ -18,11 +18,12 @@ from sailcloth.lib import spdy
 from ..errors import StatusError, bad_request
 from ..storage import Store
 from ..unstructured import Unstructured
-from . import node_socket, remote_command, spdy_upgrade
+from . import bodies, node_socket, remote_command, spdy_upgrade
 from .node_socket import NodeError
 from .remote_command import LARGEST_MESSAGE
 
 _CHUNK = 1 << 15
+_LONG_AGO_S = 10**9
 
 
 _CONTAINER_FIELDS = ("containers", "initContainers", "ephemeralContainers")
@@ -298,9 +299,7 @@ def _non_negative(query: Any, name: str) -> int | None:
     text = query.get(name)
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise bad_request(f"Invalid value: {text!r}: {name} must be a non-negative whole number")
-    return int(text)
+    return bodies.non_negative(query, name)
 
 
 def _since(query: Any) -> str:
@@ -308,12 +307,14 @@ def _since(query: Any) -> str:
     if query.get("sinceTime"):
         try:
             moment = dt.datetime.fromisoformat(str(query["sinceTime"]).replace("Z", "+00:00"))
-        except ValueError:
+            moment = moment.astimezone(dt.UTC)
+        except (ValueError, OverflowError):
             text = f"Invalid value: {query['sinceTime']!r}: sinceTime must be a time as RFC 3339 writes it"
             raise bad_request(text) from None
-        return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f").removesuffix(".000000")
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%f").removesuffix(".000000")
     if query.get("sinceSeconds"):
-        then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=_non_negative(query, "sinceSeconds") or 0)
+        seconds = min(_non_negative(query, "sinceSeconds") or 0, _LONG_AGO_S)
+        then = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=seconds)
         return then.strftime("%Y-%m-%dT%H:%M:%S.%f")
     return ""
 

@@ -16,9 +16,10 @@ from sailcloth.lib.connections import Connections
 from ..auth.authentication import UNAUTHENTICATED_PATHS, Authenticator, User
 from ..auth.authorization import PRIVILEGED_GROUPS, Attributes
 from ..auth.service_account_tokens import InvalidToken, TokenIssuer
-from ..errors import StatusError, TooManyConnections, bad_request
+from ..errors import StatusError, TooManyConnections
 from ..registry import Registry
 from ..request_info import RequestInfo
+from ..schemas import request_kinds
 from ..storage import StorageError, Store
 from ..writes.rest_storage import RestStorage
 from . import bodies
@@ -242,8 +243,6 @@ class ApiServer:
         kind = next(k for p, k, _ in REVIEWS[group, version] if p == plural)
         self._negotiate(request, JSON, YAML, PROTOBUF)
         bodies.write_options(request, "CreateOptions")
-        body = (await bodies.read_body(request)).value
-        if not isinstance(body, dict):
-            raise bad_request("the body is not an object")
+        body = request_kinds.decode(kind, (await bodies.read_body(request)).value)
         review = self.access.review(kind, body, request["user"])
         return respond(request, {**review, "kind": kind, "apiVersion": f"{group}/{version}"}, 201)

@@ -94,12 +94,15 @@ def strategic_merge_patch(schemas: Schemas, node: Node, target: Any, patch: Any)
     if directive not in (None, "merge"):
         raise ValueError(f"Unknown patch type found: {directive}")
     out = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if key.startswith(("$retainKeys", _SET_ORDER, _DELETE_FROM_LIST)) and not isinstance(value, list):
+            raise ValueError(f"{key} must be a list")
     if "$retainKeys" in patch:
         out = {k: v for k, v in out.items() if k in patch["$retainKeys"]}
     for key, value in patch.items():
         if key.startswith(_DELETE_FROM_LIST):
             name = key.removeprefix(_DELETE_FROM_LIST)
-            out[name] = [x for x in out.get(name) or [] if x not in value]
+            out[name] = [x for x in _as_list(out.get(name)) if x not in value]
     for key, value in patch.items():
         if key in ("$retainKeys", "$patch") or key.startswith((_SET_ORDER, _DELETE_FROM_LIST)):
             continue
@@ -109,7 +112,7 @@ def strategic_merge_patch(schemas: Schemas, node: Node, target: Any, patch: Any)
         child = schemas.field(node, key)
         if isinstance(value, list):
             merged, by = _list_strategy(schemas, child)
-            live = out.get(key) or []
+            live = _as_list(out.get(key))
             out[key] = _merge_list(schemas, child, by, live, value, patch.get(_SET_ORDER + key)) if merged else value
         elif isinstance(value, dict):
             out[key] = strategic_merge_patch(schemas, child, out.get(key), value)
@@ -119,8 +122,12 @@ def strategic_merge_patch(schemas: Schemas, node: Node, target: Any, patch: Any)
         name = key.removeprefix(_SET_ORDER)
         if key.startswith(_SET_ORDER) and name not in patch and out.get(name):
             by = _list_strategy(schemas, schemas.field(node, name))[1]
-            out[name] = _in_order(out[name], order, by, (target or {}).get(name) or [])
+            out[name] = _in_order(_as_list(out[name]), order, by, _as_list((target or {}).get(name)))
     return out
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _list_strategy(schemas: Schemas, node: Node) -> tuple[bool, str | None]:

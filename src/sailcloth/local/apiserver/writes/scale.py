@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import bad_request, invalid
+from ..errors import invalid
 from ..kinds.scale_paths import ScalePaths
 from ..unstructured import Unstructured
 
@@ -28,13 +28,9 @@ def to_scale(obj: Unstructured, where: ScalePaths) -> Unstructured:
     }
 
 
-def set_replicas(live: Unstructured, wanted: Any, where: ScalePaths, patched: bool) -> Unstructured:
+def set_replicas(live: Unstructured, wanted: Unstructured, where: ScalePaths, patched: bool) -> Unstructured:
     """The object with the replicas of a Scale, in place. Raises StatusError."""
-    if not isinstance(wanted, dict) or not isinstance(wanted.get("spec") or {}, dict):
-        raise bad_request("the body is not a Scale object")
-    replicas = (wanted.get("spec") or {}).get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise bad_request(f"spec.replicas: Invalid value: {replicas!r}: must be a whole number")
+    replicas = wanted.get("spec", {}).get("replicas", 0)
     if replicas < 0:
         text = f"Invalid value: {replicas}: must be greater than or equal to 0"
         raise invalid("Scale", "autoscaling", live["metadata"]["name"], [("spec.replicas", "FieldValueInvalid", text)])
@@ -42,7 +38,7 @@ def set_replicas(live: Unstructured, wanted: Any, where: ScalePaths, patched: bo
     for step in where.spec[:-1]:
         at = at.setdefault(step, {})
     at[where.spec[-1]] = replicas
-    revision = (wanted.get("metadata") or {}).get("resourceVersion")
+    revision = wanted.get("metadata", {}).get("resourceVersion")
     if not revision or patched:
         live["metadata"].pop("resourceVersion", None)
     else:
