@@ -215,9 +215,13 @@ async def test_outputs_of_get(kubectl: Kubectl, node: None) -> None:
 
 
 async def test_get_watch_reports_changes(kubectl: Kubectl) -> None:
+    await kubectl("create", "configmap", "before")
     process = await kubectl.start("get", "cm", "-w", "--output-watch-events", "--no-headers")
     assert process.stdout is not None
     try:
+        async with asyncio.timeout(10):
+            while b" before " not in await process.stdout.readline():
+                pass
         await kubectl("create", "configmap", "seen", "--from-literal=a=1")
         await kubectl("label", "cm", "seen", "a=b")
         await kubectl("delete", "cm", "seen")

@@ -41,6 +41,21 @@ def test_no_file_leaves_its_volume(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["volume"]
 
 
+@pytest.mark.parametrize(
+    "volume", [{"name": "/etc"}, {"name": "../up"}, {"name": ".."}, {"name": "v", "nfs": {"server": "x", "path": "/"}}]
+)
+async def test_a_volume_has_no_folder_of_the_host(tmp_path: Path, volume: Object) -> None:
+    """Also of a pod that an API server without these rules has admitted."""
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError
+
+    volumes = Volumes(tmp_path / "pod", nothing, nothing)
+    with pytest.raises(Missing, match=r"lead out|does not have"):
+        await volumes.make({"spec": {"volumes": [{"emptyDir": {}} | volume]}}, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_tokens_are_asked_for_again_late_in_their_life_and_not_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ Token = Callable[[list[str], int], Awaitable[str]]
 _DATA = "..data"
 _MODE = 0o644
 _KINDS = {"configMap": "configmaps", "secret": "secrets"}
+_AVAILABLE = (*_KINDS, "downwardAPI", "emptyDir", "ephemeral", "hostPath", "persistentVolumeClaim", "projected")
 _TOKEN_REFRESH = 0.8  # share of a token's lifetime after which it is renewed
 
 
@@ -58,6 +59,10 @@ class Volumes:
     async def make(self, pod: Object, pod_ip: str, node_ip: str) -> dict[str, str]:
         """Set up every volume. Returns paths by name. Raises Missing for objects that do not exist (yet), OSError."""
         for volume in pod["spec"].get("volumes") or ():
+            if "/" in volume["name"] or volume["name"] in (".", ".."):
+                raise Missing(f'volume "{volume["name"]}" has a name that would lead out of the pod\'s folder')
+            if kinds := volume.keys() - {"name", *_AVAILABLE}:
+                raise Missing(f'volume "{volume["name"]}" is a {", ".join(kinds)}, which a local cluster does not have')
             if "hostPath" in volume and not self._host_paths:
                 raise Missing(
                     f'volume "{volume["name"]}" is a hostPath, which is not allowed: use another kind of volume, '

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Set
 from fractions import Fraction
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 from sailcloth.lib import quantity
 from sailcloth.lib.schemacheck import go
 
-from ..field_errors import FieldError, invalid
+from ..field_errors import FieldError, invalid, required
 from ..unstructured import Unstructured
+from .volume_validation import label, validate_mounts, validate_volumes
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_LARGEST_ID = (1 << 31) - 1
 _CHOICES = {
     "restartPolicy": ("Always", "Never", "OnFailure"),
     "dnsPolicy": ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"),
@@ -28,35 +28,50 @@ def validate_pod_spec(spec: Unstructured, path: str, claims: Set[Any] = frozense
             listed = ", ".join(f'"{k}"' for k in known)
             text = f"Unsupported value: {go(spec[key])}: supported values: {listed}"
             yield f"{path}.{key}", "FieldValueNotSupported", text
+    for name in ("hostname", "subdomain"):
+        if spec.get(name):
+            yield from label(f"{path}.{name}", spec[name])
+    yield from _identifiers(spec.get("securityContext") or {}, f"{path}.securityContext")
+    yield from validate_volumes(spec, path)
     volumes = {v.get("name") for v in spec.get("volumes") or ()} | claims
     names: set[str] = set()
     for group in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(group) or ()):
             where, name = f"{path}.{group}[{index}]", str(container.get("name") or "")
-            if not name:
-                yield f"{where}.name", "FieldValueRequired", "Required value"
-            elif len(name) > 63 or not _LABEL.fullmatch(name):
-                text = f"Invalid value: {go(name)}: a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-                yield f"{where}.name", "FieldValueInvalid", text
-            elif name in names:
+            yield from label(f"{where}.name", name)
+            if name in names:
                 yield f"{where}.name", "FieldValueDuplicate", f"Duplicate value: {go(name)}"
             names.add(name)
             if not container.get("image"):
                 yield f"{where}.image", "FieldValueRequired", "Required value"
-            yield from _container(container, where, volumes)
+            yield from validate_container(container, where, volumes)
 
 
-def _container(container: Unstructured, where: str, volumes: set[Any]) -> Iterator[FieldError]:
+def validate_container(container: Unstructured, where: str, volumes: set[Any]) -> Iterator[FieldError]:
     for index, port in enumerate(container.get("ports") or ()):
         number = port.get("containerPort")
         if isinstance(number, int) and not 0 < number < 65536:
             text = f"Invalid value: {number}: must be between 1 and 65535, inclusive"
             yield f"{where}.ports[{index}].containerPort", "FieldValueInvalid", text
-    for index, mount in enumerate(container.get("volumeMounts") or ()):
-        if mount.get("name") not in volumes:
-            text = f"Not found: {go(mount.get('name') or '')}"
-            yield f"{where}.volumeMounts[{index}].name", "FieldValueNotFound", text
+    for index, variable in enumerate(container.get("env") or ()):
+        name = variable.get("name")
+        if not name:
+            yield required(f"{where}.env[{index}].name")
+        elif "=" in name or not name.isascii() or not name.isprintable():
+            text = "a valid environment variable name must consist only of printable ASCII characters other than '='"
+            yield invalid(f"{where}.env[{index}].name", name, text)
+    yield from _identifiers(container.get("securityContext") or {}, f"{where}.securityContext")
+    yield from validate_mounts(container, where, volumes)
     yield from _resources(container.get("resources") or {}, f"{where}.resources")
+
+
+def _identifiers(context: Unstructured, path: str) -> Iterator[FieldError]:
+    """Users and groups: -1 would mean the one that a process has already."""
+    given = {k: context.get(k) for k in ("runAsUser", "runAsGroup", "fsGroup")}
+    given |= {f"supplementalGroups[{n}]": g for n, g in enumerate(context.get("supplementalGroups") or ())}
+    for name, number in given.items():
+        if number is not None and not 0 <= number <= _LARGEST_ID:
+            yield invalid(f"{path}.{name}", number, f"must be between 0 and {_LARGEST_ID}, inclusive")
 
 
 def _resources(resources: Unstructured, path: str) -> Iterator[FieldError]:

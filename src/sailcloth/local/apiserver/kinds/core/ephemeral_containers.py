@@ -8,6 +8,8 @@ from sailcloth.lib.schemacheck import go
 
 from ...field_errors import FieldError
 from ...unstructured import Unstructured
+from ..pod_validation import validate_container
+from ..volume_validation import label
 
 PATH = "ephemeralcontainers"
 _FIELD = "ephemeralContainers"
@@ -53,6 +55,8 @@ def validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError
             yield field, "FieldValueForbidden", text
         if name in others or name in names[:index]:
             yield f"{where}.name", "FieldValueDuplicate", f"Duplicate value: {go(name)}"
+        yield from label(f"{where}.name", name)
+        yield from validate_container(container, where, {v.get("name") for v in spec.get("volumes") or ()})
         if not container.get("image"):
             yield f"{where}.image", "FieldValueRequired", "Required value"
         target = container.get("targetContainerName")
