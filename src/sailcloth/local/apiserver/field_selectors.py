@@ -37,3 +37,10 @@ def parse(text: str | None, selectable: Mapping[str, FieldSelector]) -> Matcher:
         return True
 
     return match
+
+
+def selected_name(text: str | None) -> str:
+    """The one name that a field selector leaves, as the request's authorization takes it; empty for any other selector."""
+    terms = [EQUALITY.match(raw.strip()) for raw in (text or "").split(",")]
+    names = {term[3] for term in terms if term is not None and term[1] == "metadata.name" and term[2] != "!="}
+    return names.pop() if len(names) == 1 else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from sailcloth.local.apiserver.auth.service_account_tokens import TokenIssuer
+from sailcloth.local.apiserver.auth.service_account_tokens import BoundObject, TokenIssuer
 from sailcloth.local.apiserver.unstructured import Unstructured
 
 from .context import ControllerContext
@@ -30,8 +30,8 @@ async def reconcile(
     data, uid = secret.get("data") or {}, str(account["metadata"]["uid"])
     if {"token", "ca.crt", "namespace"} <= {*data} and _UID in annotations:
         return None
-    bound = (name, str(secret["metadata"]["uid"]))
-    token, _ = tokens.issue(namespace, account["metadata"]["name"], uid, [], _LIFE_S, secret=bound)
+    bound = BoundObject("Secret", name, str(secret["metadata"]["uid"]))
+    token, _ = tokens.issue(namespace, account["metadata"]["name"], uid, [], _LIFE_S, bound)
     texts = {"token": token, "ca.crt": root_certificate, "namespace": namespace}
     encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
 

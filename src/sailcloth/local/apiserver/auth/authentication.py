@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import StatusError, bad_request
+from sailcloth.lib.schemacheck import go
+
+from ..errors import StatusError, bad_request, invalid
 from ..storage import Store
 from . import authorization
-from .service_account_tokens import ISSUER, InvalidToken, TokenIssuer
+from .service_account_tokens import BOUND_KINDS, ISSUER, InvalidToken, TokenIssuer
 
 UNAUTHENTICATED_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 
@@ -66,20 +68,20 @@ class Authenticator:
         if service_account is None or service_account["metadata"]["uid"] != bound["serviceaccount"].get("uid"):
             raise InvalidToken("the token's service account no longer exists")
         extra: dict[str, list[str]] = {}
-        secret = bound.get("secret")
-        if secret:
-            held = self._store.get("secrets", namespace, secret["name"])
-            if held is None or held["metadata"]["uid"] != secret["uid"]:
-                raise InvalidToken("the secret that the token is bound to no longer exists")
-        pod = bound.get("pod")
-        if pod:
-            live = self._store.get("pods", namespace, pod["name"])
-            if live is None or live["metadata"]["uid"] != pod["uid"]:
-                raise InvalidToken("the pod that the token is bound to no longer exists")
-            extra["authentication.kubernetes.io/pod-name"] = [pod["name"]]
-            extra["authentication.kubernetes.io/pod-uid"] = [pod["uid"]]
+        for kind in BOUND_KINDS:
+            named = bound.get(kind.lower())
+            if named and not self._exists(kind, namespace, named):
+                raise InvalidToken(f"the {kind.lower()} that the token is bound to no longer exists")
+        for kind in ("pod", "node"):
+            if kind in bound:
+                extra[f"authentication.kubernetes.io/{kind}-name"] = [bound[kind]["name"]]
+                extra[f"authentication.kubernetes.io/{kind}-uid"] = [bound[kind]["uid"]]
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         return User(claims["sub"], groups, str(service_account["metadata"]["uid"]), extra), shared
+
+    def _exists(self, kind: str, namespace: str, named: Mapping[str, str]) -> bool:
+        live = self._store.get(f"{kind.lower()}s", "" if kind == "Node" else namespace, named["name"])
+        return live is not None and live["metadata"]["uid"] == named["uid"]
 
     def impersonate(self, user: User, headers: Mapping[str, str], groups: list[str]) -> User:
         """The user that the headers `Impersonate-*` name; the caller without them. Raises StatusError if the caller may not impersonate."""
@@ -102,16 +104,20 @@ class Authenticator:
             implied = []
         for group in groups:
             self.check(user, authorization.Attributes("impersonate", "", "groups", "", group))
-        for key in extra:
-            self.check(user, authorization.Attributes("impersonate", "authentication.k8s.io", f"userextras/{key}"))
+        for key, values in extra.items():
+            for value in values:
+                resource = f"userextras/{key}"
+                self.check(user, authorization.Attributes("impersonate", "authentication.k8s.io", resource, "", value))
         if uid:
             self.check(user, authorization.Attributes("impersonate", "authentication.k8s.io", "uids", "", uid))
         everyone = "system:unauthenticated" if name == "system:anonymous" else "system:authenticated"
         return User(name, tuple(dict.fromkeys([*(groups or implied), everyone])), uid, extra)
 
-    def review(self, kind: str, obj: dict[str, Any], user: User) -> dict[str, Any]:
-        """The review with its status filled in."""
+    def review(self, kind: str, obj: dict[str, Any], user: User, namespace: str = "") -> dict[str, Any]:
+        """The review with its status filled in; `namespace` is that of its path. Raises StatusError."""
         spec = obj.get("spec") or {}
+        if problems := list(_review_problems(kind, spec, namespace)):
+            raise invalid(kind, "authorization.k8s.io", "", problems)
         if kind == "TokenReview":
             status: dict[str, Any]
             try:
@@ -138,6 +144,26 @@ class Authenticator:
         """Raises StatusError if the user may not."""
         if not authorization.is_allowed(self._store, user.name, user.groups, asked):
             raise StatusError(403, "Forbidden", asked.forbidden_message(user.name))
+
+
+def _review_problems(kind: str, spec: dict[str, Any], namespace: str) -> Iterator[tuple[str, str, str]]:
+    """What is wrong with a review of access, as (field, reason, message)."""
+    if not kind.endswith("SubjectAccessReview"):
+        return
+    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if (resource is None) == (path is None):
+        text = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        yield "spec.resourceAttributes", "FieldValueInvalid", f"Invalid value: {text}"
+    if not kind.startswith("Self") and not spec.get("user") and not spec.get("groups"):
+        yield "spec.user", "FieldValueInvalid", 'Invalid value: "": at least one of user or group must be specified'
+    if kind.startswith("Local"):
+        if path is not None:
+            text = "Invalid value: disallowed on this kind of request"
+            yield "spec.nonResourceAttributes", "FieldValueInvalid", text
+        given = str((resource or {}).get("namespace") or "")
+        if given != namespace:
+            text = f"Invalid value: {go(given)}: must match metadata.namespace"
+            yield "spec.resourceAttributes.namespace", "FieldValueInvalid", text
 
 
 def _review_attributes(spec: dict[str, Any]) -> authorization.Attributes:

@@ -16,27 +16,34 @@ from .authentication import User
 
 _ROLES = (ROLE.group_resource, CLUSTER_ROLE.group_resource)
 _BINDINGS = (ROLE_BINDING.group_resource, CLUSTER_ROLE_BINDING.group_resource)
-_FULL: Unstructured = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+_FULL: tuple[Unstructured, ...] = (
+    {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+    {"nonResourceURLs": ["*"], "verbs": ["*"]},
+)
+_NOT_JUDGED = frozenset({"finalizers", "ownerReferences", "managedFields", "resourceVersion", "generation"})
 
 
 def authorize(store: Store, user: User, group_resource: str, obj: Unstructured, old: Unstructured | None) -> None:
     """Raises StatusError (403) for a role or binding that grants more than the user holds. Other resources pass."""
+    if group_resource not in _ROLES + _BINDINGS or (old is not None and _judged(old) == _judged(obj)):
+        return
     name, namespace = str(obj["metadata"].get("name", "")), str(obj["metadata"].get("namespace") or "")
     if group_resource in _ROLES:
-        keys = ("rules", "aggregationRule")
-        if old is not None and all(old.get(k) == obj.get(k) for k in keys):
-            return
         if not _may(store, user, "escalate", group_resource.partition(".")[0], namespace, name):
-            granted = [_FULL] if obj.get("aggregationRule") else obj.get("rules") or []
+            aggregates = obj.get("aggregationRule") or (old or {}).get("aggregationRule")
+            granted = [*(obj.get("rules") or ()), *(_FULL if aggregates else ())]
             _check(store, user, group_resource, namespace, name, granted)
-    elif group_resource in _BINDINGS:
-        if old is not None and all(old.get(k) == obj.get(k) for k in ("roleRef", "subjects")):
-            return
+    else:
         reference = obj.get("roleRef") or {}
         plural = "roles" if reference.get("kind") == "Role" else "clusterroles"
         if not _may(store, user, "bind", plural, namespace, str(reference.get("name", ""))):
             granted = list(authorization.role_rules(store, reference, namespace))
             _check(store, user, group_resource, namespace, name, granted)
+
+
+def _judged(obj: Unstructured) -> Unstructured:
+    """What a change of is a grant: also labels, by which a role is aggregated into others."""
+    return {**obj, "metadata": {k: v for k, v in obj["metadata"].items() if k not in _NOT_JUDGED}}
 
 
 def _may(store: Store, user: User, verb: str, plural: str, namespace: str, name: str) -> bool:
@@ -77,7 +84,7 @@ def _covers(held: Unstructured, one: tuple[str, str, str, str, str]) -> bool:
         urls: list[Any] = held.get("nonResourceURLs") or []
         return any(u in ("*", url) or (u.endswith("*") and url.startswith(u[:-1])) for u in urls)
     below = plural.partition("/")[2]
-    if not has("apiGroups", group) or not (has("resources", plural) or (below and f"*/{below}" in held["resources"])):
+    if not has("apiGroups", group) or not (has("resources", plural) or (below and has("resources", f"*/{below}"))):
         return False
     names = held.get("resourceNames") or ()
     return not names or name in names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from cryptography.exceptions import InvalidSignature
@@ -14,11 +14,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+BOUND_KINDS = ("Pod", "Secret", "Node")
 _LIMIT = 16 << 10
 
 
 class InvalidToken(Exception):
     """A token that proves nothing; the text says why and holds nothing of it."""
+
+
+class BoundObject(NamedTuple):
+    """An object without which a token does not hold: a Pod, a Secret or a Node."""
+
+    kind: str
+    name: str
+    uid: str
 
 
 class TokenIssuer:
@@ -40,16 +49,13 @@ class TokenIssuer:
         uid: str,
         audiences: list[str],
         seconds: int,
-        pod: tuple[str, str] | None = None,
-        secret: tuple[str, str] | None = None,
+        bound_to: BoundObject | None = None,
     ) -> tuple[str, float]:
-        """(token, time of expiry). `pod` and `secret` are (name, uid) of the object that it is bound to."""
+        """(token, time of expiry). It holds as long as the object that it is bound to."""
         now = int(time.time())
         bound: dict[str, Any] = {"namespace": namespace, "serviceaccount": {"name": account, "uid": uid}}
-        if pod is not None:
-            bound["pod"] = {"name": pod[0], "uid": pod[1]}
-        if secret is not None:
-            bound["secret"] = {"name": secret[0], "uid": secret[1]}
+        if bound_to is not None:
+            bound[bound_to.kind.lower()] = {"name": bound_to.name, "uid": bound_to.uid}
         claims = {
             "aud": audiences or [ISSUER],
             "exp": now + seconds,

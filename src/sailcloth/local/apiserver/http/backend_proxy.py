@@ -100,6 +100,8 @@ def _of_pod(pod: Unstructured, port: str) -> tuple[str, int]:
 def _check(host: str) -> None:
     """Raises ValueError for addresses of this machine and of its link."""
     address = ipaddress.ip_address(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
     if address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified:
         raise ValueError(f"the address {host} is not allowed")
 

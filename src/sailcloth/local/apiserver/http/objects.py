@@ -8,8 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from ..auth.service_account_tokens import TokenIssuer
-from ..errors import StatusError, bad_request, not_found
+from ..auth.service_account_tokens import BOUND_KINDS, BoundObject, TokenIssuer
+from ..errors import StatusError, bad_request, conflict, not_found
 from ..request_info import RequestInfo
 from ..schemas import request_kinds
 from ..storage import Store
@@ -139,19 +139,34 @@ class ObjectRequests:
         seconds = int(spec.get("expirationSeconds") or 3600)
         if not 1 <= seconds <= 1 << 32:
             raise bad_request("spec.expirationSeconds: must be between 1 and 4294967296")
-        bound = spec.get("boundObjectRef") or {}
-        pod = None
-        if bound.get("kind") == "Pod":
-            live = self._store.get("pods", namespace, bound.get("name", ""))
-            if live is None or (bound.get("uid") and live["metadata"]["uid"] != bound["uid"]):
-                raise not_found("pods", bound.get("name", ""), "", "pods")
-            if (live["spec"].get("serviceAccountName") or "default") != name:
-                raise StatusError(403, "Forbidden", f"pod {bound['name']} does not run as service account {name}")
-            pod = (bound["name"], live["metadata"]["uid"])
+        bound = self._bound_object(spec.get("boundObjectRef") or {}, namespace, name)
         assert self.tokens is not None
         audiences = spec.get("audiences") or []
-        token, until = self.tokens.issue(namespace, name, account["metadata"]["uid"], audiences, seconds, pod)
+        token, until = self.tokens.issue(namespace, name, account["metadata"]["uid"], audiences, seconds, bound)
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
         token_request = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         shown = "" if query.get("dryRun") else token
         return respond(request, {**token_request, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
+
+    def _bound_object(self, reference: Unstructured, namespace: str, account: str) -> BoundObject | None:
+        """The object that a TokenRequest wants its token bound to. Raises StatusError for one that cannot be, or is not there."""
+        if not reference:
+            return None
+        kind, name = reference.get("kind", ""), reference.get("name", "")
+        if reference.get("apiVersion") != "v1" or kind not in BOUND_KINDS:
+            given = f"{reference.get('apiVersion', '')}, Kind={kind}"
+            raise bad_request(f'cannot bind token for serviceaccount "{account}" to object {given}')
+        plural = f"{kind.lower()}s"
+        live = self._store.get(plural, "" if kind == "Node" else namespace, name)
+        if live is None:
+            raise not_found(plural, name, "", plural)
+        uid = live["metadata"]["uid"]
+        if reference.get("uid") not in (None, "", uid):
+            text = f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record ({uid}). The object might have been deleted and then recreated"
+            raise conflict(plural, name, text)
+        if kind == "Pod" and (live["spec"].get("serviceAccountName") or "default") != account:
+            text = (
+                f'cannot bind token for serviceaccount "{account}" to pod running with different serviceaccount name.'
+            )
+            raise bad_request(text)
+        return BoundObject(kind, name, uid)

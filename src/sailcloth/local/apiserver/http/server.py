@@ -13,6 +13,7 @@ from aiohttp import web
 
 from sailcloth.lib.connections import Connections
 
+from .. import field_selectors
 from ..auth.authentication import UNAUTHENTICATED_PATHS, Authenticator, User
 from ..auth.authorization import PRIVILEGED_GROUPS, Attributes
 from ..auth.service_account_tokens import InvalidToken, TokenIssuer
@@ -206,18 +207,21 @@ class ApiServer:
             namespace, rest = rest[1], rest[2:]
         plural = rest[0]
         self._authorise(request, group, namespace, rest)
-        if any(plural == p for p, _, _ in REVIEWS.get((group, version), ())):
-            return await self._review(request, group, version, plural)
+        name, subresource = (rest[1:2] or [""])[0], (rest[2:3] or [""])[0]
+        for reviewed, kind, namespaced in REVIEWS.get((group, version), ()):
+            if plural == reviewed:
+                _check_scope(namespaced, namespace)
+                return await self._review(request, f"{group}/{version}", kind, namespace)
         resource = self.registry.get(group, version, plural)
         if resource is None:
             raise StatusError(404, "NotFound", "the server could not find the requested resource")
-        name, subresource = (rest[1:2] or [""])[0], (rest[2:3] or [""])[0]
+        _check_scope(resource.namespaced, namespace, required=bool(name))
         manager = bodies.field_manager(request)
         info = RequestInfo(resource, request["user"], namespace, name, subresource, manager)
         known = resource.subresource(subresource)
         if (known is not None and known.process) or subresource == "proxy":  # what a process writes is no object
             return await self._objects.serve(request, info)
-        watched = not name and request.query.get("watch") in ("true", "1")
+        watched = not name and dict(request.query.items()).get("watch") in ("true", "1")
         self._negotiate(request, *([JSON] if watched else [JSON, YAML]), *(() if resource.custom else (PROTOBUF,)))
         if not name:
             return await self._collections.serve(request, info)
@@ -226,11 +230,15 @@ class ApiServer:
     def _authorise(self, request: web.Request, group: str, namespace: str, rest: list[str]) -> None:
         """Raises StatusError if the caller may not do this to `plural[/name[/subresource]]`."""
         name, sub = (rest[1:2] or [""])[0], (rest[2:3] or [""])[0]
-        verb = _VERBS.get(request.method, request.method.lower())
+        verb, query = _VERBS.get(request.method, request.method.lower()), dict(request.query.items())
+        if (group, rest[0]) == ("", "namespaces"):
+            namespace = name  # what holds in a namespace holds for the namespace itself
         if not name and request.method == "GET":
-            verb = "watch" if request.query.get("watch") in ("true", "1") else "list"
+            verb = "watch" if query.get("watch") in ("true", "1") else "list"
         elif not name and request.method == "DELETE":
             verb = "deletecollection"
+        if verb in ("list", "watch", "deletecollection"):
+            name = field_selectors.selected_name(query.get("fieldSelector"))
         resource = f"{rest[0]}/{sub}" if sub else rest[0]
         self.access.check(request["user"], Attributes(verb, group, resource, namespace, name))
 
@@ -239,10 +247,19 @@ class ApiServer:
         """Settle the form of the answer before anything is done. Raises StatusError."""
         request["media"] = negotiate(",".join(request.headers.getall("Accept", [])), offers)
 
-    async def _review(self, request: web.Request, group: str, version: str, plural: str) -> web.Response:
-        kind = next(k for p, k, _ in REVIEWS[group, version] if p == plural)
+    async def _review(self, request: web.Request, api_version: str, kind: str, namespace: str) -> web.Response:
+        if request.method != "POST":
+            text = "the server does not allow this method on the requested resource"
+            raise StatusError(405, "MethodNotAllowed", text)
         self._negotiate(request, JSON, YAML, PROTOBUF)
         bodies.write_options(request, "CreateOptions")
         body = request_kinds.decode(kind, (await bodies.read_body(request)).value)
-        review = self.access.review(kind, body, request["user"])
-        return respond(request, {**review, "kind": kind, "apiVersion": f"{group}/{version}"}, 201)
+        review = self.access.review(kind, body, request["user"], namespace)
+        return respond(request, {**review, "kind": kind, "apiVersion": api_version}, 201)
+
+
+def _check_scope(namespaced: bool, namespace: str, *, required: bool = True) -> None:
+    """Raises StatusError for a path with a namespace that its resource is not in, which would be authorized as if it were, or
+    without the one that it is in. A collection may be of all namespaces (not `required`)."""
+    if bool(namespace) != namespaced and (namespace or required):
+        raise StatusError(404, "NotFound", "the server could not find the requested resource")

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from ..auth import certificate_signing, default_roles, escalation
+from ..auth import authorization, certificate_signing, default_roles, escalation
 from ..errors import StatusError, already_exists, bad_request, conflict, invalid, not_found
 from ..kinds import admissionregistration
 from ..registry import ApiResource, Registry
@@ -272,10 +272,18 @@ class RestStorage:
                 raise conflict(
                     resource.group_resource, info.name, f"Precondition failed: object {info.name} does not exist"
                 )
+            self._authorize_create(info)
             obj, more = await self.create(info, merge(None), applied=True)
             return obj, warnings + more, True
         obj, more = await self.update(info, merge, applied=True)
         return obj, warnings + more, False
+
+    def _authorize_create(self, info: RequestInfo) -> None:
+        """Raises StatusError (403) if a patch would create an object for who may not."""
+        resource, user = info.resource, info.user
+        asked = authorization.Attributes("create", resource.group, resource.plural, info.namespace, info.name)
+        if not authorization.is_allowed(self.store, user.name, user.groups, asked):
+            raise StatusError(403, "Forbidden", asked.forbidden_message(user.name))
 
     # -- delete ---------------------------------------------------------------------------------
 
