@@ -243,6 +243,17 @@ def test_what_a_manager_no_longer_applies_leaves_no_empty_map() -> None:
     assert fields.apply(kept, applied, "kubectl", False, "t")["spec"]["securityContext"] == {"runAsUser": 2}
 
 
+def test_copies_of_copies_end_before_they_fill_the_memory() -> None:
+    """Each doubles what there is: forty of them would be a terabyte."""
+    doubled = [{"op": "copy", "from": "/data", "path": f"/data/k{n}"} for n in range(40)]
+    with pytest.raises(ValueError, match="exceeding the limit"):
+        patches.json_patch({"data": {"a": "x" * 1000}}, doubled)
+    with pytest.raises(ValueError, match="allowed maximum operations in a JSON patch is 10000, got 10001"):
+        patches.json_patch({}, [{"op": "test", "path": "/a", "value": None}] * 10_001)
+    copied = [{"op": "copy", "from": "/data/a", "path": "/data/b"}]
+    assert patches.json_patch({"data": {"a": [1]}}, copied) == {"data": {"a": [1], "b": [1]}}
+
+
 def test_a_test_for_null_passes_where_there_is_nothing() -> None:
     patch = [{"op": "test", "path": "/metadata/labels", "value": None}, {"op": "add", "path": "/a", "value": 1}]
     assert patches.json_patch({"metadata": {}}, patch) == {"metadata": {}, "a": 1}

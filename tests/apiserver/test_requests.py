@@ -527,6 +527,35 @@ async def test_names_are_texts(client: Client, namespace: str, key: str, name: A
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"metadata": []}, "cannot unmarshal array into Go struct field ConfigMap.metadata of type v1.ObjectMeta"),
+        ({"metadata": ""}, "cannot unmarshal string into Go struct field ConfigMap.metadata of type v1.ObjectMeta"),
+        ({"kind": []}, "cannot unmarshal array into Go struct field TypeMeta.kind of type string"),
+        ({"apiVersion": 0}, "cannot unmarshal number into Go struct field TypeMeta.apiVersion of type string"),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_kinds_and_metadata_have_types(
+    client: Client, namespace: str, method: str, change: Object, words: str
+) -> None:
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, **change}
+    path = resources.CONFIGMAPS.path(namespace, "x" if method == "PATCH" else "")
+    headers = {"Content-Type": "application/apply-patch+yaml" if method == "PATCH" else "application/json"}
+    async with client.request(method, f"{path}?fieldManager=m", data=json.dumps(body), headers=headers) as got:
+        text = await got.text()
+    assert (got.status, words in text) == (400, True), text
+
+
+async def test_yaml_may_be_in_flow_style(client: Client, namespace: str) -> None:
+    headers = {"Content-Type": "application/yaml"}
+    text = "{metadata: {name: flow}, data: {a: '1'}}"
+    async with client.request("POST", resources.CONFIGMAPS.path(namespace), data=text, headers=headers) as got:
+        assert got.status == 201, await got.text()
+    assert (await client.get(resources.CONFIGMAPS, "flow", namespace))["data"] == {"a": "1"}
+
+
+@pytest.mark.parametrize(
     ("config", "words"),
     [
         ({"url": "file:///etc/passwd"}, "'https' is the only allowed URL scheme"),

@@ -27,8 +27,20 @@ def test_what_is_within_the_bounds_is_as_it_was() -> None:
         "".join(f"k{n}: &n{n} [{f'*n{n - 1}' if n else 'x'}]\n" for n in range(200)),
         "a: &x {b: [*x]}",
         "---\n" * 1000,
+        f"a: &x {'x' * 100_000}\nb: [{'*x,' * 1000}]\n",
+        f"a: &x {{{'x' * 1000}: {'x' * 100_000}}}\nb: [{'*x,' * 1000}]\n",
     ],
-    ids=["depth", "maps", "aliases", "length", "depth by aliases", "a circle", "documents"],
+    ids=[
+        "depth",
+        "maps",
+        "aliases",
+        "length",
+        "depth by aliases",
+        "a circle",
+        "documents",
+        "a long text",
+        "a long pair",
+    ],
 )
 def test_what_is_too_much_is_refused(text: str) -> None:
     with pytest.raises(bounded_yaml.TooComplex) as caught:

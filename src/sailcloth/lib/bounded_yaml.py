@@ -1,4 +1,4 @@
-"""Parses untrusted YAML: checks depth, number of nodes and alias expansion before any object is built, and builds what JSON has.
+"""Parses untrusted YAML: checks depth, nodes and characters with all aliases expanded before any object is built, and builds what JSON has.
 
 PyYAML composes recursively, in C, and expands aliases by reference: 40 000 brackets crash the process, and a few hundred bytes
 of aliases become gigabytes, or as deep as they are many, when serialised. Parser events are neither nested nor expanded, so this
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -74,7 +74,7 @@ def check(text: str | bytes, documents: int = LARGEST) -> None:
     expansion; yaml.YAMLError for a text that is not YAML."""
     if len(text) > LARGEST:
         raise TooComplex(f"the YAML is longer than {LARGEST} bytes")
-    anchored: dict[str, tuple[int, int]] = {}  # nodes and levels below
+    anchored: dict[str, _Size] = {}
     stack: list[_Open] = []
     for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.DocumentStartEvent):
@@ -85,35 +85,48 @@ def check(text: str | bytes, documents: int = LARGEST) -> None:
             stack = [_Open(None, 0)]
         elif isinstance(event, yaml.CollectionStartEvent):
             stack.append(_Open(event.anchor))
-            _add(stack, 0, 0)
+            _add(stack, _Size(0, 0, 0))
         elif isinstance(event, yaml.CollectionEndEvent):
             closed = stack.pop()
+            size = _Size(closed.nodes, closed.levels, closed.characters)
             if closed.anchor is not None:
-                anchored[closed.anchor] = closed.nodes, closed.levels
-            _add(stack, closed.nodes, closed.levels)
+                anchored[closed.anchor] = size
+            _add(stack, size)
         elif isinstance(event, yaml.ScalarEvent):
+            size = _Size(1, 0, len(event.value))
             if event.anchor is not None:
-                anchored[event.anchor] = 1, 0
-            _add(stack, 1, 0)
+                anchored[event.anchor] = size
+            _add(stack, size)
         elif isinstance(event, yaml.AliasEvent):
             if any(node.anchor == event.anchor for node in stack):
                 raise TooComplex(f"the YAML's alias *{event.anchor} stands in what it names")
-            _add(stack, *anchored.get(str(event.anchor), (1, 0)))
+            _add(stack, anchored.get(str(event.anchor), _Size(1, 0, 0)))
+
+
+class _Size(NamedTuple):
+    """Of a value with its aliases expanded: nodes, levels of collections, characters of all scalars."""
+
+    nodes: int
+    levels: int
+    characters: int
 
 
 class _Open:
-    """A collection whose end has not come: its nodes so far, and the most levels of collections, itself included."""
+    """A collection whose end has not come: its size so far, itself included."""
 
     def __init__(self, anchor: str | None, nodes: int = 1) -> None:
-        self.anchor, self.nodes, self.levels = anchor, nodes, nodes
+        self.anchor, self.nodes, self.levels, self.characters = anchor, nodes, nodes, 0
 
 
-def _add(stack: list[_Open], nodes: int, levels: int) -> None:
-    """Count a node of so many levels in the innermost open collection."""
+def _add(stack: list[_Open], size: _Size) -> None:
+    """Count a value in the innermost open collection."""
     holder = stack[-1]
-    holder.nodes += nodes
-    holder.levels = max(holder.levels, levels + 1)
+    holder.nodes += size.nodes
+    holder.levels = max(holder.levels, size.levels + 1)
+    holder.characters += size.characters
     if holder.nodes > MOST_NODES:
         raise TooComplex(f"the YAML has more than {MOST_NODES} nodes once its aliases are expanded")
+    if holder.characters > LARGEST:
+        raise TooComplex(f"the YAML has more than {LARGEST} characters once its aliases are expanded")
     if len(stack) - 2 + holder.levels > DEEPEST:
         raise TooComplex(f"the YAML has more than {DEEPEST} collections within each other")

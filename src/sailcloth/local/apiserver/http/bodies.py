@@ -40,7 +40,7 @@ async def read_body(request: web.Request) -> Body:
     try:
         if kind == PROTOBUF:
             return Body(protobuf.decode(raw), kind)
-        if "yaml" in kind and raw.lstrip()[:1] not in (b"{", b"["):
+        if "yaml" in kind and not _is_json(raw):
             value = bounded_yaml.load(raw, _Loader)
             plain = orjson.loads(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
             return Body(_check_depth(plain), kind, _duplicate_paths(value))
@@ -51,6 +51,17 @@ async def read_body(request: web.Request) -> Body:
     except (ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError) as error:
         words = " ".join(str(error).split())[:300]
         raise bad_request(f"the body of the request could not be read: {words}") from None
+
+
+def _is_json(raw: bytes) -> bool:
+    """Whether a YAML body is JSON, as kubectl's is; another one that begins with a brace is YAML in flow style."""
+    if raw.lstrip()[:1] not in (b"{", b"["):
+        return False
+    try:
+        orjson.loads(raw)
+    except ValueError:
+        return False
+    return True
 
 
 def _check_depth(value: Any) -> Any:

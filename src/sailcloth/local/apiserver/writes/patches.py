@@ -6,12 +6,16 @@ from __future__ import annotations
 from typing import Any
 
 import jsonpatch
+import orjson
 
 from sailcloth.lib.openapi import Node, Schemas
 
 from ..errors import StatusError, bad_request
 from ..registry import ApiResource
 from ..storage import clone
+
+_MOST_OPERATIONS = 10_000
+_MOST_COPIED = 3 << 20  # bytes: as much as a body may have
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -32,9 +36,17 @@ def json_patch(target: Any, patch: Any) -> Any:
     passes a test for null."""
     if not isinstance(patch, list) or not all(isinstance(one, dict) for one in patch):
         raise ValueError("a JSON patch must be a list of operations")
-    out = clone(target)
+    if len(patch) > _MOST_OPERATIONS:
+        raise ValueError(f"The allowed maximum operations in a JSON patch is {_MOST_OPERATIONS}, got {len(patch)}")
+    out, copied = clone(target), 0
     for operation in patch:
         path = operation.get("path")
+        if operation.get("op") == "copy":
+            copied += _size_at(out, operation.get("from"))
+            if copied > _MOST_COPIED:
+                raise ValueError(
+                    f"the accumulated size increase of copy is {copied}, exceeding the limit {_MOST_COPIED}"
+                )
         if operation.get("op") == "test" and operation.get("value", ...) is None and _is_absent(out, path):
             continue
         try:
@@ -46,6 +58,14 @@ def json_patch(target: Any, patch: Any) -> Any:
         except (TypeError, AttributeError, KeyError, ValueError, IndexError):
             raise ValueError(f"{operation.get('op')} of {path} does not apply") from None
     return out
+
+
+def _size_at(target: Any, path: Any) -> int:
+    """The size of a member in bytes of JSON; 0 if it cannot be found."""
+    try:
+        return len(orjson.dumps(jsonpatch.JsonPointer(path).resolve(target, None)))
+    except (jsonpatch.JsonPointerException, TypeError, AttributeError):
+        return 0
 
 
 def _is_absent(target: Any, path: Any) -> bool:

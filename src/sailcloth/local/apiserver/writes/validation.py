@@ -23,8 +23,10 @@ _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 
 def check_type_meta(resource: ApiResource, obj: Unstructured, namespace: str) -> None:
     """Set kind, version and namespace from the request's path. Raises StatusError if the object has others."""
-    if not isinstance(obj.get("metadata"), dict):
+    if obj.get("metadata") is None:
         obj["metadata"] = {}
+    for key, expected in (("metadata", dict), ("kind", str), ("apiVersion", str)):
+        _check_type(resource, obj, key, expected, "TypeMeta" if expected is str else resource.kind)
     kind, version = obj.get("kind"), obj.get("apiVersion")
     if kind and kind != resource.kind:
         raise bad_request(f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})")
@@ -33,15 +35,7 @@ def check_type_meta(resource: ApiResource, obj: Unstructured, namespace: str) ->
             f"the API version in the data ({version}) does not match the expected API version ({resource.group_version})"
         )
     for key in ("name", "generateName", "namespace"):
-        value = obj["metadata"].get(key)
-        if value is not None and not isinstance(value, str):
-            go_type = "array" if isinstance(value, list) else "object" if isinstance(value, dict) else "number"
-            if isinstance(value, bool):
-                go_type = "bool"
-            text = f"json: cannot unmarshal {go_type} into Go struct field ObjectMeta.metadata.{key} of type string"
-            raise bad_request(
-                f"{resource.kind} in version {go(resource.version)} cannot be handled as a {resource.kind}: {text}"
-            )
+        _check_type(resource, obj["metadata"], key, str, "ObjectMeta.metadata")
     obj["kind"], obj["apiVersion"] = resource.kind, resource.group_version
     if resource.namespaced:
         given = obj["metadata"].get("namespace")
@@ -52,6 +46,19 @@ def check_type_meta(resource: ApiResource, obj: Unstructured, namespace: str) ->
         obj["metadata"]["namespace"] = namespace
     else:
         obj["metadata"].pop("namespace", None)
+
+
+def _check_type(resource: ApiResource, holder: Unstructured, key: str, expected: type, struct: str) -> None:
+    """Raises StatusError for a value of another type."""
+    value = holder.get(key)
+    if value is None or isinstance(value, expected):
+        return
+    names = {list: "array", dict: "object", bool: "bool", str: "string"}
+    wanted = "string" if expected is str else "v1.ObjectMeta"
+    text = f"json: cannot unmarshal {names.get(type(value), 'number')} into Go struct field {struct}.{key} of type {wanted}"
+    raise bad_request(
+        f"{resource.kind} in version {go(resource.version)} cannot be handled as a {resource.kind}: {text}"
+    )
 
 
 def _name(resource: ApiResource, name: str) -> Iterator[FieldError]:
