@@ -307,3 +307,32 @@ def test_differences_are_those_of_the_field_sets(old: Object, new: Object) -> No
 
     changed = {p for p in after if p not in before or differs(p)}
     assert fields.differences(old, new) == (changed, before - after)
+
+
+def entry(**fields: Any) -> Object:
+    return {"manager": "m", "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        [entry(**{"f:a": 1})],
+        [entry(**{"f:a": {"k:{": {}}})],
+        [entry(**{"f:a": {"k:[]": {}}})],
+        [entry(**{"i:x": {}})],
+        [entry(a={})],
+        [{**entry(), "operation": "Steal"}],
+        [{**entry(), "fieldsType": "FieldsV2"}],
+    ],
+    ids=str,
+)
+def test_managed_fields_that_cannot_be_read_are_the_stored_ones(given: list[Object]) -> None:
+    fields = FieldManager(builtin_schemas(), MAP)
+    live = fields.update(None, config({"a": "1"}), "first", "t1")
+    new = {**live, "metadata": {**live["metadata"], "managedFields": given}, "data": {"a": "1", "b": "2"}}
+    managers = {m["manager"] for m in fields.update(live, new, "second", "t2")["metadata"]["managedFields"]}
+    assert managers == {"first", "second"}
+    reset = {**live, "metadata": {**live["metadata"], "managedFields": [{}]}}
+    assert fields.update(live, reset, "second", "t2")["metadata"]["managedFields"] == []
+    assert fields.apply(new, config({"b": "2"}), "third", True, "t3")["data"] == {"a": "1", "b": "2"}

@@ -17,6 +17,9 @@ from ..registry import ApiResource
 from ..storage import clone
 
 Path = tuple[str, ...]
+Owners = dict[
+    tuple[str, str, str], tuple[set[Path], dict[str, Any]]
+]  # by manager, operation, subresource: fields, entry
 _MISSING: Any = object()
 _UNOWNED = {
     ("f:apiVersion",),
@@ -231,7 +234,7 @@ class FieldManager:
         applied = clone(applied)
         (applied.get("metadata") or {}).pop("managedFields", None)
         base = clone(live) if live else {}
-        owners = _from_managed_fields(base)
+        owners = _from_managed_fields(base) or {}
         if live and not owners:  # written without field managers: owned by a manager of its own
             entry = {"apiVersion": base.get("apiVersion"), "time": now, "fieldsType": "FieldsV1"}
             owners["before-first-apply", "Update", ""] = (self.field_set(base), entry)
@@ -272,14 +275,15 @@ class FieldManager:
         self, live: dict[str, Any] | None, new: dict[str, Any], manager: str, now: str, sub: str = ""
     ) -> dict[str, Any]:
         """Record a write that is not an apply: the writer owns the fields that it changed, removed fields lose their owners. Managed
-        fields in the request replace the stored ones: so clients move fields from one manager to another."""
+        fields in the request replace the stored ones: so clients move fields from one manager to another. As in Kubernetes,
+        `[{}]` empties them, and those that cannot be read count as absent."""
         given = (new.get("metadata") or {}).get("managedFields")
         changed, gone = self.differences(live, new) if live else (self.field_set(new), set())
         stored = ((live or {}).get("metadata") or {}).get("managedFields") or []
-        if not changed and not gone and given in (None, stored) and all(e.get("fieldsV1") for e in stored):
+        if not changed and not gone and given in (None, [], stored) and all(e.get("fieldsV1") for e in stored):
             new.setdefault("metadata", {})["managedFields"] = stored
             return new
-        owners = _from_managed_fields(new if given is not None else live or {})
+        owners = {} if given == [{}] else _from_managed_fields(new) or _from_managed_fields(live or {}) or {}
         me = (manager, "Update", sub)
         for who, (paths, _) in owners.items():
             paths.difference_update(gone | (changed if who != me else set()))
@@ -301,15 +305,35 @@ def _leaves(tree: dict[str, Any], prefix: Path = ()) -> list[Path]:
     return out
 
 
-def _from_managed_fields(obj: dict[str, Any]) -> dict[tuple[str, str, str], tuple[set[Path], dict[str, Any]]]:
-    out = {}
+def _from_managed_fields(obj: dict[str, Any]) -> Owners | None:
+    """The owners of an object's fields; None if its managed fields cannot be read."""
+    out: Owners = {}
     for entry in (obj.get("metadata") or {}).get("managedFields") or ():
-        who = (entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", ""))
-        out[who] = (set(_leaves(entry.get("fieldsV1") or {})) - {()}, dict(entry))
+        fields = entry.get("fieldsV1") or {}
+        known = entry.get("operation") in ("Apply", "Update") and entry.get("fieldsType", "FieldsV1") == "FieldsV1"
+        if not known or not _is_field_set(fields):
+            return None
+        who = (entry.get("manager", ""), entry["operation"], entry.get("subresource", ""))
+        out[who] = (set(_leaves(fields)) - {()}, dict(entry))
     return out
 
 
-def _to_managed_fields(owners: dict[tuple[str, str, str], tuple[set[Path], dict[str, Any]]]) -> list[dict[str, Any]]:
+def _is_field_set(tree: Any) -> bool:
+    """Whether a value is in the form of FieldsV1."""
+    return isinstance(tree, dict) and all(_is_element(k) and _is_field_set(v) for k, v in tree.items())
+
+
+def _is_element(key: str) -> bool:
+    if key == "." or key.startswith("f:"):
+        return True
+    try:
+        value = orjson.loads(key[2:]) if key.startswith(("k:", "v:", "i:")) else None
+    except ValueError:
+        return False
+    return key.startswith("v:") or isinstance(value, dict if key.startswith("k:") else int)
+
+
+def _to_managed_fields(owners: Owners) -> list[dict[str, Any]]:
     out = []
     for (manager, operation, sub), (paths, entry) in owners.items():
         if paths:
