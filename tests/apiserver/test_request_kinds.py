@@ -11,6 +11,7 @@ import pytest
 
 from sailcloth.kube import resources
 from sailcloth.kube.client import Client
+from sailcloth.kube.resources import Resource
 
 from .cluster import Server, until
 from .test_fuzz import places
@@ -111,3 +112,33 @@ async def test_numbers_and_times_without_bounds(client: Client, made: str, value
             assert got.status < 500, name
     async with client.request("GET", resources.CONFIGMAPS.path(made), params={"limit": value}) as got:
         assert got.status == 400
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec", "status", "stored"),
+    [
+        (
+            Resource("batch", "v1", "jobs", "Job"),
+            {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}},
+            {"conditions": [{}]},
+            {"conditions": [{"type": "", "status": ""}]},
+        ),
+        (
+            resources.PODS,
+            {"containers": [{"name": "c", "image": "i"}]},
+            {"containerStatuses": [{"name": "c"}], "conditions": [{"type": "Ready"}]},
+            {
+                "containerStatuses": [{"name": "c", "ready": False, "restartCount": 0, "image": "", "imageID": ""}],
+                "conditions": [{"type": "Ready", "status": ""}],
+            },
+        ),
+    ],
+    ids=["job", "pod"],
+)
+async def test_what_a_status_leaves_out_is_zero(
+    client: Client, namespace: str, resource: Any, spec: Object, status: Object, stored: Object
+) -> None:
+    """As Go encodes it, so that who reads it may rely on what the published types require."""
+    await client.create(resource, {"metadata": {"name": "x", "namespace": namespace}, "spec": spec})
+    got = (await client.patch(resource, "x", namespace, {"status": status}, sub="status"))["status"]
+    assert {key: got[key] for key in stored} == stored

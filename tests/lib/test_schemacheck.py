@@ -36,7 +36,12 @@ LIMITS: Any = st.fixed_dictionaries(
         "maximum": st.integers(-2, 2),
         "pattern": st.sampled_from(["^x", "y"]),
         "multipleOf": st.sampled_from([1, 2]),
+        "x-kubernetes-preserve-unknown-fields": st.just(True),
     },
+)
+BOUNDS: Any = st.fixed_dictionaries(
+    {"minimum": st.integers(-2, 2), "maximum": st.integers(-2, 2)},
+    optional={"exclusiveMinimum": st.booleans(), "exclusiveMaximum": st.booleans(), "type": st.just("number")},
 )
 
 
@@ -57,7 +62,7 @@ def _extended(inner: Any) -> Any:
     return st.builds(lambda a, b: {**a, **b}, LIMITS, more)
 
 
-SCHEMAS: Any = st.recursive(LIMITS, _extended, max_leaves=6)
+SCHEMAS: Any = st.recursive(st.one_of(LIMITS, BOUNDS), _extended, max_leaves=6)
 
 
 def accepts(schema: Object, value: Any) -> bool:
@@ -112,6 +117,12 @@ def test_the_fast_answer_is_that_of_the_walk_with_messages(schema: Object, value
     walk = schemacheck.Check(Schemas({}), nulls)
     problems = list(walk.check_node(schema, value, path))
     assert Compiled(Schemas({}), walk).of(schema, not path)(value) == (not problems)
+
+
+@pytest.mark.parametrize("value", ["x", 5, [{}], True])
+def test_an_object_of_unknown_fields_is_an_object(value: Any) -> None:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    assert (accepts(schema, value), accepts(schema, {"a": value})) == (False, True)
 
 
 @pytest.mark.parametrize("word", ["anyOf", "oneOf", "allOf"])

@@ -105,6 +105,22 @@ class Schemas:
                     value[name] = self._zero(extra)
                 self.replace_nulls(extra, value[name])
 
+    def fill_required(self, node: Node, value: Any) -> None:
+        """Give required fields that are absent the zero value of their type, in place, as Go encodes them. Times stay absent."""
+        if not isinstance(value, _CONTAINERS) or (node := self.resolve(node)) is None:
+            return
+        if isinstance(value, list):
+            for item in value:
+                self.fill_required(node.get("items"), item)
+            return
+        properties, extra = node.get("properties") or {}, node.get("additionalProperties")
+        for name in node.get("required") or ():
+            inner = self.resolve(properties.get(name)) or {}
+            if name not in value and inner.get("format") != "date-time" and (zero := self._zero(inner)) is not None:
+                value[name] = zero
+        for name, item in value.items():
+            self.fill_required(properties.get(name, extra if isinstance(extra, dict) else None), item)
+
     def _zero(self, node: Node) -> Any:
         resolved = self.resolve(node)
         zeros: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "object": {}, "array": []}

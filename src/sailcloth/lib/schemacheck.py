@@ -60,7 +60,7 @@ class Check:
             if not node.get("nullable") and not self.nulls and "type" in node:
                 yield _type(path, node, "null")
             return
-        if is_open(node) and not has_limits(node):
+        if "type" not in node and is_open(node) and not has_limits(node):
             return
         if not fits_type(node, value):
             yield _type(path, node, _json_type(value))

@@ -49,7 +49,7 @@ class Compiled:
             return _anything
         null = bool(node.get("nullable") or self._check.nulls or "type" not in node)
         limited = any(k in node for k in _VALUES)
-        if is_open(node) and not has_limits(node):
+        if "type" not in node and is_open(node) and not has_limits(node):
             return lambda value: value is not None or null
         if node.get("type") == "string" and not has_limits(node):
             return lambda value: isinstance(value, str) or (value is None and null)

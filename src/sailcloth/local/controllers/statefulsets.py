@@ -122,9 +122,11 @@ async def _create(cluster: ControllerContext, stateful_set: Unstructured, ordina
     pod["metadata"]["labels"] = {**(pod["metadata"].get("labels") or {}), **labels, REVISION: revision}
     pod["spec"] |= {"hostname": name, "subdomain": spec.get("serviceName") or ""}
     for wanted in spec.get("volumeClaimTemplates") or ():
-        kind, claim = wanted["metadata"]["name"], f"{wanted['metadata']['name']}-{name}"
+        given = wanted.get("metadata") or {}
+        kind = given.get("name", "")
+        claim = f"{kind}-{name}"
         claim_metadata = {"name": claim, "namespace": metadata["namespace"]}
-        claim_metadata |= {k: wanted["metadata"][k] for k in ("labels", "annotations") if wanted["metadata"].get(k)}
+        claim_metadata |= {k: given[k] for k in ("labels", "annotations") if given.get(k)}
         if (spec.get("persistentVolumeClaimRetentionPolicy") or {}).get("whenDeleted") == "Delete":
             claim_metadata["ownerReferences"] = [reference(stateful_set)]
         await cluster.create(

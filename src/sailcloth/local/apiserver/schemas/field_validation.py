@@ -62,6 +62,8 @@ def decode_strictly(
         raise bad_request(f"{_kind_and_version(resource)} cannot be handled as a {resource.kind}: {listed}")
     if any(p.kind == "unknown" for p in problems):
         resource.schemas.prune(resource.node, obj)
+    if not resource.custom and "status" in obj:  # nobody asks for its fields, and controllers read them
+        resource.schemas.fill_required(resource.schemas.field(resource.node, "status"), obj["status"])
     return texts if mode == "Warn" else []
 
 
