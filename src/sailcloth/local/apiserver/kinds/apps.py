@@ -10,6 +10,7 @@ from ..field_errors import FieldError, forbidden, invalid, unsupported
 from ..label_selectors import label_selector
 from ..unstructured import Unstructured
 from . import pod_spec
+from .amounts import is_nothing, validate_amount
 from .columns import AGE, CONTAINERS, IMAGES, SELECTOR, integer, selector_text, text, value_at
 from .core.volumes import claim_defaults
 from .defaulting import nested, set_defaults
@@ -74,6 +75,32 @@ def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldErro
         yield unsupported("spec.template.spec.restartPolicy", pod["restartPolicy"], ("Always",))
 
 
+def _validate_rollout(strategy: Unstructured, field: str, others: tuple[str, ...]) -> Iterator[FieldError]:
+    """For how pods are replaced: in a rolling update, or as one of the `others`."""
+    kinds, kind, rolling = (*others, "RollingUpdate"), strategy.get("type"), strategy.get("rollingUpdate")
+    if kind not in kinds:
+        yield unsupported(f"{field}.type", kind or "", kinds)
+    elif kind != "RollingUpdate" and rolling is not None:
+        yield forbidden(f"{field}.rollingUpdate", f"may not be specified when strategy `type` is '{kind}'")
+    elif rolling is not None:
+        yield from validate_amount(f"{field}.rollingUpdate.maxSurge", rolling.get("maxSurge"))
+        unavailable = rolling.get("maxUnavailable")
+        yield from validate_amount(f"{field}.rollingUpdate.maxUnavailable", unavailable, most_percent=100)
+        if "maxSurge" in rolling and is_nothing(rolling["maxSurge"]) and is_nothing(unavailable):
+            text = "may not be 0 when `maxSurge` is 0"
+            yield invalid(f"{field}.rollingUpdate.maxUnavailable", unavailable, text)
+
+
+def _validate_deployment(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+    yield from _validate(obj, old)
+    yield from _validate_rollout(obj["spec"].get("strategy") or {}, "spec.strategy", ("Recreate",))
+
+
+def _validate_daemon_set(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+    yield from _validate(obj, old)
+    yield from _validate_rollout(obj["spec"].get("updateStrategy") or {}, "spec.updateStrategy", ("OnDelete",))
+
+
 _STATEFUL_SET_MUTABLE = (
     "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit", "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
@@ -82,6 +109,7 @@ _STATEFUL_SET_MUTABLE = (
 
 def _validate_stateful_set(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
     yield from _validate(obj, old)
+    yield from _validate_rollout(obj["spec"].get("updateStrategy") or {}, "spec.updateStrategy", ("OnDelete",))
     if old is not None:
         fixed = [{k: v for k, v in o["spec"].items() if k not in _STATEFUL_SET_MUTABLE} for o in (obj, old)]
         if fixed[0] != fixed[1]:
@@ -133,7 +161,7 @@ DEPLOYMENT = Kind(
     has_status=True,
     defaults=_deployment_defaults,
     immutable=("spec.selector",),
-    validate=_validate,
+    validate=_validate_deployment,
 )
 REPLICA_SET = Kind(
     group="apps",
@@ -203,7 +231,7 @@ DAEMON_SET = Kind(
     has_status=True,
     defaults=_daemon_set_defaults,
     immutable=("spec.selector",),
-    validate=_validate,
+    validate=_validate_daemon_set,
 )
 CONTROLLER_REVISION = Kind(
     group="apps",

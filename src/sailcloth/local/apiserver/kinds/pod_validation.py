@@ -11,6 +11,7 @@ from sailcloth.lib.schemacheck import go
 
 from ..field_errors import FieldError, invalid, required
 from ..unstructured import Unstructured
+from .amounts import validate_port
 from .volume_validation import label, validate_mounts, validate_volumes
 
 _LARGEST_ID = (1 << 31) - 1
@@ -60,9 +61,20 @@ def validate_container(container: Unstructured, where: str, volumes: set[Any]) -
         elif "=" in name or not name.isascii() or not name.isprintable():
             text = "a valid environment variable name must consist only of printable ASCII characters other than '='"
             yield invalid(f"{where}.env[{index}].name", name, text)
+    for name, action in _actions(container):
+        for way in ("httpGet", "tcpSocket", "grpc"):
+            if way in action:
+                yield from validate_port(f"{where}.{name}.{way}.port", action[way].get("port"))
     yield from _identifiers(container.get("securityContext") or {}, f"{where}.securityContext")
     yield from validate_mounts(container, where, volumes)
     yield from _resources(container.get("resources") or {}, f"{where}.resources")
+
+
+def _actions(container: Unstructured) -> Iterator[tuple[str, Unstructured]]:
+    """Probes and hooks."""
+    hooks = container.get("lifecycle") or {}
+    yield from ((p, container[p]) for p in ("livenessProbe", "readinessProbe", "startupProbe") if container.get(p))
+    yield from ((f"lifecycle.{h}", hooks[h]) for h in ("postStart", "preStop") if hooks.get(h))
 
 
 def _identifiers(context: Unstructured, path: str) -> Iterator[FieldError]:

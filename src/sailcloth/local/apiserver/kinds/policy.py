@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from ..field_errors import FieldError, invalid
 from ..unstructured import Unstructured
+from .amounts import validate_amount
 from .columns import AGE, integer, text
 from .record import READ, STATUS, WRITE, Grant, Kind
 
@@ -16,14 +16,7 @@ def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldErro
     if spec.get("minAvailable") is not None and spec.get("maxUnavailable") is not None:
         yield invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
     for key in ("minAvailable", "maxUnavailable"):
-        value, field = spec.get(key), f"spec.{key}"
-        if isinstance(value, str) and not re.fullmatch(r"[0-9]+%", value):
-            text = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
-            yield invalid(field, value, text)
-        elif isinstance(value, str) and int(value[:-1]) > 100:
-            yield invalid(field, value, "must not be greater than 100%")
-        elif isinstance(value, int) and value < 0:
-            yield invalid(field, value, "must be greater than or equal to 0")
+        yield from validate_amount(f"spec.{key}", spec.get(key), most_percent=100)
 
 
 POD_DISRUPTION_BUDGET = Kind(

@@ -9,10 +9,12 @@ from sailcloth.lib.schemacheck import go
 
 from ...field_errors import FieldError, required, unsupported
 from ...unstructured import Unstructured
+from ..amounts import validate_port
 from ..columns import AGE, first_three, load_balancer_addresses, selector_text, text, wide
 from ..defaulting import nested, set_defaults
 from ..record import LABEL_1035, READ, STATUS, WRITE, FieldSelector, Grant, Kind
 
+_PROTOCOLS = ("SCTP", "TCP", "UDP")
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 
 
@@ -100,6 +102,10 @@ def _validate_ports(ports: list[Unstructured]) -> Iterator[FieldError]:
         if isinstance(number, int) and not 0 < number < 65536:
             text = f"Invalid value: {number}: must be between 1 and 65535, inclusive"
             yield f"{where}.port", "FieldValueInvalid", text
+        if port.get("protocol") not in _PROTOCOLS:
+            yield unsupported(f"{where}.protocol", port.get("protocol") or "", _PROTOCOLS)
+        if port.get("targetPort") not in (None, "", 0):
+            yield from validate_port(f"{where}.targetPort", port["targetPort"])
         if (port.get("protocol"), number) in numbers:
             shown = f"core.ServicePort{{Name:{go(name)}, Protocol:{go(port.get('protocol'))}, Port:{number}}}"
             yield where, "FieldValueDuplicate", f"Duplicate value: {shown}"
