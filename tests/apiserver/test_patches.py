@@ -243,6 +243,18 @@ def test_what_a_manager_no_longer_applies_leaves_no_empty_map() -> None:
     assert fields.apply(kept, applied, "kubectl", False, "t")["spec"]["securityContext"] == {"runAsUser": 2}
 
 
+def test_a_patch_that_does_not_fit_tells_nothing_of_the_object() -> None:
+    for operation in (
+        {"op": "add", "path": "/metadata/labels/x", "value": "1"},
+        {"op": "copy", "from": "/nope/x", "path": "/data/x"},
+        {"op": "remove", "path": "/data/password/x"},
+    ):
+        with pytest.raises(ValueError, match=r".") as caught:
+            patches.json_patch({"metadata": {}, "data": {"password": "hidden"}}, [operation])
+        assert "hidden" not in str(caught.value)
+        assert "{" not in str(caught.value)
+
+
 def test_copies_of_copies_end_before_they_fill_the_memory() -> None:
     """Each doubles what there is: forty of them would be a terabyte."""
     doubled = [{"op": "copy", "from": "/data", "path": f"/data/k{n}"} for n in range(40)]

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from sailcloth.lib import bounded_yaml
 from sailcloth.lib.nesting import DEEPEST, exceeds_depth
-from sailcloth.lib.schemacheck import join
+from sailcloth.lib.schemacheck import go, join
 
 from ..errors import StatusError, bad_request, invalid
 from ..request_info import Body
@@ -21,6 +21,7 @@ from ..unstructured import Unstructured
 from . import protobuf
 from .negotiation import PROTOBUF
 
+_LONGEST_MANAGER = 128
 _DIGITS = 18  # of the numbers that 64 bits hold
 
 
@@ -133,6 +134,20 @@ def check_options(given: Unstructured, options: str) -> None:
     if mode and mode not in ("Ignore", "Warn", "Strict"):
         text = f'Unsupported value: "{mode}": supported values: "", "Ignore", "Strict", "Warn"'
         wrong.append(("fieldValidation", "FieldValueNotSupported", text))
+    manager = given.get("fieldManager") or ""
+    if len(manager) > _LONGEST_MANAGER:
+        wrong.append(("fieldManager", "FieldValueTooLong", f"Too long: may not be more than {_LONGEST_MANAGER} bytes"))
+    elif not manager.isprintable():
+        wrong.append(
+            (
+                "fieldManager",
+                "FieldValueInvalid",
+                f"Invalid value: {go(manager)}: should only contain printable characters",
+            )
+        )
+    if options == "DeleteOptions" and given.get("orphanDependents") is not None and given.get("propagationPolicy"):
+        text = "Invalid value: orphanDependents and deletionPropagation cannot be both set"
+        wrong.append(("propagationPolicy", "FieldValueInvalid", text))
     if wrong:
         raise invalid(options, "meta.k8s.io", "", wrong)
 

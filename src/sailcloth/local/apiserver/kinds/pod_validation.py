@@ -9,7 +9,7 @@ from typing import Any
 from sailcloth.lib import quantity
 from sailcloth.lib.schemacheck import go
 
-from ..field_errors import FieldError, invalid, required
+from ..field_errors import FieldError, duplicate, invalid, required
 from ..unstructured import Unstructured
 from .amounts import validate_port
 from .volume_validation import label, validate_mounts, validate_volumes
@@ -49,8 +49,14 @@ def validate_pod_spec(spec: Unstructured, path: str, claims: Set[Any] = frozense
 
 
 def validate_container(container: Unstructured, where: str, volumes: set[Any]) -> Iterator[FieldError]:
+    names: set[str] = set()
     for index, port in enumerate(container.get("ports") or ()):
-        number = port.get("containerPort")
+        number, name = port.get("containerPort"), port.get("name")
+        if name:
+            yield from validate_port(f"{where}.ports[{index}].name", name)
+            if name in names:
+                yield duplicate(f"{where}.ports[{index}].name", name)
+            names.add(name)
         if isinstance(number, int) and not 0 < number < 65536:
             text = f"Invalid value: {number}: must be between 1 and 65535, inclusive"
             yield f"{where}.ports[{index}].containerPort", "FieldValueInvalid", text

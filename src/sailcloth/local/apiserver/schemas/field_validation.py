@@ -5,6 +5,7 @@ Decoding comes before defaults and admission, validation after them, as in Kuber
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,10 @@ CAUSES = {
     "long": "FieldValueTooLong",
     "many": "FieldValueTooMany",
 }
+# Lists with keys whose items may come twice all the same, unless they are applied.
+_REPEATABLE = re.compile(
+    r"^status\b|\b(env|ports|hostAliases|imagePullSecrets|addresses|finalizers|ownerReferences|secrets|podCIDRs)\[\d+\]$"
+)
 _BLOCKS_RULES = {"type", "required", "unsupported", "long", "many"}
 _RULES_SKIPPED = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation"
 
@@ -68,12 +73,20 @@ def decode_strictly(
 
 
 def check_declared(resource: ApiResource, obj: Unstructured, namespace: str, name: str) -> None:
-    """Raises StatusError for fields of an applied object that the schema does not declare."""
-    unknown = [p.path for p in schemacheck.check(resource.schemas, resource.node, obj) if p.kind == "unknown"]
-    if unknown:
+    """Raises StatusError for fields of an applied object that the schema does not declare, and for items that come twice."""
+    problems = list(schemacheck.check(resource.schemas, resource.node, obj))
+    texts = [f".{p.path}: field not declared in schema" for p in problems if p.kind == "unknown"]
+    texts += [_repeated(p) for p in problems if p.kind == "duplicate"]
+    if texts:
         label = f"{namespace}/{name}; {resource.group_version}, Kind={resource.kind}"
-        text = "\n".join(f".{path}: field not declared in schema" for path in unknown)
+        text = "\n".join(texts)
         raise StatusError(500, "", f"failed to create typed patch object ({label}): {text}")
+
+
+def _repeated(problem: Problem) -> str:
+    keys = re.findall(r'"(\w+)":("[^"]*"|[^,}]+)', problem.text)
+    shown = "[" + ",".join(f"{key}={value}" for key, value in keys) + "]" if keys else problem.text.partition(": ")[2]
+    return f".{problem.path.rpartition('[')[0]}: duplicate entries for key {shown}"
 
 
 def _kind_and_version(resource: ApiResource) -> str:
@@ -118,7 +131,12 @@ def schema_errors(resource: ApiResource, obj: Unstructured, old: Unstructured | 
     ]
     if not resource.custom:
         # The published schemas ask for fields that clients may leave out: a server fills them in.
-        return [p for p in problems if not (p.kind == "required" and p.path.startswith(("status", "metadata")))]
+        return [
+            p
+            for p in problems
+            if not (p.kind == "required" and p.path.startswith(("status", "metadata")))
+            and not (p.kind == "duplicate" and _REPEATABLE.search(p.path))
+        ]
     if resource.metadata_schema is not None:
         metadata = {k: v for k, v in obj["metadata"].items() if k in ("name", "generateName")}
         checked = schemacheck.check(resource.schemas, resource.metadata_schema, metadata, "metadata")

@@ -53,7 +53,9 @@ def json_patch(target: Any, patch: Any) -> Any:
             out = jsonpatch.apply_patch(out, [operation], in_place=True)
         except jsonpatch.JsonPatchTestFailed:
             raise ValueError(f"testing value {path} failed") from None
-        except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+        except jsonpatch.JsonPointerException:  # its message has the whole object
+            raise ValueError(f'{operation.get("op")} operation does not apply: doc is missing path: "{path}"') from None
+        except jsonpatch.JsonPatchException as error:
             raise ValueError(f"{operation.get('op')} of {path}: {str(error)[:200]}") from None
         except (TypeError, AttributeError, KeyError, ValueError, IndexError):
             raise ValueError(f"{operation.get('op')} of {path} does not apply") from None

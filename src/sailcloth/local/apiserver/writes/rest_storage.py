@@ -244,7 +244,9 @@ class RestStorage:
         validation.check_type_meta(resource, applied, info.namespace)
         if applied["metadata"].get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
-        applied["metadata"].setdefault("name", info.name)
+        if applied["metadata"].setdefault("name", info.name) != info.name:
+            text = f"the name of the object ({applied['metadata']['name']}) does not match the name on the URL ({info.name})"
+            raise bad_request(text)
         field_validation.check_declared(resource, applied, info.namespace, applied["metadata"]["name"])
         warnings = field_validation.decode_strictly(resource, clone(applied), info.options, body.duplicates)
         asked = applied["metadata"].pop("resourceVersion", None)
