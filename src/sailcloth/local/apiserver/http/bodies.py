@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -174,7 +175,7 @@ def delete_options(parameters: dict[str, str], body: Any) -> Unstructured:
     return options
 
 
-def non_negative(parameters: dict[str, str], name: str) -> int:
+def non_negative(parameters: Mapping[str, str], name: str) -> int:
     """A parameter that is a whole number, 0 if absent. Raises StatusError."""
     text = parameters.get(name) or "0"
     if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:

@@ -16,7 +16,7 @@ from ..request_info import RequestInfo
 from ..storage import Expired, Store
 from ..unstructured import Unstructured
 from ..writes.rest_storage import RestStorage
-from . import bodies
+from . import bodies, list_options
 from .responses import SUCCESS, negotiated_media, respond, respond_list, respond_object
 from .watches import Watcher
 
@@ -81,19 +81,18 @@ class CollectionRequests:
         self, request: web.Request, resource: ApiResource, namespace: str, query: dict[str, str]
     ) -> web.Response:
         match, limit, start = _matcher(resource, query), bodies.non_negative(query, "limit"), query.get("continue")
-        revision = self._store.revision
-        if start:
-            try:
-                words, _, after = bytes.fromhex(start).decode().partition(":")
-                within, name = after.split("/", 1)
-                revision = int(words)
-                snapshot = self._store.snapshot(resource.group_resource, namespace or None, revision, (within, name))
-            except ValueError:
-                raise bad_request("continue key is not valid") from None
-            except Expired:
-                raise expired() from None
-        else:
-            snapshot = self._store.snapshot(resource.group_resource, namespace or None)
+        wanted, after = list_options.list_revision(query, self._store.revision), ("", "")
+        revision = self._store.revision if wanted is None else wanted
+        try:
+            if start:
+                words, _, place = bytes.fromhex(start).decode().partition(":")
+                within, name = place.split("/", 1)
+                revision, after = int(words), (within, name)
+            snapshot = self._store.snapshot(resource.group_resource, namespace or None, revision, after)
+        except ValueError:
+            raise bad_request("continue key is not valid") from None
+        except Expired:
+            raise (expired() if start else expired(f"too old resource version: {revision}")) from None
         metadata: Unstructured = {"resourceVersion": str(revision)}
         objects = [o for o in map(snapshot.read, snapshot.names) if match(o)] if not limit else []
         for at, key in enumerate(snapshot.names if limit else ()):
@@ -112,6 +111,7 @@ class CollectionRequests:
     async def _watch(
         self, request: web.Request, resource: ApiResource, namespace: str, query: dict[str, str]
     ) -> web.StreamResponse:
+        list_options.check_watch(query)
         revision = query.get("resourceVersion") or ""
         initial = query.get("sendInitialEvents") == "true" or revision in ("", "0")
         start = self._store.revision if initial else bodies.non_negative(query, "resourceVersion")
