@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -169,3 +170,65 @@ def test_a_link_does_not_lead_out_of_a_volume(tmp_path: Path) -> None:
             assert any("cannot start" in line for line in lines), (inside, lines)
 
     in_pod(tmp_path, scenario)
+
+
+def test_no_mount_or_folder_of_a_container_leads_to_the_hosts_root(place: Path, user: int) -> None:
+    """While its mounts are made the host's root lies over its own, so that `/..` is the host's `/`."""
+    volume, secret = place / "volume", place / "secret"
+    (volume / "root").symlink_to("/")
+    (volume / "up").symlink_to(f"/..{secret}")
+    (place / "above").mkdir()
+    (place / "above" / place.name).symlink_to(
+        f"/..{secret}"
+    )  # a circle in the container, and none from the host's root
+    (place / "beside").mkdir()
+    (place / "beside" / place.name).symlink_to("/../var")
+    if user >= 0:
+        os.chown(place / "above", user, user)
+        os.chown(place / "beside", user, user)
+    data = [str(volume), "/data", "rw", ""]
+    inside = "test / -ef /.. && echo own; ls -a /.. | grep -c . >&2"
+
+    async def scenario(pod: Pod) -> None:
+        async def output(number: int, **more: Any) -> str:
+            return str(await pod.output(f"c{number}", ["/bin/sh", "-c", inside], **more))
+
+        refused = [
+            [[str(volume), target, "rw", ""]] for target in ("/", "/proc/self/root", "/proc", "/proc/self/x", "/a/..")
+        ]
+        refused.append([data, [str(volume), "/data/root", "rw", ""]])
+        for number, mounts in enumerate(refused):
+            assert "nothing can be mounted at" in await output(number, mounts=mounts)
+        above = {"needed": [str(place / "program")], "mounts": [[str(place / "above"), str(place.parent), "rw", ""]]}
+        assert "is a circle of links" in await output(len(refused), **above)
+        kept: list[dict[str, Any]] = [
+            {"cwd": f"/..{secret}/made"},
+            {"cwd": "/data/up/made", "mounts": [data]},
+            {"mounts": [data, [str(place / "proxy"), "/data/up/made", "rw", ""]]},
+            {"needed": [str(place / "program")], "mounts": [[str(place / "beside"), str(place.parent), "rw", ""]]},
+        ]
+        for number, more in enumerate(kept, len(refused) + 1):
+            assert "stdout F own" in await output(number, **more)
+
+    in_pod(place / "pod", scenario, uid=user)
+    assert [p.name for p in secret.iterdir()] == ["key"]
+
+
+def test_an_old_root_that_stays_is_an_error(tmp_path: Path) -> None:
+    """The second wall: whatever is mounted over the new root would be unmounted instead of the old one."""
+    program = f"""
+import os
+from sailcloth.lib import namespaces as ns
+ns.unshare(ns.NEWNS)
+ns.mount("none", "/", None, ns.MS_REC | ns.MS_PRIVATE)
+ns.mount("tmpfs", {str(tmp_path)!r}, "tmpfs")
+os.mkdir({str(tmp_path / "x")!r})
+try:
+    ns.pivot_root({str(tmp_path)!r}, lambda: ns.mount("tmpfs", "/", "tmpfs"))
+except OSError as error:
+    os._exit(7 if "mounted over the new root" in str(error) else 1)
+os._exit(0)
+"""
+    if os.geteuid() != 0:
+        pytest.skip("only root has mounts of its own here")
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 7

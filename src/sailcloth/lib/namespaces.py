@@ -78,7 +78,8 @@ def mount(source: str, target: str, kind: str | None = None, flags: int = 0, dat
 def pivot_root(new: str, before_old_goes: Callable[[], None] | None = None) -> None:
     """Make the mount point `new` the root of this mount namespace, and unmount the old root.
 
-    While `before_old_goes` runs, paths are those of the new root, and descriptors of the old one can still be bound.
+    While `before_old_goes` runs, paths are those of the new root, and descriptors of the old one can still be bound. What it mounts
+    over the new root itself would be unmounted in the old one's place: that raises OSError, and so does an old root that stays.
     """
     os.chdir(new)
     _check(_libc.pivot_root(b".", b"."), f"pivot_root({new})")
@@ -86,6 +87,8 @@ def pivot_root(new: str, before_old_goes: Callable[[], None] | None = None) -> N
         before_old_goes()
     _check(_libc.umount2(b".", 2), "umount of the old root")  # MNT_DETACH
     os.chdir("/")
+    if not os.path.samestat(os.stat("/"), os.stat("/..")):  # above the root is what is mounted over it
+        raise OSError(errno.EBUSY, "something is mounted over the new root")
 
 
 class _MountAttributes(ctypes.Structure):

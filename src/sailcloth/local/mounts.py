@@ -9,6 +9,7 @@ the nearest existing directory is replaced by a tmpfs with bind mounts of its en
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -96,7 +97,7 @@ def set_up(
             view.bind(fd, target, mode)
         if not request.get("privileged"):
             _protect_kernel_folders()
-        folder = request.get("cwd") or "/"
+        folder = resolved(request.get("cwd") or "/")
         if view.is_own(folder) and not os.path.exists(folder):
             os.makedirs(folder)
             users.chown(folder)
@@ -203,7 +204,11 @@ def devices(folder: str, users: PodUsers, terminal: str = "") -> None:
 
 class ContainerMounts:
     """Binds files and volumes in a container's root, which is the root of this process. `foreign`: folders that belong to the
-    host or the image, in which nothing is created; `needed`: (descriptor, path) of what is there read-only, also below volumes."""
+    host or the image, in which nothing is created; `needed`: (descriptor, path) of what is there read-only, also below volumes.
+
+    The old root still lies over this one, so that a link to `/..` leads to it: paths are `resolved` before anything is done with
+    them.
+    """
 
     def __init__(
         self, scratch: int, foreign: list[str], users: PodUsers, needed: list[tuple[int, str]] | None = None
@@ -218,8 +223,9 @@ class ContainerMounts:
         """Bind what is needed below a folder that was just mounted."""
         for fd, path in self._needed:
             if below(path, folder):
-                self._make_point(fd, path)
-                ns.bind(fd, path, read_only=True, users=self._users.owners)
+                real = resolved(path)
+                self._make_point(fd, real)
+                ns.bind(fd, real, read_only=True, users=self._users.owners)
 
     def _make_point(self, fd: int, path: str) -> None:
         is_folder = os.path.isdir(f"/proc/self/fd/{fd}")
@@ -236,8 +242,10 @@ class ContainerMounts:
                 pass
 
     def bind(self, fd: int, target: str, mode: str) -> None:
-        """Bind a volume, with its files' owners as the pod's users."""
-        real = os.path.realpath(target)
+        """Bind a volume, with its files' owners as the pod's users. Raises OSError for the root itself and for what lies in /proc."""
+        real = resolved(target)
+        if real == "/" or real == "/proc" or below(real, "/proc"):
+            raise OSError(errno.EINVAL, f"nothing can be mounted at {target}: it leads to {real}")
         if not os.path.exists(real):
             existing = _nearest(real)
             if not self.is_own(existing):
@@ -264,6 +272,15 @@ class ContainerMounts:
         """Whether files can be created below a path without touching the host or the image."""
         own = any(path == o or below(path, o) for o in self._own)
         return own or not any(path == f or below(path, f) for f in self._foreign)
+
+
+def resolved(path: str) -> str:
+    """A path without links, for which the root is its own parent. Raises OSError for links that go in circles."""
+    real = os.path.realpath(path)
+    parts = real.split("/")
+    if any(os.path.islink("/".join(parts[:end])) for end in range(2, len(parts) + 1)):
+        raise OSError(errno.ELOOP, f"{path} is a circle of links")
+    return real
 
 
 def open_path(path: str) -> int:
