@@ -69,3 +69,37 @@ async def test_what_cannot_be_counted_with_is_refused(
 )
 async def test_what_is_usual_is_admitted(client: Client, namespace: str, resource: Resource, spec: Object) -> None:
     await client.create(resource, {"metadata": {"name": "x", "namespace": namespace}, "spec": spec})
+
+
+SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+ENDPOINTS = Resource("", "v1", "endpoints", "Endpoints")
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("x", "must be a valid IPv4 address"),
+        ("::1", "must be a valid IPv4 address"),
+        ("127.0.0.1", "loopback range"),
+        ("169.254.169.254", "link-local range"),
+        ("0.0.0.0", "unspecified"),
+        ("224.0.0.1", "multicast range"),
+    ],
+)
+async def test_where_no_endpoint_is(client: Client, namespace: str, address: str, words: str) -> None:
+    metadata = {"name": "x", "namespace": namespace}
+    made = {"metadata": metadata, "addressType": "IPv4", "endpoints": [{"addresses": [address]}], "ports": []}
+    with pytest.raises(ApiError, match=words):
+        await client.create(SLICES, made)
+    with pytest.raises(ApiError, match=r"subsets\[0\].addresses\[0\].ip" if address != "::1" else "loopback"):
+        await client.create(ENDPOINTS, {"metadata": metadata, "subsets": [{"addresses": [{"ip": address}]}]})
+
+
+async def test_what_is_no_address_of_a_pod(client: Client, namespace: str) -> None:
+    metadata = {"name": "x", "namespace": namespace}
+    await client.create(resources.PODS, {"metadata": metadata, "spec": {"containers": [CONTAINER]}})
+    with pytest.raises(ApiError, match=r"status.podIP: .* must be a valid IP address"):
+        await client.patch(resources.PODS, "x", namespace, {"status": {"podIP": "x"}}, sub="status")
+    mapped = {"metadata": metadata, "addressType": "IPv6", "endpoints": [{"addresses": ["::ffff:127.0.0.1"]}]}
+    with pytest.raises(ApiError, match="loopback range"):
+        await client.create(SLICES, mapped)

@@ -363,3 +363,13 @@ def test_a_rule_for_one_host_of_a_wildcard_entry_holds_on_the_entrys_port() -> N
     assert route["route"]["cluster"] in found["cluster"]
     (other,) = routes(found, "8080", "*.partner.example")
     assert "request_headers_to_add" not in other
+
+
+def test_an_address_that_is_none_costs_its_own_endpoint_only() -> None:
+    """Of an API server that admits it: Envoy refuses the whole assignment for one."""
+    service = "{apiVersion: v1, kind: Service, metadata: {name: odd, namespace: default}, spec: {ports: [{name: http, port: 80}]}}"
+    slice_ = """{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, addressType: IPv4,
+        metadata: {name: odd, namespace: default, labels: {kubernetes.io/service-name: odd}},
+        endpoints: [{addresses: [x]}, {addresses: [10.88.0.9]}], ports: [{name: http, port: 80}]}"""
+    assignments = dump(f"{service}\n---\n{slice_}")["endpoint_config"]
+    assert addresses(assignments["outbound|80||odd.default.svc.cluster.local"]) == {"10.88.0.9"}

@@ -12,6 +12,7 @@ import msgspec
 from sailcloth.api import core
 from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry, WorkloadEntry, WorkloadEntrySpec
+from sailcloth.api.validation.hosts import is_ip
 from sailcloth.lib.incremental import Graph, derived
 
 from . import registry, selection
@@ -82,8 +83,8 @@ def _from_slices(graph: Graph, source: Key, obj: core.Service, port: Port) -> li
             for ep in slice_.endpoints:
                 terminating = bool(ep.conditions.terminating)
                 ready = ep.conditions.ready is not False
-                if terminating or not ep.addresses:
-                    continue
+                if terminating or not ep.addresses or not is_ip(ep.addresses[0]):
+                    continue  # one that is none would cost the port all its endpoints
                 endpoints.append(
                     _endpoint(
                         graph,
@@ -167,7 +168,7 @@ def _from_workload(
 def _selected(graph: Graph, namespace: str, selector: dict[str, str], port: Port) -> list[Endpoint]:
     endpoints = _workloads(graph, namespace, selector, port)
     for _, pod in registry.objects(graph, of_namespace(core.Pod, namespace)):
-        if not pod.status.pod_ip or pod.metadata.deletion_timestamp:
+        if not is_ip(pod.status.pod_ip or "") or pod.metadata.deletion_timestamp:
             continue
         if pod.status.phase not in ("Succeeded", "Failed") and selection.matches(selector, pod.metadata.labels):
             number = port.target if isinstance(port.target, int) else port.number

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..unstructured import Unstructured
 from .columns import AGE, first_three, text
 from .defaulting import set_defaults
+from .endpoint_addresses import validate_slice
 from .record import READ, Grant, Kind
 
 
@@ -31,5 +32,6 @@ ENDPOINT_SLICE = Kind(
     generation=True,
     defaults=_defaults,
     immutable=("addressType",),
+    validate=validate_slice,
 )
 KINDS = (ENDPOINT_SLICE,)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...field_errors import FieldError, forbidden
+from ...field_errors import FieldError, forbidden, invalid
 from ...unstructured import Unstructured
 from .. import pod_spec
 from ..columns import AGE, age, text, wide
+from ..endpoint_addresses import is_ip
 from ..pod_validation import validate_pod_spec
 from ..record import READ, STATUS, WRITE, FieldSelector, Grant, Kind, Subresource
 from . import ephemeral_containers, pod_updates
@@ -60,6 +61,15 @@ def _qos(spec: Unstructured) -> str:
         for r in resources
     )
     return "Guaranteed" if whole else "Burstable"
+
+
+def _validate_addresses(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
+    """Of the status: endpoints are made of them."""
+    status = obj.get("status") or {}
+    given = {f"status.podIPs[{n}].ip": one.get("ip") for n, one in enumerate(status.get("podIPs") or ())}
+    for field, address in {"status.podIP": status.get("podIP"), **given}.items():
+        if address and not is_ip(address):
+            yield invalid(field, address, "must be a valid IP address")
 
 
 def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldError]:
@@ -211,5 +221,6 @@ POD = Kind(
     has_spec=True,
     defaults=_defaults,
     validate=_validate,
+    validate_always=_validate_addresses,
     restrict=_restrict,
 )

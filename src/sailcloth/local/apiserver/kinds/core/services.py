@@ -12,6 +12,7 @@ from ...unstructured import Unstructured
 from ..amounts import validate_port
 from ..columns import AGE, first_three, load_balancer_addresses, selector_text, text, wide
 from ..defaulting import nested, set_defaults
+from ..endpoint_addresses import validate_endpoints
 from ..record import LABEL_1035, READ, STATUS, WRITE, FieldSelector, Grant, Kind
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -173,4 +174,5 @@ ENDPOINTS = Kind(
     columns=(text("Endpoints", _addresses), AGE),
     grants=(Grant("view", READ),),
     defaults=_endpoints_defaults,
+    validate=validate_endpoints,
 )
