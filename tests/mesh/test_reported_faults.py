@@ -280,6 +280,11 @@ def _check(kind: str, spec: str) -> list[tuple[str, str]]:
         ),
         (
             "VirtualService",
+            r"{hosts: [a], http: [{rewrite: {uriRegexRewrite: {match: '/(a)', rewrite: '/\1\'}}, route: [{destination: {host: a}}]}]}",
+            "spec.http[0].rewrite.uriRegexRewrite.rewrite",
+        ),
+        (
+            "VirtualService",
             "{hosts: [a], http: [{headers: {response: {set: {x-node: '%HOSTNAM%'}}}, route: [{destination: {host: a}}]}]}",
             "spec.http[0].headers.response.set.x-node",
         ),

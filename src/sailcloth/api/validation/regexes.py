@@ -57,6 +57,11 @@ def missing_group(expression: str, replacement: str) -> int | None:
     return next((number for number in used if number > groups), None)
 
 
+def lone_backslash(replacement: str) -> bool:
+    """Whether a replacement has a backslash before something else than a digit or a backslash: RE2 then replaces nothing."""
+    return re.fullmatch(r"(?:[^\\]|\\[0-9\\])*", replacement, re.DOTALL) is None
+
+
 def _translate(text: str) -> str:
     """The expression in the syntax of `re`. Raises ValueError for syntax that RE2 does not support."""
     parts: list[str] = []

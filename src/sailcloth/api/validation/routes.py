@@ -201,6 +201,9 @@ def _rewrite(report: Report, path: str, rule: HTTPRoute) -> None:
     if group is not None:
         text = f"\\{group} is no group of {regex.match!r}"
         report.error(codes.REGEX, f"{at}.uriRegexRewrite.rewrite", text, "Put what is meant into parentheses.")
+    if regexes.lone_backslash(regex.rewrite or ""):
+        text = "a backslash stands before something else than the number of a group, so that nothing is replaced"
+        report.error(codes.REGEX, f"{at}.uriRegexRewrite.rewrite", text, "Write two for a backslash.")
     problem = regexes.problem(regex.match) if regex.match else None
     if problem:
         report.error(codes.REGEX, f"{at}.uriRegexRewrite.match", problem, http.SYNTAX)
