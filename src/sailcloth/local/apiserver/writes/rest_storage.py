@@ -29,6 +29,7 @@ from .deletion import Deletion
 from .managed_fields import ApplyConflict, path_text
 from .service_addresses import ServiceAllocator
 
+_IMMORTAL = ("default", "kube-system", "kube-public")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -299,6 +300,9 @@ class RestStorage:
                 word = "UID" if key == "uid" else "ResourceVersion"
                 text = f"the {word} in the precondition ({wanted[key]}) does not match the {word} in record ({live['metadata'][key]}). The object might have been deleted and then recreated"
                 raise conflict(resource.group_resource, info.name, text)
+        if resource.group_resource == "namespaces" and info.name in _IMMORTAL:
+            text = f'namespaces "{info.name}" is forbidden: this namespace may not be deleted'
+            raise StatusError(403, "Forbidden", text)
         await self.admission.mutate(info, "DELETE", None, live)
         await self.admission.validate(info, "DELETE", None, live)
         live = self.live(info)

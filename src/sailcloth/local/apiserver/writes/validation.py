@@ -8,6 +8,7 @@ from typing import Any
 
 from sailcloth.lib.schemacheck import go
 
+from .. import field_errors
 from ..errors import bad_request, invalid
 from ..field_errors import FieldError, immutable
 from ..kinds.record import SUBDOMAIN
@@ -65,6 +66,12 @@ def _name(resource: ApiResource, name: str) -> Iterator[FieldError]:
     rule = resource.record.name_rule if resource.record is not None else SUBDOMAIN
     if rule.pattern and (not re.fullmatch(rule.pattern, name) or len(name) > rule.longest):
         yield "metadata.name", "FieldValueInvalid", f'Invalid value: "{name}": {rule.text}'
+    if not rule.pattern:
+        if name in (".", ".."):
+            yield field_errors.invalid("metadata.name", name, f"may not be '{name}'")
+        for character in "/%":
+            if character in name:
+                yield field_errors.invalid("metadata.name", name, f"may not contain '{character}'")
 
 
 def _metadata(metadata: Unstructured, path: str = "metadata") -> Iterator[FieldError]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from sailcloth.lib.schemacheck import go
 
-from ...field_errors import FieldError, required, unsupported
+from ...field_errors import FieldError, forbidden, invalid, required, unsupported
 from ...unstructured import Unstructured
 from ..amounts import validate_port
 from ..columns import AGE, first_three, load_balancer_addresses, selector_text, text, wide
 from ..defaulting import nested, set_defaults
-from ..endpoint_addresses import validate_endpoints
-from ..record import LABEL_1035, READ, STATUS, WRITE, FieldSelector, Grant, Kind
+from ..endpoint_addresses import validate_address, validate_endpoints
+from ..record import LABEL, LABEL_1035, READ, STATUS, SUBDOMAIN, WRITE, FieldSelector, Grant, Kind
 
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -56,10 +57,30 @@ def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldErro
     if spec.get("type") == "ExternalName":
         if not spec.get("externalName"):
             yield required("spec.externalName")
+        elif not re.fullmatch(SUBDOMAIN.pattern, spec["externalName"].removesuffix(".")):
+            yield invalid("spec.externalName", spec["externalName"], SUBDOMAIN.text)
         return
+    yield from _validate_choices(spec)
+    for index, address in enumerate(spec.get("externalIPs") or ()):
+        yield from validate_address(f"spec.externalIPs[{index}]", address)
     if not ports and spec.get("clusterIP") != "None":
         yield required("spec.ports")
     yield from _validate_ports(ports)
+    if spec.get("type") == "ClusterIP":
+        for index, port in enumerate(ports):
+            if port.get("nodePort"):
+                yield forbidden(f"spec.ports[{index}].nodePort", "may not be used when `type` is 'ClusterIP'")
+
+
+def _validate_choices(spec: Unstructured) -> Iterator[FieldError]:
+    choices = {
+        "sessionAffinity": ("ClientIP", "None"),
+        "externalTrafficPolicy": ("Cluster", "Local"),
+        "internalTrafficPolicy": ("Cluster", "Local"),
+    }
+    for key, known in choices.items():
+        if spec.get(key) and spec[key] not in known:
+            yield unsupported(f"spec.{key}", spec[key], known)
 
 
 def _validate_cluster_ips(spec: Unstructured, old: Unstructured) -> Iterator[FieldError]:
@@ -97,6 +118,8 @@ def _validate_ports(ports: list[Unstructured]) -> Iterator[FieldError]:
         where, name, number = f"spec.ports[{index}]", port.get("name") or "", port.get("port")
         if len(ports) > 1 and not name:
             yield f"{where}.name", "FieldValueRequired", "Required value"
+        if name and not (len(name) <= LABEL.longest and re.fullmatch(LABEL.pattern, name)):
+            yield invalid(f"{where}.name", name, LABEL.text)
         if name and name in names:
             yield f"{where}.name", "FieldValueDuplicate", f'Duplicate value: "{name}"'
         names.add(name)
