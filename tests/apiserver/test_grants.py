@@ -199,3 +199,25 @@ async def test_grants_that_say_nothing_are_refused(
 def test_this_machine_is_not_reached_through_a_proxied_service(host: str) -> None:
     with pytest.raises(ValueError, match="not allowed"):
         backend_proxy._check(host)
+
+
+READ = ("get", "list", "watch")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+async def test_who_may_read_everything_makes_nothing(
+    client: Client, account: Client, namespace: str, method: str
+) -> None:
+    """A token, an eviction, a binding: each is authorized by its method, and made by POST alone."""
+    await grant(client, namespace, "reader", rule("*", "*", *READ, "update", "patch", "delete"))
+    spec = {"containers": [{"name": "a", "image": "a"}]}
+    await client.create(resources.PODS, {"metadata": {"name": "p", "namespace": namespace}, "spec": spec})
+    where = f"/api/v1/namespaces/{namespace}"
+    bodies: dict[str, Object] = {
+        "serviceaccounts/default/token": {},
+        "pods/p/eviction": {"metadata": {"name": "p"}},
+        "pods/p/binding": {"target": {"name": "n"}},
+    }
+    for path, body in bodies.items():
+        assert (await answer(account, method, f"{where}/{path}", body if method != "GET" else None))[0] == 405
+        assert (await answer(account, "POST", f"{where}/{path}", body))[0] == 403

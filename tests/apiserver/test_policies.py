@@ -331,3 +331,33 @@ async def test_a_policy_over_definitions(client: Client, make: Make) -> None:
         await client.patch(resources.CRDS, name, "", definition("kites.example.com", "standard", "new"))
     finally:
         await client.delete(resources.CRDS, name)
+
+
+@pytest.mark.parametrize(
+    ("resource", "operation", "method", "path", "kind"),
+    [
+        ("pods/exec", "CONNECT", "POST", "/pods/p/exec?command=sh&stdout=true", "PodExecOptions"),
+        ("pods/attach", "CONNECT", "GET", "/pods/p/attach?stdout=true", "PodAttachOptions"),
+        ("pods/portforward", "CONNECT", "POST", "/pods/p/portforward?ports=80", "PodPortForwardOptions"),
+        ("pods/proxy", "CONNECT", "GET", "/pods/p:80/proxy/x", "PodProxyOptions"),
+        ("services/proxy", "CONNECT", "GET", "/services/http:s:80/proxy/x", "ServiceProxyOptions"),
+        ("pods/eviction", "CREATE", "POST", "/pods/p/eviction", "Eviction"),
+        ("pods/binding", "CREATE", "POST", "/pods/p/binding", "Binding"),
+        ("serviceaccounts/token", "CREATE", "POST", "/serviceaccounts/default/token", "TokenRequest"),
+    ],
+)
+async def test_subresources_that_store_nothing_are_judged_too(
+    client: Client, namespace: str, make: Make, resource: str, operation: str, method: str, path: str, kind: str
+) -> None:
+    spec = {"containers": [{"name": "c", "image": "i"}]}
+    await client.create(resources.PODS, {"metadata": {"name": "p", "namespace": namespace}, "spec": spec})
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": [operation], "resources": [resource]}
+    own = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    seen = "object.kind + '/' + request.kind.kind + '/' + request.subResource + '/' + request.operation"
+    denied = {"expression": "false", "messageExpression": seen}
+    await make(denied, matchConstraints={"resourceRules": [rule], "namespaceSelector": own})
+    body = {} if method == "POST" else None
+    async with client.request(method, f"/api/v1/namespaces/{namespace}{path}", json=body) as got:
+        text = await got.text()
+    assert got.status == 422, text
+    assert f"{kind}/{kind}/{resource.partition('/')[2]}/{operation}" in text

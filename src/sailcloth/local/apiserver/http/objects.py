@@ -32,15 +32,20 @@ class ObjectRequests:
         """Respond to a request to an object or to its subresource. Raises StatusError."""
         resource, method = info.resource, request.method
         if resource.kind in ("Service", "Pod") and info.subresource == "proxy":
+            await self._admit_connection(request, info, f"{resource.kind}ProxyOptions")
             return await backend_proxy.serve(request, self._storage, info)
         subresource = resource.subresource(info.subresource)
         if info.subresource and subresource is None:
             raise StatusError(404, "NotFound", "the server could not find the requested resource")
         if subresource is not None and subresource.process:
             self._storage.live(info)
+            if subresource.kind:
+                await self._admit_connection(request, info, subresource.kind)
             return await self.streams.serve(request, info.namespace, info.name, subresource.name)  # type: ignore[no-any-return]
         create = {"token": self._token, "eviction": self._evict, "binding": self._bind}.get(info.subresource)
         if create is not None:
+            if method != "POST":  # it would be authorized as reading
+                raise _not_allowed()
             return await create(request, info)
         if method == "GET":
             obj = self._storage.live(info)
@@ -50,9 +55,7 @@ class ObjectRequests:
         if method == "DELETE":
             return await self._delete(request, info)
         if method not in ("PUT", "PATCH"):
-            raise StatusError(
-                405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
-            )
+            raise _not_allowed()
         if info.subresource == "scale":
             return await self._rescale(request, info)
         return await self._write(request, info)
@@ -110,7 +113,12 @@ class ObjectRequests:
 
     async def _evict(self, request: web.Request, info: RequestInfo) -> web.Response:
         query = bodies.write_options(request, "CreateOptions")
-        given = request_kinds.decode("Eviction", (await bodies.read_body(request)).value).get("deleteOptions") or {}
+        body = request_kinds.decode("Eviction", (await bodies.read_body(request)).value)
+        given = body.get("deleteOptions") or {}
+        self._storage.live(info)
+        await self._admit(
+            replace(info, options=query), "CREATE", {"apiVersion": "policy/v1", "kind": "Eviction", **body}
+        )
         await eviction.evict(self._storage, replace(info, options=bodies.delete_options(query, given)))
         return respond(request, SUCCESS, 201)
 
@@ -118,6 +126,8 @@ class ObjectRequests:
         info, name = replace(info, options=bodies.write_options(request, "CreateOptions")), info.name
         body = request_kinds.decode("Binding", (await bodies.read_body(request)).value)
         node = body.get("target", {}).get("name", "")
+        self._storage.live(info)
+        await self._admit(info, "CREATE", {"apiVersion": "v1", "kind": "Binding", **body})
 
         def mutate(live: Unstructured) -> Unstructured:
             if live["spec"].get("nodeName"):
@@ -140,13 +150,32 @@ class ObjectRequests:
         if not 1 <= seconds <= 1 << 32:
             raise bad_request("spec.expirationSeconds: must be between 1 and 4294967296")
         bound = self._bound_object(spec.get("boundObjectRef") or {}, namespace, name)
+        token_request = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        await self._admit(replace(info, options=query), "CREATE", token_request)
         assert self.tokens is not None
         audiences = spec.get("audiences") or []
         token, until = self.tokens.issue(namespace, name, account["metadata"]["uid"], audiences, seconds, bound)
         expiry = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(until))
-        token_request = {**body, "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
         shown = "" if query.get("dryRun") else token
         return respond(request, {**token_request, "status": {"token": shown, "expirationTimestamp": expiry}}, 201)
+
+    async def _admit(self, info: RequestInfo, operation: str, obj: Unstructured) -> None:
+        """Webhooks and policies over a request to a subresource that stores nothing itself. Raises StatusError."""
+        metadata = {**(obj.get("metadata") or {}), "name": info.name, "namespace": info.namespace}
+        reviewed, _ = await self._storage.admission.mutate(info, operation, {**obj, "metadata": metadata}, None)
+        await self._storage.admission.validate(info, operation, reviewed, None)
+
+    async def _admit_connection(self, request: web.Request, info: RequestInfo, kind: str) -> None:
+        """For what a client opens to a pod or Service: exec, attach, port-forward, proxy."""
+        query = request.query
+        options: Unstructured = {k: query[k] == "true" for k in ("stdin", "stdout", "stderr", "tty") if k in query}
+        options |= {k: query[k] for k in ("container", "path") if k in query}
+        if "command" in query:
+            options["command"] = query.getall("command")
+        if "ports" in query:
+            options["ports"] = [int(p) for p in ",".join(query.getall("ports")).split(",") if p.isdecimal()]
+        named = replace(info, name=_backend(info.name)) if info.subresource == "proxy" else info
+        await self._admit(named, "CONNECT", {"apiVersion": "v1", "kind": kind, **options})
 
     def _bound_object(self, reference: Unstructured, namespace: str, account: str) -> BoundObject | None:
         """The object that a TokenRequest wants its token bound to. Raises StatusError for one that cannot be, or is not there."""
@@ -170,3 +199,13 @@ class ObjectRequests:
             )
             raise bad_request(text)
         return BoundObject(kind, name, uid)
+
+
+def _backend(name: str) -> str:
+    """The name in `[SCHEME:]NAME[:PORT]`."""
+    words = name.split(":")
+    return words[1] if len(words) == 3 else words[0]
+
+
+def _not_allowed() -> StatusError:
+    return StatusError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")

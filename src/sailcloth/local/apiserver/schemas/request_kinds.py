@@ -36,11 +36,12 @@ _ACCESS = {
     "nonResourceAttributes": _object(path=_TEXT, verb=_TEXT),
 }
 _SUBJECT = {"user": _TEXT, "uid": _TEXT, "groups": _TEXTS, "extra": {"type": "object", "additionalProperties": _TEXTS}}
+_METADATA = _published("apimachinery.pkg.apis.meta.v1.ObjectMeta")
 _DELETE_OPTIONS = _published("apimachinery.pkg.apis.meta.v1.DeleteOptions")
 _NODES: dict[str, Node] = {
-    "Binding": _object(target=_published("api.core.v1.ObjectReference")),
+    "Binding": _object(metadata=_METADATA, target=_published("api.core.v1.ObjectReference")),
     "DeleteOptions": _DELETE_OPTIONS,
-    "Eviction": _object(deleteOptions=_DELETE_OPTIONS),
+    "Eviction": _object(metadata=_METADATA, deleteOptions=_DELETE_OPTIONS),
     "LocalSubjectAccessReview": _review(**_SUBJECT, **_ACCESS),
     "Scale": _published("api.autoscaling.v1.Scale"),
     "SelfSubjectAccessReview": _review(**_ACCESS),

@@ -205,6 +205,10 @@ def _request(info: RequestInfo, operation: str, obj: Unstructured | None, old: U
     """The AdmissionRequest, without the objects."""
     resource, metadata = info.resource, (obj or old or {}).get("metadata") or {}
     kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    subject = obj or {}
+    if subject.get("kind") not in (None, resource.kind):  # of a subresource
+        group, _, version = str(subject["apiVersion"]).rpartition("/")
+        kind = {"group": group, "version": version, "kind": subject["kind"]}
     plural = {"group": resource.group, "version": resource.version, "resource": resource.plural}
     if resource.kind == "Namespace":
         namespace = str(metadata.get("name", ""))
