@@ -221,3 +221,18 @@ async def test_who_may_read_everything_makes_nothing(
     for path, body in bodies.items():
         assert (await answer(account, method, f"{where}/{path}", body if method != "GET" else None))[0] == 405
         assert (await answer(account, "POST", f"{where}/{path}", body))[0] == 403
+
+
+async def test_a_right_to_a_subresource_is_none_to_the_object(client: Client, account: Client, namespace: str) -> None:
+    below = [f"pods/{name}" for name in ("status", "log", "exec", "attach", "portforward", "ephemeralcontainers")]
+    rules = {"apiGroups": [""], "resources": below, "verbs": ["delete", "patch", "update", "deletecollection"]}
+    await grant(client, namespace, "below", rules)
+    spec = {"containers": [{"name": "a", "image": "a"}]}
+    await client.create(resources.PODS, {"metadata": {"name": "p", "namespace": namespace}, "spec": spec})
+    for name in below:
+        path = resources.PODS.path(namespace, "p", name.partition("/")[2])
+        assert (await answer(account, "DELETE", f"{path}?command=sh&ports=80"))[0] == 405
+    for name in below[1:5]:
+        path = resources.PODS.path(namespace, "p", name.partition("/")[2])
+        assert (await answer(account, "PUT", f"{path}?command=sh&ports=80", {}))[0] == 405
+    await client.get(resources.PODS, "p", namespace)

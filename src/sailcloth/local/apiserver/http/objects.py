@@ -38,6 +38,8 @@ class ObjectRequests:
         if info.subresource and subresource is None:
             raise StatusError(404, "NotFound", "the server could not find the requested resource")
         if subresource is not None and subresource.process:
+            if method not in (("GET", "POST") if subresource.kind else ("GET",)):
+                raise _not_allowed()
             self._storage.live(info)
             if subresource.kind:
                 await self._admit_connection(request, info, subresource.kind)
@@ -52,7 +54,7 @@ class ObjectRequests:
             if info.subresource == "scale":
                 return respond(request, scale.to_scale(resource.from_storage(obj), resource.scale))
             return respond_object(request, resource, obj)
-        if method == "DELETE":
+        if method == "DELETE" and not info.subresource:
             return await self._delete(request, info)
         if method not in ("PUT", "PATCH"):
             raise _not_allowed()
