@@ -14,7 +14,7 @@ from sailcloth.kube.resources import Resource
 from sailcloth.local.apiserver.http import backend_proxy
 
 from .cluster import Server
-from .test_access import CLUSTER_ROLES, GROUP, ROLES, account, forbidden, grant, rule
+from .test_access import CLUSTER_ROLES, GROUP, ROLE_BINDINGS, ROLES, account, binding, forbidden, grant, rule
 from .test_requests import _trusting
 
 __all__ = ["account"]
@@ -236,3 +236,13 @@ async def test_a_right_to_a_subresource_is_none_to_the_object(client: Client, ac
         path = resources.PODS.path(namespace, "p", name.partition("/")[2])
         assert (await answer(account, "PUT", f"{path}?command=sh&ports=80", {}))[0] == 405
     await client.get(resources.PODS, "p", namespace)
+
+
+async def test_a_role_is_not_bound_before_it_exists(client: Client, account: Client, namespace: str) -> None:
+    """Whoever makes it later would not know whom it grants."""
+    await grant(client, namespace, "binder", rule(GROUP, "rolebindings", "create"))
+    for kind in ("Role", "ClusterRole"):
+        with pytest.raises(ApiError, match=r'roles.rbac.authorization.k8s.io "to-come" not found') as caught:
+            await account.create(ROLE_BINDINGS, binding(namespace, kind, "to-come"))
+        assert caught.value.status == 404
+    await client.create(ROLE_BINDINGS, binding(namespace, "ClusterRole", "to-come"))

@@ -75,13 +75,15 @@ def _binds(binding: Unstructured, name: str, groups: tuple[str, ...], namespace:
 
 
 def role_rules(store: Store, reference: Unstructured, namespace: str) -> Iterator[Unstructured]:
+    yield from (role_of(store, reference, namespace) or {}).get("rules") or ()
+
+
+def role_of(store: Store, reference: Unstructured, namespace: str) -> Unstructured | None:
+    """The role that a binding in a namespace refers to; None if it does not exist."""
     name = reference.get("name", "")
     if reference.get("kind") == "Role":
-        role = store.get(f"roles.{GROUP}", namespace, name)
-        yield from (role or {}).get("rules") or ()
-        return
-    role = store.get(CLUSTER_ROLES, "", name)
-    yield from (role or {}).get("rules") or ()
+        return store.get(f"roles.{GROUP}", namespace, name)
+    return store.get(CLUSTER_ROLES, "", name)
 
 
 def _rule_allows(rule: Unstructured, asked: Attributes) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from ..errors import StatusError
+from ..errors import StatusError, not_found
 from ..kinds.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, GROUP, ROLE, ROLE_BINDING
 from ..storage import Store
 from ..unstructured import Unstructured
@@ -24,7 +24,8 @@ _NOT_JUDGED = frozenset({"finalizers", "ownerReferences", "managedFields", "reso
 
 
 def authorize(store: Store, user: User, group_resource: str, obj: Unstructured, old: Unstructured | None) -> None:
-    """Raises StatusError (403) for a role or binding that grants more than the user holds. Other resources pass."""
+    """Raises StatusError (403) for a role or binding that grants more than the user holds, and (404) for a binding to a role that
+    does not exist. Other resources pass."""
     if group_resource not in _ROLES + _BINDINGS or (old is not None and _judged(old) == _judged(obj)):
         return
     name, namespace = str(obj["metadata"].get("name", "")), str(obj["metadata"].get("namespace") or "")
@@ -37,8 +38,10 @@ def authorize(store: Store, user: User, group_resource: str, obj: Unstructured, 
         reference = obj.get("roleRef") or {}
         plural = "roles" if reference.get("kind") == "Role" else "clusterroles"
         if not _may(store, user, "bind", plural, namespace, str(reference.get("name", ""))):
-            granted = list(authorization.role_rules(store, reference, namespace))
-            _check(store, user, group_resource, namespace, name, granted)
+            role = authorization.role_of(store, reference, namespace)
+            if role is None:  # what it will grant cannot be judged
+                raise not_found(f"{plural}.{GROUP}", str(reference.get("name", "")), GROUP, plural)
+            _check(store, user, group_resource, namespace, name, role.get("rules") or [])
 
 
 def _judged(obj: Unstructured) -> Unstructured:
