@@ -1,4 +1,4 @@
-"""The kinds that requests carry and no store keeps: reviews, TokenRequest, Binding, Eviction, Scale, DeleteOptions.
+"""The kinds that requests and webhooks' answers carry and no store keeps: reviews, TokenRequest, Binding, Eviction, Scale, DeleteOptions.
 
 They are decoded by their types as objects are, so that what serves them may rely on these.
 """
@@ -38,7 +38,13 @@ _ACCESS = {
 _SUBJECT = {"user": _TEXT, "uid": _TEXT, "groups": _TEXTS, "extra": {"type": "object", "additionalProperties": _TEXTS}}
 _METADATA = _published("apimachinery.pkg.apis.meta.v1.ObjectMeta")
 _DELETE_OPTIONS = _published("apimachinery.pkg.apis.meta.v1.DeleteOptions")
+_STATUS = _object(message=_TEXT, reason=_TEXT, code={"type": "integer"}, details=_object())
 _NODES: dict[str, Node] = {
+    "AdmissionReview": _object(
+        response=_object(
+            uid=_TEXT, allowed={"type": "boolean"}, patch=_TEXT, patchType=_TEXT, warnings=_TEXTS, status=_STATUS
+        )
+    ),
     "Binding": _object(metadata=_METADATA, target=_published("api.core.v1.ObjectReference")),
     "DeleteOptions": _DELETE_OPTIONS,
     "Eviction": _object(metadata=_METADATA, deleteOptions=_DELETE_OPTIONS),

@@ -16,6 +16,7 @@ from ..kinds import admissionregistration
 from ..label_selectors import label_selector
 from ..registry import ApiResource, Registry
 from ..request_info import RequestInfo
+from ..schemas import request_kinds
 from ..storage import Store
 from ..unstructured import Unstructured
 from . import patches
@@ -156,14 +157,25 @@ class Admission:
         limit = aiohttp.ClientTimeout(total=float(hook.get("timeoutSeconds") or 10))
         headers = {"Content-Type": "application/json", **({"Host": name} if name else {})}
         async with self._session.post(
-            url, data=orjson.dumps(body), ssl=context, server_hostname=name, timeout=limit, headers=headers
+            url,
+            data=orjson.dumps(body),
+            ssl=context,
+            server_hostname=name,
+            timeout=limit,
+            headers=headers,
+            allow_redirects=False,
         ) as response:
-            answer = await response.content.read(_LIMIT)
+            answer = bytearray()
+            async for chunk in response.content.iter_any():
+                answer += chunk
+                if len(answer) > _LIMIT:
+                    raise ValueError(f"its answer is longer than {_LIMIT} bytes")
             if response.status != 200:
                 raise ValueError(f"it answered {response.status}: {answer[:200].decode(errors='replace')}")
-            review = orjson.loads(answer)["response"]
-            if not isinstance(review, dict):
-                raise ValueError("its answer is not an AdmissionReview")
+            try:
+                review: Unstructured = request_kinds.decode("AdmissionReview", orjson.loads(answer))["response"]
+            except StatusError as error:
+                raise ValueError(f"its answer is not an AdmissionReview: {error}") from None
             return review
 
     def endpoint(self, service: Unstructured) -> tuple[str, int]:
@@ -194,6 +206,8 @@ class Admission:
         try:
             patch = orjson.loads(base64.b64decode(answer["patch"]))
             patched: Unstructured = patches.json_patch(obj, patch)
+            if not isinstance(patched, dict) or not isinstance(patched.get("metadata"), dict):
+                raise ValueError("it leaves no object with metadata")
         except ValueError as error:
             raise StatusError(
                 500, "InternalError", f'webhook "{hook["name"]}" sent a patch that does not apply: {error}'
