@@ -434,6 +434,7 @@ def test_a_foreground_cluster_ends_with_its_command(own: Up, number: signal.Sign
     assert code == (-9 if number == signal.SIGKILL else code)
     eventually("every process is gone", lambda: not any(Path(f"/proc/{p}").exists() for p in inner), 5)
     assert time.monotonic() - begin < 3
+    assert [p for p in own.state.rglob("*") if p.is_socket()] == []
 
 
 @pytest.mark.parametrize("moment", ["at once", "later"])

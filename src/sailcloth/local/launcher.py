@@ -183,6 +183,7 @@ async def _cluster(config: dict[str, Any], state: StateDir, groups: dict[str, st
     for name in (state.record, path):
         with contextlib.suppress(FileNotFoundError):
             name.unlink()
+    state.remove_sockets()
     return code
 
 

@@ -89,6 +89,12 @@ class StateDir:
                 f"the path {self.root} is too long for UNIX sockets; use --state with a shorter one (at most 60 characters)"
             )
 
+    def remove_sockets(self) -> None:
+        """Remove the sockets of a cluster that has ended. What pods left in their volumes stays."""
+        for pattern in ("*.sock", "p/*/*.sock", "p/*/proxy/*.sock"):
+            for path in self.run.glob(pattern):
+                path.unlink(missing_ok=True)
+
     def acquire(self) -> int:
         """Lock the directory until this process exits, and every one that inherits the descriptor. Raises StateError if another
         process holds the lock."""
