@@ -25,17 +25,23 @@ BY = (
     "destination_service",
     "destination_service_name",
     "destination_service_namespace",
+    "source_canonical_service",
+    "source_canonical_revision",
+    "destination_canonical_service",
+    "destination_canonical_revision",
 )
 """The labels that identify an edge."""
 
 
 @dataclass(frozen=True, order=True)
 class Node:
-    """A workload, or a service without workloads. `kind`: workload, service or unknown."""
+    """A workload, or a service without workloads. `kind`: workload, service or unknown. `app`, `version`: of a workload."""
 
     namespace: str
     name: str
     kind: str = "workload"
+    app: str = ""
+    version: str = ""
 
     @property
     def id(self) -> str:
@@ -55,6 +61,8 @@ class Edge:
     bytes: float = 0.0
     secured: float | None = None  # share with mutual TLS; None if no destination has reported
     quantiles: dict[str, float] = field(default_factory=dict)
+    codes: dict[str, float] = field(default_factory=dict)  # rate by response code, `-` for none
+    host: str = ""  # the service with its namespace and domain
 
     @property
     def error_share(self) -> float:
@@ -129,13 +137,14 @@ def graph(
             with_mtls[key] += value if labels.get("connection_security_policy") == "mutual_tls" else 0.0
             if key[0].kind != UNKNOWN:
                 return None
-        return edges.setdefault(key, Edge(*key))
+        return edges.setdefault(key, Edge(*key, host=labels.get("destination_service", "")))
 
     for labels, value in requests:
         counted = edge(labels, labels.get("request_protocol") or "http", value)
         if counted is not None:
             counted.rate += value
             counted.errors += value if failed(labels) else 0.0
+            counted.codes[code(labels)] = counted.codes.get(code(labels), 0.0) + value
     for labels, value in (*sent, *received):
         counted = edge(labels, "tcp", value)
         if counted is not None:
@@ -159,21 +168,38 @@ def failed(labels: Mapping[str, str]) -> bool:
     return code == "0" or code.startswith("5") or status not in ("", "0")
 
 
+def code(labels: Mapping[str, str]) -> str:
+    """The response code that health is judged by: of gRPC its status, unless HTTP failed; `-` without a response."""
+    http, grpc = labels.get("response_code", ""), labels.get("grpc_response_status", "")
+    if labels.get("request_protocol") == "grpc" and grpc and http in ("", "200"):
+        return grpc
+    return "-" if http in ("", "0") else http
+
+
 def _key(labels: Mapping[str, str], protocol: str) -> Key:
     return _source(labels), _destination(labels), labels.get("destination_service_name", ""), protocol
 
 
 def _source(labels: Mapping[str, str]) -> Node:
     name = labels.get("source_workload", UNKNOWN)
-    return Node("", UNKNOWN, UNKNOWN) if name == UNKNOWN else Node(labels.get("source_workload_namespace", ""), name)
+    if name == UNKNOWN:
+        return Node("", UNKNOWN, UNKNOWN)
+    return Node(labels.get("source_workload_namespace", ""), name, "workload", *_canonical(labels, "source"))
 
 
 def _destination(labels: Mapping[str, str]) -> Node:
     name, service = labels.get("destination_workload", UNKNOWN), labels.get("destination_service_name", UNKNOWN)
     if name != UNKNOWN:
-        return Node(labels.get("destination_workload_namespace", ""), name)
+        namespace = labels.get("destination_workload_namespace", "")
+        return Node(namespace, name, "workload", *_canonical(labels, "destination"))
     namespace = labels.get("destination_service_namespace", "")
     return Node("" if namespace == UNKNOWN else namespace, service, UNKNOWN if service == UNKNOWN else "service")
+
+
+def _canonical(labels: Mapping[str, str], side: str) -> tuple[str, str]:
+    """Application and version of a workload."""
+    app, version = (labels.get(f"{side}_canonical_{what}", "") for what in ("service", "revision"))
+    return "" if app == UNKNOWN else app, "" if version == UNKNOWN else version
 
 
 # -- texts --------------------------------------------------------------------------------------
