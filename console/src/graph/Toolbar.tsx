@@ -1,0 +1,123 @@
+import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
+import { FormSelect, FormSelectOption } from '@patternfly/react-core/dist/dynamic/components/FormSelect';
+import { Suspense, lazy, useId, useState } from 'react';
+import { GRAPH_TYPES, type GraphKind, LABELS, type LabelKind, type Options } from '../options';
+import { text } from '../text';
+import { type Change, useTyped } from '../useOptions';
+
+const FindHelp = lazy(() => import('./FindHelp'));
+
+interface Props {
+  options: Options;
+  change: Change;
+  onExport: (format: 'json' | 'svg') => void;
+}
+
+const SWITCHES = ['services', 'idle', 'animation', 'legend', 'table'] as const;
+
+/** What is shown, and how. */
+export function Toolbar({ options, change, onExport }: Props) {
+  return (
+    <div className="sc-toolbar" role="group" aria-label={text.graph.title}>
+      <FormSelect aria-label={text.graph.type} value={options.type} onChange={(_, type) => change({ type: type as GraphKind })}>
+        {GRAPH_TYPES.map((type) => (
+          <FormSelectOption key={type} value={type} label={text.graph.types[type] ?? type} />
+        ))}
+      </FormSelect>
+      <FormSelect aria-label={text.graph.labels} value={options.labels} onChange={(_, labels) => change({ labels: labels as LabelKind })}>
+        {LABELS.map((kind) => (
+          <FormSelectOption key={kind} value={kind} label={text.graph.labelKinds[kind] ?? kind} />
+        ))}
+      </FormSelect>
+      {SWITCHES.map((name) => (
+        <label key={name} className="sc-check">
+          <input type="checkbox" checked={options[name]} onChange={(event) => change({ [name]: event.target.checked })} />{' '}
+          {text.graph[name]}
+        </label>
+      ))}
+      <span className="sc-push">
+        <Button variant="link" onClick={() => onExport('svg')}>
+          {text.graph.exportSvg}
+        </Button>
+        <Button variant="link" onClick={() => onExport('json')}>
+          {text.graph.exportJson}
+        </Button>
+      </span>
+    </div>
+  );
+}
+
+interface FindProps {
+  options: Options;
+  change: Change;
+  findError: string;
+  hideError: string;
+  found: string;
+}
+
+/** The find and hide boxes, with the help of their language. */
+export function FindHide({ options, change, findError, hideError, found }: FindProps) {
+  const [help, setHelp] = useState(false);
+  return (
+    <div className="sc-find" role="search">
+      <Box
+        label={text.find.find}
+        hint={text.find.findHint}
+        value={options.find}
+        error={findError}
+        onChange={(find) => change({ find }, true)}
+        search
+      />
+      <Box
+        label={text.find.hide}
+        hint={text.find.hideHint}
+        value={options.hide}
+        error={hideError}
+        onChange={(hide) => change({ hide }, true)}
+      />
+      <Button variant="plain" aria-label={text.find.help} title={text.find.help} aria-expanded={help} onClick={() => setHelp(!help)}>
+        ?
+      </Button>
+      <span role="status">{found}</span>
+      {help && (
+        <Suspense fallback={null}>
+          <FindHelp onExample={(find) => change({ find })} />
+        </Suspense>
+      )}
+    </div>
+  );
+}
+
+interface BoxProps {
+  label: string;
+  hint: string;
+  value: string;
+  error: string;
+  onChange: (value: string) => void;
+  search?: boolean;
+}
+
+function Box({ label, hint, value, error, onChange, search = false }: BoxProps) {
+  const id = useId();
+  const [typed, type] = useTyped(value, onChange);
+  return (
+    <span className="sc-find-box" {...(search ? { 'data-search': true } : {})}>
+      <input
+        className="sc-input"
+        type="search"
+        aria-label={label}
+        placeholder={hint}
+        value={typed}
+        aria-invalid={Boolean(error)}
+        aria-describedby={error ? id : undefined}
+        onChange={(event) => type(event.target.value)}
+        onKeyDown={(event) => event.key === 'Escape' && type('')}
+      />
+      {error && (
+        <span id={id} role="alert" className="sc-error">
+          {error}
+        </span>
+      )}
+    </span>
+  );
+}

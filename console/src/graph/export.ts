@@ -1,0 +1,87 @@
+/** The graph as files: JSON as the server gave it, and an SVG picture that needs no style sheet. */
+import type { Graph } from '../api/contract.gen';
+import type { LabelKind } from '../options';
+import type { ShownGraph, ShownNode } from './collapse';
+import { kindOf, labelOf, nameOf, toneOf } from './labels';
+import { type Layout, type Placed, SIZE, boxOf } from './layout';
+import { curve } from './path';
+import { SHAPES, SIGNS } from './shapes';
+
+const COLOURS: Record<string, string> = {
+  healthy: '#3d7317',
+  degraded: '#b98412',
+  failure: '#b1380b',
+  notready: '#4d4d4d',
+  na: '#707070',
+  idle: '#a3a3a3',
+  tcp: '#0066cc',
+};
+const MARGIN = 40;
+
+const escaped = (words: string): string => words.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
+const colour = (tone: string): string => COLOURS[tone] ?? '#707070';
+
+/** The picture of a placed graph. Pure. */
+export function svgOf(graph: ShownGraph, layout: Layout, labels: LabelKind): string {
+  const boxed = (node: ShownNode): Placed | undefined =>
+    node.namespace && !node.members ? layout.places.get(boxOf(node.namespace)) : undefined;
+  const centres = new Map<string, { x: number; y: number }>();
+  const out: string[] = [];
+  let [width, height] = [0, 0];
+  const boxes = new Map<string, Placed>();
+  for (const node of graph.nodes) {
+    const place = layout.places.get(node.id);
+    if (!place) continue;
+    const box = boxed(node);
+    if (box) boxes.set(node.namespace, box);
+    const [x, y] = [place.x + (box?.x ?? 0), place.y + (box?.y ?? 0)];
+    centres.set(node.id, { x: x + SIZE / 2, y: y + SIZE / 2 });
+    width = Math.max(width, x + SIZE + MARGIN, (box?.x ?? 0) + (box?.width ?? 0));
+    height = Math.max(height, y + SIZE + MARGIN, (box?.y ?? 0) + (box?.height ?? 0));
+  }
+  for (const [namespace, box] of boxes) {
+    out.push(`<rect x="${box.x}" y="${box.y}" width="${box.width}" height="${box.height}" rx="8" fill="#f5f5f5" stroke="#c7c7c7"/>`);
+    out.push(`<text x="${box.x + 12}" y="${box.y + 22}" font-weight="bold">${escaped(namespace)}</text>`);
+  }
+  for (const edge of graph.edges) {
+    const [source, target] = [centres.get(edge.source), centres.get(edge.target)];
+    if (!source || !target) continue;
+    const { d, middle } = curve(source, target, layout.routes.get(edge.id));
+    const tone = toneOf(edge);
+    out.push(`<path d="${d}" fill="none" stroke="${colour(tone)}" stroke-width="2" marker-end="url(#${tone})"/>`);
+    const words = labelOf(edge, labels);
+    if (words)
+      out.push(
+        `<text x="${middle.x}" y="${middle.y}" text-anchor="middle" stroke="#fff" stroke-width="4" paint-order="stroke">${escaped(words)}</text>`,
+      );
+  }
+  for (const node of graph.nodes) {
+    const centre = centres.get(node.id);
+    if (!centre) continue;
+    const tone = node.idle ? 'idle' : node.health.status.toLowerCase();
+    const [x, y] = [centre.x - SIZE / 2, centre.y - SIZE / 2];
+    out.push(
+      `<g transform="translate(${x} ${y})"><path d="${SHAPES[kindOf(node)]}" fill="#fff" stroke="${colour(tone)}" stroke-width="3"/>`,
+    );
+    out.push(`<text x="22" y="28" text-anchor="middle">${SIGNS[kindOf(node)]}</text>`);
+    out.push(`<text x="22" y="60" text-anchor="middle">${escaped(nameOf(node))}</text></g>`);
+  }
+  const arrows = Object.entries(COLOURS).map(
+    ([tone, fill]) =>
+      `<marker id="${tone}" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="5" markerHeight="5" orient="auto"><path d="M0 0L10 5L0 10z" fill="${fill}"/></marker>`,
+  );
+  const view = `${-MARGIN} ${-MARGIN} ${width + 2 * MARGIN} ${height + 2 * MARGIN}`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="${view}" font-family="sans-serif" font-size="13"><defs>${arrows.join('')}</defs><rect x="${-MARGIN}" y="${-MARGIN}" width="100%" height="100%" fill="#fff"/>${out.join('')}</svg>\n`;
+}
+
+export const saveJson = (graph: Graph): void => save('graph.json', 'application/json', `${JSON.stringify(graph, null, 1)}\n`);
+export const saveSvg = (graph: ShownGraph, layout: Layout, labels: LabelKind): void =>
+  save('graph.svg', 'image/svg+xml', svgOf(graph, layout, labels));
+
+function save(name: string, type: string, body: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([body], { type }));
+  link.download = `sailcloth-${name}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}

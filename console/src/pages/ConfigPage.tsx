@@ -1,0 +1,90 @@
+import { useMemo } from 'react';
+import { useApi } from '../api/client';
+import type { ConfigItem } from '../api/contract.gen';
+import { moment, utc } from '../format';
+import type { Options } from '../options';
+import { StatusMark } from '../shell/health';
+import { Words } from '../shell/states';
+import { text } from '../text';
+import { useOptions } from '../useOptions';
+import { DataTable } from './DataTable';
+import { ListPage, Select } from './Filters';
+import type { Column } from './sort';
+
+const COLUMNS: Column<ConfigItem>[] = [
+  {
+    key: 'accepted',
+    title: text.list.accepted,
+    value: (item) => Number(item.accepted),
+    cell: (item) => (
+      <span className="sc-status-words">
+        <StatusMark status={item.accepted ? 'Healthy' : 'Failure'} />{' '}
+        {item.accepted ? text.list.accepted : item.reason || text.list.notAccepted}
+      </span>
+    ),
+  },
+  { key: 'kind', title: text.list.kind, value: (item) => item.kind, cell: (item) => <span title={item.apiVersion}>{item.kind}</span> },
+  { key: 'name', title: text.list.name, value: (item) => item.name },
+  { key: 'namespace', title: text.list.namespace, value: (item) => item.namespace },
+  { key: 'message', title: text.list.message, value: (item) => item.message, cell: (item) => <Words>{item.message}</Words> },
+  { key: 'proxies', title: text.list.proxies, value: (item) => item.proxies },
+  {
+    key: 'created',
+    title: text.list.created,
+    value: (item) => item.created,
+    cell: (item) => <span title={utc(item.created)}>{moment(item.created)}</span>,
+  },
+];
+
+/** Objects of the mesh: whether each is accepted, why not, and which proxies have it. */
+export default function ConfigPage() {
+  const [options, change] = useOptions();
+  const answer = useApi('/api/config', { namespaces: options.namespaces.join(',') }, options.refresh);
+  const kinds = useMemo(() => [...new Set((answer.data ?? []).map((item) => item.kind))].sort(), [answer.data]);
+  const rows = useMemo(() => (answer.data ?? []).filter((item) => passes(item, options)), [answer.data, options]);
+  const filters = (
+    <>
+      <Select
+        label={text.list.kind}
+        value={options.kind}
+        choices={[['', text.list.anyKind], ...kinds.map((kind) => [kind, kind] as const)]}
+        onChange={(kind) => change({ kind })}
+      />
+      <Select
+        label={text.list.accepted}
+        value={options.accepted}
+        choices={[
+          ['', text.list.anyState],
+          ['yes', text.list.accepted],
+          ['no', text.list.notAccepted],
+        ]}
+        onChange={(accepted) => change({ accepted })}
+      />
+    </>
+  );
+  return (
+    <ListPage
+      title={text.shell.config}
+      answer={answer}
+      rows={rows}
+      options={options}
+      change={change}
+      none={text.list.noConfigFix}
+      filters={filters}
+    >
+      <DataTable
+        label={text.shell.config}
+        rows={rows}
+        columns={COLUMNS}
+        idOf={(item) => `${item.kind}/${item.namespace}/${item.name}`}
+        sort={options.sort || 'accepted'}
+        onSort={(sort) => change({ sort })}
+      />
+    </ListPage>
+  );
+}
+
+function passes(item: ConfigItem, { q, kind, accepted }: Options): boolean {
+  if (!item.name.toLowerCase().includes(q.trim().toLowerCase())) return false;
+  return (!kind || item.kind === kind) && (!accepted || item.accepted === (accepted === 'yes'));
+}

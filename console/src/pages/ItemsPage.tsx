@@ -1,0 +1,127 @@
+import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
+import { Popover } from '@patternfly/react-core/dist/dynamic/components/Popover';
+import { useMemo } from 'react';
+import { Link, useSearchParams } from 'react-router';
+import { scope, useApi } from '../api/client';
+import type { Item } from '../api/contract.gen';
+import { duration, percent, rate } from '../format';
+import { STATUSES } from '../health';
+import { type Options, shared } from '../options';
+import { StatusWords, Why } from '../shell/health';
+import { text } from '../text';
+import { useOptions } from '../useOptions';
+import { DataTable } from './DataTable';
+import { ListPage, Select } from './Filters';
+import type { Column } from './sort';
+
+interface Props {
+  path: '/api/apps' | '/api/workloads' | '/api/services';
+  title: string;
+}
+
+const GRAPHS = {
+  '/api/apps': ['app', 'app'],
+  '/api/workloads': ['workload', 'workload'],
+  '/api/services': ['service', 'service'],
+} as const;
+
+/** Applications, workloads or services. */
+export default function ItemsPage({ path, title }: Props) {
+  const [options, change] = useOptions();
+  const [query] = useSearchParams();
+  const answer = useApi(path, scope(options), options.refresh);
+  const rows = useMemo(() => (answer.data ?? []).filter((item) => passes(item, options)), [answer.data, options]);
+  const [type, operand] = GRAPHS[path];
+  const columns: Column<Item>[] = [
+    {
+      key: 'health',
+      title: text.list.health,
+      value: (item) => STATUSES.indexOf(item.health.status),
+      cell: (item) => <HealthCell item={item} />,
+    },
+    {
+      key: 'name',
+      title: text.list.name,
+      value: (item) => item.name,
+      cell: (item) => (
+        <Link
+          to={`/graph${shared(query, { type, find: `${operand} = ${item.name} and ns = ${item.namespace}` })}`}
+          title={text.overview.inGraph(item.name)}
+        >
+          {item.name}
+        </Link>
+      ),
+    },
+    { key: 'namespace', title: text.list.namespace, value: (item) => item.namespace },
+    ...(path === '/api/workloads' ? [{ key: 'kind', title: text.list.kind, value: (item: Item) => item.kind }] : []),
+    ...(path === '/api/services'
+      ? []
+      : [{ key: 'versions', title: text.list.versions, value: (item: Item) => item.versions.join(', ') }, sidecar]),
+    { key: 'rate', title: text.list.rate, value: (item) => item.rate, cell: (item) => rate(item.rate) },
+    { key: 'errors', title: text.list.errors, value: (item) => item.errorShare, cell: (item) => percent(item.errorShare) },
+    { key: 'p95', title: text.list.p95, value: (item) => item.p95 ?? -1, cell: (item) => (item.p95 === null ? '–' : duration(item.p95)) },
+  ];
+  const filters = (
+    <>
+      <Select
+        label={text.list.health}
+        value={options.health}
+        choices={[['', text.list.anyHealth], ...STATUSES.map((status) => [status, text.status[status]] as const)]}
+        onChange={(health) => change({ health })}
+      />
+      {path !== '/api/services' && (
+        <Select
+          label={text.list.sidecar}
+          value={options.sidecar}
+          choices={[
+            ['', text.list.anySidecar],
+            ['yes', text.list.withSidecar],
+            ['no', text.list.withoutSidecar],
+          ]}
+          onChange={(value) => change({ sidecar: value })}
+        />
+      )}
+    </>
+  );
+  return (
+    <ListPage title={title} answer={answer} rows={rows} options={options} change={change} none={text.list.nothingFix} filters={filters}>
+      <DataTable
+        label={title}
+        rows={rows}
+        columns={columns}
+        idOf={(item) => `${item.kind}/${item.namespace}/${item.name}`}
+        sort={options.sort || 'name'}
+        onSort={(sort) => change({ sort })}
+      />
+    </ListPage>
+  );
+}
+
+const sidecar: Column<Item> = {
+  key: 'sidecar',
+  title: text.list.sidecar,
+  value: (item) => Number(item.sidecar),
+  cell: (item) => (item.sidecar ? text.list.present : text.list.missing),
+};
+
+function passes(item: Item, { q, health, sidecar: wanted }: Options): boolean {
+  if (!item.name.toLowerCase().includes(q.trim().toLowerCase())) return false;
+  if (health && item.health.status !== health) return false;
+  return !wanted || item.sidecar === (wanted === 'yes');
+}
+
+/** The health, and in a popover why it is so. */
+function HealthCell({ item }: { item: Item }) {
+  return (
+    <Popover headerContent={text.health.whyTitle} bodyContent={<Why health={item.health} />} maxWidth="26rem" position="right">
+      <Button
+        variant="plain"
+        hasNoPadding
+        className="sc-why-button"
+        aria-label={`${text.status[item.health.status]}. ${text.health.why(item.name)}`}
+      >
+        <StatusWords status={item.health.status} />
+      </Button>
+    </Popover>
+  );
+}

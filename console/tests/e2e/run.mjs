@@ -1,0 +1,300 @@
+// Opens every page in Chromium against the mock server: `npm run e2e` after `npm run build`. No page may write an error to the browser's
+// console, axe-core may find no serious violation in either theme, and the red node must say why it is red. Pictures go to the folder of
+// E2E_PICTURES, if set.
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { TOKEN, start } from '../mock/server.mjs';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const PICTURES = process.env['E2E_PICTURES'];
+const EXECUTABLE = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
+const DEADLINE_MS = 15_000;
+
+/** What shows that a page is there. @type {[path: string, selector: string][]} */
+const PAGES = [
+  ['/', '.sc-donut'],
+  ['/graph', '.react-flow__node'],
+  ['/graph?table=true', 'table'],
+  ['/graph?labels=rate&legend=true&animation=false', '.sc-edge-label'],
+  ['/graph?namespaces=large', '.sc-open'],
+  ['/graph?namespaces=empty', '.pf-v6-c-empty-state'],
+  ['/applications', 'table'],
+  ['/workloads', 'table'],
+  ['/services', 'table'],
+  ['/config', 'table'],
+  ['/nowhere', '.pf-v6-c-empty-state'],
+];
+
+const server = await start();
+const folder = mkdtempSync(join(tmpdir(), 'sailcloth-e2e-'));
+const browser = await chromium.launchPersistentContext(folder, {
+  executablePath: EXECUTABLE,
+  args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
+  viewport: { width: 1440, height: 900 },
+});
+/** @type {string[]} */
+const errors = [];
+const page = browser.pages()[0] ?? (await browser.newPage());
+page.setDefaultTimeout(DEADLINE_MS);
+page.on('console', (message) => {
+  const refused = message.location().url.includes('/api/') && message.text().includes('401');
+  if (message.type() === 'error' && !refused) errors.push(`${page.url()}: ${message.text()}`);
+});
+page.on('pageerror', (error) => errors.push(`${page.url()}: ${error.message}`));
+
+/** @param {string} name */
+const picture = async (name) => {
+  if (PICTURES) await page.screenshot({ path: join(PICTURES, `${name}.png`) });
+};
+
+/** Fails with all serious violations of the page. @param {string} where */
+async function accessible(where) {
+  await page.evaluate(AXE); // by the debugger's protocol: the page's policy lets no other script in
+  const violations = await page.evaluate(async () => {
+    const result = await /** @type {any} */ (window).axe.run(document, { resultTypes: ['violations'] });
+    return result.violations
+      .filter((/** @type {any} */ one) => one.impact === 'serious' || one.impact === 'critical')
+      .map(
+        (/** @type {any} */ one) =>
+          `${one.id}: ${one.nodes
+            .slice(0, 3)
+            .map((/** @type {any} */ node) => `${node.html.slice(0, 200)} ${node.any[0]?.message ?? ''}`)
+            .join(' | ')}`,
+      );
+  });
+  assert.deepEqual(violations, [], `axe on ${where}`);
+}
+
+/** @type {[name: string, test: () => Promise<void>][]} */
+const TESTS = [
+  [
+    'a wrong token is refused with a reason, a good one logs in',
+    async () => {
+      await page.goto(server.url);
+      await page.getByLabel('Kubernetes token').fill('wrong');
+      await page.getByRole('button', { name: 'Log in' }).click();
+      await page.getByText('the token is not valid').waitFor();
+      await accessible('login');
+      await picture('login');
+      await page.getByLabel('Kubernetes token').fill(TOKEN);
+      await page.getByRole('button', { name: 'Log in' }).click();
+      await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+    },
+  ],
+  ...PAGES.flatMap(([path, selector]) =>
+    /** @type {const} */ (['light', 'dark']).map((colorScheme) => {
+      /** @type {[string, () => Promise<void>]} */
+      const test = [
+        `${path} opens in the ${colorScheme} theme, and is accessible`,
+        async () => {
+          await page.emulateMedia({ colorScheme });
+          await page.goto(server.url + path);
+          await page.locator(selector).first().waitFor();
+          await page.waitForTimeout(400); // transitions change colours
+          await picture(`${path.replace(/\W+/g, '-').replace(/^-|-$/g, '') || 'overview'}-${colorScheme}`);
+          await accessible(path);
+        },
+      ];
+      return test;
+    }),
+  ),
+  [
+    'selecting the red node says why it is red, and the back button takes it back',
+    async () => {
+      await page.emulateMedia({ colorScheme: 'light' });
+      await page.goto(`${server.url}/graph`);
+      const red = page.getByRole('group', { name: 'App reviews v2 in default, Failure' });
+      await red.focus();
+      await page.keyboard.press('Enter');
+      const panel = page.getByRole('complementary', { name: 'Details of the selection' });
+      await panel.getByText('35 % of 2/s had code 5XX in the last 5m. Degraded above 0 %, failure from 10 %.').waitFor();
+      assert.match(page.url(), /selected=/);
+      await picture('selected');
+      await accessible('the panel of a node');
+      await page.goBack();
+      await panel.waitFor({ state: 'detached' });
+      await red.focus();
+      await page.keyboard.press('Enter');
+      await panel.waitFor();
+      assert.ok(await panel.evaluate((element) => element === document.activeElement), 'the panel has the keyboard');
+      await page.keyboard.press('Escape');
+      await panel.waitFor({ state: 'detached' });
+      assert.ok(await red.evaluate((element) => element === document.activeElement), 'the node has the keyboard back');
+    },
+  ],
+  [
+    'an edge says its traffic, its quantiles and its mutual TLS',
+    async () => {
+      await page.goto(`${server.url}/graph`);
+      const edge = page.getByRole('group', { name: /http from reviews v3 to ratings v1/ });
+      await edge.focus();
+      await page.keyboard.press('Enter');
+      await page.getByText('50 % of the traffic is secured by mutual TLS.').waitFor();
+      await page.getByText('1.9 s').waitFor();
+      await page.keyboard.press('Escape');
+      await page.getByText('50 % of the traffic is secured').waitFor({ state: 'detached' });
+    },
+  ],
+  [
+    'edges follow the routes of the layout, around nodes and back',
+    async () => {
+      await page.goto(`${server.url}/graph?namespaces=large&open=*&animation=false`);
+      await page.locator('.sc-edge-line').first().waitFor({ state: 'attached' });
+      const curves = await page.locator('.sc-edge-line').evaluateAll((lines) => lines.map((line) => line.getAttribute('d') ?? ''));
+      // A curve that left its route is one quadratic piece: see curve() in path.ts.
+      assert.deepEqual(
+        curves.filter((d) => /^M[^QC]*Q[^Q]*$/.test(d)),
+        [],
+      );
+    },
+  ],
+  [
+    'numbers change by the stream, and no node moves',
+    async () => {
+      await page.goto(`${server.url}/graph?labels=rate`);
+      const places = () =>
+        page.locator('.react-flow__node').evaluateAll((nodes) => nodes.map((node) => /** @type {HTMLElement} */ (node).style.transform));
+      await page.getByText('6.4/s').first().waitFor({ state: 'attached' });
+      const before = await places();
+      await page.getByText('6.4/s').first().waitFor({ state: 'detached' });
+      assert.deepEqual(await places(), before);
+      await page.getByText(/^Live/).waitFor();
+    },
+  ],
+  [
+    'without the stream the page polls, and says so',
+    async () => {
+      await page.route('**/api/graph/events*', (route) => route.abort());
+      await page.goto(`${server.url}/graph`);
+      await page.locator('.react-flow__node').first().waitFor();
+      await page.getByText(/^Polling/).waitFor();
+      await page.unroute('**/api/graph/events*');
+      errors.length = 0; // the browser reports the aborted request
+    },
+  ],
+  [
+    'dots move, but not for those who want less motion',
+    async () => {
+      await page.goto(`${server.url}/graph`);
+      await page.locator('.sc-dot').first().waitFor();
+      await page.emulateMedia({ reducedMotion: 'reduce' });
+      await page.reload();
+      await page.locator('.react-flow__edge').first().waitFor({ state: 'attached' });
+      assert.equal(await page.locator('.sc-dot').count(), 0);
+      await page.emulateMedia({ reducedMotion: 'no-preference' });
+    },
+  ],
+  [
+    'find marks, hide removes, and a wrong word is explained',
+    async () => {
+      await page.goto(`${server.url}/graph`);
+      await page.locator('.react-flow__node').first().waitFor();
+      await page.keyboard.press('/');
+      await page.keyboard.type('name = reviews');
+      await page.getByText('3 nodes, 0 edges found').waitFor();
+      await page.getByLabel('Hide', { exact: true }).fill('ns = istio-system');
+      await page.getByText('istio-ingressgateway').waitFor({ state: 'detached' });
+      await page.getByLabel('Find', { exact: true }).fill('colour = red');
+      await page.getByText('There is no operand “colour”').waitFor();
+      await picture('find');
+      await page.getByRole('button', { name: 'The language of find and hide' }).click();
+      await page.getByRole('button', { name: '! healthy' }).click();
+      await page.getByText('2 nodes, 0 edges found').waitFor();
+      await accessible('the help of find');
+    },
+  ],
+  [
+    'a large graph starts collapsed, and a namespace opens',
+    async () => {
+      await page.goto(`${server.url}/graph?namespaces=large`);
+      await page.getByRole('button', { name: 'Open namespace team-1, 6 nodes +' }).click();
+      await page.getByText('service-3', { exact: true }).waitFor({ state: 'attached' });
+      await picture('opened');
+    },
+  ],
+  [
+    'the graph is exported as a picture and as JSON',
+    async () => {
+      await page.goto(`${server.url}/graph?labels=rate`);
+      await page.locator('.react-flow__node').first().waitFor();
+      for (const format of ['SVG', 'JSON']) {
+        const [download] = await Promise.all([
+          page.waitForEvent('download'),
+          page.getByRole('button', { name: `Export ${format}` }).click(),
+        ]);
+        const body = readFileSync((await download.path()) ?? '', 'utf8');
+        if (format === 'JSON') assert.equal(JSON.parse(body).type, 'versionedApp');
+        else assert.match(body, /^<svg[^]*productpage v1[^]*<\/svg>\n$/);
+      }
+    },
+  ],
+  [
+    'lists filter and sort, and the health says why',
+    async () => {
+      await page.goto(`${server.url}/applications?health=Failure`);
+      await page.getByText('1 of 8 rows').waitFor();
+      await page.getByRole('button', { name: 'Why reviews-v2' }).click();
+      await page.getByText('35 % of 2/s had code 5XX').waitFor();
+      await accessible('the popover of health');
+      await picture('why');
+      await page.goto(`${server.url}/services?sort=-rate`);
+      await page.locator('tbody tr').first().getByText('istio-ingressgateway').waitFor();
+    },
+  ],
+  [
+    'the namespaces in the URL go along from page to page',
+    async () => {
+      await page.goto(`${server.url}/?window=10m`);
+      await page.getByRole('button', { name: 'All namespaces' }).click();
+      await page.getByRole('checkbox', { name: 'default' }).check();
+      await picture('namespaces');
+      await page.getByRole('link', { name: 'Workloads' }).click();
+      await page.waitForURL(/\/workloads\?(?=.*namespaces=default)(?=.*window=10m)/);
+    },
+  ],
+  [
+    'a page whose file is gone says so',
+    async () => {
+      await page.route('**/assets/ConfigPage*', (route) => route.abort());
+      await page.goto(`${server.url}/config`);
+      await page.getByText('This page cannot be shown').waitFor();
+      await page.unroute('**/assets/ConfigPage*');
+      await page.getByRole('button', { name: 'Load again' }).click();
+      await page.locator('table').waitFor();
+      errors.length = 0; // the browser reports the aborted request
+    },
+  ],
+  [
+    'logging out leads to the login page',
+    async () => {
+      await page.getByRole('button', { name: 'Log out' }).click();
+      await page.getByRole('heading', { name: 'Log in to the console' }).waitFor();
+    },
+  ],
+];
+
+let failed = 0;
+try {
+  for (const [name, test] of TESTS) {
+    if (process.argv[2] && !name.includes(process.argv[2]) && !name.startsWith('a wrong token')) continue;
+    errors.length = 0;
+    try {
+      await test();
+      assert.deepEqual(errors, [], 'errors in the console of the browser');
+      console.log(`ok      ${name}`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAILED  ${name}\n${error instanceof Error ? error.message : error}`);
+      await picture(`failed-${failed}`);
+    }
+  }
+} finally {
+  await browser.close();
+  server.close();
+  rmSync(folder, { recursive: true, force: true });
+}
+process.exit(failed ? 1 : 0);

@@ -1,0 +1,117 @@
+import { describe, expect, test } from 'vitest';
+import { LIMIT, collapse, opened, toggled } from '../../src/graph/collapse';
+import { apply } from '../../src/graph/delta';
+import { curve } from '../../src/graph/path';
+import { bookinfo, large, next } from '../mock/fixtures.mjs';
+
+describe('a delta', () => {
+  test('turns a graph into the next one', () => {
+    const before = bookinfo();
+    const { graph, delta } = next(before);
+    expect(apply(before, delta)).toEqual(graph);
+  });
+  test('leaves what did not change as the same objects', () => {
+    const before = bookinfo();
+    const after = apply(before, next(before).delta);
+    const same = after?.nodes.filter((node, index) => node === before.nodes[index]).map((node) => node.name);
+    expect(same).toContain('details');
+    expect(same).not.toContain('productpage');
+  });
+  test('adds and removes', () => {
+    const before = bookinfo();
+    const [first, ...rest] = before.nodes;
+    const added = { ...first!, id: 'new' };
+    const after = apply(before, {
+      ...next(before).delta,
+      nodes: [added],
+      edges: [],
+      removedNodes: [first!.id],
+      removedEdges: [before.edges[0]!.id],
+    });
+    expect(after?.nodes).toEqual([...rest, added]);
+    expect(after?.edges).toEqual(before.edges.slice(1));
+  });
+  test('of another graph is refused', () => {
+    const before = bookinfo();
+    expect(apply(before, { ...next(before).delta, since: before.number + 1 })).toBeNull();
+  });
+});
+
+describe('collapsing', () => {
+  const graph = large();
+  test('starts above the limit of edges only', () => {
+    expect(graph.edges.length).toBeGreaterThan(LIMIT);
+    expect(opened(graph, '').size).toBe(0);
+    expect(opened(bookinfo(), '')).toEqual(new Set(['istio-system', 'default']));
+  });
+  test.each([
+    ['*', 'all', 12],
+    ['-', 'none', 0],
+    ['team-1,team-2,gone', 'some', 2],
+  ])('%s opens %s', (open, _, count) => {
+    expect(opened(graph, open).size).toBe(count);
+  });
+  test('opening and closing changes the option', () => {
+    expect(toggled(graph, '', 'team-2')).toBe('team-2');
+    expect(toggled(graph, 'team-2', 'team-1')).toBe('team-1,team-2');
+    expect(toggled(graph, 'team-2', 'team-2')).toBe('-');
+  });
+  test('adds up what goes between namespaces, and keeps the worst health', () => {
+    const { nodes, edges } = collapse(graph, new Set());
+    expect(nodes.map((node) => node.members?.length)).toEqual(Array(12).fill(6));
+    expect(new Set(edges.map((edge) => edge.id)).size).toBe(edges.length);
+    const [one, two] = ['namespace:team-1', 'namespace:team-2'];
+    const between = edges.find((edge) => edge.source === one && edge.target === two);
+    const parts = graph.edges.filter((edge) => edge.source.includes('team-1/') && edge.target.includes('team-2/'));
+    expect(between?.traffic.rate).toBeCloseTo(parts.reduce((sum, edge) => sum + edge.traffic.rate, 0));
+    const broken = nodes.find((node) => node.health.status === 'Failure');
+    expect(broken?.members?.[0]?.health.status).toBe('Failure');
+  });
+  test('keeps what is in open namespaces, and nodes without one', () => {
+    const { nodes, edges } = collapse(bookinfo(), new Set(['istio-system']));
+    expect(nodes.map((node) => node.name)).toEqual(['unknown', 'istio-ingressgateway', 'default']);
+    expect(edges).toHaveLength(2);
+  });
+  test('of nothing is the graph itself', () => {
+    const all = bookinfo();
+    expect(collapse(all, opened(all, ''))).toBe(all);
+  });
+});
+
+describe('the curve of an edge', () => {
+  const [a, b] = [
+    { x: 0, y: 0 },
+    { x: 200, y: 0 },
+  ];
+  test('follows the route of the layout', () => {
+    const route = [
+      { x: 22, y: 0 },
+      { x: 80, y: 30 },
+      { x: 120, y: 30 },
+      { x: 178, y: 0 },
+    ];
+    expect(curve(a, b, route)).toEqual({ d: 'M22.0 0.0 C80.0 30.0 120.0 30.0 178.0 0.0', middle: { x: 100, y: 22.5 } });
+  });
+  test('is a line between two points, and smooth through other counts', () => {
+    const [start, end] = [
+      { x: 22, y: 0 },
+      { x: 178, y: 0 },
+    ];
+    expect(curve(a, b, [start, end])).toEqual({ d: 'M22.0 0.0 L178.0 0.0', middle: { x: 100, y: 0 } });
+    expect(curve(a, b, [start, { x: 60, y: 40 }, { x: 140, y: 40 }, { x: 170, y: 20 }, end])).toEqual({
+      d: 'M22.0 0.0 Q60.0 40.0 100.0 40.0 Q140.0 40.0 155.0 30.0 Q170.0 20.0 178.0 0.0',
+      middle: { x: 155, y: 30 },
+    });
+  });
+  test('is its own after a node was moved', () => {
+    expect(
+      curve(a, b, [
+        { x: 22, y: 0 },
+        { x: 400, y: 0 },
+      ]).d,
+    ).toMatch(/^M22.0 0.0 Q/);
+  });
+  test('of a node to itself is a loop', () => {
+    expect(curve(a, a, undefined).d).toMatch(/^M-8.0 -22.0 C/);
+  });
+});

@@ -1,0 +1,88 @@
+"""The console as a process. Must not know the embedded cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from sailcloth.kube import Client
+from sailcloth.lib.connections import ConnectionLimits, Connections, listen
+
+from .access import Access
+from .server import Console
+from .sources import Cluster, ControlPlane, Metrics
+
+log = logging.getLogger(__name__)
+
+PAGE = Path(__file__).with_name("page")
+_KEEPALIVE_S = 60.0
+_LIMITS = ConnectionLimits(unauthenticated=512, unauthenticated_s=None)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the process, from its JSON file. prometheus, control_plane: URLs."""
+
+    kubeconfig: str = ""
+    address: str = "127.0.0.1"
+    port: int = 20001
+    prometheus: str = "http://prometheus.istio-system:9090"
+    control_plane: str = "http://istiod.istio-system:15014"
+    token_file: str = ""  # a file with a token that logs in as the account `kiali`; for a cluster of one user
+    after: str = ""  # a file to wait for before the start
+    ready_fd: int = -1
+
+
+def load_config(path: str) -> Config:
+    """Settings from a JSON file. Raises msgspec.ValidationError for wrong types."""
+    with open(path, "rb") as file:
+        return msgspec.json.decode(file.read(), type=Config)
+
+
+async def serve(config: Config) -> None:
+    """Run until SIGTERM or SIGINT."""
+    while config.kubeconfig and not Path(config.kubeconfig).exists():  # noqa: ASYNC110
+        await asyncio.sleep(0.1)  # the API server, which starts at the same time, writes the file
+    client = Client.from_kubeconfig(config.kubeconfig) if config.kubeconfig else Client.load()
+    async with client:
+        task = asyncio.create_task(_run(client, config))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def _token(path: str) -> str:
+    return Path(path).read_text().strip() if path else ""
+
+
+async def _run(client: Client, config: Config) -> None:
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        cluster, plane = Cluster(client), ControlPlane(session, config.control_plane)
+        page = PAGE if (PAGE / "index.html").is_file() else None
+        console = Console(
+            cluster, Metrics(session, config.prometheus), plane, Access(client, _token(config.token_file)), page
+        )
+        runner = web.AppRunner(console.application(), access_log=None, keepalive_timeout=_KEEPALIVE_S)
+        await runner.setup()
+        assert runner.server is not None
+        connections = Connections("the console", _LIMITS)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(cluster.run())
+                group.create_task(plane.run())
+                group.create_task(connections.serve(listen(config.address, config.port), runner.server, None))
+                log.info("serving the console on %s:%d", config.address, config.port)
+                if config.ready_fd >= 0:
+                    os.write(config.ready_fd, b"1")
+        finally:
+            await runner.cleanup()

@@ -1,0 +1,278 @@
+"""What the console's API answers. The OpenAPI document and the page's TypeScript types come from here.
+
+Rates are per second, times in milliseconds, shares between 0 and 1, moments in seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+Status = Literal["Failure", "Degraded", "NotReady", "Healthy", "NA"]
+GraphType = Literal["versionedApp", "app", "workload", "service"]
+NodeKind = Literal["workload", "app", "service", "serviceEntry", "unknown"]
+
+
+Struct = msgspec.Struct  # each is frozen, and has its names in camelCase in JSON
+
+
+class Judgement(Struct, frozen=True, rename="camel", kw_only=True):
+    """One rule applied to requests of one direction: why a status is what it is."""
+
+    status: Status
+    direction: Literal["inbound", "outbound"]
+    protocol: str
+    codes: str  # the rule's pattern
+    share: float
+    degraded_from: float
+    failure_from: float
+    rate: float
+
+
+class Replicas(Struct, frozen=True, rename="camel", kw_only=True):
+    desired: int
+    current: int
+    available: int
+    synced: int | None = None  # proxies that have everything; absent without sidecars
+
+
+class Health(Struct, frozen=True, rename="camel", kw_only=True):
+    """`window`: what requests were looked back on, such as 5m."""
+
+    status: Status
+    window: str
+    judgements: list[Judgement] = []
+    replicas: Replicas | None = None
+    replicas_status: Status = "NA"
+
+
+class Traffic(Struct, frozen=True, rename="camel", kw_only=True):
+    """Requests of one protocol, or bytes of connections (`tcp`)."""
+
+    protocol: str
+    rate: float = 0.0
+    error_share: float = 0.0
+    bytes: float = 0.0
+    codes: dict[str, float] = {}  # rate by response code; `-`: no response
+
+
+class Node(Struct, frozen=True, rename="camel", kw_only=True):
+    """`id` is stable between answers. `badges`: circuitBreaker, faultInjection, gateway, mirroring, missingSidecar, requestTimeout,
+    trafficShifting, requestRouting, trafficSource, workloadEntry. `reason`: why it is unknown, and what to do."""
+
+    id: str
+    kind: NodeKind
+    namespace: str
+    name: str
+    version: str = ""
+    app: str = ""
+    workload: str = ""
+    service: str = ""
+    health: Health
+    inbound: list[Traffic] = []
+    outbound: list[Traffic] = []
+    badges: list[str] = []
+    outside: bool = False  # of a namespace that was not asked for
+    idle: bool = False
+    reason: str = ""
+
+
+class Edge(Struct, frozen=True, rename="camel", kw_only=True):
+    id: str
+    source: str
+    target: str
+    traffic: Traffic
+    status: Status
+    hosts: list[str] = []
+    mutual_tls_share: float | None = None  # absent: no destination has reported
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+class Graph(Struct, frozen=True, rename="camel", kw_only=True):
+    """`number` rises with each change, for deltas."""
+
+    number: int
+    type: GraphType
+    window: str
+    at: float
+    namespaces: list[str]
+    nodes: list[Node]
+    edges: list[Edge]
+    notes: list[str] = []  # why it is empty, or what is missing
+
+
+class GraphDelta(Struct, frozen=True, rename="camel", kw_only=True):
+    """What changes a graph of number `since` into one of `number`."""
+
+    since: int
+    number: int
+    at: float
+    nodes: list[Node] = []
+    edges: list[Edge] = []
+    removed_nodes: list[str] = []
+    removed_edges: list[str] = []
+    notes: list[str] = []
+
+
+class Namespace(Struct, frozen=True, rename="camel", kw_only=True):
+    name: str
+    injected: bool
+    control_plane: bool = False
+    health: Health
+
+
+class Item(Struct, frozen=True, rename="camel", kw_only=True):
+    """A row of a list: an application, workload or service. `kind`: App, Deployment, StatefulSet, …, Service."""
+
+    kind: str
+    namespace: str
+    name: str
+    health: Health
+    labels: dict[str, str] = {}
+    versions: list[str] = []
+    sidecar: bool = True
+    rate: float = 0.0
+    error_share: float = 0.0
+    p95: float | None = None
+
+
+class ConfigItem(Struct, frozen=True, rename="camel", kw_only=True):
+    """An object of the mesh. `proxies`: how many have it, of how many."""
+
+    kind: str
+    api_version: str
+    namespace: str
+    name: str
+    accepted: bool
+    reason: str = ""
+    message: str = ""
+    proxies: str = ""
+    created: str = ""
+
+
+class Counted(Struct, frozen=True, rename="camel", kw_only=True):
+    status: Status
+    count: int
+
+
+class Insight(Struct, frozen=True, rename="camel", kw_only=True):
+    namespace: str
+    name: str
+    value: float
+
+
+class ControlPlane(Struct, frozen=True, rename="camel", kw_only=True):
+    version: str
+    proxies: int
+    stale: list[str]  # proxies that do not have everything
+    push_ms: float | None = None  # median of the last changes
+
+
+class Certificate(Struct, frozen=True, rename="camel", kw_only=True):
+    name: str
+    ends: float
+
+
+class Overview(Struct, frozen=True, rename="camel", kw_only=True):
+    window: str
+    applications: list[Counted]
+    inbound_rate: float
+    error_rates: list[Insight]  # share of errors, worst first
+    slowest: list[Insight]  # p95 in milliseconds, slowest first
+    busiest: list[Insight]  # requests a second, most first
+    config: list[ConfigItem]  # what is not accepted, or not on all its proxies
+    config_count: int
+    control_plane: ControlPlane
+    certificates: list[Certificate]  # the next to end first
+
+
+class Session(Struct, frozen=True, rename="camel", kw_only=True):
+    user: str
+    read_only: bool
+    version: str
+    cluster: str
+
+
+class Problem(Struct, frozen=True, rename="camel", kw_only=True):
+    """The body of every error. `fix`: what to do."""
+
+    error: str
+    fix: str = ""
+
+
+def _parameter(name: str, text: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": text, "schema": schema or {"type": "string"}}
+
+
+_NAMESPACES = _parameter("namespaces", "Names, apart by commas; all that the user may read by default.")
+_WINDOW = _parameter("window", "What is looked back on, such as 30s, 5m or 1h.")
+_AT = _parameter("at", "The end of the window, in seconds since the epoch; now by default.", {"type": "number"})
+_GRAPH = (
+    _NAMESPACES,
+    _WINDOW,
+    _AT,
+    _parameter("type", "What a node is.", {"enum": ["versionedApp", "app", "workload", "service"]}),
+    _parameter("services", "Whether services are nodes of their own.", {"type": "boolean"}),
+    _parameter("idle", "Whether nodes without traffic are shown.", {"type": "boolean"}),
+)
+PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
+    ("/api/session", "Who is logged in.", (), Session),
+    (
+        "/api/overview",
+        "Health, insights, configuration, control plane, certificates.",
+        (_NAMESPACES, _WINDOW),
+        Overview,
+    ),
+    ("/api/namespaces", "Namespaces that the user may read.", (_WINDOW,), list[Namespace]),
+    ("/api/graph", "The traffic graph.", _GRAPH, Graph),
+    ("/api/apps", "Applications: workloads by their label app.", (_NAMESPACES, _WINDOW), list[Item]),
+    ("/api/workloads", "Workloads.", (_NAMESPACES, _WINDOW), list[Item]),
+    ("/api/services", "Services.", (_NAMESPACES, _WINDOW), list[Item]),
+    ("/api/config", "Objects of the mesh, with where they are in force.", (_NAMESPACES,), list[ConfigItem]),
+)
+"""(path, what it answers, parameters, type) of all GET requests that answer with JSON."""
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI document."""
+    types = [*dict.fromkeys(type_ for *_, type_ in PATHS), GraphDelta, Problem]
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schema_of = dict(zip(map(str, types), schemas, strict=True))
+    problem = {
+        "description": "What is wrong, and what to do.",
+        "content": {"application/json": {"schema": schema_of[str(Problem)]}},
+    }
+    paths: dict[str, Any] = {
+        path: {
+            "get": {
+                "summary": text,
+                "parameters": list(parameters),
+                "responses": {
+                    "200": {"description": text, "content": {"application/json": {"schema": schema_of[str(type_)]}}},
+                    "default": problem,
+                },
+            }
+        }
+        for path, text, parameters, type_ in PATHS
+    }
+    stream = {
+        "description": "Event `graph` with a Graph first, then events `delta` with a GraphDelta each.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+    every = _parameter("every", "Seconds between two looks.", {"type": "number", "minimum": 1})
+    paths["/api/graph/events"] = {
+        "get": {
+            "summary": "The traffic graph and its changes, as server-sent events.",
+            "parameters": [*_GRAPH, every],
+            "responses": {"200": stream, "default": problem},
+        }
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Sailcloth console", "version": "1"},
+        "paths": paths,
+        "components": {"schemas": components},
+    }

@@ -1,0 +1,323 @@
+"""The console over HTTP: its API, the events of the graph, login, and the page's files.
+
+Everything but login and the page itself needs a user: by session cookie, or by bearer token. Answers hold only namespaces that the user
+may read. Must not assemble answers (`assemble`), or read sources itself (`sources`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from importlib import metadata as packages
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
+from sailcloth.kube import ApiError
+
+from . import assemble, schema
+from .access import Access, Refused, User
+from .assemble import Scope, Snapshot
+from .inventory import Inventory, inventory
+from .sources import Cluster, ControlPlane, Metrics, Unavailable
+
+COOKIE = "sailcloth-console"
+_EVENTS_S = 5.0  # between looks for changes of the graph
+_STREAMS = 200
+_GRAPHS = 32
+_MAX_AGE_S = 31_536_000
+_WINDOWS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_S = 30 * 86_400
+_CSP = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'"
+)
+_HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+_USER = web.RequestKey("user", User)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class BadQuery(ValueError):
+    """A parameter that is not valid. The text names it."""
+
+
+class Console:
+    """The web application. page: the folder of the page's files; without one the API is all there is."""
+
+    def __init__(
+        self, cluster: Cluster, metrics: Metrics, control_plane: ControlPlane, access: Access, page: Path | None = None
+    ) -> None:
+        self._cluster, self._metrics, self._control_plane, self._access = cluster, metrics, control_plane, access
+        self._page = page
+        self._inventory: tuple[object, Inventory] = (None, Inventory())
+        self._graphs: deque[tuple[tuple[Any, ...], schema.Graph]] = deque(maxlen=_GRAPHS)  # pages share them
+        self._streams = 0
+
+    def application(self) -> web.Application:
+        """The routes."""
+        app = web.Application(client_max_size=64 << 10, middlewares=[self._guard])
+        get = app.router.add_get
+        get("/healthz", _healthy)
+        app.router.add_post("/api/login", self._login)
+        app.router.add_post("/api/logout", self._logout)
+        get("/api/openapi.json", _openapi)
+        get("/api/session", self._session)
+        get("/api/graph", self._graph)
+        get("/api/graph/events", self._events)
+        get("/api/overview", self._overview)
+        get("/api/namespaces", self._namespaces)
+        get("/api/apps", self._items("app"))
+        get("/api/workloads", self._items("workload"))
+        get("/api/services", self._items("service"))
+        get("/api/config", self._config)
+        get("/{path:.*}", self._file)
+        return app
+
+    # -- requests -------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if request.path.startswith("/api/") and request.path not in ("/api/login", "/api/openapi.json"):
+                request[_USER] = await self._user(request)
+            response = await handler(request)
+        except Refused as error:
+            response = _problem(
+                401, str(error), "Open the URL of `sailctl dashboard`, or log in with a Kubernetes token."
+            )
+        except BadQuery as error:
+            response = _problem(400, str(error))
+        except Unavailable as error:
+            response = _problem(503, str(error), "Is telemetry on (sailctl up without --no-telemetry)?")
+        except (ApiError, OSError) as error:
+            response = _problem(503, f"the API server does not answer: {error}")
+        except web.HTTPException as error:
+            response = error if error.status < 400 else _problem(error.status, error.reason)
+        if not response.prepared:
+            response.headers.update(_HEADERS)
+        return response
+
+    async def _user(self, request: web.Request) -> User:
+        """Raises Refused, ApiError, OSError."""
+        kind, _, token = request.headers.get("Authorization", "").partition(" ")
+        if kind.lower() == "bearer":
+            return await self._access.of_token(token.strip())
+        user = self._access.of_session(request.cookies.get(COOKIE, ""))
+        if user is None:
+            raise Refused("nobody is logged in, or the session has ended")
+        if request.method != "GET" and not _same_origin(request):
+            raise Refused("the request comes from a page of another site")
+        return user
+
+    async def _login(self, request: web.Request) -> web.Response:
+        if not _same_origin(request):
+            raise Refused("the request comes from a page of another site")
+        try:
+            token = str((await request.json())["token"])
+        except (ValueError, KeyError, TypeError):
+            raise BadQuery('give {"token": "…"}') from None
+        session, user = await self._access.login(token)
+        response = _answer(self._who(user))
+        self._set_cookie(response, request, session)
+        return response
+
+    async def _logout(self, request: web.Request) -> web.Response:
+        self._access.logout(request.cookies.get(COOKIE, ""))
+        response = web.Response(status=204)
+        response.del_cookie(COOKIE, path="/")
+        return response
+
+    @staticmethod
+    def _set_cookie(response: web.StreamResponse, request: web.Request, session: str) -> None:
+        response.set_cookie(
+            COOKIE, session, path="/", httponly=True, samesite="Strict", secure=request.secure, max_age=None
+        )
+
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        """A file of the page; the page itself for its own routes. A token in the URL logs in, and is taken out of the URL."""
+        if token := request.query.get("token"):
+            session, _ = await self._access.login(token)
+            response: web.StreamResponse = web.Response(status=303, headers={"Location": request.path or "/"})
+            self._set_cookie(response, request, session)
+            return response
+        name = request.match_info["path"]
+        if self._page is None or name.startswith("api/"):
+            raise web.HTTPNotFound
+        path = (self._page / name).resolve()
+        if not path.is_relative_to(self._page.resolve()):
+            raise web.HTTPNotFound
+        if not path.is_file():
+            if "." in name.rpartition("/")[2]:
+                raise web.HTTPNotFound
+            path = self._page / "index.html"
+        immutable = name.startswith("assets/")
+        caching = f"public, max-age={_MAX_AGE_S}, immutable" if immutable else "no-cache"
+        return web.FileResponse(path, headers={"Cache-Control": caching})
+
+    # -- answers --------------------------------------------------------------------------------
+
+    async def _session(self, request: web.Request) -> web.Response:
+        return _answer(self._who(request[_USER]))
+
+    def _who(self, user: User) -> schema.Session:
+        return schema.Session(
+            user=user.name, read_only=True, version=packages.version("sailcloth"), cluster="Kubernetes"
+        )
+
+    async def _graph(self, request: web.Request) -> web.Response:
+        return _answer(await self._current_graph(request, 0))
+
+    async def _current_graph(self, request: web.Request, number: int) -> schema.Graph:
+        kind = request.query.get("type", "versionedApp")
+        if kind not in ("versionedApp", "app", "workload", "service"):
+            raise BadQuery(f"type: unknown graph type {kind!r}; use versionedApp, app, workload or service")
+        services, idle = _flag(request, "services", True), _flag(request, "idle", False)
+        snapshot, scope = await self._snapshot(request)
+        key = (snapshot.inventory, snapshot.traffic, snapshot.notes, scope, kind, services, idle)
+        graph = next((graph for known, graph in self._graphs if _is_same(known, key)), None)
+        if graph is None:
+            graph = assemble.graph(snapshot, scope, kind, services, idle, number)  # type: ignore[arg-type]
+            self._graphs.append((key, graph))
+        return msgspec.structs.replace(graph, number=number)
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """The graph, then its changes, until the client goes."""
+        if self._streams >= _STREAMS:
+            return _problem(503, f"{_STREAMS} pages are open already", "Close one, or use /api/graph.")
+        current = await self._current_graph(request, 1)
+        response = web.StreamResponse(
+            headers={**_HEADERS, "Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+        )
+        await response.prepare(request)
+        self._streams += 1
+        try:
+            await response.write(_event("graph", current))
+            while True:
+                await asyncio.sleep(_EVENTS_S)
+                await self._user(request)  # the session may have ended
+                latest = await self._current_graph(request, current.number + 1)
+                await response.write(_event("delta", assemble.delta(current, latest)))
+                current = latest
+        except (Refused, ConnectionError):
+            return response
+        finally:
+            self._streams -= 1
+
+    async def _overview(self, request: web.Request) -> web.Response:
+        snapshot, scope = await self._snapshot(request)
+        sync = self._control_plane.sync
+        plane = schema.ControlPlane(
+            version=sync.version,
+            proxies=len(sync.proxies),
+            stale=sorted(name for name in sync.stale if name.rpartition(".")[2] in scope.readable),
+        )
+        return _answer(assemble.overview(snapshot, scope, plane))
+
+    async def _namespaces(self, request: web.Request) -> web.Response:
+        return _answer(assemble.namespaces(*await self._snapshot(request)))
+
+    def _items(self, kind: schema.GraphType) -> Handler:
+        async def handler(request: web.Request) -> web.Response:
+            snapshot, scope = await self._snapshot(request)
+            return _answer(assemble.items(snapshot, scope, kind))
+
+        return handler
+
+    async def _config(self, request: web.Request) -> web.Response:
+        return _answer(assemble.config(self._current_inventory(), await self._scope(request)))
+
+    async def _snapshot(self, request: web.Request) -> tuple[Snapshot, Scope]:
+        """What the request asks for. Without metrics the traffic is empty, and a note says why."""
+        window, at = request.query.get("window", "5m"), request.query.get("at")
+        if not 1 <= _seconds(window) <= _LONGEST_S:
+            raise BadQuery(f"window: {window!r} is not a time of at most 30 days such as 30s, 5m or 1h")
+        try:
+            moment = float(at) if at is not None else None
+        except ValueError:
+            raise BadQuery("at: give seconds since the epoch") from None
+        scope = await self._scope(request)
+        notes = list(self._cluster.problems)
+        try:
+            traffic = await self._metrics.graph(window, moment)
+        except Unavailable as error:
+            traffic = TrafficGraph()
+            notes.append(str(error))
+        now = moment if moment is not None else time.time()
+        return Snapshot(self._current_inventory(), traffic, window, now, tuple(notes)), scope
+
+    async def _scope(self, request: web.Request) -> Scope:
+        names = [obj["metadata"]["name"] for obj in self._cluster.lists().get("namespaces", ())]
+        readable = frozenset(await self._access.readable(request[_USER], names))
+        asked = frozenset(n for n in request.query.get("namespaces", "").split(",") if n)
+        return Scope(asked & readable if asked else readable, readable)
+
+    def _current_inventory(self) -> Inventory:
+        key = (self._cluster.version, self._control_plane.sync)
+        if self._inventory[0] != key:
+            self._inventory = (
+                key,
+                inventory(self._cluster.lists(), self._cluster.config(), self._control_plane.sync.stale),
+            )
+        return self._inventory[1]
+
+
+def _is_same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two keys have the same inventory and traffic, and equal parameters."""
+    return one[0] is other[0] and one[1] is other[1] and one[2:] == other[2:]
+
+
+def _answer(value: Any) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), content_type="application/json", headers={"Cache-Control": "no-store"}
+    )
+
+
+def _event(name: str, value: Any) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(value))
+
+
+def _problem(status: int, error: str, fix: str = "") -> web.Response:
+    body = msgspec.json.encode(schema.Problem(error=error, fix=fix))
+    return web.Response(status=status, body=body, content_type="application/json")
+
+
+async def _healthy(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+async def _openapi(_: web.Request) -> web.Response:
+    return _answer(schema.openapi())
+
+
+def _same_origin(request: web.Request) -> bool:
+    """Whether a browser sent the request from a page of this server; clients that are no browsers do not say."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is None or origin.partition("://")[2] == request.host
+
+
+def _flag(request: web.Request, name: str, default: bool) -> bool:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if text not in ("true", "false"):
+        raise BadQuery(f"{name}: use true or false")
+    return text == "true"
+
+
+def _seconds(window: str) -> float:
+    """Seconds of a time such as 5m; 0 for other texts."""
+    number, unit = window[:-1], window[-1:]
+    return int(number) * _WINDOWS[unit] if unit in _WINDOWS and number.isascii() and number.isdigit() else 0

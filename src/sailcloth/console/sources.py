@@ -1,0 +1,185 @@
+"""What the console reads: the cluster by watches, metrics by PromQL, and the control plane's sync state.
+
+All users share what is read here, with the console's own rights; `access` decides what of it a user may see. Must not know what a page
+shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from sailcloth.analysis import traffic_graph
+from sailcloth.api.kinds import MESH_KINDS
+from sailcloth.kube import Client
+from sailcloth.kube.informer import Informer
+from sailcloth.kube.resources import DEPLOYMENTS, NAMESPACES, PODS, SERVICES, Resource
+
+log = logging.getLogger(__name__)
+
+Object = dict[str, Any]
+Sample = tuple[Mapping[str, str], float]
+_SYNC_S = 2.0  # between looks at the control plane's sync state
+_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_MAX_BODY = 64 << 20
+_WORKLOADS = (
+    DEPLOYMENTS,
+    Resource("apps", "v1", "statefulsets", "StatefulSet"),
+    Resource("apps", "v1", "daemonsets", "DaemonSet"),
+)
+_CONFIG = {
+    kind.name: Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
+    for kind in MESH_KINDS
+    if kind.conditions
+}
+
+
+class Unavailable(Exception):
+    """A source does not answer. The text says which, and what to do."""
+
+
+class Cluster:
+    """The objects of the cluster, kept current by watches."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._objects: dict[str, dict[tuple[str, str], Object]] = {}
+        self._informers: dict[str, Informer[Object]] = {}
+        self.version = 0  # rises with each change
+
+    def lists(self) -> dict[str, list[Object]]:
+        """Objects by the plurals of their kinds."""
+        return {plural: list(objects.values()) for plural, objects in self._objects.items() if plural not in _CONFIG}
+
+    def config(self) -> list[Object]:
+        """Objects of the mesh."""
+        return [obj for kind in _CONFIG for obj in self._objects.get(kind, {}).values()]
+
+    @property
+    def problems(self) -> list[str]:
+        """Kinds that cannot be read, and why."""
+        return sorted(f"{name}: {i.problem}" for name, i in self._informers.items() if i.problem)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for resource in (NAMESPACES, PODS, SERVICES, *_WORKLOADS):
+                group.create_task(self._watch(resource.plural, resource, {}))
+            for kind, resource in _CONFIG.items():
+                group.create_task(self._watch(kind, resource, {"kind": kind, "apiVersion": resource.api_version}))
+
+    async def _watch(self, name: str, resource: Resource, head: Object) -> None:
+        objects = self._objects[name] = {}
+        informer = self._informers[name] = Informer(self._client, resource, lambda raw: _slim(orjson.loads(raw)))
+
+        def on_event(event: str, obj: Object, key: tuple[str, str]) -> None:
+            if event == "DELETED":
+                objects.pop(key, None)
+            else:
+                objects[key] = {**obj, **head}
+            self.version += 1
+
+        await informer.run(on_event)
+
+
+def _slim(obj: Object) -> Object:
+    """An object without what no page shows."""
+    metadata = obj.get("metadata") or {}
+    metadata.pop("managedFields", None)
+    (metadata.get("annotations") or {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
+    return obj
+
+
+@dataclass(frozen=True)
+class Sync:
+    """The control plane's connected proxies: `stale` have not acknowledged everything; both are POD.NAMESPACE. `version`: its version;
+    empty if it does not answer."""
+
+    proxies: frozenset[str] = frozenset()
+    stale: frozenset[str] = frozenset()
+    version: str = ""
+
+
+class ControlPlane:
+    """The sync state of proxies, from a control plane's debug pages."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self._url = session, url.rstrip("/")
+        self.sync = Sync()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        while True:
+            try:
+                rows = await _get(self._session, f"{self._url}/debug/syncz")
+                build = await _get(self._session, f"{self._url}/version")
+                stale = (r["name"] for r in rows if set(r["types"].values()) & {"STALE", "ERROR"})
+                self.sync = Sync(
+                    frozenset(r["name"] for r in rows), frozenset(stale), str(build.get("version") or "unknown")
+                )
+            except (Unavailable, KeyError, TypeError, AttributeError) as error:
+                log.debug("sync state: %s", error)
+                self.sync = Sync()
+            await asyncio.sleep(_SYNC_S)
+
+
+class Metrics:
+    """A Prometheus' query API. Equal queries of one moment are sent once. now: seconds since the epoch."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, now: Callable[[], float] = time.time) -> None:
+        self._session, self._url, self._now = session, url.rstrip("/"), now
+        self._graphs: dict[tuple[str, float], asyncio.Task[traffic_graph.Graph]] = {}
+
+    async def graph(self, window: str, at: float | None = None) -> traffic_graph.Graph:
+        """The traffic of the whole mesh. Without a moment it is at most five seconds old. Raises Unavailable."""
+        moment = at if at is not None else self._now() // _SCRAPE_S * _SCRAPE_S
+        key = (window, moment)
+        if key not in self._graphs:
+            while len(self._graphs) >= _KEPT_GRAPHS:
+                self._graphs.pop(next(iter(self._graphs)))
+            self._graphs[key] = asyncio.create_task(self._read(window, at))
+        try:
+            return await asyncio.shield(self._graphs[key])
+        except Unavailable:
+            self._graphs.pop(key, None)
+            raise
+
+    async def _read(self, window: str, at: float | None) -> traffic_graph.Graph:
+        queries = traffic_graph.queries(window)
+        answers = await asyncio.gather(*(self.query(text, at) for text in queries.values()))
+        return traffic_graph.graph(**dict(zip(queries, answers, strict=True)))
+
+    async def query(self, expression: str, at: float | None = None) -> Sequence[Sample]:
+        """The samples of an instant query. Raises Unavailable."""
+        form = {"query": expression, **({"time": f"{at:.3f}"} if at is not None else {})}
+        body = await _get(self._session, f"{self._url}/api/v1/query", form)
+        if body.get("status") != "success":
+            raise Unavailable(f"Prometheus: {body.get('error') or 'no answer'}")
+        return [(one["metric"], float(one["value"][1])) for one in body["data"]["result"]]
+
+
+_SCRAPE_S = 5.0
+_KEPT_GRAPHS = 64
+
+
+async def _get(session: aiohttp.ClientSession, url: str, form: Mapping[str, str] | None = None) -> Any:
+    """The JSON of an answer; a form is posted. Raises Unavailable."""
+    name = "Prometheus" if form is not None else "the control plane"
+    try:
+        method: Awaitable[Any] = session.request("POST" if form else "GET", url, data=form, timeout=_TIMEOUT)
+        async with await method as answer:
+            body = bytearray()
+            async for chunk in answer.content.iter_any():
+                body += chunk
+                if len(body) > _MAX_BODY:
+                    raise Unavailable(f"{name} answers with more than {_MAX_BODY >> 20} MiB; choose fewer namespaces")
+        return orjson.loads(body)
+    except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
+        raise Unavailable(f"{name} does not answer at {url.partition('/api/')[0]}: {type(error).__name__}") from None

@@ -1,0 +1,133 @@
+"""A small shop as the console sees it: API objects and samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sailcloth.analysis import traffic_graph
+from sailcloth.console.assemble import Scope, Snapshot
+from sailcloth.console.inventory import Inventory, inventory
+
+Object = dict[str, Any]
+
+
+def deployment(
+    name: str, namespace: str = "shop", replicas: int = 1, available: int | None = None, **labels: str
+) -> Object:
+    metadata = {"name": name, "namespace": namespace}
+    template = {"metadata": {"labels": {"app": name.rpartition("-")[0] or name, "version": "v1", **labels}}}
+    ready = replicas if available is None else available
+    status = {"replicas": replicas, "availableReplicas": ready}
+    return {"metadata": metadata, "spec": {"replicas": replicas, "template": template}, "status": status}
+
+
+def pod(name: str, owner: str, namespace: str = "shop", sidecar: bool = True, router: bool = False) -> Object:
+    metadata: Object = {
+        "name": name,
+        "namespace": namespace,
+        "labels": {"pod-template-hash": "abc"},
+        "ownerReferences": [{"kind": "ReplicaSet", "name": f"{owner}-abc", "controller": True}],
+    }
+    containers = [{"name": "istio-proxy", "args": ["proxy", "router"]}] if router else [{"name": "app"}]
+    if sidecar or router:
+        metadata["annotations"] = {"sidecar.istio.io/status": "{}"}
+    conditions = [{"type": "Ready", "status": "True"}]
+    return {"metadata": metadata, "spec": {"containers": containers}, "status": {"conditions": conditions}}
+
+
+def service(name: str, namespace: str = "shop", **annotations: str) -> Object:
+    metadata = {"name": name, "namespace": namespace, "annotations": annotations}
+    return {"metadata": metadata, "spec": {"selector": {"app": name}}}
+
+
+LISTS: dict[str, list[Object]] = {
+    "namespaces": [
+        {"metadata": {"name": "shop", "labels": {"istio-injection": "enabled"}}},
+        {"metadata": {"name": "bank"}},
+        {"metadata": {"name": "istio-system"}},
+    ],
+    "deployments": [
+        deployment("web-v1"),
+        deployment("cart-v1", replicas=2, available=1),
+        deployment("lonely-v1"),
+        deployment("ledger-v1", "bank"),
+        deployment("ingress", "istio-system"),
+    ],
+    "pods": [
+        pod("web-v1-abc-1", "web-v1"),
+        pod("cart-v1-abc-1", "cart-v1"),
+        pod("lonely-v1-abc-1", "lonely-v1", sidecar=False),
+        pod("ledger-v1-abc-1", "ledger-v1", "bank"),
+        pod("ingress-abc-1", "ingress", "istio-system", router=True),
+    ],
+    "services": [service("web"), service("cart"), service("ledger", "bank")],
+}
+VIRTUAL_SERVICE: Object = {
+    "kind": "VirtualService",
+    "apiVersion": "networking.istio.io/v1",
+    "metadata": {"name": "cart", "namespace": "shop"},
+    "spec": {
+        "hosts": ["cart"],
+        "http": [
+            {"fault": {"abort": {}}, "timeout": "1s", "route": [{"destination": {"host": "cart", "subset": "v1"}}]}
+        ],
+    },
+    "status": {
+        "conditions": [
+            {"type": "Accepted", "status": "True", "reason": "Accepted"},
+            {"type": "Programmed", "status": "True", "message": "3/3 proxies"},
+        ]
+    },
+}
+REFUSED: Object = {
+    "kind": "Gateway",
+    "apiVersion": "networking.istio.io/v1",
+    "metadata": {"name": "edge", "namespace": "bank"},
+    "spec": {},
+    "status": {
+        "conditions": [{"type": "Accepted", "status": "False", "reason": "Invalid", "message": "spec.servers: none"}]
+    },
+}
+
+
+def sample(value: float, source: str, destination: str, code: str = "200", **labels: str) -> traffic_graph.Sample:
+    """`source` and `destination` are NAMESPACE/WORKLOAD; the service is the workload's name without its version."""
+    (from_namespace, _, from_name), (to_namespace, _, to_name) = source.partition("/"), destination.partition("/")
+    app = to_name.rpartition("-")[0] or to_name
+    return {
+        "reporter": "source",
+        "source_workload": from_name,
+        "source_workload_namespace": from_namespace,
+        "source_canonical_service": from_name.rpartition("-")[0] or from_name,
+        "source_canonical_revision": "v1",
+        "destination_workload": to_name,
+        "destination_workload_namespace": to_namespace,
+        "destination_service": f"{app}.{to_namespace}.svc.cluster.local",
+        "destination_service_name": app,
+        "destination_service_namespace": to_namespace,
+        "destination_canonical_service": app,
+        "destination_canonical_revision": "v1",
+        "request_protocol": "http",
+        "response_code": code,
+        **labels,
+    }, value
+
+
+TRAFFIC = traffic_graph.graph(
+    [
+        sample(4.0, "istio-system/ingress", "shop/web-v1"),
+        sample(3.0, "shop/web-v1", "shop/cart-v1"),
+        sample(1.0, "shop/web-v1", "shop/cart-v1", "503"),
+        sample(2.0, "shop/cart-v1", "bank/ledger-v1"),
+    ]
+)
+ALL = frozenset({"shop", "bank", "istio-system"})
+EVERYTHING = Scope(ALL, ALL)
+
+
+def inventory_of(stale: frozenset[str] = frozenset()) -> Inventory:
+    return inventory(LISTS, [VIRTUAL_SERVICE, REFUSED], stale)
+
+
+def snapshot(traffic: traffic_graph.Graph = TRAFFIC, *notes: str) -> Snapshot:
+    return Snapshot(inventory_of(), traffic, "1m", 1000.0, notes)

@@ -1,0 +1,275 @@
+"""The console's server: login, sessions, rights, other sites' pages, bad parameters, sources that do not answer, files of the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import pytest_asyncio
+from aiohttp.test_utils import TestClient, TestServer
+
+from sailcloth.analysis.traffic_graph import Graph
+from sailcloth.console import schema
+from sailcloth.console.access import Access
+from sailcloth.console.server import COOKIE, Console
+from sailcloth.console.sources import Sync, Unavailable
+
+from .cluster import LISTS, REFUSED, TRAFFIC, VIRTUAL_SERVICE
+
+Object = dict[str, Any]
+Web = TestClient[Any, Any]
+
+
+class ApiServer:
+    """Answers reviews: tokens by user; rights by user and namespace, of which the empty one stands for all."""
+
+    def __init__(self) -> None:
+        self.users = {"admin-token": "admin", "shop-token": "shopkeeper"}
+        self.rights = {("admin", ""), ("shopkeeper", "shop")}
+        self.calls = 0
+
+    async def call(self, method: str, path: str, body: Object) -> bytes:
+        self.calls += 1
+        spec = body["spec"]
+        if path.endswith("tokenreviews"):
+            name = self.users.get(spec["token"])
+            return orjson.dumps({"status": {"authenticated": name is not None, "user": {"username": name}}})
+        wanted = (spec["user"], spec["resourceAttributes"]["namespace"])
+        return orjson.dumps({"status": {"allowed": wanted in self.rights}})
+
+
+class FakeCluster:
+    version = 1
+    problems: tuple[str, ...] = ()
+
+    def lists(self) -> dict[str, list[Object]]:
+        return LISTS
+
+    def config(self) -> list[Object]:
+        return [VIRTUAL_SERVICE, REFUSED]
+
+
+class FakeMetrics:
+    def __init__(self) -> None:
+        self.graphs: list[Graph | Unavailable] = [TRAFFIC]
+        self.asked: list[tuple[str, float | None]] = []
+
+    async def graph(self, window: str, at: float | None = None) -> Graph:
+        self.asked.append((window, at))
+        current = self.graphs.pop(0) if len(self.graphs) > 1 else self.graphs[0]
+        if isinstance(current, Unavailable):
+            raise current
+        return current
+
+
+class FakePlane:
+    sync = Sync(frozenset({"web-v1-abc-1.shop", "ledger-v1-abc-1.bank"}), frozenset({"ledger-v1-abc-1.bank"}), "1.30.0")
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Lab:
+    def __init__(self, page: Path | None) -> None:
+        self.api, self.metrics, self.clock = ApiServer(), FakeMetrics(), Clock()
+        access = Access(self.api, "local-secret", self.clock)  # type: ignore[arg-type]
+        self.console = Console(FakeCluster(), self.metrics, FakePlane(), access, page)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    page = tmp_path / "page"
+    (page / "assets").mkdir(parents=True)
+    (page / "index.html").write_text("<title>Console</title>")
+    (page / "assets" / "app-1.js").write_text("1")
+    (tmp_path / "secret.txt").write_text("secret")
+    return Lab(page)
+
+
+@pytest_asyncio.fixture
+async def web(lab: Lab) -> AsyncIterator[Web]:
+    async with TestClient(TestServer(lab.console.application())) as client:
+        yield client
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def get(web: Web, path: str, token: str = "admin-token") -> Any:
+    async with web.get(path, headers=bearer(token)) as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+
+async def test_nobody_gets_an_answer_without_a_token(web: Web, lab: Lab) -> None:
+    paths = [path for path, *_ in schema.PATHS] + ["/api/graph/events"]
+    for headers in ({}, bearer("wrong"), bearer(""), {"Cookie": f"{COOKIE}=wrong"}, {"Authorization": "Basic eA=="}):
+        for path in paths:
+            async with web.get(path, headers=headers) as answer:
+                body = await answer.json()
+                assert answer.status == 401
+                assert body["fix"]
+                assert "wrong" not in json.dumps(body)
+    assert not lab.metrics.asked
+
+
+async def test_the_url_of_the_cluster_logs_in_and_loses_its_token(web: Web) -> None:
+    async with web.get("/?token=local-secret", allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, "/")
+        cookie = answer.headers["Set-Cookie"]
+    assert "local-secret" not in cookie
+    assert all(flag in cookie for flag in ("HttpOnly", "SameSite=Strict", "Path=/"))
+    async with web.get("/api/session") as answer:
+        assert (await answer.json())["user"] == "system:serviceaccount:istio-system:kiali"
+    async with web.post("/api/logout") as answer:
+        assert answer.status == 204
+    async with web.get("/api/session", headers={"Cookie": cookie.partition(";")[0]}) as answer:
+        assert answer.status == 401  # the session has ended, whatever the browser keeps
+
+
+async def test_login_with_a_kubernetes_token(web: Web) -> None:
+    async with web.post("/api/login", json={"token": "shop-token"}) as answer:
+        assert (answer.status, (await answer.json())["user"]) == (200, "shopkeeper")
+    async with web.get("/api/namespaces") as answer:
+        assert [n["name"] for n in await answer.json()] == ["shop"]
+    async with web.post("/api/login", json={"token": "wrong"}) as answer:
+        assert answer.status == 401
+    for body in ("x", "[]", '{"token": ""}', json.dumps({"token": "x" * 20_000})):
+        async with web.post("/api/login", data=body) as answer:
+            assert answer.status in (400, 401)
+
+
+async def test_pages_of_other_sites_can_neither_log_in_nor_out(web: Web) -> None:
+    async with web.get("/?token=local-secret"):
+        pass
+    for headers in (
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+    ):
+        for path in ("/api/login", "/api/logout"):
+            async with web.post(path, json={"token": "shop-token"}, headers=headers) as answer:
+                assert answer.status == 401
+    async with web.get("/api/session") as answer:
+        assert answer.status == 200
+
+
+async def test_a_session_ends_with_time(web: Web, lab: Lab) -> None:
+    async with web.get("/?token=local-secret"):
+        pass
+    lab.clock.now += 8 * 3600 - 1
+    async with web.get("/api/session") as answer:
+        assert answer.status == 200
+    lab.clock.now += 2
+    async with web.get("/api/session") as answer:
+        assert answer.status == 401
+
+
+async def test_rights_are_asked_again_after_half_a_minute(web: Web, lab: Lab) -> None:
+    assert {n["name"] for n in await get(web, "/api/namespaces", "shop-token")} == {"shop"}
+    calls = lab.api.calls
+    await get(web, "/api/namespaces", "shop-token")
+    assert lab.api.calls == calls
+    lab.api.rights = {("shopkeeper", "bank")}
+    lab.clock.now += 31
+    assert {n["name"] for n in await get(web, "/api/namespaces", "shop-token")} == {"bank"}
+
+
+async def test_answers_hold_only_what_the_user_may_read(web: Web) -> None:
+    for path in ("graph", "overview", "namespaces", "apps", "workloads", "services", "config"):
+        for query in ("", "?namespaces=bank", "?namespaces=bank,shop"):
+            text = json.dumps(await get(web, f"/api/{path}{query}", "shop-token"))
+            assert "ledger" not in text
+            assert "istio-system" not in text
+    assert "ledger" in json.dumps(await get(web, "/api/overview"))
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["window=5", "window=-5m", "window=1y", "window=31d", "window=٥m", "at=x", "type=pods", "services=yes", "idle=1"],
+)
+async def test_a_bad_parameter_is_named(web: Web, query: str) -> None:
+    async with web.get(f"/api/graph?{query}", headers=bearer("admin-token")) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"].startswith(query.partition("=")[0])
+
+
+async def test_without_metrics_the_graph_says_so_and_the_rest_is_there(web: Web, lab: Lab) -> None:
+    lab.metrics.graphs = [Unavailable("Prometheus does not answer")]
+    graph = await get(web, "/api/graph?idle=true")
+    assert graph["notes"] == ["Prometheus does not answer"]
+    assert {n["name"] for n in graph["nodes"]} >= {"web", "cart", "ledger"}
+    assert len(await get(web, "/api/workloads")) == 5
+
+
+async def test_a_moment_of_the_past(web: Web, lab: Lab) -> None:
+    graph = await get(web, "/api/graph?window=10m&at=123.5")
+    assert (graph["at"], graph["window"], lab.metrics.asked) == (123.5, "10m", [("10m", 123.5)])
+
+
+async def test_the_answers_follow_the_documented_types(web: Web) -> None:
+    import msgspec
+
+    for path, _, _, type_ in schema.PATHS:
+        msgspec.convert(await get(web, path), type_)
+    document = await get(web, "/api/openapi.json", "")
+    assert set(document["paths"]) >= {path for path, *_ in schema.PATHS}
+
+
+async def test_the_stream_sends_the_graph_and_then_changes(web: Web, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sailcloth.console.server._EVENTS_S", 0.01)
+    lab.metrics.graphs = [TRAFFIC, Graph(TRAFFIC.edges[:1]), Graph(TRAFFIC.edges[:1])]
+    async with web.get("/api/graph/events?type=workload&services=false", headers=bearer("admin-token")) as answer:
+        assert answer.content_type == "text/event-stream"
+        events = []
+        while len(events) < 2:
+            name = (await answer.content.readline()).decode().removeprefix("event: ").strip()
+            data = (await answer.content.readline()).removeprefix(b"data: ")
+            await answer.content.readline()
+            events.append((name, orjson.loads(data)))
+    assert [name for name, _ in events] == ["graph", "delta"]
+    assert (events[1][1]["since"], events[1][1]["number"]) == (1, 2)
+    assert len(events[1][1]["removedEdges"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/graph/anything", 200),  # a route of the page
+        ("/assets/app-1.js", 200),
+        ("/assets/none.js", 404),
+        ("/../secret.txt", 404),
+        ("/%2e%2e/secret.txt", 404),
+        ("/assets/..%2f..%2fsecret.txt", 404),
+        ("/api/none", 401),
+    ],
+)
+async def test_files(web: Web, path: str, status: int) -> None:
+    from yarl import URL
+
+    async with web.get(URL(path, encoded=True)) as answer:
+        assert answer.status == status
+        assert (await answer.text()).strip() != "secret"
+        policy = answer.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self'")
+        assert "unsafe-eval" not in policy
+        if path.startswith("/assets/app"):
+            assert "immutable" in answer.headers["Cache-Control"]
+
+
+async def test_without_a_page_the_api_answers(tmp_path: Path) -> None:
+    lab = Lab(None)
+    async with TestClient(TestServer(lab.console.application())) as web:
+        await get(web, "/api/graph")
+        async with web.get("/") as answer:
+            assert answer.status == 404
