@@ -68,7 +68,7 @@ def _run() -> dict[str, Any]:
         try:
             before = _reaped_cpu_s()
             done = subprocess.run(
-                [*SAILCTL, "demo", "bookinfo", "--detach", "-o", "json", "--state", state],
+                [*SAILCTL, "demo", "bookinfo", "--no-load", "--detach", "-o", "json", "--state", state],
                 capture_output=True,
                 check=True,
                 env=ENVIRONMENT,

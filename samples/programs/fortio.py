@@ -3,7 +3,8 @@
     fortio load [-c 4] [-qps 8] [-n 0] [-t 5s] [-H 'K: V'] [-timeout 3s] [-X METHOD] [-payload TEXT] [-keepalive=true]
                 [-allow-initial-errors] [-quiet] [-loglevel LEVEL] URL
 
-`-c` connections, each with one request at a time; `-qps 0` as fast as it goes; `-n` requests in all, instead of the time `-t`.
+`-c` connections, each with one request at a time; `-qps 0` as fast as it goes; `-n` requests in all, instead of the time `-t`;
+`-t 0` until a signal.
 The summary is worded like fortio's, as walk-throughs read it: one line per code, one at the end. A connection that the other
 side closes, or that answered a failure, is replaced, as by fortio.
 """
@@ -18,13 +19,14 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from web import Request, Response, serve
 
+_TIMES = 100_000  # of the last requests
 VERSION = "1.69.0"
 FLAGS = {"-quiet", "-allow-initial-errors", "-stdclient", "-keepalive", "-nocatchup", "-uniform", "-jitter", "-k", "-4", "-6", "-a"}  # fmt: skip
 VALUED = {"-c", "-qps", "-n", "-t", "-H", "-timeout", "-loglevel", "-logger-level", "-X", "-payload", "-p", "-r", "-labels", "-json", "-http-port", "-grpc-port", "-user"}  # fmt: skip
@@ -115,7 +117,7 @@ class Load:
     def __init__(self, options: Options) -> None:
         self.options = options
         self.codes: Counter[int] = Counter()
-        self.times: list[float] = []
+        self.times: deque[float] = deque(maxlen=_TIMES)
         self.sizes = 0
         self.sockets = 0
         self.stop = threading.Event()
@@ -148,7 +150,7 @@ class Load:
         done = 0
         while not self.stop.is_set():
             now = time.monotonic() - begin
-            if done >= calls if options.calls else now >= options.limit_s:
+            if done >= calls if options.calls else 0 < options.limit_s <= now:
                 break
             if step and (wait := done * step - now) > 0 and self.stop.wait(wait):
                 break
@@ -186,9 +188,9 @@ def percentile(times: list[float], wanted: float) -> float:
 def summary(load: Load, took: float) -> str:
     """What fortio prints at the end, in its words where programs read them."""
     options, times = load.options, sorted(load.times)
-    count, total = len(times), sum(times)
-    average = total / count if count else 0.0
-    spread = (sum((t - average) ** 2 for t in times) / count) ** 0.5 if count else 0.0
+    count, total = sum(load.codes.values()), sum(times)
+    average = total / len(times) if count else 0.0
+    spread = (sum((t - average) ** 2 for t in times) / len(times)) ** 0.5 if count else 0.0
     rate = count / took if took else 0.0
     lines = [f"Ended after {took * 1000:.6f}ms : {count} calls. qps={rate:.5g}"]
     if count:
@@ -211,7 +213,8 @@ def measure(arguments: list[str]) -> int:
         signal.signal(number, lambda *_: load.stop.set())
     if "-quiet" not in options.flags:
         how = f"at {options.qps:g} queries per second" if options.qps else "at max speed"
-        much = f"for {options.calls} calls" if options.calls else f"for {options.limit_s:g}s"
+        limit = f"for {options.limit_s:g}s" if options.limit_s else "until interrupted"
+        much = f"for {options.calls} calls" if options.calls else limit
         print(f"Fortio {VERSION} running {how}, {options.connections} connections, {much}: {options.url}", flush=True)
     print(summary(load, load.run()), flush=True)
     return 0

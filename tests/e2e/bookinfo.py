@@ -61,7 +61,7 @@ class Cluster:
     # -- commands -------------------------------------------------------------------------------
 
     def start(self, *options: str) -> Object:
-        done = self.sailctl("demo", "bookinfo", "--detach", "-o", "json", *options)
+        done = self.sailctl("demo", "bookinfo", "--no-load", "--detach", "-o", "json", *options)
         self.found = json.loads(done)
         return self.found
 

@@ -18,7 +18,7 @@ NETWORKING = Path(__file__).parents[2] / "samples" / "catcatgo" / "networking"
 
 class CatCatGo(Cluster):
     def start(self, *options: str) -> dict[str, Any]:
-        self.found = json.loads(self.sailctl("demo", "catcatgo", "--detach", "-o", "json", *options))
+        self.found = json.loads(self.sailctl("demo", "catcatgo", "--no-load", "--detach", "-o", "json", *options))
         return self.found
 
     def kubectl(self, *arguments: str, stdin: str | None = None, fails: bool = False) -> str:

@@ -26,7 +26,6 @@ SERVICES = {
     "zipkin": ("zipkin", 9411),
     "tempo": ("tempo", 3200),
     "grafana": ("grafana", 3000),
-    "kiali": ("kiali", 20001),
 }
 """Services of the installation, by the names of their commands. What the local cluster does not bring, an add-on may."""
 Port = Annotated[int, typer.Option("-p", "--port", min=0, max=65535, help="Local port; 0: any free one.")]
@@ -36,10 +35,12 @@ Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(help="Open web pages of the mesh in the browser.", no_args_is_help=True)
+    group = typer.Typer(help="Open the console, or another web page of the mesh, in the browser.")
+    group.callback(invoke_without_command=True)(_default)
     group.command("envoy")(envoy)
     group.command("export")(export)
     group.command("rules")(rules)
+    group.command("kiali", help="Open the console, logged in; Ctrl-C stops it.")(kiali)
     for name, (service, port) in SERVICES.items():
         group.command(name, help=f"Open the Service {service} of the installation (port {port}); Ctrl-C stops it.")(
             _page(service, port)
@@ -47,6 +48,34 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="dashboard", rich_help_panel="Proxies")
     app.add_typer(group, name="dash", hidden=True)
     app.add_typer(group, name="d", hidden=True)
+
+
+def _default(context: typer.Context) -> None:
+    """Open the console, or another web page of the mesh, in the browser."""
+    if context.invoked_subcommand is None:
+        kiali()
+
+
+def kiali(
+    port: Port = 0,
+    address: Address = "localhost",
+    browser: Browser = True,
+    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the Service.")] = "istio-system",
+    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+) -> None:
+    """Open the console."""
+    from . import console, dumps
+
+    async def serve() -> None:
+        from .cluster import client
+
+        async with client(kubeconfig) as api:
+            token = await console.token(api, namespace)
+        await _serve_service(
+            console.SERVICE, console.PORT, namespace, kubeconfig, address, port, browser, f"/?token={token}"
+        )
+
+    dumps.run(serve())
 
 
 def envoy(
@@ -126,9 +155,9 @@ def _page(service: str, number: int) -> Callable[..., None]:
 
 
 async def _serve_service(
-    service: str, number: int, namespace: str, kubeconfig: str, address: str, port: int, browser: bool
+    service: str, number: int, namespace: str, kubeconfig: str, address: str, port: int, browser: bool, path: str = ""
 ) -> None:
-    """The first ready pod of a Service, at the target of one of its ports."""
+    """The first ready pod of a Service, at the target of one of its ports. path: what the browser opens there."""
     from sailcloth.kube import ApiError
     from sailcloth.kube.resources import PODS, SERVICES
 
@@ -148,7 +177,7 @@ async def _serve_service(
     ready = [p for p in pods if wanted and wanted <= (p["metadata"].get("labels") or {}).items() and _is_ready(p)]
     if not isinstance(target, int) or not target or not ready:
         raise ValueError(f"no ready pod of the Service {namespace}/{service}, or it has no port {number}")
-    await _serve(ready[0]["metadata"]["name"], namespace, kubeconfig, address, port, browser, target)
+    await _serve(ready[0]["metadata"]["name"], namespace, kubeconfig, address, port, browser, target, path)
 
 
 def _is_ready(pod: dict[str, Any]) -> bool:
@@ -157,7 +186,14 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 
 
 async def _serve(
-    pod: str, namespace: str, kubeconfig: str, address: str, port: int, browser: bool, target: int = _ADMIN
+    pod: str,
+    namespace: str,
+    kubeconfig: str,
+    address: str,
+    port: int,
+    browser: bool,
+    target: int = _ADMIN,
+    path: str = "",
 ) -> None:
     import asyncio
     import webbrowser
@@ -176,8 +212,9 @@ async def _serve(
             lambda reader, writer: _carry(api, name, namespace, target, reader, writer), address, port
         )
         number = server.sockets[0].getsockname()[1]
-        print(f"http://{address}:{number}", flush=True)
-        if browser and not webbrowser.open(f"http://{address}:{number}"):
+        url = f"http://{address}:{number}{path}"
+        print(url, flush=True)
+        if browser and not webbrowser.open(url):
             print("no browser was found here; open the address above", file=sys.stderr)
         async with server:
             await server.serve_forever()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,27 @@ class Demo:
     page: str  # the path at the gateway that shows the application
     url: str  # the name of that page among the answer's URLs
     next: str  # a command worth trying
+
+
+LOAD = "sailcloth-load"  # the Deployment that sends requests
+
+
+def load(demo: Demo, rate: float) -> dict[str, Any]:
+    """A Deployment outside the mesh that asks for a demo's page at the gateway, `rate` times a second."""
+    labels = {"app": LOAD}
+    url = f"http://istio-ingressgateway.istio-system{demo.page}"
+    container = {
+        "name": "load",
+        "image": "fortio/fortio:1.69.0",
+        "args": ["load", "-quiet", "-c", "1", "-qps", f"{rate:g}", "-t", "0", url],
+    }
+    pod = {"metadata": {"labels": {**labels, "sidecar.istio.io/inject": "false"}}, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": LOAD, "namespace": demo.namespace, "labels": labels},
+        "spec": {"selector": {"matchLabels": labels}, "template": pod},
+    }
 
 
 DEMOS = {

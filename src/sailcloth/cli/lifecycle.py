@@ -155,6 +155,10 @@ WantedBy=default.target
 
 def demo(
     name: Annotated[str, typer.Argument(help=f"Which demo: {', '.join(DEMOS)}.")] = "bookinfo",
+    load: Annotated[
+        float, typer.Option("--load", min=0, max=1000, help="Requests a second that a pod sends to the demo's page.")
+    ] = 5,
+    no_load: Annotated[bool, typer.Option("--no-load", help="Send no requests.")] = False,
     detach: Detach = False,
     state: State = "",
     cluster: Name = "",
@@ -181,7 +185,7 @@ def demo(
     options |= plugged.options()
     temporary = not detach and not state and not cluster and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else state_of(state, cluster)
-    _run(where, detach, _structured(out), options, DEMOS[name], temporary)
+    _run(where, detach, _structured(out), options, DEMOS[name], temporary, load=0 if no_load else load)
 
 
 def _options(
@@ -219,6 +223,7 @@ def _run(
     sample: Demo | None,
     temporary: bool,
     restart: bool = False,
+    load: float = 0.0,
 ) -> None:
     import asyncio
 
@@ -231,7 +236,7 @@ def _run(
 
     def start() -> Object:
         record = cluster.start(options)
-        return asyncio.run(install(cluster, record, Progress(quiet=bool(form)), sample, options["telemetry"]))
+        return asyncio.run(install(cluster, record, Progress(quiet=bool(form)), sample, options["telemetry"], load))
 
     started = False
     try:
@@ -296,6 +301,8 @@ def _print_next_steps(result: Object, sample: Demo | None, state: StateDir | Non
         )
     else:
         print(f"  Gateway       {urls['gateway']}")
+    if urls["console"]:
+        print(f"  Console       {urls['console']}")
     print(f"  kubectl       export KUBECONFIG={result['kubeconfig']}")
     if sample:
         print(f"  try           {sample.next}")

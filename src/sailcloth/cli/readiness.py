@@ -16,6 +16,8 @@ from .demos import Demo
 from .local_cluster import LocalCluster
 
 if TYPE_CHECKING:
+    from sailcloth.kube import Client
+
     from .cluster import Applier
 
 Object = dict[str, Any]
@@ -39,12 +41,18 @@ class Progress:
 
 
 async def install(
-    cluster: LocalCluster, record: Object, steps: Progress, sample: Demo | None, telemetry: bool = True
+    cluster: LocalCluster,
+    record: Object,
+    steps: Progress,
+    sample: Demo | None,
+    telemetry: bool = True,
+    load: float = 0.0,
 ) -> Object:
     from sailcloth.analysis import manifests
     from sailcloth.controlplane import bootstrap
     from sailcloth.kube import ApiError, Client
 
+    from . import console
     from .cluster import Applier, as_kubectl
 
     def deadline(seconds: float) -> Iterator[None]:
@@ -119,11 +127,15 @@ async def install(
         )
         ready_s = time.monotonic() - steps.begin
         took = await first_200 if first_200 is not None else None
+        if sample:
+            await _set_load(api, applier, sample, load)
+        console_url = await console.url(api, cluster.state.console_token)
     (cluster.state.run / "installed").touch()  # what can wait starts now
     return {
         "urls": {
             "productpage": None,
             **({sample.url: record["gateway"] + sample.page} if sample else {}),
+            "console": console_url,
             "gateway": record["gateway"],
             "gateway_https": record["gateway_https"],
             "api": record["api"],
@@ -132,6 +144,23 @@ async def install(
         "first_200_s": round(took, 3) if took is not None else None,
         "ready_s": round(ready_s, 3),
     }
+
+
+async def _set_load(api: Client, applier: Applier, sample: Demo, rate: float) -> None:
+    """Start the pod that sends requests, or end that of an earlier start."""
+    from sailcloth.kube import ApiError
+    from sailcloth.kube.resources import DEPLOYMENTS
+
+    from . import demos
+
+    if rate:
+        await applier.apply(demos.load(sample, rate))
+        return
+    try:
+        await api.delete(DEPLOYMENTS, demos.LOAD, sample.namespace)
+    except ApiError as error:
+        if error.status != 404:
+            raise
 
 
 async def _apply_all(applier: Applier, objects: list[Object]) -> None:

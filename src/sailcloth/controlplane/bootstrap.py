@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sailcloth.api import crd
+from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.mesh import ingress
 
 NAMESPACE = "istio-system"
@@ -28,7 +29,7 @@ def objects(config: dict[str, Any]) -> list[dict[str, Any]]:
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
         mesh_config(bool(config.get("access_log", True)), telemetry, float(config.get("sampling", 1.0))),
         *control_plane(str(config.get("address", "10.42.0.1"))),
-        *(telemetry_services() if telemetry else []),
+        *([*telemetry_services(), *console()] if telemetry else []),
         *ingress_gateway(),
         {
             "apiVersion": "networking.k8s.io/v1",
@@ -106,6 +107,48 @@ def telemetry_services() -> list[dict[str, Any]]:
             "subjects": [{"apiGroup": group, "kind": "User", "name": "sailcloth:telemetry"}],
         },
     ]
+
+
+def console() -> list[dict[str, Any]]:
+    """The console's Service, its own rights, and the account `kiali`, whose tokens log in with the right to read the mesh."""
+    group, labels = "rbac.authorization.k8s.io", {"app": "kiali"}
+    read = ["get", "list", "watch"]
+    rules = [
+        {"apiGroups": [""], "resources": ["namespaces", "pods", "services"], "verbs": read},
+        {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": read},
+        {
+            "apiGroups": sorted({kind.group for kind in MESH_KINDS if kind.conditions}),
+            "resources": ["*"],
+            "verbs": read,
+        },
+    ]
+    reviews = [
+        {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+        {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+    ]
+    account = {"kind": "ServiceAccount", "name": "kiali", "namespace": NAMESPACE}
+    itself = {"apiGroup": group, "kind": "User", "name": "sailcloth:console"}
+    out: list[dict[str, Any]] = [
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "kiali", "namespace": NAMESPACE, "labels": labels},
+            "spec": {
+                "type": "LoadBalancer",
+                "selector": labels,
+                "ports": [{"name": "http", "port": 20001, "targetPort": 20001, "protocol": "TCP"}],
+            },
+        },
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "kiali", "namespace": NAMESPACE}},
+    ]
+    for name, granted, subject in (("kiali-viewer", rules, account), ("sailcloth-console", [*rules, *reviews], itself)):
+        role = {"apiGroup": group, "kind": "ClusterRole", "name": name}
+        head = {"apiVersion": f"{group}/v1", "metadata": {"name": name, "labels": labels}}
+        out += [
+            {**head, "kind": "ClusterRole", "rules": granted},
+            {**head, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": [subject]},
+        ]
+    return out
 
 
 def control_plane(address: str) -> list[dict[str, Any]]:

@@ -34,6 +34,10 @@ class StateDir:
         return self.root / "state" / "api.db"
 
     @property
+    def console_token(self) -> Path:
+        return self.root / "state" / "console-token"
+
+    @property
     def images(self) -> Path:
         """The user's own images."""
         return self.root / "images.json"

@@ -232,7 +232,8 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
     from .network import NODE_IP
 
     kubeconfigs = {
-        name: str(state.root / "state" / f"{name}.kubeconfig") for name in ("node", "controlplane", "telemetry")
+        name: str(state.root / "state" / f"{name}.kubeconfig")
+        for name in ("node", "controlplane", "telemetry", "console")
     }
     node_socket = str(state.run / "node.sock")
     dns_sockets = _dns_sockets()
@@ -288,14 +289,35 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         **config.get("telemetry_settings", {}),
         "after": str(installed),
     }
+    console = {
+        "kubeconfig": kubeconfigs["console"],
+        "address": NODE_IP,
+        "prometheus": f"http://{NODE_IP}:9090",
+        "control_plane": f"http://{NODE_IP}:15014",
+        "token_file": str(_console_token(state)),
+        "after": str(installed),
+    }
+    optional = [
+        _Process("telemetry", "sailcloth.telemetry", telemetry, state),
+        _Process("console", "sailcloth.console", console, state),
+    ]
     from_launcher = [config[n] for n in ("resolver_fd", "http_fd", "https_fd", "publish_fd") if config[n] >= 0]
     inherited = (*from_launcher, *dns_sockets)
     return [
         _Process("apiserver", "sailcloth.local.apiserver", api, state, (config["api_fd"],)),
         _Process("controlplane", "sailcloth.controlplane", plane, state),
         _Process("node", "sailcloth.local.node", node, state, inherited),
-        *([_Process("telemetry", "sailcloth.telemetry", telemetry, state)] if config.get("telemetry", True) else []),
+        *(optional if config.get("telemetry", True) else []),
     ]
+
+
+def _console_token(state: StateDir) -> Path:
+    """The file with the token of the console's URL, which a cluster keeps."""
+    path = state.console_token
+    if not path.exists() or not path.stat().st_size:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(os.urandom(20).hex())
+    return path
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ _READ_BUFFER = 32 << 10
 _IDENTITIES = {
     "node": ("system:node:sailcloth", ("system:nodes",)),
     "controlplane": ("sailcloth:controlplane", ("system:masters",)),
+    "console": ("sailcloth:console", ()),  # likewise
     "telemetry": ("sailcloth:telemetry", ()),  # reads pods, by the role that comes with it
     "admin": ("kubernetes-admin", ("system:masters",)),
 }

@@ -69,7 +69,7 @@ class Config(msgspec.Struct, frozen=True):
     groups: dict[str, str] = {}  # the cluster's control group, by controller
     number: int = 0  # of the cluster, which tells its pods' users on the host
     allow_privileged: bool = False  # privileged containers and hostPath volumes
-    telemetry: bool = False  # a process with metrics and traces runs beside this one
+    telemetry: bool = False  # processes with metrics and traces, and with the console, run beside this one
 
 
 class Kubelet:
@@ -111,7 +111,7 @@ class Kubelet:
         self._proxy = KubeProxy()
         self._services_changed = asyncio.Event()
         self._load_balancer: LoadBalancer | None = None
-        mirrored = [mirror_pod.CONTROL_PLANE, *([mirror_pod.TELEMETRY] if config.telemetry else [])]
+        mirrored = [mirror_pod.CONTROL_PLANE, *([mirror_pod.TELEMETRY, mirror_pod.CONSOLE] if config.telemetry else [])]
         self._mirrors = [mirror_pod.MirrorPod(client, NODE, self.logs_dir, of) for of in mirrored]
 
     # -- used by pod workers --------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Mirror pods: processes beside the node (control plane, telemetry) as pods of the API, as a kubelet shows its static pods.
+"""Mirror pods: processes beside the node (control plane, telemetry, console) as pods of the API, as a kubelet shows its static pods.
 
 Tools find a control plane by its pod (label `app=istiod`), read its log, and reach its ports by port-forward; Services select the
 pods. Nothing runs by them: deleting one stops nothing, and it comes back. Must not know what the processes do.
@@ -67,6 +67,7 @@ TELEMETRY = Mirrored(
     (9090, "/-/ready"),
     {"prometheus.io/scrape": "true", "prometheus.io/port": "9090"},
 )
+CONSOLE = Mirrored("kiali", "kiali", "console", {"app": "kiali"}, {"http": 20001}, (20001, "/healthz"))
 
 
 def is_mirror(pod: Object) -> bool:
