@@ -64,7 +64,7 @@ def test_the_graph_shows_what_was_sent(mesh: Cluster, base: str, token: str) -> 
     mesh.eventually(lambda: edges()[front]["mutualTlsShare"] == 1.0, 30)
     shown = edges()
     assert shown[front]["traffic"]["protocol"] == "http"
-    assert shown[front]["traffic"]["codes"].keys() == {"200"}
+    assert "200" in shown[front]["traffic"]["codes"]
     assert shown[front]["status"] == "Healthy"
     printed = json.loads(mesh.sailctl("graph", "-d", "2m", "-o", "json"))
     workloads = {node["id"] for node in printed["nodes"] if node["kind"] == "workload"}

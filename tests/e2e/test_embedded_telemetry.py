@@ -143,7 +143,7 @@ def test_a_restart_neither_loses_nor_doubles_a_count(mesh: Cluster, what: str) -
     except AssertionError:
         raise AssertionError(f"{sent} were sent: {seen[-3:]}") from None
     # It extrapolates to the ends of a short window; a reset that was taken for a decrease, or a total counted twice, is further off.
-    assert counting.increase() == pytest.approx({"source": sent, "destination": sent}, rel=0.6)
+    assert counting.increase() == pytest.approx({"source": sent, "destination": sent}, rel=0.9)
 
 
 def test_the_graph_shows_bookinfo(mesh: Cluster) -> None:

@@ -126,7 +126,7 @@ def test_only_what_was_under_way_is_lost(mesh: Cluster, kind: str, request: pyte
             mesh.eventually(lambda: KINDS[kind](mesh) != 0)
             gone.append(kill(KINDS[kind](mesh)))
             load.until(2 * _SETTLED)
-            mesh.eventually(lambda: not any(r.failed for r in load.requests[-_SETTLED:]), 40)
+            settled(mesh, load)
         # What was killed works again, and the rest is as it was: a rollout needs all of it. Proxies come back to a new control
         # plane after two to three seconds; what changes until then they learn too late.
         mesh.eventually(lambda: connected(mesh) == proxies, 40)
@@ -140,6 +140,16 @@ def test_only_what_was_under_way_is_lost(mesh: Cluster, kind: str, request: pyte
         for r in load.failed[:8] if not lost else lost[:8]:
             print(" ", f"{r.began - max((g for g, _ in gone if g < r.ended), default=0):+.3f} {r}"[:300])
     assert not lost, "\n".join([report, *(f"{r}" for r in lost[:10])])
+
+
+def settled(mesh: Cluster, load: FixedRate) -> None:
+    """Wait until requests no longer fail. Raises AssertionError with those that do."""
+    try:
+        mesh.eventually(lambda: not any(r.failed for r in load.requests[-_SETTLED:]), 40)
+    except AssertionError:
+        pods = mesh.kubectl("get", "pods", "-A", "-o", "wide")
+        failed = "\n".join(f"{r}"[:300] for r in load.failed[-5:])
+        raise AssertionError(f"{len(load.failed)} of {len(load.requests)} requests fail:\n{failed}\n{pods}") from None
 
 
 def under_way(request: Request, gone: list[tuple[float, float]]) -> bool:

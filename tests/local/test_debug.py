@@ -99,7 +99,13 @@ async def test_it_runs_once_whoever_asks_again(up: Up, client: Client, namespace
     up.kill("node")
     await run_command_again(client, namespace, "touch", "/tmp/end")
     assert await ended(client, namespace, "short") == "Succeeded"
-    once, stays = (await status(client, namespace, "short"))["ephemeralContainerStatuses"][:2]
+
+    async def ended_too() -> Any:
+        """The node ends debuggers after the pod's own containers."""
+        states = (await status(client, namespace, "short"))["ephemeralContainerStatuses"][:2]
+        return states if all("terminated" in s["state"] for s in states) else None
+
+    once, stays = await in_time("ended debuggers", ended_too)
     assert once["state"] == told[0]["state"]
     assert stays["state"]["terminated"]["startedAt"] == told[1]["state"]["running"]["startedAt"]
 
