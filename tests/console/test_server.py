@@ -11,6 +11,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
+from yarl import URL
 
 from sailcloth.analysis.traffic_graph import Graph
 from sailcloth.console import schema
@@ -112,7 +113,15 @@ async def get(web: Web, path: str, token: str = "admin-token") -> Any:
 
 async def test_nobody_gets_an_answer_without_a_token(web: Web, lab: Lab) -> None:
     paths = [path for path, *_ in schema.PATHS] + ["/api/graph/events"]
-    for headers in ({}, bearer("wrong"), bearer(""), {"Cookie": f"{COOKIE}=wrong"}, {"Authorization": "Basic eA=="}):
+    for headers in (
+        {},
+        bearer("wrong"),
+        bearer(""),
+        bearer("\udcff"),
+        bearer("é"),
+        {"Cookie": f"{COOKIE}=wrong"},
+        {"Authorization": "Basic eA=="},
+    ):
         for path in paths:
             async with web.get(path, headers=headers) as answer:
                 body = await answer.json()
@@ -136,6 +145,12 @@ async def test_the_url_of_the_cluster_logs_in_and_loses_its_token(web: Web) -> N
         assert answer.status == 401  # the session has ended, whatever the browser keeps
 
 
+async def test_login_leads_to_no_other_site(web: Web) -> None:
+    elsewhere = URL(f"http://{web.host}:{web.port}//evil.example/%0d?token=local-secret", encoded=True)
+    async with web.session.get(elsewhere, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, "/evil.example/%0d")
+
+
 async def test_login_with_a_kubernetes_token(web: Web) -> None:
     async with web.post("/api/login", json={"token": "shop-token"}) as answer:
         assert (answer.status, (await answer.json())["user"]) == (200, "shopkeeper")
@@ -143,7 +158,14 @@ async def test_login_with_a_kubernetes_token(web: Web) -> None:
         assert [n["name"] for n in await answer.json()] == ["shop"]
     async with web.post("/api/login", json={"token": "wrong"}) as answer:
         assert answer.status == 401
-    for body in ("x", "[]", '{"token": ""}', json.dumps({"token": "x" * 20_000})):
+    for body in (
+        "x",
+        "[]",
+        '{"token": ""}',
+        '{"token": {}}',
+        '{"token": "\\ud800"}',
+        json.dumps({"token": "x" * 20_000}),
+    ):
         async with web.post("/api/login", data=body) as answer:
             assert answer.status in (400, 401)
 
@@ -195,7 +217,20 @@ async def test_answers_hold_only_what_the_user_may_read(web: Web) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["window=5", "window=-5m", "window=1y", "window=31d", "window=٥m", "at=x", "type=pods", "services=yes", "idle=1"],
+    [
+        "window=5",
+        "window=-5m",
+        "window=1y",
+        "window=31d",
+        "window=٥m",
+        "at=x",
+        "at=nan",
+        "at=inf",
+        "at=-1",
+        "type=pods",
+        "services=yes",
+        "idle=1",
+    ],
 )
 async def test_a_bad_parameter_is_named(web: Web, query: str) -> None:
     async with web.get(f"/api/graph?{query}", headers=bearer("admin-token")) as answer:
@@ -255,8 +290,6 @@ async def test_the_stream_sends_the_graph_and_then_changes(web: Web, lab: Lab, m
     ],
 )
 async def test_files(web: Web, path: str, status: int) -> None:
-    from yarl import URL
-
     async with web.get(URL(path, encoded=True)) as answer:
         assert answer.status == status
         assert (await answer.text()).strip() != "secret"

@@ -98,7 +98,7 @@ class Access:
         return user
 
     async def _review(self, token: str) -> User:
-        if not token or len(token) > _MAX_TOKEN:
+        if not token or len(token) > _MAX_TOKEN or not token.isascii() or not token.isprintable():
             raise Refused("give a Kubernetes token, such as that of: kubectl -n istio-system create token kiali")
         if hmac.compare_digest(_digest(token), self._local):
             return _LOCAL
@@ -144,7 +144,7 @@ def _keep(into: OrderedDict[K, V], key: K, value: V, most: int) -> None:
 
 
 def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
 def _expiry(token: str) -> float:

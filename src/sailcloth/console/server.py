@@ -7,6 +7,7 @@ may read. Must not assemble answers (`assemble`), or read sources itself (`sourc
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -147,7 +148,9 @@ class Console:
         """A file of the page; the page itself for its own routes. A token in the URL logs in, and is taken out of the URL."""
         if token := request.query.get("token"):
             session, _ = await self._access.login(token)
-            response: web.StreamResponse = web.Response(status=303, headers={"Location": request.path or "/"})
+            response: web.StreamResponse = web.Response(
+                status=303, headers={"Location": f"/{request.raw_path.partition('?')[0].lstrip('/')}"}
+            )
             self._set_cookie(response, request, session)
             return response
         name = request.match_info["path"]
@@ -244,7 +247,9 @@ class Console:
         try:
             moment = float(at) if at is not None else None
         except ValueError:
-            raise BadQuery("at: give seconds since the epoch") from None
+            moment = math.nan
+        if moment is not None and not 0 <= moment <= time.time() + _LONGEST_S:
+            raise BadQuery("at: give seconds since the epoch")
         scope = await self._scope(request)
         notes = list(self._cluster.problems)
         try:
