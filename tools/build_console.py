@@ -41,6 +41,8 @@ def build() -> None:
     packages = SOURCES / "node_modules"
     kept = packages.exists()
     environment = {**os.environ, "PATH": f"{_node()}{os.pathsep}{os.environ.get('PATH', '')}", "CI": "true"}
+    if not os.access(os.path.expanduser("~"), os.W_OK):
+        environment.setdefault("npm_config_cache", str(NODE / "cache"))
     for command in (
         ["npm", "ci", "--no-audit", "--no-fund", "--fetch-retries", "1", "--fetch-retry-mintimeout", "1000"],
         ["npm", "run", "build"],
