@@ -219,8 +219,12 @@ def test_a_proxy_pushes_its_metrics(lab: Lab, pusher: Lab) -> None:
         return sum(value for have, value in labels if wanted.items() <= have.items())
 
     lab.cluster.eventually(lambda: 3 in [count(body) for body in collected(lab, "/v1/metrics")], 30)
-    logs = lab.kubectl("logs", "-l", "app=collector", "-c", "istio-proxy", "--tail=-1")
-    assert any("/v1/metrics" in line and "outbound_.9411_" in line for line in logs.splitlines())  # by mutual TLS
+
+    def logged() -> bool:
+        lines = lab.kubectl("logs", "-l", "app=collector", "-c", "istio-proxy", "--tail=-1").splitlines()
+        return any("/v1/metrics" in line and "outbound_.9411_" in line for line in lines)  # by mutual TLS
+
+    lab.cluster.eventually(logged)
 
 
 def logged(lab: Lab, app: str) -> str:

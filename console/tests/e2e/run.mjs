@@ -53,6 +53,11 @@ const picture = async (name) => {
 
 /** Fails with all serious violations of the page. @param {string} where */
 async function accessible(where) {
+  await page.waitForTimeout(400);
+  await page.evaluate(() => {
+    const finite = document.getAnimations().filter((one) => one.effect?.getComputedTiming().endTime !== Infinity);
+    return Promise.allSettled(finite.map((one) => one.finished)).then(() => undefined); // what fades in has other colours
+  });
   await page.evaluate(AXE); // by the debugger's protocol: the page's policy lets no other script in
   const violations = await page.evaluate(async () => {
     const result = await /** @type {any} */ (window).axe.run(document, { resultTypes: ['violations'] });
