@@ -57,7 +57,7 @@ def graph(
     """The traffic graph of a type. services: whether services are nodes of their own. idle: whether nodes without traffic are shown."""
     edges = [
         edge
-        for edge in graph_views.view(_restricted(snapshot.traffic, scope), kind, services)
+        for edge in graph_views.view(_hide_unreadable(snapshot.traffic, scope), kind, services)
         if {edge.source.namespace, edge.destination.namespace} & scope.shown
     ]
     inbound: dict[ViewNode, list[ViewEdge]] = defaultdict(list)
@@ -84,7 +84,7 @@ def graph(
     )
 
 
-def _restricted(traffic: TrafficGraph, scope: Scope) -> TrafficGraph:
+def _hide_unreadable(traffic: TrafficGraph, scope: Scope) -> TrafficGraph:
     """The traffic with the workloads of unreadable namespaces merged into one node."""
     hidden = Node("", INACCESSIBLE.name, UNKNOWN)
 

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import Any
 
 from sailcloth.analysis.health import Replicas
+from sailcloth.api import workload_labels
 
 Object = Mapping[str, Any]
 Name = tuple[str, str]  # namespace and name
-_CANONICAL_NAME, _CANONICAL_REVISION = "service.istio.io/canonical-name", "service.istio.io/canonical-revision"
 _SIDECAR = "sidecar.istio.io/status"
 
 
@@ -43,13 +43,11 @@ class Workload:
     @property
     def app(self) -> str:
         """The application, as Istio's metrics name it."""
-        labels = self.labels
-        return labels.get(_CANONICAL_NAME) or labels.get("app.kubernetes.io/name") or labels.get("app") or self.name
+        return workload_labels.canonical_service(self.labels) or self.name
 
     @property
     def version(self) -> str:
-        labels = self.labels
-        return labels.get(_CANONICAL_REVISION) or labels.get("app.kubernetes.io/version") or labels.get("version") or ""
+        return workload_labels.canonical_revision(self.labels)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from sailcloth.kube import Client
+from sailcloth.kube.run import until_signalled
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 
 from .access import Access
@@ -50,15 +49,7 @@ def load_config(path: str) -> Config:
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
-    while config.kubeconfig and not Path(config.kubeconfig).exists():  # noqa: ASYNC110
-        await asyncio.sleep(0.1)  # the API server, which starts at the same time, writes the file
-    client = Client.from_kubeconfig(config.kubeconfig) if config.kubeconfig else Client.load()
-    async with client:
-        task = asyncio.create_task(_run(client, config))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    await until_signalled(config.kubeconfig, lambda client: _run(client, config))
 
 
 def _token(path: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
-import copy
 import io
 import sys
 from types import TracebackType
@@ -46,13 +45,6 @@ class Client:
         self.endpoint = endpoint
         self._agent = user_agent
         self._session: aiohttp.ClientSession | None = None
-        self._impersonated: dict[str, str] = {}
-
-    def impersonating(self, user: str, group: str = "") -> Client:
-        """A client that acts as another user, on the same connections. The API server decides whether it may."""
-        other = copy.copy(self)
-        other._impersonated = {"Impersonate-User": user, **({"Impersonate-Group": group} if group else {})}
-        return other
 
     @classmethod
     def from_kubeconfig(cls, path: str, context: str | None = None) -> Client:
@@ -89,7 +81,7 @@ class Client:
     def request(self, method: str, path: str, **options: Any) -> Any:
         """An aiohttp request context: `async with client.request("GET", path) as response`."""
         assert self._session is not None, "use the client as `async with`"
-        headers = {**self._impersonated, **(options.pop("headers", None) or {})}
+        headers = dict(options.pop("headers", None) or {})
         token = self.endpoint.token
         if self.endpoint.token_file:
             with open(self.endpoint.token_file) as file:

@@ -4,10 +4,8 @@ API). Must not know the embedded cluster."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
 import time
 from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ import msgspec
 from aiohttp import web
 
 from sailcloth.kube import Client
+from sailcloth.kube.run import until_signalled
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.grpc_server import GrpcServer
 
@@ -86,15 +85,7 @@ def load_config(path: str) -> Config:
 
 async def serve(config: Config) -> None:
     """Run until SIGTERM or SIGINT."""
-    while config.kubeconfig and not Path(config.kubeconfig).exists():  # noqa: ASYNC110
-        await asyncio.sleep(0.1)  # the API server, which starts at the same time, writes the file
-    client = Client.from_kubeconfig(config.kubeconfig) if config.kubeconfig else Client.load()
-    async with client:
-        task = asyncio.create_task(_run(client, config))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    await until_signalled(config.kubeconfig, lambda client: _run(client, config))
 
 
 async def _run(client: Client, config: Config) -> None:
