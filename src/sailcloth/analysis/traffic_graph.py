@@ -84,6 +84,17 @@ class Graph:
         return tuple(sorted({n for e in self.edges for n in (e.source, e.destination)}))
 
 
+def samples(answer: Any) -> list[Sample]:
+    """The vector of Prometheus' answer to an instant query, from its JSON. Raises ValueError with Prometheus' own error, or because it
+    is no answer of Prometheus."""
+    try:
+        if answer.get("status") != "success":
+            raise ValueError(f"Prometheus: {answer.get('error') or 'no answer'}")
+        return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
+    except (AttributeError, KeyError, IndexError, TypeError):
+        raise ValueError("what answers is no Prometheus") from None
+
+
 def queries(window: str, namespace: str = "") -> dict[str, str]:
     """PromQL queries by the parameter of `graph` that takes their results. `namespace`: only edges from or to it."""
     by = ",".join(BY)

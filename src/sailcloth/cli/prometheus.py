@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import orjson
 
+from sailcloth.analysis import traffic_graph
+
 Object = dict[str, Any]
 Sample = tuple[Mapping[str, str], float]
 _SERVICE = "/api/v1/namespaces/istio-system/services/http:prometheus:9090/proxy"
@@ -68,9 +70,8 @@ async def _at_url(expressions: Mapping[str, str], url: str) -> dict[str, list[Sa
 def _samples(body: bytes) -> list[Sample]:
     """The vector of an answer. Raises NoMetrics with Prometheus' own error."""
     try:
-        answer = orjson.loads(body)
-        if answer.get("status") != "success":
-            raise NoMetrics(f"Prometheus: {answer.get('error') or 'no answer'}")
-        return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+        return traffic_graph.samples(orjson.loads(body))
+    except orjson.JSONDecodeError:
         raise NoMetrics("what answers is no Prometheus") from None
+    except ValueError as error:
+        raise NoMetrics(str(error)) from None

@@ -160,9 +160,10 @@ class Metrics:
         """The samples of an instant query. Raises Unavailable."""
         form = {"query": expression, **({"time": f"{at:.3f}"} if at is not None else {})}
         body = await _get(self._session, f"{self._url}/api/v1/query", form)
-        if body.get("status") != "success":
-            raise Unavailable(f"Prometheus: {body.get('error') or 'no answer'}")
-        return [(one["metric"], float(one["value"][1])) for one in body["data"]["result"]]
+        try:
+            return traffic_graph.samples(body)
+        except ValueError as error:
+            raise Unavailable(str(error)) from None
 
 
 _SCRAPE_S = 5.0
