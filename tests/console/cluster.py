@@ -131,3 +131,11 @@ def inventory_of(stale: frozenset[str] = frozenset()) -> Inventory:
 
 def snapshot(traffic: traffic_graph.Graph = TRAFFIC, *notes: str) -> Snapshot:
     return Snapshot(inventory_of(), traffic, "1m", 1000.0, notes)
+
+
+PEER_AUTHENTICATION: Object = {
+    "kind": "PeerAuthentication",
+    "apiVersion": "security.istio.io/v1",
+    "metadata": {"name": "default", "namespace": "shop"},
+    "spec": {"mtls": {"mode": "STRICT"}},
+}

@@ -178,9 +178,15 @@ def compared(mesh: Cluster, expressions: tuple[str, ...]) -> dict[str, str]:
         ours = vector(mesh, "istio-system", expression, at)
         low, high = (vector(mesh, NAMESPACE, one, at) for one in neighbours(expression))
         quantile = "histogram_quantile" in expression
-        far = [key for key in ours.keys() & low.keys() if not between(low[key], ours[key], high.get(key, math.inf), quantile)]
+        far = [
+            key
+            for key in ours.keys() & low.keys()
+            if not between(low[key], ours[key], high.get(key, math.inf), quantile)
+        ]
         if ours.keys() != low.keys() or far:
-            values = [(dict(key), ours[key], low[key], high.get(key)) for key in far] or sorted(ours.keys() ^ low.keys())
+            values = [(dict(key), ours[key], low[key], high.get(key)) for key in far] or sorted(
+                ours.keys() ^ low.keys()
+            )
             wrong[expression] = f"{expression}: {values}"
     return wrong
 
@@ -189,7 +195,9 @@ def neighbours(expression: str) -> tuple[str, str]:
     """The expression with its quantile somewhat lower and higher, as far as other scrapes may move it; itself if it has none."""
 
     def moved(by: float) -> str:
-        return QUANTILE.sub(lambda match: f"histogram_quantile({min(1.0, max(0.0, float(match[1]) + by)):.3f},", expression)
+        return QUANTILE.sub(
+            lambda match: f"histogram_quantile({min(1.0, max(0.0, float(match[1]) + by)):.3f},", expression
+        )
 
     return moved(-SHARE), moved(SHARE)
 

@@ -1,7 +1,8 @@
 """Who asks, and which namespaces they may see: by Kubernetes tokens, reviewed by the API server.
 
-A session keeps a user's name and groups, not the token; it ends with the token, after eight hours, or with the process. A namespace that
-a user may not read does not exist for them. Must not decide anything that the API server decides.
+A session keeps a user's name, groups and token, in memory only; it ends with the token, after eight hours, or with the process. A namespace
+that a user may not read does not exist for them, and what they change is written with their own token. Must not decide anything that the
+API server decides.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import orjson
@@ -26,6 +27,9 @@ _SESSION_S = 8 * 3600.0
 _ACCESS_S = 30.0  # how long an answer about a user's rights is used
 _SESSIONS = 1000
 _TOKENS = 256  # reviews of bearer tokens that are remembered
+_QUESTIONS = 10_000  # answers that are remembered of one user
+_OWN_S = 3600
+_ACCOUNT = "system:serviceaccount:"
 _MAX_TOKEN = 16 << 10  # bytes
 _AUTHENTICATION = "/apis/authentication.k8s.io/v1/tokenreviews"
 _AUTHORIZATION = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
@@ -37,19 +41,31 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class User:
-    """`ends`: when its token does, in seconds since the epoch."""
+    """`ends`: when its token does, in seconds since the epoch. `token`: empty for the local cluster's own, until it is needed."""
 
     name: str
     groups: tuple[str, ...]
     ends: float
+    token: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether a user may do something. `resource`: a plural, with `/` and a subresource; an empty namespace stands for all."""
+
+    verb: str
+    resource: str
+    group: str = ""
+    namespace: str = ""
+    name: str = ""
 
 
 @dataclass
 class _Rights:
-    """`namespaces`: whether a user may read each; the empty name stands for all."""
+    """`answers`: whether a user may do what `Question`s ask."""
 
     until: float
-    namespaces: dict[str, bool] = field(default_factory=dict)
+    answers: dict[Question, bool] = field(default_factory=dict)
 
 
 _LOCAL = User(
@@ -69,11 +85,12 @@ class Access:
         self._sessions: OrderedDict[bytes, User] = OrderedDict()
         self._reviews: OrderedDict[bytes, User] = OrderedDict()
         self._rights: OrderedDict[tuple[str, tuple[str, ...]], _Rights] = OrderedDict()
+        self._own = ("", 0.0)  # a token of the account `kiali`, and until when it is used
 
     async def login(self, token: str) -> tuple[str, User]:
         """(identifier of a new session, its user). Raises Refused, ApiError, OSError."""
         user = await self._review(token)
-        user = User(user.name, user.groups, min(user.ends, self._now() + _SESSION_S))
+        user = replace(user, ends=min(user.ends, self._now() + _SESSION_S))
         session = secrets.token_urlsafe(32)
         _keep(self._sessions, _digest(session), user, _SESSIONS)
         return session, user
@@ -93,7 +110,7 @@ class Access:
         user = self._reviews.get(digest)
         if user is None or user.ends <= self._now():
             user = await self._review(token)
-            user = User(user.name, user.groups, min(user.ends, self._now() + _ACCESS_S))
+            user = replace(user, ends=min(user.ends, self._now() + _ACCESS_S))
             _keep(self._reviews, digest, user, _TOKENS)
         return user
 
@@ -107,29 +124,46 @@ class Access:
         if not status.get("authenticated"):
             raise Refused("the API server does not accept this token; it may have expired")
         user = status.get("user") or {}
-        return User(str(user.get("username", "")), tuple(user.get("groups") or ()), _expiry(token))
+        return User(str(user.get("username", "")), tuple(user.get("groups") or ()), _expiry(token), token)
+
+    async def credential(self, user: User) -> str:
+        """The token with which a user's changes are written. Raises ApiError, OSError."""
+        if user.token:
+            return user.token
+        if self._own[1] < self._now():
+            namespace, _, account = user.name.removeprefix(_ACCOUNT).partition(":")
+            token = await self._client.create_token(account, namespace, [], _OWN_S)
+            self._own = (token, self._now() + _OWN_S / 2)
+        return self._own[0]
 
     async def readable(self, user: User, namespaces: Iterable[str]) -> list[str]:
         """Those of the namespaces whose pods a user may list. Raises ApiError, OSError."""
-        names, now = list(namespaces), self._now()
-        identity = (user.name, user.groups)
+        names = list(namespaces)
+        if await self.may(user, Question("list", "pods")):
+            return names
+        return [name for name in names if await self.may(user, Question("list", "pods", namespace=name))]
+
+    async def may(self, user: User, question: Question) -> bool:
+        """Whether the API server lets a user do something. Raises ApiError, OSError."""
+        now, identity = self._now(), (user.name, user.groups)
         rights = self._rights.get(identity)
         if rights is None or rights.until < now:
             rights = _Rights(now + _ACCESS_S)
-            rights.namespaces[""] = await self._may_list(user, "")
             _keep(self._rights, identity, rights, _SESSIONS)
-        if rights.namespaces[""]:
-            return names
-        for name in names:
-            if name not in rights.namespaces:
-                rights.namespaces[name] = await self._may_list(user, name)
-        return [name for name in names if rights.namespaces[name]]
+        if question not in rights.answers:
+            if len(rights.answers) >= _QUESTIONS:
+                rights.answers.clear()
+            rights.answers[question] = await self._ask(user, question)
+        return rights.answers[question]
 
-    async def _may_list(self, user: User, namespace: str) -> bool:
+    async def _ask(self, user: User, question: Question) -> bool:
+        resource, _, sub = question.resource.partition("/")
+        attributes = {"verb": question.verb, "resource": resource, "namespace": question.namespace}
+        more = {"group": question.group, "subresource": sub, "name": question.name}
         spec = {
             "user": user.name,
             "groups": list(user.groups),
-            "resourceAttributes": {"verb": "list", "resource": "pods", "namespace": namespace},
+            "resourceAttributes": attributes | {name: value for name, value in more.items() if value},
         }
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         status = orjson.loads(await self._client.call("POST", _AUTHORIZATION, review)).get("status") or {}

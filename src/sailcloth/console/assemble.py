@@ -351,11 +351,12 @@ def namespaces(snapshot: Snapshot, scope: Scope) -> list[schema.Namespace]:
 
 def config(inventory: Inventory, scope: Scope) -> list[schema.ConfigItem]:
     """The objects of the mesh in the shown namespaces, those that are not accepted first."""
-    rows = [_config_item(obj) for obj in inventory.config if obj["metadata"].get("namespace", "") in scope.shown]
+    rows = [config_item(obj) for obj in inventory.config if obj["metadata"].get("namespace", "") in scope.shown]
     return sorted(rows, key=lambda row: (row.accepted, row.kind, row.namespace, row.name))
 
 
-def _config_item(obj: Object) -> schema.ConfigItem:
+def config_item(obj: Object) -> schema.ConfigItem:
+    """An object of the mesh as a row."""
     metadata = obj["metadata"]
     conditions = {c["type"]: c for c in (obj.get("status") or {}).get("conditions") or () if isinstance(c, Mapping)}
     accepted, programmed = conditions.get("Accepted", {}), conditions.get("Programmed", {})

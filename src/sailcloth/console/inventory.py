@@ -59,6 +59,7 @@ class Service:
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     selector: Mapping[str, str]
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,9 @@ def _workload(kind: str, obj: Object, pods: Sequence[Object], stale: frozenset[s
 def _service(obj: Object) -> Service:
     metadata = obj["metadata"]
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    return Service(*_name(obj), labels, annotations, (obj.get("spec") or {}).get("selector") or {})
+    spec = obj.get("spec") or {}
+    ports = tuple(int(p["port"]) for p in spec.get("ports") or ())
+    return Service(*_name(obj), labels, annotations, spec.get("selector") or {}, ports)
 
 
 def _workload_of(pod: Object) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from sailcloth.kube import Client
+from sailcloth.kube import config as endpoints
 from sailcloth.kube.run import until_signalled
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 
@@ -37,6 +38,7 @@ class Config:
     prometheus: str = "http://prometheus.istio-system:9090"
     control_plane: str = "http://istiod.istio-system:15014"
     token_file: str = ""  # a file with a token that logs in as the account `kiali`; for a cluster of one user
+    view_only: bool = False
     after: str = ""  # a file to wait for before the start
     ready_fd: int = -1
 
@@ -60,8 +62,14 @@ async def _run(client: Client, config: Config) -> None:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         cluster, plane = Cluster(client), ControlPlane(session, config.control_plane)
         page = PAGE if (PAGE / "index.html").is_file() else None
+        access = Access(client, _token(config.token_file))
+
+        def act_as(token: str) -> Client:
+            path = config.kubeconfig
+            return Client(endpoints.from_kubeconfig(path, token=token) if path else endpoints.load(token))
+
         console = Console(
-            cluster, Metrics(session, config.prometheus), plane, Access(client, _token(config.token_file)), page
+            cluster, Metrics(session, config.prometheus), plane, access, page, None if config.view_only else act_as
         )
         runner = web.AppRunner(console.application(), access_log=None, keepalive_timeout=_KEEPALIVE_S)
         await runner.setup()

@@ -1,4 +1,4 @@
-"""What the console's API answers. The OpenAPI document and the page's TypeScript types come from here.
+"""What the console's API answers about the whole mesh. The OpenAPI document and the page's TypeScript types come from here.
 
 Rates are per second, times in milliseconds, shares between 0 and 1, moments in seconds since the epoch.
 """
@@ -203,20 +203,21 @@ class Problem(Struct, frozen=True, rename="camel", kw_only=True):
     fix: str = ""
 
 
-def _parameter(name: str, text: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+def parameter(name: str, text: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A parameter of the query, in OpenAPI."""
     return {"name": name, "in": "query", "description": text, "schema": schema or {"type": "string"}}
 
 
-_NAMESPACES = _parameter("namespaces", "Names, apart by commas; all that the user may read by default.")
-_WINDOW = _parameter("window", "What is looked back on, such as 30s, 5m or 1h.")
-_AT = _parameter("at", "The end of the window, in seconds since the epoch; now by default.", {"type": "number"})
-_GRAPH = (
+_NAMESPACES = parameter("namespaces", "Names, apart by commas; all that the user may read by default.")
+_WINDOW = parameter("window", "What is looked back on, such as 30s, 5m or 1h.")
+_AT = parameter("at", "The end of the window, in seconds since the epoch; now by default.", {"type": "number"})
+GRAPH = (
     _NAMESPACES,
     _WINDOW,
     _AT,
-    _parameter("type", "What a node is.", {"enum": ["versionedApp", "app", "workload", "service"]}),
-    _parameter("services", "Whether services are nodes of their own.", {"type": "boolean"}),
-    _parameter("idle", "Whether nodes without traffic are shown.", {"type": "boolean"}),
+    parameter("type", "What a node is.", {"enum": ["versionedApp", "app", "workload", "service"]}),
+    parameter("services", "Whether services are nodes of their own.", {"type": "boolean"}),
+    parameter("idle", "Whether nodes without traffic are shown.", {"type": "boolean"}),
 )
 PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
     ("/api/session", "Who is logged in.", (), Session),
@@ -227,52 +228,10 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
         Overview,
     ),
     ("/api/namespaces", "Namespaces that the user may read.", (_WINDOW,), list[Namespace]),
-    ("/api/graph", "The traffic graph.", _GRAPH, Graph),
+    ("/api/graph", "The traffic graph.", GRAPH, Graph),
     ("/api/apps", "Applications: workloads by their label app.", (_NAMESPACES, _WINDOW), list[Item]),
     ("/api/workloads", "Workloads.", (_NAMESPACES, _WINDOW), list[Item]),
     ("/api/services", "Services.", (_NAMESPACES, _WINDOW), list[Item]),
     ("/api/config", "Objects of the mesh, with where they are in force.", (_NAMESPACES,), list[ConfigItem]),
 )
 """(path, what it answers, parameters, type) of all GET requests that answer with JSON."""
-
-
-def openapi() -> dict[str, Any]:
-    """The OpenAPI document."""
-    types = [*dict.fromkeys(type_ for *_, type_ in PATHS), GraphDelta, Problem]
-    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    schema_of = dict(zip(map(str, types), schemas, strict=True))
-    problem = {
-        "description": "What is wrong, and what to do.",
-        "content": {"application/json": {"schema": schema_of[str(Problem)]}},
-    }
-    paths: dict[str, Any] = {
-        path: {
-            "get": {
-                "summary": text,
-                "parameters": list(parameters),
-                "responses": {
-                    "200": {"description": text, "content": {"application/json": {"schema": schema_of[str(type_)]}}},
-                    "default": problem,
-                },
-            }
-        }
-        for path, text, parameters, type_ in PATHS
-    }
-    stream = {
-        "description": "Event `graph` with a Graph first, then events `delta` with a GraphDelta each.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-    every = _parameter("every", "Seconds between two looks.", {"type": "number", "minimum": 1})
-    paths["/api/graph/events"] = {
-        "get": {
-            "summary": "The traffic graph and its changes, as server-sent events.",
-            "parameters": [*_GRAPH, every],
-            "responses": {"200": stream, "default": problem},
-        }
-    }
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "Sailcloth console", "version": "1"},
-        "paths": paths,
-        "components": {"schemas": components},
-    }

@@ -18,12 +18,15 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from sailcloth.analysis.forms.object_forms import BadValue
 from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
-from sailcloth.kube import ApiError
+from sailcloth.kube import ApiError, Client
 
-from . import assemble, schema
+from . import assemble, openapi, schema
 from .access import Access, Refused, User
 from .assemble import Scope, Snapshot
+from .config_pages import ConfigPages, Forbidden, NotThere, refusal
+from .edit import BadChange
 from .inventory import Inventory, inventory
 from .sources import Cluster, ControlPlane, Metrics, Unavailable
 
@@ -53,20 +56,30 @@ class BadQuery(ValueError):
 
 
 class Console:
-    """The web application. page: the folder of the page's files; without one the API is all there is."""
+    """The web application. page: the folder of the page's files; without one the API is all there is. act_as: a client for a user's
+    token; without it nothing can be changed."""
 
     def __init__(
-        self, cluster: Cluster, metrics: Metrics, control_plane: ControlPlane, access: Access, page: Path | None = None
+        self,
+        cluster: Cluster,
+        metrics: Metrics,
+        control_plane: ControlPlane,
+        access: Access,
+        page: Path | None = None,
+        act_as: Callable[[str], Client] | None = None,
     ) -> None:
         self._cluster, self._metrics, self._control_plane, self._access = cluster, metrics, control_plane, access
         self._page = page
+        self._config_pages = ConfigPages(
+            access, control_plane, self._current_inventory, self._scope, lambda request: request[_USER], act_as
+        )
         self._inventory: tuple[object, Inventory] = (None, Inventory())
         self._graphs: deque[tuple[tuple[Any, ...], schema.Graph]] = deque(maxlen=_GRAPHS)  # pages share them
         self._streams = 0
 
     def application(self) -> web.Application:
         """The routes."""
-        app = web.Application(client_max_size=64 << 10, middlewares=[self._guard])
+        app = web.Application(client_max_size=1 << 20, middlewares=[self._guard])
         get = app.router.add_get
         get("/healthz", _healthy)
         app.router.add_post("/api/login", self._login)
@@ -81,6 +94,7 @@ class Console:
         get("/api/workloads", self._items("workload"))
         get("/api/services", self._items("service"))
         get("/api/config", self._config)
+        self._config_pages.routes(app)
         get("/{path:.*}", self._file)
         return app
 
@@ -96,11 +110,17 @@ class Console:
             response = _problem(
                 401, str(error), "Open the URL of `sailctl dashboard`, or log in with a Kubernetes token."
             )
-        except BadQuery as error:
+        except (BadQuery, BadChange, BadValue) as error:
             response = _problem(400, str(error))
+        except NotThere as error:
+            response = _problem(404, str(error))
+        except Forbidden as error:
+            response = _problem(403, str(error))
         except Unavailable as error:
             response = _problem(503, str(error), "Is telemetry on (sailctl up without --no-telemetry)?")
-        except (ApiError, OSError) as error:
+        except ApiError as error:
+            response = _problem(*refusal(error))
+        except OSError as error:
             response = _problem(503, f"the API server does not answer: {error}")
         except web.HTTPException as error:
             response = error if error.status < 400 else _problem(error.status, error.reason)
@@ -174,7 +194,10 @@ class Console:
 
     def _who(self, user: User) -> schema.Session:
         return schema.Session(
-            user=user.name, read_only=True, version=packages.version("sailcloth"), cluster="Kubernetes"
+            user=user.name,
+            read_only=self._config_pages.view_only,
+            version=packages.version("sailcloth"),
+            cluster="Kubernetes",
         )
 
     async def _graph(self, request: web.Request) -> web.Response:
@@ -301,7 +324,7 @@ async def _healthy(_: web.Request) -> web.Response:
 
 
 async def _openapi(_: web.Request) -> web.Response:
-    return _answer(schema.openapi())
+    return _answer(openapi.openapi())
 
 
 def _same_origin(request: web.Request) -> bool:

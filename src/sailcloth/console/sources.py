@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
@@ -34,7 +35,7 @@ _WORKLOADS = (
     Resource("apps", "v1", "statefulsets", "StatefulSet"),
     Resource("apps", "v1", "daemonsets", "DaemonSet"),
 )
-_CONFIG = {
+MESH = {
     kind.name: Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
     for kind in MESH_KINDS
     if kind.conditions
@@ -56,11 +57,11 @@ class Cluster:
 
     def lists(self) -> dict[str, list[Object]]:
         """Objects by the plurals of their kinds."""
-        return {plural: list(objects.values()) for plural, objects in self._objects.items() if plural not in _CONFIG}
+        return {plural: list(objects.values()) for plural, objects in self._objects.items() if plural not in MESH}
 
     def config(self) -> list[Object]:
         """Objects of the mesh."""
-        return [obj for kind in _CONFIG for obj in self._objects.get(kind, {}).values()]
+        return [obj for kind in MESH for obj in self._objects.get(kind, {}).values()]
 
     @property
     def problems(self) -> list[str]:
@@ -72,7 +73,7 @@ class Cluster:
         async with asyncio.TaskGroup() as group:
             for resource in (NAMESPACES, PODS, SERVICES, *_WORKLOADS):
                 group.create_task(self._watch(resource.plural, resource, {}))
-            for kind, resource in _CONFIG.items():
+            for kind, resource in MESH.items():
                 group.create_task(self._watch(kind, resource, {"kind": kind, "apiVersion": resource.api_version}))
 
     async def _watch(self, name: str, resource: Resource, head: Object) -> None:
@@ -113,6 +114,16 @@ class ControlPlane:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url.rstrip("/")
         self.sync = Sync()
+
+    async def last_change(self, kind: str, namespace: str, name: str) -> Object | None:
+        """How the last change of an object reached the proxies, as a row of `/debug/changez`; None if it is too long ago, or the control
+        plane does not answer."""
+        query = urlencode({"kind": kind, "namespace": namespace, "name": name, "limit": 1})
+        try:
+            rows = await _get(self._session, f"{self._url}/debug/changez?{query}")
+        except Unavailable:
+            return None
+        return rows[0] if rows else None
 
     async def run(self) -> None:
         """Poll until cancelled."""

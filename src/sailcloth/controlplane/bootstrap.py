@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from sailcloth.api import crd
-from sailcloth.api.kinds import MESH_KINDS
+from sailcloth.api.kinds import MESH_KINDS, Kind
 from sailcloth.mesh import ingress
 
 NAMESPACE = "istio-system"
@@ -110,7 +110,9 @@ def telemetry_services() -> list[dict[str, Any]]:
 
 
 def console() -> list[dict[str, Any]]:
-    """The console's Service, its own rights, and the account `kiali`, whose tokens log in with the right to read the mesh."""
+    """The console's Service, its own rights, and the account `kiali`, whose tokens log in with the rights to read and change the mesh.
+
+    The console itself may only read. The role `kiali-viewer` alone is for accounts that only look."""
     group, labels = "rbac.authorization.k8s.io", {"app": "kiali"}
     read = ["get", "list", "watch"]
     rules = [
@@ -125,6 +127,14 @@ def console() -> list[dict[str, Any]]:
     reviews = [
         {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
         {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
+    ]
+    change = [
+        {
+            "apiGroups": [g],
+            "resources": sorted(k.plural for k in kinds),
+            "verbs": ["create", "update", "patch", "delete"],
+        }
+        for g, kinds in _changeable().items()
     ]
     account = {"kind": "ServiceAccount", "name": "kiali", "namespace": NAMESPACE}
     itself = {"apiGroup": group, "kind": "User", "name": "sailcloth:console"}
@@ -141,13 +151,40 @@ def console() -> list[dict[str, Any]]:
         },
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "kiali", "namespace": NAMESPACE}},
     ]
-    for name, granted, subject in (("kiali-viewer", rules, account), ("sailcloth-console", [*rules, *reviews], itself)):
+    grants = (
+        ("kiali-viewer", rules, account),
+        ("kiali", change, account),
+        ("sailcloth-console", [*rules, *reviews], itself),
+    )
+    for name, granted, subject in grants:
         role = {"apiGroup": group, "kind": "ClusterRole", "name": name}
         head = {"apiVersion": f"{group}/v1", "metadata": {"name": name, "labels": labels}}
         out += [
             {**head, "kind": "ClusterRole", "rules": granted},
             {**head, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": [subject]},
         ]
+    name = "sailcloth-console-account"  # who opens the URL of a local cluster changes objects as `kiali`
+    head = {"apiVersion": f"{group}/v1", "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}}
+    tokens = {
+        "apiGroups": [""],
+        "resources": ["serviceaccounts/token"],
+        "resourceNames": ["kiali"],
+        "verbs": ["create"],
+    }
+    role = {"apiGroup": group, "kind": "Role", "name": name}
+    return [
+        *out,
+        {**head, "kind": "Role", "rules": [tokens]},
+        {**head, "kind": "RoleBinding", "roleRef": role, "subjects": [itself]},
+    ]
+
+
+def _changeable() -> dict[str, list[Kind]]:
+    """The kinds that the console may change, by API group."""
+    out: dict[str, list[Kind]] = {}
+    for kind in MESH_KINDS:
+        if kind.conditions:
+            out.setdefault(kind.group, []).append(kind)
     return out
 
 

@@ -28,8 +28,9 @@ class Endpoint:
     namespace: str = "default"
 
 
-def from_kubeconfig(path: str | Path, context: str | None = None) -> Endpoint:
-    """The endpoint of a kubeconfig's context (default: the current one). Raises ValueError if a file or entry is missing."""
+def from_kubeconfig(path: str | Path, context: str | None = None, token: str = "") -> Endpoint:
+    """The endpoint of a kubeconfig's context (default: the current one). token: a bearer token instead of the context's user. Raises
+    ValueError if a file or entry is missing."""
     try:
         kubeconfig: Any = bounded_yaml.load(Path(path).read_text())
     except OSError as error:
@@ -47,7 +48,7 @@ def from_kubeconfig(path: str | Path, context: str | None = None) -> Endpoint:
 
     chosen = named("contexts", context or str(kubeconfig.get("current-context", "")), "context")
     cluster = named("clusters", str(chosen.get("cluster", "")), "cluster")
-    user = named("users", str(chosen["user"]), "user") if chosen.get("user") else {}
+    user = {"token": token} if token else named("users", str(chosen["user"]), "user") if chosen.get("user") else {}
     server = str(cluster.get("server", "")).rstrip("/")
     tls = None
     if server.startswith("https"):
@@ -66,23 +67,25 @@ def from_kubeconfig(path: str | Path, context: str | None = None) -> Endpoint:
     )
 
 
-def in_cluster() -> Endpoint:
-    """The endpoint from a pod's environment and service account. Raises ValueError outside a pod."""
+def in_cluster(token: str = "") -> Endpoint:
+    """The endpoint from a pod's environment and service account. token: a bearer token instead of the account's. Raises ValueError
+    outside a pod."""
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host or not (_POD / "token").exists():
         raise ValueError("not inside a pod: no service-account token is mounted")
     context = _tls((_POD / "ca.crt").read_bytes(), b"", b"", False)
-    return Endpoint(f"https://{host}:{port}", context, token_file=str(_POD / "token"))
+    server = f"https://{host}:{port}"
+    return Endpoint(server, context, token) if token else Endpoint(server, context, token_file=str(_POD / "token"))
 
 
-def load() -> Endpoint:
-    """The endpoint from $KUBECONFIG, else ~/.kube/config, else the pod's service account. Raises ValueError if there is
-    none."""
+def load(token: str = "") -> Endpoint:
+    """The endpoint from $KUBECONFIG, else ~/.kube/config, else the pod's service account. token: a bearer token instead of their
+    credentials. Raises ValueError if there is none."""
     for path in (os.environ.get("KUBECONFIG", "").split(os.pathsep)[0], os.path.expanduser("~/.kube/config")):
         if path and os.path.exists(path):
-            return from_kubeconfig(path)
+            return from_kubeconfig(path, token=token)
     try:
-        return in_cluster()
+        return in_cluster(token)
     except ValueError:
         raise ValueError("no cluster: set KUBECONFIG, or start one with `sailctl up`") from None
 

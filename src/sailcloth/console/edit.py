@@ -1,0 +1,197 @@
+"""Changes of the mesh's objects: checked here, written by the API server with the user's own token.
+
+Must not write with the console's rights, or keep anything between requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+import yaml
+
+from sailcloth.api import validation
+from sailcloth.api.meta import Finding
+from sailcloth.kube import ApiError, Client
+from sailcloth.kube.resources import Resource
+from sailcloth.lib import bounded_yaml, yaml_lines
+
+from .schema_edit import Applied, Change, Marker, Named
+from .sources import MESH
+
+Object = dict[str, Any]
+_MOST = 50  # documents of one change
+_OWN_FIELDS = ("managedFields", "uid", "creationTimestamp", "generation", "selfLink", "deletionTimestamp")
+
+
+class BadChange(ValueError):
+    """A change that cannot be tried. The text says which document, and why."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks."""
+
+
+def _text(dumper: _Dumper, value: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def to_yaml(objects: Iterable[Mapping[str, Any]]) -> str:
+    """Objects as documents of YAML, without their status and what only the API server sets."""
+    return "---\n".join(yaml.dump(_editable(obj), Dumper=_Dumper, sort_keys=False, width=120) for obj in objects)
+
+
+def _editable(obj: Mapping[str, Any]) -> Object:
+    metadata = {k: v for k, v in obj["metadata"].items() if k not in _OWN_FIELDS}
+    rest = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
+    return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": metadata, **rest}
+
+
+def check(text: str) -> tuple[list[Object], list[Marker]]:
+    """(documents, what is wrong with them) of a YAML text. Raises BadChange for documents that are no objects of the mesh."""
+    try:
+        documents = [d for d in bounded_yaml.load_all(text) if d is not None]
+        nodes = yaml_lines.documents(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        words = getattr(error, "problem", None) or str(error)
+        line = mark.line + 1 if mark else 1
+        return [], [Marker(line=line, severity="Error", code="YAML", path="", text=f"This is not YAML: {words}")]
+    if len(documents) > _MOST:
+        raise BadChange(f"{len(documents)} documents; {_MOST} is the most")
+    markers: list[Marker] = []
+    for obj, node in zip(documents, nodes, strict=True):
+        wrong = _shape(obj)
+        if wrong:
+            line = yaml_lines.line(node, wrong[0])
+            markers.append(Marker(line=line, severity="Error", code="KIND", path=wrong[0], text=wrong[1]))
+            continue
+        markers += [_marker(finding, node) for finding in validation.check(obj)]
+    return documents, sorted(markers, key=lambda m: (m.line, m.severity))
+
+
+def _shape(obj: Any) -> tuple[str, str] | None:
+    """(path, text) of what keeps a document from being an object of the mesh."""
+    if not isinstance(obj, dict):
+        return "", "A document must be an object with apiVersion, kind, metadata and spec."
+    resource = MESH.get(str(obj.get("kind")))
+    if resource is None:
+        return "kind", f"{obj.get('kind')!r} is no kind of the mesh; use one of {', '.join(sorted(MESH))}."
+    group, _, version = str(obj.get("apiVersion")).rpartition("/")
+    if group != resource.group or not version:
+        return "apiVersion", f"{obj.get('apiVersion')!r} has no {resource.kind}; use {resource.api_version}."
+    metadata = obj.get("metadata")
+    for field in ("name", "namespace"):
+        value = metadata.get(field) if isinstance(metadata, dict) else None
+        if not isinstance(value, str) or not value:
+            return f"metadata.{field}", f"Give a {field}."
+    return None
+
+
+def _marker(finding: Finding, node: Any) -> Marker:
+    return Marker(
+        line=yaml_lines.line(node, finding.path),
+        severity=finding.severity,
+        code=finding.code,
+        path=finding.path,
+        text=finding.text,
+        fix=finding.fix,
+    )
+
+
+async def apply(client: Client, change: Change, current: Callable[[Named], Object | None]) -> Applied:
+    """Make a change with a user's client, all of it tried first as a dry run. current: an object as it is, for undoing.
+
+    Nothing is changed if a document is not valid or the API server refuses one in the dry run; `markers` say why. Raises BadChange,
+    ApiError, OSError.
+    """
+    documents, markers = check(change.yaml)
+    if any(m.severity == "Error" for m in markers):
+        return Applied(done=[], markers=markers)
+    if not documents and not change.delete:
+        raise BadChange("there is nothing to change")
+    for named in change.delete:
+        if named.kind not in MESH:
+            raise BadChange(f"{named.kind!r} is no kind of the mesh")
+    nodes = yaml_lines.documents(change.yaml) if documents else []
+    for document, node in zip(documents, nodes, strict=True):
+        try:
+            await _write(client, document, dry_run=True)
+        except ApiError as error:
+            return Applied(done=[], markers=[*markers, *_refusals(error, node)])
+    if change.dry_run:
+        return Applied(done=[f"{_name(d)} would be {_verb(d)}" for d in documents], markers=markers)
+    before = [current(_named(obj)) for obj in documents]
+    gone = [obj for named in change.delete if (obj := current(named)) is not None]
+    written: list[Object] = []
+    done: list[str] = []
+    for document in documents:
+        written.append(await _write(client, document))
+        done.append(f"{_name(document)} {_verb(document)}")
+    for named in change.delete:
+        await client.delete(_resource(named.kind), named.name, named.namespace)
+        done.append(f"{named.kind} {named.namespace}/{named.name} deleted")
+    return Applied(done=done, markers=markers, yaml=to_yaml(written), undo=_undo(written, before, gone))
+
+
+def _undo(written: Sequence[Object], before: Sequence[Object | None], gone: Sequence[Object]) -> Change:
+    back = []
+    for new, old in zip(written, before, strict=True):
+        if old is not None:
+            version = new["metadata"].get("resourceVersion")
+            back.append({**old, "metadata": {**old["metadata"], "resourceVersion": version}})
+    for obj in gone:
+        metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
+        back.append({**obj, "metadata": metadata})
+    return Change(
+        yaml=to_yaml(back), delete=[_named(new) for new, old in zip(written, before, strict=True) if old is None]
+    )
+
+
+async def _write(client: Client, obj: Object, dry_run: bool = False) -> Object:
+    """Create an object, or replace the version that it names. Raises ApiError, OSError."""
+    resource, metadata = _resource(obj["kind"]), obj["metadata"]
+    replaces = bool(metadata.get("resourceVersion"))
+    path = resource.path(metadata["namespace"], metadata["name"] if replaces else "")
+    query = {"fieldManager": "sailcloth-console", "dryRun": "All" if dry_run else ""}
+    return dict(orjson.loads(await client.call("PUT" if replaces else "POST", path, _editable(obj), **query)))
+
+
+def _refusals(error: ApiError, node: Any) -> list[Marker]:
+    """What the API server refuses, at the fields that it names."""
+    causes = (error.body.get("details") or {}).get("causes") or ()
+    found = [(str(c.get("field") or ""), str(c.get("message") or error.message)) for c in causes] or [
+        ("", error.message)
+    ]
+    fix = {409: "Someone has changed it, or it exists already: reload it.", 403: "Your account may not do this."}
+    return [
+        Marker(
+            line=yaml_lines.line(node, field),
+            severity="Error",
+            code=error.reason,
+            path=field,
+            text=text,
+            fix=fix.get(error.status, ""),
+        )
+        for field, text in found
+    ]
+
+
+def _resource(kind: str) -> Resource:
+    return MESH[kind]
+
+
+def _named(obj: Mapping[str, Any]) -> Named:
+    return Named(kind=obj["kind"], namespace=obj["metadata"].get("namespace", ""), name=obj["metadata"]["name"])
+
+
+def _name(obj: Mapping[str, Any]) -> str:
+    return f"{obj['kind']} {obj['metadata']['namespace']}/{obj['metadata']['name']}"
+
+
+def _verb(obj: Mapping[str, Any]) -> str:
+    return "replaced" if obj["metadata"].get("resourceVersion") else "created"

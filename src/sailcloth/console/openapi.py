@@ -1,0 +1,53 @@
+"""The OpenAPI document of the console's API, made from its types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from . import schema, schema_edit
+
+PATHS = (*schema.PATHS, *schema_edit.PATHS)
+POSTS = schema_edit.POSTS
+_STREAM = {
+    "description": "Event `graph` with a Graph first, then events `delta` with a GraphDelta each.",
+    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+}
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI document."""
+    types = [t for *_, t in PATHS] + [t for _, _, *pair in POSTS for t in pair] + [schema.GraphDelta, schema.Problem]
+    distinct = list({str(t): t for t in types}.values())
+    schemas, components = msgspec.json.schema_components(distinct, ref_template="#/components/schemas/{name}")
+    schema_of = dict(zip(map(str, distinct), schemas, strict=True))
+
+    def json_of(type_: Any) -> dict[str, Any]:
+        return {"content": {"application/json": {"schema": schema_of[str(type_)]}}}
+
+    problem = {"description": "What is wrong, and what to do.", **json_of(schema.Problem)}
+
+    def responses(text: str, type_: Any) -> dict[str, Any]:
+        return {"200": {"description": text, **json_of(type_)}, "default": problem}
+
+    paths: dict[str, Any] = {
+        path: {"get": {"summary": text, "parameters": list(parameters), "responses": responses(text, type_)}}
+        for path, text, parameters, type_ in PATHS
+    }
+    for path, text, body, type_ in POSTS:
+        operation = {"summary": text, "requestBody": json_of(body), "responses": responses(text, type_)}
+        paths.setdefault(path, {})["post"] = operation
+    paths["/api/graph/events"] = {
+        "get": {
+            "summary": "The traffic graph and its changes every five seconds, as server-sent events.",
+            "parameters": list(schema.GRAPH),
+            "responses": {"200": _STREAM, "default": problem},
+        }
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Sailcloth console", "version": "1"},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
