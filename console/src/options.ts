@@ -34,6 +34,8 @@ export interface Options {
   sidecar: string;
   kind: string;
   accepted: string;
+  /** The tab of a page; empty for its first. */
+  tab: string;
   /** A column, with `-` before it for the largest first. */
   sort: string;
 }
@@ -58,6 +60,7 @@ export const DEFAULTS: Readonly<Options> = {
   sidecar: '',
   kind: '',
   accepted: '',
+  tab: '',
   sort: '',
 };
 
@@ -95,6 +98,7 @@ export function parse(query: URLSearchParams): Options {
     sidecar: text('sidecar'),
     kind: text('kind'),
     accepted: text('accepted'),
+    tab: text('tab'),
     sort: text('sort'),
   };
 }

@@ -121,6 +121,9 @@ export const text = {
     inGraph: (name: string) => `Show ${name} in the graph`,
   },
   list: {
+    create: 'New object',
+    traffic: 'Traffic',
+    wizard: 'Traffic wizard',
     name: 'Name',
     namespace: 'Namespace',
     health: 'Health',

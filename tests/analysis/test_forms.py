@@ -21,7 +21,7 @@ SAMPLES = Path(__file__).parents[3] / "shared" / "cases" / "samples"
 
 
 def virtual_service(**spec: Any) -> Object:
-    metadata = {"name": "rules", "namespace": "default", "resourceVersion": "7"}
+    metadata = {"name": "rules", "namespace": "default", "generation": 7}
     return {"apiVersion": "networking.istio.io/v1beta1", "kind": "VirtualService", "metadata": metadata, "spec": spec}
 
 

@@ -23,8 +23,9 @@ from .test_server import ApiServer, FakeMetrics, FakePlane, bearer
 
 Object = dict[str, Any]
 Web = TestClient[Any, Any]
+APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 CART = copy.deepcopy(VIRTUAL_SERVICE)
-CART["metadata"]["resourceVersion"] = "7"
+CART["metadata"] |= {"generation": 7, "resourceVersion": "70"}
 CART["spec"]["http"][0]["fault"] = {"abort": {"httpStatus": 500, "percentage": {"value": 50}}}
 
 
@@ -33,6 +34,8 @@ class Writes:
 
     def __init__(self) -> None:
         self.token, self.sent, self.refused = "", [], {}  # type: ignore[var-annotated]
+        self.generation = 7
+        self.annotations: list[Object | None] = []
 
     def __call__(self, token: str) -> Writes:
         self.token = token
@@ -46,13 +49,17 @@ class Writes:
     ) -> None:
         return None
 
-    async def call(self, method: str, path: str, body: Object, **query: Any) -> bytes:
+    async def call(self, method: str, path: str, body: Any = None, **query: Any) -> bytes:
+        if method == "GET":
+            metadata = {"generation": self.generation, "resourceVersion": "71", "annotations": {APPLIED: "{}"}}
+            return orjson.dumps({"metadata": metadata})
+        self.annotations.append(body["metadata"].get("annotations"))
         dry = bool(query.get("dryRun"))
         error = self.refused.get((method, dry))
         if error is not None:
             raise error
         self.sent.append((method, path, dry))
-        return orjson.dumps({**body, "metadata": {**body["metadata"], "resourceVersion": "8"}})
+        return orjson.dumps({**body, "metadata": {**body["metadata"], "generation": 8}})
 
     async def delete(self, resource: Any, name: str, namespace: str = "") -> None:
         self.sent.append(("DELETE", resource.path(namespace, name), False))
@@ -148,8 +155,9 @@ async def test_a_change_is_tried_and_then_written_as_the_user(web: Web, lab: Lab
     assert lab.writes.token == "admin-token"
     path = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/cart"
     assert lab.writes.sent == [("PUT", path, True), ("PUT", path, False)]
+    assert lab.writes.annotations == [{APPLIED: "{}"}] * 2  # `kubectl apply` compares with it
     undo = yaml.safe_load(applied["undo"]["yaml"])
-    assert (undo["spec"], undo["metadata"]["resourceVersion"]) == (CART["spec"], "8")
+    assert (undo["spec"], undo["metadata"]["generation"]) == (CART["spec"], 8)
 
 
 async def test_a_dry_run_changes_nothing(web: Web, lab: Lab) -> None:
@@ -171,6 +179,14 @@ async def test_what_the_api_server_refuses_stands_at_its_field(web: Web, lab: La
         "too long",
     )
     assert lab.writes.sent == []
+
+
+async def test_another_generation_is_not_overwritten(web: Web, lab: Lab) -> None:
+    lab.writes.generation = 9
+    _, applied = await post(web, "/api/config/apply", {"yaml": edit.to_yaml([CART])})
+    assert (applied["done"], lab.writes.sent) == ([], [])
+    assert "generation 9 now" in applied["markers"][0]["text"]
+    assert "reload" in applied["markers"][0]["fix"]
 
 
 async def test_a_viewer_cannot_write(web: Web, lab: Lab) -> None:
@@ -219,7 +235,7 @@ async def test_a_wizard_edits_what_it_did_not_write(web: Web) -> None:
     assert status == 200
     written = yaml.safe_load(proposal["change"]["yaml"])
     assert "fault" not in written["spec"]["http"][0]
-    assert written["metadata"]["resourceVersion"] == "7"
+    assert written["metadata"]["generation"] == 7
     assert proposal["effects"][0] == "All requests go to cart v1."
 
 

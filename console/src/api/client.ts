@@ -7,6 +7,13 @@ import type { Problem, Session, paths } from './contract.gen';
 type Get = {
   [P in keyof paths]: paths[P] extends { get: { responses: { 200: { content: { 'application/json': infer A } } } } } ? A : never;
 };
+type Post = {
+  [P in keyof paths]: paths[P] extends {
+    post: { requestBody?: { content: { 'application/json': infer B } }; responses: { 200: { content: { 'application/json': infer A } } } };
+  }
+    ? { body: B; answer: A }
+    : never;
+};
 type Path = { [P in keyof Get]: Get[P] extends never ? never : P }[keyof Get];
 
 /** An error that the server, or its absence, has answered with. */
@@ -49,6 +56,17 @@ async function request(path: string, init: RequestInit): Promise<Response> {
 async function get(path: string, signal: AbortSignal): Promise<unknown> {
   const response = await request(path, { signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]) });
   return response.json();
+}
+
+/** Sends a body; the server's answer. Throws ApiProblem. */
+export async function post<P extends keyof Post>(path: P, body: Post[P]['body']): Promise<Post[P]['answer']> {
+  const response = await request(path, {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(body),
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  return (await response.json()) as Post[P]['answer'];
 }
 
 export async function login(token: string): Promise<void> {

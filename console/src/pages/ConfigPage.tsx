@@ -1,8 +1,9 @@
 import { useMemo } from 'react';
+import { Link, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import type { ConfigItem } from '../api/contract.gen';
 import { moment, utc } from '../format';
-import type { Options } from '../options';
+import { type Options, shared } from '../options';
 import { StatusMark } from '../shell/health';
 import { Words } from '../shell/states';
 import { text } from '../text';
@@ -11,7 +12,7 @@ import { DataTable } from './DataTable';
 import { ListPage, Select } from './Filters';
 import type { Column } from './sort';
 
-const COLUMNS: Column<ConfigItem>[] = [
+const columns = (keep: string): Column<ConfigItem>[] => [
   {
     key: 'accepted',
     title: text.list.accepted,
@@ -24,7 +25,12 @@ const COLUMNS: Column<ConfigItem>[] = [
     ),
   },
   { key: 'kind', title: text.list.kind, value: (item) => item.kind, cell: (item) => <span title={item.apiVersion}>{item.kind}</span> },
-  { key: 'name', title: text.list.name, value: (item) => item.name },
+  {
+    key: 'name',
+    title: text.list.name,
+    value: (item) => item.name,
+    cell: (item) => <Link to={`/config/${item.kind}/${item.namespace}/${item.name}${keep}`}>{item.name}</Link>,
+  },
   { key: 'namespace', title: text.list.namespace, value: (item) => item.namespace },
   { key: 'message', title: text.list.message, value: (item) => item.message, cell: (item) => <Words>{item.message}</Words> },
   { key: 'proxies', title: text.list.proxies, value: (item) => item.proxies },
@@ -39,6 +45,7 @@ const COLUMNS: Column<ConfigItem>[] = [
 /** Objects of the mesh: whether each is accepted, why not, and which proxies have it. */
 export default function ConfigPage() {
   const [options, change] = useOptions();
+  const [query] = useSearchParams();
   const answer = useApi('/api/config', { namespaces: options.namespaces.join(',') }, options.refresh);
   const kinds = useMemo(() => [...new Set((answer.data ?? []).map((item) => item.kind))].sort(), [answer.data]);
   const rows = useMemo(() => (answer.data ?? []).filter((item) => passes(item, options)), [answer.data, options]);
@@ -60,6 +67,9 @@ export default function ConfigPage() {
         ]}
         onChange={(accepted) => change({ accepted })}
       />
+      <Link className="sc-push" to={`/config/new${shared(query)}`}>
+        {text.list.create}
+      </Link>
     </>
   );
   return (
@@ -75,7 +85,7 @@ export default function ConfigPage() {
       <DataTable
         label={text.shell.config}
         rows={rows}
-        columns={COLUMNS}
+        columns={columns(shared(query))}
         idOf={(item) => `${item.kind}/${item.namespace}/${item.name}`}
         sort={options.sort || 'accepted'}
         onSort={(sort) => change({ sort })}

@@ -60,6 +60,7 @@ export default function ItemsPage({ path, title }: Props) {
     { key: 'rate', title: text.list.rate, value: (item) => item.rate, cell: (item) => rate(item.rate) },
     { key: 'errors', title: text.list.errors, value: (item) => item.errorShare, cell: (item) => percent(item.errorShare) },
     { key: 'p95', title: text.list.p95, value: (item) => item.p95 ?? -1, cell: (item) => (item.p95 === null ? '–' : duration(item.p95)) },
+    ...(path === '/api/services' ? [wizard(shared(query))] : []),
   ];
   const filters = (
     <>
@@ -103,6 +104,12 @@ const sidecar: Column<Item> = {
   value: (item) => Number(item.sidecar),
   cell: (item) => (item.sidecar ? text.list.present : text.list.missing),
 };
+
+const wizard = (kept: string): Column<Item> => ({
+  key: 'wizard',
+  title: text.list.traffic,
+  cell: (item) => <Link to={`/services/${item.namespace}/${item.name}/traffic${kept}`}>{text.list.wizard}</Link>,
+});
 
 function passes(item: Item, { q, health, sidecar: wanted }: Options): boolean {
   if (!item.name.toLowerCase().includes(q.trim().toLowerCase())) return false;

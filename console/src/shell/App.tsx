@@ -1,6 +1,7 @@
 import { Suspense, lazy, useEffect } from 'react';
-import { Route, Routes, useLocation } from 'react-router';
+import { Route, Routes, matchPath, useLocation } from 'react-router';
 import { unauthorized, useApi } from '../api/client';
+import { useToasts } from '../config/toasts';
 import { text } from '../text';
 import { Login } from './Login';
 import { Shell } from './Shell';
@@ -10,6 +11,11 @@ const OverviewPage = lazy(() => import('../pages/OverviewPage'));
 const GraphPage = lazy(() => import('../graph/GraphPage'));
 const ItemsPage = lazy(() => import('../pages/ItemsPage'));
 const ConfigPage = lazy(() => import('../pages/ConfigPage'));
+const ObjectPage = lazy(() => import('../config/ObjectPage'));
+const CreatePage = lazy(() => import('../config/CreatePage'));
+const ObjectFormPage = lazy(() => import('../wizards/ObjectFormPage'));
+const TrafficPage = lazy(() => import('../wizards/TrafficPage'));
+const Toasts = lazy(() => import('../config/Toasts'));
 
 /** The pages, by path: the navigation and the routes are made from these. */
 export const PAGES = [
@@ -29,10 +35,26 @@ export const PAGES = [
   { path: '/config', title: text.shell.config, element: <ConfigPage /> },
 ];
 
+/** Pages of single objects, which the navigation does not list. `of`: the page that lists them. */
+const DETAILS = [
+  { path: '/config/new', of: '/config', element: <CreatePage /> },
+  { path: '/config/new/:form', of: '/config', element: <ObjectFormPage /> },
+  { path: '/config/:kind/:namespace/:name', of: '/config', element: <ObjectPage /> },
+  { path: '/config/:kind/:namespace/:name/form', of: '/config', element: <ObjectFormPage /> },
+  { path: '/services/:namespace/:name/traffic', of: '/services', element: <TrafficPage /> },
+];
+
+/** The listed page that a path belongs to. */
+const pageOf = (pathname: string) => {
+  const detail = DETAILS.find(({ path }) => matchPath(path, pathname));
+  return PAGES.find(({ path }) => path === (detail?.of ?? pathname));
+};
+
 export function App() {
   const session = useApi('/api/session');
   const { pathname } = useLocation();
-  const page = PAGES.find(({ path }) => path === pathname);
+  const page = pageOf(pathname);
+  const toasts = useToasts();
   useEffect(() => {
     document.title = `${page?.title ?? text.shell.notFound} · ${text.product}`;
   }, [page]);
@@ -41,17 +63,18 @@ export function App() {
   if (!session.data)
     return session.error ? <Problem error={session.error} retry={() => void session.refetch()} /> : <Loading words={text.login.checking} />;
   return (
-    <Shell user={session.data} pages={PAGES}>
+    <Shell user={session.data} pages={PAGES} current={page?.path ?? ''}>
       <Boundary key={pathname}>
         <Suspense fallback={<Loading />}>
           <Routes>
-            {PAGES.map(({ path, element }) => (
+            {[...PAGES, ...DETAILS].map(({ path, element }) => (
               <Route key={path} path={path} element={element} />
             ))}
             <Route path="*" element={<Empty title={text.shell.notFound} words={text.shell.notFoundFix} />} />
           </Routes>
         </Suspense>
       </Boundary>
+      <Suspense fallback={null}>{toasts.length > 0 && <Toasts toasts={toasts} />}</Suspense>
     </Shell>
   );
 }

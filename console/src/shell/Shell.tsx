@@ -11,7 +11,7 @@ import { Page, PageSidebar, PageSidebarBody, PageToggleButton } from '@patternfl
 import { SkipToContent } from '@patternfly/react-core/dist/dynamic/components/SkipToContent';
 import BarsIcon from '@patternfly/react-icons/dist/esm/icons/bars-icon';
 import { type ReactNode, useState } from 'react';
-import { Link, useLocation, useSearchParams } from 'react-router';
+import { Link, useSearchParams } from 'react-router';
 import type { Session } from '../api/contract.gen';
 import { shared } from '../options';
 import { text } from '../text';
@@ -22,13 +22,14 @@ const NARROW = 1200; // the width under which the navigation lies over the page
 interface Props {
   user: Session;
   pages: { path: string; title: string }[];
+  /** The path of the page that is open, or that lists what is. */
+  current: string;
   children: ReactNode;
 }
 
 /** Navigation, masthead, and the page between them. */
-export function Shell({ user, pages, children }: Props) {
+export function Shell({ user, pages, current, children }: Props) {
   const [query] = useSearchParams();
-  const { pathname } = useLocation();
   const [open, setOpen] = useState(window.innerWidth >= NARROW);
   const masthead = (
     <Masthead>
@@ -62,8 +63,8 @@ export function Shell({ user, pages, children }: Props) {
         <Nav aria-label={text.shell.navigation} onSelect={() => window.innerWidth < NARROW && setOpen(false)}>
           <NavList>
             {pages.map(({ path, title }) => (
-              <NavItem key={path} itemId={path} isActive={pathname === path}>
-                <Link to={path + shared(query)} aria-current={pathname === path ? 'page' : undefined}>
+              <NavItem key={path} itemId={path} isActive={current === path}>
+                <Link to={path + shared(query)} aria-current={current === path ? 'page' : undefined}>
                   {title}
                 </Link>
               </NavItem>

@@ -26,6 +26,12 @@ const PAGES = [
   ['/workloads', 'table'],
   ['/services', 'table'],
   ['/config', 'table'],
+  ['/config/VirtualService/default/reviews', '.sc-table'],
+  ['/config/VirtualService/default/reviews?tab=yaml', '.cm-content'],
+  ['/config/new', '.cm-content'],
+  ['/config/new/mutual-tls', '.sc-preview'],
+  ['/config/PeerAuthentication/default/default/form', '.sc-preview .cm-content'],
+  ['/services/default/reviews/traffic', '.sc-preview .cm-content'],
   ['/nowhere', '.pf-v6-c-empty-state'],
 ];
 
@@ -271,6 +277,77 @@ const TESTS = [
       await page.getByRole('button', { name: 'Load again' }).click();
       await page.locator('table').waitFor();
       errors.length = 0; // the browser reports the aborted request
+    },
+  ],
+  [
+    'the editor shows an error at its line, completes fields, applies, and undoes',
+    async () => {
+      await page.goto(`${server.url}/config/VirtualService/default/reviews?tab=yaml`);
+      const editor = page.getByRole('textbox', { name: 'YAML of VirtualService default/reviews' });
+      await editor.locator('.cm-line', { hasText: 'hosts:' }).click();
+      await page.keyboard.press('End');
+      for (let count = 0; count < 3; count += 1) await page.keyboard.press('Backspace');
+      await page.keyboard.type('st:');
+      await page.getByText('Error line 8').waitFor();
+      await page.locator('.cm-lint-marker-error').waitFor();
+      await page.getByRole('button', { name: 'Apply' }).click();
+      await page.getByText('1 error: nothing was changed.').waitFor();
+      await accessible('the editor with an error');
+      await picture('editor-error');
+      await page.getByRole('button', { name: 'Discard my changes' }).click();
+      await page.getByText('Error line 8').waitFor({ state: 'detached' });
+      await editor.locator('.cm-line', { hasText: 'timeout: 1s' }).click();
+      await page.keyboard.press('End');
+      await page.keyboard.press('Enter');
+      await page.keyboard.type('re');
+      await page.keyboard.press('Control+Space');
+      await page.locator('.cm-tooltip-autocomplete').getByText('rewrite').waitFor();
+      await page.waitForTimeout(150); // the editor takes no key just after the list opened
+      await page.keyboard.press('Enter');
+      await editor.locator('.cm-line', { hasText: 'rewrite:' }).waitFor();
+      await page.getByRole('button', { name: 'Show the change' }).click();
+      await page.locator('.cm-changedLine').first().waitFor();
+      await page.getByRole('button', { name: 'Try on the API server' }).click();
+      await page.getByText('The API server would accept it.').waitFor();
+      await page.keyboard.press('Tab');
+      await page.getByRole('button', { name: 'Apply' }).click();
+      await page.getByText('VirtualService default/reviews replaced').waitFor();
+      await accessible('the toast');
+      await page.getByRole('button', { name: 'Undo' }).click();
+      await page.getByText('Undone').waitFor();
+    },
+  ],
+  [
+    'an object is deleted after a question, and can be had back',
+    async () => {
+      await page.goto(`${server.url}/config/VirtualService/default/reviews`);
+      await page.getByText('refused it: no such cluster').waitFor();
+      await page.getByText('DestinationRule default/reviews is missing').waitFor();
+      await page.getByRole('button', { name: 'Delete' }).click();
+      await page.getByRole('alertdialog').getByRole('button', { name: 'Delete' }).click();
+      await page.waitForURL(/\/config$/);
+      await page.getByRole('button', { name: 'Undo' }).waitFor();
+    },
+  ],
+  [
+    'the traffic wizard says what it would do, and keeps shares at 100 percent',
+    async () => {
+      await page.goto(`${server.url}/services/default/reviews/traffic`);
+      const rule = page.getByRole('group', { name: 'Rule 2' });
+      await rule.getByRole('slider').first().fill('90');
+      const effects = page.getByRole('region', { name: 'Preview' });
+      await effects.getByText('v1 90, v3 10').waitFor();
+      await rule.getByLabel('Share in percent').first().fill('80');
+      await page.getByText('100 %').first().waitFor();
+      await rule.getByRole('button', { name: 'Add a destination' }).click();
+      await effects.getByText('v1 34, v3 33, v2 33').waitFor();
+      await rule.getByText('Faults').click();
+      await page.getByRole('button', { name: 'Add a rule before it' }).click();
+      await page.getByRole('group', { name: 'Rule 3' }).waitFor();
+      await picture('wizard');
+      await effects.getByRole('button', { name: 'Apply' }).click();
+      await page.getByText('VirtualService default/reviews replaced').waitFor();
+      await page.waitForURL(/\/graph\?find=/);
     },
   ],
   [

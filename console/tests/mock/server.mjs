@@ -5,6 +5,7 @@ import { createReadStream, existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import * as changes from './config.mjs';
 import * as fixtures from './fixtures.mjs';
 
 const PAGE = fileURLToPath(new URL('../../../src/sailcloth/console/page/', import.meta.url));
@@ -49,6 +50,11 @@ const API = {
   '/api/workloads': () => fixtures.items('Deployment'),
   '/api/services': () => fixtures.items('Service'),
   '/api/config': () => fixtures.config,
+  '/api/config/object': () => changes.object,
+  '/api/config/schema': () => changes.schema,
+  '/api/forms': () => changes.forms,
+  '/api/forms/traffic': () => changes.traffic,
+  '/api/forms/object': () => ({ form: changes.forms[0], values: { mode: 'STRICT' }, problem: '' }),
 };
 
 /** @param {URL} url @param {Response} response */
@@ -97,7 +103,11 @@ export function start(port = 0) {
     } else if (url.pathname.startsWith('/api/') && !known) {
       answer(response, 401, { error: 'nobody is logged in, or the session has ended', fix: 'Open the URL of `sailctl dashboard`.' });
     } else if (url.pathname === '/api/graph/events') stream(url, response);
-    else if (API[url.pathname]) answer(response, 200, API[url.pathname]?.(url));
+    else if (request.method === 'POST' && changes.POSTS[url.pathname]) {
+      let body = '';
+      request.on('data', (part) => (body += part));
+      request.on('end', () => answer(response, 200, changes.POSTS[url.pathname]?.(JSON.parse(body))));
+    } else if (API[url.pathname]) answer(response, 200, API[url.pathname]?.(url));
     else file(url.pathname, response);
   });
   return new Promise((resolve) => {

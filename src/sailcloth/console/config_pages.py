@@ -287,10 +287,14 @@ class ConfigPages:
 def _proposal(
     objects: Sequence[Object], gone: Sequence[Object], present: Sequence[Object], said: list[str]
 ) -> schema.Proposal:
-    text = edit.to_yaml(objects)
+    """A proposal of what differs from what is there."""
+    there = {_named(obj): obj for obj in present}
+    changed = [obj for obj in objects if (before := there.get(_named(obj))) is None or before["spec"] != obj["spec"]]
+    text = edit.to_yaml(changed)
     _, markers = edit.check(text)
     change = schema.Change(yaml=text, delete=[_named(obj) for obj in gone])
-    return schema.Proposal(change=change, before=edit.to_yaml(present), effects=said, markers=markers)
+    replaced = [there[name] for name in map(_named, (*changed, *gone)) if name in there]
+    return schema.Proposal(change=change, before=edit.to_yaml(replaced), effects=said, markers=markers)
 
 
 def _condition(raw: dict[str, Any]) -> schema.StatusCondition:

@@ -21,8 +21,9 @@ from .schema_edit import Applied, Change, Marker, Named
 from .sources import MESH
 
 Object = dict[str, Any]
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _MOST = 50  # documents of one change
-_OWN_FIELDS = ("managedFields", "uid", "creationTimestamp", "generation", "selfLink", "deletionTimestamp")
+_OWN_FIELDS = ("managedFields", "uid", "creationTimestamp", "resourceVersion", "selfLink", "deletionTimestamp")
 
 
 class BadChange(ValueError):
@@ -46,7 +47,7 @@ def to_yaml(objects: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _editable(obj: Mapping[str, Any]) -> Object:
-    metadata = {k: v for k, v in obj["metadata"].items() if k not in _OWN_FIELDS}
+    metadata = {k: v for k, v in obj["metadata"].items() if k not in _OWN_FIELDS and v != {}}
     rest = {k: v for k, v in obj.items() if k not in ("apiVersion", "kind", "metadata", "status")}
     return {"apiVersion": obj["apiVersion"], "kind": obj["kind"], "metadata": metadata, **rest}
 
@@ -142,10 +143,9 @@ def _undo(written: Sequence[Object], before: Sequence[Object | None], gone: Sequ
     back = []
     for new, old in zip(written, before, strict=True):
         if old is not None:
-            version = new["metadata"].get("resourceVersion")
-            back.append({**old, "metadata": {**old["metadata"], "resourceVersion": version}})
+            back.append({**old, "metadata": {**old["metadata"], "generation": new["metadata"].get("generation")}})
     for obj in gone:
-        metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
+        metadata = {k: v for k, v in obj["metadata"].items() if k != "generation"}
         back.append({**obj, "metadata": metadata})
     return Change(
         yaml=to_yaml(back), delete=[_named(new) for new, old in zip(written, before, strict=True) if old is None]
@@ -153,12 +153,21 @@ def _undo(written: Sequence[Object], before: Sequence[Object | None], gone: Sequ
 
 
 async def _write(client: Client, obj: Object, dry_run: bool = False) -> Object:
-    """Create an object, or replace the version that it names. Raises ApiError, OSError."""
-    resource, metadata = _resource(obj["kind"]), obj["metadata"]
-    replaces = bool(metadata.get("resourceVersion"))
-    path = resource.path(metadata["namespace"], metadata["name"] if replaces else "")
+    """Create an object, or replace the generation that it names: a new status is no other version. Raises ApiError, OSError."""
+    resource, metadata, body = _resource(obj["kind"]), obj["metadata"], _editable(obj)
+    generation = body["metadata"].pop("generation", None)
     query = {"fieldManager": "sailcloth-console", "dryRun": "All" if dry_run else ""}
-    return dict(orjson.loads(await client.call("PUT" if replaces else "POST", path, _editable(obj), **query)))
+    if generation is None:
+        return dict(orjson.loads(await client.call("POST", resource.path(metadata["namespace"]), body, **query)))
+    path = resource.path(metadata["namespace"], metadata["name"])
+    now = orjson.loads(await client.call("GET", path))["metadata"]
+    if now.get("generation") != generation:
+        raise ApiError(409, "Conflict", f"it is at generation {now.get('generation')} now, not {generation}")
+    applied = (now.get("annotations") or {}).get(_APPLIED)
+    if applied:  # not shown, and not taken away: `kubectl apply` compares with it
+        body["metadata"]["annotations"] = {_APPLIED: applied, **(body["metadata"].get("annotations") or {})}
+    body["metadata"]["resourceVersion"] = now["resourceVersion"]
+    return dict(orjson.loads(await client.call("PUT", path, body, **query)))
 
 
 def _refusals(error: ApiError, node: Any) -> list[Marker]:
@@ -194,4 +203,4 @@ def _name(obj: Mapping[str, Any]) -> str:
 
 
 def _verb(obj: Mapping[str, Any]) -> str:
-    return "replaced" if obj["metadata"].get("resourceVersion") else "created"
+    return "replaced" if "generation" in obj["metadata"] else "created"

@@ -82,8 +82,8 @@ class Named(Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fi
 
 
 class Change(Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
-    """Documents to apply, in order, then objects to delete. A document with a `resourceVersion` replaces that version only; one
-    without is created. `dryRun`: check on the API server, and change nothing."""
+    """Documents to apply, in order, then objects to delete. A document with a `generation` replaces that generation only; one without
+    is created. `dryRun`: check on the API server, and change nothing."""
 
     yaml: str = ""
     delete: list[Named] = []

@@ -132,7 +132,7 @@ def console() -> list[dict[str, Any]]:
         {
             "apiGroups": [g],
             "resources": sorted(k.plural for k in kinds),
-            "verbs": ["create", "update", "patch", "delete"],
+            "verbs": ["get", "create", "update", "delete"],
         }
         for g, kinds in _changeable().items()
     ]

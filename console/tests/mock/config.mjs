@@ -1,0 +1,144 @@
+// Objects, forms and changes of the mock server.
+const YAML = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata:
+  name: reviews
+  namespace: default
+  generation: 7
+spec:
+  hosts:
+  - reviews
+  http:
+  - timeout: 1s
+    route:
+    - destination:
+        host: reviews
+        subset: v1
+`;
+const item = {
+  kind: 'VirtualService',
+  apiVersion: 'networking.istio.io/v1',
+  namespace: 'default',
+  name: 'reviews',
+  accepted: true,
+  reason: 'Accepted',
+  message: '',
+  proxies: '6/6 proxies',
+  created: '2026-11-30T08:00:00Z',
+};
+export const object = {
+  item,
+  yaml: YAML,
+  markers: [],
+  conditions: [
+    { type: 'Accepted', status: 'True', reason: 'Accepted', message: '', since: '2026-11-30T08:00:00Z' },
+    { type: 'Programmed', status: 'False', reason: 'Refused', message: '5/6 proxies', since: '2026-11-30T08:00:00Z' },
+  ],
+  references: [
+    { kind: 'Service', namespace: 'default', name: 'reviews', what: 'sends to', exists: true },
+    { kind: 'DestinationRule', namespace: 'default', name: 'reviews', what: 'has subset v1', exists: false },
+  ],
+  delivery: {
+    received: 1_796_053_319,
+    computedMs: 0.984,
+    answers: [
+      { proxy: 'ratings-v1-1.default', ms: 12, error: 'no such cluster' },
+      { proxy: 'reviews-v2-1.default', ms: 11.4, error: '' },
+    ],
+    waiting: ['details-v1-1.default'],
+  },
+  mayUpdate: true,
+  mayDelete: true,
+  form: 'traffic',
+  formProblem: '',
+};
+const text = { type: 'string' };
+export const schema = {
+  type: 'object',
+  properties: {
+    spec: {
+      type: 'object',
+      properties: {
+        hosts: { type: 'array', items: text, description: 'Hosts that the rules are for.' },
+        http: { type: 'array', items: { type: 'object', properties: { timeout: text, rewrite: { type: 'object' } } } },
+      },
+    },
+  },
+};
+export const forms = [
+  {
+    name: 'mutual-tls',
+    title: 'Mutual TLS',
+    help: 'Whether proxies demand mutual TLS from callers.',
+    kind: 'PeerAuthentication',
+    fields: [
+      { name: 'workload', label: 'Workloads with labels', type: 'labels', choices: [], default: null, required: false, help: 'Such as app=reviews.' },
+      { name: 'mode', label: 'Mode', type: 'choice', choices: ['STRICT', 'PERMISSIVE'], default: 'STRICT', required: true, help: '' },
+      { name: 'port', label: 'Port', type: 'number', choices: [], default: null, required: false, help: '' },
+      { name: 'hosts', label: 'Hosts', type: 'list', choices: [], default: null, required: false, help: '' },
+      { name: 'redirect', label: 'Redirect', type: 'boolean', choices: [], default: null, required: false, help: '' },
+    ],
+  },
+];
+const target = (/** @type {string} */ subset, /** @type {number} */ weight) => ({ host: 'reviews', subset, port: 0, weight });
+const POLICY = Object.fromEntries(
+  [
+    'loadBalancer', 'hashHeader', 'hashCookie', 'hashCookieTtl', 'hashQueryParam', 'hashSourceIp', 'maxConnections', 'connectTimeout',
+    'maxPendingRequests', 'maxRequests', 'maxRequestsPerConnection', 'maxRetries', 'consecutiveErrors', 'consecutiveGatewayErrors',
+    'outlierInterval', 'baseEjectionTime', 'maxEjectionPercent', 'tlsMode',
+  ].map((name) => [name, null]),
+);
+const HTTP = {
+  name: null, timeout: '1s', attempts: null, perTryTimeout: null, retryOn: null, delay: '2s', delayPercent: 10, abortStatus: null,
+  abortPercent: null, mirror: null, mirrorPercent: null,
+};
+export const traffic = {
+  namespace: 'default',
+  service: 'reviews',
+  rules: {
+    hosts: ['reviews'],
+    gateways: [],
+    http: [
+      { ...HTTP, matches: [[{ part: 'header', operator: 'exact', name: 'end-user', value: 'jason' }]], targets: [target('v2', 0)] },
+      { ...HTTP, matches: [], targets: [target('v1', 50), target('v3', 50)] },
+    ],
+    tcp: [],
+    policy: POLICY,
+    subsets: ['v1', 'v2', 'v3'].map((name) => ({ name, labels: { version: name } })),
+  },
+  versions: ['v1', 'v2', 'v3'].map((name) => ({ name, labels: { version: name } })),
+  gateways: ['default/bookinfo-gateway'],
+  ports: [9080],
+  objects: [{ kind: 'VirtualService', namespace: 'default', name: 'reviews' }],
+  problem: '',
+};
+
+/** What is wrong in a text: the mock knows one word. @param {string} yaml */
+function markers(yaml) {
+  const line = yaml.split('\n').findIndex((one) => one.includes('hosst')) + 1;
+  return line
+    ? [{ line, severity: 'Error', code: 'SAIL0001', path: 'spec.hosst', text: 'unknown field "hosst".', fix: 'Use hosts.' }]
+    : [];
+}
+
+/** @type {Record<string, (body: any) => unknown>} */
+export const POSTS = {
+  '/api/config/check': ({ yaml }) => markers(yaml),
+  '/api/config/apply': ({ yaml, delete: gone, dryRun }) => {
+    const wrong = markers(yaml);
+    const done = wrong.length ? [] : [gone.length ? 'VirtualService default/reviews deleted' : 'VirtualService default/reviews replaced'];
+    return { done, markers: wrong, yaml, undo: dryRun || wrong.length ? null : { yaml: YAML, delete: [], dryRun: false } };
+  },
+  '/api/forms/traffic': ({ rules }) => ({
+    change: { yaml: YAML.replace('1s', rules.http[0]?.timeout ?? '9s'), delete: [], dryRun: false },
+    before: YAML,
+    effects: [`${rules.http.length} rules.`, ...rules.http.map((/** @type {any} */ rule) => `  ${rule.targets.map((/** @type {any} */ one) => `${one.subset} ${one.weight}`).join(', ')}`)],
+    markers: [],
+  }),
+  '/api/forms/object': ({ name, values }) => ({
+    change: { yaml: `kind: PeerAuthentication\nmetadata:\n  name: ${name}\nspec:\n  mtls:\n    mode: ${values.mode}\n`, delete: [], dryRun: false },
+    before: '',
+    effects: ['It applies to reviews-v1.'],
+    markers: [],
+  }),
+};
