@@ -118,7 +118,7 @@ def test_lists() -> None:
 
 def test_the_overview_names_what_needs_attention() -> None:
     plane = schema.ControlPlane(version="1", proxies=3, stale=[])
-    shown = assemble.overview(snapshot(), EVERYTHING, plane)
+    shown = assemble.overview(snapshot(), EVERYTHING, plane, [])
     assert {c.status: c.count for c in shown.applications} == {"Failure": 2, "Healthy": 3}
     assert (shown.error_rates[0].name, shown.error_rates[0].value) == ("cart", 0.25)
     assert (shown.config[0].name, shown.config[0].message, shown.config_count) == ("edge", "spec.servers: none", 2)

@@ -52,6 +52,9 @@ class FakeCluster:
     def lists(self) -> dict[str, list[Object]]:
         return LISTS
 
+    async def options(self) -> str:
+        return "accessLogFile: /dev/stdout\n"
+
     def config(self) -> list[Object]:
         return [VIRTUAL_SERVICE, REFUSED, PEER_AUTHENTICATION]
 

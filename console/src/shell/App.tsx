@@ -11,6 +11,7 @@ const OverviewPage = lazy(() => import('../pages/OverviewPage'));
 const GraphPage = lazy(() => import('../graph/GraphPage'));
 const ItemsPage = lazy(() => import('../pages/ItemsPage'));
 const ConfigPage = lazy(() => import('../pages/ConfigPage'));
+const MeshPage = lazy(() => import('../pages/MeshPage'));
 const ObjectPage = lazy(() => import('../config/ObjectPage'));
 const CreatePage = lazy(() => import('../config/CreatePage'));
 const ObjectFormPage = lazy(() => import('../wizards/ObjectFormPage'));
@@ -33,6 +34,7 @@ export const PAGES = [
   },
   { path: '/services', title: text.shell.services, element: <ItemsPage key="services" path="/api/services" title={text.shell.services} /> },
   { path: '/config', title: text.shell.config, element: <ConfigPage /> },
+  { path: '/mesh', title: text.shell.mesh, element: <MeshPage /> },
 ];
 
 /** Pages of single objects, which the navigation does not list. `of`: the page that lists them. */

@@ -28,6 +28,7 @@ const PAGES = [
   ['/config', 'table'],
   ['/config/VirtualService/default/reviews', '.sc-table'],
   ['/config/VirtualService/default/reviews?tab=yaml', '.cm-content'],
+  ['/mesh', '.sc-components'],
   ['/config/new', '.cm-content'],
   ['/config/new/mutual-tls', '.sc-preview'],
   ['/config/PeerAuthentication/default/default/form', '.sc-preview .cm-content'],

@@ -142,3 +142,24 @@ export const POSTS = {
     markers: [],
   }),
 };
+
+export const mesh = {
+  version: '1.30.0',
+  components: [
+    { kind: 'controlPlane', name: 'istiod', namespace: 'istio-system', status: 'Degraded', detail: '6 of 7 proxies have the latest configuration' },
+    { kind: 'gateway', name: 'istio-ingressgateway', namespace: 'istio-system', status: 'Healthy', detail: '1 of 1 available' },
+    { kind: 'dataPlane', name: 'default', namespace: 'default', status: 'Degraded', detail: '6 proxies, without a sidecar: plain' },
+    { kind: 'telemetry', name: 'prometheus', namespace: 'istio-system', status: 'Healthy', detail: 'metrics, traces and logs are answered' },
+  ],
+  proxies: [
+    { name: 'reviews-v1-1', namespace: 'default', version: '1.30.0', connected: '2026-11-30T08:00:00Z', types: { CDS: 'SYNCED', LDS: 'SYNCED' }, errors: {} },
+    { name: 'ratings-v1-1', namespace: 'default', version: '1.30.0', connected: '2026-11-30T08:00:00Z', types: { CDS: 'ERROR', LDS: 'STALE' }, errors: { CDS: 'no such certificate' } },
+  ],
+  changes: [
+    { received: 1_796_053_319, objects: ['VirtualService default/reviews'], computedMs: 1, lastMs: 12.5, proxies: 6, refused: 1, waiting: 0 },
+  ],
+  certificates: [{ name: 'issuer O=cluster.local', ends: 2_111_000_000 }],
+  certificateProblems: ['the root ends in 20 days'],
+  pushMs: 12.5,
+  options: 'accessLogFile: /dev/stdout\n',
+};

@@ -373,7 +373,9 @@ def config_item(obj: Object) -> schema.ConfigItem:
     )
 
 
-def overview(snapshot: Snapshot, scope: Scope, control_plane: schema.ControlPlane) -> schema.Overview:
+def overview(
+    snapshot: Snapshot, scope: Scope, control_plane: schema.ControlPlane, certificates: list[schema.Certificate]
+) -> schema.Overview:
     """What needs attention."""
     applications = items(snapshot, scope, "app")
     services = items(snapshot, scope, "service")
@@ -400,5 +402,5 @@ def overview(snapshot: Snapshot, scope: Scope, control_plane: schema.ControlPlan
         config=[rule for rule in rules if not rule.accepted],
         config_count=len(rules),
         control_plane=control_plane,
-        certificates=[],
+        certificates=certificates,
     )

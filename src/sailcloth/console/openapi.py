@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from . import schema, schema_edit
+from . import schema, schema_edit, schema_mesh
 
-PATHS = (*schema.PATHS, *schema_edit.PATHS)
+PATHS = (*schema.PATHS, *schema_edit.PATHS, *schema_mesh.PATHS)
 POSTS = schema_edit.POSTS
 _STREAM = {
     "description": "Event `graph` with a Graph first, then events `delta` with a GraphDelta each.",

@@ -22,8 +22,8 @@ from sailcloth.analysis.forms.object_forms import BadValue
 from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
 from sailcloth.kube import ApiError, Client
 
-from . import assemble, openapi, schema
-from .access import Access, Refused, User
+from . import assemble, mesh, openapi, schema
+from .access import Access, Question, Refused, User
 from .assemble import Scope, Snapshot
 from .config_pages import ConfigPages, Forbidden, NotThere, refusal
 from .edit import BadChange
@@ -94,6 +94,7 @@ class Console:
         get("/api/workloads", self._items("workload"))
         get("/api/services", self._items("service"))
         get("/api/config", self._config)
+        get("/api/mesh", self._mesh)
         self._config_pages.routes(app)
         get("/{path:.*}", self._file)
         return app
@@ -246,8 +247,9 @@ class Console:
             version=sync.version,
             proxies=len(sync.proxies),
             stale=sorted(name for name in sync.stale if name.rpartition(".")[2] in scope.readable),
+            push_ms=mesh.push_ms(sync),
         )
-        return _answer(assemble.overview(snapshot, scope, plane))
+        return _answer(assemble.overview(snapshot, scope, plane, mesh.certificates(sync)))
 
     async def _namespaces(self, request: web.Request) -> web.Response:
         return _answer(assemble.namespaces(*await self._snapshot(request)))
@@ -261,6 +263,21 @@ class Console:
 
     async def _config(self, request: web.Request) -> web.Response:
         return _answer(assemble.config(self._current_inventory(), await self._scope(request)))
+
+    async def _mesh(self, request: web.Request) -> web.Response:
+        scope, user = await self._scope(request), request[_USER]
+        problems = list(self._cluster.problems)
+        try:
+            await self._metrics.graph("1m")
+        except Unavailable as error:
+            problems.append(str(error))
+        options = ""
+        if await self._access.may(user, Question("get", "configmaps", namespace="istio-system", name="istio")):
+            try:
+                options = await self._cluster.options()
+            except ApiError as error:
+                options = f"# {error}\n"
+        return _answer(mesh.mesh(self._control_plane.sync, self._current_inventory(), scope, problems, options))
 
     async def _snapshot(self, request: web.Request) -> tuple[Snapshot, Scope]:
         """What the request asks for. Without metrics the traffic is empty, and a note says why."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,12 +21,13 @@ from sailcloth.analysis import traffic_graph
 from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.kube import Client
 from sailcloth.kube.informer import Informer
-from sailcloth.kube.resources import DEPLOYMENTS, NAMESPACES, PODS, SERVICES, Resource
+from sailcloth.kube.resources import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICES, Resource
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 Sample = tuple[Mapping[str, str], float]
+_CHANGES = 20  # of the control plane's log, that pages show
 _SYNC_S = 2.0  # between looks at the control plane's sync state
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _MAX_BODY = 64 << 20
@@ -68,6 +69,11 @@ class Cluster:
         """Kinds that cannot be read, and why."""
         return sorted(f"{name}: {i.problem}" for name, i in self._informers.items() if i.problem)
 
+    async def options(self) -> str:
+        """The MeshConfig, in YAML. Raises ApiError, OSError."""
+        config_map = await self._client.get(CONFIGMAPS, "istio", "istio-system")
+        return str((config_map.get("data") or {}).get("mesh") or "")
+
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -101,11 +107,14 @@ def _slim(obj: Object) -> Object:
 @dataclass(frozen=True)
 class Sync:
     """The control plane's connected proxies: `stale` have not acknowledged everything; both are POD.NAMESPACE. `version`: its version;
-    empty if it does not answer."""
+    empty if it does not answer. `rows`, `changes`, `authority`: its pages `syncz`, `changez` and `caz`."""
 
     proxies: frozenset[str] = frozenset()
     stale: frozenset[str] = frozenset()
     version: str = ""
+    rows: Sequence[Object] = field(default=(), compare=False)
+    changes: Sequence[Object] = field(default=(), compare=False)
+    authority: Object = field(default_factory=dict, compare=False)
 
 
 class ControlPlane:
@@ -129,15 +138,17 @@ class ControlPlane:
         """Poll until cancelled."""
         while True:
             try:
-                rows = await _get(self._session, f"{self._url}/debug/syncz")
-                build = await _get(self._session, f"{self._url}/version")
-                stale = (r["name"] for r in rows if set(r["types"].values()) & {"STALE", "ERROR"})
-                self.sync = Sync(
-                    frozenset(r["name"] for r in rows), frozenset(stale), str(build.get("version") or "unknown")
-                )
+                rows, build, changes, authority = [
+                    await _get(self._session, self._url + path)
+                    for path in ("/debug/syncz", "/version", f"/debug/changez?limit={_CHANGES}", "/debug/caz")
+                ]
+                stale = frozenset(r["name"] for r in rows if set(r["types"].values()) & {"STALE", "ERROR"})
+                proxies = frozenset(r["name"] for r in rows)
+                latest = Sync(proxies, stale, str(build.get("version") or "unknown"), rows, changes, authority)
             except (Unavailable, KeyError, TypeError, AttributeError) as error:
                 log.debug("sync state: %s", error)
-                self.sync = Sync()
+                latest = Sync()
+            self.sync = latest
             await asyncio.sleep(_SYNC_S)
 
 

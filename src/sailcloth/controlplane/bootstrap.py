@@ -123,6 +123,7 @@ def console() -> list[dict[str, Any]]:
             "resources": ["*"],
             "verbs": read,
         },
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["istio"], "verbs": ["get"]},
     ]
     reviews = [
         {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
