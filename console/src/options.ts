@@ -26,6 +26,10 @@ export interface Options {
   hide: string;
   /** Namespaces that are not collapsed; `*` all, `-` none, empty: the page decides by size. */
   open: string;
+  /** The id of the node whose neighbours alone are shown; empty for all. */
+  focus: string;
+  /** The moment that is shown, in seconds since the epoch; empty for now. */
+  at: string;
   /** The id of the selected node or edge. */
   selected: string;
   /** The text that names of a list contain. */
@@ -54,6 +58,8 @@ export const DEFAULTS: Readonly<Options> = {
   find: '',
   hide: '',
   open: '',
+  focus: '',
+  at: '',
   selected: '',
   q: '',
   health: '',
@@ -92,6 +98,8 @@ export function parse(query: URLSearchParams): Options {
     find: text('find'),
     hide: text('hide'),
     open: text('open'),
+    focus: text('focus'),
+    at: /^\d{1,12}$/.test(query.get('at') ?? '') ? text('at') : '',
     selected: text('selected'),
     q: text('q'),
     health: text('health'),

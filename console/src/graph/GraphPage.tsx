@@ -4,15 +4,16 @@ import { clock, utc } from '../format';
 import { Stale } from '../shell/states';
 import { text } from '../text';
 import { useOptions } from '../useOptions';
-import { FindHide, Toolbar } from './Toolbar';
+import { FindHide, type Format, Toolbar } from './Toolbar';
 import { View } from './View';
-import { LIMIT, type ShownGraph, collapse, idOf, opened, toggled } from './collapse';
+import { LIMIT, type ShownGraph, around, collapse, idOf, opened, toggled } from './collapse';
 import type { Look } from './elements';
 import type { Matches, Parsed } from './find';
 import { useGraph } from './useGraph';
 import { useLayout } from './useLayout';
 
 const Legend = lazy(() => import('./Legend'));
+const ReplayBar = lazy(() => import('./ReplayBar'));
 const SidePanel = lazy(() => import('./SidePanel'));
 const NOTHING: Parsed = { expression: null, error: '' };
 const still = window.matchMedia('(prefers-reduced-motion: reduce)');
@@ -25,8 +26,12 @@ export default function GraphPage() {
   const hide = useMemo(() => language?.parse(options.hide) ?? NOTHING, [language, options.hide]);
   const waits = options.hide !== '' && !language; // what is to be hidden is not shown first
   const visible = useMemo(
-    () => (waits || !data ? undefined : language && hide.expression ? language.without(hide.expression, data) : data),
-    [data, hide, language, waits],
+    () => {
+      if (waits || !data) return undefined;
+      const near = options.focus ? around(data, options.focus) : data;
+      return language && hide.expression ? language.without(hide.expression, near) : near;
+    },
+    [data, hide, language, waits, options.focus],
   );
   const shown = useMemo(() => visible && collapse(visible, opened(visible, options.open)), [visible, options.open]);
   const found = useMemo(
@@ -50,10 +55,10 @@ export default function GraphPage() {
     () => ({ labels: options.labels, animated: options.animation && !still.matches, selected: options.selected, matches: found }),
     [options.labels, options.animation, options.selected, found],
   );
-  const save = (format: 'json' | 'svg'): void => {
+  const save = (format: Format): void => {
     if (!shown || !placed.layout || !data) return;
     const { layout } = placed;
-    void import('./export').then((file) => (format === 'json' ? file.saveJson(data) : file.saveSvg(shown, layout, options.labels)));
+    void import('./export').then((file) => file.save(format, data, shown, layout, options.labels));
   };
   const words = found ? text.find.found(found.nodes.size, found.edges.size) : '';
   return (
@@ -61,13 +66,19 @@ export default function GraphPage() {
       <h1 className="sc-hidden">{text.graph.title}</h1>
       <Toolbar options={options} change={change} onExport={save} />
       <div className="sc-bar">
-        <FindHide options={options} change={change} findError={find.error} hideError={hide.error} found={words} />
+        <FindHide options={options} change={change} findError={find.error} hideError={hide.error} found={words} completions={(typed) => language?.completions(typed) ?? []} />
+        {options.focus && (
+          <Button variant="secondary" onClick={() => change({ focus: '' })}>
+            {text.graph.focused} ×
+          </Button>
+        )}
         {data && (
           <span className={`sc-fresh sc-fresh-${freshness}`} title={utc(data.at)}>
             {text.graph[freshness]} · {text.state.updated(clock(data.at))}
           </span>
         )}
       </div>
+      <Suspense fallback={null}>{options.at && <ReplayBar at={Number(options.at)} change={change} />}</Suspense>
       {data && <Stale error={error} />}
       {data && data.edges.length > LIMIT && (
         <p className="sc-note" role="status">

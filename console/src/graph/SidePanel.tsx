@@ -9,6 +9,7 @@ import { shared } from '../options';
 import { StatusMark, StatusWords, Why } from '../shell/health';
 import { Words } from '../shell/states';
 import { text } from '../text';
+import { useOptions } from '../useOptions';
 import { Mark } from './MeshNode';
 import type { ShownGraph, ShownNode } from './collapse';
 import { kindOf, nameOf } from './labels';
@@ -81,6 +82,7 @@ const LISTS: Record<string, string> = { app: '/applications', workload: '/worklo
 
 function NodeDetails({ node, onToggle }: { node: ShownNode; onToggle: (namespace: string) => void }) {
   const [query] = useSearchParams();
+  const [, change] = useOptions();
   const facts = (['namespace', 'app', 'version', 'workload', 'service'] as const).filter((name) => node[name]);
   return (
     <>
@@ -88,6 +90,11 @@ function NodeDetails({ node, onToggle }: { node: ShownNode; onToggle: (namespace
         <StatusWords status={node.health.status} />
         {!node.members && <Why health={node.health} />}
       </Section>
+      {!node.members && (
+        <Button variant="link" isInline onClick={() => change({ focus: node.id })}>
+          {text.graph.focus}
+        </Button>
+      )}
       {node.reason && (
         <Section title={text.panel.reason}>
           <p>

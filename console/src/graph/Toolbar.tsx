@@ -10,8 +10,11 @@ const FindHelp = lazy(() => import('./FindHelp'));
 interface Props {
   options: Options;
   change: Change;
-  onExport: (format: 'json' | 'svg') => void;
+  onExport: (format: Format) => void;
 }
+
+export const FORMATS = ['svg', 'png', 'dot', 'mermaid', 'json'] as const;
+export type Format = (typeof FORMATS)[number];
 
 const SWITCHES = ['services', 'idle', 'animation', 'legend', 'table'] as const;
 
@@ -36,13 +39,17 @@ export function Toolbar({ options, change, onExport }: Props) {
         </label>
       ))}
       <span className="sc-push">
-        <Button variant="link" onClick={() => onExport('svg')}>
-          {text.graph.exportSvg}
-        </Button>
-        <Button variant="link" onClick={() => onExport('json')}>
-          {text.graph.exportJson}
-        </Button>
+        {!options.at && (
+          <Button variant="link" onClick={() => change({ at: String(Math.floor(Date.now() / 10_000) * 10 - 60) })}>
+            {text.replay.open}
+          </Button>
+        )}
       </span>
+      <FormSelect aria-label={text.graph.export} value="" onChange={(_, format) => onExport(format as Format)}>
+        {[['', text.graph.export] as const, ...FORMATS.map((one) => [one, text.graph.formats[one]] as const)].map(([value, label]) => (
+          <FormSelectOption key={value} value={value} label={label} />
+        ))}
+      </FormSelect>
     </div>
   );
 }
@@ -53,10 +60,12 @@ interface FindProps {
   findError: string;
   hideError: string;
   found: string;
+  /** How a text can go on, whole. */
+  completions: (typed: string) => string[];
 }
 
 /** The find and hide boxes, with the help of their language. */
-export function FindHide({ options, change, findError, hideError, found }: FindProps) {
+export function FindHide({ options, change, findError, hideError, found, completions }: FindProps) {
   const [help, setHelp] = useState(false);
   return (
     <div className="sc-find" role="search">
@@ -65,6 +74,7 @@ export function FindHide({ options, change, findError, hideError, found }: FindP
         hint={text.find.findHint}
         value={options.find}
         error={findError}
+        completions={completions}
         onChange={(find) => change({ find }, true)}
         search
       />
@@ -73,6 +83,7 @@ export function FindHide({ options, change, findError, hideError, found }: FindP
         hint={text.find.hideHint}
         value={options.hide}
         error={hideError}
+        completions={completions}
         onChange={(hide) => change({ hide }, true)}
       />
       <Button variant="plain" aria-label={text.find.help} title={text.find.help} aria-expanded={help} onClick={() => setHelp(!help)}>
@@ -93,11 +104,12 @@ interface BoxProps {
   hint: string;
   value: string;
   error: string;
+  completions: (typed: string) => string[];
   onChange: (value: string) => void;
   search?: boolean;
 }
 
-function Box({ label, hint, value, error, onChange, search = false }: BoxProps) {
+function Box({ label, hint, value, error, completions, onChange, search = false }: BoxProps) {
   const id = useId();
   const [typed, type] = useTyped(value, onChange);
   return (
@@ -107,12 +119,18 @@ function Box({ label, hint, value, error, onChange, search = false }: BoxProps) 
         type="search"
         aria-label={label}
         placeholder={hint}
+        list={`${id}-list`}
         value={typed}
         aria-invalid={Boolean(error)}
         aria-describedby={error ? id : undefined}
         onChange={(event) => type(event.target.value)}
         onKeyDown={(event) => event.key === 'Escape' && type('')}
       />
+      <datalist id={`${id}-list`}>
+        {completions(typed).map((one) => (
+          <option key={one} value={one} />
+        ))}
+      </datalist>
       {error && (
         <span id={id} role="alert" className="sc-error">
           {error}

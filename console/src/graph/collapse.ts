@@ -20,6 +20,14 @@ export function opened(graph: Graph, open: string): Set<string> {
   return new Set(open.split(',').filter((name) => all.has(name)));
 }
 
+/** A node with its neighbours, and the edges at it; the whole graph if the node is gone. */
+export function around(graph: Graph, focus: string): Graph {
+  const edges = graph.edges.filter((edge) => edge.source === focus || edge.target === focus);
+  const near = new Set([focus, ...edges.flatMap((edge) => [edge.source, edge.target])]);
+  const nodes = graph.nodes.filter((node) => near.has(node.id));
+  return nodes.some((node) => node.id === focus) ? { ...graph, nodes, edges } : graph;
+}
+
 /** The option of the URL after a namespace is opened or closed. */
 export function toggled(graph: Graph, open: string, namespace: string): string {
   const names = opened(graph, open);
@@ -74,6 +82,7 @@ function together(namespace: string, list: Node[], edges: Edge[]): ShownNode {
     outside: list.every((node) => node.outside),
     idle: list.every((node) => node.idle),
     reason: '',
+    labels: {},
     members: [...list].sort((a, b) => STATUSES.indexOf(a.health.status) - STATUSES.indexOf(b.health.status)),
   };
 }

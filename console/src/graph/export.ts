@@ -1,6 +1,7 @@
-/** The graph as files: JSON as the server gave it, and an SVG picture that needs no style sheet. */
+/** The graph as files: JSON as the server gave it, pictures that need no style sheet, and the languages of Graphviz and Mermaid. */
 import type { Graph } from '../api/contract.gen';
 import type { LabelKind } from '../options';
+import type { Format } from './Toolbar';
 import type { ShownGraph, ShownNode } from './collapse';
 import { kindOf, labelOf, nameOf, toneOf } from './labels';
 import { type Layout, type Placed, SIZE, boxOf } from './layout';
@@ -74,14 +75,59 @@ export function svgOf(graph: ShownGraph, layout: Layout, labels: LabelKind): str
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="${view}" font-family="sans-serif" font-size="13"><defs>${arrows.join('')}</defs><rect x="${-MARGIN}" y="${-MARGIN}" width="100%" height="100%" fill="#fff"/>${out.join('')}</svg>\n`;
 }
 
-export const saveJson = (graph: Graph): void => save('graph.json', 'application/json', `${JSON.stringify(graph, null, 1)}\n`);
-export const saveSvg = (graph: ShownGraph, layout: Layout, labels: LabelKind): void =>
-  save('graph.svg', 'image/svg+xml', svgOf(graph, layout, labels));
+const quoted = (words: string): string => `"${words.replaceAll('"', "'").replaceAll('\n', ' ')}"`;
 
-function save(name: string, type: string, body: string): void {
+/** The graph in Graphviz' language. Pure. */
+export function dotOf(graph: ShownGraph, labels: LabelKind): string {
+  const nodes = graph.nodes.map((node) => `  ${quoted(node.id)} [label=${quoted(nameOf(node))}, tooltip=${quoted(node.namespace)}];`);
+  const edges = graph.edges.map((edge) => {
+    const words = labelOf(edge, labels);
+    return `  ${quoted(edge.source)} -> ${quoted(edge.target)} [color="${colour(toneOf(edge))}"${words ? `, label=${quoted(words)}` : ''}];`;
+  });
+  return `digraph mesh {\n  rankdir=LR;\n${[...nodes, ...edges].join('\n')}\n}\n`;
+}
+
+/** The graph in Mermaid's language. Pure. */
+export function mermaidOf(graph: ShownGraph, labels: LabelKind): string {
+  const numbers = new Map(graph.nodes.map((node, index) => [node.id, `n${index}`]));
+  const nodes = graph.nodes.map((node) => `  ${numbers.get(node.id)}[${quoted(nameOf(node))}]`);
+  const edges = graph.edges.map((edge) => {
+    const words = labelOf(edge, labels);
+    return `  ${numbers.get(edge.source)} -->${words ? `|${quoted(words)}|` : ''} ${numbers.get(edge.target)}`;
+  });
+  return `flowchart LR\n${[...nodes, ...edges].join('\n')}\n`;
+}
+
+/** Saves a graph as a file. */
+export function save(format: Format, graph: Graph, shown: ShownGraph, layout: Layout, labels: LabelKind): void {
+  const svg = (): string => svgOf(shown, layout, labels);
+  if (format === 'json') download('json', 'application/json', `${JSON.stringify(graph, null, 1)}\n`);
+  else if (format === 'dot') download('dot', 'text/vnd.graphviz', dotOf(shown, labels));
+  else if (format === 'mermaid') download('mmd', 'text/plain', mermaidOf(shown, labels));
+  else if (format === 'svg') download('svg', 'image/svg+xml', svg());
+  else if (format === 'png') rasterize(svg());
+}
+
+const SCALE = 2; // pixels for each unit of the picture
+
+/** Draws an SVG into a PNG, in the browser. */
+function rasterize(svg: string): void {
+  const [, , width = 0, height = 0] = (/viewBox="([^"]*)"/.exec(svg)?.[1] ?? '').split(' ').map(Number);
+  const image = new Image(width * SCALE, height * SCALE);
+  image.onload = () => {
+    const canvas = document.createElement('canvas');
+    canvas.width = width * SCALE;
+    canvas.height = height * SCALE;
+    canvas.getContext('2d')?.drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob((blob) => blob && download('png', 'image/png', blob));
+  };
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`; // the page's policy takes no other pictures
+}
+
+function download(suffix: string, type: string, body: string | Blob): void {
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([body], { type }));
-  link.download = `sailcloth-${name}`;
+  link.download = `sailcloth-graph.${suffix}`;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }

@@ -105,10 +105,22 @@ const SHORT: Record<string, string> = {
 };
 
 /** All operands, for completion. */
-export const OPERANDS = [...Object.keys(NODE_VALUES), ...Object.keys(NODE_FLAGS), ...Object.keys(EDGE_VALUES)].sort();
+export const OPERANDS = ['label:', ...Object.keys(NODE_VALUES), ...Object.keys(NODE_FLAGS), ...Object.keys(EDGE_VALUES)].sort();
+
+const MOST = 12;
+
+/** How a text can go on: whole texts, whose last word is an operand. */
+export function completions(typed: string): string[] {
+  const [, before = '', word = ''] = /^(.*?)((?:%?[a-z:]*)?)$/i.exec(typed) ?? [];
+  if (before.trim() && !/(^|\s)(and|or|not|is|has|!)\s*$/i.test(before)) return [];
+  const start = word.toLowerCase();
+  return OPERANDS.filter((operand) => operand.startsWith(start) && operand !== start)
+    .slice(0, MOST)
+    .map((operand) => before + operand);
+}
 
 const WORDS: Record<string, string> = { contains: '*=', startswith: '^=', endswith: '$=' };
-const CRITERION = /^(%?[a-z:]+)(?:\s*(!)?\s*(>=|<=|!=|\*=|\^=|\$=|=|>|<)\s*|\s+(not\s+)?(contains|startswith|endswith)\s+)(.+)$/i;
+const CRITERION = /^(label:[\w./-]+|%?[a-z:]+)(?:\s*(!)?\s*(>=|<=|!=|\*=|\^=|\$=|=|>|<)\s*|\s+(not\s+)?(contains|startswith|endswith)\s+)(.+)$/i;
 
 /** The expression of a text, or what is wrong with it. An empty text matches nothing. */
 export function parse(input: string): Parsed {
@@ -146,13 +158,16 @@ function criterion(input: string): Predicate | string {
     negate = !negate;
   }
   const value = raw.trim().replace(/^(['"])(.*)\1$/, '$2');
-  const ofNode = NODE_VALUES[operand];
+  const ofNode = NODE_VALUES[operand] ?? label(operand);
   if (ofNode) return compared('node', ofNode, operand, operator, value, negate);
   const ofEdge = EDGE_VALUES[operand];
   if (ofEdge) return compared('edge', ofEdge, operand, operator, value, negate);
   return NODE_FLAGS[operand] ? text.find.alone(operand) : text.find.unknown(word);
 }
 
+/** `label:app` is the value of the label `app`. */
+const label = (operand: string): NodeValue | undefined =>
+  operand.startsWith('label:') ? (node) => node.labels[operand.slice(6)] ?? null : undefined;
 const full = (word: string): string => SHORT[word.toLowerCase()] ?? word.toLowerCase();
 
 function flag(word: string, negate: boolean): Predicate | string {

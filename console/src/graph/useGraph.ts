@@ -12,18 +12,18 @@ export type Freshness = 'live' | 'polling' | 'paused';
 
 /** The traffic graph of the options, kept up to date: by the stream of changes, or by polling where there is none. */
 export function useGraph(options: Options) {
-  const parameters = { ...scope(options), type: options.type, services: options.services, idle: options.idle };
+  const parameters = { ...scope(options), type: options.type, services: options.services, idle: options.idle, at: options.at };
   const query = queryOf(parameters);
-  const streamed = options.refresh === STREAMED;
+  const streamed = options.refresh === STREAMED && !options.at;
   const [failed, setFailed] = useState(false);
   const polled = !streamed || failed;
-  const graph = useApi('/api/graph', parameters, options.refresh, polled);
+  const graph = useApi('/api/graph', parameters, options.at ? 0 : options.refresh, polled);
   useEffect(() => {
     if (!streamed) return;
     return follow(query, ['/api/graph', parameters], setFailed);
     // The query holds all of the parameters.
   }, [query, streamed]);
-  const freshness: Freshness = options.refresh === 0 ? 'paused' : polled ? 'polling' : 'live';
+  const freshness: Freshness = options.refresh === 0 || options.at ? 'paused' : polled ? 'polling' : 'live';
   return { ...graph, freshness };
 }
 

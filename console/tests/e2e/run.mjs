@@ -21,6 +21,7 @@ const PAGES = [
   ['/graph?table=true', 'table'],
   ['/graph?labels=rate&legend=true&animation=false', '.sc-edge-label'],
   ['/graph?namespaces=large', '.sc-open'],
+  ['/graph?at=1796053310', '.sc-replay'],
   ['/graph?namespaces=empty', '.pf-v6-c-empty-state'],
   ['/applications', 'table'],
   ['/workloads', 'table'],
@@ -278,6 +279,47 @@ const TESTS = [
       await page.getByRole('button', { name: 'Load again' }).click();
       await page.locator('table').waitFor();
       errors.length = 0; // the browser reports the aborted request
+    },
+  ],
+  [
+    'a moment of the past is in the URL, and one step is ten seconds',
+    async () => {
+      await page.goto(`${server.url}/graph`);
+      await page.getByRole('button', { name: 'Replay' }).click();
+      await page.waitForURL(/[?&]at=\d+/);
+      const at = Number(new URL(page.url()).searchParams.get('at'));
+      await page.getByRole('button', { name: '10 s earlier' }).click();
+      await page.waitForURL(new RegExp(`at=${at - 10}`));
+      await page.getByText(/^Paused/).waitFor();
+      await page.getByRole('button', { name: 'Back to now' }).click();
+      await page.getByText(/^Live/).waitFor();
+    },
+  ],
+  [
+    'a node can be shown with its neighbours alone',
+    async () => {
+      await page.goto(`${server.url}/graph`);
+      const node = page.getByRole('group', { name: 'App reviews v2 in default, Failure' });
+      await node.focus();
+      await page.keyboard.press('Enter');
+      await page.getByRole('button', { name: 'Show only its neighbours' }).click();
+      await page.getByRole('button', { name: 'Only neighbours' }).waitFor();
+      await page.getByRole('group', { name: /^App reviews v3/ }).waitFor({ state: 'detached' });
+      await page.goBack();
+      await page.getByRole('group', { name: /^App reviews v3/ }).waitFor();
+    },
+  ],
+  [
+    'the graph is saved as a picture and as text',
+    async () => {
+      await page.goto(`${server.url}/graph`);
+      await page.locator('.react-flow__node').first().waitFor();
+      for (const [format, head] of [['png', '\x89PNG'], ['dot', 'digraph'], ['mermaid', 'flowchart'], ['svg', '<svg'], ['json', '{']]) {
+        const waiting = page.waitForEvent('download');
+        await page.getByRole('combobox', { name: 'Export…' }).selectOption(format ?? '');
+        const path = await (await waiting).path();
+        assert.ok(readFileSync(path).toString('latin1').startsWith(head ?? ''), format);
+      }
     },
   ],
   [

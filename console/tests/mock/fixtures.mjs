@@ -61,7 +61,7 @@ const app = (namespace, name, version, more = {}) => ({
   badges: [],
   outside: false,
   idle: false,
-  reason: '',
+  reason: '', labels: {},
   ...more,
 });
 

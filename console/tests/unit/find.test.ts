@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { matches, parse, without } from '../../src/graph/find';
+import { completions, matches, parse, without } from '../../src/graph/find';
 import { text } from '../../src/text';
 import { bookinfo } from '../mock/fixtures.mjs';
 
@@ -101,4 +101,28 @@ describe('hiding', () => {
     const hidden = without(parse('protocol = http').expression ?? [], { ...graph, nodes: [...graph.nodes, lone] });
     expect(hidden.nodes.map((node) => short(node.id))).toEqual(['ratings@v1', 'mongodb@v1', 'lone']);
   });
+});
+
+describe('completion', () => {
+  test.each([
+    ['', 12],
+    ['heal', ['healthy']],
+    ['rt > 1 and %http', ['rt > 1 and %httperr', 'rt > 1 and %httptraffic']],
+    ['! out', ['! outofmesh', '! outside']],
+    ['ns = def', []],
+    ['healthy', []],
+  ])('of %s', (typed, expected) => {
+    const found = completions(typed);
+    if (typeof expected === 'number') expect(found).toHaveLength(expected);
+    else expect(found).toEqual(expected);
+  });
+});
+
+test('labels of nodes are operands', () => {
+  const graph = bookinfo();
+  const [first, ...rest] = graph.nodes;
+  const labelled = { ...graph, nodes: [{ ...first!, labels: { 'app.kubernetes.io/name': 'shop' } }, ...rest] };
+  const parsed = parse('label:app.kubernetes.io/name = shop');
+  expect([...matches(parsed.expression!, labelled).nodes]).toEqual([first!.id]);
+  expect(matches(parse('label:app.kubernetes.io/name = nan').expression!, labelled).nodes.size).toBe(rest.length);
 });

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { LIMIT, collapse, opened, toggled } from '../../src/graph/collapse';
+import { LIMIT, around, collapse, opened, toggled } from '../../src/graph/collapse';
 import { apply } from '../../src/graph/delta';
+import { dotOf, mermaidOf } from '../../src/graph/export';
 import { curve } from '../../src/graph/path';
 import { bookinfo, large, next } from '../mock/fixtures.mjs';
 
@@ -113,5 +114,35 @@ describe('the curve of an edge', () => {
   });
   test('of a node to itself is a loop', () => {
     expect(curve(a, a, undefined).d).toMatch(/^M-8.0 -22.0 C/);
+  });
+});
+
+describe('focus', () => {
+  test('shows a node, its neighbours, and the edges between', () => {
+    const graph = bookinfo();
+    const node = graph.nodes.find((one) => one.name === 'ratings')!;
+    const near = around(graph, node.id);
+    expect(near.edges.length).toBeGreaterThan(0);
+    expect(near.edges.every((edge) => edge.source === node.id || edge.target === node.id)).toBe(true);
+    expect(near.nodes.length).toBeLessThan(graph.nodes.length);
+    expect(around(graph, 'gone')).toBe(graph);
+  });
+});
+
+describe('exports', () => {
+  test('Graphviz and Mermaid have every node and edge', () => {
+    const graph = bookinfo();
+    const dot = dotOf(graph, 'rate');
+    expect(dot.match(/ -> /g)).toHaveLength(graph.edges.length);
+    expect(dot).toMatch(/^digraph mesh \{/);
+    const mermaid = mermaidOf(graph, 'none');
+    expect(mermaid.match(/-->/g)).toHaveLength(graph.edges.length);
+    expect(mermaid.split('\n').filter((line) => /^ {2}n\d+\[/.test(line))).toHaveLength(graph.nodes.length);
+  });
+  test('names cannot break out of their quotes', () => {
+    const graph = bookinfo();
+    const evil = { ...graph, edges: [], nodes: [{ ...graph.nodes[0]!, name: 'a"]\n  x -> y', app: '', version: '' }] };
+    expect(dotOf(evil, 'none').split('\n')).toHaveLength(5);
+    expect(mermaidOf(evil, 'none').split('\n')).toHaveLength(3);
   });
 });

@@ -144,7 +144,16 @@ def _node(
         outside=node.namespace not in scope.shown,
         idle=idle,
         reason=_REASONS.get(node.name, "") if node.kind == "unknown" or node.name in graph_views.OUTSIDE else "",
+        labels=_labels(service, workloads),
     )
+
+
+def _labels(service: Service | None, workloads: Sequence[Workload]) -> dict[str, str]:
+    """The service's labels, or those that all of the workloads have."""
+    if service is not None:
+        return dict(service.labels)
+    first, *others = (w.labels for w in workloads) if workloads else ({},)
+    return {k: v for k, v in first.items() if k != "pod-template-hash" and all(o.get(k) == v for o in others)}
 
 
 def _workloads_of(inventory: Inventory, node: ViewNode) -> list[Workload]:

@@ -76,6 +76,7 @@ class Node(Struct, frozen=True, rename="camel", kw_only=True):
     outside: bool = False  # of a namespace that was not asked for
     idle: bool = False
     reason: str = ""
+    labels: dict[str, str] = {}  # those that all of its workloads have, or its service
 
 
 class Edge(Struct, frozen=True, rename="camel", kw_only=True):

@@ -1,0 +1,86 @@
+/** Moves through the graphs of the last minutes, and links to one of them. */
+import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
+import { useEffect, useState } from 'react';
+import { clock, utc } from '../format';
+import { text } from '../text';
+import type { Change } from '../useOptions';
+
+const STEP_S = 10;
+const SPANS = [1, 5, 10, 30] as const; // minutes
+const SPEEDS = [1, 3, 5] as const; // seconds for each step
+const now = (): number => Math.floor(Date.now() / 1000 / STEP_S) * STEP_S;
+
+export default function ReplayBar({ at, change }: { at: number; change: Change }) {
+  const [end, setEnd] = useState(() => Math.max(now(), at));
+  const [span, setSpan] = useState<number>(() => SPANS.find((minutes) => minutes > 1 && at >= end - minutes * 60) ?? 30);
+  const [speed, setSpeed] = useState<number>(3);
+  const [playing, setPlaying] = useState(false);
+  const [copied, setCopied] = useState(false);
+  const start = Math.min(end - span * 60, at);
+  const go = (moment: number): void => change({ at: String(Math.min(Math.max(moment, start), end)) }, true);
+  useEffect(() => {
+    if (!playing) return;
+    const timer = window.setTimeout(() => {
+      if (at >= end) setPlaying(false);
+      else change({ at: String(at + STEP_S) }, true);
+    }, speed * 1000);
+    return () => window.clearTimeout(timer);
+  }, [playing, at, end, speed, change]);
+  const share = (): void => {
+    void navigator.clipboard.writeText(window.location.href).then(() => setCopied(true));
+  };
+  return (
+    <div className="sc-bar sc-replay" role="group" aria-label={text.replay.label}>
+      <Button variant="secondary" onClick={() => setPlaying(!playing)}>
+        {playing ? text.replay.pause : text.replay.play}
+      </Button>
+      <Button variant="plain" aria-label={text.replay.earlier} onClick={() => go(at - STEP_S)}>
+        ‹
+      </Button>
+      <input
+        type="range"
+        min={start}
+        max={end}
+        step={STEP_S}
+        value={at}
+        aria-label={text.replay.moment}
+        aria-valuetext={clock(at)}
+        onChange={(event) => go(Number(event.target.value))}
+      />
+      <Button variant="plain" aria-label={text.replay.later} onClick={() => go(at + STEP_S)}>
+        ›
+      </Button>
+      <time title={utc(at)}>{clock(at)}</time>
+      <Choice label={text.replay.span} values={SPANS} value={span} onChange={(minutes) => (setSpan(minutes), setEnd(now()))} />
+      <Choice label={text.replay.speed} values={SPEEDS} value={speed} onChange={setSpeed} />
+      <Button variant="link" onClick={share}>
+        {copied ? text.replay.shared : text.replay.share}
+      </Button>
+      <Button variant="link" onClick={() => change({ at: '' })}>
+        {text.replay.live}
+      </Button>
+    </div>
+  );
+}
+
+interface ChoiceProps {
+  label: string;
+  values: readonly number[];
+  value: number;
+  onChange: (value: number) => void;
+}
+
+function Choice({ label, values, value, onChange }: ChoiceProps) {
+  return (
+    <label className="sc-check">
+      {label}
+      <select className="sc-input" value={value} onChange={(event) => onChange(Number(event.target.value))}>
+        {values.map((one) => (
+          <option key={one} value={one}>
+            {one}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
