@@ -290,7 +290,7 @@ const TESTS = [
       const at = Number(new URL(page.url()).searchParams.get('at'));
       await page.getByRole('button', { name: '10 s earlier' }).click();
       await page.waitForURL(new RegExp(`at=${at - 10}`));
-      await page.getByText(/^Paused/).waitFor();
+      await page.getByText(/^Paused ·/).waitFor();
       await page.getByRole('button', { name: 'Back to now' }).click();
       await page.getByText(/^Live/).waitFor();
     },
