@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import api, change, graph, machine, memory, names, pair, security, shapes, start, telemetry
+from . import api, change, console, graph, machine, memory, names, pair, security, shapes, start, telemetry
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "graph": graph.run,
     "change": change.run,
+    "console": console.run,
     "start": start.run,
     "api": api.run,
     "pair": pair.run,

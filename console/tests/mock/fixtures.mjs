@@ -145,6 +145,21 @@ export function large(count = 72) {
   return { ...bookinfo(), namespaces: [...new Set(nodes.map((node) => node.namespace))], nodes: filled(nodes, unique), edges: unique };
 }
 
+/** A graph for measurements, with a given number of edges. @param {number} count @param {number} wanted @returns {Graph} */
+export function dense(count, wanted) {
+  const nodes = Array.from({ length: count }, (_, index) => app(`team-${index % 4}`, `service-${index + 1}`, 'v1'));
+  /** @type {Map<string, Edge>} */
+  const edges = new Map();
+  for (let index = 0; edges.size < wanted; index += 1) {
+    const [source, target] = [nodes[(index * 7) % count], nodes[(index * 7 + 1 + ((index * 13) % (count - 1))) % count]];
+    if (!source || !target || source === target) continue;
+    const one = edge(source, target, http(1 + (index % 20), 0));
+    edges.set(one.id, one);
+  }
+  const unique = [...edges.values()];
+  return { ...bookinfo(), namespaces: ['team-0', 'team-1', 'team-2', 'team-3'], nodes: filled(nodes, unique), edges: unique };
+}
+
 /** @returns {Graph} */
 export function empty() {
   return { ...bookinfo(), nodes: [], edges: [], notes: ['No requests in default in the last 5m. Send some, or choose a longer window.'] };

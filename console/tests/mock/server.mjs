@@ -35,7 +35,9 @@ const graphOf = (url) => {
     ? fixtures.large()
     : names === 'huge'
       ? fixtures.large(480)
-      : names === 'empty'
+      : names.startsWith('frames')
+        ? fixtures.dense(Number(names.slice(6)), 4 * Number(names.slice(6)))
+        : names === 'empty'
         ? fixtures.empty()
         : fixtures.bookinfo();
 };

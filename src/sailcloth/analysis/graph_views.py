@@ -76,11 +76,21 @@ def view(graph: Graph, kind: str, services: bool = False) -> list[ViewEdge]:
     """The edges of a graph type, the busiest first. `services`: between two workloads stands the service that was called; the type
     `service` has no other nodes but callers without a service of their own."""
     edges: dict[tuple[ViewNode, ViewNode, str], ViewEdge] = {}
+    named: dict[int, ViewNode] = {}  # by the identity of nodes, which lasts as long as the graph
+
+    def name(node: Node) -> ViewNode:
+        if id(node) not in named:
+            named[id(node)] = _named(node, kind)
+        return named[id(node)]
+
     callers = _services_of(graph) if kind == "service" else {}
 
     def add(source: ViewNode, destination: ViewNode, edge: Edge, share: float = 1.0) -> None:
         key = (source, destination, edge.protocol)
-        edges.setdefault(key, ViewEdge(*key)).add(edge, share)
+        joined = edges.get(key)
+        if joined is None:
+            joined = edges[key] = ViewEdge(*key)
+        joined.add(edge, share)
 
     for edge in graph.edges:
         service = _service(edge)
@@ -88,11 +98,11 @@ def view(graph: Graph, kind: str, services: bool = False) -> list[ViewEdge]:
             for source, share in callers.get(edge.source, {_named(edge.source, "app"): 1.0}).items():
                 add(source, service or _named(edge.destination, "app"), edge, share)
         elif services and service is not None and edge.destination.kind == "workload":
-            add(_named(edge.source, kind), service, edge)
-            add(service, _named(edge.destination, kind), edge)
+            add(name(edge.source), service, edge)
+            add(service, name(edge.destination), edge)
         else:
-            add(_named(edge.source, kind), _named(edge.destination, kind), edge)
-    return sorted(edges.values(), key=lambda e: (-e.rate, -e.bytes, e.id))
+            add(name(edge.source), name(edge.destination), edge)
+    return sorted(edges.values(), key=lambda e: (-e.rate, -e.bytes, e.source, e.destination, e.protocol))
 
 
 def _services_of(graph: Graph) -> dict[Node, Mapping[ViewNode, float]]:

@@ -122,6 +122,8 @@ def of_edge(
     total = sum(by_code.values())
     if total <= 0 or protocol == "tcp":
         return "NA"
+    if source is destination is DEFAULT and not any(_is_error(protocol, code) for code in by_code):
+        return "Healthy"  # as most edges are
     status = "Healthy"
     ends = ((OUTBOUND, source), (INBOUND, destination))
     for direction, applied in ends[:1] if source is destination is DEFAULT else ends:  # its directions are alike
@@ -163,6 +165,12 @@ def _status(share: float, tolerance: Tolerance) -> str:
     if share >= tolerance.failure:
         return "Failure"
     return "Degraded" if share >= tolerance.degraded else "Healthy"
+
+
+@lru_cache(maxsize=4096)
+def _is_error(protocol: str, code: str) -> bool:
+    """Whether any of the default tolerances counts a code."""
+    return any(tolerance.covers(INBOUND, protocol) and tolerance.counts(code) for tolerance in DEFAULT)
 
 
 @lru_cache(maxsize=4096)

@@ -58,7 +58,7 @@ def graph(
     edges = [
         edge
         for edge in graph_views.view(_hide_unreadable(snapshot.traffic, scope), kind, services)
-        if {edge.source.namespace, edge.destination.namespace} & scope.shown
+        if edge.source.namespace in scope.shown or edge.destination.namespace in scope.shown
     ]
     inbound: dict[ViewNode, list[ViewEdge]] = defaultdict(list)
     outbound: dict[ViewNode, list[ViewEdge]] = defaultdict(list)
@@ -68,6 +68,7 @@ def graph(
     nodes = dict.fromkeys(graph_views.nodes(edges), False)
     if idle:
         nodes |= dict.fromkeys(_idle(snapshot.inventory, scope, kind, nodes), True)
+    ends = {node: (node.id, _tolerances(snapshot.inventory, node)) for node in nodes}
     notes = list(snapshot.notes)
     if not edges and not notes:
         where = ", ".join(sorted(scope.shown)) or "any namespace"
@@ -79,7 +80,7 @@ def graph(
         at=snapshot.at,
         namespaces=sorted(scope.shown),
         nodes=[_node(snapshot, scope, n, inbound[n], outbound[n], is_idle) for n, is_idle in nodes.items()],
-        edges=[_edge(snapshot.inventory, edge) for edge in edges],
+        edges=[_edge(edge, ends) for edge in edges],
         notes=notes,
     )
 
@@ -208,14 +209,21 @@ def _idle(
     return sorted({node for node in named if node.namespace in scope.shown} - known)
 
 
-def _edge(inventory: Inventory, edge: ViewEdge) -> schema.Edge:
-    source, destination = _tolerances(inventory, edge.source), _tolerances(inventory, edge.destination)
-    status = health.of_edge(edge.protocol, edge.codes, source, destination)
+def _edge(edge: ViewEdge, ends: Mapping[ViewNode, tuple[str, Sequence[health.Tolerance]]]) -> schema.Edge:
+    """`ends`: the identifier and the tolerances of each node."""
+    (source_id, source), (target_id, target) = ends[edge.source], ends[edge.destination]
+    status = health.of_edge(edge.protocol, edge.codes, source, target)
     return schema.Edge(
-        id=edge.id,
-        source=edge.source.id,
-        target=edge.destination.id,
-        traffic=_traffic([edge])[0],
+        id=f"{source_id}>{target_id}>{edge.protocol}",
+        source=source_id,
+        target=target_id,
+        traffic=schema.Traffic(
+            protocol=edge.protocol,
+            rate=edge.rate,
+            error_share=edge.errors / edge.rate if edge.rate else 0.0,
+            bytes=edge.bytes,
+            codes=dict(sorted(edge.codes.items())),
+        ),
         status=status,  # type: ignore[arg-type]
         hosts=sorted(edge.hosts),
         mutual_tls_share=edge.mutual_tls_share,
