@@ -3,7 +3,7 @@
 export const WINDOWS = ['1m', '5m', '10m', '30m', '1h', '3h', '6h', '12h', '1d', '7d'] as const;
 export const REFRESHES = [0, 5, 15, 60] as const;
 export const GRAPH_TYPES = ['versionedApp', 'app', 'workload', 'service'] as const;
-export const LABELS = ['none', 'rate', 'errors', 'p95', 'mtls'] as const;
+export const LABELS = ['none', 'rate', 'share', 'errors', 'p50', 'p95', 'p99', 'throughput', 'mtls'] as const;
 
 export type GraphKind = (typeof GRAPH_TYPES)[number];
 export type LabelKind = (typeof LABELS)[number];

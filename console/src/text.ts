@@ -196,10 +196,17 @@ export const text = {
     legend: 'Legend',
     table: 'Table',
     labels: 'Edge labels',
-    labelKinds: { none: 'No labels', rate: 'Rate', errors: 'Errors', p95: 'Response time p95', mtls: 'Mutual TLS' } as Record<
-      string,
-      string
-    >,
+    labelKinds: {
+      none: 'No labels',
+      rate: 'Rate',
+      share: 'Distribution',
+      errors: 'Errors',
+      p50: 'Response time p50',
+      p95: 'Response time p95',
+      p99: 'Response time p99',
+      throughput: 'Throughput',
+      mtls: 'Mutual TLS',
+    } as Record<string, string>,
     fit: 'Fit to the view',
     zoomIn: 'Zoom in',
     zoomOut: 'Zoom out',

@@ -103,6 +103,7 @@ function joined(a: Edge, b: Edge): Edge {
     traffic: added(a.traffic, b.traffic),
     status: worst([a.status, b.status]),
     hosts: [...new Set([...a.hosts, ...b.hosts])].sort(),
+    share: a.share === null || b.share === null ? null : a.share + b.share,
     mutualTlsShare: weighted(a.mutualTlsShare, x, b.mutualTlsShare, y),
     p50: largest(a.p50, b.p50),
     p95: largest(a.p95, b.p95),

@@ -20,8 +20,6 @@ export interface Matches {
 /** What a criterion may need of the whole graph. */
 interface Context {
   ranks: Map<string, number>;
-  /** All rates that leave a node, by node and protocol. */
-  leaving: Map<string, number>;
 }
 
 type NodeValue = (node: Node, context: Context) => string | string[] | number | null;
@@ -30,12 +28,11 @@ type EdgeValue = (edge: Edge, context: Context) => string | string[] | number | 
 const sum = (list: Node['inbound'], protocol: string, of: 'rate' | 'bytes') =>
   list.reduce((total, t) => total + (t.protocol === protocol ? t[of] : 0), 0) || null;
 const badge = (name: string) => (node: Node) => node.badges.includes(name);
-const share = (part: number, whole: number) => (whole > 0 && part > 0 ? (100 * part) / whole : null);
 const rateOf = (edge: Edge) => edge.traffic.rate || edge.traffic.bytes;
 const errors = (protocol: string) => (edge: Edge) => (edge.traffic.protocol === protocol ? edge.traffic.errorShare * 100 || null : null);
 const requests = (protocol: string) => (edge: Edge) => (edge.traffic.protocol === protocol ? rateOf(edge) || null : null);
-const distribution = (protocol: string) => (edge: Edge, context: Context) =>
-  edge.traffic.protocol === protocol ? share(rateOf(edge), context.leaving.get(`${edge.source} ${protocol}`) ?? 0) : null;
+const distribution = (protocol: string) => (edge: Edge) =>
+  edge.traffic.protocol === protocol && edge.share ? edge.share * 100 : null;
 
 const NODE_VALUES: Record<string, NodeValue> = {
   app: (node) => node.app,
@@ -265,14 +262,11 @@ export function without(expression: Expression, graph: Graph): Graph {
 /** `rank` is the share of all edges at a node, from 1 (the most) to 100. */
 function contextOf(graph: Graph): Context {
   const degree = new Map(graph.nodes.map((node) => [node.id, 0]));
-  const leaving = new Map<string, number>();
   for (const edge of graph.edges) {
     for (const end of [edge.source, edge.target]) degree.set(end, (degree.get(end) ?? 0) + 1);
-    const key = `${edge.source} ${edge.traffic.protocol}`;
-    leaving.set(key, (leaving.get(key) ?? 0) + rateOf(edge));
   }
   const values = [...degree.values()];
   const [low, high] = [Math.min(...values), Math.max(...values)];
   const scale = high > low ? 99 / (high - low) : 0;
-  return { ranks: new Map([...degree].map(([id, count]) => [id, Math.round(1 + (high - count) * scale)])), leaving };
+  return { ranks: new Map([...degree].map(([id, count]) => [id, Math.round(1 + (high - count) * scale)])) };
 }

@@ -26,8 +26,16 @@ export function labelOf(edge: Edge, kind: LabelKind): string {
       return amount(edge);
     case 'errors':
       return isTcp(edge) ? '' : percent(edge.traffic.errorShare);
+    case 'share':
+      return edge.share === null ? '' : percent(edge.share);
+    case 'p50':
     case 'p95':
-      return edge.p95 === null ? '' : duration(edge.p95);
+    case 'p99': {
+      const value = edge[kind];
+      return value === null ? '' : duration(value);
+    }
+    case 'throughput':
+      return edge.traffic.bytes > 0 ? throughput(edge.traffic.bytes) : '';
     case 'mtls':
       return edge.mutualTlsShare ? percent(edge.mutualTlsShare) : '';
   }

@@ -73,6 +73,7 @@ const edge = (source, target, traffic, more = {}) => ({
   traffic,
   status: statusOf(traffic.errorShare),
   hosts: [`${target.name}.${target.namespace}.svc.cluster.local`],
+  share: null,
   mutualTlsShare: 1,
   p50: traffic.rate ? 4.2 : null,
   p95: traffic.rate ? 12.5 : null,
@@ -127,9 +128,19 @@ export function bookinfo(number = 1) {
     at: 1_780_000_000 + number * 5,
     namespaces: ['default', 'istio-system'],
     nodes: filled([unknown, ingress, product, details, one, two, three, ratings, mongo], edges),
-    edges,
+    edges: shared(edges),
     notes: [],
   };
+}
+
+/** Edges with the shares of what their sources send. @param {Edge[]} edges @returns {Edge[]} */
+function shared(edges) {
+  const amount = (/** @type {Edge} */ one) => one.traffic.rate || one.traffic.bytes;
+  return edges.map((one) => {
+    const like = edges.filter((other) => other.source === one.source && other.traffic.protocol === one.traffic.protocol);
+    const whole = like.reduce((sum, other) => sum + amount(other), 0);
+    return { ...one, share: whole > 0 ? amount(one) / whole : null };
+  });
 }
 
 /** Namespaces with 6 services each. @param {number} [count] of services @returns {Graph} */

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -37,18 +37,25 @@ def load(demo: Demo, rate: float) -> dict[str, Any]:
     }
 
 
+_BOOKINFO = Demo(
+    title="Bookinfo",
+    namespace="default",
+    files=(
+        "bookinfo/networking/bookinfo-gateway.yaml",
+        "bookinfo/networking/destination-rule-all.yaml",
+        "bookinfo/platform/kube/bookinfo.yaml",
+    ),
+    page="/productpage",
+    url="productpage",
+    next="kubectl apply -f samples/bookinfo/networking/virtual-service-reviews-50-v3.yaml",
+)
 DEMOS = {
-    "bookinfo": Demo(
-        title="Bookinfo",
-        namespace="default",
-        files=(
-            "bookinfo/networking/bookinfo-gateway.yaml",
-            "bookinfo/networking/destination-rule-all.yaml",
-            "bookinfo/platform/kube/bookinfo.yaml",
-        ),
-        page="/productpage",
-        url="productpage",
-        next="kubectl apply -f samples/bookinfo/networking/virtual-service-reviews-50-v3.yaml",
+    "bookinfo": _BOOKINFO,
+    "bookinfo-trouble": replace(
+        _BOOKINFO,
+        title="Bookinfo, where one service fails and another is slow: find them in the console",
+        files=("bookinfo/networking/trouble.yaml", *_BOOKINFO.files),
+        next="kubectl delete -f samples/bookinfo/networking/trouble.yaml",
     ),
     "catcatgo": Demo(
         title="CatCatGo",

@@ -60,11 +60,13 @@ def graph(
         for edge in graph_views.view(_hide_unreadable(snapshot.traffic, scope), kind, services)
         if edge.source.namespace in scope.shown or edge.destination.namespace in scope.shown
     ]
+    sent: dict[tuple[ViewNode, str], float] = defaultdict(float)
     inbound: dict[ViewNode, list[ViewEdge]] = defaultdict(list)
     outbound: dict[ViewNode, list[ViewEdge]] = defaultdict(list)
     for edge in edges:
         outbound[edge.source].append(edge)
         inbound[edge.destination].append(edge)
+        sent[edge.source, edge.protocol] += edge.rate or edge.bytes
     nodes = dict.fromkeys(graph_views.nodes(edges), False)
     if idle:
         nodes |= dict.fromkeys(_idle(snapshot.inventory, scope, kind, nodes), True)
@@ -80,7 +82,7 @@ def graph(
         at=snapshot.at,
         namespaces=sorted(scope.shown),
         nodes=[_node(snapshot, scope, n, inbound[n], outbound[n], is_idle) for n, is_idle in nodes.items()],
-        edges=[_edge(edge, ends) for edge in edges],
+        edges=[_edge(edge, ends, sent) for edge in edges],
         notes=notes,
     )
 
@@ -209,8 +211,13 @@ def _idle(
     return sorted({node for node in named if node.namespace in scope.shown} - known)
 
 
-def _edge(edge: ViewEdge, ends: Mapping[ViewNode, tuple[str, Sequence[health.Tolerance]]]) -> schema.Edge:
-    """`ends`: the identifier and the tolerances of each node."""
+def _edge(
+    edge: ViewEdge,
+    ends: Mapping[ViewNode, tuple[str, Sequence[health.Tolerance]]],
+    sent: Mapping[tuple[ViewNode, str], float],
+) -> schema.Edge:
+    """`ends`: the identifier and the tolerances of each node. `sent`: how much each node sends, by protocol."""
+    whole = sent[edge.source, edge.protocol]
     (source_id, source), (target_id, target) = ends[edge.source], ends[edge.destination]
     status = health.of_edge(edge.protocol, edge.codes, source, target)
     return schema.Edge(
@@ -226,6 +233,7 @@ def _edge(edge: ViewEdge, ends: Mapping[ViewNode, tuple[str, Sequence[health.Tol
         ),
         status=status,  # type: ignore[arg-type]
         hosts=sorted(edge.hosts),
+        share=(edge.rate or edge.bytes) / whole if whole else None,
         mutual_tls_share=edge.mutual_tls_share,
         p50=edge.quantiles.get("p50"),
         p95=edge.quantiles.get("p95"),

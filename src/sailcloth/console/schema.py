@@ -86,6 +86,7 @@ class Edge(Struct, frozen=True, rename="camel", kw_only=True):
     traffic: Traffic
     status: Status
     hosts: list[str] = []
+    share: float | None = None  # of what its source sends by this protocol
     mutual_tls_share: float | None = None  # absent: no destination has reported
     p50: float | None = None
     p95: float | None = None
