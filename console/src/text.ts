@@ -300,6 +300,8 @@ export const text = {
     hosts: 'Hosts',
     responseTime: 'Response time',
     quantile: { p50: 'p50', p95: 'p95', p99: 'p99' },
+    serverTime: (server: string, client: string) =>
+      `The destination measures ${server} of the source’s ${client} (p95): the rest is the way between, and waits, faults and retries at the source.`,
     mtls: 'Mutual TLS',
     mtlsShare: (share: string) => `${share} of the traffic is secured by mutual TLS.`,
     mtlsUnknown: 'Not known: no destination with a sidecar has reported.',

@@ -109,3 +109,16 @@ def test_the_queries_are_promql(namespace: str) -> None:
     promql_parser = pytest.importorskip("promql_parser")
     for expression in traffic_graph.queries("1m", namespace).values():
         promql_parser.parse(expression)
+
+
+def test_times_are_the_callers_and_the_servers_are_kept_apart() -> None:
+    """A delay before the destination is in the caller's times only; which sample comes first does not matter."""
+    at_source, at_destination = sample(2000, "web", "cart"), sample(3, "web", "cart", reporter="destination")
+    for times in ([at_source, at_destination], [at_destination, at_source]):
+        (edge,) = traffic_graph.graph([sample(1, "web", "cart")], p95=times).edges
+        assert (edge.quantiles, edge.server_quantiles) == ({"p95": 2000}, {"p95": 3})
+    (unknown,) = traffic_graph.graph(
+        [sample(1, "unknown", "cart", reporter="destination")],
+        p95=[sample(3, "unknown", "cart", reporter="destination")],
+    ).edges
+    assert unknown.quantiles == {"p95": 3}

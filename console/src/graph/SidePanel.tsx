@@ -183,6 +183,7 @@ function EdgeDetails({ edge, graph, onSelect }: { edge: Edge; graph: ShownGraph;
               );
             })}
           </dl>
+          {edge.serverP95 !== null && <p>{text.panel.serverTime(duration(edge.serverP95), duration(edge.p95))}</p>}
         </Section>
       )}
       <Section title={text.panel.mtls}>

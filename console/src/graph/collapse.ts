@@ -108,6 +108,7 @@ function joined(a: Edge, b: Edge): Edge {
     p50: largest(a.p50, b.p50),
     p95: largest(a.p95, b.p95),
     p99: largest(a.p99, b.p99),
+    serverP95: largest(a.serverP95, b.serverP95),
   };
 }
 

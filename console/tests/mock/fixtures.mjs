@@ -74,6 +74,7 @@ const edge = (source, target, traffic, more = {}) => ({
   status: statusOf(traffic.errorShare),
   hosts: [`${target.name}.${target.namespace}.svc.cluster.local`],
   share: null,
+  serverP95: traffic.rate ? 11 : null,
   mutualTlsShare: 1,
   p50: traffic.rate ? 4.2 : null,
   p95: traffic.rate ? 12.5 : null,

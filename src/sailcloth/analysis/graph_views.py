@@ -43,6 +43,7 @@ class ViewEdge:
     bytes: float = 0.0
     codes: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     quantiles: dict[str, float] = field(default_factory=dict)
+    server_p95: float = -1.0  # as destinations measure it; below 0 if none has
     hosts: set[str] = field(default_factory=set)
     reported: float = 0.0  # of which it is known whether mutual TLS secured it
     secured: float = 0.0
@@ -64,6 +65,7 @@ class ViewEdge:
             self.codes[code] += rate * share
         for name, value in edge.quantiles.items():
             self.quantiles[name] = max(value, self.quantiles.get(name, 0.0))
+        self.server_p95 = max(self.server_p95, edge.server_quantiles.get("p95", -1.0))
         if edge.host:
             self.hosts.add(edge.host)
         if edge.secured is not None:

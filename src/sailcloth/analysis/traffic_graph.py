@@ -50,7 +50,8 @@ class Node:
 
 @dataclass
 class Edge:
-    """Requests (or bytes of connections) per second from one node to another through a service. Quantiles in milliseconds."""
+    """Requests (or bytes of connections) per second from one node to another through a service. Quantiles in milliseconds, as the source
+    sees them; `server_quantiles` as the destination does, without the way between and what the source's proxy adds."""
 
     source: Node
     destination: Node
@@ -61,6 +62,7 @@ class Edge:
     bytes: float = 0.0
     secured: float | None = None  # share with mutual TLS; None if no destination has reported
     quantiles: dict[str, float] = field(default_factory=dict)
+    server_quantiles: dict[str, float] = field(default_factory=dict)
     codes: dict[str, float] = field(default_factory=dict)  # rate by response code, `-` for none
     host: str = ""  # the service with its namespace and domain
 
@@ -165,8 +167,11 @@ def graph(
             for protocol in ("http", "grpc"):
                 measured = edges.get(_key(labels, protocol))
                 if measured is not None and not math.isnan(value):
-                    measured.quantiles[name] = value
+                    by_server = labels.get("reporter") == "destination"
+                    (measured.server_quantiles if by_server else measured.quantiles)[name] = value
     for key, measured in edges.items():
+        if key[0].kind == UNKNOWN:
+            measured.quantiles = {**measured.server_quantiles, **measured.quantiles}
         if reported[key]:
             measured.secured = with_mtls[key] / reported[key]
     ordered = sorted(edges.values(), key=lambda e: (-e.rate, -e.bytes, e.source, e.destination, e.service))

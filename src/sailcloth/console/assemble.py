@@ -238,6 +238,7 @@ def _edge(
         p50=edge.quantiles.get("p50"),
         p95=edge.quantiles.get("p95"),
         p99=edge.quantiles.get("p99"),
+        server_p95=edge.server_p95 if edge.server_p95 >= 0 else None,
     )
 
 

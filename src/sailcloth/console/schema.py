@@ -91,6 +91,9 @@ class Edge(Struct, frozen=True, rename="camel", kw_only=True):
     p50: float | None = None
     p95: float | None = None
     p99: float | None = None
+    server_p95: float | None = (
+        None  # as the destination measures it: the rest is the way, and what the source's proxy adds
+    )
 
 
 class Graph(Struct, frozen=True, rename="camel", kw_only=True):
