@@ -42,6 +42,13 @@ export const text = {
     notFound: 'There is no such page',
     notFoundFix: 'Choose one of the pages on the left.',
   },
+  palette: {
+    title: 'Go to',
+    hint: 'A page, workload, service or object',
+    page: 'Page',
+    none: 'Nothing has such a name.',
+    open: 'Go to… (Ctrl-K)',
+  },
   namespaces: {
     label: 'Namespaces',
     all: 'All namespaces',
@@ -56,6 +63,7 @@ export const text = {
     how: 'A token of the console’s own service account:',
     command: 'kubectl -n istio-system create token kiali',
     token: 'Kubernetes token',
+    openid: 'Log in with your organization',
     submit: 'Log in',
     busy: 'Logging in…',
     checking: 'Asking who is logged in…',

@@ -1,4 +1,4 @@
-import { Suspense, lazy, useEffect } from 'react';
+import { Suspense, lazy, useCallback, useEffect, useState } from 'react';
 import { Route, Routes, matchPath, useLocation } from 'react-router';
 import { unauthorized, useApi } from '../api/client';
 import { useToasts } from '../config/toasts';
@@ -16,6 +16,7 @@ const ObjectPage = lazy(() => import('../config/ObjectPage'));
 const CreatePage = lazy(() => import('../config/CreatePage'));
 const ObjectFormPage = lazy(() => import('../wizards/ObjectFormPage'));
 const TrafficPage = lazy(() => import('../wizards/TrafficPage'));
+const Palette = lazy(() => import('./Palette'));
 const Toasts = lazy(() => import('../config/Toasts'));
 
 /** The pages, by path: the navigation and the routes are made from these. */
@@ -60,7 +61,8 @@ export function App() {
   useEffect(() => {
     document.title = `${page?.title ?? text.shell.notFound} · ${text.product}`;
   }, [page]);
-  useSearchKey();
+  const [palette, setPalette] = useState(false);
+  useKeys(useCallback(() => setPalette(true), []));
   if (unauthorized(session.error)) return <Login />;
   if (!session.data)
     return session.error ? <Problem error={session.error} retry={() => void session.refetch()} /> : <Loading words={text.login.checking} />;
@@ -76,15 +78,20 @@ export function App() {
           </Routes>
         </Suspense>
       </Boundary>
+      <Suspense fallback={null}>{palette && <Palette pages={PAGES} onClose={() => setPalette(false)} />}</Suspense>
       <Suspense fallback={null}>{toasts.length > 0 && <Toasts toasts={toasts} />}</Suspense>
     </Shell>
   );
 }
 
-/** `/` goes to the page's search box. */
-function useSearchKey(): void {
+/** `/` goes to the page's search box, Ctrl-K opens the palette. */
+function useKeys(open: () => void): void {
   useEffect(() => {
     const focus = (event: KeyboardEvent): void => {
+      if (event.key === 'k' && (event.ctrlKey || event.metaKey)) {
+        event.preventDefault();
+        open();
+      }
       const target = event.target as HTMLElement;
       if (event.key !== '/' || event.ctrlKey || event.metaKey || target.closest('input, textarea, select')) return;
       const box = document.querySelector<HTMLInputElement>('[data-search] input, input[data-search]');
@@ -95,5 +102,5 @@ function useSearchKey(): void {
     };
     document.addEventListener('keydown', focus);
     return () => document.removeEventListener('keydown', focus);
-  }, []);
+  }, [open]);
 }

@@ -3,11 +3,12 @@ import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { ActionGroup, Form, FormGroup } from '@patternfly/react-core/dist/dynamic/components/Form';
 import { TextArea } from '@patternfly/react-core/dist/dynamic/components/TextArea';
 import { type FormEvent, useState } from 'react';
-import { ApiProblem, login } from '../api/client';
+import { ApiProblem, login, useApi } from '../api/client';
 import { text } from '../text';
 import { Words } from './states';
 
 export function Login() {
+  const methods = useApi('/api/login/methods');
   const [token, setToken] = useState('');
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<ApiProblem | null>(null);
@@ -35,6 +36,11 @@ export function Login() {
           <Alert isInline variant="danger" title={error.message}>
             {error.fix && <Words>{error.fix}</Words>}
           </Alert>
+        )}
+        {methods.data?.openid && (
+          <a className="pf-v6-c-button pf-m-primary" href="/api/openid/login">
+            {text.login.openid}
+          </a>
         )}
         <Form onSubmit={submit}>
           <FormGroup label={text.login.token} fieldId="token">

@@ -91,6 +91,7 @@ const TESTS = [
       await page.getByLabel('Kubernetes token').fill('wrong');
       await page.getByRole('button', { name: 'Log in' }).click();
       await page.getByText('the token is not valid').waitFor();
+      assert.equal(await page.getByRole('link', { name: 'Log in with your organization' }).getAttribute('href'), '/api/openid/login');
       await accessible('login');
       await picture('login');
       await page.getByLabel('Kubernetes token').fill(TOKEN);
@@ -279,6 +280,23 @@ const TESTS = [
       await page.getByRole('button', { name: 'Load again' }).click();
       await page.locator('table').waitFor();
       errors.length = 0; // the browser reports the aborted request
+    },
+  ],
+  [
+    'Ctrl-K goes to whatever has a name',
+    async () => {
+      await page.goto(`${server.url}/?window=10m`);
+      await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+      await page.keyboard.press('Control+k');
+      const box = page.getByRole('combobox', { name: 'Go to' });
+      await box.fill('reviews virtual');
+      await page.getByRole('option', { name: 'default/reviews VirtualService' }).waitFor();
+      await accessible('the palette');
+      await page.keyboard.press('Enter');
+      await page.waitForURL(/\/config\/VirtualService\/default\/reviews\?window=10m/);
+      await page.keyboard.press('Control+k');
+      await page.keyboard.press('Escape');
+      await box.waitFor({ state: 'detached' });
     },
   ],
   [

@@ -103,7 +103,8 @@ export function start(port = 0) {
       );
     } else if (url.pathname === '/api/logout' && request.method === 'POST') {
       response.writeHead(204, { 'Set-Cookie': 'sailcloth-console=; Path=/; Max-Age=0' }).end();
-    } else if (url.pathname.startsWith('/api/') && !known) {
+    } else if (url.pathname === '/api/login/methods') answer(response, 200, { openid: true });
+    else if (url.pathname.startsWith('/api/') && !known) {
       answer(response, 401, { error: 'nobody is logged in, or the session has ended', fix: 'Open the URL of `sailctl dashboard`.' });
     } else if (url.pathname === '/api/graph/events') stream(url, response);
     else if (request.method === 'POST' && changes.POSTS[url.pathname]) {

@@ -18,6 +18,7 @@ from sailcloth.kube.run import until_signalled
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 
 from .access import Access
+from .openid import OpenId, Settings
 from .server import Console
 from .sources import Cluster, ControlPlane, Metrics
 
@@ -39,6 +40,11 @@ class Config:
     control_plane: str = "http://istiod.istio-system:15014"
     token_file: str = ""  # a file with a token that logs in as the account `kiali`; for a cluster of one user
     view_only: bool = False
+    url: str = ""  # the console's own, as browsers see it; for OpenID Connect
+    openid_issuer: str = ""
+    openid_client: str = ""
+    openid_secret_file: str = ""
+    openid_scopes: str = "openid email groups"
     after: str = ""  # a file to wait for before the start
     ready_fd: int = -1
 
@@ -58,6 +64,11 @@ def _token(path: str) -> str:
     return Path(path).read_text().strip() if path else ""
 
 
+def _openid(config: Config) -> Settings:
+    secret = _token(config.openid_secret_file)
+    return Settings(config.openid_issuer, config.openid_client, config.url, secret, config.openid_scopes)
+
+
 async def _run(client: Client, config: Config) -> None:
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         cluster, plane = Cluster(client), ControlPlane(session, config.control_plane)
@@ -68,9 +79,9 @@ async def _run(client: Client, config: Config) -> None:
             path = config.kubeconfig
             return Client(endpoints.from_kubeconfig(path, token=token) if path else endpoints.load(token))
 
-        console = Console(
-            cluster, Metrics(session, config.prometheus), plane, access, page, None if config.view_only else act_as
-        )
+        login = OpenId(session, _openid(config)) if config.openid_issuer else None
+        metrics, writes = Metrics(session, config.prometheus), None if config.view_only else act_as
+        console = Console(cluster, metrics, plane, access, page, writes, login)
         runner = web.AppRunner(console.application(), access_log=None, keepalive_timeout=_KEEPALIVE_S)
         await runner.setup()
         assert runner.server is not None

@@ -201,6 +201,12 @@ class Session(Struct, frozen=True, rename="camel", kw_only=True):
     cluster: str
 
 
+class LoginMethods(Struct, frozen=True, rename="camel", kw_only=True):
+    """How to log in besides with a token. `openid`: at /api/openid/login."""
+
+    openid: bool
+
+
 class Problem(Struct, frozen=True, rename="camel", kw_only=True):
     """The body of every error. `fix`: what to do."""
 
@@ -226,6 +232,7 @@ GRAPH = (
 )
 PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
     ("/api/session", "Who is logged in.", (), Session),
+    ("/api/login/methods", "How to log in.", (), LoginMethods),
     (
         "/api/overview",
         "Health, insights, configuration, control plane, certificates.",

@@ -22,15 +22,17 @@ from sailcloth.analysis.forms.object_forms import BadValue
 from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
 from sailcloth.kube import ApiError, Client
 
-from . import assemble, mesh, openapi, schema
+from . import assemble, mesh, openapi, openid, schema
 from .access import Access, Question, Refused, User
 from .assemble import Scope, Snapshot
 from .config_pages import ConfigPages, Forbidden, NotThere, refusal
 from .edit import BadChange
 from .inventory import Inventory, inventory
+from .openid import OpenId
 from .sources import Cluster, ControlPlane, Metrics, Unavailable
 
-COOKIE = "sailcloth-console"
+COOKIE, _LOGIN_COOKIE = "sailcloth-console", "sailcloth-login"
+_OPEN = ("/api/login", "/api/openid/", "/api/openapi.json")  # for those who are not logged in
 _EVENTS_S = 5.0  # between looks for changes of the graph
 _STREAMS = 200
 _GRAPHS = 32
@@ -57,7 +59,7 @@ class BadQuery(ValueError):
 
 class Console:
     """The web application. page: the folder of the page's files; without one the API is all there is. act_as: a client for a user's
-    token; without it nothing can be changed."""
+    token; without it nothing can be changed. login: by OpenID Connect, too."""
 
     def __init__(
         self,
@@ -67,9 +69,10 @@ class Console:
         access: Access,
         page: Path | None = None,
         act_as: Callable[[str], Client] | None = None,
+        login: OpenId | None = None,
     ) -> None:
         self._cluster, self._metrics, self._control_plane, self._access = cluster, metrics, control_plane, access
-        self._page = page
+        self._page, self._openid = page, login
         self._config_pages = ConfigPages(
             access, control_plane, self._current_inventory, self._scope, lambda request: request[_USER], act_as
         )
@@ -83,6 +86,10 @@ class Console:
         get = app.router.add_get
         get("/healthz", _healthy)
         app.router.add_post("/api/login", self._login)
+        get("/api/login/methods", self._methods)
+        if self._openid is not None:
+            get("/api/openid/login", self._openid_login)
+            get(openid.CALLBACK, self._openid_callback)
         app.router.add_post("/api/logout", self._logout)
         get("/api/openapi.json", _openapi)
         get("/api/session", self._session)
@@ -104,7 +111,7 @@ class Console:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
-            if request.path.startswith("/api/") and request.path not in ("/api/login", "/api/openapi.json"):
+            if request.path.startswith("/api/") and not request.path.startswith(_OPEN):
                 request[_USER] = await self._user(request)
             response = await handler(request)
         except Refused as error:
@@ -157,6 +164,34 @@ class Console:
         self._access.logout(request.cookies.get(COOKIE, ""))
         response = web.Response(status=204)
         response.del_cookie(COOKIE, path="/")
+        return response
+
+    async def _methods(self, request: web.Request) -> web.Response:
+        return _answer(schema.LoginMethods(openid=self._openid is not None))
+
+    async def _openid_login(self, request: web.Request) -> web.Response:
+        assert self._openid is not None
+        url, state = await self._openid.start()
+        response = web.Response(status=302, headers={"Location": url})
+        # Lax, for the issuer sends the browser back here.
+        response.set_cookie(
+            _LOGIN_COOKIE,
+            state,
+            path=openid.CALLBACK,
+            httponly=True,
+            samesite="Lax",
+            secure=request.secure,
+            max_age=600,
+        )
+        return response
+
+    async def _openid_callback(self, request: web.Request) -> web.Response:
+        assert self._openid is not None
+        token = await self._openid.finish(request.query, request.cookies.get(_LOGIN_COOKIE, ""))
+        session, _ = await self._access.login(token)
+        response = web.Response(status=303, headers={"Location": "/"})
+        response.del_cookie(_LOGIN_COOKIE, path=openid.CALLBACK)
+        self._set_cookie(response, request, session)
         return response
 
     @staticmethod
