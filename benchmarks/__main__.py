@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import api, change, console, graph, machine, memory, names, pair, security, shapes, start, telemetry
+from . import api, change, console, graph, machine, memory, names, pair, security, shapes, start, telemetry, truth
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "shapes": shapes.run,
     "security": security.run,
     "telemetry": telemetry.run,
+    "truth": truth.run,
 }
 
 

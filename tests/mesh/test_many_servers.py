@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from sailcloth.analysis import manifests, offline
+from sailcloth.analysis.simulate import Call, Simulator
 from sailcloth.testing import validate
-from sailcloth.testing.simulate import Call, Simulator
 
 Object = dict[str, Any]
 

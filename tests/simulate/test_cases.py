@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from sailcloth.analysis import manifests, offline
+from sailcloth.analysis.simulate import Call, Simulator
 from sailcloth.mesh import mesh_config
 from sailcloth.testing import validate
-from sailcloth.testing.simulate import Call, Simulator
 
 CASES = Path(os.environ.get("SAILCLOTH_CASES", Path(__file__).parents[3] / "shared" / "cases"))
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sailcloth.analysis import manifests, offline
+from sailcloth.analysis.simulate import Call, Result, Simulator
 from sailcloth.mesh import mesh_config
 from sailcloth.testing import validate
-from sailcloth.testing.simulate import Call, Result, Simulator
 
 SERVICE = """
 ---
@@ -72,7 +72,7 @@ def test_conditions_of_a_match() -> None:
     ("spec", "status", "location"),
     [
         ("{}", 301, "http://a/p/x?q"),
-        ("{uri: /new, redirectCode: 307}", 307, "http://a/new"),
+        ("{uri: /new, redirectCode: 307}", 307, "http://a/new?q"),
         ("{authority: b.com, scheme: https, port: 8443}", 301, "https://b.com:8443/p/x?q"),
         ("{derivePort: FROM_REQUEST_PORT, scheme: http}", 301, "http://a/p/x?q"),
         ("{uri: '%PREFIX()%/other'}", 301, "http://a/other/x?q"),

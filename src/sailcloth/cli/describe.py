@@ -53,7 +53,7 @@ def pod(
     _check_output(out)
     certificate: Object = {}
     if offline or file:
-        description = _pod_of(_from_files(offline, file, mesh_config), name, namespace)
+        description = _pod_of(from_files(offline, file, mesh_config), name, namespace)
     else:
         description, certificate = dumps.run(_pod(name, namespace, kubeconfig))
     if out != "text":
@@ -76,7 +76,7 @@ def service(
 
     _check_output(out)
     if offline or file:
-        description = _service_of(_from_files(offline, file, mesh_config), name, namespace)
+        description = _service_of(from_files(offline, file, mesh_config), name, namespace)
     else:
         description = dumps.run(_service(name, namespace, kubeconfig))
     if out != "text":
@@ -110,7 +110,7 @@ async def _pod(name: str, namespace: str, kubeconfig: str) -> tuple[PodDescripti
         namespace = suffix or namespace or api.endpoint.namespace
         key = Key("Pod", namespace, await pod_name(api, short, namespace))
         try:
-            description = describe.pod(await _snapshot(api), key)
+            description = describe.pod(await from_cluster(api), key)
         except KeyError:
             raise ValueError(f"no pod {key.name} in namespace {namespace}") from None
         return description, await _certificate(api, key.name, namespace) if description.proxy else {}
@@ -126,12 +126,12 @@ async def _service(name: str, namespace: str, kubeconfig: str) -> Description:
     async with client(kubeconfig) as api:
         namespace = suffix.removesuffix(".svc") or namespace or api.endpoint.namespace
         try:
-            return describe.service(await _snapshot(api), Key("Service", namespace, short))
+            return describe.service(await from_cluster(api), Key("Service", namespace, short))
         except KeyError:
             raise ValueError(f"no service {short} in namespace {namespace}") from None
 
 
-async def _snapshot(api: Client) -> MeshSnapshot:
+async def from_cluster(api: Client) -> MeshSnapshot:
     """The mesh and its proxies."""
     from sailcloth.analysis import offline
     from sailcloth.kube.resources import PODS
@@ -200,7 +200,7 @@ def certificate_of(page: Object) -> Object:
 # -- from files ---------------------------------------------------------------------------------
 
 
-def _from_files(offline: bool, files: list[Path] | None, options: Path | None) -> MeshSnapshot:
+def from_files(offline: bool, files: list[Path] | None, options: Path | None) -> MeshSnapshot:
     """The mesh of some manifests, with one pod for each workload."""
     from sailcloth.analysis import manifests, workloads
     from sailcloth.analysis import offline as meshes

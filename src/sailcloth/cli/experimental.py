@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from . import authz, describe, trace_change, workload
+from .explain import explain
 from .scope import scope
 from .traffic import metrics
 from .wait import wait
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
     group.command("wait")(wait)
     group.command("scope")(scope)
     group.command("metrics")(metrics)
+    group.command("explain")(explain)
     workload.register(group)
     authz.register(group)
     describe.register(group)

@@ -9,7 +9,7 @@ import base64
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import output
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sailcloth.analysis.authorization import Call
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
 def pairs(option: str, texts: list[str]) -> dict[str, str]:
@@ -81,10 +82,15 @@ def expired(token: Object) -> bool:
 
 
 def calls(file: Path) -> Iterator[Call]:
-    """Requests of a file of JSON lines; `-` is standard input."""
-    import msgspec
-
+    """Requests to a workload, of a file of JSON lines."""
     from sailcloth.analysis.authorization import Call
+
+    return json_lines(file, Call)
+
+
+def json_lines(file: Path, type_: type[T]) -> Iterator[T]:
+    """The values of a file of JSON lines; `-` is standard input."""
+    import msgspec
 
     try:
         lines = (sys.stdin.read() if str(file) == "-" else file.read_text()).splitlines()
@@ -93,6 +99,6 @@ def calls(file: Path) -> Iterator[Call]:
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield msgspec.json.decode(line, type=Call)
+                yield msgspec.json.decode(line, type=type_)
             except (msgspec.ValidationError, msgspec.DecodeError) as error:
                 output.fail(f"{file}:{number}: {error}", output.DATA)

@@ -1,6 +1,6 @@
 """Simulates how Envoy routes a call through a proxy's configuration: listener, filter chain, route, cluster.
 
-Tests that use it state intent and survive refactorings. It covers the configuration that the mesh generates, not all of Envoy.
+It covers the configuration that the mesh generates, not all of Envoy.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ class Result:
     error: str = ""
     status: int = 0
     location: str = ""
+    entry: dict[str, Any] | None = field(default=None, compare=False)  # the route as it is configured
+    before: tuple[tuple[dict[str, Any], str], ...] = field(
+        default=(), compare=False
+    )  # routes that did not match, and why
 
     @property
     def cluster(self) -> str:
@@ -181,14 +185,21 @@ class Simulator:
         result = Result(listener, name, config["name"], host["name"])
         if host.get("require_tls") == "ALL" and call.tls == "plaintext":
             return Result(listener, name, config["name"], host["name"], error="tls required, sending 301")
+        before: list[tuple[dict[str, Any], str]] = []
         for route in host.get("routes", ()):
-            if _matches(route["match"], call):
-                location = (listener, name, config["name"], host["name"], route.get("name", ""))
-                if "redirect" in route:
-                    return Result(*location, status=_status(route["redirect"]), location=_location(route, call))
-                status = route.get("direct_response", {}).get("status", 0)
-                return Result(*location, _clusters(route), status=status)
-        return Result(result.listener, name, config["name"], host["name"], error="no route matched")
+            reason = mismatch(route["match"], call)
+            if reason:
+                before.append((route, reason))
+                continue
+            location = (listener, name, config["name"], host["name"], route.get("name", ""))
+            found = {"entry": route, "before": tuple(before)}
+            if "redirect" in route:
+                return Result(*location, status=_status(route["redirect"]), location=_location(route, call), **found)
+            status = route.get("direct_response", {}).get("status", 0)
+            return Result(*location, _clusters(route), status=status, **found)
+        return Result(
+            result.listener, name, config["name"], host["name"], error="no route matched", before=tuple(before)
+        )
 
 
 def _in(address: str, ranges: list[dict[str, Any]]) -> bool:
@@ -226,25 +237,44 @@ def _virtual_host(config: dict[str, Any], call: Call) -> dict[str, Any] | None:
     return best[2] if best else None
 
 
-def _matches(match: dict[str, Any], call: Call) -> bool:
+def mismatch(match: dict[str, Any], call: Call) -> str:
+    """The first criterion of a route that a call does not meet, in words; empty if it meets all."""
     path, _, query = call.path.partition("?")
     fold = str.lower if match.get("case_sensitive") is False else str
     if "path" in match and fold(path) != fold(match["path"]):
-        return False
+        return f"the path is not {match['path']}"
     if "prefix" in match and not fold(path).startswith(fold(match["prefix"])):
-        return False
+        return f"the path does not start with {match['prefix']}"
     segments = fold(match.get("path_separated_prefix", ""))
     if segments and fold(path) != segments and not fold(path).startswith(segments + "/"):
-        return False
+        return f"the path is not {segments} or below it"
     if "safe_regex" in match and not re.fullmatch(match["safe_regex"]["regex"], path):
-        return False
+        return f"the path does not match {match['safe_regex']['regex']}"
     headers = {k.lower(): v for k, v in call.headers.items()}
     scheme = "http" if call.tls == "plaintext" else "https"
     headers |= {":method": call.method, ":authority": call.host, ":path": call.path, ":scheme": scheme}
     parameters = dict(reversed(parse_qsl(query, keep_blank_values=True)))  # the first of a name counts
-    return all(_header(m, headers) for m in match.get("headers", ())) and all(
-        _parameter(m, parameters) for m in match.get("query_parameters", ())
-    )
+    for matcher in match.get("headers", ()):
+        if not _header(matcher, headers):
+            return (
+                f"header {matcher['name']} {_wanted(matcher)}, and is {headers.get(matcher['name'].lower(), 'missing')}"
+            )
+    for matcher in match.get("query_parameters", ()):
+        if not _parameter(matcher, parameters):
+            return f"query parameter {matcher['name']} {_wanted(matcher)}"
+    return ""
+
+
+def _wanted(matcher: dict[str, Any]) -> str:
+    """What a matcher demands, in words."""
+    never = "must not " if matcher.get("invert_match") else "must "
+    if "present_match" in matcher:
+        return f"{never if matcher['present_match'] else 'must not '}be there"
+    text = matcher.get("string_match", {})
+    for key, words in (("exact", "be"), ("prefix", "start with")):
+        if key in text:
+            return f"{never}{words} {text[key]}"
+    return f"{never}match {text.get('safe_regex', {}).get('regex', '')}"
 
 
 def _parameter(matcher: dict[str, Any], parameters: dict[str, str]) -> bool:
@@ -288,6 +318,9 @@ def _location(route: dict[str, Any], call: Call) -> str:
     if redirect.get("port_redirect"):
         host = f"{host.partition(':')[0]}:{redirect['port_redirect']}"
     path = redirect.get("path_redirect") or call.path
+    query = call.path.partition("?")[2]
+    if "path_redirect" in redirect and query and "?" not in path and not redirect.get("strip_query"):
+        path = f"{path}?{query}"
     if "prefix_rewrite" in redirect:
         match = route["match"]
         matched = match.get("prefix") or match.get("path_separated_prefix") or match.get("path", "")
