@@ -72,8 +72,22 @@ class Config:
     def lists(self) -> dict[str, list[Object]]:
         return LISTS
 
+    async def options(self) -> str:
+        return "trustDomain: cluster.local\n"
+
     def config(self) -> list[Object]:
         return [CART, PEER_AUTHENTICATION]
+
+
+class Logs:
+    """Requests that `web` received: of the ingress gateway by mutual TLS, and of somebody without a sidecar."""
+
+    async def received(self, namespace: str, workload: str) -> list[Object]:
+        seen = {"direction": "in", "upstream_cluster": "inbound|8080||", "method": "GET", "path": "/users/4711?x=1"}
+        of_gateway = {**seen, "source": "istio-system/ingress-abc-1", "tls": True}
+        plain = {**seen, "source": "10.0.0.9", "tls": False}
+        refused = {**plain, "details": "rbac_access_denied_matched_policy[none]"}
+        return [of_gateway] * 3 + [plain, refused, {**of_gateway, "direction": "out"}]
 
 
 class Lab:
@@ -81,7 +95,8 @@ class Lab:
         self.api, self.writes = ApiServer(), Writes()
         access = Access(self.api, "local-secret")  # type: ignore[arg-type]
         parts: Any = (Config(), FakeMetrics(), FakePlane(), access, None)
-        self.editable, self.viewed = Console(*parts, act_as=self.writes), Console(*parts)
+        self.logs = Logs()
+        self.editable, self.viewed = Console(*parts, act_as=self.writes, logs=self.logs), Console(*parts)
 
 
 @pytest.fixture
@@ -261,3 +276,24 @@ async def test_the_schema_of_a_kind_is_there_for_completion(web: Web) -> None:
     _, schema = await get(web, "/api/config/schema?kind=VirtualService")
     assert "http" in schema["properties"]["spec"]["properties"]
     assert (await get(web, "/api/config/schema?kind=Pod"))[0] == 404
+
+
+async def test_a_policy_by_what_was_seen_says_what_it_would_have_refused(web: Web, lab: Lab) -> None:
+    lab.api.rights.add(("admin", "shop"))
+    body = {"namespace": "shop", "workload": "web-v1", "name": "web"}
+    status, proposal = await post(web, "/api/forms/observed", body)
+    assert status == 200
+    (rule,) = yaml.safe_load(proposal["change"]["yaml"])["spec"]["rules"]
+    assert rule["from"] == [{"source": {"principals": ["cluster.local/ns/istio-system/sa/default"]}}]
+    assert rule["to"] == [{"operation": {"ports": ["8080"], "methods": ["GET"], "paths": ["/users/{*}"]}}]
+    assert (proposal["observed"], len(proposal["refused"])) == (4, 1)
+    (refused,) = proposal["refused"]
+    assert (refused["source"], refused["path"], refused["count"]) == ("10.0.0.9", "/users/4711", 1)
+    assert "mutual TLS only" in refused["reason"]
+
+
+async def test_who_may_not_read_logs_gets_no_policy_by_them(web: Web) -> None:
+    status, problem = await post(
+        web, "/api/forms/observed", {"namespace": "shop", "workload": "web-v1", "name": ""}, "shop-token"
+    )
+    assert (status, problem["error"]) == (403, "you may not read the logs of shop")

@@ -244,6 +244,21 @@ def test_a_service_entry_lets_requests_out_by_name(mesh: Cluster, console: Conso
     mesh.eventually(lambda: "outside.example.com" in mesh.sailctl(*routes))
 
 
+def test_a_policy_by_what_was_seen_allows_just_that(mesh: Cluster, console: Console) -> None:
+    def seen() -> Object:
+        assert inside(mesh, DETAILS)[0] == 200
+        body = {"namespace": "default", "workload": "details-v1", "name": "seen"}
+        proposal: Object = console.ask("/api/forms/observed", body)
+        return proposal
+
+    mesh.eventually(lambda: seen()["observed"] > 0, 30)
+    proposal = seen()
+    assert "bookinfo-productpage" in proposal["change"]["yaml"]
+    console.apply(proposal["change"])
+    mesh.eventually(lambda: inside(mesh, "http://details:9080/health")[0] == 403, 30)
+    assert inside(mesh, DETAILS)[0] == 200
+
+
 def test_a_viewer_cannot_write(mesh: Cluster) -> None:
     mesh.kubectl("create", "serviceaccount", "viewer")
     try:

@@ -48,6 +48,10 @@ export default function CreatePage() {
             <Link to={`/services${shared(query)}`}>{text.create.routing}</Link>
             <div className="sc-where">{text.create.routingHelp}</div>
           </li>
+          <li>
+            <Link to={`/config/new/observed${shared(query)}`}>{text.observed.open}</Link>
+            <div className="sc-where">{text.observed.help}</div>
+          </li>
           {forms.data?.map((form) => (
             <li key={form.name}>
               <Link to={`/config/new/${form.name}${shared(query)}`}>

@@ -78,6 +78,21 @@ export const text = {
     cancel: 'Cancel',
     required: 'required',
   },
+  observed: {
+    title: 'Authorization by what was seen',
+    intro: 'Allows who called a workload in the last hour, by methods and paths, and nothing else. Look at what it would have refused before you apply it.',
+    open: 'Authorization by what was seen (AuthorizationPolicy)',
+    help: 'From the access logs of the last hour, with a preview of what would have been refused.',
+    workload: 'Workload',
+    none: 'No workload has a sidecar',
+    noneFix: 'Label a namespace with `istio-injection=enabled`, and restart its pods.',
+    tried: (count: number, refused: number) =>
+      refused ? `Of ${count} requests in the last hour, ${refused} would have been refused:` : `None of ${count} requests in the last hour would have been refused.`,
+    source: 'From',
+    request: 'Request',
+    count: 'Count',
+    why: 'Why',
+  },
   traffic: {
     title: (service: string) => `Traffic of ${service}`,
     open: 'Traffic wizard',

@@ -15,6 +15,7 @@ const MeshPage = lazy(() => import('../pages/MeshPage'));
 const ObjectPage = lazy(() => import('../config/ObjectPage'));
 const CreatePage = lazy(() => import('../config/CreatePage'));
 const ObjectFormPage = lazy(() => import('../wizards/ObjectFormPage'));
+const ObservedPage = lazy(() => import('../wizards/ObservedPage'));
 const TrafficPage = lazy(() => import('../wizards/TrafficPage'));
 const Palette = lazy(() => import('./Palette'));
 const Toasts = lazy(() => import('../config/Toasts'));
@@ -41,6 +42,7 @@ export const PAGES = [
 /** Pages of single objects, which the navigation does not list. `of`: the page that lists them. */
 const DETAILS = [
   { path: '/config/new', of: '/config', element: <CreatePage /> },
+  { path: '/config/new/observed', of: '/config', element: <ObservedPage /> },
   { path: '/config/new/:form', of: '/config', element: <ObjectFormPage /> },
   { path: '/config/:kind/:namespace/:name', of: '/config', element: <ObjectPage /> },
   { path: '/config/:kind/:namespace/:name/form', of: '/config', element: <ObjectFormPage /> },

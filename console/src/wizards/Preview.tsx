@@ -70,6 +70,7 @@ export function Preview({ propose, onApplied, onCancel }: Props) {
         ))}
         {proposal && !changes && <li>{text.form.noChange}</li>}
       </ul>
+      {proposal && proposal.observed !== null && <Tried proposal={proposal} observed={proposal.observed} />}
       {problem && <Alert isInline variant="warning" title={problem} />}
       {!propose && <p>{text.form.incomplete}</p>}
       {propose && !proposal && !problem && <Loading words={text.form.previewing} />}
@@ -97,5 +98,41 @@ export function Preview({ propose, onApplied, onCancel }: Props) {
       )}
       {markers.length > 0 && <Findings markers={markers} />}
     </section>
+  );
+}
+
+/** What a policy would have done to the requests of the last hour. */
+function Tried({ proposal, observed }: { proposal: Proposal; observed: number }) {
+  const words = text.observed;
+  const total = proposal.refused.reduce((sum, one) => sum + one.count, 0);
+  return (
+    <>
+      <p>{words.tried(observed, total)}</p>
+      {total > 0 && (
+        <table className="sc-table">
+          <thead>
+            <tr>
+              {[words.source, words.request, words.count, words.why].map((title) => (
+                <th key={title} scope="col">
+                  {title}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {proposal.refused.map((one) => (
+              <tr key={`${one.source} ${one.method} ${one.path} ${one.reason}`}>
+                <th scope="row">{one.source}</th>
+                <td>
+                  {one.method} {one.path}
+                </td>
+                <td className="sc-number">{one.count}</td>
+                <td>{one.reason}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </>
   );
 }

@@ -32,6 +32,7 @@ const PAGES = [
   ['/mesh', '.sc-components'],
   ['/config/new', '.cm-content'],
   ['/config/new/mutual-tls', '.sc-preview'],
+  ['/config/new/observed', '.sc-preview .sc-table'],
   ['/config/PeerAuthentication/default/default/form', '.sc-preview .cm-content'],
   ['/services/default/reviews/traffic', '.sc-preview .cm-content'],
   ['/nowhere', '.pf-v6-c-empty-state'],

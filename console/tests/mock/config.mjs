@@ -134,12 +134,24 @@ export const POSTS = {
     before: YAML,
     effects: [`${rules.http.length} rules.`, ...rules.http.map((/** @type {any} */ rule) => `  ${rule.targets.map((/** @type {any} */ one) => `${one.subset} ${one.weight}`).join(', ')}`)],
     markers: [],
+    observed: null,
+    refused: [],
   }),
   '/api/forms/object': ({ name, values }) => ({
     change: { yaml: `kind: PeerAuthentication\nmetadata:\n  name: ${name}\nspec:\n  mtls:\n    mode: ${values.mode}\n`, delete: [], dryRun: false },
     before: '',
     effects: ['It applies to reviews-v1.'],
     markers: [],
+    observed: null,
+    refused: [],
+  }),
+  '/api/forms/observed': ({ name }) => ({
+    change: { yaml: `kind: AuthorizationPolicy\nmetadata:\n  name: ${name}\n`, delete: [], dryRun: false },
+    before: '',
+    effects: ['120 requests observed'],
+    markers: [],
+    observed: 120,
+    refused: [{ source: '10.0.0.7', method: 'GET', path: '/reviews/0', reason: 'no rule of an ALLOW policy matches', count: 3 }],
   }),
 };
 

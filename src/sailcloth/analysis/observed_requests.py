@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sailcloth.lib import access_log_lines
@@ -54,6 +54,11 @@ def parse(line: str, principals: Mapping[str, str], gateway: str = "") -> Observ
     if not method:
         return ObservedRequest(principal, address, int(parts[1]))
     return ObservedRequest(principal, address, int(parts[1]), method, _generalize(str(path or "/").partition("?")[0]))
+
+
+def generalized(request: ObservedRequest) -> ObservedRequest:
+    """The request with a placeholder for each part of its path that looks like an identifier."""
+    return replace(request, path=_generalize(request.path)) if request.path else request
 
 
 def _generalize(path: str) -> str:

@@ -17,14 +17,15 @@ from sailcloth.analysis.forms.paths import CannotSay
 from sailcloth.api import crd
 from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.kube import ApiError, Client
+from sailcloth.mesh import mesh_config
 
-from . import assemble, edit, references
+from . import assemble, edit, observed, references
 from . import schema_edit as schema
 from .access import Access, Question, User
 from .assemble import Scope
 from .edit import BadChange
 from .inventory import Inventory, Object
-from .sources import MESH, ControlPlane
+from .sources import MESH, AccessLogs, Cluster, ControlPlane, Unavailable
 
 T = TypeVar("T")
 _API = "networking.istio.io/v1"
@@ -56,8 +57,16 @@ class ConfigPages:
         scope: Callable[[web.Request], Awaitable[Scope]],
         user: Callable[[web.Request], User],
         act_as: Callable[[str], Client] | None,
+        cluster: Cluster,
+        logs: AccessLogs | None,
     ) -> None:
-        self._access, self._plane, self._inventory = access, control_plane, inventory
+        self._access, self._plane, self._inventory, self._cluster, self._logs = (
+            access,
+            control_plane,
+            inventory,
+            cluster,
+            logs,
+        )
         self._scope, self._user, self._act_as = scope, user, act_as
 
     def routes(self, app: web.Application) -> None:
@@ -71,6 +80,7 @@ class ConfigPages:
         app.router.add_post("/api/forms/traffic", self._propose_traffic)
         app.router.add_get("/api/forms/object", self._form)
         app.router.add_post("/api/forms/object", self._propose_object)
+        app.router.add_post("/api/forms/observed", self._propose_observed)
 
     @property
     def view_only(self) -> bool:
@@ -258,6 +268,28 @@ class ConfigPages:
         workloads = [r.name for r in references.of(obj, self._inventory()) if r.what == "applies to"]
         said = [f"It applies to {', '.join(sorted(workloads))}."] if workloads else []
         return _answer(_proposal([obj], [], [existing] if existing else [], said))
+
+    async def _propose_observed(self, request: web.Request) -> web.Response:
+        """A policy for a workload by its access logs, which its user may read."""
+        proposal = await _body(request, schema.ObservedProposal)
+        scope, user, namespace = await self._scope(request), self._user(request), proposal.namespace
+        workload = self._inventory().workloads.get((namespace, proposal.workload))
+        if workload is None or namespace not in scope.readable:
+            raise NotThere(f"there is no workload {namespace}/{proposal.workload}, or you may not read its namespace")
+        if not await self._access.may(user, Question("get", "pods/log", namespace=namespace)):
+            raise Forbidden(f"you may not read the logs of {namespace}")
+        if self._logs is None:
+            raise Unavailable("there is no store of access logs")
+        options = mesh_config.parse(await self._cluster.options())
+        identities = observed.accounts(self._cluster.lists().get("pods", ()), options.trust_domain)
+        seen = observed.requests(await self._logs.received(namespace, proposal.workload), identities)
+        policy, notes = observed.suggest(proposal.name or f"{proposal.workload}-observed", workload, seen)
+        named = schema.Named(kind=policy["kind"], namespace=namespace, name=policy["metadata"]["name"])
+        existing = self._current(named)
+        obj = {**policy, "metadata": existing["metadata"] if existing else policy["metadata"]}
+        said = _proposal([obj], [], [existing] if existing else [], notes)
+        found = observed.refused(obj, self._inventory().config, workload, seen, options)
+        return _answer(msgspec.structs.replace(said, observed=len(seen), refused=found))
 
     def _service(self, namespace: str, service: str, scope: Scope) -> None:
         if namespace not in scope.readable or (namespace, service) not in self._inventory().services:

@@ -20,7 +20,7 @@ from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from .access import Access
 from .openid import OpenId, Settings
 from .server import Console
-from .sources import Cluster, ControlPlane, Metrics
+from .sources import AccessLogs, Cluster, ControlPlane, Metrics
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ class Config:
     port: int = 20001
     prometheus: str = "http://prometheus.istio-system:9090"
     control_plane: str = "http://istiod.istio-system:15014"
+    access_logs: str = "http://access-logs.istio-system:3100"
     token_file: str = ""  # a file with a token that logs in as the account `kiali`; for a cluster of one user
     view_only: bool = False
     url: str = ""  # the console's own, as browsers see it; for OpenID Connect
@@ -81,7 +82,8 @@ async def _run(client: Client, config: Config) -> None:
 
         login = OpenId(session, _openid(config)) if config.openid_issuer else None
         metrics, writes = Metrics(session, config.prometheus), None if config.view_only else act_as
-        console = Console(cluster, metrics, plane, access, page, writes, login)
+        logs = AccessLogs(session, config.access_logs)
+        console = Console(cluster, metrics, plane, access, page, writes, login, logs)
         runner = web.AppRunner(console.application(), access_log=None, keepalive_timeout=_KEEPALIVE_S)
         await runner.setup()
         assert runner.server is not None

@@ -140,13 +140,34 @@ class ObjectProposal(Struct, frozen=True, rename="camel", kw_only=True, forbid_u
     values: dict[str, Any]
 
 
+class Refused(Struct, frozen=True, rename="camel", kw_only=True):
+    """Requests of one kind that policies would have refused. `source`: NAMESPACE/POD or an address."""
+
+    source: str
+    method: str
+    path: str
+    reason: str
+    count: int
+
+
+class ObservedProposal(Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
+    """A policy for a workload by what it was asked in the last hour."""
+
+    namespace: str
+    workload: str
+    name: str
+
+
 class Proposal(Struct, frozen=True, rename="camel", kw_only=True):
-    """What a form would change. `before`: the objects as they are. `effects`: what it does, in sentences."""
+    """What a form would change. `before`: the objects as they are. `effects`: what it does, in sentences. `observed`: how many requests of
+    the last hour a policy was tried on; `refused`: those that it would have refused."""
 
     change: Change
     before: str
     effects: list[str]
     markers: list[Marker]
+    observed: int | None = None
+    refused: list[Refused] = []
 
 
 _OBJECT = tuple(parameter(name, f"The object's {name}.") for name in ("kind", "namespace", "name"))
@@ -167,5 +188,6 @@ POSTS: tuple[tuple[str, str, Any, Any], ...] = (
     ("/api/config/apply", "Make a change, or try it.", Change, Applied),
     ("/api/forms/object", "What a wizard would change.", ObjectProposal, Proposal),
     ("/api/forms/traffic", "What the wizard of traffic would change.", TrafficProposal, Proposal),
+    ("/api/forms/observed", "A policy that allows what was seen.", ObservedProposal, Proposal),
 )
 """(path, what it does, type of the body, type of the answer)."""

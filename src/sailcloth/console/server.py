@@ -29,7 +29,7 @@ from .config_pages import ConfigPages, Forbidden, NotThere, refusal
 from .edit import BadChange
 from .inventory import Inventory, inventory
 from .openid import OpenId
-from .sources import Cluster, ControlPlane, Metrics, Unavailable
+from .sources import AccessLogs, Cluster, ControlPlane, Metrics, Unavailable
 
 COOKIE, _LOGIN_COOKIE = "sailcloth-console", "sailcloth-login"
 _OPEN = ("/api/login", "/api/openid/", "/api/openapi.json")  # for those who are not logged in
@@ -70,11 +70,19 @@ class Console:
         page: Path | None = None,
         act_as: Callable[[str], Client] | None = None,
         login: OpenId | None = None,
+        logs: AccessLogs | None = None,
     ) -> None:
         self._cluster, self._metrics, self._control_plane, self._access = cluster, metrics, control_plane, access
         self._page, self._openid = page, login
         self._config_pages = ConfigPages(
-            access, control_plane, self._current_inventory, self._scope, lambda request: request[_USER], act_as
+            access,
+            control_plane,
+            self._current_inventory,
+            self._scope,
+            lambda request: request[_USER],
+            act_as,
+            cluster,
+            logs,
         )
         self._inventory: tuple[object, Inventory] = (None, Inventory())
         self._graphs: deque[tuple[tuple[Any, ...], schema.Graph]] = deque(maxlen=_GRAPHS)  # pages share them

@@ -152,6 +152,23 @@ class ControlPlane:
             await asyncio.sleep(_SYNC_S)
 
 
+class AccessLogs:
+    """The store of access logs."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self._url = session, url.rstrip("/")
+
+    async def received(self, namespace: str, workload: str, since: str = "1h") -> list[Object]:
+        """The latest requests that a workload received, at most ten thousand. Raises Unavailable."""
+        query = {"workload": f"{namespace}/{workload}", "direction": "in", "since": since, "limit": 10_000}
+        found = await _get(
+            self._session, f"{self._url}/api/v1/requests?{urlencode(query)}", name="the store of access logs"
+        )
+        if not isinstance(found, dict) or "requests" not in found:
+            raise Unavailable(f"the store of access logs answers: {found}")
+        return list(found["requests"])
+
+
 class Metrics:
     """A Prometheus' query API. Equal queries of one moment are sent once. now: seconds since the epoch."""
 
@@ -181,7 +198,7 @@ class Metrics:
     async def query(self, expression: str, at: float | None = None) -> Sequence[Sample]:
         """The samples of an instant query. Raises Unavailable."""
         form = {"query": expression, **({"time": f"{at:.3f}"} if at is not None else {})}
-        body = await _get(self._session, f"{self._url}/api/v1/query", form)
+        body = await _get(self._session, f"{self._url}/api/v1/query", form, "Prometheus")
         try:
             return traffic_graph.samples(body)
         except ValueError as error:
@@ -192,9 +209,10 @@ _SCRAPE_S = 5.0
 _KEPT_GRAPHS = 64
 
 
-async def _get(session: aiohttp.ClientSession, url: str, form: Mapping[str, str] | None = None) -> Any:
-    """The JSON of an answer; a form is posted. Raises Unavailable."""
-    name = "Prometheus" if form is not None else "the control plane"
+async def _get(
+    session: aiohttp.ClientSession, url: str, form: Mapping[str, str] | None = None, name: str = "the control plane"
+) -> Any:
+    """The JSON of an answer; a form is posted. name: of who answers. Raises Unavailable."""
     try:
         method: Awaitable[Any] = session.request("POST" if form else "GET", url, data=form, timeout=_TIMEOUT)
         async with await method as answer:

@@ -294,6 +294,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "address": NODE_IP,
         "prometheus": f"http://{NODE_IP}:9090",
         "control_plane": f"http://{NODE_IP}:15014",
+        "access_logs": f"http://{NODE_IP}:3100",
         "token_file": str(_console_token(state)),
         "after": str(installed),
     }
