@@ -82,6 +82,17 @@ class Config:
 class Logs:
     """Requests that `web` received: of the ingress gateway by mutual TLS, and of somebody without a sidecar."""
 
+    async def sent(self) -> list[Object]:
+        out = {"direction": "out", "source": "shop/web-v1-abc-1", "upstream_cluster": "PassthroughCluster"}
+        named = {**out, "authority": "api.example.com", "destination": "203.0.113.9:80"}
+        return [
+            named,
+            named,
+            {**out, "destination": "203.0.113.7:5432"},
+            {**named, "source": "bank/ledger"},
+            {**named, "upstream_cluster": "x"},
+        ]
+
     async def received(self, namespace: str, workload: str) -> list[Object]:
         seen = {"direction": "in", "upstream_cluster": "inbound|8080||", "method": "GET", "path": "/users/4711?x=1"}
         of_gateway = {**seen, "source": "istio-system/ingress-abc-1", "tls": True}
@@ -297,3 +308,17 @@ async def test_who_may_not_read_logs_gets_no_policy_by_them(web: Web) -> None:
         web, "/api/forms/observed", {"namespace": "shop", "workload": "web-v1", "name": ""}, "shop-token"
     )
     assert (status, problem["error"]) == (403, "you may not read the logs of shop")
+
+
+async def test_requests_that_no_service_has_are_told_by_where_they_went(web: Web, lab: Lab) -> None:
+    lab.api.rights.add(("admin", "shop"))
+    _, found = await get(web, "/api/unresolved")
+    assert [(u["host"], u["address"], u["port"], u["count"]) for u in found] == [
+        ("api.example.com", "203.0.113.9", 80, 2),
+        ("", "203.0.113.7", 5432, 1),
+    ]
+    for one in found:
+        body = {"form": "service-entry", "namespace": "shop", "name": "outside", "values": one["values"]}
+        status, proposal = await post(web, "/api/forms/object", body)
+        assert (status, [m for m in proposal["markers"] if m["severity"] == "Error"]) == (200, [])
+    assert (await get(web, "/api/unresolved", "shop-token"))[1] == []

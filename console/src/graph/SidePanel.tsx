@@ -1,7 +1,7 @@
 /** The side panel: what the selected node or edge carries, and why its colour is what it is. */
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import TimesIcon from '@patternfly/react-icons/dist/esm/icons/times-icon';
-import { type ReactNode, useEffect, useRef } from 'react';
+import { type ReactNode, Suspense, lazy, useEffect, useRef } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import type { Edge, Node, Traffic } from '../api/contract.gen';
 import { duration, percent, rate, throughput } from '../format';
@@ -77,6 +77,9 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
   );
 }
 
+const Unresolved = lazy(() => import('./Unresolved'));
+const OUTSIDE = ['PassthroughCluster', 'BlackHoleCluster'];
+
 /** The pages that list what a fact names. */
 const LISTS: Record<string, string> = { app: '/applications', workload: '/workloads', service: '/services' };
 
@@ -101,6 +104,11 @@ function NodeDetails({ node, onToggle }: { node: ShownNode; onToggle: (namespace
             <Words>{node.reason}</Words>
           </p>
         </Section>
+      )}
+      {OUTSIDE.includes(node.name) && (
+        <Suspense fallback={null}>
+          <Unresolved cluster={node.name} />
+        </Suspense>
       )}
       {node.members ? (
         <Members node={node} members={node.members} onToggle={onToggle} />

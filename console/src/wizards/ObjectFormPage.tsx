@@ -23,7 +23,7 @@ export default function ObjectFormPage() {
     const form = forms.data?.find((one) => one.name === formName);
     if (!forms.data) return <Loading />;
     if (!form) return <Empty title={text.create.title} words={text.create.intro} />;
-    return <ObjectForm key={formName} form={form} first={defaults(form)} namespace="" name="" />;
+    return <ObjectForm key={formName} form={form} first={{ ...defaults(form), ...given(query) }} namespace="" name="" />;
   }
   if (!existing.data) return <Loading />;
   if (existing.data.problem)
@@ -33,6 +33,16 @@ export default function ObjectFormPage() {
       </Empty>
     );
   return <ObjectForm key={name} form={existing.data.form} first={existing.data.values as Values} namespace={namespace} name={name} />;
+}
+
+/** Values in the URL, of a link that knows some already. */
+function given(query: URLSearchParams): Values {
+  try {
+    const values: unknown = JSON.parse(query.get('values') ?? '{}');
+    return values && typeof values === 'object' && !Array.isArray(values) ? (values as Values) : {};
+  } catch {
+    return {};
+  }
 }
 
 const defaults = (form: Form): Values =>

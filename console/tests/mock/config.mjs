@@ -175,3 +175,15 @@ export const mesh = {
   pushMs: 12.5,
   options: 'accessLogFile: /dev/stdout\n',
 };
+
+export const unresolved = [
+  {
+    cluster: 'PassthroughCluster',
+    host: 'api.example.com',
+    address: '203.0.113.9',
+    port: 443,
+    count: 12,
+    sources: ['default/productpage-v1-1'],
+    values: { hosts: ['api.example.com'], protocol: 'HTTP', port: 443, portName: 'http' },
+  },
+];

@@ -52,6 +52,7 @@ const API = {
   '/api/workloads': () => fixtures.items('Deployment'),
   '/api/services': () => fixtures.items('Service'),
   '/api/config': () => fixtures.config,
+  '/api/unresolved': () => changes.unresolved,
   '/api/mesh': () => changes.mesh,
   '/api/config/object': () => changes.object,
   '/api/config/schema': () => changes.schema,

@@ -81,6 +81,7 @@ class ConfigPages:
         app.router.add_get("/api/forms/object", self._form)
         app.router.add_post("/api/forms/object", self._propose_object)
         app.router.add_post("/api/forms/observed", self._propose_observed)
+        app.router.add_get("/api/unresolved", self._unresolved)
 
     @property
     def view_only(self) -> bool:
@@ -268,6 +269,14 @@ class ConfigPages:
         workloads = [r.name for r in references.of(obj, self._inventory()) if r.what == "applies to"]
         said = [f"It applies to {', '.join(sorted(workloads))}."] if workloads else []
         return _answer(_proposal([obj], [], [existing] if existing else [], said))
+
+    async def _unresolved(self, request: web.Request) -> web.Response:
+        """Where requests went that no service has, of namespaces whose logs the user may read."""
+        scope, user = await self._scope(request), self._user(request)
+        if self._logs is None:
+            return _answer([])
+        may = [n for n in scope.shown if await self._access.may(user, Question("get", "pods/log", namespace=n))]
+        return _answer(observed.unresolved(await self._logs.sent(), frozenset(may)))
 
     async def _propose_observed(self, request: web.Request) -> web.Response:
         """A policy for a workload by its access logs, which its user may read."""

@@ -5,17 +5,18 @@ Requests come from the access-log store; `analysis` decides, as it does for `sai
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sailcloth.analysis import authorization, manifests, observed_requests, offline
+from sailcloth.analysis import authorization, graph_views, manifests, observed_requests, offline
 from sailcloth.analysis.observed_requests import ObservedRequest
 from sailcloth.api.meta import Finding
 from sailcloth.mesh.model import MeshConfig
 
 from .inventory import Workload
-from .schema_edit import Refused
+from .schema_edit import Refused, Unresolved
 
 Object = Mapping[str, Any]
 POLICIES = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
@@ -88,3 +89,52 @@ def refused(
         Refused(source=source, method=method, path=path, reason=reason, count=count)
         for (source, method, path, reason), count in counts.most_common(_MOST)
     ]
+
+
+def unresolved(rows: Iterable[Object], readable: frozenset[str]) -> list[Unresolved]:
+    """Where workloads of readable namespaces sent requests that no service has, the most frequent first."""
+    found: dict[tuple[str, str, str, int], Counter[str]] = {}
+    for row in rows:
+        cluster, source = str(row.get("upstream_cluster") or ""), str(row.get("source") or "")
+        if cluster not in graph_views.OUTSIDE or source.partition("/")[0] not in readable:
+            continue
+        address, _, port = str(row.get("destination") or "").rpartition(":")
+        host, _, named = str(row.get("authority") or "").partition(":")
+        number = port if port.isdigit() else named
+        key = (
+            cluster,
+            "" if _is_address(host) else host,
+            address or str(row.get("destination") or ""),
+            int(number or 0),
+        )
+        found.setdefault(key, Counter())[source] += 1
+    ordered = sorted(found.items(), key=lambda item: -item[1].total())
+    return [
+        Unresolved(
+            cluster=cluster,
+            host=host,
+            address=address,
+            port=port,
+            count=sources.total(),
+            sources=sorted(sources),
+            values=_entry(host, address, port),
+        )
+        for (cluster, host, address, port), sources in ordered[:_MOST]
+    ]
+
+
+def _entry(host: str, address: str, port: int) -> dict[str, Any]:
+    """Values of a ServiceEntry's form (`object_forms`)."""
+    protocol = "HTTP" if host else "TCP"
+    values = {"hosts": [host or f"outside-{address.replace('.', '-').replace(':', '-')}.example"], "protocol": protocol}
+    if not host:
+        values |= {"addresses": [address], "resolution": "NONE"}
+    return {**values, "port": port or 80, "portName": protocol.lower(), "location": "MESH_EXTERNAL"}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True

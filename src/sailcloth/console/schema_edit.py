@@ -150,6 +150,19 @@ class Refused(Struct, frozen=True, rename="camel", kw_only=True):
     count: int
 
 
+class Unresolved(Struct, frozen=True, rename="camel", kw_only=True):
+    """Requests to an address that no service has. `cluster`: PassthroughCluster or BlackHoleCluster; `host`: as clients named it, or empty;
+    `values`: of a ServiceEntry's form that would name it."""
+
+    cluster: str
+    host: str
+    address: str
+    port: int
+    count: int
+    sources: list[str]
+    values: dict[str, Any]
+
+
 class ObservedProposal(Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     """A policy for a workload by what it was asked in the last hour."""
 
@@ -176,6 +189,7 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
     ("/api/config/schema", "The schema of a kind.", (parameter("kind", "The kind."),), dict[str, Any]),
     ("/api/forms", "The wizards of single objects.", (), list[Form]),
     ("/api/forms/object", "An object as a wizard's values.", _OBJECT, ObjectForm),
+    ("/api/unresolved", "Where requests of the last hour went that no service has.", (), list[Unresolved]),
     (
         "/api/forms/traffic",
         "The routing of a service as a form.",

@@ -160,7 +160,14 @@ class AccessLogs:
 
     async def received(self, namespace: str, workload: str, since: str = "1h") -> list[Object]:
         """The latest requests that a workload received, at most ten thousand. Raises Unavailable."""
-        query = {"workload": f"{namespace}/{workload}", "direction": "in", "since": since, "limit": 10_000}
+        return await self._search(workload=f"{namespace}/{workload}", direction="in", since=since)
+
+    async def sent(self, since: str = "1h") -> list[Object]:
+        """The latest requests that all workloads sent, at most ten thousand. Raises Unavailable."""
+        return await self._search(direction="out", since=since)
+
+    async def _search(self, **query: str) -> list[Object]:
+        query["limit"] = "10000"
         found = await _get(
             self._session, f"{self._url}/api/v1/requests?{urlencode(query)}", name="the store of access logs"
         )
