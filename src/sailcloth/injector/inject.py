@@ -6,12 +6,14 @@ import copy
 import json
 from typing import Any
 
+from sailcloth.api.validation import pod_annotations
+from sailcloth.mesh import injection
+
 from . import annotations as notes
 from . import template
 from .config import InjectorConfig
 from .template import PROXY
 
-IGNORED_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "local-path-storage")
 STATUS = "sidecar.istio.io/status"
 _YES, _NO = ("true", "yes", "y", "on", "1"), ("false", "no", "n", "off", "0")
 
@@ -23,16 +25,14 @@ class InjectionError(ValueError):
 def is_injected(pod: dict[str, Any], namespace: str, config: InjectorConfig, default: bool = True) -> bool:
     """Whether to inject a pod. The label has precedence over the annotation, then selectors, then the namespace's default."""
     spec, metadata = pod.get("spec", {}), pod.get("metadata", {})
-    if spec.get("hostNetwork") or namespace in IGNORED_NAMESPACES:
+    if spec.get("hostNetwork") or namespace in injection.IGNORED_NAMESPACES:
         return False
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     if STATUS in annotations:
         return False
-    given = str(labels.get("sidecar.istio.io/inject", annotations.get("sidecar.istio.io/inject", ""))).lower()
-    if given in _YES:
-        return True
-    if given in _NO:
-        return False
+    given = injection.of_pod(labels, annotations)
+    if given is not None:
+        return given
     if any(_selected(s, labels) for s in config.never_inject):
         return False
     return default or any(_selected(s, labels) for s in config.always_inject)
@@ -212,9 +212,9 @@ def _annotate(
         out["prometheus.io/path"] = "/stats/prometheus"
     if config.cni:
         out.setdefault("sidecar.istio.io/interceptionMode", "REDIRECT")
-        out.setdefault(notes.PREFIX + "includeInboundPorts", "*")
-        out.setdefault(notes.PREFIX + "includeOutboundIPRanges", "*")
-        out.setdefault(notes.PREFIX + "excludeInboundPorts", str(config.status_port))
+        out.setdefault(pod_annotations.PREFIX + "includeInboundPorts", "*")
+        out.setdefault(pod_annotations.PREFIX + "includeOutboundIPRanges", "*")
+        out.setdefault(pod_annotations.PREFIX + "excludeInboundPorts", str(config.status_port))
     out[STATUS] = json.dumps(
         {
             "initContainers": names["initContainers"] or None,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-INJECTION, REVISION, OBJECT = "istio-injection", "istio.io/rev", "sidecar.istio.io/inject"
+from sailcloth.mesh.injection import NAMESPACE as INJECTION
+from sailcloth.mesh.injection import POD as OBJECT
+from sailcloth.mesh.injection import REVISION
 
 
 def configuration(ca_pem: bytes, revision: str = "default", namespace: str = "istio-system") -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""Warns about unreachable rules of a VirtualService, because an earlier rule matches all of their requests."""
+"""Finds unreachable rules of a VirtualService: an earlier rule matches all of their requests."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,65 +14,103 @@ from . import codes
 from .report import Report
 
 _ADVICE = "Remove it, or move it before the other."
+_NAMES = ("name", "stat_prefix")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A rule, or (with `match`) one match of a rule, that no request reaches. `earlier`: index of the rule that has its requests;
+    None: several have."""
+
+    kind: str  # http, tls or tcp
+    rule: int
+    match: int | None
+    earlier: int | None
+    path: str
+    text: str
 
 
 def check(report: Report, spec: VirtualServiceSpec) -> None:
+    """Warn about them."""
+    for one in unreachable(spec):
+        report.warning(codes.UNREACHABLE, one.path, one.text, _ADVICE)
+
+
+def unreachable(spec: VirtualServiceSpec) -> Iterator[Unreachable]:
     """Compare every rule with earlier ones."""
     for kind, rules in (("http", spec.http), ("tls", spec.tls), ("tcp", spec.tcp)):
-        _rules(report, f"spec.{kind}", rules)
-    _prefixes(report, spec)
+        yield from _rules(kind, rules)
+    yield from _prefixes(spec)
 
 
-def _rules(report: Report, path: str, rules: Any) -> None:
-    seen: dict[bytes, str] = {}
-    everything = ""
+def _rules(kind: str, rules: Any) -> Iterator[Unreachable]:
+    seen: dict[bytes, tuple[int, str]] = {}
+    everything: int | None = None
     for index, rule in enumerate(rules):
-        at = f"{path}[{index}]"
-        if everything:
-            text = f"the rule is never used: {everything} matches everything; only the last rule can have no match"
-            report.warning(codes.UNREACHABLE, at, text, _ADVICE)
+        at = f"spec.{kind}[{index}]"
+        if everything is not None:
+            text = f"the rule is never used: spec.{kind}[{everything}] matches everything; only the last rule can have no match"
+            yield Unreachable(kind, index, None, everything, at, text)
         elif not rule.match:
-            everything = at
+            everything = index
         repeated = 0
         for number, match in enumerate(rule.match):
             match_path = f"{at}.match[{number}]"
-            previous = seen.setdefault(_same(match), match_path)
-            if previous != match_path:
+            previous = seen.setdefault(_same(match), (index, match_path))
+            if previous[1] != match_path:
                 repeated += 1
-                text = f"the match is never used: it is the same as {previous}"
-                report.warning(codes.UNREACHABLE, match_path, text, _ADVICE)
+                text = f"the match is never used: it is the same as {previous[1]}"
+                yield Unreachable(kind, index, number, previous[0], match_path, text)
         if rule.match and repeated == len(rule.match):
-            report.warning(codes.UNREACHABLE, at, "the rule is never used: earlier rules have all its matches", _ADVICE)
+            text = "the rule is never used: earlier rules have all its matches"
+            yield Unreachable(kind, index, None, None, at, text)
 
 
 def _same(match: Any) -> bytes:
     """The conditions of a match as bytes, without its name; equal for equal matches."""
-    if getattr(match, "name", None) or getattr(match, "stat_prefix", None):
+    if any(getattr(match, name, None) for name in _NAMES):
         match = msgspec.structs.replace(match, name=None, stat_prefix=None)
     return msgspec.json.encode(match, order="deterministic")
 
 
-def _prefixes(report: Report, spec: VirtualServiceSpec) -> None:
-    """Warn about rules for paths under an earlier rule's prefix that has no other condition."""
-    seen: dict[str, str] = {}
+def _prefixes(spec: VirtualServiceSpec) -> Iterator[Unreachable]:
+    """Matches of paths under an earlier prefix whose other conditions the later match has, too."""
+    seen: dict[str, list[tuple[set[bytes], int, str]]] = {}
     for index, rule in enumerate(spec.http):
         for number, match in enumerate(rule.match):
             uri, at = match.uri, f"spec.http[{index}].match[{number}]"
-            if uri is None:
+            path = None if uri is None else uri.prefix if uri.prefix is not None else uri.exact
+            if uri is None or path is None or match.ignore_uri_case:
                 continue
-            path = uri.prefix if uri.prefix is not None else uri.exact
-            if path is not None and seen and not match.ignore_uri_case:
-                longest = (
-                    len(path) if uri.prefix is None else len(path) - 1
-                )  # `_rules` reports an equal prefix as a duplicate
-                hidden = next((path[:n] for n in range(longest + 1) if path[:n] in seen), None)
-                if hidden is not None:
-                    text = f"the match is never used: {seen[hidden]} matches all paths with the prefix {hidden!r}"
-                    report.warning(codes.UNREACHABLE, f"{at}.uri", text, _ADVICE)
-            if uri.prefix is not None and _only_uri(match):
-                seen.setdefault(uri.prefix, at)
+            conditions = _conditions(match)
+            # `_rules` reports an equal prefix as a duplicate.
+            longest = len(path) - (uri.prefix is not None)
+            hidden = next(
+                (
+                    (path[:n], *earlier)
+                    for n in range(longest + 1)
+                    for earlier in seen.get(path[:n], ())
+                    # Within a rule, an exact path under a prefix is harmless: both lead to the same.
+                    if earlier[0] <= conditions and (uri.prefix is not None or earlier[1] != index)
+                ),
+                None,
+            )
+            if hidden is not None:
+                prefix, _, rule_index, place = hidden
+                text = f"the match is never used: {place} matches all paths with the prefix {prefix!r}"
+                yield Unreachable("http", index, number, rule_index, f"{at}.uri", text)
+            if uri.prefix is not None and len(seen.get(uri.prefix, ())) < _MOST:
+                seen.setdefault(uri.prefix, []).append((conditions, index, at))
 
 
-def _only_uri(match: HTTPMatchRequest) -> bool:
-    fields = match.__struct_fields__
-    return not any(getattr(match, f) for f in fields if f not in ("uri", "name", "stat_prefix", "ignore_uri_case"))
+_MOST = 64  # matches of one prefix that are compared
+
+
+def _conditions(match: HTTPMatchRequest) -> set[bytes]:
+    """The conditions of a match beside its path, one by one."""
+    fields = (f for f in match.__struct_fields__ if f not in ("uri", "ignore_uri_case", *_NAMES))
+    return {
+        msgspec.json.encode((field, value), order="deterministic")
+        for field in fields
+        if (value := getattr(match, field))
+    }

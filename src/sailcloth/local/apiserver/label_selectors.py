@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from sailcloth.lib import label_selector as _matcher
+
 from .errors import bad_request
 
 EQUALITY = re.compile(r"^([^=!\s]+)\s*(==|!=|=)\s*(\S*)$")
@@ -53,23 +55,4 @@ def _is_beyond(value: str, bound: int, greater: bool) -> bool:
 
 def label_selector(selector: dict[str, Any] | None) -> Callable[[dict[str, str]], bool]:
     """A LabelSelector object (matchLabels, matchExpressions); an empty one matches everything."""
-    selector = selector or {}
-    wanted: dict[str, str] = selector.get("matchLabels") or {}
-    expressions = selector.get("matchExpressions") or []
-
-    def match(have: dict[str, str]) -> bool:
-        if any(have.get(k) != v for k, v in wanted.items()):
-            return False
-        for e in expressions:
-            key, operator, values = str(e.get("key")), str(e.get("operator")), e.get("values") or []
-            holds = {
-                "In": have.get(key) in values,
-                "NotIn": have.get(key) not in values,
-                "Exists": key in have,
-                "DoesNotExist": key not in have,
-            }.get(operator, False)
-            if not holds:
-                return False
-        return True
-
-    return match
+    return lambda labels: _matcher.matches(selector, labels)
