@@ -16,17 +16,24 @@ from sailcloth.lib import bounded_yaml
 
 def documents(text: str) -> list[dict[str, Any]]:
     """All objects of a YAML text, including the items of a List. Raises ValueError with line and column for bad YAML."""
-    objects: list[dict[str, Any]] = []
+    return [obj for _, _, obj in located(text)]
+
+
+def located(text: str) -> list[tuple[int, str, dict[str, Any]]]:
+    """(index of the YAML document, path in it, object) for all objects of a text. The path is empty except in a List.
+
+    Raises ValueError with line and column for bad YAML."""
+    objects: list[tuple[int, str, dict[str, Any]]] = []
     try:
-        for doc in bounded_yaml.load_all(text):
+        for index, doc in enumerate(bounded_yaml.load_all(text)):
             if (
                 isinstance(doc, dict)
                 and str(doc.get("kind", "")).endswith("List")
                 and isinstance(doc.get("items"), list)
             ):
-                objects += [i for i in doc["items"] if isinstance(i, dict)]
+                objects += [(index, f"items[{n}]", i) for n, i in enumerate(doc["items"]) if isinstance(i, dict)]
             elif isinstance(doc, dict):
-                objects.append(doc)
+                objects.append((index, "", doc))
             elif doc is not None:
                 raise ValueError(f"a document is a {type(doc).__name__}, not an object with apiVersion and kind")
     except yaml.YAMLError as error:

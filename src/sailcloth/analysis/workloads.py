@@ -8,7 +8,8 @@ from typing import Any
 from sailcloth.mesh.endpoints import TLS_MODE
 
 Object = dict[str, Any]
-_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job")
+KINDS = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job", "CronJob")
+"""The kinds with a pod template."""
 _PROXY = {"name": "istio-proxy"}
 
 
@@ -18,8 +19,8 @@ def pods(documents: Iterable[Object], namespace: str = "default") -> list[Object
     running: list[Object] = []
     for document in documents:
         kind, metadata = document.get("kind"), _object(document, "metadata")
-        template = document if kind == "Pod" else _object(_object(document, "spec"), "template")
-        if kind not in (*_WORKLOADS, "Pod") or not isinstance(template.get("spec"), dict):
+        template = document if kind == "Pod" else pod_template(document)[1]
+        if kind not in (*KINDS, "Pod") or kind == "CronJob" or not isinstance(template.get("spec"), dict):
             continue
         labels = {str(k): str(v) for k, v in _object(_object(template, "metadata"), "labels").items()}
         annotations = {str(k): str(v) for k, v in _object(_object(template, "metadata"), "annotations").items()}
@@ -87,6 +88,14 @@ def _port_number(target: Any, pod: Object) -> int:
         return target
     declared = (p for c in pod["spec"]["containers"] for p in c.get("ports") or ())
     return next((int(p["containerPort"]) for p in declared if p.get("name") == target), 0)
+
+
+def pod_template(workload: Object) -> tuple[str, Object]:
+    """(path, pod template) of a workload; empty if it has none."""
+    spec = _object(workload, "spec")
+    if workload.get("kind") == "CronJob":
+        return "spec.jobTemplate.spec.template", _object(_object(_object(spec, "jobTemplate"), "spec"), "template")
+    return "spec.template", _object(spec, "template")
 
 
 def _object(value: Object, name: str) -> Object:
