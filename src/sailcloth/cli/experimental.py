@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import authz, describe, trace_change, workload
+from . import analyze, authz, describe, trace_change, workload
 from .explain import explain
 from .scope import scope
 from .traffic import metrics
@@ -24,5 +24,6 @@ def register(app: typer.Typer) -> None:
     authz.register(group)
     describe.register(group)
     trace_change.register(group)
+    analyze.register(group)
     app.add_typer(group, name="x", rich_help_panel="Proxies")
     app.add_typer(group, name="experimental", hidden=True)

@@ -25,6 +25,7 @@ COMMANDS = {
     "inject": ("kube-inject",),
     "image": ("image",),
     "export": ("export",),
+    "analyze": ("analyze",),
     "complete": ("completion",),
 }
 
