@@ -25,7 +25,7 @@ _COLORS = {"Error": "\x1b[31m", "Warning": "\x1b[33m", "Info": "\x1b[32m"}
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("analyze", cls=GoFlagsCommand)(analyze)
+    app.command("analyze", cls=GoFlagsCommand, rich_help_panel="Configuration")(analyze)
 
 
 def analyze(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import analyze, authz, describe, trace_change, workload
+from . import analyze, authz, describe, trace_change, validate, workload
 from .explain import explain
 from .scope import scope
 from .traffic import metrics
@@ -25,5 +25,6 @@ def register(app: typer.Typer) -> None:
     describe.register(group)
     trace_change.register(group)
     analyze.register(group)
+    validate.register(group)
     app.add_typer(group, name="x", rich_help_panel="Proxies")
     app.add_typer(group, name="experimental", hidden=True)

@@ -26,6 +26,7 @@ COMMANDS = {
     "image": ("image",),
     "export": ("export",),
     "analyze": ("analyze",),
+    "validate": ("validate", "v"),
     "complete": ("completion",),
 }
 

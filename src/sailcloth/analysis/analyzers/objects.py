@@ -110,6 +110,14 @@ class Workload:
     def has_proxy(self) -> bool:
         return any(c.get("name") == "istio-proxy" for c in self.containers)
 
+    @property
+    def is_gateway(self) -> bool:
+        """Whether its proxy is a gateway, which takes its ports from Gateways and not from Services."""
+        proxies = (c for c in self.containers if c.get("name") == "istio-proxy")
+        return self.annotations.get("inject.istio.io/templates") == "gateway" or any(
+            "router" in unstructured.texts(c, "args") for c in proxies
+        )
+
 
 def document(body: Object, namespace: str = "default", origin: Origin | None = None) -> Document:
     """An object in JSON form; `namespace` is for objects without one."""

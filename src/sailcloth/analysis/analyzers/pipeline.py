@@ -8,21 +8,29 @@ from dataclasses import dataclass
 from sailcloth.api.meta import Finding
 
 from . import (
+    ambient,
     authorization,
     certificates,
     destination_rules,
     envoy_filters,
     gateway_bindings,
     gateways,
+    identities,
     kubernetes_gateways,
+    kubernetes_routes,
+    levels,
     multiple_clusters,
+    ports,
     resource_annotations,
+    routes,
     schemas,
+    scopes,
     selectors,
     service_entries,
     services,
     sidecar_injection,
     statuses,
+    subsets,
     telemetry,
     virtual_services,
     webhooks,
@@ -35,192 +43,145 @@ class Analyzer:
     """A check. `name`: as istioctl names it. `needs`: kinds without which it says nothing, because they could not be read."""
 
     name: str
-    description: str
     check: Callable[[ObjectSet], Iterator[Finding]]
     needs: tuple[str, ...] = ()
 
+    @property
+    def description(self) -> str:
+        kind = self.name.removeprefix(_SCHEMA)
+        return DESCRIPTIONS.get(self.name) or f"Checks {kind} resources against their schema"
+
+
+_SCHEMA = "schema.ValidationAnalyzer."
+
+DESCRIPTIONS = {
+    "annotations.K8sAnalyzer": "Checks for misplaced and invalid Istio annotations in Kubernetes resources",
+    "authn.BlockedCIDRsAnalyzer": "Checks that BLOCKED_CIDRS_IN_JWKS_URIS is configured when RequestAuthentication resources exist",
+    "authz.AuthorizationPoliciesAnalyzer": "Checks the validity of authorization policies",
+    "conditions.ConditionAnalyzer": "Checks for negative status conditions",
+    "deployment.ApplicationUIDAnalyzer": "Checks invalid application UID",
+    "deployment.ServiceAssociationAnalyzer": "Checks association between services and pods",
+    "deprecation.FieldAnalyzer": "Checks for deprecated Istio types and fields",
+    "destinationrule.CaCertificateAnalyzer": "Checks if caCertificates is set when TLS mode is SIMPLE/MUTUAL",
+    "destinationrule.PodNotSelectedAnalyzer": "Checks if destination rule hosts and subsets select services and pods",
+    "envoyfilter.EnvoyPatchAnalyzer": "Checks an envoyFilters to see if the relative ordering is used in patches",
+    "externalcontrolplane.ExternalControlPlaneAnalyzer": "Checks that the remote IstioOperator resources reference an external control plane",
+    "gateway.CertificateAnalyzer": "Checks a gateway certificate",
+    "gateway.ConflictingGatewayAnalyzer": "Checks a gateway's selector, port number and hosts",
+    "gateway.IngressGatewayPortAnalyzer": "Checks a gateway's ports against the gateway's Kubernetes service ports",
+    "gateway.SecretAnalyzer": "Checks a gateway's referenced secrets for correctness",
+    "injection.Analyzer": "Checks conditions related to Istio sidecar injection",
+    "injection.ImageAnalyzer": "Checks that auto-injection configuration image matches the image used by pods",
+    "injection.ImageAutoAnalyzer": "Makes sure that Pods and Deployments with `image: auto` are going to be injected",
+    "k8sgateway.CRDVersionAnalyzer": "Checks the versions of the Gateway API's definitions",
+    "k8sgateway.SelectorAnalyzer": "Checks that selectors are effective on Kubernetes gateways",
+    "multicluster.MeshNetworksAnalyzer": "Checks the validity of MeshNetworks in the cluster",
+    "sailcloth.ambient": "Checks objects for ambient mode and its waypoints",
+    "sailcloth.authorization": "Checks identities, methods and hosts of authorization policies, and where their conditions work",
+    "sailcloth.certificates": "Checks that the keys of gateways are their certificates'",
+    "sailcloth.gateway-api": "Checks the references between objects of the Gateway API",
+    "sailcloth.legacy": "Tells what is lost when legacy objects are converted",
+    "sailcloth.mutual-tls": "Checks that both sides of connections agree about mutual TLS",
+    "sailcloth.ports": "Checks protocols, targets and addresses of ports",
+    "sailcloth.routes": "Checks weights and retries of routes",
+    "sailcloth.scopes": "Checks exports, and what Sidecars import",
+    "sailcloth.subsets": "Checks subsets of destination rules",
+    "sailcloth.workload-groups": "Checks workload groups",
+    "service.PortNameAnalyzer": "Checks the port names associated with each service",
+    "serviceentry.ConflictingProtocolAnalyzer": "Checks service entries that give one host and port several protocols",
+    "serviceentry.ProtocolAddressesAnalyzer": "Checks the validity of ServiceEntry Protocol",
+    "sidecar.SelectorAnalyzer": "Validates that sidecars that define a workload selector match at least one pod, and do not conflict",
+    "telemetry.DefaultSelectorAnalyzer": "Validates that there aren't multiple telemetry resources that have no selector",
+    "telemetry.LightstepAnalyzer": "Validates that lightstep is not used",
+    "telemetry.ProviderAnalyzer": "Validates that providers in telemetry resources are valid",
+    "telemetry.SelectorAnalyzer": "Validates that telemetries that define a selector match at least one pod, and do not conflict",
+    "virtualservice.ConflictingMeshGatewayHostsAnalyzer": "Checks if multiple virtual services associated with the mesh gateway have conflicting hosts",
+    "virtualservice.DestinationHostAnalyzer": "Checks the destination hosts associated with each virtual service",
+    "virtualservice.DestinationRuleAnalyzer": "Checks the destination rules associated with each virtual service",
+    "virtualservice.GatewayAnalyzer": "Checks the gateways associated with each virtual service",
+    "virtualservice.JWTClaimRouteAnalyzer": "Checks the VirtualService using JWT claim based routing has corresponding RequestAuthentication",
+    "webhook.Analyzer": "Checks the validity of Istio webhooks",
+    "maturity.AlphaAnalyzer": "Checks for alpha Istio annotations in Kubernetes resources",
+}
+"""By name."""
 
 ANALYZERS: tuple[Analyzer, ...] = (
-    Analyzer(
-        "annotations.K8sAnalyzer",
-        "Checks for misplaced and invalid Istio annotations in Kubernetes resources",
-        resource_annotations.check,
-    ),
-    Analyzer(
-        "authn.BlockedCIDRsAnalyzer",
-        "Checks that BLOCKED_CIDRS_IN_JWKS_URIS is configured when RequestAuthentication resources exist",
-        authorization.key_fetching,
-    ),
-    Analyzer(
-        "authz.AuthorizationPoliciesAnalyzer",
-        "Checks the validity of authorization policies",
-        authorization.workloads,
-        ("Pod",),
-    ),
-    Analyzer(
-        "authz.AuthorizationPoliciesAnalyzer",
-        "Checks the validity of authorization policies",
-        authorization.namespaces,
-        ("Namespace",),
-    ),
-    Analyzer("conditions.ConditionAnalyzer", "Checks for negative status conditions", statuses.conditions),
-    Analyzer("deployment.ApplicationUIDAnalyzer", "Checks invalid application UID", services.users),
-    Analyzer(
-        "deployment.ServiceAssociationAnalyzer", "Checks association between services and pods", services.associations
-    ),
-    Analyzer("deprecation.FieldAnalyzer", "Checks for deprecated Istio types and fields", schemas.deprecations),
-    Analyzer(
-        "destinationrule.CaCertificateAnalyzer",
-        "Checks if caCertificates is set when TLS mode is SIMPLE/MUTUAL",
-        destination_rules.certificates,
-    ),
-    Analyzer(
-        "destinationrule.PodNotSelectedAnalyzer",
-        "Checks if destination rule hosts and subsets select services and pods",
-        destination_rules.endpoints,
-        ("Service", "ServiceEntry", "Pod"),
-    ),
-    Analyzer(
-        "envoyfilter.EnvoyPatchAnalyzer",
-        "Checks an envoyFilters to see if the relative ordering is used in patches",
-        envoy_filters.patches,
-    ),
-    Analyzer(
-        "externalcontrolplane.ExternalControlPlaneAnalyzer",
-        "Checks that the remote IstioOperator resources reference an external control plane",
-        webhooks.external_control_planes,
-    ),
-    Analyzer("gateway.CertificateAnalyzer", "Checks a gateway certificate", certificates.shared),
-    Analyzer(
-        "gateway.ConflictingGatewayAnalyzer", "Checks a gateway's selector, port number and hosts", gateways.conflicts
-    ),
-    Analyzer(
-        "gateway.IngressGatewayPortAnalyzer",
-        "Checks a gateway's ports against the gateway's Kubernetes service ports",
-        gateways.ports,
-        ("Pod", "Service"),
-    ),
-    Analyzer(
-        "gateway.SecretAnalyzer",
-        "Checks a gateway's referenced secrets for correctness",
-        certificates.secrets,
-        ("Pod", "Secret"),
-    ),
-    Analyzer(
-        "injection.Analyzer", "Checks conditions related to Istio sidecar injection", sidecar_injection.namespaces
-    ),
-    Analyzer("injection.Analyzer", "Checks conditions related to Istio sidecar injection", sidecar_injection.pods),
-    Analyzer(
-        "injection.ImageAnalyzer",
-        "Checks that auto-injection configuration image matches the image used by pods",
-        sidecar_injection.images,
-    ),
-    Analyzer(
-        "injection.ImageAutoAnalyzer",
-        "Makes sure that Pods and Deployments with `image: auto` are going to be injected",
-        sidecar_injection.waiting,
-    ),
-    Analyzer(
-        "k8sgateway.CRDVersionAnalyzer",
-        "Checks the versions of the Gateway API's definitions",
-        kubernetes_gateways.versions,
-    ),
-    Analyzer(
-        "k8sgateway.SelectorAnalyzer",
-        "Checks that selectors are effective on Kubernetes gateways",
-        kubernetes_gateways.selectors,
-    ),
-    Analyzer(
-        "multicluster.MeshNetworksAnalyzer",
-        "Checks the validity of MeshNetworks in the cluster",
-        multiple_clusters.networks,
-        ("Secret",),
-    ),
-    Analyzer("service.PortNameAnalyzer", "Checks the port names associated with each service", services.port_names),
-    Analyzer(
-        "serviceentry.ConflictingProtocolAnalyzer",
-        "Checks service entries that give one host and port several protocols",
-        service_entries.protocols,
-    ),
-    Analyzer(
-        "serviceentry.ProtocolAddressesAnalyzer",
-        "Checks the validity of ServiceEntry Protocol",
-        service_entries.addresses,
-    ),
-    Analyzer(
-        "sidecar.SelectorAnalyzer",
-        "Validates that sidecars that define a workload selector match at least one pod, and do not conflict",
-        selectors.sidecars,
-        ("Pod",),
-    ),
-    Analyzer(
-        "telemetry.DefaultSelectorAnalyzer",
-        "Validates that there aren't multiple telemetry resources that have no selector",
-        selectors.namespace_telemetries,
-    ),
-    Analyzer("telemetry.LightstepAnalyzer", "Validates that lightstep is not used", telemetry.lightstep),
-    Analyzer(
-        "telemetry.ProviderAnalyzer", "Validates that providers in telemetry resources are valid", telemetry.providers
-    ),
-    Analyzer(
-        "telemetry.SelectorAnalyzer",
-        "Validates that telemetries that define a selector match at least one pod, and do not conflict",
-        selectors.telemetries,
-        ("Pod",),
-    ),
-    Analyzer(
-        "virtualservice.ConflictingMeshGatewayHostsAnalyzer",
-        "Checks if multiple virtual services associated with the mesh gateway have conflicting hosts",
-        virtual_services.conflicting_hosts,
-    ),
-    Analyzer(
-        "virtualservice.DestinationHostAnalyzer",
-        "Checks the destination hosts associated with each virtual service",
-        virtual_services.destination_hosts,
-        ("Service", "ServiceEntry"),
-    ),
-    Analyzer(
-        "virtualservice.DestinationHostAnalyzer",
-        "Checks the destination hosts associated with each virtual service",
-        virtual_services.ingress_subsets,
-    ),
-    Analyzer(
-        "virtualservice.DestinationRuleAnalyzer",
-        "Checks the destination rules associated with each virtual service",
-        virtual_services.destination_subsets,
-        ("DestinationRule",),
-    ),
-    Analyzer(
-        "virtualservice.GatewayAnalyzer",
-        "Checks the gateways associated with each virtual service",
-        gateway_bindings.references,
-        ("Gateway",),
-    ),
-    Analyzer(
-        "virtualservice.JWTClaimRouteAnalyzer",
-        "Checks the VirtualService using JWT claim based routing has corresponding RequestAuthentication",
-        gateway_bindings.claims,
-        ("RequestAuthentication",),
-    ),
-    Analyzer("webhook.Analyzer", "Checks the validity of Istio webhooks", webhooks.injectors, ("Service",)),
-    *(
-        Analyzer(
-            f"schema.ValidationAnalyzer.{kind}",
-            f"Checks {kind} resources against their schema",
-            schemas.validation_of(kind),
-        )
-        for kind in schemas.KINDS
-    ),
-)
+    Analyzer("annotations.K8sAnalyzer", resource_annotations.check),
+    Analyzer("authn.BlockedCIDRsAnalyzer", authorization.key_fetching),
+    Analyzer("authz.AuthorizationPoliciesAnalyzer", authorization.workloads, ("Pod",)),
+    Analyzer("authz.AuthorizationPoliciesAnalyzer", authorization.namespaces, ("Namespace",)),
+    Analyzer("conditions.ConditionAnalyzer", statuses.conditions),
+    Analyzer("deployment.ApplicationUIDAnalyzer", services.users),
+    Analyzer("deployment.ServiceAssociationAnalyzer", services.associations),
+    Analyzer("deprecation.FieldAnalyzer", schemas.deprecations),
+    Analyzer("destinationrule.CaCertificateAnalyzer", destination_rules.certificates),
+    Analyzer("destinationrule.PodNotSelectedAnalyzer", destination_rules.endpoints, ("Service", "ServiceEntry", "Pod")),
+    Analyzer("envoyfilter.EnvoyPatchAnalyzer", envoy_filters.patches),
+    Analyzer("externalcontrolplane.ExternalControlPlaneAnalyzer", webhooks.external_control_planes),
+    Analyzer("gateway.CertificateAnalyzer", certificates.shared),
+    Analyzer("gateway.ConflictingGatewayAnalyzer", gateways.conflicts),
+    Analyzer("gateway.IngressGatewayPortAnalyzer", gateways.ports, ("Pod", "Service")),
+    Analyzer("gateway.SecretAnalyzer", certificates.secrets, ("Pod", "Secret")),
+    Analyzer("injection.Analyzer", sidecar_injection.namespaces),
+    Analyzer("injection.Analyzer", sidecar_injection.pods),
+    Analyzer("injection.ImageAnalyzer", sidecar_injection.images),
+    Analyzer("injection.ImageAutoAnalyzer", sidecar_injection.waiting),
+    Analyzer("k8sgateway.CRDVersionAnalyzer", kubernetes_gateways.versions),
+    Analyzer("k8sgateway.SelectorAnalyzer", kubernetes_gateways.selectors),
+    Analyzer("multicluster.MeshNetworksAnalyzer", multiple_clusters.networks, ("Secret",)),
+    Analyzer("service.PortNameAnalyzer", services.port_names),
+    Analyzer("serviceentry.ConflictingProtocolAnalyzer", service_entries.protocols),
+    Analyzer("serviceentry.ProtocolAddressesAnalyzer", service_entries.addresses),
+    Analyzer("sidecar.SelectorAnalyzer", selectors.sidecars, ("Pod",)),
+    Analyzer("telemetry.DefaultSelectorAnalyzer", selectors.namespace_telemetries),
+    Analyzer("telemetry.LightstepAnalyzer", telemetry.lightstep),
+    Analyzer("telemetry.ProviderAnalyzer", telemetry.providers),
+    Analyzer("telemetry.SelectorAnalyzer", selectors.telemetries, ("Pod",)),
+    Analyzer("virtualservice.ConflictingMeshGatewayHostsAnalyzer", virtual_services.conflicting_hosts),
+    Analyzer("virtualservice.DestinationHostAnalyzer", virtual_services.destination_hosts, ("Service", "ServiceEntry")),
+    Analyzer("virtualservice.DestinationHostAnalyzer", virtual_services.ingress_subsets),
+    Analyzer("virtualservice.DestinationRuleAnalyzer", virtual_services.destination_subsets, ("DestinationRule",)),
+    Analyzer("virtualservice.GatewayAnalyzer", gateway_bindings.references, ("Gateway",)),
+    Analyzer("virtualservice.JWTClaimRouteAnalyzer", gateway_bindings.claims, ("RequestAuthentication",)),
+    Analyzer("webhook.Analyzer", webhooks.injectors, ("Service",)),
+    Analyzer("sailcloth.ambient", ambient.waypoints),
+    Analyzer("sailcloth.ambient", ambient.namespaces),
+    Analyzer("sailcloth.ambient", ambient.workloads, ("Gateway",)),
+    Analyzer("sailcloth.authorization", identities.principals),
+    Analyzer("sailcloth.authorization", identities.operations),
+    Analyzer("sailcloth.authorization", identities.mutual_tls),
+    Analyzer("sailcloth.authorization", identities.http_on_tcp, ("Pod", "Service")),
+    Analyzer("sailcloth.authorization", identities.coverage),
+    Analyzer("sailcloth.certificates", certificates.key_pairs),
+    Analyzer("sailcloth.gateway-api", kubernetes_routes.classes),
+    Analyzer("sailcloth.gateway-api", kubernetes_routes.listeners),
+    Analyzer("sailcloth.gateway-api", kubernetes_routes.parents, ("Gateway", "Service")),
+    Analyzer("sailcloth.gateway-api", kubernetes_routes.backends, ("Service",)),
+    Analyzer("sailcloth.gateway-api", kubernetes_routes.grants),
+    Analyzer("sailcloth.legacy", routes.legacy_losses),
+    Analyzer("sailcloth.mutual-tls", levels.several),
+    Analyzer("sailcloth.mutual-tls", levels.without_workload, ("Pod",)),
+    Analyzer("sailcloth.mutual-tls", levels.client_modes),
+    Analyzer("sailcloth.mutual-tls", levels.started),
+    Analyzer("sailcloth.ports", ports.protocols),
+    Analyzer("sailcloth.ports", ports.targets),
+    Analyzer("sailcloth.ports", ports.aliases),
+    Analyzer("sailcloth.ports", ports.duplicate_entries),
+    Analyzer("sailcloth.ports", ports.shared_tcp_ports),
+    Analyzer("sailcloth.routes", routes.weights),
+    Analyzer("sailcloth.routes", routes.retries),
+    Analyzer("sailcloth.scopes", scopes.exports),
+    Analyzer("sailcloth.scopes", scopes.sidecar_hosts, ("Service", "ServiceEntry")),
+    Analyzer("sailcloth.scopes", scopes.sidecar_defaults),
+    Analyzer("sailcloth.scopes", scopes.hidden_destinations),
+    Analyzer("sailcloth.subsets", subsets.duplicates),
+    Analyzer("sailcloth.subsets", subsets.without_labels),
+    Analyzer("sailcloth.subsets", subsets.unused, ("VirtualService",)),
+    Analyzer("sailcloth.workload-groups", ports.workload_groups),
+    *(Analyzer(f"{_SCHEMA}{kind}", schemas.validation_of(kind)) for kind in schemas.KINDS),
+)  # fmt: skip
 
-
-BY_NAME_ONLY: tuple[Analyzer, ...] = (
-    Analyzer(
-        "maturity.AlphaAnalyzer",
-        "Checks for alpha Istio annotations in Kubernetes resources",
-        resource_annotations.alpha,
-    ),
-)
+BY_NAME_ONLY: tuple[Analyzer, ...] = (Analyzer("maturity.AlphaAnalyzer", resource_annotations.alpha),)
 """Analyzers that run only if they are named."""
 
 
