@@ -17,7 +17,7 @@ from sailcloth.mesh.credentials import Credential
 
 from . import gateways, unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet
+from .objects import ObjectSet
 from .unstructured import Object
 
 _PUBLIC = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -111,9 +111,5 @@ def shared(objects: ObjectSet) -> Iterator[Finding]:
             own = gateways.selector(gateway).items()
             others = {p for p, _ in found if p != position and own <= gateways.selector(every[p]).items()}
             if others:
-                names = [_name(every[p]) for p in sorted({position, *others})]
+                names = [gateways.full_name(every[p]) for p in sorted({position, *others})]
                 yield finding("IST0138", gateway.key, f"spec.servers[{index}].tls", names)
-
-
-def _name(gateway: Document) -> str:
-    return f"{gateway.key.namespace}/{gateway.key.name}" if gateway.key.namespace else gateway.key.name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 
 from sailcloth.api.meta import Finding
 from sailcloth.mesh import hosts, selection
@@ -11,7 +10,6 @@ from sailcloth.mesh import hosts, selection
 from . import unstructured
 from .catalogue import finding
 from .objects import Document, ObjectSet, Workload, label_text
-from .unstructured import Object
 
 
 def selector(gateway: Document) -> dict[str, str]:
@@ -61,30 +59,49 @@ def _ports(service: Document) -> Iterator[int]:
 
 def conflicts(objects: ObjectSet) -> Iterator[Finding]:
     """Gateways for the same pods with the same port and hosts in common."""
-    by_selector: dict[tuple[str, int, str], list[tuple[Document, int, Object]]] = {}
+    by_port: dict[tuple[str, int, str], list[tuple[Document, int, list[str]]]] = {}
     for gateway in objects.of("Gateway"):
+        if selector(gateway) and not pods(objects, gateway):
+            yield without_pods(gateway)
+            continue
         for index, server in unstructured.objects(gateway.spec, "servers"):
             port = unstructured.number(server, "port", "number")
             if port:
                 key = (label_text(selector(gateway)), port, unstructured.text(server, "bind"))
-                by_selector.setdefault(key, []).append((gateway, index, server))
-    for (labels, port, _), servers in by_selector.items():
-        for gateway, index, server in servers:
-            others = [
-                f"{o.key.namespace}/{o.key.name}" if o.key.namespace else o.key.name
-                for o, _, other in servers
-                if o is not gateway and _share_host(server, other)
-            ]
+                by_port.setdefault(key, []).append((gateway, index, unstructured.texts(server, "hosts")))
+    for (labels, port, _), servers in by_port.items():
+        shared = _Hosts([listed for _, _, listed in servers])
+        for position, (gateway, index, listed) in enumerate(servers):
+            others = [servers[p][0] for p in shared.with_common(position) if servers[p][0] is not gateway]
             if others:
-                names, at = ",".join(dict.fromkeys(others)), f"spec.servers[{index}]"
-                listed = ",".join(unstructured.texts(server, "hosts"))
-                yield finding("IST0145", gateway.key, at, names, labels, port, listed)
+                names, at = ",".join(dict.fromkeys(map(full_name, others))), f"spec.servers[{index}]"
+                yield finding("IST0145", gateway.key, at, names, labels, port, ",".join(listed))
 
 
-def _share_host(a: Object, b: Object) -> bool:
-    pairs = product(unstructured.texts(a, "hosts"), unstructured.texts(b, "hosts"))
-    return any(hosts.overlaps(_name(x), _name(y)) for x, y in pairs)
+def full_name(one: Document) -> str:
+    """`namespace/name`."""
+    return f"{one.key.namespace}/{one.key.name}" if one.key.namespace else one.key.name
 
 
-def _name(host: str) -> str:
-    return hosts.normalized(host.rpartition("/")[2])
+class _Hosts:
+    """The hosts of several servers, without their namespaces."""
+
+    def __init__(self, servers: list[list[str]]) -> None:
+        self._servers = [[hosts.normalized(h.rpartition("/")[2]) for h in listed] for listed in servers]
+        self._exact: dict[str, set[int]] = {}
+        self._wild: list[tuple[str, int]] = []
+        for position, listed in enumerate(self._servers):
+            for host in listed:
+                self._exact.setdefault(host, set()).add(position)
+                if host.startswith("*"):
+                    self._wild.append((host, position))
+
+    def with_common(self, position: int) -> list[int]:
+        """The servers with a host that one of this server's matches, or the other way round."""
+        found: set[int] = set()
+        for host in self._servers[position]:
+            found |= self._exact[host]
+            found.update(p for pattern, p in self._wild if hosts.overlaps(pattern, host))
+            if host.startswith("*"):
+                found.update(p for name, users in self._exact.items() if hosts.covers(host, name) for p in users)
+        return sorted(found - {position})

@@ -119,7 +119,7 @@ ANALYZERS: tuple[Analyzer, ...] = (
     Analyzer("envoyfilter.EnvoyPatchAnalyzer", envoy_filters.patches),
     Analyzer("externalcontrolplane.ExternalControlPlaneAnalyzer", webhooks.external_control_planes),
     Analyzer("gateway.CertificateAnalyzer", certificates.shared),
-    Analyzer("gateway.ConflictingGatewayAnalyzer", gateways.conflicts),
+    Analyzer("gateway.ConflictingGatewayAnalyzer", gateways.conflicts, ("Pod",)),
     Analyzer("gateway.IngressGatewayPortAnalyzer", gateways.ports, ("Pod", "Service")),
     Analyzer("gateway.SecretAnalyzer", certificates.secrets, ("Pod", "Secret")),
     Analyzer("injection.Analyzer", sidecar_injection.namespaces),
@@ -199,7 +199,7 @@ def selected(names: Collection[str]) -> list[Analyzer]:
     """The named analyzers; all for no name."""
     chosen = []
     for name in names:
-        wanted = _ALIASES.get(name.lower(), name.lower())
+        wanted = next((own for other, own in _ALIASES if name.lower().startswith(other)), name.lower())
         found = [a for a in (*ANALYZERS, *BY_NAME_ONLY) if a.name.lower().startswith(wanted)]
         if not found:
             raise ValueError(f"no analyzer {name!r}; --list-analyzers names them")
@@ -207,12 +207,14 @@ def selected(names: Collection[str]) -> list[Analyzer]:
     return list(dict.fromkeys(chosen)) if names else list(ANALYZERS)
 
 
-_ALIASES = {
-    "schemavalidation.collectionvalidationanalyzer": "schema.validationanalyzer.",
-    "schema.collectionvalidationanalyzer": "schema.validationanalyzer.",
-    "meshnetworks.meshnetworksanalyzer": "multicluster.meshnetworksanalyzer",
-}
-"""Other names that Istio has for an analyzer, in lower case."""
+_ALIASES = (
+    ("schemavalidation.collectionvalidationanalyzer", "schema.validationanalyzer."),
+    ("schema.collectionvalidationanalyzer", "schema.validationanalyzer."),
+    ("meshnetworks.", "multicluster.meshnetworksanalyzer"),
+    ("serviceentry.conflicting", "serviceentry.conflictingprotocolanalyzer"),
+    ("k8sgateway.crd", "k8sgateway.crdversionanalyzer"),
+)
+"""Beginnings of other names that Istio has for an analyzer, in lower case."""
 
 
 def _order(finding: Finding) -> tuple[int, str, str, str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import yaml
+
 from sailcloth.api.meta import Finding
 from sailcloth.api.validation import pod_annotations
+from sailcloth.lib import bounded_yaml
 
 from .catalogue import finding
 from .istio_annotations import ALPHA, ANY, DEPRECATED, KINDS
 from .objects import Document, ObjectSet
 
+_PROXY_CONFIG = "proxy.istio.io/config"
 _INGRESS_CLASS = "kubernetes.io/ingress.class"
 
 
@@ -36,8 +40,18 @@ def check(objects: ObjectSet) -> Iterator[Finding]:
             if kind not in kinds and ANY not in kinds:
                 yield finding("IST0107", one.key, path, name, ", ".join(kinds))
         if kind == "Pod":
-            for name, problem in pod_annotations.problems(given):
+            for name, problem in (*pod_annotations.problems(given), *_options(given)):
                 yield finding("IST0125", one.key, f"{place}.annotations[{name}]", name, problem)
+
+
+def _options(given: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the annotation that has a proxy's options."""
+    try:
+        options = bounded_yaml.load(given.get(_PROXY_CONFIG, "{}"))
+        if not isinstance(options, dict):
+            yield _PROXY_CONFIG, "it must be an object"
+    except yaml.YAMLError as error:
+        yield _PROXY_CONFIG, f"it is not YAML: {' '.join(str(error).split())}"
 
 
 def alpha(objects: ObjectSet) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from .sidecar_injection import is_injected
 from .unstructured import Object
 
 _USER = 1337  # that of the sidecar
+_OWN_CONTAINERS = ("istio-proxy", "istio-operator", "operator")
 _MANAGED = "gateway.istio.io/managed"
 
 
@@ -104,6 +105,6 @@ def users(objects: ObjectSet) -> Iterator[Finding]:
             yield finding("IST0144", workload.document.key, f"{workload.path}.securityContext.runAsUser")
         for index, container in unstructured.objects(workload.spec, "containers"):
             user = unstructured.number(container, "securityContext", "runAsUser")
-            if user == _USER and container.get("name") not in ("istio-proxy", "operator"):
+            if user == _USER and container.get("name") not in _OWN_CONTAINERS:
                 at = f"{workload.path}.containers[{index}].securityContext.runAsUser"
                 yield finding("IST0144", workload.document.key, at)

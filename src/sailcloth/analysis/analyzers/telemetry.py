@@ -24,9 +24,14 @@ def providers(objects: ObjectSet) -> Iterator[Finding]:
 
 
 def lightstep(objects: ObjectSet) -> Iterator[Finding]:
-    """The provider Lightstep."""
-    for index, provider in unstructured.objects(objects.options, "extensionProviders"):
-        if "lightstep" in provider:
-            text = "The Lightstep provider is deprecated, please migrate to OpenTelemetry provider."
-            key = Key("MeshConfig", objects.root, "istio")
-            yield finding("IST0002", key, f"extensionProviders[{index}].lightstep", text)
+    """Traces to the provider Lightstep: by a Telemetry, or by default."""
+    kinds = {unstructured.text(p, "name"): p for _, p in unstructured.objects(objects.options, "extensionProviders")}
+    names = {name for name, provider in kinds.items() if "lightstep" in provider} | ({"lightstep"} - kinds.keys())
+    text = "The Lightstep provider is deprecated, please migrate to OpenTelemetry provider."
+    if names.intersection(unstructured.texts(objects.options, "defaultProviders", "tracing")):
+        yield finding("IST0002", Key("MeshConfig", objects.root, "istio"), "defaultProviders.tracing", text)
+    for one in objects.of("Telemetry"):
+        for index, tracing in unstructured.objects(one.spec, "tracing"):
+            for number, provider in unstructured.objects(tracing, "providers"):
+                if unstructured.text(provider, "name") in names:
+                    yield finding("IST0002", one.key, f"spec.tracing[{index}].providers[{number}]", text)
