@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sailcloth.analysis.analyzers import Document
-    from sailcloth.api.meta import Finding
+    from sailcloth.analysis.analyzers import Document, Origin
+    from sailcloth.api.meta import Finding, Key
     from sailcloth.kube import Client, Resource
     from sailcloth.lib.yaml_positions import Positions
 
@@ -25,15 +25,17 @@ class Files:
     errors: list[tuple[str, str]] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     _positions: dict[str, Positions] = field(default_factory=dict)
+    _origins: dict[Key, Origin] = field(default_factory=dict)
 
     def reference(self, finding: Finding) -> str:
         """`file:line` of a finding's field; empty if its object is of no file."""
         from sailcloth.lib.yaml_positions import Positions
 
-        places = [d.origin for d in self.documents if d.key == finding.resource and d.origin is not None]
-        if not places:
+        if not self._origins:
+            self._origins = {d.key: d.origin for d in self.documents if d.origin is not None}
+        origin = self._origins.get(finding.resource)
+        if origin is None:
             return ""
-        origin = places[-1]
         if origin.file not in self._positions:
             self._positions[origin.file] = Positions(self.texts[origin.file])
         path = ".".join(part for part in (origin.prefix, finding.path) if part)

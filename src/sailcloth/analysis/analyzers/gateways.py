@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sailcloth.api.meta import Finding
-from sailcloth.mesh import hosts, selection
+from sailcloth.mesh import hosts
 
 from . import unstructured
 from .catalogue import finding
@@ -35,19 +35,13 @@ def ports(objects: ObjectSet) -> Iterator[Finding]:
         if not workloads:
             yield without_pods(gateway)
             continue
-        served = {p for s in objects.of("Service") if _selects(s, workloads) for p in _ports(s)}
+        services = {id(s): s for w in workloads for s in objects.services_of(w)}
+        served = {p for s in services.values() for p in _ports(s)}
         for index, server in unstructured.objects(gateway.spec, "servers"):
             port = unstructured.number(server, "port", "number")
             if served and port and port not in served:
                 at = f"spec.servers[{index}].port.number"
                 yield finding("IST0162", gateway.key, at, port, label_text(selector(gateway)))
-
-
-def _selects(service: Document, workloads: list[Workload]) -> bool:
-    labels = unstructured.labels(service.spec, "selector")
-    return bool(labels) and any(
-        w.namespace == service.key.namespace and selection.matches(labels, w.labels) for w in workloads
-    )
 
 
 def _ports(service: Document) -> Iterator[int]:

@@ -128,10 +128,7 @@ def http_on_tcp(objects: ObjectSet) -> Iterator[Finding]:
 
 def _tcp_port(objects: ObjectSet, pod: Workload) -> tuple[int, str] | None:
     """(port, name) of a Service of a pod with a port that is declared as TCP."""
-    for service in objects.of("Service"):
-        selector = unstructured.labels(service.spec, "selector")
-        if service.key.namespace != pod.namespace or not selector or not selection.matches(selector, pod.labels):
-            continue
+    for service in objects.services_of(pod):
         host = f"{service.key.name}.{service.key.namespace}.svc.{objects.config.domain}"
         for ident in registry.services_of_host(objects.graph, host):
             model = objects.graph.get(services.service, ident)

@@ -227,12 +227,17 @@ class ObjectSet:
     @functools.cached_property
     def pods(self) -> list[Workload]:
         """Pods, and the pod templates of workloads that have no pods among the objects."""
-        pods = [Workload(d, d.labels, d.annotations, d.spec) for d in self.of("Pod")]
+        pods = self.live
         running: dict[tuple[str, str], set[str]] = {}
         for pod in pods:
             for pair in pod.labels.items():
                 running.setdefault((pod.namespace, "=".join(pair)), set()).add(pod.document.key.name)
         return pods + [t for t in self.templates if not _common(running, t)]
+
+    @functools.cached_property
+    def live(self) -> list[Workload]:
+        """The Pods."""
+        return [Workload(d, d.labels, d.annotations, d.spec) for d in self.of("Pod")]
 
     @functools.cached_property
     def templates(self) -> list[Workload]:
@@ -250,14 +255,43 @@ class ObjectSet:
 
     def selected(self, selector: Mapping[str, str], namespace: str = "") -> list[Workload]:
         """The pods with all labels of a selector, in a namespace or in all."""
-        pods = self._pods_in.get(namespace, []) if namespace else self.pods
-        return [p for p in pods if selection.matches(selector, p.labels)]
+        if not selector:
+            return self._pods_in.get(namespace, []) if namespace else self.pods
+        candidates = min((self._pods_with.get(pair, []) for pair in selector.items()), key=len)
+        return [
+            p
+            for p in candidates
+            if (not namespace or p.namespace == namespace) and selection.matches(selector, p.labels)
+        ]
 
     @functools.cached_property
     def _pods_in(self) -> dict[str, list[Workload]]:
         found: dict[str, list[Workload]] = {}
         for pod in self.pods:
             found.setdefault(pod.namespace, []).append(pod)
+        return found
+
+    @functools.cached_property
+    def _pods_with(self) -> dict[tuple[str, str], list[Workload]]:
+        found: dict[tuple[str, str], list[Workload]] = {}
+        for pod in self.pods:
+            for pair in pod.labels.items():
+                found.setdefault(pair, []).append(pod)
+        return found
+
+    def services_of(self, pod: Workload) -> list[Document]:
+        """The Services of its namespace that select a pod."""
+        found = (s for pair in pod.labels.items() for s in self._services_by_label.get((pod.namespace, pair), ()))
+        return [s for s in found if selection.matches(unstructured.labels(s.spec, "selector"), pod.labels)]
+
+    @functools.cached_property
+    def _services_by_label(self) -> dict[tuple[str, tuple[str, str]], list[Document]]:
+        """By namespace and one label of the selector. Services without a selector select nothing."""
+        found: dict[tuple[str, tuple[str, str]], list[Document]] = {}
+        for service in self.of("Service"):
+            selector = unstructured.labels(service.spec, "selector")
+            if selector:
+                found.setdefault((service.key.namespace, min(selector.items())), []).append(service)
         return found
 
     def namespace_labels(self, name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sailcloth.api.meta import Finding
-from sailcloth.mesh import injection, selection
+from sailcloth.mesh import injection
 from sailcloth.mesh.model import Protocol, chosen_protocol
 
 from . import unstructured
@@ -53,18 +53,10 @@ def _chosen(port: Object) -> tuple[Protocol, str]:
 
 def associations(objects: ObjectSet) -> Iterator[Finding]:
     """Workloads with a sidecar whose services disagree: about the protocol of a port, or about the port of a target port."""
-    by_namespace: dict[str, list[Document]] = {}
-    for service in objects.of("Service"):
-        if unstructured.labels(service.spec, "selector"):
-            by_namespace.setdefault(service.key.namespace, []).append(service)
     for workload in (t for t in objects.templates if t.document.key.kind == "Deployment"):
         if _MANAGED in workload.document.labels or not is_injected(objects, workload):
             continue
-        selecting = [
-            s
-            for s in by_namespace.get(workload.namespace, ())
-            if selection.matches(unstructured.labels(s.spec, "selector"), workload.labels)
-        ]
+        selecting = objects.services_of(workload)
         yield from _protocols(workload, selecting)
         yield from _targets(workload, selecting)
 
@@ -99,8 +91,7 @@ def _targets(workload: Workload, services: list[Document]) -> Iterator[Finding]:
 
 def users(objects: ObjectSet) -> Iterator[Finding]:
     """Pods and Deployments whose application runs as the sidecar's user, so that its traffic goes around the sidecar."""
-    live = [Workload(d, d.labels, d.annotations, d.spec) for d in objects.of("Pod")]
-    for workload in (*live, *(t for t in objects.templates if t.document.key.kind == "Deployment")):
+    for workload in (*objects.live, *(t for t in objects.templates if t.document.key.kind == "Deployment")):
         if unstructured.number(workload.spec, "securityContext", "runAsUser") == _USER:
             yield finding("IST0144", workload.document.key, f"{workload.path}.securityContext.runAsUser")
         for index, container in unstructured.objects(workload.spec, "containers"):

@@ -14,7 +14,7 @@ from sailcloth.mesh import injection, proxy_configs
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet, Workload
+from .objects import ObjectSet, Workload
 from .unstructured import Object
 
 _PROXY_CONFIG, _PROXY_IMAGE = "proxy.istio.io/config", "sidecar.istio.io/proxyImage"
@@ -54,8 +54,8 @@ def is_injected(objects: ObjectSet, pod: Workload) -> bool:
 
 def pods(objects: ObjectSet) -> Iterator[Finding]:
     """Running pods without a proxy in namespaces whose pods get one."""
-    for one in objects.of("Pod"):
-        pod = Workload(one, one.labels, one.annotations, one.spec)
+    for pod in objects.live:
+        one = pod.document
         wanted = injection.of_namespace(objects.namespace_labels(pod.namespace)) and is_injected(objects, pod)
         if wanted and not pod.has_proxy and unstructured.text(one.body, "status", "phase") not in _ENDED:
             yield finding("IST0103", one.key, "spec.containers", one.key.name, fix=f"kubectl delete pod {one.key.name}")
@@ -63,19 +63,15 @@ def pods(objects: ObjectSet) -> Iterator[Finding]:
 
 def images(objects: ObjectSet) -> Iterator[Finding]:
     """Namespaces with pods whose proxy has another image than the injector gives now."""
+    by_namespace: dict[str, list[Workload]] = {}
+    for pod in objects.live:
+        by_namespace.setdefault(pod.namespace, []).append(pod)
     for one in objects.of("Namespace"):
         if not injection.of_namespace(one.labels):
             continue
         revision = one.labels.get(injection.REVISION, "") if injection.NAMESPACE not in one.labels else ""
         image = _image(_values(objects, revision))
-        stale = [
-            d.key.name
-            for d in objects.of("Pod")
-            if d.key.namespace == one.key.name
-            and image
-            and _PROXY_IMAGE not in d.annotations
-            and _stale(objects, d, image)
-        ]
+        stale = [p.document.key.name for p in by_namespace.get(one.key.name, ()) if image and _stale(objects, p, image)]
         if stale:
             yield finding("IST0158", one.key, "metadata.name", stale)
 
@@ -98,14 +94,17 @@ def _image(values: Object) -> str:
     return image if "/" in image or not (hub and tag and image) else f"{hub}/{image}:{tag}"
 
 
-def _stale(objects: ObjectSet, pod: Document, image: str) -> bool:
-    proxy = next((c for c in Workload(pod, {}, {}, pod.spec).containers if c.get("name") == "istio-proxy"), None)
-    options = proxy_configs.options(objects.graph, pod.key.namespace, pod.labels)
+def _stale(objects: ObjectSet, pod: Workload, image: str) -> bool:
+    """Whether a pod's proxy has another image; not if the pod chooses its own."""
+    proxy = next((c for c in pod.containers if c.get("name") == "istio-proxy"), None)
+    if proxy is None or _PROXY_IMAGE in pod.annotations or unstructured.text(proxy, "image") == image:
+        return False
+    options = proxy_configs.options(objects.graph, pod.namespace, pod.labels)
     with contextlib.suppress(yaml.YAMLError):
         options |= unstructured.mapping(bounded_yaml.load(pod.annotations.get(_PROXY_CONFIG, "{}")))
     kind = unstructured.text(options, "image", "imageType")
     wanted = {image, f"{image}-{kind}"} if kind not in ("", "default") else {image}
-    return proxy is not None and unstructured.text(proxy, "image") not in wanted
+    return unstructured.text(proxy, "image") not in wanted
 
 
 def waiting(objects: ObjectSet) -> Iterator[Finding]:
@@ -116,8 +115,9 @@ def waiting(objects: ObjectSet) -> Iterator[Finding]:
         for _, hook in unstructured.objects(one.body, "webhooks")
         if "sidecar-injector" in unstructured.text(hook, "name") or "istio" in one.key.name
     ]
-    live = [Workload(d, d.labels, d.annotations, d.spec) for d in objects.of("Pod")]
-    for workload in (*live, *(t for t in objects.templates if t.document.key.kind == "Deployment")) if hooks else ():
+    for workload in (
+        (*objects.live, *(t for t in objects.templates if t.document.key.kind == "Deployment")) if hooks else ()
+    ):
         auto = any(c.get("name") == "istio-proxy" and c.get("image") == "auto" for c in workload.containers)
         if auto and not any(_selects(objects, hook, workload) for hook in hooks):
             key = workload.document.key

@@ -65,6 +65,6 @@ def unused(objects: ObjectSet) -> Iterator[Finding]:
     for rule in objects.of("DestinationRule"):
         host = objects.host(unstructured.text(rule.spec, "host"), rule.key.namespace)
         for index, name, subset in _subsets(rule):
-            applied = any(s == name and (h == host or host.startswith("*")) for h, s in used)
+            applied = (host, name) in used or (host.startswith("*") and any(s == name for _, s in used))
             if unstructured.mapping(subset, "trafficPolicy") and not applied:
                 yield finding("SAIL1102", rule.key, f"spec.subsets[{index}].trafficPolicy", name)
