@@ -14,7 +14,7 @@ from sailcloth.mesh import mesh_config, proxy_configs
 
 _PROXY_CONFIG = "proxy.istio.io/config"
 _NO_EFFECT = "this option has no effect here"
-UNREAD_KIND, UNREAD_OPTION, BAD_OPTIONS = "SAIL0002", "SAIL0003", "SAIL0004"
+UNREAD_OPTION, BAD_OPTIONS, UNREAD_KIND = "SAIL0003", "SAIL0004", "SAIL0005"
 
 
 def of_documents(documents: Iterable[dict[str, Any]], namespace: str = "default") -> list[Finding]:
@@ -28,7 +28,7 @@ def of_documents(documents: Iterable[dict[str, Any]], namespace: str = "default"
         key = Key(
             str(obj.get("kind") or "?"), str(metadata.get("namespace") or namespace), str(metadata.get("name") or "")
         )
-        out += _of_annotation(key, obj)
+        out += of_annotation(key, obj)
         if kind is None:
             text = f"{obj.get('apiVersion')} {obj.get('kind')} is not read by the mesh"
             out.append(Finding(code=UNREAD_KIND, severity="Info", resource=key, path="", text=text))
@@ -59,7 +59,7 @@ def of_options(key: Key, config_map: dict[str, Any]) -> list[Finding]:
     ]
 
 
-def _of_annotation(key: Key, obj: dict[str, Any]) -> list[Finding]:
+def of_annotation(key: Key, obj: dict[str, Any]) -> list[Finding]:
     """Findings for the ProxyConfig annotation of a pod or pod template."""
     findings: list[Finding] = []
     for path, metadata in _pod_metadata(obj):

@@ -46,7 +46,8 @@ def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Object]
     kind = kinds.kind_of(obj)
     if kind is None:
         return None
-    metadata = obj.get("metadata") or {}
+    metadata = obj.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
     object_namespace = str(metadata.get("namespace") or namespace) if kind.namespaced else ""
     name = str(metadata.get("name") or metadata.get("generateName") or "")
     key = Key(kind.name, object_namespace, name)
@@ -56,7 +57,7 @@ def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Object]
         # Converts through JSON, so that YAML's numeric keys and dates become what an API server receives.
         plain = msgspec.json.decode(msgspec.json.encode({**obj, "metadata": metadata}))
         return key, msgspec.convert(without_nulls(plain), kind.type)
-    except (msgspec.ValidationError, TypeError) as error:
+    except (msgspec.ValidationError, TypeError, ValueError) as error:  # ValueError: what JSON does not have
         text, _, path = str(error).partition(" - at `$.")
         return Finding(
             code="SAIL0001",

@@ -111,6 +111,15 @@ async def from_cluster(api: Client, root: str) -> tuple[list[Document], frozense
     return documents, frozenset(forbidden)
 
 
+async def services(api: Client) -> list[Document]:
+    """The Services of a cluster."""
+    from sailcloth.analysis.analyzers import document
+    from sailcloth.kube.resources import SERVICES
+
+    items, _ = await api.list(SERVICES)
+    return [document({"apiVersion": "v1", "kind": "Service", **item}) for item in items]
+
+
 def _resources() -> list[tuple[Resource, str]]:
     """The kinds that analyzers read, with field selectors."""
     from sailcloth.api import kinds

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -14,9 +16,11 @@ from .go_flags import GoFlagsCommand
 if TYPE_CHECKING:
     from sailcloth.analysis.analyzers import Document
     from sailcloth.api.meta import Finding
+    from sailcloth.kube import Client
 
     from .analysis_input import Files
 
+T = TypeVar("T")
 FOUND = 79  # exit code if findings reach the failure threshold
 LEVELS = ("Info", "Warning", "Error")
 REFERENCE = "https://istio.io/latest/docs/reference/config/analysis"
@@ -58,10 +62,14 @@ def analyze(
         str, typer.Option("-i", "--istioNamespace", help="Namespace of the control plane.")
     ] = "istio-system",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    context: Annotated[str, typer.Option("--context", help="Context of the kubeconfig.")] = "",
+    remote_contexts: Annotated[
+        list[str] | None, typer.Option("--remote-contexts", help="Contexts of the mesh's other clusters.")
+    ] = None,
 ) -> None:
     """Find mistakes in the mesh's configuration: `sailctl analyze -A`, `sailctl analyze --use-kube=false -R samples/`."""
     from sailcloth.analysis import analyzers
-    from sailcloth.analysis.analyzers import defaults, suppression
+    from sailcloth.analysis.analyzers import defaults, multiple_clusters, suppression
     from sailcloth.api.meta import duration_ms
 
     from . import analysis_input
@@ -86,9 +94,8 @@ def analyze(
     read = analysis_input.read(files or [], recursive, namespace or "default")
     for file, problem in read.errors if not ignore_unknown else ():
         print(f"Error: {file}: {problem}", file=sys.stderr)
-    documents, unread = (
-        _cluster(kubeconfig, root, namespace, patience_s) if use_kube else (defaults.documents(root), frozenset())
-    )
+    cluster = _Cluster(kubeconfig, context, root, patience_s)
+    documents, unread = cluster.objects(namespace) if use_kube else (defaults.documents(root), frozenset())
     objects = analyzers.ObjectSet(
         _of_revision([*documents, *read.documents], revision),
         mesh_config=options,
@@ -104,12 +111,14 @@ def analyze(
             + (f" Not readable: {note}." if note else ""),
             file=sys.stderr,
         )
-    reported = _reported(
-        suppression.remaining(analyzers.run(objects, analyzer or ()), objects, rules),
-        read,
-        namespace or "default",
-        all_namespaces,
-    )
+    found = analyzers.run(objects, analyzer or ())
+    if remote_contexts and use_kube and not analyzer:
+        others = {
+            name: analyzers.ObjectSet(cluster.services(name)) for text in remote_contexts for name in text.split(",")
+        }
+        found += multiple_clusters.services({context or "current": objects, **others})
+    found = suppression.remaining(found, objects, rules)
+    reported = _reported(found, read, namespace or "default", all_namespaces)
     target = "all namespaces" if all_namespaces else f"namespace: {namespace or 'default'}"
     shown = [f for f in reported if LEVELS.index(f.severity) >= lowest]
     colored = sys.stdout.isatty() if color is None else color
@@ -159,25 +168,46 @@ def _now() -> Any:
     return dt.datetime.now(dt.UTC)
 
 
-def _cluster(kubeconfig: str, root: str, namespace: str, patience_s: float) -> tuple[list[Document], frozenset[str]]:
-    """The objects of a cluster, and the kinds that could not be read. Ends the command if there is no cluster."""
-    import asyncio
+@dataclass(frozen=True)
+class _Cluster:
+    """Where objects are read from. Methods end the command if there is no cluster."""
 
-    from . import analysis_input, dumps
-    from .cluster import client
+    kubeconfig: str
+    context: str
+    root: str
+    patience_s: float
 
-    async def read() -> tuple[list[Document], frozenset[str]]:
-        async with client(kubeconfig) as api:
+    def objects(self, namespace: str) -> tuple[list[Document], frozenset[str]]:
+        """All objects that analyzers read, and the kinds that could not be read."""
+        from . import analysis_input, dumps
+
+        async def read() -> tuple[list[Document], frozenset[str]]:
+            documents, unread = await self._within(
+                self.context, lambda api: analysis_input.from_cluster(api, self.root)
+            )
+            names = {d.key.name for d in documents if d.key.kind == "Namespace"}
+            if namespace and names and namespace not in names:
+                raise ValueError(f'namespaces "{namespace}" not found')
+            return documents, unread
+
+        return dumps.run(read())
+
+    def services(self, context: str) -> list[Document]:
+        """The Services of another cluster of the mesh."""
+        from . import analysis_input, dumps
+
+        return dumps.run(self._within(context, analysis_input.services))
+
+    async def _within(self, context: str, read: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        import asyncio
+
+        from .cluster import client
+
+        async with client(self.kubeconfig, context) as api:
             try:
-                documents, unread = await asyncio.wait_for(analysis_input.from_cluster(api, root), patience_s)
+                return await asyncio.wait_for(read(api), self.patience_s)
             except TimeoutError:
-                raise OSError(f"{api.endpoint.server}: the cluster was not read within {patience_s:g}s") from None
-        names = {d.key.name for d in documents if d.key.kind == "Namespace"}
-        if namespace and names and namespace not in names:
-            raise ValueError(f'namespaces "{namespace}" not found')
-        return documents, unread
-
-    return dumps.run(read())
+                raise OSError(f"{api.endpoint.server}: not read within {self.patience_s:g}s") from None
 
 
 def _of_revision(documents: list[Document], revision: str) -> list[Document]:

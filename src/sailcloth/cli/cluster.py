@@ -17,10 +17,12 @@ Object = dict[str, Any]
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def client(kubeconfig: str = "") -> Client:
-    """A client by precedence: --kubeconfig, $KUBECONFIG, a running local cluster, ~/.kube/config, in-cluster."""
-    if kubeconfig:
-        return Client.from_kubeconfig(kubeconfig)
+def client(kubeconfig: str = "", context: str = "") -> Client:
+    """A client by precedence: --kubeconfig, $KUBECONFIG, a running local cluster, ~/.kube/config, in-cluster. With a context, the
+    one of that name in the kubeconfig, or ~/.kube/config without one."""
+    if kubeconfig or context:
+        default = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or os.path.expanduser("~/.kube/config")
+        return Client.from_kubeconfig(kubeconfig or default, context or None)
     if not os.environ.get("KUBECONFIG"):
         state = StateDir.default()
         if state.running():

@@ -1,12 +1,16 @@
 """The codes of what this analysis finds beyond Istio's, and Kiali's numbers of both. Data only.
 
-SAIL10xx are checks that Kiali has and Istio has not; SAIL11xx are our own. A code never changes its meaning.
+SAIL00xx are codes of admission; SAIL10xx are checks that Kiali has and Istio has not; SAIL11xx are our own. A code never changes its meaning.
 """
 
 from __future__ import annotations
 
 # (code, severity, name, meaning, template of the text)
 ROWS: tuple[tuple[str, str, str, str, str], ...] = (
+    ("SAIL0003", "Info", "OptionWithoutEffect", "An option of the mesh or of a proxy has no effect here.",
+     "Option %s has no effect here."),
+    ("SAIL0004", "Error", "OptionsInvalid", "The options of the mesh or of a proxy cannot be read.",
+     "%s"),
     ("SAIL1001", "Error", "PrincipalNotFound", "A policy names a service account that does not exist.",
      "No service account %s exists."),
     ("SAIL1002", "Warning", "TrustDomainUnknown", "A policy names an identity of a trust domain that the mesh does not have.",

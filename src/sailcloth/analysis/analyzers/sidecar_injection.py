@@ -127,6 +127,6 @@ def waiting(objects: ObjectSet) -> Iterator[Finding]:
 
 def _selects(objects: ObjectSet, hook: Object, workload: Workload) -> bool:
     labels = {"kubernetes.io/metadata.name": workload.namespace, **objects.namespace_labels(workload.namespace)}
-    return label_selector.matches(unstructured.mapping(hook, "namespaceSelector"), labels) and label_selector.matches(
-        unstructured.mapping(hook, "objectSelector"), workload.labels
+    return label_selector.matches(unstructured.selector(hook, "namespaceSelector"), labels) and label_selector.matches(
+        unstructured.selector(hook, "objectSelector"), workload.labels
     )

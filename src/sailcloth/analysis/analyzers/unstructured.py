@@ -46,3 +46,10 @@ def number(value: Any, *names: str) -> int:
 def labels(value: Any, *names: str) -> dict[str, str]:
     """The map of texts at a path of field names; values of other types as text."""
     return {str(k): "" if v is None else str(v) for k, v in mapping(value, *names).items()}
+
+
+def selector(value: Any, *names: str) -> Object:
+    """The LabelSelector at a path of field names, without malformed parts."""
+    found = mapping(value, *names)
+    expressions = [{**e, "values": texts(e, "values")} for _, e in objects(found, "matchExpressions")]
+    return {"matchLabels": labels(found, "matchLabels"), "matchExpressions": expressions}

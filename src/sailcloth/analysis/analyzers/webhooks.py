@@ -60,8 +60,8 @@ def _overlapping(hooks: list[tuple[Document, int, Object]]) -> dict[Document, se
         selecting = {
             one
             for one, _, hook in hooks
-            if label_selector.matches(unstructured.mapping(hook, "namespaceSelector"), namespace)
-            and label_selector.matches(unstructured.mapping(hook, "objectSelector"), pod)
+            if label_selector.matches(unstructured.selector(hook, "namespaceSelector"), namespace)
+            and label_selector.matches(unstructured.selector(hook, "objectSelector"), pod)
         }
         for one in selecting if len(selecting) > 1 else ():
             found.setdefault(one, set()).update(o.key.name for o in selecting)
