@@ -40,7 +40,12 @@ def analyze(
     ] = "",
     use_kube: Annotated[
         bool,
-        typer.Option("-k/-K", "--use-kube/--no-use-kube", help="Read the cluster, too (--use-kube=false: files only)."),
+        typer.Option(
+            "-k",
+            "--use-kube/--no-use-kube",
+            help="Read the cluster, too, which is the default; --use-kube=false: files only.",
+            show_default=False,
+        ),
     ] = True,
     recursive: Annotated[bool, typer.Option("-R", "--recursive", help="Directories with all below them.")] = False,
     suppress: Annotated[

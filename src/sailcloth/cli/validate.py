@@ -29,7 +29,7 @@ def validate(
     file: Annotated[list[str] | None, typer.Option("-f", "--filename", help="File or directory; may repeat.")] = None,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Of objects without one.")] = "default",
     referential: Annotated[
-        bool, typer.Option("-x/-X", "--referential/--no-referential", help="Accepted, as istioctl's.")
+        bool, typer.Option("-x", "--referential/--no-referential", help="Accepted, as istioctl's.")
     ] = True,
 ) -> None:
     """Validate Istio's objects in files, without a cluster: `sailctl validate -f bookinfo-gateway.yaml`."""

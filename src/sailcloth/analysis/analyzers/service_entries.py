@@ -21,7 +21,9 @@ def addresses(objects: ObjectSet) -> Iterator[Finding]:
     for entry in objects.of("ServiceEntry"):
         for index, port in unstructured.objects(entry.spec, "ports"):
             protocol = unstructured.text(port, "protocol").upper()
-            if protocol in ("", "TCP") and not unstructured.items(entry.spec, "addresses"):
+            # The control plane writes the addresses that it has allocated into the status.
+            known = unstructured.items(entry.spec, "addresses") or unstructured.items(entry.body, "status", "addresses")
+            if protocol in ("", "TCP") and not known:
                 fix = "Add addresses, or have proxies allocate them (ISTIO_META_DNS_AUTO_ALLOCATE)."
                 yield finding("IST0134", entry.key, f"spec.ports[{index}]", fix=fix)
 

@@ -13,6 +13,8 @@ from .catalogue import finding
 from .objects import Document, ObjectSet
 from .unstructured import Object
 
+_MERGED = "Sailcloth joins their routes, the oldest object's first; Istio applies those of the oldest only."
+
 
 def destinations(rule: Document) -> Iterator[tuple[str, Object]]:
     """(path, destination) of all routes and mirrors of a VirtualService; an empty one for a route without a destination."""
@@ -137,7 +139,8 @@ def conflicting_hosts(objects: ObjectSet) -> Iterator[Finding]:
             if len(others) > 1:
                 listed = ",".join(f"{rules[i][0].key.namespace}/{rules[i][0].key.name}" for i in others)
                 at = f"spec.hosts[{names.index(name)}]"
-                yield finding("IST0109", rule.key, at, listed, name)
+                fix = _MERGED if objects.config.merge_virtual_services else "Only the oldest one applies."
+                yield finding("IST0109", rule.key, at, listed, name, fix=fix)
                 break
 
 

@@ -1,0 +1,60 @@
+"""`sailctl analyze` over a running mesh, and over what a file would make of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import Any
+
+from .bookinfo import Cluster
+
+RULE = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "VirtualService",
+    "metadata": {"name": "reviews"},
+    "spec": {
+        "hosts": ["reviews"],
+        "http": [{"route": [
+            {"destination": {"host": "reviews", "subset": "v1"}, "weight": 90},
+            {"destination": {"host": "reviews", "subset": "gone"}, "weight": 10},
+        ]}],
+    },
+}  # fmt: skip
+
+
+def analyze(mesh: Cluster, *arguments: str, stdin: Any = None) -> tuple[int, set[tuple[str, str, str]]]:
+    """(exit code, findings as code, object and reference)."""
+    command = [*Cluster.SAILCTL, "analyze", "-o", "json", *arguments]
+    text = json.dumps(stdin) if stdin is not None else None
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=mesh.environment, timeout=60, check=False, input=text
+    )
+    found = json.loads(done.stdout)
+    return done.returncode, {(f["code"], f["origin"], f.get("reference", "")) for f in found}
+
+
+def test_a_file_over_the_cluster(mesh: Cluster) -> None:
+    before, running = analyze(mesh, "-A")
+    code, found = analyze(mesh, "-A", "-", stdin=RULE)
+    assert code == 79
+    assert {item for item in found - running if item[0] == "IST0101"} == {
+        ("IST0101", "VirtualService default/reviews", "-:1")
+    }
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(RULE))
+    assert ("IST0101", "VirtualService default/reviews", "") in analyze(mesh, "-n", "default")[1]
+    assert not any(origin.endswith("default/reviews") for _, origin, _ in analyze(mesh, "-n", "istio-system")[1])
+    mesh.kubectl("delete", "vs", "reviews")
+    assert analyze(mesh, "-A") == (before, running)
+
+
+def test_a_namespace_that_does_not_exist(mesh: Cluster) -> None:
+    done = subprocess.run(
+        [*Cluster.SAILCTL, "analyze", "-n", "nosuch"],
+        capture_output=True,
+        text=True,
+        env=mesh.environment,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert 'namespaces "nosuch" not found' in done.stderr
