@@ -70,7 +70,7 @@ def claims(objects: ObjectSet) -> Iterator[Finding]:
         keys = list(_claims(rule))
         for name in (n for n in gateways(rule) if keys and n != "mesh"):
             gateway = resolve(objects, rule, name)
-            selector = unstructured.labels(gateway.spec, "selector") if gateway is not None else {}
+            selector = _selector(gateway) if gateway is not None else {}
             for pod in objects.selected(selector) if selector else ():
                 labels = tuple(sorted(pod.labels.items()))
                 valid = objects.graph.get(selection.for_workload, RequestAuthentication, pod.namespace, labels)
@@ -78,6 +78,13 @@ def claims(objects: ObjectSet) -> Iterator[Finding]:
                     path, key = keys[0]
                     yield finding("IST0149", rule.key, path, key, name, pod.name)
                     break
+
+
+def _selector(gateway: Document) -> dict[str, str]:
+    """The labels of a Gateway's pods."""
+    if gateway.group == GATEWAY_API:
+        return {selection.GATEWAY_NAME: gateway.key.name}
+    return unstructured.labels(gateway.spec, "selector")
 
 
 def _claims(rule: Document) -> Iterator[tuple[str, str]]:

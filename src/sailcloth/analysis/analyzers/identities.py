@@ -99,7 +99,7 @@ def mutual_tls(objects: ObjectSet) -> Iterator[Finding]:
             labels = tuple(sorted(pod.labels.items()))
             keys = objects.graph.get(selection.for_workload, PeerAuthentication, pod.namespace, labels)
             modes = objects.graph.get(peer_authentication.modes, keys)
-            if modes.mode == "DISABLE" and modes.sources:
+            if modes.mode == "DISABLE" and modes.sources and not modes.ports:
                 names = str(modes.sources[-1])
                 yield finding("SAIL1005", policy.key, used[0], used[0].rpartition(".")[2], names, pod.name)
                 break

@@ -63,14 +63,16 @@ def client_modes(objects: ObjectSet) -> Iterator[Finding]:
 
 
 def _accepted(objects: ObjectSet, service: Service | None) -> tuple[str, Key | None]:
-    """(mode, object that sets it) of the first workload behind a service of the cluster."""
+    """(mode, object that sets it) of the first workload behind a service of the cluster, if it is the same for all ports."""
     if service is None or not service.kubernetes or not service.selector:
         return "", None
     for pod in objects.selected(dict(service.selector), service.namespace):
         labels = tuple(sorted(pod.labels.items()))
         keys = objects.graph.get(selection.for_workload, PeerAuthentication, pod.namespace, labels)
-        origin, _ = peer_authentication.origins(objects.graph, keys)
-        return origin.mode, origin.source
+        general, by_port = peer_authentication.origins(objects.graph, keys)
+        targets = (p.target if isinstance(p.target, int) else p.number for p in service.ports)
+        found = [by_port.get(target, general) for target in targets] or [general]
+        return (found[0].mode, found[0].source) if len({origin.mode for origin in found}) == 1 else ("", None)
     return "", None
 
 

@@ -11,7 +11,7 @@ from .catalogue import finding
 from .objects import GATEWAY_API, Document, ObjectSet
 
 # Conditions that are good when they are false, or that say nothing when they are.
-_NEGATIVE = frozenset(("Conflicted", "Healthy", "OverlappingTLSConfig", "PartiallyInvalid", "Reconciled", "Stalled"))
+_NEGATIVE = frozenset(("Conflicted", "OverlappingTLSConfig", "PartiallyInvalid", "Reconciled", "Stalled"))
 
 
 def conditions(objects: ObjectSet) -> Iterator[Finding]:
