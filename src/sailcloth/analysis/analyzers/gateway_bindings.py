@@ -31,7 +31,7 @@ def references(objects: ObjectSet) -> Iterator[Finding]:
             names = unstructured.texts(rule.spec, "hosts")
             if bound is None:
                 yield finding("IST0101", rule.key, path, "gateway", name)
-            elif not any(_serves(bound, rule, host) for host in names) and _served(bound) and names:
+            elif names and not any(_serves(bound, rule, host) for host in names):
                 yield finding("IST0132", rule.key, path, names, rule.key.name, name)
 
 

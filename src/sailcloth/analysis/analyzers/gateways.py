@@ -52,24 +52,29 @@ def _ports(service: Document) -> Iterator[int]:
 
 
 def conflicts(objects: ObjectSet) -> Iterator[Finding]:
-    """Gateways for the same pods with the same port and hosts in common."""
-    by_port: dict[tuple[str, int, str], list[tuple[Document, int, list[str]]]] = {}
+    """Gateways of a common pod with the same port and hosts in common."""
+    by_port: dict[tuple[int, str], list[tuple[Document, int, list[str]]]] = {}
+    of_gateway: dict[Document, set[int]] = {}
     for gateway in objects.of("Gateway"):
-        if selector(gateway) and not pods(objects, gateway):
+        of_gateway[gateway] = {id(pod) for pod in pods(objects, gateway)}
+        if selector(gateway) and not of_gateway[gateway]:
             yield without_pods(gateway)
             continue
         for index, server in unstructured.objects(gateway.spec, "servers"):
             port = unstructured.number(server, "port", "number")
             if port:
-                key = (label_text(selector(gateway)), port, unstructured.text(server, "bind"))
+                key = (port, unstructured.text(server, "bind"))
                 by_port.setdefault(key, []).append((gateway, index, unstructured.texts(server, "hosts")))
-    for (labels, port, _), servers in by_port.items():
+    for (port, _), servers in by_port.items():
         shared = _Hosts([listed for _, _, listed in servers])
         for position, (gateway, index, listed) in enumerate(servers):
-            others = [servers[p][0] for p in shared.with_common(position) if servers[p][0] is not gateway]
-            if others:
-                names, at = ",".join(dict.fromkeys(map(full_name, others))), f"spec.servers[{index}]"
-                yield finding("IST0145", gateway.key, at, names, labels, port, ",".join(listed))
+            others = (servers[p][0] for p in shared.with_common(position))
+            names = dict.fromkeys(
+                full_name(o) for o in others if o is not gateway and of_gateway[o] & of_gateway[gateway]
+            )
+            if names:
+                labels, at = label_text(selector(gateway)), f"spec.servers[{index}]"
+                yield finding("IST0145", gateway.key, at, ",".join(names), labels, port, ",".join(listed))
 
 
 def full_name(one: Document) -> str:

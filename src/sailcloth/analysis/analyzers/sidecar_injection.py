@@ -23,7 +23,7 @@ _ENDED = ("Succeeded", "Failed")
 
 def namespaces(objects: ObjectSet) -> Iterator[Finding]:
     """Namespaces with no label of the mesh, or with several."""
-    by_default = unstructured.mapping(_values(objects, ""), "sidecarInjectorWebhook").get("enableNamespacesByDefault")
+    by_default = _by_default(objects)
     for one in objects.of("Namespace"):
         if one.key.name in injection.IGNORED_NAMESPACES or one.key.name == objects.root:
             continue
@@ -31,8 +31,14 @@ def namespaces(objects: ObjectSet) -> Iterator[Finding]:
         if len(given) > 1:
             yield finding("IST0123", one.key, "metadata.labels", given)
         elif not given and injection.of_namespace(one.labels) is None:
-            code = "IST0148" if by_default is True else "IST0102"
+            code = "IST0148" if by_default else "IST0102"
             yield finding(code, one.key, "metadata.labels", *([one.key.name] * 2 if code == "IST0102" else ()))
+
+
+def _by_default(objects: ObjectSet) -> bool:
+    """Whether the installation injects namespaces that do not say."""
+    settings = unstructured.mapping(_values(objects, ""), "sidecarInjectorWebhook")
+    return settings.get("enableNamespacesByDefault") is True
 
 
 def _ways(labels: dict[str, str]) -> list[str]:
@@ -52,12 +58,26 @@ def is_injected(objects: ObjectSet, pod: Workload) -> bool:
     return of_namespace is not False and own if own is not None else bool(of_namespace)
 
 
+def _is_wanted(objects: ObjectSet, pod: Workload, by_default: bool) -> bool:
+    """Whether the namespace of a pod, or else the installation, wants sidecars, and the pod does not refuse one."""
+    one = objects.get("Namespace", "", pod.namespace)
+    wanted = injection.of_namespace(one.labels) if one is not None else False
+    if wanted is None and one is not None and not _ways(one.labels):
+        wanted = by_default
+    refused = injection.of_pod(pod.labels, pod.annotations) is False or pod.spec.get("hostNetwork") is True
+    return bool(wanted) and not refused and pod.namespace not in (*injection.IGNORED_NAMESPACES, objects.root)
+
+
 def pods(objects: ObjectSet) -> Iterator[Finding]:
     """Running pods without a proxy in namespaces whose pods get one."""
+    by_default = _by_default(objects)
     for pod in objects.live:
         one = pod.document
-        wanted = injection.of_namespace(objects.namespace_labels(pod.namespace)) and is_injected(objects, pod)
-        if wanted and not pod.has_proxy and unstructured.text(one.body, "status", "phase") not in _ENDED:
+        if (
+            _is_wanted(objects, pod, by_default)
+            and not pod.has_proxy
+            and unstructured.text(one.body, "status", "phase") not in _ENDED
+        ):
             yield finding("IST0103", one.key, "spec.containers", one.key.name, fix=f"kubectl delete pod {one.key.name}")
 
 
