@@ -54,34 +54,33 @@ def principals(objects: ObjectSet) -> Iterator[Finding]:
 
 def operations(objects: ObjectSet) -> Iterator[Finding]:
     """Methods that HTTP does not have, and hosts of no service, VirtualService or Gateway."""
+    routed = [h for r in objects.of("VirtualService") for h in unstructured.texts(r.spec, "hosts")]
+    for gateway in objects.of("Gateway"):
+        for _, server in unstructured.objects(gateway.spec, "servers"):
+            routed += [h.rpartition("/")[2] for h in unstructured.texts(server, "hosts")]
+    patterns = frozenset(map(hosts.normalized, routed)) - {"*"}
     for policy in objects.of("AuthorizationPolicy"):
         for path, operation in _operations(policy):
-            grpc = any(p.count("/") >= 2 for p in unstructured.texts(operation, "paths"))
             for field in ("methods", "notMethods"):
                 for index, method in enumerate(unstructured.texts(operation, field)):
-                    if method.strip("*") and method not in _METHODS and "*" not in method and not grpc:
+                    if method not in _METHODS and "*" not in method:
                         yield finding("SAIL1003", policy.key, f"{path}.{field}[{index}]", method)
             for field in ("hosts", "notHosts"):
                 for index, host in enumerate(unstructured.texts(operation, field)):
-                    if not _known(objects, policy.key.namespace, host):
+                    if not _known(objects, policy.key.namespace, host, patterns):
                         yield finding("SAIL1004", policy.key, f"{path}.{field}[{index}]", host)
 
 
-def _known(objects: ObjectSet, namespace: str, host: str) -> bool:
+def _known(objects: ObjectSet, namespace: str, host: str, routed: frozenset[str]) -> bool:
     """Whether requests may have a host: names of the mesh as Kubernetes shortens them, and those that routes are for."""
-    name = host.partition(":")[0]
-    if name.startswith("*") or name.endswith("*"):
+    name = hosts.normalized(host.partition(":")[0])
+    if name.startswith("*") or name.endswith("*") or any(wild in routed for wild in (name, *hosts.wildcards(name))):
         return True
     short = name.split(".")
     candidates = [name, objects.host(name, namespace)]
     if len(short) in (2, 3):
         candidates.append(f"{short[0]}.{short[1]}.svc.{objects.config.domain}")
-    if any(objects.service(c, namespace) is not None for c in candidates):
-        return True
-    routed = (h for r in objects.of("VirtualService") for h in unstructured.texts(r.spec, "hosts"))
-    served = (h.rpartition("/")[2] for g in objects.of("Gateway") for _, s in unstructured.objects(g.spec, "servers")
-              for h in unstructured.texts(s, "hosts"))  # fmt: skip
-    return any(pattern != "*" and hosts.overlaps(hosts.normalized(pattern), name) for pattern in (*routed, *served))
+    return any(objects.service(candidate, namespace) is not None for candidate in candidates)
 
 
 def _workloads(objects: ObjectSet, policy: Document) -> list[Workload]:
@@ -106,7 +105,7 @@ def mutual_tls(objects: ObjectSet) -> Iterator[Finding]:
 
 
 def http_on_tcp(objects: ObjectSet) -> Iterator[Finding]:
-    """Conditions of HTTP at workloads with a TCP port: such a rule of ALLOW never matches there, and one of DENY always."""
+    """Conditions of HTTP at workloads with a TCP port: there a rule of ALLOW never matches, and others hold without them."""
     for policy in objects.of("AuthorizationPolicy"):
         used = [
             path
