@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sailcloth.analysis.analyzers import Document, Origin
@@ -89,26 +89,26 @@ async def from_cluster(api: Client, root: str) -> tuple[list[Document], frozense
     from sailcloth.analysis.analyzers import document
     from sailcloth.kube import ApiError
 
-    async def listed(resource: Resource, selector: str) -> list[dict[str, Any]] | None:
-        namespace = root if resource.kind == "ConfigMap" else ""
-        try:
-            return (await api.list(resource, namespace, field_selector=selector))[0]
-        except ApiError as error:
-            if error.status == 404:
-                return []
-            if error.status == 403:
-                return None
-            raise
+    async def listed(versions: list[Resource], selector: str) -> list[Document] | None:
+        """The objects in the first version that is served; None if they may not be read."""
+        for resource in versions:
+            namespace = root if resource.kind == "ConfigMap" else ""
+            try:
+                items, _ = await api.list(resource, namespace, field_selector=selector)
+            except ApiError as error:
+                if error.status == 404:
+                    continue
+                if error.status == 403:
+                    return None
+                raise
+            head = {"apiVersion": resource.api_version, "kind": resource.kind}
+            return [document({**head, **item}) for item in items]
+        return []
 
     kinds = _resources()
     results = await asyncio.gather(*(listed(*each) for each in kinds))
-    documents, forbidden = [], set()
-    for (resource, _), items in zip(kinds, results, strict=True):
-        if items is None:
-            forbidden.add(resource.kind)
-        head = {"apiVersion": resource.api_version, "kind": resource.kind}
-        documents += [document({**head, **item}) for item in items or ()]
-    return documents, frozenset(forbidden)
+    forbidden = (versions[0].kind for (versions, _), found in zip(kinds, results, strict=True) if found is None)
+    return [one for found in results for one in found or ()], frozenset(forbidden)
 
 
 async def services(api: Client) -> list[Document]:
@@ -120,28 +120,26 @@ async def services(api: Client) -> list[Document]:
     return [document({"apiVersion": "v1", "kind": "Service", **item}) for item in items]
 
 
-def _resources() -> list[tuple[Resource, str]]:
-    """The kinds that analyzers read, with field selectors."""
+def _resources() -> list[tuple[list[Resource], str]]:
+    """The kinds that analyzers read, in each version that a cluster may serve, with field selectors."""
     from sailcloth.api import kinds
     from sailcloth.kube import Resource
     from sailcloth.kube import resources as known
 
     read = (*kinds.CORE_KINDS, *kinds.SERVED_KINDS, *kinds.LATER_KINDS, *kinds.OPTIONAL_KINDS)
-    out = {
-        (k.group, k.name): (Resource(k.group, k.versions[0], k.plural, k.name, k.namespaced), k.field_selector)
+    out = [
+        ([Resource(k.group, version, k.plural, k.name, k.namespaced) for version in k.versions], k.field_selector)
         for k in read
         if k.name not in ("EndpointSlice", "Node")
-    }
-    more = (
-        known.SERVICEACCOUNTS,
-        known.CRDS,
-        known.MUTATING_WEBHOOKS,
-        known.VALIDATING_WEBHOOKS,
-        *(Resource("apps", "v1", f"{k.lower()}s", k) for k in ("Deployment", "StatefulSet", "DaemonSet")),
-        *(Resource("batch", "v1", f"{k.lower()}s", k) for k in ("Job", "CronJob")),
-        *(Resource("gateway.networking.k8s.io", "v1", f"{k.lower()}s", k) for k in ("Gateway", "GRPCRoute")),
-        Resource("gateway.networking.k8s.io", "v1", "gatewayclasses", "GatewayClass", namespaced=False),
-    )
-    for resource in more:
-        out.setdefault((resource.group, resource.kind), (resource, ""))
-    return list(out.values())
+    ]
+    apps, batch, gateways = ("apps", ("v1",)), ("batch", ("v1",)), ("gateway.networking.k8s.io", ("v1", "v1beta1"))
+    more = [
+        *((apps, f"{kind.lower()}s", kind) for kind in ("Deployment", "StatefulSet", "DaemonSet")),
+        *((batch, f"{kind.lower()}s", kind) for kind in ("Job", "CronJob")),
+        *((gateways, f"{kind.lower()}s", kind) for kind in ("Gateway", "GRPCRoute")),
+        (gateways, "gatewayclasses", "GatewayClass"),
+    ]
+    for (group, versions), plural, kind in more:
+        out.append(([Resource(group, v, plural, kind, kind != "GatewayClass") for v in versions], ""))
+    single = (known.SERVICEACCOUNTS, known.CRDS, known.MUTATING_WEBHOOKS, known.VALIDATING_WEBHOOKS)
+    return [*out, *(([resource], "") for resource in single)]

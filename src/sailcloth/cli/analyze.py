@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 FOUND = 79  # exit code if findings reach the failure threshold
+_SHOWN = 8
 LEVELS = ("Info", "Warning", "Error")
 REFERENCE = "https://istio.io/latest/docs/reference/config/analysis"
 _COLORS = {"Error": "\x1b[31m", "Warning": "\x1b[33m", "Info": "\x1b[32m"}
@@ -109,13 +110,10 @@ def analyze(
         now=_now(),
         unread=unread,
     )
+    if unread:
+        output.warn(f"{len(unread)} kinds may not be read, and are not analyzed: {_some(sorted(unread))}")
     if verbose:
-        note = ", ".join(sorted(unread))
-        print(
-            f"Analyzed {len(objects.documents)} objects with {len(chosen)} analyzers."
-            + (f" Not readable: {note}." if note else ""),
-            file=sys.stderr,
-        )
+        print(f"Analyzed {len(objects.documents)} objects with {len(chosen)} analyzers.", file=sys.stderr)
     found = analyzers.run(objects, analyzer or ())
     if remote_contexts and use_kube and not analyzer:
         others = {
@@ -137,6 +135,11 @@ def analyze(
         raise SystemExit(FOUND)
     if read.errors and not ignore_unknown:
         raise SystemExit(output.DATA)
+
+
+def _some(names: list[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _level(option: str, text: str) -> int:
@@ -190,6 +193,10 @@ class _Cluster:
             documents, unread = await self._within(
                 self.context, lambda api: analysis_input.from_cluster(api, self.root)
             )
+            if unread and not documents:
+                raise ValueError(
+                    "this user may not read any object of the cluster; --use-kube=false analyzes files alone"
+                )
             names = {d.key.name for d in documents if d.key.kind == "Namespace"}
             if namespace and names and namespace not in names:
                 raise ValueError(f'namespaces "{namespace}" not found')
