@@ -103,6 +103,10 @@ ROWS: tuple[tuple[str, str, str, str, str], ...] = (
      "%s"),
     ("SAIL1109", "Warning", "SidecarHidesDestination", "The Sidecar of a namespace does not import a destination.",
      "Sidecar %s does not import %s, so clients in %s do not reach it by this route."),
+    ("SAIL1110", "Warning", "PatchMatchesNothing", "A patch of an EnvoyFilter matches nothing in any proxy.",
+     "%s matches nothing in the proxies that have the EnvoyFilter."),
+    ("SAIL1111", "Warning", "SubsetUnknownToClients", "A route is for clients that no DestinationRule gives the subset.",
+     "Clients in %v have no subset %s of %s: no DestinationRule that they apply defines it, and their requests get 503."),
 )  # fmt: skip
 
 KIALI: dict[str, tuple[str, ...]] = {

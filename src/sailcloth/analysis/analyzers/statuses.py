@@ -13,6 +13,8 @@ from .objects import GATEWAY_API, Document, ObjectSet
 # Conditions that are good when they are false, or that say nothing when they are.
 _NEGATIVE = frozenset(("Conflicted", "OverlappingTLSConfig", "PartiallyInvalid", "Reconciled", "Stalled"))
 
+_NOTHING = " matched nothing"  # as `controlplane.status` writes it
+
 
 def conditions(objects: ObjectSet) -> Iterator[Finding]:
     """Conditions of objects of Istio and of the Gateway API, of Services, and of their parents and listeners."""
@@ -22,6 +24,16 @@ def conditions(objects: ObjectSet) -> Iterator[Finding]:
                 kind, reason = unstructured.text(condition, "type"), unstructured.text(condition, "reason")
                 if unstructured.text(condition, "status") == "False" and kind not in _NEGATIVE:
                     yield finding("IST0171", one.key, path, kind, reason, unstructured.text(condition, "message"))
+
+
+def patches(objects: ObjectSet) -> Iterator[Finding]:
+    """Patches of which the control plane says in the status that they match nothing."""
+    for one in objects.of("EnvoyFilter"):
+        for path, condition in _conditions(one):
+            message = unstructured.text(condition, "message")
+            for part in message.split("; "):
+                if part.endswith(_NOTHING):
+                    yield finding("SAIL1110", one.key, path, part.removesuffix(_NOTHING))
 
 
 def _conditions(one: Document) -> Iterator[tuple[str, dict[str, object]]]:

@@ -86,6 +86,45 @@ def destination_subsets(objects: ObjectSet) -> Iterator[Finding]:
                 )
 
 
+_MOST_NAMESPACES = 100  # of clients, that are compared
+
+
+def client_subsets(objects: ObjectSet) -> Iterator[Finding]:
+    """Subsets that clients of the rule's own namespace have, and those of other namespaces with pods have not."""
+    others = sorted({pod.namespace for pod in objects.pods})[:_MOST_NAMESPACES]
+    for rule in objects.of("VirtualService"):
+        own, seen = rule.key.namespace, exported(objects, rule)
+        clients = [n for n in others if n != own and visibility.sees(seen, n)] if "mesh" in gateways(rule) else []
+        for path, destination in destinations(rule) if clients else ():
+            subset = unstructured.text(destination, "subset")
+            host = objects.host(unstructured.text(destination, "host"), own)
+            if (
+                not subset
+                or rules_for(objects, host, own).subset(subset) is None
+                or _for_all(objects, host, own, subset)
+            ):
+                continue
+            without = [
+                n for n in clients if objects.service(host, n) and not rules_for(objects, host, n).subset(subset)
+            ]
+            if without:
+                yield finding("SAIL1111", rule.key, f"{path}.subset", without, subset, host)
+
+
+def _for_all(objects: ObjectSet, host: str, namespace: str, subset: str) -> bool:
+    """Whether a rule gives the subset to every client: one of the service's or the root namespace that is exported to all."""
+    service = objects.service(host, namespace)
+    for key in rules_for(objects, host, namespace).sources:
+        rule = objects.get("DestinationRule", key.namespace, key.name)
+        if rule is None or key.namespace not in (objects.root, service.namespace if service else ""):
+            continue
+        export = unstructured.texts(rule.spec, "exportTo")
+        names = {unstructured.text(s, "name") for _, s in unstructured.objects(rule.spec, "subsets")}
+        if subset in names and "*" in visibility.exported_to(export, key.namespace, objects.config.destination_export):
+            return True
+    return False
+
+
 def rules_for(objects: ObjectSet, host: str, namespace: str) -> destination_rules.Rules:
     """The DestinationRules that clients of a namespace apply to a host, as the mesh merges them."""
     service: Service | None = objects.service(host, namespace)
