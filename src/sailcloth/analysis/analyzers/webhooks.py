@@ -34,10 +34,12 @@ def _injectors(objects: ObjectSet) -> list[tuple[Document, int, Object]]:
 def injectors(objects: ObjectSet) -> Iterator[Finding]:
     """Injectors whose control plane does not exist, or that select the same pods as another."""
     hooks = _injectors(objects)
+    reported: set[tuple[str, str, str]] = set()  # the webhooks of a configuration have one service
     for one, index, hook in hooks:
         service = unstructured.mapping(hook, "clientConfig", "service")
         name, namespace = unstructured.text(service, "name"), unstructured.text(service, "namespace")
-        if name and objects.get("Service", namespace, name) is None:
+        if name and objects.get("Service", namespace, name) is None and (one.key.name, namespace, name) not in reported:
+            reported.add((one.key.name, namespace, name))
             text = f"Injector refers to a control plane service that does not exist: {name}.{namespace}."
             yield finding("IST0139", one.key, f"webhooks[{index}].clientConfig.service", text)
     for one, others in _overlapping(hooks).items():
