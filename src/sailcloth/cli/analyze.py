@@ -245,10 +245,11 @@ def _print(findings: list[Finding], files: Files, form: str, target: str, colore
     if form != "log":
         output.structured([_item(f, files) for f in findings], form)
         return
-    for finding in findings:
-        print(log_line(finding, files.reference(finding), colored))
-        if verbose and finding.fix:
-            print(f"    {finding.fix}")
+    lines = {log_line(f, files.reference(f), colored): f.fix for f in findings}  # equal lines once
+    for line, fix in lines.items():
+        print(line)
+        if verbose and fix:
+            print(f"    {fix}")
     if findings:
         return
     if files.errors:

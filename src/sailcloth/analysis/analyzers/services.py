@@ -35,7 +35,10 @@ def port_names(objects: ObjectSet) -> Iterator[Finding]:
             if external:
                 yield finding("IST0150", service.key, at)
             else:
-                target, fix = unstructured.text(port, "targetPort"), "Name it such as http-web, or set appProtocol."
+                target, fix = (
+                    unstructured.text(port, "targetPort") or "0",
+                    "Name it such as http-web, or set appProtocol.",
+                )
                 yield finding("IST0118", service.key, at, name, number, target, fix=fix)
 
 
