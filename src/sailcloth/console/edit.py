@@ -15,7 +15,8 @@ from sailcloth.api import validation
 from sailcloth.api.meta import Finding
 from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import Resource
-from sailcloth.lib import bounded_yaml, yaml_lines
+from sailcloth.lib import bounded_yaml
+from sailcloth.lib.yaml_positions import Positions
 
 from .schema_edit import Applied, Change, Marker, Named
 from .sources import MESH
@@ -55,24 +56,29 @@ def _editable(obj: Mapping[str, Any]) -> Object:
 def check(text: str) -> tuple[list[Object], list[Marker]]:
     """(documents, what is wrong with them) of a YAML text. Raises BadChange for documents that are no objects of the mesh."""
     try:
-        documents = [d for d in bounded_yaml.load_all(text) if d is not None]
-        nodes = yaml_lines.documents(text)
+        numbered = _numbered(text)
+        positions = Positions(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         words = getattr(error, "problem", None) or str(error)
         line = mark.line + 1 if mark else 1
         return [], [Marker(line=line, severity="Error", code="YAML", path="", text=f"This is not YAML: {words}")]
-    if len(documents) > _MOST:
-        raise BadChange(f"{len(documents)} documents; {_MOST} is the most")
+    if len(numbered) > _MOST:
+        raise BadChange(f"{len(numbered)} documents; {_MOST} is the most")
     markers: list[Marker] = []
-    for obj, node in zip(documents, nodes, strict=True):
+    for number, obj in numbered:
         wrong = _shape(obj)
         if wrong:
-            line = yaml_lines.line(node, wrong[0])
+            line = positions.line(number, wrong[0])
             markers.append(Marker(line=line, severity="Error", code="KIND", path=wrong[0], text=wrong[1]))
             continue
-        markers += [_marker(finding, node) for finding in validation.check(obj)]
-    return documents, sorted(markers, key=lambda m: (m.line, m.severity))
+        markers += [_marker(finding, positions.line(number, finding.path)) for finding in validation.check(obj)]
+    return [obj for _, obj in numbered], sorted(markers, key=lambda m: (m.line, m.severity))
+
+
+def _numbered(text: str) -> list[tuple[int, Any]]:
+    """The documents of a text that are not empty, each with its number. Raises yaml.YAMLError."""
+    return [(number, obj) for number, obj in enumerate(bounded_yaml.load_all(text)) if obj is not None]
 
 
 def _shape(obj: Any) -> tuple[str, str] | None:
@@ -93,9 +99,9 @@ def _shape(obj: Any) -> tuple[str, str] | None:
     return None
 
 
-def _marker(finding: Finding, node: Any) -> Marker:
+def _marker(finding: Finding, line: int) -> Marker:
     return Marker(
-        line=yaml_lines.line(node, finding.path),
+        line=line,
         severity=finding.severity,
         code=finding.code,
         path=finding.path,
@@ -118,12 +124,11 @@ async def apply(client: Client, change: Change, current: Callable[[Named], Objec
     for named in change.delete:
         if named.kind not in MESH:
             raise BadChange(f"{named.kind!r} is no kind of the mesh")
-    nodes = yaml_lines.documents(change.yaml) if documents else []
-    for document, node in zip(documents, nodes, strict=True):
+    for number, document in _numbered(change.yaml):
         try:
             await _write(client, document, dry_run=True)
         except ApiError as error:
-            return Applied(done=[], markers=[*markers, *_refusals(error, node)])
+            return Applied(done=[], markers=[*markers, *_refusals(error, Positions(change.yaml), number)])
     if change.dry_run:
         return Applied(done=[f"{_name(d)} would be {_verb(d)}" for d in documents], markers=markers)
     before = [current(_named(obj)) for obj in documents]
@@ -170,7 +175,7 @@ async def _write(client: Client, obj: Object, dry_run: bool = False) -> Object:
     return dict(orjson.loads(await client.call("PUT", path, body, **query)))
 
 
-def _refusals(error: ApiError, node: Any) -> list[Marker]:
+def _refusals(error: ApiError, positions: Positions, number: int) -> list[Marker]:
     """What the API server refuses, at the fields that it names."""
     causes = (error.body.get("details") or {}).get("causes") or ()
     found = [(str(c.get("field") or ""), str(c.get("message") or error.message)) for c in causes] or [
@@ -179,7 +184,7 @@ def _refusals(error: ApiError, node: Any) -> list[Marker]:
     fix = {409: "Someone has changed it, or it exists already: reload it.", 403: "Your account may not do this."}
     return [
         Marker(
-            line=yaml_lines.line(node, field),
+            line=positions.line(number, field),
             severity="Error",
             code=error.reason,
             path=field,
