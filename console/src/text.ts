@@ -131,6 +131,12 @@ export const text = {
   },
   list: {
     create: 'New object',
+    findings: 'Findings',
+    noFindings: 'none',
+    findingCounts: (errors: number, warnings: number) =>
+      [errors && `${errors} ${errors === 1 ? 'error' : 'errors'}`, warnings && `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`]
+        .filter(Boolean)
+        .join(', '),
     traffic: 'Traffic',
     wizard: 'Traffic wizard',
     name: 'Name',

@@ -76,7 +76,7 @@ def test_a_namespace_that_may_not_be_read_does_not_exist() -> None:
     assert {(hidden.id, "service:shop/web"), ("workload:shop/cart-v1", hidden.id)} <= edges(shown)
     assert {i.namespace for i in assemble.items(snapshot(), scope, "workload")} == {"shop"}
     assert [n.name for n in assemble.namespaces(snapshot(), scope)] == ["shop"]
-    assert [c.name for c in assemble.config(inventory_of(), scope)] == ["cart"]
+    assert [c.name for c in assemble.config(inventory_of(), scope, {})] == ["cart"]
 
 
 def test_a_readable_namespace_that_was_not_asked_for_is_outside() -> None:
@@ -118,7 +118,7 @@ def test_lists() -> None:
 
 def test_the_overview_names_what_needs_attention() -> None:
     plane = schema.ControlPlane(version="1", proxies=3, stale=[])
-    shown = assemble.overview(snapshot(), EVERYTHING, plane, [])
+    shown = assemble.overview(snapshot(), EVERYTHING, plane, [], {})
     assert {c.status: c.count for c in shown.applications} == {"Failure": 2, "Healthy": 3}
     assert (shown.error_rates[0].name, shown.error_rates[0].value) == ("cart", 0.25)
     assert (shown.config[0].name, shown.config[0].message, shown.config_count) == ("edge", "spec.servers: none", 2)
@@ -126,7 +126,7 @@ def test_the_overview_names_what_needs_attention() -> None:
 
 
 def test_config_that_is_not_accepted_comes_first() -> None:
-    rows = assemble.config(inventory_of(), EVERYTHING)
+    rows = assemble.config(inventory_of(), EVERYTHING, {})
     assert [(r.kind, r.accepted, r.proxies) for r in rows] == [
         ("Gateway", False, ""),
         ("VirtualService", True, "3/3 proxies"),

@@ -13,7 +13,8 @@ import pytest_asyncio
 import yaml
 from aiohttp.test_utils import TestClient, TestServer
 
-from sailcloth.console import edit
+from sailcloth.api.meta import Finding, Key
+from sailcloth.console import edit, findings
 from sailcloth.console.access import Access
 from sailcloth.console.server import Console
 from sailcloth.kube import ApiError
@@ -322,3 +323,22 @@ async def test_requests_that_no_service_has_are_told_by_where_they_went(web: Web
         status, proposal = await post(web, "/api/forms/object", body)
         assert (status, [m for m in proposal["markers"] if m["severity"] == "Error"]) == (200, [])
     assert (await get(web, "/api/unresolved", "shop-token"))[1] == []
+
+
+async def test_findings_of_the_analysis_stand_at_their_lines_and_in_the_list(web: Web) -> None:
+    _, shown = await get(web, "/api/config/object?kind=VirtualService&namespace=shop&name=cart")
+    lines = shown["yaml"].splitlines()
+    found = {(m["code"], lines[m["line"] - 1].strip()) for m in shown["markers"]}
+    assert ("IST0101", "subset: v1") in found
+    _, listed = await get(web, "/api/config")
+    assert next(row["errors"] for row in listed if row["name"] == "cart") == 1
+
+
+def test_findings_that_name_hidden_namespaces_are_left_out() -> None:
+    key = Key("VirtualService", "shop", "cart")
+    finding = Finding(
+        code="IST0101", severity="Error", resource=key, path="", text='Referenced host not found: "x.bank"'
+    )
+    assert findings.visible({key: [finding]}, {"bank"}) == {key: []}
+    assert findings.visible({key: [finding]}, {"ban"}) == {key: [finding]}
+    assert findings.visible({key: [finding]}, ()) == {key: [finding]}

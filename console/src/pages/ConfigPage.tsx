@@ -24,6 +24,12 @@ const columns = (keep: string): Column<ConfigItem>[] => [
       </span>
     ),
   },
+  {
+    key: 'findings',
+    title: text.list.findings,
+    value: (item) => -1000 * item.errors - item.warnings,
+    cell: (item) => <FindingCounts errors={item.errors} warnings={item.warnings} />,
+  },
   { key: 'kind', title: text.list.kind, value: (item) => item.kind, cell: (item) => <span title={item.apiVersion}>{item.kind}</span> },
   {
     key: 'name',
@@ -91,6 +97,15 @@ export default function ConfigPage() {
         onSort={(sort) => change({ sort })}
       />
     </ListPage>
+  );
+}
+
+function FindingCounts({ errors, warnings }: { errors: number; warnings: number }) {
+  if (!errors && !warnings) return <>{text.list.noFindings}</>;
+  return (
+    <span className="sc-status-words">
+      <StatusMark status={errors ? 'Failure' : 'Degraded'} /> {text.list.findingCounts(errors, warnings)}
+    </span>
   );
 }
 

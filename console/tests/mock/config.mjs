@@ -25,6 +25,8 @@ const item = {
   message: '',
   proxies: '6/6 proxies',
   created: '2026-11-30T08:00:00Z',
+  errors: 0,
+  warnings: 0,
 };
 export const object = {
   item,

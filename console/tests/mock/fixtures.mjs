@@ -225,6 +225,8 @@ export const config = [
     message: 'spec.http[0].route[0].destination.subset: v9 is no subset of reviews. Add it to the DestinationRule reviews.',
     proxies: '',
     created: '2026-11-30T08:00:00Z',
+    errors: 1,
+    warnings: 2,
   },
   {
     kind: 'DestinationRule',
@@ -236,6 +238,8 @@ export const config = [
     message: '',
     proxies: '8 of 8 proxies',
     created: '2026-11-30T08:00:00Z',
+    errors: 0,
+    warnings: 0,
   },
   {
     kind: 'Gateway',
@@ -247,6 +251,8 @@ export const config = [
     message: '',
     proxies: '1 of 1 proxies',
     created: '2026-11-30T08:00:00Z',
+    errors: 0,
+    warnings: 0,
   },
 ];
 

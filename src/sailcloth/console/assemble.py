@@ -13,8 +13,10 @@ from sailcloth.analysis import graph_views, health
 from sailcloth.analysis.graph_views import ViewEdge, ViewNode
 from sailcloth.analysis.traffic_graph import UNKNOWN, Node
 from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
+from sailcloth.api.meta import Key
 
 from . import schema
+from .findings import Found
 from .inventory import Inventory, Object, Service, Workload
 
 Rates = dict[str, dict[str, float]]  # by protocol and response code
@@ -375,15 +377,18 @@ def namespaces(snapshot: Snapshot, scope: Scope) -> list[schema.Namespace]:
     ]
 
 
-def config(inventory: Inventory, scope: Scope) -> list[schema.ConfigItem]:
-    """The objects of the mesh in the shown namespaces, those that are not accepted first."""
-    rows = [config_item(obj) for obj in inventory.config if obj["metadata"].get("namespace", "") in scope.shown]
-    return sorted(rows, key=lambda row: (row.accepted, row.kind, row.namespace, row.name))
+def config(inventory: Inventory, scope: Scope, findings: Found) -> list[schema.ConfigItem]:
+    """The objects of the mesh in the shown namespaces, those that are not accepted first, then those with findings."""
+    rows = [
+        config_item(obj, findings) for obj in inventory.config if obj["metadata"].get("namespace", "") in scope.shown
+    ]
+    return sorted(rows, key=lambda row: (row.accepted, -row.errors, -row.warnings, row.kind, row.namespace, row.name))
 
 
-def config_item(obj: Object) -> schema.ConfigItem:
+def config_item(obj: Object, findings: Found) -> schema.ConfigItem:
     """An object of the mesh as a row."""
     metadata = obj["metadata"]
+    own = findings.get(Key(obj["kind"], metadata.get("namespace", ""), metadata["name"]), ())
     conditions = {c["type"]: c for c in (obj.get("status") or {}).get("conditions") or () if isinstance(c, Mapping)}
     accepted, programmed = conditions.get("Accepted", {}), conditions.get("Programmed", {})
     return schema.ConfigItem(
@@ -396,11 +401,17 @@ def config_item(obj: Object) -> schema.ConfigItem:
         message=str(accepted.get("message") or ""),
         proxies=str(programmed.get("message") or ""),
         created=str(metadata.get("creationTimestamp") or ""),
+        errors=sum(f.severity == "Error" for f in own),
+        warnings=sum(f.severity == "Warning" for f in own),
     )
 
 
 def overview(
-    snapshot: Snapshot, scope: Scope, control_plane: schema.ControlPlane, certificates: list[schema.Certificate]
+    snapshot: Snapshot,
+    scope: Scope,
+    control_plane: schema.ControlPlane,
+    certificates: list[schema.Certificate],
+    findings: Found,
 ) -> schema.Overview:
     """What needs attention."""
     applications = items(snapshot, scope, "app")
@@ -413,7 +424,7 @@ def overview(
         ordered = sorted(((value, item) for item, value in values if value > 0), key=lambda pair: -pair[0])
         return [schema.Insight(namespace=i.namespace, name=i.name, value=value) for value, i in ordered[:_TOP]]
 
-    rules = config(snapshot.inventory, scope)
+    rules = config(snapshot.inventory, scope, findings)
     return schema.Overview(
         window=snapshot.window,
         applications=[
@@ -425,7 +436,7 @@ def overview(
         error_rates=top((item, item.error_share) for item in services),
         slowest=top((item, item.p95 or 0.0) for item in services),
         busiest=top((item, item.rate) for item in services),
-        config=[rule for rule in rules if not rule.accepted],
+        config=[rule for rule in rules if not rule.accepted or rule.errors],
         config_count=len(rules),
         control_plane=control_plane,
         certificates=certificates,

@@ -16,6 +16,7 @@ from sailcloth.analysis.forms import effects, object_forms, traffic_rules
 from sailcloth.analysis.forms.paths import CannotSay
 from sailcloth.api import crd
 from sailcloth.api.kinds import MESH_KINDS
+from sailcloth.api.meta import Key
 from sailcloth.kube import ApiError, Client
 from sailcloth.mesh import mesh_config
 
@@ -24,6 +25,7 @@ from . import schema_edit as schema
 from .access import Access, Question, User
 from .assemble import Scope
 from .edit import BadChange
+from .findings import Found
 from .inventory import Inventory, Object
 from .sources import MESH, AccessLogs, Cluster, ControlPlane, Unavailable
 
@@ -59,7 +61,9 @@ class ConfigPages:
         act_as: Callable[[str], Client] | None,
         cluster: Cluster,
         logs: AccessLogs | None,
+        findings: Callable[[Scope], Awaitable[Found]],
     ) -> None:
+        self._findings = findings
         self._access, self._plane, self._inventory, self._cluster, self._logs = (
             access,
             control_plane,
@@ -97,6 +101,10 @@ class ConfigPages:
         refs = references.of(obj, self._inventory())
         text = edit.to_yaml([obj])
         _, markers = edit.check(text)
+        found = await self._findings(scope)
+        own = found.get(Key(named.kind, named.namespace, named.name), ())
+        known = {(m.path, m.text) for m in markers}
+        markers += [m for m in edit.markers(text, own) if (m.path, m.text) not in known]
         form, problem = "", ""
         try:
             read = object_forms.read(obj)
@@ -109,7 +117,7 @@ class ConfigPages:
         may = {verb: await self._may(request, verb, named) for verb in ("update", "delete")}
         status = obj.get("status") or {}
         answer = schema.ConfigObject(
-            item=assemble.config_item(obj),
+            item=assemble.config_item(obj, found),
             yaml=text,
             markers=markers,
             conditions=[_condition(c) for c in status.get("conditions") or () if isinstance(c, dict)],

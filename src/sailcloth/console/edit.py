@@ -110,6 +110,12 @@ def _marker(finding: Finding, line: int) -> Marker:
     )
 
 
+def markers(text: str, findings: Iterable[Finding]) -> list[Marker]:
+    """Findings about the object of a text, at their lines."""
+    positions = Positions(text)
+    return [_marker(finding, positions.line(0, finding.path)) for finding in findings]
+
+
 async def apply(client: Client, change: Change, current: Callable[[Named], Object | None]) -> Applied:
     """Make a change with a user's client, all of it tried first as a dry run. current: an object as it is, for undoing.
 

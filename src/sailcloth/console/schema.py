@@ -145,7 +145,7 @@ class Item(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class ConfigItem(Struct, frozen=True, rename="camel", kw_only=True):
-    """An object of the mesh. `proxies`: how many have it, of how many."""
+    """An object of the mesh. `proxies`: how many have it, of how many. `errors`, `warnings`: how many findings of the analysis."""
 
     kind: str
     api_version: str
@@ -156,6 +156,8 @@ class ConfigItem(Struct, frozen=True, rename="camel", kw_only=True):
     message: str = ""
     proxies: str = ""
     created: str = ""
+    errors: int = 0
+    warnings: int = 0
 
 
 class Counted(Struct, frozen=True, rename="camel", kw_only=True):

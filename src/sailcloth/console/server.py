@@ -22,14 +22,15 @@ from sailcloth.analysis.forms.object_forms import BadValue
 from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
 from sailcloth.kube import ApiError, Client
 
-from . import assemble, mesh, openapi, openid, schema
+from . import assemble, findings, mesh, openapi, openid, schema
 from .access import Access, Question, Refused, User
 from .assemble import Scope, Snapshot
 from .config_pages import ConfigPages, Forbidden, NotThere, refusal
 from .edit import BadChange
+from .findings import Findings, Found
 from .inventory import Inventory, inventory
 from .openid import OpenId
-from .sources import AccessLogs, Cluster, ControlPlane, Metrics, Unavailable
+from .sources import LISTED, AccessLogs, Cluster, ControlPlane, Metrics, Unavailable
 
 COOKIE, _LOGIN_COOKIE = "sailcloth-console", "sailcloth-login"
 _OPEN = ("/api/login", "/api/openid/", "/api/openapi.json")  # for those who are not logged in
@@ -83,7 +84,9 @@ class Console:
             act_as,
             cluster,
             logs,
+            self._findings,
         )
+        self._analysis = Findings(LISTED)
         self._inventory: tuple[object, Inventory] = (None, Inventory())
         self._graphs: deque[tuple[tuple[Any, ...], schema.Graph]] = deque(maxlen=_GRAPHS)  # pages share them
         self._streams = 0
@@ -292,7 +295,7 @@ class Console:
             stale=sorted(name for name in sync.stale if name.rpartition(".")[2] in scope.readable),
             push_ms=mesh.push_ms(sync),
         )
-        return _answer(assemble.overview(snapshot, scope, plane, mesh.certificates(sync)))
+        return _answer(assemble.overview(snapshot, scope, plane, mesh.certificates(sync), await self._findings(scope)))
 
     async def _namespaces(self, request: web.Request) -> web.Response:
         return _answer(assemble.namespaces(*await self._snapshot(request)))
@@ -305,7 +308,23 @@ class Console:
         return handler
 
     async def _config(self, request: web.Request) -> web.Response:
-        return _answer(assemble.config(self._current_inventory(), await self._scope(request)))
+        scope = await self._scope(request)
+        return _answer(assemble.config(self._current_inventory(), scope, await self._findings(scope)))
+
+    async def _findings(self, scope: Scope) -> Found:
+        """What the analysis finds in the cluster's objects, without what a user may not see."""
+        cluster = self._cluster
+        lists = cluster.lists()
+        found = await self._analysis.of(cluster.version, lists, cluster.config(), self._mesh_options)
+        names = {obj["metadata"]["name"] for obj in lists.get("namespaces", ())}
+        return findings.visible(found, names - scope.readable)
+
+    async def _mesh_options(self) -> str:
+        """The MeshConfig in YAML; empty if it cannot be read."""
+        try:
+            return await self._cluster.options()
+        except (ApiError, OSError):
+            return ""
 
     async def _mesh(self, request: web.Request) -> web.Response:
         scope, user = await self._scope(request), request[_USER]

@@ -43,6 +43,10 @@ MESH = {
 }
 
 
+LISTED = (NAMESPACES, PODS, SERVICES, *_WORKLOADS)
+"""The resources of `Cluster.lists`."""
+
+
 class Unavailable(Exception):
     """A source does not answer. The text says which, and what to do."""
 
@@ -77,7 +81,7 @@ class Cluster:
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for resource in (NAMESPACES, PODS, SERVICES, *_WORKLOADS):
+            for resource in LISTED:
                 group.create_task(self._watch(resource.plural, resource, {}))
             for kind, resource in MESH.items():
                 group.create_task(self._watch(kind, resource, {"kind": kind, "apiVersion": resource.api_version}))
