@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from sailcloth.analysis import manifests, offline
-from sailcloth.cli import cluster, proxy_tables
+from sailcloth.analysis import manifests, offline, proxy_tables
+from sailcloth.cli import cluster
 
 from ..authorities import DAY, Authority
 

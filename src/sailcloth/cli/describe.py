@@ -11,15 +11,13 @@ import typer
 from . import complete, output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from sailcloth.analysis.describe import Description, MeshSnapshot, PodDescription
     from sailcloth.analysis.describe.facts import MutualTls, Policy, ServiceDescription
     from sailcloth.kube import Client
-    from sailcloth.mesh.registry import Mesh
 
 Object = dict[str, Any]
-_META = "ISTIO_META_"
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod or service.")]
 Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
 Offline = Annotated[bool, typer.Option("--offline", help="Describe manifests; no cluster needed.")]
@@ -133,41 +131,13 @@ async def _service(name: str, namespace: str, kubeconfig: str) -> Description:
 
 async def from_cluster(api: Client) -> MeshSnapshot:
     """The mesh and its proxies."""
-    from sailcloth.analysis import offline
+    from sailcloth.analysis import describe, offline
     from sailcloth.kube.resources import PODS
 
     from . import cluster_objects
 
     mesh = offline.mesh_of(await cluster_objects.read(api))
-    return _snapshot_of(mesh, (await api.list(PODS))[0])
-
-
-def _snapshot_of(mesh: Mesh, pods: Iterable[Object]) -> MeshSnapshot:
-    """The mesh with the proxies of its pods."""
-    from sailcloth.analysis import describe
-    from sailcloth.api import core
-    from sailcloth.api.meta import Key
-
-    proxies = {}
-    for raw in pods:
-        key = Key("Pod", raw["metadata"]["namespace"], raw["metadata"]["name"])
-        container, obj = _proxy(raw), mesh.objects.get(key)
-        if container is not None and isinstance(obj, core.Pod):
-            kind: Any = "router" if "router" in (container.get("args") or ()) else "sidecar"
-            proxies[key] = describe.proxy_of(key, obj, kind, _metadata(container), mesh.config.domain)
-    return describe.MeshSnapshot(mesh, proxies)
-
-
-def _proxy(raw: Object) -> Object | None:
-    """A pod's proxy container; None if it has none."""
-    containers = [*raw["spec"].get("containers", ()), *(raw["spec"].get("initContainers") or ())]
-    return next((c for c in containers if c["name"] == "istio-proxy"), None)
-
-
-def _metadata(container: Object) -> Object:
-    """The node metadata in a proxy container's environment."""
-    values = {e["name"]: e.get("value") for e in container.get("env") or ()}
-    return {name.removeprefix(_META): value for name, value in values.items() if name.startswith(_META) and value}
+    return describe.snapshot_of(mesh, (await api.list(PODS))[0])
 
 
 async def _certificate(api: Client, name: str, namespace: str) -> Object:
@@ -202,7 +172,7 @@ def certificate_of(page: Object) -> Object:
 
 def from_files(offline: bool, files: list[Path] | None, options: Path | None) -> MeshSnapshot:
     """The mesh of some manifests, with one pod for each workload."""
-    from sailcloth.analysis import manifests, workloads
+    from sailcloth.analysis import describe, manifests, workloads
     from sailcloth.analysis import offline as meshes
     from sailcloth.api.meta import Finding
     from sailcloth.mesh import mesh_config
@@ -217,7 +187,9 @@ def from_files(offline: bool, files: list[Path] | None, options: Path | None) ->
         parsed = manifests.typed(document)
         objects += [parsed] if parsed is not None and not isinstance(parsed, Finding) else []
     try:
-        return _snapshot_of(meshes.mesh_of(objects, mesh_config.parse(options.read_text()) if options else None), pods)
+        return describe.snapshot_of(
+            meshes.mesh_of(objects, mesh_config.parse(options.read_text()) if options else None), pods
+        )
     except (OSError, ValueError) as error:
         output.fail(str(error), output.DATA)
 

@@ -12,9 +12,10 @@ import typer
 from . import output
 
 if TYPE_CHECKING:
-    from .pod_logs import Line
+    from sailcloth.kube.pod_logs import Line, Source
 
 Object = dict[str, Any]
+_PROXY = "istio-proxy"
 _COLORS = ("36", "33", "32", "35", "34", "31")
 _STORE = "/api/v1/namespaces/istio-system/services/http:access-logs:3100/proxy/api/v1/requests"
 _MAX_STORED, _OVERLAP_S = 5000, 5  # requests; what the store has not read yet
@@ -51,8 +52,9 @@ def logs(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show the logs of pods, application and proxy together, ordered by time."""
+    from sailcloth.kube.pod_logs import LogOptions
+
     from . import dumps
-    from .pod_logs import LogOptions
 
     if out not in ("text", "json"):
         output.fail(f"unknown output {out!r}; use text or json", output.USAGE)
@@ -71,13 +73,22 @@ async def _print(
     containers: tuple[bool, bool],
     show: Callable[[Line], None],
 ) -> None:
-    from . import pod_logs
+    from sailcloth.kube import pod_logs
+
     from .cluster import client
 
     async with client(kubeconfig) as api:
         pods = await _pods(api, targets, selector, namespace)
-        async for line in pod_logs.read(api, pods, options, *containers):
+        async for line in pod_logs.read(api, _sources(pods, *containers), options):
             show(line)
+
+
+def _sources(pods: list[Object], proxy: bool, application: bool) -> list[Source]:
+    """The containers of pods: proxies, the application's, or both."""
+    from sailcloth.kube import pod_logs
+
+    every = ((pod, name) for pod in pods for name in pod_logs.containers(pod))
+    return [(pod, name) for pod, name in every if (proxy if name == _PROXY else application)]
 
 
 def _printer() -> Callable[[Line], None]:
@@ -159,10 +170,10 @@ async def _tap(
     until: tuple[bool, int],
     as_json: bool,
 ) -> None:
+    from sailcloth.kube import pod_logs
     from sailcloth.kube.resources import PODS
     from sailcloth.lib import access_log_lines
 
-    from . import pod_logs
     from .cluster import client
 
     follow, most = until
@@ -197,7 +208,7 @@ async def _tap(
             for ip in (pod.get("status") or {}).get("podIPs") or ()
         }
         options = pod_logs.LogOptions(follow, None if since_s else 0, since_s)
-        lines: AsyncIterator[Line] = pod_logs.read(api, pods, options, True, False)
+        lines: AsyncIterator[Line] = pod_logs.read(api, _sources(pods, True, False), options)
         async for line in lines:
             fields = access_log_lines.parse(line.text)
             if fields is None:

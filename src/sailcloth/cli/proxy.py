@@ -70,7 +70,9 @@ def proxy_config(
     out = out or ("json" if part == "bootstrap" else "short")
     if out not in ("short", "table", "json", "yaml"):
         output.fail(f"unknown output {out!r}; use short, json or yaml", output.USAGE)
-    from . import dumps, proxy_tables
+    from sailcloth.analysis import proxy_tables
+
+    from . import dumps
 
     if part in ("log", "dns") and not pod:
         output.fail("name a pod: POD[.NAMESPACE], deployment/NAME or service/NAME", output.USAGE)
@@ -148,7 +150,9 @@ def proxy_status(
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
     """Which proxies are connected, and whether they have acknowledged everything."""
-    from . import dumps, proxy_tables
+    from sailcloth.analysis import proxy_tables
+
+    from . import dumps
 
     proxies = dumps.sync_status(kubeconfig)
     if pod:

@@ -6,5 +6,6 @@ of the mesh and of views that proxies' configuration is built from; must not eva
 
 from .describe import MeshSnapshot, pod, proxy_of, service
 from .facts import Description, PodDescription
+from .snapshot import snapshot_of
 
-__all__ = ["Description", "MeshSnapshot", "PodDescription", "pod", "proxy_of", "service"]
+__all__ = ["Description", "MeshSnapshot", "PodDescription", "pod", "proxy_of", "service", "snapshot_of"]

@@ -12,6 +12,10 @@ from typing import Any
 
 Object = dict[str, Any]
 Table = tuple[list[str], list[list[str]]]
+Ref = tuple[str, str, str]
+"""Kind, namespace and name of an object."""
+Rows = Iterator[tuple[list[str], Ref | None]]
+"""Rows of a table, each with the object that it was generated from."""
 _DUMPS = {
     "listener": "ListenersConfigDump",
     "route": "RoutesConfigDump",
@@ -115,10 +119,18 @@ def tables(dump: Object, name: str, filters: Object) -> Iterator[Table]:
         yield makers[each](entries(dump, each, filters))
 
 
-def _source(resource: Object) -> str:
-    """NAME.NAMESPACE of the object that a resource was generated from, from its metadata."""
-    source = resource.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", "")
-    return ".".join(reversed(source.split("/")[-3::2])) if source else ""
+def origin(resource: Object) -> Ref | None:
+    """The object that a resource was generated from, from its metadata (`names.config_path`)."""
+    source = str(resource.get("metadata", {}).get("filter_metadata", {}).get("istio", {}).get("config", ""))
+    parts = source.split("/")[-3:]
+    if len(parts) != 3:
+        return None
+    return "".join(word.capitalize() for word in parts[1].split("-")), parts[0], parts[2]
+
+
+def _name(ref: Ref | None) -> str:
+    """NAME.NAMESPACE; empty for none."""
+    return f"{ref[2]}.{ref[1]}" if ref else ""
 
 
 def as_json(name: str, result: list[Object]) -> list[Object]:
@@ -162,13 +174,17 @@ def _wants_cluster(created: Object, filters: Object) -> bool:
 
 def clusters(result: list[Object]) -> Table:
     """A row for each cluster."""
-    rows = []
+    rows = sorted(row for row, _ in cluster_rows(result))
+    return ["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"], rows
+
+
+def cluster_rows(result: list[Object]) -> Rows:
+    """A row for each cluster."""
     for c in result:
         parts = c.get("name", "").split("|")
         direction, port, subset, host = parts if len(parts) == 4 else ("-", "-", "-", parts[0])
         kind = c.get("type") or c.get("cluster_type", {}).get("name") or "STATIC"
-        rows.append([host, port, subset or "-", direction, kind, _source(c)])
-    return ["SERVICE FQDN", "PORT", "SUBSET", "DIRECTION", "TYPE", "DESTINATION RULE"], sorted(rows)
+        yield [host, port, subset or "-", direction, kind, _name(origin(c))], origin(c)
 
 
 # -- listeners ----------------------------------------------------------------------------------
@@ -281,19 +297,17 @@ def _wants_route(created: Object, filters: Object) -> bool:
 
 def routes(result: list[Object]) -> Table:
     """A row for each route."""
-    rows = [
-        [
-            config.get("name", ""),
-            host.get("name", ""),
-            _domains(host.get("domains", [])),
-            route_match(r.get("match", {})),
-            _source(r),
-        ]
-        for config in result
-        for host in config.get("virtual_hosts", ())
-        for r in host.get("routes", ())
-    ]
+    rows = [row for row, _ in route_rows(result)]
     return ["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"], rows
+
+
+def route_rows(result: list[Object]) -> Rows:
+    """A row for each route."""
+    for config in result:
+        for host in config.get("virtual_hosts", ()):
+            for r in host.get("routes", ()):
+                row = [config.get("name", ""), host.get("name", ""), _domains(host.get("domains", []))]
+                yield [*row, route_match(r.get("match", {})), _name(origin(r))], origin(r)
 
 
 def _domains(domains: list[str]) -> str:

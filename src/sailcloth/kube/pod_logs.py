@@ -1,15 +1,16 @@
-"""Logs of several containers as one stream, ordered by time."""
+"""Logs of several containers as one stream, ordered by time. Must not know what the containers are."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 Object = dict[str, Any]
-PROXY = "istio-proxy"
+Source = tuple[Object, str]
+"""A pod and the name of one of its containers."""
 _BATCH_S = 0.3  # how long a followed line waits for older lines of other containers
 _MAX_STREAMS = 200
 
@@ -40,25 +41,44 @@ class LogOptions:
         return out | ({"sinceSeconds": str(self.since_s)} if self.since_s else {})
 
 
-def containers(pod: Object, proxy: bool = True, application: bool = True) -> list[str]:
-    """Names of a pod's containers and native sidecars. `proxy`, `application`: whether to include those."""
+def containers(pod: Object) -> list[str]:
+    """Names of a pod's native sidecars and containers."""
     spec = pod["spec"]
     native = [c for c in spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
-    names = [c["name"] for c in (*native, *spec["containers"])]
-    return [name for name in names if (proxy if name == PROXY else application)]
+    return [c["name"] for c in (*native, *spec["containers"])]
 
 
 async def read(
-    api: Any, pods: Iterable[Object], options: LogOptions, proxy: bool, application: bool
+    api: Any,
+    sources: Iterable[Source],
+    options: LogOptions,
+    on_error: Callable[[str, str, Exception], None] | None = None,
 ) -> AsyncIterator[Line]:
-    """The lines of all containers. Raises ApiError, and ValueError for too many containers."""
-    sources = [(pod["metadata"], name) for pod in pods for name in containers(pod, proxy, application)]
-    if len(sources) > _MAX_STREAMS:
-        raise ValueError(f"{len(sources)} containers; name fewer pods (at most {_MAX_STREAMS} containers)")
-    streams = [_container(api, metadata, name, options) for metadata, name in sources]
+    """The lines of all containers. An error of a container is raised (ApiError, OSError), or given to `on_error` with the names of
+    its pod and itself, and the others go on. Raises ValueError for too many containers."""
+    listed = [(pod["metadata"], name) for pod, name in sources]
+    if len(listed) > _MAX_STREAMS:
+        raise ValueError(f"{len(listed)} containers; name fewer pods (at most {_MAX_STREAMS} containers)")
+    streams = [_container(api, metadata, name, options) for metadata, name in listed]
+    if on_error is not None:
+        streams = [_reported(s, m["name"], name, on_error) for s, (m, name) in zip(streams, listed, strict=True)]
     merged = _live(streams) if options.follow else _sorted(streams)
     async for line in merged:
         yield line
+
+
+async def _reported(
+    stream: AsyncIterator[Line], pod: str, container: str, on_error: Callable[[str, str, Exception], None]
+) -> AsyncIterator[Line]:
+    import aiohttp
+
+    from .client import ApiError
+
+    try:
+        async for line in stream:
+            yield line
+    except (ApiError, OSError, aiohttp.ClientError) as error:
+        on_error(pod, container, error)
 
 
 async def _sorted(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
@@ -104,7 +124,7 @@ async def _live(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
 async def _container(api: Any, metadata: Object, container: str, options: LogOptions) -> AsyncIterator[Line]:
     import aiohttp
 
-    from sailcloth.kube.client import refusal
+    from .client import refusal
 
     path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
