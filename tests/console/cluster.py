@@ -28,16 +28,55 @@ def pod(name: str, owner: str, namespace: str = "shop", sidecar: bool = True, ro
         "labels": {"pod-template-hash": "abc"},
         "ownerReferences": [{"kind": "ReplicaSet", "name": f"{owner}-abc", "controller": True}],
     }
-    containers = [{"name": "istio-proxy", "args": ["proxy", "router"]}] if router else [{"name": "app"}]
+    metadata["labels"]["app"] = owner.rpartition("-")[0] or owner
+    containers: list[Object] = [] if router else [{"name": "app"}]
+    containers += (
+        [{"name": "istio-proxy", "args": ["proxy", "router" if router else "sidecar"]}] if sidecar or router else []
+    )
     if sidecar or router:
         metadata["annotations"] = {"sidecar.istio.io/status": "{}"}
     conditions = [{"type": "Ready", "status": "True"}]
-    return {"metadata": metadata, "spec": {"containers": containers}, "status": {"conditions": conditions}}
+    states = [{"name": c["name"], "ready": True, "restartCount": 0} for c in containers]
+    address = f"10.0.0.{sum(map(ord, name)) % 250 + 1}"
+    status = {"phase": "Running", "podIP": address, "conditions": conditions, "containerStatuses": states}
+    return {"metadata": metadata, "spec": {"containers": containers, "nodeName": "node-1"}, "status": status}
 
 
 def service(name: str, namespace: str = "shop", **annotations: str) -> Object:
     metadata = {"name": name, "namespace": namespace, "annotations": annotations}
-    return {"metadata": metadata, "spec": {"selector": {"app": name}}}
+    port = {"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP"}
+    spec = {"clusterIP": f"10.96.0.{sum(map(ord, name)) % 250 + 1}", "selector": {"app": name}, "ports": [port]}
+    return {"metadata": metadata, "spec": spec}
+
+
+def endpoints(of: str, *pods: Object, namespace: str = "shop") -> Object:
+    return {
+        "metadata": {"name": f"{of}-1", "namespace": namespace, "labels": {"kubernetes.io/service-name": of}},
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+        "endpoints": [
+            {
+                "addresses": [pod["status"]["podIP"]],
+                "conditions": {"ready": True},
+                "nodeName": "node-1",
+                "targetRef": {"kind": "Pod", "name": pod["metadata"]["name"]},
+            }
+            for pod in pods
+        ],
+    }
+
+
+def event(kind: str, name: str, last: str, namespace: str = "shop", type: str = "Normal") -> Object:
+    about = {"kind": kind, "name": name, "namespace": namespace}
+    metadata = {"name": f"{name}.1", "namespace": namespace}
+    return {
+        "metadata": metadata,
+        "involvedObject": about,
+        "type": type,
+        "reason": "Pulled",
+        "message": name,
+        "lastTimestamp": last,
+    }
 
 
 LISTS: dict[str, list[Object]] = {
@@ -62,6 +101,13 @@ LISTS: dict[str, list[Object]] = {
     ],
     "services": [service("web"), service("cart"), service("ledger", "bank")],
 }
+LISTS["endpointslices"] = [endpoints("web", LISTS["pods"][0]), endpoints("cart", LISTS["pods"][1])]
+EVENTS = [
+    event("Pod", "cart-v1-abc-1", "2026-11-30T08:00:00Z"),
+    event("ReplicaSet", "cart-v1-abc", "2026-11-30T08:00:02Z"),
+    event("Pod", "web-v1-abc-1", "2026-11-30T08:00:01Z", type="Warning"),
+    event("Pod", "ledger-v1-abc-1", "2026-11-30T08:00:03Z", "bank"),
+]
 VIRTUAL_SERVICE: Object = {
     "kind": "VirtualService",
     "apiVersion": "networking.istio.io/v1",

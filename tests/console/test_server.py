@@ -19,7 +19,7 @@ from sailcloth.console.access import Access
 from sailcloth.console.server import COOKIE, Console
 from sailcloth.console.sources import Sync, Unavailable
 
-from .cluster import LISTS, PEER_AUTHENTICATION, REFUSED, TRAFFIC, VIRTUAL_SERVICE
+from .cluster import EVENTS, LISTS, PEER_AUTHENTICATION, REFUSED, TRAFFIC, VIRTUAL_SERVICE
 
 Object = dict[str, Any]
 Web = TestClient[Any, Any]
@@ -31,7 +31,11 @@ class ApiServer:
     def __init__(self) -> None:
         self.users = {"admin-token": "admin", "shop-token": "shopkeeper"}
         self.rights = {("admin", ""), ("shopkeeper", "shop")}
+        self.refused: set[str] = set()  # resources that nobody may read
         self.calls = 0
+
+    async def list(self, resource: Any, namespace: str) -> tuple[list[Object], str]:
+        return [e for e in EVENTS if e["metadata"]["namespace"] == namespace], ""
 
     async def call(self, method: str, path: str, body: Object) -> bytes:
         self.calls += 1
@@ -40,14 +44,19 @@ class ApiServer:
             name = self.users.get(spec["token"])
             return orjson.dumps({"status": {"authenticated": name is not None, "user": {"username": name}}})
         attributes = spec["resourceAttributes"]
-        allowed = (spec["user"], attributes["namespace"]) in self.rights
-        allowed = allowed and (attributes["verb"] == "list" or spec["user"] == "admin")  # others are viewers
+        allowed = bool({(spec["user"], attributes["namespace"]), (spec["user"], "")} & self.rights)
+        what = "/".join(filter(None, (attributes["resource"], attributes.get("subresource"))))
+        viewed = attributes["verb"] == "list" or what == "pods/log"
+        allowed = allowed and (viewed or spec["user"] == "admin") and what not in self.refused  # others are viewers
         return orjson.dumps({"status": {"allowed": allowed}})
 
 
 class FakeCluster:
     version = 1
     problems: tuple[str, ...] = ()
+
+    def __init__(self, client: Any = None) -> None:
+        self.client = client
 
     def lists(self) -> dict[str, list[Object]]:
         return LISTS
@@ -91,7 +100,7 @@ class Lab:
     def __init__(self, page: Path | None) -> None:
         self.api, self.metrics, self.clock = ApiServer(), FakeMetrics(), Clock()
         access = Access(self.api, "local-secret", self.clock)  # type: ignore[arg-type]
-        self.console = Console(FakeCluster(), self.metrics, FakePlane(), access, page)  # type: ignore[arg-type]
+        self.console = Console(FakeCluster(self.api), self.metrics, FakePlane(), access, page)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -271,8 +280,9 @@ async def test_a_moment_of_the_past(web: Web, lab: Lab) -> None:
 async def test_the_answers_follow_the_documented_types(web: Web) -> None:
     import msgspec
 
-    for path, _, _, type_ in openapi.PATHS:
-        msgspec.convert(await get(web, path + QUERIES.get(path, "")), type_)
+    for path, _, parameters, type_ in openapi.PATHS:
+        query = "&".join(f"{p['name']}={p['example']}" for p in parameters if "example" in p)
+        msgspec.convert(await get(web, path + QUERIES.get(path, f"?{query}")), type_)
     document = await get(web, "/api/openapi.json", "")
     assert set(document["paths"]) >= {path for path, *_ in openapi.PATHS}
 
@@ -323,3 +333,25 @@ async def test_without_a_page_the_api_answers(tmp_path: Path) -> None:
         await get(web, "/api/graph")
         async with web.get("/") as answer:
             assert answer.status == 404
+
+
+async def test_details_hold_only_what_the_user_may_read(web: Web, lab: Lab) -> None:
+    cart = await get(web, "/api/details?kind=workload&namespace=shop&name=cart-v1", "shop-token")
+    assert [e["name"] for e in cart["events"]] == ["cart-v1-abc", "cart-v1-abc-1"]
+    assert "ledger" not in json.dumps(cart)
+    for query in ("?kind=workload&namespace=bank&name=ledger-v1", "/namespace?name=bank", "/namespace?name=none"):
+        async with web.get(f"/api/details{query}", headers=bearer("shop-token")) as answer:
+            assert answer.status == 404
+            assert (await answer.json())["fix"]
+    async with web.get("/api/details?kind=pod&namespace=shop&name=x", headers=bearer("shop-token")) as answer:
+        assert answer.status == 400
+    shop = await get(web, "/api/details/namespace?name=shop", "shop-token")
+    assert {w["name"] for w in shop["workloads"]} == {"web-v1", "cart-v1", "lonely-v1"}
+    assert len(shop["events"]) == 3
+
+
+async def test_without_the_right_to_events_there_is_a_note(web: Web, lab: Lab) -> None:
+    lab.api.refused = {"events"}
+    cart = await get(web, "/api/details?kind=workload&namespace=shop&name=cart-v1", "shop-token")
+    assert cart["events"] == []
+    assert "you may not list the events of namespace shop" in cart["notes"][0]

@@ -20,9 +20,10 @@ from sailcloth.api.meta import Key
 from sailcloth.kube import ApiError, Client
 from sailcloth.mesh import mesh_config
 
-from . import assemble, edit, observed, references
+from . import answers, assemble, edit, observed, references
 from . import schema_edit as schema
 from .access import Access, Question, User
+from .answers import Forbidden, Missing
 from .assemble import Scope
 from .edit import BadChange
 from .findings import Found
@@ -38,14 +39,6 @@ _REFUSALS = {
     409: "Reload the object, and try again.",
     422: "Correct it, and try again.",
 }
-
-
-class NotThere(Exception):
-    """What is asked for does not exist, or the user may not read its namespace."""
-
-
-class Forbidden(Exception):
-    """What the user, or anyone, may not do. The text says why."""
 
 
 class ConfigPages:
@@ -128,14 +121,12 @@ class ConfigPages:
             form=form,
             form_problem=problem,
         )
-        return _answer(answer)
+        return answers.answer(answer)
 
     def _find(self, named: schema.Named, scope: Scope) -> Object:
         obj: Object | None = self._current(named)
         if obj is None or named.namespace not in scope.readable:
-            raise NotThere(
-                f"there is no {named.kind} {named.namespace}/{named.name}, or you may not read its namespace"
-            )
+            raise Missing(f"there is no {named.kind} {named.namespace}/{named.name}, or you may not read its namespace")
         return obj
 
     def _current(self, named: schema.Named) -> Any:
@@ -169,7 +160,7 @@ class ConfigPages:
         name = request.query.get("kind", "")
         kind = next((k for k in MESH_KINDS if k.name == name and k.name in MESH), None)
         if kind is None:
-            raise NotThere(f"{name!r} is no kind of the mesh; use one of {', '.join(sorted(MESH))}")
+            raise Missing(f"{name!r} is no kind of the mesh; use one of {', '.join(sorted(MESH))}")
         head = {"apiVersion": {"enum": [f"{kind.group}/{v}" for v in kind.versions]}, "kind": {"enum": [kind.name]}}
         labels = {"type": "object", "additionalProperties": {"type": "string"}}
         text = {"type": "string"}
@@ -179,11 +170,11 @@ class ConfigPages:
         }
         served = crd.schema(kind)
         spec = served["properties"]["spec"]
-        return _answer({**served, "properties": {**head, "metadata": metadata, "spec": spec}})
+        return answers.answer({**served, "properties": {**head, "metadata": metadata, "spec": spec}})
 
     async def _check(self, request: web.Request) -> web.Response:
         _, markers = edit.check((await _body(request, schema.Change)).yaml)
-        return _answer(markers)
+        return answers.answer(markers)
 
     async def _apply(self, request: web.Request) -> web.Response:
         change = await _body(request, schema.Change)
@@ -191,14 +182,14 @@ class ConfigPages:
             raise Forbidden("this console is for viewing only")
         readable = (await self._scope(request)).readable
         async with self._act_as(await self._access.credential(self._user(request))) as client:
-            return _answer(
+            return answers.answer(
                 await edit.apply(client, change, lambda n: self._current(n) if n.namespace in readable else None)
             )
 
     # -- forms ----------------------------------------------------------------------------------
 
     async def _forms(self, request: web.Request) -> web.Response:
-        return _answer(list(object_forms.FORMS.values()))
+        return answers.answer(list(object_forms.FORMS.values()))
 
     async def _traffic(self, request: web.Request) -> web.Response:
         """The routing of a service, read from its objects or empty."""
@@ -221,7 +212,7 @@ class ConfigPages:
         gateways = [
             o for o in inventory.config if o["kind"] == "Gateway" and o["metadata"]["namespace"] in scope.readable
         ]
-        return _answer(
+        return answers.answer(
             schema.TrafficForm(
                 namespace=namespace,
                 service=service,
@@ -244,7 +235,7 @@ class ConfigPages:
             raise BadChange(str(error)) from None
         objects, gone = traffic_rules.write(proposal.rules, *before, proposal.namespace, proposal.service)
         present = [obj for obj in before if obj is not None]
-        return _answer(_proposal(objects, gone, present, effects.sentences(proposal.rules)))
+        return answers.answer(_proposal(objects, gone, present, effects.sentences(proposal.rules)))
 
     async def _form(self, request: web.Request) -> web.Response:
         """The form that can edit an object, with its values."""
@@ -254,21 +245,21 @@ class ConfigPages:
             read = object_forms.read(obj)
         except CannotSay as error:
             form = next(f for f in object_forms.FORMS.values() if f.kind == named.kind)
-            return _answer(schema.ObjectForm(form=form, values={}, problem=str(error)))
+            return answers.answer(schema.ObjectForm(form=form, values={}, problem=str(error)))
         if read is None:
-            raise NotThere(f"there is no wizard for a {named.kind}; use the editor")
-        return _answer(schema.ObjectForm(form=object_forms.FORMS[read[0]], values=read[1]))
+            raise Missing(f"there is no wizard for a {named.kind}; use the editor")
+        return answers.answer(schema.ObjectForm(form=object_forms.FORMS[read[0]], values=read[1]))
 
     async def _propose_object(self, request: web.Request) -> web.Response:
         proposal = await _body(request, schema.ObjectProposal)
         if proposal.form not in object_forms.FORMS:
-            raise NotThere(f"there is no wizard {proposal.form!r}")
+            raise Missing(f"there is no wizard {proposal.form!r}")
         if not proposal.name or not proposal.namespace:
             raise BadChange("give a namespace and a name")
         kind = object_forms.FORMS[proposal.form].kind
         scope = await self._scope(request)
         if proposal.namespace not in scope.readable:
-            raise NotThere(f"there is no namespace {proposal.namespace!r}, or you may not read it")
+            raise Missing(f"there is no namespace {proposal.namespace!r}, or you may not read it")
         existing = self._current(schema.Named(kind=kind, namespace=proposal.namespace, name=proposal.name))
         spec = object_forms.write(proposal.form, proposal.values)
         metadata = existing["metadata"] if existing else {"name": proposal.name, "namespace": proposal.namespace}
@@ -276,15 +267,15 @@ class ConfigPages:
         obj = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
         workloads = [r.name for r in references.of(obj, self._inventory()) if r.what == "applies to"]
         said = [f"It applies to {', '.join(sorted(workloads))}."] if workloads else []
-        return _answer(_proposal([obj], [], [existing] if existing else [], said))
+        return answers.answer(_proposal([obj], [], [existing] if existing else [], said))
 
     async def _unresolved(self, request: web.Request) -> web.Response:
         """Where requests went that no service has, of namespaces whose logs the user may read."""
         scope, user = await self._scope(request), self._user(request)
         if self._logs is None:
-            return _answer([])
+            return answers.answer([])
         may = [n for n in scope.shown if await self._access.may(user, Question("get", "pods/log", namespace=n))]
-        return _answer(observed.unresolved(await self._logs.sent(), frozenset(may)))
+        return answers.answer(observed.unresolved(await self._logs.sent(), frozenset(may)))
 
     async def _propose_observed(self, request: web.Request) -> web.Response:
         """A policy for a workload by its access logs, which its user may read."""
@@ -292,7 +283,7 @@ class ConfigPages:
         scope, user, namespace = await self._scope(request), self._user(request), proposal.namespace
         workload = self._inventory().workloads.get((namespace, proposal.workload))
         if workload is None or namespace not in scope.readable:
-            raise NotThere(f"there is no workload {namespace}/{proposal.workload}, or you may not read its namespace")
+            raise Missing(f"there is no workload {namespace}/{proposal.workload}, or you may not read its namespace")
         if not await self._access.may(user, Question("get", "pods/log", namespace=namespace)):
             raise Forbidden(f"you may not read the logs of {namespace}")
         if self._logs is None:
@@ -306,11 +297,11 @@ class ConfigPages:
         obj = {**policy, "metadata": existing["metadata"] if existing else policy["metadata"]}
         said = _proposal([obj], [], [existing] if existing else [], notes)
         found = observed.refused(obj, self._inventory().config, workload, seen, options)
-        return _answer(msgspec.structs.replace(said, observed=len(seen), refused=found))
+        return answers.answer(msgspec.structs.replace(said, observed=len(seen), refused=found))
 
     def _service(self, namespace: str, service: str, scope: Scope) -> None:
         if namespace not in scope.readable or (namespace, service) not in self._inventory().services:
-            raise NotThere(f"there is no service {namespace}/{service}, or you may not read its namespace")
+            raise Missing(f"there is no service {namespace}/{service}, or you may not read its namespace")
 
     def _rules(self, namespace: str, service: str) -> tuple[Any, Any]:
         """(VirtualService, DestinationRule) of a service in its namespace; None each if there is none."""
@@ -378,9 +369,3 @@ def refusal(error: ApiError) -> tuple[int, str, str]:
     if error.status in _REFUSALS:
         return error.status, error.message or error.reason, _REFUSALS[error.status]
     return 503, f"the API server does not answer: {error}", ""
-
-
-def _answer(value: Any) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value), content_type="application/json", headers={"Cache-Control": "no-store"}
-    )

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from . import schema, schema_edit, schema_mesh
+from . import schema, schema_details, schema_edit, schema_mesh
 
-PATHS = (*schema.PATHS, *schema_edit.PATHS, *schema_mesh.PATHS)
+PATHS = (*schema.PATHS, *schema_edit.PATHS, *schema_mesh.PATHS, *schema_details.PATHS)
 POSTS = schema_edit.POSTS
 _STREAM = {
     "description": "Event `graph` with a Graph first, then events `delta` with a GraphDelta each.",

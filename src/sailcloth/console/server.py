@@ -24,8 +24,10 @@ from sailcloth.kube import ApiError, Client
 
 from . import assemble, findings, mesh, openapi, openid, schema
 from .access import Access, Question, Refused, User
+from .answers import USER, BadQuery, Forbidden, Missing, answer, event, flag, problem, seconds
 from .assemble import Scope, Snapshot
-from .config_pages import ConfigPages, Forbidden, NotThere, refusal
+from .config_pages import ConfigPages, refusal
+from .detail_pages import DetailPages
 from .edit import BadChange
 from .findings import Findings, Found
 from .inventory import Inventory, inventory
@@ -38,7 +40,6 @@ _EVENTS_S = 5.0  # between looks for changes of the graph
 _STREAMS = 200
 _GRAPHS = 32
 _MAX_AGE_S = 31_536_000
-_WINDOWS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _LONGEST_S = 30 * 86_400
 _CSP = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -50,12 +51,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-_USER = web.RequestKey("user", User)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class BadQuery(ValueError):
-    """A parameter that is not valid. The text names it."""
 
 
 class Console:
@@ -80,7 +76,7 @@ class Console:
             control_plane,
             self._current_inventory,
             self._scope,
-            lambda request: request[_USER],
+            lambda request: request[USER],
             act_as,
             cluster,
             logs,
@@ -114,6 +110,8 @@ class Console:
         get("/api/config", self._config)
         get("/api/mesh", self._mesh)
         self._config_pages.routes(app)
+        details = DetailPages(self._cluster, self._control_plane, self._access, self._snapshot)
+        app.add_routes(details.routes())
         get("/{path:.*}", self._file)
         return app
 
@@ -123,26 +121,26 @@ class Console:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             if request.path.startswith("/api/") and not request.path.startswith(_OPEN):
-                request[_USER] = await self._user(request)
+                request[USER] = await self._user(request)
             response = await handler(request)
         except Refused as error:
-            response = _problem(
+            response = problem(
                 401, str(error), "Open the URL of `sailctl dashboard`, or log in with a Kubernetes token."
             )
         except (BadQuery, BadChange, BadValue) as error:
-            response = _problem(400, str(error))
-        except NotThere as error:
-            response = _problem(404, str(error))
+            response = problem(400, str(error))
+        except Missing as error:
+            response = problem(404, str(error), error.fix)
         except Forbidden as error:
-            response = _problem(403, str(error))
+            response = problem(403, str(error), error.fix)
         except Unavailable as error:
-            response = _problem(503, str(error), "Is telemetry on (sailctl up without --no-telemetry)?")
+            response = problem(503, str(error), "Is telemetry on (sailctl up without --no-telemetry)?")
         except ApiError as error:
-            response = _problem(*refusal(error))
+            response = problem(*refusal(error))
         except OSError as error:
-            response = _problem(503, f"the API server does not answer: {error}")
+            response = problem(503, f"the API server does not answer: {error}")
         except web.HTTPException as error:
-            response = error if error.status < 400 else _problem(error.status, error.reason)
+            response = error if error.status < 400 else problem(error.status, error.reason)
         if not response.prepared:
             response.headers.update(_HEADERS)
         return response
@@ -167,7 +165,7 @@ class Console:
         except (ValueError, KeyError, TypeError):
             raise BadQuery('give {"token": "…"}') from None
         session, user = await self._access.login(token)
-        response = _answer(self._who(user))
+        response = answer(self._who(user))
         self._set_cookie(response, request, session)
         return response
 
@@ -178,7 +176,7 @@ class Console:
         return response
 
     async def _methods(self, request: web.Request) -> web.Response:
-        return _answer(schema.LoginMethods(openid=self._openid is not None))
+        return answer(schema.LoginMethods(openid=self._openid is not None))
 
     async def _openid_login(self, request: web.Request) -> web.Response:
         assert self._openid is not None
@@ -237,7 +235,7 @@ class Console:
     # -- answers --------------------------------------------------------------------------------
 
     async def _session(self, request: web.Request) -> web.Response:
-        return _answer(self._who(request[_USER]))
+        return answer(self._who(request[USER]))
 
     def _who(self, user: User) -> schema.Session:
         return schema.Session(
@@ -248,13 +246,13 @@ class Console:
         )
 
     async def _graph(self, request: web.Request) -> web.Response:
-        return _answer(await self._current_graph(request, 0))
+        return answer(await self._current_graph(request, 0))
 
     async def _current_graph(self, request: web.Request, number: int) -> schema.Graph:
         kind = request.query.get("type", "versionedApp")
         if kind not in ("versionedApp", "app", "workload", "service"):
             raise BadQuery(f"type: unknown graph type {kind!r}; use versionedApp, app, workload or service")
-        services, idle = _flag(request, "services", True), _flag(request, "idle", False)
+        services, idle = flag(request, "services", True), flag(request, "idle", False)
         snapshot, scope = await self._snapshot(request)
         key = (snapshot.inventory, snapshot.traffic, snapshot.notes, scope, kind, services, idle)
         graph = next((graph for known, graph in self._graphs if _is_same(known, key)), None)
@@ -266,7 +264,7 @@ class Console:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """The graph, then its changes, until the client goes."""
         if self._streams >= _STREAMS:
-            return _problem(503, f"{_STREAMS} pages are open already", "Close one, or use /api/graph.")
+            return problem(503, f"{_STREAMS} pages are open already", "Close one, or use /api/graph.")
         current = await self._current_graph(request, 1)
         response = web.StreamResponse(
             headers={**_HEADERS, "Content-Type": "text/event-stream", "Cache-Control": "no-store"}
@@ -274,12 +272,12 @@ class Console:
         await response.prepare(request)
         self._streams += 1
         try:
-            await response.write(_event("graph", current))
+            await response.write(event("graph", current))
             while True:
                 await asyncio.sleep(_EVENTS_S)
                 await self._user(request)  # the session may have ended
                 latest = await self._current_graph(request, current.number + 1)
-                await response.write(_event("delta", assemble.delta(current, latest)))
+                await response.write(event("delta", assemble.delta(current, latest)))
                 current = latest
         except (Refused, ConnectionError):
             return response
@@ -295,21 +293,21 @@ class Console:
             stale=sorted(name for name in sync.stale if name.rpartition(".")[2] in scope.readable),
             push_ms=mesh.push_ms(sync),
         )
-        return _answer(assemble.overview(snapshot, scope, plane, mesh.certificates(sync), await self._findings(scope)))
+        return answer(assemble.overview(snapshot, scope, plane, mesh.certificates(sync), await self._findings(scope)))
 
     async def _namespaces(self, request: web.Request) -> web.Response:
-        return _answer(assemble.namespaces(*await self._snapshot(request)))
+        return answer(assemble.namespaces(*await self._snapshot(request)))
 
     def _items(self, kind: schema.GraphType) -> Handler:
         async def handler(request: web.Request) -> web.Response:
             snapshot, scope = await self._snapshot(request)
-            return _answer(assemble.items(snapshot, scope, kind))
+            return answer(assemble.items(snapshot, scope, kind))
 
         return handler
 
     async def _config(self, request: web.Request) -> web.Response:
         scope = await self._scope(request)
-        return _answer(assemble.config(self._current_inventory(), scope, await self._findings(scope)))
+        return answer(assemble.config(self._current_inventory(), scope, await self._findings(scope)))
 
     async def _findings(self, scope: Scope) -> Found:
         """What the analysis finds in the cluster's objects, without what a user may not see."""
@@ -327,7 +325,7 @@ class Console:
             return ""
 
     async def _mesh(self, request: web.Request) -> web.Response:
-        scope, user = await self._scope(request), request[_USER]
+        scope, user = await self._scope(request), request[USER]
         problems = list(self._cluster.problems)
         try:
             await self._metrics.graph("1m")
@@ -339,12 +337,12 @@ class Console:
                 options = await self._cluster.options()
             except ApiError as error:
                 options = f"# {error}\n"
-        return _answer(mesh.mesh(self._control_plane.sync, self._current_inventory(), scope, problems, options))
+        return answer(mesh.mesh(self._control_plane.sync, self._current_inventory(), scope, problems, options))
 
     async def _snapshot(self, request: web.Request) -> tuple[Snapshot, Scope]:
         """What the request asks for. Without metrics the traffic is empty, and a note says why."""
         window, at = request.query.get("window", "5m"), request.query.get("at")
-        if not 1 <= _seconds(window) <= _LONGEST_S:
+        if not 1 <= seconds(window) <= _LONGEST_S:
             raise BadQuery(f"window: {window!r} is not a time of at most 30 days such as 30s, 5m or 1h")
         try:
             moment = float(at) if at is not None else None
@@ -364,7 +362,7 @@ class Console:
 
     async def _scope(self, request: web.Request) -> Scope:
         names = [obj["metadata"]["name"] for obj in self._cluster.lists().get("namespaces", ())]
-        readable = frozenset(await self._access.readable(request[_USER], names))
+        readable = frozenset(await self._access.readable(request[USER], names))
         asked = frozenset(n for n in request.query.get("namespaces", "").split(",") if n)
         return Scope(asked & readable if asked else readable, readable)
 
@@ -383,27 +381,12 @@ def _is_same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return one[0] is other[0] and one[1] is other[1] and one[2:] == other[2:]
 
 
-def _answer(value: Any) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(value), content_type="application/json", headers={"Cache-Control": "no-store"}
-    )
-
-
-def _event(name: str, value: Any) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (name.encode(), msgspec.json.encode(value))
-
-
-def _problem(status: int, error: str, fix: str = "") -> web.Response:
-    body = msgspec.json.encode(schema.Problem(error=error, fix=fix))
-    return web.Response(status=status, body=body, content_type="application/json")
-
-
 async def _healthy(_: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
 async def _openapi(_: web.Request) -> web.Response:
-    return _answer(openapi.openapi())
+    return answer(openapi.openapi())
 
 
 def _same_origin(request: web.Request) -> bool:
@@ -413,18 +396,3 @@ def _same_origin(request: web.Request) -> bool:
         return site in ("same-origin", "none")
     origin = request.headers.get("Origin")
     return origin is None or origin.partition("://")[2] == request.host
-
-
-def _flag(request: web.Request, name: str, default: bool) -> bool:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if text not in ("true", "false"):
-        raise BadQuery(f"{name}: use true or false")
-    return text == "true"
-
-
-def _seconds(window: str) -> float:
-    """Seconds of a time such as 5m; 0 for other texts."""
-    number, unit = window[:-1], window[-1:]
-    return int(number) * _WINDOWS[unit] if unit in _WINDOWS and number.isascii() and number.isdigit() else 0

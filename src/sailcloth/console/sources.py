@@ -21,12 +21,14 @@ from sailcloth.analysis import traffic_graph
 from sailcloth.api.kinds import MESH_KINDS
 from sailcloth.kube import Client
 from sailcloth.kube.informer import Informer
-from sailcloth.kube.resources import CONFIGMAPS, DEPLOYMENTS, NAMESPACES, PODS, SERVICES, Resource
+from sailcloth.kube.resources import CONFIGMAPS, DEPLOYMENTS, ENDPOINTSLICES, NAMESPACES, PODS, SERVICES, Resource
 
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
 Sample = tuple[Mapping[str, str], float]
+Series = tuple[Mapping[str, str], Sequence[tuple[float, float]]]
+"""Labels, and values by time."""
 _CHANGES = 20  # of the control plane's log, that pages show
 _SYNC_S = 2.0  # between looks at the control plane's sync state
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
@@ -44,7 +46,7 @@ MESH = {
 
 
 LISTED = (NAMESPACES, PODS, SERVICES, *_WORKLOADS)
-"""The resources of `Cluster.lists`."""
+"""The resources of `Cluster.lists`, but for EndpointSlices, which nobody writes and nothing is found in."""
 
 
 class Unavailable(Exception):
@@ -55,7 +57,7 @@ class Cluster:
     """The objects of the cluster, kept current by watches."""
 
     def __init__(self, client: Client) -> None:
-        self._client = client
+        self.client = client
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
         self._informers: dict[str, Informer[Object]] = {}
         self.version = 0  # rises with each change
@@ -75,20 +77,20 @@ class Cluster:
 
     async def options(self) -> str:
         """The MeshConfig, in YAML. Raises ApiError, OSError."""
-        config_map = await self._client.get(CONFIGMAPS, "istio", "istio-system")
+        config_map = await self.client.get(CONFIGMAPS, "istio", "istio-system")
         return str((config_map.get("data") or {}).get("mesh") or "")
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for resource in LISTED:
+            for resource in (*LISTED, ENDPOINTSLICES):
                 group.create_task(self._watch(resource.plural, resource, {}))
             for kind, resource in MESH.items():
                 group.create_task(self._watch(kind, resource, {"kind": kind, "apiVersion": resource.api_version}))
 
     async def _watch(self, name: str, resource: Resource, head: Object) -> None:
         objects = self._objects[name] = {}
-        informer = self._informers[name] = Informer(self._client, resource, lambda raw: _slim(orjson.loads(raw)))
+        informer = self._informers[name] = Informer(self.client, resource, lambda raw: _slim(orjson.loads(raw)))
 
         def on_event(event: str, obj: Object, key: tuple[str, str]) -> None:
             if event == "DELETED":
@@ -127,6 +129,10 @@ class ControlPlane:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url.rstrip("/")
         self.sync = Sync()
+
+    async def config_dump(self, proxy: str) -> Object:
+        """What a proxy (POD.NAMESPACE) is given, in the shape of Envoy's config dump; it has no secrets. Raises Unavailable."""
+        return dict(await _get(self._session, f"{self._url}/debug/config_dump?proxyID={proxy}"))
 
     async def last_change(self, kind: str, namespace: str, name: str) -> Object | None:
         """How the last change of an object reached the proxies, as a row of `/debug/changez`; None if it is too long ago, or the control
@@ -180,6 +186,19 @@ class AccessLogs:
         return list(found["requests"])
 
 
+@dataclass(frozen=True)
+class Times:
+    """The times of a range query, in seconds since the epoch."""
+
+    start: float
+    end: float
+    step: float
+
+    @property
+    def all(self) -> list[float]:
+        return [self.start + self.step * i for i in range(round((self.end - self.start) / self.step) + 1)]
+
+
 class Metrics:
     """A Prometheus' query API. Equal queries of one moment are sent once. now: seconds since the epoch."""
 
@@ -215,6 +234,22 @@ class Metrics:
         except ValueError as error:
             raise Unavailable(str(error)) from None
 
+    async def range(self, expression: str, times: Times) -> Sequence[Series]:
+        """The series of a range query. Raises Unavailable."""
+        form = {
+            "query": expression,
+            "start": f"{times.start:.3f}",
+            "end": f"{times.end:.3f}",
+            "step": f"{times.step:.3f}",
+        }
+        body = await _get(self._session, f"{self._url}/api/v1/query_range", form, "Prometheus")
+        try:
+            if body["status"] != "success":
+                raise Unavailable(f"Prometheus: {body.get('error') or 'no answer'}")
+            return [(one["metric"], [(float(t), float(v)) for t, v in one["values"]]) for one in body["data"]["result"]]
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise Unavailable("what answers is no Prometheus") from None
+
 
 _SCRAPE_S = 5.0
 _KEPT_GRAPHS = 64
@@ -231,7 +266,7 @@ async def _get(
             async for chunk in answer.content.iter_any():
                 body += chunk
                 if len(body) > _MAX_BODY:
-                    raise Unavailable(f"{name} answers with more than {_MAX_BODY >> 20} MiB; choose fewer namespaces")
+                    raise Unavailable(f"{name} answers with more than {_MAX_BODY >> 20} MiB; ask for less")
         return orjson.loads(body)
     except (aiohttp.ClientError, TimeoutError, OSError, orjson.JSONDecodeError) as error:
         raise Unavailable(f"{name} does not answer at {url.partition('/api/')[0]}: {type(error).__name__}") from None

@@ -116,7 +116,9 @@ def console() -> list[dict[str, Any]]:
     group, labels = "rbac.authorization.k8s.io", {"app": "kiali"}
     read = ["get", "list", "watch"]
     rules = [
-        {"apiGroups": [""], "resources": ["namespaces", "pods", "services"], "verbs": read},
+        {"apiGroups": [""], "resources": ["namespaces", "pods", "services", "events"], "verbs": read},
+        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
         {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": read},
         {
             "apiGroups": sorted({kind.group for kind in MESH_KINDS if kind.conditions}),

@@ -1,0 +1,66 @@
+"""The routes about one workload, service, application or namespace. Must not assemble answers itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from sailcloth.kube import ApiError
+from sailcloth.kube.resources import EVENTS
+
+from . import details
+from .access import Access
+from .answers import USER, answer, required
+from .assemble import Scope, Snapshot
+from .described_mesh import DescribedMesh
+from .details import Subject
+from .sources import Cluster, ControlPlane
+
+Object = dict[str, Any]
+Look = Callable[[web.Request], Awaitable[tuple[Snapshot, Scope]]]
+"""What a request asks for, and what its user may see of it."""
+
+
+class DetailPages:
+    """Overviews of one thing."""
+
+    def __init__(self, cluster: Cluster, control_plane: ControlPlane, access: Access, look: Look) -> None:
+        self._cluster, self._control_plane, self._access, self._look = cluster, control_plane, access, look
+        self._mesh = DescribedMesh()
+
+    def routes(self) -> list[web.RouteDef]:
+        """What they serve."""
+        return [web.get("/api/details", self._details), web.get("/api/details/namespace", self._namespace)]
+
+    async def _details(self, request: web.Request) -> web.Response:
+        snapshot, of, readable = await self._subject(request)
+        lists = self._cluster.lists()
+        mesh = await self._mesh.snapshot(lists, self._cluster.config())
+        found = details.details(snapshot, of, lists, self._control_plane.sync, mesh, readable)
+        raw, notes = await self._events(request, of.namespace)
+        events = details.events(raw, found)
+        return answer(msgspec.structs.replace(found, events=events, notes=[*found.notes, *notes]))
+
+    async def _subject(self, request: web.Request) -> tuple[Snapshot, Subject, frozenset[str]]:
+        snapshot, scope = await self._look(request)
+        return snapshot, details.subject(request.query, scope.readable), scope.readable
+
+    async def _namespace(self, request: web.Request) -> web.Response:
+        name = required(request, "name")
+        snapshot, scope = await self._look(request)
+        if name not in scope.readable:
+            raise details.no_namespace(name)
+        raw, notes = await self._events(request, name)
+        return answer(details.namespace(snapshot, name, scope.readable, details.events(raw, None), notes))
+
+    async def _events(self, request: web.Request, namespace: str) -> tuple[list[Object], list[str]]:
+        """The events of a namespace, and why there are none."""
+        if not await self._access.allows(request[USER], "list", "events", namespace):
+            return [], [f"Events are not shown: you may not list the events of namespace {namespace}."]
+        try:
+            return (await self._cluster.client.list(EVENTS, namespace))[0], []
+        except ApiError as error:
+            return [], [f"Events are not shown: the console cannot list them: {error.message or error.reason}."]

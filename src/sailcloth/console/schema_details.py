@@ -1,0 +1,146 @@
+"""What the API answers about one workload, service, application or namespace: its parts, charts, logs, traces, and its proxies'
+configuration. Units as in `schema`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from .schema import ConfigItem, Health, Item, Struct, parameter
+
+Kind = Literal["workload", "service", "app"]
+
+
+class Reference(Struct, frozen=True, rename="camel", kw_only=True):
+    kind: Kind
+    namespace: str
+    name: str
+
+
+class PodRow(Struct, frozen=True, rename="camel", kw_only=True):
+    """A pod. `containers`: ready ones of all, such as 2/2. `synced`: whether its proxy has everything; absent without a proxy.
+    `reason`: why it is not ready."""
+
+    namespace: str
+    name: str
+    phase: str
+    ready: bool
+    containers: str
+    restarts: int
+    node: str
+    ip: str
+    sidecar: bool
+    synced: bool | None = None
+    reason: str = ""
+    created: str = ""
+
+
+class PortRow(Struct, frozen=True, rename="camel", kw_only=True):
+    """A port of a service. `clients`: how they secure requests to it, and by what."""
+
+    name: str
+    number: int
+    protocol: str
+    target: str
+    clients: list[str] = []
+
+
+class EndpointRow(Struct, frozen=True, rename="camel", kw_only=True):
+    address: str
+    pod: str
+    node: str
+    ready: bool
+
+
+class MeshObject(Struct, frozen=True, rename="camel", kw_only=True):
+    """An object of the mesh that concerns the subject. `note`: what it does to it."""
+
+    kind: str
+    namespace: str
+    name: str
+    note: str = ""
+    accepted: bool = True
+
+
+class MutualTls(Struct, frozen=True, rename="camel", kw_only=True):
+    """What the workload's proxies accept at a port; port 0: at all others. `source`: the object that says so; empty: the default."""
+
+    port: int
+    mode: str
+    source: str = ""
+
+
+class EventRow(Struct, frozen=True, rename="camel", kw_only=True):
+    """An event of Kubernetes. `type`: Normal or Warning."""
+
+    type: str
+    reason: str
+    message: str
+    kind: str
+    name: str
+    count: int
+    last: str
+
+
+class Details(Struct, frozen=True, rename="camel", kw_only=True):
+    """A workload, service or application. `type`: Deployment, Service, App, …. `related`: its services, workloads and application."""
+
+    kind: Kind
+    type: str
+    namespace: str
+    name: str
+    health: Health
+    labels: dict[str, str]
+    selector: dict[str, str] = {}
+    versions: list[str] = []
+    created: str = ""
+    rate: float = 0.0
+    error_share: float = 0.0
+    p95: float | None = None
+    pods: list[PodRow] = []
+    related: list[Reference] = []
+    ports: list[PortRow] = []
+    endpoints: list[EndpointRow] = []
+    objects: list[MeshObject] = []
+    mutual_tls: list[MutualTls] = []
+    warnings: list[str] = []
+    events: list[EventRow] = []
+    notes: list[str] = []  # what could not be read, and why
+
+
+class NamespaceDetails(Struct, frozen=True, rename="camel", kw_only=True):
+    name: str
+    injected: bool
+    control_plane: bool
+    health: Health
+    labels: dict[str, str]
+    created: str
+    apps: list[Item]
+    workloads: list[Item]
+    services: list[Item]
+    config: list[ConfigItem]
+    events: list[EventRow] = []
+    notes: list[str] = []
+
+
+def _required(name: str, text: str, example: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
+    schema = {"type": "string", "enum": list(choices)} if choices else {"type": "string"}
+    return {**parameter(name, text, schema), "required": True, "example": example}
+
+
+_KINDS = ("workload", "service", "app")
+_SUBJECT = (
+    _required("kind", "What is asked for.", "workload", _KINDS),
+    _required("namespace", "Its namespace.", "shop"),
+    _required("name", "Its name.", "web-v1"),
+)
+_WINDOW = parameter("window", "What is looked back on, such as 30s, 5m or 1h.")
+PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
+    ("/api/details", "A workload, service or application.", (*_SUBJECT, _WINDOW), Details),
+    (
+        "/api/details/namespace",
+        "A namespace.",
+        (_required("name", "Its name.", "shop"), _WINDOW),
+        NamespaceDetails,
+    ),
+)
