@@ -29,7 +29,7 @@ const styles = (chunks) => new Set([...chunks].flatMap((chunk) => manifest[chunk
 const total = (names) => [...names].reduce((sum, name) => sum + gzip(name), 0);
 
 const shell = closure('index.html');
-const routes = Object.keys(manifest).filter((name) => /^src\/(pages|graph)\/\w+Page\.tsx$/.test(name));
+const routes = Object.keys(manifest).filter((name) => /^src\/(pages|graph|details)\/\w+Page\.tsx$/.test(name));
 let failed = false;
 /** @param {string} name @param {number} js @param {number} css */
 function report(name, js, css) {

@@ -4,6 +4,7 @@ import TimesIcon from '@patternfly/react-icons/dist/esm/icons/times-icon';
 import { type ReactNode, Suspense, lazy, useEffect, useRef } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import type { Edge, Node, Traffic } from '../api/contract.gen';
+import { namespacePath, pathOf } from '../details/subject';
 import { duration, percent, rate, throughput } from '../format';
 import { shared } from '../options';
 import { StatusMark, StatusWords, Why } from '../shell/health';
@@ -80,8 +81,13 @@ function Section({ title, children }: { title: string; children: ReactNode }) {
 const Unresolved = lazy(() => import('./Unresolved'));
 const OUTSIDE = ['PassthroughCluster', 'BlackHoleCluster'];
 
-/** The pages that list what a fact names. */
-const LISTS: Record<string, string> = { app: '/applications', workload: '/workloads', service: '/services' };
+/** The page of what a fact of a node names; empty for what has none. */
+function pageOf(node: ShownNode, fact: string): string {
+  if (fact === 'namespace') return namespacePath(node.namespace);
+  if (!node.namespace || node.kind === 'serviceEntry') return '';
+  const kind = (['app', 'workload', 'service'] as const).find((one) => one === fact);
+  return kind ? pathOf({ kind, namespace: node.namespace, name: node[kind] }) : '';
+}
 
 function NodeDetails({ node, onToggle }: { node: ShownNode; onToggle: (namespace: string) => void }) {
   const [query] = useSearchParams();
@@ -118,7 +124,7 @@ function NodeDetails({ node, onToggle }: { node: ShownNode; onToggle: (namespace
             {facts.map((name) => (
               <div key={name}>
                 <dt>{text.panel[name]}</dt>
-                <dd>{LISTS[name] ? <Link to={LISTS[name] + shared(query, { q: node[name] })}>{node[name]}</Link> : node[name]}</dd>
+                <dd>{pageOf(node, name) ? <Link to={pageOf(node, name) + shared(query)}>{node[name]}</Link> : node[name]}</dd>
               </div>
             ))}
           </dl>

@@ -4,6 +4,7 @@ import { useMemo } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { scope, useApi } from '../api/client';
 import type { Item } from '../api/contract.gen';
+import { pathOf } from '../details/subject';
 import { duration, percent, rate } from '../format';
 import { STATUSES } from '../health';
 import { type Options, shared } from '../options';
@@ -19,11 +20,7 @@ interface Props {
   title: string;
 }
 
-const GRAPHS = {
-  '/api/apps': ['app', 'app'],
-  '/api/workloads': ['workload', 'workload'],
-  '/api/services': ['service', 'service'],
-} as const;
+const KINDS = { '/api/apps': 'app', '/api/workloads': 'workload', '/api/services': 'service' } as const;
 
 /** Applications, workloads or services. */
 export default function ItemsPage({ path, title }: Props) {
@@ -31,7 +28,7 @@ export default function ItemsPage({ path, title }: Props) {
   const [query] = useSearchParams();
   const answer = useApi(path, scope(options), options.refresh);
   const rows = useMemo(() => (answer.data ?? []).filter((item) => passes(item, options)), [answer.data, options]);
-  const [type, operand] = GRAPHS[path];
+  const kind = KINDS[path];
   const columns: Column<Item>[] = [
     {
       key: 'health',
@@ -43,14 +40,7 @@ export default function ItemsPage({ path, title }: Props) {
       key: 'name',
       title: text.list.name,
       value: (item) => item.name,
-      cell: (item) => (
-        <Link
-          to={`/graph${shared(query, { type, find: `${operand} = ${item.name} and ns = ${item.namespace}` })}`}
-          title={text.overview.inGraph(item.name)}
-        >
-          {item.name}
-        </Link>
-      ),
+      cell: (item) => <Link to={pathOf({ kind, namespace: item.namespace, name: item.name }) + shared(query)}>{item.name}</Link>,
     },
     { key: 'namespace', title: text.list.namespace, value: (item) => item.namespace },
     ...(path === '/api/workloads' ? [{ key: 'kind', title: text.list.kind, value: (item: Item) => item.kind }] : []),

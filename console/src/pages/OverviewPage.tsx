@@ -1,13 +1,13 @@
 import { Label } from '@patternfly/react-core/dist/dynamic/components/Label';
-import type { ReactNode } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { scope, useApi } from '../api/client';
 import type { Insight, Overview } from '../api/contract.gen';
 import { duration, moment, percent, rate, utc } from '../format';
 import { shared } from '../options';
-import { Loading, Problem, Stale, Words } from '../shell/states';
+import { Loading, Problem, Stale } from '../shell/states';
 import { text } from '../text';
 import { useOptions } from '../useOptions';
+import { Card, Note } from './Card';
 import { Donut } from './Donut';
 
 export default function OverviewPage() {
@@ -66,23 +66,6 @@ export default function OverviewPage() {
         )}
       </div>
     </div>
-  );
-}
-
-function Card({ title, children }: { title: string; children: ReactNode }) {
-  return (
-    <section className="sc-card">
-      <h2>{title}</h2>
-      {children}
-    </section>
-  );
-}
-
-function Note({ children }: { children: string }) {
-  return (
-    <p className="sc-where">
-      <Words>{children}</Words>
-    </p>
   );
 }
 

@@ -1,4 +1,4 @@
-import { Suspense, lazy, useCallback, useEffect, useState } from 'react';
+import { Suspense, lazy, useCallback, useEffect, useLayoutEffect, useState } from 'react';
 import { Route, Routes, matchPath, useLocation } from 'react-router';
 import { unauthorized, useApi } from '../api/client';
 import { useToasts } from '../config/toasts';
@@ -19,11 +19,15 @@ const ObservedPage = lazy(() => import('../wizards/ObservedPage'));
 const TrafficPage = lazy(() => import('../wizards/TrafficPage'));
 const Palette = lazy(() => import('./Palette'));
 const Toasts = lazy(() => import('../config/Toasts'));
+const DetailsPage = lazy(() => import('../details/DetailsPage'));
+const NamespacePage = lazy(() => import('../details/NamespacePage'));
+const NamespacesPage = lazy(() => import('../details/NamespacesPage'));
 
 /** The pages, by path: the navigation and the routes are made from these. */
 export const PAGES = [
   { path: '/', title: text.shell.overview, element: <OverviewPage /> },
   { path: '/graph', title: text.shell.graph, element: <GraphPage /> },
+  { path: '/namespaces', title: text.namespaces.label, element: <NamespacesPage /> },
   {
     path: '/applications',
     title: text.shell.applications,
@@ -47,6 +51,10 @@ const DETAILS = [
   { path: '/config/:kind/:namespace/:name', of: '/config', element: <ObjectPage /> },
   { path: '/config/:kind/:namespace/:name/form', of: '/config', element: <ObjectFormPage /> },
   { path: '/services/:namespace/:name/traffic', of: '/services', element: <TrafficPage /> },
+  { path: '/applications/:namespace/:name', of: '/applications', element: <DetailsPage kind="app" /> },
+  { path: '/workloads/:namespace/:name', of: '/workloads', element: <DetailsPage kind="workload" /> },
+  { path: '/services/:namespace/:name', of: '/services', element: <DetailsPage kind="service" /> },
+  { path: '/namespaces/:name', of: '/namespaces', element: <NamespacePage /> },
 ];
 
 /** The listed page that a path belongs to. */
@@ -60,9 +68,10 @@ export function App() {
   const { pathname } = useLocation();
   const page = pageOf(pathname);
   const toasts = useToasts();
-  useEffect(() => {
+  // Before the effects of a page that names itself.
+  useLayoutEffect(() => {
     document.title = `${page?.title ?? text.shell.notFound} · ${text.product}`;
-  }, [page]);
+  }, [page, pathname]);
   const [palette, setPalette] = useState(false);
   useKeys(useCallback(() => setPalette(true), []));
   if (unauthorized(session.error)) return <Login />;

@@ -35,6 +35,11 @@ const PAGES = [
   ['/config/new/observed', '.sc-preview .sc-table'],
   ['/config/PeerAuthentication/default/default/form', '.sc-preview .cm-content'],
   ['/services/default/reviews/traffic', '.sc-preview .cm-content'],
+  ['/namespaces', 'table'],
+  ['/namespaces/default', 'table'],
+  ['/workloads/default/reviews-v2', 'table'],
+  ['/services/default/reviews-v2', 'table'],
+  ['/applications/default/productpage', 'table'],
   ['/nowhere', '.pf-v6-c-empty-state'],
 ];
 
@@ -269,6 +274,44 @@ const TESTS = [
       await picture('namespaces');
       await page.getByRole('link', { name: 'Workloads' }).click();
       await page.waitForURL(/\/workloads\?(?=.*namespaces=default)(?=.*window=10m)/);
+    },
+  ],
+  [
+    'a name in a list leads to its details, its namespace, and back',
+    async () => {
+      await page.goto(`${server.url}/workloads?window=10m&sort=name`);
+      await page.getByRole('link', { name: 'reviews-v2' }).click();
+      await page.getByRole('heading', { name: 'reviews-v2' }).waitFor();
+      await page.getByText('CrashLoopBackOff').waitFor();
+      assert.match(await page.title(), /^reviews-v2/);
+      assert.match(page.url(), /window=10m/);
+      const object = page.getByRole('table', { name: 'Objects of the mesh' }).getByRole('link', { name: 'reviews' }).last();
+      assert.match((await object.getAttribute('href')) ?? '', /^\/config\/DestinationRule\/default\/reviews/);
+      await page.getByRole('navigation', { name: 'Where this page is' }).getByRole('link', { name: 'default' }).click();
+      await page.getByRole('heading', { name: 'default' }).waitFor();
+      await page.goBack();
+      await page.getByRole('heading', { name: 'reviews-v2' }).waitFor();
+      await page.goBack();
+      await page.getByRole('heading', { name: 'Workloads' }).waitFor();
+    },
+  ],
+  [
+    'what is not there says so',
+    async () => {
+      await page.goto(`${server.url}/workloads/default/nothing`);
+      await page.getByText('there is no such thing').waitFor();
+      errors.length = 0; // the browser reports the answer of 404
+    },
+  ],
+  [
+    'the side panel of the graph leads to details',
+    async () => {
+      await page.goto(`${server.url}/graph`);
+      const red = page.getByRole('group', { name: 'App reviews v2 in default, Failure' });
+      await red.focus();
+      await page.keyboard.press('Enter');
+      await page.getByRole('complementary').getByRole('link', { name: 'reviews-v2' }).click();
+      await page.waitForURL(/\/workloads\/default\/reviews-v2/);
     },
   ],
   [

@@ -6,6 +6,7 @@ import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as changes from './config.mjs';
+import * as details from './details.mjs';
 import * as fixtures from './fixtures.mjs';
 
 const PAGE = fileURLToPath(new URL('../../../src/sailcloth/console/page/', import.meta.url));
@@ -59,6 +60,7 @@ const API = {
   '/api/forms': () => changes.forms,
   '/api/forms/traffic': () => changes.traffic,
   '/api/forms/object': () => ({ form: changes.forms[0], values: { mode: 'STRICT' }, problem: '' }),
+  ...details.API,
 };
 
 /** @param {URL} url @param {Response} response */
@@ -112,8 +114,11 @@ export function start(port = 0) {
       let body = '';
       request.on('data', (part) => (body += part));
       request.on('end', () => answer(response, 200, changes.POSTS[url.pathname]?.(JSON.parse(body))));
-    } else if (API[url.pathname]) answer(response, 200, API[url.pathname]?.(url));
-    else file(url.pathname, response);
+    } else if (API[url.pathname]) {
+      const body = API[url.pathname]?.(url);
+      if (body === null) answer(response, 404, { error: 'there is no such thing', fix: 'The list has those that are there.' });
+      else answer(response, 200, body);
+    } else file(url.pathname, response);
   });
   return new Promise((resolve) => {
     server.listen(port, '127.0.0.1', () => {

@@ -17,7 +17,7 @@ from .answers import BadQuery, Missing
 from .assemble import Scope, Snapshot
 from .inventory import Inventory, Workload
 from .schema import Item
-from .schema_details import Details, EndpointRow, EventRow, Kind, MeshObject, PodRow, Reference
+from .schema_details import Details, EndpointRow, EventRow, Kind, MeshObject, PodRow, Related
 from .sources import Sync
 
 Object = Mapping[str, Any]
@@ -156,7 +156,7 @@ def _shared_labels(members: Sequence[Workload]) -> dict[str, str]:
     return {k: v for k, v in members[0].labels.items() if all(w.labels.get(k) == v for w in members)}
 
 
-def _related(inventory: Inventory, of: Subject, members: Sequence[Workload]) -> list[Reference]:
+def _related(inventory: Inventory, of: Subject, members: Sequence[Workload]) -> list[Related]:
     """The services, workloads and application that belong together with the subject."""
     selected = {
         s.name
@@ -171,7 +171,7 @@ def _related(inventory: Inventory, of: Subject, members: Sequence[Workload]) -> 
         *(("service", name) for name in sorted(selected)),
     ]
     return [
-        Reference(kind=kind, namespace=of.namespace, name=name)
+        Related(kind=kind, namespace=of.namespace, name=name)
         for kind, name in dict.fromkeys(found)
         if (kind, name) != (of.kind, of.name)
     ]

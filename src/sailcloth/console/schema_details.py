@@ -11,7 +11,7 @@ from .schema import ConfigItem, Health, Item, Struct, parameter
 Kind = Literal["workload", "service", "app"]
 
 
-class Reference(Struct, frozen=True, rename="camel", kw_only=True):
+class Related(Struct, frozen=True, rename="camel", kw_only=True):
     kind: Kind
     namespace: str
     name: str
@@ -98,7 +98,7 @@ class Details(Struct, frozen=True, rename="camel", kw_only=True):
     error_share: float = 0.0
     p95: float | None = None
     pods: list[PodRow] = []
-    related: list[Reference] = []
+    related: list[Related] = []
     ports: list[PortRow] = []
     endpoints: list[EndpointRow] = []
     objects: list[MeshObject] = []

@@ -1,0 +1,38 @@
+/** What a page of details is about, and where it is. Pure. */
+
+export type SubjectKind = 'workload' | 'service' | 'app';
+
+export interface Subject {
+  kind: SubjectKind;
+  namespace: string;
+  name: string;
+}
+
+const FOLDERS: Record<SubjectKind, string> = { workload: '/workloads', service: '/services', app: '/applications' };
+const TABS: Record<SubjectKind, readonly string[]> = {
+  workload: ['overview'],
+  service: ['overview'],
+  app: ['overview'],
+};
+
+/** The list that has a kind. */
+export const folderOf = (kind: SubjectKind): string => FOLDERS[kind];
+
+export const pathOf = ({ kind, namespace, name }: Subject): string =>
+  `${FOLDERS[kind]}/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
+
+export const namespacePath = (name: string): string => `/namespaces/${encodeURIComponent(name)}`;
+
+/** The page of an object of the mesh. */
+export const objectPath = (kind: string, namespace: string, name: string): string =>
+  `/config/${[kind, namespace, name].map(encodeURIComponent).join('/')}`;
+
+export const tabsOf = (kind: SubjectKind): readonly string[] => TABS[kind];
+
+/** A tab of the URL; the first for one that is not there. */
+export const tabOf = (kind: SubjectKind, tab: string): string => TABS[kind].find((one) => one === tab) ?? TABS[kind][0] ?? '';
+
+/** The options of the graph that show a subject. */
+export function graphOf({ kind, namespace, name }: Subject) {
+  return { type: kind, find: `${kind} = ${name} and ns = ${namespace}` } as const;
+}

@@ -1,0 +1,107 @@
+// Details of one workload, service, application or namespace, as the server answers. `tsc` checks these against the contract.
+import * as fixtures from './fixtures.mjs';
+
+/** @typedef {import('../../src/api/contract.gen').Details} Details */
+
+/** @param {string} kind @returns {import('../../src/api/contract.gen').Item[]} */
+const listed = (kind) => fixtures.items(kind === 'service' ? 'Service' : kind === 'app' ? 'App' : 'Deployment');
+
+/** @param {URL} url @returns {Details | null} */
+export function details(url) {
+  const kind = /** @type {Details['kind']} */ (url.searchParams.get('kind') ?? 'workload');
+  const name = url.searchParams.get('name') ?? '';
+  const item = listed(kind).find((one) => one.name === name);
+  if (!item) return null;
+  const app = item.labels['app'] ?? '';
+  const service = kind === 'service';
+  return {
+    kind,
+    type: item.kind,
+    namespace: item.namespace,
+    name,
+    health: item.health,
+    labels: item.labels,
+    selector: service ? { app } : {},
+    versions: item.versions,
+    created: '2026-11-30T08:00:00Z',
+    rate: item.rate,
+    errorShare: item.errorShare,
+    p95: item.p95,
+    pods: [
+      {
+        namespace: item.namespace,
+        name: `${name}-5b7c9-x2x4z`,
+        phase: 'Running',
+        ready: true,
+        containers: '2/2',
+        restarts: 0,
+        node: 'sailcloth',
+        ip: '10.244.0.7',
+        sidecar: true,
+        synced: true,
+        reason: '',
+        created: '2026-11-30T08:00:00Z',
+      },
+      {
+        namespace: item.namespace,
+        name: `${name}-5b7c9-q8q8q`,
+        phase: 'Pending',
+        ready: false,
+        containers: '0/2',
+        restarts: 3,
+        node: 'sailcloth',
+        ip: '',
+        sidecar: true,
+        synced: false,
+        reason: 'reviews: CrashLoopBackOff back-off 40s restarting failed container',
+        created: '2026-11-30T08:01:00Z',
+      },
+    ],
+    related: [{ kind: service ? 'workload' : 'service', namespace: item.namespace, name: service ? name : `${app}-v1` }],
+    ports: service ? [{ name: 'http', number: 9080, protocol: 'HTTP', target: '9080', clients: ['default: mutual TLS (auto mTLS)'] }] : [],
+    endpoints: service ? [{ address: '10.244.0.7', pod: `${name}-5b7c9-x2x4z`, node: 'sailcloth', ready: true }] : [],
+    objects: [
+      { kind: 'VirtualService', namespace: 'default', name: 'reviews', note: 'hosts reviews', accepted: false },
+      { kind: 'DestinationRule', namespace: 'default', name: 'reviews', note: 'subsets v1, v2, v3', accepted: true },
+    ],
+    mutualTls: [{ port: 0, mode: 'STRICT', source: 'PeerAuthentication istio-system/default' }],
+    warnings: ['VirtualService default/reviews: subset v9 has no endpoint'],
+    events: events(`${name}-5b7c9-q8q8q`),
+    notes: [],
+  };
+}
+
+/** @param {string} name @returns {Details['events']} */
+const events = (name) => [
+  { type: 'Warning', reason: 'BackOff', message: 'Back-off restarting failed container', kind: 'Pod', name, count: 4, last: '2026-11-30T08:05:00Z' },
+  { type: 'Normal', reason: 'Pulled', message: 'Image is there', kind: 'Pod', name, count: 1, last: '2026-11-30T08:01:00Z' },
+];
+
+/** @param {URL} url @returns {import('../../src/api/contract.gen').NamespaceDetails | null} */
+export function namespace(url) {
+  const name = url.searchParams.get('name') ?? '';
+  const found = fixtures.namespaces.find((one) => one.name === name);
+  if (!found) return null;
+  /** @param {string} kind */
+  const inside = (kind) => listed(kind).filter((one) => one.namespace === name);
+  return {
+    name,
+    injected: found.injected,
+    controlPlane: found.controlPlane,
+    health: found.health,
+    labels: { 'istio-injection': 'enabled' },
+    created: '2026-11-30T08:00:00Z',
+    apps: inside('app'),
+    workloads: inside('workload'),
+    services: inside('service'),
+    config: fixtures.config.filter((one) => one.namespace === name),
+    events: events('reviews-v2-5b7c9-q8q8q'),
+    notes: [],
+  };
+}
+
+/** By path; null is an answer of 404. @type {Record<string, (url: URL) => unknown>} */
+export const API = {
+  '/api/details': details,
+  '/api/details/namespace': namespace,
+};
