@@ -72,6 +72,7 @@ class FakeMetrics:
     def __init__(self) -> None:
         self.graphs: list[Graph | Unavailable] = [TRAFFIC]
         self.asked: list[tuple[str, float | None]] = []
+        self.ranges: list[str] = []
 
     async def graph(self, window: str, at: float | None = None) -> Graph:
         self.asked.append((window, at))
@@ -79,6 +80,10 @@ class FakeMetrics:
         if isinstance(current, Unavailable):
             raise current
         return current
+
+    async def range(self, expression: str, times: Any) -> list[Any]:
+        self.ranges.append(expression)
+        return [({}, [(times.start, 1.0), (times.end, 2.0)])]
 
 
 class FakePlane:
@@ -355,3 +360,20 @@ async def test_without_the_right_to_events_there_is_a_note(web: Web, lab: Lab) -
     cart = await get(web, "/api/details?kind=workload&namespace=shop&name=cart-v1", "shop-token")
     assert cart["events"] == []
     assert "you may not list the events of namespace shop" in cart["notes"][0]
+
+
+async def test_charts_add_up_what_the_user_may_not_see(web: Web, lab: Lab) -> None:
+    path = "/api/series?kind=workload&namespace=shop&name=cart-v1&direction=outbound&by=workload"
+    shown = await get(web, path, "shop-token")
+    requests = next(c for c in shown["charts"] if c["name"] == "requests")
+    assert [line["label"] for line in requests["lines"]] == ["unknown", "inaccessible"]
+    assert all('_namespace=~"|shop|unknown"' in e or '_namespace!~"|shop|unknown"' in e for e in lab.metrics.ranges)
+    lab.metrics.ranges.clear()
+    await get(web, path)
+    assert not any("unknown" in e for e in lab.metrics.ranges)
+    base = path.partition("&direction")[0]
+    for wrong in ("by=pods", "direction=up", "reporter=me", "quantile=p1"):
+        async with web.get(f"{base}&{wrong}", headers=bearer("admin-token")) as answer:
+            assert (answer.status, (await answer.json())["error"].partition(":")[0]) == (400, wrong.partition("=")[0])
+    async with web.get(path.replace("workload&", "service&", 1), headers=bearer("admin-token")) as answer:
+        assert (answer.status, "sends no requests" in (await answer.json())["error"]) == (400, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,13 +12,13 @@ from aiohttp import web
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import EVENTS
 
-from . import details
+from . import details, series
 from .access import Access
-from .answers import USER, answer, required
+from .answers import USER, answer, required, seconds
 from .assemble import Scope, Snapshot
 from .described_mesh import DescribedMesh
 from .details import Subject
-from .sources import Cluster, ControlPlane
+from .sources import Cluster, ControlPlane, Metrics
 
 Object = dict[str, Any]
 Look = Callable[[web.Request], Awaitable[tuple[Snapshot, Scope]]]
@@ -25,15 +26,22 @@ Look = Callable[[web.Request], Awaitable[tuple[Snapshot, Scope]]]
 
 
 class DetailPages:
-    """Overviews of one thing."""
+    """Overviews and charts of one thing."""
 
-    def __init__(self, cluster: Cluster, control_plane: ControlPlane, access: Access, look: Look) -> None:
-        self._cluster, self._control_plane, self._access, self._look = cluster, control_plane, access, look
+    def __init__(
+        self, cluster: Cluster, metrics: Metrics, control_plane: ControlPlane, access: Access, look: Look
+    ) -> None:
+        self._cluster, self._metrics, self._control_plane = cluster, metrics, control_plane
+        self._access, self._look = access, look
         self._mesh = DescribedMesh()
 
     def routes(self) -> list[web.RouteDef]:
         """What they serve."""
-        return [web.get("/api/details", self._details), web.get("/api/details/namespace", self._namespace)]
+        return [
+            web.get("/api/details", self._details),
+            web.get("/api/details/namespace", self._namespace),
+            web.get("/api/series", self._series),
+        ]
 
     async def _details(self, request: web.Request) -> web.Response:
         snapshot, of, readable = await self._subject(request)
@@ -47,6 +55,15 @@ class DetailPages:
     async def _subject(self, request: web.Request) -> tuple[Snapshot, Subject, frozenset[str]]:
         snapshot, scope = await self._look(request)
         return snapshot, details.subject(request.query, scope.readable), scope.readable
+
+    async def _series(self, request: web.Request) -> web.Response:
+        snapshot, of, readable = await self._subject(request)
+        chosen = series.view(of, request.query)
+        at = series.times(seconds(snapshot.window), snapshot.at)
+        known = None if await self._access.reads_all(request[USER]) else readable
+        queries = series.queries(of, chosen, at.step, known)
+        found = await asyncio.gather(*(self._metrics.range(query.expression, at) for query in queries))
+        return answer(series.charts(chosen, at, zip(queries, found, strict=True)))
 
     async def _namespace(self, request: web.Request) -> web.Response:
         name = required(request, "name")

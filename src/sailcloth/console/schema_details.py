@@ -123,6 +123,32 @@ class NamespaceDetails(Struct, frozen=True, rename="camel", kw_only=True):
     notes: list[str] = []
 
 
+# -- charts -------------------------------------------------------------------------------------
+
+
+class Line(Struct, frozen=True, rename="camel", kw_only=True):
+    """`values`: one for each time of the charts; null where there was nothing to measure."""
+
+    label: str
+    values: list[float | None]
+
+
+class Chart(Struct, frozen=True, rename="camel", kw_only=True):
+    name: Literal["requests", "errors", "duration", "requestSize", "responseSize", "tcpReceived", "tcpSent"]
+    unit: Literal["requests/s", "ms", "bytes", "bytes/s"]
+    lines: list[Line]
+    dropped: int = 0  # smaller lines that are not among these
+
+
+class Charts(Struct, frozen=True, rename="camel", kw_only=True):
+    """`times`: seconds since the epoch, `step` apart."""
+
+    times: list[float]
+    step: float
+    reporter: str
+    charts: list[Chart]
+
+
 def _required(name: str, text: str, example: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     schema = {"type": "string", "enum": list(choices)} if choices else {"type": "string"}
     return {**parameter(name, text, schema), "required": True, "example": example}
@@ -142,5 +168,20 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
         "A namespace.",
         (_required("name", "Its name.", "shop"), _WINDOW),
         NamespaceDetails,
+    ),
+    (
+        "/api/series",
+        "Charts of the traffic of a workload, service or application.",
+        (
+            *_SUBJECT,
+            _WINDOW,
+            parameter("direction", "Whose requests.", {"enum": ["inbound", "outbound"]}),
+            parameter(
+                "reporter", "Whose proxies have measured; by default its own.", {"enum": ["source", "destination"]}
+            ),
+            parameter("by", "What a line is.", {"enum": ["none", "workload", "version", "code", "flags", "mtls"]}),
+            parameter("quantile", "Of durations and sizes.", {"enum": ["all", "p50", "p95", "p99", "avg"]}),
+        ),
+        Charts,
     ),
 )

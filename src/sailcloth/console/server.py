@@ -110,7 +110,7 @@ class Console:
         get("/api/config", self._config)
         get("/api/mesh", self._mesh)
         self._config_pages.routes(app)
-        details = DetailPages(self._cluster, self._control_plane, self._access, self._snapshot)
+        details = DetailPages(self._cluster, self._metrics, self._control_plane, self._access, self._snapshot)
         app.add_routes(details.routes())
         get("/{path:.*}", self._file)
         return app
