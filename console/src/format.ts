@@ -26,11 +26,11 @@ export function duration(milliseconds: number): string {
   return `${trimmed(milliseconds)} ms`;
 }
 
-const UNITS = ['B/s', 'kB/s', 'MB/s', 'GB/s'];
+const UNITS = ['B', 'kB', 'MB', 'GB', 'TB'];
 
-/** Bytes a second, such as `1.2 kB/s`. */
-export function throughput(bytesPerSecond: number): string {
-  let value = bytesPerSecond;
+/** Bytes, such as `1.2 kB`. */
+export function bytes(count: number): string {
+  let value = count;
   let unit = 0;
   while (value >= 999.5 && unit < UNITS.length - 1) {
     value /= 1000;
@@ -38,6 +38,9 @@ export function throughput(bytesPerSecond: number): string {
   }
   return `${trimmed(value)} ${UNITS[unit]}`;
 }
+
+/** Bytes a second, such as `1.2 kB/s`. */
+export const throughput = (bytesPerSecond: number): string => `${bytes(bytesPerSecond)}/s`;
 
 function trimmed(value: number): string {
   if (value <= 0) return ZERO;

@@ -1,4 +1,4 @@
-import { Suspense, useEffect } from 'react';
+import { Suspense, lazy, useEffect } from 'react';
 import { Link, useParams, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import { shared } from '../options';
@@ -10,6 +10,8 @@ import { useOptions } from '../useOptions';
 import { Crumbs } from './Crumbs';
 import OverviewTab from './OverviewTab';
 import { type SubjectKind, folderOf, namespacePath, pathOf, tabOf, tabsOf } from './subject';
+
+const MetricsTab = lazy(() => import('./MetricsTab'));
 
 /** A workload, a service or an application: its head and its tabs, of which the URL names one. */
 export default function DetailsPage({ kind }: { kind: SubjectKind }) {
@@ -47,7 +49,12 @@ export default function DetailsPage({ kind }: { kind: SubjectKind }) {
       </nav>
       {data && <Stale error={error} />}
       {!data && (error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />)}
-      {data && <Suspense fallback={<Loading />}>{tab === 'overview' && <OverviewTab data={data} />}</Suspense>}
+      {data && (
+        <Suspense fallback={<Loading />}>
+          {tab === 'overview' && <OverviewTab data={data} />}
+          {(tab === 'inbound' || tab === 'outbound') && <MetricsTab key={tab} subject={subject} direction={tab} />}
+        </Suspense>
+      )}
     </div>
   );
 }

@@ -40,6 +40,9 @@ const PAGES = [
   ['/workloads/default/reviews-v2', 'table'],
   ['/services/default/reviews-v2', 'table'],
   ['/applications/default/productpage', 'table'],
+  ['/workloads/default/reviews-v2?tab=inbound', '.u-wrap canvas'],
+  ['/workloads/default/reviews-v2?tab=outbound&by=workload', '.u-wrap canvas'],
+  ['/workloads/default/mongodb-v1?tab=inbound', '.pf-v6-c-empty-state'],
   ['/nowhere', '.pf-v6-c-empty-state'],
 ];
 
@@ -293,6 +296,26 @@ const TESTS = [
       await page.getByRole('heading', { name: 'reviews-v2' }).waitFor();
       await page.goBack();
       await page.getByRole('heading', { name: 'Workloads' }).waitFor();
+    },
+  ],
+  [
+    'charts have lines by what is chosen, and the values under the pointer',
+    async () => {
+      await page.goto(`${server.url}/workloads/default/reviews-v2`);
+      await page.getByRole('link', { name: 'Inbound metrics' }).click();
+      await page.waitForURL(/tab=inbound/);
+      const values = page.getByRole('table', { name: 'Values of Duration' });
+      await values.getByText('p99').waitFor();
+      await page.getByLabel('Lines by').selectOption('workload');
+      await values.getByText('productpage-v1 (default) p95').waitFor();
+      await page.getByRole('table', { name: 'Values of Requests' }).getByText('inaccessible').waitFor();
+      const header = values.locator('thead');
+      await header.getByText('Last').waitFor();
+      await page.locator('.u-over').nth(2).hover();
+      await header.getByText(/\d\d:\d\d:\d\d/).waitFor();
+      assert.match(page.url(), /by=workload/);
+      await page.goBack();
+      await values.getByText('p99').waitFor();
     },
   ],
   [

@@ -100,8 +100,36 @@ export function namespace(url) {
   };
 }
 
+/** @param {URL} url @returns {import('../../src/api/contract.gen').Charts} */
+export function series(url) {
+  const by = url.searchParams.get('by') ?? 'none';
+  const times = Array.from({ length: 61 }, (_, index) => 1_780_000_000 + index * 5);
+  const wave = (/** @type {number} */ size, /** @type {number} */ shift) =>
+    times.map((_, index) => (index === 20 ? null : size * (1 + 0.3 * Math.sin((index + shift) / 6))));
+  const names = by === 'none' ? [''] : by === 'code' ? ['200', '503'] : ['productpage-v1 (default)', 'inaccessible'];
+  const measures = by === 'none' ? ['p50', 'p95', 'p99', 'avg'] : ['p95'];
+  if (url.searchParams.get('name') === 'mongodb-v1') return { times, step: 5, reporter: 'destination', charts: [] };
+  return {
+    times,
+    step: 5,
+    reporter: 'destination',
+    charts: [
+      { name: 'requests', unit: 'requests/s', dropped: 0, lines: names.map((name, at) => ({ label: name || 'all', values: wave(6 / (at + 1), at) })) },
+      { name: 'errors', unit: 'requests/s', dropped: 3, lines: [{ label: names.at(-1) || 'all', values: wave(0.7, 3) }] },
+      {
+        name: 'duration',
+        unit: 'ms',
+        dropped: 0,
+        lines: names.flatMap((name) => measures.map((one, at) => ({ label: `${name} ${one}`.trim(), values: wave(12 * (at + 1), at) }))),
+      },
+      { name: 'tcpSent', unit: 'bytes/s', dropped: 0, lines: names.map((name) => ({ label: name || 'all', values: wave(1830, 0) })) },
+    ],
+  };
+}
+
 /** By path; null is an answer of 404. @type {Record<string, (url: URL) => unknown>} */
 export const API = {
   '/api/details': details,
   '/api/details/namespace': namespace,
+  '/api/series': series,
 };

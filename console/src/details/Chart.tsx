@@ -1,0 +1,134 @@
+import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
+import uPlot from 'uplot';
+import 'uplot/dist/uPlot.min.css';
+import type { Chart } from '../api/contract.gen';
+import { bytes, clock, duration, rate, throughput } from '../format';
+import { details as text } from '../text.details';
+import { legend } from './legend';
+
+const HEIGHT = 180;
+const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
+const COLOURS = 8; // in styles.css, for both themes
+const FORMATS: Record<Chart['unit'], (value: number) => string> = {
+  'requests/s': rate,
+  ms: duration,
+  bytes,
+  'bytes/s': throughput,
+};
+
+const colourOf = (index: number): string => `var(--sc-line-${index % COLOURS})`;
+const isDark = (): boolean => document.documentElement.classList.contains('pf-v6-theme-dark');
+
+function onTheme(changed: () => void): () => void {
+  const observer = new MutationObserver(changed);
+  observer.observe(document.documentElement, { attributeFilter: ['class'] });
+  return () => observer.disconnect();
+}
+
+/** A chart over time with its legend, whose values are those under the pointer, or else the last. */
+export default function ChartOverTime({ chart, times }: { chart: Chart; times: number[] }) {
+  const place = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const dark = useSyncExternalStore(onTheme, isDark);
+  const [index, setIndex] = useState<number | null>(null);
+  const format = FORMATS[chart.unit];
+  const labels = chart.lines.map((line) => line.label).join('\n');
+  const data = useMemo(() => [times, ...chart.lines.map((line) => line.values)] as uPlot.AlignedData, [times, chart]);
+  useEffect(() => {
+    const element = place.current;
+    if (!element) return;
+    const style = getComputedStyle(element);
+    const [ink, line] = [style.getPropertyValue('--sc-subtle'), style.getPropertyValue('--sc-line')];
+    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
+    const made = new uPlot(
+      {
+        width: element.clientWidth || 300,
+        height: HEIGHT,
+        legend: { show: false },
+        cursor: { y: false },
+        scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
+        axes: [
+          { ...axis, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, 5)) },
+          { ...axis, size: 74, values: (_, ticks) => ticks.map(format) },
+        ],
+        series: [
+          {},
+          ...labels.split('\n').map((label, at) => ({
+            label,
+            stroke: style.getPropertyValue(`--sc-line-${at % COLOURS}`),
+            width: 1.5,
+            dash: DASHES[Math.floor(at / COLOURS) % DASHES.length] ?? [],
+            points: { size: 4 },
+          })),
+        ],
+        hooks: { setCursor: [(self) => setIndex(self.cursor.idx ?? null)] },
+      },
+      data,
+      element,
+    );
+    plot.current = made;
+    const resized = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
+    resized.observe(element);
+    return () => {
+      resized.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+    // Data that comes later is set below.
+  }, [labels, dark, format]);
+  useEffect(() => plot.current?.setData(data), [data]);
+  const rows = legend(chart.lines, index);
+  const title = text.charts[chart.name] ?? chart.name;
+  return (
+    <section className="sc-card">
+      <h2>{title}</h2>
+      <div
+        ref={place}
+        className="sc-chart"
+        role="img"
+        aria-label={text.metrics.chart(title, rows.map(({ label, last }) => `${label} ${value(last, format)}`).join(', '))}
+      />
+      <div className="sc-scroll sc-legend-table" tabIndex={0} role="group" aria-label={text.metrics.values(title)}>
+        <table className="sc-table" aria-label={text.metrics.values(title)}>
+          <thead>
+            <tr>
+              <th scope="col">{text.metrics.line}</th>
+              <th scope="col" className="sc-number">
+                {index === null ? text.metrics.last : clock(times[index] ?? 0)}
+              </th>
+              <th scope="col" className="sc-number">
+                {text.metrics.average}
+              </th>
+              <th scope="col" className="sc-number">
+                {text.metrics.most}
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map((row, at) => (
+              <tr key={row.label}>
+                <th scope="row">
+                  <svg viewBox="0 0 18 4" width="18" height="4" aria-hidden className="sc-swatch">
+                    <path
+                      d="M0 2H18"
+                      stroke={colourOf(at)}
+                      strokeWidth="3"
+                      strokeDasharray={DASHES[Math.floor(at / COLOURS) % DASHES.length]?.join(' ')}
+                    />
+                  </svg>{' '}
+                  {row.label}
+                </th>
+                <td className="sc-number">{value(row.at, format)}</td>
+                <td className="sc-number">{value(row.average, format)}</td>
+                <td className="sc-number">{value(row.most, format)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {chart.dropped > 0 && <p className="sc-where">{text.metrics.dropped(chart.dropped)}</p>}
+    </section>
+  );
+}
+
+const value = (of: number | null, format: (value: number) => string): string => (of === null ? '–' : format(of));

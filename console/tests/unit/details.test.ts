@@ -1,0 +1,43 @@
+import { describe, expect, test } from 'vitest';
+import { legend } from '../../src/details/legend';
+import { graphOf, namespacePath, objectPath, pathOf, tabOf } from '../../src/details/subject';
+import { bytes } from '../../src/format';
+
+describe('where details are', () => {
+  test('paths', () => {
+    expect(pathOf({ kind: 'app', namespace: 'a', name: 'b' })).toBe('/applications/a/b');
+    expect(pathOf({ kind: 'workload', namespace: 'a', name: 'b/c' })).toBe('/workloads/a/b%2Fc');
+    expect(namespacePath('a')).toBe('/namespaces/a');
+    expect(objectPath('Gateway', 'a', 'b')).toBe('/config/Gateway/a/b');
+    expect(graphOf({ kind: 'service', namespace: 'a', name: 'b' })).toEqual({ type: 'service', find: 'service = b and ns = a' });
+  });
+  test('a tab that a kind does not have is its first', () => {
+    expect(tabOf('workload', 'outbound')).toBe('outbound');
+    expect(tabOf('service', 'outbound')).toBe('overview');
+    expect(tabOf('app', 'nothing')).toBe('overview');
+  });
+});
+
+describe('the legend of a chart', () => {
+  const lines = [
+    { label: 'a', values: [1, null, 3, null] },
+    { label: 'b', values: [null, null, null, null] },
+  ];
+  test('has the last value, or the one under the pointer', () => {
+    expect(legend(lines, null)).toEqual([
+      { label: 'a', at: 3, last: 3, average: 2, most: 3 },
+      { label: 'b', at: null, last: null, average: null, most: null },
+    ]);
+    expect(legend(lines, 0)[0]).toMatchObject({ at: 1, last: 3 });
+    expect(legend(lines, 1)[0]).toMatchObject({ at: null, last: 3 });
+  });
+});
+
+test.each([
+  [0, '0 B'],
+  [999, '999 B'],
+  [1830, '1.83 kB'],
+  [5e9, '5 GB'],
+])('%d bytes are %s', (count, words) => {
+  expect(bytes(count)).toBe(words);
+});
