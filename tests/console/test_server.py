@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,6 +26,15 @@ Object = dict[str, Any]
 Web = TestClient[Any, Any]
 
 
+class NoLog:
+    """The answer for the log of a container that has not started."""
+
+    status = 400
+
+    async def read(self) -> bytes:
+        return b'{"kind": "Status", "reason": "BadRequest", "message": "waiting"}'
+
+
 class ApiServer:
     """Answers reviews: tokens by user; rights by user and namespace, of which the empty one stands for all."""
 
@@ -36,6 +46,10 @@ class ApiServer:
 
     async def list(self, resource: Any, namespace: str) -> tuple[list[Object], str]:
         return [e for e in EVENTS if e["metadata"]["namespace"] == namespace], ""
+
+    @contextlib.asynccontextmanager
+    async def request(self, method: str, path: str, **_: Any) -> AsyncIterator[Any]:
+        yield NoLog()
 
     async def call(self, method: str, path: str, body: Object) -> bytes:
         self.calls += 1
@@ -143,7 +157,8 @@ async def get(web: Web, path: str, token: str = "admin-token") -> Any:
 
 
 async def test_nobody_gets_an_answer_without_a_token(web: Web, lab: Lab) -> None:
-    paths = [path for path, *_ in openapi.PATHS if path != "/api/login/methods"] + ["/api/graph/events"]
+    paths = [path for path, *_ in openapi.PATHS if path != "/api/login/methods"]
+    paths += ["/api/graph/events", "/api/logs/events"]
     for headers in (
         {},
         bearer("wrong"),

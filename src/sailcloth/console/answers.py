@@ -11,6 +11,17 @@ from . import schema
 from .access import User
 
 USER = web.RequestKey("user", User)
+_CSP = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'"
+)
+HEADERS = {
+    "Content-Security-Policy": _CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+"""Of every answer."""
 _WINDOWS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

@@ -9,11 +9,17 @@ import msgspec
 from . import schema, schema_details, schema_edit, schema_mesh
 
 PATHS = (*schema.PATHS, *schema_edit.PATHS, *schema_mesh.PATHS, *schema_details.PATHS)
-POSTS = schema_edit.POSTS
-_STREAM = {
-    "description": "Event `graph` with a Graph first, then events `delta` with a GraphDelta each.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
-}
+POSTS = (*schema_edit.POSTS, *schema_details.POSTS)
+STREAMS = (
+    (
+        "/api/graph/events",
+        "The traffic graph and its changes every five seconds, as server-sent events.",
+        schema.GRAPH,
+        "Event `graph` with a Graph first, then events `delta` with a GraphDelta each.",
+    ),
+    *schema_details.STREAMS,
+)
+"""(path, what it answers, parameters, its events) of requests that answer with server-sent events."""
 
 
 def openapi() -> dict[str, Any]:
@@ -38,13 +44,10 @@ def openapi() -> dict[str, Any]:
     for path, text, body, type_ in POSTS:
         operation = {"summary": text, "requestBody": json_of(body), "responses": responses(text, type_)}
         paths.setdefault(path, {})["post"] = operation
-    paths["/api/graph/events"] = {
-        "get": {
-            "summary": "The traffic graph and its changes every five seconds, as server-sent events.",
-            "parameters": list(schema.GRAPH),
-            "responses": {"200": _STREAM, "default": problem},
-        }
-    }
+    for path, text, parameters, events in STREAMS:
+        stream = {"description": events, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+        answers = {"200": stream, "default": problem}
+        paths[path] = {"get": {"summary": text, "parameters": list(parameters), "responses": answers}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Sailcloth console", "version": "1"},

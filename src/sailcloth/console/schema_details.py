@@ -149,6 +149,49 @@ class Charts(Struct, frozen=True, rename="camel", kw_only=True):
     charts: list[Chart]
 
 
+# -- logs ---------------------------------------------------------------------------------------
+
+
+class LogLine(Struct, frozen=True, rename="camel", kw_only=True):
+    """`time`: RFC 3339. `access`: whether it is a line of an access log. `level`: what the line says of itself, or else info."""
+
+    time: str
+    pod: str
+    container: str
+    text: str
+    access: bool = False
+    level: Literal["error", "warning", "info"] = "info"
+
+
+class LogLines(Struct, frozen=True, rename="camel", kw_only=True):
+    """`containers`: names that can be chosen. `problems`: containers that cannot be read, and why. `dropped`: older lines than the
+    most that were asked for."""
+
+    lines: list[LogLine]
+    containers: list[str] = []
+    problems: list[str] = []
+    dropped: int = 0
+
+
+class AccessLogLine(Struct, frozen=True, rename="camel", kw_only=True):
+    line: str
+
+
+class AccessLogField(Struct, frozen=True, rename="camel", kw_only=True):
+    """`meaning`: of this value, or else of the field."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+class AccessLog(Struct, frozen=True, rename="camel", kw_only=True):
+    """A line of an access log, field by field. `summary`: one sentence about what happened."""
+
+    summary: str
+    fields: list[AccessLogField]
+
+
 def _required(name: str, text: str, example: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     schema = {"type": "string", "enum": list(choices)} if choices else {"type": "string"}
     return {**parameter(name, text, schema), "required": True, "example": example}
@@ -161,6 +204,12 @@ _SUBJECT = (
     _required("name", "Its name.", "web-v1"),
 )
 _WINDOW = parameter("window", "What is looked back on, such as 30s, 5m or 1h.")
+LOGS = (
+    *_SUBJECT,
+    parameter("containers", "Names of containers, apart by commas; all by default."),
+    parameter("pods", "Names of pods, apart by commas; all by default."),
+    parameter("lines", "The most lines, of all containers together.", {"type": "integer", "minimum": 1}),
+)
 PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
     ("/api/details", "A workload, service or application.", (*_SUBJECT, _WINDOW), Details),
     (
@@ -183,5 +232,15 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
             parameter("quantile", "Of durations and sizes.", {"enum": ["all", "p50", "p95", "p99", "avg"]}),
         ),
         Charts,
+    ),
+    ("/api/logs", "Lines of the logs of its pods, ordered by time.", LOGS, LogLines),
+)
+POSTS = (("/api/logs/explain", "A line of an access log in words.", AccessLogLine, AccessLog),)
+STREAMS = (
+    (
+        "/api/logs/events",
+        "Lines of the logs of its pods as they are written, as server-sent events.",
+        LOGS,
+        "Events `lines` with a LogLines each; the first of a connection says which containers there are.",
     ),
 )

@@ -24,13 +24,14 @@ from sailcloth.kube import ApiError, Client
 
 from . import assemble, findings, mesh, openapi, openid, schema
 from .access import Access, Question, Refused, User
-from .answers import USER, BadQuery, Forbidden, Missing, answer, event, flag, problem, seconds
+from .answers import HEADERS, USER, BadQuery, Forbidden, Missing, answer, event, flag, problem, seconds
 from .assemble import Scope, Snapshot
 from .config_pages import ConfigPages, refusal
 from .detail_pages import DetailPages
 from .edit import BadChange
 from .findings import Findings, Found
 from .inventory import Inventory, inventory
+from .logs import LogPages
 from .openid import OpenId
 from .sources import LISTED, AccessLogs, Cluster, ControlPlane, Metrics, Unavailable
 
@@ -41,16 +42,6 @@ _STREAMS = 200
 _GRAPHS = 32
 _MAX_AGE_S = 31_536_000
 _LONGEST_S = 30 * 86_400
-_CSP = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
-    "form-action 'self'"
-)
-_HEADERS = {
-    "Content-Security-Policy": _CSP,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -111,7 +102,8 @@ class Console:
         get("/api/mesh", self._mesh)
         self._config_pages.routes(app)
         details = DetailPages(self._cluster, self._metrics, self._control_plane, self._access, self._snapshot)
-        app.add_routes(details.routes())
+        logs = LogPages(self._cluster, self._access, self._snapshot, self._user)
+        app.add_routes([*details.routes(), *logs.routes()])
         get("/{path:.*}", self._file)
         return app
 
@@ -142,7 +134,7 @@ class Console:
         except web.HTTPException as error:
             response = error if error.status < 400 else problem(error.status, error.reason)
         if not response.prepared:
-            response.headers.update(_HEADERS)
+            response.headers.update(HEADERS)
         return response
 
     async def _user(self, request: web.Request) -> User:
@@ -267,7 +259,7 @@ class Console:
             return problem(503, f"{_STREAMS} pages are open already", "Close one, or use /api/graph.")
         current = await self._current_graph(request, 1)
         response = web.StreamResponse(
-            headers={**_HEADERS, "Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+            headers={**HEADERS, "Content-Type": "text/event-stream", "Cache-Control": "no-store"}
         )
         await response.prepare(request)
         self._streams += 1

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,7 @@ async def read(
     sources: Iterable[Source],
     options: LogOptions,
     on_error: Callable[[str, str, Exception], None] | None = None,
-) -> AsyncIterator[Line]:
+) -> AsyncGenerator[Line, None]:
     """The lines of all containers. An error of a container is raised (ApiError, OSError), or given to `on_error` with the names of
     its pod and itself, and the others go on. Raises ValueError for too many containers."""
     listed = [(pod["metadata"], name) for pod, name in sources]
@@ -63,13 +64,14 @@ async def read(
     if on_error is not None:
         streams = [_reported(s, m["name"], name, on_error) for s, (m, name) in zip(streams, listed, strict=True)]
     merged = _live(streams) if options.follow else _sorted(streams)
-    async for line in merged:
-        yield line
+    async with contextlib.aclosing(merged) as lines:
+        async for line in lines:
+            yield line
 
 
 async def _reported(
-    stream: AsyncIterator[Line], pod: str, container: str, on_error: Callable[[str, str, Exception], None]
-) -> AsyncIterator[Line]:
+    stream: AsyncGenerator[Line, None], pod: str, container: str, on_error: Callable[[str, str, Exception], None]
+) -> AsyncGenerator[Line, None]:
     import aiohttp
 
     from .client import ApiError
@@ -81,19 +83,19 @@ async def _reported(
         on_error(pod, container, error)
 
 
-async def _sorted(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
-    async def all_of(stream: AsyncIterator[Line]) -> list[Line]:
+async def _sorted(streams: list[AsyncGenerator[Line, None]]) -> AsyncGenerator[Line, None]:
+    async def all_of(stream: AsyncGenerator[Line, None]) -> list[Line]:
         return [line async for line in stream]
 
     for line in heapq.merge(*await asyncio.gather(*(all_of(s) for s in streams))):
         yield line
 
 
-async def _live(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
+async def _live(streams: list[AsyncGenerator[Line, None]]) -> AsyncGenerator[Line, None]:
     """Lines as they arrive, ordered within batches of `_BATCH_S`."""
     queue: asyncio.Queue[Line | Exception | None] = asyncio.Queue(10_000)
 
-    async def pump(stream: AsyncIterator[Line]) -> None:
+    async def pump(stream: AsyncGenerator[Line, None]) -> None:
         try:
             async for line in stream:
                 await queue.put(line)
@@ -121,7 +123,7 @@ async def _live(streams: list[AsyncIterator[Line]]) -> AsyncIterator[Line]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _container(api: Any, metadata: Object, container: str, options: LogOptions) -> AsyncIterator[Line]:
+async def _container(api: Any, metadata: Object, container: str, options: LogOptions) -> AsyncGenerator[Line, None]:
     import aiohttp
 
     from .client import refusal
