@@ -11,6 +11,7 @@ import { Crumbs } from './Crumbs';
 import OverviewTab from './OverviewTab';
 import { type SubjectKind, folderOf, namespacePath, pathOf, tabOf, tabsOf } from './subject';
 
+const LogsTab = lazy(() => import('./LogsTab'));
 const MetricsTab = lazy(() => import('./MetricsTab'));
 
 /** A workload, a service or an application: its head and its tabs, of which the URL names one. */
@@ -53,6 +54,7 @@ export default function DetailsPage({ kind }: { kind: SubjectKind }) {
         <Suspense fallback={<Loading />}>
           {tab === 'overview' && <OverviewTab data={data} />}
           {(tab === 'inbound' || tab === 'outbound') && <MetricsTab key={tab} subject={subject} direction={tab} />}
+          {tab === 'logs' && <LogsTab subject={subject} pods={data.pods.map((pod) => pod.name)} />}
         </Suspense>
       )}
     </div>

@@ -43,6 +43,8 @@ const PAGES = [
   ['/workloads/default/reviews-v2?tab=inbound', '.u-wrap canvas'],
   ['/workloads/default/reviews-v2?tab=outbound&by=workload', '.u-wrap canvas'],
   ['/workloads/default/mongodb-v1?tab=inbound', '.pf-v6-c-empty-state'],
+  ['/workloads/default/reviews-v2?tab=logs', '.sc-line'],
+  ['/workloads/default/mongodb-v1?tab=logs&live=false', '.pf-v6-c-empty-state'],
   ['/nowhere', '.pf-v6-c-empty-state'],
 ];
 
@@ -316,6 +318,31 @@ const TESTS = [
       assert.match(page.url(), /by=workload/);
       await page.goBack();
       await values.getByText('p99').waitFor();
+    },
+  ],
+  [
+    'logs follow, are searched, and say what a request met',
+    async () => {
+      await page.goto(`${server.url}/workloads/default/reviews-v2?tab=logs`);
+      await page.getByText('a new line has come').waitFor();
+      await page.getByText('Not readable: reviews-v2-5b7c9-q8q8q app').waitFor();
+      await page.keyboard.press('/');
+      await page.keyboard.type('/took 3\\d ms/');
+      await page.getByText('10 of 43 lines').waitFor();
+      await page.getByLabel('Show lines that contain').fill('/(/');
+      await page.getByText('The regular expression is not valid').waitFor();
+      await page.getByLabel('Show lines that contain').fill('');
+      await page.getByRole('checkbox', { name: 'app' }).uncheck();
+      await page.getByText('1 of 43 lines').waitFor();
+      const request = page.getByRole('button', { name: /GET .reviews.0/ });
+      await request.focus();
+      await page.keyboard.press('Enter');
+      await page.getByText('because no healthy upstream.').waitFor();
+      await accessible('an explained request');
+      await picture('explained');
+      assert.match(page.url(), /without=app/);
+      await page.goBack();
+      await page.getByText('43 lines').waitFor();
     },
   ],
   [

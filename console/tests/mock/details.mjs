@@ -127,9 +127,53 @@ export function series(url) {
   };
 }
 
+const REQUEST =
+  '[2026-11-30T08:00:02.500Z] "GET /reviews/0 HTTP/1.1" 503 UH no_healthy_upstream - "-" 0 19 1 - "-" "curl/8" "id" "reviews:9080" "-" ' +
+  'outbound|9080||reviews.default.svc.cluster.local - 10.0.0.1:80 10.0.0.2:1 - -';
+
+/** @typedef {import('../../src/api/contract.gen').LogLine} LogLine */
+
+/** @param {number} second @param {string} container @param {string} text @param {Partial<LogLine>} [more] @returns {LogLine} */
+const line = (second, container, text, more = {}) => ({
+  time: `2026-11-30T08:00:${String(second).padStart(2, '0')}.5Z`,
+  pod: 'reviews-v2-5b7c9-x2x4z',
+  container,
+  text,
+  access: false,
+  level: 'info',
+  ...more,
+});
+
+/** @param {URL} url @returns {import('../../src/api/contract.gen').LogLines} */
+export function logs(url) {
+  if (url.searchParams.get('name') === 'mongodb-v1') return { lines: [], containers: ['app', 'istio-proxy'], problems: [], dropped: 0 };
+  const lines = Array.from({ length: 40 }, (_, index) => line(index, 'app', `GET /reviews/${index} took ${index} ms`));
+  lines.splice(3, 0, line(2, 'istio-proxy', REQUEST, { access: true, level: 'error' }));
+  lines.push(line(41, 'app', 'WARN the pool is nearly empty', { level: 'warning' }));
+  const problems = ['reviews-v2-5b7c9-q8q8q app: container app is waiting to start'];
+  return { lines, containers: ['app', 'istio-proxy'], problems, dropped: 0 };
+}
+
+/** The events of a live tail: what there is, and then a line. @param {URL} url */
+export function tail(url) {
+  const { lines, containers, problems } = logs(url);
+  const batch = (/** @type {LogLine[]} */ some) => ({ lines: some, containers: [], problems, dropped: 0 });
+  return [{ lines: [], containers, problems: [], dropped: 0 }, batch(lines), batch([line(50, 'app', 'a new line has come')])];
+}
+
+/** @type {import('../../src/api/contract.gen').AccessLog} */
+export const explained = {
+  summary: 'Outbound GET /reviews/0 for reviews:9080: answered 503 after 1 ms, because no healthy upstream',
+  fields: [
+    { name: 'response_code', value: '503', meaning: 'of HTTP; 0: no response' },
+    { name: 'response_flags', value: 'UH', meaning: 'no healthy upstream: the service has no ready endpoint' },
+  ],
+};
+
 /** By path; null is an answer of 404. @type {Record<string, (url: URL) => unknown>} */
 export const API = {
   '/api/details': details,
   '/api/details/namespace': namespace,
   '/api/series': series,
+  '/api/logs': logs,
 };

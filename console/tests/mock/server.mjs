@@ -77,6 +77,12 @@ function stream(url, response) {
   response.on('close', () => clearInterval(timer));
 }
 
+/** @param {URL} url @param {Response} response */
+function tail(url, response) {
+  response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'Content-Security-Policy': POLICY });
+  for (const batch of details.tail(url)) response.write(`event: lines\ndata: ${JSON.stringify(batch)}\n\n`);
+}
+
 /** @param {string} path @param {Response} response */
 function file(path, response) {
   let name = join(PAGE, normalize(path));
@@ -110,6 +116,8 @@ export function start(port = 0) {
     else if (url.pathname.startsWith('/api/') && !known) {
       answer(response, 401, { error: 'nobody is logged in, or the session has ended', fix: 'Open the URL of `sailctl dashboard`.' });
     } else if (url.pathname === '/api/graph/events') stream(url, response);
+    else if (url.pathname === '/api/logs/events') tail(url, response);
+    else if (url.pathname === '/api/logs/explain') answer(response, 200, details.explained);
     else if (request.method === 'POST' && changes.POSTS[url.pathname]) {
       let body = '';
       request.on('data', (part) => (body += part));

@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import type { LogLine } from '../../src/api/contract.gen';
 import { legend } from '../../src/details/legend';
+import { joined, matcher, timeOf } from '../../src/details/lines';
 import { graphOf, namespacePath, objectPath, pathOf, tabOf } from '../../src/details/subject';
 import { bytes } from '../../src/format';
 
@@ -40,4 +42,32 @@ test.each([
   [5e9, '5 GB'],
 ])('%d bytes are %s', (count, words) => {
   expect(bytes(count)).toBe(words);
+});
+
+describe('lines of logs', () => {
+  const line = (time: string): LogLine => ({ time, pod: 'p', container: 'c', text: time, access: false, level: 'info' });
+  test.each([
+    ['', 'anything', true],
+    ['Error', 'an error', true],
+    ['/err.r/', 'an error', true],
+    ['/ERR/', 'an error', false],
+    ['/ERR/i', 'an error', true],
+    ['/', 'a/b', true],
+    ['x', 'an error', false],
+  ])('search %j in %j: %s', (search, text, found) => {
+    expect(matcher(search)?.(text)).toBe(found);
+  });
+  test('a regular expression that is not valid is none', () => {
+    expect(matcher('/(/')).toBeNull();
+  });
+  test('new lines join by time, and the oldest go', () => {
+    const [a, b, c] = ['01', '02', '03'].map(line) as [LogLine, LogLine, LogLine];
+    expect(joined([a, c], [b], 9)).toEqual([a, b, c]);
+    expect(joined([a, b], [c], 2)).toEqual([b, c]);
+    expect(joined([], [], 2)).toEqual([]);
+  });
+  test('times have milliseconds in the zone of the user', () => {
+    expect(timeOf(line('2026-11-30T08:00:02.507123Z'), 'Asia/Tokyo')).toBe('17:00:02.507');
+    expect(timeOf(line('soon'))).toBe('soon');
+  });
 });
