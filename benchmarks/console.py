@@ -119,7 +119,7 @@ def _answer_ms(known: Inventory, traffic: Graph, namespaces: int) -> tuple[float
 async def _pages(lists: dict[str, list[Object]], traffic: Graph) -> dict[str, Any]:
     """CPU and memory with many open pages, whose graph changes every five seconds."""
     metrics = _Metrics(traffic)
-    console = Console(_Cluster(lists), metrics, _Plane(), _Everyone())  # type: ignore[arg-type]
+    console = Console(_Cluster(lists), metrics, None, _Plane(), _Everyone())  # type: ignore[arg-type]
     gc.collect()
     before = machine.memory_mb(os.getpid())
     async with TestClient(TestServer(console.application())) as client:

@@ -185,3 +185,48 @@ PEER_AUTHENTICATION: Object = {
     "metadata": {"name": "default", "namespace": "shop"},
     "spec": {"mtls": {"mode": "STRICT"}},
 }
+
+
+def jaeger_span(
+    trace: str, identifier: str, parent: str, process: str, start: int, duration: int = 1000, **tags: str
+) -> Object:
+    """A span in Jaeger's JSON. start: microseconds after 1000 s; tags: `kind`, `operation`, and others with `_` for `.`."""
+    operation, kind = tags.pop("operation", ""), tags.pop("kind", "server")
+    listed = [{"key": k, "type": "string", "value": v} for k, v in {**tags, "span.kind": kind}.items()]
+    return {
+        "traceID": trace,
+        "spanID": identifier,
+        "operationName": operation,
+        "references": [{"refType": "CHILD_OF", "traceID": trace, "spanID": parent}] if parent else [],
+        "startTime": 1_000_000_000 + start,
+        "duration": duration,
+        "tags": listed,
+        "processID": process,
+    }
+
+
+def _node(pod: str) -> str:
+    return f"sidecar~10.0.0.1~{pod}.shop~shop.svc.cluster.local"
+
+
+_WEB, _CART = _node("web-v1-abc-1"), _node("cart-v1-abc-1")
+_OPERATION = "cart.shop.svc.cluster.local:80/*"
+TRACES: list[Object] = [
+    {
+        "traceID": "0" * 31 + "1",
+        "spans": [
+            jaeger_span("1", "a", "", "p1", 0, 12_000, node_id=_WEB, operation="web.shop.svc.cluster.local:80/*"),
+            jaeger_span("1", "b", "a", "p1", 1000, 10_000, node_id=_WEB, operation=_OPERATION, kind="client"),
+            jaeger_span("1", "c", "b", "p2", 2000, 8000, node_id=_CART, operation=_OPERATION, error="true"),
+        ],
+        "processes": {"p1": {"serviceName": "web.shop"}, "p2": {"serviceName": "cart.shop"}},
+    },
+    {
+        "traceID": "0" * 31 + "2",
+        "spans": [
+            jaeger_span("2", "a", "", "p1", 5_000_000, node_id=_CART, operation=_OPERATION),
+            jaeger_span("2", "b", "a", "p2", 5_000_100, operation="ledger.bank.svc.cluster.local:80/*"),
+        ],
+        "processes": {"p1": {"serviceName": "cart.shop"}, "p2": {"serviceName": "ledger.bank"}},
+    },
+]

@@ -20,7 +20,7 @@ from sailcloth.console.server import Console
 from sailcloth.kube import ApiError
 
 from .cluster import LISTS, PEER_AUTHENTICATION, VIRTUAL_SERVICE
-from .test_server import ApiServer, FakeMetrics, FakePlane, bearer
+from .test_server import ApiServer, FakeMetrics, FakePlane, FakeTracing, bearer
 
 Object = dict[str, Any]
 Web = TestClient[Any, Any]
@@ -106,7 +106,7 @@ class Lab:
     def __init__(self) -> None:
         self.api, self.writes = ApiServer(), Writes()
         access = Access(self.api, "local-secret")  # type: ignore[arg-type]
-        parts: Any = (Config(), FakeMetrics(), FakePlane(), access, None)
+        parts: Any = (Config(), FakeMetrics(), FakeTracing(), FakePlane(), access, None)
         self.logs = Logs()
         self.editable, self.viewed = Console(*parts, act_as=self.writes, logs=self.logs), Console(*parts)
 
@@ -304,7 +304,8 @@ async def test_a_policy_by_what_was_seen_says_what_it_would_have_refused(web: We
     assert "mutual TLS only" in refused["reason"]
 
 
-async def test_who_may_not_read_logs_gets_no_policy_by_them(web: Web) -> None:
+async def test_who_may_not_read_logs_gets_no_policy_by_them(web: Web, lab: Lab) -> None:
+    lab.api.refused = {"pods/log"}
     status, problem = await post(
         web, "/api/forms/observed", {"namespace": "shop", "workload": "web-v1", "name": ""}, "shop-token"
     )

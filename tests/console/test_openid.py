@@ -19,7 +19,7 @@ from sailcloth.console.access import Access
 from sailcloth.console.openid import OpenId, Settings
 from sailcloth.console.server import Console
 
-from .test_server import ApiServer, Clock, FakeCluster, FakeMetrics, FakePlane
+from .test_server import ApiServer, Clock, FakeCluster, FakeMetrics, FakePlane, FakeTracing
 
 Object = dict[str, Any]
 Web = TestClient[Any, Any]
@@ -78,7 +78,7 @@ async def web_(lab: Lab) -> AsyncIterator[Web]:
         lab.issuer.url = str(issuer.make_url("")).rstrip("/")
         settings = Settings(lab.issuer.url, "console", "http://127.0.0.1:20001", "hush")
         access = Access(lab.api, "", lab.clock)  # type: ignore[arg-type]
-        parts: Any = (FakeCluster(), FakeMetrics(), FakePlane(), access)
+        parts: Any = (FakeCluster(), FakeMetrics(), FakeTracing(), FakePlane(), access)
         console = Console(*parts, login=OpenId(session, settings, lab.clock))
         async with TestClient(TestServer(console.application())) as client:
             yield client

@@ -20,7 +20,7 @@ from sailcloth.console.access import Access
 from sailcloth.console.server import COOKIE, Console
 from sailcloth.console.sources import Sync, Unavailable
 
-from .cluster import EVENTS, LISTS, PEER_AUTHENTICATION, REFUSED, TRAFFIC, VIRTUAL_SERVICE
+from .cluster import EVENTS, LISTS, PEER_AUTHENTICATION, REFUSED, TRACES, TRAFFIC, VIRTUAL_SERVICE
 
 Object = dict[str, Any]
 Web = TestClient[Any, Any]
@@ -100,6 +100,18 @@ class FakeMetrics:
         return [({}, [(times.start, 1.0), (times.end, 2.0)])]
 
 
+class FakeTracing:
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float, float, int, bool]] = []
+
+    async def find(self, *asked: Any) -> list[Object]:
+        self.asked.append(asked)
+        return TRACES
+
+    async def trace(self, identifier: str) -> Object | None:
+        return next((trace for trace in TRACES if trace["traceID"] == identifier), None)
+
+
 class FakePlane:
     async def last_change(self, kind: str, namespace: str, name: str) -> Object | None:
         answers = [{"proxy": "web-v1-abc-1.shop", "type": "RDS", "ms": 3.5, "complete": True, "error": ""}]
@@ -118,8 +130,9 @@ class Clock:
 class Lab:
     def __init__(self, page: Path | None) -> None:
         self.api, self.metrics, self.clock = ApiServer(), FakeMetrics(), Clock()
+        self.tracing = FakeTracing()
         access = Access(self.api, "local-secret", self.clock)  # type: ignore[arg-type]
-        self.console = Console(FakeCluster(self.api), self.metrics, FakePlane(), access, page)  # type: ignore[arg-type]
+        self.console = Console(FakeCluster(self.api), self.metrics, self.tracing, FakePlane(), access, page)  # type: ignore[arg-type]
 
 
 @pytest.fixture

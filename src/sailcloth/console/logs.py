@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 import re
 from collections import deque
@@ -94,7 +95,7 @@ class LogPages:
         async for line in pod_logs.read(self._cluster.client, sources, LogOptions(tail=most), problems.add):
             lines.append(line)
             count += 1
-        shown = [shown_line(line) for line in lines]
+        shown = sorted((shown_line(line) for line in lines), key=lambda line: line.time)
         return answer(LogLines(lines=shown, containers=names, problems=problems.texts, dropped=count - len(shown)))
 
     async def _follow(self, request: web.Request) -> web.StreamResponse:
@@ -209,16 +210,20 @@ def _key(source: Source) -> tuple[str, str]:
 
 
 def shown_line(line: Line) -> LogLine:
-    """A line as it is shown."""
+    """A line as it is shown: one of an access log at the time of its request, since Envoy writes many at once."""
     access = access_log_lines.summary(line.text) if line.container == PROXY else None
     return LogLine(
-        time=line.time,
+        time=line.time if access is None or not access.start_us else _rfc3339(access.start_us),
         pod=line.pod,
         container=line.container,
         text=line.text[:_TEXT],
         access=access is not None,
         level=_level_of_text(line.text) if access is None else _level_of_request(access),
     )
+
+
+def _rfc3339(micros: int) -> str:
+    return dt.datetime.fromtimestamp(micros / 1e6, dt.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _level_of_text(text: str) -> Level:

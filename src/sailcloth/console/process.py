@@ -20,7 +20,7 @@ from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from .access import Access
 from .openid import OpenId, Settings
 from .server import Console
-from .sources import AccessLogs, Cluster, ControlPlane, Metrics
+from .sources import AccessLogs, Cluster, ControlPlane, Metrics, Tracing
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +31,13 @@ _LIMITS = ConnectionLimits(unauthenticated=512, unauthenticated_s=None)
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of the process, from its JSON file. prometheus, control_plane: URLs."""
+    """Settings of the process, from its JSON file. prometheus, tracing, control_plane: URLs."""
 
     kubeconfig: str = ""
     address: str = "127.0.0.1"
     port: int = 20001
     prometheus: str = "http://prometheus.istio-system:9090"
+    tracing: str = "http://tracing.istio-system:80"
     control_plane: str = "http://istiod.istio-system:15014"
     access_logs: str = "http://access-logs.istio-system:3100"
     token_file: str = ""  # a file with a token that logs in as the account `kiali`; for a cluster of one user
@@ -82,8 +83,8 @@ async def _run(client: Client, config: Config) -> None:
 
         login = OpenId(session, _openid(config)) if config.openid_issuer else None
         metrics, writes = Metrics(session, config.prometheus), None if config.view_only else act_as
-        logs = AccessLogs(session, config.access_logs)
-        console = Console(cluster, metrics, plane, access, page, writes, login, logs)
+        logs, tracing = AccessLogs(session, config.access_logs), Tracing(session, config.tracing)
+        console = Console(cluster, metrics, tracing, plane, access, page, writes, login, logs)
         runner = web.AppRunner(console.application(), access_log=None, keepalive_timeout=_KEEPALIVE_S)
         await runner.setup()
         assert runner.server is not None

@@ -192,6 +192,50 @@ class AccessLog(Struct, frozen=True, rename="camel", kw_only=True):
     fields: list[AccessLogField]
 
 
+# -- traces -------------------------------------------------------------------------------------
+
+
+class TraceRow(Struct, frozen=True, rename="camel", kw_only=True):
+    """A trace: when its first span began, its duration, and its spans."""
+
+    id: str
+    start: float
+    duration: float
+    operation: str
+    services: list[str]
+    spans: int
+    errors: int
+
+
+class Traces(Struct, frozen=True, rename="camel", kw_only=True):
+    """The latest first. `hidden`: traces with spans of namespaces that the user may not read."""
+
+    traces: list[TraceRow]
+    hidden: int = 0
+
+
+class Span(Struct, frozen=True, rename="camel", kw_only=True):
+    """`start`: milliseconds after the trace's. `depth`: 0 for a root; spans come in the order of the tree."""
+
+    id: str
+    parent: str
+    depth: int
+    service: str
+    operation: str
+    kind: str
+    start: float
+    duration: float
+    error: bool
+    tags: dict[str, str]
+
+
+class Trace(Struct, frozen=True, rename="camel", kw_only=True):
+    id: str
+    start: float
+    duration: float
+    spans: list[Span]
+
+
 def _required(name: str, text: str, example: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     schema = {"type": "string", "enum": list(choices)} if choices else {"type": "string"}
     return {**parameter(name, text, schema), "required": True, "example": example}
@@ -234,6 +278,18 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
         Charts,
     ),
     ("/api/logs", "Lines of the logs of its pods, ordered by time.", LOGS, LogLines),
+    (
+        "/api/traces",
+        "Traces that it takes part in.",
+        (
+            *_SUBJECT,
+            _WINDOW,
+            parameter("limit", "The most traces.", {"type": "integer", "minimum": 1}),
+            parameter("errors", "Only traces with errors.", {"type": "boolean"}),
+        ),
+        Traces,
+    ),
+    ("/api/traces/spans", "One trace.", (_required("id", "Hexadecimal.", "00000000000000000000000000000001"),), Trace),
 )
 POSTS = (("/api/logs/explain", "A line of an access log in words.", AccessLogLine, AccessLog),)
 STREAMS = (

@@ -33,7 +33,8 @@ from .findings import Findings, Found
 from .inventory import Inventory, inventory
 from .logs import LogPages
 from .openid import OpenId
-from .sources import LISTED, AccessLogs, Cluster, ControlPlane, Metrics, Unavailable
+from .sources import LISTED, AccessLogs, Cluster, ControlPlane, Metrics, Tracing, Unavailable
+from .traces import TracePages
 
 COOKIE, _LOGIN_COOKIE = "sailcloth-console", "sailcloth-login"
 _OPEN = ("/api/login", "/api/openid/", "/api/openapi.json")  # for those who are not logged in
@@ -53,6 +54,7 @@ class Console:
         self,
         cluster: Cluster,
         metrics: Metrics,
+        tracing: Tracing,
         control_plane: ControlPlane,
         access: Access,
         page: Path | None = None,
@@ -61,7 +63,7 @@ class Console:
         logs: AccessLogs | None = None,
     ) -> None:
         self._cluster, self._metrics, self._control_plane, self._access = cluster, metrics, control_plane, access
-        self._page, self._openid = page, login
+        self._page, self._openid, self._tracing = page, login, tracing
         self._config_pages = ConfigPages(
             access,
             control_plane,
@@ -103,7 +105,8 @@ class Console:
         self._config_pages.routes(app)
         details = DetailPages(self._cluster, self._metrics, self._control_plane, self._access, self._snapshot)
         logs = LogPages(self._cluster, self._access, self._snapshot, self._user)
-        app.add_routes([*details.routes(), *logs.routes()])
+        traces = TracePages(self._tracing, self._access, self._snapshot)
+        app.add_routes([*details.routes(), *logs.routes(), *traces.routes()])
         get("/{path:.*}", self._file)
         return app
 

@@ -255,6 +255,32 @@ _SCRAPE_S = 5.0
 _KEPT_GRAPHS = 64
 
 
+class Tracing:
+    """A tracing system with Jaeger's query API."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self._url = session, url.rstrip("/")
+
+    async def find(self, service: str, start: float, end: float, limit: int, errors: bool) -> list[Object]:
+        """Traces with spans of a service in some time (seconds since the epoch), in Jaeger's JSON. Raises Unavailable."""
+        asked = {"service": service, "start": f"{start * 1e6:.0f}", "end": f"{end * 1e6:.0f}", "limit": str(limit)}
+        asked |= {"tags": '{"error":"true"}'} if errors else {}
+        return self._data(
+            await _get(self._session, f"{self._url}/api/traces?{urlencode(asked)}", name="the tracing system")
+        )
+
+    async def trace(self, identifier: str) -> Object | None:
+        """One trace; None if there is none. identifier: hexadecimal. Raises Unavailable."""
+        found = self._data(await _get(self._session, f"{self._url}/api/traces/{identifier}", name="the tracing system"))
+        return found[0] if found else None
+
+    @staticmethod
+    def _data(body: Any) -> list[Object]:
+        if not isinstance(body, dict) or "data" not in body:
+            raise Unavailable("what answers is no tracing system with Jaeger's API")
+        return [one for one in body["data"] or () if one.get("spans")]
+
+
 async def _get(
     session: aiohttp.ClientSession, url: str, form: Mapping[str, str] | None = None, name: str = "the control plane"
 ) -> Any:

@@ -293,6 +293,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "kubeconfig": kubeconfigs["console"],
         "address": NODE_IP,
         "prometheus": f"http://{NODE_IP}:9090",
+        "tracing": f"http://{NODE_IP}:16686",
         "control_plane": f"http://{NODE_IP}:15014",
         "access_logs": f"http://{NODE_IP}:3100",
         "token_file": str(_console_token(state)),
