@@ -137,6 +137,31 @@ export const details = {
     value: 'Value',
     meaning: 'What it means',
   },
+  traces: {
+    limit: 'Most traces',
+    most: (count: string) => `At most ${count}`,
+    errorsOnly: 'Errors only',
+    count: (count: number) => `${count} ${count === 1 ? 'trace' : 'traces'}`,
+    hidden: (count: number) =>
+      `${count} ${count === 1 ? 'trace is' : 'traces are'} not shown: they pass through namespaces that you may not read.`,
+    none: (window: string) => `No traces in the last ${window}`,
+    noErrors: (window: string) => `No traces with errors in the last ${window}`,
+    noneFix:
+      'Send requests or choose a longer window. A Telemetry resource sets how many are traced (`randomSamplingPercentage`); applications must pass the headers of traces on.',
+    scatter: (count: number, bad: number, longest: string) =>
+      `${count} traces by time and duration, ${bad} with errors, the longest ${longest}. The table has them all.`,
+    start: 'Start',
+    operation: 'Operation',
+    duration: 'Duration',
+    spans: 'Spans',
+    errors: 'Errors',
+    services: 'Services',
+    service: 'Service',
+    when: 'When',
+    one: 'Trace',
+    id: 'Id',
+    close: 'Close the trace',
+  },
   namespaceList: {
     injection: 'Sidecars',
     injected: 'Injected',

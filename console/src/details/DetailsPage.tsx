@@ -13,6 +13,7 @@ import { type SubjectKind, folderOf, namespacePath, pathOf, tabOf, tabsOf } from
 
 const LogsTab = lazy(() => import('./LogsTab'));
 const MetricsTab = lazy(() => import('./MetricsTab'));
+const TracesTab = lazy(() => import('./TracesTab'));
 
 /** A workload, a service or an application: its head and its tabs, of which the URL names one. */
 export default function DetailsPage({ kind }: { kind: SubjectKind }) {
@@ -55,6 +56,7 @@ export default function DetailsPage({ kind }: { kind: SubjectKind }) {
           {tab === 'overview' && <OverviewTab data={data} />}
           {(tab === 'inbound' || tab === 'outbound') && <MetricsTab key={tab} subject={subject} direction={tab} />}
           {tab === 'logs' && <LogsTab subject={subject} pods={data.pods.map((pod) => pod.name)} />}
+          {tab === 'traces' && <TracesTab subject={subject} />}
         </Suspense>
       )}
     </div>

@@ -10,9 +10,9 @@ export interface Subject {
 
 const FOLDERS: Record<SubjectKind, string> = { workload: '/workloads', service: '/services', app: '/applications' };
 const TABS: Record<SubjectKind, readonly string[]> = {
-  workload: ['overview', 'inbound', 'outbound', 'logs'],
-  service: ['overview', 'inbound', 'logs'],
-  app: ['overview', 'inbound', 'outbound', 'logs'],
+  workload: ['overview', 'inbound', 'outbound', 'logs', 'traces'],
+  service: ['overview', 'inbound', 'logs', 'traces'],
+  app: ['overview', 'inbound', 'outbound', 'logs', 'traces'],
 };
 
 /** The list that has a kind. */

@@ -45,6 +45,8 @@ const PAGES = [
   ['/workloads/default/mongodb-v1?tab=inbound', '.pf-v6-c-empty-state'],
   ['/workloads/default/reviews-v2?tab=logs', '.sc-line'],
   ['/workloads/default/mongodb-v1?tab=logs&live=false', '.pf-v6-c-empty-state'],
+  [`/workloads/default/reviews-v2?tab=traces&trace=${'1'.padStart(32, '0')}`, '.sc-spans'],
+  ['/services/default/mongodb-v1?tab=traces', '.pf-v6-c-empty-state'],
   ['/nowhere', '.pf-v6-c-empty-state'],
 ];
 
@@ -343,6 +345,27 @@ const TESTS = [
       assert.match(page.url(), /without=app/);
       await page.goBack();
       await page.getByText('43 lines').waitFor();
+    },
+  ],
+  [
+    'a trace opens span by span, and errors alone are shown',
+    async () => {
+      await page.goto(`${server.url}/workloads/default/reviews-v2?tab=traces`);
+      await page.getByText('24 traces').waitFor();
+      await page.getByRole('checkbox', { name: 'Errors only' }).check();
+      await page.getByText('4 traces', { exact: true }).waitFor();
+      await page.locator('.sc-scatter circle').first().click();
+      const spans = page.getByRole('table', { name: 'Spans' });
+      await spans.getByText('reviews.default').first().waitFor();
+      const failed = spans.getByRole('button').last();
+      await failed.focus();
+      await page.keyboard.press('Enter');
+      await spans.getByText('503').waitFor();
+      await accessible('the tags of a span');
+      await picture('trace');
+      assert.match(page.url(), /errors=true.*trace=0+1/);
+      await page.goBack();
+      await spans.waitFor({ state: 'detached' });
     },
   ],
   [

@@ -170,10 +170,47 @@ export const explained = {
   ],
 };
 
+/** @param {URL} url @returns {import('../../src/api/contract.gen').Traces} */
+export function traces(url) {
+  if (url.searchParams.get('name') === 'mongodb-v1') return { traces: [], hidden: 2 };
+  const all = Array.from({ length: 24 }, (_, index) => ({
+    id: `${index + 1}`.padStart(32, '0'),
+    start: 1_780_000_000 - index * 7,
+    duration: 12 + ((index * 37) % 90),
+    operation: 'productpage.default.svc.cluster.local:9080/*',
+    services: ['istio-ingressgateway.istio-system', 'productpage.default', 'reviews.default'],
+    spans: 8,
+    errors: index % 6 ? 0 : 2,
+  }));
+  return { traces: url.searchParams.get('errors') === 'true' ? all.filter((one) => one.errors) : all, hidden: 0 };
+}
+
+/** @param {URL} url @returns {import('../../src/api/contract.gen').Trace | null} */
+export function trace(url) {
+  const id = url.searchParams.get('id') ?? '';
+  if (id.length !== 32) return null;
+  const span = (/** @type {number} */ depth, /** @type {string} */ service, /** @type {number} */ start, /** @type {number} */ length) => ({
+    id: `${depth}`,
+    parent: depth ? `${depth - 1}` : '',
+    depth,
+    service,
+    operation: `${service}.svc.cluster.local:9080/*`,
+    kind: depth % 2 ? 'client' : 'server',
+    start,
+    duration: length,
+    error: depth === 3,
+    tags: { 'http.status_code': depth === 3 ? '503' : '200', 'upstream_cluster.name': 'outbound|9080||reviews.default.svc.cluster.local' },
+  });
+  const spans = [span(0, 'productpage.default', 0, 48), span(1, 'productpage.default', 4, 40), span(2, 'reviews.default', 8, 30), span(3, 'reviews.default', 12, 20)];
+  return { id, start: 1_780_000_000, duration: 48, spans };
+}
+
 /** By path; null is an answer of 404. @type {Record<string, (url: URL) => unknown>} */
 export const API = {
   '/api/details': details,
   '/api/details/namespace': namespace,
   '/api/series': series,
   '/api/logs': logs,
+  '/api/traces': traces,
+  '/api/traces/spans': trace,
 };

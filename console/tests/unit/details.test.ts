@@ -3,6 +3,7 @@ import type { LogLine } from '../../src/api/contract.gen';
 import { legend } from '../../src/details/legend';
 import { joined, matcher, timeOf } from '../../src/details/lines';
 import { graphOf, namespacePath, objectPath, pathOf, tabOf } from '../../src/details/subject';
+import { bar, scatter } from '../../src/details/traceView';
 import { bytes } from '../../src/format';
 
 describe('where details are', () => {
@@ -69,5 +70,28 @@ describe('lines of logs', () => {
   test('times have milliseconds in the zone of the user', () => {
     expect(timeOf(line('2026-11-30T08:00:02.507123Z'), 'Asia/Tokyo')).toBe('17:00:02.507');
     expect(timeOf(line('soon'))).toBe('soon');
+  });
+});
+
+describe('traces', () => {
+  const row = (start: number, duration: number) => ({ id: `${start}`, start, duration, operation: '', services: [], spans: 1, errors: 0 });
+  test('are placed by time and duration', () => {
+    const { points, longest, from, to } = scatter([row(10, 50), row(20, 100), row(15, 0)]);
+    expect(points.map(({ x, y }) => [x, y])).toEqual([
+      [0, 0.5],
+      [1, 1],
+      [0.5, 0],
+    ]);
+    expect([longest, from, to]).toEqual([100, 10, 20]);
+    expect(scatter([row(10, 0)]).points[0]).toMatchObject({ x: 0.5, y: 0 });
+  });
+  test.each([
+    [0, 100, 0, 100],
+    [25, 50, 25, 50],
+    [99.9, 0, 99.5, 0.5],
+    [50, 80, 50, 50],
+  ])('a span at %d of %d ms has its bar at %d %% and %d %% wide', (start, duration, left, width) => {
+    const span = { id: '', parent: '', depth: 0, service: '', operation: '', kind: '', start, duration, error: false, tags: {} };
+    expect(bar(span, { id: '', start: 0, duration: 100, spans: [] })).toEqual({ left, width });
   });
 });
