@@ -230,3 +230,52 @@ TRACES: list[Object] = [
         "processes": {"p1": {"serviceName": "cart.shop"}, "p2": {"serviceName": "ledger.bank"}},
     },
 ]
+
+
+def _generated(kind: str, namespace: str, name: str) -> Object:
+    path = f"/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}"
+    return {"filter_metadata": {"istio": {"config": path}}}
+
+
+def _route(host: str, **more: Any) -> Object:
+    return {"name": host, "domains": [host], "routes": [{"match": {"prefix": "/"}, **more}]}
+
+
+_ADMIN = "type.googleapis.com/envoy.admin.v3"
+_CART_RULE = _generated("destination-rule", "shop", "cart")
+DUMP: Object = {
+    "configs": [
+        {
+            "@type": f"{_ADMIN}.ClustersConfigDump",
+            "dynamic_active_clusters": [
+                {
+                    "cluster": {
+                        "name": "outbound|80|v1|cart.shop.svc.cluster.local",
+                        "type": "EDS",
+                        "metadata": _CART_RULE,
+                    }
+                },
+                {"cluster": {"name": "outbound|80||ledger.bank.svc.cluster.local", "type": "EDS"}},
+            ],
+        },
+        {
+            "@type": f"{_ADMIN}.RoutesConfigDump",
+            "dynamic_route_configs": [
+                {
+                    "route_config": {
+                        "name": "80",
+                        "virtual_hosts": [
+                            _route(
+                                "cart.shop.svc.cluster.local:80", metadata=_generated("virtual-service", "shop", "cart")
+                            ),
+                            _route(
+                                "web.shop.svc.cluster.local:80", metadata=_generated("virtual-service", "bank", "spy")
+                            ),
+                            _route("ledger.bank.svc.cluster.local:80"),
+                        ],
+                    }
+                }
+            ],
+        },
+    ]
+}

@@ -20,7 +20,7 @@ from sailcloth.console.access import Access
 from sailcloth.console.server import COOKIE, Console
 from sailcloth.console.sources import Sync, Unavailable
 
-from .cluster import EVENTS, LISTS, PEER_AUTHENTICATION, REFUSED, TRACES, TRAFFIC, VIRTUAL_SERVICE
+from .cluster import DUMP, EVENTS, LISTS, PEER_AUTHENTICATION, REFUSED, TRACES, TRAFFIC, VIRTUAL_SERVICE
 
 Object = dict[str, Any]
 Web = TestClient[Any, Any]
@@ -117,7 +117,23 @@ class FakePlane:
         answers = [{"proxy": "web-v1-abc-1.shop", "type": "RDS", "ms": 3.5, "complete": True, "error": ""}]
         return {"received": 1000.0, "computedMs": 1.5, "answers": answers, "waiting": []} if name == "cart" else None
 
-    sync = Sync(frozenset({"web-v1-abc-1.shop", "ledger-v1-abc-1.bank"}), frozenset({"ledger-v1-abc-1.bank"}), "1.30.0")
+    sync = Sync(
+        frozenset({"web-v1-abc-1.shop", "ledger-v1-abc-1.bank"}),
+        frozenset({"ledger-v1-abc-1.bank"}),
+        "1.30.0",
+        [
+            {
+                "name": "web-v1-abc-1.shop",
+                "version": "1.30.0",
+                "types": {"CDS": "SYNCED", "LDS": "STALE"},
+                "errors": {},
+                "connectedAt": "2026-11-30T08:00:00Z",
+            }
+        ],
+    )
+
+    async def config_dump(self, proxy: str) -> Object:
+        return {**DUMP, "proxy": proxy}
 
 
 class Clock:

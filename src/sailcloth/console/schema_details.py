@@ -236,6 +236,35 @@ class Trace(Struct, frozen=True, rename="camel", kw_only=True):
     spans: list[Span]
 
 
+# -- proxies ------------------------------------------------------------------------------------
+
+
+class ProxyRow(Struct, frozen=True, rename="camel", kw_only=True):
+    """`origin`: the object that the row was generated from."""
+
+    cells: list[str]
+    origin: MeshObject | None = None
+
+
+class ProxyTable(Struct, frozen=True, rename="camel", kw_only=True):
+    """`hidden`: rows about namespaces that the user may not read."""
+
+    part: Literal["cluster", "listener", "route", "endpoint"]
+    columns: list[str]
+    rows: list[ProxyRow]
+    hidden: int = 0
+
+
+class ProxyConfig(Struct, frozen=True, rename="camel", kw_only=True):
+    """What the control plane gives a pod's proxy. `sync`: SYNCED, STALE, … by type of resource. `whole`: whether the user may see the
+    JSON, which names all namespaces."""
+
+    pod: str
+    sync: dict[str, str]
+    tables: list[ProxyTable]
+    whole: bool
+
+
 def _required(name: str, text: str, example: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     schema = {"type": "string", "enum": list(choices)} if choices else {"type": "string"}
     return {**parameter(name, text, schema), "required": True, "example": example}
@@ -247,6 +276,7 @@ _SUBJECT = (
     _required("namespace", "Its namespace.", "shop"),
     _required("name", "Its name.", "web-v1"),
 )
+_POD = (_required("namespace", "The pod's namespace.", "shop"), _required("pod", "Its name.", "web-v1-abc-1"))
 _WINDOW = parameter("window", "What is looked back on, such as 30s, 5m or 1h.")
 LOGS = (
     *_SUBJECT,
@@ -290,6 +320,8 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
         Traces,
     ),
     ("/api/traces/spans", "One trace.", (_required("id", "Hexadecimal.", "00000000000000000000000000000001"),), Trace),
+    ("/api/proxy-config", "What a pod's proxy is given, in tables.", _POD, ProxyConfig),
+    ("/api/proxy-config/json", "The same as JSON, without secrets.", _POD, dict[str, Any]),
 )
 POSTS = (("/api/logs/explain", "A line of an access log in words.", AccessLogLine, AccessLog),)
 STREAMS = (

@@ -33,6 +33,7 @@ from .findings import Findings, Found
 from .inventory import Inventory, inventory
 from .logs import LogPages
 from .openid import OpenId
+from .proxy_config import ProxyPages
 from .sources import LISTED, AccessLogs, Cluster, ControlPlane, Metrics, Tracing, Unavailable
 from .traces import TracePages
 
@@ -106,7 +107,9 @@ class Console:
         details = DetailPages(self._cluster, self._metrics, self._control_plane, self._access, self._snapshot)
         logs = LogPages(self._cluster, self._access, self._snapshot, self._user)
         traces = TracePages(self._tracing, self._access, self._snapshot)
-        app.add_routes([*details.routes(), *logs.routes(), *traces.routes()])
+        proxies = ProxyPages(self._control_plane, self._access, self._snapshot)
+        for pages in (details, logs, traces, proxies):
+            app.add_routes(pages.routes())
         get("/{path:.*}", self._file)
         return app
 
