@@ -11,6 +11,7 @@ import { Crumbs } from './Crumbs';
 import OverviewTab from './OverviewTab';
 import { type SubjectKind, folderOf, namespacePath, pathOf, tabOf, tabsOf } from './subject';
 
+const EnvoyTab = lazy(() => import('./EnvoyTab'));
 const LogsTab = lazy(() => import('./LogsTab'));
 const MetricsTab = lazy(() => import('./MetricsTab'));
 const TracesTab = lazy(() => import('./TracesTab'));
@@ -57,6 +58,7 @@ export default function DetailsPage({ kind }: { kind: SubjectKind }) {
           {(tab === 'inbound' || tab === 'outbound') && <MetricsTab key={tab} subject={subject} direction={tab} />}
           {tab === 'logs' && <LogsTab subject={subject} pods={data.pods.map((pod) => pod.name)} />}
           {tab === 'traces' && <TracesTab subject={subject} />}
+          {tab === 'envoy' && <EnvoyTab pods={data.pods} />}
         </Suspense>
       )}
     </div>

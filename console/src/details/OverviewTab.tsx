@@ -64,6 +64,21 @@ export default function OverviewTab({ data }: { data: Details }) {
           )}
         </Card>
         {data.kind === 'service' && <Ports data={data} />}
+        {data.kind !== 'service' && (
+          <Card title={words.mtls}>
+            {data.mutualTls.length ? (
+              <ul className="sc-plain">
+                {data.mutualTls.map(({ port, mode, source }) => (
+                  <li key={`${port}/${mode}/${source}`}>
+                    {port || words.allPorts}: {mode} <span className="sc-where">{source || words.byDefault}</span>
+                  </li>
+                ))}
+              </ul>
+            ) : (
+              <Note>{words.noMtls}</Note>
+            )}
+          </Card>
+        )}
         <Card title={words.pods} wide>
           {data.pods.length ? <Pods pods={data.pods} /> : <Note>{data.kind === 'service' ? words.noPodsService : words.noPods}</Note>}
         </Card>
@@ -89,21 +104,6 @@ export default function OverviewTab({ data }: { data: Details }) {
             <Note>{words.noObjects}</Note>
           )}
         </Card>
-        {data.kind !== 'service' && (
-          <Card title={words.mtls}>
-            {data.mutualTls.length ? (
-              <ul className="sc-plain">
-                {data.mutualTls.map(({ port, mode, source }) => (
-                  <li key={`${port}/${mode}/${source}`}>
-                    {port || words.allPorts}: {mode} <span className="sc-where">{source || words.byDefault}</span>
-                  </li>
-                ))}
-              </ul>
-            ) : (
-              <Note>{words.noMtls}</Note>
-            )}
-          </Card>
-        )}
         <Card title={words.events} wide>
           <Events events={data.events} none={words.noEvents} />
         </Card>

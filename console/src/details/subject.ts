@@ -10,7 +10,7 @@ export interface Subject {
 
 const FOLDERS: Record<SubjectKind, string> = { workload: '/workloads', service: '/services', app: '/applications' };
 const TABS: Record<SubjectKind, readonly string[]> = {
-  workload: ['overview', 'inbound', 'outbound', 'logs', 'traces'],
+  workload: ['overview', 'inbound', 'outbound', 'logs', 'traces', 'envoy'],
   service: ['overview', 'inbound', 'logs', 'traces'],
   app: ['overview', 'inbound', 'outbound', 'logs', 'traces'],
 };

@@ -47,6 +47,8 @@ const PAGES = [
   ['/workloads/default/mongodb-v1?tab=logs&live=false', '.pf-v6-c-empty-state'],
   [`/workloads/default/reviews-v2?tab=traces&trace=${'1'.padStart(32, '0')}`, '.sc-spans'],
   ['/services/default/mongodb-v1?tab=traces', '.pf-v6-c-empty-state'],
+  ['/workloads/default/reviews-v2?tab=envoy', 'table'],
+  ['/workloads/default/reviews-v2?tab=envoy&part=json', 'pre'],
   ['/nowhere', '.pf-v6-c-empty-state'],
 ];
 
@@ -366,6 +368,23 @@ const TESTS = [
       assert.match(page.url(), /errors=true.*trace=0+1/);
       await page.goBack();
       await spans.waitFor({ state: 'detached' });
+    },
+  ],
+  [
+    'the configuration of a proxy leads to the objects that it comes from',
+    async () => {
+      await page.goto(`${server.url}/workloads/default/reviews-v2?tab=envoy`);
+      await page.getByText('4 rows are not shown').waitFor();
+      await page.keyboard.press('/');
+      await page.keyboard.type('v2');
+      await page.getByText('1 of 3 rows').waitFor();
+      await page.getByLabel('Filter rows').fill('');
+      await page.getByLabel('Part of the configuration').selectOption('route');
+      const origin = page.getByRole('grid', { name: 'Routes' }).getByRole('link', { name: 'reviews.default' });
+      assert.match((await origin.getAttribute('href')) ?? '', /^\/config\/VirtualService\/default\/reviews/);
+      assert.match(page.url(), /part=route/);
+      await page.goBack();
+      await page.getByRole('grid', { name: 'Clusters' }).waitFor();
     },
   ],
   [

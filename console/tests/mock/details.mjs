@@ -205,12 +205,49 @@ export function trace(url) {
   return { id, start: 1_780_000_000, duration: 48, spans };
 }
 
+/** @param {string[]} cells @param {import('../../src/api/contract.gen').ProxyRow['origin']} [origin] */
+const row = (cells, origin = null) => ({ cells, origin });
+
+/** @param {URL} url @returns {import('../../src/api/contract.gen').ProxyConfig} */
+export function proxyConfig(url) {
+  const rule = { kind: 'DestinationRule', namespace: 'default', name: 'reviews', note: '', accepted: true };
+  const virtual = { ...rule, kind: 'VirtualService' };
+  const host = 'reviews.default.svc.cluster.local';
+  return {
+    pod: url.searchParams.get('pod') ?? '',
+    sync: { CDS: 'SYNCED', LDS: 'SYNCED', RDS: 'STALE', EDS: 'SYNCED', ECDS: 'NOT SENT' },
+    whole: true,
+    tables: [
+      {
+        part: 'cluster',
+        columns: ['Host', 'Port', 'Subset', 'Direction', 'Type', 'DestinationRule'],
+        rows: [
+          row([host, '9080', 'v1', 'outbound', 'EDS', 'reviews.default'], rule),
+          row([host, '9080', 'v2', 'outbound', 'EDS', 'reviews.default'], rule),
+          row(['BlackHoleCluster', '-', '-', '-', 'STATIC', '']),
+        ],
+        hidden: 4,
+      },
+      { part: 'listener', columns: ['Address', 'Port', 'Match', 'Destination'], rows: [row(['0.0.0.0', '9080', 'ALL', 'Route: 9080'])], hidden: 0 },
+      {
+        part: 'route',
+        columns: ['Name', 'Virtual host', 'Domains', 'Match', 'VirtualService'],
+        rows: [row(['9080', `${host}:9080`, 'reviews', '/*', 'reviews.default'], virtual)],
+        hidden: 0,
+      },
+      { part: 'endpoint', columns: ['Endpoint', 'Status', 'Outlier check', 'Cluster'], rows: [], hidden: 0 },
+    ],
+  };
+}
+
 /** By path; null is an answer of 404. @type {Record<string, (url: URL) => unknown>} */
 export const API = {
   '/api/details': details,
   '/api/details/namespace': namespace,
   '/api/series': series,
   '/api/logs': logs,
+  '/api/proxy-config': proxyConfig,
+  '/api/proxy-config/json': () => ({ configs: [{ '@type': 'type.googleapis.com/envoy.admin.v3.ClustersConfigDump' }] }),
   '/api/traces': traces,
   '/api/traces/spans': trace,
 };
