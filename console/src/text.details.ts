@@ -59,7 +59,7 @@ export const details = {
     mtls: 'Mutual TLS that its proxies ask for',
     allPorts: 'All other ports',
     byDefault: 'by default',
-    noMtls: 'It has no sidecar, so connections to it are plain text.',
+    noMtls: 'None: connections to pods without a sidecar are plain text, and a gateway’s TLS is set by the servers of its Gateways.',
     warnings: 'Likely mistakes',
     events: 'Events',
     noEvents: 'Kubernetes has no events about it. It keeps them for an hour.',
