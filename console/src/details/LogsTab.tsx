@@ -11,7 +11,7 @@ import { details as text } from '../text.details';
 import { useTyped } from '../useOptions';
 import { PlainTable } from './Table';
 import { Notes } from './parts';
-import { matcher, timeOf } from './lines';
+import { matcher, timeOf, withoutTime } from './lines';
 import { useParameters } from './parameters';
 import type { Subject } from './subject';
 import { useLogs } from './useLogs';
@@ -129,13 +129,13 @@ function Lines({ lines, containers }: { lines: LogLine[]; containers: string[] }
             <div className={`sc-line sc-line-${line.level}`}>
               <span className="sc-where" title={utc(line.time)}>
                 {timeOf(line)}
-              </span>{' '}
+              </span>
               <span style={{ color: colourOf(containers.indexOf(line.container)) }} title={line.pod}>
                 {many ? `${line.pod} ${line.container}` : line.container}
-              </span>{' '}
+              </span>
               {line.access ? (
                 <button type="button" className="sc-line-text" aria-expanded={open === key} onClick={() => setOpen(open === key ? null : key)}>
-                  {line.text}
+                  {withoutTime(line.text)}
                 </button>
               ) : (
                 <span>{line.text}</span>

@@ -32,3 +32,6 @@ export function timeOf(line: LogLine, zone?: string): string {
   if (Number.isNaN(milliseconds)) return line.time;
   return `${clock(Math.floor(milliseconds / 1000), zone)}.${String(milliseconds % 1000).padStart(3, '0')}`;
 }
+
+/** A line of an access log without its time, which stands before it already. */
+export const withoutTime = (text: string): string => text.replace(/^\[[^\]]*\] /, '');

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { LogLine } from '../../src/api/contract.gen';
 import { legend } from '../../src/details/legend';
-import { joined, matcher, timeOf } from '../../src/details/lines';
+import { joined, matcher, timeOf, withoutTime } from '../../src/details/lines';
 import { graphOf, namespacePath, objectPath, pathOf, tabOf } from '../../src/details/subject';
 import { bar, scatter } from '../../src/details/traceView';
 import { bytes } from '../../src/format';
@@ -70,6 +70,7 @@ describe('lines of logs', () => {
   test('times have milliseconds in the zone of the user', () => {
     expect(timeOf(line('2026-11-30T08:00:02.507123Z'), 'Asia/Tokyo')).toBe('17:00:02.507');
     expect(timeOf(line('soon'))).toBe('soon');
+    expect(withoutTime('[2026-11-30T08:00:02.500Z] "GET / HTTP/1.1" 200')).toBe('"GET / HTTP/1.1" 200');
   });
 });
 
