@@ -28,6 +28,7 @@ export const details = {
     labels: 'Labels',
     selector: 'Selector',
     related: 'Belongs with',
+    traffic: 'Change its traffic',
     rate: 'Requests',
     errors: 'Errors',
     p95: 'p95',

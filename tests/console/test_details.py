@@ -122,6 +122,16 @@ async def test_the_mesh_follows_its_objects() -> None:
     assert not any(k.kind == "VirtualService" for k in before.mesh.objects)
 
 
+async def test_the_mesh_has_the_options_of_the_cluster() -> None:
+    described = DescribedMesh()
+    for options, domain in (
+        ("trustDomain: a.example", "a.example"),
+        ("trustDomain: [", "a.example"),
+        ("", "cluster.local"),
+    ):
+        assert (await described.snapshot(LISTS, CONFIG, options)).mesh.config.trust_domain == domain
+
+
 async def test_events_are_those_of_the_subject_and_its_pods() -> None:
     cart = await about("workload", "cart-v1")
     assert [e.name for e in details.events(EVENTS[:3], cart)] == ["cart-v1-abc", "cart-v1-abc-1"]

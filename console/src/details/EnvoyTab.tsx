@@ -2,6 +2,7 @@ import { useMemo } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import type { PodRow, ProxyConfig, ProxyRow, ProxyTable } from '../api/contract.gen';
+import { linkTo } from '../config/links';
 import { shared } from '../options';
 import { DataTable } from '../pages/DataTable';
 import { Select } from '../pages/Filters';
@@ -12,7 +13,6 @@ import { details as text } from '../text.details';
 import { useOptions, useTyped } from '../useOptions';
 import { Notes } from './parts';
 import { useParameters } from './parameters';
-import { objectPath } from './subject';
 
 const DEFAULTS = { pod: '', part: 'cluster', search: '', sort: '' };
 const LINES = 20_000; // of JSON that are shown; the file has all
@@ -98,7 +98,7 @@ function Rows({ table, search, sort, onSort }: RowsProps) {
     value: (row) => row.cells[at] ?? '',
     cell: ({ cells, origin }) =>
       origin && at === cells.length - 1 ? (
-        <Link to={objectPath(origin.kind, origin.namespace, origin.name) + shared(query)} title={origin.kind}>
+        <Link to={linkTo(origin) + shared(query)} title={origin.kind}>
           {cells[at]}
         </Link>
       ) : (

@@ -50,6 +50,7 @@ export default function OverviewTab({ data }: { data: Details }) {
               [words.selector, Object.keys(data.selector).length ? <Labels labels={data.selector} /> : ''],
             ]}
           />
+          {data.kind === 'service' && <Link to={`${pathOf(data)}/traffic${shared(query)}`}>{words.traffic}</Link>}
           {data.related.length > 0 && (
             <div>
               <h3 className="sc-label">{words.related}</h3>

@@ -2,6 +2,7 @@
 import { Alert } from '@patternfly/react-core/dist/dynamic/components/Alert';
 import { Link, useSearchParams } from 'react-router';
 import type { EventRow, MeshObject } from '../api/contract.gen';
+import { linkTo } from '../config/links';
 import { moment, utc } from '../format';
 import { shared } from '../options';
 import { Note } from '../pages/Card';
@@ -9,7 +10,6 @@ import { StatusMark } from '../shell/health';
 import { Words } from '../shell/states';
 import { details as text } from '../text.details';
 import { PlainTable } from './Table';
-import { objectPath } from './subject';
 
 const words = text.overview;
 
@@ -22,7 +22,7 @@ export function ObjectLink({ object: { kind, namespace, name } }: { object: Mesh
   const [query] = useSearchParams();
   return (
     <span className="sc-nowrap">
-      {kind} <Link to={objectPath(kind, namespace, name) + shared(query)}>{name}</Link> <span className="sc-where">{namespace}</span>
+      {kind} <Link to={linkTo({ kind, namespace, name }) + shared(query)}>{name}</Link> <span className="sc-where">{namespace}</span>
     </span>
   );
 }

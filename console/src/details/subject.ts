@@ -23,16 +23,13 @@ export const pathOf = ({ kind, namespace, name }: Subject): string =>
 
 export const namespacePath = (name: string): string => `/namespaces/${encodeURIComponent(name)}`;
 
-/** The page of an object of the mesh. */
-export const objectPath = (kind: string, namespace: string, name: string): string =>
-  `/config/${[kind, namespace, name].map(encodeURIComponent).join('/')}`;
-
 export const tabsOf = (kind: SubjectKind): readonly string[] => TABS[kind];
 
 /** A tab of the URL; the first for one that is not there. */
 export const tabOf = (kind: SubjectKind, tab: string): string => TABS[kind].find((one) => one === tab) ?? TABS[kind][0] ?? '';
 
-/** The options of the graph that show a subject. */
+/** The options of the graph that show a subject and its neighbours; the node's id is the server's. */
 export function graphOf({ kind, namespace, name }: Subject) {
-  return { type: kind, find: `${kind} = ${name} and ns = ${namespace}` } as const;
+  const id = `${kind}:${namespace}/${name}`;
+  return { type: kind, focus: id, selected: id } as const;
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { LogLine } from '../../src/api/contract.gen';
 import { legend } from '../../src/details/legend';
 import { joined, matcher, timeOf, withoutTime } from '../../src/details/lines';
-import { graphOf, namespacePath, objectPath, pathOf, tabOf } from '../../src/details/subject';
+import { graphOf, namespacePath, pathOf, tabOf } from '../../src/details/subject';
 import { bar, scatter } from '../../src/details/traceView';
 import { bytes } from '../../src/format';
 
@@ -11,8 +11,7 @@ describe('where details are', () => {
     expect(pathOf({ kind: 'app', namespace: 'a', name: 'b' })).toBe('/applications/a/b');
     expect(pathOf({ kind: 'workload', namespace: 'a', name: 'b/c' })).toBe('/workloads/a/b%2Fc');
     expect(namespacePath('a')).toBe('/namespaces/a');
-    expect(objectPath('Gateway', 'a', 'b')).toBe('/config/Gateway/a/b');
-    expect(graphOf({ kind: 'service', namespace: 'a', name: 'b' })).toEqual({ type: 'service', find: 'service = b and ns = a' });
+    expect(graphOf({ kind: 'service', namespace: 'a', name: 'b' })).toMatchObject({ type: 'service', focus: 'service:a/b' });
   });
   test('a tab that a kind does not have is its first', () => {
     expect(tabOf('workload', 'outbound')).toBe('outbound');

@@ -1,11 +1,12 @@
 """The mesh as the control plane sees it, from the objects that the console watches, for descriptions of workloads and services.
 
-Only objects that have changed since the last look are read again. Mesh-wide options are the defaults. Must not know a request.
+Only objects that have changed since the last look are read again. Must not know a request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from sailcloth.analysis import describe, manifests
 from sailcloth.analysis.describe import Description, MeshSnapshot, PodDescription
 from sailcloth.api.meta import Finding, Key
 from sailcloth.kube.resources import ENDPOINTSLICES, NAMESPACES, PODS, SERVICES
+from sailcloth.mesh import mesh_config
 from sailcloth.mesh.registry import Mesh
 
 from . import schema_details as schema
@@ -27,13 +29,19 @@ class DescribedMesh:
     """Keeps the mesh of the cluster's objects."""
 
     def __init__(self) -> None:
-        self._mesh = Mesh()
+        self._mesh, self._options = Mesh(), ""
         self._known: dict[tuple[str, str, str], Object] = {}
         self._lock = asyncio.Lock()
 
-    async def snapshot(self, lists: Mapping[str, Sequence[Object]], config: Sequence[Object]) -> MeshSnapshot:
-        """The mesh of these objects, with its proxies."""
+    async def snapshot(
+        self, lists: Mapping[str, Sequence[Object]], config: Sequence[Object], options: str = ""
+    ) -> MeshSnapshot:
+        """The mesh of these objects, with its proxies. options: the MeshConfig in YAML; one that is not valid changes nothing."""
         async with self._lock:
+            if options != self._options:
+                self._options = options
+                with contextlib.suppress(ValueError):
+                    self._mesh.configure(mesh_config.parse(options))
             current = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]): o for o in config}
             heads: dict[tuple[str, str, str], Object] = {}
             for resource in _READ:

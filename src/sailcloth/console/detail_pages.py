@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +24,7 @@ from .details import Subject
 from .sources import Cluster, ControlPlane, Metrics
 
 Object = dict[str, Any]
+_OPTIONS_S = 30.0
 Look = Callable[[web.Request], Awaitable[tuple[Snapshot, Scope]]]
 """What a request asks for, and what its user may see of it."""
 
@@ -33,7 +37,7 @@ class DetailPages:
     ) -> None:
         self._cluster, self._metrics, self._control_plane = cluster, metrics, control_plane
         self._access, self._look = access, look
-        self._mesh = DescribedMesh()
+        self._mesh, self._options = DescribedMesh(), ("", -math.inf)
 
     def routes(self) -> list[web.RouteDef]:
         """What they serve."""
@@ -46,11 +50,20 @@ class DetailPages:
     async def _details(self, request: web.Request) -> web.Response:
         snapshot, of, readable = await self._subject(request)
         lists = self._cluster.lists()
-        mesh = await self._mesh.snapshot(lists, self._cluster.config())
+        mesh = await self._mesh.snapshot(lists, self._cluster.config(), await self._current_options())
         found = details.details(snapshot, of, lists, self._control_plane.sync, mesh, readable)
         raw, notes = await self._events(request, of.namespace)
         events = details.events(raw, found)
         return answer(msgspec.structs.replace(found, events=events, notes=[*found.notes, *notes]))
+
+    async def _current_options(self) -> str:
+        """The MeshConfig, at most half a minute old; the last one while it cannot be read."""
+        text, read = self._options
+        if time.monotonic() - read > _OPTIONS_S:
+            with contextlib.suppress(ApiError, OSError):
+                text = await self._cluster.options()
+            self._options = (text, time.monotonic())
+        return text
 
     async def _subject(self, request: web.Request) -> tuple[Snapshot, Subject, frozenset[str]]:
         snapshot, scope = await self._look(request)
