@@ -163,7 +163,7 @@ const TESTS = [
       await edge.focus();
       await page.keyboard.press('Enter');
       await page.getByText('50 % of the traffic is secured by mutual TLS.').waitFor();
-      await page.getByText('1.9 s').waitFor();
+      await page.getByText('1.9 s', { exact: true }).waitFor();
       await page.keyboard.press('Escape');
       await page.getByText('50 % of the traffic is secured').waitFor({ state: 'detached' });
     },
@@ -253,7 +253,7 @@ const TESTS = [
       for (const format of ['SVG', 'JSON']) {
         const [download] = await Promise.all([
           page.waitForEvent('download'),
-          page.getByRole('button', { name: `Export ${format}` }).click(),
+          page.getByRole('combobox', { name: 'Export…' }).selectOption(format.toLowerCase()),
         ]);
         const body = readFileSync((await download.path()) ?? '', 'utf8');
         if (format === 'JSON') assert.equal(JSON.parse(body).type, 'versionedApp');
