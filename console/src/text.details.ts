@@ -133,6 +133,7 @@ export const details = {
     none: 'No lines',
     noneMatches: 'Nothing matches. Change the search, or choose more containers.',
     nothingYet: 'The containers have written nothing yet. What they write to standard output and standard error comes here.',
+    held: 'The lines stand still while a request is open. Close it to go on.',
     explanation: 'The request of this line, field by field',
     field: 'Field',
     value: 'Value',

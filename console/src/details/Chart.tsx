@@ -76,7 +76,9 @@ export default function ChartOverTime({ chart, times }: { chart: Chart; times: n
     };
     // Data that comes later is set below.
   }, [labels, dark, format]);
-  useEffect(() => plot.current?.setData(data), [data]);
+  useEffect(() => {
+    plot.current?.setData(data);
+  }, [data]);
   const rows = legend(chart.lines, index);
   const title = text.charts[chart.name] ?? chart.name;
   return (

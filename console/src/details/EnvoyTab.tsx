@@ -3,6 +3,7 @@ import { Link, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import type { PodRow, ProxyConfig, ProxyRow, ProxyTable } from '../api/contract.gen';
 import { linkTo } from '../config/links';
+import type { Status } from '../health';
 import { shared } from '../options';
 import { DataTable } from '../pages/DataTable';
 import { Select } from '../pages/Filters';
@@ -58,17 +59,20 @@ export default function EnvoyTab({ pods }: { pods: PodRow[] }) {
       {data && <Stale error={error} />}
       {!data && (error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />)}
       {table && <Rows table={table} search={chosen.search} sort={chosen.sort} onSort={(sort) => change({ sort })} />}
-      {data && chosen.part === 'json' && (data.whole ? <Whole {...parameters} /> : <Empty title={text.envoy.noJson} words={text.envoy.noJsonFix} />)}
+      {data && chosen.part === 'json' && data.whole && <Whole {...parameters} />}
+      {data && chosen.part === 'json' && !data.whole && <Empty title={text.envoy.noJson} words={text.envoy.noJsonFix} />}
     </>
   );
 }
+
+const STATES: Record<string, Status> = { SYNCED: 'Healthy', STALE: 'Degraded', ERROR: 'Failure' };
 
 function SyncState({ sync }: { sync: ProxyConfig['sync'] }) {
   return (
     <span className="sc-nowrap">
       {Object.entries(sync).map(([type, state]) => (
         <span key={type} className="sc-status-words sc-sync" title={text.envoy.sync(type, state)}>
-          <StatusMark status={state === 'SYNCED' ? 'Healthy' : state === 'NOT SENT' ? 'NA' : state === 'ERROR' ? 'Failure' : 'Degraded'} /> {type}
+          <StatusMark status={STATES[state] ?? 'NA'} /> {type}
         </span>
       ))}
     </span>

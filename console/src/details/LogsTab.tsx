@@ -96,18 +96,26 @@ export default function LogsTab({ subject, pods }: { subject: Subject; pods: str
           words={!pods.length ? text.overview.noPods : shown?.lines.length ? text.logs.noneMatches : text.logs.nothingYet}
         />
       )}
-      {lines.length > 0 && <Lines lines={lines} containers={containers} />}
+      {lines.length > 0 && (
+        <Lines key={`${chosen.search}/${chosen.without}/${chosen.pod}/${most}`} lines={lines} containers={containers} />
+      )}
     </>
   );
 }
 
 const colourOf = (at: number): string => `var(--sc-line-${Math.max(0, at) % COLOURS})`;
 
-/** The lines; the last stay in sight while they are. */
-function Lines({ lines, containers }: { lines: LogLine[]; containers: string[] }) {
+/** The lines; the last stay in sight while they are. While one is explained they stand still. */
+function Lines({ lines: latest, containers }: { lines: LogLine[]; containers: string[] }) {
   const box = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const [open, setOpen] = useState<string | null>(null);
+  const [held, setHeld] = useState<LogLine[] | null>(null);
+  const lines = held ?? latest;
+  const toggle = (key: string): void => {
+    setOpen(open === key ? null : key);
+    setHeld(open === key ? null : lines);
+  };
   useEffect(() => {
     if (box.current && atEnd.current) box.current.scrollTop = box.current.scrollHeight;
   }, [lines]);
@@ -118,34 +126,41 @@ function Lines({ lines, containers }: { lines: LogLine[]; containers: string[] }
   const many = new Set(lines.map((line) => line.pod)).size > 1;
   const seen = new Map<string, number>();
   return (
-    <div ref={box} className="sc-lines" role="region" aria-label={text.tab['logs']} tabIndex={0} onScroll={onScroll}>
-      {lines.map((line) => {
-        const same = `${line.pod}/${line.container}/${line.time}`;
-        const count = (seen.get(same) ?? 0) + 1;
-        seen.set(same, count);
-        const key = `${same}/${count}`;
-        return (
-          <Fragment key={key}>
-            <div className={`sc-line sc-line-${line.level}`}>
-              <span className="sc-where" title={utc(line.time)}>
-                {timeOf(line)}
-              </span>
-              <span style={{ color: colourOf(containers.indexOf(line.container)) }} title={line.pod}>
-                {many ? `${line.pod} ${line.container}` : line.container}
-              </span>
-              {line.access ? (
-                <button type="button" className="sc-line-text" aria-expanded={open === key} onClick={() => setOpen(open === key ? null : key)}>
-                  {withoutTime(line.text)}
-                </button>
-              ) : (
-                <span>{line.text}</span>
-              )}
-            </div>
-            {open === key && <Explanation line={line.text} />}
-          </Fragment>
-        );
-      })}
-    </div>
+    <>
+      <div ref={box} className="sc-lines" role="region" aria-label={text.tab['logs']} tabIndex={0} onScroll={onScroll}>
+        {lines.map((line) => {
+          const same = `${line.pod}/${line.container}/${line.time}`;
+          const count = (seen.get(same) ?? 0) + 1;
+          seen.set(same, count);
+          const key = `${same}/${count}`;
+          return (
+            <Fragment key={key}>
+              <div className={`sc-line sc-line-${line.level}`}>
+                <span className="sc-where" title={utc(line.time)}>
+                  {timeOf(line)}
+                </span>
+                <span style={{ color: colourOf(containers.indexOf(line.container)) }} title={line.pod}>
+                  {many ? `${line.pod} ${line.container}` : line.container}
+                </span>
+                {line.access ? (
+                  <button type="button" className="sc-line-text" aria-expanded={open === key} onClick={() => toggle(key)}>
+                    {withoutTime(line.text)}
+                  </button>
+                ) : (
+                  <span>{line.text}</span>
+                )}
+              </div>
+              {open === key && <Explanation line={line.text} />}
+            </Fragment>
+          );
+        })}
+      </div>
+      {held && (
+        <p role="status" className="sc-where">
+          {text.logs.held}
+        </p>
+      )}
+    </>
   );
 }
 
@@ -156,9 +171,13 @@ function Explanation({ line }: { line: string }) {
     queryFn: () => post('/api/logs/explain', { line }),
     staleTime: Infinity,
   });
+  const place = useRef<HTMLElement>(null);
+  useEffect(() => {
+    void place.current?.scrollIntoView({ block: 'nearest' });
+  }, [data]);
   if (!data) return error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />;
   return (
-    <section className="sc-explained" aria-label={text.logs.explanation}>
+    <section ref={place} className="sc-explained" aria-label={text.logs.explanation}>
       <p>
         <strong>{data.summary}.</strong>
       </p>

@@ -32,7 +32,13 @@ export default function NamespacePage() {
       </h1>
     </>
   );
-  if (!data) return <div className="sc-page">{head}{error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />}</div>;
+  if (!data)
+    return (
+      <div className="sc-page">
+        {head}
+        {error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />}
+      </div>
+    );
   return (
     <div className="sc-page">
       {head}
@@ -63,7 +69,8 @@ export default function NamespacePage() {
                 `${one.kind}/${one.name}`,
                 <ObjectLink object={{ ...one, note: '' }} />,
                 <span className="sc-status-words">
-                  <StatusMark status={one.accepted ? 'Healthy' : 'Failure'} /> {one.accepted ? common.list.accepted : common.list.notAccepted}
+                  <StatusMark status={one.accepted ? 'Healthy' : 'Failure'} />{' '}
+                  {one.accepted ? common.list.accepted : common.list.notAccepted}
                 </span>,
                 one.message,
               ])}

@@ -56,11 +56,16 @@ export default function TracesTab({ subject }: { subject: Subject }) {
         <div className="sc-card">
           <PlainTable
             label={text.tab['traces'] ?? ''}
-            columns={[text.traces.start, text.traces.operation, text.traces.duration, text.traces.spans, text.traces.errors, text.traces.services]}
+            columns={(['start', 'operation', 'duration', 'spans', 'errors', 'services'] as const).map((name) => text.traces[name])}
             rows={data.traces.map((trace) => [
               trace.id,
               <span title={utc(trace.start)}>{clock(trace.start)}</span>,
-              <button type="button" className="sc-link" aria-pressed={trace.id === chosen.trace} onClick={() => change({ trace: trace.id })}>
+              <button
+                type="button"
+                className="sc-link"
+                aria-pressed={trace.id === chosen.trace}
+                onClick={() => change({ trace: trace.id })}
+              >
                 {trace.operation}
               </button>,
               duration(trace.duration),

@@ -342,6 +342,7 @@ const TESTS = [
       await request.focus();
       await page.keyboard.press('Enter');
       await page.getByText('because no healthy upstream.').waitFor();
+      await page.getByText('The lines stand still').waitFor();
       await accessible('an explained request');
       await picture('explained');
       assert.match(page.url(), /without=app/);
