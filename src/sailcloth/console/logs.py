@@ -38,6 +38,7 @@ PROXY = "istio-proxy"
 _LINES, _MOST_LINES = 300, 2000
 _CONTAINERS = 40
 _STREAMS = 32
+_READ_S = 30.0  # for all containers together
 _LOOK_S = 5.0  # between looks at rights and pods while following
 _BATCH_S, _BATCH = 0.25, 500
 _QUEUE = 4000
@@ -92,9 +93,10 @@ class LogPages:
         problems = Problems()
         lines: deque[Line] = deque(maxlen=most)
         count = 0
-        async for line in pod_logs.read(self._cluster.client, sources, LogOptions(tail=most), problems.add):
-            lines.append(line)
-            count += 1
+        async with asyncio.timeout(_READ_S):
+            async for line in pod_logs.read(self._cluster.client, sources, LogOptions(tail=most), problems.add):
+                lines.append(line)
+                count += 1
         shown = sorted((shown_line(line) for line in lines), key=lambda line: line.time)
         return answer(LogLines(lines=shown, containers=names, problems=problems.texts, dropped=count - len(shown)))
 
@@ -129,7 +131,7 @@ class LogPages:
                     if [_key(s) for s in (await self._sources(request))[0]] != [_key(s) for s in sources]:
                         break
                     await response.write(b": still here\n\n")
-        except (Refused, Forbidden, LookupError, ApiError, OSError) as error:
+        except (Refused, Forbidden, LookupError, ValueError, ApiError, OSError) as error:
             log.debug("following logs ends: %s", error)
         finally:
             self._streams -= 1
