@@ -97,6 +97,7 @@ async def test_objects_of_namespaces_that_may_not_be_read_are_not_named() -> Non
 )
 def test_texts_that_name_a_hidden_namespace(text: str, named: bool) -> None:
     assert details.mentions(frozenset({"bank"}))(text) is named
+    assert details.mentions(frozenset({"bank"}), alone=True)(text) is (named or text == "bank")
     assert not details.mentions(frozenset())(text)
 
 

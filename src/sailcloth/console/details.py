@@ -56,12 +56,13 @@ def no_namespace(name: str) -> Missing:
     )
 
 
-def mentions(hidden: frozenset[str]) -> Callable[[str], bool]:
-    """Whether a text names something of these namespaces, as NAMESPACE/NAME, NAME.NAMESPACE or a host."""
+def mentions(hidden: frozenset[str], alone: bool = False) -> Callable[[str], bool]:
+    """Whether a text names something of these namespaces, as NAMESPACE/NAME, NAME.NAMESPACE or a host. alone: or a namespace itself."""
     if not hidden:
         return lambda _: False
     names = "|".join(map(re.escape, sorted(hidden)))
-    pattern = re.compile(rf"(?<![\w-])(?:{names})/|(?:\.|\bns/)(?:{names})(?![\w-])")
+    inside = rf"(?<![\w-])(?:{names})/|(?:\.|\bns/)(?:{names})(?![\w-])"
+    pattern = re.compile(rf"(?<![\w-])(?:{names})(?![\w-])" if alone else inside)
     return lambda text: pattern.search(text) is not None
 
 
@@ -113,7 +114,8 @@ def details(
     services = [service] if service is not None else []
     warnings = service.warnings if service is not None else tuple(text for one in about for text in one.warnings)
     raw = _object(lists, of, members)
-    hides = mentions(frozenset(inventory.namespaces) - readable)
+    hidden = frozenset(inventory.namespaces) - readable
+    hides, warns_of = mentions(hidden), mentions(hidden, alone=True)
     return Details(
         kind=of.kind,
         type=row.kind,
@@ -137,7 +139,7 @@ def details(
             if (one.namespace in readable or not one.namespace) and not hides(one.note)
         ],
         mutual_tls=described_mesh.modes(about, hides),
-        warnings=[text for text in dict.fromkeys(warnings) if not hides(text)],
+        warnings=[text for text in dict.fromkeys(warnings) if not warns_of(text)],
         notes=list(snapshot.notes),
     )
 
