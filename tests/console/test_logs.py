@@ -54,7 +54,8 @@ def serve(lab: Lab, follow: bool = False, **answers: Answer) -> list[dict[str, s
         asked.append({**params, "pod": path.split("/")[-2]})
         yield answers[params["container"].replace("-", "_")]
 
-    lab.api.request = request  # type: ignore[attr-defined]
+    lab.api.request = request  # type: ignore[method-assign]
+    lab.api.viewed = {"pods/log"}
     return asked
 
 
@@ -79,7 +80,7 @@ async def test_lines_of_all_containers_come_by_time(web: Web, lab: Lab) -> None:
 async def test_a_container_that_does_not_answer_is_a_problem(web: Web, lab: Lab) -> None:
     waiting = b'{"kind": "Status", "reason": "BadRequest", "message": "container app is waiting to start"}'
     serve(lab, app=Answer(400, waiting), istio_proxy=PROXY)
-    shown = await get(web, f"/api/logs?{CART}")
+    shown = await get(web, f"/api/logs?{CART}", "shop-token")
     assert len(shown["lines"]) == 1
     assert shown["problems"] == ["cart-v1-abc-1 app: container app is waiting to start"]
 
