@@ -149,8 +149,8 @@ def test_a_pod_says_why_it_is_not_ready() -> None:
 
 
 async def test_a_namespace() -> None:
-    shown = details.namespace(snapshot(), "shop", ALL, [], [])
+    shown = details.namespace(snapshot(), "shop", ALL, [], [], {})
     assert (shown.injected, shown.health.status) == (True, "Failure")
     assert [i.name for i in shown.services] == ["cart", "web"]
     with pytest.raises(Missing):
-        details.namespace(snapshot(), "bank", frozenset({"shop"}), [], [])
+        details.namespace(snapshot(), "bank", frozenset({"shop"}), [], [], {})

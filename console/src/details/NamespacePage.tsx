@@ -64,7 +64,7 @@ export default function NamespacePage() {
           {data.config.length ? (
             <PlainTable
               label={text.namespacePage.config}
-              columns={[text.overview.object, common.list.accepted, common.list.message]}
+              columns={[text.overview.object, common.list.accepted, common.list.findings, common.list.message]}
               rows={data.config.map((one) => [
                 `${one.kind}/${one.name}`,
                 <ObjectLink object={{ ...one, note: '' }} />,
@@ -72,6 +72,7 @@ export default function NamespacePage() {
                   <StatusMark status={one.accepted ? 'Healthy' : 'Failure'} />{' '}
                   {one.accepted ? common.list.accepted : common.list.notAccepted}
                 </span>,
+                one.errors || one.warnings ? common.list.findingCounts(one.errors, one.warnings) : common.list.noFindings,
                 one.message,
               ])}
             />

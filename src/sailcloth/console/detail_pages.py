@@ -21,6 +21,7 @@ from .answers import USER, answer, required, seconds
 from .assemble import Scope, Snapshot
 from .described_mesh import DescribedMesh
 from .details import Subject
+from .findings import Found
 from .sources import Cluster, ControlPlane, Metrics
 
 Object = dict[str, Any]
@@ -30,13 +31,19 @@ Look = Callable[[web.Request], Awaitable[tuple[Snapshot, Scope]]]
 
 
 class DetailPages:
-    """Overviews and charts of one thing."""
+    """Overviews and charts of one thing. findings: those of the analysis that a user may see."""
 
     def __init__(
-        self, cluster: Cluster, metrics: Metrics, control_plane: ControlPlane, access: Access, look: Look
+        self,
+        cluster: Cluster,
+        metrics: Metrics,
+        control_plane: ControlPlane,
+        access: Access,
+        look: Look,
+        findings: Callable[[Scope], Awaitable[Found]],
     ) -> None:
         self._cluster, self._metrics, self._control_plane = cluster, metrics, control_plane
-        self._access, self._look = access, look
+        self._access, self._look, self._findings = access, look, findings
         self._mesh, self._options = DescribedMesh(), ("", -math.inf)
 
     def routes(self) -> list[web.RouteDef]:
@@ -84,7 +91,8 @@ class DetailPages:
         if name not in scope.readable:
             raise details.no_namespace(name)
         raw, notes = await self._events(request, name)
-        return answer(details.namespace(snapshot, name, scope.readable, details.events(raw, None), notes))
+        events, findings = details.events(raw, None), await self._findings(scope)
+        return answer(details.namespace(snapshot, name, scope.readable, events, notes, findings))
 
     async def _events(self, request: web.Request, namespace: str) -> tuple[list[Object], list[str]]:
         """The events of a namespace, and why there are none."""

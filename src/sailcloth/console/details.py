@@ -15,6 +15,7 @@ from sailcloth.analysis.describe import MeshSnapshot
 from . import assemble, described_mesh, schema_details
 from .answers import BadQuery, Missing
 from .assemble import Scope, Snapshot
+from .findings import Found
 from .inventory import Inventory, Workload
 from .schema import Item
 from .schema_details import Details, EndpointRow, EventRow, Kind, MeshObject, PodRow, Related
@@ -244,9 +245,14 @@ def _with_state(of: MeshObject, config: Iterable[Object]) -> MeshObject:
 
 
 def namespace(
-    snapshot: Snapshot, name: str, readable: frozenset[str], events: list[EventRow], notes: Sequence[str]
+    snapshot: Snapshot,
+    name: str,
+    readable: frozenset[str],
+    events: list[EventRow],
+    notes: Sequence[str],
+    findings: Found,
 ) -> schema_details.NamespaceDetails:
-    """The details of a namespace. Raises Missing."""
+    """The details of a namespace. findings: of the analysis, that the user may see. Raises Missing."""
     if name not in readable:
         raise no_namespace(name)
     scope = Scope(frozenset({name}), readable)
@@ -262,7 +268,7 @@ def namespace(
         apps=assemble.items(snapshot, scope, "app"),
         workloads=assemble.items(snapshot, scope, "workload"),
         services=assemble.items(snapshot, scope, "service"),
-        config=assemble.config(snapshot.inventory, scope, {}),
+        config=assemble.config(snapshot.inventory, scope, findings),
         events=events,
         notes=[*snapshot.notes, *notes],
     )

@@ -104,7 +104,9 @@ class Console:
         get("/api/config", self._config)
         get("/api/mesh", self._mesh)
         self._config_pages.routes(app)
-        details = DetailPages(self._cluster, self._metrics, self._control_plane, self._access, self._snapshot)
+        details = DetailPages(
+            self._cluster, self._metrics, self._control_plane, self._access, self._snapshot, self._findings
+        )
         logs = LogPages(self._cluster, self._access, self._snapshot, self._user)
         traces = TracePages(self._tracing, self._access, self._snapshot)
         proxies = ProxyPages(self._control_plane, self._access, self._snapshot)
