@@ -28,6 +28,7 @@ export const text = {
     services: 'Services',
     config: 'Istio config',
     mesh: 'Mesh',
+    explain: 'Explain a request',
     window: 'Window',
     windows: (window: string) => `Last ${window}`,
     refresh: 'Refresh',

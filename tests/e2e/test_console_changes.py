@@ -127,6 +127,32 @@ def test_requests_are_routed_by_header_and_by_share(mesh: Cluster, console: Cons
     mesh.eventually(lambda: mesh.reviews() != "v3")
 
 
+def test_a_request_is_explained_as_it_is_routed(mesh: Cluster, console: Console) -> None:
+    def edit(rules: Object) -> None:
+        rules["http"] = [
+            {"matches": [[{"part": "header", "operator": "exact", "name": "end-user", "value": "jason"}]],
+             "targets": [{"host": "reviews", "subset": "v2"}]},
+            {"targets": [{"host": "reviews", "subset": "v3"}], "timeout": "3s"},
+        ]  # fmt: skip
+
+    console.traffic("reviews", edit)
+    question = {"source": "default/productpage-v1", "url": REVIEWS}
+    explained = {}
+
+    def is_current() -> bool:
+        explained.update(console.ask("/api/explain", question))
+        return explained["timeout"] == "3s"
+
+    mesh.eventually(is_current)
+    assert [d["subset"] for d in explained["destinations"]] == ["v3"]
+    assert [s["reason"] for s in explained["skipped"]] == ["header end-user must be jason, and is missing"]
+    assert (
+        version_of(inside(mesh, REVIEWS)) == explained["destinations"][0]["endpoints"][0]["workload"].partition("/")[2]
+    )
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        console.ask("/api/explain", {"url": "ftp://x"})
+
+
 def test_faults_and_timeouts(mesh: Cluster, console: Console) -> None:
     console.traffic("details", lambda rules: rules["http"][0].update(abortStatus=418, abortPercent=100))
     mesh.eventually(lambda: inside(mesh, DETAILS)[0] == 418)

@@ -12,6 +12,7 @@ const GraphPage = lazy(() => import('../graph/GraphPage'));
 const ItemsPage = lazy(() => import('../pages/ItemsPage'));
 const ConfigPage = lazy(() => import('../pages/ConfigPage'));
 const MeshPage = lazy(() => import('../pages/MeshPage'));
+const ExplainPage = lazy(() => import('../explain/ExplainPage'));
 const ObjectPage = lazy(() => import('../config/ObjectPage'));
 const CreatePage = lazy(() => import('../config/CreatePage'));
 const ObjectFormPage = lazy(() => import('../wizards/ObjectFormPage'));
@@ -40,6 +41,7 @@ export const PAGES = [
   },
   { path: '/services', title: text.shell.services, element: <ItemsPage key="services" path="/api/services" title={text.shell.services} /> },
   { path: '/config', title: text.shell.config, element: <ConfigPage /> },
+  { path: '/explain', title: text.shell.explain, element: <ExplainPage /> },
   { path: '/mesh', title: text.shell.mesh, element: <MeshPage /> },
 ];
 

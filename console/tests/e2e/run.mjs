@@ -31,6 +31,7 @@ const PAGES = [
   ['/config/VirtualService/default/reviews?tab=yaml', '.cm-content'],
   ['/mesh', '.sc-components'],
   ['/config/new', '.cm-content'],
+  ['/explain?source=default/productpage-v1&url=http://reviews:9080/', '.sc-card h3'],
   ['/config/new/mutual-tls', '.sc-preview'],
   ['/config/new/observed', '.sc-preview .sc-table'],
   ['/config/PeerAuthentication/default/default/form', '.sc-preview .cm-content'],

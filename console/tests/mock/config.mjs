@@ -123,8 +123,26 @@ function markers(yaml) {
     : [];
 }
 
+const decision = { decision: 'deny', action: 'ALLOW', policy: 'default/reviews', rule: null, reason: 'no rule of an ALLOW policy matches' };
+const explanation = {
+  proxy: 'productpage-v1-1.default', host: 'reviews:9080', port: 9080, path: '/reviews/0', outcome: 'It goes to reviews v1 (80 %), reviews v3 (20 %).',
+  status: 0, listener: '0.0.0.0_9080', filterChain: '', routeConfig: '9080', virtualHost: 'reviews.default.svc.cluster.local:9080', route: '',
+  object: 'VirtualService default/reviews',
+  skipped: [{ name: '', object: 'VirtualService default/reviews', reason: 'header end-user must be jason, and is missing' }],
+  destinations: [
+    {
+      cluster: 'outbound|9080|v1|reviews', host: 'reviews', port: 9080, subset: 'v1', share: 80, rule: 'DestinationRule default/reviews',
+      endpoints: [{ address: '10.0.0.1:9080', workload: 'default/reviews-v1', health: 'HEALTHY', locality: '', mutualTls: true }],
+      allowed: { 'default/reviews-v1': decision }, problem: '',
+    },
+    { cluster: 'outbound|9080|v3|reviews', host: 'reviews', port: 9080, subset: 'v3', share: 20, rule: '', endpoints: [], allowed: {}, problem: 'no healthy endpoint' },
+  ],
+  location: '', rewritten: '', timeout: '2s', retries: '2 on 5xx', faults: ['10 % wait 2s first'], mirrors: [],
+};
+
 /** @type {Record<string, (body: any) => unknown>} */
 export const POSTS = {
+  '/api/explain': () => explanation,
   '/api/config/check': ({ yaml }) => markers(yaml),
   '/api/config/apply': ({ yaml, delete: gone, dryRun }) => {
     const wrong = markers(yaml);

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from sailcloth.analysis.describe import MeshSnapshot
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import EVENTS
 
@@ -54,10 +55,14 @@ class DetailPages:
             web.get("/api/series", self._series),
         ]
 
+    async def described(self) -> MeshSnapshot:
+        """The mesh of the cluster's objects, with its proxies."""
+        return await self._mesh.snapshot(self._cluster.lists(), self._cluster.config(), await self._current_options())
+
     async def _details(self, request: web.Request) -> web.Response:
         snapshot, of, readable = await self._subject(request)
         lists = self._cluster.lists()
-        mesh = await self._mesh.snapshot(lists, self._cluster.config(), await self._current_options())
+        mesh = await self.described()
         found = details.details(snapshot, of, lists, self._control_plane.sync, mesh, readable)
         raw, notes = await self._events(request, of.namespace)
         events = details.events(raw, found)

@@ -22,7 +22,7 @@ from sailcloth.analysis.forms.object_forms import BadValue
 from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
 from sailcloth.kube import ApiError, Client
 
-from . import assemble, findings, mesh, openapi, openid, schema
+from . import assemble, explained, findings, mesh, openapi, openid, schema
 from .access import Access, Question, Refused, User
 from .answers import HEADERS, USER, BadQuery, Forbidden, Missing, answer, event, flag, problem, seconds
 from .assemble import Scope, Snapshot
@@ -112,6 +112,12 @@ class Console:
         proxies = ProxyPages(self._control_plane, self._access, self._snapshot)
         for pages in (details, logs, traces, proxies):
             app.add_routes(pages.routes())
+
+        async def explain(request: web.Request) -> web.Response:
+            body, scope = await request.read(), await self._scope(request)
+            return answer(await explained.explain(body, details.described, scope))
+
+        app.router.add_post("/api/explain", explain)
         get("/{path:.*}", self._file)
         return app
 
