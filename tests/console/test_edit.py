@@ -166,6 +166,7 @@ async def test_a_wrong_field_is_found_at_its_line(web: Web) -> None:
         ("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata:\n  name: a", 3, "Give a namespace"),
         ("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: a", 3, "Give a name"),
         ("a: &a [*a]", 1, "not YAML"),
+        ("apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata:\n  name: ../x\n  namespace: a", 4, "is no name"),
     ],
 )
 def test_documents_that_are_no_objects_of_the_mesh(text: str, line: int, said: str) -> None:
@@ -185,6 +186,16 @@ async def test_a_change_is_tried_and_then_written_as_the_user(web: Web, lab: Lab
     assert lab.writes.annotations == [{APPLIED: "{}"}] * 2  # `kubectl apply` compares with it
     undo = yaml.safe_load(applied["undo"]["yaml"])
     assert (undo["spec"], undo["metadata"]["generation"]) == (CART["spec"], 8)
+
+
+async def test_what_stops_half_way_says_so_and_can_be_undone(web: Web, lab: Lab) -> None:
+    lab.writes.refused[("POST", False)] = ApiError(500, "InternalError", "disk full")
+    rule = {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule", "spec": {"host": "cart"}}
+    text = edit.to_yaml([CART, {**rule, "metadata": {"name": "cart", "namespace": "shop"}}])
+    _, applied = await post(web, "/api/config/apply", {"yaml": text})
+    assert applied["done"] == ["VirtualService shop/cart replaced"]
+    assert applied["stopped"] == "The rest was not changed: disk full"
+    assert (len(list(yaml.safe_load_all(applied["undo"]["yaml"]))), applied["undo"]["delete"]) == (1, [])
 
 
 async def test_a_dry_run_changes_nothing(web: Web, lab: Lab) -> None:
@@ -277,7 +288,16 @@ async def test_a_form_of_an_object_is_written_back(web: Web) -> None:
     assert (status, "is not one of" in problem["error"]) == (400, True)
 
 
-@pytest.mark.parametrize("body", [{"yaml": 1}, {"x": 1}, [], {"yaml": ""}])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"delete": [{"kind": "Gateway", "namespace": "a", "name": "../secrets/x"}]},
+        {"yaml": 1},
+        {"x": 1},
+        [],
+        {"yaml": ""},
+    ],
+)
 async def test_a_bad_body_is_named(web: Web, body: Any) -> None:
     status, problem = await post(web, "/api/config/apply", body)
     assert status == 400

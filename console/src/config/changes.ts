@@ -15,11 +15,11 @@ export async function apply(change: Change, undoing = false): Promise<Applied | 
     return null;
   }
   if (applied.done.length && !change.dryRun) {
-    const { undo } = applied;
+    const { undo, stopped } = applied;
     show({
-      good: true,
-      title: undoing ? text.editor.undone : text.editor.done,
-      words: applied.done,
+      good: !stopped,
+      title: stopped ? text.editor.partly : undoing ? text.editor.undone : text.editor.done,
+      words: [...applied.done, ...(stopped ? [stopped] : [])],
       ...(undo && !undoing ? { action: { title: text.editor.undo, run: () => void apply(undo, true) } } : {}),
     });
     await client.invalidateQueries();

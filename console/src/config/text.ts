@@ -47,6 +47,7 @@ export const text = {
     undone: 'Undone',
     done: 'Applied',
     failed: 'Nothing was changed',
+    partly: 'Only a part was changed',
     dismiss: 'Dismiss',
     keys: 'Ctrl-Space completes, Ctrl-Enter applies, Escape then Tab leaves the editor.',
   },

@@ -147,7 +147,7 @@ export const POSTS = {
   '/api/config/apply': ({ yaml, delete: gone, dryRun }) => {
     const wrong = markers(yaml);
     const done = wrong.length ? [] : [gone.length ? 'VirtualService default/reviews deleted' : 'VirtualService default/reviews replaced'];
-    return { done, markers: wrong, yaml, undo: dryRun || wrong.length ? null : { yaml: YAML, delete: [], dryRun: false } };
+    return { done, markers: wrong, yaml, stopped: '', undo: dryRun || wrong.length ? null : { yaml: YAML, delete: [], dryRun: false } };
   },
   '/api/forms/traffic': ({ rules }) => ({
     change: { yaml: YAML.replace('1s', rules.http[0]?.timeout ?? '9s'), delete: [], dryRun: false },

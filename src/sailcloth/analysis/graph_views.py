@@ -15,7 +15,7 @@ TYPES = ("versionedApp", "app", "workload", "service")
 OUTSIDE = ("PassthroughCluster", "BlackHoleCluster")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class ViewNode:
     """A node of one graph type. `kind`: workload, app, service or unknown; `workload`: the only workload that it stands for."""
 
@@ -31,7 +31,7 @@ class ViewNode:
         return f"{self.kind}:{self.namespace}/{self.name}" + (f"@{self.version}" if self.version else "")
 
 
-@dataclass
+@dataclass(slots=True)
 class ViewEdge:
     """What goes from one node to another by one protocol. Quantiles are those of the slowest part, in milliseconds."""
 

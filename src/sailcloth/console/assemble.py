@@ -14,6 +14,7 @@ from sailcloth.analysis.graph_views import ViewEdge, ViewNode
 from sailcloth.analysis.traffic_graph import UNKNOWN, Node
 from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
 from sailcloth.api.meta import Key
+from sailcloth.lib.uncollected import uncollected
 
 from . import schema
 from .findings import Found
@@ -53,6 +54,7 @@ class Snapshot:
 # -- graph --------------------------------------------------------------------------------------
 
 
+@uncollected
 def graph(
     snapshot: Snapshot, scope: Scope, kind: schema.GraphType, services: bool, idle: bool, number: int
 ) -> schema.Graph:

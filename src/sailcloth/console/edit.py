@@ -5,6 +5,7 @@ Must not write with the console's rights, or keep anything between requests.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from .sources import MESH
 
 Object = dict[str, Any]
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _MOST = 50  # documents of one change
 _OWN_FIELDS = ("managedFields", "uid", "creationTimestamp", "resourceVersion", "selfLink", "deletionTimestamp")
 
@@ -96,6 +98,8 @@ def _shape(obj: Any) -> tuple[str, str] | None:
         value = metadata.get(field) if isinstance(metadata, dict) else None
         if not isinstance(value, str) or not value:
             return f"metadata.{field}", f"Give a {field}."
+        if not _NAME.fullmatch(value):
+            return f"metadata.{field}", f"{value[:80]!r} is no {field}: use lower case letters, digits, - and dots."
     return None
 
 
@@ -119,8 +123,8 @@ def markers(text: str, findings: Iterable[Finding]) -> list[Marker]:
 async def apply(client: Client, change: Change, current: Callable[[Named], Object | None]) -> Applied:
     """Make a change with a user's client, all of it tried first as a dry run. current: an object as it is, for undoing.
 
-    Nothing is changed if a document is not valid or the API server refuses one in the dry run; `markers` say why. Raises BadChange,
-    ApiError, OSError.
+    Nothing is changed if a document is not valid or the API server refuses one in the dry run; `markers` say why. Should it refuse one
+    later, `stopped` says why, and `done` what was changed before. Raises BadChange, ApiError, OSError.
     """
     documents, markers = check(change.yaml)
     if any(m.severity == "Error" for m in markers):
@@ -130,6 +134,8 @@ async def apply(client: Client, change: Change, current: Callable[[Named], Objec
     for named in change.delete:
         if named.kind not in MESH:
             raise BadChange(f"{named.kind!r} is no kind of the mesh")
+        if not _NAME.fullmatch(named.name) or not _NAME.fullmatch(named.namespace):
+            raise BadChange(f"{named.namespace[:80]!r} and {named.name[:80]!r} are no namespace and name")
     for number, document in _numbered(change.yaml):
         try:
             await _write(client, document, dry_run=True)
@@ -138,16 +144,25 @@ async def apply(client: Client, change: Change, current: Callable[[Named], Objec
     if change.dry_run:
         return Applied(done=[f"{_name(d)} would be {_verb(d)}" for d in documents], markers=markers)
     before = [current(_named(obj)) for obj in documents]
-    gone = [obj for named in change.delete if (obj := current(named)) is not None]
     written: list[Object] = []
+    gone: list[Object] = []
     done: list[str] = []
-    for document in documents:
-        written.append(await _write(client, document))
-        done.append(f"{_name(document)} {_verb(document)}")
-    for named in change.delete:
-        await client.delete(_resource(named.kind), named.name, named.namespace)
-        done.append(f"{named.kind} {named.namespace}/{named.name} deleted")
-    return Applied(done=done, markers=markers, yaml=to_yaml(written), undo=_undo(written, before, gone))
+    stopped = ""
+    try:
+        for document in documents:
+            written.append(await _write(client, document))
+            done.append(f"{_name(document)} {_verb(document)}")
+        for named in change.delete:
+            obj = current(named)
+            await client.delete(_resource(named.kind), named.name, named.namespace)
+            gone += [obj] if obj is not None else []
+            done.append(f"{named.kind} {named.namespace}/{named.name} deleted")
+    except ApiError as error:
+        if not done:
+            raise
+        stopped = f"The rest was not changed: {error.message or error.reason}"
+    undo = _undo(written, before[: len(written)], gone)
+    return Applied(done=done, markers=markers, yaml=to_yaml(written), undo=undo, stopped=stopped)
 
 
 def _undo(written: Sequence[Object], before: Sequence[Object | None], gone: Sequence[Object]) -> Change:

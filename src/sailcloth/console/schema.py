@@ -14,10 +14,12 @@ GraphType = Literal["versionedApp", "app", "workload", "service"]
 NodeKind = Literal["workload", "app", "service", "serviceEntry", "unknown"]
 
 
-Struct = msgspec.Struct  # each is frozen, and has its names in camelCase in JSON
+Struct = (
+    msgspec.Struct
+)  # each is frozen, and has its names in camelCase in JSON; without gc where a graph has thousands
 
 
-class Judgement(Struct, frozen=True, rename="camel", kw_only=True):
+class Judgement(Struct, frozen=True, rename="camel", kw_only=True, gc=False):
     """One rule applied to requests of one direction: why a status is what it is."""
 
     status: Status
@@ -30,14 +32,14 @@ class Judgement(Struct, frozen=True, rename="camel", kw_only=True):
     rate: float
 
 
-class Replicas(Struct, frozen=True, rename="camel", kw_only=True):
+class Replicas(Struct, frozen=True, rename="camel", kw_only=True, gc=False):
     desired: int
     current: int
     available: int
     synced: int | None = None  # proxies that have everything; absent without sidecars
 
 
-class Health(Struct, frozen=True, rename="camel", kw_only=True):
+class Health(Struct, frozen=True, rename="camel", kw_only=True, gc=False):
     """`window`: what requests were looked back on, such as 5m."""
 
     status: Status
@@ -47,7 +49,7 @@ class Health(Struct, frozen=True, rename="camel", kw_only=True):
     replicas_status: Status = "NA"
 
 
-class Traffic(Struct, frozen=True, rename="camel", kw_only=True):
+class Traffic(Struct, frozen=True, rename="camel", kw_only=True, gc=False):
     """Requests of one protocol, or bytes of connections (`tcp`)."""
 
     protocol: str
@@ -57,7 +59,7 @@ class Traffic(Struct, frozen=True, rename="camel", kw_only=True):
     codes: dict[str, float] = {}  # rate by response code; `-`: no response
 
 
-class Node(Struct, frozen=True, rename="camel", kw_only=True):
+class Node(Struct, frozen=True, rename="camel", kw_only=True, gc=False):
     """`id` is stable between answers. `badges`: circuitBreaker, faultInjection, gateway, mirroring, missingSidecar, requestTimeout,
     trafficShifting, requestRouting, trafficSource, workloadEntry. `reason`: why it is unknown, and what to do."""
 
@@ -79,7 +81,7 @@ class Node(Struct, frozen=True, rename="camel", kw_only=True):
     labels: dict[str, str] = {}  # those that all of its workloads have, or its service
 
 
-class Edge(Struct, frozen=True, rename="camel", kw_only=True):
+class Edge(Struct, frozen=True, rename="camel", kw_only=True, gc=False):
     id: str
     source: str
     target: str

@@ -91,12 +91,14 @@ class Change(Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_f
 
 
 class Applied(Struct, frozen=True, rename="camel", kw_only=True):
-    """`done`: what was changed, in words. `undo`: what would change it back. `yaml`: the objects as they are now."""
+    """`done`: what was changed, in words. `undo`: what would change it back. `yaml`: the objects as they are now. `stopped`: why the rest
+    was not changed."""
 
     done: list[str]
     markers: list[Marker] = []
     yaml: str = ""
     undo: Change | None = None
+    stopped: str = ""
 
 
 class Version(Struct, frozen=True, rename="camel", kw_only=True):
