@@ -233,7 +233,7 @@ def _edge(
             rate=edge.rate,
             error_share=edge.errors / edge.rate if edge.rate else 0.0,
             bytes=edge.bytes,
-            codes=dict(sorted(edge.codes.items())),
+            codes=dict(sorted(edge.codes.items()) if len(edge.codes) > 1 else edge.codes),
         ),
         status=status,  # type: ignore[arg-type]
         hosts=sorted(edge.hosts),
