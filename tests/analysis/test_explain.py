@@ -18,7 +18,8 @@ SAMPLES = Path(__file__).parents[2] / "samples" / "bookinfo"
 NETWORKING = SAMPLES / "networking"
 FILES = [
     SAMPLES / "platform" / "kube" / "bookinfo.yaml",
-    *(NETWORKING / f"{name}.yaml" for name in ("destination-rule-all", "virtual-service-reviews-test-v2", "trouble")),
+    *(NETWORKING / f"{name}.yaml" for name in ("destination-rule-all", "virtual-service-reviews-test-v2")),
+    SAMPLES / "trouble" / "two-faults.yaml",
 ]
 REVIEWS = "http://reviews:9080/reviews/0"
 MORE = """
@@ -59,7 +60,7 @@ spec:
 def explainer(tmp_path_factory: pytest.TempPathFactory) -> Explainer:
     more = tmp_path_factory.mktemp("more") / "more.yaml"
     more.write_text(MORE)
-    files = [f for f in FILES if f.stem != "trouble"]
+    files = [f for f in FILES if f.stem != "two-faults"]
     return Explainer(describe.from_files(True, [*files, more], None))
 
 

@@ -54,8 +54,8 @@ DEMOS = {
     "bookinfo-trouble": replace(
         _BOOKINFO,
         title="Bookinfo, where one service fails and another is slow: find them in the console",
-        files=("bookinfo/networking/trouble.yaml", *_BOOKINFO.files),
-        next="kubectl delete -f samples/bookinfo/networking/trouble.yaml",
+        files=("bookinfo/trouble/two-faults.yaml", *_BOOKINFO.files),
+        next="kubectl delete -f samples/bookinfo/trouble/two-faults.yaml",
     ),
     "catcatgo": Demo(
         title="CatCatGo",
