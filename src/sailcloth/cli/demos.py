@@ -53,7 +53,7 @@ DEMOS = {
     "bookinfo": _BOOKINFO,
     "bookinfo-trouble": replace(
         _BOOKINFO,
-        title="Bookinfo, where one service fails and another is slow: find them in the console",
+        title="Bookinfo with two faults",
         files=("bookinfo/trouble/two-faults.yaml", *_BOOKINFO.files),
         next="kubectl delete -f samples/bookinfo/trouble/two-faults.yaml",
     ),
