@@ -76,6 +76,8 @@ class Config:
     async def options(self) -> str:
         return "trustDomain: cluster.local\n"
 
+    recent_options = options
+
     def config(self) -> list[Object]:
         return [CART, PEER_AUTHENTICATION]
 

@@ -78,6 +78,8 @@ class FakeCluster:
     async def options(self) -> str:
         return "accessLogFile: /dev/stdout\n"
 
+    recent_options = options
+
     def config(self) -> list[Object]:
         return [VIRTUAL_SERVICE, REFUSED, PEER_AUTHENTICATION]
 

@@ -7,6 +7,7 @@ import { useApi } from '../api/client';
 import type { ConfigObject, Delivery, Reference } from '../api/contract.gen';
 import { duration, moment, utc } from '../format';
 import { shared } from '../options';
+import { Head } from '../shell/Head';
 import { StatusMark } from '../shell/health';
 import { Loading, Problem, Stale, Words } from '../shell/states';
 import { useOptions } from '../useOptions';
@@ -114,15 +115,7 @@ function Status({ data }: { data: ConfigObject }) {
         {data.conditions.length === 0 && <p>{text.object.noConditions}</p>}
         {data.conditions.length > 0 && (
           <table className="sc-table">
-            <thead>
-              <tr>
-                {Object.values(words).map((title) => (
-                  <th key={title} scope="col">
-                    {title}
-                  </th>
-                ))}
-              </tr>
-            </thead>
+            <Head titles={Object.values(words)} />
             <tbody>
               {data.conditions.map((one) => (
                 <tr key={one.type}>
@@ -168,15 +161,7 @@ function DeliveryCard({ delivery }: { delivery: Delivery | null }) {
         {delivery.waiting.length > 0 && text.object.waiting(delivery.waiting.join(', '))}
       </p>
       <table className="sc-table">
-        <thead>
-          <tr>
-            {[text.object.proxy, text.object.answer, text.object.time].map((title) => (
-              <th key={title} scope="col">
-                {title}
-              </th>
-            ))}
-          </tr>
-        </thead>
+        <Head titles={[text.object.proxy, text.object.answer, text.object.time]} />
         <tbody>
           {delivery.answers.slice(0, LISTED).map((answer) => (
             <tr key={answer.proxy}>

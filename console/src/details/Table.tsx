@@ -1,3 +1,4 @@
+import { Head } from '../shell/Head';
 import type { ReactNode } from 'react';
 
 interface Props {
@@ -12,15 +13,7 @@ export function PlainTable({ label, columns, rows }: Props) {
   return (
     <div className="sc-scroll" tabIndex={0} role="group" aria-label={label}>
       <table className="sc-table" aria-label={label}>
-        <thead>
-          <tr>
-            {columns.map((name) => (
-              <th key={name} scope="col">
-                {name}
-              </th>
-            ))}
-          </tr>
-        </thead>
+        <Head titles={columns} />
         <tbody>
           {rows.map(([key, first, ...cells]) => (
             <tr key={key}>

@@ -4,6 +4,7 @@ import { useApi } from '../api/client';
 import type { Span, TraceRow } from '../api/contract.gen';
 import { clock, duration, utc } from '../format';
 import { Select } from '../pages/Filters';
+import { Head } from '../shell/Head';
 import { StatusMark } from '../shell/health';
 import { Empty, Loading, Problem, Stale } from '../shell/states';
 import { details as text } from '../text.details';
@@ -158,15 +159,7 @@ function OneTrace({ id, onClose }: { id: string; onClose: () => void }) {
           />
           <div className="sc-scroll" tabIndex={0} role="group" aria-label={text.traces.spans}>
             <table className="sc-table sc-spans" aria-label={text.traces.spans}>
-              <thead>
-                <tr>
-                  {[text.traces.service, text.traces.operation, text.traces.when, text.traces.duration].map((name) => (
-                    <th key={name} scope="col">
-                      {name}
-                    </th>
-                  ))}
-                </tr>
-              </thead>
+              <Head titles={[text.traces.service, text.traces.operation, text.traces.when, text.traces.duration]} />
               <tbody>
                 {data.spans.map((span, index) => {
                   const place = bar(span, data);

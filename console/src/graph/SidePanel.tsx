@@ -7,6 +7,7 @@ import type { Edge, Node, Traffic } from '../api/contract.gen';
 import { namespacePath, pathOf } from '../details/subject';
 import { duration, percent, rate, throughput } from '../format';
 import { shared } from '../options';
+import { Head } from '../shell/Head';
 import { StatusMark, StatusWords, Why } from '../shell/health';
 import { Words } from '../shell/states';
 import { text } from '../text';
@@ -229,15 +230,7 @@ function TrafficTable({ traffic, label }: { traffic: Traffic[]; label: string })
   if (!traffic.length) return <p>{text.panel.noTraffic}</p>;
   return (
     <table className="sc-table" aria-label={label}>
-      <thead>
-        <tr>
-          {[text.panel.protocol, text.panel.rate, text.panel.errors, text.panel.codes].map((name) => (
-            <th key={name} scope="col">
-              {name}
-            </th>
-          ))}
-        </tr>
-      </thead>
+      <Head titles={[text.panel.protocol, text.panel.rate, text.panel.errors, text.panel.codes]} />
       <tbody>
         {traffic.map((one) => (
           <tr key={one.protocol}>

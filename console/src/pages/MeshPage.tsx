@@ -5,6 +5,7 @@ import { useApi } from '../api/client';
 import type { Mesh, Proxy } from '../api/contract.gen';
 import { duration, moment, utc } from '../format';
 import { shared } from '../options';
+import { Head } from '../shell/Head';
 import { StatusMark, StatusWords } from '../shell/health';
 import { Loading, Problem, Stale } from '../shell/states';
 import { text } from '../text';
@@ -145,15 +146,7 @@ function Changes({ mesh }: { mesh: Mesh }) {
       {mesh.pushMs !== null && <p>{words.push(duration(mesh.pushMs))}</p>}
       {mesh.changes.length > 0 && (
         <table className="sc-table">
-          <thead>
-            <tr>
-              {[words.when, words.object, words.computed, words.last, words.answered].map((title) => (
-                <th key={title} scope="col">
-                  {title}
-                </th>
-              ))}
-            </tr>
-          </thead>
+          <Head titles={[words.when, words.object, words.computed, words.last, words.answered]} />
           <tbody>
             {mesh.changes.map((one) => (
               <tr key={one.received}>

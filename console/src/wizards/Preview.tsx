@@ -7,6 +7,7 @@ import type { Applied, Proposal } from '../api/contract.gen';
 import { Findings } from '../config/YamlEditor';
 import { apply } from '../config/changes';
 import { text } from '../config/text';
+import { Head } from '../shell/Head';
 import { Loading } from '../shell/states';
 
 const Editor = lazy(() => import('../config/Editor'));
@@ -110,15 +111,7 @@ function Tried({ proposal, observed }: { proposal: Proposal; observed: number })
       <p>{words.tried(observed, total)}</p>
       {total > 0 && (
         <table className="sc-table">
-          <thead>
-            <tr>
-              {[words.source, words.request, words.count, words.why].map((title) => (
-                <th key={title} scope="col">
-                  {title}
-                </th>
-              ))}
-            </tr>
-          </thead>
+          <Head titles={[words.source, words.request, words.count, words.why]} />
           <tbody>
             {proposal.refused.map((one) => (
               <tr key={`${one.source} ${one.method} ${one.path} ${one.reason}`}>

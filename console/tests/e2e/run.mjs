@@ -2,16 +2,12 @@
 // console, axe-core may find no serious violation in either theme, and the red node must say why it is red. Pictures go to the folder of
 // E2E_PICTURES, if set.
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { chromium } from 'playwright-core';
 import { TOKEN, start } from '../mock/server.mjs';
+import { open } from './browser.mjs';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const PICTURES = process.env['E2E_PICTURES'];
-const EXECUTABLE = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 const DEADLINE_MS = 15_000;
 
 /** What shows that a page is there. @type {[path: string, selector: string][]} */
@@ -54,26 +50,9 @@ const PAGES = [
 ];
 
 const server = await start();
-const folder = mkdtempSync(join(tmpdir(), 'sailcloth-e2e-'));
-const browser = await chromium.launchPersistentContext(folder, {
-  executablePath: EXECUTABLE,
-  args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
-  viewport: { width: 1440, height: 900 },
-});
-/** @type {string[]} */
-const errors = [];
-const page = browser.pages()[0] ?? (await browser.newPage());
-page.setDefaultTimeout(DEADLINE_MS);
-page.on('console', (message) => {
-  const refused = message.location().url.includes('/api/') && message.text().includes('401');
-  if (message.type() === 'error' && !refused) errors.push(`${page.url()}: ${message.text()}`);
-});
-page.on('pageerror', (error) => errors.push(`${page.url()}: ${error.message}`));
-
-/** @param {string} name */
-const picture = async (name) => {
-  if (PICTURES) await page.screenshot({ path: join(PICTURES, `${name}.png`) });
-};
+const isRefused = (/** @type {import('playwright-core').ConsoleMessage} */ message) =>
+  message.location().url.includes('/api/') && message.text().includes('401');
+const { page, errors, picture, close } = await open(DEADLINE_MS, isRefused);
 
 /** Fails with all serious violations of the page. @param {string} where */
 async function accessible(where) {
@@ -574,8 +553,7 @@ try {
     }
   }
 } finally {
-  await browser.close();
+  await close();
   server.close();
-  rmSync(folder, { recursive: true, force: true });
 }
 process.exit(failed ? 1 : 0);

@@ -1,33 +1,17 @@
 // A broken service is found, understood, mended and seen to heal: node tests/e2e/walk.mjs URL-WITH-TOKEN
 // `details` has a fault that answers 503. Pictures of each step go to the folder of E2E_PICTURES, if set.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { chromium } from 'playwright-core';
+import { open } from './browser.mjs';
 
 const [url = ''] = process.argv.slice(2);
 const { origin } = new URL(url);
 const SLOW_MS = 60_000; // what has to show in metrics
-const folder = mkdtempSync(join(tmpdir(), 'sailcloth-e2e-'));
-const browser = await chromium.launchPersistentContext(folder, {
-  executablePath: process.env['CHROMIUM'] ?? '/usr/bin/chromium',
-  args: process.getuid?.() === 0 ? ['--no-sandbox'] : [],
-  viewport: { width: 1440, height: 900 },
-});
-/** @type {string[]} */
-const errors = [];
-const page = browser.pages()[0] ?? (await browser.newPage());
-page.setDefaultTimeout(30_000);
-page.on('console', (message) => {
-  if (message.type() === 'error') errors.push(message.text());
-});
-page.on('pageerror', (error) => errors.push(error.message));
+const { page, errors, picture: shoot, close } = await open(30_000);
 let step = 0;
 /** @param {string} name */
 const picture = async (name) => {
   step += 1;
-  if (process.env['E2E_PICTURES']) await page.screenshot({ path: join(process.env['E2E_PICTURES'], `walk-${step}-${name}.png`) });
+  await shoot(`walk-${step}-${name}`);
 };
 try {
   await page.goto(url);
@@ -67,6 +51,5 @@ try {
   await picture('failed');
   throw error;
 } finally {
-  await browser.close();
-  rmSync(folder, { recursive: true, force: true });
+  await close();
 }

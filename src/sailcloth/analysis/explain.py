@@ -16,9 +16,10 @@ import msgspec
 
 from sailcloth.api import core
 from sailcloth.mesh import hosts, registry, services
-from sailcloth.view.proxy import Proxy, labels_of
+from sailcloth.view import gateways
+from sailcloth.view.proxy import Proxy
 
-from . import authorization, offline, simulate
+from . import authorization, offline, proxy_tables, simulate
 from .authorization import Decision, Workload
 from .describe import MeshSnapshot
 from .simulate import Result, Simulator
@@ -185,15 +186,8 @@ class Explainer:
 
     def _target_port(self, gateway: Proxy, port: int) -> int:
         """The port at which a gateway's pods take what comes to a port of its Services."""
-        labels = dict(self._mesh.graph.get(labels_of, gateway))
-        for key, obj in self._mesh.objects.items():
-            if not isinstance(obj, core.Service) or key.namespace != gateway.namespace:
-                continue
-            if obj.spec.selector and obj.spec.selector.items() <= labels.items():
-                for each in obj.spec.ports:
-                    if each.port == port and isinstance(each.target_port, int) and each.target_port:
-                        return each.target_port
-        return port
+        ports = self._mesh.graph.get(gateways.translation, gateway)
+        return next((target for _, number, target in ports if number == port), port)
 
     def _without_proxy(self, question: Question, call: simulate.Call, host: str) -> Explanation:
         return Explanation(
@@ -387,14 +381,10 @@ def _rewritten(entry: Object, path: str) -> str:
     return path
 
 
-def _object(entry: Mapping[str, Any]) -> str:
-    """The object that a resource was made from, by its metadata: KIND NAMESPACE/NAME."""
-    config = str(entry.get("metadata", {}).get("filter_metadata", {}).get(_ISTIO, {}).get("config", ""))
-    parts = config.split("/")
-    if len(parts) < 3:
-        return ""
-    kind = "".join(word.capitalize() for word in parts[-2].split("-"))
-    return f"{kind} {parts[-3]}/{parts[-1]}"
+def _object(entry: Object) -> str:
+    """The object that a resource was made from: KIND NAMESPACE/NAME."""
+    found = proxy_tables.origin(entry)
+    return f"{found[0]} {found[1]}/{found[2]}" if found else ""
 
 
 def _part(dump: Object, name: str) -> list[Object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -10,6 +10,7 @@ from aiohttp import web
 from . import schema
 from .access import User
 
+T = TypeVar("T")
 USER = web.RequestKey("user", User)
 _CSP = (
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -50,6 +51,14 @@ def answer(value: Any) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(value), content_type="application/json", headers={"Cache-Control": "no-store"}
     )
+
+
+async def body(request: web.Request, type_: type[T]) -> T:
+    """The request's body. Raises BadQuery."""
+    try:
+        return msgspec.json.decode(await request.read(), type=type_)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise BadQuery(f"the request's body is not valid: {error}") from None
 
 
 def event(name: str, value: Any) -> bytes:

@@ -7,7 +7,7 @@ An object is shown to whoever may read its namespace; it is changed with the use
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -30,8 +30,6 @@ from .findings import Found
 from .inventory import Inventory, Object
 from .sources import MESH, AccessLogs, Cluster, ControlPlane, Unavailable
 
-T = TypeVar("T")
-_API = "networking.istio.io/v1"
 _REFUSALS = {
     401: "Log in again.",
     403: "Ask for the right, or log in with another account.",
@@ -173,11 +171,11 @@ class ConfigPages:
         return answers.answer({**served, "properties": {**head, "metadata": metadata, "spec": spec}})
 
     async def _check(self, request: web.Request) -> web.Response:
-        _, markers = edit.check((await _body(request, schema.Change)).yaml)
+        _, markers = edit.check((await answers.body(request, schema.Change)).yaml)
         return answers.answer(markers)
 
     async def _apply(self, request: web.Request) -> web.Response:
-        change = await _body(request, schema.Change)
+        change = await answers.body(request, schema.Change)
         if self._act_as is None:
             raise Forbidden("this console is for viewing only")
         readable = (await self._scope(request)).readable
@@ -226,7 +224,7 @@ class ConfigPages:
         )
 
     async def _propose_traffic(self, request: web.Request) -> web.Response:
-        proposal = await _body(request, schema.TrafficProposal)
+        proposal = await answers.body(request, schema.TrafficProposal)
         self._service(proposal.namespace, proposal.service, await self._scope(request))
         before = self._rules(proposal.namespace, proposal.service)
         try:
@@ -251,7 +249,7 @@ class ConfigPages:
         return answers.answer(schema.ObjectForm(form=object_forms.FORMS[read[0]], values=read[1]))
 
     async def _propose_object(self, request: web.Request) -> web.Response:
-        proposal = await _body(request, schema.ObjectProposal)
+        proposal = await answers.body(request, schema.ObjectProposal)
         if proposal.form not in object_forms.FORMS:
             raise Missing(f"there is no wizard {proposal.form!r}")
         if not proposal.name or not proposal.namespace:
@@ -265,7 +263,7 @@ class ConfigPages:
         metadata = existing["metadata"] if existing else {"name": proposal.name, "namespace": proposal.namespace}
         version = existing["apiVersion"] if existing else MESH[kind].api_version
         obj = {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
-        workloads = [r.name for r in references.of(obj, self._inventory()) if r.what == "applies to"]
+        workloads = [r.name for r in references.named(obj, self._inventory()) if r.what == "applies to"]
         said = [f"It applies to {', '.join(sorted(workloads))}."] if workloads else []
         return answers.answer(_proposal([obj], [], [existing] if existing else [], said))
 
@@ -279,7 +277,7 @@ class ConfigPages:
 
     async def _propose_observed(self, request: web.Request) -> web.Response:
         """A policy for a workload by its access logs, which its user may read."""
-        proposal = await _body(request, schema.ObservedProposal)
+        proposal = await answers.body(request, schema.ObservedProposal)
         scope, user, namespace = await self._scope(request), self._user(request), proposal.namespace
         workload = self._inventory().workloads.get((namespace, proposal.workload))
         if workload is None or namespace not in scope.readable:
@@ -315,7 +313,7 @@ class ConfigPages:
             spec = obj.get("spec") or {}
             hosts = spec.get("hosts") or [spec.get("host")]
             sends = [
-                r.name for r in references.of(obj, self._inventory()) if r.kind == "Service" and r.what == "sends to"
+                r.name for r in references.named(obj, self._inventory()) if r.kind == "Service" and r.what == "sends to"
             ]
             if any(str(h).partition(".")[0] == service for h in hosts) or (
                 obj["kind"] == "VirtualService" and sends == [service]
@@ -354,14 +352,6 @@ def _is(obj: Object, named: schema.Named) -> bool:
 
 def _named(obj: Object) -> schema.Named:
     return schema.Named(kind=obj["kind"], namespace=obj["metadata"].get("namespace", ""), name=obj["metadata"]["name"])
-
-
-async def _body(request: web.Request, type_: type[T]) -> T:
-    """The request's body. Raises BadChange."""
-    try:
-        return msgspec.json.decode(await request.read(), type=type_)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise BadChange(f"the request's body is not valid: {error}") from None
 
 
 def refusal(error: ApiError) -> tuple[int, str, str]:

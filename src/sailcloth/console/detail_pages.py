@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import math
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,7 +14,7 @@ from sailcloth.kube import ApiError
 from sailcloth.kube.resources import EVENTS
 
 from . import details, series
-from .access import Access
+from .access import Access, Question
 from .answers import USER, answer, required, seconds
 from .assemble import Scope, Snapshot
 from .described_mesh import DescribedMesh
@@ -26,7 +23,6 @@ from .findings import Found
 from .sources import Cluster, ControlPlane, Metrics
 
 Object = dict[str, Any]
-_OPTIONS_S = 30.0
 Look = Callable[[web.Request], Awaitable[tuple[Snapshot, Scope]]]
 """What a request asks for, and what its user may see of it."""
 
@@ -45,7 +41,7 @@ class DetailPages:
     ) -> None:
         self._cluster, self._metrics, self._control_plane = cluster, metrics, control_plane
         self._access, self._look, self._findings = access, look, findings
-        self._mesh, self._options = DescribedMesh(), ("", -math.inf)
+        self._mesh = DescribedMesh()
 
     def routes(self) -> list[web.RouteDef]:
         """What they serve."""
@@ -57,7 +53,9 @@ class DetailPages:
 
     async def described(self) -> MeshSnapshot:
         """The mesh of the cluster's objects, with its proxies."""
-        return await self._mesh.snapshot(self._cluster.lists(), self._cluster.config(), await self._current_options())
+        return await self._mesh.snapshot(
+            self._cluster.lists(), self._cluster.config(), await self._cluster.recent_options()
+        )
 
     async def _details(self, request: web.Request) -> web.Response:
         snapshot, of, readable = await self._subject(request)
@@ -67,15 +65,6 @@ class DetailPages:
         raw, notes = await self._events(request, of.namespace)
         events = details.events(raw, found)
         return answer(msgspec.structs.replace(found, events=events, notes=[*found.notes, *notes]))
-
-    async def _current_options(self) -> str:
-        """The MeshConfig, at most half a minute old; the last one while it cannot be read."""
-        text, read = self._options
-        if time.monotonic() - read > _OPTIONS_S:
-            with contextlib.suppress(ApiError, OSError):
-                text = await self._cluster.options()
-            self._options = (text, time.monotonic())
-        return text
 
     async def _subject(self, request: web.Request) -> tuple[Snapshot, Subject, frozenset[str]]:
         snapshot, scope = await self._look(request)
@@ -101,7 +90,7 @@ class DetailPages:
 
     async def _events(self, request: web.Request, namespace: str) -> tuple[list[Object], list[str]]:
         """The events of a namespace, and why there are none."""
-        if not await self._access.allows(request[USER], "list", "events", namespace):
+        if not await self._access.may(request[USER], Question("list", "events", namespace=namespace)):
             return [], [f"Events are not shown: you may not list the events of namespace {namespace}."]
         try:
             return (await self._cluster.client.list(EVENTS, namespace))[0], []

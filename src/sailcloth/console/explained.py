@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import msgspec
+from aiohttp import web
 
 from sailcloth.analysis.describe import MeshSnapshot
 from sailcloth.analysis.explain import Destination, Explainer, Explanation, Question, Unknown
 
-from .answers import BadQuery
+from .answers import BadQuery, body
 from .assemble import Scope
 
 POSTS = (("/api/explain", "What happens to a request, and which object decides it.", Question, Explanation),)
 Snapshot = Callable[[], Awaitable[MeshSnapshot]]
 
 
-async def explain(body: bytes, snapshot: Snapshot, scope: Scope) -> Explanation:
-    """The explanation of a request, in JSON. Raises BadQuery."""
-    try:
-        question = msgspec.json.decode(body, type=Question)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise BadQuery(f"the request's body is not valid: {error}") from None
+async def explain(request: web.Request, snapshot: Snapshot, scope: Scope) -> Explanation:
+    """The explanation of the request that the body describes. Raises BadQuery."""
+    question = await body(request, Question)
     asked = question.source or question.gateway
     namespace = asked.partition("/")[0] if asked else "istio-system"
     if namespace not in scope.readable:

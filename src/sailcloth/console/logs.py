@@ -23,7 +23,7 @@ from sailcloth.kube.pod_logs import Line, LogOptions, Source
 from sailcloth.lib import access_log_lines
 
 from . import details
-from .access import Access, Refused, User
+from .access import Access, Question, Refused, User
 from .answers import HEADERS, USER, BadQuery, Forbidden, answer, event, number, problem
 from .assemble import Scope, Snapshot
 from .details import Subject
@@ -81,7 +81,7 @@ class LogPages:
 
     async def _check(self, request: web.Request, of: Subject) -> None:
         """Raises Forbidden."""
-        if not await self._access.allows(request[USER], "get", "pods/log", of.namespace):
+        if not await self._access.may(request[USER], Question("get", "pods/log", namespace=of.namespace)):
             raise Forbidden(
                 f"you may not read the logs of namespace {of.namespace}",
                 f"Ask for the right; see `kubectl auth can-i get pods --subresource=log -n {of.namespace}`.",

@@ -17,10 +17,10 @@ _SELECTING = (
 
 def of(obj: Object, inventory: Inventory) -> list[Reference]:
     """What an object names and what names it, each once."""
-    out = dict.fromkeys(_named(obj, inventory))
+    out = dict.fromkeys(named(obj, inventory))
     own = (obj["kind"], obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
     for other in inventory.config:
-        if other is not obj and any((r.kind, r.namespace, r.name) == own for r in _named(other, inventory)):
+        if other is not obj and any((r.kind, r.namespace, r.name) == own for r in named(other, inventory)):
             metadata = other["metadata"]
             out[
                 Reference(
@@ -30,23 +30,8 @@ def of(obj: Object, inventory: Inventory) -> list[Reference]:
     return list(out)
 
 
-def concerning(namespace: str, host: str, labels: Mapping[str, str], inventory: Inventory) -> list[Object]:
-    """Objects that name a service by its host's first label, or select workloads with these labels."""
-    found = []
-    for obj in inventory.config:
-        for reference in _named(obj, inventory):
-            if (reference.kind, reference.namespace, reference.name) == ("Service", namespace, host):
-                found.append(obj)
-                break
-        else:
-            selector = _selector(obj)
-            same = obj["metadata"].get("namespace") in (namespace, "istio-system")
-            if same and labels and selector is not None and selector.items() <= labels.items():
-                found.append(obj)
-    return found
-
-
-def _named(obj: Object, inventory: Inventory) -> Iterator[Reference]:
+def named(obj: Object, inventory: Inventory) -> Iterator[Reference]:
+    """What an object names, or selects."""
     spec, namespace = obj.get("spec") or {}, obj["metadata"].get("namespace", "")
     for host, subset in _destinations(obj["kind"], spec):
         entry = next(

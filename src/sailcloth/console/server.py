@@ -114,8 +114,7 @@ class Console:
             app.add_routes(pages.routes())
 
         async def explain(request: web.Request) -> web.Response:
-            body, scope = await request.read(), await self._scope(request)
-            return answer(await explained.explain(body, details.described, scope))
+            return answer(await explained.explain(request, details.described, await self._scope(request)))
 
         app.router.add_post("/api/explain", explain)
         get("/{path:.*}", self._file)
@@ -319,16 +318,9 @@ class Console:
         """What the analysis finds in the cluster's objects, without what a user may not see."""
         cluster = self._cluster
         lists = cluster.lists()
-        found = await self._analysis.of(cluster.version, lists, cluster.config(), self._mesh_options)
+        found = await self._analysis.of(cluster.version, lists, cluster.config(), cluster.recent_options)
         names = {obj["metadata"]["name"] for obj in lists.get("namespaces", ())}
         return findings.visible(found, names - scope.readable)
-
-    async def _mesh_options(self) -> str:
-        """The MeshConfig in YAML; empty if it cannot be read."""
-        try:
-            return await self._cluster.options()
-        except (ApiError, OSError):
-            return ""
 
     async def _mesh(self, request: web.Request) -> web.Response:
         scope, user = await self._scope(request), request[USER]

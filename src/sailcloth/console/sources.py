@@ -7,7 +7,9 @@ shows.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ import orjson
 
 from sailcloth.analysis import traffic_graph
 from sailcloth.api.kinds import MESH_KINDS
-from sailcloth.kube import Client
+from sailcloth.kube import ApiError, Client
 from sailcloth.kube.informer import Informer
 from sailcloth.kube.resources import CONFIGMAPS, DEPLOYMENTS, ENDPOINTSLICES, NAMESPACES, PODS, SERVICES, Resource
 
@@ -30,6 +32,7 @@ Sample = tuple[Mapping[str, str], float]
 Series = tuple[Mapping[str, str], Sequence[tuple[float, float]]]
 """Labels, and values by time."""
 _CHANGES = 20  # of the control plane's log, that pages show
+_OPTIONS_S = 30.0
 _SYNC_S = 2.0  # between looks at the control plane's sync state
 _TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 _MAX_BODY = 64 << 20
@@ -61,6 +64,7 @@ class Cluster:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
         self._informers: dict[str, Informer[Object]] = {}
         self.version = 0  # rises with each change
+        self._options = ("", -math.inf)  # the MeshConfig, and when it was read
 
     def lists(self) -> dict[str, list[Object]]:
         """Objects by the plurals of their kinds."""
@@ -79,6 +83,15 @@ class Cluster:
         """The MeshConfig, in YAML. Raises ApiError, OSError."""
         config_map = await self.client.get(CONFIGMAPS, "istio", "istio-system")
         return str((config_map.get("data") or {}).get("mesh") or "")
+
+    async def recent_options(self) -> str:
+        """The MeshConfig, at most half a minute old; the last one while it cannot be read."""
+        text, read = self._options
+        if time.monotonic() - read > _OPTIONS_S:
+            with contextlib.suppress(ApiError, OSError):
+                text = await self.options()
+            self._options = (text, time.monotonic())
+        return text
 
     async def run(self) -> None:
         """Watch until cancelled."""

@@ -26,10 +26,6 @@ class Message:
     template: str
     kiali: tuple[str, ...] = ()
 
-    @property
-    def is_istio(self) -> bool:
-        return self.code.startswith("IST")
-
 
 MESSAGES: dict[str, Message] = {
     row[0]: Message(row[0], cast(Severity, row[1]), *row[2:], kiali=own_codes.KIALI.get(row[0], ()))
