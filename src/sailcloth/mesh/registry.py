@@ -1,13 +1,14 @@
 """The mesh as graph inputs: applies typed objects and keeps the fine-grained indexes that derived values read.
 
 Every query of a derived value ("rules for this host in this namespace", "services visible to namespace a") is a slice of an
-index, so that an unrelated object never invalidates it. `kinds` defines the slices of each kind. Must not know a kind.
+index, so that an unrelated object never invalidates it. `kinds` defines the slices of each kind. Must not know a kind, but for Pods and
+those that are converted to others.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from sailcloth.api import core
@@ -23,6 +24,7 @@ from .legacy import Legacy
 from .model import MeshConfig
 
 T = TypeVar("T", bound=Object)
+LabelPairs = tuple[tuple[str, str], ...]
 
 
 class ServiceId(NamedTuple):
@@ -56,6 +58,28 @@ class _LabelIndex:
             self._graph.set("selected-labels", tuple(sorted(k for k, n in self._count.items() if n > 0)))
 
 
+class _PodLabels:
+    """The different labels of pods, by namespace and of all; one more pod with the same labels changes no graph input."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._index = Index(graph, "pod-labels")
+        self._labels_of: dict[Key, tuple[str, LabelPairs]] = {}
+        self._counts: Counter[tuple[str, LabelPairs]] = Counter()
+
+    def put(self, key: Key, labels: Mapping[str, str] | None) -> None:
+        """The labels of a pod; None: it no longer exists."""
+        old = self._labels_of.pop(key, None)
+        new = (key.namespace, tuple(sorted(labels.items()))) if labels is not None else None
+        if new is not None:
+            self._labels_of[key] = new
+        for ident, difference in ((new, 1), (old, -1)) if new != old else ():
+            if ident is not None:
+                self._counts[ident] += difference
+                self._index.put(ident, (ident[0], "") if self._counts[ident] else ())
+                if not self._counts[ident]:
+                    del self._counts[ident]
+
+
 class Mesh:
     """All objects of the mesh. Only `apply` changes them. Belongs to the graph's thread."""
 
@@ -64,6 +88,7 @@ class Mesh:
         self._index = Index(self.graph, "index")
         self._host_index = Index(self.graph, "services")
         self._label_index = _LabelIndex(self.graph)
+        self._pod_labels = _PodLabels(self.graph)
         self.objects: dict[Key, Object] = {}
         self._service_ids: dict[Key, tuple[ServiceId, ...]] = {}
         self._ingresses: dict[Key, core.Ingress] = {}
@@ -137,6 +162,7 @@ class Mesh:
                 return False
             self._index.put(key, ())
             self._label_index.put(key, set())
+            self._pod_labels.put(key, None)
             self.graph.unset(("head", key))
             for ident in self._service_ids.pop(key, ()):
                 self._host_index.put(ident, ())
@@ -154,6 +180,8 @@ class Mesh:
         policy = [kind.in_namespace(key.namespace)] if kind.selector is not None else []
         self._index.put(key, [*policy, *kind.slices(key, obj, self.config)])
         self._label_index.put(key, set(kind.caller_labels(obj)))
+        if isinstance(obj, core.Pod):
+            self._pod_labels.put(key, obj.metadata.labels)
         if kind.head is not None:
             self.graph.set(("head", key), kind.head(key, obj, self.config))
         exports = kind.exports(key, obj, self.config) if kind.exports is not None else None
@@ -199,6 +227,12 @@ def select(graph: Graph, slice_: Slice[T]) -> tuple[Key, ...]:
 def objects(graph: Graph, slice_: Slice[T]) -> list[tuple[Key, T]]:
     """The objects in a slice, sorted by key. A change of any of them invalidates the reader."""
     return [(key, cast(T, obj)) for key in select(graph, slice_) if (obj := graph.read(("object", key))) is not None]
+
+
+def pod_labels(graph: Graph, namespace: str = "") -> tuple[LabelPairs, ...]:
+    """The different labels of the pods of a namespace, or of all, sorted."""
+    idents: tuple[tuple[str, LabelPairs], ...] = graph.read(("pod-labels", namespace)) or ()
+    return tuple(dict.fromkeys(labels for _, labels in idents))
 
 
 def by_selector(

@@ -8,14 +8,16 @@ pipeline. What the mesh means by a host, a selector or an export is asked of `sa
 from __future__ import annotations
 
 from .catalogue import MESSAGES, Message
-from .objects import Document, ObjectSet, Origin, document
-from .pipeline import ANALYZERS, Analyzer, run, selected
+from .context import Document, Origin
+from .objects import ObjectSet, document
+from .pipeline import ANALYZERS, Analyzer, Each, run, selected
 
 __all__ = [
     "ANALYZERS",
     "MESSAGES",
     "Analyzer",
     "Document",
+    "Each",
     "Message",
     "ObjectSet",
     "Origin",

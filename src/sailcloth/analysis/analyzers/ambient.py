@@ -10,7 +10,8 @@ from sailcloth.mesh import injection
 
 from . import unstructured
 from .catalogue import finding
-from .objects import GATEWAY_API, Document, ObjectSet, Workload
+from .context import Document
+from .objects import GATEWAY_API, ObjectSet, Workload
 from .selectors import REDIRECTION
 from .virtual_services import gateways
 

@@ -9,22 +9,22 @@ from sailcloth.api.meta import Finding
 
 from . import unstructured
 from .catalogue import finding
+from .context import Context, Document
 from .objects import ObjectSet, Workload, label_text, selector_of
 
 _CIDRS = "BLOCKED_CIDRS_IN_JWKS_URIS"
 
 
-def workloads(objects: ObjectSet) -> Iterator[Finding]:
+def workloads(context: Context, policy: Document) -> Iterator[Finding]:
     """Policies that hold for no workload."""
-    for policy in objects.of("AuthorizationPolicy"):
-        labels = selector_of(policy.spec)
-        everywhere = policy.key.namespace == objects.root
-        attached = unstructured.items(policy.spec, "targetRefs") or "targetRef" in policy.spec
-        if attached or (everywhere and not labels):
-            continue
-        if not objects.selected(labels, "" if everywhere else policy.key.namespace):
-            at = "spec.selector" if labels else "metadata.namespace"
-            yield finding("IST0127", policy.key, at, label_text(labels))
+    labels = selector_of(policy.spec)
+    everywhere = policy.key.namespace == context.root
+    attached = unstructured.items(policy.spec, "targetRefs") or "targetRef" in policy.spec
+    if attached or (everywhere and not labels):
+        return
+    if not context.selects(labels, "" if everywhere else policy.key.namespace):
+        at = "spec.selector" if labels else "metadata.namespace"
+        yield finding("IST0127", policy.key, at, label_text(labels))
 
 
 def namespaces(objects: ObjectSet) -> Iterator[Finding]:

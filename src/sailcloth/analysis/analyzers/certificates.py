@@ -28,7 +28,6 @@ def secrets(objects: ObjectSet) -> Iterator[Finding]:
     for gateway in objects.of("Gateway"):
         pods = gateways.pods(objects, gateway)
         if not pods:
-            yield gateways.without_pods(gateway)
             continue
         namespace = pods[0].namespace
         for index, server in unstructured.objects(gateway.spec, "servers"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .objects import Document, document
+from .context import Document
+from .objects import document
 
 _PORTS = {
     "status-port": (15021, 15021),

@@ -8,7 +8,7 @@ from sailcloth.api.meta import Finding
 
 from . import unstructured
 from .catalogue import finding
-from .objects import ObjectSet
+from .context import Context, Document
 
 _RELATIVE = ("INSERT_BEFORE", "INSERT_AFTER", "REPLACE", "MERGE", "REMOVE")
 _ROUTES = ("ROUTE_CONFIGURATION", "HTTP_ROUTE")
@@ -16,16 +16,15 @@ _REPLACEABLE = ("HTTP_FILTER", "NETWORK_FILTER", "VIRTUAL_HOST")
 _PRIORITY = "Set spec.priority, or use INSERT_FIRST or ADD."
 
 
-def patches(objects: ObjectSet) -> Iterator[Finding]:
+def patches(context: Context, one: Document) -> Iterator[Finding]:
     """The findings of all patches, each code once for an object, as istioctl prints it: their texts name no patch."""
-    for one in objects.of("EnvoyFilter"):
-        reported: set[str] = set()
-        for index, patch in unstructured.objects(one.spec, "configPatches"):
-            at = f"spec.configPatches[{index}].patch.operation"
-            for code, fix in _codes(patch, unstructured.number(one.spec, "priority")):
-                if code not in reported:
-                    reported.add(code)
-                    yield finding(code, one.key, at, fix=fix)
+    reported: set[str] = set()
+    for index, patch in unstructured.objects(one.spec, "configPatches"):
+        at = f"spec.configPatches[{index}].patch.operation"
+        for code, fix in _codes(patch, unstructured.number(one.spec, "priority")):
+            if code not in reported:
+                reported.add(code)
+                yield finding(code, one.key, at, fix=fix)
 
 
 def _codes(patch: dict[str, object], priority: int) -> Iterator[tuple[str, str]]:

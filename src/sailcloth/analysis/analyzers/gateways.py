@@ -9,17 +9,13 @@ from sailcloth.mesh import hosts
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet, Workload, label_text
+from .context import Context, Document
+from .objects import ObjectSet, Workload, label_text
 
 
 def selector(gateway: Document) -> dict[str, str]:
     """The labels of a Gateway's pods."""
     return unstructured.labels(gateway.spec, "selector")
-
-
-def without_pods(gateway: Document) -> Finding:
-    """That no pod has the labels of a Gateway's selector."""
-    return finding("IST0101", gateway.key, "spec.selector", "selector", label_text(selector(gateway)))
 
 
 def pods(objects: ObjectSet, gateway: Document) -> list[Workload]:
@@ -28,13 +24,16 @@ def pods(objects: ObjectSet, gateway: Document) -> list[Workload]:
     return objects.selected(labels) if labels else objects.pods
 
 
+def selects(context: Context, gateway: Document) -> Iterator[Finding]:
+    """A selector of no pod."""
+    if selector(gateway) and not context.selects(selector(gateway)):
+        yield finding("IST0101", gateway.key, "spec.selector", "selector", label_text(selector(gateway)))
+
+
 def ports(objects: ObjectSet) -> Iterator[Finding]:
     """Ports that the Services of the Gateway's pods do not have."""
     for gateway in objects.of("Gateway"):
         workloads = pods(objects, gateway)
-        if not workloads:
-            yield without_pods(gateway)
-            continue
         services = {id(s): s for w in workloads for s in objects.services_of(w)}
         served = {p for s in services.values() for p in _ports(s)}
         for index, server in unstructured.objects(gateway.spec, "servers"):
@@ -57,9 +56,6 @@ def conflicts(objects: ObjectSet) -> Iterator[Finding]:
     of_gateway: dict[Document, set[int]] = {}
     for gateway in objects.of("Gateway"):
         of_gateway[gateway] = {id(pod) for pod in pods(objects, gateway)}
-        if selector(gateway) and not of_gateway[gateway]:
-            yield without_pods(gateway)
-            continue
         for index, server in unstructured.objects(gateway.spec, "servers"):
             port = unstructured.number(server, "port", "number")
             if port:

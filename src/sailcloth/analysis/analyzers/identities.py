@@ -12,7 +12,8 @@ from sailcloth.mesh.model import Protocol
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet, Workload, selector_of
+from .context import Document
+from .objects import ObjectSet, Workload, selector_of
 from .unstructured import Object
 
 _METHODS = frozenset(("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"))

@@ -10,7 +10,8 @@ from sailcloth.mesh.selection import GATEWAY_NAME
 
 from . import unstructured
 from .catalogue import finding
-from .objects import GATEWAY_API, Document, ObjectSet, selector_of
+from .context import Document
+from .objects import GATEWAY_API, ObjectSet, selector_of
 
 _POLICIES = ("AuthorizationPolicy", "RequestAuthentication", "Telemetry", "WasmPlugin")
 _OLD_NAME = "istio.io/gateway-name"

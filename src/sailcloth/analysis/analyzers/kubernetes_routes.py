@@ -8,7 +8,8 @@ from sailcloth.api.meta import Finding
 
 from . import unstructured
 from .catalogue import finding
-from .objects import GATEWAY_API, Document, ObjectSet
+from .context import Document
+from .objects import GATEWAY_API, ObjectSet
 from .unstructured import Object
 
 ROUTES = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")

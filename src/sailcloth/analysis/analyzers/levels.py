@@ -11,10 +11,12 @@ from sailcloth.mesh.model import Service
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet, label_text, selector_of
+from .context import Context, Document
+from .objects import ObjectSet, label_text, selector_of
 
 _KIND = "PeerAuthentication"
-_SELECTING = (_KIND, "RequestAuthentication", "WasmPlugin", "ProxyConfig")
+SELECTING = (_KIND, "RequestAuthentication", "WasmPlugin", "ProxyConfig")
+"""Kinds with a selector that is checked here."""
 
 
 def several(objects: ObjectSet) -> Iterator[Finding]:
@@ -36,40 +38,39 @@ def several(objects: ObjectSet) -> Iterator[Finding]:
                     break
 
 
-def without_workload(objects: ObjectSet) -> Iterator[Finding]:
+def without_workload(context: Context, one: Document) -> Iterator[Finding]:
     """Selectors of no workload."""
-    for one in (d for kind in _SELECTING for d in objects.of(kind)):
-        labels = selector_of(one.spec)
-        namespace = "" if one.key.namespace == objects.root and one.key.kind != _KIND else one.key.namespace
-        if labels and not objects.selected(labels, namespace) and "targetRefs" not in one.spec:
-            yield finding("SAIL1012", one.key, "spec.selector", label_text(labels))
+    labels = selector_of(one.spec)
+    namespace = "" if one.key.namespace == context.root and one.key.kind != _KIND else one.key.namespace
+    if labels and not context.selects(labels, namespace) and not one.spec.get("targetRefs"):
+        yield finding("SAIL1012", one.key, "spec.selector", label_text(labels))
 
 
-def client_modes(objects: ObjectSet) -> Iterator[Finding]:
+def client_modes(context: Context, rule: Document) -> Iterator[Finding]:
     """DestinationRules whose TLS the workloads refuse: none to STRICT, or mutual TLS to DISABLE."""
-    for rule in objects.of("DestinationRule"):
-        mode = unstructured.text(rule.spec, "trafficPolicy", "tls", "mode")
-        host = objects.host(unstructured.text(rule.spec, "host"), rule.key.namespace)
-        if mode not in ("DISABLE", "SIMPLE", "ISTIO_MUTUAL") or host.startswith("*"):
-            continue
-        service = objects.service(host, rule.key.namespace)
-        accepted, source = _accepted(objects, service)
-        at = "spec.trafficPolicy.tls.mode"
-        if accepted == "STRICT" and mode == "DISABLE":
-            yield finding("SAIL1008", rule.key, at, mode, host, source)
-        elif accepted == "DISABLE" and mode == "ISTIO_MUTUAL" and source is not None:
-            name = f"{rule.key.namespace}/{rule.key.name}"
-            yield finding("SAIL1020", source, "spec.mtls.mode", name, host)
+    policy = unstructured.mapping(rule.spec, "trafficPolicy")
+    mode = unstructured.text(policy, "tls", "mode") or ("DISABLE" if "tls" in policy else "")
+    host = context.host(unstructured.text(rule.spec, "host"), rule.key.namespace)
+    if mode not in ("DISABLE", "SIMPLE", "ISTIO_MUTUAL") or host.startswith("*"):
+        return
+    service = context.service(host, rule.key.namespace)
+    accepted, source = _accepted(context, service)
+    at = "spec.trafficPolicy.tls.mode"
+    if accepted == "STRICT" and mode == "DISABLE":
+        yield finding("SAIL1008", rule.key, at, mode, host, source)
+    elif accepted == "DISABLE" and mode == "ISTIO_MUTUAL" and source is not None:
+        name = f"{rule.key.namespace}/{rule.key.name}"
+        yield finding("SAIL1020", source, "spec.mtls.mode", name, host)
 
 
-def _accepted(objects: ObjectSet, service: Service | None) -> tuple[str, Key | None]:
+def _accepted(context: Context, service: Service | None) -> tuple[str, Key | None]:
     """(mode, object that sets it) of the first workload behind a service of the cluster, if it is the same for all ports."""
     if service is None or not service.kubernetes or not service.selector:
         return "", None
-    for pod in objects.selected(dict(service.selector), service.namespace):
-        labels = tuple(sorted(pod.labels.items()))
-        keys = objects.graph.get(selection.for_workload, PeerAuthentication, pod.namespace, labels)
-        general, by_port = peer_authentication.origins(objects.graph, keys)
+    for labels in context.pod_labels(dict(service.selector), service.namespace):
+        pairs = tuple(sorted(labels.items()))
+        keys = context.graph.get(selection.for_workload, PeerAuthentication, service.namespace, pairs)
+        general, by_port = peer_authentication.origins(context.graph, keys)
         targets = (p.target if isinstance(p.target, int) else p.number for p in service.ports)
         found = [by_port.get(target, general) for target in targets] or [general]
         return (found[0].mode, found[0].source) if len({origin.mode for origin in found}) == 1 else ("", None)

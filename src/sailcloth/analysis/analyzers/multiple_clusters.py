@@ -8,7 +8,8 @@ from sailcloth.api.meta import Finding, Key
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet
+from .context import Document
+from .objects import ObjectSet
 
 _REGISTRIES = ("Kubernetes", "Mock")
 _REMOTE = "istio/multiCluster"

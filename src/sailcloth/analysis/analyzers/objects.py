@@ -19,10 +19,11 @@ from sailcloth.api import gateway_api, kinds
 from sailcloth.api.meta import Finding, Key
 from sailcloth.lib import bounded_yaml
 from sailcloth.lib.incremental import Graph
-from sailcloth.mesh import hosts, mesh_config, registry, selection, services
-from sailcloth.mesh.model import MeshConfig, Service
+from sailcloth.mesh import mesh_config, registry, selection
+from sailcloth.mesh.model import MeshConfig
 
 from . import unstructured
+from .context import Context, Document, Origin
 from .unstructured import Object
 
 GATEWAY_API = gateway_api.GROUP
@@ -50,37 +51,6 @@ _GROUPS = {k.name: k.group for k in reversed(kinds.BY_GROUP_KIND.values())} | {
     "CustomResourceDefinition": "apiextensions.k8s.io",
     "ServiceAccount": "",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where an object stands: a file, the index of its YAML document, and its path in it if that is a List."""
-
-    file: str
-    document: int
-    prefix: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Document:
-    """One object. `key.namespace` is that of the command for objects without one."""
-
-    key: Key
-    group: str
-    body: Object
-    origin: Origin | None = None
-
-    @property
-    def spec(self) -> Object:
-        return unstructured.mapping(self.body, "spec")
-
-    @functools.cached_property
-    def labels(self) -> dict[str, str]:
-        return unstructured.labels(self.body, "metadata", "labels")
-
-    @functools.cached_property
-    def annotations(self) -> dict[str, str]:
-        return unstructured.labels(self.body, "metadata", "annotations")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +97,7 @@ def document(body: Object, namespace: str = "default", origin: Origin | None = N
     return Document(Key(kind, own, name or unstructured.text(body, "metadata", "generateName")), group, body, origin)
 
 
-class ObjectSet:
+class ObjectSet(Context):
     """Objects that are analyzed together. Of two with the same group, kind, namespace and name the later one counts.
 
     mesh_config, mesh_networks: YAML texts; without them those in the ConfigMap `istio` (or `istio-REVISION`) of `root` count.
@@ -162,7 +132,6 @@ class ObjectSet:
         return self._by_kind.get((_GROUPS.get(kind, "") if group is None else group, kind), [])
 
     def get(self, kind: str, namespace: str, name: str, group: str | None = None) -> Document | None:
-        """One object."""
         return self.documents.get((_GROUPS.get(kind, "") if group is None else group, kind, namespace, name))
 
     # -- the mesh's options ------------------------------------------------------------------------
@@ -179,7 +148,6 @@ class ObjectSet:
 
     @functools.cached_property
     def config(self) -> MeshConfig:
-        """The MeshConfig; the default one if it is invalid."""
         try:
             return mesh_config.parse(yaml.safe_dump(self.options), MeshConfig(root_namespace=self.root))
         except ValueError:
@@ -198,7 +166,6 @@ class ObjectSet:
 
     @functools.cached_property
     def graph(self) -> Graph:
-        """The mesh with all objects that match their schema."""
         mesh = registry.Mesh(self.config)
         for one in self.documents.values():
             body = {
@@ -209,18 +176,6 @@ class ObjectSet:
             if parsed is not None and not isinstance(parsed, Finding):
                 mesh.apply(*parsed)
         return mesh.graph
-
-    def host(self, name: str, namespace: str) -> str:
-        """The full name of a host in an object of a namespace."""
-        return hosts.resolve(name, namespace, self.config.domain)
-
-    def service(self, host: str, namespace: str) -> Service | None:
-        """The service that clients in a namespace reach by a full host name, which may be covered by a wildcard of a ServiceEntry."""
-        for name in (host, *hosts.wildcards(host)):
-            found = self.graph.get(services.by_host, name, namespace)
-            if found is not None:
-                return found
-        return None
 
     # -- workloads ---------------------------------------------------------------------------------
 
@@ -263,6 +218,24 @@ class ObjectSet:
             for p in candidates
             if (not namespace or p.namespace == namespace) and selection.matches(selector, p.labels)
         ]
+
+    def pod_labels(self, selector: Mapping[str, str], namespace: str = "") -> Iterable[Mapping[str, str]]:
+        distinct = {tuple(sorted(pod.labels.items())) for pod in self.selected(selector, namespace)}
+        return map(dict, sorted(distinct))
+
+    def selects(self, selector: Mapping[str, str], namespace: str = "") -> bool:
+        return bool(self.selected(selector, namespace))
+
+    def machine_labels(self, namespace: str) -> Iterable[Mapping[str, str]]:
+        return self._machine_labels.get(namespace, ())
+
+    @functools.cached_property
+    def _machine_labels(self) -> dict[str, list[dict[str, str]]]:
+        found: dict[str, list[dict[str, str]]] = {}
+        for kind, path in (("WorkloadEntry", ("labels",)), ("WorkloadGroup", ("metadata", "labels"))):
+            for one in self.of(kind):
+                found.setdefault(one.key.namespace, []).append(unstructured.labels(one.spec, *path))
+        return found
 
     @functools.cached_property
     def _pods_in(self) -> dict[str, list[Workload]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from sailcloth.api.kinds import LEGACY_KINDS
 from sailcloth.api.meta import Finding
 
 from . import (
@@ -36,7 +37,18 @@ from . import (
     virtual_services,
     webhooks,
 )
+from .context import Context, Document
 from .objects import ObjectSet
+
+
+class Each:
+    """A check of each object of some kinds by itself, which a control plane runs too (`live`)."""
+
+    def __init__(self, check: Callable[[Context, Document], Iterator[Finding]], *kinds: str) -> None:
+        self.check, self.kinds = check, kinds
+
+    def __call__(self, objects: ObjectSet) -> Iterator[Finding]:
+        return (f for kind in self.kinds for one in objects.of(kind) for f in self.check(objects, one))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +123,22 @@ DESCRIPTIONS = {
 ANALYZERS: tuple[Analyzer, ...] = (
     Analyzer("annotations.K8sAnalyzer", resource_annotations.check),
     Analyzer("authn.BlockedCIDRsAnalyzer", authorization.key_fetching),
-    Analyzer("authz.AuthorizationPoliciesAnalyzer", authorization.workloads, ("Pod",)),
+    Analyzer("authz.AuthorizationPoliciesAnalyzer", Each(authorization.workloads, "AuthorizationPolicy"), ("Pod",)),
     Analyzer("authz.AuthorizationPoliciesAnalyzer", authorization.namespaces, ("Namespace",)),
     Analyzer("conditions.ConditionAnalyzer", statuses.conditions),
     Analyzer("deployment.ApplicationUIDAnalyzer", services.users),
     Analyzer("deployment.ServiceAssociationAnalyzer", services.associations),
-    Analyzer("deprecation.FieldAnalyzer", schemas.deprecations),
-    Analyzer("destinationrule.CaCertificateAnalyzer", destination_rules.certificates),
-    Analyzer("destinationrule.PodNotSelectedAnalyzer", destination_rules.endpoints, ("Service", "ServiceEntry", "Pod")),
-    Analyzer("envoyfilter.EnvoyPatchAnalyzer", envoy_filters.patches),
+    Analyzer("deprecation.FieldAnalyzer", Each(schemas.deprecations, *schemas.KINDS)),
+    Analyzer("destinationrule.CaCertificateAnalyzer", Each(destination_rules.certificates, "DestinationRule")),
+    Analyzer("destinationrule.PodNotSelectedAnalyzer", Each(destination_rules.endpoints, "DestinationRule"), ("Service", "ServiceEntry", "Pod")),
+    Analyzer("envoyfilter.EnvoyPatchAnalyzer", Each(envoy_filters.patches, "EnvoyFilter")),
     Analyzer("externalcontrolplane.ExternalControlPlaneAnalyzer", webhooks.external_control_planes),
     Analyzer("gateway.CertificateAnalyzer", certificates.shared),
     Analyzer("gateway.ConflictingGatewayAnalyzer", gateways.conflicts, ("Pod",)),
+    Analyzer("gateway.ConflictingGatewayAnalyzer", Each(gateways.selects, "Gateway"), ("Pod",)),
+    Analyzer("gateway.IngressGatewayPortAnalyzer", Each(gateways.selects, "Gateway"), ("Pod",)),
     Analyzer("gateway.IngressGatewayPortAnalyzer", gateways.ports, ("Pod", "Service")),
+    Analyzer("gateway.SecretAnalyzer", Each(gateways.selects, "Gateway"), ("Pod",)),
     Analyzer("gateway.SecretAnalyzer", certificates.secrets, ("Pod", "Secret")),
     Analyzer("injection.Analyzer", sidecar_injection.namespaces),
     Analyzer("injection.Analyzer", sidecar_injection.pods),
@@ -132,19 +147,21 @@ ANALYZERS: tuple[Analyzer, ...] = (
     Analyzer("k8sgateway.CRDVersionAnalyzer", kubernetes_gateways.versions),
     Analyzer("k8sgateway.SelectorAnalyzer", kubernetes_gateways.selectors),
     Analyzer("multicluster.MeshNetworksAnalyzer", multiple_clusters.networks, ("Secret",)),
-    Analyzer("service.PortNameAnalyzer", services.port_names),
+    Analyzer("service.PortNameAnalyzer", Each(services.port_names, "Service")),
     Analyzer("serviceentry.ConflictingProtocolAnalyzer", service_entries.protocols),
     Analyzer("serviceentry.ProtocolAddressesAnalyzer", service_entries.addresses),
     Analyzer("sidecar.SelectorAnalyzer", selectors.sidecars, ("Pod",)),
+    Analyzer("sidecar.SelectorAnalyzer", Each(selectors.selects, "Sidecar"), ("Pod",)),
     Analyzer("telemetry.DefaultSelectorAnalyzer", selectors.namespace_telemetries),
     Analyzer("telemetry.LightstepAnalyzer", telemetry.lightstep),
     Analyzer("telemetry.ProviderAnalyzer", telemetry.providers),
     Analyzer("telemetry.SelectorAnalyzer", selectors.telemetries, ("Pod",)),
+    Analyzer("telemetry.SelectorAnalyzer", Each(selectors.selects, "Telemetry"), ("Pod",)),
     Analyzer("virtualservice.ConflictingMeshGatewayHostsAnalyzer", virtual_services.conflicting_hosts),
-    Analyzer("virtualservice.DestinationHostAnalyzer", virtual_services.destination_hosts, ("Service", "ServiceEntry")),
+    Analyzer("virtualservice.DestinationHostAnalyzer", Each(virtual_services.destination_hosts, "VirtualService"), ("Service", "ServiceEntry")),
     Analyzer("virtualservice.DestinationHostAnalyzer", virtual_services.ingress_subsets),
-    Analyzer("virtualservice.DestinationRuleAnalyzer", virtual_services.destination_subsets, ("DestinationRule",)),
-    Analyzer("virtualservice.GatewayAnalyzer", gateway_bindings.references, ("Gateway",)),
+    Analyzer("virtualservice.DestinationRuleAnalyzer", Each(virtual_services.destination_subsets, "VirtualService"), ("DestinationRule",)),
+    Analyzer("virtualservice.GatewayAnalyzer", Each(gateway_bindings.references, "VirtualService"), ("Gateway",)),
     Analyzer("virtualservice.JWTClaimRouteAnalyzer", gateway_bindings.claims, ("RequestAuthentication",)),
     Analyzer("webhook.Analyzer", webhooks.injectors, ("Service",)),
     Analyzer("sailcloth.ambient", ambient.waypoints),
@@ -161,31 +178,31 @@ ANALYZERS: tuple[Analyzer, ...] = (
     Analyzer("sailcloth.gateway-api", kubernetes_routes.parents, ("Gateway", "Service")),
     Analyzer("sailcloth.gateway-api", kubernetes_routes.backends, ("Service",)),
     Analyzer("sailcloth.gateway-api", kubernetes_routes.grants),
-    Analyzer("sailcloth.legacy", routes.legacy_losses),
+    Analyzer("sailcloth.legacy", Each(routes.legacy_losses, *(k.name for k in LEGACY_KINDS))),
     Analyzer("sailcloth.mesh-options", mesh_options.mesh),
     Analyzer("sailcloth.mesh-options", mesh_options.proxies),
     Analyzer("sailcloth.mutual-tls", levels.several),
-    Analyzer("sailcloth.mutual-tls", levels.without_workload, ("Pod",)),
-    Analyzer("sailcloth.mutual-tls", levels.client_modes),
+    Analyzer("sailcloth.mutual-tls", Each(levels.without_workload, *levels.SELECTING), ("Pod",)),
+    Analyzer("sailcloth.mutual-tls", Each(levels.client_modes, "DestinationRule")),
     Analyzer("sailcloth.mutual-tls", levels.started),
-    Analyzer("sailcloth.ports", ports.protocols),
+    Analyzer("sailcloth.ports", Each(ports.protocols, "Service")),
     Analyzer("sailcloth.ports", ports.targets),
-    Analyzer("sailcloth.ports", ports.aliases),
+    Analyzer("sailcloth.ports", Each(ports.aliases, "Service")),
     Analyzer("sailcloth.ports", ports.duplicate_entries),
     Analyzer("sailcloth.ports", ports.shared_tcp_ports),
-    Analyzer("sailcloth.routes", routes.weights),
-    Analyzer("sailcloth.routes", routes.retries),
+    Analyzer("sailcloth.routes", Each(routes.weights, "VirtualService")),
+    Analyzer("sailcloth.routes", Each(routes.retries, "VirtualService")),
     Analyzer("sailcloth.scopes", scopes.exports),
-    Analyzer("sailcloth.scopes", scopes.sidecar_hosts, ("Service", "ServiceEntry")),
-    Analyzer("sailcloth.scopes", scopes.sidecar_defaults),
+    Analyzer("sailcloth.scopes", Each(scopes.sidecar_hosts, "Sidecar"), ("Service", "ServiceEntry")),
+    Analyzer("sailcloth.scopes", Each(scopes.sidecar_defaults, "Sidecar")),
     Analyzer("sailcloth.scopes", scopes.hidden_destinations),
     Analyzer("sailcloth.patches", statuses.patches),
     Analyzer("sailcloth.subsets", virtual_services.client_subsets, ("DestinationRule",)),
     Analyzer("sailcloth.subsets", subsets.duplicates),
-    Analyzer("sailcloth.subsets", subsets.without_labels),
+    Analyzer("sailcloth.subsets", Each(subsets.without_labels, "DestinationRule")),
     Analyzer("sailcloth.subsets", subsets.unused, ("VirtualService",)),
     Analyzer("sailcloth.workload-groups", ports.workload_groups),
-    *(Analyzer(f"{_SCHEMA}{kind}", schemas.validation_of(kind)) for kind in schemas.KINDS),
+    *(Analyzer(f"{_SCHEMA}{kind}", Each(schemas.of_any, kind)) for kind in schemas.KINDS),
 )  # fmt: skip
 
 BY_NAME_ONLY: tuple[Analyzer, ...] = (Analyzer("maturity.AlphaAnalyzer", resource_annotations.alpha),)
@@ -199,7 +216,7 @@ def run(objects: ObjectSet, names: Collection[str] = ()) -> list[Finding]:
     """
     chosen = selected(names)
     found = (f for a in chosen if not objects.unread.intersection(a.needs) for f in a.check(objects))
-    return sorted(dict.fromkeys(found), key=_order)
+    return sorted(dict.fromkeys(found), key=order)
 
 
 def selected(names: Collection[str]) -> list[Analyzer]:
@@ -224,5 +241,6 @@ _ALIASES = (
 """Beginnings of other names that Istio has for an analyzer, in lower case."""
 
 
-def _order(finding: Finding) -> tuple[int, str, str, str]:
+def order(finding: Finding) -> tuple[int, str, str, str]:
+    """The order of findings: by severity, code, object and field."""
     return ("Error", "Warning", "Info").index(finding.severity), finding.code, str(finding.resource), finding.path

@@ -12,7 +12,8 @@ from sailcloth.mesh.services import allocatable
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet, Workload
+from .context import Context, Document
+from .objects import ObjectSet, Workload
 
 # Ports of servers that speak first: file transfer, shells, mail, MySQL.
 _SERVER_FIRST = frozenset((21, 22, 25, 110, 143, 587, 3306, 33060))
@@ -28,17 +29,16 @@ def _ports(service: Document) -> Iterator[tuple[str, int, dict[str, object], boo
         yield f"spec.ports[{index}]", number, port, chosen[0] is Protocol.AUTO
 
 
-def protocols(objects: ObjectSet) -> Iterator[Finding]:
+def protocols(context: Context, service: Document) -> Iterator[Finding]:
     """Protocols that are unknown, and detection where it only costs time."""
-    for service in objects.of("Service"):
-        if service.key.namespace in injection.IGNORED_NAMESPACES or "gateway.istio.io/managed" in service.labels:
-            continue
-        for path, number, port, detected in _ports(service):
-            app, target = unstructured.text(port, "appProtocol"), unstructured.number(port, "targetPort") or number
-            if detected and app:
-                yield finding("SAIL1021", service.key, f"{path}.appProtocol", app)
-            elif detected and target in _SERVER_FIRST:
-                yield finding("SAIL1104", service.key, path, number, target)
+    if service.key.namespace in injection.IGNORED_NAMESPACES or "gateway.istio.io/managed" in service.labels:
+        return
+    for path, number, port, detected in _ports(service):
+        app, target = unstructured.text(port, "appProtocol"), unstructured.number(port, "targetPort") or number
+        if detected and app:
+            yield finding("SAIL1021", service.key, f"{path}.appProtocol", app)
+        elif detected and target in _SERVER_FIRST:
+            yield finding("SAIL1104", service.key, path, number, target)
 
 
 def targets(objects: ObjectSet) -> Iterator[Finding]:
@@ -62,14 +62,13 @@ def _container_ports(pod: Workload) -> list[str]:
     return [unstructured.text(p, "name") for c in pod.containers for _, p in unstructured.objects(c, "ports")]
 
 
-def aliases(objects: ObjectSet) -> Iterator[Finding]:
+def aliases(context: Context, service: Document) -> Iterator[Finding]:
     """ExternalName services that lead to a service of the mesh."""
-    for service in objects.of("Service"):
-        name = unstructured.text(service.spec, "externalName")
-        if unstructured.text(service.spec, "type") == "ExternalName" and name:
-            host = objects.host(name.rstrip("."), service.key.namespace)
-            if objects.service(host, service.key.namespace) is not None:
-                yield finding("SAIL1105", service.key, "spec.externalName", name)
+    name = unstructured.text(service.spec, "externalName")
+    if unstructured.text(service.spec, "type") == "ExternalName" and name:
+        host = context.host(name.rstrip("."), service.key.namespace)
+        if context.service(host, service.key.namespace) is not None:
+            yield finding("SAIL1105", service.key, "spec.externalName", name)
 
 
 def duplicate_entries(objects: ObjectSet) -> Iterator[Finding]:

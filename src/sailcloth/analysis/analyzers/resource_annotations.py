@@ -11,8 +11,9 @@ from sailcloth.api.validation import pod_annotations
 from sailcloth.lib import bounded_yaml
 
 from .catalogue import finding
+from .context import Document
 from .istio_annotations import ALPHA, ANY, DEPRECATED, KINDS
-from .objects import Document, ObjectSet
+from .objects import ObjectSet
 
 _PROXY_CONFIG = "proxy.istio.io/config"
 _INGRESS_CLASS = "kubernetes.io/ingress.class"

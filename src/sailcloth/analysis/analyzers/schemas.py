@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -14,25 +14,20 @@ from sailcloth.api.virtual_service import VirtualServiceSpec
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet
+from .context import Context, Document
 
 KINDS = validation.KINDS
 """The kinds that have rules."""
 
 
-def validation_of(kind: str) -> Callable[[ObjectSet], Iterator[Finding]]:
-    """The check of one kind."""
-
-    def check(objects: ObjectSet) -> Iterator[Finding]:
-        for one in objects.of(kind):
-            yield from of_object(one)
-
-    return check
+def of_any(_: Context, one: Document) -> Iterator[Finding]:
+    """The findings of admission about an object."""
+    return of_object(one)
 
 
 def of_object(one: Document) -> Iterator[Finding]:
     """The findings of admission as Istio's codes. A field path stands before the text, as in Istio's errors."""
-    for found in validation.check(one.body, one.key.namespace):
+    for found in one.admission:
         if found.code in (codes.DEPRECATED, codes.UNREACHABLE):
             continue
         text = f"{found.path}: {found.text}" if found.path else found.text
@@ -67,18 +62,16 @@ def _label(named: Any, index: int) -> str:
     return f'"{name}"' if name else f"#{index}"
 
 
-def deprecations(objects: ObjectSet) -> Iterator[Finding]:
+def deprecations(context: Context, one: Document) -> Iterator[Finding]:
     """Deprecated fields."""
-    for one in (d for kind in KINDS for d in objects.of(kind)):
-        for found in validation.check(one.body, one.key.namespace):
-            if found.code == codes.DEPRECATED:
-                yield finding("IST0002", one.key, found.path, found.text, fix=found.fix)
-    for rule in objects.of("VirtualService"):
-        yield from _percentages(rule)
-    for sidecar in objects.of("Sidecar"):
-        if unstructured.mapping(sidecar.spec, "outboundTrafficPolicy", "egressProxy"):
-            at = "spec.outboundTrafficPolicy.egressProxy"
-            yield finding("IST0002", sidecar.key, at, "OutboundTrafficPolicy_EgressProxy is deprecated")
+    for found in one.admission:
+        if found.code == codes.DEPRECATED:
+            yield finding("IST0002", one.key, found.path, found.text, fix=found.fix)
+    if one.key.kind == "VirtualService":
+        yield from _percentages(one)
+    if one.key.kind == "Sidecar" and unstructured.mapping(one.spec, "outboundTrafficPolicy", "egressProxy"):
+        at = "spec.outboundTrafficPolicy.egressProxy"
+        yield finding("IST0002", one.key, at, "OutboundTrafficPolicy_EgressProxy is deprecated")
 
 
 _PERCENTAGES = (

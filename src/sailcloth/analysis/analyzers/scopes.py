@@ -11,7 +11,8 @@ from sailcloth.view import scope
 
 from . import selectors, unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet
+from .context import Context, Document
+from .objects import ObjectSet
 from .virtual_services import destinations, gateways
 
 
@@ -30,16 +31,15 @@ def exports(objects: ObjectSet) -> Iterator[Finding]:
                 yield finding("SAIL1009", service.key, f"metadata.annotations[{EXPORT_TO}]", name)
 
 
-def sidecar_hosts(objects: ObjectSet) -> Iterator[Finding]:
+def sidecar_hosts(context: Context, sidecar: Document) -> Iterator[Finding]:
     """Hosts that a Sidecar imports and no service has."""
-    for sidecar in objects.of("Sidecar"):
-        for path, pattern in _patterns(sidecar):
-            namespace, _, name = pattern.rpartition("/")
-            if name and "*" not in name and not namespace.startswith("~"):
-                idents = registry.services_of_host(objects.graph, hosts.normalized(name))
-                wanted = sidecar.key.namespace if namespace == "." else namespace
-                if not any(wanted in ("*", i.namespace) for i in idents):
-                    yield finding("SAIL1024", sidecar.key, path, name)
+    for path, pattern in _patterns(sidecar):
+        namespace, _, name = pattern.rpartition("/")
+        if name and "*" not in name and not namespace.startswith("~"):
+            idents = registry.services_of_host(context.graph, hosts.normalized(name))
+            wanted = sidecar.key.namespace if namespace == "." else namespace
+            if not any(wanted in ("*", i.namespace) for i in idents):
+                yield finding("SAIL1024", sidecar.key, path, name)
 
 
 def _patterns(sidecar: Document) -> Iterator[tuple[str, str]]:
@@ -48,14 +48,13 @@ def _patterns(sidecar: Document) -> Iterator[tuple[str, str]]:
             yield f"spec.egress[{index}].hosts[{number}]", pattern
 
 
-def sidecar_defaults(objects: ObjectSet) -> Iterator[Finding]:
+def sidecar_defaults(context: Context, sidecar: Document) -> Iterator[Finding]:
     """The mesh's default Sidecar with a selector, and outboundTrafficPolicies without a mode."""
-    for sidecar in objects.of("Sidecar"):
-        if sidecar.key.namespace == objects.root and selectors.of(sidecar):
-            yield finding("SAIL1025", sidecar.key, "spec.workloadSelector", objects.root)
-        policy = sidecar.spec.get("outboundTrafficPolicy")
-        if isinstance(policy, dict) and not policy.get("mode"):
-            yield finding("SAIL1026", sidecar.key, "spec.outboundTrafficPolicy")
+    if sidecar.key.namespace == context.root and selectors.of(sidecar):
+        yield finding("SAIL1025", sidecar.key, "spec.workloadSelector", context.root)
+    policy = sidecar.spec.get("outboundTrafficPolicy")
+    if isinstance(policy, dict) and not policy.get("mode"):
+        yield finding("SAIL1026", sidecar.key, "spec.outboundTrafficPolicy")
 
 
 def hidden_destinations(objects: ObjectSet) -> Iterator[Finding]:

@@ -9,7 +9,8 @@ from sailcloth.mesh import injection
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet, Workload, label_text
+from .context import Context, Document
+from .objects import ObjectSet, Workload, label_text
 
 REDIRECTION = "ambient.istio.io/redirection"
 _FIELDS = {"Sidecar": ("workloadSelector", "labels"), "Telemetry": ("selector", "matchLabels")}
@@ -22,19 +23,23 @@ def of(one: Document) -> dict[str, str]:
     return unstructured.labels(one.spec, *_FIELDS[one.key.kind])
 
 
+def selects(context: Context, one: Document) -> Iterator[Finding]:
+    """A selector of no workload."""
+    attached = one.spec.get("targetRefs") or "targetRef" in one.spec
+    if of(one) and not attached and not context.selects(of(one), one.key.namespace):
+        at = f"spec.{_FIELDS[one.key.kind][0]}"
+        yield finding("IST0101", one.key, at, "selector", label_text(of(one)))
+
+
 def conflicts(objects: ObjectSet, kind: str) -> Iterator[Finding]:
-    """Objects with a selector that selects no workload, or one that another object of the namespace selects."""
+    """Objects with a selector that selects a workload which another object of the namespace selects."""
     selecting: dict[tuple[str, str], list[Document]] = {}
     selected: dict[int, list[Workload]] = {}
     for one in objects.of(kind):
         if not of(one) or unstructured.items(one.spec, "targetRefs") or "targetRef" in one.spec:
             continue
-        pods = objects.selected(of(one), one.key.namespace)
-        selected[id(one)] = pods
-        if not pods:
-            at = f"spec.{_FIELDS[kind][0]}"
-            yield finding("IST0101", one.key, at, "selector", label_text(of(one)))
-        for pod in pods:
+        selected[id(one)] = objects.selected(of(one), one.key.namespace)
+        for pod in selected[id(one)]:
             selecting.setdefault((pod.namespace, pod.document.key.name), []).append(one)
     for one in objects.of(kind):
         for pod in selected.get(id(one), []):

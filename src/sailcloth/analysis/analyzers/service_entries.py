@@ -10,7 +10,8 @@ from sailcloth.mesh import hosts, visibility
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet
+from .context import Document
+from .objects import ObjectSet
 
 
 def addresses(objects: ObjectSet) -> Iterator[Finding]:

@@ -10,7 +10,8 @@ from sailcloth.mesh.model import Protocol, chosen_protocol
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet, Workload
+from .context import Context, Document
+from .objects import ObjectSet, Workload
 from .sidecar_injection import is_injected
 from .unstructured import Object
 
@@ -19,32 +20,31 @@ _OWN_CONTAINERS = ("istio-proxy", "istio-operator", "operator")
 _MANAGED = "gateway.istio.io/managed"
 
 
-def port_names(objects: ObjectSet) -> Iterator[Finding]:
+def port_names(context: Context, service: Document) -> Iterator[Finding]:
     """Ports whose protocol neither name nor appProtocol gives. Leaves out those of Kubernetes and of the mesh itself."""
-    for service in objects.of("Service"):
-        if service.key.namespace in injection.IGNORED_NAMESPACES or _of_mesh(objects, service):
+    if service.key.namespace in injection.IGNORED_NAMESPACES or _of_mesh(context, service):
+        return
+    if _MANAGED in service.labels:
+        return
+    for index, port in unstructured.objects(service.spec, "ports"):
+        name, number = unstructured.text(port, "name"), unstructured.number(port, "port")
+        external = unstructured.text(service.spec, "type") == "ExternalName"
+        if _chosen(port)[1] != "detection" and not (external and name == "tcp"):
             continue
-        if _MANAGED in service.labels:
-            continue
-        for index, port in unstructured.objects(service.spec, "ports"):
-            name, number = unstructured.text(port, "name"), unstructured.number(port, "port")
-            external = unstructured.text(service.spec, "type") == "ExternalName"
-            if _chosen(port)[1] != "detection" and not (external and name == "tcp"):
-                continue
-            at = f"spec.ports[{index}]"
-            if external:
-                yield finding("IST0150", service.key, at)
-            else:
-                target, fix = (
-                    unstructured.text(port, "targetPort") or "0",
-                    "Name it such as http-web, or set appProtocol.",
-                )
-                yield finding("IST0118", service.key, at, name, number, target, fix=fix)
+        at = f"spec.ports[{index}]"
+        if external:
+            yield finding("IST0150", service.key, at)
+        else:
+            target, fix = (
+                unstructured.text(port, "targetPort") or "0",
+                "Name it such as http-web, or set appProtocol.",
+            )
+            yield finding("IST0118", service.key, at, name, number, target, fix=fix)
 
 
-def _of_mesh(objects: ObjectSet, service: Document) -> bool:
+def _of_mesh(context: Context, service: Document) -> bool:
     own = {"istio", "operator.istio.io/component"} & service.labels.keys() or service.labels.get("release") == "istio"
-    return service.key.namespace == objects.root and bool(own)
+    return service.key.namespace == context.root and bool(own)
 
 
 def _chosen(port: Object) -> tuple[Protocol, str]:

@@ -8,10 +8,13 @@ from sailcloth.api.meta import Finding
 
 from . import unstructured
 from .catalogue import finding
-from .objects import GATEWAY_API, Document, ObjectSet
+from .context import Document
+from .objects import GATEWAY_API, ObjectSet
 
 # Conditions that are good when they are false, or that say nothing when they are.
-_NEGATIVE = frozenset(("Conflicted", "OverlappingTLSConfig", "PartiallyInvalid", "Reconciled", "Stalled"))
+_NEGATIVE = frozenset(
+    ("Conflicted", "OverlappingTLSConfig", "PartiallyInvalid", "PassedAnalysis", "Reconciled", "Stalled")
+)
 
 _NOTHING = " matched nothing"  # as `controlplane.status` writes it
 

@@ -9,7 +9,8 @@ from sailcloth.mesh import visibility
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet
+from .context import Context, Document
+from .objects import ObjectSet
 from .virtual_services import destinations
 
 
@@ -47,12 +48,11 @@ def _share(objects: ObjectSet, a: Document, b: Document) -> bool:
     return any("*" in s for s in seen) or bool(seen[0] & seen[1])
 
 
-def without_labels(objects: ObjectSet) -> Iterator[Finding]:
+def without_labels(context: Context, rule: Document) -> Iterator[Finding]:
     """Subsets that are the whole host."""
-    for rule in objects.of("DestinationRule"):
-        for index, name, subset in _subsets(rule):
-            if not unstructured.mapping(subset, "labels"):
-                yield finding("SAIL1007", rule.key, f"spec.subsets[{index}]", name)
+    for index, name, subset in _subsets(rule):
+        if not unstructured.mapping(subset, "labels"):
+            yield finding("SAIL1007", rule.key, f"spec.subsets[{index}]", name)
 
 
 def unused(objects: ObjectSet) -> Iterator[Finding]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sailcloth.api.meta import Finding
 
-from .objects import Document, ObjectSet
+from .context import Document
+from .objects import ObjectSet
 
 ANNOTATION = "galley.istio.io/analyze-suppress"
 

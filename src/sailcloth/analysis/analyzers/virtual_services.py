@@ -10,7 +10,8 @@ from sailcloth.mesh.model import Resolution, Service
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet
+from .context import Context, Document
+from .objects import ObjectSet
 from .unstructured import Object
 
 _MERGED = "Sailcloth joins their routes, the oldest object's first; Istio applies those of the oldest only."
@@ -34,27 +35,26 @@ def gateways(rule: Document) -> list[str]:
     return unstructured.texts(rule.spec, "gateways") or ["mesh"]
 
 
-def exported(objects: ObjectSet, rule: Document) -> tuple[str, ...]:
+def exported(context: Context, rule: Document) -> tuple[str, ...]:
     """The namespaces where a VirtualService is visible; `*` for all."""
     export = unstructured.texts(rule.spec, "exportTo")
-    return visibility.exported_to(export, rule.key.namespace, objects.config.rule_export)
+    return visibility.exported_to(export, rule.key.namespace, context.config.rule_export)
 
 
-def destination_hosts(objects: ObjectSet) -> Iterator[Finding]:
+def destination_hosts(context: Context, rule: Document) -> Iterator[Finding]:
     """Destinations that no client of the rule reaches, and destinations that leave the port open."""
-    for rule in objects.of("VirtualService"):
-        namespaces = exported(objects, rule)
-        clients = (rule.key.namespace,) if "*" in namespaces else namespaces
-        for path, destination in destinations(rule):
-            yield from _destination(objects, rule.key, clients, path, destination)
+    namespaces = exported(context, rule)
+    clients = (rule.key.namespace,) if "*" in namespaces else namespaces
+    for path, destination in destinations(rule):
+        yield from _destination(context, rule.key, clients, path, destination)
 
 
 def _destination(
-    objects: ObjectSet, key: Key, clients: tuple[str, ...], path: str, destination: Object
+    context: Context, key: Key, clients: tuple[str, ...], path: str, destination: Object
 ) -> Iterator[Finding]:
     name = unstructured.text(destination, "host")
-    host = objects.host(name, key.namespace)
-    found = [objects.service(host, client) for client in clients]
+    host = context.host(name, key.namespace)
+    found = [context.service(host, client) for client in clients]
     service = next((s for s in found if s is not None), None)
     if service is None or None in found:
         yield finding("IST0101", key, f"{path}.host", "host", name)
@@ -70,20 +70,17 @@ def _destination(
         yield finding("IST0101", key, f"{path}.port.number", "host:port", f"{name}:{port}", fix=fix)
 
 
-def destination_subsets(objects: ObjectSet) -> Iterator[Finding]:
+def destination_subsets(context: Context, rule: Document) -> Iterator[Finding]:
     """Subsets that no DestinationRule defines for the clients of the rule."""
-    for rule in objects.of("VirtualService"):
-        for path, destination in destinations(rule):
-            name, subset = unstructured.text(destination, "host"), unstructured.text(destination, "subset")
-            if not subset:
-                continue
-            host = objects.host(name, rule.key.namespace)
-            if rules_for(objects, host, rule.key.namespace).subset(subset) is None:
-                fix = f"Requests to it get 503 until a DestinationRule of {host} defines it."
-                reference = f"{name}+{subset}"
-                yield finding(
-                    "IST0101", rule.key, f"{path}.subset", "host+subset in destinationrule", reference, fix=fix
-                )
+    for path, destination in destinations(rule):
+        name, subset = unstructured.text(destination, "host"), unstructured.text(destination, "subset")
+        if not subset:
+            continue
+        host = context.host(name, rule.key.namespace)
+        if rules_for(context, host, rule.key.namespace).subset(subset) is None:
+            fix = f"Requests to it get 503 until a DestinationRule of {host} defines it."
+            reference = f"{name}+{subset}"
+            yield finding("IST0101", rule.key, f"{path}.subset", "host+subset in destinationrule", reference, fix=fix)
 
 
 _MOST_NAMESPACES = 100  # of clients, that are compared
@@ -125,11 +122,11 @@ def _for_all(objects: ObjectSet, host: str, namespace: str, subset: str) -> bool
     return False
 
 
-def rules_for(objects: ObjectSet, host: str, namespace: str) -> destination_rules.Rules:
+def rules_for(context: Context, host: str, namespace: str) -> destination_rules.Rules:
     """The DestinationRules that clients of a namespace apply to a host, as the mesh merges them."""
-    service: Service | None = objects.service(host, namespace)
+    service: Service | None = context.service(host, namespace)
     owner = service.namespace if service is not None else ""
-    return objects.graph.get(destination_rules.for_host, host, owner, namespace, ())
+    return context.graph.get(destination_rules.for_host, host, owner, namespace, ())
 
 
 def ingress_subsets(objects: ObjectSet) -> Iterator[Finding]:

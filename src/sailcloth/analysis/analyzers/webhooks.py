@@ -14,7 +14,8 @@ from sailcloth.mesh import injection
 
 from . import unstructured
 from .catalogue import finding
-from .objects import Document, ObjectSet
+from .context import Document
+from .objects import ObjectSet
 from .unstructured import Object
 
 _KINDS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
