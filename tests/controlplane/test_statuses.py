@@ -275,3 +275,44 @@ spec: {http: [{limit: {requests: 1, per: 10ms}}]}
         await world.apply(limit)
         message = world.condition(Key("RateLimit", "default", "fast"), "Programmed")["message"]
         assert message.startswith("1/1 proxies; http[0].limit.per: 10ms is counted as 50ms")
+
+
+async def test_findings_of_the_analysis_are_in_the_status_while_they_hold() -> None:
+    async with World() as world:
+        found: list[tuple[Key, str, list[str]]] = []
+        world.status.on_findings = lambda _, key, uid, findings: found.append((key, uid, [f.code for f in findings]))
+        await world.apply(rule())
+        condition = world.condition(REVIEWS, "PassedAnalysis")
+        assert (condition["status"], condition["reason"]) == ("False", "ReferencedResourceNotFound")
+        assert condition["message"].startswith("IST0101 spec.http[0].route[0].destination.host: ")
+        (message,) = world.statuses[REVIEWS]["validationMessages"]
+        assert message["type"] == {"code": "IST0101", "name": "ReferencedResourceNotFound"}
+        assert (message["level"], message["path"]) == ("ERROR", "spec.http[0].route[0].destination.host")
+        await world.apply(SERVICE)
+        assert world.condition(REVIEWS, "PassedAnalysis")["status"] == "True"
+        assert world.statuses[REVIEWS]["validationMessages"] == []
+        assert found == [(REVIEWS, "u1", ["IST0101"]), (REVIEWS, "u1", [])]
+
+
+async def test_a_rule_that_is_held_back_is_analyzed_as_it_was_written() -> None:
+    async with World() as world:
+        await world.apply(SERVICE, rule("v1"))
+        assert world.condition(REVIEWS, "Accepted")["reason"] == "SubsetNotFound"
+        assert "v1" in world.condition(REVIEWS, "PassedAnalysis")["message"]
+        await world.apply(SUBSETS)
+        assert world.condition(REVIEWS, "PassedAnalysis")["status"] == "True"
+
+
+async def test_an_invalid_object_has_not_passed() -> None:
+    async with World() as world:
+        await world.apply(SERVICE, rule())
+        await world.invalid(Finding(code="X", severity="Error", resource=REVIEWS, path="spec.http", text="is wrong"))
+        assert world.condition(REVIEWS, "PassedAnalysis")["message"] == "spec.http: is wrong"
+
+
+async def test_an_unrelated_change_writes_no_status() -> None:
+    async with World() as world:
+        await world.apply(SERVICE, rule())
+        writes = world.writes
+        await world.apply(SERVICE.replace("name: reviews", "name: ratings").replace("10.96.0.10", "10.96.0.11"))
+        assert world.writes == writes

@@ -58,3 +58,23 @@ def test_a_namespace_that_does_not_exist(mesh: Cluster) -> None:
     )
     assert done.returncode == 1
     assert 'namespaces "nosuch" not found' in done.stderr
+
+
+def test_findings_are_in_the_status_and_in_events(mesh: Cluster) -> None:
+    """Without anybody asking: the control plane analyzes what a change concerns."""
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(RULE))
+    mesh.kubectl("wait", "vs/reviews", "--for=condition=PassedAnalysis=False", "--timeout=10s")
+    status = json.loads(mesh.kubectl("get", "vs", "reviews", "-o", "json"))["status"]
+    found = {(m["type"]["code"], m["path"]) for m in status["validationMessages"]}
+    assert found == {("IST0101", "spec.http[0].route[1].destination.subset")}
+
+    def recorded() -> bool:
+        return "ReferencedResourceNotFound" in mesh.kubectl("describe", "vs", "reviews")
+
+    mesh.eventually(recorded)
+    route = {"destination": {"host": "reviews", "subset": "v1"}}
+    fixed = {**RULE, "spec": {"hosts": ["reviews"], "http": [{"route": [route]}]}}
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(fixed))
+    mesh.kubectl("wait", "vs/reviews", "--for=condition=PassedAnalysis", "--timeout=10s")
+    status = json.loads(mesh.kubectl("get", "vs", "reviews", "-o", "json"))["status"]
+    assert status["validationMessages"] == []

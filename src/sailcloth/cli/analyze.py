@@ -24,7 +24,6 @@ T = TypeVar("T")
 FOUND = 79  # exit code if findings reach the failure threshold
 _SHOWN = 8
 LEVELS = ("Info", "Warning", "Error")
-REFERENCE = "https://istio.io/latest/docs/reference/config/analysis"
 _COLORS = {"Error": "\x1b[31m", "Warning": "\x1b[33m", "Info": "\x1b[32m"}
 
 
@@ -127,9 +126,11 @@ def analyze(
     colored = sys.stdout.isatty() if color is None else color
     _print(shown, read, out, target, colored, verbose)
     if any(LEVELS.index(f.severity) >= failing for f in reported):
+        from sailcloth.analysis.analyzers import catalogue
+
         print(
             f"Error: Analyzers found issues when analyzing {target}.\n"
-            f"See {REFERENCE} for more information about causes and resolutions.",
+            f"See {catalogue.REFERENCE} for more information about causes and resolutions.",
             file=sys.stderr,
         )
         raise SystemExit(FOUND)
@@ -269,9 +270,11 @@ def log_line(finding: Finding, reference: str, colored: bool) -> str:
 
 def _item(finding: Finding, files: Files) -> dict[str, str]:
     """A finding in the form of istioctl's JSON, with its field path and fix."""
+    from sailcloth.analysis.analyzers import catalogue
+
     item = {
         "code": finding.code,
-        "documentationUrl": f"{REFERENCE}/{finding.code.lower()}/" if finding.code.startswith("IST") else "",
+        "documentationUrl": catalogue.url(finding.code),
         "level": finding.severity,
         "message": finding.text,
         "origin": str(finding.resource),

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from sailcloth.analysis.analyzers import live
 from sailcloth.api import validation
 from sailcloth.api.kinds import LEGACY_KINDS, MESH_KINDS
 from sailcloth.api.meta import Finding, Key, Object
@@ -62,6 +63,7 @@ class ConfigUpdates:
         self.activation.apply(key, obj)
         if key.kind in verdicts.CONDITION_KINDS:
             changed = verdicts.received(self._mesh.graph, key, obj)  # a rule that is held back is not in the mesh
+            live.received(self._mesh.graph, key, obj)
         if changed and self._synced:
             self._next.objects[key] = 0 if obj is None else obj.metadata.generation
         self._status.follow(key)

@@ -49,6 +49,7 @@ from .addresses import Addresses, writer
 from .certificates import Certificates
 from .config_updates import ConfigUpdates
 from .connected_proxies import ConnectedProxies
+from .events import FindingEvents
 from .http_route_status import HttpRouteStatus
 from .identity import Caller, Verifier, bearer
 from .ingress_status import IngressStatus
@@ -113,6 +114,8 @@ class ControlPlane:
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.proxies.on_result = lambda _client, _type_url, error: self.updates.proxy_responded(error)
         self.status.on_programmed = self.updates.refusals.in_force
+        self.events = FindingEvents(client)
+        self.status.on_findings = self.events.found
         self.proxies.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.proxies.registrar = self.registration
@@ -196,6 +199,7 @@ class ControlPlane:
         tasks.append(asyncio.create_task(self.certificates.run(), name="certificates"))
         tasks.append(asyncio.create_task(tls.run(), name="server certificate"))
         tasks.append(asyncio.create_task(self.status.run(), name="status"))
+        tasks.append(asyncio.create_task(self.events.run(), name="events"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
         tasks.append(asyncio.create_task(self.http_route_status.run(), name="http routes"))
         tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))

@@ -1,37 +1,42 @@
-"""Writes the conditions `Accepted` and `Programmed` of user objects, with Envoy's error message if a proxy rejected one.
+"""Writes the conditions `Accepted`, `Programmed` (with Envoy's error message if a proxy rejected the object) and `PassedAnalysis` of user
+objects.
 
-Joins an object's verdict with the ACKs and NACKs of the proxies that have its resources. Writes only changed statuses, and for
-one object at most once per `INTERVAL_S`. Must not evaluate objects; `verdicts` does.
+Joins an object's verdict and findings with the ACKs and NACKs of the proxies that have its resources. Writes only changed statuses, and for
+one object at most once per `INTERVAL_S`. Must not evaluate objects; `verdicts` and
+`analysis` do.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sailcloth.analysis.analyzers import live
 from sailcloth.api.kinds import Kind
-from sailcloth.api.meta import Key
+from sailcloth.api.meta import Finding, Key
 from sailcloth.kube import RETRIABLE
 from sailcloth.lib.clock import MONOTONIC, Clock
 from sailcloth.lib.work_queue import WorkQueue
 
-from . import conditions, verdicts
+from . import analysis_status, conditions, verdicts
 from .connected_proxies import ConnectedProxies, ConnectedProxy
 from .verdicts import CONDITION_KINDS, ObjectVerdict
 
 INTERVAL_S = 0.05
+Status = dict[str, Any]
 Conditions = list[dict[str, Any]]
+_OWN = ("Accepted", "Programmed", "PassedAnalysis")
 
 
 class StatusApi(Protocol):
     """Reads and writes statuses of objects. Both methods raise the errors in `kube.RETRIABLE`."""
 
-    async def read(self, kind: Kind, key: Key) -> Conditions:
-        """An object's conditions; empty if the object does not exist."""
+    async def read(self, kind: Kind, key: Key) -> Status:
+        """An object's status; empty if the object does not exist."""
 
-    async def write(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
+    async def write(self, kind: Kind, key: Key, status: Status) -> None:
         """Merge into an object's status. Does nothing if the object no longer exists."""
 
 
@@ -82,12 +87,15 @@ class StatusWriter:
         )
         self._watched: set[Key] = set()
         self._pending: set[Key] = set()  # not yet acknowledged by all
-        self._written: dict[Key, tuple[str, Conditions]] = {}  # (uid of the object, its conditions)
+        self._written: dict[Key, tuple[str, Status]] = {}  # (uid of the object, its status)
         self._proxy_states: _ProxyStates | None = None
         self._responses_since = False  # whether a proxy has responded since those were read
         self._may_write = False
         self.on_programmed: Callable[[Key], None] | None = (
             None  # called with objects that all their proxies have accepted
+        )
+        self.on_findings: Callable[[Kind, Key, str, Sequence[Finding]], None] | None = (
+            None  # called with an object's uid and its findings when they have changed
         )
 
     def start_writing(self) -> None:
@@ -96,9 +104,9 @@ class StatusWriter:
         self.proxies_changed()
 
     def flush(self, touched: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
-        """Queue the objects whose verdicts may have changed. `touched`: the result of `Graph.touched`."""
+        """Queue the objects whose verdicts or findings may have changed. `touched`: the result of `Graph.touched`."""
         self._proxy_states = None
-        self._queue.add_all(args[0] for fn, args in touched if fn is verdicts.verdict)
+        self._queue.add_all(args[0] for fn, args in touched if fn is verdicts.verdict or fn is live.findings)
 
     def follow(self, key: Key) -> None:
         """An object was added, changed or deleted."""
@@ -107,6 +115,7 @@ class StatusWriter:
         if key not in self._watched:
             self._watched.add(key)
             self._graph.watch(verdicts.verdict, key)
+            self._graph.watch(live.findings, key)
         self._queue.add(key)
 
     def holders_changed(self, keys: Iterable[Key]) -> None:
@@ -148,29 +157,39 @@ class StatusWriter:
             self._pending.discard(key)
         if programmed.reason == "Programmed" and self.on_programmed is not None:
             self.on_programmed(key)
-        new = self._conditions(verdict, programmed, old)
-        if new != old:
-            await self._api.write(kind, key, {"conditions": new, "observedGeneration": verdict.generation})
+        findings = self._graph.get(live.findings, key)
+        new = self._status(verdict, programmed, findings, old)
+        if new != {name: old.get(name) or [] for name in new}:
+            await self._api.write(kind, key, {**new, "observedGeneration": verdict.generation})
+            if self.on_findings is not None and new["validationMessages"] != (old.get("validationMessages") or []):
+                self.on_findings(kind, key, verdict.uid, findings)
         self._written[key] = verdict.uid, new
 
     def _forget(self, key: Key) -> None:
         if key in self._watched:
             self._watched.discard(key)
             self._graph.unpin(verdicts.verdict, key)
+            self._graph.unpin(live.findings, key)
+            if self.on_findings is not None:
+                self.on_findings(CONDITION_KINDS[key.kind], key, "", ())
         self._pending.discard(key)
         self._written.pop(key, None)
 
-    def _conditions(self, verdict: ObjectVerdict, programmed: _Programmed, old: Conditions) -> Conditions:
+    def _status(
+        self, verdict: ObjectVerdict, programmed: _Programmed, findings: Sequence[Finding], old: Status
+    ) -> Status:
         accepted, now = verdict.verdict, self._now()
-        own_conditions = [
-            conditions.condition(
-                "Accepted", accepted.accepted, accepted.reason, accepted.message, verdict.generation, old, now
-            ),
-            conditions.condition(
-                "Programmed", programmed.met, programmed.reason, programmed.message, verdict.generation, old, now
-            ),
-        ]
-        return own_conditions + [c for c in old if c.get("type") not in ("Accepted", "Programmed")]
+        old_conditions: Conditions = old.get("conditions") or []
+        values = {
+            "Accepted": (accepted.accepted, accepted.reason, accepted.message),
+            "Programmed": (programmed.met, programmed.reason, programmed.message),
+            "PassedAnalysis": analysis_status.passed(findings),
+        }
+        if accepted.reason == "Invalid":  # then findings are about its previous version
+            values["PassedAnalysis"] = values["Accepted"]
+        own = [conditions.condition(kind, *values[kind], verdict.generation, old_conditions, now) for kind in _OWN]
+        others = [c for c in old_conditions if c.get("type") not in _OWN]
+        return {"conditions": own + others, "validationMessages": analysis_status.messages(findings)}
 
     def _programmed(self, key: Key, verdict: ObjectVerdict) -> _Programmed:
         states = self._current_proxy_states()

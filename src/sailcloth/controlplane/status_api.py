@@ -20,14 +20,14 @@ class KubernetesStatusApi:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    async def read(self, kind: Kind, key: Key) -> list[dict[str, Any]]:
+    async def read(self, kind: Kind, key: Key) -> dict[str, Any]:
         try:
             obj = await self._client.get(resource_of(kind), key.name, key.namespace)
         except ApiError as error:
             if error.status != 404:
                 raise
-            return []
-        return list((obj.get("status") or {}).get("conditions") or [])
+            return {}
+        return obj.get("status") or {}
 
     async def write(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
         await merge_status(self._client, resource_of(kind), key, status)

@@ -174,9 +174,9 @@ class World:
 
     # -- StatusApi ----------------------------------------------------------------------------------
 
-    async def read(self, kind: Kind, key: Key) -> list[dict[str, Any]]:
-        """The conditions written before."""
-        return list(self.statuses.get(key, {}).get("conditions", ()))
+    async def read(self, kind: Kind, key: Key) -> dict[str, Any]:
+        """The status written before."""
+        return self.statuses.get(key, {})
 
     async def write(self, kind: Kind, key: Key, status: dict[str, Any]) -> None:
         """Store a status."""

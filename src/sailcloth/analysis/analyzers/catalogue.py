@@ -12,6 +12,7 @@ from sailcloth.api.meta import Finding, Key, Severity
 
 from . import istio_codes, own_codes
 
+REFERENCE = "https://istio.io/latest/docs/reference/config/analysis"
 _VERB = re.compile(r"%[vsdq]")
 
 
@@ -42,6 +43,11 @@ def finding(
     message = MESSAGES[code]
     text = rendered(message.template, values)
     return Finding(code=code, severity=severity or message.severity, resource=resource, path=path, text=text, fix=fix)
+
+
+def url(code: str) -> str:
+    """The page about a code; empty if Istio has none."""
+    return f"{REFERENCE}/{code.lower()}/" if code.startswith("IST") else ""
 
 
 def rendered(template: str, values: Sequence[Any]) -> str:

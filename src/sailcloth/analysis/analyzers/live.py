@@ -7,7 +7,7 @@ single objects (`pipeline.Each`); those of whole sets run in commands only. Must
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -31,11 +31,20 @@ _GROUPS = {kind.name: kind.group for kind in reversed(kinds.BY_GROUP_KIND.values
 _API_VERSIONS = {k.name: f"{k.group}/{k.versions[0]}".lstrip("/") for k in reversed(kinds.BY_GROUP_KIND.values())}
 
 
+def received(graph: Graph, key: Key, obj: Object | None) -> None:
+    """Tell the last valid version of an object, which is analyzed although the mesh may still have the version before."""
+    if obj is None:
+        graph.unset(("received object", key))
+    else:
+        graph.set(("received object", key), obj)
+
+
 @derived
 def findings(graph: Graph, key: Key) -> tuple[Finding, ...]:
     """The findings about an object, worst first; none if it is not in the mesh."""
     objects = LiveObjects(graph)
-    one = objects.get(*key)
+    latest = cast("Object | None", graph.read(("received object", key)))
+    one = objects.get(*key) if latest is None else _document(key, latest)
     if one is None:
         return ()
     found = (f for check in _CHECKS.get(key.kind, ()) for f in check(objects, one))
@@ -61,10 +70,9 @@ class LiveObjects(Context):
         return self.config.root_namespace
 
     def get(self, kind: str, namespace: str, name: str, group: str | None = None) -> Document | None:
-        own = _GROUPS.get(kind, "")
         key = Key(kind, namespace, name)
-        obj = registry.read(self._graph, Object, key) if group in (None, own) else None
-        return Document(key, own, _body(key, obj)) if obj is not None else None
+        obj = registry.read(self._graph, Object, key) if group in (None, _GROUPS.get(kind)) else None
+        return _document(key, obj) if obj is not None else None
 
     def pod_labels(self, selector: Mapping[str, str], namespace: str = "") -> Iterator[Mapping[str, str]]:
         for pairs in registry.pod_labels(self._graph, namespace):
@@ -77,7 +85,7 @@ class LiveObjects(Context):
         return [workload_entry.labels(entry) for _, entry in entries]
 
 
-def _body(key: Key, obj: Object) -> dict[str, Any]:
+def _document(key: Key, obj: Object) -> Document:
     """An object in JSON form."""
     body: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(obj))
-    return {"apiVersion": _API_VERSIONS[key.kind], "kind": key.kind, **body}
+    return Document(key, _GROUPS[key.kind], {"apiVersion": _API_VERSIONS[key.kind], "kind": key.kind, **body})
