@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from sailcloth.analysis import manifests, offline
+from sailcloth.analysis.analyzers import live
 from sailcloth.controlplane.connected_proxies import ConnectedProxies
 from sailcloth.view.proxy import parse_node
 
@@ -50,4 +51,48 @@ async def run() -> dict[str, Any]:
         out[f"one_change_ms_{services}"] = machine.spread(took[5:])
         points.append((services, machine.spread(took[5:])["p50"]))
     out["exponent"] = meshes.exponent(points)
+    return out | _analysis()
+
+
+def _analysis() -> dict[str, Any]:
+    """The findings of the analysis as derived values: the first of all VirtualServices, then what one changed VirtualService, one changed
+    Service and one more pod cost."""
+    out: dict[str, Any] = {}
+    for services in (100, 1600):
+        mesh = offline.mesh_of(manifests.load([meshes.text(services)])[0])
+        keys = [key for key in mesh.objects if key.kind == "VirtualService"]
+        for key in keys:
+            mesh.graph.watch(live.findings, key)
+        begin = time.perf_counter()
+        found = sum(len(mesh.graph.get(live.findings, key)) for key in keys)
+        out[f"analysis_first_ms_{services}"] = round((time.perf_counter() - begin) * 1e3, 1)
+        out[f"analysis_findings_{services}"] = found
+        mesh.graph.touched()
+        changes = {
+            "rule": lambda n: meshes.virtual_service(0, n % 2 + 1),
+            "service": lambda n: {**meshes.service(0), "spec": {**meshes.service(0)["spec"], "ports": _ports(n % 2)}},
+            "pod": lambda n: {
+                "apiVersion": "v1", "kind": "Pod", "spec": {},
+                "metadata": {"name": f"extra-{n}", "namespace": "default", "labels": {"app": "service-0"}},
+            },
+        }  # fmt: skip
+        for name, change in changes.items():
+            took, again = [], 0
+            for number in range(30):
+                changed = manifests.load([meshes.dump(change(number))])[0]
+                begin = time.perf_counter()
+                for key, obj in changed:
+                    mesh.apply(key, obj)
+                touched = [args[0] for fn, args in mesh.graph.touched() if fn is live.findings]
+                for key in touched:
+                    mesh.graph.get(live.findings, key)
+                took.append((time.perf_counter() - begin) * 1e3)
+                again = max(again, len(touched) if number > 4 else 0)
+            out[f"analysis_{name}_ms_{services}"] = machine.spread(took[5:])
+            out[f"analysis_{name}_objects_{services}"] = again
     return out
+
+
+def _ports(number: int) -> list[dict[str, Any]]:
+    port = {"name": "http", "port": 80, "targetPort": 8080}
+    return [port, {"name": "http-b", "port": 81, "targetPort": 8081}] if number else [port]
