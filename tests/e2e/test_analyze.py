@@ -78,3 +78,47 @@ def test_findings_are_in_the_status_and_in_events(mesh: Cluster) -> None:
     mesh.kubectl("wait", "vs/reviews", "--for=condition=PassedAnalysis", "--timeout=10s")
     status = json.loads(mesh.kubectl("get", "vs", "reviews", "-o", "json"))["status"]
     assert status["validationMessages"] == []
+
+
+def test_a_change_is_shown_before_it_is_made_and_undone_after(mesh: Cluster) -> None:
+    route = {"destination": {"host": "reviews", "subset": "v1"}}
+    rule = {**RULE, "spec": {"hosts": ["reviews"], "http": [{"route": [route]}]}}
+    command = [*Cluster.SAILCTL, "x", "diff", "-f", "-", "-o", "json"]
+
+    def diff(*arguments: str) -> tuple[int, Any]:
+        done = subprocess.run(
+            [*command, *arguments],
+            capture_output=True,
+            text=True,
+            env=mesh.environment,
+            timeout=60,
+            check=False,
+            input=json.dumps(rule),
+        )
+        return done.returncode, json.loads(done.stdout)
+
+    mesh.get("/productpage")
+
+    def logged() -> bool:
+        return any(r["url"] == "reviews:9080/reviews/0" for r in diff()[1]["requests"])
+
+    mesh.eventually(logged)
+    code, found = diff()
+    assert code == 1
+    assert found["objects"] == [{"object": "VirtualService default/reviews", "change": "created", "fields": []}]
+    (effect,) = found["effects"]
+    assert effect["text"] == "reviews.default:9080: all requests move from all its versions to v1"
+    assert len(effect["proxies"]) == 6
+    assert mesh.kubectl("get", "vs", "reviews", "--ignore-not-found") == ""
+
+    mesh.apply(rule)
+    assert diff()[0] == 0
+    assert mesh.sailctl("x", "undo", "-y") == "VirtualService default/reviews deleted\n"
+    assert mesh.kubectl("get", "vs", "reviews", "--ignore-not-found") == ""
+    assert mesh.sailctl("x", "undo", "-y") == "VirtualService default/reviews created\n"
+    before = mesh.kubectl("get", "vs", "reviews", "-o", "jsonpath={.spec}{.metadata.annotations}")
+    rule["spec"]["http"][0]["timeout"] = "3s"  # type: ignore[index]
+    mesh.apply(rule)
+    assert diff("--delete")[1]["effects"]
+    assert mesh.sailctl("x", "undo", "vs/reviews", "-y") == "VirtualService default/reviews restored\n"
+    assert mesh.kubectl("get", "vs", "reviews", "-o", "jsonpath={.spec}{.metadata.annotations}") == before

@@ -19,7 +19,7 @@ from sailcloth.mesh import hosts, registry, services
 from sailcloth.view import gateways
 from sailcloth.view.proxy import Proxy
 
-from . import authorization, offline, proxy_tables, simulate
+from . import authorization, offline, proxy_tables, route_facts, simulate
 from .authorization import Decision, Workload
 from .describe import MeshSnapshot
 from .simulate import Result, Simulator
@@ -28,7 +28,6 @@ Object = dict[str, Any]
 Struct = msgspec.Struct
 _EXTERNAL = "203.0.113.1"  # stands for the address of a host that the mesh does not know
 _ISTIO, _SOCKET = "istio", "envoy.transport_socket_match"
-_FAULT = "envoy.filters.http.fault"
 
 
 class Unknown(ValueError):
@@ -206,13 +205,12 @@ class Explainer:
         entry = result.entry or {}
         action = entry.get("route", {})
         rewritten = _rewritten(entry, call.path)
-        faults, certain = _faults(entry)
-        shares = _shares(entry, result)
+        faults, certain = route_facts.faults(entry)
+        shares = route_facts.shares(entry) or dict.fromkeys(result.clusters, 100.0)
         destinations = [
             self._destination(name, share, dump, question, proxy, replace(call, path=rewritten))
             for name, share in shares.items()
         ]
-        retry = action.get("retry_policy") or {}
         base = Explanation(
             proxy=proxy.id,
             host=call.host,
@@ -232,10 +230,10 @@ class Explainer:
             destinations=destinations,
             location=result.location,
             rewritten=rewritten if rewritten != call.path else "",
-            timeout=action.get("timeout", "") if action.get("timeout", "0s") != "0s" else "",
-            retries=f"{retry['num_retries']} on {retry['retry_on']}" if retry.get("num_retries") else "",
+            timeout=route_facts.timeout(action),
+            retries=route_facts.retries(action),
             faults=faults,
-            mirrors=[_mirror(m) for m in action.get("request_mirror_policies", ())],
+            mirrors=[route_facts.mirror(m) for m in action.get("request_mirror_policies", ())],
         )
         status, outcome = _outcome(result, certain, destinations)
         return msgspec.structs.replace(base, status=status, outcome=outcome)
@@ -334,42 +332,6 @@ def _outcome(result: Result, certain: int, destinations: list[Destination]) -> t
     )
     refused = " Some of them refuse it." if any(d.decision == "deny" for d in decisions) else ""
     return 0, f"It goes to {words}.{refused}"
-
-
-def _shares(entry: Object, result: Result) -> dict[str, float]:
-    """Percent of the requests by cluster; clusters without any are left out."""
-    weighted = entry.get("route", {}).get("weighted_clusters", {}).get("clusters", ())
-    if not weighted:
-        return dict.fromkeys(result.clusters, 100.0)
-    total = sum(c.get("weight", 0) for c in weighted) or 1
-    shares: dict[str, float] = {}
-    for cluster in weighted:
-        if cluster.get("weight", 0):
-            shares[cluster["name"]] = shares.get(cluster["name"], 0.0) + 100 * cluster["weight"] / total
-    return shares
-
-
-def _faults(entry: Object) -> tuple[list[str], int]:
-    """(faults in words, the status that answers every request; 0 if none does)."""
-    fault = entry.get("typed_per_filter_config", {}).get(_FAULT, {})
-    out, certain = [], 0
-    if "delay" in fault:
-        out.append(f"{_percent(fault['delay']['percentage']):g} % wait {fault['delay']['fixed_delay']} first")
-    if "abort" in fault:
-        share, status = _percent(fault["abort"]["percentage"]), int(fault["abort"].get("http_status", 0))
-        out.append(f"{share:g} % are answered with {status or 'a gRPC status'}")
-        certain = status if share >= 100 else 0
-    return out, certain
-
-
-def _percent(fraction: Mapping[str, Any]) -> float:
-    whole = {"HUNDRED": 100, "TEN_THOUSAND": 10_000, "MILLION": 1_000_000}[fraction.get("denominator", "HUNDRED")]
-    return 100 * float(fraction.get("numerator", 0)) / whole
-
-
-def _mirror(policy: Mapping[str, Any]) -> str:
-    share = policy.get("runtime_fraction", {}).get("default_value")
-    return f"{policy['cluster']} ({_percent(share):g} %)" if share else str(policy["cluster"])
 
 
 def _rewritten(entry: Object, path: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import typer
 
 from . import analyze, authz, describe, trace_change, validate, workload
+from .diff import diff
 from .explain import explain
 from .scope import scope
 from .traffic import metrics
+from .undo import undo
 from .wait import wait
 
 
@@ -20,6 +22,8 @@ def register(app: typer.Typer) -> None:
     group.command("scope")(scope)
     group.command("metrics")(metrics)
     group.command("explain")(explain)
+    group.command("diff")(diff)
+    group.command("undo")(undo)
     workload.register(group)
     authz.register(group)
     describe.register(group)

@@ -105,7 +105,7 @@ async def _traced(
     writes: dict[Name, Write] = {}
     async with client(kubeconfig) as api:
         if what:
-            rows = (await _rows(kubeconfig, *_named(what, namespace or api.endpoint.namespace)))[:1]
+            rows = (await _rows(kubeconfig, *named(what, namespace or api.endpoint.namespace)))[:1]
             if not rows:
                 raise ValueError(
                     f"the control plane remembers no change of {what}; it keeps the last ones since its start"
@@ -223,7 +223,7 @@ def _names(row: Row) -> set[Name]:
     return {(o["kind"], o["namespace"], o["name"]) for o in row["objects"]}
 
 
-def _named(what: str, namespace: str) -> Name:
+def named(what: str, namespace: str) -> Name:
     """Kind, namespace and name of KIND/NAME[.NAMESPACE]. Raises ValueError."""
     from sailcloth.api.kinds import BY_GROUP_KIND
 

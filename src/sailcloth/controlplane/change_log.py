@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sailcloth.api.meta import Key
+import msgspec
+
+from sailcloth.api.meta import Key, Object
 from sailcloth.view.proxy import Proxy
 from sailcloth.xds.types import SHORT
 
@@ -23,10 +25,12 @@ _ANSWERS_OF_ONE = 5_000
 
 @dataclass(eq=False, slots=True)
 class Change:
-    """What was pushed together. `objects`: their generation by key, 0 if deleted or not counted. Times are monotonic, in seconds."""
+    """What was pushed together. `objects`: their generation by key, 0 if deleted or not counted. `previous`: the versions of users' objects
+    that were replaced, None for new ones. Times are monotonic, in seconds."""
 
     received: float  # when the first of the objects came
     objects: dict[Key, int] = field(default_factory=dict)
+    previous: dict[Key, Object | None] = field(default_factory=dict)
     number: int = 0
     computed: float = 0.0  # when the new resources were ready to be sent
     answers: list[tuple[Proxy, str, str, float, bool]] = field(default_factory=list)
@@ -60,9 +64,9 @@ class ChangeLog:
             kept -= len(self._changes.popleft().answers)
         self._changes.append(change)
 
-    def page(self, change: Change, allowed: str, waiting: list[str]) -> dict[str, Any]:
+    def page(self, change: Change, allowed: str, waiting: list[str], previous: bool = False) -> dict[str, Any]:
         """A change in JSON: times in milliseconds since it was received. `allowed`: the namespace whose objects and proxies are shown,
-        `*` for all."""
+        `*` for all. `previous`: whether with the versions that it has replaced, for who may see all namespaces."""
 
         def ms(at: float) -> float:
             return round((at - change.received) * 1e3, 3)
@@ -77,6 +81,11 @@ class ChangeLog:
             "received": round(self._epoch + change.received, 6),
             "objects": [
                 {"kind": key.kind, "namespace": key.namespace, "name": key.name, "generation": generation}
+                | (
+                    {"previous": _json(change.previous[key])}
+                    if previous and allowed == "*" and key in change.previous
+                    else {}
+                )
                 for key, generation in change.objects.items()
                 if allowed in ("*", key.namespace)
             ],
@@ -84,3 +93,7 @@ class ChangeLog:
             "answers": answers,
             "waiting": waiting,
         }
+
+
+def _json(obj: Object | None) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(obj))

@@ -63,7 +63,9 @@ class ConfigUpdates:
         self.activation.apply(key, obj)
         if key.kind in verdicts.CONDITION_KINDS:
             changed = verdicts.received(self._mesh.graph, key, obj)  # a rule that is held back is not in the mesh
-            live.received(self._mesh.graph, key, obj)
+            previous = live.received(self._mesh.graph, key, obj)
+            if changed and self._synced:
+                self._next.previous.setdefault(key, previous)
         if changed and self._synced:
             self._next.objects[key] = 0 if obj is None else obj.metadata.generation
         self._status.follow(key)

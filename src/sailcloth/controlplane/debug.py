@@ -101,7 +101,8 @@ def routes(
         return json(certificates())
 
     def changez(request: web.Request, allowed: str) -> web.Response:
-        """The last changes, newest first; of one object with `kind`, `namespace`, `name`; those later than number `after`."""
+        """The last changes, newest first; of one object with `kind`, `namespace`, `name`; those later than number `after`; with `previous`
+        the versions of users' objects that they have replaced."""
         wanted = {k: request.query[k] for k in ("kind", "namespace", "name") if k in request.query}
         try:
             limit, after = int(request.query.get("limit", _CHANGES)), int(request.query.get("after", 0))
@@ -116,7 +117,7 @@ def routes(
                 for c in proxies.clients.values()
                 if allowed in ("*", c.proxy.namespace) and change in c.changes and not c.connection.stream.in_sync
             ]
-            page = changes.page(change, allowed, waiting)
+            page = changes.page(change, allowed, waiting, "previous" in request.query)
             if any(wanted.items() <= each.items() for each in page["objects"]):
                 shown.append(page)
         return json(shown)

@@ -31,12 +31,15 @@ _GROUPS = {kind.name: kind.group for kind in reversed(kinds.BY_GROUP_KIND.values
 _API_VERSIONS = {k.name: f"{k.group}/{k.versions[0]}".lstrip("/") for k in reversed(kinds.BY_GROUP_KIND.values())}
 
 
-def received(graph: Graph, key: Key, obj: Object | None) -> None:
-    """Tell the last valid version of an object, which is analyzed although the mesh may still have the version before."""
+def received(graph: Graph, key: Key, obj: Object | None) -> Object | None:
+    """Tell the last valid version of an object, which is analyzed although the mesh may still have the version before. Returns that of
+    before."""
+    previous = cast("Object | None", graph.read(("received object", key)))
     if obj is None:
         graph.unset(("received object", key))
     else:
         graph.set(("received object", key), obj)
+    return previous
 
 
 @derived
