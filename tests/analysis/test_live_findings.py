@@ -66,7 +66,8 @@ def test_a_control_plane_finds_what_a_command_finds(text: str) -> None:
 def _apply(mesh: registry.Mesh, text: str) -> None:
     for body in manifests.documents(text):
         parsed = manifests.typed(body)
-        assert parsed is not None and not isinstance(parsed, Finding)
+        assert parsed is not None
+        assert not isinstance(parsed, Finding)
         mesh.apply(*parsed)
 
 
