@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from sailcloth.injector import values
 from sailcloth.injector.config import InjectorConfig
 from sailcloth.injector.inject import InjectionError, inject, inject_object, is_injected
 
@@ -33,6 +34,7 @@ DIFFERENT = {
     "grpc-agent.yaml.injected": "the template for proxyless gRPC",
     "hello-cncf-networks.yaml.injected": "CNI by default",
     "hello-existing-cncf-networks-json.yaml.injected": "CNI by default",
+    "hello-openshift-custom-injection.yaml.injected": "user ids out of annotations of OpenShift's namespaces",
     "cronjob.yaml.injected": "the published result leaves the job's template alone",
     "daemonset-old-version.yaml.injected": "a kubelet without native sidecars",
     "job-old-version.yaml.injected": "a kubelet without native sidecars",
@@ -156,12 +158,47 @@ def _templates(obj: Object) -> Iterator[Object]:
         yield obj["spec"]["template"]
 
 
+def _plain(value: Any) -> Any:
+    """With whole CPUs as Kubernetes writes them."""
+    return json.loads(json.dumps(value).replace('"3000m"', '"3"'))
+
+
+def _resources(requests: Object, limits: Object) -> Object:
+    return {"global": {"proxy": {"resources": {"requests": requests, "limits": limits}}}}
+
+
 def _published() -> list[Object]:
     if not FILE.exists():
         return []
     cases: list[Object] = json.loads(FILE.read_text())["cases"]
-    plain = [c for c in cases if not (c.get("setFlags") or c.get("inFilePath") or c.get("customMesh"))]
-    return [c for c in plain if c["in"] and c["want"]]
+    return [c for c in cases if c["in"] and c["want"] and not c.get("customMesh")]
+
+
+# Files of values that cases name and do not have; what they say follows from their names and the outcomes.
+VALUES_FILES: dict[str, Object] = {
+    "hello-image-secrets-in-values.iop.yaml": {"global": {"imagePullSecrets": ["barSecret"]}},
+    "proxy-resources-null.iop.yaml": _resources({"cpu": None, "memory": "150Mi"}, {"cpu": None, "memory": "500Mi"}),
+    "proxy-resources-memory-null.iop.yaml": _resources({"cpu": "50m", "memory": None}, {"cpu": "100m", "memory": None}),
+    "proxy-resources-mixed-null.iop.yaml": _resources(
+        {"cpu": "100m", "memory": None, "ephemeral-storage": "1Gi"}, {"cpu": None, "memory": "500Mi"}
+    ),
+}
+
+
+def _values(case: Object) -> Object:
+    """The values of an installation with a case's flags."""
+    values: Object = json.loads(json.dumps(VALUES_FILES.get(case.get("inFilePath") or "", {})))
+    for flag in case.get("setFlags") or ():
+        path, _, text = flag.partition("=")
+        place = values
+        *parents, last = {
+            "components.cni.enabled": "pilot.cni.enabled",
+            "values.cni.provider": "pilot.cni.provider",
+        }.get(path, path.removeprefix("values.")).split(".")
+        for name in parents:
+            place = place.setdefault(name, {})
+        place[last] = yaml.safe_load(text)
+    return values
 
 
 @pytest.mark.skipif(not FILE.exists(), reason="sidecar_injection.json is not at hand")
@@ -170,7 +207,7 @@ def test_published_cases(case: Object) -> None:
     """The same containers in the same order, and what the application's own containers become."""
     if case["name"] in DIFFERENT:
         pytest.skip(DIFFERENT[case["name"]])
-    config = InjectorConfig()
+    config = values.apply(InjectorConfig(image="registry.istio.io/testing/proxyv2:latest"), _values(case))
     made = [t for d in yaml.safe_load_all(case["in"]) if d for t in _templates(inject_object(d, config))]
     want = [t for d in yaml.safe_load_all(case["want"]) if d for t in _templates(d)]
     assert len(made) == len(want)
@@ -184,14 +221,29 @@ def test_published_cases(case: Object) -> None:
         assert found == told
         assert _named(ours) == _named(theirs)
         assert [c["name"] for c in _all(ours)] == [c["name"] for c in _all(theirs)]
+        assert ours["spec"].get("imagePullSecrets") == theirs["spec"].get("imagePullSecrets")
         for mine, other in zip(_all(ours), _all(theirs), strict=True):
             if mine["name"] == "istio-proxy":
                 names = [[e["name"] for e in c["env"] if e["name"] not in LATER_VARIABLES] for c in (mine, other)]
                 assert names[0] == names[1]
                 assert mine["securityContext"] == other["securityContext"]
+            if mine["name"] in ("istio-proxy", "istio-init", "istio-validation"):
+                for field in ("image", "imagePullPolicy", "resources"):
+                    assert _plain(mine.get(field)) == other.get(field), (mine["name"], field)
             if mine["name"] not in ("istio-proxy", "istio-init", "istio-validation"):
                 for field in ("readinessProbe", "livenessProbe", "startupProbe", "lifecycle"):
                     assert mine.get(field) == other.get(field), (mine["name"], field)
+
+
+@pytest.mark.skipif(not FILE.exists(), reason="sidecar_injection.json is not at hand")
+def test_published_errors() -> None:
+    cases = [c for c in json.loads(FILE.read_text())["cases"] if c.get("expectedError")]
+    assert cases
+    for case in cases:
+        with pytest.raises(InjectionError) as error:
+            [inject_object(d, InjectorConfig()) for d in yaml.safe_load_all(case["in"]) if d]
+        wanted, found = (text.lower().replace("outbound", "") for text in (case["expectedError"], str(error.value)))
+        assert wanted in found
 
 
 def test_variables_of_the_mesh_and_of_the_pod_are_joined_in_both_containers() -> None:
@@ -210,3 +262,72 @@ def test_variables_that_are_no_object_are_refused() -> None:
     annotations = {"proxy.istio.io/config": "proxyMetadata: [a]"}
     with pytest.raises(InjectionError, match="proxyMetadata must be an object"):
         inject(pod(annotations=annotations), InjectorConfig())
+
+
+VALUES = """
+global: {hub: example.com/mesh, tag: "1", logging: {level: "all:debug"}, proxy: {excludeIPRanges: 10.1.0.0/16, logLevel: info}}
+sidecarInjectorWebhook:
+  injectedAnnotations: {team: mesh}
+  neverInjectSelector: [{matchExpressions: [{key: job, operator: Exists}]}]
+  templates:
+    sidecar: "{{ if something }}"
+    extra: |
+      metadata: {labels: {from: "{{ .ObjectMeta.Name }}-{{ .Revision }}"}}
+      spec:
+        containers:
+        - name: istio-proxy
+          env: [{name: HUB, value: "{{ .Values.global.hub }}"}]
+        - name: helper
+          image: helper
+    hard: "{{ if true }}a: b{{ end }}"
+"""
+
+
+def test_values_of_an_installation() -> None:
+    config = values.of_config_map({"values": VALUES})
+    made = inject(pod(), config)
+    init, proxy = made["spec"]["initContainers"]
+    assert init["image"] == proxy["image"] == "example.com/mesh/proxyv2:1"
+    assert init["args"][init["args"].index("-x") + 1] == "10.1.0.0/16"
+    assert {"--proxyLogLevel=info", "--log_output_level=all:debug"} <= set(proxy["args"])
+    assert made["metadata"]["annotations"]["team"] == "mesh"
+    assert not is_injected(pod(labels={"job": "x"}), "default", config)
+
+
+@pytest.mark.parametrize("default", [False, True])
+def test_a_template_of_the_users_own(default: bool) -> None:
+    settings = "defaultTemplates: [sidecar, extra]" if default else ""
+    config = values.of_config_map({"values": VALUES, "config": settings})
+    annotations = {} if default else {"inject.istio.io/templates": "sidecar,extra"}
+    made = inject(pod(annotations=annotations), config)
+    assert made["metadata"]["labels"]["from"] == "app-default"
+    assert [c["name"] for c in made["spec"]["containers"]] == ["app", "helper"]
+    assert {"name": "HUB", "value": "example.com/mesh"} in made["spec"]["initContainers"][1]["env"]
+
+
+def test_a_template_alone_brings_no_proxy() -> None:
+    made = inject(pod(annotations={"inject.istio.io/templates": "extra"}), values.of_config_map({"values": VALUES}))
+    assert "initContainers" not in made["spec"]
+    assert "sidecar.istio.io/status" not in made["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("none", "there are extra, gateway, hard, sidecar"), ("hard", "template hard: {{ if true }}")]
+)
+def test_a_template_that_does_not_work_is_named(name: str, text: str) -> None:
+    with pytest.raises(InjectionError, match=text):
+        inject(pod(annotations={"inject.istio.io/templates": name}), values.of_config_map({"values": VALUES}))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("global: {proxy: {resources: 3}}", "global.proxy.resources: must be an object"),
+        ("global: {proxy: {privileged: perhaps}}", "global.proxy.privileged: 'perhaps'"),
+        ("global: {imagePullSecrets: a}", "global.imagePullSecrets"),
+        ("[", "expected"),
+    ],
+)
+def test_a_bad_value_is_named(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        values.of_config_map({"values": text})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +21,20 @@ def register(app: typer.Typer) -> None:
 def kube_inject(
     file: Annotated[str, typer.Option("-f", "--filename", help="Manifest to inject; - for standard input.")],
     out: Annotated[str, typer.Option("-o", "--output", help="Where to write; default standard output.")] = "",
-    revision: Annotated[str, typer.Option("--revision", help="Revision that the pods belong to.")] = "default",
+    revision: Annotated[str, typer.Option("--revision", help="Revision that the pods belong to.")] = "",
     mesh: Annotated[str, typer.Option("--meshConfigFile", help="MeshConfig YAML; its defaultConfig holds.")] = "",
+    values: Annotated[str, typer.Option("--valuesFile", help="Values of the installation, as JSON or YAML.")] = "",
+    settings: Annotated[
+        str, typer.Option("--injectConfigFile", help="The injector's settings: key `config` of its ConfigMap.")
+    ] = "",
 ) -> None:
-    """Add the sidecar to every pod and pod template of a manifest; other documents pass unchanged."""
+    """Add the sidecar to every pod and pod template of a manifest; other documents pass unchanged.
+
+    Example: sailctl kube-inject -f samples/sleep.yaml | kubectl apply -f -
+    """
     import yaml
 
-    from sailcloth.injector.config import InjectorConfig
+    from sailcloth.injector import values as injector_values
     from sailcloth.injector.inject import InjectionError, inject_object
     from sailcloth.lib import bounded_yaml
     from sailcloth.mesh import mesh_config
@@ -46,7 +54,11 @@ def kube_inject(
         output.fail(f"{mesh}: {error.strerror}", output.DATA)
     except ValueError as error:
         output.fail(f"{mesh}: {error}", output.DATA)
-    config = InjectorConfig(revision=revision, proxy_config=json.loads(options.proxy_defaults))
+    try:
+        config = injector_values.of_config_map({"values": _text(values), "config": _text(settings)})
+    except ValueError as error:
+        output.fail(f"{', '.join(filter(None, (values, settings)))}: {error}", output.DATA)
+    config = replace(config, revision=revision or config.revision, proxy_config=json.loads(options.proxy_defaults))
     items = []
     for index, document in enumerate(documents):
         if not isinstance(document, dict):
@@ -61,3 +73,11 @@ def kube_inject(
         Path(out).write_text(text)
     else:
         sys.stdout.write(text)
+
+
+def _text(path: str) -> str:
+    """A file's text; empty for no file."""
+    try:
+        return Path(path).read_text() if path else ""
+    except OSError as error:
+        output.fail(f"{path}: {error.strerror}", output.DATA)

@@ -16,7 +16,7 @@ import signal
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.ca.authority import MAX_LIFETIME
 from sailcloth.ca.plugged_in import InvalidCa
 from sailcloth.ca.service import METRICS, CertificateService
+from sailcloth.injector import values as injector_values
 from sailcloth.injector import webhook
 from sailcloth.injector.config import InjectorConfig
 from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
@@ -127,6 +128,7 @@ class ControlPlane:
         self.signing = CertificateService(self.certificates, self.verifier.identity, lifetime, longest)
         self.roots = RootBundles(client, NAMESPACE, self.certificates)
         self.certificates.on_bundle = self._bundle_changed
+        self._injector_config = InjectorConfig()
         self.metrics = Metrics(self.mesh, self.proxies, self._counters, self._gauges)
         self.proxies.on_answer = self.metrics.answered
 
@@ -136,6 +138,8 @@ class ControlPlane:
         """Apply one change, and notify the controllers of its kind."""
         self.metrics.changed(key, obj)
         self.roots.change(key, obj)
+        if key == Key("ConfigMap", NAMESPACE, "istio-sidecar-injector"):
+            self._configure_injector(obj)
         if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
             return
         if key.kind == "RequestAuthentication" and not isinstance(obj, Finding):
@@ -300,7 +304,13 @@ class ControlPlane:
 
     def _injector(self, namespace: str, labels: dict[str, str]) -> InjectorConfig:
         """The injection settings for a pod, from the current mesh options."""
-        return InjectorConfig(proxy_config=proxy_configs.options(self.mesh.graph, namespace, labels))
+        return replace(self._injector_config, proxy_config=proxy_configs.options(self.mesh.graph, namespace, labels))
+
+    def _configure_injector(self, obj: Object | Finding | None) -> None:
+        try:
+            self._injector_config = injector_values.of_config_map(obj.data if isinstance(obj, core.ConfigMap) else {})
+        except ValueError as error:
+            log.error("ConfigMap %s/istio-sidecar-injector: %s; the settings before stay in effect", NAMESPACE, error)
 
     async def _bundle_changed(self) -> None:
         """Give the roots to the API server, which calls the webhooks, and to all namespaces."""

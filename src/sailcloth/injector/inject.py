@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sailcloth.api.validation import pod_annotations
+from sailcloth.lib import label_selector
 from sailcloth.mesh import injection
 
 from . import annotations as notes
-from . import template
+from . import custom_templates, template
 from .config import InjectorConfig
 from .template import PROXY
 
@@ -38,8 +40,11 @@ def is_injected(pod: dict[str, Any], namespace: str, config: InjectorConfig, def
     return default or any(_selected(s, labels) for s in config.always_inject)
 
 
-def _selected(selector: dict[str, str], labels: dict[str, str]) -> bool:
-    return bool(selector) and all(labels.get(k) == v for k, v in selector.items())
+def _selected(selector: Mapping[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a label selector, or a plain map of labels, selects a pod. An empty one selects none."""
+    known = {"matchLabels", "matchExpressions"}
+    whole = selector if known & selector.keys() else {"matchLabels": selector}
+    return any(whole.values()) and label_selector.matches(whole, labels)
 
 
 def inject(
@@ -53,7 +58,53 @@ def inject(
 
     Raises InjectionError for annotations with bad values.
     """
+    given = {k: str(v) for k, v in ((pod.get("metadata") or {}).get("annotations") or {}).items()}
+    chosen = _templates(given, config)
     out = copy.deepcopy(pod)
+    if _PROXIES & set(chosen):
+        out = _with_proxy(out, config, "gateway" in chosen, namespace, owner)
+    metadata = out.setdefault("metadata", {})
+    known = {
+        "Values": config.values,
+        "ObjectMeta": {
+            "Name": metadata.get("name"),
+            "Namespace": namespace,
+            "Labels": metadata.get("labels"),
+            "Annotations": given,
+        },
+        "DeploymentMeta": {"Name": owner[2] if owner else metadata.get("name"), "Namespace": namespace},
+        "Revision": config.revision,
+        "ProxyImage": config.image,
+    }
+    for name in chosen:
+        if name not in _PROXIES:
+            try:
+                out = custom_templates.merged(out, name, config.templates[name], known)
+            except ValueError as error:
+                raise InjectionError(str(error)) from None
+    return out
+
+
+_PROXIES = {"sidecar", "gateway"}
+
+
+def _templates(given: dict[str, str], config: InjectorConfig) -> list[str]:
+    """The templates of a pod, in order. Raises InjectionError for an unknown one."""
+    named = [n.strip() for n in given.get("inject.istio.io/templates", "").split(",") if n.strip()]
+    chosen = list(dict.fromkeys(named or config.default_templates))
+    for name in chosen:
+        if name not in _PROXIES and name not in config.templates:
+            there = ", ".join(sorted((*_PROXIES, *config.templates)))
+            raise InjectionError(
+                f"annotation inject.istio.io/templates: there is no template {name!r}; there are {there}"
+            )
+    return chosen
+
+
+def _with_proxy(
+    out: dict[str, Any], config: InjectorConfig, gateway: bool, namespace: str, owner: tuple[str, str, str] | None
+) -> dict[str, Any]:
+    """The pod, changed in place, with the proxy of a workload or of a gateway."""
     metadata = out.setdefault("metadata", {})
     spec = out.setdefault("spec", {})
     given = {k: str(v) for k, v in (metadata.get("annotations") or {}).items()}
@@ -65,11 +116,11 @@ def inject(
         volumes, mounts = (notes.user_entries(given, name) for name in ("userVolume", "userVolumeMount"))
     except ValueError as error:
         raise InjectionError(str(error)) from None
-    gateway = "gateway" in given.get("inject.istio.io/templates", "").split(",")
     native = config.native_sidecars and not gateway
     if "sidecar.istio.io/nativeSidecar" in given and not gateway:
         native = given["sidecar.istio.io/nativeSidecar"].lower() in _YES
     image = given.get("sidecar.istio.io/proxyImage") or _image(config.image, options, given)
+    init_image = config.init_image if config.init_image and "sidecar.istio.io/proxyImage" not in given else image
     labels = metadata.setdefault("labels", {}) or {}
     metadata["labels"] = labels
     workload, owner_url = _workload(metadata, namespace, owner)
@@ -98,7 +149,7 @@ def inject(
         created = _refined(created, group, own.setdefault("initContainers" if native else "containers", []))
     names = {"initContainers": [], "containers": []}  # type: dict[str, list[str]]
     if not gateway and given.get("sidecar.istio.io/interceptionMode") != "NONE":
-        first = template.capture(config, given, image, limits, options, list(_secure_ports(created).values()))
+        first = template.capture(config, given, init_image, limits, options, list(_secure_ports(created).values()))
         first = _refined(first, init, own.setdefault("initContainers", []))
         init.insert(0, first)
         names["initContainers"].append(first["name"])
@@ -111,6 +162,9 @@ def inject(
         names["containers"].append(PROXY)
     if not init:
         del spec["initContainers"]
+    if config.image_pull_secrets:
+        own_secrets = [s for s in spec.get("imagePullSecrets") or () if s.get("name") not in config.image_pull_secrets]
+        spec["imagePullSecrets"] = [*({"name": name} for name in config.image_pull_secrets), *own_secrets]
     have = {v["name"] for v in spec.get("volumes", ())}
     added = [v for v in (*template.volumes(config.crl and not gateway), *volumes) if v["name"] not in have]
     spec["volumes"] = [*added, *spec.get("volumes", [])]
@@ -210,6 +264,10 @@ def _annotate(
         out["prometheus.io/scrape"] = "true"
         out["prometheus.io/port"] = str(config.status_port)
         out["prometheus.io/path"] = "/stats/prometheus"
+    for name, value in config.annotations.items():
+        out.setdefault(name, value)
+    if config.cni_network:
+        out[_NETWORKS] = _with_network(given.get(_NETWORKS, ""))
     if config.cni:
         out.setdefault("sidecar.istio.io/interceptionMode", "REDIRECT")
         out.setdefault(pod_annotations.PREFIX + "includeInboundPorts", "*")
@@ -220,12 +278,22 @@ def _annotate(
             "initContainers": names["initContainers"] or None,
             "containers": names["containers"] or None,
             "volumes": [v["name"] for v in added],
-            "imagePullSecrets": None,
+            "imagePullSecrets": list(config.image_pull_secrets) or None,
             "revision": config.revision,
         },
         separators=(",", ":"),
     )
     metadata["annotations"] = out
+
+
+_NETWORKS, _NETWORK = "k8s.v1.cni.cncf.io/networks", "istio-cni"
+
+
+def _with_network(networks: str) -> str:
+    """The networks of a pod with that of the CNI plugin: a list of names, or of objects in JSON."""
+    if not networks.strip().startswith("["):
+        return f"{networks}, default/{_NETWORK}" if networks else f"default/{_NETWORK}"
+    return f"{networks.rstrip().removesuffix(']')}, {json.dumps({'name': _NETWORK, 'namespace': 'default'})}]"
 
 
 _PROBES = {
@@ -239,7 +307,8 @@ _PROBES = {
 
 def _rewrite_probes(containers: list[dict[str, Any]], given: dict[str, str], config: InjectorConfig) -> dict[str, Any]:
     """Rewrite probes and hooks of the application to the agent, so that they work with strict mutual TLS. Returns the originals."""
-    if given.get("sidecar.istio.io/rewriteAppHTTPProbers", "true").lower() in _NO:
+    default = "true" if config.rewrite_probes else "false"
+    if given.get("sidecar.istio.io/rewriteAppHTTPProbers", default).lower() in _NO:
         return {}
     port = int(given.get("status.sidecar.istio.io/port", config.status_port) or 0)
     if not port:
@@ -274,26 +343,7 @@ def _refined(created: dict[str, Any], group: list[dict[str, Any]], noted: list[d
         return created
     group.remove(own)
     noted.insert(0, {"resources": {}, **{k: v for k, v in own.items() if (k, v) != ("image", "auto")}})
-    return _overlay(created, own)
-
-
-def _overlay(created: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Merge a user's container into an injected one: maps merge, named lists merge by name, other values replace."""
-    out = dict(created)
-    for key, value in own.items():
-        if key == "image" and value == "auto":
-            continue
-        old = out.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            out[key] = _overlay(old, value)
-        elif key in ("env", "volumeMounts", "ports") and isinstance(value, list) and isinstance(old, list):
-            by = {"env": "name", "volumeMounts": "mountPath", "ports": "containerPort"}[key]
-            merged = {item.get(by): item for item in old}
-            merged.update({item.get(by): item for item in value})
-            out[key] = list(merged.values())
-        else:
-            out[key] = value
-    return out
+    return custom_templates.merge(created, {k: v for k, v in own.items() if (k, v) != ("image", "auto")})
 
 
 # -- whole manifests ----------------------------------------------------------------------------

@@ -32,12 +32,7 @@ def resources(config: InjectorConfig, annotations: dict[str, str]) -> dict[str, 
     }
     given = {key: annotations[name] for key, name in names.items() if name in annotations}
     if not given:
-        given = {
-            ("requests", "cpu"): config.cpu_request,
-            ("requests", "memory"): config.memory_request,
-            ("limits", "cpu"): config.cpu_limit,
-            ("limits", "memory"): config.memory_limit,
-        }
+        return {kind: dict(units) for kind, units in config.resources.items()}
     out: dict[str, Any] = {}
     for (kind, unit), value in given.items():
         out.setdefault(kind, {})[unit] = value
@@ -67,22 +62,26 @@ def capture(
     a = {k.removeprefix("traffic.sidecar.istio.io/"): v for k, v in annotations.items()}
     status = annotations.get("status.sidecar.istio.io/port", str(config.status_port))
     excluded = [p for p in ("15090", "15021", status if status != "0" else "") if p]
-    excluded += [p for p in (*secure, *a.get("excludeInboundPorts", "").split(",")) if p and p not in excluded]
+    excluded += [
+        p
+        for p in (*secure, *a.get("excludeInboundPorts", config.excluded_inbound_ports).split(","))
+        if p and p not in excluded
+    ]
     args = [
         "istio-iptables",
         *("-p", "15001"),
         *("-z", "15006"),
         *("-u", "1337"),
         *("-m", annotations.get("sidecar.istio.io/interceptionMode", "REDIRECT")),
-        *("-i", a.get("includeOutboundIPRanges", "*")),
-        *("-x", a.get("excludeOutboundIPRanges", "")),
-        *("-b", a.get("includeInboundPorts", "*")),
+        *("-i", a.get("includeOutboundIPRanges", config.included_ranges)),
+        *("-x", a.get("excludeOutboundIPRanges", config.excluded_ranges)),
+        *("-b", a.get("includeInboundPorts", config.included_inbound_ports)),
         *("-d", ",".join(excluded)),
     ]
-    if a.get("includeOutboundPorts"):
-        args += ["-q", a["includeOutboundPorts"]]
-    if a.get("excludeOutboundPorts"):
-        args += ["-o", a["excludeOutboundPorts"]]
+    if included := a.get("includeOutboundPorts", config.included_outbound_ports):
+        args += ["-q", included]
+    if excluded_outbound := a.get("excludeOutboundPorts", config.excluded_outbound_ports):
+        args += ["-o", excluded_outbound]
     if a.get("excludeInterfaces"):
         args += ["-c", a["excludeInterfaces"]]
     if a.get("kubevirtInterfaces"):
@@ -93,12 +92,12 @@ def capture(
     security: dict[str, Any]
     if config.cni:
         args += ["--run-validation", "--skip-rule-apply"]
-        security = proxy_security()
+        security = proxy_security()  # it changes nothing
     else:
         security = {
             "allowPrivilegeEscalation": False,
             "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
-            "privileged": False,
+            "privileged": config.privileged,
             "readOnlyRootFilesystem": False,
             "runAsGroup": 0,
             "runAsNonRoot": False,
@@ -115,16 +114,16 @@ def capture(
     }
 
 
-def proxy_security() -> dict[str, Any]:
-    """The proxy runs as user 1337 without privileges."""
+def proxy_security(privileged: bool = False, transparent: bool = False) -> dict[str, Any]:
+    """The proxy runs as user 1337 without privileges. `transparent`: it keeps the addresses of clients (TPROXY), as root with one right."""
     return {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "privileged": False,
+        "allowPrivilegeEscalation": privileged,
+        "capabilities": {**({"add": ["NET_ADMIN"]} if transparent else {}), "drop": ["ALL"]},
+        "privileged": privileged,
         "readOnlyRootFilesystem": True,
         "runAsGroup": 1337,
-        "runAsNonRoot": True,
-        "runAsUser": 1337,
+        "runAsNonRoot": not transparent,
+        "runAsUser": 0 if transparent else 1337,
     }
 
 
@@ -213,7 +212,11 @@ def proxy(
         "env": env,
         "ports": [{"containerPort": 15090, "name": "http-envoy-prom", "protocol": "TCP"}],
         "resources": limits,
-        "securityContext": proxy_security() if role == "sidecar" else {"runAsGroup": 1337, "runAsUser": 1337},
+        "securityContext": proxy_security(
+            config.privileged, annotations.get("sidecar.istio.io/interceptionMode") == "TPROXY"
+        )
+        if role == "sidecar"
+        else {"runAsGroup": 1337, "runAsUser": 1337},
         "volumeMounts": _mounts(config.crl and role == "sidecar"),
     }
     if annotations.get("status.sidecar.istio.io/port") != "0":
@@ -232,6 +235,8 @@ def proxy(
         out["lifecycle"] = {"preStop": {"exec": {"command": command}}}
     elif mesh_options.get("holdApplicationUntilProxyStarts") or config.hold_application:
         out["lifecycle"] = {"postStart": {"exec": {"command": ["pilot-agent", "wait"]}}}
+    if config.lifecycle:
+        out["lifecycle"] = dict(config.lifecycle)
     return out
 
 
