@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sailcloth.analysis.analyzers import MESSAGES
-from sailcloth.analysis.analyzers.own_codes import NOT_TAKEN
+from sailcloth.analysis.analyzers.catalogue import NOT_TAKEN
 
 TARGET = Path(__file__).parents[1] / "docs" / "analyze.md"
 BEGIN, END = "<!-- written by tools/analysis_codes.py -->", "<!-- end -->"

@@ -6,11 +6,11 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from importlib.resources import files
+from typing import Any
 
 from sailcloth.api.meta import Finding, Key, Severity
-
-from . import istio_codes, own_codes
+from sailcloth.lib import bounded_yaml
 
 REFERENCE = "https://istio.io/latest/docs/reference/config/analysis"
 _VERB = re.compile(r"%[vsdq]")
@@ -28,11 +28,16 @@ class Message:
     kiali: tuple[str, ...] = ()
 
 
+_DATA: dict[str, Any] = bounded_yaml.load(files(__package__).joinpath("codes.yaml").read_text())
+
 MESSAGES: dict[str, Message] = {
-    row[0]: Message(row[0], cast(Severity, row[1]), *row[2:], kiali=own_codes.KIALI.get(row[0], ()))
-    for row in (*istio_codes.ROWS, *own_codes.ROWS)
+    code: Message(code, row["level"], row["name"], row["meaning"], row["text"], tuple(row.get("kiali", ())))
+    for code, row in _DATA["codes"].items()
 }
 """By code."""
+
+NOT_TAKEN: dict[str, str] = _DATA["not_taken"]
+"""Kiali's codes that no analyzer gives, and why."""
 
 
 def finding(
