@@ -71,7 +71,7 @@ async def test_a_caller_sees_the_proxies_of_its_namespace(proxies: ConnectedProx
 async def test_the_control_plane_names_itself(proxies: ConnectedProxies) -> None:
     identifier = json.loads((await ask(proxies, "shop", SYNC)).control_plane.identifier)
     assert (identifier["Component"], identifier["ID"]) == ("istiod", "istiod")
-    assert set(identifier["Info"]) == {"version", "revision", "golang_version", "status", "tag"}
+    assert set(identifier["Info"]) == {"version", "revision", "golang_version", "sailcloth", "status", "tag"}
 
 
 async def test_a_page_by_its_name(proxies: ConnectedProxies) -> None:

@@ -27,6 +27,7 @@ COMMANDS = {
     "export": ("export",),
     "analyze": ("analyze",),
     "validate": ("validate", "v"),
+    "check": ("check",),
     "complete": ("completion",),
 }
 

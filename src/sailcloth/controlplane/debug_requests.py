@@ -14,6 +14,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.status.v3 import csds_pb2
 from google.protobuf import any_pb2, json_format
 
+from sailcloth import __version__
 from sailcloth.analysis import offline
 from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
@@ -31,6 +32,7 @@ def build_info() -> dict[str, str]:
         "version": ISTIO_VERSION,
         "revision": "sailcloth",
         "golang_version": f"python{platform.python_version()}",
+        "sailcloth": __version__,
         "status": "Clean",
         "tag": ISTIO_VERSION,
     }
