@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Objects = list[tuple[Key, Object]]
 
-_LOGS = "/api/v1/namespaces/istio-system/services/http:access-logs:3100/proxy/api/v1/requests"
+LOGS = "/api/v1/namespaces/istio-system/services/http:access-logs:3100/proxy/api/v1/requests"
 _READ = 5_000  # requests that are read from the logs
 _EXPLAINED = 200  # different ones that are explained, the most frequent first
 _PROXIES = 3  # that a line names
@@ -65,18 +65,18 @@ def diff(
     if out not in ("text", "json", "yaml"):
         output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
     documents = manifest_files.read(files, notes=False)[1]
-    found = dumps.run(_difference(documents, delete, since if requests else "", namespace, kubeconfig))
+    found = dumps.run(difference(documents, delete, since if requests else "", namespace, kubeconfig))
     if out == "text":
         print("\n".join(lines(found)))
     else:
-        output.structured(_structured(found), out)
+        output.structured(structured(found), out)
     for note in found.notes:
         print(note, file=sys.stderr)
     if found.objects:
         raise typer.Exit(1)
 
 
-async def _difference(
+async def difference(
     documents: list[dict[str, Any]], delete: bool, since: str, namespace: str, kubeconfig: str
 ) -> Difference:
     from sailcloth.analysis import analyzers, change_effects, describe, manifests
@@ -175,7 +175,7 @@ async def _requests(api: Client, since: str) -> list[dict[str, Any]] | None:
     from sailcloth.kube import ApiError
 
     try:
-        body = await api.call("GET", f"{_LOGS}?{urlencode({'direction': 'out', 'since': since, 'limit': _READ})}")
+        body = await api.call("GET", f"{LOGS}?{urlencode({'direction': 'out', 'since': since, 'limit': _READ})}")
         return list(orjson.loads(body)["requests"])
     except ApiError as error:
         if error.status == 400:
@@ -215,7 +215,7 @@ def _way(one: Any) -> tuple[Any, ...]:
     return one.outcome, shares, one.timeout, one.retries, tuple(one.faults), tuple(one.mirrors), one.rewritten
 
 
-def _structured(found: Difference) -> dict[str, Any]:
+def structured(found: Difference) -> dict[str, Any]:
     objects = [{"object": name, "change": verb, "fields": fields} for name, verb, fields in found.objects]
     return {**asdict(found), "objects": objects, "effects": [{"text": t, "proxies": p} for t, p in found.effects]}
 

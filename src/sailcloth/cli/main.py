@@ -28,6 +28,7 @@ COMMANDS = {
     "analyze": ("analyze",),
     "validate": ("validate", "v"),
     "check": ("check",),
+    "mcp_server": ("mcp",),
     "complete": ("completion",),
 }
 

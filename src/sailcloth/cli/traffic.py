@@ -116,7 +116,7 @@ def _graph(namespace: str, window: str, url: str, kubeconfig: str) -> Graph:
 
     from . import dumps, prometheus
 
-    _check_window(window)
+    check_window(window)
     answers = dumps.run(prometheus.query(traffic_graph.queries(window, namespace), url, kubeconfig))
     return traffic_graph.graph(**answers)
 
@@ -141,7 +141,7 @@ def _measured(namespace: str, window: str, url: str, kubeconfig: str, workload: 
 
     from . import dumps, prometheus
 
-    _check_window(window)
+    check_window(window)
     labels = ['reporter="destination"']
     labels += [f"destination_workload_namespace={json.dumps(namespace)}"] if namespace else []
     labels += [f"destination_workload={json.dumps(workload)}"] if workload else []
@@ -191,6 +191,6 @@ def _clear(title: str) -> None:
     print(f"\x1b[2J\x1b[H{title}, {time.strftime('%H:%M:%S')}; Ctrl-C ends\n")
 
 
-def _check_window(window: str) -> None:
+def check_window(window: str) -> None:
     if not _WINDOW.fullmatch(window):
         output.fail(f"--duration {window!r}: write 30s, 5m or 1h", output.USAGE)

@@ -65,7 +65,7 @@ def undo(
     """
     from . import dumps
 
-    steps = dumps.run(_steps(what or [], namespace, kubeconfig))
+    steps = dumps.run(steps_of(what or [], namespace, kubeconfig))
     if not steps:
         output.fail("the control plane remembers no change to undo; it keeps the last ones since its start")
     for step in steps:
@@ -76,11 +76,11 @@ def undo(
         if not sys.stdin.isatty():
             output.fail("there is no terminal to ask on; give -y", output.USAGE)
         typer.confirm("Continue?", abort=True, err=True)
-    for line in dumps.run(_put_back(steps, force, kubeconfig)):
+    for line in dumps.run(put_back(steps, force, kubeconfig)):
         print(line)
 
 
-async def _steps(what: list[str], namespace: str, kubeconfig: str) -> list[Step]:
+async def steps_of(what: list[str], namespace: str, kubeconfig: str) -> list[Step]:
     """What to put back. Raises ValueError for an unknown kind, and for an object without a change."""
     from .cluster import client, debug
     from .trace_change import named
@@ -111,7 +111,7 @@ async def _steps(what: list[str], namespace: str, kubeconfig: str) -> list[Step]
     return [s for s in found.values() if s.previous is not None or s.generation]
 
 
-async def _put_back(steps: list[Step], force: bool, kubeconfig: str) -> list[str]:
+async def put_back(steps: list[Step], force: bool, kubeconfig: str) -> list[str]:
     from .cluster import client
 
     async with client(kubeconfig) as api:
