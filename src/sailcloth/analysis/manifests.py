@@ -50,7 +50,7 @@ def typed(obj: dict[str, Any], namespace: str = "default") -> tuple[Key, Object]
     metadata = metadata if isinstance(metadata, dict) else {}
     object_namespace = str(metadata.get("namespace") or namespace) if kind.namespaced else ""
     name = str(metadata.get("name") or metadata.get("generateName") or "")
-    key = Key(kind.name, object_namespace, name)
+    key = Key(kind.key_kind, object_namespace, name)
     stamp = metadata.get("creationTimestamp")
     metadata = {**metadata, "namespace": object_namespace, "creationTimestamp": str(stamp) if stamp else None}
     try:

@@ -3,13 +3,90 @@ descriptions or limits. Source: the API's specification, v1."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from .meta import Object, Struct
 
 GROUP = "gateway.networking.k8s.io"
 
 
+CONTROLLER = "istio.io/gateway-controller"
+"""The name of this controller in classes and statuses: Istio's, so that published classes work."""
+
+
+class GatewayClassSpec(Struct):
+    controller_name: str = ""
+
+
+class GatewayClass(Object):
+    """A kind of gateways. Those of `CONTROLLER` are ours."""
+
+    spec: GatewayClassSpec = GatewayClassSpec()
+
+
+class RouteGroupKind(Struct):
+    group: str = GROUP
+    kind: str = ""
+
+
+class RouteNamespaces(Struct):
+    """`from_`: Same, All, None or Selector."""
+
+    from_: str = "Same"
+    selector: dict[str, Any] | None = None
+
+
+class AllowedRoutes(Struct):
+    namespaces: RouteNamespaces = RouteNamespaces()
+    kinds: tuple[RouteGroupKind, ...] = ()
+
+
+class SecretReference(Struct):
+    group: str = ""
+    kind: str = "Secret"
+    name: str = ""
+    namespace: str | None = None
+
+
+class ListenerTLS(Struct):
+    mode: str = "Terminate"
+    certificate_refs: tuple[SecretReference, ...] = ()
+
+
+class Listener(Struct):
+    name: str = ""
+    hostname: str | None = None
+    port: int = 0
+    protocol: str = ""
+    tls: ListenerTLS | None = None
+    allowed_routes: AllowedRoutes = AllowedRoutes()
+
+
+class GatewayAddress(Struct):
+    type: str = "IPAddress"
+    value: str = ""
+
+
+class GatewayInfrastructure(Struct):
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class GatewaySpec(Struct):
+    gateway_class_name: str = ""
+    listeners: tuple[Listener, ...] = ()
+    addresses: tuple[GatewayAddress, ...] = ()
+    infrastructure: GatewayInfrastructure = GatewayInfrastructure()
+
+
+class KubernetesGateway(Object):
+    """A Gateway of the Gateway API; Istio's own kind of this name is `gateway.Gateway`."""
+
+    spec: GatewaySpec = GatewaySpec()
+
+
 class ParentReference(Struct):
-    """The parent that a route is attached to; only services are supported."""
+    """The parent that a route is attached to: a Gateway or a Service."""
 
     group: str = GROUP
     kind: str = "Gateway"

@@ -45,6 +45,12 @@ class Kind:
     namespaced: bool = True
     conditions: bool = field(default=False)  # whether the control plane writes status conditions
     field_selector: str = ""  # selects the objects that the mesh reads
+    key: str = ""  # the kind in keys of objects, if another kind of the mesh has the same name
+
+    @property
+    def key_kind(self) -> str:
+        """The kind in the keys of its objects."""
+        return self.key or self.name
 
     @property
     def api_version(self) -> str:
@@ -141,6 +147,22 @@ CORE_KINDS: tuple[Kind, ...] = (
 
 # Kinds that the mesh reads if the cluster serves them.
 OPTIONAL_KINDS: tuple[Kind, ...] = (
+    Kind(
+        "GatewayClass",
+        "gatewayclasses",
+        gateway_api.GROUP,
+        ("v1", "v1beta1"),
+        gateway_api.GatewayClass,
+        namespaced=False,
+    ),
+    Kind(
+        "Gateway",
+        "gateways",
+        gateway_api.GROUP,
+        ("v1", "v1beta1"),
+        gateway_api.KubernetesGateway,
+        key="KubernetesGateway",
+    ),
     Kind("HTTPRoute", "httproutes", gateway_api.GROUP, ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind("ReferenceGrant", "referencegrants", gateway_api.GROUP, ("v1beta1", "v1"), gateway_api.ReferenceGrant),
 )

@@ -1,22 +1,22 @@
-"""Writes `status.parents` of HTTPRoutes that are attached to services, and keeps the entries of other controllers.
+"""Writes `status.parents` of HTTPRoutes, and keeps the entries of other controllers.
 
-Must not evaluate routes; `mesh.http_routes` does.
+Must not evaluate routes; `mesh.http_routes` and `mesh.kubernetes_gateways` do.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sailcloth.api.gateway_api import GROUP, ParentReference
+from sailcloth.api.gateway_api import CONTROLLER, GROUP, ParentReference
 from sailcloth.api.meta import Key
 from sailcloth.kube import RETRIABLE, ApiError, Client, Resource
 from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh.http_routes import HttpRoutes, ParentStatus
+from sailcloth.mesh.kubernetes_gateways import KubernetesGateways
 
 from . import conditions
 from .status_api import merge_status
 
-CONTROLLER = "istio.io/gateway-controller"
 _ROUTES = Resource(GROUP, "v1", "httproutes", "HTTPRoute")
 Object = dict[str, Any]
 
@@ -24,14 +24,15 @@ Object = dict[str, Any]
 class HttpRouteStatus:
     """Call `enqueue_evaluated` after changes; `run` writes until cancelled."""
 
-    def __init__(self, client: Client, routes: HttpRoutes) -> None:
-        self._client, self._routes = client, routes
+    def __init__(self, client: Client, routes: HttpRoutes, gateways: KubernetesGateways) -> None:
+        self._client, self._routes, self._gateways = client, routes, gateways
         self._queue = WorkQueue(self._reconcile, name="status of HTTPRoutes", retry=RETRIABLE)
 
     def enqueue_evaluated(self) -> None:
         """Queue the routes that were evaluated again since the last call."""
-        self._queue.add_all(sorted(self._routes.reevaluated))
-        self._routes.reevaluated.clear()
+        for evaluated in (self._routes.reevaluated, self._gateways.routes_evaluated):
+            self._queue.add_all(sorted(evaluated))
+            evaluated.clear()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -47,7 +48,8 @@ class HttpRouteStatus:
         old = (route.get("status") or {}).get("parents") or []
         ours = [p for p in old if p.get("controllerName") == CONTROLLER]
         generation = int(route["metadata"].get("generation") or 1)
-        parents = [_parent(s, ours, generation) for s in self._routes.status(key)]
+        statuses = [*self._gateways.status(key), *self._routes.status(key)]
+        parents = [_parent(s, ours, generation) for s in statuses]
         if parents != ours:
             others = [p for p in old if p.get("controllerName") != CONTROLLER]
             await merge_status(self._client, _ROUTES, key, {"parents": others + parents})

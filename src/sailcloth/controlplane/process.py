@@ -51,6 +51,8 @@ from .certificates import Certificates
 from .config_updates import ConfigUpdates
 from .connected_proxies import ConnectedProxies
 from .events import FindingEvents
+from .gateway_deployments import GatewayDeployments
+from .gateway_status import GatewayStatus
 from .http_route_status import HttpRouteStatus
 from .identity import Caller, Verifier, bearer
 from .ingress_status import IngressStatus
@@ -109,9 +111,11 @@ class ControlPlane:
         self.status = StatusWriter(self.proxies, KubernetesStatusApi(client))
         self.updates = ConfigUpdates(self.mesh, self.proxies, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
-        self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes)
+        self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes, self.mesh.gateways)
+        self.gateway_deployments = GatewayDeployments(client, self.mesh.gateways)
+        self.gateway_status = GatewayStatus(client, self.mesh.gateways)
         self.keys = KeyFetcher(self.mesh, self._apply, self.updates.recompute)
-        self.updates.on_settled = self.http_route_status.enqueue_evaluated
+        self.updates.on_settled = self._settled
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
         self.proxies.on_result = lambda _client, _type_url, error: self.updates.proxy_responded(error)
         self.status.on_programmed = self.updates.refusals.in_force
@@ -156,6 +160,12 @@ class ControlPlane:
             self.addresses.change(key, obj)
         elif isinstance(obj, core.Ingress) and ingress.is_ours(obj):
             self.ingress_status.follow(key)
+
+    def _settled(self) -> None:
+        """Changes have taken effect: queue what they concern beyond the proxies."""
+        self.gateway_deployments.follow(self.mesh.gateways.gateways_evaluated)
+        self.gateway_status.enqueue_evaluated()
+        self.http_route_status.enqueue_evaluated()
 
     # -- identity and status --------------------------------------------------------------------
 
@@ -206,6 +216,8 @@ class ControlPlane:
         tasks.append(asyncio.create_task(self.events.run(), name="events"))
         tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
         tasks.append(asyncio.create_task(self.http_route_status.run(), name="http routes"))
+        tasks.append(asyncio.create_task(self.gateway_deployments.run(), name="gateway deployments"))
+        tasks.append(asyncio.create_task(self.gateway_status.run(), name="gateway statuses"))
         tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
         tasks.append(asyncio.create_task(self.roots.run(), name="roots"))

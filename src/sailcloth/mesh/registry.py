@@ -7,6 +7,8 @@ those that are converted to others.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar, cast
@@ -15,7 +17,7 @@ from sailcloth.api import core
 from sailcloth.api.meta import Key, Object
 from sailcloth.lib.incremental import Graph, Index
 
-from . import http_routes, ingress
+from . import http_routes, http_rules, ingress, kubernetes_gateways
 from .kinds import KINDS, Slice
 from .kinds.destination_rule import compared_labels
 from .kinds.virtual_service import RuleHead
@@ -25,6 +27,7 @@ from .model import MeshConfig
 
 T = TypeVar("T", bound=Object)
 LabelPairs = tuple[tuple[str, str], ...]
+_PEM = b"-----BEGIN "
 
 
 class ServiceId(NamedTuple):
@@ -95,6 +98,9 @@ class Mesh:
         self._from_ingresses: dict[Key, Object] = {}
         self.legacy = Legacy(self.graph, self._apply)
         self.http_routes = http_routes.HttpRoutes(self._apply, self._service_ports, lambda: self.config.domain)
+        self.gateways = kubernetes_gateways.KubernetesGateways(
+            self._apply, self.objects.get, self._certificate, self.http_routes.rules, lambda: self.config.domain
+        )
         self.configure(config or MeshConfig())
 
     def configure(self, config: MeshConfig) -> None:
@@ -112,7 +118,12 @@ class Mesh:
         if key.kind == "Ingress":
             return self._apply_ingress(key, obj)
         if key.kind in ("HTTPRoute", "ReferenceGrant"):
-            return self.http_routes.apply(key, obj)
+            attached = self.gateways.apply_route(key, obj) if key.kind == "HTTPRoute" else False
+            changed = self.http_routes.apply(key, obj)
+            return (self.gateways.grants_changed() if key.kind == "ReferenceGrant" else attached) or changed
+        if key.kind in kubernetes_gateways.KINDS:
+            self._apply(key, obj)
+            return self.gateways.apply(key, obj)
         if key.kind in LEGACY_KINDS:
             self.legacy.apply(key, obj)
             return self._convert_legacy()
@@ -123,7 +134,22 @@ class Mesh:
             self._convert_ingresses()  # they may refer to the service's ports by name
         if changed and key.kind == "Service":
             self.http_routes.service_changed(key.namespace, key.name)
+            self.gateways.service_changed(key.namespace, key.name)
+        if changed and key.kind == "Secret":
+            self.gateways.secret_changed(key.namespace, key.name)
+        if changed and key.kind == "Namespace":
+            self.gateways.namespace_changed(key.name)
         return changed
+
+    def _certificate(self, namespace: str, name: str) -> bool | None:
+        """Whether a Secret has a certificate with its key, by what it says; None if there is none."""
+        secret = self.objects.get(Key("Secret", namespace, name))
+        if not isinstance(secret, core.Secret):
+            return None
+        try:
+            return all(_PEM in base64.b64decode(secret.data.get(k, "")) for k in ("tls.crt", "tls.key"))
+        except binascii.Error:
+            return False
 
     def _convert_legacy(self) -> bool:
         """Apply the objects that all legacy objects are converted to."""
@@ -132,7 +158,7 @@ class Mesh:
         services = [(key, obj) for key, obj in self.objects.items() if isinstance(obj, core.Service)]
         return self.legacy.convert(services, self.config)
 
-    def _service_ports(self, service: http_routes.Service) -> dict[str, int] | None:
+    def _service_ports(self, service: http_rules.Service) -> dict[str, int] | None:
         obj = self.objects.get(Key("Service", service.namespace, service.name))
         return {p.name: p.port for p in obj.spec.ports} if isinstance(obj, core.Service) else None
 

@@ -56,11 +56,11 @@ def decoder(kind: Kind) -> Any:
                 obj = msgspec.convert(plain, kind.type)
             except msgspec.ValidationError as error:
                 metadata = head.decode(msgspec.json.encode(plain)).metadata
-                key = Key(kind.name, metadata.namespace, metadata.name)
+                key = Key(kind.key_kind, metadata.namespace, metadata.name)
                 text, _, path = str(error).partition(" - at `$.")
                 return key, Finding(code="SAIL0001", severity="Error", resource=key, path=path.rstrip("`"), text=text)
         meta: ObjectMeta = obj.metadata
-        return Key(kind.name, meta.namespace, meta.name), obj
+        return Key(kind.key_kind, meta.namespace, meta.name), obj
 
     return decode
 
@@ -70,10 +70,12 @@ class KubernetesSource:
     wait for the kinds in `optional`."""
 
     def __init__(self, client: Client, kinds: Sequence[Kind], optional: Sequence[Kind] = ()) -> None:
-        self._needed = {kind.plural: _informer(client, kind) for kind in kinds}
+        self._needed = {f"{kind.plural}.{kind.group}".rstrip("."): _informer(client, kind) for kind in kinds}
         informers = [*kinds, *optional]
         self._informers = {
-            (kind.group, kind.plural): self._needed.get(kind.plural) or _informer(client, kind) for kind in informers
+            (kind.group, kind.plural): self._needed.get(f"{kind.plural}.{kind.group}".rstrip("."))
+            or _informer(client, kind)
+            for kind in informers
         }
         self._definitions = Informer(client, CRDS, msgspec.json.Decoder(_Definition).decode)
 
@@ -105,7 +107,9 @@ class KubernetesSource:
                 task.cancel()
             for name in waiting:
                 if late and not self._needed[name].synced.is_set():
-                    log.warning("waiting for %s: %s", name, self._needed[name].problem or "no answer yet")
+                    log.warning(
+                        "waiting for %s: %s", name.partition(".")[0], self._needed[name].problem or "no answer yet"
+                    )
 
 
 def _informer(client: Client, kind: Kind) -> Informer[tuple[Key, Object | Finding]]:

@@ -1,0 +1,106 @@
+"""Makes a Deployment, a Service and a ServiceAccount for each Gateway of the Gateway API that is not attached to others' pods.
+
+Named and labelled as Istio does; owned by the Gateway, so they are deleted with it. Fields are applied as this controller's own, so that
+users may change others. Must not evaluate Gateways.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sailcloth.api.gateway_api import KubernetesGateway
+from sailcloth.api.meta import Key
+from sailcloth.kube import RETRIABLE, Client
+from sailcloth.kube.resources import DEPLOYMENTS, SERVICEACCOUNTS, SERVICES
+from sailcloth.lib.work_queue import WorkQueue
+from sailcloth.mesh.gateway_listeners import GatewayState
+from sailcloth.mesh.kubernetes_gateways import KubernetesGateways, workload_name
+from sailcloth.mesh.selection import GATEWAY_NAME
+
+_MANAGER = "istio.io/gateway-controller"
+_STATUS_PORT = 15021
+Object = dict[str, Any]
+
+
+class GatewayDeployments:
+    """Call `follow` with Gateways that were evaluated; `run` applies until cancelled."""
+
+    def __init__(self, client: Client, gateways: KubernetesGateways) -> None:
+        self._client, self._gateways = client, gateways
+        self._applied: dict[Key, list[Object]] = {}
+        self._queue = WorkQueue(self._reconcile, name="deployments of Gateways", retry=RETRIABLE)
+
+    def follow(self, keys: set[Key]) -> None:
+        """Gateways were added, changed or deleted."""
+        self._queue.add_all(sorted(keys))
+
+    async def run(self) -> None:
+        """Apply until cancelled."""
+        await self._queue.run()
+
+    async def _reconcile(self, key: Key) -> None:
+        state = self._gateways.states.get(key)
+        if state is None:
+            self._applied.pop(key, None)  # the garbage collector deletes what the Gateway owns
+            return
+        if any(a.type == "Hostname" for a in state.gateway.spec.addresses) or not state.accepted[0]:
+            return
+        wanted = objects(state)
+        if self._applied.get(key) == wanted:
+            return
+        for resource, obj in zip((SERVICEACCOUNTS, SERVICES, DEPLOYMENTS), wanted, strict=True):
+            await self._client.apply(resource, obj, field_manager=_MANAGER, force=True)
+        self._applied[key] = wanted
+
+
+def objects(state: GatewayState) -> list[Object]:
+    """The ServiceAccount, Service and Deployment of a Gateway."""
+    gateway = state.gateway
+    metadata, infrastructure, name = gateway.metadata, gateway.spec.infrastructure, workload_name(gateway)
+    labels = {
+        **infrastructure.labels,
+        "gateway.istio.io/managed": "istio.io-gateway-controller",
+        "gateway.networking.k8s.io/gateway-class-name": gateway.spec.gateway_class_name,
+        GATEWAY_NAME: metadata.name,
+    }
+    head = {
+        "name": name,
+        "namespace": metadata.namespace,
+        "labels": labels,
+        "annotations": dict(infrastructure.annotations),
+        "ownerReferences": [_owner(gateway)],
+    }
+    selector = {GATEWAY_NAME: metadata.name}
+    ports = {s.listener.port: f"{s.listener.protocol.lower()}-{s.listener.port}" for s in state.listeners if s.serves}
+    numbers = [("status-port", _STATUS_PORT), *((n, p) for p, n in sorted(ports.items()))]
+    service = {
+        "type": "LoadBalancer",
+        "selector": selector,
+        "ports": [{"name": n, "port": p, "targetPort": p, "protocol": "TCP"} for n, p in numbers],
+    }
+    if requested := next((a.value for a in gateway.spec.addresses if a.type == "IPAddress" and a.value), ""):
+        service["loadBalancerIP"] = requested
+    pod = {
+        "metadata": {
+            "labels": {**labels, "sidecar.istio.io/inject": "true", "service.istio.io/canonical-name": name},
+            "annotations": {**infrastructure.annotations, "inject.istio.io/templates": "gateway"},
+        },
+        "spec": {"serviceAccountName": name, "containers": [{"name": "istio-proxy", "image": "auto"}]},
+    }
+    deployment = {"selector": {"matchLabels": selector}, "template": pod}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": head},
+        {"apiVersion": "v1", "kind": "Service", "metadata": head, "spec": service},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": head, "spec": deployment},
+    ]
+
+
+def _owner(gateway: KubernetesGateway) -> Object:
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "Gateway",
+        "name": gateway.metadata.name,
+        "uid": gateway.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }

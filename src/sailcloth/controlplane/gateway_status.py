@@ -1,0 +1,184 @@
+"""Writes the statuses of GatewayClasses and Gateways of the Gateway API. Must not evaluate them; `mesh.kubernetes_gateways` does.
+
+A Gateway is `Programmed` when it has an address and a ready pod of its own, or that of the service it is attached to.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sailcloth.api.gateway_api import CONTROLLER, GROUP
+from sailcloth.api.meta import Key
+from sailcloth.kube import RETRIABLE, ApiError, Client, Resource
+from sailcloth.kube.resources import ENDPOINTSLICES, SERVICES
+from sailcloth.lib.work_queue import WorkQueue
+from sailcloth.mesh import gateway_listeners
+from sailcloth.mesh.gateway_listeners import GatewayState, ListenerState
+from sailcloth.mesh.kubernetes_gateways import KIND, KubernetesGateways
+
+from . import conditions
+from .status_api import merge_status
+
+CLASSES = Resource(GROUP, "v1", "gatewayclasses", "GatewayClass", namespaced=False)
+GATEWAYS = Resource(GROUP, "v1", "gateways", "Gateway")
+FEATURES = (
+    "Gateway",
+    "GatewayInfrastructurePropagation",
+    "GatewayPort8080",
+    "HTTPRoute",
+    "HTTPRouteBackendRequestHeaderModification",
+    "HTTPRouteBackendTimeout",
+    "HTTPRouteCORS",
+    "HTTPRouteHostRewrite",
+    "HTTPRouteMethodMatching",
+    "HTTPRouteNamedRouteRule",
+    "HTTPRouteParentRefPort",
+    "HTTPRoutePathRedirect",
+    "HTTPRoutePathRewrite",
+    "HTTPRoutePortRedirect",
+    "HTTPRouteQueryParamMatching",
+    "HTTPRouteRequestMirror",
+    "HTTPRouteRequestMultipleMirrors",
+    "HTTPRouteRequestPercentageMirror",
+    "HTTPRouteRequestTimeout",
+    "HTTPRouteResponseHeaderModification",
+    "HTTPRouteSchemeRedirect",
+    "Mesh",
+    "ReferenceGrant",
+)
+"""Names of the API's features that work, for the class; sorted."""
+_WAITING_S = 1.0  # between looks at a Gateway that has no address or no ready pod yet
+OWN_CLASSES = ("istio", "sailcloth")
+_UNSERVED_S = 5.0  # between looks at a cluster that does not serve the kind
+Object = dict[str, Any]
+
+
+class GatewayStatus:
+    """Call `enqueue_evaluated` after changes; `run` writes until cancelled."""
+
+    def __init__(self, client: Client, gateways: KubernetesGateways) -> None:
+        self._client, self._gateways = client, gateways
+        self._queue = WorkQueue(self._reconcile, name="status of Gateways", retry=RETRIABLE)
+
+    def enqueue_evaluated(self) -> None:
+        """Queue what was evaluated again since the last call."""
+        self._queue.add_all(Key("GatewayClass", "", name) for name in sorted(self._gateways.classes_evaluated))
+        self._queue.add_all(sorted(self._gateways.gateways_evaluated))
+        self._gateways.classes_evaluated.clear()
+        self._gateways.gateways_evaluated.clear()
+
+    async def run(self) -> None:
+        """Create the classes that are missing, and write until cancelled."""
+        self._queue.add_all(Key("GatewayClass", "", name) for name in OWN_CLASSES)
+        await self._queue.run()
+
+    async def _reconcile(self, key: Key) -> None:
+        resource = GATEWAYS if key.kind == KIND else CLASSES
+        try:
+            obj = await self._client.get(resource, key.name, key.namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            if key.kind != KIND:
+                await self._create_class(key)
+            return
+        status = obj.get("status") or {}
+        generation = int(obj["metadata"].get("generation") or 1)
+        if key.kind == KIND:
+            state = self._gateways.states.get(key)
+            if state is None:
+                return
+            new = await self._gateway(key, state, status, generation)
+        elif self._gateways.is_ours(key.name):
+            accepted = conditions.condition(
+                "Accepted", True, "Accepted", "", generation, status.get("conditions") or [], conditions.utc_now()
+            )
+            new = {"conditions": [accepted], "supportedFeatures": [{"name": name} for name in FEATURES]}
+        else:
+            return
+        if new != {name: status.get(name) for name in new}:
+            await merge_status(self._client, resource, key, new)
+
+    async def _create_class(self, key: Key) -> None:
+        """Create one of the classes that every mesh has. Where the kind is not served yet, later."""
+        body = {
+            "apiVersion": CLASSES.api_version,
+            "kind": CLASSES.kind,
+            "metadata": {"name": key.name},
+            "spec": {"controllerName": CONTROLLER, "description": "Gateways that run Envoy, as a Deployment each."},
+        }
+        try:
+            await self._client.create(CLASSES, body)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            self._queue.add(key, _UNSERVED_S)
+
+    async def _gateway(self, key: Key, state: GatewayState, old: Object, generation: int) -> Object:
+        addresses, ready = await self._service(state)
+        serving = any(s.serves for s in state.listeners)
+        programmed = (True, "Programmed", "")
+        if not state.accepted[0] or not serving:
+            programmed = (False, "Invalid", "no listener is valid" if state.accepted[0] else state.accepted[2])
+        elif not addresses or not ready:
+            programmed = (
+                False,
+                "AddressNotAssigned" if not addresses else "NoResources",
+                f"waiting for {'an address' if not addresses else 'a ready pod'} of {state.services[0]}",
+            )
+            self._queue.add(key, _WAITING_S)
+        listed = {entry.get("name"): entry for entry in old.get("listeners") or ()}
+        return {
+            "addresses": addresses,
+            "conditions": _conditions({"Accepted": state.accepted, "Programmed": programmed}, old, generation),
+            "listeners": [
+                self._listener(key, s, listed.get(s.listener.name) or {}, generation, programmed[0])
+                for s in state.listeners
+            ],
+        }
+
+    def _listener(self, key: Key, state: ListenerState, old: Object, generation: int, programmed: bool) -> Object:
+        own = (
+            (programmed, "Programmed", "")
+            if state.serves and programmed
+            else (False, "Pending" if state.serves else "Invalid", "")
+        )
+        accepted = (False, state.conflicted[1], state.conflicted[2]) if state.conflicted[0] else state.accepted
+        values = {
+            "Accepted": accepted,
+            "Conflicted": state.conflicted,
+            "Programmed": own,
+            "ResolvedRefs": state.resolved,
+        }
+        return {
+            "name": state.listener.name,
+            "attachedRoutes": self._gateways.attached(key, state.listener.name),
+            "supportedKinds": gateway_listeners.supported_kinds(state),
+            "conditions": _conditions(values, old, generation),
+        }
+
+    async def _service(self, state: GatewayState) -> tuple[list[Object], bool]:
+        """(addresses, whether a pod is ready) of the first service of a Gateway."""
+        name, namespace = state.services[0].split(".")[:2]
+        try:
+            service = await self._client.get(SERVICES, name, namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return [], False
+        balanced = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+        addresses = [
+            {"type": "IPAddress", "value": a["ip"]} if "ip" in a else {"type": "Hostname", "value": a["hostname"]}
+            for a in balanced
+        ]
+        slices, _ = await self._client.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={name}")
+        ready = any((e.get("conditions") or {}).get("ready", True) for s in slices for e in s.get("endpoints") or ())
+        return addresses, ready
+
+
+def _conditions(values: dict[str, tuple[bool, str, str]], old: Object, generation: int) -> list[Object]:
+    now = conditions.utc_now()
+    return [
+        conditions.condition(kind, *value, generation, old.get("conditions") or [], now)
+        for kind, value in values.items()
+    ]

@@ -1,0 +1,179 @@
+"""The listeners of a Gateway of the Gateway API: whether each is valid, and the server of Istio's Gateway that it becomes. Pure.
+
+Must not know routes. Source: the Gateway API's specification, Gateway.spec.listeners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sailcloth.api.gateway import Gateway, GatewaySpec, Port, Server, ServerTLSSettings
+from sailcloth.api.gateway_api import GROUP, KubernetesGateway, Listener, SecretReference
+from sailcloth.api.meta import Key, ObjectMeta
+from sailcloth.lib import label_selector
+
+from . import hosts
+
+SEMANTICS = "internal.istio.io/gateway-semantics"
+SERVICE = "internal.istio.io/gateway-service"
+_ROUTE_KINDS = {"HTTP": ("HTTPRoute",), "HTTPS": ("HTTPRoute",)}
+"""The kinds of routes that listeners of a protocol take."""
+
+Verdict = tuple[bool, str, str]
+SecretProblem = Callable[[SecretReference, str], Verdict]
+"""Whether a certificate of a Gateway in a namespace can be used, as ResolvedRefs."""
+
+
+@dataclass(frozen=True)
+class ListenerState:
+    """A listener with its conditions, each as (whether, reason, message). `kinds`: of the routes that may be attached."""
+
+    listener: Listener
+    kinds: tuple[str, ...]
+    accepted: Verdict = (True, "Accepted", "")
+    conflicted: Verdict = (False, "NoConflicts", "")
+    resolved: Verdict = (True, "ResolvedRefs", "")
+
+    @property
+    def serves(self) -> bool:
+        """Whether the gateway opens it."""
+        return self.accepted[0] and not self.conflicted[0] and self.resolved[1] not in _FATAL
+
+    @property
+    def hostname(self) -> str:
+        """Its host name; `*` for all."""
+        return hosts.normalized(self.listener.hostname or "*")
+
+    def allows(self, gateway: str, namespace: str, labels: Mapping[str, str]) -> bool:
+        """Whether routes of a namespace may be attached. gateway: the Gateway's namespace."""
+        allowed = self.listener.allowed_routes.namespaces
+        if allowed.from_ == "Selector":
+            return label_selector.matches(allowed.selector, {"kubernetes.io/metadata.name": namespace, **labels})
+        return allowed.from_ == "All" or (allowed.from_ == "Same" and namespace == gateway)
+
+
+_FATAL = frozenset(("InvalidCertificateRef", "RefNotPermitted"))
+
+
+@dataclass(frozen=True)
+class GatewayState:
+    """A Gateway with its listeners, in their order. `accepted`: as (whether, reason, message)."""
+
+    gateway: KubernetesGateway
+    listeners: tuple[ListenerState, ...] = ()
+    accepted: Verdict = (True, "Accepted", "")
+    services: tuple[str, ...] = field(default=())  # hosts of the services whose pods serve it
+
+
+def evaluate(gateway: KubernetesGateway, services: tuple[str, ...], secret: SecretProblem) -> GatewayState:
+    """The state of a Gateway of one of our classes."""
+    states: list[ListenerState] = []
+    for listener in gateway.spec.listeners:
+        states.append(_listener(listener, gateway.metadata.namespace, states, secret))
+    valid = all(s.accepted[0] and not s.conflicted[0] for s in states)
+    accepted = (
+        (True, "Accepted", "")
+        if valid
+        else (True, "ListenersNotValid", "some listeners are not valid; their conditions say why")
+    )
+    if unknown := [a.type for a in gateway.spec.addresses if a.type not in ("IPAddress", "Hostname")]:
+        accepted = (
+            False,
+            "UnsupportedAddress",
+            f"addresses of type {unknown[0]} are not supported; use IPAddress or Hostname",
+        )
+    return GatewayState(gateway, tuple(states), accepted, services)
+
+
+def _listener(listener: Listener, namespace: str, earlier: list[ListenerState], secret: SecretProblem) -> ListenerState:
+    known = _ROUTE_KINDS.get(listener.protocol)
+    if known is None:
+        text = f"protocol {listener.protocol} is not supported yet; use {' or '.join(_ROUTE_KINDS)}"
+        return ListenerState(listener, (), accepted=(False, "UnsupportedProtocol", text))
+    wanted = listener.allowed_routes.kinds
+    kinds = tuple(k.kind for k in wanted if k.group == GROUP and k.kind in known) if wanted else known
+    resolved: Verdict = (True, "ResolvedRefs", "")
+    if wanted and len(kinds) < len(wanted):
+        resolved = (False, "InvalidRouteKinds", f"{listener.protocol} takes {', '.join(known)}")
+    if listener.protocol == "HTTPS":
+        resolved = min(resolved, _certificates(listener, namespace, secret), key=lambda v: v[0])
+    return ListenerState(listener, kinds, conflicted=_conflict(listener, earlier), resolved=resolved)
+
+
+def _certificates(listener: Listener, namespace: str, secret: SecretProblem) -> Verdict:
+    tls = listener.tls
+    if tls is None or not tls.certificate_refs:
+        return False, "InvalidCertificateRef", "tls.certificateRefs is needed"
+    if tls.mode != "Terminate":
+        return False, "InvalidCertificateRef", f"an HTTPS listener ends TLS; mode {tls.mode} is for protocol TLS"
+    return next(
+        (v for v in (secret(r, namespace) for r in tls.certificate_refs) if not v[0]), (True, "ResolvedRefs", "")
+    )
+
+
+def _conflict(listener: Listener, earlier: list[ListenerState]) -> Verdict:
+    """Whether an earlier listener has the port with another protocol, or the same host name."""
+    for other in earlier:
+        if other.listener.port != listener.port or not other.accepted[0]:
+            continue
+        if other.listener.protocol != listener.protocol:
+            text = f"port {listener.port} is {other.listener.protocol} in listener {other.listener.name}"
+            return True, "ProtocolConflict", text
+        if (other.listener.hostname or "") == (listener.hostname or ""):
+            return True, "HostnameConflict", f"listener {other.listener.name} has the same port and host name"
+    return False, "NoConflicts", ""
+
+
+def server(key: Key, state: GatewayState, listener: ListenerState) -> tuple[Key, Gateway]:
+    """Istio's Gateway of one listener. Its routes are bound to it by name, so it is open for all namespaces."""
+    own = listener.listener
+    tls = None
+    if own.protocol == "HTTPS" and own.tls is not None:
+        names = tuple(_credential(ref, key.namespace) for ref in own.tls.certificate_refs)
+        tls = (
+            ServerTLSSettings(mode="SIMPLE", credential_names=names)
+            if len(names) > 1
+            else ServerTLSSettings(mode="SIMPLE", credential_name=names[0])
+        )
+    metadata = ObjectMeta(
+        name=f"{key.name}~{own.name}",
+        namespace=key.namespace,
+        creation_timestamp=state.gateway.metadata.creation_timestamp,
+        annotations={SEMANTICS: "gateway", SERVICE: ",".join(state.services)},
+    )
+    port = Port(number=own.port, protocol=own.protocol, name=own.name)
+    spec = GatewaySpec(servers=(Server(port=port, hosts=(f"*/{listener.hostname}",), tls=tls),))
+    return Key("Gateway", key.namespace, metadata.name), Gateway(metadata=metadata, spec=spec)
+
+
+def _credential(ref: SecretReference, namespace: str) -> str:
+    own = ref.namespace or namespace
+    return ref.name if own == namespace else f"kubernetes-gateway://{own}/{ref.name}"
+
+
+def exposed(listener: ListenerState, siblings: tuple[ListenerState, ...], names: tuple[str, ...]) -> list[str]:
+    """The hosts of a route that a listener serves: where both overlap, without what a sibling with a narrower host name serves."""
+    found = []
+    for name in map(hosts.normalized, names or ("*",)):
+        if hosts.covers(listener.hostname, name):
+            host = name
+        elif hosts.covers(name, listener.hostname):
+            host = listener.hostname
+        else:
+            continue
+        if not any(narrower(s, listener) and hosts.covers(s.hostname, host) for s in siblings):
+            found.append(host)
+    return list(dict.fromkeys(found))
+
+
+def narrower(other: ListenerState, listener: ListenerState) -> bool:
+    """Whether another listener of the port has a part of a listener's host names."""
+    same_port = other.listener.port == listener.listener.port and other is not listener and other.serves
+    return same_port and other.hostname != listener.hostname and hosts.covers(listener.hostname, other.hostname)
+
+
+def supported_kinds(state: ListenerState) -> list[dict[str, Any]]:
+    """For the status."""
+    return [{"group": GROUP, "kind": kind} for kind in state.kinds]
