@@ -13,6 +13,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import credentials, destination_rules
+from sailcloth.mesh.gateway_listeners import GRANTED
 from sailcloth.mesh.selection import Labels
 from sailcloth.view import gateways
 from sailcloth.view.proxy import Proxy
@@ -48,13 +49,16 @@ def gateway_ids(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
     if served is None:
         return ()
     rules = graph.get(destination_rules.credentials_in, proxy.namespace)
-    return _with_roots((*served, *rules))
+    return _with_roots((*served, *(name for name in rules if not name.startswith(GRANTED))))
 
 
 @derived
 def gateway_secret(graph: Graph, proxy: Proxy, name: str) -> EnvoyResource | None:
-    """One of them."""
-    return graph.get(secret, proxy.namespace, name)
+    """One of them. A name of another namespace is among them only if that grants it."""
+    if not name.startswith(GRANTED):
+        return graph.get(secret, proxy.namespace, name)
+    namespace, _, own = name.removeprefix(GRANTED).partition("/")
+    return _secret(graph, namespace, own, name)
 
 
 def _with_roots(names: Iterable[str]) -> tuple[str, ...]:
@@ -67,10 +71,14 @@ def _with_roots(names: Iterable[str]) -> tuple[str, ...]:
 @derived
 def secret(graph: Graph, namespace: str, name: str) -> EnvoyResource | None:
     """One secret; None if the Secret lacks the data that the name asks for."""
+    return _secret(graph, namespace, name, name)
+
+
+def _secret(graph: Graph, namespace: str, name: str, called: str) -> EnvoyResource | None:
     credential = graph.get(credentials.credential, namespace, name)
     if credential is None:
         return None
-    message = secret_pb2.Secret(name=names.credential(name))
+    message = secret_pb2.Secret(name=names.credential(called))
     if credential.roots:
         message.validation_context.trusted_ca.inline_bytes = credential.roots
         if credential.revoked:

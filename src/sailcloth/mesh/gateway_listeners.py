@@ -18,6 +18,9 @@ from . import hosts
 
 SEMANTICS = "internal.istio.io/gateway-semantics"
 SERVICE = "internal.istio.io/gateway-service"
+GRANTED = "kubernetes-gateway://"
+"""Begins the name of a credential of another namespace (`kubernetes-gateway://NAMESPACE/NAME`), which a ReferenceGrant lets a Gateway use.
+Only generated Gateways may have such names (`is_generated`): what users write in others grants nothing."""
 _ROUTE_KINDS = {"HTTP": ("HTTPRoute",), "HTTPS": ("HTTPRoute",)}
 """The kinds of routes that listeners of a protocol take."""
 
@@ -150,7 +153,7 @@ def server(key: Key, state: GatewayState, listener: ListenerState) -> tuple[Key,
 
 def _credential(ref: SecretReference, namespace: str) -> str:
     own = ref.namespace or namespace
-    return ref.name if own == namespace else f"kubernetes-gateway://{own}/{ref.name}"
+    return ref.name if own == namespace else f"{GRANTED}{own}/{ref.name}"
 
 
 def exposed(listener: ListenerState, siblings: tuple[ListenerState, ...], names: tuple[str, ...]) -> list[str]:
@@ -172,6 +175,11 @@ def narrower(other: ListenerState, listener: ListenerState) -> bool:
     """Whether another listener of the port has a part of a listener's host names."""
     same_port = other.listener.port == listener.listener.port and other is not listener and other.serves
     return same_port and other.hostname != listener.hostname and hosts.covers(listener.hostname, other.hostname)
+
+
+def is_generated(gateway: Key) -> bool:
+    """Whether a Gateway of Istio is generated: no object of a user may have such a name."""
+    return "~" in gateway.name
 
 
 def supported_kinds(state: ListenerState) -> list[dict[str, Any]]:

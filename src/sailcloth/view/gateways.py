@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sailcloth.api.gateway import Gateway, Server
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import credentials, hosts, registry, selection, virtual_services
+from sailcloth.mesh import credentials, gateway_listeners, hosts, registry, selection, virtual_services
 from sailcloth.mesh.kinds import service, service_entry
 from sailcloth.mesh.kinds.gateway import every as every_gateway
 from sailcloth.mesh.model import Protocol, declared_protocol
@@ -377,13 +377,13 @@ def verdict(graph: Graph, key: Key) -> Verdict:
 def credentials_of(graph: Graph, proxy: Proxy) -> tuple[str, ...] | None:
     """Names of the Secrets in the TLS settings of the Gateways that a proxy serves, sorted; None if it serves none."""
     plans = graph.get(of_proxy, proxy)
-    settings = (server.server.tls for plan in plans for server in plan.servers)
+    settings = ((server.gateway, server.server.tls) for plan in plans for server in plan.servers)
     names = {
         name
-        for tls in settings
+        for gateway, tls in settings
         if tls is not None
         for name in (tls.credential_name, tls.ca_cert_credential_name, *tls.credential_names)
-        if name
+        if name and (gateway_listeners.is_generated(gateway) or not name.startswith(gateway_listeners.GRANTED))
     }
     return tuple(sorted(names)) if plans else None
 

@@ -79,5 +79,6 @@ IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
     (r"(.*/)?ext-authz", _packaged("ext_authz.py", "8000", "9000")),
     (r"(istio|.*/istio|.*/istio-(release|testing))/app|(.*/)?echo-advanced", {"entrypoint": (*_ECHO, "server"), "commands": {"client": (*_ECHO, "client"), "/usr/local/bin/client": (*_ECHO, "client"), "/usr/local/bin/server": (*_ECHO, "server")}}),
     (r"(.*/)?echo-basic", _packaged("gateway_echo.py")),
+    (r"(.*/)?coredns", _program("coredns.py")),
     (r"(.*/)?pause", _program("idle.py")),
 )  # fmt: skip

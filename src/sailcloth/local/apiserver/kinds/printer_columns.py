@@ -27,10 +27,9 @@ def json_path(path: str) -> Cell:
             elif step[2]:
                 matches = [x for x in value or () if isinstance(x, dict) and str(x.get(step[2])) == step[3]]
                 value = matches[0] if matches else None
-            elif step[4] == "*":
-                continue
-            else:
-                value = value[int(step[4])] if isinstance(value, list) and len(value) > int(step[4]) else None
+            else:  # of all items, Kubernetes prints the first
+                index = 0 if step[4] == "*" else int(step[4])
+                value = value[index] if isinstance(value, list) and len(value) > index else None
             if value is None:
                 return None
         return value
