@@ -13,6 +13,7 @@ from sailcloth.analysis import change_trace
 from sailcloth.api.meta import Key
 from sailcloth.controlplane import debug
 from sailcloth.controlplane.change_log import ANSWERS, CHANGES, Change, ChangeLog
+from sailcloth.controlplane.debug_pages import DebugPages
 from sailcloth.testing.world import World
 from sailcloth.xds.types import ROUTES
 
@@ -41,7 +42,7 @@ async def page(world: World, query: str = "", namespace: str = "*") -> list[dict
         return namespace
 
     app = web.Application()
-    app.add_routes(debug.routes(world.connected, world.updates.changes, "istiod", scope, dict))
+    app.add_routes(debug.routes(DebugPages(world.connected, world.updates.changes, "istiod"), scope))
     async with TestClient(TestServer(app)) as client, client.get(f"/debug/changez{query}") as answer:
         body = await answer.read()
         assert answer.status == 200, body

@@ -13,7 +13,9 @@ from envoy.service.status.v3 import csds_pb2
 
 from sailcloth.analysis import manifests, offline
 from sailcloth.controlplane import debug_requests
+from sailcloth.controlplane.change_log import ChangeLog
 from sailcloth.controlplane.connected_proxies import ConnectedProxies
+from sailcloth.controlplane.debug_pages import DebugPages
 from sailcloth.controlplane.identity import Caller
 from sailcloth.lib.grpc_server import GrpcServer
 from sailcloth.xds.cache import ResponseCache
@@ -40,7 +42,8 @@ def proxies() -> ConnectedProxies:
     for namespace in ("shop", "other"):
         connection = Connection(Stream(ResponseCache()), namespace)
         made.join(connection, offline.describe({"namespace": namespace, "labels": {"app": namespace}}))
-    made.debug = lambda *asked: debug_requests.respond(made, "istiod", *asked)
+    pages = DebugPages(made, ChangeLog(), "istiod")
+    made.debug = lambda *asked: debug_requests.respond(pages, *asked)
     return made
 
 
@@ -84,8 +87,19 @@ async def test_a_configuration_as_envoy_dumps_it(proxies: ConnectedProxies) -> N
     name = next(c.proxy.id for c in proxies.clients.values() if c.proxy.namespace == "shop")
     dumped = {r.type_url.rpartition(".")[2] for r in (await ask(proxies, "shop", DUMP, name)).resources}
     assert {"ClustersConfigDump", "ListenersConfigDump"} <= dumped
-    with pytest.raises(ValueError, match=r"is connected; name POD\.NAMESPACE"):
+    with pytest.raises(ValueError, match=r"shows the proxies of that namespace only"):
         await ask(proxies, "other", DUMP, name)
+
+
+async def test_pages_with_a_query_as_internal_debug_asks(proxies: ConnectedProxies) -> None:
+    for url, names in ((PAGE, ("edsz?proxyID=app.shop",)), (f"{PAGE}/edsz", ("proxyID=app.shop",))):
+        (resource,) = (await ask(proxies, "shop", url, *names)).resources
+        assert resource.type_url == PAGE
+        assert orjson.loads(resource.value) == []
+    (resource,) = (await ask(proxies, "istio-system", PAGE)).resources
+    assert "/debug/edsz" in orjson.loads(resource.value)
+    with pytest.raises(ValueError, match="only tokens of the installation's namespace may see configz"):
+        await ask(proxies, "shop", PAGE, "configz")
 
 
 @pytest.mark.parametrize(("url", "names"), [("istio.io/debug/secrets", ()), (PAGE, ("secretz",))])

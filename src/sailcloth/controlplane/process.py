@@ -16,7 +16,7 @@ import signal
 import ssl
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -50,6 +50,7 @@ from .addresses import Addresses, writer
 from .certificates import Certificates
 from .config_updates import ConfigUpdates
 from .connected_proxies import ConnectedProxies
+from .debug_pages import DebugPages
 from .events import FindingEvents
 from .gateway_deployments import GatewayDeployments
 from .gateway_status import GatewayStatus
@@ -124,11 +125,20 @@ class ControlPlane:
         self.proxies.on_holders = self.status.holders_changed
         self.registration = Registration(client, self.mesh, NAME, self._account)
         self.proxies.registrar = self.registration
-        self.proxies.debug = partial(debug_requests.respond, self.proxies, NAME)
+        self.discovery = Server(self.proxies)
         self.limits = RateLimitService(self.mesh.graph, self._authenticate_request, self._store_credentials)
         lifetime = dt.timedelta(seconds=config.workload_cert_ttl_s)
         longest = dt.timedelta(seconds=config.max_workload_cert_ttl_s)
         self.certificates = Certificates(client, NAMESPACE, lifetime, self._untrusting)
+        self.pages = DebugPages(
+            self.proxies,
+            self.updates.changes,
+            NAME,
+            self.certificates.status,
+            lambda: {"values": asdict(self._injector("", {}))},
+            self.discovery.cache,
+        )
+        self.proxies.debug = partial(debug_requests.respond, self.pages)
         self.signing = CertificateService(self.certificates, self.verifier.identity, lifetime, longest)
         self.roots = RootBundles(client, NAMESPACE, self.certificates)
         self.certificates.on_bundle = self._bundle_changed
@@ -241,7 +251,7 @@ class ControlPlane:
         """Serve discovery, certificates and rate limits; the tasks that accept connections are added to `tasks`."""
         connections = Connections("the control plane's discovery port", _DISCOVERY_LIMITS)
         unary = {**self.signing.methods(), **self.limits.methods()}
-        server = GrpcServer(unary, Server(self.proxies).methods(), connections)
+        server = GrpcServer(unary, self.discovery.methods(), connections)
         secure = connections.serve(listen(self.config.address, self.config.xds_port), server.protocol, context)
         tasks.append(asyncio.create_task(secure, name="discovery"))
         if self.config.plain_port:
@@ -262,7 +272,7 @@ class ControlPlane:
         app.add_routes(
             [
                 web.get("/ready", ready),
-                *debug.routes(self.proxies, self.updates.changes, NAME, self._debug_scope, self.certificates.status),
+                *debug.routes(self.pages, self._debug_scope),
                 web.get("/metrics", self._metrics),
                 web.get("/version", version),
             ]

@@ -113,6 +113,10 @@ class Mesh:
                 self._index_object(key, obj)
             self._convert_legacy()
 
+    def service_ids(self) -> list[ServiceId]:
+        """The hosts of all objects that define services, sorted."""
+        return sorted(ident for ids in self._service_ids.values() for ident in ids)
+
     def apply(self, key: Key, obj: Object | None) -> bool:
         """Add, replace or (None) remove an object. Returns whether anything changed."""
         if key.kind == "Ingress":

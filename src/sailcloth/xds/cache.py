@@ -54,6 +54,16 @@ class ResponseCache:
         while self.size > self._budget and len(self._entries) > 1:
             self._drop(next(iter(self._entries)))
 
+    def clear(self) -> None:
+        """Drop all responses."""
+        self._entries.clear()
+        self._last.clear()
+        self.size = 0
+
+    def types(self) -> list[str]:
+        """The type URL of each response."""
+        return [str(key.subject[0]) for key in self._entries if isinstance(key.subject, tuple)]
+
     def _drop(self, key: Key) -> None:
         body, _ = self._entries.pop(key)
         self.size -= len(body) + _ENTRY

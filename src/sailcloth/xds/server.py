@@ -39,6 +39,7 @@ class Connection:
     stream: Stream
     peer: str
     wake: Callable[[], None] = _not_served
+    close: Callable[[], None] = _not_served  # ends the stream; the client may open another
     since: float = field(default_factory=time.time)
 
 
@@ -105,6 +106,7 @@ class _Session:
     def __init__(self, server: Server, delta: bool, call: Call) -> None:
         self._server, self._call, self._delta = server, call, delta
         self.connection = Connection(Stream(server.cache, delta=delta), call.peer, partial(server.wake, self))
+        self.connection.close = partial(call.finish, Status.UNAVAILABLE, "disconnected on request; connect again")
         self.connection.stream.on_result = partial(server.callbacks.result, self.connection)
         self._request: type[Any] = discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest
         self._admitted = False
