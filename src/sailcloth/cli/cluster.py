@@ -13,6 +13,8 @@ from sailcloth.kube import ApiError, Client, Resource, portforward
 from sailcloth.lib import http1
 from sailcloth.local.state import StateDir
 
+from .go_flags import CONTEXT, ROOT
+
 Object = dict[str, Any]
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -20,6 +22,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 def client(kubeconfig: str = "", context: str = "") -> Client:
     """A client by precedence: --kubeconfig, $KUBECONFIG, a running local cluster, ~/.kube/config, in-cluster. With a context, the
     one of that name in the kubeconfig, or ~/.kube/config without one."""
+    context = context or os.environ.get(CONTEXT, "")
     if kubeconfig or context:
         default = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or os.path.expanduser("~/.kube/config")
         return Client.from_kubeconfig(kubeconfig or default, context or None)
@@ -137,6 +140,15 @@ async def names_of(pod: str, namespace: str, kubeconfig: str) -> Any:
 async def debug(kubeconfig: str, path: str) -> Any:
     """One of the control plane's debug pages, through the API server."""
     async with client(kubeconfig) as api:
-        return orjson.loads(
-            await api.call("GET", f"/api/v1/namespaces/istio-system/services/http:istiod:http-monitoring/proxy{path}")
-        )
+        return orjson.loads(await control_plane(api, path))
+
+
+def root_namespace() -> str:
+    """The namespace of the control plane: that of `--istioNamespace`, or istio-system."""
+    return os.environ.get(ROOT) or "istio-system"
+
+
+async def control_plane(api: Client, path: str, method: str = "GET", body: Any = None) -> bytes:
+    """A page of the control plane's monitoring port, through the API server. Raises OSError or ApiError."""
+    service = f"/api/v1/namespaces/{root_namespace()}/services/http:istiod:http-monitoring/proxy"
+    return await api.call(method, service + path, body)

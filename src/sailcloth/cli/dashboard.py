@@ -19,13 +19,14 @@ if TYPE_CHECKING:
     from sailcloth.kube import Client
 
 _CHUNK = 1 << 15
-_ADMIN = 15000
+_ADMIN, _MONITORING = 15000, 15014
 SERVICES = {
     "prometheus": ("prometheus", 9090),
     "jaeger": ("tracing", 80),
     "zipkin": ("zipkin", 9411),
     "tempo": ("tempo", 3200),
     "grafana": ("grafana", 3000),
+    "skywalking": ("tracing", 80),
 }
 """Services of the installation, by the names of their commands. What the local cluster does not bring, an add-on may."""
 Port = Annotated[int, typer.Option("-p", "--port", min=0, max=65535, help="Local port; 0: any free one.")]
@@ -38,6 +39,13 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Open the console, or another web page of the mesh, in the browser.")
     group.callback(invoke_without_command=True)(_default)
     group.command("envoy")(envoy)
+    group.command("proxy", help="Open the admin page of a pod's Envoy, as `envoy` does; Ctrl-C stops it.")(envoy)
+    group.command("controlz", help="Open the control plane's page with log scopes; Ctrl-C stops it.")(
+        _control_plane("/scopej/")
+    )
+    group.command("istiod-debug", help="Open the list of the control plane's debug pages; Ctrl-C stops it.")(
+        _control_plane("/debug")
+    )
     group.command("export")(export)
     group.command("rules")(rules)
     group.command("kiali", help="Open the console, logged in; Ctrl-C stops it.")(kiali)
@@ -152,6 +160,39 @@ def _page(service: str, number: int) -> Callable[..., None]:
         dumps.run(_serve_service(service, number, namespace, kubeconfig, address, port, browser))
 
     return page
+
+
+def _control_plane(path: str) -> Callable[..., None]:
+    """The command that opens a page of the control plane's monitoring port."""
+
+    def command(
+        pod: Annotated[str, typer.Argument(help="Accepted, as istioctl's: there is one control plane.")] = "",
+        port: Port = 0,
+        address: Address = "localhost",
+        browser: Browser = True,
+        namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of istiod.")] = "istio-system",
+        kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    ) -> None:
+        from . import dumps
+
+        dumps.run(_serve_control_plane(namespace, kubeconfig, address, port, browser, path))
+
+    return command
+
+
+async def _serve_control_plane(
+    namespace: str, kubeconfig: str, address: str, port: int, browser: bool, path: str
+) -> None:
+    from sailcloth.kube.resources import PODS
+
+    from .cluster import client
+
+    async with client(kubeconfig) as api:
+        pods, _ = await api.list(PODS, namespace, "app=istiod")
+    ready = [p for p in pods if _is_ready(p)]
+    if not ready:
+        raise ValueError(f"no ready pod with the label app=istiod in {namespace}; name its namespace with -n")
+    await _serve(ready[0]["metadata"]["name"], namespace, kubeconfig, address, port, browser, _MONITORING, path)
 
 
 async def _serve_service(

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from . import analyze, authz, describe, trace_change, validate, workload
+from . import (
+    analyze,
+    authz,
+    debug_commands,
+    describe,
+    injection,
+    legacy,
+    precheck,
+    proxy,
+    remote,
+    trace_change,
+    validate,
+    version,
+    workload,
+)
 from .diff import diff
 from .explain import explain
 from .scope import scope
@@ -24,6 +38,15 @@ def register(app: typer.Typer) -> None:
     group.command("explain")(explain)
     group.command("diff")(diff)
     group.command("undo")(undo)
+    group.command("proxy-status")(proxy.proxy_status)
+    group.command("ps", hidden=True)(proxy.proxy_status)
+    group.command("version")(version.remote_version)
+    group.command("create-remote-secret")(remote.create_remote_secret)
+    group.command("remote-clusters")(remote.remote_clusters)
+    injection.register(group)
+    precheck.register(group)
+    debug_commands.register(group)
+    legacy.register_experimental(group)
     workload.register(group)
     authz.register(group)
     describe.register(group)

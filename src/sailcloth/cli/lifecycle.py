@@ -1,4 +1,4 @@
-"""`sailctl up`, `down`, `status`, `demo`, `doctor`, `version`."""
+"""`sailctl up`, `down`, `status`, `demo`, `doctor`."""
 
 from __future__ import annotations
 
@@ -68,7 +68,6 @@ def register(app: typer.Typer) -> None:
     app.command("status", rich_help_panel=_PANEL)(status)
     app.command("demo", rich_help_panel=_PANEL)(demo)
     app.command("doctor", rich_help_panel=_PANEL)(doctor)
-    app.command("version")(version)
 
 
 def _structured(form: str) -> str:
@@ -380,13 +379,3 @@ def doctor(out: Form = "text") -> None:
             print(f"{'ok  ' if ok else 'FAIL'} {check}: {detail}")
     if not all(ok for _, ok, _ in result):
         raise typer.Exit(1)
-
-
-def version(out: Form = "text") -> None:
-    """Show the version of this program."""
-    from sailcloth import __version__
-
-    if form := _structured(out):
-        output.structured({"clientVersion": {"version": __version__}}, form)
-    else:
-        output.version()

@@ -10,9 +10,22 @@ import typer
 
 from . import complete, output
 
-PARTS = ("all", "cluster", "listener", "route", "endpoint", "secret", "dns", "bootstrap", "log")
-_ALSO = {p + "s": p for p in PARTS[1:7]}
-_ALSO |= {"a": "all", "c": "cluster", "l": "listener", "r": "route", "ep": "endpoint", "eds": "endpoint", "s": "secret"}
+PARTS = (
+    "all",
+    "cluster",
+    "listener",
+    "route",
+    "endpoint",
+    "eds",
+    "secret",
+    "dns",
+    "bootstrap",
+    "ecds",
+    "log",
+    "rootca-compare",
+)
+_ALSO = {p + "s": p for p in ("cluster", "listener", "route", "endpoint", "secret")}
+_ALSO |= {"a": "all", "c": "cluster", "l": "listener", "r": "route", "ep": "endpoint", "s": "secret"}
 _ALSO |= {"b": "bootstrap", "o": "log"}  # istioctl's
 _ENTRIES = ("cluster", "listener", "route", "endpoint")
 _START_LEVEL = "warning"  # as the proxies' arguments say
@@ -40,6 +53,7 @@ def proxy_config(
         ),
     ],
     pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]", autocompletion=complete.pods)] = "",
+    other: Annotated[str, typer.Argument(help="Second pod, for rootca-compare.", autocompletion=complete.pods)] = "",
     out: Annotated[
         str, typer.Option("-o", "--output", help="short, json or yaml; of a bootstrap, json unless short is asked for.")
     ] = "",
@@ -72,10 +86,15 @@ def proxy_config(
         output.fail(f"unknown output {out!r}; use short, json or yaml", output.USAGE)
     from sailcloth.analysis import proxy_tables
 
-    from . import dumps
+    from . import discovery_tables, dumps
 
     if part in ("log", "dns") and not pod:
         output.fail("name a pod: POD[.NAMESPACE], deployment/NAME or service/NAME", output.USAGE)
+    if part == "rootca-compare":
+        _compare_roots(pod, other, namespace, kubeconfig)
+        return
+    if other:
+        output.fail(f"unexpected argument {other!r}; only rootca-compare takes two pods", output.USAGE)
     if part == "log":
         print(dumps.logging(pod, namespace, kubeconfig, _START_LEVEL if reset else level), end="")
         return
@@ -102,6 +121,13 @@ def proxy_config(
         output.fail("name a pod (POD[.NAMESPACE]), a dump with -f, or manifests with --offline -f", output.USAGE)
     filters = {"fqdn": fqdn, "port": port, "subset": subset, "direction": direction, "name": name, "cluster": cluster,
                "address": address, "type": kind, "status": status}  # fmt: skip
+    if part in ("eds", "ecds"):
+        columns, rows = discovery_tables.eds(dump, filters) if part == "eds" else discovery_tables.ecds(dump)
+        if out in ("json", "yaml"):
+            output.structured([dict(zip(columns, row, strict=True)) for row in rows], out)
+        else:
+            output.table(columns, rows)
+        return
     if out in ("json", "yaml"):
         if part in _ENTRIES:
             output.structured(proxy_tables.as_json(part, proxy_tables.entries(dump, part, filters)), out)
@@ -112,6 +138,20 @@ def proxy_config(
         if index:
             print()
         output.table(columns, rows)
+
+
+def _compare_roots(pod: str, other: str, namespace: str, kubeconfig: str) -> None:
+    """Say whether two proxies trust the same roots; end with 1 if they do not."""
+    from . import discovery_tables, dumps
+
+    if not pod or not other:
+        output.fail("name two pods: rootca-compare POD[.NAMESPACE] POD[.NAMESPACE]", output.USAGE)
+    first, second = (discovery_tables.roots(dumps.fetch(p, namespace, kubeconfig)) for p in (pod, other))
+    if not first or not second:
+        output.fail(f"{pod if not first else other} has no roots of the mesh (secret ROOTCA)")
+    if first != second:
+        output.fail(f"{pod} and {other} trust different roots; mutual TLS between them fails")
+    print(f"{pod} and {other} trust the same roots (ROOTCA)")
 
 
 def _offline(files: list[Path], proxy: Path | None, mesh_config: Path | None) -> dict[str, Any]:

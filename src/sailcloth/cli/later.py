@@ -1,0 +1,54 @@
+"""Commands of istioctl for what this project does not have yet: each says so in one line and ends with 64.
+
+A command leaves this module with the issue that brings what it needs. Must not do half of anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from . import output
+
+_INSTALL = (
+    "installing on a Kubernetes cluster is not there yet; `sailctl up` starts a local cluster with the mesh installed"
+)
+_AMBIENT = (
+    "ambient mode is not there yet; workloads join the mesh by a sidecar (label a namespace istio-injection=enabled)"
+)
+_PROFILES = "there are no installation profiles yet; `sailctl up --help` shows the options of a local cluster"
+_WORDS = {
+    "install": _INSTALL,
+    "apply": _INSTALL,
+    "uninstall": "nothing is installed on a Kubernetes cluster yet; `sailctl down` stops a local cluster",
+    "upgrade": "upgrading an installation is not there yet; a local cluster has this program's version after `sailctl up`",
+    "manifest": _INSTALL,
+    "profile": _PROFILES,
+    "operator": "there is no operator, as in Istio since 1.24; `sailctl up` starts a local cluster",
+    "waypoint": _AMBIENT,
+    "ztunnel-config": _AMBIENT,
+    "zc": _AMBIENT,
+}
+_HIDDEN = ("apply", "operator", "zc", "profile")
+_CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for word, reason in _WORDS.items():
+        app.command(
+            word,
+            help=f"Not there yet: {reason}.",
+            hidden=word in _HIDDEN,
+            rich_help_panel="Installation",
+            context_settings=_CONTEXT,
+        )(_command(word, reason))
+
+
+def _command(word: str, reason: str) -> Callable[..., None]:
+    def refuse(arguments: Annotated[list[str] | None, typer.Argument(help="Ignored.")] = None) -> None:
+        output.fail(f"{word}: {reason}", output.USAGE)
+
+    return refuse
