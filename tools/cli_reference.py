@@ -18,7 +18,7 @@ os.environ["COLUMNS"] = "110"
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "cli.md"
 LIST = ROOT / "src" / "sailcloth" / "cli" / "help_text.py"
-_ALIASES = ("experimental", "dash", "d")
+_ALIASES = ("sailctl experimental", "sailctl dash", "sailctl d", "sailctl authz")
 _HEAD = """# Commands
 
 `sailctl` has istioctl's commands with its arguments, columns and exit codes, and its own. Exit codes: 0 done, 1 failed, 64 wrong
@@ -39,7 +39,7 @@ def commands(group: typer.core.TyperGroup, path: str) -> Iterator[tuple[str, typ
     seen: set[object] = set()
     for name, command in group.commands.items():
         if isinstance(command, typer.core.TyperGroup):
-            if name not in _ALIASES:
+            if f"{path} {name}" not in _ALIASES:
                 yield from commands(command, f"{path} {name}")
         elif isinstance(command, typer.core.TyperCommand) and not (command.hidden and _same(command, group)):
             assert command not in seen

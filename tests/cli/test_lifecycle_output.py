@@ -27,7 +27,7 @@ def test_structured_output_is_in_the_form_that_was_asked_for(tmp_path: Path, for
 def test_an_unknown_form_is_refused() -> None:
     run = sailctl("version", "-o", "xml")
     assert run.returncode == 64
-    assert "use text, json or yaml" in run.stderr
+    assert "use short, json, yaml" in run.stderr
 
 
 def test_the_unit_runs_up_with_the_options_that_were_given() -> None:

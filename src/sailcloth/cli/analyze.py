@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from . import output
+from . import complete, output
 from .go_flags import GoFlagsCommand
 
 if TYPE_CHECKING:
@@ -36,7 +36,13 @@ def analyze(
     files: Annotated[list[str] | None, typer.Argument(help="Files and directories; - for standard input.")] = None,
     all_namespaces: Annotated[bool, typer.Option("-A", "--all-namespaces", help="All namespaces.")] = False,
     namespace: Annotated[
-        str, typer.Option("-n", "--namespace", help="Namespace to report on, and of objects without one.")
+        str,
+        typer.Option(
+            "-n",
+            "--namespace",
+            autocompletion=complete.namespaces,
+            help="Namespace to report on, and of objects without one.",
+        ),
     ] = "",
     use_kube: Annotated[
         bool,

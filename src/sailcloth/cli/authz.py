@@ -43,7 +43,9 @@ def register(app: typer.Typer) -> None:
 def check(
     pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]", autocompletion=complete.pods)] = "",
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Config dump of an Envoy.")] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
+    ] = "",
     verbose: Annotated[
         bool,
         typer.Option(
@@ -133,7 +135,9 @@ def _rbac_filters(value: Any) -> Iterator[Object]:
 
 def suggest(
     workload: Annotated[str, typer.Argument(help="deployment/NAME.")],
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the workload.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the workload.")
+    ] = "",
     tail: Annotated[int, typer.Option("--tail", help="Lines of each proxy's log to read; 0: all.")] = 0,
     out: Annotated[str, typer.Option("-o", "--output", help="yaml or json")] = "yaml",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
@@ -231,7 +235,9 @@ def explain(
     offline: Annotated[bool, typer.Option("--offline", help="Decide from manifests; no cluster needed.")] = False,
     file: File = None,
     mesh_config: Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the workload.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the workload.")
+    ] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")] = "text",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:

@@ -5,11 +5,8 @@ What is in it passes `redaction`. What cannot be read is noted in the archive an
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
-import io
 import json
-import tarfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -106,6 +103,9 @@ class Archive:
 
     def write(self, path: Path) -> None:
         """Write a tar.gz that only this user may read. Raises OSError."""
+        import io
+        import tarfile
+
         path.touch(mode=0o600)
         now = int(time.time())
         with tarfile.open(path, "w:gz") as archive:
@@ -195,6 +195,8 @@ def _time(option: str, text: str) -> str:
 
 async def collect(wanted: Wanted, kubeconfig: str, seconds: float) -> Archive:
     """Everything that the archive is about. Raises OSError if the cluster cannot be reached at all."""
+    import asyncio
+
     from sailcloth import __version__
     from sailcloth.kube.resources import PODS
 

@@ -6,10 +6,15 @@ from typing import Annotated
 
 import typer
 
-from . import output
+from . import complete, output
 
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace; that of the kubeconfig by default.")]
+Namespace = Annotated[
+    str,
+    typer.Option(
+        "-n", "--namespace", autocompletion=complete.namespaces, help="Namespace; that of the kubeconfig by default."
+    ),
+]
 Form = Annotated[str, typer.Option("-o", "--output", help="short, json or yaml")]
 Yes = Annotated[bool, typer.Option("-y", "--skip-confirmation", help="Do not ask.")]
 

@@ -34,21 +34,57 @@ def completion(shell: Annotated[str, typer.Argument(help="One of: " + ", ".join(
 
 
 def pods(incomplete: str) -> list[str]:
-    """Pods of all namespaces as POD.NAMESPACE that begin with what was typed."""
+    """Pods of all namespaces as POD.NAMESPACE, and after `deployment/` the names of Deployments."""
+    kind, slash, _ = incomplete.partition("/")
+    if slash and kind in ("deployment", "deploy"):
+        return _names(incomplete, "deployments", kind + "/", namespaced=True)
+    if slash and kind in ("service", "svc"):
+        return _names(incomplete, "services", kind + "/", namespaced=True)
+    return _names(incomplete, "pods", namespaced=True)
+
+
+def services(incomplete: str) -> list[str]:
+    """Services of all namespaces as SERVICE.NAMESPACE."""
+    return _names(incomplete, "services", namespaced=True)
+
+
+def namespaces(incomplete: str) -> list[str]:
+    """Names of namespaces."""
+    return _names(incomplete, "namespaces")
+
+
+def tags(incomplete: str) -> list[str]:
+    """Revision tags."""
+    prefix = "istio-revision-tag-"
+    names = _names(prefix + incomplete, "mutatingwebhookconfigurations")
+    return [n.removeprefix(prefix) for n in names]
+
+
+def kinds(incomplete: str) -> list[str]:
+    """The mesh's kinds."""
+    from sailcloth.api.kinds import MESH_KINDS
+
+    return [k.name.lower() for k in MESH_KINDS if k.name.lower().startswith(incomplete.lower())]
+
+
+def _names(incomplete: str, plural: str, prefix: str = "", namespaced: bool = False) -> list[str]:
+    """Names in the cluster that begin with what was typed; none if it does not answer soon."""
     import asyncio
 
     try:
-        names = asyncio.run(asyncio.wait_for(_pods(), _PATIENCE_S))
+        found = asyncio.run(asyncio.wait_for(_listed(plural, namespaced), _PATIENCE_S))
     except Exception:
         return []
-    return [n for n in names if n.startswith(incomplete)]
+    return [prefix + n for n in found if (prefix + n).startswith(incomplete)]
 
 
-async def _pods() -> list[str]:
-    from sailcloth.kube.resources import PODS
+async def _listed(plural: str, namespaced: bool) -> list[str]:
+    from sailcloth.kube import Resource
 
     from .cluster import client
 
+    group = {"deployments": "apps", "mutatingwebhookconfigurations": "admissionregistration.k8s.io"}.get(plural, "")
     async with client() as api:
-        items, _ = await api.list(PODS)
-    return sorted(f"{p['metadata']['name']}.{p['metadata']['namespace']}" for p in items)
+        items, _ = await api.list(Resource(group, "v1", plural, "", namespaced))
+    rows = (o["metadata"] for o in items)
+    return sorted(f"{m['name']}.{m['namespace']}" if namespaced else m["name"] for m in rows)

@@ -68,7 +68,9 @@ def kiali(
     port: Port = 0,
     address: Address = "localhost",
     browser: Browser = True,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the Service.")] = "istio-system",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the Service.")
+    ] = "istio-system",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
     """Open the console."""
@@ -93,7 +95,9 @@ def envoy(
     port: Port = 0,
     address: Address = "localhost",
     browser: Browser = True,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
+    ] = "",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
     """Open the admin page of a pod's Envoy; Ctrl-C stops it."""
@@ -105,7 +109,9 @@ def envoy(
 def export(
     folder: Annotated[Path | None, typer.Argument(help="Folder to write a JSON file for each dashboard into.")] = None,
     out: Annotated[str, typer.Option("-o", "--output", help="json, or configmap (YAML for kubectl apply)")] = "json",
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the ConfigMaps.")] = "istio-system",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the ConfigMaps.")
+    ] = "istio-system",
 ) -> None:
     """Write the Grafana dashboards: mesh, service, workload, performance, control plane, config propagation, certificates."""
     from sailcloth.telemetry.dashboards import grafana
@@ -128,7 +134,9 @@ def export(
 
 def rules(
     out: Annotated[str, typer.Option("-o", "--output", help="file (Prometheus' own format) or operator")] = "file",
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the object.")] = "istio-system",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the object.")
+    ] = "istio-system",
 ) -> None:
     """Write recording and alerting rules for Prometheus."""
     from sailcloth.telemetry.dashboards import rules as catalogue
@@ -152,7 +160,9 @@ def _page(service: str, number: int) -> Callable[..., None]:
         port: Port = 0,
         address: Address = "localhost",
         browser: Browser = True,
-        namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the Service.")] = "istio-system",
+        namespace: Annotated[
+            str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the Service.")
+        ] = "istio-system",
         kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
     ) -> None:
         from . import dumps
@@ -170,7 +180,9 @@ def _control_plane(path: str) -> Callable[..., None]:
         port: Port = 0,
         address: Address = "localhost",
         browser: Browser = True,
-        namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of istiod.")] = "istio-system",
+        namespace: Annotated[
+            str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of istiod.")
+        ] = "istio-system",
         kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
     ) -> None:
         from . import dumps

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from sailcloth.kube import Client
 
 Object = dict[str, Any]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod or service.")]
+Namespace = Annotated[
+    str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod or service.")
+]
 Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
 Offline = Annotated[bool, typer.Option("--offline", help="Describe manifests; no cluster needed.")]
 File = Annotated[list[Path] | None, typer.Option("-f", "--file", help="Manifest or directory (with --offline).")]
@@ -61,7 +63,7 @@ def pod(
 
 
 def service(
-    name: Annotated[str, typer.Argument(help="SERVICE[.NAMESPACE]")],
+    name: Annotated[str, typer.Argument(help="SERVICE[.NAMESPACE]", autocompletion=complete.services)],
     namespace: Namespace = "",
     offline: Offline = False,
     file: File = None,

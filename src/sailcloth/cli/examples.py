@@ -79,7 +79,6 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "sailctl remote-clusters": ("sailctl remote-clusters",),
     "sailctl install": ("sailctl up --detach",),
-    "sailctl apply": ("sailctl up --detach",),
     "sailctl uninstall": ("sailctl down",),
     "sailctl upgrade": ("sailctl down", "sailctl up --detach"),
     "sailctl manifest": ("sailctl up --detach",),

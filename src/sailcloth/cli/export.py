@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 
 if TYPE_CHECKING:
     from sailcloth.kube import Client
@@ -35,7 +35,9 @@ def register(app: typer.Typer) -> None:
 
 def export(
     file: Annotated[str, typer.Option("-f", "--filename", help="Where to write; default standard output.")] = "",
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Only this namespace.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Only this namespace.")
+    ] = "",
     secrets: Annotated[bool, typer.Option("--secrets", help="With Secrets; keep the file to yourself.")] = False,
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:

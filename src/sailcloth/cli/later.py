@@ -21,7 +21,6 @@ _AMBIENT = (
 _PROFILES = "there are no installation profiles yet; `sailctl up --help` shows the options of a local cluster"
 _WORDS = {
     "install": _INSTALL,
-    "apply": _INSTALL,
     "uninstall": "nothing is installed on a Kubernetes cluster yet; `sailctl down` stops a local cluster",
     "upgrade": "upgrading an installation is not there yet; a local cluster has this program's version after `sailctl up`",
     "manifest": _INSTALL,
@@ -29,22 +28,24 @@ _WORDS = {
     "operator": "there is no operator, as in Istio since 1.24; `sailctl up` starts a local cluster",
     "waypoint": _AMBIENT,
     "ztunnel-config": _AMBIENT,
-    "zc": _AMBIENT,
 }
-_HIDDEN = ("apply", "operator", "zc", "profile")
+ALIASES = {"apply": "install", "zc": "ztunnel-config"}
+_HIDDEN = (*ALIASES, "operator", "profile")
 _CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for word, reason in _WORDS.items():
+    commands = {word: _command(word, reason) for word, reason in _WORDS.items()}
+    for word, command in (*commands.items(), *((alias, commands[word]) for alias, word in ALIASES.items())):
+        reason = _WORDS[ALIASES.get(word, word)]
         app.command(
             word,
             help=f"Not there yet: {reason}.",
             hidden=word in _HIDDEN,
             rich_help_panel="Installation",
             context_settings=_CONTEXT,
-        )(_command(word, reason))
+        )(command)
 
 
 def _command(word: str, reason: str) -> Callable[..., None]:

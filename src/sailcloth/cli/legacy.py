@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, legacy_manifests, legacy_objects, legacy_services, output
+from . import authz, complete, legacy_manifests, legacy_objects, legacy_services, output
 from .cluster_options import Form, Kubeconfig, Namespace, form
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def register(app: typer.Typer) -> None:
     authn.callback()(lambda: None)
     authn.command("tls-check")(tls_check)
     app.add_typer(authn, name="authn", hidden=True)
+    authz.register(app)  # istioctl has a word here that stands for `x authz`
+    app.registered_groups[-1].hidden = True
 
 
 def register_experimental(group: typer.Typer) -> None:
@@ -124,7 +126,7 @@ def tls_rows(described: Description, namespace: str) -> list[list[str]]:
                 "OK" if fits else "CONFLICT",
                 server,
                 sent,
-                (mode.source or f"({mode.level})") if mode else "-",
+                (mode.source.removeprefix("PeerAuthentication ") or f"({mode.level})") if mode else "-",
                 by.removeprefix("DestinationRule "),
             ]
         )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 from .cluster_options import Kubeconfig, Namespace
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
 
 def get(
-    kind: Annotated[str, typer.Argument(help="Kind, such as virtualservice, or all.")],
+    kind: Annotated[str, typer.Argument(help="Kind, such as virtualservice, or all.", autocompletion=complete.kinds)],
     name: Annotated[str, typer.Argument(help="Name; all of the kind without one.")] = "",
     everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of all namespaces.")] = False,
     out: Annotated[str, typer.Option("-o", "--output", help="short, yaml or json")] = "short",
@@ -99,7 +99,7 @@ def replace(file: File = None, namespace: Namespace = "", kubeconfig: Kubeconfig
 
 
 def delete(
-    kind: Annotated[str, typer.Argument(help="Kind, without -f.")] = "",
+    kind: Annotated[str, typer.Argument(help="Kind, without -f.", autocompletion=complete.kinds)] = "",
     names: Annotated[list[str] | None, typer.Argument(help="Names.")] = None,
     file: File = None,
     namespace: Namespace = "",

@@ -20,7 +20,7 @@ from .go_flags import GoFlagsCommand, reordered
 
 _SHORT = 200  # characters of a command's line in a list; the terminal wraps it
 _WRONG_ARGUMENTS = 2  # the framework's exit code, for which istioctl has 64
-_SHORT_GROUPS = {"experimental": "x", "dash": "dashboard", "d": "dashboard", "zc": "ztunnel-config"}
+_SHORT_GROUPS = {"experimental": "x", "dash": "dashboard", "d": "dashboard", "zc": "ztunnel-config", "authz": "x authz"}
 
 # The words that each module registers, in the order of the help.
 COMMANDS = {
@@ -53,6 +53,7 @@ COMMANDS = {
         "register",
         "deregister",
         "authn",
+        "authz",
         "convert-ingress",
         "verify-install",
     ),
@@ -115,12 +116,13 @@ def _finish(group: typer.Typer, path: str) -> None:
     names = {info.callback: info.name for info in reversed(group.registered_commands) if not info.hidden}
     for command in group.registered_commands:
         command.cls = GoFlagsCommand if command.cls in (None, typer.core.TyperCommand) else command.cls
-        name = names.get(command.callback) or command.name
+        name = names.get(command.callback) if command.hidden else command.name
+        name = name or command.name
         command.epilog = examples.text(f"{path} {name}")
     for child in group.registered_groups:
         assert child.typer_instance is not None
         child.cls = Sections
-        inner = f"{path} {_SHORT_GROUPS.get(child.name or '', child.name)}"
+        inner = f"{path} {_SHORT_GROUPS.get(child.name or '', child.name) if path == 'sailctl' else child.name}"
         child.epilog = examples.text(inner) if path != "sailctl" or child.name not in ("x", "experimental") else None
         _finish(child.typer_instance, inner)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 
 if TYPE_CHECKING:
     from sailcloth.kube.pod_logs import Line, Source
@@ -25,7 +25,7 @@ Targets = Annotated[
         metavar="[POD | KIND/NAME]...", help="Pods, or deployment/, service/, statefulset/, daemonset/NAME."
     ),
 ]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace.")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace.")]
 Selector = Annotated[str, typer.Option("-l", "--selector", help="Labels of pods: a=b,c=d.")]
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 

@@ -63,7 +63,9 @@ def proxy_config(
         Path | None, typer.Option("--proxy", help="YAML description of the proxy (with --offline).")
     ] = None,
     mesh_config: Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
+    ] = "",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
     fqdn: Annotated[str, typer.Option("--fqdn", help="Only clusters, or names, of this host.")] = "",
     port: Annotated[int, typer.Option("--port", help="Only clusters, listeners or endpoints of this port.")] = 0,
@@ -186,7 +188,9 @@ def proxy_status(
     ] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="One column for each type of resource.")] = False,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the pod.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
+    ] = "",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:
     """Which proxies are connected, and whether they have acknowledged everything."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +30,9 @@ _PARALLEL = 8
 
 def scope(
     workload: Annotated[str, typer.Argument(help="deployment/NAME; nothing for the whole namespace.")] = "",
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the workloads.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the workloads.")
+    ] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="yaml or json")] = "yaml",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 from .cluster_options import Form, Kubeconfig, Yes, confirm, form
 from .injection import INJECTOR, REVISION, TAG, injects
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 _PREFIX = "istio-revision-tag-"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-Tag = Annotated[str, typer.Argument(help="Name of the tag.")]
+Tag = Annotated[str, typer.Argument(help="Name of the tag.", autocompletion=complete.tags)]
 Revision = Annotated[str, typer.Option("-r", "--revision", help="Revision of the control plane that it stands for.")]
 Hook = Annotated[str, typer.Option("--webhook-name", help="Name of the webhook configuration.")]
 AutoInject = Annotated[

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 from .manifest_files import read
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def trace_change(
     files: Annotated[
         list[Path] | None, typer.Option("-f", "--filename", help="Apply these manifests, and trace what that changes.")
     ] = None,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the object.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the object.")
+    ] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="Lines of the list.")] = 20,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for all proxies.")] = 30.0,
     export: Annotated[

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import output
+from . import complete, output
 
 if TYPE_CHECKING:
     from sailcloth.analysis.traffic_graph import Graph
@@ -20,7 +20,12 @@ _WORKLOAD_COLUMNS = ("WORKLOAD", "NAMESPACE", "RATE", "ERRORS", "P50", "P90", "P
 _WINDOW = re.compile(r"\d+[smh]")
 Window = Annotated[str, typer.Option("-d", "--duration", help="Period to look back, such as 30s or 5m.")]
 Url = Annotated[str, typer.Option("--prometheus", help="URL of another Prometheus.")]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Only traffic from or to this namespace.")]
+Namespace = Annotated[
+    str,
+    typer.Option(
+        "-n", "--namespace", autocompletion=complete.namespaces, help="Only traffic from or to this namespace."
+    ),
+]
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 
 if TYPE_CHECKING:
     from sailcloth.api.kinds import Kind
@@ -39,7 +39,9 @@ def wait(
     ] = "distribution",
     timeout: Annotated[str, typer.Option("--timeout", help="How long to wait, such as 30s or 2m.")] = "30s",
     generation: Annotated[int, typer.Option("--generation", help="The object's generation; 0: the present one.")] = 0,
-    namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the objects.")] = "",
+    namespace: Annotated[
+        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the objects.")
+    ] = "",
     everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Objects of all namespaces.")] = False,
     out: Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")] = "text",
     kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",

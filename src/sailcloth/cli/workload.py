@@ -13,14 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import complete, output
 
 Object = dict[str, Any]
 _AUDIENCE = "istio-ca"
 _DISCOVERY = "istiod.istio-system.svc"
 _LOCAL_PORTS = "22,15090,15021,15020"
 File = Annotated[Path | None, typer.Option("-f", "--file", help="Manifest of the WorkloadGroup.")]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the group.")]
+Namespace = Annotated[
+    str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the group.")
+]
 
 
 def register(group: typer.Typer) -> None:

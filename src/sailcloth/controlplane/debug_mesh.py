@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-import yaml
 
 from sailcloth.api.core import ConfigMap
 from sailcloth.api.kinds import LEGACY_KINDS, MESH_KINDS, Kind
 from sailcloth.api.meta import Key
+from sailcloth.lib import bounded_yaml
 from sailcloth.mesh import endpoints, services
 from sailcloth.mesh.model import Endpoint, Resolution, Service
 from sailcloth.mesh.registry import Mesh
@@ -120,5 +120,5 @@ def options(mesh: Mesh) -> Object:
         "inboundTrafficPolicy": {"mode": config.inbound_mode},
         "connectTimeout": f"{config.connect_timeout_ms / 1000:g}s",
         "protocolDetectionTimeout": f"{config.detection_timeout_ms / 1000:g}s",
-        **(yaml.safe_load(text) or {}),
+        **(bounded_yaml.load(text) or {}),
     }
