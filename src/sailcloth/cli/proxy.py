@@ -214,10 +214,7 @@ def proxy_status(
         return
     if verbose:
         types = ("CDS", "LDS", "EDS", "RDS")
-        rows = [
-            [p["name"], p["cluster"], *(p["types"].get(t, "NOT SENT") for t in types), p["istiod"], p["version"]]
-            for p in proxies
-        ]
+        rows = [[p["name"], p["cluster"], *(state(p, t) for t in types), p["istiod"], p["version"]] for p in proxies]
         output.table(["NAME", "CLUSTER", *types, "ISTIOD", "VERSION"], rows)
         return
     rows = [
@@ -225,3 +222,15 @@ def proxy_status(
         for p in proxies
     ]
     output.table(["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"], rows)
+
+
+def state(proxy: dict[str, Any], kind: str) -> str:
+    """A type's state in `proxy-status -v`, with the time since the proxy's last answer: `SYNCED (3m)`."""
+    shown = str(proxy["types"].get(kind, "NOT SENT"))
+    seconds = (proxy.get("ages") or {}).get(kind)
+    if shown != "SYNCED" or seconds is None:
+        return shown
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{shown} ({seconds // length}{unit})"
+    return f"{shown} ({seconds}s)"

@@ -94,6 +94,7 @@ class ConnectedProxy:
     uses: set[ResourceSet] = field(default_factory=set)  # the keys of those collections
     connected_at: float = field(default_factory=time.time)
     changes: list[Change] = field(default_factory=list)  # that it does not have yet, oldest first
+    answered: dict[str, float] = field(default_factory=dict)  # Unix time of the last answer, by type URL
     trusted_roots: frozenset[str] = frozenset()  # fingerprints, as its agent tells them
 
 
@@ -223,6 +224,7 @@ class ConnectedProxies:
         client = self.clients.get(connection)
         if client is None:
             return
+        client.answered[type_url] = time.time()
         if error:
             log.warning("%s rejected %s: %s", client.proxy.id, type_url.rsplit(".", 1)[-1], error)
         converged_s = self._answered(client, type_url, error)

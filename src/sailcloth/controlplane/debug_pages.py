@@ -55,6 +55,11 @@ def sync(client: ConnectedProxy, name: str) -> Object:
         "istiod": name,
         "version": version,
         "types": types,
+        "ages": {
+            s: int(time.time() - client.answered.get(u, client.connected_at))
+            for u, s in _SHORT.items()
+            if stream.subscribes(u)
+        },
         "subscribed": [s for u, s in _SHORT.items() if stream.subscribes(u)],
         "errors": {_SHORT.get(u, u): e for u, e in stream.errors.items()},
         "connectedAt": _time(client.connected_at),
