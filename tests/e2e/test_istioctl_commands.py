@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -18,12 +19,17 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import grpc
 import pytest
 import yaml
+from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.status.v3 import csds_pb2
 
 from sailcloth.cli import main
+from sailcloth.xds.server import SERVICE
 
 from .bookinfo import Cluster
+from .test_control_plane_pod import forwarded
 
 Object = dict[str, Any]
 REVIEWS = "deployment/reviews-v1"
@@ -100,11 +106,56 @@ def test_debug_pages(cluster: Cluster) -> None:
         name = page.removeprefix("/debug/")
         if name != "force_disconnect":
             assert cluster.kubectl("get", "--raw", f"{PROXY}{page}?proxyID={pod}"), page
-    assert any(e["clusterName"] for e in json.loads(run(cluster, "x", "internal-debug", f"edsz?proxyID={pod}")))
+    assert any(e["clusterName"] for e in json.loads(run(cluster, "x", "internal-debug", "edsz", pod)))
     assert "lists the pages" in run(cluster, "x", "internal-debug", "nothing", code=1)
     before = _connection(cluster, pod)
     assert "will connect again" in run(cluster, "x", "internal-debug", f"force_disconnect?proxyID={pod}")
     cluster.eventually(lambda: _connection(cluster, pod) not in ("", before))
+
+
+def test_debug_pages_over_discovery_as_istioctl_asks(cluster: Cluster) -> None:
+    """TLS and a token of the installation's namespace, through a port-forward to the pod; nothing is subscribed to."""
+    token = cluster.kubectl("create", "token", "default", "-n", "istio-system", "--audience", "istio-ca").strip()
+    bundle = ("get", "configmap", "istio-ca-root-cert", "-o", "jsonpath={.data.root-cert\\.pem}")
+    credentials = grpc.ssl_channel_credentials(cluster.kubectl(*bundle).encode())
+    name = [("grpc.ssl_target_name_override", "istiod.istio-system.svc")]
+    pod = f"{cluster.pod('app=details')}.default"
+    with forwarded(cluster, 15012) as port, grpc.secure_channel(f"localhost:{port}", credentials, name) as channel:
+        stream = channel.stream_stream(
+            f"/{SERVICE}/StreamAggregatedResources",
+            request_serializer=discovery_pb2.DiscoveryRequest.SerializeToString,
+            response_deserializer=discovery_pb2.DiscoveryResponse.FromString,
+        )
+
+        def page(url: str, *names: str) -> Any:
+            requests: queue.Queue[Any] = queue.Queue()
+            node = {"id": "debug~0.0.0.0~istioctl~cluster.local"}
+            requests.put(discovery_pb2.DiscoveryRequest(type_url=url, resource_names=names, node=node))
+            metadata = (("authorization", f"Bearer {token}"),)
+            answer = next(stream(iter(requests.get, None), metadata=metadata, timeout=10))
+            requests.put(None)
+            return answer
+
+        synced = page("istio.io/debug/syncz")
+        assert json.loads(synced.control_plane.identifier)["Component"] == "istiod"
+        configs = [csds_pb2.ClientConfig.FromString(r.value) for r in synced.resources]
+        assert pod in [c.node.id for c in configs]
+        assert {s.config_status for c in configs for s in c.generic_xds_configs} == {csds_pb2.SYNCED}
+        for url, asked in (("istio.io/debug", f"edsz?proxyID={pod}"), ("istio.io/debug/edsz", f"proxyID={pod}")):
+            (resource,) = page(url, asked).resources
+            assert json.loads(resource.value)[0]["clusterName"].startswith("outbound|")
+        assert "/debug/registryz" in json.loads(page("istio.io/debug", "list").resources[0].value)
+
+
+def test_log_scopes_where_istioctl_looks_for_them(cluster: Cluster) -> None:
+    with forwarded(cluster, 9876) as port:
+        address = f"http://127.0.0.1:{port}/scopej/ads"
+        body = json.dumps({"name": "ads", "output_level": "debug"}).encode()
+        for level in (b"debug", b"info"):
+            request = urllib.request.Request(address, body.replace(b"debug", level), method="PUT")
+            assert urllib.request.urlopen(request, timeout=10).status == 202
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                assert json.load(answer)["output_level"] == level.decode()
 
 
 PROXY = "/api/v1/namespaces/istio-system/services/http:istiod:http-monitoring/proxy"

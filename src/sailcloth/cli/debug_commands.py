@@ -30,21 +30,31 @@ def register(group: typer.Typer) -> None:
 
 def internal_debug(
     page: Annotated[str, typer.Argument(help="Page with its query, such as edsz?proxyID=POD.NAMESPACE.")] = "list",
+    pod: Annotated[
+        str, typer.Argument(help="POD[.NAMESPACE] that the page is about.", autocompletion=complete.pods)
+    ] = "",
     all_: Annotated[bool, typer.Option("--all", help="Accepted, as istioctl's: there is one control plane.")] = False,
+    namespace: Namespace = "",
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Print a debug page of the control plane; without an argument, the list of pages."""
     from . import dumps
 
-    print(dumps.run(_page(page.removeprefix("/").removeprefix("debug/"), kubeconfig)).rstrip("\n"))
+    page = page.removeprefix("/").removeprefix("debug/")
+    print(dumps.run(_page(page, pod, namespace, kubeconfig)).rstrip("\n"))
 
 
-async def _page(page: str, kubeconfig: str) -> str:
+async def _page(page: str, pod: str, namespace: str, kubeconfig: str) -> str:
     from sailcloth.kube import ApiError
 
-    from .cluster import client, control_plane
+    from .cluster import client, control_plane, pod_name
 
     async with client(kubeconfig) as api:
+        if pod:
+            name, _, own = pod.partition(".")
+            place = own or namespace or api.endpoint.namespace
+            proxy = f"{await pod_name(api, name, place)}.{place}"
+            page += f"{'&' if '?' in page else '?'}proxyID={proxy}"
         try:
             return (await control_plane(api, f"/debug/{page}")).decode()
         except ApiError as error:

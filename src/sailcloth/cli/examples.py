@@ -113,7 +113,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sailctl x internal-debug": (
         "sailctl x internal-debug",
         "sailctl x internal-debug syncz",
-        "sailctl x internal-debug 'edsz?proxyID=productpage-v1-abc.default'",
+        "sailctl x internal-debug edsz deploy/productpage-v1",
+        "sailctl x internal-debug 'cachez?sizes=true'",
     ),
     "sailctl x envoy-stats": (
         "sailctl x envoy-stats deploy/reviews-v1",

@@ -151,7 +151,11 @@ def list_injectors(out: Form = "short", kubeconfig: Kubeconfig = "") -> None:
     print()
     output.table(
         ["NAMESPACES", "INJECTOR-HOOK", "ISTIO-REVISION", "SIDECAR-IMAGE"],
-        [[",".join(h["namespaces"]) or "none", h["webhook"], h["revision"], h["image"]] for h in hooks],
+        [
+            [namespace, h["webhook"], h["revision"], h["image"]]
+            for h in hooks
+            for namespace in h["namespaces"] or ["DOES NOT AUTOINJECT"]
+        ],
     )
 
 

@@ -65,6 +65,7 @@ def routes(pages: DebugPages, scope: Scope) -> list[web.RouteDef]:
         return web.Response(status=202)
 
     return [
+        web.get("/", guarded(index)),
         web.get("/debug", guarded(index)),
         web.get("/debug/", guarded(index)),
         web.get("/debug/{page}", guarded(page)),

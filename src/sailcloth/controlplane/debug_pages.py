@@ -149,7 +149,9 @@ class DebugPages:
             "ndsz": self._names,
             "registryz": lambda _q, a: [debug_mesh.service(s) for s in debug_mesh.all_services(mesh, a)],
             "sidecarz": self._sidecar,
-            "syncz": lambda _q, a: [sync(c, self.name) for c in self.clients(a)],
+            "syncz": lambda q, a: [
+                sync(c, self.name) for c in ([self.client(q, a)] if "proxyID" in q else self.clients(a))
+            ],
         }
         return dict(sorted(pages.items()))
 

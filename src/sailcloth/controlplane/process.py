@@ -84,6 +84,7 @@ class Config:
     xds_port: int = 15012
     plain_port: int = 0  # plaintext discovery without authentication, for tests on loopback; 0: off
     webhook_port: int = 15017
+    controlz_port: int = 0  # where istioctl looks for log scopes (9876 of istiod); 0: off
     ready_fd: int = -1
     workload_cert_ttl_s: int = 86_400  # of a certificate for which no lifetime is asked
     max_workload_cert_ttl_s: int = int(MAX_LIFETIME.total_seconds())
@@ -283,7 +284,8 @@ class ControlPlane:
         await runner.setup()
         assert runner.server is not None
         connections = Connections("the control plane's HTTP ports", _HTTP_LIMITS)
-        ports = {self.config.http_port: None, self.config.monitoring_port: None, self.config.webhook_port: context}
+        plain = (self.config.http_port, self.config.monitoring_port, self.config.controlz_port)
+        ports = {**dict.fromkeys(filter(None, plain)), self.config.webhook_port: context}
         for port, tls in ports.items():
             accepting = connections.serve(listen(self.config.address, port), runner.server, tls)
             tasks.append(asyncio.create_task(accepting, name=f"port {port}"))

@@ -255,6 +255,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
     }
     plane = {
         "kubeconfig": kubeconfigs["controlplane"],
+        "controlz_port": 9876,
         "address": NODE_IP,
         "workload_cert_ttl_s": config.get("workload_cert_ttl_s", 86_400),
     }
