@@ -67,7 +67,6 @@ def routes(pages: DebugPages, scope: Scope) -> list[web.RouteDef]:
     return [
         web.get("/", guarded(index)),
         web.get("/debug", guarded(index)),
-        web.get("/debug/", guarded(index)),
         web.get("/debug/{page}", guarded(page)),
         web.get("/scopej/", guarded(scopes)),
         web.get("/scopej/{scope}", guarded(scopes)),

@@ -15,19 +15,12 @@ from sailcloth.api.kinds import LEGACY_KINDS, MESH_KINDS, Kind
 from sailcloth.api.meta import Key
 from sailcloth.lib import bounded_yaml
 from sailcloth.mesh import endpoints, services
-from sailcloth.mesh.model import Endpoint, Resolution, Service
+from sailcloth.mesh.model import Endpoint, Service
 from sailcloth.mesh.registry import Mesh
 
 Object = dict[str, Any]
 CLUSTER = "Kubernetes"
-_RESOLUTIONS = {  # Istio's numbers
-    Resolution.EDS: 0,
-    Resolution.DNS: 1,
-    Resolution.DYNAMIC_DNS: 1,
-    Resolution.PASSTHROUGH: 2,
-    Resolution.DNS_ROUND_ROBIN: 3,
-    Resolution.ALIAS: 4,
-}
+_RESOLUTIONS = ("EDS", "DNS", "PASSTHROUGH", "DNS_ROUND_ROBIN", "ALIAS")  # in the order of Istio's numbers
 _KINDS: dict[str, Kind] = {k.name: k for k in (*MESH_KINDS, *LEGACY_KINDS)}
 
 
@@ -47,7 +40,7 @@ def service(svc: Service) -> Object:
         "hostname": svc.host,
         "clusterVIPs": {"Addresses": {CLUSTER: list(svc.addresses)}},
         "defaultAddress": next(iter((*svc.addresses, *svc.allocated)), "0.0.0.0"),  # noqa: S104  Istio's value for none
-        "Resolution": _RESOLUTIONS[svc.resolution],
+        "Resolution": _RESOLUTIONS.index(svc.resolution.removeprefix("DYNAMIC_")),
         "MeshExternal": svc.external,
     }
 
@@ -97,8 +90,18 @@ def configuration(mesh: Mesh, *kinds: str) -> list[Object]:
     return shown
 
 
-def by_namespace(mesh: Mesh, field: str, *kinds: str) -> Object:
-    """Policies in the form of `authorizationz` and `telemetryz`, in a field of this name."""
+def policies(mesh: Mesh) -> Object:
+    """In the form of `authorizationz`."""
+    kinds = ("AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication")
+    return _by_namespace(mesh, "namespace_to_policies", *kinds)
+
+
+def telemetries(mesh: Mesh) -> Object:
+    """In the form of `telemetryz`."""
+    return _by_namespace(mesh, "namespace_to_telemetries", "Telemetry")
+
+
+def _by_namespace(mesh: Mesh, field: str, *kinds: str) -> Object:
     grouped: dict[str, list[Object]] = {}
     for obj in configuration(mesh, *kinds):
         meta = obj["metadata"]

@@ -35,6 +35,7 @@ _SHORT = {url: short for url, short in SHORT.items() if url != SECRET}
 _SENT = {"cluster": CLUSTER, "listener": LISTENER, "route": ROUTES, "endpoint": ENDPOINTS}
 _CHANGES = 20  # on a page that asks for no number
 _DEBUG = "/debug/"
+NO_QUERY: Query = {}
 
 
 def sync(client: ConnectedProxy, name: str) -> Object:
@@ -55,11 +56,7 @@ def sync(client: ConnectedProxy, name: str) -> Object:
         "istiod": name,
         "version": version,
         "types": types,
-        "ages": {
-            s: int(time.time() - client.answered.get(u, client.connected_at))
-            for u, s in _SHORT.items()
-            if stream.subscribes(u)
-        },
+        "ages": {s: _age(client, u) for u, s in _SHORT.items() if stream.subscribes(u)},
         "subscribed": [s for u, s in _SHORT.items() if stream.subscribes(u)],
         "errors": {_SHORT.get(u, u): e for u, e in stream.errors.items()},
         "connectedAt": _time(client.connected_at),
@@ -70,6 +67,11 @@ def sync(client: ConnectedProxy, name: str) -> Object:
         "istio_version": version,
         **{f"{n}_{s}": value for n, u in _SENT.items() for s, value in zip(("sent", "acked"), nonces[u], strict=True)},
     }
+
+
+def _age(client: ConnectedProxy, url: str) -> int:
+    """Seconds since the last answer for a type."""
+    return int(time.time() - client.answered.get(url, client.connected_at))
 
 
 def _time(seconds: float) -> str:
@@ -100,34 +102,21 @@ class DebugPages:
         """The pages that only the installation's namespace sees."""
         mesh = self.proxies.mesh
         return {
-            "authorizationz": lambda _q, _a: {
-                "authorization_policies": debug_mesh.by_namespace(
-                    mesh, "namespace_to_policies", "AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"
-                )
-            },
+            "authorizationz": lambda _q, _a: {"authorization_policies": debug_mesh.policies(mesh)},
             "cachez": self._cache,
             "caz": lambda _q, _a: self.certificates(),
             "clusterz": lambda _q, _a: [{"id": debug_mesh.CLUSTER, "secretName": "", "syncStatus": "synced"}],
             "configz": lambda _q, _a: debug_mesh.configuration(mesh),
             "force_disconnect": self._disconnect,
             "inject": lambda _q, _a: self.injection(),
-            "krtz": lambda _q, _a: {
-                "nodes": len(mesh.graph),
-                "stale": mesh.graph.stale,
-                "computed": mesh.graph.computed,
-            },
+            "krtz": lambda _q, _a: {"nodes": len(mesh.graph), "computed": mesh.graph.computed},
             "mcsz": lambda _q, _a: [],
             "mesh": lambda _q, _a: debug_mesh.options(mesh),
             "networkz": lambda _q, _a: {"Gateways": []},
             "push_status": self._rejected,
-            "pushcontext": lambda q, a: {
-                "AuthorizationPolicies": self.answer("authorizationz", q, a)["authorization_policies"],
-                "NetworkGateways": {},
-            },
+            "pushcontext": lambda _q, _a: {"AuthorizationPolicies": debug_mesh.policies(mesh), "NetworkGateways": {}},
             "resourcesz": lambda _q, _a: sorted(f"{k.api_version}/{k.name}" for k in (*MESH_KINDS, *LEGACY_KINDS)),
-            "telemetryz": lambda _q, _a: {
-                "telemetries": debug_mesh.by_namespace(mesh, "namespace_to_telemetries", "Telemetry")
-            },
+            "telemetryz": lambda _q, _a: {"telemetries": debug_mesh.telemetries(mesh)},
         }
 
     def pages(self) -> dict[str, Page]:
@@ -149,16 +138,16 @@ class DebugPages:
             "ndsz": self._names,
             "registryz": lambda _q, a: [debug_mesh.service(s) for s in debug_mesh.all_services(mesh, a)],
             "sidecarz": self._sidecar,
-            "syncz": lambda q, a: [
-                sync(c, self.name) for c in ([self.client(q, a)] if "proxyID" in q else self.clients(a))
-            ],
+            "syncz": lambda q, a: [sync(c, self.name) for c in self.clients(a, q)],
         }
         return dict(sorted(pages.items()))
 
     # -- proxies --------------------------------------------------------------------------------
 
-    def clients(self, allowed: str) -> list[ConnectedProxy]:
-        """The proxies of a namespace, `*` for all, sorted."""
+    def clients(self, allowed: str, query: Query = NO_QUERY) -> list[ConnectedProxy]:
+        """The proxies of a namespace, `*` for all, sorted; the one that the query names, if it does."""
+        if "proxyID" in query:
+            return [self.client(query, allowed)]
         clients = (c for c in self.proxies.clients.values() if allowed in ("*", c.proxy.namespace))
         return sorted(clients, key=lambda c: c.proxy.id)
 
@@ -193,8 +182,6 @@ class DebugPages:
             if allowed != "*":
                 raise PermissionError("only tokens of the installation's namespace may push")
             self.proxies.flush()
-            for client in self.clients(allowed):
-                client.connection.wake()
             return f"Pushed to {len(self.proxies.clients)} servers; what a proxy has acknowledged is not sent again"
 
         def more(client: ConnectedProxy) -> Object:
