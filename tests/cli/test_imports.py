@@ -40,6 +40,13 @@ def test_version_needs_nothing() -> None:
     assert not modules & (HEAVY | FRAMEWORK)
 
 
+def test_the_list_of_commands_needs_nothing() -> None:
+    for arguments in ((), ("--help",), ("-h",), ("help",)):
+        printed, modules = imported(*arguments)
+        assert "\n  proxy-status " in printed
+        assert not modules & (HEAVY | FRAMEWORK)
+
+
 @pytest.mark.parametrize(
     "arguments", [("--help",), ("up", "--help"), ("x", "wait", "--help"), ("version", "-o", "json")]
 )

@@ -27,9 +27,10 @@ from sailcloth.controlplane.certificates import (
     SELF_SIGNED,
     Certificates,
 )
-from sailcloth.controlplane.root_bundles import RootBundles
+from sailcloth.controlplane.root_bundles import RootBundles, renew_tags
+from sailcloth.injector import webhook_config
 from sailcloth.kube import ApiError, Client
-from sailcloth.kube.resources import CONFIGMAPS, NAMESPACES, SECRETS
+from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS
 
 from ..apiserver.cluster import Server, until
 from ..authorities import DAY, Authority
@@ -243,6 +244,18 @@ async def test_the_next_root_is_made_before_the_present_one_ends(client: Client)
     async with running(client, Proxies()) as ca:
         await eventually("the next root", lambda: ca.authority is not None and ca.authority.root != ending.certificate)
         assert ca.metrics()["root_cert_expiry_seconds"] > 365 * 86_400
+
+
+async def test_webhooks_of_tags_get_the_roots(client: Client) -> None:
+    tag = webhook_config.configuration(b"old", "prod")
+    tag["metadata"] = {"name": "istio-revision-tag-prod", "labels": {"istio.io/tag": "prod"}}
+    await client.create(MUTATING_WEBHOOKS, tag)
+    try:
+        await renew_tags(client, b"new")
+        webhooks = (await client.get(MUTATING_WEBHOOKS, "istio-revision-tag-prod"))["webhooks"]
+        assert {base64.b64decode(w["clientConfig"]["caBundle"]) for w in webhooks} == {b"new"}
+    finally:
+        await client.delete(MUTATING_WEBHOOKS, "istio-revision-tag-prod")
 
 
 async def test_every_namespace_has_the_roots_and_the_lists_whatever_others_do(client: Client) -> None:

@@ -129,6 +129,11 @@ async def test_no_page_shows_a_kubernetes_object(get: Get) -> None:
     assert policies["root_namespace"] == "istio-system"
 
 
+@pytest.mark.parametrize(("token", "expected"), [("", 401), ("shop", 403), ("istio-system", 200)])
+async def test_log_scopes_are_the_installations(get: Get, token: str, expected: int) -> None:
+    assert (await get("../scopej/", token))[0] == expected
+
+
 def test_log_scopes() -> None:
     log = logging.getLogger("sailcloth.ca")
     try:

@@ -14,6 +14,7 @@ from .debug_pages import DebugPages
 
 Scope = Callable[[web.Request], Awaitable[str]]
 """The namespace whose proxies a caller may see; `*` for all. Raises PermissionError."""
+_STATUS = ((PermissionError, 403), (LookupError, 404), (ValueError, 400))
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -24,20 +25,19 @@ def json(value: Any) -> web.Response:
 def routes(pages: DebugPages, scope: Scope) -> list[web.RouteDef]:
     """The pages. Each shows a caller only what is in its scope."""
 
-    def guarded(page: Callable[[web.Request, str], Awaitable[web.Response]]) -> Handler:
+    def guarded(page: Callable[[web.Request, str], Awaitable[web.Response]], everybody: bool = True) -> Handler:
         async def handler(request: web.Request) -> web.Response:
             try:
                 namespace = await scope(request)
             except PermissionError as error:
                 return web.Response(status=401, text=f"{error}; send a service account's token (audience istio-ca)\n")
             try:
+                if not everybody and namespace != "*":
+                    raise PermissionError("only tokens of the installation's namespace may see or set log levels")
                 return await page(request, namespace)
-            except PermissionError as error:
-                return web.Response(status=403, text=f"{error}\n")
-            except LookupError as error:
-                return web.Response(status=404, text=f"{error.args[0]}\n")
-            except ValueError as error:
-                return web.Response(status=400, text=f"{error}\n")
+            except (PermissionError, LookupError, ValueError) as error:
+                status = next(number for kind, number in _STATUS if isinstance(error, kind))
+                return web.Response(status=status, text=f"{error.args[0]}\n")
 
         return handler
 
@@ -52,12 +52,10 @@ def routes(pages: DebugPages, scope: Scope) -> list[web.RouteDef]:
         return web.Response(text=text, content_type="text/html")
 
     async def scopes(request: web.Request, allowed: str) -> web.Response:
-        _of_the_installation(allowed)
         name = request.match_info.get("scope", "")
         return json(log_scopes.scope(name) if name else log_scopes.scopes())
 
     async def set_scope(request: web.Request, allowed: str) -> web.Response:
-        _of_the_installation(allowed)
         body = orjson.loads(await request.read())
         if not isinstance(body, dict):
             raise ValueError("the body is no object with output_level")
@@ -68,12 +66,7 @@ def routes(pages: DebugPages, scope: Scope) -> list[web.RouteDef]:
         web.get("/", guarded(index)),
         web.get("/debug", guarded(index)),
         web.get("/debug/{page}", guarded(page)),
-        web.get("/scopej/", guarded(scopes)),
-        web.get("/scopej/{scope}", guarded(scopes)),
-        web.put("/scopej/{scope}", guarded(set_scope)),
+        web.get("/scopej/", guarded(scopes, False)),
+        web.get("/scopej/{scope}", guarded(scopes, False)),
+        web.put("/scopej/{scope}", guarded(set_scope, False)),
     ]
-
-
-def _of_the_installation(allowed: str) -> None:
-    if allowed != "*":
-        raise PermissionError("only tokens of the installation's namespace may see or set log levels")

@@ -61,7 +61,7 @@ from .key_fetcher import KeyFetcher
 from .metrics import Metrics
 from .rate_limits import RateLimitService
 from .registration import Registration
-from .root_bundles import RootBundles
+from .root_bundles import RootBundles, renew_tags
 from .server_tls import ServerTls
 from .status import StatusWriter
 from .status_api import KubernetesStatusApi
@@ -341,15 +341,8 @@ class ControlPlane:
         bundle = self.certificates.bundle
         await self.client.apply(MUTATING_WEBHOOKS, configuration(bundle), field_manager=NAME, force=True)
         await self.client.apply(VALIDATING_WEBHOOKS, admission.configuration(bundle), field_manager=NAME, force=True)
-        await self._renew_tags(base64.b64encode(bundle).decode())
+        await renew_tags(self.client, bundle)
         await self.roots.publish()
-
-    async def _renew_tags(self, bundle: str) -> None:
-        """Give the roots to the webhooks of revision tags, which users make from ours (`sailctl tag set`)."""
-        for tag in (await self.client.list(MUTATING_WEBHOOKS, label_selector="istio.io/tag"))[0]:
-            for each in tag.get("webhooks") or ():
-                each["clientConfig"]["caBundle"] = bundle
-            await self.client.replace(MUTATING_WEBHOOKS, tag)
 
     def _untrusting(self, root: str) -> list[str]:
         """The proxies, connected or not, that do not say that they trust a root."""

@@ -6,17 +6,30 @@ What somebody else changes is written again. Must not decide what the roots are:
 
 from __future__ import annotations
 
+import base64
 import logging
 
 from sailcloth.api import core
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.kube import RETRIABLE, ApiError, Client
-from sailcloth.kube.resources import CONFIGMAPS
+from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS
 from sailcloth.lib.work_queue import WorkQueue
 
 from .certificates import BUNDLE, BUNDLE_KEY, REVOKED, REVOKED_KEY, Certificates, config_map
 
 log = logging.getLogger(__name__)
+
+
+async def renew_tags(client: Client, bundle: bytes) -> None:
+    """Give the roots to the webhooks of revision tags, which users make from ours (`sailctl tag set`)."""
+    for tag in (await client.list(MUTATING_WEBHOOKS, label_selector="istio.io/tag"))[0]:
+        for webhook in tag.get("webhooks") or ():
+            webhook["clientConfig"]["caBundle"] = base64.b64encode(bundle).decode()
+        try:
+            await client.replace(MUTATING_WEBHOOKS, tag)
+        except ApiError as error:
+            if error.status not in (404, 409):  # it goes, or somebody writes it now
+                raise
 
 
 class RootBundles:
