@@ -5,7 +5,6 @@ Runs the checks of `check_mesh`, and a probe through two sidecars (`check_probe`
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -114,6 +113,8 @@ async def _run(pre: bool, probe: bool, wait: float, out: str, kubeconfig: str) -
 
 async def _patiently(section: Section, target: Target, seconds: float) -> AsyncIterator[Result]:
     """The results of a section, or of its last run when no check fails any more or the time is over."""
+    import asyncio
+
     end = asyncio.get_running_loop().time() + seconds
     while True:
         if asyncio.get_running_loop().time() >= end:

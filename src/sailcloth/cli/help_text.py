@@ -16,6 +16,8 @@ Local cluster:
   doctor  Check whether this machine can run a local cluster, and print the remedies.
   export  Export objects as YAML for `kubectl apply -f`, without pods and other objects that
           controllers create.
+  check   Check the machine, the cluster and the mesh: versions, certificates, webhooks, proxies, a
+          request and its telemetry.
   image   Images of the local cluster: names that stand for commands or root file systems.
 
 Proxies:
@@ -43,6 +45,8 @@ Configuration:
             kube=false -R samples/`.
   validate  Validate Istio's objects in files, without a cluster: `sailctl validate -f bookinfo-
             gateway.yaml`.
+  mcp       Serve the mesh to an assistant over the Model Context Protocol, on standard input and
+            output.
 
 Commands:
   completion  Print the completion script of a shell: `source <(sailctl completion bash)`.
