@@ -48,7 +48,7 @@ def test_tools_find_the_control_plane(cluster: Cluster) -> None:
     name = pod["metadata"]["name"]
     assert "serving discovery on" in cluster.kubectl("logs", "-n", "istio-system", name)
     with forwarded(cluster, 15014) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}/version") as answer:
-        assert set(json.load(answer)) == {"version", "revision", "golang_version", "status", "tag"}
+        assert set(json.load(answer)) == {"version", "revision", "golang_version", "sailcloth", "status", "tag"}
     with forwarded(cluster, 15014) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}/debug/syncz") as answer:
         assert any("productpage" in row["name"] for row in json.load(answer))
 
