@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import datetime as dt
 import json
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sailcloth.cli import redaction
-from sailcloth.cli.bug_report import Archive, Wanted, within
+from sailcloth.cli.bug_report import Archive, Wanted, collect, within
+from sailcloth.local.state import StateDir
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl"
 KEY = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----"
+CONFIG = {
+    "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:9"}}],
+    "users": [{"name": "a", "user": {}}],
+    "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+    "current-context": "a",
+}
 HIDDEN = redaction.REDACTED
 
 
@@ -71,6 +84,10 @@ def test_namespaces_and_times() -> None:
     assert [n for n in ("shop", "shop-b", "shop-old", "other") if wanted.has(n)] == ["shop", "shop-b"]
     log = "".join(f"2026-11-30T10:0{minute}:00.123Z line {minute}\n" for minute in (0, 4, 6))
     assert wanted.lines("2026-11-30T09:59:59Z before\n" + log).splitlines() == log.splitlines()[:2]
+    own = "2026-11-30 10:00:00,123 ERROR x: failed\n  Traceback\n"
+    there = Wanted(start=dt.datetime(2026, 11, 30, 9, 59).astimezone(dt.UTC).isoformat())
+    assert there.lines("  Traceback of before\n" + own) == own
+    assert Wanted(start="2027-01-01T00:00:00Z").lines(own) == ""
     assert Wanted().has("istio-system")
     assert not Wanted().has("kube-system")
 
@@ -102,3 +119,26 @@ def test_the_archive_is_its_users_only(tmp_path: Path) -> None:
     assert bodies["bug-report/problems.txt"] == "the log of b cannot be read\n"
     assert json.loads(bodies["bug-report/pages/x.json"]) == {"token": HIDDEN}
     assert not any(secret in body for secret in ("MHcCAQEE", "QUJD", '"abc"') for body in bodies.values())
+
+
+@given(st.text(max_size=60), st.binary(min_size=12, max_size=60), st.text(max_size=60))
+def test_no_key_and_no_token_survives_in_any_text(before: str, secret: bytes, after: str) -> None:
+    body = base64.urlsafe_b64encode(secret).decode().rstrip("=")
+    token = f"eyJhbGciOiJub25lIn0.{body}.{body}"
+    key = f"-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----"
+    shown = redaction.text(f"{before} {token} {after}\n{key}\n{before}")
+    assert body not in shown.replace(before, "").replace(after, "")
+
+
+def test_of_a_local_cluster_that_has_ended_the_logs_are_there(tmp_path: Path) -> None:
+    state = StateDir(tmp_path)
+    state.make()
+    state.kubeconfig.write_text(yaml.safe_dump(CONFIG))
+    state.database.touch()
+    (state.logs / "controlplane.log").write_text(f"it ended with {TOKEN}\n")
+    archive = asyncio.run(collect(Wanted(), str(state.kubeconfig), 5))
+    assert archive.files["local/controlplane.log"] == f"it ended with {HIDDEN}\n"
+    assert "the cluster does not answer" in archive.problems[0]
+    (state.logs / "controlplane.log").unlink()
+    with pytest.raises(OSError, match="Connect"):
+        asyncio.run(collect(Wanted(), str(state.kubeconfig), 5))

@@ -66,6 +66,7 @@ def test_every_word_that_is_not_there_yet_is_registered_by_one_module() -> None:
         (("admin", "log", "--level", "ads:debug", "--reset"), 64, "not both"),
         (("bug-report", "--start-time", "yesterday"), 64, "is no time"),
         (("bug-report", "--duration", "soon"), 64, "--duration"),
+        (("bug-report", "--include", "shop/web"), 64, "take namespaces only"),
         (("bug-report", "--duration", "5m", "--start-time", "2026-01-01"), 64, "not both"),
         (("create-remote-secret", "--type", "x"), 64, "use remote, config"),
         (("create-remote-secret", "--auth-type", "plugin"), 64, "use bearer-token"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -53,6 +54,7 @@ _OTHERS = {
     "customresourcedefinitions",
 }
 _AT_ONCE = 8
+_LONGEST_LOG = 4 << 20  # bytes of the end of a local process's log
 _PROXY = "istio-proxy"
 _SYSTEM = ("kube-system", "kube-public", "kube-node-lease", "local-path-storage")
 
@@ -73,13 +75,27 @@ class Wanted:
         )
 
     def lines(self, log: str) -> str:
-        """The lines of a log with timestamps that are within the time."""
-        kept = (
-            line
-            for line in log.splitlines(keepends=True)
-            if (not self.start or line[:19] >= self.start[:19]) and (not self.end or line[:19] <= self.end[:19])
-        )
+        """The lines of a log that are within the time. Each begins with its time in UTC, or in this machine's zone as Python's
+        loggers write it; a line without one belongs to the line before."""
+        if not self.start and not self.end:
+            return log
+        kept, within_time = [], False
+        for line in log.splitlines(keepends=True):
+            if at := _line_time(line):
+                within_time = (not self.start or at >= self.start[:19]) and (not self.end or at <= self.end[:19])
+            kept += [line] if within_time else []
         return "".join(kept)
+
+
+def _line_time(line: str) -> str:
+    """The time at the begin of a log line, as 2026-11-30T10:00:00 in UTC; empty if it begins otherwise."""
+    import datetime as dt
+
+    try:
+        at = dt.datetime.fromisoformat(line[:19])
+    except ValueError:
+        return ""
+    return line[:19] if line[10] == "T" else at.astimezone(dt.UTC).isoformat()[:19]
 
 
 @dataclass
@@ -106,9 +122,9 @@ class Archive:
         import io
         import tarfile
 
-        path.touch(mode=0o600)
         now = int(time.time())
-        with tarfile.open(path, "w:gz") as archive:
+        new = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with os.fdopen(new, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
             for name, content in sorted({**self.files, "problems.txt": "\n".join(self.problems) + "\n"}.items()):
                 body = content.encode()
                 info = tarfile.TarInfo(f"bug-report/{name}")
@@ -139,6 +155,8 @@ def bug_report(
     """Collect versions, statuses, objects, logs and the proxies' configurations into one archive, without secrets."""
     from . import dumps
 
+    for pattern in (p for text in (*(include or ()), *(exclude or ())) for p in text.split(",") if "/" in p):
+        output.fail(f"{pattern!r}: --include and --exclude take namespaces only, such as shop or team-*", output.USAGE)
     now = time.time()
     seconds = _seconds("--duration", duration)
     if duration and start:
@@ -194,43 +212,71 @@ def _time(option: str, text: str) -> str:
 
 
 async def collect(wanted: Wanted, kubeconfig: str, seconds: float) -> Archive:
-    """Everything that the archive is about. Raises OSError if the cluster cannot be reached at all."""
-    import asyncio
-
+    """Everything that the archive is about. Raises OSError if there is neither a cluster that answers nor a log of a local one."""
     from sailcloth import __version__
-    from sailcloth.kube.resources import PODS
 
     from .cluster import client
 
     archive = Archive()
+    if wanted.include == ("*",):
+        _local_logs(archive, wanted, kubeconfig)
     async with client(kubeconfig) as api:
-        pods, _ = await api.list(PODS)
         archive.value("versions/client.json", {"version": __version__, "server": api.endpoint.server})
-        gate = asyncio.Semaphore(_AT_ONCE)
-
-        async def guarded(what: str, work: Callable[[], Awaitable[None]]) -> None:
-            from sailcloth.kube import ApiError
-
-            async with gate:
-                try:
-                    await work()
-                except ApiError as error:
-                    archive.problems.append(f"{what}: {error.message or error.reason}")
-                except (OSError, ValueError) as error:
-                    archive.problems.append(f"{what}: {error}")
-
-        jobs = [(f"pages/{p.partition('?')[0]}.json", _page(api, archive, wanted, p)) for p in _PAGES]
-        jobs += [("versions of the servers", _versions(api, archive))]
-        jobs += [("metrics/control-plane.txt", _metrics(api, archive))]
-        for pod in (p for p in pods if wanted.has(p["metadata"]["namespace"])):
-            jobs += list(_of_pod(api, archive, wanted, pod))
-        for resource in await _resources(api):
-            jobs.append((f"objects of {resource.plural}", _objects(api, archive, wanted, resource)))
         try:
-            await asyncio.wait_for(asyncio.gather(*(guarded(*job) for job in jobs)), seconds)
-        except TimeoutError:
-            archive.problems.append(f"not everything was collected within {seconds:g} s")
+            await _from_cluster(api, archive, wanted, seconds)
+        except OSError as error:
+            if len(archive.files) == 1:
+                raise
+            archive.problems.append(f"the cluster does not answer, so that only its processes' logs are here: {error}")
     return archive
+
+
+def _local_logs(archive: Archive, wanted: Wanted, kubeconfig: str) -> None:
+    """The logs of a local cluster's own processes, also of one that has ended."""
+    from sailcloth.local.state import StateDir
+
+    given = kubeconfig or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    state = StateDir(Path(given).parent) if given else StateDir.default()
+    if not state.kubeconfig.exists() or not state.database.exists():
+        return
+    for file in sorted(state.logs.glob("*.log")):
+        with file.open("rb") as log:
+            log.seek(max(file.stat().st_size - _LONGEST_LOG, 0))
+            archive.text(f"local/{file.name}", wanted.lines(log.read().decode(errors="replace")))
+
+
+async def _from_cluster(api: Client, archive: Archive, wanted: Wanted, seconds: float) -> None:
+    """Everything that the API server gives. Raises OSError if it cannot be reached."""
+    import asyncio
+
+    from sailcloth.kube.resources import PODS
+
+    pods, _ = await api.list(PODS)
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def guarded(what: str, work: Callable[[], Awaitable[None]]) -> None:
+        from sailcloth.kube import ApiError
+
+        async with gate:
+            try:
+                await work()
+            except ApiError as error:
+                archive.problems.append(f"{what}: {error.message or error.reason}")
+            except (OSError, ValueError) as error:
+                archive.problems.append(f"{what}: {error}")
+
+    jobs = [(f"pages/{p.partition('?')[0]}.json", _page(api, archive, wanted, p)) for p in _PAGES]
+    jobs += [("versions of the servers", _versions(api, archive))]
+    jobs += [("metrics/control-plane.txt", _metrics(api, archive))]
+    jobs += [("analysis", _analysis(api, archive, wanted))]
+    for pod in (p for p in pods if wanted.has(p["metadata"]["namespace"])):
+        jobs += list(_of_pod(api, archive, wanted, pod))
+    for resource in await _resources(api):
+        jobs.append((f"objects of {resource.plural}", _objects(api, archive, wanted, resource)))
+    try:
+        await asyncio.wait_for(asyncio.gather(*(guarded(*job) for job in jobs)), seconds)
+    except TimeoutError:
+        archive.problems.append(f"not everything was collected within {seconds:g} s")
 
 
 Job = tuple[str, Callable[[], Awaitable[None]]]
@@ -288,6 +334,21 @@ def _metrics(api: Client, archive: Archive) -> Callable[[], Awaitable[None]]:
         from .cluster import control_plane
 
         archive.text("metrics/control-plane.txt", (await control_plane(api, "/metrics")).decode())
+
+    return work
+
+
+def _analysis(api: Client, archive: Archive, wanted: Wanted) -> Callable[[], Awaitable[None]]:
+    async def work() -> None:
+        from sailcloth.analysis import analyzers
+
+        from . import analysis_input
+        from .cluster import root_namespace
+
+        documents, _ = await analysis_input.from_cluster(api, root_namespace())
+        found = analyzers.run(analyzers.ObjectSet(documents, root=root_namespace()))
+        shown = [f for f in found if not f.resource.namespace or wanted.has(f.resource.namespace)]
+        archive.text("analysis.txt", "".join(f"{f.severity} [{f.code}] ({f.resource}) {f.text}\n" for f in shown))
 
     return work
 

@@ -111,10 +111,7 @@ def proxy_config(
     if offline:
         dump = _offline(file or [], proxy, mesh_config)
     elif file:
-        try:
-            dump = json.loads(file[0].read_text())
-        except (OSError, ValueError) as error:
-            output.fail(f"{file[0]}: {error}", output.DATA)
+        dump = _dump_of(file[0])
     elif pod:
         dump = dumps.fetch(pod, namespace, kubeconfig) if part != "endpoint" else {}
         if part == "endpoint" or (part == "all" and out not in ("json", "yaml")):
@@ -140,6 +137,17 @@ def proxy_config(
         if index:
             print()
         output.table(columns, rows)
+
+
+def _dump_of(file: Path) -> dict[str, Any]:
+    """The config dump in a file; one that is none ends the command."""
+    try:
+        dump = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        output.fail(f"{file}: {getattr(error, 'strerror', None) or error}", output.DATA)
+    if not isinstance(dump, dict):
+        output.fail(f"{file}: not a config dump of an Envoy (GET /config_dump)", output.DATA)
+    return dump
 
 
 def _compare_roots(pod: str, other: str, namespace: str, kubeconfig: str) -> None:
@@ -188,6 +196,9 @@ def proxy_status(
     ] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="One column for each type of resource.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="Config dump of the pod's Envoy, instead of asking it.")
+    ] = None,
     namespace: Annotated[
         str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
     ] = "",
@@ -199,9 +210,9 @@ def proxy_status(
     from . import dumps
 
     proxies = dumps.sync_status(kubeconfig)
-    if pod:
-        dump = dumps.fetch(pod, namespace, kubeconfig)
-        name = proxy_tables.node(dump).get("id", "").split("~")[2]
+    if pod or file:
+        dump = _dump_of(file) if file else dumps.fetch(pod, namespace, kubeconfig)
+        name = [*str(proxy_tables.node(dump).get("id", "")).split("~"), "", ""][2]
         proxies = [p for p in proxies if p["name"] == name]
         if not proxies:
             output.fail(f"no proxy {name} is connected to the control plane")
