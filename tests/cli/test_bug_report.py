@@ -87,7 +87,7 @@ def test_namespaces_and_times() -> None:
     own = "2026-11-30 10:00:00,123 ERROR x: failed\n  Traceback\n"
     there = Wanted(start=dt.datetime(2026, 11, 30, 9, 59).astimezone(dt.UTC).isoformat())
     assert there.lines("  Traceback of before\n" + own) == own
-    assert Wanted(start="2027-01-01T00:00:00Z").lines(own) == ""
+    assert Wanted(start="2027-01-01T00:00:00Z").lines(own + "20261130\n") == ""
     assert Wanted().has("istio-system")
     assert not Wanted().has("kube-system")
 
@@ -132,7 +132,8 @@ def test_no_key_and_no_token_survives_in_any_text(before: str, secret: bytes, af
 
 def test_of_a_local_cluster_that_has_ended_the_logs_are_there(tmp_path: Path) -> None:
     state = StateDir(tmp_path)
-    state.make()
+    for folder in (state.logs, state.database.parent):
+        folder.mkdir(parents=True)
     state.kubeconfig.write_text(yaml.safe_dump(CONFIG))
     state.database.touch()
     (state.logs / "controlplane.log").write_text(f"it ended with {TOKEN}\n")

@@ -98,6 +98,7 @@ def test_options_before_the_command_go_behind_it() -> None:
         *("pc", "cluster", "a"),
         *("-n", "shop", "--context=c"),
     ]
+    assert go_flags.reordered(["help", "tag", "set"]) == ["tag", "set", "--help"]
     assert go_flags.reordered(["-n", "shop"]) == ["-n", "shop"]
     assert go_flags.reordered(["version", "-o", "json"]) == ["version", "-o", "json"]
 

@@ -95,7 +95,7 @@ def _line_time(line: str) -> str:
         at = dt.datetime.fromisoformat(line[:19])
     except ValueError:
         return ""
-    return line[:19] if line[10] == "T" else at.astimezone(dt.UTC).isoformat()[:19]
+    return line[:19] if line[10:11] == "T" else at.astimezone(dt.UTC).isoformat()[:19]
 
 
 @dataclass

@@ -57,7 +57,10 @@ def take_global(args: list[str], own: set[str]) -> list[str]:
 
 
 def reordered(args: list[str]) -> list[str]:
-    """The arguments with options before the command behind it, as in `istioctl -n foo proxy-status`."""
+    """The arguments with options before the command behind it, as in `istioctl -n foo proxy-status`, and `help COMMAND` as
+    `COMMAND --help`."""
+    if args[:1] == ["help"]:
+        return [*args[1:], "--help"]
     first = 0
     while first < len(args) and args[first].partition("=")[0] in (*GLOBAL, "-n", "--namespace"):
         first += 1 if "=" in args[first] else 2
