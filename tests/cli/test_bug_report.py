@@ -38,6 +38,9 @@ HIDDEN = redaction.REDACTED
         ("Authorization: Bearer abcdefgh12345678", f"Authorization: Bearer {HIDDEN}"),
         ("GET /x?token=abc123&page=2 HTTP/1.1", f"GET /x?token={HIDDEN}&page=2 HTTP/1.1"),
         ("GET /products/0/reviews", "GET /products/0/reviews"),
+        ("redis --requirepass --auth-token=abc --port=6379", f"redis --requirepass --auth-token={HIDDEN} --port=6379"),
+        ("postgres://me:word@db:5432/x?sslmode=on", f"postgres://me:{HIDDEN}@db:5432/x?sslmode=on"),
+        ("GET /callback?code=abc&state=d", f"GET /callback?code={HIDDEN}&state={HIDDEN}"),
     ],
 )
 def test_text(text: str, shown: str) -> None:

@@ -20,7 +20,9 @@ _TEXT = (
     re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"),  # a JSON web token
     re.compile(r"(?i)(?<=bearer )[\w.~+/=-]{8,}"),
     re.compile(r"(?i)(?<=basic )[\w+/]{8,}={0,2}"),
-    re.compile(r"(?i)([?&](?:token|access_token|id_token|code|api_?key|password|secret)=)[^&\s\"']+"),
+    re.compile(r"(?i)((?:token|password|passwd|secret|api[_-]?key)=)[^&\s\"',]+"),  # of URLs and of arguments
+    re.compile(r"(?i)([?&](?:code|state|sig|signature)=)[^&\s\"']+"),
+    re.compile(r"(://[^/\s:@]+:)[^@\s/]+(?=@)"),  # of users in URLs
 )
 _CONFIGURATION = "kubectl.kubernetes.io/last-applied-configuration"
 
