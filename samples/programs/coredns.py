@@ -29,7 +29,7 @@ def answer(query: bytes, client: tuple[str, int]) -> bytes:
 
 def main() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("0.0.0.0", PORT))  # noqa: S104
+        server.bind(("0.0.0.0", PORT))
         while True:
             query, client = server.recvfrom(4096)
             if response := answer(query, client):

@@ -300,7 +300,7 @@ def serve(options: argparse.Namespace) -> int:
 def ask(options: argparse.Namespace, number: int) -> tuple[bool, str]:
     """One request: (whether it was answered, what to print)."""
     url = urllib.parse.urlsplit(options.url)
-    lines = [("Url", options.url), *(("RequestHeader", f"{k}:{v}") for k, v in options.headers)]
+    lines = [("Url", options.url), *(("Header", f"{k}:{v}") for k, v in options.headers)]
     begin = time.monotonic()
     try:
         made = {"http": ask_http, "https": ask_http, "grpc": ask_grpc, "tcp": ask_stream, "udp": ask_stream, "ws": ask_websocket}[url.scheme]  # fmt: skip

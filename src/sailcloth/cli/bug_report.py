@@ -324,7 +324,7 @@ def _versions(api: Client, archive: Archive) -> Callable[[], Awaitable[None]]:
         from .cluster import control_plane
 
         archive.value("versions/kubernetes.json", json.loads(await api.call("GET", "/version")))
-        archive.value("versions/control-plane.json", json.loads(await control_plane(api, "/version")))
+        archive.value("versions/control-plane.json", json.loads(await control_plane(api, "/version?format=json")))
 
     return work
 

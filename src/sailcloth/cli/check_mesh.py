@@ -99,7 +99,7 @@ async def control_plane(target: Target) -> AsyncIterator[Result]:
         yield Result("the control plane answers", "failed", str(error), "kubectl -n istio-system logs -l app=istiod")
         return
     yield Result("the control plane answers", detail=f"{len(proxies)} proxies are connected")
-    page = await debug(target.kubeconfig, "/version")
+    page = await debug(target.kubeconfig, "/version?format=json")
     running = str(page.get("sailcloth") or "unknown")
     same = running == __version__
     yield Result(

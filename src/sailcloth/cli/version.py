@@ -69,7 +69,7 @@ def remote_version(out: Form = "short", kubeconfig: Kubeconfig = "") -> None:
 async def _remote(kubeconfig: str) -> Object:
     from .cluster import debug
 
-    info = await debug(kubeconfig, "/version")
+    info = await debug(kubeconfig, "/version?format=json")
     proxies = await debug(kubeconfig, "/debug/syncz")
     return {
         "meshVersion": [{"Component": "pilot", "Info": info}],

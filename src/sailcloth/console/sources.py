@@ -163,7 +163,12 @@ class ControlPlane:
             try:
                 rows, build, changes, authority = [
                     await _get(self._session, self._url + path)
-                    for path in ("/debug/syncz", "/version", f"/debug/changez?limit={_CHANGES}", "/debug/caz")
+                    for path in (
+                        "/debug/syncz",
+                        "/version?format=json",
+                        f"/debug/changez?limit={_CHANGES}",
+                        "/debug/caz",
+                    )
                 ]
                 stale = frozenset(r["name"] for r in rows if set(r["types"].values()) & {"STALE", "ERROR"})
                 proxies = frozenset(r["name"] for r in rows)

@@ -67,6 +67,7 @@ def _workload(proxy: Proxy) -> Workload:
 
 
 DEBUG = "istio.io/debug"  # prefix of the types of debug requests
+DEBUG_NONCE = "debug"  # of every answer to one
 
 
 class Registrar(Protocol):
@@ -205,7 +206,7 @@ class ConnectedProxies:
         installation's namespace all."""
         if self.debug is None or not request.type_url.startswith(DEBUG):
             return None
-        if request.response_nonce:
+        if request.response_nonce == DEBUG_NONCE:  # istioctl sends one of its own with its question
             return b""
         caller = await self._authenticate(metadata)
         allowed = "*" if caller is None or caller.namespace == self.mesh.config.root_namespace else caller.namespace

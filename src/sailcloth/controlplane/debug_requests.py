@@ -19,7 +19,7 @@ from sailcloth import __version__
 from sailcloth.xds.types import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 from . import debug_pages
-from .connected_proxies import DEBUG, ConnectedProxy
+from .connected_proxies import DEBUG, DEBUG_NONCE, ConnectedProxy
 from .debug_pages import DebugPages
 
 ISTIO_VERSION = "1.30.0"  # whose interfaces this control plane has
@@ -56,7 +56,7 @@ def respond(pages: DebugPages, allowed: str, type_url: str, names: list[str]) ->
     response = discovery_pb2.DiscoveryResponse(
         version_info="1",
         type_url=type_url,
-        nonce="1",
+        nonce=DEBUG_NONCE,
         resources=resources,
         control_plane=base_pb2.ControlPlane(identifier=json.dumps(instance)),
     )

@@ -266,10 +266,15 @@ class ControlPlane:
         async def ready(_: web.Request) -> web.Response:
             return web.Response(text="ready")
 
-        async def version(_: web.Request) -> web.Response:
-            return debug.json(debug_requests.build_info())
+        async def version(request: web.Request) -> web.Response:
+            """As Istio's control plane: `VERSION-REVISION-STATUS`; with `format=json` all of it."""
+            info = debug_requests.build_info()
+            if request.query.get("format") == "json":
+                return debug.json(info)
+            return web.Response(text=f"{info['version']}-{info['revision']}-{info['status']}")
 
-        app = web.Application(client_max_size=8 << 20)
+        # istioctl writes some paths with two slashes, which Go's servers take.
+        app = web.Application(client_max_size=8 << 20, middlewares=[web.normalize_path_middleware()])
         app.add_routes(
             [
                 web.get("/ready", ready),

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway_api import HTTPRoute, ParentReference, ReferenceGrant
-from sailcloth.api.meta import Key, Object, ObjectMeta
+from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector
 
-from .http_rules import HttpRules, Service, destinations
+from .http_rules import HttpRules, Order, Service, destinations
 
 SEMANTICS = "internal.istio.io/route-semantics"
 PARENTS = "internal.istio.io/parents"
@@ -154,6 +154,7 @@ class HttpRoutes:
 
     def _virtual_service(self, group: Group, routes: list[tuple[Key, HTTPRoute]]) -> vs.VirtualService:
         http = [r for key, route in routes for r in self.rules.routes(key, route, self._attached_ports(route, group))]
+        http += self._unattached(group, {p for key, route in routes for p in self._attached_ports(route, group)})
         parents = ",".join(f"HTTPRoute/{k.name}.{k.namespace}" for k, _ in routes)
         metadata = ObjectMeta(
             name=group.key.name,
@@ -167,6 +168,14 @@ class HttpRoutes:
             export_to=("*" if group.namespace == group.service.namespace else group.namespace,),
         )
         return vs.VirtualService(metadata=metadata, spec=spec)
+
+    def _unattached(self, group: Group, attached: set[int]) -> Iterable[tuple[Order, vs.HTTPRoute]]:
+        """The routes of ports that no HTTPRoute is attached to: as without any."""
+        host = f"{group.service.name}.{group.service.namespace}.svc.{self._domain()}"
+        for port in sorted(set((self._ports(group.service) or {}).values()) - attached) if 0 not in attached else ():
+            destination = vs.Destination(host=host, port=PortSelector(number=port))
+            route = vs.HTTPRouteDestination(destination=destination)
+            yield (9, port), vs.HTTPRoute(name="default", match=(vs.HTTPMatchRequest(port=port),), route=(route,))
 
 
 def _is_service(parent: ParentReference) -> bool:
