@@ -5,6 +5,9 @@ export const REFRESHES = [0, 5, 15, 60] as const;
 export const GRAPH_TYPES = ['versionedApp', 'app', 'workload', 'service'] as const;
 export const LABELS = ['none', 'rate', 'share', 'errors', 'p50', 'p95', 'p99', 'throughput', 'mtls'] as const;
 
+export const BOXES = ['namespace', 'app', 'none'] as const;
+
+export type BoxKind = (typeof BOXES)[number];
 export type GraphKind = (typeof GRAPH_TYPES)[number];
 export type LabelKind = (typeof LABELS)[number];
 
@@ -18,6 +21,8 @@ export interface Options {
   services: boolean;
   idle: boolean;
   labels: LabelKind;
+  /** What boxes stand for. */
+  boxes: BoxKind;
   animation: boolean;
   legend: boolean;
   /** Whether the graph is shown as a table. */
@@ -52,6 +57,7 @@ export const DEFAULTS: Readonly<Options> = {
   services: true,
   idle: false,
   labels: 'none',
+  boxes: 'namespace',
   animation: true,
   legend: false,
   table: false,
@@ -92,6 +98,7 @@ export function parse(query: URLSearchParams): Options {
     services: flag('services'),
     idle: flag('idle'),
     labels: one('labels', LABELS),
+    boxes: one('boxes', BOXES),
     animation: flag('animation'),
     legend: flag('legend'),
     table: flag('table'),

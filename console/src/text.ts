@@ -210,6 +210,8 @@ export const text = {
     animation: 'Animation',
     legend: 'Legend',
     table: 'Table',
+    boxes: 'Boxes',
+    boxKinds: { namespace: 'Boxes of namespaces', app: 'Boxes of applications', none: 'No boxes' } as Record<string, string>,
     labels: 'Edge labels',
     labelKinds: {
       none: 'No labels',

@@ -9,7 +9,7 @@ import {
   applyNodeChanges,
   useReactFlow,
 } from '@xyflow/react';
-import { type KeyboardEvent, useEffect, useMemo, useRef, useState } from 'react';
+import { type KeyboardEvent, Suspense, lazy, useEffect, useMemo, useRef, useState } from 'react';
 import { text } from '../text';
 import { Arrows, MeshEdgeView } from './MeshEdge';
 import { BoxView, MeshNodeView, ToggleNamespace } from './MeshNode';
@@ -25,6 +25,7 @@ const ARIA = {
 };
 const NODE_TYPES = { mesh: MeshNodeView, box: BoxView };
 const EDGE_TYPES = { mesh: MeshEdgeView };
+const Dots = lazy(() => import('./Dots'));
 const EDGE = 90; // how near the border of the canvas a selected node may be
 const FIT = { padding: 0.08, maxZoom: 1.25 };
 
@@ -104,9 +105,10 @@ function Flow({ graph, layout, look, onSelect }: Props) {
         selectionKeyCode={null}
         multiSelectionKeyCode={null}
         minZoom={0.02}
-        onlyRenderVisibleElements={graph.edges.length > 300}
+        onlyRenderVisibleElements={layout.arranged}
         proOptions={{ hideAttribution: true }}
       >
+        <Suspense fallback={null}>{look.animated && <Dots edges={edges} />}</Suspense>
         <Panel position="bottom-left" className="sc-zoom">
           <button type="button" aria-label={text.graph.zoomIn} title={text.graph.zoomIn} onClick={() => void flow.zoomIn()}>
             +

@@ -41,7 +41,7 @@ export default function GraphPage() {
         : null,
     [visible, shown, find, language, options.find],
   );
-  const placed = useLayout(shown);
+  const placed = useLayout(shown, options.boxes);
   const latest = useRef(data); // so that nodes are not drawn again because of what their button does
   useEffect(() => {
     latest.current = data;

@@ -89,20 +89,22 @@ export const MeshNodeView = memo(({ data: { node, tone }, selected }: NodeProps<
 }, same);
 MeshNodeView.displayName = 'MeshNodeView';
 
-export const BoxView = memo(({ data: { namespace } }: NodeProps<BoxNode>) => {
+export const BoxView = memo(({ data: { group } }: NodeProps<BoxNode>) => {
   const toggled = useToggle();
   return (
     <div className="sc-box">
       <span className="sc-box-title">
-        {namespace}
-        <button
-          type="button"
-          className="sc-open nodrag nopan"
-          aria-label={text.graph.closeNamespace(namespace)}
-          onClick={(event) => toggled(event, namespace)}
-        >
-          −
-        </button>
+        {group.split('/').at(-1)}
+        {!group.includes('/') && (
+          <button
+            type="button"
+            className="sc-open nodrag nopan"
+            aria-label={text.graph.closeNamespace(group)}
+            onClick={(event) => toggled(event, group)}
+          >
+            −
+          </button>
+        )}
       </span>
     </div>
   );

@@ -1,7 +1,7 @@
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { FormSelect, FormSelectOption } from '@patternfly/react-core/dist/dynamic/components/FormSelect';
 import { Suspense, lazy, useId, useState } from 'react';
-import { GRAPH_TYPES, type GraphKind, LABELS, type LabelKind, type Options } from '../options';
+import { BOXES, GRAPH_TYPES, LABELS, type Options } from '../options';
 import { text } from '../text';
 import { type Change, useTyped } from '../useOptions';
 
@@ -16,22 +16,24 @@ interface Props {
 export const FORMATS = ['svg', 'png', 'dot', 'mermaid', 'json'] as const;
 export type Format = (typeof FORMATS)[number];
 
+const CHOICES = [
+  ['type', GRAPH_TYPES, text.graph.type, text.graph.types],
+  ['labels', LABELS, text.graph.labels, text.graph.labelKinds],
+  ['boxes', BOXES, text.graph.boxes, text.graph.boxKinds],
+] as const;
 const SWITCHES = ['services', 'idle', 'animation', 'legend', 'table'] as const;
 
 /** What is shown, and how. */
 export function Toolbar({ options, change, onExport }: Props) {
   return (
     <div className="sc-toolbar" role="group" aria-label={text.graph.title}>
-      <FormSelect aria-label={text.graph.type} value={options.type} onChange={(_, type) => change({ type: type as GraphKind })}>
-        {GRAPH_TYPES.map((type) => (
-          <FormSelectOption key={type} value={type} label={text.graph.types[type] ?? type} />
-        ))}
-      </FormSelect>
-      <FormSelect aria-label={text.graph.labels} value={options.labels} onChange={(_, labels) => change({ labels: labels as LabelKind })}>
-        {LABELS.map((kind) => (
-          <FormSelectOption key={kind} value={kind} label={text.graph.labelKinds[kind] ?? kind} />
-        ))}
-      </FormSelect>
+      {CHOICES.map(([name, values, label, words]) => (
+        <FormSelect key={name} aria-label={label} value={options[name]} onChange={(_, value) => change({ [name]: value })}>
+          {values.map((value) => (
+            <FormSelectOption key={value} value={value} label={words[value] ?? value} />
+          ))}
+        </FormSelect>
+      ))}
       {SWITCHES.map((name) => (
         <label key={name} className="sc-check">
           <input type="checkbox" checked={options[name]} onChange={(event) => change({ [name]: event.target.checked })} />{' '}

@@ -8,9 +8,9 @@ import { describeEdge, describeNode } from './labels';
 import { type Layout, type Point, SIZE, boxOf } from './layout';
 
 export type MeshNode = FlowNode<{ node: ShownNode; tone: Tone }, 'mesh'>;
-export type BoxNode = FlowNode<{ namespace: string; count: number }, 'box'>;
+export type BoxNode = FlowNode<{ group: string }, 'box'>;
 export type AnyNode = MeshNode | BoxNode;
-export type MeshEdge = FlowEdge<{ edge: Edge; label: LabelKind; animated: boolean; route: Point[] | undefined; tone: Tone }, 'mesh'>;
+export type MeshEdge = FlowEdge<{ edge: Edge; label: LabelKind; route: Point[] | undefined; tone: Tone }, 'mesh'>;
 /** Whether the find box matches an element, another one, or is empty. */
 export type Tone = 'found' | 'dimmed' | '';
 
@@ -29,20 +29,18 @@ export function nodesOf(graph: ShownGraph, layout: Layout, look: Look): AnyNode[
   for (const node of graph.nodes) {
     const place = layout.places.get(node.id);
     if (!place) continue;
-    const box = boxOf(node.namespace);
-    const boxed = !node.members && node.namespace !== '' && layout.places.has(box);
-    if (boxed) {
-      const at = layout.places.get(box);
-      const before = boxes.get(box);
-      if (before) before.data.count += 1;
-      else if (at)
+    const group = layout.groups.get(node.id) ?? '';
+    const box = boxOf(group);
+    const at = group ? layout.places.get(box) : undefined;
+    if (at) {
+      if (!boxes.has(box))
         boxes.set(box, {
           id: box,
           type: 'box',
           position: { x: at.x, y: at.y },
           width: at.width,
           height: at.height,
-          data: { namespace: node.namespace, count: 1 },
+          data: { group },
           selectable: false,
           focusable: false,
           draggable: false,
@@ -55,7 +53,7 @@ export function nodesOf(graph: ShownGraph, layout: Layout, look: Look): AnyNode[
       position: { x: place.x, y: place.y },
       width: SIZE,
       height: SIZE,
-      ...(boxed ? { parentId: box, extent: 'parent' as const } : {}),
+      ...(at ? { parentId: box, extent: 'parent' as const } : {}),
       data: { node, tone: toneOf(look.matches?.nodes, node.id) },
       selected: look.selected === node.id,
       ariaLabel: describeNode(node),
@@ -78,7 +76,6 @@ export function edgesOf(graph: ShownGraph, layout: Layout, look: Look): MeshEdge
       data: {
         edge,
         label: look.labels,
-        animated: look.animated,
         route: layout.routes.get(edge.id),
         tone: toneOf(look.matches?.edges, edge.id),
       },

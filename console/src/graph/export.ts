@@ -2,7 +2,7 @@
 import type { Graph } from '../api/contract.gen';
 import type { LabelKind } from '../options';
 import type { Format } from './Toolbar';
-import type { ShownGraph, ShownNode } from './collapse';
+import type { ShownGraph } from './collapse';
 import { kindOf, labelOf, nameOf, toneOf } from './labels';
 import { type Layout, type Placed, SIZE, boxOf } from './layout';
 import { curve } from './path';
@@ -24,8 +24,6 @@ const colour = (tone: string): string => COLOURS[tone] ?? '#707070';
 
 /** The picture of a placed graph. Pure. */
 export function svgOf(graph: ShownGraph, layout: Layout, labels: LabelKind): string {
-  const boxed = (node: ShownNode): Placed | undefined =>
-    node.namespace && !node.members ? layout.places.get(boxOf(node.namespace)) : undefined;
   const centres = new Map<string, { x: number; y: number }>();
   const out: string[] = [];
   let [width, height] = [0, 0];
@@ -33,16 +31,17 @@ export function svgOf(graph: ShownGraph, layout: Layout, labels: LabelKind): str
   for (const node of graph.nodes) {
     const place = layout.places.get(node.id);
     if (!place) continue;
-    const box = boxed(node);
-    if (box) boxes.set(node.namespace, box);
+    const group = layout.groups.get(node.id) ?? '';
+    const box = group ? layout.places.get(boxOf(group)) : undefined;
+    if (box) boxes.set(group, box);
     const [x, y] = [place.x + (box?.x ?? 0), place.y + (box?.y ?? 0)];
     centres.set(node.id, { x: x + SIZE / 2, y: y + SIZE / 2 });
     width = Math.max(width, x + SIZE + MARGIN, (box?.x ?? 0) + (box?.width ?? 0));
     height = Math.max(height, y + SIZE + MARGIN, (box?.y ?? 0) + (box?.height ?? 0));
   }
-  for (const [namespace, box] of boxes) {
+  for (const [group, box] of boxes) {
     out.push(`<rect x="${box.x}" y="${box.y}" width="${box.width}" height="${box.height}" rx="8" fill="#f5f5f5" stroke="#c7c7c7"/>`);
-    out.push(`<text x="${box.x + 12}" y="${box.y + 22}" font-weight="bold">${escaped(namespace)}</text>`);
+    out.push(`<text x="${box.x + 12}" y="${box.y + 22}" font-weight="bold">${escaped(group)}</text>`);
   }
   for (const edge of graph.edges) {
     const [source, target] = [centres.get(edge.source), centres.get(edge.target)];

@@ -1,6 +1,7 @@
-import { useEffect, useState } from 'react';
+import { useEffect, useMemo, useRef, useState } from 'react';
+import type { BoxKind } from '../options';
 import type { ShownGraph } from './collapse';
-import { type Layout, keyOf, layout } from './layout';
+import { type Layout, groupsOf, keyOf, layout } from './layout';
 
 /** A layout, or why there is none; neither while the first one is being made. */
 export interface Placing {
@@ -9,14 +10,20 @@ export interface Placing {
 }
 
 /** The layout of a graph; the one before stays until the next is there. Numbers alone make no new one. */
-export function useLayout(graph: ShownGraph | undefined): Placing {
+export function useLayout(graph: ShownGraph | undefined, boxes: BoxKind): Placing {
   const [placing, setPlacing] = useState<Placing>({ layout: null, error: null });
-  const key = graph && graph.nodes.length ? keyOf(graph) : '';
+  const groups = useMemo(() => graph && groupsOf(graph, boxes), [graph, boxes]);
+  const key = graph && groups && graph.nodes.length ? keyOf(graph, groups) : '';
+  const shown = useRef<Layout | null>(null);
   useEffect(() => {
-    if (!graph || !key) return;
+    if (!graph || !groups || !key) return;
     let wanted = true;
-    layout(graph).then(
-      (next) => wanted && setPlacing({ layout: next, error: null }),
+    layout(graph, groups, shown.current).then(
+      (next) => {
+        if (!wanted) return;
+        shown.current = next;
+        setPlacing({ layout: next, error: null });
+      },
       (error: Error) => wanted && setPlacing({ layout: null, error }),
     );
     return () => {

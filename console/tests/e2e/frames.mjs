@@ -25,7 +25,7 @@ try {
   for (const [name, path] of SCENES) {
     const begin = Date.now();
     await page.goto(server.url + path);
-    await page.locator('.react-flow__edge').first().waitFor({ timeout: 60_000 });
+    await page.locator('.react-flow__edge').first().waitFor({ timeout: 60_000, state: 'attached' });
     found[`drawn_ms_${name}`] = Date.now() - begin;
     await page.waitForTimeout(1500);
     found[`frames_a_second_${name}`] = await page.evaluate(

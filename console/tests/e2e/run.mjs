@@ -189,12 +189,27 @@ const TESTS = [
     'dots move, but not for those who want less motion',
     async () => {
       await page.goto(`${server.url}/graph`);
-      await page.locator('.sc-dot').first().waitFor();
+      await page.locator('.sc-dots').first().waitFor();
       await page.emulateMedia({ reducedMotion: 'reduce' });
       await page.reload();
       await page.locator('.react-flow__edge').first().waitFor({ state: 'attached' });
-      assert.equal(await page.locator('.sc-dot').count(), 0);
+      assert.equal(await page.locator('.sc-dots').count(), 0);
       await page.emulateMedia({ reducedMotion: 'no-preference' });
+    },
+  ],
+  [
+    'boxes are of namespaces, of applications, or none, and a large graph is drawn at once',
+    async () => {
+      await page.goto(`${server.url}/graph`);
+      await page.getByRole('button', { name: 'Collapse namespace default' }).waitFor();
+      await page.getByLabel('Boxes').selectOption('app');
+      await page.locator('.sc-box-title', { hasText: 'reviews' }).waitFor();
+      assert.equal(await page.locator('.sc-box').count(), 1);
+      await page.getByLabel('Boxes').selectOption('none');
+      await page.locator('.sc-box').waitFor({ state: 'detached' });
+      await page.goto(`${server.url}/graph?namespaces=frames200&open=*`);
+      await page.locator('.react-flow__edge').first().waitFor({ state: 'attached', timeout: 3000 });
+      await picture('graph-200');
     },
   ],
   [

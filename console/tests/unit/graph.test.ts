@@ -1,9 +1,12 @@
 import { describe, expect, test } from 'vitest';
+import { arrange } from '../../src/graph/arrange';
 import { LIMIT, around, collapse, opened, toggled } from '../../src/graph/collapse';
 import { apply } from '../../src/graph/delta';
 import { dotOf, mermaidOf } from '../../src/graph/export';
+import { boxOf, groupsOf } from '../../src/graph/layout';
 import { curve } from '../../src/graph/path';
-import { bookinfo, large, next } from '../mock/fixtures.mjs';
+import { pointsOf } from '../../src/graph/points';
+import { bookinfo, dense, large, next } from '../mock/fixtures.mjs';
 
 describe('a delta', () => {
   test('turns a graph into the next one', () => {
@@ -145,4 +148,47 @@ describe('exports', () => {
     expect(dotOf(evil, 'none').split('\n')).toHaveLength(5);
     expect(mermaidOf(evil, 'none').split('\n')).toHaveLength(3);
   });
+});
+
+describe('the arrangement of a large graph', () => {
+  const graph = dense(200, 800);
+  const groups = groupsOf(graph, 'namespace');
+  const first = arrange(graph, groups, null);
+  test('has each node in its box, and no two at one place', () => {
+    const at = graph.nodes.map((node) => {
+      const [place, box] = [first.places.get(node.id)!, first.places.get(boxOf(node.namespace))!];
+      expect(place.x + place.width).toBeLessThan(box.width);
+      expect(place.y + place.height).toBeLessThan(box.height);
+      return `${box.x + place.x} ${box.y + place.y}`;
+    });
+    expect(new Set(at).size).toBe(200);
+  });
+  test('keeps known nodes where they are when others come and go', () => {
+    const [gone, ...rest] = graph.nodes;
+    const fresh = { ...gone!, id: 'fresh' };
+    const changed = { ...graph, nodes: [...rest, fresh] };
+    const second = arrange(changed, groupsOf(changed, 'namespace'), first);
+    for (const node of rest) expect(second.places.get(node.id)).toEqual(first.places.get(node.id));
+    expect(second.places.get('fresh')).toEqual(first.places.get(gone!.id));
+  });
+  test('is the same for the same graph in another order', () => {
+    const turned = { ...graph, nodes: [...graph.nodes].reverse() };
+    expect(arrange(turned, groups, null).places).toEqual(first.places);
+  });
+});
+
+describe('boxes', () => {
+  test.each([
+    ['namespace', ['default', 'istio-system']],
+    ['app', ['default/reviews']],
+    ['none', []],
+  ] as const)('of %s', (kind, names) => {
+    expect([...new Set(groupsOf(bookinfo(), kind).values())].sort()).toEqual(names);
+  });
+});
+
+test('points along a curve go from end to end', () => {
+  const points = pointsOf(curve({ x: 0, y: 0 }, { x: 200, y: 0 }, undefined).d);
+  expect([points[0], points.at(-1)]).toEqual([{ x: 22, y: 0 }, { x: 176, y: 0 }]);
+  expect(points.every((point, index) => index === 0 || point.x > points[index - 1]!.x)).toBe(true);
 });
