@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from aiohttp.test_utils import TestClient, TestServer
 
-from sailcloth.console import proxy_config
+from sailcloth.console import envoy_admin, proxy_config
+from sailcloth.console.access import Access
 from sailcloth.console.proxy_config import REDACTED
+from sailcloth.console.server import Console
+from sailcloth.kube import ApiError
 
 from .cluster import DUMP
-from .test_server import Web, bearer, get, lab, web
+from .test_server import ApiServer, FakeCluster, FakeMetrics, FakePlane, FakeTracing, Web, bearer, get, lab, web
 
 __all__ = ["lab", "web"]  # fixtures
 
@@ -89,3 +96,85 @@ def test_secrets_are_taken_out(value: dict[str, Any], expected: dict[str, Any] |
 
 def test_nothing_else_changes() -> None:
     assert proxy_config.redacted(DUMP) == DUMP
+
+
+class Envoy:
+    """An API server's port-forward to an Envoy; remembers who asked for which page."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+        self.refusal: Exception | None = None
+
+    @contextlib.asynccontextmanager
+    async def __call__(self, token: str) -> AsyncIterator[str]:
+        yield token
+
+    async def page(self, token: str, pod: str, namespace: str, path: str, method: str = "GET") -> str:
+        self.asked.append((token, f"{pod}.{namespace}", f"{method} {path}"))
+        if self.refusal is not None:
+            raise self.refusal
+        if path == "/config_dump":
+            return json.dumps(DUMP).replace('"EDS"', '"STATIC"')
+        return "active loggers:\n  admin: warning\n  http: debug\n"
+
+
+@pytest.fixture
+def envoy(monkeypatch: pytest.MonkeyPatch) -> Envoy:
+    envoy = Envoy()
+    monkeypatch.setattr(envoy_admin.envoy_admin, "page", envoy.page)
+    return envoy
+
+
+@pytest_asyncio.fixture
+async def editable(envoy: Envoy) -> AsyncIterator[Web]:
+    api = ApiServer()
+    parts: Any = (FakeCluster(api), FakeMetrics(), FakeTracing(), FakePlane(), Access(api))  # type: ignore[arg-type]
+    console = Console(*parts, act_as=envoy)  # type: ignore[arg-type]
+    async with TestClient(TestServer(console.application())) as client:
+        yield client
+
+
+async def test_what_an_envoy_has_is_compared_with_the_users_own_rights(editable: Web, envoy: Envoy) -> None:
+    parts = {one["part"]: one["lines"] for one in await get(editable, f"/api/proxy-config/difference?{WEB}")}
+    assert envoy.asked == [("admin-token", "web-v1-abc-1.shop", "GET /config_dump")]
+    changed = [line.replace(" ", "") for line in parts["cluster"][2:] if line[0] in "+-"]
+    assert changed == ['-"type":"EDS"', '+"type":"STATIC"'] * 2
+    assert parts["listener"] == parts["route"] == []
+    async with editable.get(f"/api/proxy-config/difference?{WEB}", headers=bearer("shop-token")) as answer:
+        assert answer.status == 403  # it names other namespaces
+
+
+async def test_log_levels_are_read_and_set(editable: Web, envoy: Envoy) -> None:
+    assert await get(editable, f"/api/proxy-config/logging?{WEB}") == {"levels": {"admin": "warning", "http": "debug"}}
+    pod = {"namespace": "shop", "pod": "web-v1-abc-1"}
+    for change, status in (
+        ({"level": "info"}, 200),
+        ({"level": "debug", "logger": "http"}, 200),
+        ({"level": "loud"}, 400),
+        ({"level": "info", "logger": "a&level=off"}, 400),
+        ({"level": "info", "pod": "nothing"}, 404),
+    ):
+        async with editable.post(
+            "/api/proxy-config/logging", json={**pod, **change}, headers=bearer("shop-token")
+        ) as answer:
+            assert answer.status == status, change
+    assert [path for *_, path in envoy.asked] == [
+        "POST /logging", "POST /logging?level=info", "POST /logging?paths=http:debug",
+    ]  # fmt: skip
+
+
+async def test_who_may_not_forward_ports_is_told_the_right(editable: Web, envoy: Envoy) -> None:
+    envoy.refusal = ApiError(403, "Forbidden", "no")
+    async with editable.get(f"/api/proxy-config/logging?{WEB}", headers=bearer("shop-token")) as answer:
+        assert answer.status == 403
+        assert "--subresource=portforward -n shop" in (await answer.json())["fix"]
+    envoy.refusal = OSError("refused")
+    async with editable.get(f"/api/proxy-config/logging?{WEB}", headers=bearer("shop-token")) as answer:
+        assert answer.status == 503
+
+
+async def test_a_console_for_viewing_opens_no_tunnel(web: Web, envoy: Envoy) -> None:
+    for page in ("difference", "logging"):
+        async with web.get(f"/api/proxy-config/{page}?{WEB}", headers=bearer("admin-token")) as answer:
+            assert answer.status == 403
+    assert envoy.asked == []

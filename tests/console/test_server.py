@@ -177,6 +177,9 @@ QUERIES = {
 }
 
 
+OF_ENVOYS = ("/api/proxy-config/difference", "/api/proxy-config/logging")  # see test_proxy_config
+
+
 def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
@@ -333,6 +336,8 @@ async def test_the_answers_follow_the_documented_types(web: Web, lab: Lab) -> No
 
     lab.api.rights.add(("admin", "shop"))
     for path, _, parameters, type_ in openapi.PATHS:
+        if path in OF_ENVOYS:
+            continue
         query = "&".join(f"{p['name']}={p['example']}" for p in parameters if "example" in p)
         msgspec.convert(await get(web, path + QUERIES.get(path, f"?{query}")), type_)
     document = await get(web, "/api/openapi.json", "")

@@ -1,4 +1,4 @@
-import { useMemo } from 'react';
+import { Suspense, lazy, useMemo } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import type { PodRow, ProxyConfig, ProxyRow, ProxyTable } from '../api/contract.gen';
@@ -15,6 +15,8 @@ import { useOptions, useTyped } from '../useOptions';
 import { Notes } from './parts';
 import { useParameters } from './parameters';
 
+const Difference = lazy(() => import('./EnvoyDifference'));
+const Logging = lazy(() => import('./EnvoyLogging'));
 const DEFAULTS = { pod: '', part: 'cluster', search: '', sort: '' };
 const LINES = 20_000; // of JSON that are shown; the file has all
 
@@ -42,7 +44,7 @@ export default function EnvoyTab({ pods }: { pods: PodRow[] }) {
           />
         )}
         <Select label={text.envoy.part} value={chosen.part} choices={parts} onChange={(part) => change({ part, sort: '' })} />
-        {chosen.part !== 'json' && (
+        {table && (
           <span data-search>
             <input
               className="sc-input"
@@ -60,6 +62,12 @@ export default function EnvoyTab({ pods }: { pods: PodRow[] }) {
       {!data && (error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />)}
       {table && <Rows table={table} search={chosen.search} sort={chosen.sort} onSort={(sort) => change({ sort })} />}
       {data && chosen.part === 'json' && data.whole && <Whole {...parameters} />}
+      {data && (
+        <Suspense fallback={<Loading />}>
+          {chosen.part === 'difference' && <Difference {...parameters} />}
+          {chosen.part === 'logging' && <Logging {...parameters} />}
+        </Suspense>
+      )}
       {data && chosen.part === 'json' && !data.whole && <Empty title={text.envoy.noJson} words={text.envoy.noJsonFix} />}
     </>
   );

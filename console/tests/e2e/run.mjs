@@ -43,6 +43,8 @@ const PAGES = [
   ['/workloads/default/reviews-v2?tab=logs', '.sc-line'],
   ['/workloads/default/mongodb-v1?tab=logs&live=false', '.pf-v6-c-empty-state'],
   [`/workloads/default/reviews-v2?tab=traces&trace=${'1'.padStart(32, '0')}`, '.sc-spans'],
+  ['/workloads/default/reviews-v2?tab=envoy&part=logging', '.sc-table select'],
+  ['/workloads/default/reviews-v2?tab=envoy&part=difference', '.sc-diff'],
   ['/services/default/mongodb-v1?tab=traces', '.pf-v6-c-empty-state'],
   ['/workloads/default/reviews-v2?tab=envoy', 'table'],
   ['/workloads/default/reviews-v2?tab=envoy&part=json', 'pre'],
@@ -381,6 +383,19 @@ const TESTS = [
       assert.match(page.url(), /part=route/);
       await page.goBack();
       await page.getByRole('grid', { name: 'Clusters' }).waitFor();
+    },
+  ],
+  [
+    'what an Envoy has is compared with what it is to have, and its log level is set',
+    async () => {
+      await page.goto(`${server.url}/workloads/default/reviews-v2?tab=envoy&part=difference`);
+      await page.locator('.sc-removed', { hasText: '10s' }).waitFor();
+      assert.equal(await page.getByText('Envoy has exactly what').count(), 2);
+      await picture('envoy-difference');
+      await page.getByLabel('Part of the configuration').selectOption('logging');
+      await page.getByLabel('http', { exact: true }).selectOption('debug');
+      await page.getByRole('option', { name: 'various' }).waitFor({ state: 'attached' });
+      assert.equal(await page.getByLabel('upstream').inputValue(), 'warning');
     },
   ],
   [

@@ -240,6 +240,15 @@ export function proxyConfig(url) {
   };
 }
 
+/** @type {Record<string, string>} */
+const levels = { admin: 'warning', http: 'warning', upstream: 'warning' };
+
+/** @param {import('../../src/api/contract.gen').LogLevel} wanted */
+export function setLevel({ logger = '', level }) {
+  for (const name of logger ? [logger] : Object.keys(levels)) levels[name] = level;
+  return { levels };
+}
+
 /** By path; null is an answer of 404. @type {Record<string, (url: URL) => unknown>} */
 export const API = {
   '/api/details': details,
@@ -247,6 +256,12 @@ export const API = {
   '/api/series': series,
   '/api/logs': logs,
   '/api/proxy-config': proxyConfig,
+  '/api/proxy-config/difference': () => [
+    { part: 'cluster', lines: ['--- Istiod Clusters', '+++ Envoy Clusters', '@@ -1,3 +1,3 @@', ' {', '-  "connect_timeout": "10s",', '+  "connect_timeout": "1s",', ' }'], cut: 0 },
+    { part: 'listener', lines: [], cut: 0 },
+    { part: 'route', lines: [], cut: 0 },
+  ],
+  '/api/proxy-config/logging': () => ({ levels }),
   '/api/proxy-config/json': () => ({ configs: [{ '@type': 'type.googleapis.com/envoy.admin.v3.ClustersConfigDump' }] }),
   '/api/traces': traces,
   '/api/traces/spans': trace,

@@ -63,6 +63,9 @@ const API = {
   ...details.API,
 };
 
+/** @type {Record<string, (body: any) => unknown>} */
+const POSTS = { ...changes.POSTS, '/api/proxy-config/logging': details.setLevel };
+
 /** @param {URL} url @param {Response} response */
 function stream(url, response) {
   response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store', 'Content-Security-Policy': POLICY });
@@ -118,10 +121,10 @@ export function start(port = 0) {
     } else if (url.pathname === '/api/graph/events') stream(url, response);
     else if (url.pathname === '/api/logs/events') tail(url, response);
     else if (url.pathname === '/api/logs/explain') answer(response, 200, details.explained);
-    else if (request.method === 'POST' && changes.POSTS[url.pathname]) {
+    else if (request.method === 'POST' && POSTS[url.pathname]) {
       let body = '';
       request.on('data', (part) => (body += part));
-      request.on('end', () => answer(response, 200, changes.POSTS[url.pathname]?.(JSON.parse(body))));
+      request.on('end', () => answer(response, 200, POSTS[url.pathname]?.(JSON.parse(body))));
     } else if (API[url.pathname]) {
       const body = API[url.pathname]?.(url);
       if (body === null) answer(response, 404, { error: 'there is no such thing', fix: 'The list has those that are there.' });

@@ -9,8 +9,7 @@ from typing import Any
 
 import orjson
 
-from sailcloth.kube import ApiError, Client, Resource, portforward
-from sailcloth.lib import http1
+from sailcloth.kube import ApiError, Client, Resource, envoy_admin
 from sailcloth.local.state import StateDir
 
 from .go_flags import CONTEXT, ROOT
@@ -83,18 +82,7 @@ async def admin_request(pod: str, namespace: str, kubeconfig: str, method: str, 
     async with client(kubeconfig) as api:
         namespace = own or namespace or api.endpoint.namespace
         name = await pod_name(api, name, namespace)
-        return await admin_page(api, name, namespace, path, method)
-
-
-async def admin_page(api: Client, name: str, namespace: str, path: str, method: str = "GET") -> str:
-    """A page of the admin interface of one pod's Envoy. Raises OSError or ApiError."""
-    async with portforward.connect(api, name, namespace, 15000) as tunnel:
-        await tunnel.send(http1.request(method, path))
-        answer = b"".join([part async for part in tunnel.receive()])
-    try:
-        return http1.body(answer).decode(errors="replace")
-    except OSError as error:
-        raise OSError(f"Envoy of {name}.{namespace}: {error}") from None
+        return await envoy_admin.page(api, name, namespace, path, method)
 
 
 async def pod_name(api: Client, name: str, namespace: str) -> str:

@@ -144,10 +144,10 @@ async def from_cluster(api: Client) -> MeshSnapshot:
 
 async def _certificate(api: Client, name: str, namespace: str) -> Object:
     """The certificate of the pod's Envoy; `problem` if its admin interface does not answer."""
-    from .cluster import admin_page
+    from sailcloth.kube.envoy_admin import page
 
     try:
-        return certificate_of(json.loads(await admin_page(api, name, namespace, "/certs")))
+        return certificate_of(json.loads(await page(api, name, namespace, "/certs")))
     except (OSError, ValueError) as error:
         return {"problem": str(error)}
 

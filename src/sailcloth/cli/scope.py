@@ -82,10 +82,10 @@ def _has_sidecar(pod: Object) -> bool:
 
 async def _pages(api: Client, pod: str, namespace: str, turn: asyncio.Semaphore) -> tuple[str, str]:
     """What one Envoy says of its clusters, and since when."""
-    from .cluster import admin_page
+    from sailcloth.kube.envoy_admin import page
 
     async with turn:
-        return await admin_page(api, pod, namespace, "/clusters"), await admin_page(api, pod, namespace, _AGES)
+        return await page(api, pod, namespace, "/clusters"), await page(api, pod, namespace, _AGES)
 
 
 def suggestion(

@@ -1,7 +1,7 @@
 """The configuration of a pod's proxy in tables, and as JSON.
 
 It comes from the control plane's debug page, which only reads, not from Envoy's admin interface, which could also end the proxy and needs
-the right to forward ports. So it is what the proxy is given; whether it has taken it, its sync state says. It has no secrets: keys
+the right to forward ports (`envoy_admin`). So it is what the proxy is given; whether it has taken it, its sync state says. It has no secrets: keys
 and tokens never pass the control plane's resources, and what looks like one (in an EnvoyFilter's patch) is taken out.
 """
 
@@ -49,7 +49,7 @@ class ProxyPages:
         return [web.get("/api/proxy-config", self._tables), web.get("/api/proxy-config/json", self._json)]
 
     async def _tables(self, request: web.Request) -> web.Response:
-        proxy, scope = await self._proxy(request)
+        proxy, scope = await self.proxy(request)
         everything = await self._access.reads_all(request[USER])
         dump = await self._control_plane.config_dump(proxy)
         readable = None if everything else scope.readable
@@ -63,7 +63,7 @@ class ProxyPages:
         )
 
     async def _json(self, request: web.Request) -> web.Response:
-        proxy, _ = await self._proxy(request)
+        proxy, _ = await self.proxy(request)
         if not await self._access.reads_all(request[USER]):
             raise Forbidden(
                 "the JSON of a proxy's configuration names all namespaces, and you may not list the pods of all",
@@ -71,9 +71,9 @@ class ProxyPages:
             )
         return answer(redacted(await self._control_plane.config_dump(proxy)))
 
-    async def _proxy(self, request: web.Request) -> tuple[str, Scope]:
-        """(POD.NAMESPACE, what the user may see). Raises Missing."""
-        namespace, pod = required(request, "namespace"), required(request, "pod")
+    async def proxy(self, request: web.Request, namespace: str = "", pod: str = "") -> tuple[str, Scope]:
+        """(POD.NAMESPACE, what the user may see); without names, of the request's parameters. Raises Missing."""
+        namespace, pod = namespace or required(request, "namespace"), pod or required(request, "pod")
         snapshot, scope = await self._look(request)
         if namespace not in scope.readable:
             raise details.no_namespace(namespace)

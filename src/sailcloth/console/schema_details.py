@@ -265,6 +265,29 @@ class ProxyConfig(Struct, frozen=True, rename="camel", kw_only=True):
     whole: bool
 
 
+class ProxyDifference(Struct, frozen=True, rename="camel", kw_only=True):
+    """How what an Envoy has differs from what it is to have, as lines of a unified diff; `cut`: lines that are left out."""
+
+    part: Literal["cluster", "listener", "route"]
+    lines: list[str]
+    cut: int = 0
+
+
+class LogLevel(Struct, frozen=True, rename="camel", kw_only=True):
+    """A level for one of the loggers of a pod's Envoy, or for all."""
+
+    namespace: str
+    pod: str
+    level: str
+    logger: str = ""
+
+
+class LogLevels(Struct, frozen=True, rename="camel", kw_only=True):
+    """Levels by Envoy's loggers."""
+
+    levels: dict[str, str]
+
+
 def _required(name: str, text: str, example: str, choices: tuple[str, ...] = ()) -> dict[str, Any]:
     schema = {"type": "string", "enum": list(choices)} if choices else {"type": "string"}
     return {**parameter(name, text, schema), "required": True, "example": example}
@@ -322,8 +345,13 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
     ("/api/traces/spans", "One trace.", (_required("id", "Hexadecimal.", "00000000000000000000000000000001"),), Trace),
     ("/api/proxy-config", "What a pod's proxy is given, in tables.", _POD, ProxyConfig),
     ("/api/proxy-config/json", "The same as JSON, without secrets.", _POD, dict[str, Any]),
+    ("/api/proxy-config/difference", "What its Envoy has against what it is to have.", _POD, list[ProxyDifference]),
+    ("/api/proxy-config/logging", "The levels of its Envoy's loggers.", _POD, LogLevels),
 )
-POSTS = (("/api/logs/explain", "A line of an access log in words.", AccessLogLine, AccessLog),)
+POSTS = (
+    ("/api/logs/explain", "A line of an access log in words.", AccessLogLine, AccessLog),
+    ("/api/proxy-config/logging", "Set a level of its Envoy's loggers.", LogLevel, LogLevels),
+)
 STREAMS = (
     (
         "/api/logs/events",

@@ -29,6 +29,7 @@ from .assemble import Scope, Snapshot
 from .config_pages import ConfigPages, refusal
 from .detail_pages import DetailPages
 from .edit import BadChange
+from .envoy_admin import EnvoyPages
 from .findings import Findings, Found
 from .inventory import Inventory, inventory
 from .logs import LogPages
@@ -64,7 +65,7 @@ class Console:
         logs: AccessLogs | None = None,
     ) -> None:
         self._cluster, self._metrics, self._control_plane, self._access = cluster, metrics, control_plane, access
-        self._page, self._openid, self._tracing = page, login, tracing
+        self._page, self._openid, self._tracing, self._act_as = page, login, tracing, act_as
         self._config_pages = ConfigPages(
             access,
             control_plane,
@@ -110,7 +111,8 @@ class Console:
         logs = LogPages(self._cluster, self._access, self._snapshot, self._user)
         traces = TracePages(self._tracing, self._access, self._snapshot)
         proxies = ProxyPages(self._control_plane, self._access, self._snapshot)
-        for pages in (details, logs, traces, proxies):
+        envoys = EnvoyPages(self._control_plane, self._access, proxies.proxy, self._act_as)
+        for pages in (details, logs, traces, proxies, envoys):
             app.add_routes(pages.routes())
 
         async def explain(request: web.Request) -> web.Response:

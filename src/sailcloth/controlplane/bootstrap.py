@@ -110,7 +110,8 @@ def telemetry_services() -> list[dict[str, Any]]:
 
 
 def console() -> list[dict[str, Any]]:
-    """The console's Service, its own rights, and the account `kiali`, whose tokens log in with the rights to read and change the mesh.
+    """The console's Service, its own rights, and the account `kiali`, whose tokens log in with the rights to read and change the mesh,
+    and to ask Envoys for their state through port-forward.
 
     The console itself may only read. The role `kiali-viewer` alone is for accounts that only look."""
     group, labels = "rbac.authorization.k8s.io", {"app": "kiali"}
@@ -140,6 +141,11 @@ def console() -> list[dict[str, Any]]:
         }
         for g, kinds in _changeable().items()
     ]
+    admin = {
+        "apiGroups": [""],
+        "resources": ["pods/portforward"],
+        "verbs": ["get", "create"],
+    }  # Envoy's, as in Kiali's role
     account = {"kind": "ServiceAccount", "name": "kiali", "namespace": NAMESPACE}
     itself = {"apiGroup": group, "kind": "User", "name": "sailcloth:console"}
     out: list[dict[str, Any]] = [
@@ -157,7 +163,7 @@ def console() -> list[dict[str, Any]]:
     ]
     grants = (
         ("kiali-viewer", rules, account),
-        ("kiali", change, account),
+        ("kiali", [*change, admin], account),
         ("sailcloth-console", [*rules, *reviews], itself),
     )
     for name, granted, subject in grants:
