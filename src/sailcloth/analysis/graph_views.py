@@ -63,9 +63,12 @@ class ViewEdge:
         self.bytes += edge.bytes * share
         for code, rate in edge.codes.items():
             self.codes[code] += rate * share
+        quantiles = self.quantiles
         for name, value in edge.quantiles.items():
-            self.quantiles[name] = max(value, self.quantiles.get(name, 0.0))
-        self.server_p95 = max(self.server_p95, edge.server_quantiles.get("p95", -1.0))
+            if value > quantiles.get(name, -1.0):
+                quantiles[name] = value
+        if edge.server_quantiles:
+            self.server_p95 = max(self.server_p95, edge.server_quantiles.get("p95", -1.0))
         if edge.host:
             self.hosts.add(edge.host)
         if edge.secured is not None:
@@ -95,11 +98,11 @@ def view(graph: Graph, kind: str, services: bool = False) -> list[ViewEdge]:
         joined.add(edge, share)
 
     for edge in graph.edges:
-        service = _service(edge)
+        service = _service(edge) if services or kind == "service" else None
         if kind == "service":
             for source, share in callers.get(edge.source, {_named(edge.source, "app"): 1.0}).items():
                 add(source, service or _named(edge.destination, "app"), edge, share)
-        elif services and service is not None and edge.destination.kind == "workload":
+        elif service is not None and edge.destination.kind == "workload":
             add(name(edge.source), service, edge)
             add(service, name(edge.destination), edge)
         else:

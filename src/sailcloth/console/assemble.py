@@ -135,6 +135,7 @@ def _node(
     workloads = _workloads_of(inventory, node)
     service = inventory.services.get((node.namespace, node.name)) if node.kind == "service" else None
     subject: Workload | Service | None = service or (workloads[0] if workloads else None)
+    received, sent = _traffic(inbound), _traffic(outbound)
     return schema.Node(
         id=node.id,
         kind="serviceEntry" if node.kind == "service" and service is None else node.kind,  # type: ignore[arg-type]
@@ -144,9 +145,9 @@ def _node(
         app=node.app or (node.name if node.kind == "app" else ""),
         workload=node.workload,
         service=node.name if node.kind == "service" else "",
-        health=_health(subject, workloads, _rates(inbound), _rates(outbound), snapshot.window),
-        inbound=_traffic(inbound),
-        outbound=_traffic(outbound),
+        health=_health(subject, workloads, _rates(received), _rates(sent), snapshot.window),
+        inbound=received,
+        outbound=sent,
         badges=sorted(_badges(inventory, node, workloads, inbound, outbound)),
         outside=node.namespace not in scope.shown,
         idle=idle,
@@ -256,12 +257,8 @@ def _tolerances(inventory: Inventory, node: ViewNode) -> Sequence[health.Toleran
 # -- health and traffic -------------------------------------------------------------------------
 
 
-def _rates(edges: Iterable[ViewEdge]) -> Rates:
-    rates: Rates = defaultdict(lambda: defaultdict(float))
-    for edge in edges:
-        for code, rate in edge.codes.items():
-            rates[edge.protocol][code] += rate
-    return rates
+def _rates(traffic: Iterable[schema.Traffic]) -> Rates:
+    return {one.protocol: one.codes for one in traffic}
 
 
 def _traffic(edges: Iterable[ViewEdge]) -> list[schema.Traffic]:
