@@ -35,6 +35,8 @@ export interface Options {
   focus: string;
   /** The moment that is shown, in seconds since the epoch; empty for now. */
   at: string;
+  /** The id of the trace that is marked in the graph; empty for none. */
+  trace: string;
   /** The id of the selected node or edge. */
   selected: string;
   /** The text that names of a list contain. */
@@ -67,6 +69,7 @@ export const DEFAULTS: Readonly<Options> = {
   focus: '',
   at: '',
   selected: '',
+  trace: '',
   q: '',
   health: '',
   sidecar: '',
@@ -108,6 +111,7 @@ export function parse(query: URLSearchParams): Options {
     focus: text('focus'),
     at: /^\d{1,12}$/.test(query.get('at') ?? '') ? text('at') : '',
     selected: text('selected'),
+    trace: text('trace'),
     q: text('q'),
     health: text('health'),
     sidecar: text('sidecar'),

@@ -275,6 +275,13 @@ export const text = {
     tcp: 'TCP connections',
     idleEdge: 'No traffic',
   },
+  trace: {
+    marked: (when: string, spans: number, length: string, errors: number) =>
+      `The trace of ${when} is marked: ${spans} spans in ${length}${errors ? `, ${errors} with errors` : ''}.`,
+    none: 'Nothing in this graph took part in it. Show all namespaces, or the graph of its time.',
+    then: 'Graph of its time',
+    end: 'End',
+  },
   replay: {
     open: 'Replay',
     label: 'Replay',

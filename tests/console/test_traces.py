@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sailcloth.console import schema_details, traces
+from sailcloth.console import schema_details, trace_comparison, trace_spans, traces
 from sailcloth.console.details import Subject
 
 from .cluster import TRACES, inventory_of, jaeger_span
@@ -42,7 +42,7 @@ def test_traces_through_other_namespaces_are_hidden() -> None:
     found = traces.rows(inventory_of(), Subject("app", "shop", "cart"), TRACES, frozenset({"shop"}), 10, False)
     assert ([t.id for t in found.traces], found.hidden) == ([SHOP], 1)
     nameless = {**TRACES[0], "processes": {"p1": {"serviceName": "mine"}, "p2": {"serviceName": "cart.shop"}}}
-    assert not traces.is_readable(traces.spans(nameless), frozenset({"shop", "bank"}))
+    assert not trace_spans.is_readable(trace_spans.spans(nameless), frozenset({"shop", "bank"}))
 
 
 async def test_over_the_api(web: Web, lab: Lab) -> None:
@@ -61,8 +61,8 @@ async def test_over_the_api(web: Web, lab: Lab) -> None:
 
 
 def tree(*spans: dict[str, Any]) -> list[tuple[str, str, int]]:
-    parts = traces.spans({"traceID": "1", "spans": list(spans), "processes": {"p1": {"serviceName": "a.shop"}}})
-    return [(s.id, s.kind, s.depth) for s in traces.tree("1", parts).spans]
+    parts = trace_spans.spans({"traceID": "1", "spans": list(spans), "processes": {"p1": {"serviceName": "a.shop"}}})
+    return [(s.id, s.kind, s.depth) for s in trace_spans.tree("1", parts).spans]
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,36 @@ def tree(*spans: dict[str, Any]) -> list[tuple[str, str, int]]:
 )
 def test_the_tree_of_spans(spans: list[tuple[str, str, int, str]], expected: list[tuple[str, str, int]]) -> None:
     assert tree(*(jaeger_span("1", i, p, "p1", at, kind=kind) for i, p, at, kind in spans)) == expected
+
+
+async def test_a_trace_is_compared_with_those_that_a_user_may_see(web: Web) -> None:
+    for token, looked in (("admin-token", 1), ("shop-token", 0)):
+        shown = await get(web, f"/api/traces/comparison?id={SHOP}&window=5m", token)
+        assert (shown["looked"], len(shown["spans"])) == (looked, 3)
+        assert "ledger" not in str(shown) or token == "admin-token"
+
+
+def test_spans_are_ranked_among_those_of_their_operation() -> None:
+    def parts(trace: str, *durations: int) -> list[trace_spans.Part]:
+        spans = [
+            jaeger_span(trace, str(n), "", "p1", n, duration, operation=f"o{n}") for n, duration in enumerate(durations)
+        ]
+        return trace_spans.spans({"traceID": trace, "spans": spans, "processes": {"p1": {"serviceName": "a.shop"}}})
+
+    others = {str(n): parts(str(n), n * 1000, 50) for n in range(1, 101)} | {"far": parts("far")}
+    others["1"] = parts("1", 1000)
+    mine = parts("100", 80_000, 50, 7)
+    shown = trace_comparison.compare("100", mine, {n: o for n, o in others.items() if o})
+    first, second, third = shown.spans
+    assert first is not None
+    assert (first.count, round(first.faster, 2), first.quantiles) == (99, 0.8, [50.0, 75.0, 95.0, 99.0])
+    assert second is not None
+    assert (second.count, second.faster) == (98, 0.0)
+    assert third is None
+    assert {round(one.likeness, 2) for one in shown.similar} == {0.67}
+    assert "100" not in {one.trace.id for one in shown.similar}
+
+
+def test_a_row_has_the_subjects_own_spans() -> None:
+    row = traces.rows(inventory_of(), Subject("app", "shop", "web"), TRACES[:1], None, 10, False).traces[0]
+    assert row.own == {"inbound": 12.0, "outbound": 10.0}

@@ -1,12 +1,16 @@
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
+import { Link } from 'react-router';
 import type { Chart } from '../api/contract.gen';
 import { bytes, clock, duration, rate, throughput } from '../format';
 import { details as text } from '../text.details';
 import { legend } from './legend';
+import type { Dot } from './traceView';
 
 const HEIGHT = 180;
+const NONE: Dot[] = [];
+const SLOWEST = 5;
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 const COLOURS = 8; // in styles.css, for both themes
 const FORMATS: Record<Chart['unit'], (value: number) => string> = {
@@ -26,7 +30,11 @@ function onTheme(changed: () => void): () => void {
 }
 
 /** A chart over time with its legend, whose values are those under the pointer, or else the last. */
-export default function ChartOverTime({ chart, times }: { chart: Chart; times: number[] }) {
+export default function ChartOverTime({ chart, times, dots = NONE, traces = '' }: { chart: Chart; times: number[]; dots?: Dot[]; traces?: string }) {
+  const over = useRef(dots);
+  over.current = dots;
+  const highest = Math.max(0, ...dots.map((dot) => dot.value));
+
   const place = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const dark = useSyncExternalStore(onTheme, isDark);
@@ -46,7 +54,7 @@ export default function ChartOverTime({ chart, times }: { chart: Chart; times: n
         height: HEIGHT,
         legend: { show: false },
         cursor: { y: false },
-        scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
+        scales: { y: { range: (_, __, max) => [0, Math.max(max, ...over.current.map((dot) => dot.value)) * 1.1 || 1] } },
         axes: [
           { ...axis, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, 5)) },
           { ...axis, size: 74, values: (_, ticks) => ticks.map(format) },
@@ -61,7 +69,7 @@ export default function ChartOverTime({ chart, times }: { chart: Chart; times: n
             points: { size: 4 },
           })),
         ],
-        hooks: { setCursor: [(self) => setIndex(self.cursor.idx ?? null)] },
+        hooks: { setCursor: [(self) => setIndex(self.cursor.idx ?? null)], draw: [(self) => drawDots(self, over.current, style)] },
       },
       data,
       element,
@@ -78,7 +86,7 @@ export default function ChartOverTime({ chart, times }: { chart: Chart; times: n
   }, [labels, dark, format]);
   useEffect(() => {
     plot.current?.setData(data);
-  }, [data]);
+  }, [data, dots]);
   const rows = legend(chart.lines, index);
   const title = text.charts[chart.name] ?? chart.name;
   return (
@@ -128,9 +136,36 @@ export default function ChartOverTime({ chart, times }: { chart: Chart; times: n
           </tbody>
         </table>
       </div>
+      {highest > 0 && (
+        <p>
+          {text.metrics.slowest}{' '}
+          {[...dots]
+            .sort((a, b) => b.value - a.value)
+            .slice(0, SLOWEST)
+            .map((dot) => (
+              <Link key={dot.id} className="sc-status-words" to={`${traces}&trace=${dot.id}`}>
+                {text.metrics.span(clock(dot.at), format(dot.value))}
+              </Link>
+            ))}
+        </p>
+      )}
       {chart.dropped > 0 && <p className="sc-where">{text.metrics.dropped(chart.dropped)}</p>}
     </section>
   );
+}
+
+/** Spans as dots; those of traces with errors are red, and rings. */
+function drawDots(plot: uPlot, dots: Dot[], style: CSSStyleDeclaration): void {
+  const { left, top, width, height } = plot.bbox;
+  for (const { at, value, error } of dots) {
+    const [x, y] = [plot.valToPos(at, 'x', true), plot.valToPos(value, 'y', true)];
+    if (x < left || x > left + width || y < top || y > top + height) continue;
+    plot.ctx.beginPath();
+    plot.ctx.arc(x, y, 3 * window.devicePixelRatio, 0, 7);
+    plot.ctx.fillStyle = plot.ctx.strokeStyle = style.getPropertyValue(error ? '--sc-failure' : '--sc-subtle');
+    if (error) plot.ctx.stroke();
+    else plot.ctx.fill();
+  }
 }
 
 const value = (of: number | null, format: (value: number) => string): string => (of === null ? '–' : format(of));

@@ -1,19 +1,19 @@
-import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
-import { Fragment, useState } from 'react';
+import { Suspense, lazy } from 'react';
 import { useApi } from '../api/client';
-import type { Span, TraceRow } from '../api/contract.gen';
+import type { TraceRow } from '../api/contract.gen';
 import { clock, duration, utc } from '../format';
 import { Select } from '../pages/Filters';
-import { Head } from '../shell/Head';
 import { StatusMark } from '../shell/health';
 import { Empty, Loading, Problem, Stale } from '../shell/states';
 import { details as text } from '../text.details';
 import { useOptions } from '../useOptions';
-import { Facts, PlainTable } from './Table';
-import { Notes, When } from './parts';
+import { PlainTable } from './Table';
+import { Notes } from './parts';
 import { useParameters } from './parameters';
 import type { Subject } from './subject';
-import { bar, scatter } from './traceView';
+import { scatter } from './traceView';
+
+const OneTrace = lazy(() => import('./OneTrace'));
 
 const DEFAULTS = { limit: '100', errors: 'false', trace: '' };
 const LIMITS = ['20', '100', '500'];
@@ -52,7 +52,9 @@ export default function TracesTab({ subject }: { subject: Subject }) {
           <Scatter traces={data.traces} selected={chosen.trace} onSelect={(trace) => change({ trace })} />
         </div>
       )}
-      {chosen.trace && <OneTrace id={chosen.trace} onClose={() => change({ trace: '' })} />}
+      <Suspense fallback={<Loading />}>
+        {chosen.trace && <OneTrace id={chosen.trace} window={options.window} onSelect={(trace) => change({ trace })} />}
+      </Suspense>
       {data && data.traces.length > 0 && (
         <div className="sc-card">
           <PlainTable
@@ -131,79 +133,4 @@ function Scatter({ traces, selected, onSelect }: { traces: TraceRow[]; selected:
       ))}
     </svg>
   );
-}
-
-function OneTrace({ id, onClose }: { id: string; onClose: () => void }) {
-  const { data, error, refetch } = useApi('/api/traces/spans', { id }, 0);
-  const [open, setOpen] = useState<ReadonlySet<number>>(new Set());
-  const toggle = (index: number): void =>
-    setOpen((before) => (before.has(index) ? new Set([...before].filter((one) => one !== index)) : new Set([...before, index])));
-  return (
-    <section className="sc-card" aria-label={text.traces.one}>
-      <div className="sc-between">
-        <h2>{text.traces.one}</h2>
-        <Button variant="secondary" onClick={onClose}>
-          {text.traces.close}
-        </Button>
-      </div>
-      {!data && (error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />)}
-      {data && (
-        <>
-          <Facts
-            facts={[
-              [text.traces.id, <code>{data.id}</code>],
-              [text.traces.start, <When at={data.start} />],
-              [text.traces.duration, duration(data.duration)],
-              [text.traces.spans, data.spans.length],
-            ]}
-          />
-          <div className="sc-scroll" tabIndex={0} role="group" aria-label={text.traces.spans}>
-            <table className="sc-table sc-spans" aria-label={text.traces.spans}>
-              <Head titles={[text.traces.service, text.traces.operation, text.traces.when, text.traces.duration]} />
-              <tbody>
-                {data.spans.map((span, index) => {
-                  const place = bar(span, data);
-                  return (
-                    <Fragment key={index}>
-                      <tr>
-                        <th scope="row" style={{ paddingInlineStart: `${0.4 + span.depth * 0.9}rem` }}>
-                          <span className="sc-status-words">
-                            {span.error && <StatusMark status="Failure" />}
-                            {span.service} <span className="sc-where">{span.kind}</span>
-                          </span>
-                        </th>
-                        <td>
-                          <button type="button" className="sc-link" aria-expanded={open.has(index)} onClick={() => toggle(index)}>
-                            {span.operation}
-                          </button>
-                        </td>
-                        <td className="sc-bar-cell">
-                          <span
-                            className={`sc-bar-of-time ${span.error ? 'sc-failure' : 'sc-healthy'}`}
-                            style={{ marginInlineStart: `${place.left}%`, width: `${place.width}%` }}
-                          />
-                        </td>
-                        <td className="sc-number">{duration(span.duration)}</td>
-                      </tr>
-                      {open.has(index) && (
-                        <tr>
-                          <td colSpan={4}>
-                            <Tags span={span} />
-                          </td>
-                        </tr>
-                      )}
-                    </Fragment>
-                  );
-                })}
-              </tbody>
-            </table>
-          </div>
-        </>
-      )}
-    </section>
-  );
-}
-
-function Tags({ span }: { span: Span }) {
-  return <Facts facts={Object.entries(span.tags).map(([name, value]) => [name, <code className="sc-tag">{value}</code>] as const)} />;
 }

@@ -27,3 +27,27 @@ export function bar(span: Span, trace: Trace): { left: number; width: number } {
   const left = Math.min(99.5, Math.max(0, (span.start / whole) * 100));
   return { left, width: Math.min(100 - left, Math.max(0.5, (span.duration / whole) * 100)) };
 }
+
+const HOTTEST = 60; // percent of the colour, so that text stays readable
+
+/** How a duration differs from a quantile: whether it is longer, and how strong the colour is, up to twice or half as long. */
+export function heat(duration: number, quantile: number): { slower: boolean; strength: number } {
+  const ratio = Math.max(duration, 1e-6) / Math.max(quantile, 1e-6);
+  return { slower: ratio > 1, strength: Math.round(Math.min(1, Math.abs(Math.log2(ratio))) * HOTTEST) };
+}
+
+/** A span over a chart: when it began, and its milliseconds. */
+export interface Dot {
+  id: string;
+  at: number;
+  value: number;
+  error: boolean;
+}
+
+/** The longest span of each trace that the subject received or sent. */
+export function dotsOf(traces: TraceRow[], direction: 'inbound' | 'outbound'): Dot[] {
+  return traces.flatMap(({ id, start, own, errors }) => {
+    const value = own[direction];
+    return value === undefined ? [] : [{ id, at: start, value, error: errors > 0 }];
+  });
+}

@@ -4,7 +4,7 @@ import { clock, utc } from '../format';
 import { Stale } from '../shell/states';
 import { text } from '../text';
 import { useOptions } from '../useOptions';
-import { FindHide, type Format, Toolbar } from './Toolbar';
+import { type Format, Toolbar } from './Toolbar';
 import { View } from './View';
 import { LIMIT, type ShownGraph, around, collapse, idOf, opened, toggled } from './collapse';
 import type { Look } from './elements';
@@ -12,9 +12,11 @@ import type { Matches, Parsed } from './find';
 import { useGraph } from './useGraph';
 import { useLayout } from './useLayout';
 
+const FindHide = lazy(() => import('./FindHide'));
 const Legend = lazy(() => import('./Legend'));
 const ReplayBar = lazy(() => import('./ReplayBar'));
 const SidePanel = lazy(() => import('./SidePanel'));
+const TraceBar = lazy(() => import('./TraceBar'));
 const NOTHING: Parsed = { expression: null, error: '' };
 const still = window.matchMedia('(prefers-reduced-motion: reduce)');
 
@@ -34,13 +36,11 @@ export default function GraphPage() {
     [data, hide, language, waits, options.focus],
   );
   const shown = useMemo(() => visible && collapse(visible, opened(visible, options.open)), [visible, options.open]);
-  const found = useMemo(
-    () =>
-      visible && shown && language && options.find && find.expression
-        ? inShown(language.matches(find.expression, visible), visible.nodes, shown)
-        : null,
-    [visible, shown, find, language, options.find],
-  );
+  const [traced, setTraced] = useState<Matches | null>(null);
+  const found = useMemo(() => {
+    const all = traced ?? (visible && language && options.find && find.expression ? language.matches(find.expression, visible) : null);
+    return visible && shown && all ? inShown(all, visible.nodes, shown) : null;
+  }, [visible, shown, find, language, options.find, traced]);
   const placed = useLayout(shown, options.boxes);
   const latest = useRef(data); // so that nodes are not drawn again because of what their button does
   useEffect(() => {
@@ -60,13 +60,15 @@ export default function GraphPage() {
     const { layout } = placed;
     void import('./export').then((file) => file.save(format, data, shown, layout, options.labels));
   };
-  const words = found ? text.find.found(found.nodes.size, found.edges.size) : '';
+  const words = found && !traced ? text.find.found(found.nodes.size, found.edges.size) : '';
   return (
     <div className="sc-graph">
       <h1 className="sc-hidden">{text.graph.title}</h1>
       <Toolbar options={options} change={change} onExport={save} />
       <div className="sc-bar">
-        <FindHide options={options} change={change} findError={find.error} hideError={hide.error} found={words} completions={(typed) => language?.completions(typed) ?? []} />
+        <Suspense fallback={null}>
+          <FindHide options={options} change={change} findError={find.error} hideError={hide.error} found={words} completions={(typed) => language?.completions(typed) ?? []} />
+        </Suspense>
         {options.focus && (
           <Button variant="secondary" onClick={() => change({ focus: '' })}>
             {text.graph.focused} ×
@@ -79,6 +81,9 @@ export default function GraphPage() {
         )}
       </div>
       <Suspense fallback={null}>{options.at && <ReplayBar at={Number(options.at)} change={change} />}</Suspense>
+      <Suspense fallback={null}>
+        {options.trace && <TraceBar id={options.trace} graph={visible} change={change} onMatches={setTraced} />}
+      </Suspense>
       {data && <Stale error={error} />}
       {data && data.edges.length > LIMIT && (
         <p className="sc-note" role="status">

@@ -369,6 +369,28 @@ const TESTS = [
     },
   ],
   [
+    'a trace is compared with others, and marked in the graph; spans are over the charts',
+    async () => {
+      await page.goto(`${server.url}/workloads/default/reviews-v2?tab=traces&trace=${'1'.padStart(32, '0')}`);
+      await page.locator('.sc-heat').first().waitFor();
+      await page.getByText('in 23 traces of the last 5m').waitFor();
+      await page.getByRole('table', { name: 'Similar traces' }).waitFor();
+      await picture('trace-compared');
+      await page.getByRole('link', { name: 'Show in the graph' }).click();
+      await page.getByText(/^The trace of .* is marked: 4 spans/).waitFor();
+      await page.locator('.sc-node.sc-found').first().waitFor();
+      await picture('trace-in-graph');
+      await page.getByRole('button', { name: 'End', exact: true }).click();
+      await page.locator('.sc-found').first().waitFor({ state: 'detached' });
+      await page.goto(`${server.url}/workloads/default/reviews-v2?tab=inbound`);
+      await page.getByLabel('Spans over durations').check();
+      await page.getByText('Slowest spans').waitFor();
+      await picture('spans-over-chart');
+      await page.locator('.sc-card', { hasText: 'Slowest spans' }).getByRole('link').first().click();
+      await page.locator('.sc-spans').waitFor();
+    },
+  ],
+  [
     'the configuration of a proxy leads to the objects that it comes from',
     async () => {
       await page.goto(`${server.url}/workloads/default/reviews-v2?tab=envoy`);

@@ -181,6 +181,7 @@ export function traces(url) {
     services: ['istio-ingressgateway.istio-system', 'productpage.default', 'reviews.default'],
     spans: 8,
     errors: index % 6 ? 0 : 2,
+    own: { inbound: 8 + ((index * 37) % 60), outbound: 6 + ((index * 31) % 50) },
   }));
   return { traces: url.searchParams.get('errors') === 'true' ? all.filter((one) => one.errors) : all, hidden: 0 };
 }
@@ -203,6 +204,15 @@ export function trace(url) {
   });
   const spans = [span(0, 'productpage.default', 0, 48), span(1, 'productpage.default', 4, 40), span(2, 'reviews.default', 8, 30), span(3, 'reviews.default', 12, 20)];
   return { id, start: 1_780_000_000, duration: 48, spans };
+}
+
+/** @param {URL} url @returns {import('../../src/api/contract.gen').TraceComparison} */
+export function comparison(url) {
+  const spans = (trace(url)?.spans ?? []).map(({ duration }, index) =>
+    index === 3 ? null : { count: 24, faster: 0.25 * index, quantiles: [0.6, 0.9, 1.2, 1.6].map((part) => part * duration) },
+  );
+  const similar = traces(url).traces.slice(1, 4).map((one, index) => ({ trace: one, likeness: 1 - index / 8 }));
+  return { looked: 23, spans, similar };
 }
 
 /** @param {string[]} cells @param {import('../../src/api/contract.gen').ProxyRow['origin']} [origin] */
@@ -265,4 +275,5 @@ export const API = {
   '/api/proxy-config/json': () => ({ configs: [{ '@type': 'type.googleapis.com/envoy.admin.v3.ClustersConfigDump' }] }),
   '/api/traces': traces,
   '/api/traces/spans': trace,
+  '/api/traces/comparison': comparison,
 };

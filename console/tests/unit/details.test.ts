@@ -3,7 +3,7 @@ import type { LogLine } from '../../src/api/contract.gen';
 import { legend } from '../../src/details/legend';
 import { joined, matcher, timeOf, withoutTime } from '../../src/details/lines';
 import { graphOf, namespacePath, pathOf, tabOf } from '../../src/details/subject';
-import { bar, scatter } from '../../src/details/traceView';
+import { bar, dotsOf, heat, scatter } from '../../src/details/traceView';
 import { bytes } from '../../src/format';
 
 describe('where details are', () => {
@@ -74,7 +74,7 @@ describe('lines of logs', () => {
 });
 
 describe('traces', () => {
-  const row = (start: number, duration: number) => ({ id: `${start}`, start, duration, operation: '', services: [], spans: 1, errors: 0 });
+  const row = (start: number, duration: number) => ({ id: `${start}`, start, duration, operation: '', services: [], spans: 1, errors: 0, own: {} });
   test('are placed by time and duration', () => {
     const { points, longest, from, to } = scatter([row(10, 50), row(20, 100), row(15, 0)]);
     expect(points.map(({ x, y }) => [x, y])).toEqual([
@@ -94,4 +94,20 @@ describe('traces', () => {
     const span = { id: '', parent: '', depth: 0, service: '', operation: '', kind: '', start, duration, error: false, tags: {} };
     expect(bar(span, { id: '', start: 0, duration: 100, spans: [] })).toEqual({ left, width });
   });
+});
+
+test.each([
+  [20, 10, true, 60],
+  [80, 10, true, 60],
+  [10, 10, false, 0],
+  [5, 10, false, 60],
+  [14.14, 10, true, 30],
+])('a span of %d ms is against %d slower: %s, in %d %% of the colour', (duration, quantile, slower, strength) => {
+  expect(heat(duration, quantile)).toEqual({ slower, strength });
+});
+
+test('dots over a chart are the spans of its direction', () => {
+  const row = { id: 'a', start: 10, duration: 50, operation: '', services: [], spans: 3, errors: 1, own: { inbound: 40 } };
+  expect(dotsOf([row], 'inbound')).toEqual([{ id: 'a', at: 10, value: 40, error: true }]);
+  expect(dotsOf([row], 'outbound')).toEqual([]);
 });

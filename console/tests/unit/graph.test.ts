@@ -6,6 +6,7 @@ import { dotOf, mermaidOf } from '../../src/graph/export';
 import { boxOf, groupsOf } from '../../src/graph/layout';
 import { curve } from '../../src/graph/path';
 import { pointsOf } from '../../src/graph/points';
+import { traced } from '../../src/graph/traced';
 import { bookinfo, dense, large, next } from '../mock/fixtures.mjs';
 
 describe('a delta', () => {
@@ -191,4 +192,39 @@ test('points along a curve go from end to end', () => {
   const points = pointsOf(curve({ x: 0, y: 0 }, { x: 200, y: 0 }, undefined).d);
   expect([points[0], points.at(-1)]).toEqual([{ x: 22, y: 0 }, { x: 176, y: 0 }]);
   expect(points.every((point, index) => index === 0 || point.x > points[index - 1]!.x)).toBe(true);
+});
+
+describe('a trace in the graph', () => {
+  const span = (depth: number, service: string, kind: string, operation = '', node = '') => ({
+    id: '', parent: '', depth, service, kind, operation, start: 0, duration: 1, error: false, tags: { node_id: node },
+  });
+  const spans = [
+    span(0, 'productpage.default', 'server'),
+    span(1, 'productpage.default', 'client', 'reviews.default.svc.cluster.local:9080/*'),
+    span(2, 'reviews.default', 'server', '', 'sidecar~10.0.0.1~reviews-v2-abc.default~x'),
+    span(1, 'productpage.default', 'client', 'details.default.svc.cluster.local:9080/*'),
+    span(2, 'details.default', 'server'),
+  ];
+  const trace = { id: '1', start: 0, duration: 1, spans };
+  const named = (ids: Set<string>) => [...ids].map((id) => id.replaceAll('app:default/', '')).sort();
+  test('marks the versions whose proxies made spans, and the edges of its calls', () => {
+    const found = traced(trace, bookinfo());
+    expect(named(found.nodes)).toEqual(['details@v1', 'productpage@v1', 'reviews@v2']);
+    expect(named(found.edges)).toEqual(['productpage@v1>details@v1>http', 'productpage@v1>reviews@v2>http']);
+  });
+  test('passes through service nodes', () => {
+    const graph = bookinfo();
+    const page = graph.nodes.find((node) => node.name === 'productpage')!;
+    const service = { ...page, id: 'service', kind: 'service' as const, name: 'reviews', app: '', workload: '', version: '' };
+    const two = graph.nodes.find((node) => node.version === 'v2')!;
+    const edge = graph.edges[0]!;
+    const edges = [
+      { ...edge, id: 'in', source: page.id, target: 'service' },
+      { ...edge, id: 'out', source: 'service', target: two.id },
+    ];
+    expect([...traced(trace, { ...graph, nodes: [page, service, two], edges }).edges].sort()).toEqual(['in', 'out']);
+  });
+  test('that is elsewhere marks nothing', () => {
+    expect(traced(trace, large())).toEqual({ nodes: new Set(), edges: new Set() });
+  });
 });

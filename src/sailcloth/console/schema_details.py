@@ -196,7 +196,8 @@ class AccessLog(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class TraceRow(Struct, frozen=True, rename="camel", kw_only=True):
-    """A trace: when its first span began, its duration, and its spans."""
+    """A trace: when its first span began, its duration, and its spans. `own`: the longest span of the subject that it is listed for, of
+    requests that it received (`inbound`) and sent (`outbound`)."""
 
     id: str
     start: float
@@ -205,6 +206,7 @@ class TraceRow(Struct, frozen=True, rename="camel", kw_only=True):
     services: list[str]
     spans: int
     errors: int
+    own: dict[str, float] = {}
 
 
 class Traces(Struct, frozen=True, rename="camel", kw_only=True):
@@ -234,6 +236,29 @@ class Trace(Struct, frozen=True, rename="camel", kw_only=True):
     start: float
     duration: float
     spans: list[Span]
+
+
+class SpanRank(Struct, frozen=True, rename="camel", kw_only=True):
+    """A span among others of its operation. `faster`: the share of them that took less time. `quantiles`: p50, p75, p95 and p99."""
+
+    count: int
+    faster: float
+    quantiles: list[float]
+
+
+class SimilarTrace(Struct, frozen=True, rename="camel", kw_only=True):
+    """`likeness`: the share of operations in common, 1 for all."""
+
+    trace: TraceRow
+    likeness: float
+
+
+class TraceComparison(Struct, frozen=True, rename="camel", kw_only=True):
+    """`spans`: in the order of the trace's; null for one without others of its operation. `looked`: with how many traces it is compared."""
+
+    looked: int
+    spans: list[SpanRank | None]
+    similar: list[SimilarTrace]
 
 
 # -- proxies ------------------------------------------------------------------------------------
@@ -343,6 +368,12 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
         Traces,
     ),
     ("/api/traces/spans", "One trace.", (_required("id", "Hexadecimal.", "00000000000000000000000000000001"),), Trace),
+    (
+        "/api/traces/comparison",
+        "One trace against those of the window.",
+        (_required("id", "Hexadecimal.", "00000000000000000000000000000001"), _WINDOW),
+        TraceComparison,
+    ),
     ("/api/proxy-config", "What a pod's proxy is given, in tables.", _POD, ProxyConfig),
     ("/api/proxy-config/json", "The same as JSON, without secrets.", _POD, dict[str, Any]),
     ("/api/proxy-config/difference", "What its Envoy has against what it is to have.", _POD, list[ProxyDifference]),
