@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -35,6 +37,18 @@ def edges(of: schema.Graph) -> set[tuple[str, str]]:
 )
 def test_the_types_of_the_graph(kind: schema.GraphType, services: bool, expected: tuple[str, str]) -> None:
     assert expected in edges(graph(kind=kind, services=services))
+
+
+def test_edges_without_traffic_are_known_from_before() -> None:
+    before = snapshot()
+    now = replace(before, traffic=Graph(before.traffic.edges[:1]), known=before.traffic)
+    shown = assemble.graph(now, EVERYTHING, "workload", False, True, 1)
+    silent = {e.target for e in shown.edges if not e.traffic.rate}
+    assert len(silent) == len(edges(graph())) - 1
+    assert all(n.idle for n in shown.nodes if n.id in silent - {e.target for e in shown.edges if e.traffic.rate})
+    assert len(assemble.graph(now, EVERYTHING, "workload", False, False, 1).edges) == 1
+    gone = replace(now, inventory=replace(now.inventory, workloads={}))
+    assert all(e.traffic.rate for e in assemble.graph(gone, EVERYTHING, "workload", False, True, 1).edges)
 
 
 def test_health_says_which_rule_made_it() -> None:

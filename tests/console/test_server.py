@@ -97,6 +97,9 @@ class FakeMetrics:
             raise current
         return current
 
+    async def known(self, at: float | None = None) -> Graph:
+        return TRAFFIC
+
     async def range(self, expression: str, times: Any) -> list[Any]:
         self.ranges.append(expression)
         return [({}, [(times.start, 1.0), (times.end, 2.0)])]

@@ -178,6 +178,18 @@ def graph(
     return Graph(tuple(ordered))
 
 
+def with_silent(traffic: Graph, known: Graph, exists: Callable[[Node], bool]) -> Graph:
+    """The traffic, and the known edges that have none now, but for those of workloads that do not exist any more."""
+    present = {(e.source, e.destination, e.service, e.protocol) for e in traffic.edges}
+    silent = (
+        Edge(e.source, e.destination, e.service, e.protocol, host=e.host)
+        for e in known.edges
+        if (e.source, e.destination, e.service, e.protocol) not in present
+        and all(n.kind != "workload" or exists(n) for n in (e.source, e.destination))
+    )
+    return Graph((*traffic.edges, *silent))
+
+
 def failed(labels: Mapping[str, str]) -> bool:
     """Whether requests with these labels failed: no response, 5xx, or a gRPC status other than 0."""
     code, status = labels.get("response_code", ""), labels.get("grpc_response_status", "")

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from sailcloth.analysis import graph_views, health
+from sailcloth.analysis import graph_views, health, traffic_graph
 from sailcloth.analysis.graph_views import ViewEdge, ViewNode
 from sailcloth.analysis.traffic_graph import UNKNOWN, Node
 from sailcloth.analysis.traffic_graph import Graph as TrafficGraph
@@ -42,13 +42,15 @@ class Scope:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What an answer is made from. `at`: seconds since the epoch. `notes`: sources that do not answer, and why."""
+    """What an answer is made from. `at`: seconds since the epoch. `notes`: sources that do not answer, and why. `known`: earlier traffic, from
+    which edges without any now are known."""
 
     inventory: Inventory
     traffic: TrafficGraph
     window: str
     at: float
     notes: tuple[str, ...] = ()
+    known: TrafficGraph = TrafficGraph()
 
 
 # -- graph --------------------------------------------------------------------------------------
@@ -59,9 +61,13 @@ def graph(
     snapshot: Snapshot, scope: Scope, kind: schema.GraphType, services: bool, idle: bool, number: int
 ) -> schema.Graph:
     """The traffic graph of a type. services: whether services are nodes of their own. idle: whether nodes without traffic are shown."""
+    traffic = snapshot.traffic
+    if idle:
+        workloads = snapshot.inventory.workloads
+        traffic = traffic_graph.with_silent(traffic, snapshot.known, lambda n: (n.namespace, n.name) in workloads)
     edges = [
         edge
-        for edge in graph_views.view(_hide_unreadable(snapshot.traffic, scope), kind, services)
+        for edge in graph_views.view(_hide_unreadable(traffic, scope), kind, services)
         if edge.source.namespace in scope.shown or edge.destination.namespace in scope.shown
     ]
     sent: dict[tuple[ViewNode, str], float] = defaultdict(float)
@@ -71,7 +77,8 @@ def graph(
         outbound[edge.source].append(edge)
         inbound[edge.destination].append(edge)
         sent[edge.source, edge.protocol] += edge.rate or edge.bytes
-    nodes = dict.fromkeys(graph_views.nodes(edges), False)
+    active = {end for edge in edges if edge.rate or edge.bytes for end in (edge.source, edge.destination)}
+    nodes = {node: node not in active for node in graph_views.nodes(edges)}
     if idle:
         nodes |= dict.fromkeys(_idle(snapshot.inventory, scope, kind, nodes), True)
     ends = {node: (node.id, _tolerances(snapshot.inventory, node)) for node in nodes}

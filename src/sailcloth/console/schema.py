@@ -232,7 +232,11 @@ GRAPH = (
     _AT,
     parameter("type", "What a node is.", {"enum": ["versionedApp", "app", "workload", "service"]}),
     parameter("services", "Whether services are nodes of their own.", {"type": "boolean"}),
-    parameter("idle", "Whether nodes without traffic are shown.", {"type": "boolean"}),
+    parameter(
+        "idle",
+        "Whether nodes without traffic are shown, and edges that had some in the last six hours.",
+        {"type": "boolean"},
+    ),
 )
 PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
     ("/api/session", "Who is logged in.", (), Session),

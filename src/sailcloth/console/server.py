@@ -7,10 +7,12 @@ may read. Must not assemble answers (`assemble`), or read sources itself (`sourc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any
@@ -261,7 +263,10 @@ class Console:
             raise BadQuery(f"type: unknown graph type {kind!r}; use versionedApp, app, workload or service")
         services, idle = flag(request, "services", True), flag(request, "idle", False)
         snapshot, scope = await self._snapshot(request)
-        key = (snapshot.inventory, snapshot.traffic, snapshot.notes, scope, kind, services, idle)
+        if idle:
+            with contextlib.suppress(Unavailable):  # which the snapshot's notes say already
+                snapshot = replace(snapshot, known=await self._metrics.known(_moment(request)))
+        key = (snapshot.inventory, snapshot.traffic, snapshot.known, snapshot.notes, scope, kind, services, idle)
         graph = next((graph for known, graph in self._graphs if _is_same(known, key)), None)
         if graph is None:
             graph = assemble.graph(snapshot, scope, kind, services, idle, number)  # type: ignore[arg-type]
@@ -341,15 +346,9 @@ class Console:
 
     async def _snapshot(self, request: web.Request) -> tuple[Snapshot, Scope]:
         """What the request asks for. Without metrics the traffic is empty, and a note says why."""
-        window, at = request.query.get("window", "5m"), request.query.get("at")
+        window, moment = request.query.get("window", "5m"), _moment(request)
         if not 1 <= seconds(window) <= _LONGEST_S:
             raise BadQuery(f"window: {window!r} is not a time of at most 30 days such as 30s, 5m or 1h")
-        try:
-            moment = float(at) if at is not None else None
-        except ValueError:
-            moment = math.nan
-        if moment is not None and not 0 <= moment <= time.time() + _LONGEST_S:
-            raise BadQuery("at: give seconds since the epoch")
         scope = await self._scope(request)
         notes = list(self._cluster.problems)
         try:
@@ -377,8 +376,20 @@ class Console:
 
 
 def _is_same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """Whether two keys have the same inventory and traffic, and equal parameters."""
-    return one[0] is other[0] and one[1] is other[1] and one[2:] == other[2:]
+    """Whether two keys have the same inventory and traffic, now and known, and equal parameters."""
+    return all(a is b for a, b in zip(one[:3], other[:3], strict=True)) and one[3:] == other[3:]
+
+
+def _moment(request: web.Request) -> float | None:
+    """The moment that a request looks at; None for now. Raises BadQuery."""
+    at = request.query.get("at")
+    try:
+        moment = float(at) if at is not None else None
+    except ValueError:
+        moment = math.nan
+    if moment is not None and not 0 <= moment <= time.time() + _LONGEST_S:
+        raise BadQuery("at: give seconds since the epoch")
+    return moment
 
 
 async def _healthy(_: web.Request) -> web.Response:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -227,19 +227,28 @@ class Metrics:
     async def graph(self, window: str, at: float | None = None) -> traffic_graph.Graph:
         """The traffic of the whole mesh. Without a moment it is at most five seconds old. Raises Unavailable."""
         moment = at if at is not None else self._now() // _SCRAPE_S * _SCRAPE_S
-        key = (window, moment)
+        return await self._shared((window, moment), lambda: self._read(traffic_graph.queries(window), at))
+
+    async def known(self, at: float | None = None) -> traffic_graph.Graph:
+        """Who called whom in the six hours before, without times; at most a minute old. Raises Unavailable."""
+        counts = {n: q for n, q in traffic_graph.queries(_KNOWN).items() if n in ("requests", "sent", "received")}
+        moment = at if at is not None else self._now() // _KNOWN_S * _KNOWN_S
+        return await self._shared((_KNOWN, -moment), lambda: self._read(counts, at))
+
+    async def _shared(
+        self, key: tuple[str, float], read: Callable[[], Coroutine[Any, Any, traffic_graph.Graph]]
+    ) -> traffic_graph.Graph:
         if key not in self._graphs:
             while len(self._graphs) >= _KEPT_GRAPHS:
                 self._graphs.pop(next(iter(self._graphs)))
-            self._graphs[key] = asyncio.create_task(self._read(window, at))
+            self._graphs[key] = asyncio.create_task(read())
         try:
             return await asyncio.shield(self._graphs[key])
         except Unavailable:
             self._graphs.pop(key, None)
             raise
 
-    async def _read(self, window: str, at: float | None) -> traffic_graph.Graph:
-        queries = traffic_graph.queries(window)
+    async def _read(self, queries: Mapping[str, str], at: float | None) -> traffic_graph.Graph:
         answers = await asyncio.gather(*(self.query(text, at) for text in queries.values()))
         return traffic_graph.graph(**dict(zip(queries, answers, strict=True)))
 
@@ -270,6 +279,7 @@ class Metrics:
 
 
 _SCRAPE_S = 5.0
+_KNOWN, _KNOWN_S = "6h", 60.0  # what edges without traffic are known from, and how old that may be
 _KEPT_GRAPHS = 64
 
 
