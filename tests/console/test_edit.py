@@ -14,7 +14,7 @@ import yaml
 from aiohttp.test_utils import TestClient, TestServer
 
 from sailcloth.api.meta import Finding, Key
-from sailcloth.console import edit, findings
+from sailcloth.console import edit, findings, rule_use
 from sailcloth.console.access import Access
 from sailcloth.console.server import Console
 from sailcloth.kube import ApiError
@@ -85,7 +85,7 @@ class Config:
 class Logs:
     """Requests that `web` received: of the ingress gateway by mutual TLS, and of somebody without a sidecar."""
 
-    async def sent(self) -> list[Object]:
+    async def sent(self, since: str = "1h") -> list[Object]:
         out = {"direction": "out", "source": "shop/web-v1-abc-1", "upstream_cluster": "PassthroughCluster"}
         named = {**out, "authority": "api.example.com", "destination": "203.0.113.9:80"}
         return [
@@ -364,3 +364,41 @@ def test_findings_that_name_hidden_namespaces_are_left_out() -> None:
     assert findings.visible({key: [finding]}, {"bank"}) == {key: []}
     assert findings.visible({key: [finding]}, {"ban"}) == {key: [finding]}
     assert findings.visible({key: [finding]}, ()) == {key: [finding]}
+
+
+def test_routes_that_got_requests() -> None:
+    def row(host: str, subset: str, route: str, source: str = "shop/web-1") -> Object:
+        return {"source": source, "upstream_cluster": f"outbound|80|{subset}|{host}", "route": route}
+
+    cart = "cart.shop.svc.cluster.local"
+    routes = [
+        {"name": "canary", "route": [{"destination": {"host": "cart", "subset": "v2"}}]},
+        {"name": "moved", "redirect": {"uri": "/"}},
+        {"match": [{"uri": {"exact": "/a"}}], "route": [{"destination": {"host": cart, "subset": "v1"}}]},
+        {"route": [{"destination": {"host": "cart", "subset": "v1"}}]},
+        {"route": [{"destination": {"host": "api.example.com"}}]},
+        {"directResponse": {"status": 404}},
+    ]
+    rule = {"metadata": {"namespace": "shop", "name": "cart"}, "spec": {"http": routes}}
+    rows = [
+        row(cart, "v2", "canary.beta"),
+        row(cart, "v1", "-"),
+        row(cart, "v1", "-", "bank/x"),
+        row("", "", "moved"),
+        row("api.example.com", "", ""),
+        row(cart, "v1", "canaries"),
+    ]
+    use = rule_use.of(rule, rows, frozenset({"shop"}))
+    assert (use.looked, [r.requests for r in use.routes]) == (5, [1, 1, 1, 1, 1, None])
+    assert [r.shared for r in use.routes] == [False, False, True, True, False, False]
+    assert use.routes[0].destinations == ["cart.shop v2"]
+    assert [r.requests for r in rule_use.of(rule, [], frozenset({"shop"})).routes] == [0, 0, 0, 0, 0, None]
+
+
+async def test_the_use_of_a_rule_over_the_api(web: Web, lab: Lab) -> None:
+    lab.api.rights.add(("admin", "shop"))
+    status, use = await get(web, "/api/config/use?namespace=shop&name=cart&window=1h")
+    assert (status, use["looked"]) == (200, 4)
+    assert all(not route["requests"] for route in use["routes"])
+    assert (await get(web, "/api/config/use?namespace=shop&name=none"))[0] == 404
+    assert (await get(web, "/api/config/use?namespace=shop&name=cart&window=9d"))[0] == 400

@@ -175,6 +175,7 @@ async def web(lab: Lab) -> AsyncIterator[Web]:
 QUERIES = {
     "/api/config/object": "?kind=VirtualService&namespace=shop&name=cart",
     "/api/config/schema": "?kind=VirtualService",
+    "/api/config/use": "?namespace=shop&name=cart",
     "/api/forms/object": "?kind=PeerAuthentication&namespace=shop&name=default",
     "/api/forms/traffic": "?namespace=shop&service=cart",
 }

@@ -1,7 +1,7 @@
 /** An object of the mesh: where it is in force, what it names, and its YAML to change. */
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { Tab, TabTitleText, Tabs } from '@patternfly/react-core/dist/dynamic/components/Tabs';
-import { useState } from 'react';
+import { Suspense, lazy, useState } from 'react';
 import { Link, useNavigate, useParams, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import type { ConfigObject, Delivery, Reference } from '../api/contract.gen';
@@ -16,6 +16,8 @@ import YamlEditor from './YamlEditor';
 import { apply } from './changes';
 import { linkTo } from './links';
 import { text } from './text';
+
+const RuleUse = lazy(() => import('./RuleUse'));
 
 export default function ObjectPage() {
   const { kind = '', namespace = '', name = '' } = useParams();
@@ -135,6 +137,11 @@ function Status({ data }: { data: ConfigObject }) {
         )}
       </section>
       <DeliveryCard delivery={data.delivery} />
+      {data.item.kind === 'VirtualService' && (
+        <Suspense fallback={<Loading />}>
+          <RuleUse namespace={data.item.namespace} name={data.item.name} />
+        </Suspense>
+      )}
       <References references={data.references} />
       <Findings markers={data.markers} />
     </div>

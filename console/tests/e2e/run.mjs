@@ -421,6 +421,17 @@ const TESTS = [
     },
   ],
   [
+    'a rule says which of its routes got no request',
+    async () => {
+      await page.goto(`${server.url}/config/VirtualService/default/reviews`);
+      await page.getByRole('button', { name: 'Look at the access logs of the last 5m' }).click();
+      await page.getByRole('row', { name: /canary reviews.default v2 No request/ }).waitFor();
+      await page.getByText('By 1234 requests').waitFor();
+      assert.ok(page.url().includes('use=true'));
+      await picture('rule-use');
+    },
+  ],
+  [
     'what is not there says so',
     async () => {
       await page.goto(`${server.url}/workloads/default/nothing`);

@@ -207,3 +207,13 @@ export const unresolved = [
     values: { hosts: ['api.example.com'], protocol: 'HTTP', port: 443, portName: 'http' },
   },
 ];
+
+/** @type {import('../../src/api/contract.gen').RuleUse} */
+export const use = {
+  looked: 1234,
+  routes: [
+    { name: 'canary', destinations: ['reviews.default v2'], requests: 0, shared: false },
+    { name: '', destinations: ['reviews.default v1'], requests: 1200, shared: false },
+    { name: '', destinations: [], requests: null, shared: false },
+  ],
+};

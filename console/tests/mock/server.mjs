@@ -56,6 +56,7 @@ const API = {
   '/api/unresolved': () => changes.unresolved,
   '/api/mesh': () => changes.mesh,
   '/api/config/object': () => changes.object,
+  '/api/config/use': () => changes.use,
   '/api/config/schema': () => changes.schema,
   '/api/forms': () => changes.forms,
   '/api/forms/traffic': () => changes.traffic,

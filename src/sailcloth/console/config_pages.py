@@ -20,7 +20,7 @@ from sailcloth.api.meta import Key
 from sailcloth.kube import ApiError, Client
 from sailcloth.mesh import mesh_config
 
-from . import answers, assemble, edit, observed, references
+from . import answers, assemble, edit, observed, references, rule_use
 from . import schema_edit as schema
 from .access import Access, Question, User
 from .answers import Forbidden, Missing
@@ -30,6 +30,7 @@ from .findings import Found
 from .inventory import Inventory, Object
 from .sources import MESH, AccessLogs, Cluster, ControlPlane, Unavailable
 
+_DAY_S = 86_400
 _REFUSALS = {
     401: "Log in again.",
     403: "Ask for the right, or log in with another account.",
@@ -68,6 +69,7 @@ class ConfigPages:
         """Add the paths."""
         app.router.add_get("/api/config/object", self._object)
         app.router.add_get("/api/config/schema", self._schema)
+        app.router.add_get("/api/config/use", self._use)
         app.router.add_post("/api/config/check", self._check)
         app.router.add_post("/api/config/apply", self._apply)
         app.router.add_get("/api/forms", self._forms)
@@ -120,6 +122,22 @@ class ConfigPages:
             form_problem=problem,
         )
         return answers.answer(answer)
+
+    async def _use(self, request: web.Request) -> web.Response:
+        """Which routes of a VirtualService got requests of namespaces whose logs the user may read."""
+        names = {name: request.query.get(name, "") for name in ("namespace", "name")}
+        scope, window = await self._scope(request), request.query.get("window", "1h")
+        if not 1 <= answers.seconds(window) <= _DAY_S:
+            raise answers.BadQuery("window: use a time of at most a day, such as 5m or 1h")
+        rule = self._find(schema.Named(kind="VirtualService", **names), scope)
+        rows = await self._logs.sent(window) if self._logs is not None else []
+        return answers.answer(rule_use.of(rule, rows, await self._logged(request, scope.readable)))
+
+    async def _logged(self, request: web.Request, namespaces: frozenset[str]) -> frozenset[str]:
+        """Those of the namespaces whose logs the user may read."""
+        user = self._user(request)
+        may = [n for n in namespaces if await self._access.may(user, Question("get", "pods/log", namespace=n))]
+        return frozenset(may)
 
     def _find(self, named: schema.Named, scope: Scope) -> Object:
         obj: Object | None = self._current(named)
@@ -269,11 +287,10 @@ class ConfigPages:
 
     async def _unresolved(self, request: web.Request) -> web.Response:
         """Where requests went that no service has, of namespaces whose logs the user may read."""
-        scope, user = await self._scope(request), self._user(request)
+        scope = await self._scope(request)
         if self._logs is None:
             return answers.answer([])
-        may = [n for n in scope.shown if await self._access.may(user, Question("get", "pods/log", namespace=n))]
-        return answers.answer(observed.unresolved(await self._logs.sent(), frozenset(may)))
+        return answers.answer(observed.unresolved(await self._logs.sent(), await self._logged(request, scope.shown)))
 
     async def _propose_observed(self, request: web.Request) -> web.Response:
         """A policy for a workload by its access logs, which its user may read."""

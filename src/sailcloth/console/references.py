@@ -41,7 +41,7 @@ def named(obj: Object, inventory: Inventory) -> Iterator[Reference]:
         if entry is not None:
             yield Reference(kind="ServiceEntry", namespace=_key(entry)[0], name=_key(entry)[1], what="sends to")
             continue
-        service = _service(host, namespace)
+        service = service_of(host, namespace)
         yield Reference(
             kind="Service", namespace=service[0], name=service[1], what="sends to", exists=service in inventory.services
         )
@@ -80,7 +80,7 @@ def _subsets(service: tuple[str, str], namespace: str, subset: str, inventory: I
     rules = [
         o
         for o in inventory.config
-        if o["kind"] == "DestinationRule" and _service(str(o["spec"].get("host", "")), _key(o)[0]) == service
+        if o["kind"] == "DestinationRule" and service_of(str(o["spec"].get("host", "")), _key(o)[0]) == service
     ]
     for rule in rules:
         if any(s.get("name") == subset for s in rule["spec"].get("subsets") or ()):
@@ -107,7 +107,7 @@ def _selector(obj: Object) -> Mapping[str, str] | None:
     return {}
 
 
-def _service(host: str, namespace: str) -> tuple[str, str]:
+def service_of(host: str, namespace: str) -> tuple[str, str]:
     """(namespace, name) of a host of the mesh, as rules of a namespace write it."""
     name, _, rest = host.partition(".")
     return (rest.split(".")[0] if rest else namespace, name)

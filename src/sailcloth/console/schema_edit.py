@@ -75,6 +75,22 @@ class ConfigObject(Struct, frozen=True, rename="camel", kw_only=True):
     form_problem: str = ""
 
 
+class RouteUse(Struct, frozen=True, rename="camel", kw_only=True):
+    """A route of a rule and how many requests it got; null if that cannot be known. `shared`: an unnamed route has the same destination."""
+
+    name: str
+    destinations: list[str]
+    requests: int | None
+    shared: bool
+
+
+class RuleUse(Struct, frozen=True, rename="camel", kw_only=True):
+    """`looked`: among how many requests."""
+
+    looked: int
+    routes: list[RouteUse]
+
+
 class Named(Struct, frozen=True, rename="camel", kw_only=True, forbid_unknown_fields=True):
     kind: str
     namespace: str
@@ -188,6 +204,12 @@ class Proposal(Struct, frozen=True, rename="camel", kw_only=True):
 _OBJECT = tuple(parameter(name, f"The object's {name}.") for name in ("kind", "namespace", "name"))
 PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
     ("/api/config/object", "An object of the mesh: YAML, findings, status, references.", _OBJECT, ConfigObject),
+    (
+        "/api/config/use",
+        "Which routes of a VirtualService got requests, by the access logs that the user may read.",
+        (*_OBJECT, parameter("window", "What is looked back on, such as 5m or 1h; at most a day.")),
+        RuleUse,
+    ),
     ("/api/config/schema", "The schema of a kind.", (parameter("kind", "The kind."),), dict[str, Any]),
     ("/api/forms", "The wizards of single objects.", (), list[Form]),
     ("/api/forms/object", "An object as a wizard's values.", _OBJECT, ObjectForm),
