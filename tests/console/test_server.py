@@ -89,6 +89,7 @@ class FakeMetrics:
         self.graphs: list[Graph | Unavailable] = [TRAFFIC]
         self.asked: list[tuple[str, float | None]] = []
         self.ranges: list[str] = []
+        self.queries: list[str] = []
 
     async def graph(self, window: str, at: float | None = None) -> Graph:
         self.asked.append((window, at))
@@ -99,6 +100,10 @@ class FakeMetrics:
 
     async def known(self, at: float | None = None) -> Graph:
         return TRAFFIC
+
+    async def query(self, expression: str, at: float | None = None) -> list[Any]:
+        self.queries.append(expression)
+        return [({"__name__": "python_gc_collections_total"}, 1.0)]
 
     async def range(self, expression: str, times: Any) -> list[Any]:
         self.ranges.append(expression)

@@ -1,9 +1,10 @@
 /** A new object: by a form, or as YAML with a skeleton of its kind. */
+import { Card } from '../pages/Card';
+import { Select } from '../shell/Act';
 import { useMemo } from 'react';
 import { Link, useNavigate, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import { shared } from '../options';
-import { Select } from '../pages/Filters';
 import { Loading, Problem } from '../shell/states';
 import { useOptions } from '../useOptions';
 import YamlEditor from './YamlEditor';
@@ -40,8 +41,7 @@ export default function CreatePage() {
         <Link to={`/config${shared(query)}`}>{text.object.back}</Link>
       </nav>
       <h1>{text.create.title}</h1>
-      <section className="sc-card">
-        <h2>{text.create.forms}</h2>
+      <Card title={text.create.forms}>
         {!forms.data && (forms.error ? <Problem error={forms.error} retry={() => void forms.refetch()} /> : <Loading />)}
         <ul className="sc-plain sc-forms">
           <li>
@@ -61,9 +61,8 @@ export default function CreatePage() {
             </li>
           ))}
         </ul>
-      </section>
-      <section className="sc-card">
-        <h2>{text.create.yaml}</h2>
+      </Card>
+      <Card title={text.create.yaml}>
         <div className="sc-filters">
           <Select
             label={text.create.kind}
@@ -82,7 +81,7 @@ export default function CreatePage() {
           mayWrite
           onApplied={() => void navigate(`/config${shared(query)}`)}
         />
-      </section>
+      </Card>
     </div>
   );
 }

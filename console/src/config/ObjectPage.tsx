@@ -1,13 +1,16 @@
 /** An object of the mesh: where it is in force, what it names, and its YAML to change. */
+import { Card } from '../pages/Card';
+import { Act } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { Tab, TabTitleText, Tabs } from '@patternfly/react-core/dist/dynamic/components/Tabs';
 import { Suspense, lazy, useState } from 'react';
 import { Link, useNavigate, useParams, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import type { ConfigObject, Delivery, Reference } from '../api/contract.gen';
+import { PlainTable } from '../details/Table';
+import { When } from '../details/parts';
 import { duration, moment, utc } from '../format';
 import { shared } from '../options';
-import { Head } from '../shell/Head';
 import { StatusMark } from '../shell/health';
 import { Loading, Problem, Stale, Words } from '../shell/states';
 import { useOptions } from '../useOptions';
@@ -99,9 +102,7 @@ function Actions({ data }: { data: ConfigObject }) {
           <Button variant="danger" onClick={() => void remove()}>
             {text.object.remove}
           </Button>
-          <Button variant="link" onClick={() => setSure(false)}>
-            {text.object.keep}
-          </Button>
+          <Act words={text.object.keep} onClick={() => setSure(false)} />
         </span>
       )}
     </div>
@@ -112,30 +113,25 @@ function Status({ data }: { data: ConfigObject }) {
   const words = text.object.condition;
   return (
     <div className="sc-cards sc-below">
-      <section className="sc-card sc-wide">
-        <h2>{text.object.conditions}</h2>
+      <Card title={text.object.conditions} wide>
         {data.conditions.length === 0 && <p>{text.object.noConditions}</p>}
         {data.conditions.length > 0 && (
-          <table className="sc-table">
-            <Head titles={Object.values(words)} />
-            <tbody>
-              {data.conditions.map((one) => (
-                <tr key={one.type}>
-                  <th scope="row">
-                    <StatusMark status={one.status === 'True' ? 'Healthy' : one.status === 'False' ? 'Failure' : 'NA'} /> {one.type}
-                  </th>
-                  <td>{one.status}</td>
-                  <td>{one.reason}</td>
-                  <td>
-                    <Words>{one.message}</Words>
-                  </td>
-                  <td title={utc(one.since)}>{moment(one.since)}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
+          <PlainTable
+            label={text.object.conditions}
+            columns={Object.values(words)}
+            rows={data.conditions.map((one) => [
+              one.type,
+              <>
+                <StatusMark status={one.status === 'True' ? 'Healthy' : one.status === 'False' ? 'Failure' : 'NA'} /> {one.type}
+              </>,
+              one.status,
+              one.reason,
+              <Words>{one.message}</Words>,
+              <When at={one.since} />,
+            ])}
+          />
         )}
-      </section>
+      </Card>
       <DeliveryCard delivery={data.delivery} />
       {data.item.kind === 'VirtualService' && (
         <Suspense fallback={<Loading />}>
@@ -153,49 +149,42 @@ const LISTED = 20;
 function DeliveryCard({ delivery }: { delivery: Delivery | null }) {
   if (!delivery)
     return (
-      <section className="sc-card">
-        <h2>{text.object.delivery}</h2>
+      <Card title={text.object.delivery}>
         <p>{text.object.noDelivery}</p>
-      </section>
+      </Card>
     );
   const slowest = Math.max(0, ...delivery.answers.map((answer) => answer.ms));
   return (
-    <section className="sc-card">
-      <h2>{text.object.delivery}</h2>
+    <Card title={text.object.delivery}>
       <p title={utc(delivery.received)}>
         {moment(delivery.received)}. {text.object.computed(duration(delivery.computedMs))}{' '}
         {text.object.answered(delivery.answers.length, duration(slowest))}{' '}
         {delivery.waiting.length > 0 && text.object.waiting(delivery.waiting.join(', '))}
       </p>
-      <table className="sc-table">
-        <Head titles={[text.object.proxy, text.object.answer, text.object.time]} />
-        <tbody>
-          {delivery.answers.slice(0, LISTED).map((answer) => (
-            <tr key={answer.proxy}>
-              <th scope="row">{answer.proxy}</th>
-              <td>
-                {answer.error ? (
-                  <>
-                    <StatusMark status="Failure" /> {text.object.refusedBy}: {answer.error}
-                  </>
-                ) : (
-                  text.object.taken
-                )}
-              </td>
-              <td className="sc-number">{duration(answer.ms)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </section>
+      <PlainTable
+        label={text.object.delivery}
+        columns={[text.object.proxy, text.object.answer, text.object.time]}
+        rows={delivery.answers.slice(0, LISTED).map((answer) => [
+          answer.proxy,
+          answer.proxy,
+          answer.error ? (
+            <>
+              <StatusMark status="Failure" /> {text.object.refusedBy}: {answer.error}
+            </>
+          ) : (
+            text.object.taken
+          ),
+          duration(answer.ms),
+        ])}
+      />
+    </Card>
   );
 }
 
 function References({ references }: { references: Reference[] }) {
   const [query] = useSearchParams();
   return (
-    <section className="sc-card">
-      <h2>{text.object.references}</h2>
+    <Card title={text.object.references}>
       {references.length === 0 && <p>{text.object.noReferences}</p>}
       <ul className="sc-plain">
         {references.map((one) => (
@@ -213,6 +202,6 @@ function References({ references }: { references: Reference[] }) {
           </li>
         ))}
       </ul>
-    </section>
+    </Card>
   );
 }

@@ -24,8 +24,6 @@ export default function RuleUse(rule: { namespace: string; name: string }) {
         </Button>
       ) : !data ? (
         error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />
-      ) : !data.routes.length ? (
-        <Note>{words.noRoutes}</Note>
       ) : !data.looked ? (
         <Note>{words.noLogs(window)}</Note>
       ) : (

@@ -6,6 +6,7 @@ import { useApi } from '../api/client';
 import type { Applied, Marker } from '../api/contract.gen';
 import { Loading } from '../shell/states';
 import { apply } from './changes';
+import { Act } from '../shell/Act';
 import type { Schema } from './completion';
 import { text } from './text';
 import { useMarkers } from './useMarkers';
@@ -36,11 +37,12 @@ export default function YamlEditor({ name, kind, original, isNew, markers: first
   const markers = refused?.yaml === value ? [...found, ...refused.markers] : found;
   const changed = isNew || value !== base;
   const newer = original !== base;
+  const take = (yaml: string): void => {
+    setBase(yaml);
+    setValue(yaml);
+  };
   useEffect(() => {
-    if (newer && value === base) {
-      setBase(original);
-      setValue(original);
-    }
+    if (newer && value === base) take(original);
   }, [newer, value, base, original]);
   const send = async (dryRun: boolean): Promise<void> => {
     if (!mayWrite || !changed) return;
@@ -55,8 +57,7 @@ export default function YamlEditor({ name, kind, original, isNew, markers: first
     } else if (dryRun) {
       setAccepted(value);
     } else {
-      setBase(applied.yaml);
-      setValue(applied.yaml);
+      take(applied.yaml);
       setDiff(false);
       onApplied(applied);
     }
@@ -85,16 +86,7 @@ export default function YamlEditor({ name, kind, original, isNew, markers: first
       </div>
       {newer && (
         <Alert isInline variant="warning" title={text.editor.newer}>
-          <Button
-            variant="link"
-            isInline
-            onClick={() => {
-              setBase(original);
-              setValue(original);
-            }}
-          >
-            {text.editor.takeNewer}
-          </Button>
+          <Act words={text.editor.takeNewer} onClick={() => take(original)} />
         </Alert>
       )}
       {refused?.yaml === value && errors > 0 && <Alert isInline variant="danger" title={text.editor.wrong(errors)} />}

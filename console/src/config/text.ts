@@ -27,7 +27,6 @@ export const text = {
     useOf: (looked: number, window: string) => `By ${looked} requests in the access logs of the last ${window} that you may read.`,
     noLogs: (window: string) =>
       `The access logs that you may read have no request of the last ${window}, so nothing can be said. Send some, choose a longer window, or turn on \`accessLogFile\`.`,
-    noRoutes: 'It has no routes.',
     route: 'Route',
     sends: 'Sends to',
     requests: 'Requests',

@@ -1,3 +1,4 @@
+import { Card } from '../pages/Card';
 import { useEffect, useMemo, useRef, useState, useSyncExternalStore } from 'react';
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
@@ -5,6 +6,7 @@ import { Link } from 'react-router';
 import type { Chart } from '../api/contract.gen';
 import { bytes, clock, duration, rate, throughput } from '../format';
 import { details as text } from '../text.details';
+import { PlainTable } from './Table';
 import { legend } from './legend';
 import type { Dot } from './traceView';
 
@@ -18,8 +20,11 @@ const FORMATS: Record<Chart['unit'], (value: number) => string> = {
   ms: duration,
   bytes,
   'bytes/s': throughput,
+  cores: (value) => `${plain(value)} s/s`,
+  count: (value) => plain(value),
 };
 
+const plain = (value: number): string => String(Number(value.toPrecision(3)));
 const colourOf = (index: number): string => `var(--sc-line-${index % COLOURS})`;
 const isDark = (): boolean => document.documentElement.classList.contains('pf-v6-theme-dark');
 
@@ -90,51 +95,30 @@ export default function ChartOverTime({ chart, times, dots = NONE, traces = '' }
   const rows = legend(chart.lines, index);
   const title = text.charts[chart.name] ?? chart.name;
   return (
-    <section className="sc-card">
-      <h2>{title}</h2>
+    <Card title={title}>
       <div
         ref={place}
         className="sc-chart"
         role="img"
         aria-label={text.metrics.chart(title, rows.map(({ label, last }) => `${label} ${value(last, format)}`).join(', '))}
       />
-      <div className="sc-scroll sc-legend-table" tabIndex={0} role="group" aria-label={text.metrics.values(title)}>
-        <table className="sc-table" aria-label={text.metrics.values(title)}>
-          <thead>
-            <tr>
-              <th scope="col">{text.metrics.line}</th>
-              <th scope="col" className="sc-number">
-                {index === null ? text.metrics.last : clock(times[index] ?? 0)}
-              </th>
-              <th scope="col" className="sc-number">
-                {text.metrics.average}
-              </th>
-              <th scope="col" className="sc-number">
-                {text.metrics.most}
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {rows.map((row, at) => (
-              <tr key={row.label}>
-                <th scope="row">
-                  <svg viewBox="0 0 18 4" width="18" height="4" aria-hidden className="sc-swatch">
-                    <path
-                      d="M0 2H18"
-                      stroke={colourOf(at)}
-                      strokeWidth="3"
-                      strokeDasharray={DASHES[Math.floor(at / COLOURS) % DASHES.length]?.join(' ')}
-                    />
-                  </svg>{' '}
-                  {row.label}
-                </th>
-                <td className="sc-number">{value(row.at, format)}</td>
-                <td className="sc-number">{value(row.average, format)}</td>
-                <td className="sc-number">{value(row.most, format)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+      <div className="sc-legend-table">
+        <PlainTable
+          label={text.metrics.values(title)}
+          columns={[text.metrics.line, index === null ? text.metrics.last : clock(times[index] ?? 0), text.metrics.average, text.metrics.most]}
+          rows={rows.map((row, at) => [
+            row.label,
+            <>
+              <svg viewBox="0 0 18 4" width="18" height="4" aria-hidden className="sc-swatch">
+                <path d="M0 2H18" stroke={colourOf(at)} strokeWidth="3" strokeDasharray={DASHES[Math.floor(at / COLOURS) % DASHES.length]?.join(' ')} />
+              </svg>{' '}
+              {row.label}
+            </>,
+            value(row.at, format),
+            value(row.average, format),
+            value(row.most, format),
+          ])}
+        />
       </div>
       {highest > 0 && (
         <p>
@@ -150,7 +134,7 @@ export default function ChartOverTime({ chart, times, dots = NONE, traces = '' }
         </p>
       )}
       {chart.dropped > 0 && <p className="sc-where">{text.metrics.dropped(chart.dropped)}</p>}
-    </section>
+    </Card>
   );
 }
 

@@ -14,6 +14,7 @@ import { type SubjectKind, folderOf, namespacePath, pathOf, tabOf, tabsOf } from
 const EnvoyTab = lazy(() => import('./EnvoyTab'));
 const LogsTab = lazy(() => import('./LogsTab'));
 const MetricsTab = lazy(() => import('./MetricsTab'));
+const RuntimeTab = lazy(() => import('./RuntimeTab'));
 const TracesTab = lazy(() => import('./TracesTab'));
 
 /** A workload, a service or an application: its head and its tabs, of which the URL names one. */
@@ -24,6 +25,8 @@ export default function DetailsPage({ kind }: { kind: SubjectKind }) {
   const tab = tabOf(kind, query.get('tab') ?? '');
   const subject = { kind, namespace, name };
   const { data, error, refetch } = useApi('/api/details', { ...subject, window: options.window }, options.refresh);
+  const runtimes = useApi('/api/runtimes', { ...subject, window: options.window }, tab === 'runtime' ? options.refresh : 0, kind !== 'service');
+  const tabs = tabsOf(kind).filter((one) => one !== 'runtime' || one === tab || runtimes.data?.runtimes.length);
   useEffect(() => {
     document.title = `${name} · ${common.product}`;
   }, [name]);
@@ -40,7 +43,7 @@ export default function DetailsPage({ kind }: { kind: SubjectKind }) {
         <StatusMark status={data?.health.status ?? 'NA'} /> {name} <span className="sc-where">{text.kinds[kind]}</span>
       </h1>
       <nav className="sc-tabs" aria-label={text.tabs}>
-        {tabsOf(kind).map((one) => (
+        {tabs.map((one) => (
           <Link
             key={one}
             to={`${pathOf(subject)}${withTab(shared(query), one, tabsOf(kind)[0] ?? '')}`}
@@ -58,6 +61,7 @@ export default function DetailsPage({ kind }: { kind: SubjectKind }) {
           {(tab === 'inbound' || tab === 'outbound') && <MetricsTab key={tab} subject={subject} direction={tab} />}
           {tab === 'logs' && <LogsTab subject={subject} pods={data.pods.map((pod) => pod.name)} />}
           {tab === 'traces' && <TracesTab subject={subject} />}
+          {tab === 'runtime' && (runtimes.error ? <Problem error={runtimes.error} retry={() => void runtimes.refetch()} /> : <RuntimeTab data={runtimes.data} window={options.window} />)}
           {tab === 'envoy' && <EnvoyTab pods={data.pods} />}
         </Suspense>
       )}

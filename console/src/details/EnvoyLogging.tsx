@@ -1,7 +1,7 @@
+import { Select } from '../shell/Act';
 import { useState } from 'react';
 import { type ApiProblem, client, post, useApi } from '../api/client';
 import { Note } from '../pages/Card';
-import { Select } from '../pages/Filters';
 import { Loading, Problem } from '../shell/states';
 import { details as text } from '../text.details';
 import { PlainTable } from './Table';

@@ -1,14 +1,14 @@
+import { Select } from '../shell/Act';
 import { Suspense, lazy, useMemo } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
-import type { PodRow, ProxyConfig, ProxyRow, ProxyTable } from '../api/contract.gen';
+import type { PodRow, ProxyRow, ProxyTable } from '../api/contract.gen';
 import { linkTo } from '../config/links';
-import type { Status } from '../health';
 import { shared } from '../options';
 import { DataTable } from '../pages/DataTable';
-import { Select } from '../pages/Filters';
+import { SearchBox } from '../pages/Filters';
 import type { Column } from '../pages/sort';
-import { StatusMark } from '../shell/health';
+import { SyncState } from '../shell/health';
 import { Empty, Loading, Problem, Stale } from '../shell/states';
 import { details as text } from '../text.details';
 import { useOptions, useTyped } from '../useOptions';
@@ -31,7 +31,6 @@ export default function EnvoyTab({ pods }: { pods: PodRow[] }) {
   const { data, error, refetch } = useApi('/api/proxy-config', parameters, options.refresh, Boolean(pod));
   if (!pod) return <Empty title={text.envoy.none} words={pods.length ? text.envoy.noneFix : text.overview.noPods} />;
   const table = data?.tables.find(({ part }) => part === chosen.part);
-  const parts = [...Object.entries(text.envoy.parts)];
   return (
     <>
       <div className="sc-filters" role="search">
@@ -43,20 +42,9 @@ export default function EnvoyTab({ pods }: { pods: PodRow[] }) {
             onChange={(name) => change({ pod: name })}
           />
         )}
-        <Select label={text.envoy.part} value={chosen.part} choices={parts} onChange={(part) => change({ part, sort: '' })} />
-        {table && (
-          <span data-search>
-            <input
-              className="sc-input"
-              type="search"
-              aria-label={text.envoy.search}
-              placeholder={text.envoy.search}
-              value={search}
-              onChange={(event) => type(event.target.value)}
-            />
-          </span>
-        )}
-        {data && <SyncState sync={data.sync} />}
+        <Select label={text.envoy.part} value={chosen.part} choices={Object.entries(text.envoy.parts)} onChange={(part) => change({ part, sort: '' })} />
+        {table && <SearchBox label={text.envoy.search} value={search} onChange={type} />}
+        {data && <SyncState types={data.sync} />}
       </div>
       {data && <Stale error={error} />}
       {!data && (error ? <Problem error={error} retry={() => void refetch()} /> : <Loading />)}
@@ -70,20 +58,6 @@ export default function EnvoyTab({ pods }: { pods: PodRow[] }) {
       )}
       {data && chosen.part === 'json' && !data.whole && <Empty title={text.envoy.noJson} words={text.envoy.noJsonFix} />}
     </>
-  );
-}
-
-const STATES: Record<string, Status> = { SYNCED: 'Healthy', STALE: 'Degraded', ERROR: 'Failure' };
-
-function SyncState({ sync }: { sync: ProxyConfig['sync'] }) {
-  return (
-    <span className="sc-nowrap">
-      {Object.entries(sync).map(([type, state]) => (
-        <span key={type} className="sc-status-words sc-sync" title={text.envoy.sync(type, state)}>
-          <StatusMark status={STATES[state] ?? 'NA'} /> {type}
-        </span>
-      ))}
-    </span>
   );
 }
 

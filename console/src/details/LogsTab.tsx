@@ -1,11 +1,11 @@
+import { Check, Select } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
-import { SearchInput } from '@patternfly/react-core/dist/dynamic/components/SearchInput';
 import { useQuery } from '@tanstack/react-query';
 import { Fragment, useEffect, useMemo, useRef, useState } from 'react';
 import { post } from '../api/client';
 import type { LogLine } from '../api/contract.gen';
 import { utc } from '../format';
-import { Select } from '../pages/Filters';
+import { SearchBox } from '../pages/Filters';
 import { Empty, Loading, Problem } from '../shell/states';
 import { details as text } from '../text.details';
 import { useTyped } from '../useOptions';
@@ -41,15 +41,7 @@ export default function LogsTab({ subject, pods }: { subject: Subject; pods: str
   return (
     <>
       <div className="sc-filters" role="search">
-        <span data-search>
-          <SearchInput
-            aria-label={text.logs.search}
-            placeholder={text.logs.searchHint}
-            value={search}
-            onChange={(_, value) => type(value)}
-            onClear={() => type('')}
-          />
-        </span>
+        <SearchBox label={text.logs.search} hint={text.logs.searchHint} value={search} onChange={type} />
         {pods.length > 1 && (
           <Select
             label={text.logs.pod}
@@ -73,10 +65,7 @@ export default function LogsTab({ subject, pods }: { subject: Subject; pods: str
             </label>
           ))}
         </fieldset>
-        <label className="sc-check">
-          <input type="checkbox" checked={live} onChange={() => change({ live: String(!live) })} />
-          {text.logs.live}
-        </label>
+        <Check label={text.logs.live} value={live} onChange={(on) => change({ live: String(on) })} />
         {!live && (
           <Button variant="secondary" onClick={() => void refetch()}>
             {text.logs.again}

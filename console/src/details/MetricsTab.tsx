@@ -1,7 +1,7 @@
+import { Check, Select } from '../shell/Act';
 import { Suspense, lazy, useMemo } from 'react';
 import { useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
-import { Select } from '../pages/Filters';
 import { Empty, Loading, Problem, Stale } from '../shell/states';
 import { details as text } from '../text.details';
 import { shared } from '../options';
@@ -44,10 +44,7 @@ export default function MetricsTab({ subject, direction }: { subject: Subject; d
           choices={choices(text.metrics.reporters)}
           onChange={(reporter) => change({ reporter })}
         />
-        <label className="sc-check">
-          <input type="checkbox" checked={spans === 'true'} onChange={() => change({ spans: String(spans !== 'true') })} />
-          {text.metrics.spans}
-        </label>
+        <Check label={text.metrics.spans} value={spans === 'true'} onChange={(on) => change({ spans: String(on) })} />
         {spans === 'true' && over.data && <span role="status">{dots.length ? text.metrics.spanCount(dots.length) : text.metrics.noSpans(options.window)}</span>}
       </div>
       {spans === 'true' && over.error && <Notes notes={[over.error.message]} />}

@@ -19,7 +19,9 @@ export function PlainTable({ label, columns, rows }: Props) {
             <tr key={key}>
               <th scope="row">{first}</th>
               {cells.map((cell, index) => (
-                <td key={index}>{cell}</td>
+                <td key={index} className={typeof cell === 'number' ? 'sc-number' : undefined}>
+                  {cell}
+                </td>
               ))}
             </tr>
           ))}

@@ -1,8 +1,8 @@
+import { Check, Select } from '../shell/Act';
 import { Suspense, lazy } from 'react';
 import { useApi } from '../api/client';
 import type { TraceRow } from '../api/contract.gen';
 import { clock, duration, utc } from '../format';
-import { Select } from '../pages/Filters';
 import { StatusMark } from '../shell/health';
 import { Empty, Loading, Problem, Stale } from '../shell/states';
 import { details as text } from '../text.details';
@@ -35,10 +35,7 @@ export default function TracesTab({ subject }: { subject: Subject }) {
           choices={LIMITS.map((count) => [count, text.traces.most(count)] as const)}
           onChange={(value) => change({ limit: value })}
         />
-        <label className="sc-check">
-          <input type="checkbox" checked={errors} onChange={() => change({ errors: String(!errors) })} />
-          {text.traces.errorsOnly}
-        </label>
+        <Check label={text.traces.errorsOnly} value={errors} onChange={(on) => change({ errors: String(on) })} />
         {data && <span role="status">{text.traces.count(data.traces.length)}</span>}
       </div>
       {data && <Stale error={error} />}

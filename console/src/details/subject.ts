@@ -10,9 +10,9 @@ export interface Subject {
 
 const FOLDERS: Record<SubjectKind, string> = { workload: '/workloads', service: '/services', app: '/applications' };
 const TABS: Record<SubjectKind, readonly string[]> = {
-  workload: ['overview', 'inbound', 'outbound', 'logs', 'traces', 'envoy'],
+  workload: ['overview', 'inbound', 'outbound', 'logs', 'traces', 'envoy', 'runtime'],
   service: ['overview', 'inbound', 'logs', 'traces'],
-  app: ['overview', 'inbound', 'outbound', 'logs', 'traces'],
+  app: ['overview', 'inbound', 'outbound', 'logs', 'traces', 'runtime'],
 };
 
 /** The list that has a kind. */

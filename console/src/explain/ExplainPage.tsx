@@ -7,6 +7,7 @@ import { Link, useSearchParams } from 'react-router';
 import { ApiProblem, post, useApi } from '../api/client';
 import type { Destination, Explanation } from '../api/contract.gen';
 import { linkTo } from '../config/links';
+import { Facts } from '../details/Table';
 import { percent } from '../format';
 import { shared } from '../options';
 import { StatusMark } from '../shell/health';
@@ -93,16 +94,7 @@ function Answer({ found }: { found: Explanation }) {
   return (
     <section className="sc-card" aria-label={text.answer} aria-live="polite">
       <h2>{found.outcome}</h2>
-      <dl className="sc-facts">
-        {facts
-          .filter(([, value]) => value)
-          .map(([name, value]) => (
-            <div key={name}>
-              <dt>{name}</dt>
-              <dd>{value}</dd>
-            </div>
-          ))}
-      </dl>
+      <Facts facts={facts} />
       {(found.skipped.length > 0 || found.virtualHost) && (
         <ol className="sc-plain">
           {found.skipped.map((one, index) => (

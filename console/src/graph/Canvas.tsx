@@ -28,6 +28,12 @@ const EDGE_TYPES = { mesh: MeshEdgeView };
 const Dots = lazy(() => import('./Dots'));
 const EDGE = 90; // how near the border of the canvas a selected node may be
 const FIT = { padding: 0.08, maxZoom: 1.25 };
+type Zoom = (flow: ReactFlowInstance<AnyNode, MeshEdge>, moved: { current: boolean }) => void;
+const ZOOMS: [string, string, Zoom][] = [
+  [text.graph.zoomIn, '+', (flow) => void flow.zoomIn()],
+  [text.graph.zoomOut, '−', (flow) => void flow.zoomOut()],
+  [text.graph.fit, '⤢', (flow, moved) => ((moved.current = false), void flow.fitView(FIT))],
+];
 
 interface Props {
   graph: ShownGraph;
@@ -110,23 +116,11 @@ function Flow({ graph, layout, look, onSelect }: Props) {
       >
         <Suspense fallback={null}>{look.animated && <Dots edges={edges} />}</Suspense>
         <Panel position="bottom-left" className="sc-zoom">
-          <button type="button" aria-label={text.graph.zoomIn} title={text.graph.zoomIn} onClick={() => void flow.zoomIn()}>
-            +
-          </button>
-          <button type="button" aria-label={text.graph.zoomOut} title={text.graph.zoomOut} onClick={() => void flow.zoomOut()}>
-            −
-          </button>
-          <button
-            type="button"
-            aria-label={text.graph.fit}
-            title={text.graph.fit}
-            onClick={() => {
-              moved.current = false;
-              void flow.fitView(FIT);
-            }}
-          >
-            ⤢
-          </button>
+          {ZOOMS.map(([words, sign, act]) => (
+            <button key={words} type="button" aria-label={words} title={words} onClick={() => act(flow, moved)}>
+              {sign}
+            </button>
+          ))}
         </Panel>
       </ReactFlow>
     </div>

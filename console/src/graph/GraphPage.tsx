@@ -1,3 +1,4 @@
+import { Act } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { Suspense, lazy, useCallback, useEffect, useMemo, useRef, useState } from 'react';
 import { clock, utc } from '../format';
@@ -88,12 +89,10 @@ export default function GraphPage() {
       {data && data.edges.length > LIMIT && (
         <p className="sc-note" role="status">
           {options.open === '' && text.graph.collapsed(data.edges.length)}{' '}
-          <Button variant="link" isInline onClick={() => change({ open: options.open === '*' ? '-' : '*', selected: '' })}>
-            {options.open === '*' ? text.graph.collapseAll : text.graph.openAll}
-          </Button>
+          <Act words={options.open === '*' ? text.graph.collapseAll : text.graph.openAll} onClick={() => change({ open: options.open === '*' ? '-' : '*', selected: '' })} />
         </p>
       )}
-      {data && data.nodes.length > 0 && data.notes.map((note) => <Note key={note} note={note} />)}
+      {data && data.nodes.length > 0 && data.notes.length > 0 && <p className="sc-note" role="status">{data.notes.join(' ')}</p>}
       <div className="sc-stage">
         <Suspense fallback={null}>{options.legend && <Legend />}</Suspense>
         <View
@@ -112,14 +111,6 @@ export default function GraphPage() {
         </Suspense>
       </div>
     </div>
-  );
-}
-
-function Note({ note }: { note: string }) {
-  return (
-    <p className="sc-note" role="status">
-      {note}
-    </p>
   );
 }
 

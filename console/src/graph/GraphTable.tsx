@@ -1,9 +1,7 @@
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { duration, percent } from '../format';
-import { STATUSES } from '../health';
-import { DataTable } from '../pages/DataTable';
+import { DataTable, healthColumn } from '../pages/DataTable';
 import type { Column } from '../pages/sort';
-import { StatusWords } from '../shell/health';
 import { text } from '../text';
 import type { ShownGraph } from './collapse';
 import { amount, isTcp, nameOf } from './labels';
@@ -35,12 +33,7 @@ export default function GraphTable({ graph, sort, onSort, selected, onSelect }: 
     { key: 'from', title: text.table.source, value: (row) => row.from },
     { key: 'to', title: text.table.target, value: (row) => row.to },
     { key: 'protocol', title: text.table.protocol, value: (row) => row.traffic.protocol },
-    {
-      key: 'health',
-      title: text.table.health,
-      value: (row) => STATUSES.indexOf(row.status),
-      cell: (row) => <StatusWords status={row.status} />,
-    },
+    { ...healthColumn((row) => row.status), title: text.table.health },
     { key: 'rate', title: text.table.rate, value: size, cell: amount },
     {
       key: 'errors',

@@ -1,4 +1,5 @@
 /** Moves through the graphs of the last minutes, and links to one of them. */
+import { Act, Select } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { useEffect, useState } from 'react';
 import { clock, utc } from '../format';
@@ -51,36 +52,20 @@ export default function ReplayBar({ at, change }: { at: number; change: Change }
         ›
       </Button>
       <time title={utc(at)}>{clock(at)}</time>
-      <Choice label={text.replay.span} values={SPANS} value={span} onChange={(minutes) => (setSpan(minutes), setEnd(now()))} />
-      <Choice label={text.replay.speed} values={SPEEDS} value={speed} onChange={setSpeed} />
-      <Button variant="link" onClick={share}>
-        {copied ? text.replay.shared : text.replay.share}
-      </Button>
-      <Button variant="link" onClick={() => change({ at: '' })}>
-        {text.replay.live}
-      </Button>
+      <Select
+        label={text.replay.span}
+        value={String(span)}
+        choices={SPANS.map((minutes) => [String(minutes), text.replay.minutes(minutes)])}
+        onChange={(minutes) => (setSpan(Number(minutes)), setEnd(now()))}
+      />
+      <Select
+        label={text.replay.speed}
+        value={String(speed)}
+        choices={SPEEDS.map((seconds) => [String(seconds), text.replay.pace(seconds)])}
+        onChange={(seconds) => setSpeed(Number(seconds))}
+      />
+      <Act words={copied ? text.replay.shared : text.replay.share} onClick={share} />
+      <Act words={text.replay.live} onClick={() => change({ at: '' })} />
     </div>
-  );
-}
-
-interface ChoiceProps {
-  label: string;
-  values: readonly number[];
-  value: number;
-  onChange: (value: number) => void;
-}
-
-function Choice({ label, values, value, onChange }: ChoiceProps) {
-  return (
-    <label className="sc-check">
-      {label}
-      <select className="sc-input" value={value} onChange={(event) => onChange(Number(event.target.value))}>
-        {values.map((one) => (
-          <option key={one} value={one}>
-            {one}
-          </option>
-        ))}
-      </select>
-    </label>
   );
 }

@@ -1,13 +1,14 @@
 /** The side panel: what the selected node or edge carries, and why its colour is what it is. */
+import { Act } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import TimesIcon from '@patternfly/react-icons/dist/esm/icons/times-icon';
 import { type ReactNode, Suspense, lazy, useEffect, useRef } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import type { Edge, Node, Traffic } from '../api/contract.gen';
+import { Facts, PlainTable } from '../details/Table';
 import { namespacePath, pathOf } from '../details/subject';
 import { duration, percent, rate, throughput } from '../format';
 import { shared } from '../options';
-import { Head } from '../shell/Head';
 import { StatusMark, StatusWords, Why } from '../shell/health';
 import { Words } from '../shell/states';
 import { text } from '../text';
@@ -101,9 +102,7 @@ function NodeDetails({ node, onToggle }: { node: ShownNode; onToggle: (namespace
         {!node.members && <Why health={node.health} />}
       </Section>
       {!node.members && (
-        <Button variant="link" isInline onClick={() => change({ focus: node.id })}>
-          {text.graph.focus}
-        </Button>
+        <Act words={text.graph.focus} onClick={() => change({ focus: node.id })} />
       )}
       {node.reason && (
         <Section title={text.panel.reason}>
@@ -120,16 +119,12 @@ function NodeDetails({ node, onToggle }: { node: ShownNode; onToggle: (namespace
       {node.members ? (
         <Members node={node} members={node.members} onToggle={onToggle} />
       ) : (
-        facts.length > 0 && (
-          <dl className="sc-facts">
-            {facts.map((name) => (
-              <div key={name}>
-                <dt>{text.panel[name]}</dt>
-                <dd>{pageOf(node, name) ? <Link to={pageOf(node, name) + shared(query)}>{node[name]}</Link> : node[name]}</dd>
-              </div>
-            ))}
-          </dl>
-        )
+        <Facts
+          facts={facts.map((name) => [
+            text.panel[name],
+            pageOf(node, name) ? <Link to={pageOf(node, name) + shared(query)}>{node[name]}</Link> : node[name],
+          ])}
+        />
       )}
       {node.badges.length > 0 && (
         <Section title={text.panel.badges}>
@@ -185,19 +180,9 @@ function EdgeDetails({ edge, graph, onSelect }: { edge: Edge; graph: ShownGraph;
       </Section>
       {edge.p95 !== null && (
         <Section title={text.panel.responseTime}>
-          <dl className="sc-facts">
-            {(['p50', 'p95', 'p99'] as const).map((name) => {
-              const value = edge[name];
-              return (
-                value !== null && (
-                  <div key={name}>
-                    <dt>{text.panel.quantile[name]}</dt>
-                    <dd>{duration(value)}</dd>
-                  </div>
-                )
-              );
-            })}
-          </dl>
+          <Facts
+            facts={(['p50', 'p95', 'p99'] as const).map((name) => [text.panel.quantile[name], edge[name] === null ? '' : duration(edge[name])])}
+          />
           {edge.serverP95 !== null && <p>{text.panel.serverTime(duration(edge.serverP95), duration(edge.p95))}</p>}
         </Section>
       )}
@@ -217,9 +202,7 @@ function EdgeDetails({ edge, graph, onSelect }: { edge: Edge; graph: ShownGraph;
         <Section key={node.id} title={nameOf(node)}>
           <StatusWords status={node.health.status} />
           <Why health={node.health} />
-          <Button variant="link" isInline onClick={() => onSelect(node.id)}>
-            {text.panel.show(nameOf(node))}
-          </Button>
+          <Act words={text.panel.show(nameOf(node))} onClick={() => onSelect(node.id)} />
         </Section>
       ))}
     </>
@@ -229,24 +212,20 @@ function EdgeDetails({ edge, graph, onSelect }: { edge: Edge; graph: ShownGraph;
 function TrafficTable({ traffic, label }: { traffic: Traffic[]; label: string }) {
   if (!traffic.length) return <p>{text.panel.noTraffic}</p>;
   return (
-    <table className="sc-table" aria-label={label}>
-      <Head titles={[text.panel.protocol, text.panel.rate, text.panel.errors, text.panel.codes]} />
-      <tbody>
-        {traffic.map((one) => (
-          <tr key={one.protocol}>
-            <th scope="row">{one.protocol}</th>
-            <td>{one.protocol === 'tcp' ? throughput(one.bytes) : rate(one.rate)}</td>
-            <td>{one.protocol === 'tcp' ? '–' : percent(one.errorShare)}</td>
-            <td>
-              {Object.entries(one.codes).map(([code, value]) => (
-                <div key={code} className="sc-code">
-                  <span>{code === '-' ? text.panel.noResponse : code}</span> <span>{rate(value)}</span>
-                </div>
-              ))}
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <PlainTable
+      label={label}
+      columns={[text.panel.protocol, text.panel.rate, text.panel.errors, text.panel.codes]}
+      rows={traffic.map((one) => [
+        one.protocol,
+        one.protocol,
+        one.protocol === 'tcp' ? throughput(one.bytes) : rate(one.rate),
+        one.protocol === 'tcp' ? '–' : percent(one.errorShare),
+        Object.entries(one.codes).map(([code, value]) => (
+          <div key={code} className="sc-code">
+            <span>{code === '-' ? text.panel.noResponse : code}</span> <span>{rate(value)}</span>
+          </div>
+        )),
+      ])}
+    />
   );
 }

@@ -1,5 +1,4 @@
-import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
-import { FormSelect, FormSelectOption } from '@patternfly/react-core/dist/dynamic/components/FormSelect';
+import { Act, Check, Select } from '../shell/Act';
 import { BOXES, GRAPH_TYPES, LABELS, type Options } from '../options';
 import { text } from '../text';
 import type { Change } from '../useOptions';
@@ -25,30 +24,22 @@ export function Toolbar({ options, change, onExport }: Props) {
   return (
     <div className="sc-toolbar" role="group" aria-label={text.graph.title}>
       {CHOICES.map(([name, values, label, words]) => (
-        <FormSelect key={name} aria-label={label} value={options[name]} onChange={(_, value) => change({ [name]: value })}>
-          {values.map((value) => (
-            <FormSelectOption key={value} value={value} label={words[value] ?? value} />
-          ))}
-        </FormSelect>
+        <Select key={name} label={label} value={options[name]} choices={values.map((one) => [one, words[one] ?? one])} onChange={(value) => change({ [name]: value })} />
       ))}
       {SWITCHES.map((name) => (
-        <label key={name} className="sc-check">
-          <input type="checkbox" checked={options[name]} onChange={(event) => change({ [name]: event.target.checked })} />{' '}
-          {text.graph[name]}
-        </label>
+        <Check key={name} label={text.graph[name]} value={options[name]} onChange={(value) => change({ [name]: value })} />
       ))}
       <span className="sc-push">
         {!options.at && (
-          <Button variant="link" onClick={() => change({ at: String(Math.floor(Date.now() / 10_000) * 10 - 60) })}>
-            {text.replay.open}
-          </Button>
+          <Act words={text.replay.open} onClick={() => change({ at: String(Math.floor(Date.now() / 10_000) * 10 - 60) })} />
         )}
       </span>
-      <FormSelect aria-label={text.graph.export} value="" onChange={(_, format) => onExport(format as Format)}>
-        {[['', text.graph.export] as const, ...FORMATS.map((one) => [one, text.graph.formats[one]] as const)].map(([value, label]) => (
-          <FormSelectOption key={value} value={value} label={label} />
-        ))}
-      </FormSelect>
+      <Select
+        label={text.graph.export}
+        value=""
+        choices={[['', text.graph.export], ...FORMATS.map((one) => [one, text.graph.formats[one]] as const)]}
+        onChange={(format) => onExport(format as Format)}
+      />
     </div>
   );
 }

@@ -1,5 +1,5 @@
 /** Which trace is marked in the graph. */
-import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
+import { Act } from '../shell/Act';
 import { useEffect, useMemo } from 'react';
 import { useApi } from '../api/client';
 import type { Graph } from '../api/contract.gen';
@@ -30,13 +30,9 @@ export default function TraceBar({ id, graph, change, onMatches }: Props) {
       {found && !found.nodes.size && text.trace.none}
       {!data && error && error.message}{' '}
       {data && (
-        <Button variant="link" isInline onClick={() => change({ at: String(Math.ceil(data.start / 10) * 10) })}>
-          {text.trace.then}
-        </Button>
+        <Act words={text.trace.then} onClick={() => change({ at: String(Math.ceil(data.start / 10) * 10) })} />
       )}{' '}
-      <Button variant="link" isInline onClick={() => change({ trace: '' })}>
-        {text.trace.end}
-      </Button>
+      <Act words={text.trace.end} onClick={() => change({ trace: '' })} />
     </p>
   );
 }

@@ -1,5 +1,5 @@
 /** The graph as a picture or a table, or why there is neither and what to do. */
-import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
+import { Act } from '../shell/Act';
 import { Suspense, lazy } from 'react';
 import type { Graph } from '../api/contract.gen';
 import type { Options } from '../options';
@@ -35,9 +35,7 @@ export function View({ data, error, shown, placed, options, look, change, onRetr
   if (!shown.nodes.length)
     return (
       <Empty title={text.graph.allHidden} words="">
-        <Button variant="link" onClick={() => change({ hide: '' })}>
-          {text.list.clear}
-        </Button>
+        <Act words={text.list.clear} onClick={() => change({ hide: '' })} />
       </Empty>
     );
   if (options.table)
@@ -49,9 +47,7 @@ export function View({ data, error, shown, placed, options, look, change, onRetr
   if (placed.error)
     return (
       <Empty title={text.graph.notPlaced} words={placed.error.message}>
-        <Button variant="link" onClick={() => change({ table: true })}>
-          {text.graph.table}
-        </Button>
+        <Act words={text.graph.table} onClick={() => change({ table: true })} />
       </Empty>
     );
   if (!placed.layout) return <Loading words={text.graph.loading} slow={text.graph.slow} />;
@@ -62,13 +58,9 @@ function NoTraffic({ notes, options, change }: { notes: string[]; options: Optio
   return (
     <Empty title={text.graph.empty} words={notes.length ? notes : text.graph.emptyFix}>
       {!options.idle && (
-        <Button variant="link" onClick={() => change({ idle: true })}>
-          {text.graph.showIdle}
-        </Button>
+        <Act words={text.graph.showIdle} onClick={() => change({ idle: true })} />
       )}
-      <Button variant="link" onClick={() => change({ window: LONGER })}>
-        {text.shell.windows(LONGER)}
-      </Button>
+      <Act words={text.shell.windows(LONGER)} onClick={() => change({ window: LONGER })} />
     </Empty>
   );
 }

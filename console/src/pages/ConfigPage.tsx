@@ -1,15 +1,15 @@
+import { Select } from '../shell/Act';
 import { useMemo } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import type { ConfigItem } from '../api/contract.gen';
 import { moment, utc } from '../format';
-import { type Options, shared } from '../options';
+import { shared } from '../options';
 import { StatusMark } from '../shell/health';
 import { Words } from '../shell/states';
 import { text } from '../text';
 import { useOptions } from '../useOptions';
-import { DataTable } from './DataTable';
-import { ListPage, Select } from './Filters';
+import { ListPage } from './Filters';
 import type { Column } from './sort';
 
 const columns = (keep: string): Column<ConfigItem>[] => [
@@ -54,7 +54,6 @@ export default function ConfigPage() {
   const [query] = useSearchParams();
   const answer = useApi('/api/config', { namespaces: options.namespaces.join(',') }, options.refresh);
   const kinds = useMemo(() => [...new Set((answer.data ?? []).map((item) => item.kind))].sort(), [answer.data]);
-  const rows = useMemo(() => (answer.data ?? []).filter((item) => passes(item, options)), [answer.data, options]);
   const filters = (
     <>
       <Select
@@ -82,21 +81,13 @@ export default function ConfigPage() {
     <ListPage
       title={text.shell.config}
       answer={answer}
-      rows={rows}
-      options={options}
-      change={change}
+      passes={({ kind, accepted }) => (!options.kind || kind === options.kind) && (!options.accepted || accepted === (options.accepted === 'yes'))}
+      columns={columns(shared(query))}
+      idOf={(item) => `${item.kind}/${item.namespace}/${item.name}`}
+      first="accepted"
       none={text.list.noConfigFix}
       filters={filters}
-    >
-      <DataTable
-        label={text.shell.config}
-        rows={rows}
-        columns={columns(shared(query))}
-        idOf={(item) => `${item.kind}/${item.namespace}/${item.name}`}
-        sort={options.sort || 'accepted'}
-        onSort={(sort) => change({ sort })}
-      />
-    </ListPage>
+    />
   );
 }
 
@@ -107,9 +98,4 @@ function FindingCounts({ errors, warnings }: { errors: number; warnings: number 
       <StatusMark status={errors ? 'Failure' : 'Degraded'} /> {text.list.findingCounts(errors, warnings)}
     </span>
   );
-}
-
-function passes(item: ConfigItem, { q, kind, accepted }: Options): boolean {
-  if (!item.name.toLowerCase().includes(q.trim().toLowerCase())) return false;
-  return (!kind || item.kind === kind) && (!accepted || item.accepted === (accepted === 'yes'));
 }

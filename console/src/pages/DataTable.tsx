@@ -1,5 +1,8 @@
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useMemo } from 'react';
+import { STATUSES, type Status } from '../health';
+import { StatusWords } from '../shell/health';
+import { text } from '../text';
 import { type Column, sorted } from './sort';
 
 interface Props<Row> {
@@ -47,4 +50,9 @@ export function DataTable<Row>({ label, rows, columns, idOf, sort, onSort }: Pro
       </Tbody>
     </Table>
   );
+}
+
+/** The column of a health, the worst first. */
+export function healthColumn<Row>(of: (row: Row) => Status): Column<Row> {
+  return { key: 'health', title: text.list.health, value: (row) => STATUSES.indexOf(of(row)), cell: (row) => <StatusWords status={of(row)} /> };
 }

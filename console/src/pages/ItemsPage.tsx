@@ -1,18 +1,17 @@
+import { Select } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { Popover } from '@patternfly/react-core/dist/dynamic/components/Popover';
-import { useMemo } from 'react';
 import { Link, useSearchParams } from 'react-router';
 import { scope, useApi } from '../api/client';
 import type { Item } from '../api/contract.gen';
 import { pathOf } from '../details/subject';
 import { duration, percent, rate } from '../format';
 import { STATUSES } from '../health';
-import { type Options, shared } from '../options';
+import { shared } from '../options';
 import { StatusWords, Why } from '../shell/health';
 import { text } from '../text';
 import { useOptions } from '../useOptions';
-import { DataTable } from './DataTable';
-import { ListPage, Select } from './Filters';
+import { HealthSelect, ListPage } from './Filters';
 import type { Column } from './sort';
 
 interface Props {
@@ -27,7 +26,6 @@ export default function ItemsPage({ path, title }: Props) {
   const [options, change] = useOptions();
   const [query] = useSearchParams();
   const answer = useApi(path, scope(options), options.refresh);
-  const rows = useMemo(() => (answer.data ?? []).filter((item) => passes(item, options)), [answer.data, options]);
   const kind = KINDS[path];
   const columns: Column<Item>[] = [
     {
@@ -54,12 +52,7 @@ export default function ItemsPage({ path, title }: Props) {
   ];
   const filters = (
     <>
-      <Select
-        label={text.list.health}
-        value={options.health}
-        choices={[['', text.list.anyHealth], ...STATUSES.map((status) => [status, text.status[status]] as const)]}
-        onChange={(health) => change({ health })}
-      />
+      <HealthSelect />
       {path !== '/api/services' && (
         <Select
           label={text.list.sidecar}
@@ -75,16 +68,18 @@ export default function ItemsPage({ path, title }: Props) {
     </>
   );
   return (
-    <ListPage title={title} answer={answer} rows={rows} options={options} change={change} none={text.list.nothingFix} filters={filters}>
-      <DataTable
-        label={title}
-        rows={rows}
-        columns={columns}
-        idOf={(item) => `${item.kind}/${item.namespace}/${item.name}`}
-        sort={options.sort || 'name'}
-        onSort={(sort) => change({ sort })}
-      />
-    </ListPage>
+    <ListPage
+      title={title}
+      answer={answer}
+      passes={({ health, sidecar }) =>
+        (!options.health || health.status === options.health) && (!options.sidecar || sidecar === (options.sidecar === 'yes'))
+      }
+      columns={columns}
+      idOf={(item) => `${item.kind}/${item.namespace}/${item.name}`}
+      first="name"
+      none={text.list.nothingFix}
+      filters={filters}
+    />
   );
 }
 
@@ -100,12 +95,6 @@ const wizard = (kept: string): Column<Item> => ({
   title: text.list.traffic,
   cell: (item) => <Link to={`/services/${item.namespace}/${item.name}/traffic${kept}`}>{text.list.wizard}</Link>,
 });
-
-function passes(item: Item, { q, health, sidecar: wanted }: Options): boolean {
-  if (!item.name.toLowerCase().includes(q.trim().toLowerCase())) return false;
-  if (health && item.health.status !== health) return false;
-  return !wanted || item.sidecar === (wanted === 'yes');
-}
 
 /** The health, and in a popover why it is so. */
 function HealthCell({ item }: { item: Item }) {

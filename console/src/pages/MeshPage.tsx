@@ -1,12 +1,14 @@
 /** The mesh itself: its parts, its proxies, how its last changes went, its certificates and options. */
+import { Card } from './Card';
 import { Alert } from '@patternfly/react-core/dist/dynamic/components/Alert';
 import { Link, useSearchParams } from 'react-router';
 import { useApi } from '../api/client';
 import type { Mesh, Proxy } from '../api/contract.gen';
+import { PlainTable } from '../details/Table';
+import { When } from '../details/parts';
 import { duration, moment, utc } from '../format';
 import { shared } from '../options';
-import { Head } from '../shell/Head';
-import { StatusMark, StatusWords } from '../shell/health';
+import { StatusWords, SyncState } from '../shell/health';
 import { Loading, Problem, Stale } from '../shell/states';
 import { text } from '../text';
 import { useOptions } from '../useOptions';
@@ -24,11 +26,7 @@ const COLUMNS: Column<Proxy>[] = [
     value: (proxy) => worst(proxy),
     cell: (proxy) => (
       <>
-        {Object.entries(proxy.types).map(([type, state]) => (
-          <span key={type} className="sc-status-words sc-type" title={`${type}: ${state} ${proxy.errors[type] ?? ''}`}>
-            <StatusMark status={state === 'SYNCED' ? 'Healthy' : state === 'ERROR' ? 'Failure' : state === 'STALE' ? 'Degraded' : 'NA'} /> {type}
-          </span>
-        ))}
+        <SyncState types={proxy.types} errors={proxy.errors} />
         {Object.entries(proxy.errors).map(([type, error]) => (
           <div key={type} className="sc-error">
             {type}: {error}
@@ -67,8 +65,7 @@ export default function MeshPage() {
       <Topology mesh={data} />
       <div className="sc-cards">
         <Changes mesh={data} />
-        <section className="sc-card">
-          <h2>{words.certificates}</h2>
+        <Card title={words.certificates}>
           <ul className="sc-plain">
             {data.certificates.map(({ name, ends }) => (
               <li key={name}>
@@ -76,7 +73,7 @@ export default function MeshPage() {
               </li>
             ))}
           </ul>
-        </section>
+        </Card>
       </div>
       <section className="sc-card sc-scroll">
         <h2>{words.proxies}</h2>
@@ -93,8 +90,7 @@ export default function MeshPage() {
           />
         )}
       </section>
-      <section className="sc-card">
-        <h2>{words.options}</h2>
+      <Card title={words.options}>
         {data.options ? (
           <pre className="sc-options-text" tabIndex={0} aria-label={words.options}>
             {data.options}
@@ -102,7 +98,7 @@ export default function MeshPage() {
         ) : (
           <p>{words.noOptions}</p>
         )}
-      </section>
+      </Card>
     </div>
   );
 }
@@ -140,30 +136,27 @@ function Topology({ mesh }: { mesh: Mesh }) {
 
 function Changes({ mesh }: { mesh: Mesh }) {
   return (
-    <section className="sc-card sc-wide">
-      <h2>{words.changes}</h2>
+    <Card title={words.changes} wide>
       {mesh.changes.length === 0 && <p>{words.noChanges}</p>}
       {mesh.pushMs !== null && <p>{words.push(duration(mesh.pushMs))}</p>}
       {mesh.changes.length > 0 && (
-        <table className="sc-table">
-          <Head titles={[words.when, words.object, words.computed, words.last, words.answered]} />
-          <tbody>
-            {mesh.changes.map((one) => (
-              <tr key={one.received}>
-                <td title={utc(one.received)}>{moment(one.received)}</td>
-                <td>{one.objects.slice(0, 3).join(', ') + (one.objects.length > 3 ? ' …' : '')}</td>
-                <td className="sc-number">{duration(one.computedMs)}</td>
-                <td className="sc-number">{one.lastMs === null ? '–' : duration(one.lastMs)}</td>
-                <td>
-                  {one.proxies}
-                  {one.refused > 0 && <span className="sc-error"> {words.refused(one.refused)}</span>}
-                  {one.waiting > 0 && <span> {words.waiting(one.waiting)}</span>}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <PlainTable
+          label={words.changes}
+          columns={[words.when, words.object, words.computed, words.last, words.answered]}
+          rows={mesh.changes.map((one) => [
+            String(one.received),
+            <When at={one.received} />,
+            one.objects.slice(0, 3).join(', ') + (one.objects.length > 3 ? ' …' : ''),
+            duration(one.computedMs),
+            one.lastMs === null ? '–' : duration(one.lastMs),
+            <>
+              {one.proxies}
+              {one.refused > 0 && <span className="sc-error"> {words.refused(one.refused)}</span>}
+              {one.waiting > 0 && <span> {words.waiting(one.waiting)}</span>}
+            </>,
+          ])}
+        />
       )}
-    </section>
+    </Card>
   );
 }

@@ -2,6 +2,7 @@ import { Label } from '@patternfly/react-core/dist/dynamic/components/Label';
 import { Link, useSearchParams } from 'react-router';
 import { scope, useApi } from '../api/client';
 import type { Insight, Overview } from '../api/contract.gen';
+import { Facts, PlainTable } from '../details/Table';
 import { duration, moment, percent, rate, utc } from '../format';
 import { shared } from '../options';
 import { Loading, Problem, Stale } from '../shell/states';
@@ -32,27 +33,9 @@ export default function OverviewPage() {
         </Card>
         <Configuration overview={data} />
         <ControlPlane overview={data} />
-        <Card title={text.overview.errors}>
-          <Insights
-            rows={data.errorRates}
-            value={percent}
-            title={text.overview.share}
-            label={text.overview.errors}
-            none={text.overview.noErrors(data.window)}
-          />
-        </Card>
-        <Card title={text.overview.slowest}>
-          <Insights
-            rows={data.slowest}
-            value={duration}
-            title={text.overview.p95}
-            label={text.overview.slowest}
-            none={text.overview.noTimes(data.window)}
-          />
-        </Card>
-        <Card title={text.overview.busiest}>
-          <Insights rows={data.busiest} value={rate} title={text.overview.rate} label={text.overview.busiest} none={nothing} />
-        </Card>
+        <Insights rows={data.errorRates} value={percent} title={text.overview.share} label={text.overview.errors} none={text.overview.noErrors(data.window)} />
+        <Insights rows={data.slowest} value={duration} title={text.overview.p95} label={text.overview.slowest} none={text.overview.noTimes(data.window)} />
+        <Insights rows={data.busiest} value={rate} title={text.overview.rate} label={text.overview.busiest} none={nothing} />
         {data.certificates.length > 0 && (
           <Card title={text.overview.certificates}>
             <ul className="sc-plain">
@@ -79,34 +62,27 @@ interface InsightsProps {
 
 function Insights({ rows, value, title, label, none }: InsightsProps) {
   const [query] = useSearchParams();
-  if (!rows.length) return <Note>{none}</Note>;
   return (
-    <table className="sc-table" aria-label={label}>
-      <thead>
-        <tr>
-          <th scope="col">{text.overview.service}</th>
-          <th scope="col" className="sc-number">
-            {title}
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {rows.map((row) => (
-          <tr key={`${row.namespace}/${row.name}`}>
-            <th scope="row">
-              <Link
-                to={`/graph${shared(query, { type: 'service', find: `service = ${row.name} and ns = ${row.namespace}` })}`}
-                title={text.overview.inGraph(row.name)}
-              >
-                {row.name}
-              </Link>{' '}
-              <span className="sc-where">{row.namespace}</span>
-            </th>
-            <td className="sc-number">{value(row.value)}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <Card title={label}>
+      {!rows.length && <Note>{none}</Note>}
+      {rows.length > 0 && <PlainTable
+      label={label}
+      columns={[text.overview.service, title]}
+      rows={rows.map((row) => [
+        `${row.namespace}/${row.name}`,
+        <>
+          <Link
+            to={`/graph${shared(query, { type: 'service', find: `service = ${row.name} and ns = ${row.namespace}` })}`}
+            title={text.overview.inGraph(row.name)}
+          >
+            {row.name}
+          </Link>{' '}
+          <span className="sc-where">{row.namespace}</span>
+        </>,
+        value(row.value),
+      ])}
+      />}
+    </Card>
   );
 }
 
@@ -135,22 +111,15 @@ function Configuration({ overview: { config, configCount } }: { overview: Overvi
 }
 
 function ControlPlane({ overview: { controlPlane } }: { overview: Overview }) {
-  const facts = [
+  const facts: [string, string][] = [
     [text.overview.version, controlPlane.version],
     [text.overview.proxies, controlPlane.version && String(controlPlane.proxies)],
     [text.overview.push, controlPlane.pushMs === null ? '' : duration(controlPlane.pushMs)],
-  ].filter(([, value]) => value);
+  ];
   return (
     <Card title={text.overview.controlPlane}>
       {!controlPlane.version && <Label status="danger">{text.shell.controlPlaneDown}</Label>}
-      <dl className="sc-facts">
-        {facts.map(([name, value]) => (
-          <div key={name}>
-            <dt>{name}</dt>
-            <dd>{value}</dd>
-          </div>
-        ))}
-      </dl>
+      <Facts facts={facts} />
       {controlPlane.stale.length ? (
         <div>
           <Label status="warning">{text.overview.stale}</Label>

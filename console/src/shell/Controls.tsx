@@ -1,6 +1,5 @@
 /** What the masthead holds: the options that all pages share, the state of the control plane, the user. */
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
-import { FormSelect, FormSelectOption } from '@patternfly/react-core/dist/dynamic/components/FormSelect';
 import { Label } from '@patternfly/react-core/dist/dynamic/components/Label';
 import MoonIcon from '@patternfly/react-icons/dist/esm/icons/moon-icon';
 import SignOutAltIcon from '@patternfly/react-icons/dist/esm/icons/sign-out-alt-icon';
@@ -11,6 +10,7 @@ import { REFRESHES, WINDOWS } from '../options';
 import { text } from '../text';
 import { useTheme } from '../theme';
 import { useOptions } from '../useOptions';
+import { Select } from './Act';
 import { Namespaces } from './Namespaces';
 
 const SLOW_S = 15; // between looks at the control plane, at least
@@ -21,16 +21,18 @@ export function Controls() {
   return (
     <div className="sc-controls">
       <Namespaces chosen={options.namespaces} onChange={(namespaces) => change({ namespaces })} />
-      <FormSelect aria-label={text.shell.window} value={options.window} onChange={(_, window) => change({ window })}>
-        {windows.map((window) => (
-          <FormSelectOption key={window} value={window} label={text.shell.windows(window)} />
-        ))}
-      </FormSelect>
-      <FormSelect aria-label={text.shell.refresh} value={options.refresh} onChange={(_, value) => change({ refresh: Number(value) })}>
-        {REFRESHES.map((seconds) => (
-          <FormSelectOption key={seconds} value={seconds} label={text.shell.refreshes[seconds] ?? ''} />
-        ))}
-      </FormSelect>
+      <Select
+        label={text.shell.window}
+        value={options.window}
+        choices={windows.map((window) => [window, text.shell.windows(window)])}
+        onChange={(window) => change({ window })}
+      />
+      <Select
+        label={text.shell.refresh}
+        value={String(options.refresh)}
+        choices={REFRESHES.map((seconds) => [String(seconds), text.shell.refreshes[seconds] ?? ''])}
+        onChange={(seconds) => change({ refresh: Number(seconds) })}
+      />
     </div>
   );
 }

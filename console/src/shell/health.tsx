@@ -20,6 +20,21 @@ export function StatusWords({ status }: { status: Status }) {
   );
 }
 
+const STATES: Record<string, Status> = { SYNCED: 'Healthy', STALE: 'Degraded', ERROR: 'Failure' };
+
+/** Whether a proxy has its resources, by their types. */
+export function SyncState({ types, errors = {} }: { types: Record<string, string>; errors?: Record<string, string> }) {
+  return (
+    <span className="sc-nowrap">
+      {Object.entries(types).map(([type, state]) => (
+        <span key={type} className="sc-status-words sc-sync" title={`${type}: ${state.toLowerCase()} ${errors[type] ?? ''}`}>
+          <StatusMark status={STATES[state] ?? 'NA'} /> {type}
+        </span>
+      ))}
+    </span>
+  );
+}
+
 /** The reasons of a health: which rule, what share, which thresholds, in which window. */
 export function Why({ health }: { health: Health }) {
   return (

@@ -8,7 +8,8 @@ import { shared } from '../options';
 import { Empty, Loading, Problem } from '../shell/states';
 import { useOptions } from '../useOptions';
 import { Preview } from './Preview';
-import { CheckField, ChoiceField, LabelsField, ListField, NumberField, TextField } from './fields';
+import { Check } from '../shell/Act';
+import { ChoiceField, LabelsField, ListField, NumberField, TextField } from './fields';
 
 type Values = Record<string, unknown>;
 
@@ -120,7 +121,7 @@ function ValueField({ field, value, onChange }: { field: Field; value: unknown; 
     case 'number':
       return <NumberField label={label} help={field.help} required={required} value={(value as number | null) ?? null} onChange={onChange} />;
     case 'boolean':
-      return <CheckField label={label} value={Boolean(value)} onChange={(checked) => onChange(checked || null)} />;
+      return <Check label={label} value={Boolean(value)} onChange={(checked) => onChange(checked || null)} />;
     case 'choice': {
       const choices = field.choices.map((one): [string, string] => [one, one]);
       const all = required ? choices : [['', text.form.none] as [string, string], ...choices];

@@ -1,4 +1,5 @@
 /** What a form would change, before it is changed: in sentences, and as YAML against what is there. */
+import { Act } from '../shell/Act';
 import { Alert } from '@patternfly/react-core/dist/dynamic/components/Alert';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { Suspense, lazy, useEffect, useState } from 'react';
@@ -7,7 +8,7 @@ import type { Applied, Proposal } from '../api/contract.gen';
 import { Findings } from '../config/YamlEditor';
 import { apply } from '../config/changes';
 import { text } from '../config/text';
-import { Head } from '../shell/Head';
+import { PlainTable } from '../details/Table';
 import { Loading } from '../shell/states';
 
 const Editor = lazy(() => import('../config/Editor'));
@@ -79,9 +80,7 @@ export function Preview({ propose, onApplied, onCancel }: Props) {
         <Button isDisabled={!propose || !changes || wrong || Boolean(problem) || busy} isLoading={busy} onClick={() => void submit()}>
           {busy ? text.editor.applying : text.editor.apply}
         </Button>
-        <Button variant="link" onClick={onCancel}>
-          {text.form.cancel}
-        </Button>
+        <Act words={text.form.cancel} onClick={onCancel} />
       </div>
       {yaml && (
         <Suspense fallback={<Loading words={text.editor.loading} />}>
@@ -110,21 +109,17 @@ function Tried({ proposal, observed }: { proposal: Proposal; observed: number })
     <>
       <p>{words.tried(observed, total)}</p>
       {total > 0 && (
-        <table className="sc-table">
-          <Head titles={[words.source, words.request, words.count, words.why]} />
-          <tbody>
-            {proposal.refused.map((one) => (
-              <tr key={`${one.source} ${one.method} ${one.path} ${one.reason}`}>
-                <th scope="row">{one.source}</th>
-                <td>
-                  {one.method} {one.path}
-                </td>
-                <td className="sc-number">{one.count}</td>
-                <td>{one.reason}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <PlainTable
+          label={words.count}
+          columns={[words.source, words.request, words.count, words.why]}
+          rows={proposal.refused.map((one) => [
+            `${one.source} ${one.method} ${one.path} ${one.reason}`,
+            one.source,
+            `${one.method} ${one.path}`,
+            one.count,
+            one.reason,
+          ])}
+        />
       )}
     </>
   );

@@ -1,4 +1,5 @@
 /** One rule of HTTP: which requests, where to, and what happens to them on the way. */
+import { Act } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import type { ReactNode } from 'react';
 import type { Condition, HttpRule, Target } from '../api/contract.gen';
@@ -25,9 +26,7 @@ export function RuleEditor({ number, rule, service, versions, onChange, onEarlie
       <legend>{words.rule(number)}</legend>
       <div className="sc-filters sc-push">
         {onEarlier && (
-          <Button variant="link" onClick={onEarlier}>
-            {words.up}
-          </Button>
+          <Act words={words.up} onClick={onEarlier} />
         )}
         <Button variant="link" onClick={onRemove} aria-label={`${words.remove} ${words.rule(number)}`}>
           {words.remove}
@@ -120,14 +119,10 @@ function Matches({ matches, onChange }: { matches: Condition[][]; onChange: (mat
               }}
             />
           ))}
-          <Button variant="link" onClick={() => onChange(withItem(matches, index, [...conditions, condition]))}>
-            {words.addCondition}
-          </Button>
+          <Act words={words.addCondition} onClick={() => onChange(withItem(matches, index, [...conditions, condition]))} />
         </div>
       ))}
-      <Button variant="link" onClick={() => onChange([...matches, [condition]])}>
-        {matches.length ? words.addAlternative : words.addCondition}
-      </Button>
+      <Act words={matches.length ? words.addAlternative : words.addCondition} onClick={() => onChange([...matches, [condition]])} />
     </div>
   );
 }
@@ -153,9 +148,7 @@ function ConditionEditor({ condition: one, onChange }: { condition: Condition; o
       {!['present', 'absent'].includes(one.operator) && (
         <TextField label={words.value} value={one.value} required onChange={(value) => set({ value: value ?? '' })} />
       )}
-      <Button variant="link" onClick={() => onChange(null)}>
-        {words.remove}
-      </Button>
+      <Act words={words.remove} onClick={() => onChange(null)} />
     </div>
   );
 }
@@ -196,9 +189,7 @@ export function Targets({ targets, service, versions, onChange }: TargetsProps) 
                   value={one.weight}
                   onChange={(event) => onChange(balanced(targets, index, Number(event.target.value)))}
                 />
-                <Button variant="link" onClick={() => onChange(withItem(targets, index, null))}>
-                  {words.remove}
-                </Button>
+                <Act words={words.remove} onClick={() => onChange(withItem(targets, index, null))} />
               </>
             )}
           </div>
@@ -216,9 +207,7 @@ export function Targets({ targets, service, versions, onChange }: TargetsProps) 
         {words.addTarget}
       </Button>
       {several && (
-        <Button variant="link" onClick={() => onChange(even(targets))}>
-          {words.even}
-        </Button>
+        <Act words={words.even} onClick={() => onChange(even(targets))} />
       )}
     </div>
   );

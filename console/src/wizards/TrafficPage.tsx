@@ -1,4 +1,5 @@
 /** The wizard of a service's traffic: routing, shares, faults, timeouts, retries, mirrors, and the policy of its destination. */
+import { Act } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { useCallback, useState } from 'react';
 import { Link, useNavigate, useParams, useSearchParams } from 'react-router';
@@ -91,14 +92,10 @@ function Wizard({ form }: { form: TrafficForm }) {
                 <div key={index} className="sc-fields">
                   <TextField label={words.name} value={one.name} onChange={(name) => set({ subsets: withItem(rules.subsets, index, { ...one, name: name ?? '' }) })} />
                   <LabelsField label={words.value} value={one.labels} onChange={(labels) => set({ subsets: withItem(rules.subsets, index, { ...one, labels }) })} />
-                  <Button variant="link" onClick={() => set({ subsets: withItem(rules.subsets, index, null) })}>
-                    {words.remove}
-                  </Button>
+                  <Act words={words.remove} onClick={() => set({ subsets: withItem(rules.subsets, index, null) })} />
                 </div>
               ))}
-              <Button variant="link" onClick={() => set({ subsets: form.versions.map(({ name, labels }) => ({ name, labels })) })}>
-                {words.addVersions}
-              </Button>
+              <Act words={words.addVersions} onClick={() => set({ subsets: form.versions.map(({ name, labels }) => ({ name, labels })) })} />
             </Section>
             <Section title={words.edges} open={rules.gateways.length > 0}>
               <ListField label={words.hosts} value={rules.hosts} onChange={(hosts) => set({ hosts })} />
@@ -123,14 +120,10 @@ function Wizard({ form }: { form: TrafficForm }) {
                     versions={versions}
                     onChange={(targets) => set({ tcp: withItem(rules.tcp, index, { ...one, targets }) })}
                   />
-                  <Button variant="link" onClick={() => set({ tcp: withItem(rules.tcp, index, null) })}>
-                    {words.remove}
-                  </Button>
+                  <Act words={words.remove} onClick={() => set({ tcp: withItem(rules.tcp, index, null) })} />
                 </div>
               ))}
-              <Button variant="link" onClick={() => set({ tcp: [...rules.tcp, { port: form.ports[0] ?? 0, targets: fresh().targets }] })}>
-                {words.addTcp}
-              </Button>
+              <Act words={words.addTcp} onClick={() => set({ tcp: [...rules.tcp, { port: form.ports[0] ?? 0, targets: fresh().targets }] })} />
             </Section>
           </div>
         </form>

@@ -1,6 +1,6 @@
 /** Inputs of the wizards. What is empty is not set: null. */
-import { FormSelect, FormSelectOption } from '@patternfly/react-core/dist/dynamic/components/FormSelect';
 import { type ReactNode, useEffect, useId, useState } from 'react';
+import { Select } from '../shell/Act';
 import { labelsOf, listOf, textOfLabels } from './values';
 
 interface Named {
@@ -30,15 +30,20 @@ interface TextProps extends Named {
   value: string | null;
   onChange: (value: string | null) => void;
   placeholder?: string;
+  type?: 'number';
+  max?: number;
 }
 
-export function TextField({ value, onChange, placeholder, ...named }: TextProps) {
+export function TextField({ value, onChange, placeholder, type, max, ...named }: TextProps) {
   const id = useId();
   return (
     <Labelled id={id} {...named}>
       <input
         id={id}
-        className="sc-input"
+        type={type}
+        min={type && 0}
+        max={max}
+        className={type ? 'sc-input sc-number-input' : 'sc-input'}
         value={value ?? ''}
         placeholder={placeholder}
         required={named.required}
@@ -55,23 +60,8 @@ interface NumberProps extends Named {
   max?: number;
 }
 
-export function NumberField({ value, onChange, max, ...named }: NumberProps) {
-  const id = useId();
-  return (
-    <Labelled id={id} {...named}>
-      <input
-        id={id}
-        type="number"
-        min={0}
-        max={max}
-        className="sc-input sc-number-input"
-        value={value ?? ''}
-        required={named.required}
-        aria-describedby={named.help ? `${id}-help` : undefined}
-        onChange={(event) => onChange(event.target.value === '' ? null : Number(event.target.value))}
-      />
-    </Labelled>
-  );
+export function NumberField({ value, onChange, ...rest }: NumberProps) {
+  return <TextField {...rest} type="number" value={value === null ? null : String(value)} onChange={(typed) => onChange(typed === null ? null : Number(typed))} />;
 }
 
 interface ChoiceProps extends Named {
@@ -85,21 +75,8 @@ export function ChoiceField({ value, choices, onChange, ...named }: ChoiceProps)
   const id = useId();
   return (
     <Labelled id={id} {...named}>
-      <FormSelect id={id} value={value ?? ''} onChange={(_, chosen) => onChange(chosen || null)}>
-        {choices.map(([key, words]) => (
-          <FormSelectOption key={key} value={key} label={words} />
-        ))}
-      </FormSelect>
+      <Select id={id} value={value ?? ''} choices={choices} onChange={(chosen) => onChange(chosen || null)} />
     </Labelled>
-  );
-}
-
-export function CheckField({ label, value, onChange }: { label: string; value: boolean; onChange: (value: boolean) => void }) {
-  return (
-    <label className="sc-check">
-      <input type="checkbox" checked={value} onChange={(event) => onChange(event.target.checked)} />
-      {label}
-    </label>
   );
 }
 

@@ -43,6 +43,7 @@ const PAGES = [
   ['/workloads/default/reviews-v2?tab=logs', '.sc-line'],
   ['/workloads/default/mongodb-v1?tab=logs&live=false', '.pf-v6-c-empty-state'],
   [`/workloads/default/reviews-v2?tab=traces&trace=${'1'.padStart(32, '0')}`, '.sc-spans'],
+  ['/workloads/default/reviews-v2?tab=runtime', '.u-wrap canvas'],
   ['/workloads/default/reviews-v2?tab=envoy&part=logging', '.sc-table select'],
   ['/workloads/default/reviews-v2?tab=envoy&part=difference', '.sc-diff'],
   ['/services/default/mongodb-v1?tab=traces', '.pf-v6-c-empty-state'],
@@ -418,6 +419,21 @@ const TESTS = [
       await page.getByLabel('http', { exact: true }).selectOption('debug');
       await page.getByRole('option', { name: 'various' }).waitFor({ state: 'attached' });
       assert.equal(await page.getByLabel('upstream').inputValue(), 'warning');
+    },
+  ],
+  [
+    'dashboards of runtimes are there for what has their metrics',
+    async () => {
+      await page.goto(`${server.url}/workloads/default/reviews-v2`);
+      await page.getByRole('link', { name: 'Runtime' }).click();
+      await page.getByRole('heading', { name: 'Memory that Envoy has allocated' }).waitFor();
+      await page.getByRole('region', { name: 'Go' }).locator('canvas').waitFor();
+      await picture('runtime');
+      await page.goto(`${server.url}/workloads/default/mongodb-v1`);
+      await page.getByRole('link', { name: 'Envoy' }).waitFor();
+      assert.equal(await page.getByRole('link', { name: 'Runtime' }).count(), 0);
+      await page.goto(`${server.url}/workloads/default/mongodb-v1?tab=runtime`);
+      await page.getByText('Nothing is known of what its pods run in').waitFor();
     },
   ],
   [

@@ -264,6 +264,11 @@ export const API = {
   '/api/details': details,
   '/api/details/namespace': namespace,
   '/api/series': series,
+  '/api/runtimes': (url) => {
+    const { times, charts } = series(url);
+    const chart = (/** @type {string} */ name, /** @type {'bytes' | 'cores'} */ unit) => ({ name, unit, dropped: 0, lines: charts[0]?.lines ?? [] });
+    return { times, runtimes: charts.length ? [{ name: 'Envoy', charts: [chart('envoyMemory', 'bytes')] }, { name: 'Go', charts: [chart('goPauses', 'cores')] }] : [] };
+  },
   '/api/logs': logs,
   '/api/proxy-config': proxyConfig,
   '/api/proxy-config/difference': () => [

@@ -13,7 +13,7 @@ from sailcloth.analysis.describe import MeshSnapshot
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import EVENTS
 
-from . import details, series
+from . import details, runtimes, series
 from .access import Access, Question
 from .answers import USER, answer, required, seconds
 from .assemble import Scope, Snapshot
@@ -23,6 +23,7 @@ from .findings import Found
 from .sources import Cluster, ControlPlane, Metrics
 
 Object = dict[str, Any]
+_PODS = 50  # whose runtimes are shown
 Look = Callable[[web.Request], Awaitable[tuple[Snapshot, Scope]]]
 """What a request asks for, and what its user may see of it."""
 
@@ -49,6 +50,7 @@ class DetailPages:
             web.get("/api/details", self._details),
             web.get("/api/details/namespace", self._namespace),
             web.get("/api/series", self._series),
+            web.get("/api/runtimes", self._runtimes),
         ]
 
     async def described(self) -> MeshSnapshot:
@@ -78,6 +80,16 @@ class DetailPages:
         queries = series.queries(of, chosen, at.step, known)
         found = await asyncio.gather(*(self._metrics.range(query.expression, at) for query in queries))
         return answer(series.charts(chosen, at, zip(queries, found, strict=True)))
+
+    async def _runtimes(self, request: web.Request) -> web.Response:
+        snapshot, of, _ = await self._subject(request)
+        at = series.times(seconds(snapshot.window), snapshot.at)
+        pods = sorted({pod for w in details.workloads(snapshot.inventory, of) for pod in w.pods})[:_PODS]
+        asked = (of.namespace, pods)
+        found = await self._metrics.query(runtimes.discovery(*asked), snapshot.at) if pods else []
+        panels = runtimes.panels(found, *asked, at.step)
+        answers = await asyncio.gather(*(self._metrics.range(query, at) for *_, query in panels))
+        return answer(runtimes.answer(at, zip(panels, answers, strict=True)))
 
     async def _namespace(self, request: web.Request) -> web.Response:
         name = required(request, "name")

@@ -134,8 +134,8 @@ class Line(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Chart(Struct, frozen=True, rename="camel", kw_only=True):
-    name: Literal["requests", "errors", "duration", "requestSize", "responseSize", "tcpReceived", "tcpSent"]
-    unit: Literal["requests/s", "ms", "bytes", "bytes/s"]
+    name: str
+    unit: Literal["requests/s", "ms", "bytes", "bytes/s", "cores", "count"]
     lines: list[Line]
     dropped: int = 0  # smaller lines that are not among these
 
@@ -147,6 +147,18 @@ class Charts(Struct, frozen=True, rename="camel", kw_only=True):
     step: float
     reporter: str
     charts: list[Chart]
+
+
+class Runtime(Struct, frozen=True, rename="camel", kw_only=True):
+    """The dashboard of a runtime that is there."""
+
+    name: str
+    charts: list[Chart]
+
+
+class Runtimes(Struct, frozen=True, rename="camel", kw_only=True):
+    times: list[float]
+    runtimes: list[Runtime]
 
 
 # -- logs ---------------------------------------------------------------------------------------
@@ -355,6 +367,7 @@ PATHS: tuple[tuple[str, str, tuple[dict[str, Any], ...], Any], ...] = (
         ),
         Charts,
     ),
+    ("/api/runtimes", "Dashboards of what its pods run in.", (*_SUBJECT, _WINDOW), Runtimes),
     ("/api/logs", "Lines of the logs of its pods, ordered by time.", LOGS, LogLines),
     (
         "/api/traces",

@@ -124,10 +124,11 @@ def _selector(of: Subject, chosen: View) -> list[str]:
         "app": (f"{side}_canonical_service", f"{side}_workload_namespace"),
         "service": ("destination_service_name", "destination_service_namespace"),
     }[of.kind]
-    return [f'reporter="{chosen.reporter}",{name}={_quoted(of.name)},{where}={_quoted(of.namespace)}']
+    return [f'reporter="{chosen.reporter}",{name}={quoted(of.name)},{where}={quoted(of.namespace)}']
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A string of PromQL."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
@@ -170,26 +171,25 @@ def _all(selectors: Sequence[str], labels: Sequence[str], window: str, chosen: V
 
 def charts(chosen: View, at: Times, answers: Iterable[tuple[Query, Sequence[Series]]]) -> Charts:
     """The charts of the answers, without empty ones. Of more than twenty lines of a chart the largest are kept."""
-    moments = at.all
     lines: dict[str, list[Line]] = {}
     for query, series in answers:
-        for labels, points in series:
-            values: list[float | None] = [None] * len(moments)
-            for when, value in points:
-                index = round((when - at.start) / at.step)
-                if 0 <= index < len(values) and math.isfinite(value):
-                    values[index] = value
-            if any(values) or (query.chart == "requests" and any(v is not None for v in values)):
-                name = "inaccessible" if query.hidden else _label(chosen, labels)
-                label = " ".join(filter(None, (name, query.measure))) or "all"
-                lines.setdefault(query.chart, []).append(Line(label=label, values=values))
+        named = (
+            (
+                " ".join(filter(None, ("inaccessible" if query.hidden else _label(chosen, labels), query.measure))),
+                points,
+            )
+            for labels, points in series
+        )
+        for line in lines_of(at, named):
+            if query.chart == "requests" or any(line.values):
+                lines.setdefault(query.chart, []).append(line)
     return Charts(
-        times=moments,
+        times=at.all,
         step=at.step,
         reporter=chosen.reporter,
         charts=[
             Chart(
-                name=name,  # type: ignore[arg-type]
+                name=name,
                 unit=unit,
                 lines=_largest(lines[name]),
                 dropped=max(0, len(lines[name]) - _LINES),
@@ -198,6 +198,20 @@ def charts(chosen: View, at: Times, answers: Iterable[tuple[Query, Sequence[Seri
             if name in lines
         ],
     )
+
+
+def lines_of(at: Times, series: Iterable[tuple[str, Sequence[tuple[float, float]]]]) -> list[Line]:
+    """Lines of series by their labels, without those that have no value."""
+    out = []
+    for label, points in series:
+        values: list[float | None] = [None] * len(at.all)
+        for when, value in points:
+            index = round((when - at.start) / at.step)
+            if 0 <= index < len(values) and math.isfinite(value):
+                values[index] = value
+        if any(v is not None for v in values):
+            out.append(Line(label=label or "all", values=values))
+    return out
 
 
 def _largest(lines: Sequence[Line]) -> list[Line]:
