@@ -85,9 +85,7 @@ export default function LogsTab({ subject, pods }: { subject: Subject; pods: str
           words={!pods.length ? text.overview.noPods : shown?.lines.length ? text.logs.noneMatches : text.logs.nothingYet}
         />
       )}
-      {lines.length > 0 && (
-        <Lines key={`${chosen.search}/${chosen.without}/${chosen.pod}/${most}`} lines={lines} containers={containers} />
-      )}
+      {lines.length > 0 && <Lines key={`${chosen.search}/${chosen.without}/${chosen.pod}/${most}`} lines={lines} containers={containers} />}
     </>
   );
 }

@@ -101,9 +101,7 @@ function NodeDetails({ node, onToggle }: { node: ShownNode; onToggle: (namespace
         <StatusWords status={node.health.status} />
         {!node.members && <Why health={node.health} />}
       </Section>
-      {!node.members && (
-        <Act words={text.graph.focus} onClick={() => change({ focus: node.id })} />
-      )}
+      {!node.members && <Act words={text.graph.focus} onClick={() => change({ focus: node.id })} />}
       {node.reason && (
         <Section title={text.panel.reason}>
           <p>

@@ -30,9 +30,7 @@ export function Toolbar({ options, change, onExport }: Props) {
         <Check key={name} label={text.graph[name]} value={options[name]} onChange={(value) => change({ [name]: value })} />
       ))}
       <span className="sc-push">
-        {!options.at && (
-          <Act words={text.replay.open} onClick={() => change({ at: String(Math.floor(Date.now() / 10_000) * 10 - 60) })} />
-        )}
+        {!options.at && <Act words={text.replay.open} onClick={() => change({ at: String(Math.floor(Date.now() / 10_000) * 10 - 60) })} />}
       </span>
       <Select
         label={text.graph.export}

@@ -57,9 +57,7 @@ export function View({ data, error, shown, placed, options, look, change, onRetr
 function NoTraffic({ notes, options, change }: { notes: string[]; options: Options; change: Change }) {
   return (
     <Empty title={text.graph.empty} words={notes.length ? notes : text.graph.emptyFix}>
-      {!options.idle && (
-        <Act words={text.graph.showIdle} onClick={() => change({ idle: true })} />
-      )}
+      {!options.idle && <Act words={text.graph.showIdle} onClick={() => change({ idle: true })} />}
       <Act words={text.shell.windows(LONGER)} onClick={() => change({ window: LONGER })} />
     </Empty>
   );

@@ -25,9 +25,7 @@ export function RuleEditor({ number, rule, service, versions, onChange, onEarlie
     <fieldset className="sc-card sc-rule">
       <legend>{words.rule(number)}</legend>
       <div className="sc-filters sc-push">
-        {onEarlier && (
-          <Act words={words.up} onClick={onEarlier} />
-        )}
+        {onEarlier && <Act words={words.up} onClick={onEarlier} />}
         <Button variant="link" onClick={onRemove} aria-label={`${words.remove} ${words.rule(number)}`}>
           {words.remove}
         </Button>
@@ -206,9 +204,7 @@ export function Targets({ targets, service, versions, onChange }: TargetsProps) 
       >
         {words.addTarget}
       </Button>
-      {several && (
-        <Act words={words.even} onClick={() => onChange(even(targets))} />
-      )}
+      {several && <Act words={words.even} onClick={() => onChange(even(targets))} />}
     </div>
   );
 }
