@@ -121,13 +121,13 @@ export default function ChartOverTime({ chart, times, dots = NONE, traces = '' }
         />
       </div>
       {highest > 0 && (
-        <p>
+        <p className="sc-filters">
           {text.metrics.slowest}{' '}
           {[...dots]
             .sort((a, b) => b.value - a.value)
             .slice(0, SLOWEST)
             .map((dot) => (
-              <Link key={dot.id} className="sc-status-words" to={`${traces}&trace=${dot.id}`}>
+              <Link key={dot.id} to={`${traces}&trace=${dot.id}`}>
                 {text.metrics.span(clock(dot.at), format(dot.value))}
               </Link>
             ))}

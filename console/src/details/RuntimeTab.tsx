@@ -12,7 +12,7 @@ export default function RuntimeTab({ data, window }: { data: Runtimes | undefine
   return (
     <Suspense fallback={<Loading />}>
       {data.runtimes.map(({ name, charts }) => (
-        <section key={name} aria-label={name}>
+        <section key={name} aria-label={name} className="sc-runtime">
           <h2>{name}</h2>
           <div className="sc-charts">
             {charts.map((chart) => (
