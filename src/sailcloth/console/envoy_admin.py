@@ -42,6 +42,7 @@ class EnvoyPages:
         act_as: Callable[[str], Client] | None,
     ) -> None:
         self._control_plane, self._access, self._proxy, self._act_as = control_plane, access, proxy, act_as
+        self._turn = asyncio.Lock()  # a comparison holds two configurations in memory
 
     def routes(self) -> list[web.RouteDef]:
         """What they serve."""
@@ -58,9 +59,10 @@ class EnvoyPages:
                 "what a proxy has names all namespaces, and you may not list the pods of all",
                 "Its sync state, in the tables, says whether it has taken everything.",
             )
-        text = await self._page(request, proxy, "/config_dump")
-        wanted = await self._control_plane.config_dump(proxy)
-        return answer(await asyncio.to_thread(lambda: list(differences(wanted, orjson.loads(text)))))
+        async with self._turn:
+            text = await self._page(request, proxy, "/config_dump")
+            wanted = await self._control_plane.config_dump(proxy)
+            return answer(await asyncio.to_thread(lambda: list(differences(wanted, orjson.loads(text)))))
 
     async def _levels(self, request: web.Request) -> web.Response:
         proxy, _ = await self._proxy(request)

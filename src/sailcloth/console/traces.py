@@ -69,10 +69,10 @@ class TracePages:
         identifier, parts, snapshot, readable = await self._one(request)
         services = sorted({p.service for p in parts})[:_SERVICES]
         start = snapshot.at - seconds(snapshot.window)
-        found = await asyncio.gather(
-            *(self._tracing.find(name, start, snapshot.at, _COMPARED, False) for name in services)
-        )
-        others = {str(one["traceID"]): spans(one) for each in found for one in each}
+        others: dict[str, list[Part]] = {}
+        for name in services:  # one after the other: each answer may be large
+            found = await self._tracing.find(name, start, snapshot.at, _COMPARED, False)
+            others |= {str(one["traceID"]): spans(one) for one in found}
         seen = {n: o for n, o in others.items() if readable is None or is_readable(o, readable)}
         return answer(trace_comparison.compare(identifier, parts, seen))
 
