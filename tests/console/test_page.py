@@ -33,8 +33,8 @@ def test_the_logic_of_the_page() -> None:
 
 @needs_packages
 @needs_browser
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 def test_every_page_in_a_browser() -> None:
     if not (ROOT / "src" / "sailcloth" / "console" / "page" / "index.html").is_file():
         npm("run", "build")
-    npm("run", "e2e")
+    npm("run", "e2e", seconds=450)
