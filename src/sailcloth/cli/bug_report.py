@@ -384,10 +384,10 @@ def _admin(
     api: Client, archive: Archive, name: str, namespace: str, path: str, where: str
 ) -> Callable[[], Awaitable[None]]:
     async def work() -> None:
-        from .cluster import admin_page
+        from sailcloth.kube.envoy_admin import page
 
         method = "POST" if path == "/logging" else "GET"
-        body = await admin_page(api, name, namespace, path, method)
+        body = await page(api, name, namespace, path, method)
         if where.endswith(".json"):
             archive.value(where, json.loads(body))
         else:
