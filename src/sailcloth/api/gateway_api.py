@@ -67,9 +67,16 @@ class GatewayAddress(Struct):
     value: str = ""
 
 
+class ParametersReference(Struct):
+    group: str = ""
+    kind: str = ""
+    name: str = ""
+
+
 class GatewayInfrastructure(Struct):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    parameters_ref: ParametersReference | None = None
 
 
 class GatewaySpec(Struct):

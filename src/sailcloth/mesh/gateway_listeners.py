@@ -75,12 +75,13 @@ def evaluate(gateway: KubernetesGateway, services: tuple[str, ...], secret: Secr
     states: list[ListenerState] = []
     for listener in gateway.spec.listeners:
         states.append(_listener(listener, gateway.metadata.namespace, states, secret))
-    valid = all(s.accepted[0] and not s.conflicted[0] for s in states)
-    accepted = (
-        (True, "Accepted", "")
-        if valid
-        else (True, "ListenersNotValid", "some listeners are not valid; their conditions say why")
-    )
+    valid = [s.accepted[0] and not s.conflicted[0] for s in states]
+    accepted = (True, "Accepted", "")
+    if not all(valid):
+        accepted = (any(valid), "ListenersNotValid", "listeners are not valid; their conditions say why")
+    if (parameters := gateway.spec.infrastructure.parameters_ref) is not None:
+        text = f"infrastructure.parametersRef: {parameters.kind} {parameters.name} is not supported yet"
+        accepted = (False, "InvalidParameters", text)
     if unknown := [a.type for a in gateway.spec.addresses if a.type not in ("IPAddress", "Hostname")]:
         accepted = (
             False,

@@ -131,6 +131,7 @@ def cors_policy(step: HTTPRouteFilter) -> vs.CorsPolicy | None:
         expose_headers=cors.expose_headers,
         allow_credentials=cors.allow_credentials,
         max_age=f"{cors.max_age}s" if cors.max_age is not None else None,
+        unmatched_preflights="IGNORE",
     )
 
 

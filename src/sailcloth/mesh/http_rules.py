@@ -176,13 +176,13 @@ class HttpRules:
             return "BackendNotFound", f"service {target.namespace}/{target.name} has no port {backend.port}"
         return None
 
-    def granted(self, target: Service, namespace: str) -> bool:
+    def granted(self, target: Service, namespace: str, source: str = "HTTPRoute", kind: str = "Service") -> bool:
+        """Whether a ReferenceGrant lets objects of kind `source` in a namespace refer to a target of a kind."""
         return any(
             key.namespace == target.namespace
-            and any((f.group, f.kind, f.namespace) == (GROUP, "HTTPRoute", namespace) for f in grant.spec.from_)
+            and any((f.group, f.kind, f.namespace) == (GROUP, source, namespace) for f in grant.spec.from_)
             and any(
-                t.group in ("", "core") and t.kind == "Service" and t.name in (None, "", target.name)
-                for t in grant.spec.to
+                t.group in ("", "core") and t.kind == kind and t.name in (None, "", target.name) for t in grant.spec.to
             )
             for key, grant in self._grants.items()
         )

@@ -68,7 +68,9 @@ class KubernetesGateways:
         self._hosts_of: dict[Key, set[HostName]] = {}  # by route
         self._members: dict[HostName, set[Key]] = {}
         self._servers: dict[Key, set[Key]] = {}  # generated Gateways, by Gateway
-        self._attached: dict[Key, dict[str, set[Key]]] = {}  # routes by Gateway and listener
+        self._guarded: dict[Key, set[HostName]] = {}  # host names that are not left to a wider listener, by Gateway
+        self._attached: dict[tuple[Key, str], set[Key]] = {}  # routes by Gateway and listener
+        self._attached_to: dict[Key, set[tuple[Key, str]]] = {}  # the reverse
         self.states: dict[Key, GatewayState] = {}
         self.classes_evaluated: set[str] = (
             set()
@@ -154,7 +156,10 @@ class KubernetesGateways:
             self._servers[key] = set(servers)
         changed = [self._put(k, None) for k in sorted(outdated)] + [self._put(k, o) for k, o in servers.items()]
         changed.append(self._attach(sorted(self._routes_of.get(key, ()))))
-        changed += [self._update(h) for h in self._empty(key, state)]
+        guarded = set(self._empty(key, state))
+        changed += [self._update(h) for h in sorted(guarded | self._guarded.pop(key, set()))]
+        if guarded:
+            self._guarded[key] = guarded
         return any(changed)
 
     def _services(self, key: Key, gateway: KubernetesGateway) -> tuple[str, ...]:
@@ -168,12 +173,9 @@ class KubernetesGateways:
         own = reference.namespace or namespace
         if reference.group not in ("", "core") or reference.kind != "Secret":
             return False, "InvalidCertificateRef", f"{reference.group}/{reference.kind} is no certificate; use a Secret"
-        if own != namespace:
-            return (
-                False,
-                "RefNotPermitted",
-                f"Secret {own}/{reference.name}: certificates of other namespaces are not supported yet",
-            )
+        if own != namespace and not self._rules.granted(Service(own, reference.name), namespace, "Gateway", "Secret"):
+            text = f"no ReferenceGrant in {own} lets Gateways of {namespace} use Secret {reference.name}"
+            return False, "RefNotPermitted", text
         usable = self._certificate(own, reference.name)
         if usable:
             return True, "ResolvedRefs", ""
@@ -210,9 +212,8 @@ class KubernetesGateways:
 
     def _hosts(self, key: Key) -> Iterator[HostName]:
         route = self._routes.get(key)
-        for by_listener in (self._attached.get(g, {}) for g in _gateways(key, route)):
-            for keys in by_listener.values():
-                keys.discard(key)
+        for place in self._attached_to.pop(key, ()):
+            self._attached[place].discard(key)
         for parent in route.spec.parent_refs if route is not None else ():
             gateway = _gateway(parent, key.namespace)
             state = self.states.get(gateway) if gateway is not None else None
@@ -221,7 +222,9 @@ class KubernetesGateways:
             for listener in self._listeners(parent, state, key):
                 found = gateway_listeners.exposed(listener, state.listeners, route.spec.hostnames)
                 if gateway_listeners.exposed(listener, (), route.spec.hostnames):
-                    self._attached.setdefault(gateway, {}).setdefault(listener.listener.name, set()).add(key)
+                    place = gateway, listener.listener.name
+                    self._attached.setdefault(place, set()).add(key)
+                    self._attached_to.setdefault(key, set()).add(place)
                 if listener.serves:
                     yield from (HostName(gateway, listener.listener.name, host) for host in found)
 
@@ -243,10 +246,9 @@ class KubernetesGateways:
 
     def _update(self, host: HostName) -> bool:
         routes = sorted((k, self._routes[k]) for k in self._members.get(host, ()) if k in self._routes)
-        state = self.states.get(host.gateway)
         if not routes:
             self._members.pop(host, None)
-            if host not in set(self._empty(host.gateway, state)):
+            if host not in set(self._empty(host.gateway, self.states.get(host.gateway))):
                 return self._put(host.key, None)
         http = sorted((r for key, route in routes for r in self._rules.routes(key, route)), key=lambda item: item[0])
         metadata = ObjectMeta(
@@ -269,7 +271,7 @@ class KubernetesGateways:
 
     def attached(self, gateway: Key, listener: str) -> int:
         """How many routes are attached to a listener."""
-        return len(self._attached.get(gateway, {}).get(listener, ()))
+        return len(self._attached.get((gateway, listener), ()))
 
     def is_ours(self, name: str) -> bool:
         """Whether a GatewayClass is of this controller."""

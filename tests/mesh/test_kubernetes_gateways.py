@@ -1,0 +1,237 @@
+"""Gateways of the Gateway API and the routes that are attached to them: what they become, what their statuses say, and what a change touches."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from sailcloth.analysis import manifests
+from sailcloth.api.gateway import Gateway
+from sailcloth.api.meta import Finding, Key
+from sailcloth.api.virtual_service import VirtualService
+from sailcloth.mesh.registry import Mesh
+
+CLASS = "{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: istio}, spec: {controllerName: istio.io/gateway-controller}}"
+SERVICE = "{apiVersion: v1, kind: Service, metadata: {name: web, namespace: default}, spec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}}"
+EDGE = Key("KubernetesGateway", "default", "edge")
+
+
+def gateway(*listeners: str, name: str = "edge", **spec: str) -> str:
+    more = "".join(f", {k}: {v}" for k, v in spec.items())
+    return (
+        f"{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {{name: {name}, namespace: default}},"
+        f" spec: {{gatewayClassName: istio, listeners: [{', '.join(listeners)}]{more}}}}}"
+    )
+
+
+def route(name: str, spec: str = "", parents: str = "{name: edge}", namespace: str = "default", path: str = "/") -> str:
+    rules = f"[{{matches: [{{path: {{value: {path}}}}}], backendRefs: [{{name: web, namespace: default, port: 80}}]}}]"
+    return (
+        f"{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}, namespace: {namespace}}},"
+        f" spec: {{parentRefs: [{parents}], rules: {rules}{', ' + spec if spec else ''}}}}}"
+    )
+
+
+HTTP = "{name: http, port: 80, protocol: HTTP}"
+WILD = '{name: wild, port: 80, protocol: HTTP, hostname: "*.example.com"}'
+
+
+def apply(mesh: Mesh, *texts: str) -> Mesh:
+    for text in texts:
+        for body in manifests.documents(text):
+            parsed = manifests.typed(body)
+            assert parsed is not None
+            assert not isinstance(parsed, Finding)
+            mesh.apply(*parsed)
+    return mesh
+
+
+def mesh_of(*texts: str) -> Mesh:
+    return apply(Mesh(), CLASS, SERVICE, *texts)
+
+
+def rules(mesh: Mesh) -> dict[tuple[str, str], list[str]]:
+    """The names of the routes by (Gateway, host)."""
+    found = {}
+    for obj in mesh.objects.values():
+        if isinstance(obj, VirtualService):
+            (host,), (bound,) = obj.spec.hosts, obj.spec.gateways
+            found[bound, host] = [r.name or "" for r in obj.spec.http]
+    return found
+
+
+def status(mesh: Mesh, name: str, namespace: str = "default") -> list[tuple[bool, str, bool, str]]:
+    found = mesh.gateways.status(Key("HTTPRoute", namespace, name))
+    return [(*s.accepted[:2], *s.resolved[:2]) for s in found]
+
+
+def test_a_route_of_a_listener() -> None:
+    mesh = mesh_of(gateway(HTTP), route("r"))
+    assert rules(mesh) == {("default/edge~http", "*"): ["default.r.0"]}
+    made = mesh.objects[Key("Gateway", "default", "edge~http")]
+    assert isinstance(made, Gateway)
+    assert made.spec.servers[0].hosts == ("*/*",)
+    assert made.metadata.annotations["internal.istio.io/gateway-service"] == "edge-istio.default.svc.cluster.local"
+    assert mesh.gateways.attached(EDGE, "http") == 1
+    assert status(mesh, "r") == [(True, "Accepted", True, "ResolvedRefs")]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ((gateway(HTTP), route("r", parents="{name: edge, sectionName: none}")), "NoMatchingParent"),
+        ((gateway(HTTP), route("r", parents="{name: edge, port: 81}")), "NoMatchingParent"),
+        ((gateway(WILD), route("r", "hostnames: [example.org]")), "NoMatchingListenerHostname"),
+        (
+            (gateway("{name: a, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: GRPCRoute}]}}"), route("r")),
+            "NotAllowedByListeners",
+        ),
+    ],
+)
+def test_a_route_that_is_not_attached(texts: tuple[str, ...], expected: str) -> None:
+    mesh = mesh_of(*texts)
+    assert [s[1] for s in status(mesh, "r")] == [expected]
+    assert rules(mesh) == {}
+    assert not any(mesh.gateways.attached(EDGE, n) for n in ("http", "wild", "a"))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "accepted"),
+    [
+        ("{namespaces: {from: Same}}", False),
+        ("{namespaces: {from: All}}", True),
+        ("{namespaces: {from: None}}", False),
+        ("{namespaces: {from: Selector, selector: {matchLabels: {team: web}}}}", True),
+        ("{namespaces: {from: Selector, selector: {matchLabels: {team: other}}}}", False),
+    ],
+)
+def test_routes_of_other_namespaces(allowed: str, accepted: bool) -> None:
+    listener = f"{{name: http, port: 80, protocol: HTTP, allowedRoutes: {allowed}}}"
+    other = "{apiVersion: v1, kind: Namespace, metadata: {name: other, labels: {team: web}}}"
+    mesh = mesh_of(other, gateway(listener), route("r", parents="{name: edge, namespace: default}", namespace="other"))
+    assert [s[0] for s in status(mesh, "r", "other")] == [accepted]
+
+
+def test_hosts_are_where_listener_and_route_overlap() -> None:
+    mesh = mesh_of(
+        gateway(WILD), route("r", 'hostnames: [a.example.com, "*.com", b.example.org]'), route("any", path="/any")
+    )
+    assert rules(mesh) == {
+        ("default/edge~wild", "a.example.com"): ["default.r.0"],
+        ("default/edge~wild", "*.example.com"): ["default.any.0", "default.r.0"],
+    }
+
+
+def test_the_narrower_listener_has_its_hosts_alone() -> None:
+    """Also those that it has no route for."""
+    mesh = mesh_of(
+        gateway(HTTP, WILD), route("r", "hostnames: [a.example.com, b.org]", "{name: edge, sectionName: http}")
+    )
+    assert rules(mesh) == {
+        ("default/edge~http", "b.org"): ["default.r.0"],
+        ("default/edge~wild", "*.example.com"): ["no-route"],
+    }
+
+
+def test_conflicts_and_protocols() -> None:
+    mesh = mesh_of(
+        gateway(
+            HTTP,
+            "{name: twin, port: 80, protocol: HTTP}",
+            "{name: tls, port: 80, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}",
+            "{name: udp, port: 53, protocol: UDP}",
+        )
+    )
+    state = mesh.gateways.states[EDGE]
+    assert [s.conflicted[1] for s in state.listeners] == [
+        "NoConflicts",
+        "HostnameConflict",
+        "ProtocolConflict",
+        "NoConflicts",
+    ]
+    assert state.listeners[3].accepted[1] == "UnsupportedProtocol"
+    assert state.accepted[:2] == (True, "ListenersNotValid")
+    assert [k.name for k in mesh.objects if k.kind == "Gateway"] == ["edge~http"]
+    assert not mesh_of(gateway("{name: udp, port: 53, protocol: UDP}")).gateways.states[EDGE].accepted[0]
+
+
+SECRET = (
+    "{apiVersion: v1, kind: Secret, metadata: {name: c, namespace: %s}, type: kubernetes.io/tls,"
+    " data: {tls.crt: LS0tLS1CRUdJTiBDRVJU, tls.key: LS0tLS1CRUdJTiBLRVk=}}"
+)
+GRANT = """
+{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant, metadata: {name: g, namespace: certs},
+ spec: {from: [{group: gateway.networking.k8s.io, kind: Gateway, namespace: default}], to: [{group: "", kind: Secret}]}}
+"""
+
+
+def test_certificates() -> None:
+    own = "{name: tls, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}"
+    mesh = mesh_of(gateway(own))
+    assert mesh.gateways.states[EDGE].listeners[0].resolved[1] == "InvalidCertificateRef"
+    apply(mesh, SECRET % "default")
+    assert mesh.gateways.states[EDGE].listeners[0].serves
+    made: Any = mesh.objects[Key("Gateway", "default", "edge~tls")]
+    assert made.spec.servers[0].tls.credential_name == "c"
+    mesh.apply(Key("Secret", "default", "c"), None)
+    assert Key("Gateway", "default", "edge~tls") not in mesh.objects
+
+
+def test_certificates_of_other_namespaces_need_a_grant() -> None:
+    other = "{name: tls, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: c, namespace: certs}]}}"
+    mesh = mesh_of(gateway(other), SECRET % "certs")
+    assert mesh.gateways.states[EDGE].listeners[0].resolved[1] == "RefNotPermitted"
+    apply(mesh, GRANT)
+    made: Any = mesh.objects[Key("Gateway", "default", "edge~tls")]
+    assert made.spec.servers[0].tls.credential_name == "kubernetes-gateway://certs/c"
+    mesh.apply(Key("ReferenceGrant", "certs", "g"), None)
+    assert Key("Gateway", "default", "edge~tls") not in mesh.objects
+
+
+def test_backends_that_do_not_exist_answer_500_until_they_do() -> None:
+    mesh = apply(Mesh(), CLASS, gateway(HTTP), route("r"))
+    assert status(mesh, "r") == [(True, "Accepted", False, "BackendNotFound")]
+    made: Any = mesh.objects[Key("VirtualService", "default", "edge~http~any")]
+    assert made.spec.http[0].direct_response.status == 500
+    apply(mesh, SERVICE)
+    made = mesh.objects[Key("VirtualService", "default", "edge~http~any")]
+    assert made.spec.http[0].route[0].destination.host == "web.default.svc.cluster.local"
+
+
+def test_what_goes_leaves_nothing() -> None:
+    mesh = mesh_of(gateway(HTTP, WILD), route("r"))
+    before = len(mesh_of().objects)
+    mesh.apply(Key("HTTPRoute", "default", "r"), None)
+    assert mesh.gateways.attached(EDGE, "http") == 0
+    mesh.apply(EDGE, None)
+    assert len(mesh.objects) == before
+    apply(mesh, gateway(HTTP), route("r"))
+    mesh.apply(Key("GatewayClass", "", "istio"), None)
+    assert not [k for k in mesh.objects if "~" in k.name]
+
+
+TEXTS = (CLASS, SERVICE, gateway(HTTP, WILD), route("a", "hostnames: [x.example.com]"), route("b", path="/b"))
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(len(TEXTS)))][::7])
+def test_any_order_gives_the_same(order: tuple[int, ...]) -> None:
+    mesh = apply(Mesh(), *(TEXTS[i] for i in order))
+    expected = apply(Mesh(), *TEXTS)
+    assert mesh.objects == expected.objects
+    assert [status(mesh, n) for n in "ab"] == [status(expected, n) for n in "ab"]
+
+
+def test_a_change_of_one_route_among_many_touches_its_hosts() -> None:
+    mesh = mesh_of(gateway(HTTP), *(route(f"r{n}", f"hostnames: [h{n}.org]") for n in range(200)))
+    written: list[Key] = []
+    put = mesh.gateways._put
+
+    def counted(key: Key, obj: Any) -> bool:
+        written.append(key)
+        return put(key, obj)
+
+    mesh.gateways._put = counted
+    apply(mesh, route("r7", "hostnames: [h7.org, other.org]"))
+    assert {k.name for k in written} == {"edge~http~h7.org", "edge~http~other.org"}
