@@ -208,3 +208,30 @@ def _refusing(namespace: str) -> Object:
         "failurePolicy": "Fail",
     }
     return {"metadata": {"name": f"no-pods-{namespace}"}, "webhooks": [hook]}
+
+
+async def test_an_object_whose_owner_is_gone_goes(client: Client, namespace: str) -> None:
+    """Its writer may not have known. One whose owner exists, or is of a kind that is not served, stays."""
+
+    async def config(name: str, *owners: Object) -> Object:
+        metadata = {"name": name, "namespace": namespace, "ownerReferences": list(owners)}
+        return await client.create(resources.CONFIGMAPS, {"metadata": metadata})
+
+    def owner(obj: Object, **other: str) -> Object:
+        metadata = obj["metadata"]
+        return {"apiVersion": "v1", "kind": "ConfigMap", "name": metadata["name"], "uid": metadata["uid"], **other}
+
+    there = await config("there")
+    gone = await config("gone")
+    await client.delete(resources.CONFIGMAPS, "gone", namespace)
+    await config("of-none", owner(gone))
+    await config("of-another", owner(there, uid=gone["metadata"]["uid"]))
+    await config("of-one", owner(there), owner(gone))
+    await config("of-unknown", owner(gone, apiVersion="example.com/v1", kind="Strange"))
+
+    async def left() -> bool:
+        listed, _ = await client.list(resources.CONFIGMAPS, namespace)
+        names = {c["metadata"]["name"] for c in listed} - {"kube-root-ca.crt"}
+        return names == {"there", "of-one", "of-unknown"}
+
+    await until("what nobody owns to go", left)

@@ -33,7 +33,11 @@ def definition() -> Object:
 
 @pytest.fixture
 def lab(cluster: Cluster) -> Iterator[Lab]:
-    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(definition()))
+    crd = f"httproutes.{GROUP}"
+    standard = json.loads(cluster.kubectl("get", "crd", crd, "-o", "json"))
+    standard["metadata"] = {k: standard["metadata"][k] for k in ("name", "annotations")}
+    cluster.kubectl("delete", "crd", crd)
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(definition()))
     cluster.kubectl("wait", "--for=condition=Established", "crd", f"httproutes.{GROUP}", "--timeout=20s")
     made = Lab(cluster, "attached")
     for version in ("v1", "v2"):
@@ -41,7 +45,9 @@ def lab(cluster: Cluster) -> Iterator[Lab]:
         made.put({"apiVersion": "v1", "kind": "Service", "metadata": {"name": version}, "spec": spec})
     yield made
     cluster.kubectl("delete", "namespace", "attached")
-    cluster.kubectl("delete", "crd", f"httproutes.{GROUP}")
+    cluster.kubectl("delete", "crd", crd)
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(standard))
+    cluster.kubectl("wait", "--for=condition=Established", "crd", crd, "--timeout=20s")
 
 
 def test_requests_follow_the_route_and_its_status_says_so(lab: Lab) -> None:

@@ -171,7 +171,11 @@ def test_every_field_has_its_counterpart() -> None:
                 "percentage": {"value": 25.0},
             }
         ],
-        "corsPolicy": {"allowOrigins": [{"regex": r"https://.*\.x\.org"}], "maxAge": "9s"},
+        "corsPolicy": {
+            "allowOrigins": [{"regex": r"https://.*\.x\.org"}],
+            "maxAge": "9s",
+            "unmatchedPreflights": "IGNORE",
+        },
         "headers": {"request": {"set": {"a": "1"}, "remove": ["b"]}, "response": {"add": {"c": "2"}}},
         "rewrite": {"uri": "/n", "authority": "h"},
     }

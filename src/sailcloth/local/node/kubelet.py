@@ -220,8 +220,12 @@ class Kubelet:
         return ""
 
     async def _token(self, pod: Object) -> str:
+        """Raises OSError, also where the account is gone, so that who needs the token tries again until its pod is gone, too."""
         account = pod["spec"].get("serviceAccountName") or "default"
-        return await self.client.create_token(account, pod["metadata"]["namespace"], ["istio-ca"], 43_200, pod)
+        try:
+            return await self.client.create_token(account, pod["metadata"]["namespace"], ["istio-ca"], 43_200, pod)
+        except ApiError as error:
+            raise OSError(str(error)) from None
 
     # -- reconciliation -------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from ..registry import CRDS, ApiResource, Registry
 from ..storage import Store
 from ..unstructured import Unstructured
 
+_OWNERS_S = 1.0  # until the owners of a new object are looked for
+
 
 class Deletion:
     """Deletes objects. `on_definition_deleted` is called for every deleted CustomResourceDefinition."""
@@ -108,6 +110,30 @@ class Deletion:
                 left = left or bool(self.store.all(resource.group_resource, name))
         if not left and not holder["metadata"].get("finalizers"):
             self.store.delete("namespaces", "", name)
+
+    def follow_owners(self, resource: ApiResource, obj: Unstructured) -> None:
+        """Delete a new object, a little later, if none of its owners exists: its writer may not have known that they were deleted."""
+        if obj["metadata"].get("ownerReferences"):
+            key = resource, obj["metadata"].get("namespace", ""), obj["metadata"]["name"], obj["metadata"]["uid"]
+            asyncio.get_running_loop().call_later(_OWNERS_S, self._delete_without_owner, *key)
+
+    def _delete_without_owner(self, resource: ApiResource, namespace: str, name: str, uid: str) -> None:
+        obj = self.store.get(resource.group_resource, namespace, name)
+        if obj is None or obj["metadata"]["uid"] != uid or obj["metadata"].get("deletionTimestamp"):
+            return
+        owners = obj["metadata"].get("ownerReferences") or ()
+        if owners and not any(self._exists(owner, namespace) for owner in owners):
+            self.delete_or_mark(resource, obj, {})
+
+    def _exists(self, reference: Unstructured, namespace: str) -> bool:
+        """Whether the object that a reference names exists. One of a kind that is not served may."""
+        group = str(reference.get("apiVersion", "")).rpartition("/")[0]
+        kinds = [r for r in self.registry.group_resources() if (r.group, r.kind) == (group, reference.get("kind"))]
+        found = (
+            self.store.get(r.group_resource, namespace if r.namespaced else "", str(reference.get("name", "")))
+            for r in kinds
+        )
+        return not kinds or any(o is not None and o["metadata"]["uid"] == reference.get("uid") for o in found)
 
     def _dependents(self, owner: Unstructured) -> list[tuple[ApiResource, Unstructured]]:
         """Objects with an owner reference to `owner`; a namespaced owner has dependents in its namespace only."""

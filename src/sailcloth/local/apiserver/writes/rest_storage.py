@@ -103,6 +103,8 @@ class RestStorage:
     def _after_write(self, resource: ApiResource, obj: Unstructured, new: bool = False) -> None:
         """What follows at once from an object that was written."""
         self.definitions.on_write(resource, obj, known_valid=new)
+        if new:
+            self.deletion.follow_owners(resource, obj)
         if resource.group_resource == default_roles.CLUSTER_ROLES:
             default_roles.aggregate(self.store)
         if resource.group_resource == admissionregistration.POLICY.group_resource:

@@ -1,0 +1,115 @@
+"""A Gateway of the Gateway API with pods of its own: plain and over TLS with a certificate of another namespace, and gone with all it made."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .bookinfo import Cluster, Object
+from .test_gateway_tls import Authority
+
+GROUP = "gateway.networking.k8s.io/v1"
+HOST = "books.example.com"
+
+
+def gateway() -> Object:
+    certificate = {"name": "books", "namespace": "certs"}
+    listeners = [
+        {"name": "http", "port": 80, "protocol": "HTTP"},
+        {
+            "name": "https",
+            "port": 443,
+            "protocol": "HTTPS",
+            "hostname": HOST,
+            "tls": {"certificateRefs": [certificate]},
+        },
+    ]
+    spec = {"gatewayClassName": "sailcloth", "listeners": listeners, "infrastructure": {"labels": {"team": "web"}}}
+    return {"apiVersion": GROUP, "kind": "Gateway", "metadata": {"name": "edge"}, "spec": spec}
+
+
+def route() -> Object:
+    pages = [{"path": {"type": "PathPrefix", "value": p}} for p in ("/productpage", "/static")]
+    rewrite = {
+        "type": "URLRewrite",
+        "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": "/productpage"}},
+    }
+    backends = [{"name": "productpage", "port": 9080}]
+    rules = [
+        {"matches": pages, "backendRefs": backends},
+        {"matches": [{"path": {"type": "Exact", "value": "/"}}], "filters": [rewrite], "backendRefs": backends},
+    ]
+    spec = {"parentRefs": [{"name": "edge"}], "rules": rules}
+    return {"apiVersion": GROUP, "kind": "HTTPRoute", "metadata": {"name": "books"}, "spec": spec}
+
+
+@pytest.fixture
+def edge(mesh: Cluster, tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """(address, file with the root of the certificate)."""
+    authority = Authority(tmp_path)
+    certificate, key, _ = authority.issue(HOST)
+    mesh.kubectl("create", "namespace", "certs")
+    mesh.kubectl("create", "secret", "tls", "books", "-n", "certs", f"--cert={certificate}", f"--key={key}")
+    for obj in (gateway(), route()):
+        mesh.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
+    mesh.kubectl("wait", "gateway.gateway.networking.k8s.io/edge", "--for=condition=Programmed", "--timeout=30s")
+    yield mesh.kubectl("get", "gtw", "edge", "-o", "jsonpath={.status.addresses[0].value}"), authority.root
+    mesh.kubectl("delete", "gateways.gateway.networking.k8s.io,httproutes,referencegrants", "--all", "-A")
+    mesh.eventually(lambda: "edge" not in mesh.kubectl("get", "deployments,services,serviceaccounts", "-o", "name"))
+    mesh.kubectl("delete", "namespace", "certs")
+
+
+def status(address: str, path: str) -> int:
+    connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+def secure(address: str, root: Path) -> bytes:
+    """The status line over TLS; empty if there is no connection with a valid certificate."""
+    try:
+        with socket.create_connection((address, 443), timeout=5) as plain:
+            context = ssl.create_default_context(cafile=str(root))
+            with context.wrap_socket(plain, server_hostname=HOST) as tls:
+                tls.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
+                return tls.recv(100).partition(b"\r\n")[0]
+    except OSError:
+        return b""
+
+
+def test_a_gateway_of_its_own(mesh: Cluster, edge: tuple[str, Path]) -> None:
+    address, root = edge
+    mesh.eventually(lambda: status(address, "/productpage") == 200)
+    assert [status(address, p) for p in ("/", "/static/tailwind/tailwind.css", "/reviews/0")] == [200, 200, 404]
+    labels = mesh.kubectl("get", "pod", "-l", "gateway.networking.k8s.io/gateway-name=edge,team=web", "-o", "name")
+    assert labels.startswith("pod/edge-sailcloth-")
+    shown = json.loads(mesh.kubectl("get", "gtw", "edge", "-o", "json"))["status"]
+    attached = {entry["name"]: entry["attachedRoutes"] for entry in shown["listeners"]}
+    assert attached == {"http": 1, "https": 1}
+
+    assert secure(address, root) == b""  # nobody has granted the certificate
+    grant = {
+        "apiVersion": "gateway.networking.k8s.io/v1beta1",
+        "kind": "ReferenceGrant",
+        "metadata": {"name": "edge", "namespace": "certs"},
+        "spec": {
+            "from": [{"group": GROUP.partition("/")[0], "kind": "Gateway", "namespace": "default"}],
+            "to": [{"group": "", "kind": "Secret"}],
+        },
+    }
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(grant))
+    mesh.eventually(lambda: secure(address, root) == b"HTTP/1.1 200 OK")
+
+    mesh.kubectl("delete", "httproute", "books")
+    mesh.eventually(lambda: status(address, "/productpage") == 404)
