@@ -235,6 +235,44 @@ class HTTPRoute(Object):
     spec: HTTPRouteSpec = HTTPRouteSpec()
 
 
+class TLSRoute(HTTPRoute):
+    """Routes of TLS connections, by the names that clients ask for: an HTTPRoute whose rules have backends only."""
+
+
+class TCPRoute(HTTPRoute):
+    """Routes of connections: an HTTPRoute without host names, whose rules have backends only."""
+
+
+class GRPCMethodMatch(Struct):
+    type: str = "Exact"
+    service: str = ""
+    method: str = ""
+
+
+class GRPCRouteMatch(Struct):
+    method: GRPCMethodMatch | None = None
+    headers: tuple[ValueMatch, ...] = ()
+
+
+class GRPCRouteRule(Struct):
+    name: str | None = None
+    matches: tuple[GRPCRouteMatch, ...] = ()
+    filters: tuple[HTTPRouteFilter, ...] = ()
+    backend_refs: tuple[HTTPBackendReference, ...] = ()
+
+
+class GRPCRouteSpec(Struct):
+    parent_refs: tuple[ParentReference, ...] = ()
+    hostnames: tuple[str, ...] = ()
+    rules: tuple[GRPCRouteRule, ...] = ()
+
+
+class GRPCRoute(Object):
+    """Routes of gRPC calls to its parents."""
+
+    spec: GRPCRouteSpec = GRPCRouteSpec()
+
+
 class GrantFrom(Struct):
     group: str = ""
     kind: str = ""

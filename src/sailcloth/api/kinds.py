@@ -164,6 +164,9 @@ OPTIONAL_KINDS: tuple[Kind, ...] = (
         key="KubernetesGateway",
     ),
     Kind("HTTPRoute", "httproutes", gateway_api.GROUP, ("v1", "v1beta1"), gateway_api.HTTPRoute),
+    Kind("GRPCRoute", "grpcroutes", gateway_api.GROUP, ("v1",), gateway_api.GRPCRoute),
+    Kind("TLSRoute", "tlsroutes", gateway_api.GROUP, ("v1",), gateway_api.TLSRoute),
+    Kind("TCPRoute", "tcproutes", gateway_api.GROUP, ("v1",), gateway_api.TCPRoute),
     Kind("ReferenceGrant", "referencegrants", gateway_api.GROUP, ("v1beta1", "v1"), gateway_api.ReferenceGrant),
 )
 

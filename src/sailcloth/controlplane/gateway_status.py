@@ -28,6 +28,9 @@ FEATURES = (
     "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayInfrastructurePropagation",
     "GatewayPort8080",
+    "GRPCRoute",
+    "GRPCRouteNamedRouteRule",
+    "GRPCRouteRequestHeaderModifier",
     "HTTPRoute",
     "HTTPRoute303RedirectStatusCode",
     "HTTPRoute307RedirectStatusCode",
@@ -56,6 +59,10 @@ FEATURES = (
     "HTTPRouteSchemeRedirect",
     "Mesh",
     "ReferenceGrant",
+    "TCPRoute",
+    "TLSRoute",
+    "TLSRouteModeMixed",
+    "TLSRouteModeTerminate",
 )
 """Names of the API's features that work, for the class; sorted."""
 _WAITING_S = 1.0  # between looks at a Gateway that has no address or no ready pod yet

@@ -1,4 +1,4 @@
-"""Writes `status.parents` of HTTPRoutes, and keeps the entries of other controllers.
+"""Writes `status.parents` of routes of the Gateway API, and keeps the entries of other controllers.
 
 Must not evaluate routes; `mesh.http_routes` and `mesh.kubernetes_gateways` do.
 """
@@ -17,7 +17,7 @@ from sailcloth.mesh.kubernetes_gateways import KubernetesGateways
 from . import conditions
 from .status_api import merge_status
 
-_ROUTES = Resource(GROUP, "v1", "httproutes", "HTTPRoute")
+_ROUTES = {k: Resource(GROUP, "v1", f"{k.lower()}s", k) for k in ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")}
 Object = dict[str, Any]
 
 
@@ -40,7 +40,7 @@ class HttpRouteStatus:
 
     async def _reconcile(self, key: Key) -> None:
         try:
-            route = await self._client.get(_ROUTES, key.name, key.namespace)
+            route = await self._client.get(_ROUTES[key.kind], key.name, key.namespace)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -52,7 +52,7 @@ class HttpRouteStatus:
         parents = [_parent(s, ours, generation) for s in statuses]
         if parents != ours:
             others = [p for p in old if p.get("controllerName") != CONTROLLER]
-            await merge_status(self._client, _ROUTES, key, {"parents": others + parents})
+            await merge_status(self._client, _ROUTES[key.kind], key, {"parents": others + parents})
 
 
 def _parent(status: ParentStatus, old: list[Object], generation: int) -> Object:

@@ -21,7 +21,12 @@ SERVICE = "internal.istio.io/gateway-service"
 GRANTED = "kubernetes-gateway://"
 """Begins the name of a credential of another namespace (`kubernetes-gateway://NAMESPACE/NAME`), which a ReferenceGrant lets a Gateway use.
 Only generated Gateways may have such names (`is_generated`): what users write in others grants nothing."""
-_ROUTE_KINDS = {"HTTP": ("HTTPRoute",), "HTTPS": ("HTTPRoute",)}
+_ROUTE_KINDS = {
+    "HTTP": ("HTTPRoute", "GRPCRoute"),
+    "HTTPS": ("HTTPRoute", "GRPCRoute"),
+    "TLS": ("TLSRoute",),
+    "TCP": ("TCPRoute",),
+}
 """The kinds of routes that listeners of a protocol take."""
 
 Verdict = tuple[bool, str, str]
@@ -101,9 +106,18 @@ def _listener(listener: Listener, namespace: str, earlier: list[ListenerState], 
     resolved: Verdict = (True, "ResolvedRefs", "")
     if wanted and len(kinds) < len(wanted):
         resolved = (False, "InvalidRouteKinds", f"{listener.protocol} takes {', '.join(known)}")
-    if listener.protocol == "HTTPS":
+    if listener.protocol == "HTTPS" or (listener.protocol == "TLS" and not is_passthrough(listener)):
         resolved = min(resolved, _certificates(listener, namespace, secret), key=lambda v: v[0])
     return ListenerState(listener, kinds, conflicted=_conflict(listener, earlier), resolved=resolved)
+
+
+_SHARING = {"HTTPS": "TLS"}
+"""Protocols that share a port with another, told apart by the name that clients ask for."""
+
+
+def is_passthrough(listener: Listener) -> bool:
+    """Whether a listener hands TLS on to the backend."""
+    return listener.protocol == "TLS" and (listener.tls is None or listener.tls.mode == "Passthrough")
 
 
 def _certificates(listener: Listener, namespace: str, secret: SecretProblem) -> Verdict:
@@ -111,7 +125,7 @@ def _certificates(listener: Listener, namespace: str, secret: SecretProblem) -> 
     if tls is None or not tls.certificate_refs:
         return False, "InvalidCertificateRef", "tls.certificateRefs is needed"
     if tls.mode != "Terminate":
-        return False, "InvalidCertificateRef", f"an HTTPS listener ends TLS; mode {tls.mode} is for protocol TLS"
+        return False, "InvalidCertificateRef", f"a listener for HTTPS ends TLS; mode {tls.mode} is for protocol TLS"
     return next(
         (v for v in (secret(r, namespace) for r in tls.certificate_refs) if not v[0]), (True, "ResolvedRefs", "")
     )
@@ -122,10 +136,12 @@ def _conflict(listener: Listener, earlier: list[ListenerState]) -> Verdict:
     for other in earlier:
         if other.listener.port != listener.port or not other.accepted[0]:
             continue
-        if other.listener.protocol != listener.protocol:
+        if _SHARING.get(other.listener.protocol, other.listener.protocol) != _SHARING.get(
+            listener.protocol, listener.protocol
+        ):
             text = f"port {listener.port} is {other.listener.protocol} in listener {other.listener.name}"
             return True, "ProtocolConflict", text
-        if (other.listener.hostname or "") == (listener.hostname or ""):
+        if (other.listener.hostname or "") == (listener.hostname or "") or listener.protocol == "TCP":
             return True, "HostnameConflict", f"listener {other.listener.name} has the same port and host name"
     return False, "NoConflicts", ""
 
@@ -133,8 +149,8 @@ def _conflict(listener: Listener, earlier: list[ListenerState]) -> Verdict:
 def server(key: Key, state: GatewayState, listener: ListenerState) -> tuple[Key, Gateway]:
     """Istio's Gateway of one listener. Its routes are bound to it by name, so it is open for all namespaces."""
     own = listener.listener
-    tls = None
-    if own.protocol == "HTTPS" and own.tls is not None:
+    tls = ServerTLSSettings(mode="PASSTHROUGH") if is_passthrough(own) else None
+    if tls is None and own.protocol in ("HTTPS", "TLS") and own.tls is not None:
         names = tuple(_credential(ref, key.namespace) for ref in own.tls.certificate_refs)
         tls = (
             ServerTLSSettings(mode="SIMPLE", credential_names=names)

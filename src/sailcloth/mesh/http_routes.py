@@ -91,7 +91,7 @@ class HttpRoutes:
         route = self._routes.get(key)
         if route is None:
             return []
-        unsupported, unresolved = self.rules.verdict(route, key.namespace)
+        unsupported, unresolved = self.rules.verdict(route, key)
         statuses = []
         for parent in route.spec.parent_refs:
             if not _is_service(parent):
@@ -155,7 +155,7 @@ class HttpRoutes:
     def _virtual_service(self, group: Group, routes: list[tuple[Key, HTTPRoute]]) -> vs.VirtualService:
         http = [r for key, route in routes for r in self.rules.routes(key, route, self._attached_ports(route, group))]
         http += self._unattached(group, {p for key, route in routes for p in self._attached_ports(route, group)})
-        parents = ",".join(f"HTTPRoute/{k.name}.{k.namespace}" for k, _ in routes)
+        parents = ",".join(f"{k.kind}/{k.name}.{k.namespace}" for k, _ in routes)
         metadata = ObjectMeta(
             name=group.key.name,
             namespace=group.namespace,

@@ -62,9 +62,9 @@ class HttpRules:
                     order = (*http_route_filters.precedence(match), created, key.namespace, key.name, index)
                     yield order, http_route_filters.with_match(converted, rule, match, port)
 
-    def verdict(self, route: HTTPRoute, namespace: str) -> tuple[str, tuple[bool, str, str]]:
+    def verdict(self, route: HTTPRoute, key: Key) -> tuple[str, tuple[bool, str, str]]:
         """(what of a route is not supported, its condition ResolvedRefs as whether, reason and message)."""
-        problems = [p for rule in route.spec.rules for p in self.problems(rule, namespace)]
+        problems = [p for rule in route.spec.rules for p in self.problems(rule, key)]
         unsupported = next((t for reason, t in problems if reason == "UnsupportedValue"), "")
         unresolved = next(((False, r, t) for r, t in problems if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
         return unsupported, unresolved
@@ -72,7 +72,7 @@ class HttpRules:
     def rule(self, rule: HTTPRouteRule, key: Key, index: int) -> vs.HTTPRoute:
         """A rule without its matches. Answers 500 to the share of requests whose backend cannot be resolved."""
         name = rule.name or f"{key.namespace}.{key.name}.{index}"
-        problems = self.problems(rule, key.namespace)
+        problems = self.problems(rule, key)
         redirect = next((f.request_redirect for f in rule.filters if f.request_redirect is not None), None)
         if any(reason == "UnsupportedValue" for reason, _ in problems):
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500))
@@ -87,7 +87,7 @@ class HttpRules:
                 redirect_code=redirect.status_code,
             )
             return vs.HTTPRoute(name=name, redirect=http_redirect, headers=headers)
-        weighed = [(b, self._backend_problem(b, key.namespace)) for b in rule.backend_refs if b.weight > 0]
+        weighed = [(b, self._backend_problem(b, key)) for b in rule.backend_refs if b.weight > 0]
         whole, unresolved = sum(b.weight for b, _ in weighed), sum(b.weight for b, p in weighed if p)
         if whole == unresolved:
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500), headers=headers)
@@ -114,7 +114,7 @@ class HttpRules:
             timeout=http_route_filters.timeout(timeouts.request if timeouts else None)
             or (None if retries else http_route_filters.timeout(per_try)),
             retries=retries,
-            mirrors=tuple(m for f in rule.filters for m in self._mirror(f, key.namespace)),
+            mirrors=tuple(m for f in rule.filters for m in self._mirror(f, key)),
             cors_policy=next((http_route_filters.cors_policy(f) for f in rule.filters if f.cors is not None), None),
             headers=headers,
         )
@@ -127,15 +127,15 @@ class HttpRules:
             headers=http_route_filters.headers(backend.filters),
         )
 
-    def _mirror(self, step: HTTPRouteFilter, namespace: str) -> Iterable[vs.HTTPMirrorPolicy]:
+    def _mirror(self, step: HTTPRouteFilter, key: Key) -> Iterable[vs.HTTPMirrorPolicy]:
         mirror = step.request_mirror
-        if mirror is None or self._backend_problem(mirror.backend_ref, namespace):
+        if mirror is None or self._backend_problem(mirror.backend_ref, key):
             return
         share = 100.0 if mirror.percent is None else float(mirror.percent)
         if mirror.fraction is not None:
             share = 100.0 * mirror.fraction.numerator / max(1, mirror.fraction.denominator)
         port = PortSelector(number=mirror.backend_ref.port)
-        destination = vs.Destination(host=self._host(mirror.backend_ref, namespace), port=port)
+        destination = vs.Destination(host=self._host(mirror.backend_ref, key.namespace), port=port)
         yield vs.HTTPMirrorPolicy(destination=destination, percentage=vs.Percent(value=share))
 
     def _host(self, backend: Backend, namespace: str) -> str:
@@ -145,9 +145,9 @@ class HttpRules:
 
     # -- problems -------------------------------------------------------------------------------------
 
-    def problems(self, rule: HTTPRouteRule, namespace: str) -> list[tuple[str, str]]:
+    def problems(self, rule: HTTPRouteRule, key: Key) -> list[tuple[str, str]]:
         """(reason, message) of every problem with a rule."""
-        problems = [p for b in backends_of(rule) if (p := self._backend_problem(b, namespace))]
+        problems = [p for b in backends_of(rule) if (p := self._backend_problem(b, key))]
         for step in (*rule.filters, *(f for b in rule.backend_refs for f in b.filters)):
             if step.type == "ExtensionRef":
                 problems.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
@@ -156,16 +156,16 @@ class HttpRules:
         problems += [("UnsupportedValue", text) for match in rule.matches for text in wrong_expressions(match)]
         return problems
 
-    def _backend_problem(self, backend: Backend, namespace: str) -> tuple[str, str] | None:
+    def _backend_problem(self, backend: Backend, key: Key) -> tuple[str, str] | None:
         if (backend.group, backend.kind) == ("networking.istio.io", "Hostname"):
             return None
         if (backend.group or "core", backend.kind) != ("core", "Service"):
             return "InvalidKind", f"{backend.group}/{backend.kind} cannot receive traffic; use a Service"
-        target = Service(backend.namespace or namespace, backend.name)
-        if target.namespace != namespace and not self.granted(target, namespace):
+        target = Service(backend.namespace or key.namespace, backend.name)
+        if target.namespace != key.namespace and not self.granted(target, key.namespace, key.kind):
             return (
                 "RefNotPermitted",
-                f"no ReferenceGrant in {target.namespace} allows routes in {namespace} to refer to {target.name}",
+                f"no ReferenceGrant in {target.namespace} allows {key.kind}s in {key.namespace} to refer to {target.name}",
             )
         ports = self._ports(target)
         if ports is None:
@@ -176,7 +176,19 @@ class HttpRules:
             return "BackendNotFound", f"service {target.namespace}/{target.name} has no port {backend.port}"
         return None
 
-    def granted(self, target: Service, namespace: str, source: str = "HTTPRoute", kind: str = "Service") -> bool:
+    def connections(self, key: Key, route: HTTPRoute) -> tuple[vs.RouteDestination, ...]:
+        """The destinations of connections by the first rule of a TCPRoute or TLSRoute; those that cannot be resolved get none."""
+        backends = [b for rule in route.spec.rules[:1] for b in rule.backend_refs if b.weight > 0]
+        usable = [b for b in backends if not self._backend_problem(b, key)]
+        return tuple(
+            vs.RouteDestination(
+                destination=vs.Destination(host=self._host(b, key.namespace), port=PortSelector(number=b.port)),
+                weight=b.weight if len(usable) > 1 else 0,
+            )
+            for b in usable
+        )
+
+    def granted(self, target: Service, namespace: str, source: str, kind: str = "Service") -> bool:
         """Whether a ReferenceGrant lets objects of kind `source` in a namespace refer to a target of a kind."""
         return any(
             key.namespace == target.namespace

@@ -8,7 +8,7 @@ API's specification.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sailcloth.api import core
 from sailcloth.api import virtual_service as vs
@@ -18,6 +18,7 @@ from sailcloth.api.gateway_api import (
     GatewayClass,
     HTTPRoute,
     KubernetesGateway,
+    Listener,
     ParentReference,
     SecretReference,
 )
@@ -229,7 +230,7 @@ class KubernetesGateways:
                     yield from (HostName(gateway, listener.listener.name, host) for host in found)
 
     def _unsupported(self, key: Key, route: HTTPRoute) -> bool:
-        return bool(self._rules.verdict(route, key.namespace)[0])
+        return bool(self._rules.verdict(route, key)[0])
 
     def _listeners(self, parent: ParentReference, state: GatewayState, key: Key) -> list[ListenerState]:
         """The listeners that a reference names and that let the route's namespace and kind in."""
@@ -237,7 +238,7 @@ class KubernetesGateways:
         return [
             s
             for s in _named(parent, state)
-            if "HTTPRoute" in s.kinds and s.allows(state.gateway.metadata.namespace, key.namespace, labels)
+            if key.kind in s.kinds and s.allows(state.gateway.metadata.namespace, key.namespace, labels)
         ]
 
     def _labels(self, namespace: str) -> Mapping[str, str]:
@@ -250,22 +251,41 @@ class KubernetesGateways:
             self._members.pop(host, None)
             if host not in set(self._empty(host.gateway, self.states.get(host.gateway))):
                 return self._put(host.key, None)
-        http = sorted((r for key, route in routes for r in self._rules.routes(key, route)), key=lambda item: item[0])
+        state = self.states.get(host.gateway)
+        listener = (
+            next((s.listener for s in state.listeners if s.listener.name == host.listener), None) if state else None
+        )
+        layers = self._layers(listener, host.host, routes)
         metadata = ObjectMeta(
             name=host.key.name,
             namespace=host.gateway.namespace,
             creation_timestamp=min((r.metadata.creation_timestamp or "" for _, r in routes), default=None),
             annotations={
                 SEMANTICS: "gateway",
-                PARENTS: ",".join(f"HTTPRoute/{k.name}.{k.namespace}" for k, _ in routes),
+                PARENTS: ",".join(f"{k.kind}/{k.name}.{k.namespace}" for k, _ in routes),
             },
         )
         spec = vs.VirtualServiceSpec(
             hosts=(host.host,),
             gateways=(f"{host.gateway.namespace}/{host.gateway.name}~{host.listener}",),
-            http=tuple(r for _, r in http) or (_NOT_FOUND,),
+            **layers,
         )
         return self._put(host.key, vs.VirtualService(metadata=metadata, spec=spec))
+
+    def _layers(self, listener: Listener | None, host: str, routes: list[tuple[Key, HTTPRoute]]) -> dict[str, Any]:
+        """The routes of a VirtualService, by their field: of requests in the API's precedence, or of connections, the oldest route's."""
+        if listener is None or listener.protocol in ("HTTP", "HTTPS"):
+            found = sorted(
+                (r for key, route in routes for r in self._rules.routes(key, route)), key=lambda item: item[0]
+            )
+            return {"http": tuple(r for _, r in found) or (_NOT_FOUND,)}
+        oldest = sorted(routes, key=lambda r: (r[1].metadata.creation_timestamp or "", r[0].namespace, r[0].name))
+        targets = next((t for key, route in oldest if (t := self._rules.connections(key, route))), ())
+        if not targets:
+            return {}
+        if gateway_listeners.is_passthrough(listener):
+            return {"tls": (vs.TLSRoute(match=(vs.TLSMatchAttributes(sni_hosts=(host,)),), route=targets),)}
+        return {"tcp": (vs.TCPRoute(route=targets),)}
 
     # -- statuses -------------------------------------------------------------------------------
 
@@ -285,7 +305,7 @@ class KubernetesGateways:
             gateway = _gateway(parent, key.namespace)
             state = self.states.get(gateway) if gateway is not None else None
             if route is not None and state is not None:
-                unsupported, resolved = self._rules.verdict(route, key.namespace)
+                unsupported, resolved = self._rules.verdict(route, key)
                 accepted = self._accepted(parent, state, key, route)
                 if accepted[0] and unsupported:
                     accepted = (False, "UnsupportedValue", unsupported)
@@ -301,7 +321,7 @@ class KubernetesGateways:
             return (
                 False,
                 "NotAllowedByListeners",
-                f"allowedRoutes of no listener has HTTPRoutes of namespace {key.namespace}",
+                f"allowedRoutes of no listener has {key.kind}s of namespace {key.namespace}",
             )
         if not any(gateway_listeners.exposed(s, (), route.spec.hostnames) for s in allowed):
             return False, "NoMatchingListenerHostname", "no listener has a host name in common with the route"

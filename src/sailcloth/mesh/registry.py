@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from sailcloth.api import core
+from sailcloth.api.gateway_api import GRPCRoute
 from sailcloth.api.meta import Key, Object
 from sailcloth.lib.incremental import Graph, Index
 
-from . import http_routes, http_rules, ingress, kubernetes_gateways
+from . import grpc_routes, http_routes, http_rules, ingress, kubernetes_gateways
 from .kinds import KINDS, Slice
 from .kinds.destination_rule import compared_labels
 from .kinds.virtual_service import RuleHead
@@ -121,9 +122,12 @@ class Mesh:
         """Add, replace or (None) remove an object. Returns whether anything changed."""
         if key.kind == "Ingress":
             return self._apply_ingress(key, obj)
-        if key.kind in ("HTTPRoute", "ReferenceGrant"):
-            attached = self.gateways.apply_route(key, obj) if key.kind == "HTTPRoute" else False
-            changed = self.http_routes.apply(key, obj)
+        if key.kind in ("TLSRoute", "TCPRoute"):
+            return self.gateways.apply_route(key, obj)
+        if key.kind in ("HTTPRoute", "GRPCRoute", "ReferenceGrant"):
+            route = grpc_routes.as_http(obj) if isinstance(obj, GRPCRoute) else obj
+            attached = self.gateways.apply_route(key, route) if key.kind != "ReferenceGrant" else False
+            changed = self.http_routes.apply(key, route)
             return (self.gateways.grants_changed() if key.kind == "ReferenceGrant" else attached) or changed
         if key.kind in kubernetes_gateways.KINDS:
             self._apply(key, obj)
