@@ -235,3 +235,63 @@ def test_a_change_of_one_route_among_many_touches_its_hosts() -> None:
     mesh.gateways._put = counted
     apply(mesh, route("r7", "hostnames: [h7.org, other.org]"))
     assert {k.name for k in written} == {"edge~http~h7.org", "edge~http~other.org"}
+
+
+def other(kind: str, rule: str, parents: str = "{name: edge}", more: str = "") -> str:
+    return (
+        f"{{apiVersion: gateway.networking.k8s.io/v1, kind: {kind}, metadata: {{name: r, namespace: default}},"
+        f" spec: {{parentRefs: [{parents}], rules: [{rule}]{more}}}}}"
+    )
+
+
+BACKENDS = "backendRefs: [{name: web, port: 80}]"
+
+
+@pytest.mark.parametrize(
+    ("method", "uri"),
+    [
+        ("{service: a.B, method: C}", {"exact": "/a.B/C"}),
+        ("{service: a.B}", {"prefix": "/a.B"}),
+        ("{method: C}", {"regex": "/[^/]+/C"}),
+        ('{type: RegularExpression, service: "a.*", method: C}', {"regex": "/a.*/C"}),
+    ],
+)
+def test_a_method_is_a_path(method: str, uri: dict[str, str]) -> None:
+    mesh = mesh_of(gateway(HTTP), other("GRPCRoute", f"{{matches: [{{method: {method}}}], {BACKENDS}}}"))
+    made: Any = mesh.objects[Key("VirtualService", "default", "edge~http~any")]
+    found = made.spec.http[0].match[0].uri
+    assert {k: getattr(found, k) for k in uri} == uri
+    assert mesh.gateways.status(Key("GRPCRoute", "default", "r"))[0].accepted[0]
+
+
+TLS = '{name: tls, port: 443, protocol: TLS, hostname: "*.example.com", tls: {mode: %s, certificateRefs: [{name: c}]}}'
+
+
+@pytest.mark.parametrize("mode", ["Passthrough", "Terminate"])
+def test_routes_of_tls_connections(mode: str) -> None:
+    route_ = other("TLSRoute", f"{{{BACKENDS}}}", more=", hostnames: [a.example.com]")
+    mesh = mesh_of(SECRET % "default", gateway(TLS % mode), route_)
+    made: Any = mesh.objects[Key("VirtualService", "default", "edge~tls~a.example.com")]
+    if mode == "Passthrough":
+        assert made.spec.tls[0].match[0].sni_hosts == ("a.example.com",)
+        assert not made.spec.tcp
+    else:
+        assert made.spec.tcp[0].route[0].destination.host == "web.default.svc.cluster.local"
+    server: Any = mesh.objects[Key("Gateway", "default", "edge~tls")]
+    assert server.spec.servers[0].tls.mode == ("PASSTHROUGH" if mode == "Passthrough" else "SIMPLE")
+
+
+def test_routes_of_connections() -> None:
+    backends = "backendRefs: [{name: web, port: 80, weight: 3}, {name: web, port: 80, weight: 1}, {name: none, port: 1, weight: 6}]"
+    mesh = mesh_of(gateway("{name: tcp, port: 9000, protocol: TCP}", HTTP), other("TCPRoute", f"{{{backends}}}"))
+    made: Any = mesh.objects[Key("VirtualService", "default", "edge~tcp~any")]
+    assert [r.weight for r in made.spec.tcp[0].route] == [3, 1]
+    assert mesh.gateways.attached(EDGE, "http") == 0
+    found = mesh.gateways.status(Key("TCPRoute", "default", "r"))[0]
+    assert (found.accepted[1], found.resolved[1]) == ("Accepted", "BackendNotFound")
+
+
+def test_https_and_tls_share_a_port() -> None:
+    https = "{name: https, port: 443, protocol: HTTPS, hostname: b.example.com, tls: {certificateRefs: [{name: c}]}}"
+    mesh = mesh_of(SECRET % "default", gateway(TLS % "Passthrough", https))
+    assert all(s.serves for s in mesh.gateways.states[EDGE].listeners)

@@ -34,9 +34,9 @@ def _path(method: GRPCMethodMatch | None) -> HTTPPathMatch:
     if method is None or not (method.service or method.method):
         return HTTPPathMatch()
     if method.type == "RegularExpression":
-        return HTTPPathMatch("RegularExpression", f"/{method.service or '[^/]+'}/{method.method or '[^/]+'}")
+        return HTTPPathMatch(type="RegularExpression", value=f"/{method.service or '[^/]+'}/{method.method or '[^/]+'}")
     if not method.service:
-        return HTTPPathMatch("RegularExpression", f"/[^/]+/{re.escape(method.method)}")
+        return HTTPPathMatch(type="RegularExpression", value=f"/[^/]+/{re.escape(method.method)}")
     if not method.method:
-        return HTTPPathMatch("PathPrefix", f"/{method.service}")
-    return HTTPPathMatch("Exact", f"/{method.service}/{method.method}")
+        return HTTPPathMatch(type="PathPrefix", value=f"/{method.service}")
+    return HTTPPathMatch(type="Exact", value=f"/{method.service}/{method.method}")
