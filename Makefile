@@ -12,7 +12,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 FUZZ ?= 20
 SECONDS ?= 600
 
-.PHONY: help install page demo test test-fast fuzz fuzz-coverage check audit bench lock clean
+.PHONY: help install page demo test test-fast fuzz fuzz-coverage check audit conformance bench lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ audit: install ## known vulnerabilities of the locked dependencies, by osv.dev
 typings/.made: $(STAMP) tools/protobuf_stubs.py
 	@rm -rf .mypy_cache  # it remembers modules as untyped
 	@$(BIN)/python tools/protobuf_stubs.py && touch $@
+
+conformance: install ## the Gateway API's own suite, against a local cluster; needs Go
+	@$(BIN)/python tools/conformance.py
 
 bench: install ## measure; results go to benchmarks/results/
 	@$(BIN)/python -m benchmarks all

@@ -132,14 +132,12 @@ def _resources() -> list[tuple[list[Resource], str]]:
         for k in read
         if k.name not in ("EndpointSlice", "Node")
     ]
-    apps, batch, gateways = ("apps", ("v1",)), ("batch", ("v1",)), ("gateway.networking.k8s.io", ("v1", "v1beta1"))
+    apps, batch = ("apps", ("v1",)), ("batch", ("v1",))
     more = [
         *((apps, f"{kind.lower()}s", kind) for kind in ("Deployment", "StatefulSet", "DaemonSet")),
         *((batch, f"{kind.lower()}s", kind) for kind in ("Job", "CronJob")),
-        *((gateways, f"{kind.lower()}s", kind) for kind in ("Gateway", "GRPCRoute")),
-        (gateways, "gatewayclasses", "GatewayClass"),
     ]
     for (group, versions), plural, kind in more:
-        out.append(([Resource(group, v, plural, kind, kind != "GatewayClass") for v in versions], ""))
+        out.append(([Resource(group, v, plural, kind) for v in versions], ""))
     single = (known.SERVICEACCOUNTS, known.CRDS, known.MUTATING_WEBHOOKS, known.VALIDATING_WEBHOOKS)
     return [*out, *(([resource], "") for resource in single)]

@@ -16,15 +16,15 @@ async def read(api: Client, kinds: Collection[str] = ()) -> list[tuple[Key, Any]
     """The objects of these kinds, or of all but Secrets, and those of the legacy kinds. Kinds that the cluster does not serve have
     none; objects that do not match their schema are left out, as the control plane leaves them out."""
     from sailcloth.analysis import manifests
-    from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, SERVED_KINDS
+    from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, OPTIONAL_KINDS, SERVED_KINDS
     from sailcloth.api.meta import Finding
     from sailcloth.kube import ApiError, Resource
 
     objects = []
-    for known in (*CORE_KINDS, *SERVED_KINDS):
+    for known in (*CORE_KINDS, *SERVED_KINDS, *OPTIONAL_KINDS):
         if known not in LEGACY_KINDS and (known.name not in kinds if kinds else known.name == "Secret"):
             continue
-        resource = Resource(known.group, known.versions[0], known.plural, known.name)
+        resource = Resource(known.group, known.versions[0], known.plural, known.name, known.namespaced)
         try:
             items, _ = await api.list(resource, _ROOT if known.name == "ConfigMap" else "")
         except ApiError as error:

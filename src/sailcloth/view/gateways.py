@@ -338,7 +338,9 @@ def misdirected(graph: Graph, proxy: Proxy, route: str) -> tuple[str, ...]:
         names = graph.get(_domains_at, proxy, plan.port, plan.bind)
         if len(names) > _MANY:
             return ("*",)
-    return tuple(sorted(n for n in names - own_names if n != "*"))
+    # The Gateway API wants it also for what a listener for all host names serves.
+    generated = all(gateway_listeners.is_generated(b.gateway) for b in servers)
+    return tuple(sorted(n for n in names - own_names if n != "*" or generated))
 
 
 def connected(graph: Graph, proxies: Iterable[Proxy]) -> None:
