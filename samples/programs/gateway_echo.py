@@ -1,8 +1,7 @@
 """The echo of the Gateway API's conformance tests: says in JSON what it was asked. Set up by the environment.
 
-HTTP on HTTP_PORT (3000), TLS on HTTPS_PORT (8443) with TLS_SERVER_CERT and TLS_SERVER_PRIVKEY, a WebSocket echo at /ws. Instead of
-HTTP: GRPC_ECHO_SERVER=1 the gRPC service GrpcEcho, TCP_ECHO_SERVER=1 lines of TCP, UDP_ECHO_SERVER=1 datagrams. HTTP/2 without TLS
-(H2C_PORT) is not served.
+HTTP on HTTP_PORT (3000), HTTP/2 without TLS on H2C_PORT (3001), TLS on HTTPS_PORT (8443) with TLS_SERVER_CERT and TLS_SERVER_PRIVKEY, a WebSocket echo at /ws. Instead of
+HTTP: GRPC_ECHO_SERVER=1 the gRPC service GrpcEcho, TCP_ECHO_SERVER=1 lines of TCP, UDP_ECHO_SERVER=1 datagrams.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import h2c
 import socket_servers
 import websocket
 from web import Request, Response, Site, Upgraded, serve_all
@@ -72,7 +72,7 @@ def told(request: Request, number: int) -> dict[str, Any]:
         "path": request.target,
         "host": request.headers.get("host", ""),
         "method": request.method,
-        "proto": "HTTP/1.1",
+        "proto": request.proto,
         "headers": headers,
         "httpPort": str(number),
         **CONTEXT,
@@ -164,6 +164,8 @@ def serve_http() -> None:
     context = context_of(cert, key, ENV.get("TLS_CLIENT_CACERTS", ""))
     if context is not None:
         sites.append(Site(lambda r: page(r, secure), secure, tls=context))
+    prior = port("H2C_PORT", 3001)
+    threading.Thread(target=h2c.server(lambda r: page(r, prior), prior).serve_forever, daemon=True).start()
     serve_all(sites)
 
 

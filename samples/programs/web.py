@@ -53,6 +53,7 @@ class Request:
     ) -> None:
         self.method, self.target, self.headers, self.body, self.peer = method, target, headers, body, peer
         self.tls = tls
+        self.proto = "HTTP/1.1"
         self.path, _, self.query = target.partition("?")
 
 

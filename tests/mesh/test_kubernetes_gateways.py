@@ -207,8 +207,7 @@ def test_what_goes_leaves_nothing() -> None:
     assert mesh.gateways.attached(EDGE, "http") == 0
     mesh.apply(EDGE, None)
     assert len(mesh.objects) == before
-    apply(mesh, gateway(HTTP), route("r"))
-    mesh.apply(Key("GatewayClass", "", "istio"), None)
+    apply(mesh, gateway(HTTP), route("r"), CLASS.replace("istio.io/", "example.com/"))
     assert not [k for k in mesh.objects if "~" in k.name]
 
 

@@ -14,7 +14,7 @@ from sailcloth.kube.resources import ENDPOINTSLICES, SERVICES
 from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh import gateway_listeners
 from sailcloth.mesh.gateway_listeners import GatewayState, ListenerState
-from sailcloth.mesh.kubernetes_gateways import KIND, KubernetesGateways
+from sailcloth.mesh.kubernetes_gateways import KIND, OWN_CLASSES, KubernetesGateways
 
 from . import conditions
 from .status_api import merge_status
@@ -66,7 +66,6 @@ FEATURES = (
 )
 """Names of the API's features that work, for the class; sorted."""
 _WAITING_S = 1.0  # between looks at a Gateway that has no address or no ready pod yet
-OWN_CLASSES = ("istio", "sailcloth")
 _UNSERVED_S = 5.0  # between looks at a cluster that does not serve the kind
 Object = dict[str, Any]
 

@@ -30,6 +30,8 @@ from .http_routes import PARENTS, SEMANTICS, ParentStatus
 from .http_rules import HttpRules, Service, destinations
 
 KIND = "KubernetesGateway"
+OWN_CLASSES = ("istio", "sailcloth")
+"""Classes that are ours also where there is no object, as Istio has them."""
 KINDS = frozenset((KIND, "GatewayClass"))
 _NOT_FOUND = vs.HTTPRoute(name="no-route", direct_response=vs.HTTPDirectResponse(status=404))
 Lookup = Callable[[Key], Object | None]
@@ -61,7 +63,7 @@ class KubernetesGateways:
         domain: Callable[[], str],
     ) -> None:
         self._put, self._lookup, self._certificate, self._rules, self._domain = put, lookup, certificate, rules, domain
-        self._classes: set[str] = set()
+        self._classes = set(OWN_CLASSES)
         self._gateways: dict[Key, KubernetesGateway] = {}
         self._routes: dict[Key, HTTPRoute] = {}
         self._routes_of: dict[Key, set[Key]] = {}  # by Gateway
@@ -84,7 +86,8 @@ class KubernetesGateways:
     def apply(self, key: Key, obj: Object | None) -> bool:
         """Apply a GatewayClass or Gateway, or (None) its deletion. Returns whether the mesh changed."""
         if key.kind == "GatewayClass":
-            ours = isinstance(obj, GatewayClass) and obj.spec.controller_name == CONTROLLER
+            own = obj is None and key.name in OWN_CLASSES
+            ours = own or (isinstance(obj, GatewayClass) and obj.spec.controller_name == CONTROLLER)
             (self._classes.add if ours else self._classes.discard)(key.name)
             self.classes_evaluated |= {key.name} if ours else set()
             return self._evaluate(k for k, g in self._gateways.items() if g.spec.gateway_class_name == key.name)
