@@ -19,6 +19,7 @@ from . import (
     version,
     workload,
 )
+from .convert.command import convert
 from .diff import diff
 from .explain import explain
 from .scope import scope
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
     group.command("explain")(explain)
     group.command("diff")(diff)
     group.command("undo")(undo)
+    group.command("convert")(convert)
     group.command("proxy-status")(proxy.proxy_status)
     group.command("ps", hidden=True)(proxy.proxy_status)
     group.command("version")(version.remote_version)

@@ -19,7 +19,7 @@ def read(files: list[Path], notes: bool = True) -> tuple[list[tuple[Key, Object]
 
     objects: list[tuple[Key, Object]] = []
     documents: list[dict[str, Any]] = []
-    for path, text in _texts(files):
+    for path, text in texts(files):
         try:
             found = manifests.documents(text)
             result, unreadable = manifests.load([text])
@@ -36,15 +36,16 @@ def read(files: list[Path], notes: bool = True) -> tuple[list[tuple[Key, Object]
     return objects, documents
 
 
-def _texts(files: list[Path]) -> list[tuple[Path, str]]:
-    texts = []
+def texts(files: list[Path]) -> list[tuple[Path, str]]:
+    """(path, text) of files and of directories' YAML files; `-` is standard input. One that cannot be read ends the command."""
+    found = []
     for path in files:
         if str(path) == "-":
-            texts.append((path, sys.stdin.read()))
+            found.append((path, sys.stdin.read()))
             continue
         for one in sorted(path.rglob("*.y*ml")) if path.is_dir() else [path]:
             try:
-                texts.append((one, one.read_text()))
+                found.append((one, one.read_text()))
             except (OSError, UnicodeDecodeError) as error:
                 output.fail(f"{one}: {getattr(error, 'strerror', None) or error}", output.DATA)
-    return texts
+    return found
