@@ -18,7 +18,16 @@ _POOL = {"httpMaxPendingRequests": "http1MaxPendingRequests", "httpMaxRequests":
 _OUTLIERS = {"httpConsecutiveErrors": "consecutive5xxErrors", "httpDetectionInterval": "interval",
              "sleepWindow": "baseEjectionTime", "httpMaxEjectionPercent": "maxEjectionPercent"}  # fmt: skip
 _BALANCERS = {"ROUND_ROBIN": "ROUND_ROBIN", "LEAST_CONN": "LEAST_REQUEST", "RANDOM": "RANDOM"}
-_HTTP_ONLY = ("redirect", "rewrite", "httpReqTimeout", "httpReqRetries", "httpFault", "corsPolicy", "mirror", "appendHeaders")
+_HTTP_ONLY = (
+    "redirect",
+    "rewrite",
+    "httpReqTimeout",
+    "httpReqRetries",
+    "httpFault",
+    "corsPolicy",
+    "mirror",
+    "appendHeaders",
+)
 
 
 def convert(documents: list[Document], scope: Scope) -> list[Document]:
@@ -65,9 +74,9 @@ def _virtual_service(host: str, rules: list[Document], registry: Registry, names
         as_http = "tcp" not in match and ("http" in protocols or any(rule.spec.get(field) for field in _HTTP_ONLY))
         if as_http and (route := route_rules.http_route(spec, namespace, registry, own)) is not None:
             http.append(route)
-        if "request" not in match and ("tcp" in match or "tcp" in protocols):
-            if (route := route_rules.tcp_route(spec, namespace, registry, own)) is not None:
-                tcp.append(route)
+        as_tcp = "request" not in match and ("tcp" in match or "tcp" in protocols)
+        if as_tcp and (route := route_rules.tcp_route(spec, namespace, registry, own)) is not None:
+            tcp.append(route)
         losses += own.found
     default = {"route": [{"destination": {"host": registry.written(host, namespace)}}]}
     for routes in (http, tcp):
@@ -136,9 +145,14 @@ def _rules(
             for pairs, name in registry.subsets.get(host, {}).items()
         ]
         name = names.free("DestinationRule", namespace, (scope.service_of(host) or ("", host))[1])
-        spec = {"host": registry.written(host, namespace), **without_empty({"trafficPolicy": whole, "subsets": subsets})}
+        spec = {
+            "host": registry.written(host, namespace),
+            **without_empty({"trafficPolicy": whole, "subsets": subsets}),
+        }
         body = made(_API, "DestinationRule", {"name": name, **scope.named(namespace, given)}, spec)
         sources = tuple(d.key(scope.namespace) for d in documents) or (user.sources if user is not None else ())
+        if not whole and not subsets:
+            body = {}
         out.append(Document(body, sources=sources, losses=tuple(losses)))
     return out
 

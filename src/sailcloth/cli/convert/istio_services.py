@@ -46,7 +46,9 @@ class Registry:
             return None
         known = self.subsets.setdefault(host, {})
         if pairs not in known:
-            wanted = slug(pairs[0][1] if [k for k, _ in pairs] == ["version"] else "-".join(f"{k}-{v}" for k, v in pairs))
+            wanted = slug(
+                pairs[0][1] if [k for k, _ in pairs] == ["version"] else "-".join(f"{k}-{v}" for k, v in pairs)
+            )
             name, number = wanted, 1
             while name in known.values():
                 number += 1

@@ -17,6 +17,20 @@ _START = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _WIDTH = 118
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes values that are used twice in full, and texts of several lines as such."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+
+
 def split(text: str) -> list[Document]:
     """The objects of a text, each with the part of the text that is its own. Raises ValueError for bad YAML, and for an object without
     apiVersion and kind."""
@@ -55,8 +69,11 @@ def _lines(document: Document) -> Iterator[str]:
     if document.text:
         yield document.text
     elif document.body:
-        yield yaml.safe_dump(document.body, sort_keys=False, width=_WIDTH, allow_unicode=True).rstrip("\n")
+        yield yaml.dump(document.body, Dumper=_Dumper, sort_keys=False, width=_WIDTH, allow_unicode=True).rstrip("\n")
 
 
 def _comment(text: str) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), _WIDTH, initial_indent="# ", subsequent_indent="#   ")
+    one_line = " ".join(text.split())
+    return textwrap.wrap(
+        one_line, _WIDTH, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False, break_long_words=False
+    )

@@ -60,7 +60,9 @@ def http_route(spec: dict[str, Any], namespace: str, registry: Registry, losses:
                         },
                     }
                 ),
-                "headers": {"request": {"add": mapping(spec.get("appendHeaders"))}} if spec.get("appendHeaders") else {},
+                "headers": {"request": {"add": mapping(spec.get("appendHeaders"))}}
+                if spec.get("appendHeaders")
+                else {},
             }
         ),
     }
@@ -91,9 +93,7 @@ def destinations(spec: dict[str, Any], namespace: str, registry: Registry) -> li
     return found
 
 
-def _match(
-    match: dict[str, Any], namespace: str, registry: Registry, losses: Losses
-) -> dict[str, Any] | None:
+def _match(match: dict[str, Any], namespace: str, registry: Registry, losses: Losses) -> dict[str, Any] | None:
     for name in set(match) - {"source", "tcp", "request"}:
         losses.add(f"spec.match.{name}", "the rule is left out: the condition has no equivalent", "Remove it.")
         return None

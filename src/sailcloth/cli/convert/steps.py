@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import egress_rules, istio_0, virtual_service_fields
+from . import (
+    egress_rules,
+    envoy_filters,
+    ingresses,
+    istio_0,
+    security_and_mixer,
+    traffic_splits,
+    traffic_targets,
+    virtual_service_fields,
+)
 from .documents import Document, Scope
 
 Step = Callable[[list[Document], Scope], list[Document]]
@@ -13,6 +22,11 @@ TO_TODAY: tuple[Step, ...] = (
     istio_0.convert,
     egress_rules.convert,
     virtual_service_fields.convert,
+    envoy_filters.convert,
+    security_and_mixer.convert,
+    ingresses.convert,
+    traffic_splits.convert,
+    traffic_targets.convert,
 )
 
 

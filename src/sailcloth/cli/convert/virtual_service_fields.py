@@ -88,7 +88,10 @@ def _ports(
     ports: dict[tuple[str, str], dict[str, int]],
 ) -> None:
     """Ports of destinations by name, which are by number only."""
-    rows = [(f"{path}.route[{i}].destination", mapping(r.get("destination"))) for i, r in enumerate(entries(route.get("route")))]
+    rows = [
+        (f"{path}.route[{i}].destination", mapping(r.get("destination")))
+        for i, r in enumerate(entries(route.get("route")))
+    ]
     for at, destination in [*rows, (f"{path}.mirror", mapping(route.get("mirror")))]:
         name = mapping(destination.get("port")).get("name")
         if name is None:
