@@ -7,6 +7,7 @@ from collections.abc import Callable
 from . import (
     egress_rules,
     envoy_filters,
+    gateway_api,
     ingresses,
     istio_0,
     security_and_mixer,
@@ -30,7 +31,7 @@ TO_TODAY: tuple[Step, ...] = (
 )
 
 
-TARGETS: dict[str, tuple[Step, ...]] = {"istio": TO_TODAY}
+TARGETS: dict[str, tuple[Step, ...]] = {"istio": TO_TODAY, "gateway-api": (*TO_TODAY, gateway_api.convert)}
 
 
 def run(documents: list[Document], scope: Scope, target: str = "istio") -> list[Document]:
