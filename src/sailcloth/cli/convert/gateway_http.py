@@ -47,11 +47,10 @@ def routes(
                 matches += gateway_matches.convert(match, f"{path}.match[{index}]", losses)
         if held or matches:
             kept.append((path, rule, matches or [HTTPRouteMatch()]))
-    ordered = gateway_matches.ordered([m for _, _, m in kept], [p for p, _, _ in kept], losses)
     written = [
         one
-        for (path, rule, _), matches in zip(kept, ordered, strict=True)
-        for one in _rules(path, rule, matches, place, parents, backends, losses)
+        for (path, rule, _), matches in zip(kept, _ordered(kept, losses), strict=True)
+        for one in (_rules(path, rule, matches, place, parents, backends, losses) if matches else ())
     ]
     if len(written) > _MOST_RULES:
         text = f"there are several HTTPRoutes, because one has at most {_MOST_RULES} rules; of equal matches the oldest route's holds"
@@ -72,6 +71,21 @@ def routes(
     new = backends.granted - before
     backends.granted = before | {grant._replace(kind=kind) for grant in new for kind in kinds}
     return out
+
+
+def _ordered(kept: list[tuple[str, vs.HTTPRoute, list[HTTPRouteMatch]]], losses: Losses) -> list[list[Match]]:
+    """The matches of each rule. Those of a rule that changes what they match are tried one after the other, as rules are."""
+    units: list[tuple[int, list[HTTPRouteMatch]]] = []
+    for index, (_, rule, matches) in enumerate(kept):
+        moves = (rule.rewrite is not None and rule.rewrite.uri is not None) or rule.redirect is not None
+        units += [(index, [match]) for match in matches] if moves else [(index, matches)]
+    out: list[dict[HTTPRouteMatch, Match]] = [{} for _ in kept]
+    paths = [kept[index][0] for index, _ in units]
+    found = gateway_matches.ordered([matches for _, matches in units], paths, losses)
+    for (index, _), ordered in zip(units, found, strict=True):
+        for match in ordered:
+            out[index].setdefault(match.match, match)
+    return [list(of_rule.values()) for of_rule in out]
 
 
 def _at_port(match: vs.HTTPMatchRequest, parents: Parents, path: str, losses: Losses) -> bool:

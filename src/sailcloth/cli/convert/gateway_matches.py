@@ -120,7 +120,7 @@ class Match:
 
 def ordered(rules: Sequence[list[HTTPRouteMatch]], paths: Sequence[str], losses: Losses) -> list[list[Match]]:
     """The matches of rules, with those added that keep the order of the rules. `paths`: where each rule is written."""
-    own = [{match: Match(match, match.path) for match in matches} for matches in rules]
+    own = [{match: Match(match, match.path) for match in matches} for matches in _reachable(rules)]
     out = [dict(matches) for matches in own]
     changed = True
     while changed and sum(map(len, out)) <= _MOST:
@@ -130,21 +130,30 @@ def ordered(rules: Sequence[list[HTTPRouteMatch]], paths: Sequence[str], losses:
                 if precedence(other) >= precedence(one.match):
                     continue  # the earlier rule is tried first, as it should be
                 both = conjunction(one.match, other)
-                if both is None or both in out[earlier]:
+                if both is None:
                     continue
-                if isinstance(both, HTTPRouteMatch) and precedence(both) <= precedence(other):
-                    out[earlier][both] = Match(both, one.origin)
-                    changed = True
-                else:
+                if not isinstance(both, HTTPRouteMatch) or precedence(both) > precedence(other):
                     text = (
                         f"it is tried before {paths[earlier]}, because an HTTPRoute tries the more specific match first"
                     )
                     losses.add(paths[later], text, "Make the matches of the two rules exclude each other.")
+                elif both not in out[earlier]:
+                    out[earlier][both] = Match(both, one.origin)
+                    changed = True
     if sum(map(len, out)) > _MOST:
         text = f"more than {_MOST} matches would be needed to keep the order of the rules"
         losses.add("spec.http", text, "Make the matches exclude each other.")
         out = own
     return [list(matches.values()) for matches in out]
+
+
+def _reachable(rules: Sequence[list[HTTPRouteMatch]]) -> list[list[HTTPRouteMatch]]:
+    """The matches of rules without those that an earlier rule covers."""
+    out: list[list[HTTPRouteMatch]] = []
+    for matches in rules:
+        earlier = [one for kept in out for one in kept]
+        out.append([m for m in dict.fromkeys(matches) if not any(conjunction(one, m) == m for one in earlier)])
+    return out
 
 
 def conjunction(one: HTTPRouteMatch, other: HTTPRouteMatch) -> HTTPRouteMatch | object | None:
@@ -186,7 +195,7 @@ def _both_values(
 ) -> tuple[ValueMatch, ...] | object | None:
     by_name = {match.name.lower(): match for match in ones}
     for other in others:
-        one = by_name.get(other.name.lower(), other)
+        one = by_name.setdefault(other.name.lower(), other)
         if one.type == EXACT and other.type == EXACT:
             if one.value != other.value:
                 return None
