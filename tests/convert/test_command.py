@@ -1,0 +1,78 @@
+"""`sailctl x convert`: its outputs, its exit codes, and what it says about wrong input."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sailcloth.cli import main
+
+LOSSY = """
+apiVersion: config.istio.io/v1alpha2
+kind: EgressRule
+metadata: {name: e}
+spec: {destination: {service: example.com}, ports: [{port: 80, protocol: http}], useEgressProxy: true}
+"""
+
+
+def run(*arguments: str, stdin: str = "") -> Any:
+    return CliRunner().invoke(main.app("x"), ["x", "convert", *arguments], input=stdin)
+
+
+def test_what_is_current_passes_unchanged(tmp_path: Path) -> None:
+    text = "# kept\napiVersion: v1\nkind: ConfigMap  # and this\nmetadata: {name: 'a'}\ndata:\n  x: |\n    ---\n    y\n"
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    done = run("-f", str(path))
+    assert (done.exit_code, done.stdout) == (0, text)
+
+
+def test_losses_are_comments_and_findings() -> None:
+    done = run("-f", "-", stdin=LOSSY)
+    assert done.exit_code == 0
+    assert "# Lost: spec.useEgressProxy: traffic leaves from the sidecars." in done.stdout
+    assert "Warning [SAIL0301] (EgressRule default/e: spec.useEgressProxy)" in done.stderr
+    assert run("-f", "-", "--strict", stdin=LOSSY).exit_code == 65
+
+
+def test_structured_output_names_objects_and_losses() -> None:
+    found = json.loads(run("-f", "-", "-n", "shop", "-o", "json", stdin=LOSSY).stdout)
+    assert [o["kind"] for o in found["objects"]] == ["ServiceEntry"]
+    assert [(one["object"], one["path"]) for one in found["lost"]] == [("EgressRule shop/e", "spec.useEgressProxy")]
+
+
+def test_a_directory_and_a_list(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, metadata: {name: a}}]"
+    )
+    (tmp_path / "b.yml").write_text("apiVersion: v1\nkind: Secret\nmetadata: {name: b}")
+    assert re.findall(r"name: \w", run("-f", str(tmp_path)).stdout) == ["name: a", "name: b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        ("a: [", (), "-: not YAML:"),
+        ("metadata: {name: a}", (), "object 1 has no apiVersion and kind: give both"),
+        ("", ("--to", "linkerd"), "--to 'linkerd' is not known; use istio or gateway-api"),
+        ("", ("-o", "xml"), "unknown output 'xml'; use text, json or yaml"),
+        (
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio}, data: {mesh: '['}}",
+            (),
+            "ConfigMap istio: data.mesh:",
+        ),
+    ],
+)
+def test_wrong_input(text: str, arguments: tuple[str, ...], message: str) -> None:
+    done = run("-f", "-", *arguments, stdin=text)
+    assert done.exit_code in (64, 65)
+    assert message in done.stderr
+
+
+def test_the_help_has_examples() -> None:
+    assert "sailctl x convert -f" in " ".join(run("--help").stdout.split())
