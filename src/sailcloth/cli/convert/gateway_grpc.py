@@ -20,7 +20,7 @@ def spec(of_http: dict[str, Any]) -> dict[str, Any] | None:
         if any(match is None for match in matches) or not rule.get("backendRefs"):
             return None
         kept = {k: v for k, v in rule.items() if k != "matches"}
-        rules.append({**kept, **({"matches": matches} if matches != [{}] else {})})
+        rules.append({**({"matches": matches} if matches != [{}] else {}), **kept})
     return {**of_http, "rules": rules}
 
 

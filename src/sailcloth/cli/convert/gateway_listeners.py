@@ -17,6 +17,7 @@ from .documents import Document, Losses, Scope, made, slug
 from .gateway_backends import Backends
 
 _HTTP = ("HTTP", "HTTP2", "GRPC", "GRPC-WEB")
+_PODS = {8080: 80, 8443: 443}  # ports of the pods of Istio's own ingress gateway, and of its Service
 _NAMESPACE = "kubernetes.io/metadata.name"
 
 
@@ -68,7 +69,9 @@ def convert(document: Document, key: Key, gateway: Gateway, scope: Scope, backen
             redirects = server.tls is not None and server.tls.https_redirect and protocol == "HTTP"
             passes = tls.get("mode") == "Passthrough"
             listeners.append(Listener(label, server.port.number, protocol, name, redirects, passes))
-            body: dict[str, Any] = {"name": label, "port": server.port.number, "protocol": protocol}
+            number = server.port.number
+            number = _service_port(number, service, backends, f"{path}.port.number", losses) if service else number
+            body: dict[str, Any] = {"name": label, "port": number, "protocol": protocol}
             body |= {"hostname": name} if name and protocol != "TCP" else {}
             body |= {"tls": tls} if tls else {}
             bodies.append({**body, "allowedRoutes": {"namespaces": _allowed(where, key.namespace)}})
@@ -105,6 +108,19 @@ def _service(gateway: Gateway, backends: Backends, scope: Scope) -> tuple[str, s
             return where
     own = scope.config.ingress_service
     return (scope.config.root_namespace, own) if selector == {"istio": "ingressgateway"} else None
+
+
+def _service_port(number: int, service: tuple[str, str], backends: Backends, path: str, losses: Losses) -> int:
+    """The port of a gateway's Service that leads to a server, whose number may be that of the pods."""
+    ports = backends.ports(*service)
+    if any(port.port == number for port in ports):
+        return number
+    leading = [port.port for port in ports if port.target_port == number]
+    if not ports and number in _PODS:
+        leading = [_PODS[number]]
+        text = f"the port of the Service is taken to be {leading[0]}, as Istio installs it"
+        losses.add(path, text, f"Add the Service {service[0]}/{service[1]} to the input.")
+    return leading[0] if leading else number
 
 
 def _protocol(server: Server, tls: dict[str, Any]) -> str:
