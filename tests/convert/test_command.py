@@ -46,6 +46,13 @@ def test_structured_output_names_objects_and_losses() -> None:
     assert [(one["object"], one["path"]) for one in found["lost"]] == [("EgressRule shop/e", "spec.useEgressProxy")]
 
 
+def test_a_kind_without_a_conversion_stays_and_is_said() -> None:
+    text = "apiVersion: config.istio.io/v1alpha2\nkind: IngressRule\nmetadata: {name: i}\n"
+    done = run("-f", "-", stdin=text)
+    assert done.stdout.endswith(text)
+    assert "# Lost: kind: the object stays as it is: IngressRule has no conversion." in done.stdout
+
+
 def test_a_directory_and_a_list(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
         "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Secret, metadata: {name: a}}]"

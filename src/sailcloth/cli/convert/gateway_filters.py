@@ -181,6 +181,8 @@ def times(rule: vs.HTTPRoute, path: str, losses: Losses) -> dict[str, Any]:
 def _retry(retries: vs.HTTPRetry | None, path: str, losses: Losses) -> dict[str, Any] | None:
     if retries is None:
         return None
+    text = "the field retry is of the experimental channel: with the standard definitions, retries are the default ones"
+    losses.add(path, text, "Install the Gateway API's experimental channel.")
     if retries.attempts <= 0:
         return {"attempts": 0}
     for name, value in (

@@ -10,6 +10,7 @@ from . import (
     gateway_api,
     ingresses,
     istio_0,
+    leftovers,
     security_and_mixer,
     traffic_splits,
     traffic_targets,
@@ -28,6 +29,7 @@ TO_TODAY: tuple[Step, ...] = (
     ingresses.convert,
     traffic_splits.convert,
     traffic_targets.convert,
+    leftovers.convert,
 )
 
 
