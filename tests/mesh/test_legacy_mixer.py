@@ -235,6 +235,12 @@ def test_a_wrong_handler_limits_nothing(params: str) -> None:
     assert limits(mesh_of(QUOTA, handler, SPEC, quota(), bound("{service: '*'}"))) == {}
 
 
+@pytest.mark.parametrize("actions", ["[{handler: refuse, instances: 5}]", "[{handler: list, instances: [check]}]"])
+def test_a_wrong_list_refuses_nothing(actions: str) -> None:
+    listed = mixer("handler", "list", "{compiledAdapter: listchecker, params: {overrides: 5}}")
+    assert allows(mesh_of(DENIER, NOTHING, listed, mixer("rule", "wrong", f"{{actions: {actions}}}")))
+
+
 def test_what_is_only_stored_draws_a_warning() -> None:
     obj = {
         "apiVersion": "config.istio.io/v1alpha2",

@@ -113,11 +113,11 @@ def _actions(mixer: Mapping[Key, MixerConfig], converted: Converted) -> Iterator
                 else handler.kind
             )
             settings = spec.get("params") if handler.kind == "handler" else spec
-            for text in entry.get("instances") or ():
-                found = _named(str(text), key.namespace, mixer, ("instance", "quota", "checknothing", "listentry"))
+            for text in _texts(entry.get("instances")):
+                found = _named(text, key.namespace, mixer, ("instance", "quota", "checknothing", "listentry"))
                 body = mixer[found].spec if found is not None else {}
                 params = body.get("params") if found is not None and found.kind == "instance" else body
-                name = found.name if found is not None else str(text)
+                name = found.name if found is not None else text
                 yield _Action(key, adapter, handler, _map(settings), name, _map(params), condition)
 
 
@@ -135,6 +135,10 @@ def _named(text: str, namespace: str, mixer: Mapping[Key, Any], kinds: Iterable[
 
 def _list(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(str(one) for one in value) if isinstance(value, list) else ()
 
 
 def _map(value: Any) -> dict[str, Any]:
@@ -201,7 +205,7 @@ def _listed(action: _Action, converted: Converted) -> list[tuple[str, tuple[str,
     settings = action.settings
     if settings.get("providerUrl"):
         converted.note(action.handler, "providerUrl has no effect: write the entries into overrides")
-    entries = tuple(str(one) for one in settings.get("overrides") or ())
+    entries = _texts(settings.get("overrides"))
     if str(settings.get("entryType", "STRINGS")) not in ("STRINGS", "IP_ADDRESSES") or not entries:
         return [("", (), False)]
     names = expressions.attributes(str(action.instance.get("value", "")))
