@@ -166,6 +166,31 @@ def test_deniers(match: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "triggers", [None, [{"excludedPaths": [{"exact": "/info"}]}], [{"includedPaths": [{"prefix": "/i"}]}]]
+)
+@pytest.mark.parametrize("optional", [False, True])
+@pytest.mark.parametrize("targets", [None, [{"name": "products"}]])
+def test_origins(targets: list[Any] | None, optional: bool, triggers: list[Any] | None) -> None:
+    """Of end users: calls without a token."""
+    jwt = {
+        "issuer": "https://shop.example.com",
+        "jwks": '{"keys": []}',
+        **({"triggerRules": triggers} if triggers else {}),
+    }
+    spec = {"origins": [{"jwt": jwt}], "originIsOptional": optional, "peers": [{"mtls": {"mode": "PERMISSIVE"}}]}
+    name = "default" if targets is None else "own"
+    same(
+        document(
+            "authentication.istio.io/v1alpha1",
+            "Policy",
+            name,
+            "shop",
+            {**spec, **({"targets": targets} if targets else {})},
+        )
+    )
+
+
 def test_an_allow_policy_of_today_is_a_loss() -> None:
     """It was instead of roles; what it becomes is beside them."""
     policy = document("security.istio.io/v1", "AuthorizationPolicy", "own", "shop", {"rules": [{}]})

@@ -18,7 +18,7 @@ def convert(
     target: Annotated[
         str, typer.Option("--to", help="istio: today's kinds of Istio. gateway-api: also those of the Gateway API.")
     ] = "istio",
-    strict: Annotated[bool, typer.Option("--strict", help="End with 65 if anything is lost.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with 65 if anything is lost or not valid.")] = False,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of objects without one.")] = "default",
     out: Annotated[
         str, typer.Option("-o", "--output", help="text (manifests), or json or yaml (objects, and what is lost)")
@@ -33,6 +33,7 @@ def convert(
 
     sailctl x convert -f virtual-services.yaml -f services.yaml --to gateway-api --strict
     """
+    from sailcloth.api import validation
     from sailcloth.cli import manifest_files
 
     from . import documents, manifest_texts, steps
@@ -60,7 +61,9 @@ def convert(
             {"object": str(f.resource), "path": f.path, "text": f.text, "fix": f.fix, "code": f.code} for f in losses
         ]
         output.structured({"objects": [d.body for d in converted if d.body], "lost": lost}, out)
-    for finding in losses:
+    changed = [d for d in converted if d.body and not d.text]
+    invalid = [f for d in changed for f in validation.check(d.body, namespace) if f.severity == "Error"]
+    for finding in (*losses, *invalid):
         print(finding, file=sys.stderr)
-    if strict and losses:
+    if strict and (losses or invalid):
         raise typer.Exit(output.DATA)

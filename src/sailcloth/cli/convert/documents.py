@@ -152,6 +152,14 @@ def texts(value: Any) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else []
 
 
+def number(value: Any) -> float:
+    """A number, also as text; 0 for other values, which the validation of the object names."""
+    try:
+        return float(value) if isinstance(value, (int, float, str)) else 0.0
+    except ValueError:
+        return 0.0
+
+
 def without_empty(body: Mapping[str, Any]) -> dict[str, Any]:
     """A map without the values None, {}, [] and ''."""
     return {k: v for k, v in body.items() if v is not None and v not in ({}, [], "")}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from .documents import NETWORKING, Document, Losses, Names, Scope, entries, made, mapping, placed, slug
+from .documents import NETWORKING, Document, Losses, Names, Scope, entries, made, mapping, number, placed, slug
 from .istio_services import GROUP
 
 _API = f"{NETWORKING}/v1"
@@ -45,7 +45,7 @@ def _converted(rule: Document, scope: Scope, names: Names) -> list[Document]:
     metadata = {**rule.metadata, "name": names.free("ServiceEntry", key.namespace, rule.name)}
     out = [Document(made(_API, "ServiceEntry", metadata, spec), sources=(key,), losses=tuple(losses.found))]
     if starting:
-        levels = [{"port": {"number": number}, "tls": {"mode": "SIMPLE"}} for number in starting]
+        levels = [{"port": {"number": one}, "tls": {"mode": "SIMPLE"}} for one in starting]
         policy = {"host": spec["hosts"][0], "trafficPolicy": {"portLevelSettings": levels}}
         metadata = {**rule.metadata, "name": names.free("DestinationRule", key.namespace, rule.name)}
         out.append(Document(made(_API, "DestinationRule", metadata, policy), sources=(key,)))
@@ -57,14 +57,14 @@ def _ports(spec: dict[str, Any], losses: Losses) -> tuple[list[dict[str, Any]], 
     ports, starting = [], []
     for index, port in enumerate(entries(spec.get("ports"))):
         word = str(port.get("protocol") or "").lower()
-        if word not in _PROTOCOLS or not port.get("port"):
+        if word not in _PROTOCOLS or not number(port.get("port")):
             text = f"the port is left out: {word or 'no protocol'} is not a protocol that can be converted"
             losses.add(f"spec.ports[{index}]", text, f"Use one of {', '.join(_PROTOCOLS)}, and a port number.")
             continue
-        number = int(port["port"])
-        name = f"{'http-tls' if word == 'https' else word}-{number}"
-        ports.append({"number": number, "name": name, "protocol": _PROTOCOLS[word]})
-        starting += [number] if word == "https" else []
+        port_number = int(number(port["port"]))
+        name = f"{'http-tls' if word == 'https' else word}-{port_number}"
+        ports.append({"number": port_number, "name": name, "protocol": _PROTOCOLS[word]})
+        starting += [port_number] if word == "https" else []
     return ports, starting
 
 

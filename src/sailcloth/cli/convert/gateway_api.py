@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from sailcloth.analysis import manifests
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway import Gateway
 from sailcloth.api.gateway_api import GROUP
-from sailcloth.api.meta import Key
+from sailcloth.api.meta import Finding, Key
 from sailcloth.mesh import delegates
 
 from . import gateway_backends, gateway_connections, gateway_http, gateway_listeners, gateway_parents
@@ -50,12 +52,25 @@ def convert(documents: list[Document], scope: Scope) -> list[Document]:
             new[index] = []
     spent = gateway_backends.spent((item for objects in parsed for item in objects.items()), backends)
     kept = [made for objects, made in zip(parsed, new, strict=True) if not spent & set(objects)]
-    return [*(d for made in kept for d in made), *backends.grants()]
+    documents = [_readable(d, scope) for made in kept for d in made]
+    return [*documents, *backends.grants()]
 
 
 def _joined(old: Document, new: Document) -> Document:
     """A new document with the sources and losses of an earlier conversion."""
     return Document(new.body, sources=old.sources or new.sources, losses=(*old.losses, *new.losses))
+
+
+def _readable(document: Document, scope: Scope) -> Document:
+    """A document, with the loss of one that stays because it cannot be read."""
+    if document.group != NETWORKING or document.kind not in ("VirtualService", "Gateway"):
+        return document
+    problem = manifests.typed(document.body, scope.namespace)
+    if not isinstance(problem, Finding):
+        return document
+    losses = Losses(document.key(scope.namespace))
+    losses.add(problem.path, f"the object stays as it is: {problem.text}", "Correct the field.")
+    return replace(document, losses=(*document.losses, *losses.found))
 
 
 class _VirtualService:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import route_rules
-from .documents import NETWORKING, Document, Losses, Names, Scope, entries, made, mapping, placed, without_empty
+from .documents import NETWORKING, Document, Losses, Names, Scope, entries, made, mapping, number, placed, without_empty
 from .istio_services import GROUP, Registry
 
 _API = f"{NETWORKING}/v1"
@@ -67,7 +67,7 @@ def _virtual_service(host: str, rules: list[Document], registry: Registry, names
     tcp: list[dict[str, Any]] = []
     losses = []
     protocols = registry.protocols(host)
-    for rule in sorted(rules, key=lambda d: (-int(d.spec.get("precedence") or 0), d.name)):
+    for rule in sorted(rules, key=lambda d: (-number(d.spec.get("precedence")), d.name)):
         own = Losses(rule.key(scope.namespace))
         match = mapping(rule.spec.get("match"))
         spec = _from(rule.spec, own.key.namespace, namespace)
@@ -162,9 +162,9 @@ def _destinations(service: Document, scope: Scope) -> set[str]:
     namespace = service.key(scope.namespace).namespace
     found = set()
     for route in [*service.spec.get("http", ()), *service.spec.get("tcp", ())]:
-        named = [r["destination"]["host"] for r in route.get("route", ())]
-        named += [route["mirror"]["host"]] if "mirror" in route else []
-        found |= {scope.resolve(host, namespace) for host in named}
+        named = [mapping(r.get("destination")).get("host") for r in route.get("route", ())]
+        named.append(mapping(route.get("mirror")).get("host"))
+        found |= {scope.resolve(host, namespace) for host in named if host}
     return found
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .documents import Losses, entries, mapping, texts, without_empty
+from .documents import Losses, entries, mapping, number, texts, without_empty
 from .istio_services import Registry, string_match
 
 _SPECIAL = ("uri", "scheme", "method", "authority")
@@ -89,7 +89,7 @@ def destinations(spec: dict[str, Any], namespace: str, registry: Registry) -> li
         other = mapping(row.get("destination"))
         labels = mapping(row.get("labels")) or mapping((other or own).get("labels"))
         one: dict[str, Any] = {"destination": registry.destination(other or own, labels, namespace)}
-        found.append({**one, "weight": int(row.get("weight") or 0)} if len(rows) > 1 else one)
+        found.append({**one, "weight": int(number(row.get("weight")))} if len(rows) > 1 else one)
     return found
 
 
@@ -132,7 +132,7 @@ def _source(source: dict[str, Any], namespace: str, registry: Registry, losses: 
 
 
 def _retries(simple: dict[str, Any]) -> dict[str, Any]:
-    attempts = {"attempts": int(simple.get("attempts") or 0)}
+    attempts = {"attempts": int(number(simple.get("attempts")))}
     more = {"perTryTimeout": simple["perTryTimeout"]} if simple.get("perTryTimeout") else {}
     return {**attempts, **more, "retryOn": _RETRY_ON} if attempts["attempts"] else attempts
 
@@ -146,5 +146,5 @@ def _fault(fault: dict[str, Any], losses: Losses) -> dict[str, Any]:
             text, at = "it has no equivalent", f"spec.httpFault.{name}.{field}"
             losses.add(at, text, f"Use {' or '.join(wanted)}.")
         if value:
-            out[name] = {**value, "percentage": {"value": float(part.get("percent") or 0)}}
+            out[name] = {**value, "percentage": {"value": number(part.get("percent"))}}
     return out

@@ -14,13 +14,15 @@ ROUTES = ("HTTPRouteGroup", "TCPRoute", "UDPRoute")
 
 @dataclass(frozen=True)
 class Match:
-    """One match of an HTTPRouteGroup. `methods`: none for all; `headers`: expressions by name; an empty `path` is any."""
+    """One match of an HTTPRouteGroup. `methods`: none for all; `headers`: expressions by name; an empty `path` is any; `problem`: why it
+    is none."""
 
     group: str
     name: str
     path: str
     methods: tuple[str, ...]
     headers: tuple[tuple[str, str], ...]
+    problem: str = ""
 
 
 def of_group(document: Document) -> list[Match]:
@@ -39,13 +41,25 @@ def _match(group: str, row: dict[str, Any]) -> Match:
         str(row.get("pathRegex") or ""),
         () if "*" in methods else methods,
         tuple((str(k).lower(), str(v)) for pair in pairs for k, v in pair.items()),
+        _problem(row),
     )
 
 
-def ports_of(document: Document) -> list[int]:
-    """The ports of a TCPRoute; none for all."""
-    listed = mapping(document.spec.get("matches")).get("ports")
-    return [int(port) for port in listed] if isinstance(listed, list) else []
+def _problem(row: dict[str, Any]) -> str:
+    """The field of a match that has not its type: without it, the match would be of more requests."""
+    methods, headers, path = row.get("methods", []), row.get("headers", {}), row.get("pathRegex", "")
+    if not isinstance(methods, list) or not all(isinstance(m, str) for m in methods):
+        return "methods is no list of texts"
+    if not isinstance(headers, dict) and (not isinstance(headers, list) or len(entries(headers)) != len(headers)):
+        return "headers is no list of maps"
+    return "" if isinstance(path, str) else "pathRegex is no text"
+
+
+def ports_of(document: Document) -> list[int] | None:
+    """The ports of a TCPRoute, none for all; None if they are no numbers."""
+    matches = document.spec.get("matches", {})
+    listed = matches.get("ports", []) if isinstance(matches, dict) else None
+    return listed if isinstance(listed, list) and all(type(port) is int for port in listed) else None
 
 
 def groups(documents: Iterable[Document], scope: Scope) -> dict[tuple[str, str, str], Document]:

@@ -99,6 +99,11 @@ def _quantity(value: Any) -> Decimal | None:
 
 def _condition(match: Match, path: str, losses: Losses) -> dict[str, Any] | None:
     """A match of a VirtualService; None, with a loss, for an expression that RE2 does not know."""
+    if match.problem:
+        losses.add(
+            path, f"the match {match.name} of HTTPRouteGroup {match.group} is left out: {match.problem}", "Correct it."
+        )
+        return None
     for text in (match.path, *(value for _, value in match.headers)):
         if text and (problem := regexes.problem(text)):
             why = f"the match {match.name} of HTTPRouteGroup {match.group} is left out: {problem}"

@@ -119,8 +119,16 @@ def _operations(
             losses.add(path, f"{kind} {name} allows nothing: {why}", "Add the route to the input, or remove the rule.")
             continue
         if kind == "TCPRoute":
-            ports = [str(port) for port in ports_of(route)]
-            out.append(({"ports": ports} if ports else {}, []))
+            ports = ports_of(route)
+            if ports is None:
+                losses.add(
+                    path, f"TCPRoute {name} allows nothing: spec.matches.ports is no list of numbers", "Correct it."
+                )
+            else:
+                out.append(({"ports": [str(port) for port in ports]} if ports else {}, []))
+            continue
+        if not isinstance(reference.get("matches", []), list):
+            losses.add(f"{path}.matches", "it allows nothing: it is no list of names", "Write a list.")
             continue
         wanted = texts(reference.get("matches"))
         matches = [m for m in of_group(route) if not wanted or m.name in wanted]
@@ -132,6 +140,10 @@ def _operations(
 
 def _operation(match: Match, path: str, losses: Losses) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """What a match allows; None, with a loss, if a policy cannot say it."""
+    if match.problem:
+        text = f"the match {match.name} of HTTPRouteGroup {match.group} allows nothing: {match.problem}"
+        losses.add(path, text, "Correct it.")
+        return None
     operation: dict[str, Any] = {"methods": list(match.methods)} if match.methods else {}
     conditions = []
     for name, expression in (("", match.path), *match.headers):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from .documents import NETWORKING, Document, Losses, Scope, entries, mapping, services, texts
+from .documents import NETWORKING, Document, Losses, Scope, entries, mapping, number, services, texts
 
 _HEADERS = {
     "appendHeaders": ("request", "add"),
@@ -47,12 +47,12 @@ def _route(route: dict[str, Any]) -> None:
     percents = [_taken(route, name) for name in ("mirrorPercent", "mirror_percent")]
     share = next((p for p in percents if p is not None), None)
     if share is not None and route.get("mirrorPercentage") is None and "mirror" in route:
-        route["mirrorPercentage"] = {"value": float(share)}
+        route["mirrorPercentage"] = {"value": number(share)}
     for name in ("delay", "abort"):
         part = mapping(mapping(route.get("fault")).get(name))
         share = _taken(part, "percent")
         if share is not None and part.get("percentage") is None:
-            part["percentage"] = {"value": float(share)}
+            part["percentage"] = {"value": number(share)}
     for name in ("corsPolicy", "cors_policy"):
         cors = mapping(route.get(name))
         origins = [_taken(cors, "allowOrigin"), _taken(cors, "allow_origin")]
@@ -72,8 +72,8 @@ def _headers(part: dict[str, Any]) -> None:
             value = part.pop(name, None)
             if not value:
                 continue
-            headers = part.setdefault("headers", {})
-            operations = headers.setdefault(direction, {})
+            headers = part["headers"] = mapping(part.get("headers"))
+            operations = headers[direction] = mapping(headers.get(direction))
             if operation == "add":
                 operations["add"] = {**mapping(value), **mapping(operations.get("add"))}
             else:
