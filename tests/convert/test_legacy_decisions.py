@@ -191,6 +191,18 @@ def test_origins(targets: list[Any] | None, optional: bool, triggers: list[Any] 
     )
 
 
+def test_a_peer_authentication_of_today_wins() -> None:
+    text = document("security.istio.io/v1", "PeerAuthentication", "own", "shop", {"mtls": {"mode": "PERMISSIVE"}})
+    text += document("authentication.istio.io/v1alpha1", "Policy", "default", "shop", {"peers": [{"mtls": {}}]})
+    same(text)
+    other = {"selector": {"matchLabels": {"version": "v1"}}, "mtls": {"mode": "DISABLE"}}
+    text += document("security.istio.io/v1", "PeerAuthentication", "v1", "shop", other)
+    text += document(
+        "authentication.istio.io/v1alpha1", "Policy", "products", "shop", {"targets": [{"name": "products"}]}
+    )
+    assert any("the older one holds" in one for one in texts(SERVICES + text)[1])
+
+
 def test_an_allow_policy_of_today_is_a_loss() -> None:
     """It was instead of roles; what it becomes is beside them."""
     policy = document("security.istio.io/v1", "AuthorizationPolicy", "own", "shop", {"rules": [{}]})

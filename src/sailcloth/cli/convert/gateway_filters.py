@@ -227,13 +227,20 @@ def _duration(text: str | None, path: str, losses: Losses) -> str | None:
     return out or "0s"
 
 
+def refuses(rule: vs.HTTPRoute) -> bool:
+    """Whether a rule aborts all requests: then it must not let them through."""
+    abort = rule.fault.abort if rule.fault is not None else None
+    return abort is not None and abort.percentage is not None and abort.percentage.value >= 100
+
+
 def unsaid(rule: vs.HTTPRoute, path: str, losses: Losses) -> None:
     """The losses of what no filter does."""
     fault: Mapping[str, Any] = msgspec.to_builtins(rule.fault) if rule.fault is not None else {}
     for name in fault:
-        losses.add(
-            f"{path}.fault.{name}", "faults cannot be injected", "Keep a VirtualService for the time of the test."
-        )
+        text = "faults cannot be injected"
+        if name == "abort" and refuses(rule):
+            text = "the response to all requests is 500, because faults cannot be injected"
+        losses.add(f"{path}.fault.{name}", text, "Keep a VirtualService for the time of the test.")
     response = rule.direct_response
     if response is not None and (response.status != 500 or response.body is not None):
         text = f"the response is 500 instead of {response.status}, without a body"

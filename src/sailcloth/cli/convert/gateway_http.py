@@ -121,7 +121,8 @@ def _rules(
         )
         common += [cors] if cors is not None else []
         body = gateway_filters.times(rule, path, losses)
-        if references := _references(path, rule, place, backends, losses):
+        references = _references(path, rule, place, backends, losses)
+        if references and not gateway_filters.refuses(rule):
             body["backendRefs"] = references
     by_filter: dict[str, tuple[list[Match], dict[str, Any] | None]] = {}
     for match in matches:

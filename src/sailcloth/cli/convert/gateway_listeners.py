@@ -1,6 +1,6 @@
 """Gateways of Istio as Gateways of the Gateway API: a listener for each server and host.
 
-Must not weaken a server: one that verifies clients' certificates is left out. Which workloads listen is kept through the address of their
+Must not admit more clients: a server that verifies their certificates is left out. Which workloads listen is kept through the address of their
 Service, if it is in the input or Istio's own.
 """
 

@@ -78,6 +78,9 @@ def is_http(port: core.ServicePort) -> bool:
 def string_match(value: Any, losses: Losses, path: str) -> dict[str, str] | None:
     """A string match of today; None, with a loss, for an expression that RE2 does not know."""
     match = {k: str(v) for k, v in mapping(value).items() if k in ("exact", "prefix", "regex")}
+    if not match:
+        losses.add(path, "the rule is left out: the condition has no exact, prefix or regex", "Give one of them.")
+        return None
     if "regex" in match and (problem := regexes.problem(match["regex"])):
         losses.add(f"{path}.regex", f"the rule is left out: {problem}", "Write the condition in RE2's syntax.")
         return None

@@ -61,8 +61,9 @@ def printed(documents: Iterable[Document]) -> str:
 
 def _lines(document: Document) -> Iterator[str]:
     if document.sources:
-        verb = "From" if document.body else "Nothing is left of"
-        yield from _comment(f"{verb} {', '.join(map(str, document.sources))}")
+        names = ", ".join(map(str, document.sources))
+        why = "" if document.losses else ", which has no effect of its own"
+        yield from _comment(f"From {names}" if document.body else f"Nothing is left of {names}{why}")
     for loss in document.losses:
         of = f" of {loss.resource}" if len(document.sources) > 1 else ""
         yield from _comment(f"Lost: {loss.path}{of}: {loss.text}." + (f" {loss.fix}" if loss.fix else ""))

@@ -72,6 +72,8 @@ def tcp_route(spec: dict[str, Any], namespace: str, registry: Registry, losses: 
     """The route for TCP; None if a condition cannot be said."""
     tcp = mapping(mapping(spec.get("match")).get("tcp"))
     source = _source(mapping(mapping(spec.get("match")).get("source")), namespace, registry, losses)
+    if source is None:
+        return None
     if texts(tcp.get("sourceSubnet")):
         text = "the rule is left out: addresses of callers cannot be matched"
         losses.add("spec.match.tcp.sourceSubnet", text, "Match labels of the callers with match.source.")
@@ -109,11 +111,12 @@ def _match(match: dict[str, Any], namespace: str, registry: Registry, losses: Lo
             headers[str(name).lower()] = made
     if headers:
         out["headers"] = headers
-    return {**out, **_source(mapping(match.get("source")), namespace, registry, losses)}
+    source = _source(mapping(match.get("source")), namespace, registry, losses)
+    return None if source is None else {**out, **source}
 
 
-def _source(source: dict[str, Any], namespace: str, registry: Registry, losses: Losses) -> dict[str, Any]:
-    """The callers of a service as their labels and namespace."""
+def _source(source: dict[str, Any], namespace: str, registry: Registry, losses: Losses) -> dict[str, Any] | None:
+    """The callers of a service as their labels and namespace; None, with a loss, if they have none."""
     labels = {str(k): str(v) for k, v in mapping(source.get("labels")).items()}
     host = registry.host(source, namespace) if source.get("name") or source.get("service") else ""
     where = registry.scope.service_of(host) if host else None
@@ -126,7 +129,9 @@ def _source(source: dict[str, Any], namespace: str, registry: Registry, losses: 
             text = f"the callers are found by the label app: {where[1]}, because their Service is not in the input"
             losses.add("spec.match.source", text, f"Add the Service {where[0]}/{where[1]} to the input.")
     elif host:
-        losses.add("spec.match.source", "the rule holds for all callers: the source is no service of the cluster")
+        text = f"the rule is left out: the source {host} is no service of the cluster"
+        losses.add("spec.match.source", text, "Name a service, or labels of the callers.")
+        return None
     given = source.get("namespace") or (where[0] if where and where[0] != registry.scope.namespace else None)
     return without_empty({"sourceLabels": labels, "sourceNamespace": given})
 

@@ -13,6 +13,7 @@ from sailcloth.api.authorization_policy import AuthorizationPolicy
 from sailcloth.api.gateway import Gateway
 from sailcloth.api.legacy_security import ClusterRbacConfig, LegacyPolicy, MeshPolicy, RbacConfig
 from sailcloth.api.meta import Key, Object
+from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.mesh.legacy import authentication, rbac
 from sailcloth.mesh.legacy import mixer as mixer_rules
 from sailcloth.mesh.legacy.service import SOURCES, Converted, LegacyService
@@ -46,6 +47,7 @@ def convert(documents: list[Document], scope: Scope) -> list[Document]:
             losses.setdefault(key, Losses(key)).add("spec", text)
     _of_services(parsed, known, losses)
     _not_joined(parsed, documents, scope, losses)
+    _levels_of_today(converted, documents, scope, losses)
     gone = [_stored(documents[i], scope) for i in sorted(stored)]
     new = _documents(
         converted, {documents[i].key(scope.namespace): documents[i] for i in found}, losses, documents, scope
@@ -119,11 +121,36 @@ def _not_joined(
             losses[key].add("spec", text, "Delete the converted policies of these workloads.")
 
 
+def _levels_of_today(converted: Converted, documents: list[Document], scope: Scope, losses: dict[Key, Losses]) -> None:
+    """A PeerAuthentication of today wins over the Policy of its level: what that becomes is left out."""
+    own = [(k, o) for k, o in typed(documents, scope) if isinstance(o, PeerAuthentication)]
+    for key, obj in list(converted.objects.items()):
+        if not isinstance(obj, PeerAuthentication):
+            continue
+        for other_key, other in own:
+            labels, others = (
+                one.spec.selector.match_labels if one.spec.selector is not None else {} for one in (obj, other)
+            )
+            if other_key.namespace != key.namespace or bool(labels) != bool(others):
+                continue
+            if labels == others:
+                converted.objects.pop(key, None)
+            elif all(labels.get(k, v) == v for k, v in others.items()):
+                for source in sources_of(obj):
+                    text = f"of the PeerAuthentication {other_key.name} of the input and the converted one, the older one holds"
+                    losses[source].add("spec", text, "Keep one of them for workloads that both select.")
+
+
 def _stored(document: Document, scope: Scope) -> Document:
     losses = Losses(document.key(scope.namespace))
     text = "the object is left out: Mixer's adapters and templates for telemetry are gone"
     losses.add("spec", text, "Use the kind Telemetry, and extensionProviders of the mesh options.")
     return Document({}, sources=(losses.key,), losses=tuple(losses.found))
+
+
+def sources_of(obj: Object) -> tuple[Key, ...]:
+    """The legacy objects that a generated object comes from."""
+    return tuple(Key(*text.split("/", 2)) for text in obj.metadata.annotations[SOURCES].split(","))
 
 
 def _documents(
@@ -137,7 +164,7 @@ def _documents(
     names, pending = Names(documents, scope), dict(losses)
     out = []
     for key, obj in converted.objects.items():
-        sources = tuple(Key(*text.split("/", 2)) for text in obj.metadata.annotations[SOURCES].split(","))
+        sources = sources_of(obj)
         listed = [
             d
             for k, d in originals.items()
@@ -149,6 +176,6 @@ def _documents(
         own = [f for source in sources if source in pending for f in pending.pop(source).found]
         out.append(Document(body_of(obj, name, namespace), sources=sources, losses=tuple(own)))
     for key, rest in pending.items():
-        if rest.found and not any(key in d.sources for d in out):
+        if (rest.found or key.kind in _OF_SERVICES) and not any(key in d.sources for d in out):
             out.append(Document({}, sources=(key,), losses=tuple(rest.found)))
     return out
