@@ -102,6 +102,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sailctl x metrics": ("sailctl x metrics reviews-v1.default",),
     "sailctl x diff": ("sailctl x diff -f reviews-v3.yaml",),
     "sailctl x undo": ("sailctl x undo --dry-run", "sailctl x undo virtualservice/reviews"),
+    "sailctl x convert": (
+        "sailctl x convert -f istio-1.4/ -f services.yaml | kubectl apply -f -",
+        "sailctl x convert -f virtual-services.yaml -f services.yaml --to gateway-api --strict",
+    ),
     "sailctl x explain": ("sailctl x explain --from productpage-v1 --to http://reviews:9080/reviews/0",),
     "sailctl x proxy-status": ("sailctl x proxy-status",),
     "sailctl x version": ("sailctl x version",),

@@ -27,11 +27,7 @@ def convert(
     """Convert objects of Istio 0.x to 1.5, of SMI and Ingresses to today's kinds; others pass unchanged. Needs no cluster.
 
     What is lost is a comment at the object, and a finding on the error output. Give the Services, and the Deployments of service
-    accounts, with the objects that are about them. Examples:
-
-    sailctl x convert -f istio-1.4/ | kubectl apply -f -
-
-    sailctl x convert -f virtual-services.yaml -f services.yaml --to gateway-api --strict
+    accounts, with the objects that are about them.
     """
     from sailcloth.api import validation
     from sailcloth.cli import manifest_files
