@@ -148,8 +148,9 @@ def cors(policy: vs.CorsPolicy, path: str, losses: Losses) -> dict[str, Any] | N
         else:
             why = "the origin is left out: it is a URL such as https://*.example.com, or *"
             losses.add(f"{path}.{at}", why, "Write scheme and host, exact.")
-    if policy.unmatched_preflights == "IGNORE":
-        losses.add(f"{path}.unmatchedPreflights", "preflight requests of other origins are forwarded")
+    if policy.unmatched_preflights != "IGNORE":
+        text = "preflight requests of other origins do not reach the application"
+        losses.add(f"{path}.unmatchedPreflights", text, "Write IGNORE, if this is meant.")
     if not origins:
         return None
     age = duration_ms(policy.max_age)
