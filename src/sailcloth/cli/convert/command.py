@@ -29,7 +29,7 @@ def convert(
     What is lost is a comment at the object, and a finding on the error output. Give the Services, and the Deployments of service
     accounts, with the objects that are about them.
     """
-    from sailcloth.api import validation
+    from sailcloth.analysis import findings
     from sailcloth.cli import manifest_files
 
     from . import documents, manifest_texts, steps
@@ -57,9 +57,10 @@ def convert(
             {"object": str(f.resource), "path": f.path, "text": f.text, "fix": f.fix, "code": f.code} for f in losses
         ]
         output.structured({"objects": [d.body for d in converted if d.body], "lost": lost}, out)
-    changed = [d for d in converted if d.body and not d.text]
-    invalid = [f for d in changed for f in validation.check(d.body, namespace) if f.severity == "Error"]
-    for finding in (*losses, *invalid):
+    given = {id(document.body) for document in read}
+    judged = findings.of_documents([d.body for d in converted if d.body and id(d.body) not in given], namespace)
+    shown = [f for f in judged if f.severity == "Error" or f.code == findings.UNREAD_KIND]
+    for finding in (*losses, *shown):
         print(finding, file=sys.stderr)
-    if strict and (losses or invalid):
+    if strict and (losses or any(f.severity == "Error" for f in shown)):
         raise typer.Exit(output.DATA)
