@@ -216,15 +216,19 @@ class _VirtualService:
         return body
 
     def _shared(self) -> None:
-        """The loss of the order among VirtualServices of one host at one gateway."""
-        hosts = set(self._spec.hosts)
+        """The loss of the order among VirtualServices of one host."""
+        hosts = self._full_hosts(self._key, self._spec)
         for key, obj in self._services.items():
-            if key == self._key or not hosts & set(obj.spec.hosts) or "*" in hosts:
+            if key == self._key or not hosts & self._full_hosts(key, obj.spec):
                 continue
-            shared = set(gateway_parents.names(obj.spec.gateways, key.namespace)) & set(self._top) - {MESH}
-            if shared:
+            if gateway_http.conflict(self._spec, obj.spec) and set(
+                gateway_parents.names(obj.spec.gateways or (MESH,), key.namespace)
+            ) & set(self._top):
                 text = f"its routes and those of VirtualService {key.namespace}/{key.name} are tried by how specific they are"
                 self._losses.add("spec.hosts", text, "Make the matches of the two exclude each other.")
+
+    def _full_hosts(self, key: Key, spec: vs.VirtualServiceSpec) -> set[str]:
+        return {self._backends.scope.resolve(host, key.namespace) for host in spec.hosts}
 
 
 def _merged(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -49,8 +49,7 @@ class Backends:
     services: Mapping[tuple[str, str], core.Service]
     rules: list[tuple[Key, DestinationRule]]
     granted: set[Grant] = field(default_factory=set)
-    expressed: set[Key] = field(default_factory=set)  # DestinationRules of which a subset is a Service
-    needed: set[Key] = field(default_factory=set)  # DestinationRules that still say something
+    expressed: set[tuple[Key, str]] = field(default_factory=set)  # subsets of DestinationRules that are Services
 
     @classmethod
     def of(cls, documents: list[Document], scope: Scope) -> Backends:
@@ -144,13 +143,11 @@ class Backends:
                 continue
             of_target = [p.port for p in service.spec.ports if (p.target_port or p.port) == target]
             if of_target:
-                self.expressed.add(rule_key)
+                self.expressed.add((rule_key, subset))
                 if rule.spec.traffic_policy is not None or one.traffic_policy is not None:
-                    self.needed.add(rule_key)
                     text = f"the trafficPolicy of DestinationRule {rule_key.namespace}/{rule_key.name} does not hold for the Service {other}"
                     losses.add(f"{path}.subset", text, f"Write a DestinationRule for the host {other}.")
                 return other, of_target[0]
-        self.needed.add(rule_key)
         labels = ", ".join(f"{k}: {v}" for k, v in sorted(selector.items()))
         text = f"the subset becomes the Service {wanted}, which is not in the input"
         fix = f"Create the Service {wanted} with the selector {{{labels}}} and the port {number}."
@@ -172,9 +169,9 @@ def spent(rules: Iterable[tuple[Key, Object]], backends: Backends) -> set[Key]:
         key
         for key, rule in rules
         if isinstance(rule, DestinationRule)
-        and key in backends.expressed - backends.needed
+        and rule.spec.subsets
         and rule.spec.traffic_policy is None
-        and all(one.traffic_policy is None for one in rule.spec.subsets)
+        and all((key, s.name) in backends.expressed and s.traffic_policy is None for s in rule.spec.subsets)
     }
 
 

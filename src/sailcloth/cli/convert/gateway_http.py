@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -29,6 +30,20 @@ def needs_ports(rules: Rules, spec: vs.VirtualServiceSpec, key: Key, gateway: st
         if gateway == gateway_parents.MESH and any(backends.is_ambiguous(d, key.namespace) for d in destinations):
             return True
     return False
+
+
+def conflict(one: vs.VirtualServiceSpec, other: vs.VirtualServiceSpec) -> bool:
+    """Whether a match of one and a match of the other, both of which are about some requests only, may hold together."""
+    found = []
+    for spec in (one, other):
+        matches = (match for rule in spec.http for match in rule.match)
+        found.append([m for match in matches for m in gateway_matches.convert(match, "", Losses(Key("", "", "")))])
+    everything = HTTPRouteMatch()
+    return any(
+        gateway_matches.conjunction(a, b) is not None
+        for a, b in itertools.product(*found)
+        if a != everything and b != everything
+    )
 
 
 def routes(
