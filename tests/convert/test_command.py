@@ -53,23 +53,6 @@ def test_a_kind_without_a_conversion_stays_and_is_said() -> None:
     assert "# Lost: kind: the object stays as it is: IngressRule has no conversion." in done.stdout
 
 
-def test_a_kind_that_the_mesh_does_not_read_is_named() -> None:
-    text = """
-apiVersion: v1
-kind: Service
-metadata: {name: db}
-spec: {selector: {app: db}, ports: [{name: tcp, port: 5432}]}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: db}
-spec: {hosts: [db], tcp: [{route: [{destination: {host: db}}]}]}
-"""
-    done = run("-f", "-", "--to", "gateway-api", "--strict", stdin=text)
-    assert done.exit_code == 0
-    assert "TCPRoute is not read by the mesh" in done.stderr
-
-
 def test_what_is_converted_is_validated() -> None:
     text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec: {hosts: [a], http: [{appendHeaders: {a: b}}]}\n"
     done = run("-f", "-", "--strict", stdin=text)

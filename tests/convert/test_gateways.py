@@ -110,6 +110,36 @@ def test_routes_of_the_namespaces_that_a_server_names(where: str) -> None:
         )
 
 
+def test_connections() -> None:
+    """Of TLS that is passed on, by name, and of TCP."""
+    servers = [
+        {"port": {"number": 8080, "name": "tls", "protocol": "TLS"}, "hosts": ["*"], "tls": {"mode": "PASSTHROUGH"}},
+        {"port": {"number": 81, "name": "tcp", "protocol": "TCP"}, "hosts": ["*"]},
+    ]
+    to = {name: [{"destination": {"host": name, "port": {"number": 80}}}] for name in "abc"}
+    rules = {
+        "hosts": ["a.example.com", "*.example.org"],
+        "gateways": ["edge"],
+        "tls": [
+            {"match": [{"sniHosts": ["a.example.com"]}], "route": to["a"]},
+            {"match": [{"sniHosts": ["*.example.org"], "port": 8080}], "route": to["b"]},
+        ],
+        "tcp": [{"match": [{"port": 81}], "route": [{**to["b"][0], "weight": 1}, {**to["c"][0], "weight": 3}]}],
+    }
+    text = SERVICES + PODS + document("Gateway", "edge", {"selector": {"istio": "ingressgateway"}, "servers": servers})
+    text += document("VirtualService", "web", rules)
+    new, lost = texts(text, "gateway-api")
+    assert lost == []
+    before, after = (simulator(one, **ROUTER) for one in (text, new))
+    calls = [Call(port=81, protocol="tcp", mode="gateway", address="0.0.0.0")]
+    for name in ("a.example.com", "x.example.org", "other.com"):
+        calls.append(Call(port=8080, protocol="tcp", tls="tls", sni=name, mode="gateway", address="0.0.0.0"))
+    found = [[proxy.run(call).clusters for call in calls] for proxy in (before, after)]
+    assert found[0] == found[1]
+    assert found[0][1] == ("outbound|80||a.default.svc.cluster.local",)
+    assert [len(clusters) for clusters in found[0]] == [2, 1, 1, 0]
+
+
 def test_a_server_that_sends_to_https() -> None:
     servers = [server(8080, "a.example.com", tls={"httpsRedirect": True}), server(81, "a.example.com")]
     rules = {

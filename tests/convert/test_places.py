@@ -80,6 +80,45 @@ def test_ports_of_requests() -> None:
             assert outcome(after, call) == outcome(before, call), call
 
 
+GRPC = """
+apiVersion: v1
+kind: Service
+metadata: {name: greeter, namespace: default}
+spec: {clusterIP: 10.0.5.1, selector: {app: greeter}, ports: [{name: grpc, port: 50051}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: second, namespace: other}
+spec: {clusterIP: 10.0.5.2, selector: {app: second}, ports: [{name: grpc, port: 50051}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: greeter, namespace: default}
+spec:
+  hosts: [greeter]
+  http:
+  - match: [{headers: {x-user: {exact: jason}}}]
+    route: [{destination: {host: second.other.svc.cluster.local}}]
+  - match: [{uri: {exact: /pkg.Greeter/SayHello}}]
+    route: [{destination: {host: second.other.svc.cluster.local}, weight: 1}, {destination: {host: greeter}, weight: 3}]
+  - match: [{uri: {prefix: /pkg.Greeter/}}]
+    route: [{destination: {host: greeter}}]
+---
+"""
+
+
+def test_calls_of_grpc() -> None:
+    new, lost = texts(SERVICES + GRPC, "gateway-api")
+    assert "kind: GRPCRoute" in new
+    assert [one for one in lost if "whole segments" not in one] == []
+    before, after = simulator(SERVICES + GRPC), simulator(new)
+    for path in ("/pkg.Greeter/SayHello", "/pkg.Greeter/Other", "/pkg.Another/SayHello"):
+        for headers in ({}, {"x-user": "jason"}):
+            call = Call(port=50051, host="greeter", path=path, method="POST", headers=headers, protocol="http2")
+            one, other = (simulated.run(call) for simulated in (before, after))
+            assert (one.clusters, one.status, one.error) == (other.clusters, other.status, other.error), call
+
+
 FILTERS = """
 apiVersion: v1
 kind: Service

@@ -59,8 +59,8 @@ def convert(
         output.structured({"objects": [d.body for d in converted if d.body], "lost": lost}, out)
     given = {id(document.body) for document in read}
     judged = findings.of_documents([d.body for d in converted if d.body and id(d.body) not in given], namespace)
-    shown = [f for f in judged if f.severity == "Error" or f.code == findings.UNREAD_KIND]
-    for finding in (*losses, *shown):
+    errors = [f for f in judged if f.severity == "Error"]
+    for finding in (*losses, *errors):
         print(finding, file=sys.stderr)
-    if strict and (losses or any(f.severity == "Error" for f in shown)):
+    if strict and (losses or errors):
         raise typer.Exit(output.DATA)

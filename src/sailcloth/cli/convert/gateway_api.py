@@ -161,7 +161,7 @@ class _VirtualService:
 
     def _connections(self) -> list[dict[str, Any]]:
         spec, key, scope, losses = self._spec, self._key, self._backends.scope, self._losses
-        out = []
+        out: list[dict[str, Any]] = []
         for kind, protocols in (("TLSRoute", ("TLS",)), ("TCPRoute", ("TCP",))):
             if not (spec.tls if kind == "TLSRoute" else spec.tcp):
                 continue
@@ -172,10 +172,14 @@ class _VirtualService:
             parents += gateway_parents.of_gateways(spec, key, True, protocols, self._gateways, wanted, scope, losses)
             for one in parents:
                 name = self._names.free(kind, one.namespace, self._name(one, parents))
+                before = len(out)
                 if kind == "TLSRoute":
                     out += gateway_connections.tls_routes(spec, key, name, one, self._top, self._backends, losses)
                 else:
                     out += gateway_connections.tcp_route(spec, key, name, one, self._top, self._backends, losses)
+                if one.gateway == MESH and len(out) > before:
+                    text = f"a {kind} of a Service is in force in Istio, and not in this mesh"
+                    losses.add(f"spec.{kind[:3].lower()}", text, "Keep the VirtualService in this mesh.")
         return out
 
     def _name(self, own: Parents, parents: Sequence[Parents]) -> str:
