@@ -90,3 +90,22 @@ def test_wrong_input(text: str, arguments: tuple[str, ...], message: str) -> Non
 
 def test_the_help_has_examples() -> None:
     assert "sailctl x convert -f" in " ".join(run("--help").stdout.split())
+
+
+def test_what_a_server_adds_is_not_taken_over() -> None:
+    text = """
+apiVersion: split.smi-spec.io/v1alpha2
+kind: TrafficSplit
+metadata:
+  name: web
+  uid: 5b3c
+  resourceVersion: "12"
+  creationTimestamp: 2020-01-01T00:00:00Z
+  labels: {team: a}
+  annotations: {kubectl.kubernetes.io/last-applied-configuration: "{}", note: b}
+spec: {service: web, backends: [{service: web-v1, weight: 1}, {service: web-v2, weight: 1}]}
+"""
+    for target in ("istio", "gateway-api"):
+        done = run("-f", "-", "-o", "json", "--to", target, stdin=text)
+        metadata = [one["metadata"] for one in json.loads(done.stdout)["objects"]]
+        assert metadata == [{"name": "web", "labels": {"team": "a"}, "annotations": {"note": "b"}}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import strategies as st
 
 from sailcloth.analysis import authorization, manifests, offline
 from sailcloth.analysis.authorization import Call, Workload
+from sailcloth.api.authorization_policy import AuthorizationPolicy
+from sailcloth.api.peer_authentication import PeerAuthentication
+from sailcloth.api.rate_limit import RateLimit
+from sailcloth.api.request_authentication import RequestAuthentication
 from sailcloth.mesh.registry import Mesh
 
 from .calls import texts
@@ -208,3 +213,16 @@ def test_an_allow_policy_of_today_is_a_loss() -> None:
     policy = document("security.istio.io/v1", "AuthorizationPolicy", "own", "shop", {"rules": [{}]})
     _, lost = texts(SERVICES + document(RBAC, "ClusterRbacConfig", "default", "", {"mode": "ON"}) + policy)
     assert any("were not under roles" in one for one in lost)
+
+
+@pytest.mark.parametrize("case", ["policies", "mixer"])
+def test_policies_say_what_the_mesh_makes_of_the_originals(case: str) -> None:
+    """Rate limits included, which decide nothing by themselves."""
+    text = (Path(__file__).parent / "cases" / "istio" / case / "input.yaml").read_text()
+    kinds = (AuthorizationPolicy, PeerAuthentication, RateLimit, RequestAuthentication)
+    found = [
+        [(key.namespace, obj.spec) for key, obj in mesh_of(one).objects.items() if isinstance(obj, kinds)]
+        for one in (text, texts(text)[0])
+    ]
+    assert found[0]
+    assert sorted(map(str, found[0])) == sorted(map(str, found[1]))

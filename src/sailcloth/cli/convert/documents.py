@@ -18,6 +18,7 @@ from sailcloth.mesh.model import MeshConfig
 LOST = "SAIL0301"
 """Code of the findings: a part of an object that its conversion does not keep."""
 NETWORKING, SECURITY = "networking.istio.io", "security.istio.io"
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _TYPED = {k.type: k for k in (*kinds.SERVED_KINDS, *kinds.OPTIONAL_KINDS)}
 
 
@@ -46,6 +47,13 @@ class Document:
     @property
     def metadata(self) -> dict[str, Any]:
         return mapping(self.body.get("metadata"))
+
+    @property
+    def own_metadata(self) -> dict[str, Any]:
+        """The part of the metadata that its author wrote, without what a server or kubectl adds."""
+        kept = {k: v for k, v in self.metadata.items() if k in ("name", "namespace", "labels")}
+        annotations = mapping(self.metadata.get("annotations"))
+        return {**kept, "annotations": {k: v for k, v in annotations.items() if k != _APPLIED}}
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -42,12 +42,12 @@ def _converted(rule: Document, scope: Scope, names: Names) -> list[Document]:
         return [Document({}, sources=(key,), losses=tuple(losses.found))]
     resolved = "NONE" if host.startswith("*") or _is_address(host) else "DNS"
     spec |= {"location": "MESH_EXTERNAL", "resolution": resolved, "ports": ports}
-    metadata = {**rule.metadata, "name": names.free("ServiceEntry", key.namespace, rule.name)}
+    metadata = {**rule.own_metadata, "name": names.free("ServiceEntry", key.namespace, rule.name)}
     out = [Document(made(_API, "ServiceEntry", metadata, spec), sources=(key,), losses=tuple(losses.found))]
     if starting:
         levels = [{"port": {"number": one}, "tls": {"mode": "SIMPLE"}} for one in starting]
         policy = {"host": spec["hosts"][0], "trafficPolicy": {"portLevelSettings": levels}}
-        metadata = {**rule.metadata, "name": names.free("DestinationRule", key.namespace, rule.name)}
+        metadata = {**rule.own_metadata, "name": names.free("DestinationRule", key.namespace, rule.name)}
         out.append(Document(made(_API, "DestinationRule", metadata, policy), sources=(key,)))
     return out
 

@@ -18,7 +18,7 @@ from sailcloth.api.meta import Finding, Key
 from sailcloth.mesh import delegates
 
 from . import gateway_backends, gateway_connections, gateway_http, gateway_listeners, gateway_parents
-from .documents import NETWORKING, Document, Losses, Names, Scope, entries, mapping, texts, typed
+from .documents import NETWORKING, Document, Losses, Names, Scope, entries, mapping, texts, typed, without_empty
 from .gateway_backends import Backends
 from .gateway_listeners import Listener
 from .gateway_parents import MESH, Parents
@@ -96,6 +96,9 @@ class _VirtualService:
         """The routes, and the VirtualService as far as it stays."""
         rules = self._rules()
         bodies = [*self._http(rules), *self._connections()]
+        own = self._document.own_metadata
+        for body in bodies:
+            body["metadata"] |= without_empty({name: own.get(name) for name in ("labels", "annotations")})
         stays = self._stays()
         self._shared()
         documents = [Document(body, sources=(self._key,)) for body in bodies]

@@ -85,7 +85,7 @@ def convert(document: Document, key: Key, gateway: Gateway, scope: Scope, backen
         losses.add("spec.selector", text, "Add the Service of the gateway to the input, to keep its pods and address.")
     if not bodies:
         return Converted((Document({}, sources=(key,), losses=tuple(losses.found)),), ())
-    metadata = {k: v for k, v in document.metadata.items() if k in ("name", "namespace", "labels")}
+    metadata = document.own_metadata
     spec["listeners"] = bodies
     out = [Document(made(f"{GROUP}/v1", "Gateway", metadata, spec), sources=(key,), losses=tuple(losses.found))]
     if secrets:

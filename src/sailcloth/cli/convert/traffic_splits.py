@@ -62,7 +62,7 @@ def _virtual_service(
     if "tcp" in protocols and not listed:
         spec["tcp"] = [{"route": weighted}]
     name = names.free("VirtualService", key.namespace, split.name)
-    body = made(f"{NETWORKING}/v1", "VirtualService", {**split.metadata, "name": name}, spec)
+    body = made(f"{NETWORKING}/v1", "VirtualService", {**split.own_metadata, "name": name}, spec)
     return Document(body, sources=(key,), losses=tuple(losses.found))
 
 
