@@ -43,6 +43,10 @@ export const text = {
     notFound: 'There is no such page',
     notFoundFix: 'Choose one of the pages on the left.',
   },
+  link: {
+    copy: 'Copy a link',
+    copied: 'Copied',
+  },
   palette: {
     title: 'Go to',
     hint: 'A page, workload, service or object',
@@ -295,8 +299,6 @@ export const text = {
     span: 'Minutes',
     minutes: (count: number) => `The last ${count} min`,
     live: 'Back to now',
-    share: 'Copy a link to this moment',
-    shared: 'Copied',
   },
   table: {
     source: 'From',

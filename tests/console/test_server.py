@@ -438,3 +438,14 @@ async def test_charts_add_up_what_the_user_may_not_see(web: Web, lab: Lab) -> No
             assert (answer.status, (await answer.json())["error"].partition(":")[0]) == (400, wrong.partition("=")[0])
     async with web.get(path.replace("workload&", "service&", 1), headers=bearer("admin-token")) as answer:
         assert (answer.status, "sends no requests" in (await answer.json())["error"]) == (400, True)
+
+
+async def test_short_links_need_a_login_to_be_made_only(web: Web) -> None:
+    async with web.post("/api/links", json={"path": "/graph"}) as answer:
+        assert answer.status == 401
+    async with web.post("/api/links", json={"path": "/graph"}, headers=bearer("shop-token")) as answer:
+        name = (await answer.json())["path"]
+    async with web.get(name, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["Location"]) == (303, "/graph")
+    async with web.get("/l/none") as answer:
+        assert answer.status == 404

@@ -1,4 +1,4 @@
-/** Moves through the graphs of the last minutes, and links to one of them. */
+/** Moves through the graphs of the last minutes; the moment is in the URL. */
 import { Act, Select } from '../shell/Act';
 import { Button } from '@patternfly/react-core/dist/dynamic/components/Button';
 import { useEffect, useState } from 'react';
@@ -16,7 +16,6 @@ export default function ReplayBar({ at, change }: { at: number; change: Change }
   const [span, setSpan] = useState<number>(() => SPANS.find((minutes) => minutes > 1 && at >= end - minutes * 60) ?? 30);
   const [speed, setSpeed] = useState<number>(3);
   const [playing, setPlaying] = useState(false);
-  const [copied, setCopied] = useState(false);
   const start = Math.min(end - span * 60, at);
   const go = (moment: number): void => change({ at: String(Math.min(Math.max(moment, start), end)) }, true);
   useEffect(() => {
@@ -27,9 +26,6 @@ export default function ReplayBar({ at, change }: { at: number; change: Change }
     }, speed * 1000);
     return () => window.clearTimeout(timer);
   }, [playing, at, end, speed, change]);
-  const share = (): void => {
-    void navigator.clipboard.writeText(window.location.href).then(() => setCopied(true));
-  };
   return (
     <div className="sc-bar sc-replay" role="group" aria-label={text.replay.label}>
       <Button variant="secondary" onClick={() => setPlaying(!playing)}>
@@ -64,7 +60,6 @@ export default function ReplayBar({ at, change }: { at: number; change: Change }
         choices={SPEEDS.map((seconds) => [String(seconds), text.replay.pace(seconds)])}
         onChange={(seconds) => setSpeed(Number(seconds))}
       />
-      <Act words={copied ? text.replay.shared : text.replay.share} onClick={share} />
       <Act words={text.replay.live} onClick={() => change({ at: '' })} />
     </div>
   );

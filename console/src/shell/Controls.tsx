@@ -11,6 +11,7 @@ import { text } from '../text';
 import { useTheme } from '../theme';
 import { useOptions } from '../useOptions';
 import { Select } from './Act';
+import { CopyLink } from './CopyLink';
 import { Namespaces } from './Namespaces';
 
 const SLOW_S = 15; // between looks at the control plane, at least
@@ -33,6 +34,7 @@ export function Controls() {
         choices={REFRESHES.map((seconds) => [String(seconds), text.shell.refreshes[seconds] ?? ''])}
         onChange={(seconds) => change({ refresh: Number(seconds) })}
       />
+      <CopyLink />
     </div>
   );
 }

@@ -1,6 +1,6 @@
 // Opens the console of a real cluster: node tests/e2e/cluster.mjs URL-WITH-TOKEN NODE… [--red NODE]
 // The graph shows every NODE (its accessible name starts with it), without an error in the browser's console. With --red it waits until that
-// node is red, and prints what its panel says. Pictures go to the folder of E2E_PICTURES, if set.
+// node is red, and prints what its panel says. The short link to that graph leads to it. Pictures go to the folder of E2E_PICTURES, if set.
 import assert from 'node:assert/strict';
 import { open } from './browser.mjs';
 
@@ -23,6 +23,14 @@ try {
     console.log(await panel.textContent());
   }
   await picture('cluster');
+  const { origin, pathname, search } = new URL(page.url());
+  await page.getByRole('button', { name: 'Copy a link' }).click();
+  const link = await page.getByRole('link', { name: /^\/l\// }).getAttribute('href') ?? '';
+  assert(link.startsWith(`${origin}/l/`) && link.length < origin.length + 16, `${link} is not short`);
+  await page.goto('about:blank');
+  await page.goto(link);
+  await page.getByRole('navigation', { name: 'Pages' }).waitFor();
+  assert.equal(page.url(), origin + pathname + search);
   assert.deepEqual(errors, []);
 } finally {
   await close();

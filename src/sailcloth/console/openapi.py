@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from . import explained, schema, schema_details, schema_edit, schema_mesh
+from . import explained, links, schema, schema_details, schema_edit, schema_mesh
 
 PATHS = (*schema.PATHS, *schema_edit.PATHS, *schema_mesh.PATHS, *schema_details.PATHS)
-POSTS = (*schema_edit.POSTS, *schema_details.POSTS, *explained.POSTS)
+POSTS = (*schema_edit.POSTS, *schema_details.POSTS, *explained.POSTS, *links.POSTS)
 STREAMS = (
     (
         "/api/graph/events",

@@ -18,6 +18,7 @@ from sailcloth.kube.run import until_signalled
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 
 from .access import Access
+from .links import Links
 from .openid import OpenId, Settings
 from .server import Console
 from .sources import AccessLogs, Cluster, ControlPlane, Metrics, Tracing
@@ -41,6 +42,7 @@ class Config:
     control_plane: str = "http://istiod.istio-system:15014"
     access_logs: str = "http://access-logs.istio-system:3100"
     token_file: str = ""  # a file with a token that logs in as the account `kiali`; for a cluster of one user
+    links_file: str = ""  # where short links are kept; without one they are gone after a restart
     view_only: bool = False
     url: str = ""  # the console's own, as browsers see it; for OpenID Connect
     openid_issuer: str = ""
@@ -84,7 +86,8 @@ async def _run(client: Client, config: Config) -> None:
         login = OpenId(session, _openid(config)) if config.openid_issuer else None
         metrics, writes = Metrics(session, config.prometheus), None if config.view_only else act_as
         logs, tracing = AccessLogs(session, config.access_logs), Tracing(session, config.tracing)
-        console = Console(cluster, metrics, tracing, plane, access, page, writes, login, logs)
+        links = Links(Path(config.links_file) if config.links_file else None)
+        console = Console(cluster, metrics, tracing, plane, access, page, writes, login, logs, links)
         runner = web.AppRunner(console.application(), access_log=None, keepalive_timeout=_KEEPALIVE_S)
         await runner.setup()
         assert runner.server is not None

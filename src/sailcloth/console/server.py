@@ -34,6 +34,7 @@ from .edit import BadChange
 from .envoy_admin import EnvoyPages
 from .findings import Findings, Found
 from .inventory import Inventory, inventory
+from .links import Links
 from .logs import LogPages
 from .openid import OpenId
 from .proxy_config import ProxyPages
@@ -65,6 +66,7 @@ class Console:
         act_as: Callable[[str], Client] | None = None,
         login: OpenId | None = None,
         logs: AccessLogs | None = None,
+        links: Links | None = None,
     ) -> None:
         self._cluster, self._metrics, self._control_plane, self._access = cluster, metrics, control_plane, access
         self._page, self._openid, self._tracing, self._act_as = page, login, tracing, act_as
@@ -79,6 +81,7 @@ class Console:
             logs,
             self._findings,
         )
+        self._links = links or Links()
         self._analysis = Findings(LISTED)
         self._inventory: tuple[object, Inventory] = (None, Inventory())
         self._graphs: deque[tuple[tuple[Any, ...], schema.Graph]] = deque(maxlen=_GRAPHS)  # pages share them
@@ -114,7 +117,7 @@ class Console:
         traces = TracePages(self._tracing, self._access, self._snapshot)
         proxies = ProxyPages(self._control_plane, self._access, self._snapshot)
         envoys = EnvoyPages(self._control_plane, self._access, proxies.proxy, self._act_as)
-        for pages in (details, logs, traces, proxies, envoys):
+        for pages in (details, logs, traces, proxies, envoys, self._links):
             app.add_routes(pages.routes())
 
         async def explain(request: web.Request) -> web.Response:

@@ -38,6 +38,10 @@ class StateDir:
         return self.root / "state" / "console-token"
 
     @property
+    def console_links(self) -> Path:
+        return self.root / "state" / "console-links.json"
+
+    @property
     def images(self) -> Path:
         """The user's own images."""
         return self.root / "images.json"

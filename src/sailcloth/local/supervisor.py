@@ -298,6 +298,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "control_plane": f"http://{NODE_IP}:15014",
         "access_logs": f"http://{NODE_IP}:3100",
         "token_file": str(_console_token(state)),
+        "links_file": str(state.console_links),
         "after": str(installed),
     }
     optional = [

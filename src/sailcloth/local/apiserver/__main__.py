@@ -25,6 +25,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
+from sailcloth.lib.private_file import write_private
 
 from .auth import pki as pki_files
 from .auth.authentication import Authenticator
@@ -209,7 +210,7 @@ def _write_kubeconfigs(config: Config, pki: pki_files.Pki) -> None:
         user, groups = _IDENTITIES[name]
         file = Path(path)
         if not file.exists() or url not in (text := file.read_text()) or authority not in text:
-            pki_files.write_private(file, pki_files.kubeconfig(pki, url, user, groups))
+            write_private(file, pki_files.kubeconfig(pki, url, user, groups))
 
 
 def _shorten_http_errors(record: logging.LogRecord) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import ipaddress
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from sailcloth.lib.private_file import write_private
 
 _LIFE = dt.timedelta(days=3650)
 _NAMES = (
@@ -122,15 +123,6 @@ def kubeconfig(pki: Pki, server: str, user: str, groups: tuple[str, ...]) -> byt
         ],
     }
     return yaml.safe_dump(config, sort_keys=False).encode()
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    os.replace(temporary, path)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
