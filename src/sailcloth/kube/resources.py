@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_UNSAFE = frozenset("/%?#\\")  # in a path, and never in a name
+
 
 @dataclass(frozen=True, slots=True)
 class Resource:
@@ -20,7 +22,11 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str = "", name: str = "", sub: str = "") -> str:
-        """URL path of the collection, an object, or a subresource; without a namespace, all namespaces."""
+        """URL path of the collection, an object, or a subresource; without a namespace, all namespaces. Raises ValueError for a name that
+        would lead to another path."""
+        for part in (namespace, name):
+            if part in (".", "..") or not _UNSAFE.isdisjoint(part):
+                raise ValueError(f"{part!r} is no name of a Kubernetes object")
         out = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         if self.namespaced and namespace:
             out += f"/namespaces/{namespace}"
