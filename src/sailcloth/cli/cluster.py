@@ -71,9 +71,10 @@ class Applier:
 def as_kubectl(obj: Object) -> Object:
     """The object with the annotation last-applied-configuration, so that `kubectl apply` can update it."""
     metadata = obj["metadata"]
-    noted = {**obj, "metadata": {"namespace": "default", **metadata, "annotations": metadata.get("annotations", {})}}
+    given = metadata.get("annotations") or {}
+    noted = {**obj, "metadata": {"namespace": "default", **metadata, "annotations": given}}
     text = orjson.dumps(noted, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE).decode()
-    return {**obj, "metadata": {**metadata, "annotations": {**noted["metadata"]["annotations"], LAST_APPLIED: text}}}
+    return {**obj, "metadata": {**metadata, "annotations": {**given, LAST_APPLIED: text}}}
 
 
 async def admin_request(pod: str, namespace: str, kubeconfig: str, method: str, path: str) -> str:

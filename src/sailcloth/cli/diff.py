@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlencode
@@ -15,6 +15,7 @@ import typer
 from . import output
 
 if TYPE_CHECKING:
+    from sailcloth.analysis.analyzers import Document
     from sailcloth.analysis.describe import MeshSnapshot
     from sailcloth.api.meta import Finding, Key, Object
     from sailcloth.kube import Client
@@ -58,14 +59,16 @@ def diff(
 ) -> None:
     """Show what an apply would change: objects, then proxies' routes and clusters, findings, and requests that would go elsewhere.
 
-    Ends with 0 if nothing would change, with 1 if something would. Example: sailctl x diff -f reviews-v3.yaml
+    Ends with 0 if nothing would change, with 1 if something would, with 2 or more if that is unknown. Example: sailctl x diff -f reviews-v3.yaml
     """
     from . import dumps, manifest_files
 
     if out not in ("text", "json", "yaml"):
         output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
     documents = manifest_files.read(files, notes=False)[1]
-    found = dumps.run(difference(documents, delete, since if requests else "", namespace, kubeconfig))
+    found = dumps.run(
+        difference(documents, delete, since if requests else "", namespace, kubeconfig), output.UNAVAILABLE
+    )
     if out == "text":
         print("\n".join(lines(found)))
     else:
@@ -92,7 +95,10 @@ async def difference(
         written, unread = await analysis_input.from_cluster(api, "istio-system")
         pods = (await api.list(PODS))[0]
         rows = await _requests(api, since) if since else None
-    parsed = [manifests.typed(document, own) for document in documents]
+    added = [_applied(analyzers.document(d, own), written) for d in documents]
+    parsed = [manifests.typed(dict(each.body), own) for each in added]
+    if wrong := [p for p in parsed if isinstance(p, Finding)]:
+        raise ValueError(str(wrong[0]))
     new: Objects = [p for p in parsed if p is not None and not isinstance(p, Finding)]
     before = dict(objects)
     after = {k: o for k, o in before.items() if k not in dict(new)} if delete else {**before, **dict(new)}
@@ -102,13 +108,13 @@ async def difference(
     if not result.objects:
         return result
     change = [(key, None if delete else obj) for key, obj in new]
-    snapshots = []
+    snapshots, held = [], []
     for steps in ([objects], [objects, change]):
-        mesh, held = _mesh(steps)
+        mesh, blocked = _mesh(steps)
+        held.append(blocked)
         snapshots.append(describe.snapshot_of(mesh, pods))
-    result.held = [f"{key}: {text}" for key, (_, text) in held.items()]
+    result.held = [f"{key}: {text}" for key, (_, text) in held[1].items() if key not in held[0] or key in dict(new)]
     result.effects = [(e.text, list(e.proxies)) for e in change_effects.effects(*snapshots)]
-    added = [analyzers.document(d, own) for d in documents]
     removed = {(d.group, *d.key) for d in added}
     later = [d for d in written if (d.group, *d.key) not in removed] if delete else [*written, *added]
     found = [analyzers.run(analyzers.ObjectSet(side, unread=unread)) for side in (written, later)]
@@ -118,6 +124,22 @@ async def difference(
         result.notes.append("requests are not looked at: the Service istio-system/access-logs does not answer")
     result.requests = list(_elsewhere(rows or [], *snapshots))
     return result
+
+
+def _applied(document: Document, live: Sequence[Document]) -> Document:
+    """An object as an apply leaves it: merged with the one that is there, or the youngest of all. Raises ValueError if it has no name."""
+    from sailcloth.controlplane import conditions
+
+    from . import three_way
+
+    body, metadata = dict(document.body), document.body.get("metadata")
+    if not isinstance(metadata, dict) or not document.key.name or not metadata.get("name"):
+        raise ValueError(f"{document.key.kind}: metadata.name is missing")
+    known = next((d for d in live if (d.group, d.key) == (document.group, document.key)), None)
+    if known is not None:
+        return replace(document, body=three_way.applied(dict(known.body), body))
+    stamp = conditions.timestamp(conditions.utc_now())
+    return replace(document, body={**body, "metadata": {**metadata, "creationTimestamp": stamp}})
 
 
 def _mesh(steps: Sequence[Sequence[tuple[Key, Object | None]]]) -> tuple[Mesh, dict[Key, tuple[str, str]]]:
@@ -147,10 +169,18 @@ def _objects(
                 yield str(key), "created" if old is None else "deleted", []
             continue
         values = [msgspec.json.decode(msgspec.json.encode(side)) for side in (old, new)]
-        if fields := list(
-            _fields(*({k: v for k, v in side.items() if k not in ("metadata", "status")} for side in values))
-        ):
+        if fields := list(_fields(*map(_written, values))):
             yield str(key), "changed", fields
+
+
+def _written(obj: dict[str, Any]) -> dict[str, Any]:
+    """The parts of an object that users write."""
+    from .cluster import LAST_APPLIED
+
+    metadata = obj.get("metadata") or {}
+    notes = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != LAST_APPLIED}
+    rest = {k: v for k, v in obj.items() if k not in ("metadata", "status")}
+    return {**rest, "metadata": {"labels": metadata.get("labels") or {}, "annotations": notes}}
 
 
 def _fields(old: Any, new: Any) -> Iterator[str]:
@@ -158,7 +188,7 @@ def _fields(old: Any, new: Any) -> Iterator[str]:
     import jsonpatch
 
     for step in jsonpatch.make_patch(old, new):
-        yield step["path"].strip("/").replace("/", ".")
+        yield step["path"].strip("/").replace("/", ".").replace("~1", "/").replace("~0", "~")
 
 
 def _finding(one: Finding) -> str:

@@ -11,8 +11,8 @@ from . import output
 T = TypeVar("T")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine; an error of the API server ends the command with its message."""
+def run(work: Coroutine[Any, Any, T], failed: int = 1) -> T:
+    """Run a coroutine; an error of the API server ends the command with its message and the exit code `failed`."""
     import asyncio
 
     import aiohttp
@@ -22,9 +22,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except ApiError as error:
-        output.fail(error.message or f"{error.status} {error.reason}")
+        output.fail(error.message or f"{error.status} {error.reason}", failed)
     except (OSError, ValueError, aiohttp.ClientError) as error:
-        output.fail(str(error))
+        output.fail(str(error), failed)
 
 
 def fetch(pod: str, namespace: str, kubeconfig: str) -> dict[str, Any]:

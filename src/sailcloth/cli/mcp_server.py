@@ -7,6 +7,7 @@ anything that another command does not.
 from __future__ import annotations
 
 import functools
+import math
 import secrets as random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,9 +20,12 @@ from . import output
 if TYPE_CHECKING:
     from mcp.server import MCPServer
 
+    from sailcloth.kube import Client, Resource
+
 Object = dict[str, Any]
 _REQUESTS = 200  # of the access logs, in one answer
 _FINDINGS = 100
+_SAMPLES = 500
 _INSTRUCTIONS = (
     "Tools about one Istio-compatible service mesh, which Sailcloth runs. Start with mesh_status; traffic_graph shows who calls whom and what"
     " fails; explain_request says which route, policy and endpoints a request gets, and why; requests lists logged requests, with Envoy's"
@@ -100,6 +104,8 @@ def _told(tool: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
             return await tool(*args, **kwargs)
         except (ValueError, ApiError, OSError) as error:
             raise ToolError(str(error)) from None
+        except SystemExit:  # must not end the server
+            raise ToolError("the arguments are not understood") from None
 
     return call
 
@@ -139,7 +145,8 @@ class _Tools:
 
         from . import prometheus, traffic
 
-        traffic.check_window(window)
+        if not traffic.WINDOW.fullmatch(window):
+            raise ValueError(f"{window!r} is no window such as 30s, 5m or 1h")
         answers = await prometheus.query(traffic_graph.queries(window, namespace), "", self._kubeconfig)
         return dict(traffic_graph.plain(traffic_graph.graph(**answers)))
 
@@ -170,7 +177,11 @@ class _Tools:
         from . import prometheus
 
         samples = (await prometheus.query({"answer": expression}, "", self._kubeconfig))["answer"]
-        return [{"labels": dict(labels), "value": value} for labels, value in samples]
+        if len(samples) > _SAMPLES:
+            raise ValueError(
+                f"{len(samples)} series; aggregate them to {_SAMPLES} at most, such as by sum by (…) or topk"
+            )
+        return [{"labels": dict(k), "value": v if math.isfinite(v) else str(v)} for k, v in samples]
 
     async def analyze(self, namespace: str = "", manifest: str = "") -> list[Object]:
         """Mistakes in the mesh's configuration, worst first: code, level, object, field path, text and fix. With a manifest (YAML): those that
@@ -275,7 +286,7 @@ class _Tools:
 
     async def apply_change(self, token: str) -> list[str]:
         """Make the change of the last preview."""
-        from .cluster import Applier, as_kubectl, client
+        from .cluster import Applier, client
 
         if token not in self._previewed:
             raise ValueError("this is not the token of the last preview; call preview_change first")
@@ -287,11 +298,13 @@ class _Tools:
             for document in documents:
                 resource = await applier.resource(document)
                 own = document["metadata"].get("namespace") or namespace
+                changed = True
                 if delete:
                     await api.delete(resource, document["metadata"]["name"], own)
                 else:
-                    await applier.apply(as_kubectl(document), own)
-                self._applied.append(f"{document['kind']}/{document['metadata']['name']}.{own}")
+                    changed = await _apply(api, resource, document, own)
+                if changed:  # else an undo would put back what somebody else has replaced before
+                    self._applied.append(f"{document['kind']}/{document['metadata']['name']}.{own}")
                 done.append(
                     f"{document['kind']} {own}/{document['metadata']['name']} {'deleted' if delete else 'applied'}"
                 )
@@ -314,7 +327,27 @@ class _Tools:
             kind = kind_of(document)
             if kind is None or not kind.conditions:
                 raise ValueError(f"{document.get('kind')} is no object of the mesh; kubectl changes it")
-            if not (document.get("metadata") or {}).get("name"):
-                raise ValueError(f"a {kind.name} has no metadata.name")
+            metadata = document.get("metadata")
+            if not isinstance(metadata, dict) or not isinstance(metadata.get("name") or None, str):
+                raise ValueError(f"a {kind.name} has no metadata.name that is a text")
         if not documents:
             raise ValueError("the manifest has no objects")
+
+
+async def _apply(api: Client, resource: Resource, document: Object, namespace: str) -> bool:
+    """Apply an object as `kubectl apply` does, and as a preview has shown it. Returns whether that has changed anything."""
+    from sailcloth.kube import ApiError
+
+    from . import three_way
+    from .cluster import as_kubectl
+
+    written = as_kubectl({**document, "metadata": {**document["metadata"], "namespace": namespace}})
+    try:
+        live = await api.get(resource, written["metadata"]["name"], namespace)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        await api.create(resource, written)
+        return True
+    new = await api.replace(resource, three_way.applied(live, written))
+    return bool(new["metadata"]["resourceVersion"] != live["metadata"]["resourceVersion"])

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
-USAGE, DATA = 64, 65  # sysexits, as istioctl uses them
+USAGE, DATA, UNAVAILABLE = 64, 65, 69  # sysexits, as istioctl uses them
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

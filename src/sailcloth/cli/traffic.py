@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("SOURCE", "DESTINATION", "SERVICE", "PROTOCOL", "RATE", "ERRORS", "P50", "P95", "P99", "MTLS")
 _WORKLOAD_COLUMNS = ("WORKLOAD", "NAMESPACE", "RATE", "ERRORS", "P50", "P90", "P99")
-_WINDOW = re.compile(r"\d+[smh]")
+WINDOW = re.compile(r"\d+[smh]")
 Window = Annotated[str, typer.Option("-d", "--duration", help="Period to look back, such as 30s or 5m.")]
 Url = Annotated[str, typer.Option("--prometheus", help="URL of another Prometheus.")]
 Namespace = Annotated[
@@ -197,5 +197,5 @@ def _clear(title: str) -> None:
 
 
 def check_window(window: str) -> None:
-    if not _WINDOW.fullmatch(window):
+    if not WINDOW.fullmatch(window):
         output.fail(f"--duration {window!r}: write 30s, 5m or 1h", output.USAGE)
