@@ -99,3 +99,11 @@ def test_a_service_that_is_new() -> None:
         "other.default:80 appears",
         "other.default:80: routes appear",
     ]
+
+
+def test_a_filter_chain_less_changes_only_what_it_had_differently() -> None:
+    """Of two equal sets of filters one goes: that is no change of each of the filters."""
+    strict = "{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: a, namespace: default}, spec: {mtls: {mode: STRICT}}}"
+    texts = [e.text for e in effects(snapshot(), snapshot(strict)) if e.text.startswith("inbound requests")]
+    assert texts
+    assert all("filter chains" in t and "CORS" not in t and "filter router" not in t for t in texts)

@@ -5,7 +5,7 @@ The resources are those that the control plane sends (`offline`). Must not apply
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,12 @@ _FILTERS = {
     "wasm": "WebAssembly filters",
     "cors": "CORS",
 }
+_PLURALS = frozenset(
+    (
+        *(w for w in (*_CLUSTER_FIELDS.values(), *_FILTERS.values()) if w.endswith("s") and " of " not in w),
+        *("access logs", "filter chains", "limits of connections", "options", "routes"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +221,13 @@ def _cluster(name: str, old: Object, new: Object, domain: str) -> Iterator[str]:
     fields = [f for f in dict.fromkeys((*old, *new)) if old.get(f) != new.get(f) and f != "metadata"]
     words = dict.fromkeys(_CLUSTER_FIELDS.get(f, f) for f in fields)
     if words:
-        yield f"{named}: {', '.join(words)} {'change' if len(words) > 1 else 'changes'}"
+        yield f"{named}: {_change(words)}"
+
+
+def _change(words: Collection[str]) -> str:
+    """The words with their verb."""
+    plural = len(words) > 1 or next(iter(words)) in _PLURALS
+    return f"{', '.join(words)} {'change' if plural else 'changes'}"
 
 
 def _listener(name: str, old: Object, new: Object, _: str) -> Iterator[str]:
@@ -227,11 +239,12 @@ def _listener(name: str, old: Object, new: Object, _: str) -> Iterator[str]:
         return
     parts = [dict(_parts(side)) for side in (old, new)]
     words = [p for p in dict.fromkeys((*parts[0], *parts[1])) if parts[0].get(p) != parts[1].get(p)]
-    yield f"{named}: {', '.join(words) or 'options'} {'change' if len(words) != 1 else 'changes'}"
+    yield f"{named}: {_change(words or ('options',))}"
 
 
 def _parts(listener: Object) -> Iterator[tuple[str, str]]:
-    """(what users call it, its configuration) of a listener's filters and filter chains, all chains together."""
+    """(what users call it, its configurations) of a listener's filters and filter chains, all chains together; equal ones count once, so
+    that a chain more changes only what it has differently."""
     found: dict[str, list[Any]] = {}
     for chain in (*listener.get("filter_chains", ()), listener.get("default_filter_chain", {})):
         found.setdefault("filter chains", []).append(chain.get("filter_chain_match"))
@@ -244,7 +257,7 @@ def _parts(listener: Object) -> Iterator[tuple[str, str]]:
             rest = {k: v for k, v in config.items() if k not in ("http_filters", "access_log")}
             label = "routes" if "http_filters" in config else _filter(each["name"])
             found.setdefault(label, []).append(rest)
-    return ((name, str(value)) for name, value in found.items())
+    return ((name, str(list(dict.fromkeys(map(str, values))))) for name, values in found.items())
 
 
 def _filter(name: str) -> str:

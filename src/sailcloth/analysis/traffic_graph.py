@@ -92,7 +92,12 @@ def samples(answer: Any) -> list[Sample]:
     try:
         if answer.get("status") != "success":
             raise ValueError(f"Prometheus: {answer.get('error') or 'no answer'}")
-        return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
+        data = answer["data"]
+        if data.get("resultType") == "scalar":
+            return [({}, float(data["result"][1]))]
+        if data.get("resultType") == "matrix":
+            raise ValueError("the query gives ranges of values; wrap it, such as in rate(…) or max_over_time(…)")
+        return [(one["metric"], float(one["value"][1])) for one in data["result"]]
     except (AttributeError, KeyError, IndexError, TypeError):
         raise ValueError("what answers is no Prometheus") from None
 

@@ -210,6 +210,5 @@ def refusal(status: int, body: bytes) -> ApiError:
         return ApiError(status, "Unknown", body[:200].decode(errors="replace"))
     if not isinstance(status_body, dict):
         return ApiError(status, "Unknown", "")
-    return ApiError(
-        status, str(status_body.get("reason") or "Unknown"), str(status_body.get("message") or ""), status_body
-    )
+    message = status_body.get("message") or status_body.get("error")  # Prometheus', through the proxy of its Service
+    return ApiError(status, str(status_body.get("reason") or "Unknown"), str(message or ""), status_body)
