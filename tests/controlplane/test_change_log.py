@@ -158,3 +158,15 @@ def test_what_is_kept_is_bounded() -> None:
     for _ in range(10_000):
         full.answered(proxy, ROUTES, "", 0.0, True)
     assert len(full.answers) == 5_000
+
+
+async def test_a_change_of_labels_alone_is_a_change_with_its_previous_version() -> None:
+    """Else an undo would put back an older version, and take away what somebody has noted since."""
+    async with World() as world:
+        await world.connect()
+        await world.apply(SERVICE)
+        await world.apply(RULE % (1, 3, ""))
+        await world.apply((RULE % (1, 3, "")).replace("uid: u", "uid: u, labels: {team: a}"))
+        (labelled, created) = await page(world, "?kind=VirtualService&previous=true")
+        assert labelled["objects"][0]["previous"]["metadata"].get("labels", {}) == {}
+        assert created["objects"][0]["previous"] is None

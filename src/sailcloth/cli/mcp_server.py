@@ -317,7 +317,8 @@ class _Tools:
         if not self._applied:
             raise ValueError("apply_change has changed nothing yet")
         names, self._applied = self._applied, []
-        return await undo.put_back(await undo.steps_of(names, "", self._kubeconfig), False, self._kubeconfig)
+        steps, _ = await undo.steps_of(names, "", self._kubeconfig)
+        return await undo.put_back(steps, False, self._kubeconfig)
 
     def _check(self, documents: list[Object]) -> None:
         """Only objects of the mesh may be changed. Raises ValueError."""

@@ -65,7 +65,9 @@ def undo(
     """
     from . import dumps
 
-    steps = dumps.run(steps_of(what or [], namespace, kubeconfig))
+    steps, others = dumps.run(steps_of(what or [], namespace, kubeconfig))
+    if others:
+        output.warn(f"changed since, and not put back, as no versions of its kind are remembered: {', '.join(others)}")
     if not steps:
         output.fail("the control plane remembers no change to undo; it keeps the last ones since its start")
     for step in steps:
@@ -80,16 +82,16 @@ def undo(
         print(line)
 
 
-async def steps_of(what: list[str], namespace: str, kubeconfig: str) -> list[Step]:
-    """What to put back. Raises ValueError for an unknown kind, and for an object without a change."""
+async def steps_of(what: list[str], namespace: str, kubeconfig: str) -> tuple[list[Step], list[str]]:
+    """(What to put back; without `what`, also the objects that were changed with it or later and whose versions are not remembered). Raises
+    ValueError for an unknown kind, and for an object without a change."""
+    from sailcloth.api.kinds import MESH_KINDS, OPTIONAL_KINDS
+
     from .cluster import client, debug
     from .trace_change import named
 
-    rows = [
-        r
-        for r in await debug(kubeconfig, "/debug/changez?previous=true&limit=256")
-        if any("previous" in o for o in r["objects"])
-    ]
+    changes = await debug(kubeconfig, "/debug/changez?previous=true&limit=256")
+    rows = [r for r in changes if any("previous" in o for o in r["objects"])]
     async with client(kubeconfig) as api:
         own = namespace or api.endpoint.namespace or "default"
     wanted = [named(each, own) for each in what]
@@ -108,7 +110,14 @@ async def steps_of(what: list[str], namespace: str, kubeconfig: str) -> list[Ste
         raise ValueError(
             f"the control plane remembers no change of {'/'.join(missing[0])}; it keeps the last ones since its start"
         )
-    return [s for s in found.values() if s.previous is not None or s.generation]
+    others = dict.fromkeys(
+        str(Step((o["kind"], o["namespace"], o["name"]), None, 0))
+        for row in changes
+        for o in row["objects"]
+        if times and not wanted and row["received"] > times[-1] - _TOGETHER_S
+        if "previous" not in o and o["kind"] in {k.key_kind for k in (*MESH_KINDS, *OPTIONAL_KINDS)}
+    )
+    return [s for s in found.values() if s.previous is not None or s.generation], list(others)
 
 
 async def put_back(steps: list[Step], force: bool, kubeconfig: str) -> list[str]:
@@ -142,6 +151,25 @@ async def _current(api: Client, step: Step) -> dict[str, Any] | None:
         return None
 
 
+def _as_written(previous: dict[str, Any], resource: Resource) -> dict[str, Any]:
+    """A version as its user applied it, if that is known and means the same: the control plane's own has no fields with their default."""
+    import orjson
+
+    from sailcloth.analysis import manifests
+    from sailcloth.api import nulls
+
+    from .cluster import LAST_APPLIED
+
+    metadata = previous["metadata"]
+    head = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+    try:
+        applied = orjson.loads((metadata.get("annotations") or {}).get(LAST_APPLIED) or "null")
+        same = manifests.typed({**previous, **head}) == manifests.typed({**applied, **head})
+    except (orjson.JSONDecodeError, TypeError):
+        return previous
+    return dict(nulls.without_nulls(applied)) if same else previous
+
+
 async def _write(api: Client, step: Step, current: dict[str, Any] | None) -> str:
     """Put one object back. Returns what was done."""
     resource = _resource(step)
@@ -150,7 +178,7 @@ async def _write(api: Client, step: Step, current: dict[str, Any] | None) -> str
             await api.delete(resource, step.name[2], step.name[1])
         return "deleted"
     kept = {k: step.previous["metadata"].get(k, {}) for k in ("labels", "annotations")}
-    spec = {k: v for k, v in step.previous.items() if k not in ("metadata", "status")}
+    spec = {k: v for k, v in _as_written(step.previous, resource).items() if k not in ("metadata", "status")}
     head = {"apiVersion": resource.api_version, "kind": resource.kind}
     if current is None:
         metadata = {"name": step.name[2], "namespace": step.name[1], **kept}

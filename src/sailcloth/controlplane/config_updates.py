@@ -64,6 +64,7 @@ class ConfigUpdates:
         if key.kind in verdicts.CONDITION_KINDS:
             changed = verdicts.received(self._mesh.graph, key, obj)  # a rule that is held back is not in the mesh
             previous = live.received(self._mesh.graph, key, obj)
+            changed = changed or _notes(previous) != _notes(obj)  # they are of no generation
             if changed and self._synced:
                 self._next.previous.setdefault(key, previous)
         if changed and self._synced:
@@ -115,6 +116,11 @@ class ConfigUpdates:
         self._status.flush(touched)
         if self.on_settled is not None:
             self.on_settled()
+
+
+def _notes(obj: Object | None) -> tuple[object, object] | None:
+    """The labels and annotations of an object."""
+    return (obj.metadata.labels, obj.metadata.annotations) if obj is not None else None
 
 
 def _first_error(key: Key, obj: Object | None) -> Finding | None:
