@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -41,7 +41,7 @@ class Target:
     installed: bool
 
 
-Section = Callable[[Target], AsyncIterator[Result]]
+Section = Callable[[Target], AsyncGenerator[Result, None]]
 
 
 def register(app: typer.Typer) -> None:
@@ -64,11 +64,17 @@ def check(
 
     Ends with 1 if a check fails; warnings do not count. Examples: sailctl check --pre, sailctl check --wait 60, sailctl check --no-probe
     """
+    import asyncio
+    import signal
+
     from . import dumps
 
     if out not in ("text", "short", "json", "yaml"):
         output.fail(f"unknown output {out!r}; use text, short, json or yaml", output.USAGE)
-    results = dumps.run(_run(pre, probe, wait, out, kubeconfig))
+    try:
+        results = dumps.run(_run(pre, probe, wait, out, kubeconfig))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     failed = any(r.state == "failed" for _, r in results)
     if out in ("json", "yaml"):
         listed = [{"section": section, **asdict(result)} for section, result in results]
@@ -82,6 +88,10 @@ def check(
 async def _run(pre: bool, probe: bool, wait: float, out: str, kubeconfig: str) -> list[tuple[str, Result]]:
     from sailcloth.kube import ApiError
 
+    import asyncio
+    import contextlib
+    import signal
+
     from . import check_mesh, check_probe
     from .cluster import client
 
@@ -91,6 +101,10 @@ async def _run(pre: bool, probe: bool, wait: float, out: str, kubeconfig: str) -
     if probe and not pre:
         sections["data-plane and telemetry"] = check_probe.probe
     results: list[tuple[str, Result]] = []
+    # As Ctrl-C, so that the probe deletes its namespace.
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with client(kubeconfig) as api:
         target = Target(api, kubeconfig, installed=not pre)
         for name, section in sections.items():
@@ -98,28 +112,31 @@ async def _run(pre: bool, probe: bool, wait: float, out: str, kubeconfig: str) -
             if out == "text":
                 print(f"{chr(10) if results else ''}{name}\n{'-' * len(name)}", flush=True)
             try:
-                async for result in _patiently(section, target, wait):
-                    results.append((name, result))
-                    _show(result, out)
+                async with contextlib.aclosing(_patiently(section, target, wait)) as found:
+                    async for result in found:
+                        results.append((name, result))
+                        _show(result, out)
+            except BrokenPipeError:
+                raise
             except (ApiError, OSError) as error:
-                results.append(
-                    (name, Result("the cluster answers", "failed", str(error), "sailctl status; kubectl cluster-info"))
-                )
+                results.append((name, _unanswered(error)))
                 _show(results[-1][1], out)
             if name == "kubernetes" and any(r.state == "failed" for _, r in results[begun:]):
                 break  # nothing else can be asked
     return results
 
 
-async def _patiently(section: Section, target: Target, seconds: float) -> AsyncIterator[Result]:
+async def _patiently(section: Section, target: Target, seconds: float) -> AsyncGenerator[Result, None]:
     """The results of a section, or of its last run when no check fails any more or the time is over."""
     import asyncio
+    import contextlib
 
     end = asyncio.get_running_loop().time() + seconds
     while True:
         if asyncio.get_running_loop().time() >= end:
-            async for result in section(target):
-                yield result
+            async with contextlib.aclosing(section(target)) as results:
+                async for result in results:
+                    yield result
             return
         found = [result async for result in section(target)]
         if all(r.state != "failed" for r in found):
@@ -127,6 +144,15 @@ async def _patiently(section: Section, target: Target, seconds: float) -> AsyncI
                 yield result
             return
         await asyncio.sleep(0.5)
+
+
+def _unanswered(error: Exception) -> Result:
+    """What the error says that ends a section."""
+    from sailcloth.kube import ApiError
+
+    if isinstance(error, ApiError) and error.status in (401, 403):
+        return Result("you may ask for it", "failed", error.message, "kubectl auth can-i --list; ask an administrator")
+    return Result("the cluster answers", "failed", str(error), "sailctl status; kubectl cluster-info")
 
 
 def _marked(state: State) -> str:

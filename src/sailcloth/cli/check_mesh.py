@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
@@ -26,7 +26,7 @@ _NEEDED = (
 """(group, resource) that an installation creates."""
 
 
-async def machine(target: Target) -> AsyncIterator[Result]:
+async def machine(target: Target) -> AsyncGenerator[Result, None]:
     """What a local cluster needs. Of no interest where another cluster is used."""
     from sailcloth.local.doctor import report
     from sailcloth.local.state import StateDir
@@ -39,7 +39,7 @@ async def machine(target: Target) -> AsyncIterator[Result]:
         yield Result(name, "ok" if ok else "failed", detail, "sailctl doctor")
 
 
-async def kubernetes(target: Target) -> AsyncIterator[Result]:
+async def kubernetes(target: Target) -> AsyncGenerator[Result, None]:
     """The API server, its version, and (before an installation) the rights of the user."""
     version = orjson.loads(await target.api.call("GET", "/version"))
     yield Result("can reach the API server", detail=target.api.endpoint.server)
@@ -62,7 +62,7 @@ async def kubernetes(target: Target) -> AsyncIterator[Result]:
         yield Result(f"can create {resource}", "ok" if allowed else "failed", fix=fix)
 
 
-async def definitions(target: Target) -> AsyncIterator[Result]:
+async def definitions(target: Target) -> AsyncGenerator[Result, None]:
     """The CustomResourceDefinitions of the kinds that the mesh reads."""
     from sailcloth.api.kinds import MESH_KINDS
 
@@ -78,7 +78,7 @@ async def definitions(target: Target) -> AsyncIterator[Result]:
     yield _all("they serve the versions that the control plane reads", versions, "sailctl upgrade")
 
 
-async def control_plane(target: Target) -> AsyncIterator[Result]:
+async def control_plane(target: Target) -> AsyncGenerator[Result, None]:
     """The control plane answers, and is of this program's version."""
     from sailcloth import __version__
 
@@ -110,7 +110,7 @@ async def control_plane(target: Target) -> AsyncIterator[Result]:
     )
 
 
-async def certificates(target: Target) -> AsyncIterator[Result]:
+async def certificates(target: Target) -> AsyncGenerator[Result, None]:
     """The certificate authority, and until when its root is valid."""
     from .cluster import debug
 
@@ -128,7 +128,7 @@ async def certificates(target: Target) -> AsyncIterator[Result]:
     yield _all("no proxy holds up a new root", waiting, "sailctl ca status", "warning")
 
 
-async def webhooks(target: Target) -> AsyncIterator[Result]:
+async def webhooks(target: Target) -> AsyncGenerator[Result, None]:
     """The injector and the validator are configured, and answer: an object that is wrong is tried, without being stored."""
     from sailcloth.kube import ApiError
 
@@ -170,7 +170,7 @@ async def webhooks(target: Target) -> AsyncIterator[Result]:
         )
 
 
-async def proxies(target: Target) -> AsyncIterator[Result]:
+async def proxies(target: Target) -> AsyncGenerator[Result, None]:
     """Every sidecar is connected and has its configuration, and every pod that should has a sidecar."""
     from .cluster import debug
 
@@ -200,7 +200,7 @@ async def proxies(target: Target) -> AsyncIterator[Result]:
     )
 
 
-async def configuration(target: Target) -> AsyncIterator[Result]:
+async def configuration(target: Target) -> AsyncGenerator[Result, None]:
     """The objects of the mesh are accepted, programmed and pass the analysis."""
     from sailcloth.api.kinds import MESH_KINDS
     from sailcloth.kube import ApiError

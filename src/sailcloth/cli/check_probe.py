@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import orjson
@@ -17,7 +17,7 @@ _SERVER_IMAGE, _CLIENT_IMAGE = "docker.io/mccutchen/go-httpbin:v2.15.0", "docker
 _DESCRIBE = "kubectl describe pods -n {}; sailctl check --no-probe"
 
 
-async def probe(target: Target) -> AsyncIterator[Result]:
+async def probe(target: Target) -> AsyncGenerator[Result, None]:
     """A server and a client in a namespace of their own, which is deleted in the end."""
     from sailcloth.kube import ApiError
     from sailcloth.kube.resources import NAMESPACES, PODS, SERVICES
@@ -111,7 +111,7 @@ def _mutual_tls(log: str) -> Result:
     )
 
 
-async def _telemetry(target: Target, namespace: str, trace: str) -> AsyncIterator[Result]:
+async def _telemetry(target: Target, namespace: str, trace: str) -> AsyncGenerator[Result, None]:
     """The metric and the trace of the request. A mesh without its own stores has none of them here."""
     from sailcloth.kube import ApiError
 

@@ -23,6 +23,8 @@ def run(work: Coroutine[Any, Any, T], failed: int = 1) -> T:
         return asyncio.run(work)
     except ApiError as error:
         output.fail(error.message or f"{error.status} {error.reason}", failed)
+    except BrokenPipeError:  # who reads the output has seen enough
+        raise
     except (OSError, ValueError, aiohttp.ClientError) as error:
         output.fail(str(error), failed)
 
