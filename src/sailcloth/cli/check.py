@@ -86,11 +86,11 @@ def check(
 
 
 async def _run(pre: bool, probe: bool, wait: float, out: str, kubeconfig: str) -> list[tuple[str, Result]]:
-    from sailcloth.kube import ApiError
-
     import asyncio
     import contextlib
     import signal
+
+    from sailcloth.kube import ApiError
 
     from . import check_mesh, check_probe
     from .cluster import client
