@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sailcloth.injector import values
+from sailcloth.injector import values, webhook
 from sailcloth.injector.config import InjectorConfig
 from sailcloth.injector.inject import InjectionError, inject, inject_object, is_injected
 
@@ -326,8 +326,35 @@ def test_a_template_that_does_not_work_is_named(name: str, text: str) -> None:
         ("global: {proxy: {privileged: perhaps}}", "global.proxy.privileged: 'perhaps'"),
         ("global: {imagePullSecrets: a}", "global.imagePullSecrets"),
         ("[", "expected"),
+        ("sidecarInjectorWebhook: {neverInjectSelector: 3}", "neverInjectSelector: must be a list"),
+        ("sidecarInjectorWebhook: {alwaysInjectSelector: [x]}", "alwaysInjectSelector: must be an object"),
+        ("sidecarInjectorWebhook: {neverInjectSelector: [{matchLabels: 3}]}", "matchLabels: must be an object"),
+        ("sidecarInjectorWebhook: {neverInjectSelector: [{matchExpressions: x}]}", "matchExpressions: must be a list"),
+        ("sidecarInjectorWebhook: {neverInjectSelector: [{matchExpressions: [{values: 3}]}]}", "matchExpressions"),
+        ("sidecarInjectorWebhook: {defaultTemplates: [{a: b}]}", "defaultTemplates: must be a list of names"),
     ],
 )
 def test_a_bad_value_is_named(text: str, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         values.of_config_map({"values": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("spec: 3", "spec must be an object"),
+        ("metadata: [a]", "metadata must be an object"),
+        ("spec: {containers: 3}", "spec.containers must be a list of objects"),
+        ("spec: {initContainers: [3]}", "spec.initContainers must be a list of objects"),
+        ("spec: {containers: [{image: x}]}", "containers: each item must be an object with name"),
+        ("spec: {containers: [{name: [a]}]}", "containers: each item must be an object with name"),
+        ("spec: {containers: [{name: app, env: [3]}, {name: istio-proxy, env: [3]}]}", "env: each item"),
+        ("spec: {volumes: [x]}", "volumes: each item must be an object with name"),
+    ],
+)
+def test_a_template_of_wrong_types_is_a_refusal_of_the_pod(text: str, problem: str) -> None:
+    config = values.of_config_map({"config": json.dumps({"templates": {"t": text}})})
+    asked = {"uid": "u", "namespace": "default", "object": pod(annotations={"inject.istio.io/templates": "sidecar,t"})}
+    answer = webhook.review(asked, config)
+    assert not answer["allowed"]
+    assert answer["status"]["message"].startswith(f"sidecar injection: template t: {problem}")

@@ -40,9 +40,27 @@ def merged(pod: Object, name: str, text: str, known: Mapping[str, Any]) -> Objec
         raise ValueError(f"template {name}: {' '.join(str(error).split())}") from None
     if not isinstance(patch, dict):
         raise ValueError(f"template {name}: must be an object with metadata or spec")
+    if problem := _problem(patch):
+        raise ValueError(f"template {name}: {problem}")
     if any(c.get("name") == PROXY for c in pod.get("spec", {}).get("initContainers") or ()):
         patch = _for_native(patch)
-    return merge(pod, patch)
+    try:
+        return merge(pod, patch)
+    except ValueError as error:
+        raise ValueError(f"template {name}: {error}") from None
+
+
+def _problem(patch: Object) -> str:
+    """What keeps a patch from being one of a pod; empty for nothing."""
+    for field in ("metadata", "spec"):
+        if not isinstance(patch.get(field) or {}, dict):
+            return f"{field} must be an object"
+    spec = patch.get("spec") or {}
+    for field in ("containers", "initContainers"):
+        items = spec.get(field) or []
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            return f"spec.{field} must be a list of objects"
+    return ""
 
 
 def _for_native(patch: Object) -> Object:
@@ -54,7 +72,7 @@ def _for_native(patch: Object) -> Object:
     others = [c for c in spec["containers"] if c not in proxies]
     return {
         **patch,
-        "spec": {**spec, "containers": others, "initContainers": [*spec.get("initContainers", []), *proxies]},
+        "spec": {**spec, "containers": others, "initContainers": [*(spec.get("initContainers") or ()), *proxies]},
     }
 
 
@@ -85,7 +103,8 @@ def _text(value: Any) -> str:
 
 
 def merge(old: Object, new: Object) -> Object:
-    """A strategic merge: objects by field, lists of `_KEYS` by the name of their items (new ones last), others are replaced. A null removes."""
+    """A strategic merge: objects by field, lists of `_KEYS` by the name of their items (new ones last), others are replaced. A null removes.
+    Raises ValueError for an item without its name."""
     out = dict(old)
     for key, value in new.items():
         have = out.get(key)
@@ -94,11 +113,19 @@ def merge(old: Object, new: Object) -> Object:
         elif isinstance(value, dict) and isinstance(have, dict):
             out[key] = merge(have, value)
         elif key in _KEYS and isinstance(value, list) and isinstance(have, list):
-            items = {item.get(_KEYS[key]): item for item in have}
+            items = {_ident(key, item): item for item in have}
             for item in value:
-                own = items.get(item.get(_KEYS[key]))
-                items[item.get(_KEYS[key])] = merge(own, item) if own is not None else item
+                own = items.get(_ident(key, item))
+                items[_ident(key, item)] = merge(own, item) if own is not None else item
             out[key] = list(items.values())
         else:
             out[key] = value
     return out
+
+
+def _ident(key: str, item: Any) -> str | int:
+    """What names an item of a list. Raises ValueError if nothing does."""
+    ident = item.get(_KEYS[key]) if isinstance(item, dict) else None
+    if not isinstance(ident, (str, int)):
+        raise ValueError(f"{key}: each item must be an object with {_KEYS[key]}")
+    return ident

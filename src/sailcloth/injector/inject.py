@@ -343,7 +343,10 @@ def _refined(created: dict[str, Any], group: list[dict[str, Any]], noted: list[d
         return created
     group.remove(own)
     noted.insert(0, {"resources": {}, **{k: v for k, v in own.items() if (k, v) != ("image", "auto")}})
-    return custom_templates.merge(created, {k: v for k, v in own.items() if (k, v) != ("image", "auto")})
+    try:
+        return custom_templates.merge(created, {k: v for k, v in own.items() if (k, v) != ("image", "auto")})
+    except ValueError as error:
+        raise InjectionError(f"container {created['name']}: {error}") from None
 
 
 # -- whole manifests ----------------------------------------------------------------------------

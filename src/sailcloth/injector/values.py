@@ -89,14 +89,14 @@ def policy(config: InjectorConfig, settings: Object) -> InjectorConfig:
     changes: dict[str, Any] = {}
     for name, key in (("never_inject", "neverInjectSelector"), ("always_inject", "alwaysInjectSelector")):
         if settings.get(key):
-            changes[name] = tuple(settings[key])
+            changes[name] = _selectors(settings[key], key)
     if settings.get("injectedAnnotations"):
         annotations = _mapping(settings["injectedAnnotations"], "injectedAnnotations")
         changes["annotations"] = {str(k): str(v) for k, v in annotations.items()}
     templates = _mapping(settings.get("templates") or {}, "templates")
     own = {str(k): str(v) for k, v in templates.items() if k not in BUILT_IN}
     default = settings.get("defaultTemplates") or ()
-    if not isinstance(default, (list, tuple)):
+    if not isinstance(default, (list, tuple)) or not all(isinstance(n, str) for n in default):
         raise ValueError("defaultTemplates: must be a list of names")
     return replace(
         config,
@@ -104,6 +104,22 @@ def policy(config: InjectorConfig, settings: Object) -> InjectorConfig:
         default_templates=tuple(default) or config.default_templates,
         **changes,
     )
+
+
+def _selectors(value: Any, path: str) -> tuple[Object, ...]:
+    """Label selectors. Raises ValueError."""
+    if not isinstance(value, list):
+        raise ValueError(f"{path}: must be a list of label selectors")
+    for selector in value:
+        labels = _mapping(_mapping(selector, path).get("matchLabels") or {}, f"{path}.matchLabels")
+        expressions = selector.get("matchExpressions") or []
+        if not isinstance(expressions, list) or any(
+            not isinstance(e, Mapping) or not isinstance(e.get("values") or [], list) for e in expressions
+        ):
+            raise ValueError(f"{path}.matchExpressions: must be a list of objects with key, operator and values")
+        if not all(isinstance(v, str) for v in labels.values()):
+            raise ValueError(f"{path}.matchLabels: must be texts")
+    return tuple(value)
 
 
 BUILT_IN = frozenset(("sidecar", "gateway", "kube-gateway", "waypoint", "agentgateway", "grpc-simple", "grpc-agent"))
