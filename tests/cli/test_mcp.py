@@ -19,6 +19,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("preview_change", {"manifest": RULE % "{name: [a]}"}, "has no metadata.name"),
     ("preview_change", {"manifest": RULE % "{generateName: a}"}, "has no metadata.name"),
     ("preview_change", {"manifest": "{apiVersion: v1, kind: Secret, metadata: {name: a}}"}, "no object of the mesh"),
+    ("preview_change", {"manifest": RULE % "{name: a}"}, "SAIL"),
     ("preview_change", {"manifest": ""}, "has no objects"),
 ]
 

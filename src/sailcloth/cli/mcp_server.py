@@ -279,6 +279,8 @@ class _Tools:
 
         documents = manifests.documents(manifest)
         self._check(documents)
+        if not delete:
+            self._validate(documents, namespace)
         found = await diff.difference(documents, delete, "5m", namespace, self._kubeconfig)
         token = random.token_hex(8)
         self._previewed = {token: (documents, delete, namespace)}
@@ -319,6 +321,15 @@ class _Tools:
         names, self._applied = self._applied, []
         steps, _ = await undo.steps_of(names, "", self._kubeconfig)
         return await undo.put_back(steps, False, self._kubeconfig)
+
+    def _validate(self, documents: list[Object], namespace: str) -> None:
+        """What admission would refuse has no preview. Raises ValueError."""
+        from sailcloth.api import validation
+
+        for document in documents:
+            for finding in validation.check(document, namespace):
+                if finding.severity == "Error":
+                    raise ValueError(str(finding))
 
     def _check(self, documents: list[Object]) -> None:
         """Only objects of the mesh may be changed. Raises ValueError."""
