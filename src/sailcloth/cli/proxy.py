@@ -143,8 +143,10 @@ def _dump_of(file: Path) -> dict[str, Any]:
     """The config dump in a file; one that is none ends the command."""
     try:
         dump = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        output.fail(f"{file}: {getattr(error, 'strerror', None) or error}", output.DATA)
+    except OSError as error:
+        output.fail(f"{file}: {error.strerror or error}", output.DATA)
+    except ValueError:
+        dump = None
     if not isinstance(dump, dict):
         output.fail(f"{file}: not a config dump of an Envoy (GET /config_dump)", output.DATA)
     return dump
