@@ -1,4 +1,5 @@
-"""A Gateway of the Gateway API with pods of its own: plain and over TLS with a certificate of another namespace, and gone with all it made."""
+"""A Gateway of the Gateway API with pods of its own: plain and over TLS with a certificate of another namespace, and gone with all it made.
+Behind it, the echo of the conformance suite over HTTP/2 without TLS."""
 
 from __future__ import annotations
 
@@ -113,3 +114,48 @@ def test_a_gateway_of_its_own(mesh: Cluster, edge: tuple[str, Path]) -> None:
 
     mesh.kubectl("delete", "httproute", "books")
     mesh.eventually(lambda: status(address, "/productpage") == 404)
+
+
+def echo() -> list[Object]:
+    container = {"name": "echo", "image": "registry.k8s.io/gateway-api/echo-basic:v1.6.0"}
+    pod = {"metadata": {"labels": {"app": "h2c"}}, "spec": {"containers": [container]}}
+    selector = {"matchLabels": {"app": "h2c"}}
+    port = {"port": 8080, "targetPort": 3001, "appProtocol": "kubernetes.io/h2c"}
+    parent = {"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "h2c", "port": 8080}]}]}
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": "h2c"},
+            "spec": {"selector": selector, "template": pod},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "h2c"},
+            "spec": {"selector": selector["matchLabels"], "ports": [port]},
+        },
+        {"apiVersion": GROUP, "kind": "HTTPRoute", "metadata": {"name": "h2c"}, "spec": parent},
+    ]
+
+
+def protocol(address: str) -> str:
+    """The protocol that the echo was asked in."""
+    connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", "/echo")
+        return str(json.loads(connection.getresponse().read()).get("proto"))
+    except (OSError, ValueError) as error:
+        return str(error)
+    finally:
+        connection.close()
+
+
+def test_a_backend_that_speaks_h2c(mesh: Cluster, edge: tuple[str, Path]) -> None:
+    for obj in echo():
+        mesh.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
+    try:
+        mesh.kubectl("rollout", "status", "deployment/h2c", "--timeout=60s")
+        mesh.eventually(lambda: protocol(edge[0]) == "HTTP/2.0")
+    finally:
+        mesh.kubectl("delete", "deployment,service", "h2c")

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import sailcloth
 import sailcloth_samples
 
 from . import builtin
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where containers find programs."""
+_PACKAGES = str(Path(sailcloth.__file__).parents[1])
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def resolve(reference: str) -> Image | None:
         groups = {"tag": _tag(reference), **{k: v for k, v in match.groupdict().items() if v}}
 
         def fill(text: str, groups: dict[str, str] = groups) -> str:
-            known = {"python": sys.executable, "programs": str(programs()), **groups}
+            known = {"python": sys.executable, "programs": str(programs()), "packages": _PACKAGES, **groups}
             return text.format(**known)
 
         commands = {k: tuple(fill(t) for t in v) for k, v in entry.get("commands", {}).items()}
@@ -79,6 +81,7 @@ def resolve(reference: str) -> Image | None:
             {k: fill(v) for k, v in entry.get("env", {}).items()},
             entry.get("builtin", ""),
             commands,
+            paths=tuple(fill(p) for p in entry.get("paths", ())),
         )
     return None
 

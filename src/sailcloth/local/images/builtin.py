@@ -1,6 +1,7 @@
 """Built-in images and the commands that they run.
 
-Patterns match the whole name without tag; `{python}`, `{programs}`, `{tag}` and the pattern's groups are substituted.
+Patterns match the whole name without tag; `{python}`, `{programs}`, `{packages}` (the folder of this package), `{tag}` and the pattern's
+groups are substituted.
 `commands` maps programs by their path in the image; `real` is a program of the host and its arguments, preferred if installed.
 """
 
@@ -21,8 +22,9 @@ def _fixed(name: str, *args: str) -> dict[str, Any]:
 
 
 def _packaged(name: str, *args: str, **env: str) -> dict[str, Any]:
-    """A program that uses gRPC, from among the packages that this one needs."""
-    return {"entrypoint": ("{python}", "-I", "{programs}/" + name), "cmd": args, "env": env}
+    """A program that uses this package, or packages that it needs, such as gRPC."""
+    entrypoint = ("{python}", "-I", "{programs}/" + name)
+    return {"entrypoint": entrypoint, "cmd": args, "env": env, "paths": ("{packages}",)}
 
 
 def _shell(entrypoint: tuple[str, ...] = ()) -> dict[str, Any]:

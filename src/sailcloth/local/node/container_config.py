@@ -201,7 +201,7 @@ def _needed(pod: PodState, image: Image) -> list[str]:
         return []
     if image.user_defined:
         return host_paths.required(image.entrypoint, image.paths, pod.node.masked_paths)
-    return [sys.prefix, sys.base_prefix, str(sailcloth_samples.ROOT)]
+    return [sys.prefix, sys.base_prefix, str(sailcloth_samples.ROOT), *image.paths]
 
 
 @contextlib.contextmanager
