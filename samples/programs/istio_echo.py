@@ -32,6 +32,7 @@ import urllib.parse
 import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -114,7 +115,10 @@ class Echo:
                 subject = ",".join(f"{k}={v}" for rdn in certificate["subject"] for k, v in rdn)
                 lines += [("ClientCertSubject", subject)]
                 lines += [("ClientCertSerialNumber", str(certificate.get("serialNumber", "")).lower())]
-        lines += [("RequestHeader", f"{k.title()}:{v}") for k, v in sorted(request.headers.items())]
+        headers = sorted(
+            ((k.title(), v) for k, v in request.headers.items()), key=itemgetter(0)
+        )  # values of one name in order
+        lines += [("RequestHeader", f"{k}:{v}") for k, v in headers]
         if request.headers.get("x-request-id"):
             lines += [("X-Request-Id", str(request.headers["x-request-id"]))]
         body = request.body.decode(errors="replace")

@@ -107,3 +107,14 @@ def test_a_filter_chain_less_changes_only_what_it_had_differently() -> None:
     texts = [e.text for e in effects(snapshot(), snapshot(strict)) if e.text.startswith("inbound requests")]
     assert texts
     assert all("filter chains" in t and "CORS" not in t and "filter router" not in t for t in texts)
+
+
+def test_the_same_change_of_many_listeners_is_one_text() -> None:
+    services = [
+        f"{{apiVersion: v1, kind: Service, metadata: {{name: db{i}, namespace: default}}, spec: {{clusterIP: 10.96.1.{i}, ports: [{{name: tcp, port: 3306}}]}}}}"
+        for i in range(5)
+    ]
+    telemetry = "{apiVersion: telemetry.istio.io/v1, kind: Telemetry, metadata: {name: t, namespace: default}, spec: {accessLogging: [{providers: [{name: envoy}]}]}}"
+    found = effects(snapshot(*services), snapshot(*services, telemetry))
+    shown = "0.0.0.0_80, 10.96.1.0_3306, 10.96.1.1_3306 and 3 more"
+    assert f"listeners {shown}: access logs change" in [e.text for e in found]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 from typing import Any
 
@@ -91,3 +93,15 @@ def test_without_a_cluster(mesh: Cluster) -> None:
     assert code == 1
     assert found["the cluster answers"]["state"] == "failed"
     assert "definitions of the mesh's kinds exist" not in found
+
+
+def test_nothing_is_asked_after_a_control_plane_that_hangs(mesh: Cluster) -> None:
+    pid = mesh.process("sailcloth.controlplane")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        code, found = check(mesh)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert code == 1
+    assert found["the control plane answers"]["detail"] == "not within 10 s"
+    assert list(found)[-1] == "the control plane answers"

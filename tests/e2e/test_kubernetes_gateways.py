@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,8 +122,16 @@ def echo() -> list[Object]:
     container = {"name": "echo", "image": "registry.k8s.io/gateway-api/echo-basic:v1.6.0"}
     pod = {"metadata": {"labels": {"app": "h2c"}}, "spec": {"containers": [container]}}
     selector = {"matchLabels": {"app": "h2c"}}
-    port = {"port": 8080, "targetPort": 3001, "appProtocol": "kubernetes.io/h2c"}
-    parent = {"parentRefs": [{"name": "edge"}], "rules": [{"backendRefs": [{"name": "h2c", "port": 8080}]}]}
+    ports = [
+        {"name": "two", "port": 8080, "targetPort": 3001, "appProtocol": "kubernetes.io/h2c"},
+        {"name": "any", "port": 8081, "targetPort": 3000},
+    ]
+    any_version = {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/any"}}],
+        "backendRefs": [{"name": "h2c", "port": 8081}],
+    }
+    rules = [any_version, {"backendRefs": [{"name": "h2c", "port": 8080}]}]
+    parent = {"parentRefs": [{"name": "edge"}], "rules": rules}
     return [
         {
             "apiVersion": "apps/v1",
@@ -133,29 +143,31 @@ def echo() -> list[Object]:
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": "h2c"},
-            "spec": {"selector": selector["matchLabels"], "ports": [port]},
+            "spec": {"selector": selector["matchLabels"], "ports": ports},
         },
         {"apiVersion": GROUP, "kind": "HTTPRoute", "metadata": {"name": "h2c"}, "spec": parent},
     ]
 
 
-def protocol(address: str) -> str:
+def protocol(address: str, path: str = "/echo", *options: str) -> str:
     """The protocol that the echo was asked in."""
-    connection = http.client.HTTPConnection(address, timeout=5)
+    argv = ["curl", "-s", "-m", "5", *options, f"http://{address}{path}"]
+    answer = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
     try:
-        connection.request("GET", "/echo")
-        return str(json.loads(connection.getresponse().read()).get("proto"))
-    except (OSError, ValueError) as error:
-        return str(error)
-    finally:
-        connection.close()
+        return str(json.loads(answer).get("proto"))
+    except ValueError:
+        return answer
 
 
-def test_a_backend_that_speaks_h2c(mesh: Cluster, edge: tuple[str, Path]) -> None:
+@pytest.mark.skipif(shutil.which("curl") is None, reason="asks with curl")
+def test_backends_get_the_version_of_http_that_they_speak(mesh: Cluster, edge: tuple[str, Path]) -> None:
     for obj in echo():
         mesh.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
     try:
         mesh.kubectl("rollout", "status", "deployment/h2c", "--timeout=60s")
         mesh.eventually(lambda: protocol(edge[0]) == "HTTP/2.0")
+        # Of a port without a protocol nothing is known, and a browser's HTTP/2 is not for its server.
+        two = "--http2-prior-knowledge"
+        assert [protocol(edge[0], "/any", *o) for o in ((), (two,))] == ["HTTP/1.1", "HTTP/1.1"]
     finally:
         mesh.kubectl("delete", "deployment,service", "h2c")

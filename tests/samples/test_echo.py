@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import signal
@@ -76,6 +77,17 @@ def test_the_client_prints_what_the_server_was_asked(run: Run) -> None:
     assert values(done.stdout, "RequestHeader").count("X-One:1") == 3
     assert values(done.stdout, "Header").count("X-One:1") == 3
     assert done.stdout.endswith("All requests succeeded\n")
+
+
+def test_values_of_one_header_keep_their_order(run: Run) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", echo(run)["port"], timeout=10)
+    connection.putrequest("GET", "/")
+    for name, value in (("X-One", "b"), ("A", "c"), ("X-One", "a")):
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse().read().decode()
+    connection.close()
+    assert re.findall("RequestHeader=(X-One.*|A:.*)", answer) == ["A:c", "X-One:b", "X-One:a"]
 
 
 def test_the_client_asks_all_protocols(run: Run) -> None:

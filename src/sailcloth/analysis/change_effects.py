@@ -20,6 +20,8 @@ Object = Mapping[str, Any]
 Named = dict[tuple[str, str], EnvoyResource]  # by type URL and name
 
 _ALL = "/*"
+_MOST = 3  # names in one text
+_LISTENER = "listener "
 _CLUSTER_FIELDS = {
     "circuit_breakers": "limits of connections",
     "connect_timeout": "connect timeout",
@@ -76,7 +78,25 @@ def effects(before: MeshSnapshot, after: MeshSnapshot) -> list[Effect]:
             for text in compared[ident, *versions]:
                 found.setdefault(text, set()).add(after.proxies[key].id)
     ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-    return [Effect(text, tuple(sorted(proxies))) for text, proxies in ordered]
+    return _grouped([Effect(text, tuple(sorted(proxies))) for text, proxies in ordered])
+
+
+def _grouped(listed: list[Effect]) -> list[Effect]:
+    """The same change of more than a few listeners, clusters or hosts is one effect, in place of the first of them."""
+    groups: dict[tuple[str, tuple[str, ...], bool], list[Effect]] = {}
+    for effect in listed:
+        _, colon, words = effect.text.partition(": ")
+        group = words if colon else effect.text, effect.proxies, effect.text.startswith(_LISTENER)
+        groups.setdefault(group, []).append(effect)
+    return [effect for (words, *_), same in groups.items() for effect in _joined(words, same)]
+
+
+def _joined(words: str, same: list[Effect]) -> list[Effect]:
+    if len(same) <= _MOST:
+        return same
+    names = [e.text.partition(": ")[0].removeprefix(_LISTENER) for e in same[:_MOST]]
+    many = "listeners " if same[0].text.startswith(_LISTENER) else ""
+    return [Effect(f"{many}{', '.join(names)} and {len(same) - _MOST} more: {words}", same[0].proxies)]
 
 
 def _resources(snapshot: MeshSnapshot, proxy: Proxy) -> Named:
@@ -232,7 +252,7 @@ def _change(words: Collection[str]) -> str:
 
 def _listener(name: str, old: Object, new: Object, _: str) -> Iterator[str]:
     named = {"virtualInbound": "inbound requests", "virtualOutbound": "outbound connections"}.get(
-        name, f"listener {name}"
+        name, _LISTENER + name
     )
     if not new or not old:
         yield f"{named} {'appears' if new else 'disappears'}"

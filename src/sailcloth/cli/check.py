@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sailcloth.kube import Client
 
 State = Literal["ok", "warning", "failed"]
+_FIRST = ("kubernetes", "control-plane")  # while one of these fails, nothing after it can be told
 _MARKS: dict[State, tuple[str, str]] = {"ok": ("√", "32"), "warning": ("‼", "33"), "failed": ("×", "31")}
 
 
@@ -121,8 +122,8 @@ async def _run(pre: bool, probe: bool, wait: float, out: str, kubeconfig: str) -
             except (ApiError, OSError) as error:
                 results.append((name, _unanswered(error)))
                 _show(results[-1][1], out)
-            if name == "kubernetes" and any(r.state == "failed" for _, r in results[begun:]):
-                break  # nothing else can be asked
+            if name in _FIRST and any(r.state == "failed" for _, r in results[begun:]):
+                break
     return results
 
 

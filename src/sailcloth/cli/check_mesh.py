@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -13,6 +14,7 @@ from .check import Result, Section, Target
 Object = dict[str, Any]
 _MINIMUM = (1, 28)
 _ENDING_DAYS = 30  # before a root certificate ends
+_ANSWERS_S = 10  # how long the control plane may take for a page
 _MOST = 3  # names in a message
 _NEEDED = (
     ("", "namespaces"),
@@ -81,6 +83,7 @@ async def definitions(target: Target) -> AsyncGenerator[Result, None]:
 async def control_plane(target: Target) -> AsyncGenerator[Result, None]:
     """The control plane answers, and is of this program's version."""
     from sailcloth import __version__
+    from sailcloth.kube import ApiError
 
     from .cluster import debug
 
@@ -94,9 +97,11 @@ async def control_plane(target: Target) -> AsyncGenerator[Result, None]:
         "kubectl -n istio-system get pods; sailctl bug-report",
     )
     try:
-        proxies = await debug(target.kubeconfig, "/debug/syncz")
-    except OSError as error:
-        yield Result("the control plane answers", "failed", str(error), "kubectl -n istio-system logs -l app=istiod")
+        async with asyncio.timeout(_ANSWERS_S):
+            proxies = await debug(target.kubeconfig, "/debug/syncz")
+    except (ApiError, OSError) as error:
+        detail = f"not within {_ANSWERS_S} s" if isinstance(error, TimeoutError) else str(error)
+        yield Result("the control plane answers", "failed", detail, "kubectl -n istio-system logs -l app=istiod")
         return
     yield Result("the control plane answers", detail=f"{len(proxies)} proxies are connected")
     page = await debug(target.kubeconfig, "/version?format=json")

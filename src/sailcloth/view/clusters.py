@@ -11,7 +11,7 @@ from sailcloth.api.meta import Key
 from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, selection
-from sailcloth.mesh.model import Endpoint, MeshConfig, Port, Resolution, Service
+from sailcloth.mesh.model import Endpoint, MeshConfig, Port, Protocol, Resolution, Service
 
 from . import locality, scope
 from .locality import LocalityPlan
@@ -43,6 +43,7 @@ class ClusterPlan:
     rule: Key | None = None
     endpoints: tuple[Endpoint, ...] = ()  # only if the endpoints are part of the cluster (no EDS)
     upgrade_http2: bool = False
+    client_protocol: bool = False  # whether requests keep the HTTP version that clients use
     subset_labels: tuple[tuple[str, str], ...] = ()
     preference: LocalityPlan | None = None
     on_demand: bool = False  # whether the proxy subscribes to it on first use
@@ -95,6 +96,8 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         auto = graph.get(auto_mtls, svc, port, resolution) or AutoMtls((), True)
     pool = policy.connection_pool
     http = pool.http if pool else None
+    # A sidecar's client speaks what the server understands; clients of a gateway choose by themselves.
+    kept = port.protocol is Protocol.AUTO and view.kind != "router"
     return ClusterPlan(
         id=cluster,
         port=port,
@@ -113,6 +116,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         credentials=view.kind == "router" or rules.selected,
         external_sds=view.external_sds,
         upgrade_http2=_upgrades(auto, port, (http.h2_upgrade_policy if http else None) or config.h2_upgrade),
+        client_protocol=kept or (http is not None and bool(http.use_client_protocol)),
     )
 
 

@@ -27,7 +27,7 @@ def cluster(plan: ClusterPlan, out: cluster_pb2.Cluster) -> None:
     outliers = plan.policy.outlier_detection
     statuses = outliers.outlier_detection_http_error_codes if outliers is not None else ()
     options = options_pb.HttpProtocolOptions()
-    if (http is not None and http.use_client_protocol) or protocol is Protocol.AUTO:
+    if plan.client_protocol:
         options.use_downstream_protocol_config.http_protocol_options.SetInParent()
         options.use_downstream_protocol_config.http2_protocol_options.SetInParent()
     elif plan.upgrade_http2 or protocol.is_http2:
