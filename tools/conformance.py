@@ -1,12 +1,14 @@
 """Runs the Gateway API's own conformance suite against a local cluster: `make conformance`.
 
-The suite is a program out of public Go modules, built once into .conformance/ (a minute). Needs `go`; says so where there is none, and exits
-with 0. Writes docs/conformance/report.yaml, and prints the tests that fail. `--run NAME` runs one test, `--profiles A,B` some profiles.
+The suite is a program out of public Go modules, built once into .conformance/ (a minute). The definitions are those of the experimental
+channel, for retries are not in the other. Needs `kubectl` and `go`; says so where there is no `go`, and exits with 0. Writes
+docs/conformance/report.yaml, and prints the tests that fail. `--run NAME` runs one test, `--profiles A,B` some profiles.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -59,6 +61,16 @@ def arguments(profiles: str, one: str) -> list[str]:
     ]
 
 
+def _install_experimental(go: str, environment: dict[str, str]) -> None:
+    """Replace the cluster's definitions of the API by those of the experimental channel."""
+    download = [go, "mod", "download", "-json", f"{MODULES[0]}@{VERSION}"]
+    module = json.loads(subprocess.check_output(download, cwd=BUILT))["Dir"]
+    files = sorted(Path(module, "config", "crd", "experimental").glob("gateway.networking.k8s.io_*.yaml"))
+    definitions = [f"-f={file}" for file in files if "_vap_" not in file.name]
+    apply = ["kubectl", "apply", "--server-side", "--force-conflicts", *definitions]
+    subprocess.run(apply, stdout=subprocess.DEVNULL, env=environment, check=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--profiles", default=PROFILES)
@@ -74,6 +86,7 @@ def main() -> int:
         subprocess.run([*SAILCTL, "up", "--detach", "--state", state, "--no-telemetry"], check=True)
         try:
             environment = {**os.environ, "KUBECONFIG": f"{state}/kubeconfig"}
+            _install_experimental(go, environment)
             command = [str(program), *arguments(chosen.profiles, chosen.run)]
             code = subprocess.run(
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False

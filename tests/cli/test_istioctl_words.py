@@ -159,3 +159,9 @@ def test_definitions_of_the_gateway_api_that_are_too_old() -> None:
     assert precheck.definitions([crd("v1.2.1")]) == []
     assert precheck.definitions([]) == []
     assert precheck.definitions([crd("v0.8.0")])[0]["level"] == "Warning"
+
+
+@pytest.mark.parametrize("option", ["--status", "--type", "--direction"])
+def test_an_unknown_value_of_a_filter_is_refused(sailctl: Sailctl, option: str) -> None:
+    done = sailctl("proxy-config", "endpoint", "-f", "/nonexistent", option, "sick")
+    assert (done.returncode, f"{option}: unknown 'sick'; use " in done.stderr) == (64, True)

@@ -28,6 +28,9 @@ _ALSO = {p + "s": p for p in ("cluster", "listener", "route", "endpoint", "secre
 _ALSO |= {"a": "all", "c": "cluster", "l": "listener", "r": "route", "ep": "endpoint", "s": "secret"}
 _ALSO |= {"b": "bootstrap", "o": "log"}  # istioctl's
 _ENTRIES = ("cluster", "listener", "route", "endpoint")
+_TYPES = ("http", "tcp", "http+tcp", "unknown")
+_STATES = ("healthy", "unhealthy", "draining", "timeout", "degraded")
+_WAYS = ("inbound", "outbound")
 _START_LEVEL = "warning"  # as the proxies' arguments say
 File = Annotated[
     list[Path] | None, typer.Option("-f", "--file", help="Manifest, directory, or config dump (without --offline).")
@@ -71,7 +74,9 @@ def proxy_config(
     port: Annotated[int, typer.Option("--port", help="Only clusters, listeners or endpoints of this port.")] = 0,
     address: Annotated[str, typer.Option("--address", help="Only listeners or endpoints at this address.")] = "",
     kind: Annotated[str, typer.Option("--type", help="Only listeners of this type: HTTP, TCP or HTTP+TCP.")] = "",
-    status: Annotated[str, typer.Option("--status", help="Only endpoints in this state: healthy or unhealthy.")] = "",
+    status: Annotated[
+        str, typer.Option("--status", help="Only endpoints in this state, such as healthy or unhealthy.")
+    ] = "",
     subset: Annotated[str, typer.Option("--subset", help="Only this subset.")] = "",
     direction: Annotated[str, typer.Option("--direction", help="Only inbound or outbound clusters.")] = "",
     name: Annotated[str, typer.Option("--name", help="Only the route configuration of this name.")] = "",
@@ -86,6 +91,9 @@ def proxy_config(
     out = out or ("json" if part == "bootstrap" else "short")
     if out not in ("short", "table", "json", "yaml"):
         output.fail(f"unknown output {out!r}; use short, json or yaml", output.USAGE)
+    for option, given, known in (("type", kind, _TYPES), ("status", status, _STATES), ("direction", direction, _WAYS)):
+        if given and given.lower() not in known:
+            output.fail(f"--{option}: unknown {given!r}; use {', '.join(known)}", output.USAGE)
     from sailcloth.analysis import proxy_tables
 
     from . import discovery_tables, dumps
@@ -118,7 +126,7 @@ def proxy_config(
             dump |= dumps.health(pod, namespace, kubeconfig)
     else:
         output.fail("name a pod (POD[.NAMESPACE]), a dump with -f, or manifests with --offline -f", output.USAGE)
-    filters = {"fqdn": fqdn, "port": port, "subset": subset, "direction": direction, "name": name, "cluster": cluster,
+    filters = {"fqdn": fqdn, "port": port, "subset": subset, "direction": direction.lower(), "name": name, "cluster": cluster,
                "address": address, "type": kind, "status": status}  # fmt: skip
     if part in ("eds", "ecds"):
         columns, rows = discovery_tables.eds(dump, filters) if part == "eds" else discovery_tables.ecds(dump)
