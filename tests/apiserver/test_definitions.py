@@ -94,7 +94,7 @@ async def test_every_wrong_value_in_kubernetes_words(client: Client, namespace: 
     schema["properties"]["spec"]["required"] = ["must"]
     schema["properties"]["spec"]["properties"]["must"] = TEXT
     things = await define(definition("wrongs", version("v1", schema, True)))
-    wrong = {"name": "A", "size": 9, "colour": "green", "port": True, "tags": ["a", "a", "b"], "at": "x", "plain": None}
+    wrong = {"name": "A", "size": 9, "colour": "green", "port": True, "tags": ["a", "a", "b"], "at": "x", "plain": "x"}
     text = await said(client.create(things, thing(namespace, wrong)))
     for part in (
         "spec.must: Required value",
@@ -106,12 +106,28 @@ async def test_every_wrong_value_in_kubernetes_words(client: Client, namespace: 
         "spec.tags: Too many: 3: must have at most 2 items",
         'spec.tags[1]: Duplicate value: "a"',
         'spec.at: Invalid value: "x": spec.at in body must be of type ipv4: "x"',
-        'spec.plain: Invalid value: "null": spec.plain in body must be of type boolean: "null"',
+        'spec.plain: Invalid value: "string": spec.plain in body must be of type boolean: "string"',
     ):
         assert part in text
     assert "Too long: may not be more than 4 bytes" in await said(
         client.create(things, thing(namespace, {"must": "", "name": "abcde"}))
     )
+
+
+async def test_nulls_are_absent_where_the_schema_does_not_allow_them(
+    client: Client, namespace: str, define: Defined
+) -> None:
+    schema = spec_of(
+        foo={"type": "string", "default": "default"},
+        bar={"type": "string", "nullable": True},
+        baz={"type": "array", "items": TEXT},
+        map={"type": "object", "additionalProperties": TEXT},
+    )
+    things = await define(definition("nulls", version("v1", schema, True)))
+    created = await client.create(
+        things, thing(namespace, {"foo": None, "bar": None, "baz": None, "map": {"a": None, "b": "c"}})
+    )
+    assert created["spec"] == {"foo": "default", "bar": None, "map": {"b": "c"}}
 
 
 async def test_rules_hold_and_are_not_asked_of_broken_objects(client: Client, namespace: str, define: Defined) -> None:

@@ -127,24 +127,27 @@ class Schemas:
         return copy.copy(zeros.get(str((resolved or {}).get("type"))))
 
     def default(self, node: Node, value: Any) -> None:
-        """Set the schema's defaults, in place. A null of a non-nullable field with a default counts as absent."""
+        """Set the schema's defaults, in place. A null of a field that is not nullable counts as absent, and goes if it has no default; that of
+        a required one stays for validation to name."""
         node = self.resolve(node)
         if node is None:
             return
         if isinstance(value, dict):
-            properties = node.get("properties") or {}
+            properties, extra = node.get("properties") or {}, node.get("additionalProperties")
             for name, inner in properties.items():
-                if "default" in inner and (name not in value or (value[name] is None and not inner.get("nullable"))):
+                if "default" in inner and name not in value:
                     value[name] = copy.deepcopy(inner["default"])
-                if name in value:
-                    self.default(inner, value[name])
-            extra = node.get("additionalProperties")
-            if isinstance(extra, dict):
-                for name in value:
-                    if name not in properties:
-                        if value[name] is None and "default" in extra and not extra.get("nullable"):
-                            value[name] = copy.deepcopy(extra["default"])
-                        self.default(extra, value[name])
+            for name in list(value):
+                inner = properties.get(name, extra)
+                if not isinstance(inner, dict):
+                    continue
+                if value[name] is None and not inner.get("nullable"):
+                    if "default" not in inner:
+                        if name not in (node.get("required") or ()):
+                            del value[name]
+                        continue
+                    value[name] = copy.deepcopy(inner["default"])
+                self.default(inner, value[name])
         elif isinstance(value, list):
             inner = node.get("items")
             for index, item in enumerate(value):
