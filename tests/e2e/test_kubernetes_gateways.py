@@ -101,6 +101,12 @@ def test_a_gateway_of_its_own(mesh: Cluster, edge: tuple[str, Path]) -> None:
     attached = {entry["name"]: entry["attachedRoutes"] for entry in shown["listeners"]}
     assert attached == {"http": 1, "https": 1}
 
+    described = mesh.sailctl("x", "describe", "gateway", "edge")
+    assert f"Addresses: {address}" in described
+    assert described.count("HTTPRoute books.default") == 2
+    assert "references: RefNotPermitted: no ReferenceGrant in certs" in described
+    assert f"at {address}" in mesh.sailctl("x", "describe", "route", "books")
+
     assert secure(address, root) == b""  # nobody has granted the certificate
     grant = {
         "apiVersion": "gateway.networking.k8s.io/v1beta1",

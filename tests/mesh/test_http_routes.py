@@ -267,6 +267,24 @@ def test_other_namespaces_services_need_a_grant() -> None:
     assert plain(rules(made)[0].direct_response) == {"status": 500}
 
 
+def test_a_consumers_route_needs_no_grant_for_the_service_that_it_is_for() -> None:
+    """For its own clients, who call the service anyway; at a Gateway it would let in others, so there it does."""
+    own = {"backendRefs": [{"name": "web", "namespace": "shop", "port": 80}]}
+    other = {"backendRefs": [{"name": "one", "namespace": "shop", "port": 80}]}
+    made = mesh(
+        route("mine", own, namespace="consumer"),
+        route("theirs", other, namespace="another"),
+    )
+    key = Key("HTTPRoute", "consumer", "mine")
+    assert hosts(rules(made, "consumer")) == ["web"]
+    assert plain(rules(made, "another")[0].direct_response) == {"status": 500}
+    assert [s.resolved[1] for s in made.http_routes.status(key)] == ["ResolvedRefs"]
+    both = route("mine", own, namespace="consumer")
+    both["spec"]["parentRefs"].append({"name": "gateway"})
+    put(made, both)
+    assert [s.resolved[1] for s in made.http_routes.status(key)] == ["RefNotPermitted"]
+
+
 @pytest.mark.parametrize(
     ("rule", "accepted", "resolved"),
     [

@@ -1,4 +1,4 @@
-"""`sailctl x describe`: the mesh's configuration for a pod or a service, and likely mistakes in it."""
+"""`sailctl x describe`: the mesh's configuration for a pod or a service, and likely mistakes in it. Gateways and routes: `describe_gateways`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import complete, describe_gateways, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,11 +30,16 @@ Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file."
 
 def register(app: typer.Typer) -> None:
     """Add the group."""
-    group = typer.Typer(help="Describe the mesh's configuration for a pod or a service.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Describe the mesh's configuration for a pod, a service, a Gateway or a route.", no_args_is_help=True
+    )
     group.command("pod")(pod)
     group.command("po", hidden=True)(pod)
     group.command("service")(service)
     group.command("svc", hidden=True)(service)
+    group.command("gateway")(describe_gateways.gateway)
+    group.command("gtw", hidden=True)(describe_gateways.gateway)
+    group.command("route")(describe_gateways.route)
     app.add_typer(group, name="describe")
 
 

@@ -149,6 +149,8 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sailctl x authz explain --from default/bookinfo-productpage --to default/reviews-v1 --path /x",
     ),
     "sailctl x authz suggest": ("sailctl x authz suggest deployment/reviews-v1",),
+    "sailctl x describe gateway": ("sailctl x describe gateway edge",),
+    "sailctl x describe route": ("sailctl x describe route books", "sailctl x describe route grpcroute/echo -n shop"),
     "sailctl x describe pod": ("sailctl x describe pod deployment/reviews-v1",),
     "sailctl x describe service": ("sailctl x describe service reviews.default",),
 }

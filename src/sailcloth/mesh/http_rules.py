@@ -52,10 +52,10 @@ class HttpRules:
 
     def routes(self, key: Key, route: HTTPRoute, ports: Iterable[int] = (0,)) -> Iterable[tuple[Order, vs.HTTPRoute]]:
         """(precedence, route) of each match of each rule, for each port that the HTTPRoute is attached to; 0 is every port."""
-        created = route.metadata.creation_timestamp or ""
+        created, own = route.metadata.creation_timestamp or "", own_services(key, route)
         for port in ports:
             for index, rule in enumerate(route.spec.rules):
-                converted = self.rule(rule, key, index)
+                converted = self.rule(rule, key, index, own)
                 for match in rule.matches or [HTTPRouteMatch()]:
                     if any(wrong_expressions(match)):
                         continue
@@ -64,15 +64,16 @@ class HttpRules:
 
     def verdict(self, route: HTTPRoute, key: Key) -> tuple[str, tuple[bool, str, str]]:
         """(what of a route is not supported, its condition ResolvedRefs as whether, reason and message)."""
-        problems = [p for rule in route.spec.rules for p in self.problems(rule, key)]
+        own = own_services(key, route)
+        problems = [p for rule in route.spec.rules for p in self.problems(rule, key, own)]
         unsupported = next((t for reason, t in problems if reason == "UnsupportedValue"), "")
         unresolved = next(((False, r, t) for r, t in problems if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
         return unsupported, unresolved
 
-    def rule(self, rule: HTTPRouteRule, key: Key, index: int) -> vs.HTTPRoute:
-        """A rule without its matches. Answers 500 to the share of requests whose backend cannot be resolved."""
+    def rule(self, rule: HTTPRouteRule, key: Key, index: int, own: frozenset[Service] = frozenset()) -> vs.HTTPRoute:
+        """A rule without its matches; `own`: of `own_services`. Answers 500 to the share of requests whose backend cannot be resolved."""
         name = rule.name or f"{key.namespace}.{key.name}.{index}"
-        problems = self.problems(rule, key)
+        problems = self.problems(rule, key, own)
         redirect = next((f.request_redirect for f in rule.filters if f.request_redirect is not None), None)
         if any(reason == "UnsupportedValue" for reason, _ in problems):
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500))
@@ -87,7 +88,7 @@ class HttpRules:
                 redirect_code=redirect.status_code,
             )
             return vs.HTTPRoute(name=name, redirect=http_redirect, headers=headers)
-        weighed = [(b, self._backend_problem(b, key)) for b in rule.backend_refs if b.weight > 0]
+        weighed = [(b, self._backend_problem(b, key, own)) for b in rule.backend_refs if b.weight > 0]
         whole, unresolved = sum(b.weight for b, _ in weighed), sum(b.weight for b, p in weighed if p)
         if whole == unresolved:
             return vs.HTTPRoute(name=name, direct_response=vs.HTTPDirectResponse(status=500), headers=headers)
@@ -114,7 +115,7 @@ class HttpRules:
             timeout=http_route_filters.timeout(timeouts.request if timeouts else None)
             or (None if retries else http_route_filters.timeout(per_try)),
             retries=retries,
-            mirrors=tuple(m for f in rule.filters for m in self._mirror(f, key)),
+            mirrors=tuple(m for f in rule.filters for m in self._mirror(f, key, own)),
             cors_policy=next((http_route_filters.cors_policy(f) for f in rule.filters if f.cors is not None), None),
             headers=headers,
         )
@@ -127,9 +128,9 @@ class HttpRules:
             headers=http_route_filters.headers(backend.filters),
         )
 
-    def _mirror(self, step: HTTPRouteFilter, key: Key) -> Iterable[vs.HTTPMirrorPolicy]:
+    def _mirror(self, step: HTTPRouteFilter, key: Key, own: frozenset[Service]) -> Iterable[vs.HTTPMirrorPolicy]:
         mirror = step.request_mirror
-        if mirror is None or self._backend_problem(mirror.backend_ref, key):
+        if mirror is None or self._backend_problem(mirror.backend_ref, key, own):
             return
         share = 100.0 if mirror.percent is None else float(mirror.percent)
         if mirror.fraction is not None:
@@ -145,9 +146,9 @@ class HttpRules:
 
     # -- problems -------------------------------------------------------------------------------------
 
-    def problems(self, rule: HTTPRouteRule, key: Key) -> list[tuple[str, str]]:
+    def problems(self, rule: HTTPRouteRule, key: Key, own: frozenset[Service]) -> list[tuple[str, str]]:
         """(reason, message) of every problem with a rule."""
-        problems = [p for b in backends_of(rule) if (p := self._backend_problem(b, key))]
+        problems = [p for b in backends_of(rule) if (p := self._backend_problem(b, key, own))]
         for step in (*rule.filters, *(f for b in rule.backend_refs for f in b.filters)):
             if step.type == "ExtensionRef":
                 problems.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
@@ -156,13 +157,16 @@ class HttpRules:
         problems += [("UnsupportedValue", text) for match in rule.matches for text in wrong_expressions(match)]
         return problems
 
-    def _backend_problem(self, backend: Backend, key: Key) -> tuple[str, str] | None:
+    def _backend_problem(
+        self, backend: Backend, key: Key, own: frozenset[Service] = frozenset()
+    ) -> tuple[str, str] | None:
         if (backend.group, backend.kind) == ("networking.istio.io", "Hostname"):
             return None
         if (backend.group or "core", backend.kind) != ("core", "Service"):
             return "InvalidKind", f"{backend.group}/{backend.kind} cannot receive traffic; use a Service"
         target = Service(backend.namespace or key.namespace, backend.name)
-        if target.namespace != key.namespace and not self.granted(target, key.namespace, key.kind):
+        foreign = target.namespace != key.namespace and target not in own
+        if foreign and not self.granted(target, key.namespace, key.kind):
             return (
                 "RefNotPermitted",
                 f"no ReferenceGrant in {target.namespace} allows {key.kind}s in {key.namespace} to refer to {target.name}",
@@ -198,6 +202,15 @@ class HttpRules:
             )
             for key, grant in self._grants.items()
         )
+
+
+def own_services(key: Key, route: HTTPRoute) -> frozenset[Service]:
+    """The services that a route is for. Its clients call them anyway, so it needs no grant to send requests there, whatever their namespace:
+    a consumer's route. None if the route is at a Gateway, too, for that would let in others than these clients."""
+    parents = route.spec.parent_refs
+    if any(p.kind != "Service" for p in parents):
+        return frozenset()
+    return frozenset(Service(p.namespace or key.namespace, p.name) for p in parents)
 
 
 def wrong_expressions(match: HTTPRouteMatch) -> Iterable[str]:

@@ -1,0 +1,283 @@
+"""`sailctl x describe gateway` and `route`: a Gateway of the Gateway API and its routes, and why a route is not attached.
+
+What is said is what the objects and their statuses say; the controller decides. Must not evaluate routes itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any
+
+import typer
+
+from . import output
+
+Object = dict[str, Any]
+GROUP = "gateway.networking.k8s.io"
+ROUTES = {"httproute": "HTTPRoute", "grpcroute": "GRPCRoute", "tlsroute": "TLSRoute", "tcproute": "TCPRoute"}
+_LABEL = "gateway.networking.k8s.io/gateway-name"
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the object.")]
+Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
+Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
+
+
+def gateway(
+    name: Annotated[str, typer.Argument(help="GATEWAY[.NAMESPACE]")],
+    namespace: Namespace = "",
+    out: Output = "text",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Describe a Gateway of the Gateway API: addresses, listeners, the routes attached to each, and why others are not."""
+    from . import dumps
+
+    _check(out)
+    short, _, suffix = name.rpartition("/")[2].partition(".")
+    found, routes, pods = dumps.run(_gateway(short, suffix or namespace, kubeconfig))
+    if out != "text":
+        output.structured({"gateway": found, "routes": routes, "pods": pods}, out)
+        return
+    print("\n".join(gateway_text(found, routes, pods)))
+
+
+def route(
+    name: Annotated[str, typer.Argument(help="[KIND/]ROUTE[.NAMESPACE]; KIND is httproute without one")],
+    namespace: Namespace = "",
+    out: Output = "text",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Describe a route of the Gateway API: its rules and backends, and for each parent whether it is attached, and why not."""
+    from . import dumps
+
+    _check(out)
+    kind, _, rest = name.rpartition("/")
+    resource = (kind or "httproute").lower().removesuffix(f".{GROUP}").removesuffix("s")
+    if resource not in ROUTES:
+        output.fail(f"unknown kind {kind!r}; use {', '.join(ROUTES)}", output.USAGE)
+    short, _, suffix = rest.partition(".")
+    found, gateways = dumps.run(_route(ROUTES[resource], short, suffix or namespace, kubeconfig))
+    if out != "text":
+        output.structured({"route": found, "gateways": gateways}, out)
+        return
+    print("\n".join(route_text(found, gateways)))
+
+
+def _check(out: str) -> None:
+    if out not in ("text", "json", "yaml"):
+        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
+
+
+# -- from a cluster -----------------------------------------------------------------------------
+
+
+async def _gateway(name: str, namespace: str, kubeconfig: str) -> tuple[Object, list[Object], list[str]]:
+    from sailcloth.kube import ApiError
+    from sailcloth.kube.resources import PODS, Resource
+
+    from .cluster import client
+
+    async with client(kubeconfig) as api:
+        namespace = namespace or api.endpoint.namespace
+        found = await _get(api, "Gateway", name, namespace)
+        routes: list[Object] = []
+        for kind in ROUTES.values():
+            try:
+                listed, _ = await api.list(Resource(GROUP, "v1", f"{kind.lower()}s", kind))
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                continue  # a cluster may serve only some of the kinds
+            routes += [{"kind": kind, **r} for r in listed if any(_names(p, r, found) for p in _parents(r))]
+        pods, _ = await api.list(PODS, namespace, f"{_LABEL}={name}")
+        return found, routes, sorted(p["metadata"]["name"] for p in pods)
+
+
+async def _route(kind: str, name: str, namespace: str, kubeconfig: str) -> tuple[Object, list[Object]]:
+    from .cluster import client
+
+    async with client(kubeconfig) as api:
+        namespace = namespace or api.endpoint.namespace
+        found = {"kind": kind, **await _get(api, kind, name, namespace)}
+        gateways = []
+        for at, called in dict.fromkeys(
+            (p.get("namespace") or namespace, p["name"]) for p in _parents(found) if _is_gateway(p)
+        ):
+            try:
+                gateways.append(await _get(api, "Gateway", called, at))
+            except ValueError:
+                continue  # told as a parent that does not exist
+        return found, gateways
+
+
+async def _get(api: Any, kind: str, name: str, namespace: str) -> Object:
+    from sailcloth.kube import ApiError
+    from sailcloth.kube.resources import Resource
+
+    try:
+        return dict(await api.get(Resource(GROUP, "v1", f"{kind.lower()}s", kind), name, namespace))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        raise ValueError(f"no {kind} {name} in namespace {namespace}") from None
+
+
+# -- facts --------------------------------------------------------------------------------------
+
+
+def _parents(obj: Object) -> list[Object]:
+    return list((obj.get("spec") or {}).get("parentRefs") or ())
+
+
+def _is_gateway(parent: Object) -> bool:
+    return (parent.get("group", GROUP), parent.get("kind", "Gateway")) == (GROUP, "Gateway")
+
+
+def _names(parent: Object, obj: Object, found: Object) -> bool:
+    """Whether a parent of a route is the Gateway."""
+    at = parent.get("namespace") or obj["metadata"]["namespace"]
+    metadata = found["metadata"]
+    return _is_gateway(parent) and (at, parent["name"]) == (metadata["namespace"], metadata["name"])
+
+
+def _conditions(obj: Object, parent: Object) -> Object:
+    """The conditions of a route for a parent, by type; empty if no controller has said anything."""
+    for status in (obj.get("status") or {}).get("parents") or ():
+        if _identity(status.get("parentRef") or {}, obj) == _identity(parent, obj):
+            return {c["type"]: c for c in status.get("conditions") or ()}
+    return {}
+
+
+def _identity(parent: Object, obj: Object) -> tuple[Any, ...]:
+    """A parent reference with its defaults."""
+    kind = parent.get("group", GROUP), parent.get("kind", "Gateway")
+    at = parent.get("namespace") or obj["metadata"]["namespace"]
+    return *kind, at, parent.get("name"), parent.get("sectionName"), parent.get("port")
+
+
+def _problems(conditions: Object, *types: str) -> Iterator[str]:
+    """What keeps conditions from being true, in words."""
+    for kind in types:
+        found = conditions.get(kind)
+        if found is None:
+            yield f"not {kind.lower()}: no controller has said so yet"
+        elif found.get("status") != "True":
+            text = ": ".join(filter(None, (found.get("reason"), found.get("message"))))
+            yield f"{_NOT.get(kind, f'not {kind.lower()}')}: {text}"
+
+
+_NOT = {"ResolvedRefs": "references"}
+
+
+def _listeners(parent: Object, found: Object) -> list[Object]:
+    """The listeners that a parent reference means."""
+    return [
+        listener
+        for listener in found["spec"].get("listeners") or ()
+        if parent.get("sectionName") in (None, listener["name"]) and parent.get("port") in (None, listener["port"])
+    ]
+
+
+# -- text ---------------------------------------------------------------------------------------
+
+
+def gateway_text(found: Object, routes: Iterable[Object], pods: Iterable[str]) -> Iterator[str]:
+    """The lines about a Gateway."""
+    metadata, status = found["metadata"], found.get("status") or {}
+    yield f"Gateway: {metadata['name']}.{metadata['namespace']} (class {found['spec'].get('gatewayClassName', '')})"
+    yield f"   Addresses: {_addresses(found) or 'none'}"
+    yield f"   Pods: {', '.join(pods) or 'none of its own'}"
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    yield from (f"   {text}" for text in _problems(conditions, "Accepted", "Programmed"))
+    told = {entry.get("name"): entry for entry in status.get("listeners") or ()}
+    pairs = [(r, p) for r in routes for p in _parents(r) if _names(p, r, found)]
+    accepted = [(r, p) for r, p in pairs if not any(_problems(_conditions(r, p), "Accepted"))]
+    for listener in found["spec"].get("listeners") or ():
+        own = {c["type"]: c for c in told.get(listener["name"], {}).get("conditions") or ()}
+        yield f"Listener {listener['name']}: {_listener(listener)}"
+        yield from (f"   {text}" for text in _problems(own, "Accepted", "ResolvedRefs", "Programmed"))
+        attached = [r for r, p in accepted if listener in _listeners(p, found)]
+        yield from (f"   {line}" for line in dict.fromkeys(_title(r) + _hosts(r) for r in attached))
+        if not attached:
+            yield "   no routes"
+    for r, p in pairs:
+        conditions = _conditions(r, p)
+        types = ("Accepted",) if any(_problems(conditions, "Accepted")) else ("ResolvedRefs",)
+        yield from (f"Warning: {_title(r)} {text}" for text in _problems(conditions, *types))
+
+
+def route_text(found: Object, gateways: Iterable[Object]) -> Iterator[str]:
+    """The lines about a route."""
+    spec = found["spec"]
+    yield f"{found['kind']}: {found['metadata']['name']}.{found['metadata']['namespace']}"
+    yield f"   Host names: {', '.join(spec.get('hostnames') or ()) or 'all'}"
+    for number, rule in enumerate(spec.get("rules") or (), 1):
+        name = f" ({rule['name']})" if rule.get("name") else ""
+        matches = " or ".join(_match(m) for m in rule.get("matches") or ()) or "everything"
+        yield f"   Rule {number}{name}: {matches} to {_backends(rule, found['metadata']['namespace'])}"
+        filters = [f["type"] for f in rule.get("filters") or ()]
+        yield from ([f"      Filters: {', '.join(filters)}"] if filters else [])
+    known = {(g["metadata"]["namespace"], g["metadata"]["name"]): g for g in gateways}
+    for parent in _parents(found):
+        at = parent.get("namespace") or found["metadata"]["namespace"]
+        kind = parent.get("kind", "Gateway")
+        part = "".join(f" {w} {parent[f]}" for f, w in (("sectionName", "listener"), ("port", "port")) if f in parent)
+        yield f"Parent: {kind} {parent['name']}.{at}{part}"
+        own = known.get((at, parent["name"])) if _is_gateway(parent) else None
+        if own is None and _is_gateway(parent):
+            yield "   there is no such Gateway"
+            continue
+        problems = list(_problems(_conditions(found, parent), "Accepted", "ResolvedRefs"))
+        yield from (f"   {text}" for text in problems)
+        if own is not None and not problems:
+            served = ", ".join(f"{n['name']} ({_listener(n)})" for n in _listeners(parent, own))
+            yield f"   attached to {served} at {_addresses(own) or 'no address yet'}"
+        elif not problems:
+            yield "   attached: it decides for clients in the mesh"
+
+
+def _title(obj: Object) -> str:
+    return f"{obj['kind']} {obj['metadata']['name']}.{obj['metadata']['namespace']}"
+
+
+def _hosts(obj: Object) -> str:
+    names = (obj.get("spec") or {}).get("hostnames") or ()
+    return f": {', '.join(names)}" if names else ""
+
+
+def _addresses(found: Object) -> str:
+    return ", ".join(a.get("value", "") for a in (found.get("status") or {}).get("addresses") or ())
+
+
+def _listener(listener: Object) -> str:
+    host = listener.get("hostname") or "all host names"
+    allowed = ((listener.get("allowedRoutes") or {}).get("namespaces") or {}).get("from", "Same")
+    words = {"Same": "its own namespace", "All": "all namespaces", "Selector": "selected namespaces"}
+    return f"{listener['protocol']} port {listener['port']}, {host}, routes of {words.get(allowed, allowed)}"
+
+
+def _match(match: Object) -> str:
+    """A match of an HTTPRoute or a GRPCRoute."""
+    words = []
+    path, method = match.get("path"), match.get("method")
+    if isinstance(method, dict):
+        service, called = method.get("service") or "*", method.get("method") or "*"
+        words.append(f"method {service}/{called}")
+    elif method:
+        words.append(str(method))
+    if path:
+        value = path.get("value", "/")
+        how = path.get("type", "PathPrefix")
+        words.append({"Exact": f"path {value}", "RegularExpression": f"path ~{value}"}.get(how, f"paths under {value}"))
+    for field, word in (("headers", "header"), ("queryParams", "query")):
+        words += [f"{word} {m['name']}={m.get('value', '')}" for m in match.get(field) or ()]
+    return " ".join(words) or "everything"
+
+
+def _backends(rule: Object, namespace: str) -> str:
+    refs = rule.get("backendRefs") or ()
+    whole = sum(r.get("weight", 1) for r in refs)
+    texts = []
+    for ref in refs:
+        port = f":{ref['port']}" if "port" in ref else ""
+        share = f" {100 * ref.get('weight', 1) / whole:.3g} %" if len(refs) > 1 and whole else ""
+        texts.append(f"{ref['name']}.{ref.get('namespace') or namespace}{port}{share}")
+    return ", ".join(texts) or "no backend"
