@@ -47,7 +47,10 @@ def test_tools_find_the_control_plane(cluster: Cluster) -> None:
     assert pod["status"]["podIP"] == pod["status"]["hostIP"] == "10.42.0.1"
     name = pod["metadata"]["name"]
     assert "serving discovery on" in cluster.kubectl("logs", "-n", "istio-system", name)
-    with forwarded(cluster, 15014) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}/version") as answer:
+    with (
+        forwarded(cluster, 15014) as port,
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/version?format=json") as answer,
+    ):
         assert set(json.load(answer)) == {"version", "revision", "golang_version", "sailcloth", "status", "tag"}
     with forwarded(cluster, 15014) as port, urllib.request.urlopen(f"http://127.0.0.1:{port}/debug/syncz") as answer:
         assert any("productpage" in row["name"] for row in json.load(answer))

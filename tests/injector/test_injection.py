@@ -358,3 +358,11 @@ def test_a_template_of_wrong_types_is_a_refusal_of_the_pod(text: str, problem: s
     answer = webhook.review(asked, config)
     assert not answer["allowed"]
     assert answer["status"]["message"].startswith(f"sidecar injection: template t: {problem}")
+
+
+@pytest.mark.parametrize("name", ["grpc-agent", "grpc-simple"])
+def test_pods_of_proxyless_grpc_get_a_sidecar(name: str) -> None:
+    """Published manifests name these templates; a sidecar serves their programs as well."""
+    pod = {"metadata": {"annotations": {"inject.istio.io/templates": name}}, "spec": {"containers": [{"name": "a"}]}}
+    containers = inject(pod, InjectorConfig())["spec"]
+    assert "istio-proxy" in [c["name"] for k in ("containers", "initContainers") for c in containers.get(k, ())]

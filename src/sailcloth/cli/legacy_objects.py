@@ -170,10 +170,24 @@ async def _change(api: Client, verb: str, resource: Resource, obj: Object) -> st
     if verb == "create":
         created = await api.create(resource, obj)
     else:
+        created = await _replaced(api, resource, obj)
+    return str(created["metadata"]["resourceVersion"])
+
+
+async def _replaced(api: Client, resource: Resource, obj: Object) -> Object:
+    """The object in place of the one that is there, whatever its version: one that was changed in between is read again."""
+    from sailcloth.kube import ApiError
+
+    meta, last = obj["metadata"], 4
+    for attempt in range(last + 1):
         present = await api.get(resource, meta["name"], meta["namespace"])
         version = {"resourceVersion": present["metadata"]["resourceVersion"]}
-        created = await api.replace(resource, {**obj, "metadata": {**meta, **version}})
-    return str(created["metadata"]["resourceVersion"])
+        try:
+            return await api.replace(resource, {**obj, "metadata": {**meta, **version}})
+        except ApiError as error:
+            if error.status != 409 or attempt == last:
+                raise
+    raise AssertionError("not reached")
 
 
 def kind_of(text: str) -> Kind:

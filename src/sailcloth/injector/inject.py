@@ -86,12 +86,17 @@ def inject(
 
 
 _PROXIES = {"sidecar", "gateway"}
+_WITHOUT_PROXY = {
+    "grpc-agent",
+    "grpc-simple",
+}  # for gRPC that reads xDS itself; such a pod gets a sidecar here, which serves it as well
 
 
 def _templates(given: dict[str, str], config: InjectorConfig) -> list[str]:
     """The templates of a pod, in order. Raises InjectionError for an unknown one."""
     named = [n.strip() for n in given.get("inject.istio.io/templates", "").split(",") if n.strip()]
-    chosen = list(dict.fromkeys(named or config.default_templates))
+    meant = ("sidecar" if n in _WITHOUT_PROXY else n for n in named or config.default_templates)
+    chosen = list(dict.fromkeys(meant))
     for name in chosen:
         if name not in _PROXIES and name not in config.templates:
             there = ", ".join(sorted((*_PROXIES, *config.templates)))
