@@ -53,8 +53,8 @@ def route() -> Object:
 
 
 @pytest.fixture
-def edge(mesh: Cluster, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """(address, file with the root of the certificate)."""
+def edge(mesh: Cluster, tmp_path: Path) -> Iterator[tuple[str, Authority]]:
+    """(address, who has signed the certificate)."""
     authority = Authority(tmp_path)
     certificate, key, _ = authority.issue(HOST)
     mesh.kubectl("create", "namespace", "certs")
@@ -62,7 +62,7 @@ def edge(mesh: Cluster, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     for obj in (gateway(), route()):
         mesh.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
     mesh.kubectl("wait", "gateway.gateway.networking.k8s.io/edge", "--for=condition=Programmed", "--timeout=30s")
-    yield mesh.kubectl("get", "gtw", "edge", "-o", "jsonpath={.status.addresses[0].value}"), authority.root
+    yield mesh.kubectl("get", "gtw", "edge", "-o", "jsonpath={.status.addresses[0].value}"), authority
     mesh.kubectl("delete", "gateways.gateway.networking.k8s.io,httproutes,referencegrants", "--all", "-A")
     mesh.eventually(lambda: "edge" not in mesh.kubectl("get", "deployments,services,serviceaccounts", "-o", "name"))
     mesh.kubectl("delete", "namespace", "certs")
@@ -79,11 +79,13 @@ def status(address: str, path: str) -> int:
         connection.close()
 
 
-def secure(address: str, root: Path) -> bytes:
-    """The status line over TLS; empty if there is no connection with a valid certificate."""
+def secure(address: str, authority: Authority, client: tuple[Path, Path] | None = None) -> bytes:
+    """The status line over TLS; empty if there is no connection with a valid certificate. client: its certificate and key."""
     try:
         with socket.create_connection((address, 443), timeout=5) as plain:
-            context = ssl.create_default_context(cafile=str(root))
+            context = ssl.create_default_context(cafile=str(authority.root))
+            if client is not None:
+                context.load_cert_chain(*client)
             with context.wrap_socket(plain, server_hostname=HOST) as tls:
                 tls.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
                 return tls.recv(100).partition(b"\r\n")[0]
@@ -91,8 +93,22 @@ def secure(address: str, root: Path) -> bytes:
         return b""
 
 
-def test_a_gateway_of_its_own(mesh: Cluster, edge: tuple[str, Path]) -> None:
-    address, root = edge
+def grant(mesh: Cluster) -> None:
+    """Let Gateways use the certificate."""
+    made = {
+        "apiVersion": "gateway.networking.k8s.io/v1beta1",
+        "kind": "ReferenceGrant",
+        "metadata": {"name": "edge", "namespace": "certs"},
+        "spec": {
+            "from": [{"group": GROUP.partition("/")[0], "kind": "Gateway", "namespace": "default"}],
+            "to": [{"group": "", "kind": "Secret"}],
+        },
+    }
+    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(made))
+
+
+def test_a_gateway_of_its_own(mesh: Cluster, edge: tuple[str, Authority]) -> None:
+    address, authority = edge
     mesh.eventually(lambda: status(address, "/productpage") == 200)
     assert [status(address, p) for p in ("/", "/reviews/0")] == [200, 404]
     labels = mesh.kubectl("get", "pod", "-l", "gateway.networking.k8s.io/gateway-name=edge,team=web", "-o", "name")
@@ -107,21 +123,43 @@ def test_a_gateway_of_its_own(mesh: Cluster, edge: tuple[str, Path]) -> None:
     assert "references: RefNotPermitted: no ReferenceGrant in certs" in described
     assert f"at {address}" in mesh.sailctl("x", "describe", "route", "books")
 
-    assert secure(address, root) == b""  # nobody has granted the certificate
-    grant = {
-        "apiVersion": "gateway.networking.k8s.io/v1beta1",
-        "kind": "ReferenceGrant",
-        "metadata": {"name": "edge", "namespace": "certs"},
-        "spec": {
-            "from": [{"group": GROUP.partition("/")[0], "kind": "Gateway", "namespace": "default"}],
-            "to": [{"group": "", "kind": "Secret"}],
-        },
-    }
-    mesh.kubectl("apply", "-f", "-", stdin=json.dumps(grant))
-    mesh.eventually(lambda: secure(address, root) == b"HTTP/1.1 200 OK")
+    assert secure(address, authority) == b""  # nobody has granted the certificate
+    grant(mesh)
+    mesh.eventually(lambda: secure(address, authority) == b"HTTP/1.1 200 OK")
 
     mesh.kubectl("delete", "httproute", "books")
     mesh.eventually(lambda: status(address, "/productpage") == 404)
+
+
+def test_clients_need_a_certificate(mesh: Cluster, edge: tuple[str, Authority], tmp_path: Path) -> None:
+    address, authority = edge
+    grant(mesh)
+    mesh.eventually(lambda: secure(address, authority) == b"HTTP/1.1 200 OK")
+    mesh.kubectl("create", "configmap", "roots", f"--from-file=ca.crt={authority.root}")
+    known = authority.issue("known.example.com")[:2]
+    (tmp_path / "other").mkdir()
+    unknown = Authority(tmp_path / "other").issue("unknown.example.com")[:2]
+
+    def verify(mode: str) -> None:
+        validation = {"mode": mode, "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "roots"}]}
+        patch = {"spec": {"tls": {"frontend": {"default": {"validation": validation}}}}}
+        mesh.kubectl("patch", "gtw", "edge", "--type=merge", "-p", json.dumps(patch))
+
+    try:
+        verify("AllowValidOnly")
+        mesh.eventually(lambda: secure(address, authority) == b"")
+        mesh.eventually(lambda: secure(address, authority, known) == b"HTTP/1.1 200 OK")
+        assert secure(address, authority, unknown) == b""
+        verify("AllowInsecureFallback")
+        mesh.eventually(lambda: secure(address, authority, unknown) == b"HTTP/1.1 200 OK")
+        mesh.eventually(lambda: secure(address, authority) == b"HTTP/1.1 200 OK")
+        shown = mesh.kubectl("get", "gtw", "edge", "-o", "jsonpath={.status.conditions[*].type}")
+        assert "InsecureFrontendValidationMode" in shown
+        mesh.kubectl("delete", "configmap", "roots")
+        mesh.eventually(lambda: secure(address, authority, known) == b"")
+        assert "NoValidCACertificate" in mesh.sailctl("x", "describe", "gateway", "edge")
+    finally:
+        mesh.kubectl("delete", "configmap", "roots", "--ignore-not-found")
 
 
 def echo() -> list[Object]:
@@ -166,7 +204,7 @@ def protocol(address: str, path: str = "/echo", *options: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="asks with curl")
-def test_backends_get_the_version_of_http_that_they_speak(mesh: Cluster, edge: tuple[str, Path]) -> None:
+def test_backends_get_the_version_of_http_that_they_speak(mesh: Cluster, edge: tuple[str, Authority]) -> None:
     for obj in echo():
         mesh.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
     try:

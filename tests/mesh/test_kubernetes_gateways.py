@@ -294,3 +294,52 @@ def test_https_and_tls_share_a_port() -> None:
     https = "{name: https, port: 443, protocol: HTTPS, hostname: b.example.com, tls: {certificateRefs: [{name: c}]}}"
     mesh = mesh_of(SECRET % "default", gateway(TLS % "Passthrough", https))
     assert all(s.serves for s in mesh.gateways.states[EDGE].listeners)
+
+
+ROOTS = '{apiVersion: v1, kind: ConfigMap, metadata: {name: roots, namespace: %s}, data: {ca.crt: "-----BEGIN CERTIFICATE-----"}}'
+HTTPS = "{name: %s, port: %d, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}"
+
+
+def validation(reference: str, mode: str = "AllowValidOnly") -> str:
+    return f"{{validation: {{caCertificateRefs: [{reference}], mode: {mode}}}}}"
+
+
+def servers(mesh: Mesh) -> dict[str, Any]:
+    """The TLS settings of each listener that is served."""
+    found = (o for k, o in mesh.objects.items() if k.kind == "Gateway")
+    return {g.metadata.name.partition("~")[2]: g.spec.servers[0].tls for g in found if isinstance(g, Gateway)}
+
+
+def test_clients_certificates() -> None:
+    own = '{group: "", kind: ConfigMap, name: roots}'
+    lenient = f"{{port: 8443, tls: {validation(own, 'AllowInsecureFallback')}}}"
+    tls = f"{{frontend: {{default: {validation(own)}, perPort: [{lenient}, {{port: 9443, tls: {{}}}}]}}}}"
+    listeners = [HTTPS % (name, port) for name, port in (("a", 443), ("b", 8443), ("c", 9443))]
+    mesh = mesh_of(SECRET % "default", gateway(*listeners, HTTP, tls=tls))
+    assert set(servers(mesh)) == {"c", "http"}  # the others let in nobody while there are no roots to verify by
+    states = {s.listener.name: s for s in mesh.gateways.states[EDGE].listeners}
+    assert (states["a"].accepted[1], states["a"].resolved[1]) == ("NoValidCACertificate", "InvalidCACertificateRef")
+    apply(mesh, ROOTS % "default")
+    name = "kubernetes-gateway://default/configmap/roots"
+    assert {n: (t.mode, bool(t.insecure_skip_verify), t.ca_cert_credential_name) for n, t in servers(mesh).items() if t} == {
+        "a": ("MUTUAL", False, name),
+        "b": ("OPTIONAL_MUTUAL", True, name),
+        "c": ("SIMPLE", False, None),
+    }  # fmt: skip
+    mesh.apply(Key("ConfigMap", "default", "roots"), None)
+    assert set(servers(mesh)) == {"c", "http"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "resolved"),
+    [
+        ('{group: "", kind: Service, name: web}', "InvalidCACertificateKind"),
+        ('{group: "", kind: ConfigMap, name: roots, namespace: other}', "RefNotPermitted"),
+        ('{group: "", kind: Secret, name: c}', "InvalidCACertificateRef"),
+    ],
+)
+def test_clients_certificates_that_nothing_verifies(reference: str, resolved: str) -> None:
+    tls = f"{{frontend: {{default: {validation(reference)}}}}}"
+    mesh = mesh_of(SECRET % "default", ROOTS % "other", gateway(HTTPS % ("a", 443), tls=tls))
+    (state,) = mesh.gateways.states[EDGE].listeners
+    assert (state.accepted[1], state.resolved[1], state.serves) == ("NoValidCACertificate", resolved, False)

@@ -79,9 +79,35 @@ class GatewayInfrastructure(Struct):
     parameters_ref: ParametersReference | None = None
 
 
+class ClientValidation(Struct):
+    """How clients' certificates are verified. `mode`: AllowValidOnly or AllowInsecureFallback."""
+
+    ca_certificate_refs: tuple[SecretReference, ...] = ()
+    mode: str = "AllowValidOnly"
+
+
+class FrontendTLS(Struct):
+    validation: ClientValidation | None = None
+
+
+class PortFrontendTLS(Struct):
+    port: int = 0
+    tls: FrontendTLS = FrontendTLS()
+
+
+class GatewayFrontend(Struct):
+    default: FrontendTLS = FrontendTLS()
+    per_port: tuple[PortFrontendTLS, ...] = ()
+
+
+class GatewayTLS(Struct):
+    frontend: GatewayFrontend = GatewayFrontend()
+
+
 class GatewaySpec(Struct):
     gateway_class_name: str = ""
     listeners: tuple[Listener, ...] = ()
+    tls: GatewayTLS = GatewayTLS()
     addresses: tuple[GatewayAddress, ...] = ()
     infrastructure: GatewayInfrastructure = GatewayInfrastructure()
 

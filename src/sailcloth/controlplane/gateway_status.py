@@ -24,6 +24,8 @@ GATEWAYS = Resource(GROUP, "v1", "gateways", "Gateway")
 FEATURES = (
     "Gateway",
     "GatewayAddressEmpty",
+    "GatewayFrontendClientCertificateValidation",
+    "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
     "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayInfrastructurePropagation",
@@ -156,7 +158,9 @@ class GatewayStatus:
         listed = {entry.get("name"): entry for entry in old.get("listeners") or ()}
         return {
             "addresses": addresses,
-            "conditions": _conditions({"Accepted": state.accepted, "Programmed": programmed}, old, generation),
+            "conditions": _conditions(
+                {"Accepted": state.accepted, "Programmed": programmed, **_lenient(state)}, old, generation
+            ),
             "listeners": [
                 self._listener(key, s, listed.get(s.listener.name) or {}, generation, programmed[0])
                 for s in state.listeners
@@ -200,6 +204,15 @@ class GatewayStatus:
         slices, _ = await self._client.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={name}")
         ready = any((e.get("conditions") or {}).get("ready", True) for s in slices for e in s.get("endpoints") or ())
         return addresses, ready
+
+
+def _lenient(state: GatewayState) -> dict[str, tuple[bool, str, str]]:
+    """A condition that says that clients without a valid certificate are let in somewhere."""
+    validations = (gateway_listeners.client_validation(state.gateway, s.listener) for s in state.listeners)
+    if not any(v is not None and gateway_listeners.is_lenient(v) for v in validations):
+        return {}
+    text = "clients without a valid certificate are let in, too"
+    return {"InsecureFrontendValidationMode": (True, "ConfigurationChanged", text)}
 
 
 def _conditions(values: dict[str, tuple[bool, str, str]], old: Object, generation: int) -> list[Object]:

@@ -156,7 +156,10 @@ class ControlPlane:
         if key == Key("ConfigMap", NAMESPACE, "istio-sidecar-injector"):
             self._configure_injector(obj)
         if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
-            return
+            # Of others only CA certificates are of interest, to Gateways.
+            obj = obj if isinstance(obj, core.ConfigMap) and "ca.crt" in obj.data else None
+            if obj is None and key not in self.mesh.objects:
+                return
         if key.kind == "RequestAuthentication" and not isinstance(obj, Finding):
             self.keys.change(key, obj)
         else:
@@ -165,7 +168,7 @@ class ControlPlane:
     def _apply(self, key: Key, obj: Object | Finding | None) -> None:
         if not self.updates.change(key, obj) or isinstance(obj, Finding):
             return
-        if key.kind == "ConfigMap":
+        if key == Key("ConfigMap", NAMESPACE, "istio"):
             self.certificates.trust_also(self.mesh.config.ca_certificates)
         if key.kind == "ServiceEntry":
             self.addresses.change(key, obj)

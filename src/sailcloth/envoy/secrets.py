@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
-from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import credentials, destination_rules
 from sailcloth.mesh.gateway_listeners import GRANTED
@@ -86,5 +85,4 @@ def _secret(graph: Graph, namespace: str, name: str, called: str) -> EnvoyResour
     else:
         message.tls_certificate.certificate_chain.inline_bytes = credential.chain
         message.tls_certificate.private_key.inline_bytes = credential.key
-    source = Key("Secret", namespace, name.removesuffix(credentials.ROOTS))
-    return resource(message.name, encode(message), sources=(source,))
+    return resource(message.name, encode(message), sources=(credentials.source(namespace, name),))

@@ -1,7 +1,7 @@
 """Certificates of gateways, from Kubernetes Secrets. Source: istio.md 1.13, 2.11.
 
 A Secret has `tls.crt`, `tls.key` and optionally `ca.crt`, or the older `cert`, `key`, `cacert`; CA certificates may also be in a
-Secret of their own, `<name>-cacert`.
+Secret of their own, `<name>-cacert`, or in `ca.crt` of a ConfigMap, as the Gateway API has them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 
 from . import registry
+from .gateway_listeners import CONFIG_MAP
 from .kinds import of_namespace
 
 ROOTS = "-cacert"
@@ -41,6 +42,10 @@ def names(graph: Graph, namespace: str) -> tuple[str, ...]:
 @derived
 def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
     """The credential with a name; None if the Secret does not exist or lacks the data."""
+    if name.startswith(CONFIG_MAP):
+        config_map = registry.read(graph, core.ConfigMap, source(namespace, name))
+        text = config_map.data.get("ca.crt", "") if config_map is not None else ""
+        return Credential(roots=text.encode()) if text else None
     if name.endswith(ROOTS):
         contents = _data(graph, namespace, name)
         data = contents or _data(graph, namespace, name.removesuffix(ROOTS))
@@ -49,6 +54,14 @@ def credential(graph: Graph, namespace: str, name: str) -> Credential | None:
     data = _data(graph, namespace, name)
     chain, key = data.get("tls.crt") or data.get("cert"), data.get("tls.key") or data.get("key")
     return Credential(chain, key) if chain and key else None
+
+
+def source(namespace: str, name: str) -> Key:
+    """The Secret or ConfigMap that a credential of this name is in."""
+    own = name.removesuffix(ROOTS)
+    if own.startswith(CONFIG_MAP):
+        return Key("ConfigMap", namespace, own.removeprefix(CONFIG_MAP))
+    return Key("Secret", namespace, own)
 
 
 def missing(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:

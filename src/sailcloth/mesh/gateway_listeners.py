@@ -6,11 +6,13 @@ Must not know routes. Source: the Gateway API's specification, Gateway.spec.list
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from sailcloth.api.gateway import Gateway, GatewaySpec, Port, Server, ServerTLSSettings
-from sailcloth.api.gateway_api import GROUP, KubernetesGateway, Listener, SecretReference
+from sailcloth.api.gateway_api import GROUP, ClientValidation, KubernetesGateway, Listener, SecretReference
 from sailcloth.api.meta import Key, ObjectMeta
 from sailcloth.lib import label_selector
 
@@ -21,6 +23,8 @@ SERVICE = "internal.istio.io/gateway-service"
 GRANTED = "kubernetes-gateway://"
 """Begins the name of a credential of another namespace (`kubernetes-gateway://NAMESPACE/NAME`), which a ReferenceGrant lets a Gateway use.
 Only generated Gateways may have such names (`is_generated`): what users write in others grants nothing."""
+CONFIG_MAP = "configmap/"
+"""Begins the name of a credential with the CA certificates of a ConfigMap."""
 _ROUTE_KINDS = {
     "HTTP": ("HTTPRoute", "GRPCRoute"),
     "HTTPS": ("HTTPRoute", "GRPCRoute"),
@@ -31,7 +35,7 @@ _ROUTE_KINDS = {
 
 Verdict = tuple[bool, str, str]
 SecretProblem = Callable[[SecretReference, str], Verdict]
-"""Whether a certificate of a Gateway in a namespace can be used, as ResolvedRefs."""
+"""Whether a certificate of a Gateway in a namespace, or CA certificates for its clients, can be used, as ResolvedRefs."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,14 @@ class GatewayState:
     services: tuple[str, ...] = field(default=())  # hosts of the services whose pods serve it
 
 
-def evaluate(gateway: KubernetesGateway, services: tuple[str, ...], secret: SecretProblem) -> GatewayState:
-    """The state of a Gateway of one of our classes."""
+def evaluate(
+    gateway: KubernetesGateway, services: tuple[str, ...], secret: SecretProblem, roots: SecretProblem
+) -> GatewayState:
+    """The state of a Gateway of one of our classes. secret, roots: judge its certificates, and the CA certificates for its clients."""
     states: list[ListenerState] = []
     for listener in gateway.spec.listeners:
-        states.append(_listener(listener, gateway.metadata.namespace, states, secret))
+        state = _listener(listener, gateway.metadata.namespace, states, secret)
+        states.append(_with_clients(state, gateway, roots))
     valid = [s.accepted[0] and not s.conflicted[0] for s in states]
     accepted = (True, "Accepted", "")
     if not all(valid):
@@ -109,6 +116,30 @@ def _listener(listener: Listener, namespace: str, earlier: list[ListenerState], 
     if listener.protocol == "HTTPS" or (listener.protocol == "TLS" and not is_passthrough(listener)):
         resolved = min(resolved, _certificates(listener, namespace, secret), key=lambda v: v[0])
     return ListenerState(listener, kinds, conflicted=_conflict(listener, earlier), resolved=resolved)
+
+
+def client_validation(gateway: KubernetesGateway, listener: Listener) -> ClientValidation | None:
+    """How a listener verifies its clients' certificates; None if it asks for none."""
+    if listener.protocol != "HTTPS":
+        return None
+    frontend = gateway.spec.tls.frontend
+    own = next((p.tls for p in frontend.per_port if p.port == listener.port), frontend.default)
+    return own.validation
+
+
+def _with_clients(state: ListenerState, gateway: KubernetesGateway, roots: SecretProblem) -> ListenerState:
+    """The listener with what is wrong with the CA certificates for its clients. Without any that can be used it serves nobody."""
+    validation = client_validation(gateway, state.listener)
+    if validation is None:
+        return state
+    verdicts = [roots(ref, gateway.metadata.namespace) for ref in validation.ca_certificate_refs]
+    if len(verdicts) > 1:
+        verdicts[1:] = [(False, "InvalidCACertificateRef", "more than one CA certificate is not supported yet")]
+    wrong = next((v for v in verdicts if not v[0]), None)
+    if wrong is None:
+        return state
+    accepted = state.accepted if verdicts[0][0] else (False, "NoValidCACertificate", wrong[2])
+    return replace(state, accepted=accepted, resolved=wrong if state.resolved[0] else state.resolved)
 
 
 _SHARING = {"HTTPS": "TLS"}
@@ -157,6 +188,14 @@ def server(key: Key, state: GatewayState, listener: ListenerState) -> tuple[Key,
             if len(names) > 1
             else ServerTLSSettings(mode="SIMPLE", credential_name=names[0])
         )
+        if (validation := client_validation(state.gateway, own)) is not None:
+            lenient = is_lenient(validation)
+            tls = msgspec.structs.replace(
+                tls,
+                mode="OPTIONAL_MUTUAL" if lenient else "MUTUAL",
+                insecure_skip_verify=lenient,
+                ca_cert_credential_name=_roots(validation.ca_certificate_refs[0], key.namespace),
+            )
     metadata = ObjectMeta(
         name=f"{key.name}~{own.name}",
         namespace=key.namespace,
@@ -166,6 +205,16 @@ def server(key: Key, state: GatewayState, listener: ListenerState) -> tuple[Key,
     port = Port(number=own.port, protocol=own.protocol, name=own.name)
     spec = GatewaySpec(servers=(Server(port=port, hosts=(f"*/{listener.hostname}",), tls=tls),))
     return Key("Gateway", key.namespace, metadata.name), Gateway(metadata=metadata, spec=spec)
+
+
+def is_lenient(validation: ClientValidation) -> bool:
+    """Whether clients without a valid certificate are let in, too."""
+    return validation.mode == "AllowInsecureFallback"
+
+
+def _roots(ref: SecretReference, namespace: str) -> str:
+    kind = CONFIG_MAP if ref.kind == "ConfigMap" else ""
+    return f"{GRANTED}{ref.namespace or namespace}/{kind}{ref.name}"
 
 
 def _credential(ref: SecretReference, namespace: str) -> str:

@@ -52,17 +52,20 @@ class HostName(NamedTuple):
 
 class KubernetesGateways:
     """Keeps the generated objects in step. `put` sets or (None) removes an object of the mesh and says whether that changed anything;
-    `lookup` reads one. `certificate`: whether a Secret has a usable certificate, by namespace and name; None if there is no such Secret."""
+    `lookup` reads one. `certificate`: whether a Secret has a usable certificate, by namespace and name; None if there is no such Secret. `roots`: the same of CA
+    certificates, in a Secret or ConfigMap."""
 
     def __init__(
         self,
         put: Callable[[Key, Object | None], bool],
         lookup: Lookup,
         certificate: Callable[[str, str], bool | None],
+        roots: Callable[[Key], bool | None],
         rules: HttpRules,
         domain: Callable[[], str],
     ) -> None:
-        self._put, self._lookup, self._certificate, self._rules, self._domain = put, lookup, certificate, rules, domain
+        self._put, self._lookup, self._rules, self._domain = put, lookup, rules, domain
+        self._certificate, self._has_roots = certificate, roots
         self._classes = set(OWN_CLASSES)
         self._gateways: dict[Key, KubernetesGateway] = {}
         self._routes: dict[Key, HTTPRoute] = {}
@@ -123,12 +126,12 @@ class KubernetesGateways:
         """Update all after a change of ReferenceGrants."""
         return self._evaluate(list(self._gateways))
 
-    def secret_changed(self, namespace: str, name: str) -> bool:
-        """Update the Gateways with certificates from a Secret."""
+    def secret_changed(self, changed: Key) -> bool:
+        """Update the Gateways with certificates from a Secret or ConfigMap."""
         return self._evaluate(
             key
             for key, gateway in self._gateways.items()
-            if any((r.namespace or key.namespace, r.name) == (namespace, name) for r in _certificates(gateway))
+            if any(Key(r.kind, r.namespace or key.namespace, r.name) == changed for r in _certificates(gateway))
         )
 
     def namespace_changed(self, name: str) -> bool:
@@ -147,7 +150,9 @@ class KubernetesGateways:
         if gateway is None or gateway.spec.gateway_class_name not in self._classes:
             self.states.pop(key, None)
         else:
-            self.states[key] = gateway_listeners.evaluate(gateway, self._services(key, gateway), self._secret)
+            self.states[key] = gateway_listeners.evaluate(
+                gateway, self._services(key, gateway), self._secret, self._roots
+            )
         state = self.states.get(key)
         accepted = state is not None and state.accepted[0]
         servers = (
@@ -185,6 +190,22 @@ class KubernetesGateways:
             return True, "ResolvedRefs", ""
         text = "has no valid certificate with its key" if usable is not None else "does not exist"
         return False, "InvalidCertificateRef", f"Secret {own}/{reference.name} {text}"
+
+    def _roots(self, reference: SecretReference, namespace: str) -> Verdict:
+        own = reference.namespace or namespace
+        if reference.group not in ("", "core") or reference.kind not in ("ConfigMap", "Secret"):
+            text = f"{reference.kind} {reference.name} has no CA certificates; use a ConfigMap with ca.crt"
+            return False, "InvalidCACertificateKind", text
+        what = f"{reference.kind} {own}/{reference.name}"
+        if own != namespace and not self._rules.granted(
+            Service(own, reference.name), namespace, "Gateway", reference.kind
+        ):
+            return False, "RefNotPermitted", f"no ReferenceGrant in {own} lets Gateways of {namespace} use {what}"
+        usable = self._has_roots(Key(reference.kind, own, reference.name))
+        if usable:
+            return True, "ResolvedRefs", ""
+        text = "has no PEM certificates in ca.crt" if usable is not None else "does not exist"
+        return False, "InvalidCACertificateRef", f"{what} {text}"
 
     def _empty(self, key: Key, state: GatewayState | None) -> Iterator[HostName]:
         """Host names of listeners beside a wider one on the same port: what they have no route for, the wider one must not take."""
@@ -358,3 +379,5 @@ def _gateways(key: Key, route: HTTPRoute | None) -> list[Key]:
 def _certificates(gateway: KubernetesGateway) -> Iterator[SecretReference]:
     for listener in gateway.spec.listeners:
         yield from listener.tls.certificate_refs if listener.tls is not None else ()
+        validation = gateway_listeners.client_validation(gateway, listener)
+        yield from validation.ca_certificate_refs if validation is not None else ()

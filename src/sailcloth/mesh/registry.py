@@ -100,7 +100,12 @@ class Mesh:
         self.legacy = Legacy(self.graph, self._apply)
         self.http_routes = http_routes.HttpRoutes(self._apply, self._service_ports, lambda: self.config.domain)
         self.gateways = kubernetes_gateways.KubernetesGateways(
-            self._apply, self.objects.get, self._certificate, self.http_routes.rules, lambda: self.config.domain
+            self._apply,
+            self.objects.get,
+            self._certificate,
+            self._roots,
+            self.http_routes.rules,
+            lambda: self.config.domain,
         )
         self.configure(config or MeshConfig())
 
@@ -143,8 +148,8 @@ class Mesh:
         if changed and key.kind == "Service":
             self.http_routes.service_changed(key.namespace, key.name)
             self.gateways.service_changed(key.namespace, key.name)
-        if changed and key.kind == "Secret":
-            self.gateways.secret_changed(key.namespace, key.name)
+        if changed and key.kind in ("Secret", "ConfigMap"):
+            self.gateways.secret_changed(key)
         if changed and key.kind == "Namespace":
             self.gateways.namespace_changed(key.name)
         return changed
@@ -156,6 +161,18 @@ class Mesh:
             return None
         try:
             return all(_PEM in base64.b64decode(secret.data.get(k, "")) for k in ("tls.crt", "tls.key"))
+        except binascii.Error:
+            return False
+
+    def _roots(self, key: Key) -> bool | None:
+        """Whether a Secret or ConfigMap has CA certificates, by what it says; None if there is none."""
+        obj = self.objects.get(key)
+        if isinstance(obj, core.ConfigMap):
+            return _PEM in obj.data.get("ca.crt", "").encode()
+        if not isinstance(obj, core.Secret):
+            return None
+        try:
+            return _PEM in base64.b64decode(obj.data.get("ca.crt", ""))
         except binascii.Error:
             return False
 

@@ -125,6 +125,8 @@ def terminating_socket(
         validation.match_typed_subject_alt_names.extend(_alt_name(n) for n in tls.subject_alt_names)
         validation.verify_certificate_spki.extend(tls.verify_certificate_spki)
         validation.verify_certificate_hash.extend(tls.verify_certificate_hash)
+        if tls.insecure_skip_verify:
+            validation.trust_chain_verification = common_pb2.CertificateValidationContext.ACCEPT_UNTRUSTED
         validation.SetInParent()
         roots = tls.ca_certificates or next((c.ca_certificates for c in tls.tls_certificates if c.ca_certificates), "")
         if tls.ca_cert_credential_name:
