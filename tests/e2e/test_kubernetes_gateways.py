@@ -215,3 +215,66 @@ def test_backends_get_the_version_of_http_that_they_speak(mesh: Cluster, edge: t
         assert [protocol(edge[0], "/any", *o) for o in ((), (two,))] == ["HTTP/1.1", "HTTP/1.1"]
     finally:
         mesh.kubectl("delete", "deployment,service", "h2c")
+
+
+def secured(backend: str) -> list[Object]:
+    """A server of TLS with a certificate of a Secret, and a route to it."""
+    files = {"TLS_SERVER_CERT": "/certs/tls.crt", "TLS_SERVER_PRIVKEY": "/certs/tls.key"}
+    container = {
+        "name": "echo",
+        "image": "registry.k8s.io/gateway-api/echo-basic:v1.6.0",
+        "env": [{"name": name, "value": value} for name, value in files.items()],
+        "volumeMounts": [{"name": "certs", "mountPath": "/certs"}],
+    }
+    volumes = [{"name": "certs", "secret": {"secretName": backend}}]
+    pod = {"metadata": {"labels": {"app": backend}}, "spec": {"containers": [container], "volumes": volumes}}
+    ports = [{"name": "https", "port": 443, "targetPort": 8443}]
+    rule = {
+        "matches": [{"path": {"type": "PathPrefix", "value": "/secured"}}],
+        "backendRefs": [{"name": backend, "port": 443}],
+    }
+    bodies: dict[tuple[str, str], Object] = {
+        ("apps/v1", "Deployment"): {"selector": {"matchLabels": {"app": backend}}, "template": pod},
+        ("v1", "Service"): {"selector": {"app": backend}, "ports": ports},
+        (GROUP, "HTTPRoute"): {"parentRefs": [{"name": "edge"}], "rules": [rule]},
+    }
+    return [{"apiVersion": v, "kind": k, "metadata": {"name": backend}, "spec": s} for (v, k), s in bodies.items()]
+
+
+def test_gateways_speak_tls_to_a_backend(mesh: Cluster, edge: tuple[str, Authority], tmp_path: Path) -> None:
+    address, authority = edge
+    certificate, key, _ = authority.issue("secured.example.com")
+    (tmp_path / "other").mkdir()
+    mesh.kubectl("create", "secret", "tls", "secured", f"--cert={certificate}", f"--key={key}")
+    mesh.kubectl("create", "configmap", "right", f"--from-file=ca.crt={authority.root}")
+    mesh.kubectl("create", "configmap", "wrong", f"--from-file=ca.crt={Authority(tmp_path / 'other').root}")
+
+    def verify(roots: str, host: str) -> None:
+        validation = {"hostname": host, "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": roots}]}
+        spec = {"targetRefs": [{"group": "", "kind": "Service", "name": "secured"}], "validation": validation}
+        policy = {"apiVersion": GROUP, "kind": "BackendTLSPolicy", "metadata": {"name": "secured"}, "spec": spec}
+        mesh.kubectl("apply", "-f", "-", stdin=json.dumps(policy))
+
+    def accepted() -> str:
+        conditions = '{.status.ancestors[0].conditions[?(@.type=="Accepted")].reason}'
+        return mesh.kubectl("get", "backendtlspolicy", "secured", "-o", f"jsonpath={conditions}")
+
+    try:
+        for obj in secured("secured"):
+            mesh.kubectl("apply", "-f", "-", stdin=json.dumps(obj))
+        mesh.kubectl("rollout", "status", "deployment/secured", "--timeout=60s")
+        verify("right", "secured.example.com")
+        mesh.eventually(lambda: status(address, "/secured") == 200)
+        assert accepted() == "Accepted"
+        verify("right", "somebody.example.com")
+        mesh.eventually(lambda: status(address, "/secured") == 503)
+        verify("right", "secured.example.com")
+        mesh.eventually(lambda: status(address, "/secured") == 200)
+        verify("wrong", "secured.example.com")
+        mesh.eventually(lambda: status(address, "/secured") == 503)
+        mesh.kubectl("delete", "configmap", "wrong")
+        mesh.eventually(lambda: accepted() == "NoValidCACertificate")
+        assert status(address, "/secured") == 503
+    finally:
+        mesh.kubectl("delete", "backendtlspolicy,deployment,service,secret", "secured", "--ignore-not-found")
+        mesh.kubectl("delete", "configmap", "right", "wrong", "--ignore-not-found")

@@ -118,6 +118,45 @@ class KubernetesGateway(Object):
     spec: GatewaySpec = GatewaySpec()
 
 
+class PolicyTarget(Struct):
+    group: str = ""
+    kind: str = ""
+    name: str = ""
+    section_name: str | None = None
+
+
+class LocalReference(Struct):
+    group: str = ""
+    kind: str = ""
+    name: str = ""
+
+
+class PolicyAltName(Struct):
+    """`type`: Hostname or URI, and which of the fields is set."""
+
+    type: str = ""
+    hostname: str = ""
+    uri: str = ""
+
+
+class BackendTLSValidation(Struct, names={"well_known_ca_certificates": "wellKnownCACertificates"}):
+    ca_certificate_refs: tuple[LocalReference, ...] = ()
+    well_known_ca_certificates: str | None = None
+    hostname: str = ""
+    subject_alt_names: tuple[PolicyAltName, ...] = ()
+
+
+class BackendTLSPolicySpec(Struct):
+    target_refs: tuple[PolicyTarget, ...] = ()
+    validation: BackendTLSValidation = BackendTLSValidation()
+
+
+class BackendTLSPolicy(Object):
+    """The TLS that gateways speak to services."""
+
+    spec: BackendTLSPolicySpec = BackendTLSPolicySpec()
+
+
 class ParentReference(Struct):
     """The parent that a route is attached to: a Gateway or a Service."""
 

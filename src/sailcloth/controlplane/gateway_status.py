@@ -22,6 +22,8 @@ from .status_api import merge_status
 CLASSES = Resource(GROUP, "v1", "gatewayclasses", "GatewayClass", namespaced=False)
 GATEWAYS = Resource(GROUP, "v1", "gateways", "Gateway")
 FEATURES = (
+    "BackendTLSPolicy",
+    "BackendTLSPolicySANValidation",
     "Gateway",
     "GatewayAddressEmpty",
     "GatewayFrontendClientCertificateValidation",

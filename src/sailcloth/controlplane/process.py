@@ -47,6 +47,7 @@ from sailcloth.xds.server import Server
 
 from . import admission, debug, debug_requests
 from .addresses import Addresses, writer
+from .backend_tls_status import BackendTlsStatus
 from .certificates import Certificates
 from .config_updates import ConfigUpdates
 from .connected_proxies import ConnectedProxies
@@ -116,6 +117,7 @@ class ControlPlane:
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes, self.mesh.gateways)
         self.gateway_deployments = GatewayDeployments(client, self.mesh.gateways)
         self.gateway_status = GatewayStatus(client, self.mesh.gateways)
+        self.backend_tls_status = BackendTlsStatus(client, self.mesh.backend_tls, self.mesh.gateways)
         self.keys = KeyFetcher(self.mesh, self._apply, self.updates.recompute)
         self.updates.on_settled = self._settled
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
@@ -180,6 +182,7 @@ class ControlPlane:
         self.gateway_deployments.follow(self.mesh.gateways.gateways_evaluated)
         self.gateway_status.enqueue_evaluated()
         self.http_route_status.enqueue_evaluated()
+        self.backend_tls_status.enqueue_evaluated()
 
     # -- identity and status --------------------------------------------------------------------
 
@@ -232,6 +235,7 @@ class ControlPlane:
         tasks.append(asyncio.create_task(self.http_route_status.run(), name="http routes"))
         tasks.append(asyncio.create_task(self.gateway_deployments.run(), name="gateway deployments"))
         tasks.append(asyncio.create_task(self.gateway_status.run(), name="gateway statuses"))
+        tasks.append(asyncio.create_task(self.backend_tls_status.run(), name="backend TLS policies"))
         tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
         tasks.append(asyncio.create_task(self.roots.run(), name="roots"))

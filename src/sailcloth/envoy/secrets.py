@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import credentials, destination_rules
+from sailcloth.mesh import backend_tls_settings, credentials, destination_rules
 from sailcloth.mesh.gateway_listeners import GRANTED
 from sailcloth.mesh.selection import Labels
 from sailcloth.view import gateways
@@ -24,8 +24,8 @@ from .resource import EnvoyResource, resource
 
 @derived
 def ids(graph: Graph, namespace: str) -> tuple[str, ...]:
-    """SDS names of all Secrets in a namespace."""
-    return graph.get(credentials.names, namespace)
+    """SDS names for a gateway with access to all Secrets of its namespace: those, and the CA certificates of BackendTLSPolicies."""
+    return (*graph.get(credentials.names, namespace), *_with_roots(graph.get(backend_tls_settings.credentials)))
 
 
 @derived
@@ -43,19 +43,22 @@ def sidecar_secret(graph: Graph, namespace: str, labels: Labels, name: str) -> E
 @derived
 def gateway_ids(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
     """SDS names for a gateway without access to all Secrets of its namespace: those in the Gateways that it serves, and those in
-    its own DestinationRules. Empty for a proxy that serves no Gateway."""
+    its own DestinationRules and in BackendTLSPolicies. Empty for a proxy that serves no Gateway."""
     served = graph.get(gateways.credentials_of, proxy)
     if served is None:
         return ()
     rules = graph.get(destination_rules.credentials_in, proxy.namespace)
-    return _with_roots((*served, *(name for name in rules if not name.startswith(GRANTED))))
+    own = (name for name in rules if not name.startswith(GRANTED))
+    return _with_roots((*served, *own, *graph.get(backend_tls_settings.credentials)))
 
 
 @derived
 def gateway_secret(graph: Graph, proxy: Proxy, name: str) -> EnvoyResource | None:
     """One of them. A name of another namespace is among them only if that grants it."""
-    if not name.startswith(GRANTED):
-        return graph.get(secret, proxy.namespace, name)
+    return _granted(graph, name) if name.startswith(GRANTED) else graph.get(secret, proxy.namespace, name)
+
+
+def _granted(graph: Graph, name: str) -> EnvoyResource | None:
     namespace, _, own = name.removeprefix(GRANTED).partition("/")
     return _secret(graph, namespace, own, name)
 
@@ -69,7 +72,10 @@ def _with_roots(names: Iterable[str]) -> tuple[str, ...]:
 
 @derived
 def secret(graph: Graph, namespace: str, name: str) -> EnvoyResource | None:
-    """One secret; None if the Secret lacks the data that the name asks for."""
+    """One secret; None if the Secret lacks the data that the name asks for. Of other namespaces only CA certificates of
+    BackendTLSPolicies."""
+    if name.removesuffix(credentials.ROOTS) in graph.get(backend_tls_settings.credentials):
+        return _granted(graph, name)
     return _secret(graph, namespace, name, name)
 
 

@@ -213,8 +213,13 @@ def is_lenient(validation: ClientValidation) -> bool:
 
 
 def _roots(ref: SecretReference, namespace: str) -> str:
-    kind = CONFIG_MAP if ref.kind == "ConfigMap" else ""
-    return f"{GRANTED}{ref.namespace or namespace}/{kind}{ref.name}"
+    own = ref.namespace or namespace
+    return config_map_roots(own, ref.name) if ref.kind == "ConfigMap" else f"{GRANTED}{own}/{ref.name}"
+
+
+def config_map_roots(namespace: str, name: str) -> str:
+    """The name of the credential with the CA certificates of a ConfigMap."""
+    return f"{GRANTED}{namespace}/{CONFIG_MAP}{name}"
 
 
 def _credential(ref: SecretReference, namespace: str) -> str:

@@ -83,6 +83,7 @@ class KubernetesGateways:
         )  # those and the following may have other statuses; the reader clears them
         self.gateways_evaluated: set[Key] = set()
         self.routes_evaluated: set[Key] = set()
+        self.services_evaluated: set[Service] = set()  # those to which other routes may lead
 
     # -- changes --------------------------------------------------------------------------------
 
@@ -107,6 +108,7 @@ class KubernetesGateways:
             self._routes_of[gateway].discard(key)
         for service in destinations(key, old) if old is not None else ():
             self._routes_to.get(service, set()).discard(key)
+            self.services_evaluated.add(service)
         touched = {g for g in _gateways(key, old) if g in self.states}
         if isinstance(obj, HTTPRoute) and any(_gateways(key, obj)):
             self._routes[key] = obj
@@ -232,6 +234,8 @@ class KubernetesGateways:
                 self._hosts_of[key] = new
             concerned |= dict.fromkeys(sorted(old | new))
             self.routes_evaluated.add(key)
+            if (route := self._routes.get(key)) is not None:
+                self.services_evaluated.update(destinations(key, route))
         changed = [self._update(host) for host in concerned]
         return any(changed)
 
@@ -316,6 +320,11 @@ class KubernetesGateways:
     def attached(self, gateway: Key, listener: str) -> int:
         """How many routes are attached to a listener."""
         return len(self._attached.get((gateway, listener), ()))
+
+    def gateways_to(self, service: Service) -> list[Key]:
+        """The Gateways with routes to a service, sorted."""
+        routes = self._routes_to.get(service, ())
+        return sorted({gateway for route in routes for gateway, _ in self._attached_to.get(route, ())})
 
     def is_ours(self, name: str) -> bool:
         """Whether a GatewayClass is of this controller."""

@@ -18,7 +18,7 @@ from sailcloth.api.gateway_api import GRPCRoute
 from sailcloth.api.meta import Key, Object
 from sailcloth.lib.incremental import Graph, Index
 
-from . import grpc_routes, http_routes, http_rules, ingress, kubernetes_gateways
+from . import backend_tls, grpc_routes, http_routes, http_rules, ingress, kubernetes_gateways
 from .kinds import KINDS, Slice
 from .kinds.destination_rule import compared_labels
 from .kinds.virtual_service import RuleHead
@@ -107,6 +107,9 @@ class Mesh:
             self.http_routes.rules,
             lambda: self.config.domain,
         )
+        self.backend_tls = backend_tls.BackendTlsPolicies(
+            self._apply, self._roots, lambda s: self._service_ports(s) is not None
+        )
         self.configure(config or MeshConfig())
 
     def configure(self, config: MeshConfig) -> None:
@@ -137,6 +140,8 @@ class Mesh:
         if key.kind in kubernetes_gateways.KINDS:
             self._apply(key, obj)
             return self.gateways.apply(key, obj)
+        if key.kind == "BackendTLSPolicy":
+            return self.backend_tls.apply(key, obj)
         if key.kind in LEGACY_KINDS:
             self.legacy.apply(key, obj)
             return self._convert_legacy()
@@ -148,8 +153,10 @@ class Mesh:
         if changed and key.kind == "Service":
             self.http_routes.service_changed(key.namespace, key.name)
             self.gateways.service_changed(key.namespace, key.name)
+            self.backend_tls.service_changed(http_rules.Service(key.namespace, key.name))
         if changed and key.kind in ("Secret", "ConfigMap"):
             self.gateways.secret_changed(key)
+            self.backend_tls.roots_changed(key)
         if changed and key.kind == "Namespace":
             self.gateways.namespace_changed(key.name)
         return changed

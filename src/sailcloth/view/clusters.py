@@ -10,7 +10,7 @@ from sailcloth.api.destination_rule import TrafficPolicy
 from sailcloth.api.meta import Key
 from sailcloth.api.peer_authentication import PeerAuthentication
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import destination_rules, endpoints, peer_authentication, registry, selection
+from sailcloth.mesh import backend_tls_settings, destination_rules, endpoints, peer_authentication, registry, selection
 from sailcloth.mesh.model import Endpoint, MeshConfig, Port, Protocol, Resolution, Service
 
 from . import locality, scope
@@ -83,6 +83,9 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
     policy = destination_rules.policy(rules, cluster.port, cluster.subset, config)
     if cluster.passthrough:
         policy = msgspec.structs.replace(policy, tls=None, proxy_protocol=None)
+    if policy.tls is None and view.kind == "router" and not cluster.passthrough:
+        backend = graph.get(backend_tls_settings.settings, svc.source, port.name)
+        policy = msgspec.structs.replace(policy, tls=backend) if backend is not None else policy
     resolution = svc.resolution
     if view.kind == "router" and svc.headless:
         resolution = Resolution.EDS

@@ -1,0 +1,202 @@
+"""BackendTLSPolicies of the Gateway API: which TLS gateways speak to a service. Pure.
+
+Policies for one service become one object (`BackendTls`), so that a change of a policy reaches the clusters of its services only. They hold for
+gateways; sidecars have mutual TLS, and DestinationRules. Must not know routes. Source: the Gateway API's specification, BackendTLSPolicy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sailcloth.api.destination_rule import ClientTLSSettings
+from sailcloth.api.gateway_api import BackendTLSPolicy
+from sailcloth.api.meta import Key, Object, ObjectMeta
+
+from . import gateway_listeners
+from .gateway_listeners import Verdict
+from .http_rules import Service
+
+KIND = "BackendTls"
+NAMES = Key("BackendTlsNames", "", "")
+_NOBODY = ("no-valid-ca-certificate.invalid",)
+
+
+class BackendTls(Object):
+    """The settings for a service, by the name of its port; those of the empty name are for all others."""
+
+    ports: dict[str, ClientTLSSettings] = {}
+
+
+class BackendTlsNames(Object):
+    """The names of all credentials in such settings, sorted. They are CA certificates, so every gateway may have them."""
+
+    names: tuple[str, ...] = ()
+
+
+def key_of(service: Key) -> Key:
+    """The key of the settings for a Service."""
+    return Key(KIND, service.namespace, service.name)
+
+
+class PolicyStatus(NamedTuple):
+    """The conditions of a policy."""
+
+    accepted: Verdict
+    resolved: Verdict
+
+
+class BackendTlsPolicies:
+    """Keeps the settings in step. `put` sets or (None) removes an object of the mesh and says whether that changed anything. `roots`: whether a
+    ConfigMap has CA certificates; None if there is none. `exists`: whether there is such a service."""
+
+    def __init__(
+        self,
+        put: Callable[[Key, Object | None], bool],
+        roots: Callable[[Key], bool | None],
+        exists: Callable[[Service], bool],
+    ) -> None:
+        self._put, self._roots, self._exists = put, roots, exists
+        self._policies: dict[Key, BackendTLSPolicy] = {}
+        self._policies_of: dict[Service, set[Key]] = {}
+        self._credentials: dict[Service, tuple[str, ...]] = {}
+        self.evaluated: set[Key] = set()  # those that may have other statuses; the reader clears them
+
+    # -- changes --------------------------------------------------------------------------------
+
+    def apply(self, key: Key, obj: Object | None) -> bool:
+        """Apply a policy, or (None) its deletion. Returns whether the mesh changed."""
+        old = self._policies.pop(key, None)
+        touched = {service for service, _ in _targets(key, old)}
+        for service in touched:
+            self._policies_of[service].discard(key)
+        if isinstance(obj, BackendTLSPolicy):
+            self._policies[key] = obj
+            for service, _ in _targets(key, obj):
+                self._policies_of.setdefault(service, set()).add(key)
+                touched.add(service)
+        self.evaluated.add(key)
+        changed = [self._update(service) for service in sorted(touched)]
+        return any(changed)
+
+    def roots_changed(self, changed: Key) -> bool:
+        """Update the services with CA certificates from a ConfigMap."""
+        concerned = [k for k, policy in self._policies.items() if changed in _references(k, policy)]
+        services = {service for key in concerned for service, _ in _targets(key, self._policies[key])}
+        changed_services = [self._update(service) for service in sorted(services)]
+        return any(changed_services)
+
+    def service_changed(self, service: Service) -> None:
+        """Look at the policies of a service again that was added or deleted, or to which other routes lead."""
+        self.evaluated |= self._policies_of.get(service, set())
+
+    def _update(self, service: Service) -> bool:
+        policies = self._policies_of.get(service)
+        if not policies:
+            self._policies_of.pop(service, None)
+        self.evaluated |= policies or set()
+        ports = {section: self._settings(key) for section, key in self._winners(service).items()}
+        names = sorted({s.credential_name for s in ports.values() if s.credential_name})
+        if names:
+            self._credentials[service] = tuple(names)
+        else:
+            self._credentials.pop(service, None)
+        metadata = ObjectMeta(name=service.name, namespace=service.namespace)
+        listed = tuple(sorted({name for of_service in self._credentials.values() for name in of_service}))
+        changed = [
+            self._put(NAMES, BackendTlsNames(metadata=ObjectMeta(name=KIND), names=listed) if listed else None),
+            self._put(
+                Key(KIND, service.namespace, service.name),
+                BackendTls(metadata=metadata, ports=ports) if ports else None,
+            ),
+        ]
+        return any(changed)
+
+    def _winners(self, service: Service) -> dict[str, Key]:
+        """The policy that counts for each port: the oldest, then the first by name."""
+        found: dict[str, Key] = {}
+        policies = ((k, self._policies[k]) for k in self._policies_of.get(service, ()))
+        for key, policy in sorted(policies, key=lambda p: (p[1].metadata.creation_timestamp or "", p[0])):
+            for target, section in _targets(key, policy):
+                if target == service:
+                    found.setdefault(section, key)
+        return found
+
+    def _settings(self, key: Key) -> ClientTLSSettings:
+        """The settings of a policy. One without a usable CA certificate lets no connection succeed."""
+        validation = self._policies[key].spec.validation
+        names = tuple(n.uri or n.hostname for n in validation.subject_alt_names) or (validation.hostname,)
+        usable = self._invalid(key) is None
+        roots = validation.ca_certificate_refs[0].name if usable and validation.ca_certificate_refs else ""
+        return ClientTLSSettings(
+            mode="SIMPLE",
+            sni=validation.hostname,
+            subject_alt_names=names if usable else _NOBODY,
+            credential_name=gateway_listeners.config_map_roots(key.namespace, roots) if roots else None,
+        )
+
+    # -- verdicts -------------------------------------------------------------------------------
+
+    def targets(self, key: Key) -> list[Service]:
+        """The services that a policy names."""
+        return list(dict.fromkeys(service for service, _ in _targets(key, self._policies.get(key))))
+
+    def status(self, key: Key) -> PolicyStatus | None:
+        """The conditions of a policy; None if it does not exist."""
+        if key not in self._policies:
+            return None
+        resolved = next((v for v in self._references_verdicts(key) if not v[0]), (True, "ResolvedRefs", ""))
+        return PolicyStatus(self._accepted(key), resolved)
+
+    def _accepted(self, key: Key) -> Verdict:
+        pairs = _targets(key, self._policies[key])
+        missing = [s for s, _ in pairs if not self._exists(s)]
+        if not pairs or len(missing) == len(pairs):
+            what = (
+                f"service {missing[0].namespace}/{missing[0].name} does not exist" if missing else "no Service is named"
+            )
+            return False, "TargetNotFound", what
+        winners = {self._winners(service).get(section) for service, section in pairs}
+        if key not in winners:
+            first = next(w for w in winners if w is not None)
+            return False, "Conflicted", f"the older BackendTLSPolicy {first.namespace}/{first.name} has the same target"
+        return self._invalid(key) or (True, "Accepted", "")
+
+    def _invalid(self, key: Key) -> Verdict | None:
+        """Why nothing can be verified by a policy; None if it can."""
+        validation = self._policies[key].spec.validation
+        verdicts = self._references_verdicts(key)
+        if verdicts:
+            return None if verdicts[0][0] else (False, "NoValidCACertificate", verdicts[0][2])
+        if validation.well_known_ca_certificates == "System":
+            return None
+        known = validation.well_known_ca_certificates
+        text = f"wellKnownCACertificates: {known} is unknown; use System" if known else "no CA certificates are named"
+        return False, "Invalid", text
+
+    def _references_verdicts(self, key: Key) -> list[Verdict]:
+        verdicts = []
+        for index, ref in enumerate(self._policies[key].spec.validation.ca_certificate_refs):
+            what = f"{ref.kind} {key.namespace}/{ref.name}"
+            usable = self._roots(Key("ConfigMap", key.namespace, ref.name))
+            if ref.group not in ("", "core") or ref.kind != "ConfigMap":
+                verdicts.append((False, "InvalidKind", f"{what} has no CA certificates; use a ConfigMap with ca.crt"))
+            elif not usable:
+                text = "has no PEM certificates in ca.crt" if usable is not None else "does not exist"
+                verdicts.append((False, "InvalidCACertificateRef", f"{what} {text}"))
+            elif index:
+                verdicts.append((False, "InvalidCACertificateRef", "more than one CA certificate is not supported yet"))
+            else:
+                verdicts.append((True, "ResolvedRefs", ""))
+        return verdicts
+
+
+def _targets(key: Key, policy: BackendTLSPolicy | None) -> list[tuple[Service, str]]:
+    """(service, name of its port or empty) of each target."""
+    refs = policy.spec.target_refs if policy is not None else ()
+    services = [r for r in refs if r.group in ("", "core") and r.kind == "Service"]
+    return [(Service(key.namespace, r.name), r.section_name or "") for r in services]
+
+
+def _references(key: Key, policy: BackendTLSPolicy) -> Iterator[Key]:
+    yield from (Key(r.kind, key.namespace, r.name) for r in policy.spec.validation.ca_certificate_refs)
