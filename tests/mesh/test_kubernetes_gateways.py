@@ -11,6 +11,7 @@ from sailcloth.analysis import manifests
 from sailcloth.api.gateway import Gateway
 from sailcloth.api.meta import Finding, Key
 from sailcloth.api.virtual_service import VirtualService
+from sailcloth.mesh import backend_tls_settings
 from sailcloth.mesh.registry import Mesh
 
 CLASS = "{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: istio}, spec: {controllerName: istio.io/gateway-controller}}"
@@ -343,3 +344,26 @@ def test_clients_certificates_that_nothing_verifies(reference: str, resolved: st
     mesh = mesh_of(SECRET % "default", ROOTS % "other", gateway(HTTPS % ("a", 443), tls=tls))
     (state,) = mesh.gateways.states[EDGE].listeners
     assert (state.accepted[1], state.resolved[1], state.serves) == ("NoValidCACertificate", resolved, False)
+
+
+def test_a_gateways_own_certificate_for_backends() -> None:
+    """Which it shows to those with a BackendTLSPolicy, if it exists and may be used."""
+
+    def own(mesh: Mesh) -> str:
+        labels = (("gateway.networking.k8s.io/gateway-name", "edge"),)
+        return str(mesh.graph.get(backend_tls_settings.client_certificate, "default", labels))
+
+    mesh = mesh_of(gateway(HTTP, tls="{backend: {clientCertificateRef: {name: c}}}"))
+    assert mesh.gateways.states[EDGE].client == (
+        False, "InvalidClientCertificateRef", "Secret default/c does not exist",
+    )  # fmt: skip
+    assert own(mesh) == ""
+    apply(mesh, SECRET % "default")
+    assert own(mesh) == "c"
+    apply(mesh, gateway(HTTP, tls="{backend: {clientCertificateRef: {name: c, namespace: certs}}}"), SECRET % "certs")
+    assert mesh.gateways.states[EDGE].client[1] == "RefNotPermitted"  # type: ignore[index]
+    assert own(mesh) == ""
+    apply(mesh, GRANT)
+    assert own(mesh) == "kubernetes-gateway://certs/c"
+    apply(mesh, gateway(HTTP))
+    assert (own(mesh), mesh.gateways.states[EDGE].client) == ("", None)

@@ -100,8 +100,13 @@ class GatewayFrontend(Struct):
     per_port: tuple[PortFrontendTLS, ...] = ()
 
 
+class GatewayBackendTLS(Struct):
+    client_certificate_ref: SecretReference | None = None
+
+
 class GatewayTLS(Struct):
     frontend: GatewayFrontend = GatewayFrontend()
+    backend: GatewayBackendTLS = GatewayBackendTLS()
 
 
 class GatewaySpec(Struct):

@@ -26,6 +26,7 @@ FEATURES = (
     "BackendTLSPolicySANValidation",
     "Gateway",
     "GatewayAddressEmpty",
+    "GatewayBackendClientCertificate",
     "GatewayFrontendClientCertificateValidation",
     "GatewayFrontendClientCertificateValidationInsecureFallback",
     "GatewayHTTPListenerIsolation",
@@ -161,7 +162,7 @@ class GatewayStatus:
         return {
             "addresses": addresses,
             "conditions": _conditions(
-                {"Accepted": state.accepted, "Programmed": programmed, **_lenient(state)}, old, generation
+                {"Accepted": state.accepted, "Programmed": programmed, **_more(state)}, old, generation
             ),
             "listeners": [
                 self._listener(key, s, listed.get(s.listener.name) or {}, generation, programmed[0])
@@ -208,13 +209,14 @@ class GatewayStatus:
         return addresses, ready
 
 
-def _lenient(state: GatewayState) -> dict[str, tuple[bool, str, str]]:
-    """A condition that says that clients without a valid certificate are let in somewhere."""
+def _more(state: GatewayState) -> dict[str, tuple[bool, str, str]]:
+    """Whether the Gateway's own client certificate can be used, and whether clients without a valid one are let in somewhere."""
+    found = {"ResolvedRefs": state.client} if state.client is not None else {}
     validations = (gateway_listeners.client_validation(state.gateway, s.listener) for s in state.listeners)
     if not any(v is not None and gateway_listeners.is_lenient(v) for v in validations):
-        return {}
+        return found
     text = "clients without a valid certificate are let in, too"
-    return {"InsecureFrontendValidationMode": (True, "ConfigurationChanged", text)}
+    return found | {"InsecureFrontendValidationMode": (True, "ConfigurationChanged", text)}
 
 
 def _conditions(values: dict[str, tuple[bool, str, str]], old: Object, generation: int) -> list[Object]:

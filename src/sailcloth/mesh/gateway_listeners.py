@@ -13,7 +13,7 @@ import msgspec
 
 from sailcloth.api.gateway import Gateway, GatewaySpec, Port, Server, ServerTLSSettings
 from sailcloth.api.gateway_api import GROUP, ClientValidation, KubernetesGateway, Listener, SecretReference
-from sailcloth.api.meta import Key, ObjectMeta
+from sailcloth.api.meta import Key, Object, ObjectMeta
 from sailcloth.lib import label_selector
 
 from . import hosts
@@ -36,6 +36,26 @@ _ROUTE_KINDS = {
 Verdict = tuple[bool, str, str]
 SecretProblem = Callable[[SecretReference, str], Verdict]
 """Whether a certificate of a Gateway in a namespace, or CA certificates for its clients, can be used, as ResolvedRefs."""
+
+
+class GatewayClient(Object):
+    """The certificate that a Gateway shows to backends with a BackendTLSPolicy, by the name of its credential."""
+
+    certificate: str = ""
+
+
+def client_key(namespace: str, gateway: str) -> Key:
+    """The key of a Gateway's `GatewayClient`."""
+    return Key("GatewayClient", namespace, gateway)
+
+
+def client_of(key: Key, state: GatewayState | None) -> GatewayClient | None:
+    """The client certificate of a Gateway; None without one that can be used."""
+    ref = state.gateway.spec.tls.backend.client_certificate_ref if state is not None else None
+    if state is None or ref is None or state.client is None or not state.client[0]:
+        return None
+    metadata = ObjectMeta(name=key.name, namespace=key.namespace)
+    return GatewayClient(metadata=metadata, certificate=_credential(ref, key.namespace))
 
 
 @dataclass(frozen=True)
@@ -77,6 +97,7 @@ class GatewayState:
     listeners: tuple[ListenerState, ...] = ()
     accepted: Verdict = (True, "Accepted", "")
     services: tuple[str, ...] = field(default=())  # hosts of the services whose pods serve it
+    client: Verdict | None = None  # whether its own client certificate can be used; None without one
 
 
 def evaluate(
@@ -100,7 +121,11 @@ def evaluate(
             "UnsupportedAddress",
             f"addresses of type {unknown[0]} are not supported; use IPAddress or Hostname",
         )
-    return GatewayState(gateway, tuple(states), accepted, services)
+    own = gateway.spec.tls.backend.client_certificate_ref
+    client = secret(own, gateway.metadata.namespace) if own is not None else None
+    if client is not None and client[1] == "InvalidCertificateRef":
+        client = (False, "InvalidClientCertificateRef", client[2])
+    return GatewayState(gateway, tuple(states), accepted, services, client)
 
 
 def _listener(listener: Listener, namespace: str, earlier: list[ListenerState], secret: SecretProblem) -> ListenerState:

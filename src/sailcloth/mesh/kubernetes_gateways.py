@@ -166,6 +166,8 @@ class KubernetesGateways:
         if servers:
             self._servers[key] = set(servers)
         changed = [self._put(k, None) for k in sorted(outdated)] + [self._put(k, o) for k, o in servers.items()]
+        client = gateway_listeners.client_of(key, state)
+        changed.append(self._put(gateway_listeners.client_key(key.namespace, key.name), client))
         changed.append(self._attach(sorted(self._routes_of.get(key, ()))))
         guarded = set(self._empty(key, state))
         changed += [self._update(h) for h in sorted(guarded | self._guarded.pop(key, set()))]
@@ -386,6 +388,8 @@ def _gateways(key: Key, route: HTTPRoute | None) -> list[Key]:
 
 
 def _certificates(gateway: KubernetesGateway) -> Iterator[SecretReference]:
+    if (client := gateway.spec.tls.backend.client_certificate_ref) is not None:
+        yield client
     for listener in gateway.spec.listeners:
         yield from listener.tls.certificate_refs if listener.tls is not None else ()
         validation = gateway_listeners.client_validation(gateway, listener)

@@ -49,6 +49,7 @@ class ClusterPlan:
     on_demand: bool = False  # whether the proxy subscribes to it on first use
     credentials: bool = False  # whether the proxy gets Secrets over SDS
     external_sds: bool = False  # whether the proxy's certificate is from an external server
+    own_certificate: str = ""  # credential with the certificate that the proxy shows to servers outside the mesh
 
 
 @derived
@@ -83,9 +84,12 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
     policy = destination_rules.policy(rules, cluster.port, cluster.subset, config)
     if cluster.passthrough:
         policy = msgspec.structs.replace(policy, tls=None, proxy_protocol=None)
+    own_certificate = ""
     if policy.tls is None and view.kind == "router" and not cluster.passthrough:
         backend = graph.get(backend_tls_settings.settings, svc.source, port.name)
-        policy = msgspec.structs.replace(policy, tls=backend) if backend is not None else policy
+        if backend is not None:
+            policy = msgspec.structs.replace(policy, tls=backend)
+            own_certificate = graph.get(backend_tls_settings.client_certificate, view.namespace, view.labels)
     resolution = svc.resolution
     if view.kind == "router" and svc.headless:
         resolution = Resolution.EDS
@@ -118,6 +122,7 @@ def plan(graph: Graph, view: View, cluster: ClusterId) -> ClusterPlan | None:
         on_demand=view.on_demand,
         credentials=view.kind == "router" or rules.selected,
         external_sds=view.external_sds,
+        own_certificate=own_certificate,
         upgrade_http2=_upgrades(auto, port, (http.h2_upgrade_policy if http else None) or config.h2_upgrade),
         client_protocol=kept or (http is not None and bool(http.use_client_protocol)),
     )

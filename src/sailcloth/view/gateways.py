@@ -9,7 +9,15 @@ from typing import NamedTuple
 from sailcloth.api.gateway import Gateway, Server
 from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
-from sailcloth.mesh import credentials, gateway_listeners, hosts, registry, selection, virtual_services
+from sailcloth.mesh import (
+    backend_tls_settings,
+    credentials,
+    gateway_listeners,
+    hosts,
+    registry,
+    selection,
+    virtual_services,
+)
 from sailcloth.mesh.kinds import service, service_entry
 from sailcloth.mesh.kinds.gateway import every as every_gateway
 from sailcloth.mesh.model import Protocol, declared_protocol
@@ -387,7 +395,8 @@ def credentials_of(graph: Graph, proxy: Proxy) -> tuple[str, ...] | None:
         for name in (tls.credential_name, tls.ca_cert_credential_name, *tls.credential_names)
         if name and (gateway_listeners.is_generated(gateway) or not name.startswith(gateway_listeners.GRANTED))
     }
-    return tuple(sorted(names)) if plans else None
+    client = graph.get(backend_tls_settings.client_certificate, proxy.namespace, graph.get(labels_of, proxy))
+    return tuple(sorted(names | {client} if client else names)) if plans else None
 
 
 @derived

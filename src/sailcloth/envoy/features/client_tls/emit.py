@@ -136,6 +136,8 @@ def _external(settings: ClientTLSSettings, plan: ClusterPlan) -> base_pb2.Transp
         roots = tls.root_file(settings.ca_certificates or tls.SYSTEM_ROOTS, settings.ca_crl, plan.external_sds)
         if mutual and settings.client_certificate and settings.private_key:
             certificate = tls.certificate_file(settings.client_certificate, settings.private_key, plan.external_sds)
+    if plan.own_certificate:
+        certificate = tls.credential(plan.own_certificate)
     verify = not settings.insecure_skip_verify
     common = tls.client_context(
         roots=roots,
