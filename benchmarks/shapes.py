@@ -79,6 +79,29 @@ def _alias(number: int) -> Object:
     return made
 
 
+def _kubernetes(kind: str, name: str, **spec: Any) -> Object:
+    """An object of the Gateway API."""
+    metadata = {"name": name, "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    return {"apiVersion": "gateway.networking.k8s.io/v1", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _edge() -> list[Object]:
+    """A Gateway of the Gateway API, with the Service that is made for it."""
+    pods = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "edge-sailcloth", "namespace": "default"}}
+    spec = {"selector": {"istio": "ingressgateway"}, "ports": [{"name": "http", "port": 80}], "clusterIP": "10.98.0.1"}
+    listeners = [{"name": "http", "port": 80, "protocol": "HTTP"}]
+    return [{**pods, "spec": spec}, _kubernetes("Gateway", "edge", gatewayClassName="sailcloth", listeners=listeners)]
+
+
+def _http_route(number: int, host: str, timeout: int = 0, prefix: str = "/") -> Object:
+    rule: Object = {
+        "matches": [{"path": {"type": "PathPrefix", "value": prefix}}],
+        "backendRefs": [{"name": f"s{number}", "port": 80}],
+    }
+    rule |= {"timeouts": {"request": f"{timeout}s"}} if timeout else {}
+    return _kubernetes("HTTPRoute", f"o{number}", parentRefs=[{"name": "edge"}], hostnames=[host], rules=[rule])
+
+
 _PLAIN = _gateway(0, "*", {"number": 80, "name": "http", "protocol": "HTTP"})
 _SECURE = {"number": 443, "name": "https", "protocol": "HTTPS"}
 SHAPES = {
@@ -121,6 +144,16 @@ SHAPES = {
             )
         ],
         lambda k: _rule(3, "h3.com", k + 1, gateway="o3"),
+        router=True,
+    ),
+    "HTTPRoutes, a host each": _Shape(
+        lambda n: [*_edge(), *(o for i in range(n) for o in (_service(i, _HTTP), _http_route(i, f"h{i}.com")))],
+        lambda k: _http_route(3, "h3.com", k + 1),
+        router=True,
+    ),
+    "HTTPRoutes, one host": _Shape(
+        lambda n: [*_edge(), *(o for i in range(n) for o in (_service(i, _HTTP), _http_route(i, "h.com", prefix=f"/{i}")))],
+        lambda k: _http_route(3, "h.com", k + 1, prefix="/3"),
         router=True,
     ),
 }  # fmt: skip

@@ -63,7 +63,8 @@ _MANY_ROUTES = 32
 
 
 class _Same:
-    """A plan by identity, because plans with maps have no hash. The graph keeps the object of a plan that stays equal."""
+    """A plan with the same objects for its rule and match, because those have maps and no hash. A rule that stays equal stays the same object:
+    the graph keeps it, and so do the routes of the Gateway API that are joined into one VirtualService."""
 
     __slots__ = ("plan",)
 
@@ -71,10 +72,13 @@ class _Same:
         self.plan = plan
 
     def __hash__(self) -> int:
-        return id(self.plan)
+        return hash((id(self.plan.rule), id(self.plan.match), self.plan.port))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.plan is self.plan
+        if not isinstance(other, _Same):
+            return False
+        one, two = self.plan, other.plan
+        return one is two or (one.rule is two.rule and one.match is two.match and one == two)
 
 
 @lru_cache(maxsize=8192)

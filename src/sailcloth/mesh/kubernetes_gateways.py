@@ -8,6 +8,7 @@ API's specification.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sailcloth.api import core
@@ -27,7 +28,7 @@ from sailcloth.api.meta import Key, Object, ObjectMeta
 from . import gateway_listeners, hosts
 from .gateway_listeners import GatewayState, ListenerState, Verdict
 from .http_routes import PARENTS, SEMANTICS, ParentStatus
-from .http_rules import HttpRules, Service, destinations
+from .http_rules import HttpRules, Order, Service, destinations
 
 KIND = "KubernetesGateway"
 OWN_CLASSES = ("istio", "sailcloth")
@@ -72,6 +73,7 @@ class KubernetesGateways:
         self._routes_of: dict[Key, set[Key]] = {}  # by Gateway
         self._routes_to: dict[Service, set[Key]] = {}  # by backend
         self._hosts_of: dict[Key, set[HostName]] = {}  # by route
+        self._converted: dict[Key, list[tuple[Order, vs.HTTPRoute]]] = {}  # by route, until it is attached anew
         self._members: dict[HostName, set[Key]] = {}
         self._servers: dict[Key, set[Key]] = {}  # generated Gateways, by Gateway
         self._guarded: dict[Key, set[HostName]] = {}  # host names that are not left to a wider listener, by Gateway
@@ -226,6 +228,7 @@ class KubernetesGateways:
         """Work out the host names of routes anew, and update these and the earlier ones."""
         concerned: dict[HostName, None] = {}
         for key in keys:
+            self._converted.pop(key, None)
             new = set(self._hosts(key))
             old = self._hosts_of.pop(key, set())
             for host in old - new:
@@ -305,9 +308,7 @@ class KubernetesGateways:
     def _layers(self, listener: Listener | None, host: str, routes: list[tuple[Key, HTTPRoute]]) -> dict[str, Any]:
         """The routes of a VirtualService, by their field: of requests in the API's precedence, or of connections, the oldest route's."""
         if listener is None or listener.protocol in ("HTTP", "HTTPS"):
-            found = sorted(
-                (r for key, route in routes for r in self._rules.routes(key, route)), key=lambda item: item[0]
-            )
+            found = sorted((r for key, route in routes for r in self._rules_of(key, route)), key=itemgetter(0))
             return {"http": tuple(r for _, r in found) or (_NOT_FOUND,)}
         oldest = sorted(routes, key=lambda r: (r[1].metadata.creation_timestamp or "", r[0].namespace, r[0].name))
         targets = next((t for key, route in oldest if (t := self._rules.connections(key, route))), ())
@@ -316,6 +317,13 @@ class KubernetesGateways:
         if gateway_listeners.is_passthrough(listener):
             return {"tls": (vs.TLSRoute(match=(vs.TLSMatchAttributes(sni_hosts=(host,)),), route=targets),)}
         return {"tcp": (vs.TCPRoute(route=targets),)}
+
+    def _rules_of(self, key: Key, route: HTTPRoute) -> list[tuple[Order, vs.HTTPRoute]]:
+        """(precedence, route) of each match of each rule."""
+        found = self._converted.get(key)
+        if found is None:
+            found = self._converted[key] = list(self._rules.routes(key, route))
+        return found
 
     # -- statuses -------------------------------------------------------------------------------
 
