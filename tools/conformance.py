@@ -8,6 +8,7 @@ docs/conformance/report.yaml, and prints the tests that fail. `--run NAME` runs 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
 import re
@@ -41,7 +42,7 @@ def suite(go: str) -> Path:
     return program
 
 
-def arguments(profiles: str, one: str) -> list[str]:
+def arguments(profiles: str, one: str, options: Path) -> list[str]:
     """The options of the suite."""
     report = [] if one else [f"-report-output={REPORT}"]
     return [
@@ -57,6 +58,7 @@ def arguments(profiles: str, one: str) -> list[str]:
         "-url=https://example.com",
         f"-version=v{__version__}",
         "-contact=none",
+        f"-conformance-options-file={options}",
         *([f"-run-test={one}"] if one else report),
     ]
 
@@ -69,6 +71,17 @@ def _install_experimental(go: str, environment: dict[str, str]) -> None:
     definitions = [f"-f={file}" for file in files if "_vap_" not in file.name]
     apply = ["kubectl", "apply", "--server-side", "--force-conflicts", *definitions]
     subprocess.run(apply, stdout=subprocess.DEVNULL, env=environment, check=True)
+
+
+def _addresses(environment: dict[str, str]) -> dict[str, object]:
+    """Addresses for tests of static ones: the last of the cluster's load balancers, and one that no cluster has (RFC 5737)."""
+    get = ["kubectl", "-n", "istio-system", "get", "service", "istio-ingressgateway"]
+    used = subprocess.check_output([*get, "-o=jsonpath={.status.loadBalancer.ingress[0].ip}"], env=environment)
+    free = ipaddress.ip_network(f"{used.decode()}/24", strict=False)[250]
+    return {
+        "usableNetworkAddresses": [{"type": "IPAddress", "value": str(free)}],
+        "unusableNetworkAddresses": [{"type": "IPAddress", "value": "192.0.2.1"}],
+    }
 
 
 def main() -> int:
@@ -87,7 +100,9 @@ def main() -> int:
         try:
             environment = {**os.environ, "KUBECONFIG": f"{state}/kubeconfig"}
             _install_experimental(go, environment)
-            command = [str(program), *arguments(chosen.profiles, chosen.run)]
+            options = Path(state, "conformance-options.json")
+            options.write_text(json.dumps(_addresses(environment)))
+            command = [str(program), *arguments(chosen.profiles, chosen.run, options)]
             code = subprocess.run(
                 command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False
             ).returncode

@@ -50,6 +50,7 @@ def settings(mesh: Mesh, port: str = "https") -> ClientTLSSettings | None:
 def status(mesh: Mesh, name: str) -> tuple[str, str]:
     found = mesh.backend_tls.status(Key("BackendTLSPolicy", "default", name))
     assert found is not None
+    assert found.resolved is not None
     return found.accepted[1], found.resolved[1]
 
 
@@ -131,3 +132,45 @@ def test_a_service_that_does_not_exist() -> None:
     apply(mesh, SERVICE)
     assert status(mesh, "p")[0] == "Accepted"
     assert mesh.backend_tls.evaluated
+
+
+ENTRY = (
+    "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: web, namespace: default},"
+    " spec: {hosts: [web.example.com], resolution: DNS, ports: [{name: tls, number: 443, protocol: HTTPS}]}}"
+)
+
+
+def target_statuses(mesh: Mesh, name: str) -> list[tuple[str, str]]:
+    found = mesh.backend_tls.target_statuses(Key("BackendTLSPolicy", "default", name))
+    return [(target.section, s.accepted[1]) for target, s in found]
+
+
+def test_service_entries_have_policies_too() -> None:
+    entry = policy("p", "wellKnownCACertificates: System", "tls").replace(
+        'group: "", kind: Service', "group: networking.istio.io, kind: ServiceEntry"
+    )
+    mesh = mesh_of(SERVICE, entry)
+    assert target_statuses(mesh, "p") == [("tls", "TargetNotFound")]
+    apply(mesh, ENTRY)
+    assert target_statuses(mesh, "p") == [("tls", "Accepted")]
+    found: Any = mesh.graph.get(backend_tls_settings.settings, Key("ServiceEntry", "default", "web"), "tls")
+    assert found.sni == "web.example.com"
+    assert settings(mesh) is None  # of the Service of the same name
+
+
+def test_a_target_whose_port_does_not_exist() -> None:
+    mesh = mesh_of(SERVICE, policy("p", "wellKnownCACertificates: System", "htpps"))
+    assert target_statuses(mesh, "p") == [("htpps", "TargetNotFound")]
+    assert status(mesh, "p") == ("TargetNotFound", "ResolvedRefs")
+
+
+def test_an_ignored_policy_counts_for_nothing() -> None:
+    system = "wellKnownCACertificates: System"
+    ignored = policy("old", system).replace(
+        "{name: old,", '{name: old, annotations: {istio.io/ignore-policy-attachment: "true"},'
+    )
+    mesh = mesh_of(SERVICE, ignored, policy("young", system, created="2026-02-02T00:00:00Z"))
+    assert target_statuses(mesh, "old") == [("", "IgnoredByIstio")]
+    assert target_statuses(mesh, "young") == [("", "Accepted")]
+    apply(mesh, policy("old", system))
+    assert target_statuses(mesh, "young") == [("", "Conflicted")]

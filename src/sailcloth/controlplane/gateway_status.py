@@ -33,6 +33,7 @@ FEATURES = (
     "GatewayHTTPSListenerDetectMisdirectedRequests",
     "GatewayInfrastructurePropagation",
     "GatewayPort8080",
+    "GatewayStaticAddresses",
     "GRPCRoute",
     "GRPCRouteNamedRouteRule",
     "GRPCRouteRequestHeaderModifier",
@@ -151,6 +152,9 @@ class GatewayStatus:
         programmed = (True, "Programmed", "")
         if not state.accepted[0] or not serving:
             programmed = (False, "Invalid", "no listener is valid" if state.accepted[0] else state.accepted[2])
+        elif lacking := _lacking(state, addresses):
+            programmed = (False, "AddressNotUsable", f"no load balancer has assigned the address {lacking}")
+            self._queue.add(key, _WAITING_S)
         elif not addresses or not ready:
             programmed = (
                 False,
@@ -207,6 +211,13 @@ class GatewayStatus:
         slices, _ = await self._client.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={name}")
         ready = any((e.get("conditions") or {}).get("ready", True) for s in slices for e in s.get("endpoints") or ())
         return addresses, ready
+
+
+def _lacking(state: GatewayState, assigned: list[Object]) -> str:
+    """An IP address that a Gateway asks for and does not have; empty without one."""
+    found = {a["value"] for a in assigned}
+    asked = (a.value for a in state.gateway.spec.addresses if a.type == "IPAddress" and a.value)
+    return next((address for address in asked if address not in found), "")
 
 
 def _more(state: GatewayState) -> dict[str, tuple[bool, str, str]]:

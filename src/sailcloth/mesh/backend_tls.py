@@ -1,12 +1,13 @@
 """BackendTLSPolicies of the Gateway API: which TLS gateways speak to a service. Pure.
 
-Policies for one service become one object (`BackendTls`), so that a change of a policy reaches the clusters of its services only. They hold for
-gateways; sidecars have mutual TLS, and DestinationRules. Must not know routes. Source: the Gateway API's specification, BackendTLSPolicy.
+Policies for one Service or ServiceEntry become one object (`BackendTls`), so that a change of a policy reaches the clusters of its services
+only. They hold for gateways; sidecars have mutual TLS, and DestinationRules. Must not know routes. Source: the Gateway API's specification,
+BackendTLSPolicy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
 from sailcloth.api.destination_rule import ClientTLSSettings
@@ -15,11 +16,16 @@ from sailcloth.api.meta import Key, Object, ObjectMeta
 
 from . import gateway_listeners
 from .gateway_listeners import Verdict
-from .http_rules import Service
 
 KIND = "BackendTls"
 NAMES = Key("BackendTlsNames", "", "")
 _NOBODY = ("no-valid-ca-certificate.invalid",)
+_IGNORE = "istio.io/ignore-policy-attachment"
+_KINDS = {
+    ("", "Service"): "Service",
+    ("core", "Service"): "Service",
+    ("networking.istio.io", "ServiceEntry"): "ServiceEntry",
+}
 
 
 class BackendTls(Object):
@@ -35,44 +41,51 @@ class BackendTlsNames(Object):
 
 
 def key_of(service: Key) -> Key:
-    """The key of the settings for a Service."""
-    return Key(KIND, service.namespace, service.name)
+    """The key of the settings for a Service or ServiceEntry."""
+    return Key(f"{KIND}/{service.kind}", service.namespace, service.name)
 
 
 class PolicyStatus(NamedTuple):
-    """The conditions of a policy."""
+    """The conditions of a policy; `resolved`: None for one that is ignored."""
 
     accepted: Verdict
-    resolved: Verdict
+    resolved: Verdict | None
+
+
+class Target(NamedTuple):
+    """What a policy is for: a Service or ServiceEntry, or (`section`, its name) one port of it."""
+
+    service: Key
+    section: str
 
 
 class BackendTlsPolicies:
     """Keeps the settings in step. `put` sets or (None) removes an object of the mesh and says whether that changed anything. `roots`: whether a
-    ConfigMap has CA certificates; None if there is none. `exists`: whether there is such a service."""
+    ConfigMap has CA certificates; None if there is none. `ports`: the names of the ports of a service; None if there is no such service."""
 
     def __init__(
         self,
         put: Callable[[Key, Object | None], bool],
         roots: Callable[[Key], bool | None],
-        exists: Callable[[Service], bool],
+        ports: Callable[[Key], Collection[str] | None],
     ) -> None:
-        self._put, self._roots, self._exists = put, roots, exists
+        self._put, self._roots, self._ports = put, roots, ports
         self._policies: dict[Key, BackendTLSPolicy] = {}
-        self._policies_of: dict[Service, set[Key]] = {}
-        self._credentials: dict[Service, tuple[str, ...]] = {}
+        self._policies_of: dict[Key, set[Key]] = {}
+        self._credentials: dict[Key, tuple[str, ...]] = {}
         self.evaluated: set[Key] = set()  # those that may have other statuses; the reader clears them
 
     # -- changes --------------------------------------------------------------------------------
 
     def apply(self, key: Key, obj: Object | None) -> bool:
         """Apply a policy, or (None) its deletion. Returns whether the mesh changed."""
-        old = self._policies.pop(key, None)
-        touched = {service for service, _ in _targets(key, old)}
+        touched = {target.service for target in self._targets_of(key)}
+        self._policies.pop(key, None)
         for service in touched:
             self._policies_of[service].discard(key)
         if isinstance(obj, BackendTLSPolicy):
             self._policies[key] = obj
-            for service, _ in _targets(key, obj):
+            for service, _ in self._targets_of(key):
                 self._policies_of.setdefault(service, set()).add(key)
                 touched.add(service)
         self.evaluated.add(key)
@@ -82,15 +95,15 @@ class BackendTlsPolicies:
     def roots_changed(self, changed: Key) -> bool:
         """Update the services with CA certificates from a ConfigMap."""
         concerned = [k for k, policy in self._policies.items() if changed in _references(k, policy)]
-        services = {service for key in concerned for service, _ in _targets(key, self._policies[key])}
+        services = {service for key in concerned for service, _ in self._targets_of(key)}
         changed_services = [self._update(service) for service in sorted(services)]
         return any(changed_services)
 
-    def service_changed(self, service: Service) -> None:
+    def service_changed(self, service: Key) -> None:
         """Look at the policies of a service again that was added or deleted, or to which other routes lead."""
         self.evaluated |= self._policies_of.get(service, set())
 
-    def _update(self, service: Service) -> bool:
+    def _update(self, service: Key) -> bool:
         policies = self._policies_of.get(service)
         if not policies:
             self._policies_of.pop(service, None)
@@ -106,13 +119,13 @@ class BackendTlsPolicies:
         changed = [
             self._put(NAMES, BackendTlsNames(metadata=ObjectMeta(name=KIND), names=listed) if listed else None),
             self._put(
-                Key(KIND, service.namespace, service.name),
+                key_of(service),
                 BackendTls(metadata=metadata, ports=ports) if ports else None,
             ),
         ]
         return any(changed)
 
-    def _winners(self, service: Service) -> dict[str, Key]:
+    def _winners(self, service: Key) -> dict[str, Key]:
         """The policy that counts for each port: the oldest, then the first by name."""
         found: dict[str, Key] = {}
         policies = ((k, self._policies[k]) for k in self._policies_of.get(service, ()))
@@ -137,30 +150,54 @@ class BackendTlsPolicies:
 
     # -- verdicts -------------------------------------------------------------------------------
 
-    def targets(self, key: Key) -> list[Service]:
-        """The services that a policy names."""
-        return list(dict.fromkeys(service for service, _ in _targets(key, self._policies.get(key))))
+    def services(self, key: Key) -> list[Key]:
+        """The Services and ServiceEntries that a policy names."""
+        return list(dict.fromkeys(t.service for t in self._targets_of(key)))
 
     def status(self, key: Key) -> PolicyStatus | None:
-        """The conditions of a policy; None if it does not exist."""
-        if key not in self._policies:
+        """The conditions of a policy for gateways; None if it does not exist."""
+        verdicts = [s.accepted for _, s in self.target_statuses(key)]
+        if key not in self._policies or not self._enabled(key):
             return None
-        resolved = next((v for v in self._references_verdicts(key) if not v[0]), (True, "ResolvedRefs", ""))
-        return PolicyStatus(self._accepted(key), resolved)
+        wrong = [v for v in verdicts if not v[0]]
+        absent = next((v for v in wrong if v[1] == "TargetNotFound"), None)
+        if not verdicts:
+            absent = (False, "TargetNotFound", "no Service or ServiceEntry is named")
+        partly = (True, "Accepted", "") if len(wrong) < len(verdicts) else wrong[0] if wrong else None
+        return PolicyStatus(absent or partly or (True, "Accepted", ""), self._resolved(key))
 
-    def _accepted(self, key: Key) -> Verdict:
-        pairs = _targets(key, self._policies[key])
-        missing = [s for s, _ in pairs if not self._exists(s)]
-        if not pairs or len(missing) == len(pairs):
-            what = (
-                f"service {missing[0].namespace}/{missing[0].name} does not exist" if missing else "no Service is named"
-            )
-            return False, "TargetNotFound", what
-        winners = {self._winners(service).get(section) for service, section in pairs}
-        if key not in winners:
-            first = next(w for w in winners if w is not None)
-            return False, "Conflicted", f"the older BackendTLSPolicy {first.namespace}/{first.name} has the same target"
+    def target_statuses(self, key: Key) -> list[tuple[Target, PolicyStatus]]:
+        """The conditions of a policy for each of its targets."""
+        if key not in self._policies:
+            return []
+        if not self._enabled(key):
+            ignored = PolicyStatus((False, "IgnoredByIstio", f"annotation {_IGNORE} is true"), None)
+            return [(t, ignored) for t in _targets(key, self._policies[key])]
+        return [(t, PolicyStatus(self._accepted(key, t), self._resolved(key))) for t in self._targets_of(key)]
+
+    def _targets_of(self, key: Key) -> list[Target]:
+        return _targets(key, self._policies.get(key)) if self._enabled(key) else []
+
+    def _enabled(self, key: Key) -> bool:
+        return key not in self._policies or self._policies[key].metadata.annotations.get(_IGNORE) != "true"
+
+    def _accepted(self, key: Key, target: Target) -> Verdict:
+        what, ports = (
+            f"{target.service.kind} {target.service.namespace}/{target.service.name}",
+            self._ports(target.service),
+        )
+        if ports is None:
+            return False, "TargetNotFound", f"{what} does not exist"
+        if target.section and target.section not in ports:
+            return False, "TargetNotFound", f"{what} has no port named {target.section}"
+        winner = self._winners(target.service)[target.section]
+        if winner != key:
+            text = f"the older BackendTLSPolicy {winner.namespace}/{winner.name} has the same target"
+            return False, "Conflicted", text
         return self._invalid(key) or (True, "Accepted", "")
+
+    def _resolved(self, key: Key) -> Verdict:
+        return next((v for v in self._references_verdicts(key) if not v[0]), (True, "ResolvedRefs", ""))
 
     def _invalid(self, key: Key) -> Verdict | None:
         """Why nothing can be verified by a policy; None if it can."""
@@ -191,11 +228,10 @@ class BackendTlsPolicies:
         return verdicts
 
 
-def _targets(key: Key, policy: BackendTLSPolicy | None) -> list[tuple[Service, str]]:
-    """(service, name of its port or empty) of each target."""
+def _targets(key: Key, policy: BackendTLSPolicy | None) -> list[Target]:
     refs = policy.spec.target_refs if policy is not None else ()
-    services = [r for r in refs if r.group in ("", "core") and r.kind == "Service"]
-    return [(Service(key.namespace, r.name), r.section_name or "") for r in services]
+    kinds = [(_KINDS.get((r.group, r.kind)), r) for r in refs]
+    return [Target(Key(kind, key.namespace, r.name), r.section_name or "") for kind, r in kinds if kind is not None]
 
 
 def _references(key: Key, policy: BackendTLSPolicy) -> Iterator[Key]:

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeVar, cast
 from sailcloth.api import core
 from sailcloth.api.gateway_api import GRPCRoute
 from sailcloth.api.meta import Key, Object
+from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, Index
 
 from . import backend_tls, grpc_routes, http_routes, http_rules, ingress, kubernetes_gateways
@@ -107,9 +108,7 @@ class Mesh:
             self.http_routes.rules,
             lambda: self.config.domain,
         )
-        self.backend_tls = backend_tls.BackendTlsPolicies(
-            self._apply, self._roots, lambda s: self._service_ports(s) is not None
-        )
+        self.backend_tls = backend_tls.BackendTlsPolicies(self._apply, self._roots, self._port_names)
         self.configure(config or MeshConfig())
 
     def configure(self, config: MeshConfig) -> None:
@@ -153,7 +152,8 @@ class Mesh:
         if changed and key.kind == "Service":
             self.http_routes.service_changed(key.namespace, key.name)
             self.gateways.service_changed(key.namespace, key.name)
-            self.backend_tls.service_changed(http_rules.Service(key.namespace, key.name))
+        if changed and key.kind in ("Service", "ServiceEntry"):
+            self.backend_tls.service_changed(key)
         if changed and key.kind in ("Secret", "ConfigMap"):
             self.gateways.secret_changed(key)
             self.backend_tls.roots_changed(key)
@@ -193,6 +193,11 @@ class Mesh:
     def _service_ports(self, service: http_rules.Service) -> dict[str, int] | None:
         obj = self.objects.get(Key("Service", service.namespace, service.name))
         return {p.name: p.port for p in obj.spec.ports} if isinstance(obj, core.Service) else None
+
+    def _port_names(self, service: Key) -> set[str] | None:
+        """The names of the ports of a Service or ServiceEntry; None if there is none."""
+        obj = self.objects.get(service)
+        return {p.name for p in obj.spec.ports} if isinstance(obj, (core.Service, ServiceEntry)) else None
 
     def _apply_ingress(self, key: Key, obj: Object | None) -> bool:
         if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
