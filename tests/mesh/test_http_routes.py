@@ -305,3 +305,75 @@ def test_a_route_to_a_gateway_is_left_to_others() -> None:
     made = mesh(obj)
     assert rules(made) == []
     assert made.http_routes.status(Key("HTTPRoute", "shop", "r")) == []
+
+
+ENTRY = {
+    "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry", "metadata": {"name": "out", "namespace": "shop"},
+    "spec": {"hosts": ["api.example.com", "*.shop.example.com"], "resolution": "NONE",
+             "ports": [{"name": "http", "number": 80, "protocol": "HTTP"}, {"name": "tls", "number": 443, "protocol": "TLS"}]},
+}  # fmt: skip
+OUT = {"group": "networking.istio.io", "kind": "ServiceEntry", "name": "out"}
+OUTSIDE = {"backendRefs": [{"group": "networking.istio.io", "kind": "Hostname", "name": "api.example.com", "port": 80}]}
+
+
+def virtual_services_of(made: Mesh) -> dict[str, vs.VirtualServiceSpec]:
+    return {h: o.spec for o in made.objects.values() if isinstance(o, vs.VirtualService) for h in o.spec.hosts}
+
+
+def states(made: Mesh, name: str, kind: str = "HTTPRoute") -> list[tuple[str, str]]:
+    return [(s.accepted[1], s.resolved[1]) for s in made.http_routes.status(Key(kind, "shop", name))]
+
+
+def at_entry(name: str, kind: str = "HTTPRoute", hostnames: tuple[str, ...] = (), **parent: Any) -> Object:
+    spec = {"parentRefs": [{**OUT, **parent}], "hostnames": list(hostnames), "rules": [OUTSIDE]}
+    return {**ROUTE, "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec}
+
+
+def test_service_entries_are_parents_host_by_host() -> None:
+    made = mesh(ENTRY, at_entry("all", port=80), at_entry("some", hostnames=("a.shop.example.com",), port=80))
+    found = virtual_services_of(made)
+    assert found.keys() == {"api.example.com", "*.shop.example.com", "a.shop.example.com"}
+    destinations = [(r.route[0].destination.host, r.match[0].port) for r in found["a.shop.example.com"].http]
+    assert destinations == [("api.example.com", 80), ("*.shop.example.com", 443)]  # the second as without any route
+    assert states(made, "all") == states(made, "some") == [("Accepted", "ResolvedRefs")]
+
+
+def test_routes_follow_the_hosts_of_their_service_entry() -> None:
+    made = mesh(at_entry("r"))
+    assert states(made, "r") == [("NoMatchingParent", "ResolvedRefs")]
+    assert not virtual_services_of(made)
+    made.http_routes.reevaluated.clear()
+    put(made, ENTRY)
+    assert virtual_services_of(made).keys() == {"api.example.com", "*.shop.example.com"}
+    assert made.http_routes.reevaluated == {Key("HTTPRoute", "shop", "r")}
+    put(made, {**ENTRY, "spec": {**ENTRY["spec"], "hosts": ["api.example.com"]}})
+    assert virtual_services_of(made).keys() == {"api.example.com"}
+    made.apply(Key("ServiceEntry", "shop", "out"), None)
+    assert not virtual_services_of(made)
+    made.apply(Key("HTTPRoute", "shop", "r"), None)
+    assert not made.http_routes._members
+    assert not made.http_routes._groups_of
+
+
+def test_a_route_without_a_host_in_common_with_its_service_entry() -> None:
+    made = mesh(ENTRY, at_entry("r", hostnames=("elsewhere.example.com",)))
+    assert states(made, "r") == [("NoMatchingListenerHostname", "ResolvedRefs")]
+    assert not virtual_services_of(made)
+
+
+def test_connections_are_routed_at_services_too() -> None:
+    tls = at_entry("tls", "TLSRoute", hostnames=("api.example.com",), port=443)
+    tcp = {
+        **route(
+            "tcp", {"backendRefs": [{"name": "one", "port": 80, "weight": 3}, {"name": "two", "port": 80}]}, port=80
+        ),
+        "kind": "TCPRoute",
+    }
+    made = mesh(ENTRY, tls, tcp)
+    found = virtual_services_of(made)
+    (rule,) = found["api.example.com"].tls
+    assert (rule.match[0].sni_hosts, rule.match[0].port) == (("api.example.com",), 443)
+    (connections,) = found[HOST].tcp
+    assert connections.match[0].port == 80
+    assert [(d.destination.host.split(".")[0], d.weight) for d in connections.route] == [("one", 3), ("two", 1)]
+    assert states(made, "tls", "TLSRoute") == states(made, "tcp", "TCPRoute") == [("Accepted", "ResolvedRefs")]

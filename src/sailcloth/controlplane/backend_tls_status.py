@@ -34,7 +34,7 @@ class BackendTlsStatus:
     def enqueue_evaluated(self) -> None:
         """Queue the policies that were evaluated again since the last call, and those of services to which other routes lead."""
         for service in self._gateways.services_evaluated:
-            self._policies.service_changed(Key("Service", *service))
+            self._policies.service_changed(Key(service.kind, service.namespace, service.name))
         self._gateways.services_evaluated.clear()
         self._queue.add_all(sorted(self._policies.evaluated))
         self._policies.evaluated.clear()

@@ -1,36 +1,43 @@
-"""Converts HTTPRoutes of the Gateway API that are attached to services (GAMMA) to VirtualServices. Pure.
+"""Converts routes of the Gateway API that are attached to Services or ServiceEntries (GAMMA) to VirtualServices. Pure.
 
 A route in the service's own namespace (producer route) applies to all clients; a route in another namespace (consumer route) only
-to clients in that namespace, and replaces producer routes for them. The routes of one namespace for one service become one list
-in the API's order of precedence. Later layers must not know HTTPRoutes. Those that are attached to
-gateways are the business of `kubernetes_gateways`. Source: istio.md 1.12, and the API's specification.
+to clients in that namespace, and replaces producer routes for them. The routes of one namespace for one host become one VirtualService:
+those of requests in the API's order of precedence, those of connections by age. Later layers must not know these kinds. Routes that are
+attached to gateways are the business of `kubernetes_gateways`. Source: istio.md 1.12, and the API's specification.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway_api import HTTPRoute, ParentReference, ReferenceGrant
 from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector
 
+from . import hosts
 from .http_rules import HttpRules, Order, Service, destinations
 
 SEMANTICS = "internal.istio.io/route-semantics"
 PARENTS = "internal.istio.io/parents"
+ENTRY = "ServiceEntry"
+_KINDS = {("", "Service"): "Service", ("core", "Service"): "Service", ("networking.istio.io", ENTRY): ENTRY}
 
 
 class Group(NamedTuple):
-    """The routes of one namespace for one service: one VirtualService."""
+    """The routes of one namespace for one host of a service: one VirtualService. `host`: empty for a Service, which has one."""
 
     service: Service
     namespace: str
+    host: str = ""
 
     @property
     def key(self) -> Key:
-        return Key("VirtualService", self.namespace, f"{self.service.name}~{self.service.namespace}~httproute")
+        what = f"{self.service.name}~{self.service.namespace}"
+        name = f"{what}~httproute" if not self.host else f"{what}~{self.host.replace('*', 'any')}~serviceentry"
+        return Key("VirtualService", self.namespace, name)
 
 
 @dataclass(frozen=True)
@@ -43,44 +50,84 @@ class ParentStatus:
 
 
 class HttpRoutes:
-    """Keeps the VirtualServices in step with HTTPRoutes, grants and services. `put` sets or (None) removes an object of the mesh
-    and says whether that changed anything; `ports` gives a service's ports by name, None if there is no such service."""
+    """Keeps the VirtualServices in step with routes, grants and services. `put` sets or (None) removes an object of the mesh and says whether
+    that changed anything; `ports` gives the ports of a Service or ServiceEntry by name, None if there is none; `entry_hosts` the hosts of a
+    ServiceEntry."""
 
     def __init__(
         self,
         put: Callable[[Key, Object | None], bool],
         ports: Callable[[Service], Mapping[str, int] | None],
+        entry_hosts: Callable[[Service], tuple[str, ...]],
         domain: Callable[[], str],
     ) -> None:
-        self._apply, self._ports, self._domain = put, ports, domain
+        self._apply, self._ports, self._entry_hosts, self._domain = put, ports, entry_hosts, domain
         self._routes: dict[Key, HTTPRoute] = {}
         self._grants: dict[Key, ReferenceGrant] = {}
         self.rules = HttpRules(ports, self._grants, domain)
         self._members: dict[Group, set[Key]] = {}
+        self._groups_of: dict[Key, set[Group]] = {}  # the reverse
+        self._routes_at: dict[Service, set[Key]] = {}  # by ServiceEntry
         self._groups_of_service: dict[Service, set[Group]] = {}  # groups with a service as parent or destination
         self._services_of_group: dict[Group, set[Service]] = {}
         self.reevaluated: set[Key] = set()  # routes whose status may have changed; the reader clears it
 
     def apply(self, key: Key, obj: Object | None) -> bool:
-        """Apply an HTTPRoute or ReferenceGrant, or (None) its deletion. Returns whether the mesh changed."""
+        """Apply a route or ReferenceGrant, or (None) its deletion. Returns whether the mesh changed."""
         if key.kind == "ReferenceGrant":
             if isinstance(obj, ReferenceGrant):
                 self._grants[key] = obj
             else:
                 self._grants.pop(key, None)
             return self._update_groups(self._members)
-        old = self._routes.pop(key, None)
+        for entry in self._entries(key):
+            self._routes_at[entry].discard(key)
+        self._routes.pop(key, None)
         if isinstance(obj, HTTPRoute):
             self._routes[key] = obj
-        old_groups, new_groups = (
-            set(_groups(key, o)) if o is not None else set() for o in (old, self._routes.get(key))
-        )
-        for group in old_groups - new_groups:
+        for entry in self._entries(key):
+            self._routes_at.setdefault(entry, set()).add(key)
+        return self._update_groups(self._regroup(key))
+
+    def entry_changed(self, namespace: str, name: str) -> bool:
+        """Update the routes that are attached to a ServiceEntry that was added, changed or deleted. Returns whether the mesh changed."""
+        keys = sorted(self._routes_at.get(Service(namespace, name, ENTRY), ()))
+        return self._update_groups({group for key in keys for group in self._regroup(key)})
+
+    def _entries(self, key: Key) -> list[Service]:
+        route = self._routes.get(key)
+        parents = map(_parent, route.spec.parent_refs if route is not None else (), repeat(key.namespace))
+        return [p for p in parents if p is not None and p.kind == ENTRY]
+
+    def _regroup(self, key: Key) -> set[Group]:
+        """Work out the groups of a route anew; returns these and the earlier ones."""
+        route = self._routes.get(key)
+        old, new = self._groups_of.pop(key, set()), set(self._groups(key, route) if route is not None else ())
+        for group in old - new:
             self._members[group].discard(key)
-        for group in new_groups:
+        for group in new:
             self._members.setdefault(group, set()).add(key)
+        if new:
+            self._groups_of[key] = new
         self.reevaluated.add(key)
-        return self._update_groups(old_groups | new_groups)
+        return old | new
+
+    def _groups(self, key: Key, route: HTTPRoute) -> Iterable[Group]:
+        for parent in route.spec.parent_refs:
+            target = _parent(parent, key.namespace)
+            if target is not None and target.kind == ENTRY:
+                yield from (Group(target, key.namespace, host) for host in self._exposed(target, route))
+            elif target is not None:
+                yield Group(target, key.namespace)
+
+    def _exposed(self, entry: Service, route: HTTPRoute) -> Iterable[str]:
+        """The host names that a route and a ServiceEntry have in common."""
+        for host in map(hosts.normalized, self._entry_hosts(entry)):
+            for name in map(hosts.normalized, route.spec.hostnames or (host,)):
+                if hosts.covers(host, name):
+                    yield name
+                elif hosts.covers(name, host):
+                    yield host
 
     def service_changed(self, namespace: str, name: str) -> bool:
         """Update the routes that refer to a service that was added or deleted. Returns whether the mesh changed."""
@@ -94,29 +141,32 @@ class HttpRoutes:
         unsupported, unresolved = self.rules.verdict(route, key)
         statuses = []
         for parent in route.spec.parent_refs:
-            if not _is_service(parent):
+            target = _parent(parent, key.namespace)
+            if target is None:
                 continue
             accepted = (True, "Accepted", "")
-            problem = self._parent_problem(parent, key.namespace)
+            problem = self._parent_problem(parent, target)
             if problem:
                 accepted = (False, "NoMatchingParent", problem)
+            elif target.kind == ENTRY and not any(self._exposed(target, route)):
+                text = f"{_named(target)} has no host in common with the route"
+                accepted = (False, "NoMatchingListenerHostname", text)
             elif unsupported:
                 accepted = (False, "UnsupportedValue", unsupported)
             statuses.append(ParentStatus(parent, accepted, unresolved))
         return statuses
 
-    def _parent_problem(self, parent: ParentReference, namespace: str) -> str:
+    def _parent_problem(self, parent: ParentReference, target: Service) -> str:
         """Why a route is attached to nothing by a reference to a service; empty if it is."""
-        target = _service(parent, namespace)
         ports = self._ports(target)
         if ports is None:
-            return f"service {target.namespace}/{target.name} does not exist"
+            return f"{_named(target)} does not exist"
         if parent.port is not None and parent.port not in ports.values():
-            return f"service {target.namespace}/{target.name} has no port {parent.port}"
+            return f"{_named(target)} has no port {parent.port}"
         if parent.section_name and parent.section_name not in ports:
-            return f"service {target.namespace}/{target.name} has no port named {parent.section_name}"
+            return f"{_named(target)} has no port named {parent.section_name}"
         if parent.section_name and parent.port is not None and ports[parent.section_name] != parent.port:
-            return f"port {parent.section_name} of service {target.namespace}/{target.name} is not {parent.port}"
+            return f"port {parent.section_name} of {_named(target)} is not {parent.port}"
         return ""
 
     def _attached_ports(self, route: HTTPRoute, group: Group) -> list[int]:
@@ -126,7 +176,7 @@ class HttpRoutes:
             {
                 parent.port or (ports[parent.section_name] if parent.section_name else 0)
                 for parent in route.spec.parent_refs
-                if _group(parent, group.namespace) == group and not self._parent_problem(parent, group.namespace)
+                if _parent(parent, group.namespace) == group.service and not self._parent_problem(parent, group.service)
             }
         )
 
@@ -153,8 +203,32 @@ class HttpRoutes:
         return self._apply(group.key, self._virtual_service(group, routes))
 
     def _virtual_service(self, group: Group, routes: list[tuple[Key, HTTPRoute]]) -> vs.VirtualService:
-        http = [r for key, route in routes for r in self.rules.routes(key, route, self._attached_ports(route, group))]
-        http += self._unattached(group, {p for key, route in routes for p in self._attached_ports(route, group)})
+        http: list[tuple[Order, vs.HTTPRoute]] = []
+        tls: list[vs.TLSRoute] = []
+        tcp: list[vs.TCPRoute] = []
+        requested: set[int] = set()
+        host = group.host or f"{group.service.name}.{group.service.namespace}.svc.{self._domain()}"
+        for key, route in sorted(
+            routes, key=lambda r: (r[1].metadata.creation_timestamp or "", r[0].namespace, r[0].name)
+        ):
+            ports = self._attached_ports(route, group)
+            if key.kind == "TLSRoute":
+                names = route.spec.hostnames or (host,)
+                tls += (
+                    vs.TLSRoute(match=(vs.TLSMatchAttributes(sni_hosts=names, port=port or None),), route=targets)
+                    for port in ports
+                    if (targets := self.rules.connections(key, route))
+                )
+            elif key.kind == "TCPRoute":
+                tcp += (
+                    vs.TCPRoute(match=(vs.L4MatchAttributes(port=port),) if port else (), route=targets)
+                    for port in ports
+                    if (targets := self.rules.connections(key, route))
+                )
+            else:
+                http += self.rules.routes(key, route, ports)
+                requested.update(ports)
+        http += self._unattached(group, host, requested)
         parents = ",".join(f"{k.kind}/{k.name}.{k.namespace}" for k, _ in routes)
         metadata = ObjectMeta(
             name=group.key.name,
@@ -163,32 +237,30 @@ class HttpRoutes:
             annotations={SEMANTICS: "gateway", PARENTS: parents},
         )
         spec = vs.VirtualServiceSpec(
-            hosts=(f"{group.service.name}.{group.service.namespace}.svc.{self._domain()}",),
+            hosts=(host,),
             http=tuple(h for _, h in sorted(http, key=lambda item: item[0])),
+            tls=tuple(tls),
+            tcp=tuple(tcp),
             export_to=("*" if group.namespace == group.service.namespace else group.namespace,),
         )
         return vs.VirtualService(metadata=metadata, spec=spec)
 
-    def _unattached(self, group: Group, attached: set[int]) -> Iterable[tuple[Order, vs.HTTPRoute]]:
-        """The routes of ports that no HTTPRoute is attached to: as without any."""
-        host = f"{group.service.name}.{group.service.namespace}.svc.{self._domain()}"
+    def _unattached(self, group: Group, host: str, attached: set[int]) -> Iterable[tuple[Order, vs.HTTPRoute]]:
+        """The routes of ports that no route of requests is attached to: as without any."""
+        if group.host:
+            own = map(hosts.normalized, self._entry_hosts(group.service))
+            host = next((h for h in own if hosts.covers(h, group.host)), host)
         for port in sorted(set((self._ports(group.service) or {}).values()) - attached) if 0 not in attached else ():
             destination = vs.Destination(host=host, port=PortSelector(number=port))
             route = vs.HTTPRouteDestination(destination=destination)
             yield (9, port), vs.HTTPRoute(name="default", match=(vs.HTTPMatchRequest(port=port),), route=(route,))
 
 
-def _is_service(parent: ParentReference) -> bool:
-    return parent.group in ("", "core") and parent.kind == "Service"
+def _parent(parent: ParentReference, namespace: str) -> Service | None:
+    """The Service or ServiceEntry that a reference names; None for another kind."""
+    kind = _KINDS.get((parent.group, parent.kind))
+    return Service(parent.namespace or namespace, parent.name, kind) if kind is not None else None
 
 
-def _service(parent: ParentReference, namespace: str) -> Service:
-    return Service(parent.namespace or namespace, parent.name)
-
-
-def _group(parent: ParentReference, namespace: str) -> Group | None:
-    return Group(_service(parent, namespace), namespace) if _is_service(parent) else None
-
-
-def _groups(key: Key, route: HTTPRoute) -> Iterable[Group]:
-    return (g for p in route.spec.parent_refs if (g := _group(p, key.namespace)) is not None)
+def _named(service: Service) -> str:
+    return f"{'service' if service.kind == 'Service' else service.kind} {service.namespace}/{service.name}"

@@ -33,10 +33,11 @@ Order = tuple[object, ...]
 
 
 class Service(NamedTuple):
-    """Namespace and name of a service."""
+    """Namespace and name of a Service, or of another kind that routes may be attached to."""
 
     namespace: str
     name: str
+    kind: str = "Service"
 
 
 class HttpRules:

@@ -99,7 +99,9 @@ class Mesh:
         self._ingresses: dict[Key, core.Ingress] = {}
         self._from_ingresses: dict[Key, Object] = {}
         self.legacy = Legacy(self.graph, self._apply)
-        self.http_routes = http_routes.HttpRoutes(self._apply, self._service_ports, lambda: self.config.domain)
+        self.http_routes = http_routes.HttpRoutes(
+            self._apply, self._service_ports, self._entry_hosts, lambda: self.config.domain
+        )
         self.gateways = kubernetes_gateways.KubernetesGateways(
             self._apply,
             self.objects.get,
@@ -130,7 +132,7 @@ class Mesh:
         if key.kind == "Ingress":
             return self._apply_ingress(key, obj)
         if key.kind in ("TLSRoute", "TCPRoute"):
-            return self.gateways.apply_route(key, obj)
+            return self.gateways.apply_route(key, obj) | self.http_routes.apply(key, obj)
         if key.kind in ("HTTPRoute", "GRPCRoute", "ReferenceGrant"):
             route = grpc_routes.as_http(obj) if isinstance(obj, GRPCRoute) else obj
             attached = self.gateways.apply_route(key, route) if key.kind != "ReferenceGrant" else False
@@ -154,6 +156,8 @@ class Mesh:
             self.gateways.service_changed(key.namespace, key.name)
         if changed and key.kind in ("Service", "ServiceEntry"):
             self.backend_tls.service_changed(key)
+        if changed and key.kind == "ServiceEntry":
+            self.http_routes.entry_changed(key.namespace, key.name)
         if changed and key.kind in ("Secret", "ConfigMap"):
             self.gateways.secret_changed(key)
             self.backend_tls.roots_changed(key)
@@ -191,13 +195,17 @@ class Mesh:
         return self.legacy.convert(services, self.config)
 
     def _service_ports(self, service: http_rules.Service) -> dict[str, int] | None:
-        obj = self.objects.get(Key("Service", service.namespace, service.name))
+        obj = self.objects.get(Key(service.kind, service.namespace, service.name))
+        if isinstance(obj, ServiceEntry):
+            return {p.name: p.number for p in obj.spec.ports}
         return {p.name: p.port for p in obj.spec.ports} if isinstance(obj, core.Service) else None
 
-    def _port_names(self, service: Key) -> set[str] | None:
-        """The names of the ports of a Service or ServiceEntry; None if there is none."""
-        obj = self.objects.get(service)
-        return {p.name for p in obj.spec.ports} if isinstance(obj, (core.Service, ServiceEntry)) else None
+    def _entry_hosts(self, entry: http_rules.Service) -> tuple[str, ...]:
+        obj = self.objects.get(Key(entry.kind, entry.namespace, entry.name))
+        return obj.spec.hosts if isinstance(obj, ServiceEntry) else ()
+
+    def _port_names(self, service: Key) -> dict[str, int] | None:
+        return self._service_ports(http_rules.Service(service.namespace, service.name, service.kind))
 
     def _apply_ingress(self, key: Key, obj: Object | None) -> bool:
         if isinstance(obj, core.Ingress) and ingress.is_ours(obj):
