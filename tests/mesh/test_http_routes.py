@@ -12,6 +12,7 @@ from sailcloth.analysis import manifests
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.meta import Key, StringMatch
 from sailcloth.mesh import virtual_services
+from sailcloth.mesh.extended_routes import Session, session_of
 from sailcloth.mesh.registry import Mesh
 
 Object = dict[str, Any]
@@ -377,3 +378,53 @@ def test_connections_are_routed_at_services_too() -> None:
     assert connections.match[0].port == 80
     assert [(d.destination.host.split(".")[0], d.weight) for d in connections.route] == [("one", 3), ("two", 1)]
     assert states(made, "tls", "TLSRoute") == states(made, "tcp", "TCPRoute") == [("Accepted", "ResolvedRefs")]
+
+
+def rewriting(path: str) -> list[Object]:
+    return [{"type": "URLRewrite", "urlRewrite": {"path": {"type": "ReplaceFullPath", "replaceFullPath": path}}}]
+
+
+def test_a_backends_own_rewrite_or_redirect_is_a_share_of_the_rule() -> None:
+    redirect = [{"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere"}}]
+    backends = [
+        {"name": "one", "port": 80, "weight": 2, "filters": rewriting("/own")},
+        {"name": "two", "port": 80, "weight": 1},
+        {"name": "nobody", "port": 80, "weight": 1},
+        {"name": "one", "port": 80, "weight": 4, "filters": redirect},
+        {"name": "two", "port": 80, "weight": 0},
+    ]
+    found = rules(mesh(route("r", {"filters": rewriting("/all"), "backendRefs": backends})))
+    assert [getattr(r, "share", 100.0) for r in found] == [25.0, 37.5, 50.0, 100.0]
+    first, second, third, last = found
+    assert first.rewrite is not None
+    assert second.rewrite is not None
+    assert [r.rewrite.uri_regex_rewrite.rewrite for r in (first, second)] == ["/own", "/all"]  # type: ignore[union-attr]
+    assert first.route[0].destination.host == "one.shop.svc.cluster.local"
+    assert third.direct_response is not None
+    assert last.redirect is not None
+    assert last.redirect.authority == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("persistence", "expected"),
+    [
+        ({}, Session(name="session-r-0")),
+        ({"sessionName": "s", "cookieConfig": {"lifetimeType": "Permanent"}, "absoluteTimeout": "2m"}, Session(name="s", lifetime_ms=120_000)),
+        ({"sessionName": "s", "type": "Header"}, Session(name="s", header=True)),
+    ],
+)  # fmt: skip
+def test_sessions(persistence: Object, expected: Session) -> None:
+    made = mesh(route("r", to("one", sessionPersistence=persistence)))
+    assert [session_of(r) for r in rules(made)] == [expected]
+    assert condition(made, "r") == ("Accepted", "ResolvedRefs")
+
+
+@pytest.mark.parametrize(
+    "persistence",
+    [{"idleTimeout": "5s"}, {"type": "Header"}, {"absoluteTimeout": "5s"}, {"type": "Magic"}, {"cookieConfig": {"lifetimeType": "Permanent"}}],
+)  # fmt: skip
+def test_a_session_that_cannot_be_kept_is_told(persistence: Object) -> None:
+    assert condition(mesh(route("r", to("one", sessionPersistence=persistence))), "r") == (
+        "UnsupportedValue",
+        "ResolvedRefs",
+    )

@@ -284,6 +284,20 @@ class HTTPRouteRetry(Struct):
     backoff: str | None = None
 
 
+class CookieConfig(Struct):
+    lifetime_type: str = "Session"
+
+
+class SessionPersistence(Struct):
+    """`type`: Cookie or Header."""
+
+    session_name: str = ""
+    type: str = "Cookie"
+    absolute_timeout: str | None = None
+    idle_timeout: str | None = None
+    cookie_config: CookieConfig = CookieConfig()
+
+
 class HTTPRouteRule(Struct):
     name: str | None = None
     matches: tuple[HTTPRouteMatch, ...] = ()
@@ -291,6 +305,7 @@ class HTTPRouteRule(Struct):
     backend_refs: tuple[HTTPBackendReference, ...] = ()
     timeouts: HTTPRouteTimeouts | None = None
     retry: HTTPRouteRetry | None = None
+    session_persistence: SessionPersistence | None = None
 
 
 class HTTPRouteSpec(Struct):
@@ -326,6 +341,7 @@ class GRPCRouteMatch(Struct):
 
 class GRPCRouteRule(Struct):
     name: str | None = None
+    session_persistence: SessionPersistence | None = None
     matches: tuple[GRPCRouteMatch, ...] = ()
     filters: tuple[HTTPRouteFilter, ...] = ()
     backend_refs: tuple[HTTPBackendReference, ...] = ()

@@ -53,6 +53,7 @@ from .features.request_authentication import policy as request_authentication_po
 from .features.request_authentication import verdict as request_authentication_verdict
 from .features.retries import emit as retries
 from .features.rewrites import emit as rewrites
+from .features.sessions import emit as sessions
 from .features.telemetry import emit as telemetry
 from .features.telemetry import policy as telemetry_policy
 from .features.telemetry import tracing as tracing_emit
@@ -73,6 +74,7 @@ ROUTE = (
     faults.route,
     cors.route,
     dynamic_dns.route,
+    sessions.route,
 )
 
 CLUSTER = (
@@ -95,6 +97,7 @@ HTTP_FILTERS = (
     dynamic_dns.http_filters,
     rate_limits.http_filters,
     telemetry.http_filters,
+    sessions.http_filters,
     on_demand.http_filters,  # after filters that may reject a request: rejected requests load no cluster
     destinations.http_filters,  # the router ends the chain
 )

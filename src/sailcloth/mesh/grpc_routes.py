@@ -23,6 +23,7 @@ def as_http(route: GRPCRoute) -> HTTPRoute:
             matches=tuple(HTTPRouteMatch(path=_path(m.method), headers=m.headers) for m in rule.matches),
             filters=rule.filters,
             backend_refs=rule.backend_refs,
+            session_persistence=rule.session_persistence,
         )
         for rule in route.spec.rules
     )

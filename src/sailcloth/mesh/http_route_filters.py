@@ -11,14 +11,18 @@ import msgspec
 
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway_api import (
+    HTTPBackendReference,
     HTTPHeaderFilter,
     HTTPPathModifier,
     HTTPRedirectFilter,
     HTTPRouteFilter,
     HTTPRouteMatch,
     HTTPRouteRule,
+    SessionPersistence,
 )
-from sailcloth.api.meta import StringMatch
+from sailcloth.api.meta import Key, StringMatch, duration_ms
+
+from .extended_routes import Session
 
 _RANKS = {"Exact": 0, "PathPrefix": 1, "RegularExpression": 2}
 
@@ -77,6 +81,57 @@ def _rewritten(path: HTTPPathModifier | None, hostname: str | None, match: HTTPR
     # Without a replacement, the remainder keeps its slash; an empty remainder becomes `/`.
     remainder = vs.RegexRewrite(match=f"^{re.escape(old)}(/?)(.*)", rewrite="/\\2")
     return vs.HTTPRewrite(authority=hostname, uri_regex_rewrite=remainder)
+
+
+def is_of_backend(step: HTTPRouteFilter) -> bool:
+    """Whether a filter of a backend makes its requests a route of their own: Envoy has no rewrites or redirects of single destinations."""
+    return step.url_rewrite is not None or step.request_redirect is not None
+
+
+def for_backend(rule: HTTPRouteRule, backend: HTTPBackendReference) -> HTTPRouteRule:
+    """The rule for the requests of one of its backends, whose filters count before the rule's."""
+    own = tuple(f for f in backend.filters if is_of_backend(f))
+    changed = {f.type for f in own}
+    rest = tuple(f for f in rule.filters if not (is_of_backend(f) and changed))
+    left = msgspec.structs.replace(backend, filters=tuple(f for f in backend.filters if not is_of_backend(f)))
+    redirected = any(f.request_redirect is not None for f in own)
+    headers_ = left.filters if redirected and not any(_is_headers(f) for f in rest) else ()
+    return msgspec.structs.replace(rule, backend_refs=(left,), filters=(*rest, *headers_, *own))
+
+
+def _is_headers(step: HTTPRouteFilter) -> bool:
+    return step.request_header_modifier is not None or step.response_header_modifier is not None
+
+
+def session(persistence: SessionPersistence | None, key: Key, index: int) -> Session | None:
+    """The session that a rule keeps; its default name is of the route and the rule."""
+    if persistence is None:
+        return None
+    name = persistence.session_name or f"session-{key.name}-{index}"
+    lasting = persistence.type == "Cookie" and persistence.cookie_config.lifetime_type == "Permanent"
+    lifetime = duration_ms(timeout(persistence.absolute_timeout)) or 0 if lasting else 0
+    return Session(name=name, header=persistence.type == "Header", lifetime_ms=round(lifetime))
+
+
+def session_problem(persistence: SessionPersistence | None) -> str:
+    """What of a session cannot be kept; empty for nothing."""
+    if persistence is None:
+        return ""
+    if persistence.type not in ("Cookie", "Header"):
+        return f"sessionPersistence.type {persistence.type} is unknown; use Cookie or Header"
+    if persistence.type == "Header" and not persistence.session_name:
+        return "sessionPersistence.sessionName is needed for type Header"
+    if timeout(persistence.idle_timeout) is not None:
+        return "sessionPersistence.idleTimeout is not supported; use absoluteTimeout"
+    if persistence.type == "Cookie" and persistence.cookie_config.lifetime_type == "Permanent":
+        return (
+            ""
+            if timeout(persistence.absolute_timeout)
+            else "a permanent cookie needs sessionPersistence.absoluteTimeout"
+        )
+    if timeout(persistence.absolute_timeout):
+        return "sessionPersistence.absoluteTimeout is for cookies with cookieConfig.lifetimeType: Permanent"
+    return ""
 
 
 def redirect_path(path: HTTPPathModifier | None) -> str | None:

@@ -6,7 +6,10 @@ Knows the services and grants that backends need. Must not know parents, or othe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 from typing import NamedTuple
+
+import msgspec
 
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway_api import (
@@ -24,6 +27,7 @@ from sailcloth.api.validation import http as header_rules
 from sailcloth.api.validation import regexes
 
 from . import http_route_filters
+from .extended_routes import WHOLE, ExtendedRoute
 
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"  # what reached no application
 _DEFAULT_ATTEMPTS = 2
@@ -56,12 +60,13 @@ class HttpRules:
         created, own = route.metadata.creation_timestamp or "", own_services(key, route)
         for port in ports:
             for index, rule in enumerate(route.spec.rules):
-                converted = self.rule(rule, key, index, own)
+                parts = [(part, self._part(part, share, key, index, own)) for part, share in _parts(rule)]
                 for match in rule.matches or [HTTPRouteMatch()]:
                     if any(wrong_expressions(match)):
                         continue
                     order = (*http_route_filters.precedence(match), created, key.namespace, key.name, index)
-                    yield order, http_route_filters.with_match(converted, rule, match, port)
+                    for number, (part, converted) in enumerate(parts):
+                        yield (*order, number), http_route_filters.with_match(converted, part, match, port)
 
     def verdict(self, route: HTTPRoute, key: Key) -> tuple[str, tuple[bool, str, str]]:
         """(what of a route is not supported, its condition ResolvedRefs as whether, reason and message)."""
@@ -70,6 +75,14 @@ class HttpRules:
         unsupported = next((t for reason, t in problems if reason == "UnsupportedValue"), "")
         unresolved = next(((False, r, t) for r, t in problems if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
         return unsupported, unresolved
+
+    def _part(self, rule: HTTPRouteRule, share: float, key: Key, index: int, own: frozenset[Service]) -> vs.HTTPRoute:
+        """A rule, or the requests of one of its backends: `share` is the percentage that this and the parts before it take."""
+        converted = self.rule(rule, key, index, own)
+        session = http_route_filters.session(rule.session_persistence, key, index) if converted.route else None
+        if share == WHOLE and session is None:
+            return converted
+        return ExtendedRoute(**msgspec.structs.asdict(converted), share=share, session=session)
 
     def rule(self, rule: HTTPRouteRule, key: Key, index: int, own: frozenset[Service] = frozenset()) -> vs.HTTPRoute:
         """A rule without its matches; `own`: of `own_services`. Answers 500 to the share of requests whose backend cannot be resolved."""
@@ -155,6 +168,8 @@ class HttpRules:
                 problems.append(("UnsupportedValue", "filters of type ExtensionRef are not supported"))
             if any(map(header_rules.breaks_line, _written(step))):
                 problems.append(("UnsupportedValue", "a header value, host name or path contains a line break or NUL"))
+        if text := http_route_filters.session_problem(rule.session_persistence):
+            problems.append(("UnsupportedValue", text))
         problems += [("UnsupportedValue", text) for match in rule.matches for text in wrong_expressions(match)]
         return problems
 
@@ -203,6 +218,17 @@ class HttpRules:
             )
             for key, grant in self._grants.items()
         )
+
+
+def _parts(rule: HTTPRouteRule) -> list[tuple[HTTPRouteRule, float]]:
+    """A rule as rules of single backends, if some have rewrites or redirects of their own, each with the percentage of the requests that it and
+    those before it take."""
+    backends = [b for b in rule.backend_refs if b.weight > 0]
+    if not any(http_route_filters.is_of_backend(f) for b in backends for f in b.filters):
+        return [(rule, WHOLE)]
+    sums = accumulate(b.weight for b in backends)
+    whole = sum(b.weight for b in backends)
+    return [(http_route_filters.for_backend(rule, b), WHOLE * s / whole) for b, s in zip(backends, sums, strict=True)]
 
 
 def own_services(key: Key, route: HTTPRoute) -> frozenset[Service]:

@@ -13,7 +13,7 @@ from sailcloth.api.destination_rule import ConsistentHashLB, TrafficPolicy, Tunn
 from sailcloth.api.meta import Key
 from sailcloth.api.virtual_service import Destination, Headers, HTTPMatchRequest, HTTPRetry, HTTPRoute, VirtualService
 from sailcloth.lib.incremental import Graph, derived, settled
-from sailcloth.mesh import destination_rules, hosts, registry, selection, services, virtual_services
+from sailcloth.mesh import destination_rules, extended_routes, hosts, registry, selection, services, virtual_services
 from sailcloth.mesh.http_routes import SEMANTICS
 from sailcloth.mesh.model import Resolution, Service
 
@@ -229,8 +229,9 @@ def _merged(plans: list[RoutePlan]) -> list[RoutePlan]:
 
 
 def matches_all(plan: RoutePlan) -> bool:
-    """Whether a route matches every request."""
-    return plan.match is None or virtual_services.catches_all(plan.match)
+    """Whether a route takes every request."""
+    everything = plan.match is None or virtual_services.catches_all(plan.match)
+    return everything and not extended_routes.is_partial(plan.rule)
 
 
 def _routes_http(graph: Graph, key: Key) -> bool:
@@ -289,7 +290,7 @@ def rule_routes(
             routes.append(
                 RoutePlan(http, match, targets, mirrors, key, port, gateway != "mesh", retries, dynamic, segments)
             )
-            if match is None or virtual_services.catches_all(match):
+            if matches_all(routes[-1]):
                 return tuple(routes)
         if not http.match and rule.spec.gateways and gateway not in gateway_names(rule.spec.gateways, key):
             routes.pop()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from envoy.config.route.v3 import route_components_pb2 as route_pb
 from envoy.type.matcher.v3 import metadata_pb2, regex_pb2, value_pb2
+from envoy.type.v3 import percent_pb2
 
 from sailcloth.api.meta import StringMatch
 from sailcloth.api.virtual_service import HTTPMatchRequest
 from sailcloth.envoy.resources import jwt_claims, matcher
+from sailcloth.mesh import extended_routes
+from sailcloth.mesh.extended_routes import ExtendedRoute
 from sailcloth.view.routes import RoutePlan
 
 _CLAIMS = "@request.auth.claims"
@@ -16,6 +19,10 @@ _CLAIMS = "@request.auth.claims"
 def route(plan: RoutePlan, out: route_pb.Route) -> None:
     """Sets `match`."""
     match = plan.match
+    if isinstance(plan.rule, ExtendedRoute) and extended_routes.is_partial(plan.rule):
+        part = percent_pb2.FractionalPercent(denominator=percent_pb2.FractionalPercent.MILLION)
+        part.numerator = round(plan.rule.share * 10_000)
+        out.match.runtime_fraction.default_value.CopyFrom(part)
     if match is None:
         out.match.prefix = "/"
         return
