@@ -27,8 +27,10 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from sailcloth.agent.external_ca import CaOptions, ExternalCa
 from sailcloth.agent.identity import WorkloadIdentity
+from sailcloth.agent.mounted_files import MountedFiles
 from sailcloth.agent.netns import PodSockets
 from sailcloth.agent.node_agent import Agent
+from sailcloth.agent.protocol import PodFiles
 from sailcloth.agent.proxy_socket import SDS
 from sailcloth.ca.service import SERVICE, CertificateRequest, CertificateResponse
 from sailcloth.xds.types import SECRET
@@ -212,7 +214,9 @@ def running(loop: Loop, resolve: Callable[[str], Awaitable[str]] = nowhere) -> I
 
 def prepared(loop: Loop, directory: Path, made: Agent, env: dict[str, str], moved: Path | None = None) -> Object:
     """The bootstrap that the agent writes for the pod. `moved`: where the path of its mounted folder is outside the pod."""
-    process = loop.run(made.prepare(POD, CONTAINER, {"INSTANCE_IP": "127.0.0.1", **env}, directory, PodSockets(-1)))
+    mounted = MountedFiles.from_container(POD, CONTAINER, directory)
+    files = PodFiles(directory / "proxy", directory / "etc" / "resolv.conf", mounted)
+    process = loop.run(made.prepare(POD, CONTAINER, {"INSTANCE_IP": "127.0.0.1", **env}, files, PodSockets(-1)))
     text = Path(process.argv[2]).read_text()
     bootstrap: Object = json.loads(text.replace(FOLDER, str(moved)) if moved else text)
     return {**bootstrap, "mounts": list(process.mounts)}

@@ -9,9 +9,10 @@ from collections import Counter
 
 import pytest
 
+from sailcloth.agent import capture
 from sailcloth.lib import namespaces as ns
 from sailcloth.lib.nftables import Nftables
-from sailcloth.local import capture, network
+from sailcloth.local import network
 from sailcloth.local.kubeproxy import KubeProxy
 
 from .network_namespaces import add_pod, connected, inside, listening
@@ -186,6 +187,21 @@ def test_capture_honours_ranges_and_ports(flags: str, captured: dict[int, bool])
         for port, through_proxy in captured.items():
             direct = listening(b, "0.0.0.0", port)
             with connected(a, B, port):
+                (proxy if through_proxy else direct).accept()
+
+    inside(work)
+
+
+def test_in_a_container_the_proxy_is_told_by_its_user() -> None:
+    """This process is user 0 there, who may mark packets; a container's proxy may not."""
+
+    def work() -> None:
+        network.set_up_node()
+        a, b = add_pod(A), add_pod(B)
+        for user, through_proxy in (("0", False), ("1337", True)):
+            wanted = capture.parse(["istio-iptables", "-u", user], by_user=True)
+            network.apply_rules(a, capture.rules(wanted))
+            with listening(a, "0.0.0.0", 15001) as proxy, listening(b, "0.0.0.0", 80) as direct, connected(a, B, 80):
                 (proxy if through_proxy else direct).accept()
 
     inside(work)

@@ -126,7 +126,7 @@ def test_a_program_that_only_the_image_has_is_replaced() -> None:
 @pytest.mark.parametrize(
     ("reference", "command", "program"),
     [
-        ("docker.io/istio/proxyv2:1.30.0", "pilot-agent", "pilot_agent.py"),
+        ("docker.io/istio/proxyv2:1.30.0", "pilot-agent", "requests.py"),
         ("docker.io/kennethreitz/httpbin", "gunicorn", "httpbin.py"),
         ("docker.io/mccutchen/go-httpbin:v2.15.0", "gunicorn", "httpbin.py"),
     ],

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from sailcloth.local import images
+from sailcloth.agent import requests
 
 from .programs import Start
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-I", "-S", str(images.programs() / "pilot_agent.py"), *words]
+    argv = [sys.executable, "-I", "-S", str(requests.__file__), *words]
     return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
 
 

@@ -1,6 +1,6 @@
 """Certificates and keys in files of a proxy's container, with the secret names `file-cert:CERT~KEY` and `file-root:CA[~CRL]`.
 
-The agent does not run in the container, so it resolves paths through the container's volumes. Only the system's root
+The agent of a node does not run in the container, so it resolves paths through the container's volumes. Only the system's root
 certificates are read outside them.
 """
 
@@ -123,6 +123,16 @@ def _content(path: str, fd: int = -1) -> bytes:
     if len(result) > _MAX_BYTES:
         raise OSError(f"{path} is larger than 1 MiB")
     return result
+
+
+class OwnFiles(MountedFiles):
+    """For an agent in the container: it sees what the proxy sees."""
+
+    def read(self, path: str) -> bytes:
+        return super().read(path) if path == SYSTEM_ROOTS else _content(os.path.join("/", path))
+
+    def open(self, path: str) -> int:
+        return os.open(os.path.join("/", path), os.O_PATH | os.O_CLOEXEC)
 
 
 def _content_beneath(folder: str, sub_path: str, path: str) -> bytes:

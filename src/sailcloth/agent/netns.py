@@ -65,6 +65,11 @@ class PodSockets:
     def __init__(self, netns_fd: int) -> None:
         self.netns_fd = netns_fd
 
+    @property
+    def reachable(self) -> bool:
+        """Whether there is a network of the pod's to serve it in."""
+        return self.netns_fd >= 0
+
     def adopt(self, name: str) -> socket.socket | None:
         """A socket that an earlier process kept by that name."""
         return None
@@ -100,3 +105,14 @@ class PodSockets:
         sock = run_in(self.netns_fd, make)
         self.keep(name, sock)
         return sock
+
+
+class OwnSockets(PodSockets):
+    """For an agent inside the pod."""
+
+    def __init__(self) -> None:
+        super().__init__(-1)
+
+    @property
+    def reachable(self) -> bool:
+        return True

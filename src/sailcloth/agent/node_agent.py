@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,16 @@ from sailcloth.lib import http1
 from . import bootstrap as boot
 from . import external_sds
 from .certificate_options import CertificateOptions
-from .dns import FORWARD_PORT, PORT, DnsServer, Resolver, resolv_conf
+from .dns import FORWARD_PORT
 from .external_ca import CaOptions, ExternalCa, Resolve
 from .identity import WorkloadIdentity, shared
 from .istio_metrics import StandardMetrics, Workload, workload
 from .merged_metrics import ANNOTATIONS, MergedMetrics, targets
 from .mounted_files import MountedFiles
-from .name_tables import NameTables
 from .netns import PodSockets, socket_in
 from .otlp_metrics import MetricsPush, PushOptions, resource
-from .protocol import ProxyProcess
+from .pod_dns import PodDns
+from .protocol import PodFiles, ProxyProcess
 from .proxy_socket import ProxySocket
 from .resource_attributes import VARIABLE, resource_attributes
 from .secure_metrics import SecureMetrics
@@ -42,7 +42,6 @@ MARK = 1337
 AUDIENCE = "istio-ca"
 _TOKEN_S = 43_200
 _HANDOVER_S = 1.0  # for what is under way when a channel is replaced
-_NAMES_S = 4.0  # for name tables from the control plane; resolvers ask again after five
 _LOG_FLUSH_S = 1.0  # Istio's fileFlushInterval: how long Envoy keeps lines of access logs
 _DRAIN_S = 5.0  # Istio's terminationDrainDuration
 
@@ -64,9 +63,9 @@ def envoy_path() -> str:
 class _Pod:
     identity: WorkloadIdentity | None  # None: another server has its certificate
     socket: ProxySocket
-    netns_fd: int
+    sockets: PodSockets
     status: StatusServer | None = None
-    dns: _Dns | None = None
+    dns: PodDns | None = None
     drain_s: float = _DRAIN_S
     push: MetricsPush | None = None
     pushing: asyncio.Task[None] | None = None
@@ -75,59 +74,6 @@ class _Pod:
         """The agent's metrics about the pod, in Prometheus' text format."""
         certificate = self.identity.metrics(time.time()) if self.identity is not None else ""
         return certificate + "".join(part.metrics() for part in (self.dns, self.push) if part is not None)
-
-
-@dataclass(eq=False)
-class _Dns:
-    """The DNS servers of a pod: one for the application, one for Envoy."""
-
-    names: NameTables
-    resolver: Resolver
-    servers: tuple[DnsServer, DnsServer]
-    waiting: asyncio.Task[None] | None = None
-
-    @classmethod
-    async def start(cls, resolv: str, sockets: PodSockets, mark: int) -> _Dns:
-        """Start serving, with the upstream of a resolv.conf. Raises OSError, also if that has no IPv4 server."""
-        servers, search = resolv_conf(resolv)
-        server = next((s for s in servers if ":" not in s), "")
-        if not server:
-            raise OSError("the pod's resolv.conf has no IPv4 name server")
-        names = NameTables(search)
-        resolver = Resolver(sockets.netns_fd, server, mark)
-        pair = DnsServer(sockets, PORT, resolver, names), DnsServer(sockets, FORWARD_PORT, resolver)
-        created = cls(names, resolver, pair)
-        try:
-            await resolver.start()
-            await pair[1].start()
-            if sockets.adopted:
-                created.waiting = asyncio.create_task(created._start_when_known())
-            else:
-                await pair[0].start()
-        except OSError:
-            await created.close()
-            raise
-        return created
-
-    async def _start_when_known(self) -> None:
-        """Answer the application when the names that an earlier process knew are known again: meanwhile its queries wait."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.names.received.wait(), _NAMES_S)
-        await self.servers[0].start()
-
-    def metrics(self) -> str:
-        """Istio's DNS metrics in Prometheus' text format."""
-        asked, forwarded = self.servers[0].answered + self.servers[0].forwarded, self.servers[0].forwarded
-        result = {"requests": asked, "upstream_requests": forwarded, "upstream_failures": self.resolver.failures}
-        names = {f"istio_agent_dns_{what}_total": number for what, number in result.items()}
-        return "".join(f"# TYPE {name} counter\n{name} {number}\n" for name, number in names.items())
-
-    async def close(self) -> None:
-        if self.waiting is not None:
-            self.waiting.cancel()
-        for one in self.servers:
-            await one.close()
-        self.resolver.close()
 
 
 async def _by_the_machine(_: str) -> str:
@@ -148,37 +94,38 @@ class Agent:
         certificate_lifetime_s: int = 0,
         revoked: Callable[[], Awaitable[bytes]] | None = None,
         resolve: Resolve = _by_the_machine,
+        token_s: float = _TOKEN_S / 2,
     ) -> None:
+        """`token_s`: how long a token that `token_for` gave is used, before it is asked again."""
         self._address, self._roots, self._token_for = address, roots, token_for
         self._server_name, self._mark, self._lifetime_s = server_name, mark, certificate_lifetime_s
         self._pods: dict[str, _Pod] = {}
         self._channel: grpc.aio.Channel | None = None
         self._trusted = b""  # the roots that the channel was made with
         self._revocations, self._revoked = revoked, b""
-        self._resolve = resolve
+        self._resolve, self._token_s = resolve, token_s
         self._connecting = asyncio.Lock()
         self._envoy = ""
 
     async def prepare(
-        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
+        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], files: PodFiles, sockets: PodSockets
     ) -> ProxyProcess:
         """Create the pod's socket and bootstrap. The certificate is fetched while Envoy starts."""
         self._envoy = self._envoy or envoy_path()
         await self._connect()
         uid = pod["metadata"]["uid"]
-        home = pod_dir / "proxy"
+        home = files.home
         home.mkdir(mode=0o700, exist_ok=True)
         path = str(home / "agent.sock")
         args = [str(a) for a in container.get("args", ())]
         kind = "router" if "router" in args[:2] else "sidecar"
         who = _identity(kind, pod, env)
         if uid not in self._pods:
-            dns = await self._start_dns(pod, env, pod_dir, sockets) if kind == "sidecar" else None
-            files = MountedFiles.from_container(pod, container, pod_dir)
-            token = TokenCache(lambda: self._token_for(pod))
-            elsewhere = await self._has_certificate_elsewhere(files, home, env)
-            identity = None if elsewhere else self._new_identity(pod, env, files, token)
-            await self._add(pod, path, sockets, who, files, dns, identity, token, env)
+            dns = await self._start_dns(pod, env, files.resolv_conf, sockets) if kind == "sidecar" else None
+            token = TokenCache(lambda: self._token_for(pod), self._token_s)
+            elsewhere = await self._has_certificate_elsewhere(files.mounted, home, env)
+            identity = None if elsewhere else self._new_identity(pod, env, files.mounted, token)
+            await self._add(pod, path, sockets, who, files.mounted, dns, identity, token, env)
         secrets = external_sds.path(env) if self._pods[uid].identity is None else ""
         port = FORWARD_PORT if self._pods[uid].dns is not None else 0
         config = home / "bootstrap.json"
@@ -219,13 +166,13 @@ class Agent:
         return True
 
     async def _start_dns(
-        self, pod: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
-    ) -> _Dns | None:
+        self, pod: dict[str, Any], env: dict[str, str], resolv: Path, sockets: PodSockets
+    ) -> PodDns | None:
         """DNS for a pod whose queries are captured."""
-        if sockets.netns_fd < 0 or env.get("ISTIO_META_DNS_CAPTURE", "").lower() != "true":
+        if not sockets.reachable or env.get("ISTIO_META_DNS_CAPTURE", "").lower() != "true":
             return None
         try:
-            return await _Dns.start((pod_dir / "etc" / "resolv.conf").read_text(), sockets, self._mark)
+            return await PodDns.start(resolv.read_text(), sockets, self._mark)
         except OSError as error:
             name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             log.error("DNS proxy of pod %s cannot start, so its names do not resolve: %s", name, error)
@@ -256,7 +203,7 @@ class Agent:
         sockets: PodSockets,
         who: boot.ProxyIdentity,
         files: MountedFiles,
-        dns: _Dns | None,
+        dns: PodDns | None,
         identity: WorkloadIdentity | None,
         token: TokenCache,
         env: dict[str, str],
@@ -266,8 +213,8 @@ class Agent:
         await socket.start()
         if identity is not None:
             identity.start()
-        created = self._pods[pod["metadata"]["uid"]] = _Pod(identity, socket, sockets.netns_fd, dns=dns)
-        if sockets.netns_fd >= 0:
+        created = self._pods[pod["metadata"]["uid"]] = _Pod(identity, socket, sockets, dns=dns)
+        if sockets.reachable:
             standard = StandardMetrics(_workload(who), lambda: identity.uri if identity is not None else "")
             pages, push = targets(env.get(ANNOTATIONS, "")), PushOptions.from_env(env)
             merged = MergedMetrics(sockets.netns_fd, standard, pages, created.metrics)
@@ -326,12 +273,24 @@ class Agent:
 
     async def drain(self, uid: str, grace_s: float) -> None:
         """Envoy refuses new connections and ends old ones while requests under way finish."""
+        if await self.start_draining(uid):
+            await asyncio.sleep(min(self._pods[uid].drain_s, max(0.0, grace_s - 1.0)))
+
+    async def start_draining(self, uid: str) -> bool:
+        """Returns whether there is a proxy that drains."""
         pod = self._pods.get(uid)
-        if pod is None or pod.netns_fd < 0:
-            return
+        if pod is None or not pod.sockets.reachable:
+            return False
         with contextlib.suppress(OSError, asyncio.TimeoutError, ConnectionError):
-            await asyncio.wait_for(admin(pod.netns_fd, "POST", "/drain_listeners?inboundonly&graceful&skip_exit"), 2.0)
-        await asyncio.sleep(min(pod.drain_s, max(0.0, grace_s - 1.0)))
+            path = "/drain_listeners?inboundonly&graceful&skip_exit"
+            await asyncio.wait_for(admin(pod.sockets.netns_fd, "POST", path), 2.0)
+        return uid in self._pods
+
+    def on_request(self, uid: str, actions: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        """What a POST to paths of the pod's status port does, from within the pod."""
+        status = self._pods[uid].status
+        if status is not None:
+            status.actions = actions
 
     async def remove(self, uid: str) -> None:
         """Stop serving a pod."""
@@ -356,16 +315,16 @@ class Agent:
 
 
 class TokenCache:
-    """Requests a new token when the old one is past half of its lifetime."""
+    """Requests a new token after `kept_s` seconds."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[str]]) -> None:
-        self._fetch, self._token, self._until = fetch, "", 0.0
+    def __init__(self, fetch: Callable[[], Awaitable[str]], kept_s: float = _TOKEN_S / 2) -> None:
+        self._fetch, self._token, self._until, self._kept_s = fetch, "", 0.0, kept_s
 
     async def get(self) -> str:
         now = asyncio.get_running_loop().time()
         if now >= self._until:
             self._token = await self._fetch()
-            self._until = now + _TOKEN_S / 2
+            self._until = now + self._kept_s
         return self._token
 
 

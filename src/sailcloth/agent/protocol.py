@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from .mounted_files import MountedFiles
 from .netns import PodSockets
 
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13
@@ -22,14 +23,23 @@ class ProxyProcess:
     mounts: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class PodFiles:
+    """Where a pod's files are, as this process sees them. `home`: for the proxy's socket and bootstrap, at the same path for Envoy.
+    `mounted`: what the proxy's container can read."""
+
+    home: Path
+    resolv_conf: Path
+    mounted: MountedFiles
+
+
 class NodeAgent(Protocol):
     """Serves the proxies of all pods of a node."""
 
     async def prepare(
-        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], pod_dir: Path, sockets: PodSockets
+        self, pod: dict[str, Any], container: dict[str, Any], env: dict[str, str], files: PodFiles, sockets: PodSockets
     ) -> ProxyProcess:
-        """Called before a proxy container starts (again), and for one that runs when this process starts. `pod_dir` is seen
-        at the same path inside the pod."""
+        """Called before a proxy container starts (again), and for one that runs when this process starts."""
 
     async def drain(self, uid: str, grace_s: float) -> None:
         """Called before SIGTERM to the proxy: lets requests under way finish."""

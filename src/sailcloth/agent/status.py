@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import socket
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sailcloth.lib import http1
@@ -49,6 +50,7 @@ class StatusServer:
         self._sockets, self._netns_fd, self._address = sockets, sockets.netns_fd, address
         self._metrics = metrics
         self._probers = _probers(pod)
+        self.actions: Mapping[str, Callable[[], Awaitable[None]]] = {}  # what a POST from within the pod does, by path
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -75,6 +77,8 @@ class StatusServer:
             path = parts[1] if len(parts) > 1 else "/"
             if self._local_only and path in PAGES and not _local(writer):
                 code, body = 403, b"metrics are for this pod only\n"
+            elif path in self.actions:
+                code, body = await self._act(parts[0], path, writer)
             else:
                 code, body = await self._page(path)
             start = f"HTTP/1.1 {code} {'OK' if code == 200 else 'Error'}\r\nContent-Type: {_TEXT}\r\n"
@@ -89,6 +93,14 @@ class StatusServer:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    async def _act(self, method: str, path: str, writer: asyncio.StreamWriter) -> tuple[int, bytes]:
+        if not _local(writer):
+            return 403, b"for processes of this pod only\n"
+        if method != "POST":
+            return 405, b"use POST\n"
+        await self.actions[path]()
+        return 200, b"OK\n"
 
     async def _page(self, path: str) -> tuple[int, bytes]:
         if path.startswith(("/app-health/", "/app-lifecycle/")):

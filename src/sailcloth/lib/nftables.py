@@ -28,7 +28,7 @@ EQ, NEQ = 0, 1
 MAP, CONCAT = 8, 128
 ACCEPT, RETURN, JUMP, GOTO = 1, -5, -3, -4
 T_VERDICT, T_INTEGER, T_ADDRESS, T_PROTOCOL, T_PORT = 0xFFFFFF00, 4, 7, 12, 13
-_META = {"mark": 3, "iif": 4, "oif": 5, "l4proto": 16}
+_META = {"mark": 3, "iif": 4, "oif": 5, "skuid": 10, "l4proto": 16}
 
 
 def concat_type(*kinds: int) -> int:
@@ -145,6 +145,11 @@ def source(cidr: str, operator: int = EQ) -> bytes:
 
 def mark(number: int, operator: int = EQ) -> bytes:
     return meta("mark") + compare(struct.pack("=I", number), operator)
+
+
+def user(number: int, operator: int = EQ) -> bytes:
+    """Packets of the processes of a user."""
+    return meta("skuid") + compare(struct.pack("=I", number), operator)
 
 
 def out_loopback() -> bytes:

@@ -40,7 +40,7 @@ def _shop(service: str, *args: str, **env: str) -> dict[str, Any]:
 
 
 _ECHO = ("{python}", "-I", "{programs}/istio_echo.py")
-_AGENT = (*_PYTHON, "{programs}/pilot_agent.py")
+_AGENT = (*_PYTHON, "{packages}/sailcloth/agent/requests.py")
 _HTTPBIN = {"commands": {"gunicorn": (*_PYTHON, "{programs}/httpbin.py")}}
 _FORTIO = (*_PYTHON, "{programs}/fortio.py")
 
@@ -48,7 +48,7 @@ _FORTIO = (*_PYTHON, "{programs}/fortio.py")
 _CURL = ("/bin/sh", "-c", 'case "$1" in -*) set -- curl "$@";; esac; exec "$@"', "entrypoint")
 
 IMAGES: tuple[tuple[str, dict[str, Any]], ...] = (
-    (r"(.*/)?(proxyv2(-distroless|-debug)?|sailcloth-proxy)", {"builtin": "proxy", "commands": dict.fromkeys(("pilot-agent", "/usr/local/bin/pilot-agent"), _AGENT)}),
+    (r"(.*/)?(proxyv2(-distroless|-debug)?|sailcloth-proxy)", {"builtin": "proxy", "paths": ("{packages}",), "commands": dict.fromkeys(("pilot-agent", "/usr/local/bin/pilot-agent"), _AGENT)}),
     (r"(.*/)?examples-bookinfo-productpage-v1", _program("bookinfo_productpage.py", "9080")),
     (r"(.*/)?examples-bookinfo-details-(?P<v>v[12])", _program("bookinfo_details.py", "9080", SERVICE_VERSION="{v}")),
     (r"(.*/)?examples-bookinfo-ratings-(?P<v>v[0-9a-z-]+)", _program("bookinfo_ratings.py", "9080", SERVICE_VERSION="{v}")),

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Iterable, Iterator
 
 import sailcloth_samples
-from sailcloth.agent.protocol import ProxyProcess
+from sailcloth.agent import capture
+from sailcloth.agent.mounted_files import MountedFiles
+from sailcloth.agent.protocol import PodFiles, ProxyProcess
 from sailcloth.kube import ApiError
 from sailcloth.kube.resources import CLAIMS, CONFIGMAPS, SECRETS, SERVICEACCOUNTS
 from sailcloth.lib import namespaces as ns
-from sailcloth.local import capture, images, network, pod_users
+from sailcloth.local import images, network, pod_users
 from sailcloth.local.images import Image, host_paths
 
 from . import environment, security_context, service_account, termination_message, volumes
@@ -113,9 +115,13 @@ async def proxy_command(pod: PodState, c: Container) -> ProxyProcess:
     env = await environment_variables(pod, c)
     if pod.node.bind_swap and (ports := _host_ports(pod)):
         env["ISTIO_META_SAILCLOTH_BESIDE"] = ",".join(f"{p}:{p + _PROXY_PORT_OFFSET}" for p in ports)
-    created = await pod.node.agent.prepare(pod.object, c.spec, env, pod.directory, pod.sandbox.sockets)
-    folder = pod.directory / "proxy"
-    for path in (folder, *folder.iterdir()):
+    files = PodFiles(
+        home=pod.directory / "proxy",
+        resolv_conf=pod.directory / "etc" / "resolv.conf",
+        mounted=MountedFiles.from_container(pod.object, c.spec, pod.directory),
+    )
+    created = await pod.node.agent.prepare(pod.object, c.spec, env, files, pod.sandbox.sockets)
+    for path in (files.home, *files.home.iterdir()):
         pod.node.give(str(path), pod_users.PROXY)
     c.env = {**env, **created.env}
     return created

@@ -1,6 +1,6 @@
-"""What walk-throughs ask of the agent's command inside a sidecar: `kubectl exec POD -c istio-proxy -- pilot-agent …`.
+"""The commands of `pilot-agent` that ask a running sidecar: `kubectl exec POD -c istio-proxy -- pilot-agent …`.
 
-`request [--debug-port=15000] METHOD PATH [BODY]` asks Envoy's admin interface; `wait [--timeoutSeconds=60]` returns when the
+Imports nothing of the package, for it is also run as a file, where a start must not cost more than the request. `request [--debug-port=15000] METHOD PATH [BODY]` asks Envoy's admin interface; `wait [--timeoutSeconds=60]` returns when the
 sidecar has its configuration.
 """
 

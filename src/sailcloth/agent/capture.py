@@ -15,11 +15,12 @@ INBOUND_SOURCE = "127.0.0.6/32"
 
 @dataclass(frozen=True)
 class Capture:
-    """What to capture. The proxy's own traffic carries a packet mark."""
+    """What to capture. The proxy's own traffic carries a packet mark or, with `user`, is of that user's processes."""
 
     outbound: int = 15001
     inbound: int = 15006
     mark: int = 1337
+    user: int | None = None
     include_ranges: tuple[str, ...] = ("*",)
     exclude_ranges: tuple[str, ...] = ()
     include_inbound: tuple[str, ...] = ("*",)
@@ -43,9 +44,13 @@ def _yes(environment: Mapping[str, str] | None, name: str) -> bool:
 
 
 def parse(
-    arguments: list[str], environment: Mapping[str, str] | None = None, resolvers: tuple[str, ...] = ()
+    arguments: list[str],
+    environment: Mapping[str, str] | None = None,
+    resolvers: tuple[str, ...] = (),
+    by_user: bool = False,
 ) -> Capture:
-    """Parse the flags and variables of `istio-iptables`; DNS queries to `resolvers` are captured.
+    """Parse the flags and variables of `istio-iptables`; DNS queries to `resolvers` are captured. `by_user`: the proxy is told by its user,
+    for in a container it may not mark packets.
 
     Raises ValueError for a flag that is not known.
     """
@@ -65,6 +70,7 @@ def parse(
     return Capture(
         outbound=int(given.get("-p", "15001")),
         inbound=int(given.get("-z", "15006")),
+        user=int(given.get("-u", "1337")) if by_user else None,
         include_ranges=_words(given.get("-i", "*")),
         exclude_ranges=_words(given.get("-x", "")),
         include_inbound=_words(given.get("-b", "*")),
@@ -83,6 +89,9 @@ def rules(c: Capture) -> Batch:
     b.chain(TABLE, "out_redirect").rule(TABLE, "out_redirect", n.tcp(), n.redirect(c.outbound))
     b.chain(TABLE, "output", "output").chain(TABLE, "prerouting", "prerouting")
 
+    def own(operator: int = n.EQ) -> bytes:
+        return n.mark(c.mark, operator) if c.user is None else n.user(c.user, operator)
+
     def out(*expressions: bytes) -> None:
         b.rule(TABLE, "output", *expressions)
 
@@ -92,11 +101,11 @@ def rules(c: Capture) -> Batch:
         n.tcp(),
         n.out_loopback(),
         n.destination("127.0.0.1/32", n.NEQ),
-        n.mark(c.mark),
+        own(),
         n.verdict(n.GOTO, "in_redirect"),
     )
-    out(n.tcp(), n.out_loopback(), n.mark(c.mark, n.NEQ), n.verdict(n.RETURN))
-    out(n.mark(c.mark), n.verdict(n.RETURN))
+    out(n.tcp(), n.out_loopback(), own(n.NEQ), n.verdict(n.RETURN))
+    out(own(), n.verdict(n.RETURN))
     out(n.destination("127.0.0.1/32"), n.verdict(n.RETURN))
     if c.dns:
         for resolver in c.resolvers or ("0.0.0.0/0",):
