@@ -40,8 +40,10 @@ def node() -> Iterator[tuple[socket.socket, PublishedPorts]]:
         ports.serve()
 
 
-def _ask(node: tuple[socket.socket, PublishedPorts], address: str, port: int) -> socket.socket | str:
-    node[0].send(json.dumps({"address": address, "port": port}).encode())
+def _ask(
+    node: tuple[socket.socket, PublishedPorts], address: str, port: int, protocol: str = "TCP"
+) -> socket.socket | str:
+    node[0].send(json.dumps({"address": address, "port": port, "protocol": protocol}).encode())
     node[1].serve()
     data, fds, _, _ = socket.recv_fds(node[0], 4096, 1)
     return socket.socket(fileno=fds[0]) if fds else str(json.loads(data)["error"])
@@ -72,11 +74,29 @@ def test_a_withdrawn_port_is_closed(node: tuple[socket.socket, PublishedPorts], 
         listener = _ask(node, "127.0.0.1", port)
         assert isinstance(listener, socket.socket)
         listener.close()
-    node[0].send(json.dumps({how: [["127.0.0.1", goes if how == "withdraw" else stays]]}).encode())
+    node[0].send(json.dumps({how: [["127.0.0.1", goes if how == "withdraw" else stays, "TCP"]]}).encode())
     node[1].serve()
     socket.create_connection(("127.0.0.1", stays), 5).close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", goes), 5)
+
+
+def test_a_port_number_is_free_for_datagrams_beside_connections(node: tuple[socket.socket, PublishedPorts]) -> None:
+    port = _free_port()
+    connections, datagrams = (_ask(node, "127.0.0.1", port, protocol) for protocol in ("TCP", "UDP"))
+    assert isinstance(connections, socket.socket)
+    assert isinstance(datagrams, socket.socket)
+    with connections, datagrams, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(b"hello", ("127.0.0.1", port))
+        datagrams.settimeout(5)
+        assert datagrams.recv(100) == b"hello"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", port))  # the launcher still has it
+    node[0].send(json.dumps({"withdraw": [["127.0.0.1", port, "UDP"]]}).encode())
+    node[1].serve()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", port))
+    socket.create_connection(("127.0.0.1", port), 5).close()
 
 
 def test_only_loopback_is_published(node: tuple[socket.socket, PublishedPorts]) -> None:

@@ -201,16 +201,16 @@ def _delete_unused_images(state: StateDir) -> None:
 
 
 class PublishedPorts:
-    """Listening sockets on the host's loopback, which the node accepts on. They stay open while the node's process restarts:
-    clients wait, and the next process gets the same sockets."""
+    """Sockets on the host's loopback, which the node accepts connections or receives datagrams on. They stay open while the node's process
+    restarts: clients wait, and the next process gets the same sockets."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
-        self._listeners: dict[tuple[str, int], socket.socket] = {}
+        self._sockets: dict[tuple[str, int, str], socket.socket] = {}
 
     def serve(self) -> None:
-        """Answer a request of the node: {address, port} for a socket, {withdraw: [[address, port]…]}, or {only: …} to withdraw
-        all but those."""
+        """Answer a request of the node: {address, port, protocol} for a socket, {withdraw: [[address, port, protocol]…]}, or {only: …} to
+        withdraw all but those."""
         try:
             data = self._channel.recv(1 << 16)
         except BlockingIOError:
@@ -221,32 +221,35 @@ class PublishedPorts:
         asked = json.loads(data)
         if "address" in asked:
             try:
-                listener = self._listener(asked["address"], int(asked["port"]))
-                socket.send_fds(self._channel, [data], [listener.fileno()])
+                bound = self._socket(asked["address"], int(asked["port"]), asked["protocol"])
+                socket.send_fds(self._channel, [data], [bound.fileno()])
             except OSError as error:
                 self._channel.send(json.dumps({**asked, "error": error.strerror or str(error)}).encode())
             return
-        named = {(str(a), int(p)) for a, p in asked.get("withdraw") or asked.get("only") or ()}
-        for place in [p for p in self._listeners if (p in named) == ("withdraw" in asked)]:
-            self._listeners.pop(place).close()
+        named = {(str(a), int(p), str(t)) for a, p, t in asked.get("withdraw") or asked.get("only") or ()}
+        for place in [p for p in self._sockets if (p in named) == ("withdraw" in asked)]:
+            self._sockets.pop(place).close()
 
-    def _listener(self, address: str, port: int) -> socket.socket:
+    def _socket(self, address: str, port: int, protocol: str) -> socket.socket:
         """Raises OSError."""
-        known = self._listeners.get((address, port))
+        known = self._sockets.get((address, port, protocol))
         if known is not None:
             return known
         if not ipaddress.ip_address(address).is_loopback:
             raise OSError(errno.EADDRNOTAVAIL, "not a loopback address")
-        listener = socket.socket()
+        udp = protocol == "UDP"
+        bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM if udp else socket.SOCK_STREAM)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((address, port))
-            listener.listen(128)
+            if not udp:  # two UDP sockets with this option would share an address
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind((address, port))
+            if not udp:
+                bound.listen(128)
         except OSError:
-            listener.close()
+            bound.close()
             raise
-        self._listeners[address, port] = listener
-        return listener
+        self._sockets[address, port, protocol] = bound
+        return bound
 
 
 async def _wait_for_end(pid: int, channel: socket.socket, parent_fd: int) -> int:

@@ -399,7 +399,7 @@ class Kubelet:
         self, target: load_balancer.ServicePort, place: load_balancer.HostAddress, why: str
     ) -> None:
         namespace, name, _ = target
-        address, port = place
+        address, port, _ = place
         service = self._services.get((namespace, name))
         if service is not None:
             text = f"{address}:{port} cannot be published on the host: {why}"
