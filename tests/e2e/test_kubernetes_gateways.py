@@ -111,6 +111,8 @@ def test_a_gateway_of_its_own(mesh: Cluster, edge: tuple[str, Authority]) -> Non
     address, authority = edge
     mesh.eventually(lambda: status(address, "/productpage") == 200)
     assert [status(address, p) for p in ("/", "/reviews/0")] == [200, 404]
+    ask = f"import urllib.request as r; print(r.urlopen('http://{address}/productpage').status)"
+    assert mesh.kubectl("exec", "deploy/productpage-v1", "--", "python3", "-c", ask).strip() == "200"
     labels = mesh.kubectl("get", "pod", "-l", "gateway.networking.k8s.io/gateway-name=edge,team=web", "-o", "name")
     assert labels.startswith("pod/edge-sailcloth-")
     shown = json.loads(mesh.kubectl("get", "gtw", "edge", "-o", "json"))["status"]

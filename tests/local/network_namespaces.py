@@ -55,10 +55,10 @@ def inside(work: Callable[[], None], *, pid_namespace: bool = False, uid: int = 
     assert status == 0, text or f"the child ended with status {status}"
 
 
-def add_pod(address: str) -> int:
+def add_pod(address: str, load_balancers: str = "") -> int:
     """A connected network namespace. Closing the returned descriptor removes it."""
     fd = ns.new_netns()
-    network.connect_pod(fd, address)
+    network.connect_pod(fd, address, load_balancers)
     return fd
 
 

@@ -120,6 +120,44 @@ def test_a_pod_reaches_itself_through_its_service() -> None:
     inside(work)
 
 
+def test_pods_reach_load_balancers_and_their_own_loopback() -> None:
+    balancers = "127.40.0.0/16"
+
+    def work() -> None:
+        network.set_up_node()
+        a, b = add_pod(A, balancers), add_pod(B, balancers)
+        proxy = KubeProxy(balancers)
+        rules = {("127.40.0.1", "TCP", 80): B, ("127.40.0.1", "UDP", 53): B, ("127.40.0.2", "TCP", 80): A}
+        proxy.apply({key: (((end, 8080),), False) for key, end in rules.items()}, {A, B})
+        Nftables().commit(network.egress_rules())
+        server, own = listening(b, "0.0.0.0", 8080), listening(a, "0.0.0.0", 8080)
+        for _ in range(2):
+            with connected(a, "127.40.0.1", 80) as client:
+                sock, peer = _accept(server)
+                assert peer == A
+                sock.send(b"hello")
+                assert client.recv(10) == b"hello"
+        for address, port in (("127.40.0.2", 80), ("127.0.0.1", 8080), ("127.41.0.1", 8080)):
+            with connected(a, address, port):
+                _accept(own)
+        datagrams = [ns.in_netns(fd, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for fd in (b, a)]
+        for each in datagrams:
+            each.settimeout(3)
+        datagrams[0].bind(("0.0.0.0", 8080))
+        datagrams[1].connect(("127.40.0.1", 53))
+        datagrams[1].send(b"hello")
+        data, peer = datagrams[0].recvfrom(10)
+        assert (data, peer[0]) == (b"hello", A)
+        datagrams[0].sendto(b"you", peer)
+        assert datagrams[1].recv(10) == b"you"
+        datagrams[1].connect(("127.40.0.1", 54))
+        datagrams[1].send(b"hello")
+        with pytest.raises(ConnectionRefusedError):
+            datagrams[1].recv(10)
+
+    inside(work)
+
+
 def test_capture_sends_the_applications_traffic_through_the_proxy_and_the_proxys_own_past_it() -> None:
     def work() -> None:
         network.set_up_node()

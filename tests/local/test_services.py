@@ -142,3 +142,34 @@ def test_what_cannot_be_served_leaves_the_rest_alone() -> None:
     services = {("n", "a"): {"spec": {"clusterIP": "10.96.0.9", "ports": ports}}}
     found = routing.compute(services, {("n", "4"): slices("IPv4", "10.0.0.1"), ("n", "6"): slices("IPv6", "fd00::1")})
     assert found.rules == {("10.96.0.9", "TCP", 1): ((("10.0.0.1", 1),), False)}
+
+
+def test_a_load_balancer_is_reached_at_its_own_address_alone() -> None:
+    def balancer(cluster_ip: str, *addresses: str, kind: str = "LoadBalancer") -> Object:
+        ingress = [{"ip": a} for a in addresses]
+        ports = [{"port": 53, "protocol": "UDP"}]
+        return {
+            "spec": {"clusterIP": cluster_ip, "type": kind, "ports": ports},
+            "status": {"loadBalancer": {"ingress": ingress}},
+        }
+
+    services = {
+        ("n", "a"): balancer("10.96.0.9", "127.40.0.1"),
+        ("n", "b"): balancer("10.96.0.8", "127.40.0.1", "10.96.0.9"),
+        ("n", "c"): balancer("10.96.0.7", "127.40.0.2", kind="ClusterIP"),
+    }
+    slices = {("n", n): {**_slice(n), "endpoints": [{"addresses": [f"10.0.0.{i}"]}]} for i, n in enumerate("abc")}
+    rules = routing.compute(services, slices).rules
+    assert {address: ends[0][0] for (address, _, _), (ends, _) in rules.items()} == {
+        "10.96.0.9": "10.0.0.0",
+        "127.40.0.1": "10.0.0.0",
+        "10.96.0.8": "10.0.0.1",
+        "10.96.0.7": "10.0.0.2",
+    }
+
+
+def _slice(service: str) -> Object:
+    return {
+        "metadata": {"labels": {"kubernetes.io/service-name": service}},
+        "ports": [{"name": "", "port": 5353, "protocol": "UDP"}],
+    }

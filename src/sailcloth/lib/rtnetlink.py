@@ -15,6 +15,7 @@ _NEWLINK, _DELLINK, _NEWADDR, _NEWROUTE = 16, 17, 20, 24
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 3, 18, 28
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 1, 4, 5, 7
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
+TABLE_MAIN, TABLE_LOCAL = 254, 255
 _ONLINK = 4
 
 
@@ -79,8 +80,9 @@ class RouteSocket:
         scope: int = SCOPE_UNIVERSE,
         onlink: bool = False,
         source: str = "",
+        table: int = TABLE_MAIN,
     ) -> None:
-        body = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, 254, 3, scope, 1, _ONLINK if onlink else 0)
+        body = struct.pack("=BBBBBBBBI", socket.AF_INET, prefix, 0, 0, table, 3, scope, 1, _ONLINK if onlink else 0)
         if prefix:
             body += _attribute(_RTA_DST, socket.inet_aton(destination))
         if gateway:

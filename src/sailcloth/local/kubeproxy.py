@@ -1,4 +1,4 @@
-"""Service addresses for clients without a sidecar: nftables maps from (address, protocol, port) to a random endpoint."""
+"""Addresses of services and load balancers for clients without a sidecar: nftables maps from (address, protocol, port) to a random endpoint."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Spec = tuple[tuple[tuple[str, int], ...], bool]  # endpoints, whether a client s
 
 class KubeProxy:
     """Keeps the rules equal to the services, by differences, each in one transaction. The first one replaces the rules of an
-    earlier process, which are in force until then."""
+    earlier process, which are in force until then. `load_balancers`: the range of their addresses, which pods send here."""
 
-    def __init__(self) -> None:
+    def __init__(self, load_balancers: str = "") -> None:
         self._nft = Nftables()
+        self._load_balancers = load_balancers
         self._generation = 0
         self._live: dict[ServiceKey, tuple[Spec, str, str]] = {}
         self._hairpin: set[str] = set()
         self._fresh = True
 
-    @staticmethod
-    def _table(b: Batch) -> None:
+    def _table(self, b: Batch) -> None:
         """The table without services."""
         b.fresh_table(_T)
         b.named_set(_T, "svc", _KEY, (n.T_VERDICT, 0), fields=(4, 1, 2))
@@ -39,6 +39,8 @@ class KubeProxy:
         b.chain(_T, "services").rule(_T, "services", load, n.lookup("svc", 8, 0))
         for hook in ("prerouting", "output"):
             b.chain(_T, hook, hook).rule(_T, hook, n.destination(SERVICE_CIDR), n.verdict(n.JUMP, "services"))
+        if self._load_balancers:
+            b.rule(_T, "prerouting", n.destination(self._load_balancers), n.verdict(n.JUMP, "services"))
         # A pod that reaches itself through its own service must see the node as peer, or its reply never leaves it.
         pair = (n.concat_type(n.T_ADDRESS, n.T_ADDRESS), 8)
         b.named_set(_T, "hairpin", pair, fields=(4, 4)).chain(_T, "postrouting", "postrouting", priority=100)

@@ -10,7 +10,7 @@ from pathlib import Path
 from sailcloth.lib import namespaces as ns
 from sailcloth.lib import nftables as n
 from sailcloth.lib.nftables import Batch, Nftables
-from sailcloth.lib.rtnetlink import SCOPE_LINK, RouteSocket
+from sailcloth.lib.rtnetlink import SCOPE_LINK, TABLE_LOCAL, RouteSocket
 
 NODE_IP, DNS_IP, API_IP = "10.42.0.1", "10.96.0.10", "10.96.0.1"
 POD_CIDR, SERVICE_CIDR = "10.42.0.0/16", "10.96.0.0/16"
@@ -46,8 +46,9 @@ def set_up_node() -> None:
     _sysctl("net/ipv4/ip_unprivileged_port_start", 0)
 
 
-def connect_pod(fd: int, address: str) -> None:
-    """Connect a pod's network namespace, and route to its address; both end with the namespace."""
+def connect_pod(fd: int, address: str, load_balancers: str = "") -> None:
+    """Connect a pod's network namespace, and route to its address; both end with the namespace. `load_balancers`: a range of the loopback
+    that is the node's, where its rules know the addresses in it; all else of the loopback is the pod's own."""
     name = "v" + format(int(ipaddress.ip_address(address)), "x")
     with RouteSocket() as route:
         route.veth(name, "eth0", fd)
@@ -64,6 +65,10 @@ def connect_pod(fd: int, address: str) -> None:
             route.address(eth0, address)
             route.route(GATEWAY, 32, eth0, scope=SCOPE_LINK)
             route.route("0.0.0.0", 0, eth0, gateway=GATEWAY, onlink=True)
+            if load_balancers:
+                first, _, prefix = load_balancers.partition("/")
+                route.route(first, int(prefix), eth0, GATEWAY, onlink=True, source=address, table=TABLE_LOCAL)
+                _sysctl("net/ipv4/conf/eth0/route_localnet", 1)  # for the answers
         _sysctl("net/ipv4/ip_unprivileged_port_start", 0)
 
     ns.in_netns(fd, inside)

@@ -272,6 +272,7 @@ def _processes(config: dict[str, Any], state: StateDir, zygote_socket: str) -> l
         "host_ports": {"8080": config["http_fd"], "8443": config["https_fd"]},
         "images": str(state.images),
         "publish_fd": config["publish_fd"],
+        "load_balancers": _load_balancers(state),
         "bind_swap": config.get("bind_swap", True),
         "certificate_lifetime_s": config.get("certificate_lifetime_s", 0),
         "groups": config["groups"],

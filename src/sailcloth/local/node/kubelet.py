@@ -67,6 +67,7 @@ class Config(msgspec.Struct, frozen=True):
     control_plane: str = "10.42.0.1:15012"
     certificate_lifetime_s: int = 0
     groups: dict[str, str] = {}  # the cluster's control group, by controller
+    load_balancers: str = ""  # the range of their addresses on the host's loopback
     number: int = 0  # of the cluster, which tells its pods' users on the host
     allow_privileged: bool = False  # privileged containers and hostPath volumes
     telemetry: bool = False  # processes with metrics and traces, and with the console, run beside this one
@@ -89,6 +90,7 @@ class Kubelet:
         self.pods_dir, self.logs_dir = Path(config.pods), Path(config.logs)
         self.host_ports = {int(k): v for k, v in config.host_ports.items()}
         self.bind_swap = config.bind_swap
+        self.load_balancers = config.load_balancers
         self.masked_paths = mounts.masked_paths(config.home, str(self.pods_dir.parents[1]))
         self.images = Catalog(config.images)
         self.groups = Groups(config.groups)
@@ -108,7 +110,7 @@ class Kubelet:
         self._zone.complete = False
         self._dns: dns.Server | None = None
         self._names: tuple[dict[str, list[str]], dict[str, str]] | None = None  # as they were written
-        self._proxy = KubeProxy()
+        self._proxy = KubeProxy(config.load_balancers)
         self._services_changed = asyncio.Event()
         self._load_balancer: LoadBalancer | None = None
         mirrored = [mirror_pod.CONTROL_PLANE, *([mirror_pod.TELEMETRY, mirror_pod.CONSOLE] if config.telemetry else [])]

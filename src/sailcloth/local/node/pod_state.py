@@ -34,6 +34,8 @@ class Node(Protocol):
     logs_dir: Path
     host_ports: dict[int, int]
     bind_swap: bool
+    load_balancers: str
+    """The range of their addresses on the host's loopback."""
     images: Catalog
     service_env: dict[str, str]
     masked_paths: list[str]

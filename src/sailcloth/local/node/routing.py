@@ -51,7 +51,8 @@ def compute(services: Mapping[tuple[str, str], Object], slices: Mapping[tuple[st
                 protocol = port.get("protocol", "TCP")
                 if protocol in PROTOCOLS:
                     endpoints = tuple(sorted({(a, p) for a, p, _ in _ready(value, port.get("name", "")) if p}))
-                    out.rules[address, protocol, int(port["port"])] = (endpoints, sticky)
+                    for each in (address, *_load_balancers(service)):
+                        out.rules.setdefault((each, protocol, int(port["port"])), (endpoints, sticky))
     return out
 
 
@@ -65,6 +66,14 @@ def ready_endpoints(
         if ns == namespace and (s["metadata"].get("labels") or {}).get(_SERVICE) == name
     ]
     return sorted((a, p) for a, p, _ in _ready(matches, port) if p)
+
+
+def _load_balancers(service: Object) -> list[str]:
+    """Addresses of a load balancer. Those that are not on the loopback are no one's to give."""
+    if service["spec"].get("type") != "LoadBalancer":
+        return []
+    ingress = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
+    return [b["ip"] for b in ingress if str(b.get("ip", "")).startswith("127.")]
 
 
 def _ready(slices: Iterable[Object], port_name: str | None) -> list[tuple[str, int, str]]:

@@ -22,7 +22,7 @@ async def create(pod: PodState) -> None:
     _write_etc(pod, hostname)
     _, fd = await asyncio.to_thread(zygote.make_pod, pod.node.zygote, str(pod.directory), hostname[:63])
     try:
-        await asyncio.to_thread(network.connect_pod, fd, pod.ip)
+        await asyncio.to_thread(network.connect_pod, fd, pod.ip, pod.node.load_balancers)
     finally:
         os.close(fd)
     made.write_text(pod.ip)
