@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +64,15 @@ def test_listeners_are_told_by_what_they_match_and_where_it_goes(dump: Object) -
     assert {r[1] for r in rows(dump, "listener", port=80)} == {"80"}
     assert {r[0] for r in rows(dump, "listener", address="10.96.9.9")} == {"10.96.9.9"}
     assert {r[1] for r in rows(dump, "listener", type="tcp")} == {"3306", "15001"}
+
+
+def test_datagrams_have_a_row_of_their_own() -> None:
+    case = Path(__file__).parents[1] / "golden" / "gateway" / "datagrams"
+    objects, _ = manifests.load([(case / "input.yaml").read_text()])
+    described = offline.describe({"type": "router", "namespace": "istio-system", "labels": {"istio": "ingressgateway"}})
+    dump = offline.config_dump(offline.resources(offline.mesh_of(objects), described))
+    assert rows(dump, "listener", type="udp") == [["0.0.0.0", "5353", "UDP", "Cluster: udp|53||names.default"]]
+    assert ["names.default", "53", "-", "udp", "EDS", ""] in rows(dump, "cluster")
 
 
 def test_routes_show_the_short_names_and_each_match(dump: Object) -> None:

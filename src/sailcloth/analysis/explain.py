@@ -186,7 +186,7 @@ class Explainer:
     def _target_port(self, gateway: Proxy, port: int) -> int:
         """The port at which a gateway's pods take what comes to a port of its Services."""
         ports = self._mesh.graph.get(gateways.translation, gateway)
-        return next((target for _, number, target in ports if number == port), port)
+        return next((p.target for p in ports if p.number == port and not p.udp), port)
 
     def _without_proxy(self, question: Question, call: simulate.Call, host: str) -> Explanation:
         return Explanation(

@@ -26,6 +26,7 @@ _DUMPS = {
 }
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _TCP = "envoy.filters.network.tcp_proxy"
+_UDP = "envoy.filters.udp_listener.udp_proxy"
 _ALPNS = {
     ("http/1.1", "h2c"): "HTTP",
     ("http/1.0", "http/1.1", "h2c"): "HTTP",
@@ -220,7 +221,9 @@ def _chains(created: Object) -> list[Object]:
 
 
 def listener_type(created: Object) -> str:
-    """HTTP, TCP, HTTP+TCP or UNKNOWN."""
+    """HTTP, TCP, HTTP+TCP, UDP or UNKNOWN."""
+    if _datagrams(created):
+        return "UDP"
     names = {f.get("name", "") for c in _chains(created) for f in c.get("filters", ())}
     return "+".join(t for t, name in (("HTTP", _MANAGER), ("TCP", _TCP)) if name in names) or "UNKNOWN"
 
@@ -231,11 +234,19 @@ def listeners(result: list[Object]) -> Table:
     for created in result:
         at = _addresses(created)
         address, port = ",".join(dict.fromkeys(a for a, _ in at)), at[0][1]
-        for chain in _chains(created) or [{}]:
+        if cluster := _datagrams(created):
+            rows.append([address, str(port), "UDP", _to(cluster)])
+        for chain in [] if cluster else _chains(created) or [{}]:
             rows.append([address, str(port or "-"), _match(chain.get("filter_chain_match", {})), _destination(chain)])
     return ["ADDRESSES", "PORT", "MATCH", "DESTINATION"], sorted(
         rows, key=lambda r: (int(r[1]) if r[1] != "-" else 0, r[0])
     )
+
+
+def _datagrams(created: Object) -> str:
+    """The cluster of a listener for datagrams; empty for any other."""
+    matchers = (f["typed_config"]["matcher"] for f in created.get("listener_filters", ()) if f.get("name") == _UDP)
+    return next((str(m["on_no_match"]["action"]["typed_config"]["cluster"]) for m in matchers), "")
 
 
 def _match(match: Object) -> str:

@@ -36,6 +36,7 @@ DIFFERENT = {
     "done twice; Istio's has `unavailable,cancelled` too",
     "DestinationRule.spec.subsets": "a subset in use stays until no rule sends traffic to it; a caller's own rule does not hide "
     "those of the service's",
+    "Gateway.spec.servers.port.protocol": "UDP: datagrams go where a VirtualService's first TCP rule for the port says; Istio opens no such port",
     "Gateway.spec.servers.hosts": "a host that another TLS server of the port answers for gets 421",
     "DestinationRule.spec.trafficPolicy.outlierDetection.maxEjectionPercent": "unset: 10 %, but at least one endpoint",
     "DestinationRule.spec.trafficPolicy.tls.credentialName": "at sidecars a rule that selects the workload is enough; no Role to read Secrets",

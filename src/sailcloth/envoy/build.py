@@ -16,12 +16,13 @@ from sailcloth.mesh import registry
 from sailcloth.mesh.kinds import Traffic
 from sailcloth.view import clusters as cluster_plans
 from sailcloth.view import inbound as inbound_plans
-from sailcloth.view import layout, on_demand, routes, scope
+from sailcloth.view import layout, on_demand, routes, scope, udp
 from sailcloth.view import proxy as proxies
 from sailcloth.view.inbound import InboundPlan
 from sailcloth.view.policies import Policies
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId
+from sailcloth.view.udp import DatagramsId
 from sailcloth.xds.types import CLUSTER, ENDPOINTS, EXTENSION, LISTENER, NAMES, ROUTES
 
 from . import clusters as cluster_messages
@@ -51,10 +52,12 @@ def collections(graph: Graph, proxy: Proxy) -> dict[str, tuple[ResourceSet, ...]
             CLUSTER: (
                 ResourceSet(cluster_ids, cluster, outbound_args),
                 ResourceSet(gateway.passthrough_clusters, _passthrough_cluster, (proxy, view)),
+                ResourceSet(udp.ids, _datagrams_cluster, (proxy, view)),
             ),
             ENDPOINTS: (
                 ResourceSet(endpoint_ids, endpoints, outbound_args),
                 ResourceSet(gateway.passthrough_clusters, _passthrough_endpoints, (proxy, view)),
+                ResourceSet(udp.ids, _datagrams_endpoints, (proxy, view)),
             ),
             LISTENER: (ResourceSet(_gateway_listener_ids, _gateway_listener, (proxy, view)),),
             ROUTES: (ResourceSet(gateway.route_names, _gateway_routes, (proxy, view)),),
@@ -202,6 +205,17 @@ def _passthrough_cluster(graph: Graph, proxy: Proxy, view: View, ident: ClusterI
 @derived
 def _passthrough_endpoints(graph: Graph, proxy: Proxy, view: View, ident: ClusterId) -> EnvoyResource | None:
     return graph.get(endpoints, view, ident)
+
+
+@derived
+def _datagrams_cluster(graph: Graph, proxy: Proxy, view: View, ident: DatagramsId) -> EnvoyResource | None:
+    unpatched = cluster_messages.datagrams(graph.get(udp.plan, view, ident))
+    return _finish(graph, pipeline.CLUSTER_RESOURCE, unpatched, view.traffic, view.policies)
+
+
+@derived
+def _datagrams_endpoints(graph: Graph, proxy: Proxy, view: View, ident: DatagramsId) -> EnvoyResource | None:
+    return endpoint_messages.datagrams(graph.get(udp.plan, view, ident))
 
 
 @derived

@@ -16,8 +16,9 @@ from sailcloth.envoy.resource import EnvoyResource, resource
 from sailcloth.mesh.model import Resolution
 from sailcloth.view.clusters import ClusterPlan
 from sailcloth.view.inbound import InboundPlan, InboundPort
+from sailcloth.view.udp import DatagramsPlan
 
-from .resources import endpoint, service_metadata
+from .resources import endpoint, service_metadata, udp_proxy
 from .resources.address import bind_config, socket_address, to_address
 
 _TYPES = {
@@ -64,6 +65,11 @@ def outbound(plan: ClusterPlan) -> EnvoyResource:
     service_metadata.add(cluster.metadata, plan.service.host, plan.service.name, plan.service.namespace)
     eds = name if plan.resolution is Resolution.EDS else ""
     return resource(name, encode(cluster), sources=plan.sources, endpoints=eds)
+
+
+def datagrams(plan: DatagramsPlan) -> EnvoyResource:
+    """The cluster of a gateway's UDP port."""
+    return udp_proxy.cluster(plan, _EDS_SOURCE)
 
 
 def inbound(plan: InboundPlan, inbound_port: InboundPort) -> EnvoyResource:

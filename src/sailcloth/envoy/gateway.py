@@ -9,16 +9,17 @@ from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 from sailcloth.mesh import hosts, registry
 from sailcloth.mesh.model import Protocol
-from sailcloth.view import gateways, tcp
+from sailcloth.view import gateways, tcp, udp
 from sailcloth.view.gateways import GatewayServer, ListenerPlan
 from sailcloth.view.proxy import Proxy, View
 from sailcloth.view.routes import ClusterId, Target
+from sailcloth.view.udp import DatagramsId
 
 from . import names, outbound, pipeline
 from . import routes as route_messages
 from .inputs import FilterInputs
 from .resource import EnvoyResource
-from .resources import filter_chain, tcp_proxy, tls
+from .resources import filter_chain, tcp_proxy, tls, udp_proxy
 from .resources import http_connection_manager as hcm
 from .resources import listener as listener_messages
 
@@ -30,8 +31,18 @@ _TCP_ALPN = ("istio-peer-exchange", "istio", "h2", "http/1.1")
 @derived
 def listeners(graph: Graph, proxy: Proxy, view: View) -> tuple[EnvoyResource, ...]:
     """Listeners of a gateway proxy. A port without any route for connections gets no listener."""
-    built = (_listener(graph, proxy, view, plan) for plan in graph.get(gateways.of_proxy, proxy))
+    built = (
+        _udp_listener(graph, view, plan) if plan.udp else _listener(graph, proxy, view, plan)
+        for plan in graph.get(gateways.of_proxy, proxy)
+    )
     return tuple(listener_ for listener_ in built if listener_ is not None)
+
+
+def _udp_listener(graph: Graph, view: View, plan: ListenerPlan) -> EnvoyResource | None:
+    ident = DatagramsId(plan.servers[0].gateway, plan.servers[0].server.port.number)
+    if not graph.get(udp.targets, view, ident)[0]:
+        return None
+    return udp_proxy.listener(plan.bind or "0.0.0.0", plan.port, graph.get(udp.plan, view, ident))
 
 
 def _listener(graph: Graph, proxy: Proxy, view: View, plan: ListenerPlan) -> EnvoyResource | None:
@@ -122,8 +133,10 @@ def ports(graph: Graph, proxy: Proxy, name: str) -> frozenset[int]:
     servers = graph.get(gateways.servers_of, proxy, name)
     plans = graph.get(gateways.of_proxy, proxy) if servers is None else (servers[0],)
     for plan in plans:
-        if servers is not None or name == names.listener(plan.bind or "0.0.0.0", plan.port):
-            service_ports = {port for _, port, target in graph.get(gateways.translation, proxy) if target == plan.port}
+        listener = names.udp_listener if plan.udp else names.listener
+        if servers is not None or name == listener(plan.bind or "0.0.0.0", plan.port):
+            translation = graph.get(gateways.translation, proxy)
+            service_ports = {p.number for p in translation if (p.target, p.udp) == (plan.port, plan.udp)}
             return frozenset({plan.port, *service_ports, *(b.server.port.number for b in plan.servers)})
     return frozenset()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sailcloth.view.routes import ClusterId
+from sailcloth.view.udp import DatagramsId
 
 BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
@@ -27,6 +28,11 @@ def outbound(cluster: ClusterId) -> str:
     return f"outbound|{cluster.port}|{cluster.subset}|{cluster.host}"
 
 
+def datagrams(ident: DatagramsId) -> str:
+    """`udp|53||edge~dns.default`: the cluster of a gateway's UDP port. Istio has none."""
+    return f"udp|{ident.port}||{ident.gateway.name}.{ident.gateway.namespace}"
+
+
 def sni(cluster: ClusterId) -> str:
     """SNI of mutual TLS in the mesh: `outbound_.9080_.v1_.reviews.default.svc.cluster.local`."""
     return f"outbound_.{cluster.port}_.{cluster.subset}_.{cluster.host}"
@@ -42,6 +48,11 @@ def listener(address: str, port: int) -> str:
     if address.startswith("unix://"):
         return address
     return f"{address}_{port}"
+
+
+def udp_listener(address: str, port: int) -> str:
+    """`0.0.0.0_53_udp`, beside the listener for TCP of the same port."""
+    return f"{listener(address, port)}_udp"
 
 
 def credential(name: str) -> str:

@@ -19,7 +19,7 @@ from . import registry, selection
 from .kinds import endpoint_slice as slices
 from .kinds import of_namespace, workload_entry
 from .kinds.pod import by_address
-from .model import Endpoint, Port, Service
+from .model import Endpoint, Port, Protocol, Service
 
 _TOPOLOGY = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 TLS_MODE = "security.istio.io/tlsMode"
@@ -78,7 +78,8 @@ def _from_slices(graph: Graph, source: Key, obj: core.Service, port: Port) -> li
         if slice_.address_type not in ("IPv4", "IPv6"):
             continue
         for entry in slice_.ports or ():
-            if (entry.name or "") != port.name or not entry.port or entry.protocol == "UDP":
+            udp = entry.protocol == "UDP"
+            if (entry.name or "") != port.name or not entry.port or udp != (port.protocol is Protocol.UDP):
                 continue
             for ep in slice_.endpoints:
                 terminating = bool(ep.conditions.terminating)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sailcloth.api import core
+from sailcloth.api.meta import Key
 from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, derived
 
 from . import hosts, registry, visibility
 from .kinds import service as service_kind
 from .kinds import service_entry as entry_kind
-from .model import Port, Resolution, Service, declared_protocol, protocol
+from .model import Port, Protocol, Resolution, Service, declared_protocol, protocol
 from .registry import ServiceId
 
 
@@ -133,6 +134,20 @@ def by_host(graph: Graph, host: str, namespace: str) -> Service | None:
         allocated=tuple(dict.fromkeys(a for s in parts for a in s.allocated)),
         parts=parts,
     )
+
+
+@derived
+def datagram_port(graph: Graph, host: str, number: int, namespace: str) -> tuple[Key, Port] | None:
+    """A UDP port of a Kubernetes Service that is visible in a namespace, with the Service's key. `Service.ports` has none of them, because
+    sidecars leave datagrams alone."""
+    for ident in registry.services_of_host(graph, host):
+        obj = registry.read(graph, core.Service, ident.key)
+        if obj is None or not visibility.sees(_exported_to(graph, ident), namespace):
+            continue
+        for p in obj.spec.ports:
+            if p.protocol == "UDP" and p.port == number:
+                return ident.key, Port(p.port, p.name, Protocol.UDP, p.target_port or p.port)
+    return None
 
 
 def _exported_to(graph: Graph, ident: ServiceId) -> tuple[str, ...]:

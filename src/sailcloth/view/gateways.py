@@ -78,6 +78,11 @@ class ListenerPlan:
         return not self.servers[0].mode
 
     @property
+    def udp(self) -> bool:
+        """Whether it takes datagrams instead of connections. Such a listener has one server."""
+        return self.servers[0].protocol is Protocol.UDP
+
+    @property
     def http_route(self) -> str:
         """Name of the route configuration that the plain HTTP servers share."""
         return f"http.{self.port}" + (f".{self.bind}" if self.bind else "")
@@ -86,7 +91,16 @@ class ListenerPlan:
         return bound.route_name or self.http_route
 
 
-Translation = tuple[tuple[str, int, int], ...]  # (service host, service port, port of the workload)
+class PortTranslation(NamedTuple):
+    """A port of a service, and the port of the workload behind it. `udp`: for datagrams, which have port numbers of their own."""
+
+    host: str
+    number: int
+    target: int
+    udp: bool
+
+
+Translation = tuple[PortTranslation, ...]
 
 
 @derived
@@ -95,7 +109,7 @@ def translation(graph: Graph, proxy: Proxy) -> Translation:
     pairs = graph.get(labels_of, proxy)
     labels = dict(pairs)
     domain = registry.config(graph).domain
-    triples: list[tuple[str, int, int]] = []
+    translated: list[PortTranslation] = []
     for key, obj in registry.by_selector(graph, service.by_selector_label, proxy.namespace, pairs):
         if not selection.matches(obj.spec.selector, labels):
             continue
@@ -103,14 +117,19 @@ def translation(graph: Graph, proxy: Proxy) -> Translation:
             continue
         for p in obj.spec.ports:
             if isinstance(p.target_port or p.port, int):
-                triples.append((f"{key.name}.{key.namespace}.svc.{domain}", p.port, int(p.target_port or p.port)))
+                host, target = f"{key.name}.{key.namespace}.svc.{domain}", int(p.target_port or p.port)
+                translated.append(PortTranslation(host, p.port, target, p.protocol == "UDP"))
     for entry in dict(i for ip in proxy.ips for i in registry.objects(graph, service_entry.by_address(ip))).values():
         if entry.metadata.labels.get(NO_TRANSLATION) == "true":
             continue
         if not any(e.address in proxy.ips and selection.matches(e.labels, labels) for e in entry.spec.endpoints):
             continue
-        triples += [(h, p.number, p.target_port or p.number) for h in entry.spec.hosts for p in entry.spec.ports]
-    return tuple(sorted(set(triples)))
+        for port in entry.spec.ports:
+            udp = port.protocol.upper() == "UDP"
+            translated += [
+                PortTranslation(h, port.number, port.target_port or port.number, udp) for h in entry.spec.hosts
+            ]
+    return tuple(sorted(set(translated)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +152,9 @@ class _Merged:
 @derived
 def _merged(graph: Graph, labels: Labels, namespace: str, ports: Translation) -> _Merged:
     """The servers of the Gateways that select a proxy, by listening port; the oldest Gateway comes first."""
-    merged: dict[tuple[int, str], list[GatewayServer]] = {}
+    merged: dict[tuple[int, str, bool], list[GatewayServer]] = {}  # TCP and UDP each have their own port numbers
     conflicted: list[ConflictedServer] = []
-    services = {host for host, _, _ in ports}
+    services = {p.host for p in ports}
     chosen = []
     for key, gateway in registry.objects(graph, every_gateway()):
         named = [s.strip() for s in gateway.metadata.annotations.get(GATEWAY_SERVICE, "").split(",") if s.strip()]
@@ -146,14 +165,15 @@ def _merged(graph: Graph, labels: Labels, namespace: str, ports: Translation) ->
     for _, key, gateway, named in sorted(chosen, key=lambda c: c[0]):
         for index, server in enumerate(gateway.spec.servers):
             new = GatewayServer(key, server)
-            for number in _numbers(server.port.number, ports, named):
-                servers = merged.setdefault((number, server.bind or ""), [])
+            udp = new.protocol is Protocol.UDP
+            for number in _numbers(server.port.number, udp, ports, named):
+                servers = merged.setdefault((number, server.bind or "", udp), [])
                 conflict = _conflict(new, servers)
                 if conflict is None:
                     servers.append(new)
                 else:
                     conflicted.append(ConflictedServer(key, index, server.port.number, *conflict))
-    plans = (ListenerPlan(port, bind, tuple(servers)) for (port, bind), servers in sorted(merged.items()) if servers)
+    plans = (ListenerPlan(port, bind, tuple(servers)) for (port, bind, _), servers in sorted(merged.items()) if servers)
     return _Merged(tuple(plans), tuple(conflicted))
 
 
@@ -193,9 +213,10 @@ def server_names(server: Server) -> list[str]:
     return list(dict.fromkeys(hosts.normalized(h.rpartition("/")[2]) for h in server.hosts))
 
 
-def _numbers(number: int, ports: Translation, named: list[str]) -> list[int]:
+def _numbers(number: int, udp: bool, ports: Translation, named: list[str]) -> list[int]:
     """The proxy's ports for a Gateway's port: the target ports of its services, or (without a named service) the port itself."""
-    targets = sorted({t for host, p, t in ports if p == number and (not named or host in named)})
+    matches = (p for p in ports if (p.number, p.udp) == (number, udp) and (not named or p.host in named))
+    targets = sorted({p.target for p in matches})
     return targets if targets or named else [number]
 
 

@@ -14,6 +14,7 @@ from sailcloth.mesh.model import Endpoint
 from sailcloth.view import locality
 from sailcloth.view.clusters import ClusterPlan, EndpointsPlan
 from sailcloth.view.locality import LocalityPlan
+from sailcloth.view.udp import DatagramsPlan
 
 _MAX_TOTAL_WEIGHT = 2**32 - 1  # Envoy's limit for the sum of a cluster's endpoint weights
 
@@ -23,6 +24,14 @@ def assignment(plan: EndpointsPlan) -> EnvoyResource:
     name = names.outbound(plan.id)
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     _fill(message, plan.endpoints, plan.mtls, plan.preference)
+    return resource(name, encode(message))
+
+
+def datagrams(plan: DatagramsPlan) -> EnvoyResource:
+    """The endpoints of a UDP port: none with mutual TLS."""
+    name = names.datagrams(plan.id)
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
+    _fill(message, plan.endpoints, (False,) * len(plan.endpoints), None)
     return resource(name, encode(message))
 
 
