@@ -23,8 +23,9 @@ def gateway() -> Object:
         "addresses": [{"type": "IPAddress", "value": "127.1.1.1"}],
         "conditions": [condition("Accepted"), condition("Programmed")],
         "listeners": [
-            {"name": "http", "conditions": [condition(c) for c in ("Accepted", "ResolvedRefs", "Programmed")]},
-            {"name": "tls", "conditions": [condition("Accepted"), condition("Programmed", "Invalid"),
+            {"name": "http", "supportedKinds": [{"kind": "HTTPRoute"}],
+             "conditions": [condition(c) for c in ("Accepted", "ResolvedRefs", "Programmed")]},
+            {"name": "tls", "supportedKinds": [{"kind": "HTTPRoute"}], "conditions": [condition("Accepted"), condition("Programmed", "Invalid"),
                                            condition("ResolvedRefs", "RefNotPermitted", "no grant in certs")]},
         ],
     }  # fmt: skip
@@ -99,3 +100,22 @@ def test_a_route_with_its_parents() -> None:
     two = route("two", "default", EDGE, condition("Accepted"), condition("ResolvedRefs"))
     two["spec"]["parentRefs"].append(other)
     assert list(route_text(two, [gateway()]))[-1] == "   there is no such Gateway"
+
+
+def test_datagrams_are_for_their_own_listeners() -> None:
+    edge = gateway()
+    edge["spec"]["listeners"].append({"name": "dns", "port": 53, "protocol": "UDP"})
+    taken = [condition(c) for c in ("Accepted", "ResolvedRefs", "Programmed")]
+    edge["status"]["listeners"].append({"name": "dns", "supportedKinds": [{"kind": "UDPRoute"}], "conditions": taken})
+    rules = [{"backendRefs": [{"name": "dns", "port": 53}]}]
+    dns = route("dns", "default", EDGE, condition("Accepted"), condition("ResolvedRefs"), rules=rules)
+    dns["kind"] = "UDPRoute"
+    lines = list(gateway_text(edge, [dns], []))
+    assert lines[-2:] == ["Listener dns: UDP port 53, routes of its own namespace", "   UDPRoute dns.default"]
+    assert sum("UDPRoute" in line for line in lines) == 1
+    assert list(route_text(dns, [edge])) == [
+        "UDPRoute: dns.default",
+        "   Rule 1: everything to dns.default:53",
+        "Parent: Gateway edge.default",
+        "   attached to dns (UDP port 53, routes of its own namespace) at 127.1.1.1",
+    ]

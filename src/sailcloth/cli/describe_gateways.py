@@ -14,7 +14,13 @@ from . import output
 
 Object = dict[str, Any]
 GROUP = "gateway.networking.k8s.io"
-ROUTES = {"httproute": "HTTPRoute", "grpcroute": "GRPCRoute", "tlsroute": "TLSRoute", "tcproute": "TCPRoute"}
+ROUTES = {
+    "httproute": "HTTPRoute",
+    "grpcroute": "GRPCRoute",
+    "tlsroute": "TLSRoute",
+    "tcproute": "TCPRoute",
+    "udproute": "UDPRoute",
+}
 _LABEL = "gateway.networking.k8s.io/gateway-name"
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the object.")]
 Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
@@ -167,12 +173,16 @@ def _problems(conditions: Object, *types: str) -> Iterator[str]:
 _NOT = {"ResolvedRefs": "references"}
 
 
-def _listeners(parent: Object, found: Object) -> list[Object]:
-    """The listeners that a parent reference means."""
+def _listeners(parent: Object, obj: Object, found: Object) -> list[Object]:
+    """The listeners that a route's parent reference means, without those that take no routes of its kind."""
+    status = (found.get("status") or {}).get("listeners") or ()
+    kinds = {entry.get("name"): [k.get("kind") for k in entry.get("supportedKinds") or ()] for entry in status}
     return [
         listener
         for listener in found["spec"].get("listeners") or ()
-        if parent.get("sectionName") in (None, listener["name"]) and parent.get("port") in (None, listener["port"])
+        if parent.get("sectionName") in (None, listener["name"])
+        and parent.get("port") in (None, listener["port"])
+        and obj["kind"] in kinds.get(listener["name"], [obj["kind"]])
     ]
 
 
@@ -194,7 +204,7 @@ def gateway_text(found: Object, routes: Iterable[Object], pods: Iterable[str]) -
         own = {c["type"]: c for c in told.get(listener["name"], {}).get("conditions") or ()}
         yield f"Listener {listener['name']}: {_listener(listener)}"
         yield from (f"   {text}" for text in _problems(own, "Accepted", "ResolvedRefs", "Programmed"))
-        attached = [r for r, p in accepted if listener in _listeners(p, found)]
+        attached = [r for r, p in accepted if listener in _listeners(p, r, found)]
         yield from (f"   {line}" for line in dict.fromkeys(_title(r) + _hosts(r) for r in attached))
         if not attached:
             yield "   no routes"
@@ -208,7 +218,8 @@ def route_text(found: Object, gateways: Iterable[Object]) -> Iterator[str]:
     """The lines about a route."""
     spec = found["spec"]
     yield f"{found['kind']}: {found['metadata']['name']}.{found['metadata']['namespace']}"
-    yield f"   Host names: {', '.join(spec.get('hostnames') or ()) or 'all'}"
+    if found["kind"] not in ("TCPRoute", "UDPRoute"):
+        yield f"   Host names: {', '.join(spec.get('hostnames') or ()) or 'all'}"
     for number, rule in enumerate(spec.get("rules") or (), 1):
         name = f" ({rule['name']})" if rule.get("name") else ""
         matches = " or ".join(_match(m) for m in rule.get("matches") or ()) or "everything"
@@ -228,7 +239,7 @@ def route_text(found: Object, gateways: Iterable[Object]) -> Iterator[str]:
         problems = list(_problems(_conditions(found, parent), "Accepted", "ResolvedRefs"))
         yield from (f"   {text}" for text in problems)
         if own is not None and not problems:
-            served = ", ".join(f"{n['name']} ({_listener(n)})" for n in _listeners(parent, own))
+            served = ", ".join(f"{n['name']} ({_listener(n)})" for n in _listeners(parent, found, own))
             yield f"   attached to {served} at {_addresses(own) or 'no address yet'}"
         elif not problems:
             yield "   attached: it decides for clients in the mesh"
@@ -248,10 +259,10 @@ def _addresses(found: Object) -> str:
 
 
 def _listener(listener: Object) -> str:
-    host = listener.get("hostname") or "all host names"
+    host = "" if listener["protocol"] in ("TCP", "UDP") else f" {listener.get('hostname') or 'all host names'},"
     allowed = ((listener.get("allowedRoutes") or {}).get("namespaces") or {}).get("from", "Same")
     words = {"Same": "its own namespace", "All": "all namespaces", "Selector": "selected namespaces"}
-    return f"{listener['protocol']} port {listener['port']}, {host}, routes of {words.get(allowed, allowed)}"
+    return f"{listener['protocol']} port {listener['port']},{host} routes of {words.get(allowed, allowed)}"
 
 
 def _match(match: Object) -> str:
