@@ -26,7 +26,7 @@ BUILT = ROOT / ".conformance"
 REPORT = ROOT / "docs" / "conformance" / "report.yaml"
 VERSION = "v1.6.1"
 MODULES = ("sigs.k8s.io/gateway-api", "sigs.k8s.io/gateway-api/conformance")
-PROFILES = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,MESH-HTTP,MESH-GRPC"
+PROFILES = "GATEWAY-HTTP,GATEWAY-GRPC,GATEWAY-TLS,GATEWAY-TCP,GATEWAY-UDP,MESH-HTTP,MESH-GRPC"
 SAILCTL = [sys.executable, "-m", "sailcloth.cli"]
 
 

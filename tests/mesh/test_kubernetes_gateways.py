@@ -11,6 +11,7 @@ from sailcloth.analysis import manifests
 from sailcloth.api.gateway import Gateway
 from sailcloth.api.meta import Finding, Key
 from sailcloth.api.virtual_service import VirtualService
+from sailcloth.controlplane import gateway_deployments
 from sailcloth.mesh import backend_tls_settings
 from sailcloth.mesh.registry import Mesh
 
@@ -142,7 +143,7 @@ def test_conflicts_and_protocols() -> None:
             HTTP,
             "{name: twin, port: 80, protocol: HTTP}",
             "{name: tls, port: 80, protocol: HTTPS, tls: {certificateRefs: [{name: c}]}}",
-            "{name: udp, port: 53, protocol: UDP}",
+            "{name: sctp, port: 53, protocol: SCTP}",
         )
     )
     state = mesh.gateways.states[EDGE]
@@ -155,7 +156,7 @@ def test_conflicts_and_protocols() -> None:
     assert state.listeners[3].accepted[1] == "UnsupportedProtocol"
     assert state.accepted[:2] == (True, "ListenersNotValid")
     assert [k.name for k in mesh.objects if k.kind == "Gateway"] == ["edge~http"]
-    assert not mesh_of(gateway("{name: udp, port: 53, protocol: UDP}")).gateways.states[EDGE].accepted[0]
+    assert not mesh_of(gateway("{name: sctp, port: 53, protocol: SCTP}")).gateways.states[EDGE].accepted[0]
 
 
 SECRET = (
@@ -289,6 +290,62 @@ def test_routes_of_connections() -> None:
     assert mesh.gateways.attached(EDGE, "http") == 0
     found = mesh.gateways.status(Key("TCPRoute", "default", "r"))[0]
     assert (found.accepted[1], found.resolved[1]) == ("Accepted", "BackendNotFound")
+
+
+UDP = "{name: %s, port: 53, protocol: UDP}"
+DNS = "{apiVersion: v1, kind: Service, metadata: {name: dns, namespace: default}, spec: {clusterIP: 10.0.0.2, ports: [{port: 53, protocol: UDP}]}}"
+
+
+def test_a_port_number_is_free_for_datagrams_beside_connections() -> None:
+    tcp = "{name: tcp, port: 53, protocol: TCP}"
+    state = mesh_of(gateway(UDP % "udp", tcp, UDP % "twin")).gateways.states[EDGE]
+    assert [s.serves for s in state.listeners] == [True, True, False]
+    assert state.listeners[2].conflicted[1] == "HostnameConflict"
+    assert [s.kinds for s in state.listeners[:2]] == [("UDPRoute",), ("TCPRoute",)]
+    service = gateway_deployments.objects(state)[1]
+    assert [(p["name"], p["port"], p["protocol"]) for p in service["spec"]["ports"]] == [
+        ("status-port", 15021, "TCP"),
+        ("tcp-53", 53, "TCP"),
+        ("udp-53", 53, "UDP"),
+    ]
+
+
+def test_routes_of_datagrams() -> None:
+    backends = "backendRefs: [{name: dns, port: 53, weight: 3}, {name: none, port: 1, weight: 6}, {name: far, namespace: x, port: 1}]"
+    mesh = mesh_of(DNS, gateway(UDP % "udp", HTTP), other("UDPRoute", f"{{{backends}}}"))
+    made: Any = mesh.objects[Key("VirtualService", "default", "edge~udp~any")]
+    # The share of what cannot be resolved is lost, as the API wants it of datagrams.
+    assert {r.destination.host: r.weight for r in made.spec.tcp[0].route} == {
+        "dns.default.svc.cluster.local": 3,
+        "unresolved.invalid": 7,
+    }
+    assert (mesh.gateways.attached(EDGE, "udp"), mesh.gateways.attached(EDGE, "http")) == (1, 0)
+    found = mesh.gateways.status(Key("UDPRoute", "default", "r"))[0]
+    assert (found.accepted[1], found.resolved[1]) == ("Accepted", "BackendNotFound")
+    apply(mesh, other("TCPRoute", "{backendRefs: [{name: dns, port: 53}]}"))
+    wrong = mesh.gateways.status(Key("TCPRoute", "default", "r"))[0].resolved
+    assert wrong[1:] == ("BackendNotFound", "service default/dns has no port 53")
+    apply(mesh, other("UDPRoute", "{backendRefs: [{name: none, port: 1}]}"))
+    made = mesh.objects[Key("VirtualService", "default", "edge~udp~any")]
+    assert not made.spec.tcp
+
+
+def test_of_several_routes_of_datagrams_the_oldest_counts() -> None:
+    def aged(name: str, year: int, backend: str) -> str:
+        return (
+            f"{{apiVersion: gateway.networking.k8s.io/v1, kind: UDPRoute, metadata: {{name: {name}, namespace: default,"
+            f" creationTimestamp: '{year}-01-01T00:00:00Z'}}, spec: {{parentRefs: [{{name: edge}}],"
+            f" rules: [{{backendRefs: [{{name: {backend}, port: 53}}]}}]}}}}"
+        )
+
+    second = DNS.replace("name: dns", "name: second")
+    mesh = mesh_of(DNS, second, gateway(UDP % "udp"), aged("a", 2026, "second"), aged("b", 2025, "dns"))
+    made: Any = mesh.objects[Key("VirtualService", "default", "edge~udp~any")]
+    assert [r.destination.host for r in made.spec.tcp[0].route] == ["dns.default.svc.cluster.local"]
+    assert mesh.gateways.attached(EDGE, "udp") == 2
+    mesh.apply(Key("UDPRoute", "default", "b"), None)
+    made = mesh.objects[Key("VirtualService", "default", "edge~udp~any")]
+    assert [r.destination.host for r in made.spec.tcp[0].route] == ["second.default.svc.cluster.local"]
 
 
 def test_https_and_tls_share_a_port() -> None:

@@ -328,6 +328,10 @@ class TCPRoute(HTTPRoute):
     """Routes of connections: an HTTPRoute without host names, whose rules have backends only."""
 
 
+class UDPRoute(HTTPRoute):
+    """Routes of datagrams: an HTTPRoute without host names, whose rules have backends only."""
+
+
 class GRPCMethodMatch(Struct):
     type: str = "Exact"
     service: str = ""

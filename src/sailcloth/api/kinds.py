@@ -168,6 +168,7 @@ OPTIONAL_KINDS: tuple[Kind, ...] = (
     Kind("TLSRoute", "tlsroutes", gateway_api.GROUP, ("v1",), gateway_api.TLSRoute),
     Kind("TCPRoute", "tcproutes", gateway_api.GROUP, ("v1",), gateway_api.TCPRoute),
     Kind("BackendTLSPolicy", "backendtlspolicies", gateway_api.GROUP, ("v1",), gateway_api.BackendTLSPolicy),
+    Kind("UDPRoute", "udproutes", gateway_api.GROUP, ("v1",), gateway_api.UDPRoute),
     Kind("ReferenceGrant", "referencegrants", gateway_api.GROUP, ("v1beta1", "v1"), gateway_api.ReferenceGrant),
 )
 

@@ -71,12 +71,19 @@ def objects(state: GatewayState) -> list[Object]:
         "ownerReferences": [_owner(gateway)],
     }
     selector = {GATEWAY_NAME: metadata.name}
-    ports = {s.listener.port: f"{s.listener.protocol.lower()}-{s.listener.port}" for s in state.listeners if s.serves}
-    numbers = [("status-port", _STATUS_PORT), *((n, p) for p, n in sorted(ports.items()))]
+    ports = {
+        (s.listener.port, "UDP" if s.listener.protocol == "UDP" else "TCP"): s.listener.protocol.lower()
+        for s in state.listeners
+        if s.serves
+    }
+    named = [
+        ("status-port", _STATUS_PORT, "TCP"),
+        *((f"{ports[number, transport]}-{number}", number, transport) for number, transport in sorted(ports)),
+    ]
     service = {
         "type": "LoadBalancer",
         "selector": selector,
-        "ports": [{"name": n, "port": p, "targetPort": p, "protocol": "TCP"} for n, p in numbers],
+        "ports": [{"name": n, "port": p, "targetPort": p, "protocol": t} for n, p, t in named],
     }
     if requested := next((a.value for a in gateway.spec.addresses if a.type == "IPAddress" and a.value), ""):
         service["loadBalancerIP"] = requested

@@ -78,6 +78,7 @@ FEATURES = (
     "TLSRoute",
     "TLSRouteModeMixed",
     "TLSRouteModeTerminate",
+    "UDPRoute",
 )
 """Names of the API's features that work, for the class; sorted."""
 _WAITING_S = 1.0  # between looks at a Gateway that has no address or no ready pod yet

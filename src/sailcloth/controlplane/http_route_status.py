@@ -17,7 +17,8 @@ from sailcloth.mesh.kubernetes_gateways import KubernetesGateways
 from . import conditions
 from .status_api import merge_status
 
-_ROUTES = {k: Resource(GROUP, "v1", f"{k.lower()}s", k) for k in ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute")}
+_KINDS = ("HTTPRoute", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute")
+_ROUTES = {k: Resource(GROUP, "v1", f"{k.lower()}s", k) for k in _KINDS}
 Object = dict[str, Any]
 
 

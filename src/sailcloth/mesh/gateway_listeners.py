@@ -30,6 +30,7 @@ _ROUTE_KINDS = {
     "HTTPS": ("HTTPRoute", "GRPCRoute"),
     "TLS": ("TLSRoute",),
     "TCP": ("TCPRoute",),
+    "UDP": ("UDPRoute",),
 }
 """The kinds of routes that listeners of a protocol take."""
 
@@ -190,16 +191,21 @@ def _certificates(listener: Listener, namespace: str, secret: SecretProblem) -> 
 def _conflict(listener: Listener, earlier: list[ListenerState]) -> Verdict:
     """Whether an earlier listener has the port with another protocol, or the same host name."""
     for other in earlier:
-        if other.listener.port != listener.port or not other.accepted[0]:
+        if not _same_port(other.listener, listener) or not other.accepted[0]:
             continue
         if _SHARING.get(other.listener.protocol, other.listener.protocol) != _SHARING.get(
             listener.protocol, listener.protocol
         ):
             text = f"port {listener.port} is {other.listener.protocol} in listener {other.listener.name}"
             return True, "ProtocolConflict", text
-        if (other.listener.hostname or "") == (listener.hostname or "") or listener.protocol == "TCP":
+        if (other.listener.hostname or "") == (listener.hostname or "") or listener.protocol in ("TCP", "UDP"):
             return True, "HostnameConflict", f"listener {other.listener.name} has the same port and host name"
     return False, "NoConflicts", ""
+
+
+def _same_port(one: Listener, other: Listener) -> bool:
+    """Whether two listeners would open one port; TCP and UDP each have their own port numbers."""
+    return one.port == other.port and (one.protocol == "UDP") == (other.protocol == "UDP")
 
 
 def server(key: Key, state: GatewayState, listener: ListenerState) -> tuple[Key, Gateway]:
@@ -269,8 +275,8 @@ def exposed(listener: ListenerState, siblings: tuple[ListenerState, ...], names:
 
 def narrower(other: ListenerState, listener: ListenerState) -> bool:
     """Whether another listener of the port has a part of a listener's host names."""
-    same_port = other.listener.port == listener.listener.port and other is not listener and other.serves
-    return same_port and other.hostname != listener.hostname and hosts.covers(listener.hostname, other.hostname)
+    beside = _same_port(other.listener, listener.listener) and other is not listener and other.serves
+    return beside and other.hostname != listener.hostname and hosts.covers(listener.hostname, other.hostname)
 
 
 def is_generated(gateway: Key) -> bool:

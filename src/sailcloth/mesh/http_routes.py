@@ -8,7 +8,7 @@ attached to gateways are the business of `kubernetes_gateways`. Source: istio.md
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import repeat
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from sailcloth.api.gateway_api import HTTPRoute, ParentReference, ReferenceGrant
 from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector
 
 from . import hosts
-from .http_rules import HttpRules, Order, Service, destinations
+from .http_rules import HttpRules, Order, Service, ServicePorts, destinations
 
 SEMANTICS = "internal.istio.io/route-semantics"
 PARENTS = "internal.istio.io/parents"
@@ -51,13 +51,12 @@ class ParentStatus:
 
 class HttpRoutes:
     """Keeps the VirtualServices in step with routes, grants and services. `put` sets or (None) removes an object of the mesh and says whether
-    that changed anything; `ports` gives the ports of a Service or ServiceEntry by name, None if there is none; `entry_hosts` the hosts of a
-    ServiceEntry."""
+    that changed anything; `entry_hosts` gives the hosts of a ServiceEntry."""
 
     def __init__(
         self,
         put: Callable[[Key, Object | None], bool],
-        ports: Callable[[Service], Mapping[str, int] | None],
+        ports: ServicePorts,
         entry_hosts: Callable[[Service], tuple[str, ...]],
         domain: Callable[[], str],
     ) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -31,6 +31,8 @@ from .extended_routes import WHOLE, ExtendedRoute
 
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"  # what reached no application
 _DEFAULT_ATTEMPTS = 2
+UNRESOLVED = "unresolved.invalid"
+"""The host of datagrams for backends that cannot be resolved. No service has it: its top-level domain is reserved (RFC 2606)."""
 Backend = BackendReference | HTTPBackendReference
 Order = tuple[object, ...]
 """The precedence of a route in the API: sorts the more specific and older ones first."""
@@ -44,12 +46,18 @@ class Service(NamedTuple):
     kind: str = "Service"
 
 
+class ServicePorts(Protocol):
+    """Gives the ports of a Service or ServiceEntry by name, those of UDP or all others; None if there is none."""
+
+    def __call__(self, service: Service, udp: bool = False) -> Mapping[str, int] | None: ...
+
+
 class HttpRules:
-    """`ports` gives a service's ports by name, None if there is no such service. `grants`: kept current by its owner."""
+    """`grants`: kept current by its owner."""
 
     def __init__(
         self,
-        ports: Callable[[Service], Mapping[str, int] | None],
+        ports: ServicePorts,
         grants: Mapping[Key, ReferenceGrant],
         domain: Callable[[], str],
     ) -> None:
@@ -187,25 +195,45 @@ class HttpRules:
                 "RefNotPermitted",
                 f"no ReferenceGrant in {target.namespace} allows {key.kind}s in {key.namespace} to refer to {target.name}",
             )
-        ports = self._ports(target)
+        udp = key.kind == "UDPRoute"
+        ports = self._ports(target, udp)
         if ports is None:
             return "BackendNotFound", f"service {target.namespace}/{target.name} does not exist"
         if backend.port is None:
             return "UnsupportedValue", f"the reference to service {target.namespace}/{target.name} has no port"
         if backend.port not in ports.values():
-            return "BackendNotFound", f"service {target.namespace}/{target.name} has no port {backend.port}"
+            named = f"{'UDP ' if udp else ''}port {backend.port}"
+            return "BackendNotFound", f"service {target.namespace}/{target.name} has no {named}"
         return None
 
     def connections(self, key: Key, route: HTTPRoute) -> tuple[vs.RouteDestination, ...]:
         """The destinations of connections by the first rule of a TCPRoute or TLSRoute; those that cannot be resolved get none."""
-        backends = [b for rule in route.spec.rules[:1] for b in rule.backend_refs if b.weight > 0]
-        usable = [b for b in backends if not self._backend_problem(b, key)]
+        backends = self._weighed(key, route)
+        return self._destinations(key, [b for b, usable in backends if usable])
+
+    def datagrams(self, key: Key, route: HTTPRoute) -> tuple[vs.RouteDestination, ...]:
+        """The destinations of datagrams by the first rule of a UDPRoute. The share of those that cannot be resolved is `UNRESOLVED`'s; empty if
+        there are no others."""
+        backends = self._weighed(key, route)
+        if not any(usable for _, usable in backends):
+            return ()
+        unresolved = HTTPBackendReference(group="networking.istio.io", kind="Hostname", name=UNRESOLVED)
+        lost = sum(b.weight for b, usable in backends if not usable)
+        shares = [msgspec.structs.replace(unresolved, weight=lost)] if lost else []
+        return self._destinations(key, [*(b for b, usable in backends if usable), *shares])
+
+    def _weighed(self, key: Key, route: HTTPRoute) -> list[tuple[HTTPBackendReference, bool]]:
+        """The backends of a route's first rule with a weight, and whether each can be resolved."""
+        backends = (b for rule in route.spec.rules[:1] for b in rule.backend_refs if b.weight > 0)
+        return [(b, not self._backend_problem(b, key)) for b in backends]
+
+    def _destinations(self, key: Key, backends: list[HTTPBackendReference]) -> tuple[vs.RouteDestination, ...]:
         return tuple(
             vs.RouteDestination(
                 destination=vs.Destination(host=self._host(b, key.namespace), port=PortSelector(number=b.port)),
-                weight=b.weight if len(usable) > 1 else 0,
+                weight=b.weight if len(backends) > 1 else 0,
             )
-            for b in usable
+            for b in backends
         )
 
     def granted(self, target: Service, namespace: str, source: str, kind: str = "Service") -> bool:

@@ -306,12 +306,14 @@ class KubernetesGateways:
         return self._put(host.key, vs.VirtualService(metadata=metadata, spec=spec))
 
     def _layers(self, listener: Listener | None, host: str, routes: list[tuple[Key, HTTPRoute]]) -> dict[str, Any]:
-        """The routes of a VirtualService, by their field: of requests in the API's precedence, or of connections, the oldest route's."""
+        """The routes of a VirtualService, by their field: of requests in the API's precedence, or of connections and datagrams, the oldest
+        route's."""
         if listener is None or listener.protocol in ("HTTP", "HTTPS"):
             found = sorted((r for key, route in routes for r in self._rules_of(key, route)), key=itemgetter(0))
             return {"http": tuple(r for _, r in found) or (_NOT_FOUND,)}
         oldest = sorted(routes, key=lambda r: (r[1].metadata.creation_timestamp or "", r[0].namespace, r[0].name))
-        targets = next((t for key, route in oldest if (t := self._rules.connections(key, route))), ())
+        convert = self._rules.datagrams if listener.protocol == "UDP" else self._rules.connections
+        targets = next((t for key, route in oldest if (t := convert(key, route))), ())
         if not targets:
             return {}
         if gateway_listeners.is_passthrough(listener):

@@ -133,6 +133,8 @@ class Mesh:
             return self._apply_ingress(key, obj)
         if key.kind in ("TLSRoute", "TCPRoute"):
             return self.gateways.apply_route(key, obj) | self.http_routes.apply(key, obj)
+        if key.kind == "UDPRoute":
+            return self.gateways.apply_route(key, obj)
         if key.kind in ("HTTPRoute", "GRPCRoute", "ReferenceGrant"):
             route = grpc_routes.as_http(obj) if isinstance(obj, GRPCRoute) else obj
             attached = self.gateways.apply_route(key, route) if key.kind != "ReferenceGrant" else False
@@ -194,11 +196,13 @@ class Mesh:
         services = [(key, obj) for key, obj in self.objects.items() if isinstance(obj, core.Service)]
         return self.legacy.convert(services, self.config)
 
-    def _service_ports(self, service: http_rules.Service) -> dict[str, int] | None:
+    def _service_ports(self, service: http_rules.Service, udp: bool = False) -> dict[str, int] | None:
         obj = self.objects.get(Key(service.kind, service.namespace, service.name))
         if isinstance(obj, ServiceEntry):
-            return {p.name: p.number for p in obj.spec.ports}
-        return {p.name: p.port for p in obj.spec.ports} if isinstance(obj, core.Service) else None
+            return {p.name: p.number for p in obj.spec.ports if (p.protocol.upper() == "UDP") == udp}
+        if isinstance(obj, core.Service):
+            return {p.name: p.port for p in obj.spec.ports if (p.protocol == "UDP") == udp}
+        return None
 
     def _entry_hosts(self, entry: http_rules.Service) -> tuple[str, ...]:
         obj = self.objects.get(Key(entry.kind, entry.namespace, entry.name))

@@ -47,7 +47,7 @@ _GROUPS = {k.name: k.group for k in reversed(kinds.BY_GROUP_KIND.values())} | {
     **dict.fromkeys(("WasmPlugin", "TrafficExtension"), "extensions.istio.io"),
     **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"), "apps"),
     **dict.fromkeys(("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"), "admissionregistration.k8s.io"),
-    **dict.fromkeys(("GatewayClass", "GRPCRoute", "TLSRoute", "TCPRoute"), GATEWAY_API),
+    **dict.fromkeys(("GatewayClass", "GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute"), GATEWAY_API),
     "CustomResourceDefinition": "apiextensions.k8s.io",
     "ServiceAccount": "",
 }
