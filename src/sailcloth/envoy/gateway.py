@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -130,15 +131,19 @@ def passthrough_clusters(graph: Graph, proxy: Proxy, view: View) -> tuple[Cluste
 
 def ports(graph: Graph, proxy: Proxy, name: str) -> frozenset[int]:
     """Ports of the listener or route configuration with a name: its own, and those of the gateway's Services that target it."""
-    servers = graph.get(gateways.servers_of, proxy, name)
-    plans = graph.get(gateways.of_proxy, proxy) if servers is None else (servers[0],)
-    for plan in plans:
+    routes = graph.get(gateways.servers_of, proxy, name)
+    if routes is not None:
+        return frozenset({routes.port, *_service_ports(graph, proxy, routes.port, udp=False), *routes.numbers})
+    for plan in graph.get(gateways.of_proxy, proxy):
         listener = names.udp_listener if plan.udp else names.listener
-        if servers is not None or name == listener(plan.bind or "0.0.0.0", plan.port):
-            translation = graph.get(gateways.translation, proxy)
-            service_ports = {p.number for p in translation if (p.target, p.udp) == (plan.port, plan.udp)}
-            return frozenset({plan.port, *service_ports, *(b.server.port.number for b in plan.servers)})
+        if name == listener(plan.bind or "0.0.0.0", plan.port):
+            return frozenset({plan.port, *_service_ports(graph, proxy, plan.port, plan.udp), *plan.numbers})
     return frozenset()
+
+
+def _service_ports(graph: Graph, proxy: Proxy, number: int, udp: bool) -> Iterator[int]:
+    """The ports of the gateway's Services that target a port of it."""
+    return (p.number for p in graph.get(gateways.translation, proxy) if (p.target, p.udp) == (number, udp))
 
 
 def _sni(bound: GatewayServer) -> tuple[str, ...]:
@@ -193,7 +198,8 @@ def routes(graph: Graph, proxy: Proxy, view: View, name: str) -> EnvoyResource |
     elsewhere = graph.get(_misdirected, proxy, view, name)
     if not hosts:
         elsewhere = tuple(n for n in elsewhere if n != "*")
-        hosts = [route_messages.black_hole(servers[1][0].server.port.number if servers[1][0].mode else servers[0].port)]
+        first = servers.servers[0]
+        hosts = [route_messages.black_hole(first.server.port.number if first.mode else servers.port)]
     if elsewhere:
         hosts.append(route_messages.misdirected(elsewhere))
     return route_messages.configuration(name, [route_messages.group(hosts)])

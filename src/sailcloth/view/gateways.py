@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from sailcloth.api.gateway import Gateway, Server
@@ -76,6 +77,11 @@ class ListenerPlan:
     @property
     def plain(self) -> bool:
         return not self.servers[0].mode
+
+    @cached_property
+    def numbers(self) -> frozenset[int]:
+        """The numbers of its servers' ports, which Services may map to its own."""
+        return frozenset(b.server.port.number for b in self.servers)
 
     @property
     def udp(self) -> bool:
@@ -153,6 +159,7 @@ class _Merged:
 def _merged(graph: Graph, labels: Labels, namespace: str, ports: Translation) -> _Merged:
     """The servers of the Gateways that select a proxy, by listening port; the oldest Gateway comes first."""
     merged: dict[tuple[int, str, bool], list[GatewayServer]] = {}  # TCP and UDP each have their own port numbers
+    names: dict[tuple[int, str, bool], dict[str, int]] = {}  # which of these servers has a name
     conflicted: list[ConflictedServer] = []
     services = {p.host for p in ports}
     chosen = []
@@ -168,8 +175,10 @@ def _merged(graph: Graph, labels: Labels, namespace: str, ports: Translation) ->
             udp = new.protocol is Protocol.UDP
             for number in _numbers(server.port.number, udp, ports, named):
                 servers = merged.setdefault((number, server.bind or "", udp), [])
-                conflict = _conflict(new, servers)
+                taken = names.setdefault((number, server.bind or "", udp), {})
+                conflict = _conflict(new, servers, taken)
                 if conflict is None:
+                    taken.update((name, len(servers)) for name in server_names(server) if name not in taken)
                     servers.append(new)
                 else:
                     conflicted.append(ConflictedServer(key, index, server.port.number, *conflict))
@@ -189,8 +198,9 @@ def conflicted_servers(graph: Graph, proxy: Proxy) -> tuple[ConflictedServer, ..
     return graph.get(_merged, graph.get(labels_of, proxy), proxy.namespace, graph.get(translation, proxy)).conflicted
 
 
-def _conflict(new: GatewayServer, servers: list[GatewayServer]) -> tuple[Key, str] | None:
-    """The Gateway because of which a server cannot share a port, and why; None if it can. Source: istio.md 2.11."""
+def _conflict(new: GatewayServer, servers: list[GatewayServer], taken: dict[str, int]) -> tuple[Key, str] | None:
+    """The Gateway because of which a server cannot share a port, and why; None if it can. taken: the place of the server that has a name.
+    Source: istio.md 2.11."""
     if not servers:
         return None
     first = servers[0]
@@ -200,12 +210,8 @@ def _conflict(new: GatewayServer, servers: list[GatewayServer]) -> tuple[Key, st
     if not new.mode:
         both = new.protocol.is_http and first.protocol.is_http
         return None if both else (first.gateway, "only HTTP servers can share a port without TLS")
-    names = set(server_names(new.server))
-    for other in servers:
-        shared = sorted(names & set(server_names(other.server)))
-        if shared:
-            return other.gateway, f"both serve {shared[0]}"
-    return None
+    shared = sorted((taken[name], name) for name in server_names(new.server) if name in taken)
+    return (servers[shared[0][0]].gateway, f"both serve {shared[0][1]}") if shared else None
 
 
 def server_names(server: Server) -> list[str]:
@@ -226,12 +232,20 @@ def of_proxy(graph: Graph, proxy: Proxy) -> tuple[ListenerPlan, ...]:
     return graph.get(listeners, graph.get(labels_of, proxy), proxy.namespace, graph.get(translation, proxy))
 
 
-RouteServers = tuple[ListenerPlan, tuple[GatewayServer, ...]]
+class RouteServers(NamedTuple):
+    """The servers whose routes are in a route configuration, and of their listener no more than these need: not its other servers, whose
+    changes do not concern them."""
+
+    port: int
+    bind: str
+    plain: bool
+    numbers: frozenset[int]
+    servers: tuple[GatewayServer, ...]
 
 
 @derived
 def _by_route(graph: Graph, proxy: Proxy) -> dict[str, RouteServers]:
-    """The listener of each route configuration, and the servers whose routes are in it."""
+    """The servers whose routes are in each route configuration, by its name."""
     servers_by_route: dict[str, RouteServers] = {}
     for plan in graph.get(of_proxy, proxy):
         by_name: dict[str, list[GatewayServer]] = {}
@@ -239,7 +253,8 @@ def _by_route(graph: Graph, proxy: Proxy) -> dict[str, RouteServers]:
             if bound.terminates_http:
                 by_name.setdefault(plan.route_of(bound), []).append(bound)
         for name, servers in by_name.items():
-            servers_by_route.setdefault(name, (plan, tuple(servers)))
+            found = RouteServers(plan.port, plan.bind, plan.plain, plan.numbers, tuple(servers))
+            servers_by_route.setdefault(name, found)
     return servers_by_route
 
 
@@ -251,7 +266,7 @@ def route_names(graph: Graph, proxy: Proxy) -> tuple[str, ...]:
 
 @derived
 def servers_of(graph: Graph, proxy: Proxy, route: str) -> RouteServers | None:
-    """The listener of a route configuration, by its name, and the servers whose routes are in it."""
+    """The servers whose routes are in a route configuration, by its name."""
     return graph.get(_by_route, proxy).get(route)
 
 
@@ -284,7 +299,7 @@ def virtual_hosts(graph: Graph, proxy: Proxy, view: View, route: str) -> tuple[V
     port_of: dict[str, int] = {}
     redirect: dict[str, bool] = {}
     sources: dict[str, dict[Key, None]] = {}
-    for bound in route_servers[1] if route_servers else ():
+    for bound in route_servers.servers if route_servers else ():
         gateway = f"{bound.gateway.namespace}/{bound.gateway.name}"
         tls = bound.server.tls
         number = bound.server.port.number
@@ -357,18 +372,17 @@ def _domain(name: str) -> str:
 def misdirected(graph: Graph, proxy: Proxy, route: str) -> tuple[str, ...]:
     """Hosts of other TLS servers on the same port. A client may reuse a connection for them if a certificate covers both; it gets
     421, so that it opens another one. Many hosts are replaced by their parent domains, and many domains by `*`."""
-    route_servers = graph.get(servers_of, proxy, route)
-    if route_servers is None or route_servers[0].plain:
+    of_route = graph.get(servers_of, proxy, route)
+    if of_route is None or of_route.plain:
         return ()
-    plan, servers = route_servers
-    own_names = {name for b in servers for name in server_names(b.server)}
-    names = graph.get(_names_at, proxy, plan.port, plan.bind)
+    own_names = {name for b in of_route.servers for name in server_names(b.server)}
+    names = graph.get(_names_at, proxy, of_route.port, of_route.bind)
     if len(names) > _MANY and not any(n.startswith("*") for n in own_names):
-        names = graph.get(_domains_at, proxy, plan.port, plan.bind)
+        names = graph.get(_domains_at, proxy, of_route.port, of_route.bind)
         if len(names) > _MANY:
             return ("*",)
     # The Gateway API wants it also for what a listener for all host names serves.
-    generated = all(gateway_listeners.is_generated(b.gateway) for b in servers)
+    generated = all(gateway_listeners.is_generated(b.gateway) for b in of_route.servers)
     return tuple(sorted(n for n in names - own_names if n != "*" or generated))
 
 
