@@ -302,7 +302,7 @@ def test_a_port_number_is_free_for_datagrams_beside_connections() -> None:
     assert [s.serves for s in state.listeners] == [True, True, False]
     assert state.listeners[2].conflicted[1] == "HostnameConflict"
     assert [s.kinds for s in state.listeners[:2]] == [("UDPRoute",), ("TCPRoute",)]
-    service = gateway_deployments.objects(state)[1]
+    service = gateway_deployments.objects(state, state.listeners)[1]
     assert [(p["name"], p["port"], p["protocol"]) for p in service["spec"]["ports"]] == [
         ("status-port", 15021, "TCP"),
         ("tcp-53", 53, "TCP"),

@@ -109,9 +109,20 @@ class GatewayTLS(Struct):
     backend: GatewayBackendTLS = GatewayBackendTLS()
 
 
+class ListenerNamespaces(RouteNamespaces):
+    """`from_`: None, Same, All or Selector."""
+
+    from_: str = "None"
+
+
+class AllowedListeners(Struct):
+    namespaces: ListenerNamespaces = ListenerNamespaces()
+
+
 class GatewaySpec(Struct):
     gateway_class_name: str = ""
     listeners: tuple[Listener, ...] = ()
+    allowed_listeners: AllowedListeners = AllowedListeners()
     tls: GatewayTLS = GatewayTLS()
     addresses: tuple[GatewayAddress, ...] = ()
     infrastructure: GatewayInfrastructure = GatewayInfrastructure()
@@ -163,7 +174,7 @@ class BackendTLSPolicy(Object):
 
 
 class ParentReference(Struct):
-    """The parent that a route is attached to: a Gateway or a Service."""
+    """The parent that a route is attached to: a Gateway, a ListenerSet or a Service; or the Gateway of a ListenerSet."""
 
     group: str = GROUP
     kind: str = "Gateway"
@@ -171,6 +182,17 @@ class ParentReference(Struct):
     name: str = ""
     section_name: str | None = None
     port: int | None = None
+
+
+class ListenerSetSpec(Struct):
+    parent_ref: ParentReference = ParentReference()
+    listeners: tuple[Listener, ...] = ()
+
+
+class ListenerSet(Object):
+    """More listeners of a Gateway, which may be in another namespace."""
+
+    spec: ListenerSetSpec = ListenerSetSpec()
 
 
 class HTTPHeader(Struct):

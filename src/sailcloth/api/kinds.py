@@ -163,6 +163,7 @@ OPTIONAL_KINDS: tuple[Kind, ...] = (
         gateway_api.KubernetesGateway,
         key="KubernetesGateway",
     ),
+    Kind("ListenerSet", "listenersets", gateway_api.GROUP, ("v1",), gateway_api.ListenerSet),
     Kind("HTTPRoute", "httproutes", gateway_api.GROUP, ("v1", "v1beta1"), gateway_api.HTTPRoute),
     Kind("GRPCRoute", "grpcroutes", gateway_api.GROUP, ("v1",), gateway_api.GRPCRoute),
     Kind("TLSRoute", "tlsroutes", gateway_api.GROUP, ("v1",), gateway_api.TLSRoute),

@@ -6,6 +6,7 @@ users may change others. Must not evaluate Gateways.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sailcloth.api.gateway_api import KubernetesGateway
@@ -13,7 +14,7 @@ from sailcloth.api.meta import Key
 from sailcloth.kube import RETRIABLE, Client
 from sailcloth.kube.resources import DEPLOYMENTS, SERVICEACCOUNTS, SERVICES
 from sailcloth.lib.work_queue import WorkQueue
-from sailcloth.mesh.gateway_listeners import GatewayState
+from sailcloth.mesh.gateway_listeners import GatewayState, ListenerState, port_of
 from sailcloth.mesh.kubernetes_gateways import KubernetesGateways, workload_name
 from sailcloth.mesh.selection import GATEWAY_NAME
 
@@ -45,7 +46,7 @@ class GatewayDeployments:
             return
         if any(a.type == "Hostname" for a in state.gateway.spec.addresses) or not state.accepted[0]:
             return
-        wanted = objects(state)
+        wanted = objects(state, self._gateways.listeners(key))
         if self._applied.get(key) == wanted:
             return
         for resource, obj in zip((SERVICEACCOUNTS, SERVICES, DEPLOYMENTS), wanted, strict=True):
@@ -53,8 +54,8 @@ class GatewayDeployments:
         self._applied[key] = wanted
 
 
-def objects(state: GatewayState) -> list[Object]:
-    """The ServiceAccount, Service and Deployment of a Gateway."""
+def objects(state: GatewayState, listeners: Iterable[ListenerState]) -> list[Object]:
+    """The ServiceAccount, Service and Deployment of a Gateway. listeners: its own and those of its ListenerSets."""
     gateway = state.gateway
     metadata, infrastructure, name = gateway.metadata, gateway.spec.infrastructure, workload_name(gateway)
     labels = {
@@ -71,11 +72,9 @@ def objects(state: GatewayState) -> list[Object]:
         "ownerReferences": [_owner(gateway)],
     }
     selector = {GATEWAY_NAME: metadata.name}
-    ports = {
-        (s.listener.port, "UDP" if s.listener.protocol == "UDP" else "TCP"): s.listener.protocol.lower()
-        for s in state.listeners
-        if s.serves
-    }
+    # Of protocols that share a port, the first by name: whichever listeners come and go, its name stays.
+    serving = sorted((s.listener for s in listeners if s.serves), key=lambda own: own.protocol, reverse=True)
+    ports = {port_of(own): own.protocol.lower() for own in serving}
     named = [
         ("status-port", _STATUS_PORT, "TCP"),
         *((f"{ports[number, transport]}-{number}", number, transport) for number, transport in sorted(ports)),

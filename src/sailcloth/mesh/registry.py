@@ -19,7 +19,16 @@ from sailcloth.api.meta import Key, Object
 from sailcloth.api.service_entry import ServiceEntry
 from sailcloth.lib.incremental import Graph, Index
 
-from . import backend_tls, grpc_routes, http_routes, http_rules, ingress, kubernetes_gateways
+from . import (
+    backend_tls,
+    gateway_references,
+    grpc_routes,
+    http_routes,
+    http_rules,
+    ingress,
+    kubernetes_gateways,
+    listener_sets,
+)
 from .kinds import KINDS, Slice
 from .kinds.destination_rule import compared_labels
 from .kinds.virtual_service import RuleHead
@@ -105,8 +114,7 @@ class Mesh:
         self.gateways = kubernetes_gateways.KubernetesGateways(
             self._apply,
             self.objects.get,
-            self._certificate,
-            self._roots,
+            gateway_references.References(self._certificate, self._roots, self.http_routes.rules),
             self.http_routes.rules,
             lambda: self.config.domain,
         )
@@ -139,7 +147,11 @@ class Mesh:
             route = grpc_routes.as_http(obj) if isinstance(obj, GRPCRoute) else obj
             attached = self.gateways.apply_route(key, route) if key.kind != "ReferenceGrant" else False
             changed = self.http_routes.apply(key, route)
-            return (self.gateways.grants_changed() if key.kind == "ReferenceGrant" else attached) or changed
+            return (
+                self.gateways.grants_changed(key.namespace) if key.kind == "ReferenceGrant" else attached
+            ) or changed
+        if key.kind == listener_sets.KIND:
+            return self.gateways.apply_set(key, obj)
         if key.kind in kubernetes_gateways.KINDS:
             self._apply(key, obj)
             return self.gateways.apply(key, obj)
