@@ -5,6 +5,7 @@ A Gateway is `Programmed` when it has an address and a ready pod of its own, or 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sailcloth.api.gateway_api import CONTROLLER, GROUP
@@ -13,10 +14,10 @@ from sailcloth.kube import RETRIABLE, ApiError, Client, Resource
 from sailcloth.kube.resources import ENDPOINTSLICES, SERVICES
 from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh import gateway_listeners
-from sailcloth.mesh.gateway_listeners import GatewayState, ListenerState
+from sailcloth.mesh.gateway_listeners import GatewayState, ListenerState, Verdict
 from sailcloth.mesh.kubernetes_gateways import KIND, OWN_CLASSES, KubernetesGateways
 
-from . import conditions
+from . import conditions, listener_status
 from .status_api import merge_status
 
 CLASSES = Resource(GROUP, "v1", "gatewayclasses", "GatewayClass", namespaced=False)
@@ -64,6 +65,7 @@ FEATURES = (
     "HTTPRouteRetryBackendTimeout",
     "HTTPRouteRetryConnectionError",
     "HTTPRouteSchemeRedirect",
+    "ListenerSet",
     "Mesh",
     "MeshConsumerRoute",
     "MeshHTTPRouteBackendRequestHeaderModification",
@@ -87,10 +89,13 @@ Object = dict[str, Any]
 
 
 class GatewayStatus:
-    """Call `enqueue_evaluated` after changes; `run` writes until cancelled."""
+    """Call `enqueue_evaluated` after changes; `run` writes until cancelled. `programmed`: that condition of each Gateway; `on_programmed` is
+    called with one that has another."""
 
     def __init__(self, client: Client, gateways: KubernetesGateways) -> None:
         self._client, self._gateways = client, gateways
+        self.programmed: dict[Key, Verdict] = {}
+        self.on_programmed: Callable[[Key], None] = lambda _: None
         self._queue = WorkQueue(self._reconcile, name="status of Gateways", retry=RETRIABLE)
 
     def enqueue_evaluated(self) -> None:
@@ -114,12 +119,14 @@ class GatewayStatus:
                 raise
             if key.kind != KIND:
                 await self._create_class(key)
+            self.programmed.pop(key, None)
             return
         status = obj.get("status") or {}
         generation = int(obj["metadata"].get("generation") or 1)
         if key.kind == KIND:
             state = self._gateways.states.get(key)
             if state is None:
+                self.programmed.pop(key, None)
                 return
             new = await self._gateway(key, state, status, generation)
         elif self._gateways.is_ours(key.name):
@@ -163,36 +170,19 @@ class GatewayStatus:
                 f"waiting for {'an address' if not addresses else 'a ready pod'} of {state.services[0]}",
             )
             self._queue.add(key, _WAITING_S)
-        listed = {entry.get("name"): entry for entry in old.get("listeners") or ()}
+        if self.programmed.get(key) != programmed:
+            self.programmed[key] = programmed
+            self.on_programmed(key)
+        attached = [self._gateways.attached(key, s.ident) for s in state.listeners]
         return {
             "addresses": addresses,
-            "conditions": _conditions(
-                {"Accepted": state.accepted, "Programmed": programmed, **_more(state)}, old, generation
+            "attachedListenerSets": self._gateways.attached_sets(key),
+            "conditions": listener_status.of(
+                {"Accepted": state.accepted, "Programmed": programmed, **_more(state, self._gateways.listeners(key))},
+                old,
+                generation,
             ),
-            "listeners": [
-                self._listener(key, s, listed.get(s.listener.name) or {}, generation, programmed[0])
-                for s in state.listeners
-            ],
-        }
-
-    def _listener(self, key: Key, state: ListenerState, old: Object, generation: int, programmed: bool) -> Object:
-        own = (
-            (programmed, "Programmed", "")
-            if state.serves and programmed
-            else (False, "Pending" if state.serves else "Invalid", "")
-        )
-        accepted = (False, state.conflicted[1], state.conflicted[2]) if state.conflicted[0] else state.accepted
-        values = {
-            "Accepted": accepted,
-            "Conflicted": state.conflicted,
-            "Programmed": own,
-            "ResolvedRefs": state.resolved,
-        }
-        return {
-            "name": state.listener.name,
-            "attachedRoutes": self._gateways.attached(key, state.listener.name),
-            "supportedKinds": gateway_listeners.supported_kinds(state),
-            "conditions": _conditions(values, old, generation),
+            "listeners": listener_status.entries(state.listeners, attached, programmed[0], old, generation),
         }
 
     async def _service(self, state: GatewayState) -> tuple[list[Object], bool]:
@@ -221,19 +211,12 @@ def _lacking(state: GatewayState, assigned: list[Object]) -> str:
     return next((address for address in asked if address not in found), "")
 
 
-def _more(state: GatewayState) -> dict[str, tuple[bool, str, str]]:
-    """Whether the Gateway's own client certificate can be used, and whether clients without a valid one are let in somewhere."""
+def _more(state: GatewayState, listeners: Iterable[ListenerState]) -> dict[str, Verdict]:
+    """Whether the Gateway's own client certificate can be used, and whether clients without a valid one are let in somewhere. listeners: also
+    those of its ListenerSets."""
     found = {"ResolvedRefs": state.client} if state.client is not None else {}
-    validations = (gateway_listeners.client_validation(state.gateway, s.listener) for s in state.listeners)
+    validations = (gateway_listeners.client_validation(state.gateway, s.listener) for s in listeners)
     if not any(v is not None and gateway_listeners.is_lenient(v) for v in validations):
         return found
     text = "clients without a valid certificate are let in, too"
     return found | {"InsecureFrontendValidationMode": (True, "ConfigurationChanged", text)}
-
-
-def _conditions(values: dict[str, tuple[bool, str, str]], old: Object, generation: int) -> list[Object]:
-    now = conditions.utc_now()
-    return [
-        conditions.condition(kind, *value, generation, old.get("conditions") or [], now)
-        for kind, value in values.items()
-    ]

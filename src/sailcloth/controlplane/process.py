@@ -59,6 +59,7 @@ from .http_route_status import HttpRouteStatus
 from .identity import Caller, Verifier, bearer
 from .ingress_status import IngressStatus
 from .key_fetcher import KeyFetcher
+from .listener_set_status import ListenerSetStatus
 from .metrics import Metrics
 from .rate_limits import RateLimitService
 from .registration import Registration
@@ -117,6 +118,9 @@ class ControlPlane:
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes, self.mesh.gateways)
         self.gateway_deployments = GatewayDeployments(client, self.mesh.gateways)
         self.gateway_status = GatewayStatus(client, self.mesh.gateways)
+        programmed = self.gateway_status.programmed.get
+        self.listener_set_status = ListenerSetStatus(client, self.mesh.gateways, programmed)
+        self.gateway_status.on_programmed = self.listener_set_status.gateway_changed
         self.backend_tls_status = BackendTlsStatus(client, self.mesh.backend_tls, self.mesh.gateways)
         self.keys = KeyFetcher(self.mesh, self._apply, self.updates.recompute)
         self.updates.on_settled = self._settled
@@ -181,6 +185,7 @@ class ControlPlane:
         """Changes have taken effect: queue what they concern beyond the proxies."""
         self.gateway_deployments.follow(self.mesh.gateways.gateways_evaluated)
         self.gateway_status.enqueue_evaluated()
+        self.listener_set_status.enqueue_evaluated()
         self.http_route_status.enqueue_evaluated()
         self.backend_tls_status.enqueue_evaluated()
 
@@ -235,6 +240,7 @@ class ControlPlane:
         tasks.append(asyncio.create_task(self.http_route_status.run(), name="http routes"))
         tasks.append(asyncio.create_task(self.gateway_deployments.run(), name="gateway deployments"))
         tasks.append(asyncio.create_task(self.gateway_status.run(), name="gateway statuses"))
+        tasks.append(asyncio.create_task(self.listener_set_status.run(), name="ListenerSet statuses"))
         tasks.append(asyncio.create_task(self.backend_tls_status.run(), name="backend TLS policies"))
         tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
