@@ -78,6 +78,45 @@ def test_a_gateway_with_what_is_attached_and_what_is_not() -> None:
     ]
 
 
+def listener_set(name: str, *conditions: Object, created: str = "") -> Object:
+    listeners = [{"name": "more", "port": 81, "protocol": "HTTP"}]
+    good = [condition(c) for c in ("Accepted", "ResolvedRefs", "Programmed")]
+    told = [{"name": "more", "supportedKinds": [{"kind": "HTTPRoute"}], "conditions": good}]
+    return {
+        "kind": "ListenerSet",
+        "metadata": {"name": name, "namespace": "team", "creationTimestamp": created},
+        "spec": {"parentRef": EDGE, "listeners": listeners},
+        "status": {"conditions": list(conditions), "listeners": told},
+    }
+
+
+def test_the_listener_sets_of_a_gateway() -> None:
+    parent = {"kind": "ListenerSet", "name": "more", "namespace": "team"}
+    attached = route("r", "team", parent, condition("Accepted"), condition("ResolvedRefs"))
+    lost = route("lost", "team", {**parent, "port": 9}, condition("Accepted", "NoMatchingParent", "no port 9"))
+    good = listener_set("more", condition("Accepted"), condition("Programmed"), created="2026-01-01T00:00:00Z")
+    late = listener_set(
+        "also", condition("Accepted", "NotAllowed"), condition("Programmed", "NotAllowed"), created="2027"
+    )
+    text = list(gateway_text(gateway(), [attached, lost], [], [late, good]))
+    assert text[text.index("ListenerSet: more.team") :] == [
+        "ListenerSet: more.team",
+        "Listener more: HTTP port 81, all host names, routes of its own namespace",
+        "   HTTPRoute r.team",
+        "ListenerSet: also.team",
+        "   not accepted: NotAllowed",
+        "   not programmed: NotAllowed",
+        "Listener more: HTTP port 81, all host names, routes of its own namespace",
+        "   no routes",
+        "Warning: HTTPRoute lost.team not accepted: NoMatchingParent: no port 9",
+    ]
+    assert list(route_text(attached, [gateway()], [good]))[-2:] == [
+        "Parent: ListenerSet more.team",
+        "   attached to more (HTTP port 81, all host names, routes of its own namespace) at 127.1.1.1",
+    ]
+    assert list(route_text(attached, []))[-1] == "   there is no such ListenerSet"
+
+
 def test_a_route_with_its_parents() -> None:
     assert list(route_text(BOOKS, [gateway()])) == [
         "HTTPRoute: books.default",

@@ -1,4 +1,4 @@
-"""`sailctl x describe gateway` and `route`: a Gateway of the Gateway API and its routes, and why a route is not attached.
+"""`sailctl x describe gateway` and `route`: a Gateway of the Gateway API with its ListenerSets and routes, and why a route is not attached.
 
 What is said is what the objects and their statuses say; the controller decides. Must not evaluate routes itself.
 """
@@ -33,16 +33,17 @@ def gateway(
     out: Output = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Describe a Gateway of the Gateway API: addresses, listeners, the routes attached to each, and why others are not."""
+    """Describe a Gateway of the Gateway API: addresses, its listeners and those of its ListenerSets, the routes attached to each, and why others
+    are not."""
     from . import dumps
 
     _check(out)
     short, _, suffix = name.rpartition("/")[2].partition(".")
-    found, routes, pods = dumps.run(_gateway(short, suffix or namespace, kubeconfig))
+    found, sets, routes, pods = dumps.run(_gateway(short, suffix or namespace, kubeconfig))
     if out != "text":
-        output.structured({"gateway": found, "routes": routes, "pods": pods}, out)
+        output.structured({"gateway": found, "listenerSets": sets, "routes": routes, "pods": pods}, out)
         return
-    print("\n".join(gateway_text(found, routes, pods)))
+    print("\n".join(gateway_text(found, routes, pods, sets)))
 
 
 def route(
@@ -60,11 +61,11 @@ def route(
     if resource not in ROUTES:
         output.fail(f"unknown kind {kind!r}; use {', '.join(ROUTES)}", output.USAGE)
     short, _, suffix = rest.partition(".")
-    found, gateways = dumps.run(_route(ROUTES[resource], short, suffix or namespace, kubeconfig))
+    found, gateways, sets = dumps.run(_route(ROUTES[resource], short, suffix or namespace, kubeconfig))
     if out != "text":
-        output.structured({"route": found, "gateways": gateways}, out)
+        output.structured({"route": found, "gateways": gateways, "listenerSets": sets}, out)
         return
-    print("\n".join(route_text(found, gateways)))
+    print("\n".join(route_text(found, gateways, sets)))
 
 
 def _check(out: str) -> None:
@@ -75,43 +76,56 @@ def _check(out: str) -> None:
 # -- from a cluster -----------------------------------------------------------------------------
 
 
-async def _gateway(name: str, namespace: str, kubeconfig: str) -> tuple[Object, list[Object], list[str]]:
-    from sailcloth.kube import ApiError
-    from sailcloth.kube.resources import PODS, Resource
+async def _gateway(name: str, namespace: str, kubeconfig: str) -> tuple[Object, list[Object], list[Object], list[str]]:
+    from sailcloth.kube.resources import PODS
 
     from .cluster import client
 
     async with client(kubeconfig) as api:
         namespace = namespace or api.endpoint.namespace
         found = await _get(api, "Gateway", name, namespace)
-        routes: list[Object] = []
-        for kind in ROUTES.values():
-            try:
-                listed, _ = await api.list(Resource(GROUP, "v1", f"{kind.lower()}s", kind))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                continue  # a cluster may serve only some of the kinds
-            routes += [{"kind": kind, **r} for r in listed if any(_names(p, r, found) for p in _parents(r))]
+        sets = [s for s in await _list(api, "ListenerSet") if _names(_parent_of_set(s), s, found)]
+        listed = [r for kind in ROUTES.values() for r in await _list(api, kind)]
+        routes = [r for r in listed if any(_names(p, r, h) for p in _parents(r) for h in (found, *sets))]
         pods, _ = await api.list(PODS, namespace, f"{_LABEL}={name}")
-        return found, routes, sorted(p["metadata"]["name"] for p in pods)
+        return found, sets, routes, sorted(p["metadata"]["name"] for p in pods)
 
 
-async def _route(kind: str, name: str, namespace: str, kubeconfig: str) -> tuple[Object, list[Object]]:
+async def _route(kind: str, name: str, namespace: str, kubeconfig: str) -> tuple[Object, list[Object], list[Object]]:
     from .cluster import client
 
     async with client(kubeconfig) as api:
         namespace = namespace or api.endpoint.namespace
         found = {"kind": kind, **await _get(api, kind, name, namespace)}
-        gateways = []
-        for at, called in dict.fromkeys(
-            (p.get("namespace") or namespace, p["name"]) for p in _parents(found) if _is_gateway(p)
-        ):
-            try:
-                gateways.append(await _get(api, "Gateway", called, at))
-            except ValueError:
-                continue  # told as a parent that does not exist
-        return found, gateways
+        places = dict.fromkeys(_place(p, found) for p in _parents(found) if _has_listeners(p))
+        sets = await _existing(api, [p for p in places if p[0] == "ListenerSet"])
+        places |= dict.fromkeys(_place(_parent_of_set(s), s) for s in sets)
+        return found, await _existing(api, [p for p in places if p[0] == "Gateway"]), sets
+
+
+async def _existing(api: Any, places: Iterable[tuple[str, str, str]]) -> list[Object]:
+    """Those of the objects (kind, namespace, name) that exist."""
+    objects = []
+    for kind, namespace, name in places:
+        try:
+            objects.append({"kind": kind, **await _get(api, kind, name, namespace)})
+        except ValueError:
+            continue  # told as a parent that does not exist
+    return objects
+
+
+async def _list(api: Any, kind: str) -> list[Object]:
+    """All objects of a kind of the API; none where the cluster does not serve it."""
+    from sailcloth.kube import ApiError
+    from sailcloth.kube.resources import Resource
+
+    try:
+        listed, _ = await api.list(Resource(GROUP, "v1", f"{kind.lower()}s", kind))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return []
+    return [{"kind": kind, **obj} for obj in listed]
 
 
 async def _get(api: Any, kind: str, name: str, namespace: str) -> Object:
@@ -133,15 +147,27 @@ def _parents(obj: Object) -> list[Object]:
     return list((obj.get("spec") or {}).get("parentRefs") or ())
 
 
-def _is_gateway(parent: Object) -> bool:
-    return (parent.get("group", GROUP), parent.get("kind", "Gateway")) == (GROUP, "Gateway")
+def _parent_of_set(obj: Object) -> Object:
+    """The reference of a ListenerSet to its Gateway."""
+    return dict((obj.get("spec") or {}).get("parentRef") or {})
+
+
+def _has_listeners(parent: Object) -> bool:
+    """Whether a parent is a Gateway or a ListenerSet."""
+    return parent.get("group", GROUP) == GROUP and parent.get("kind", "Gateway") in ("Gateway", "ListenerSet")
+
+
+def _place(parent: Object, obj: Object) -> tuple[str, str, str]:
+    """Kind, namespace and name of a parent of an object."""
+    at = parent.get("namespace") or obj["metadata"]["namespace"]
+    return parent.get("kind", "Gateway"), at, parent.get("name", "")
 
 
 def _names(parent: Object, obj: Object, found: Object) -> bool:
-    """Whether a parent of a route is the Gateway."""
-    at = parent.get("namespace") or obj["metadata"]["namespace"]
+    """Whether a parent of a route or ListenerSet is this Gateway or ListenerSet."""
     metadata = found["metadata"]
-    return _is_gateway(parent) and (at, parent["name"]) == (metadata["namespace"], metadata["name"])
+    own = found.get("kind", "Gateway"), metadata["namespace"], metadata["name"]
+    return _has_listeners(parent) and _place(parent, obj) == own
 
 
 def _conditions(obj: Object, parent: Object) -> Object:
@@ -189,12 +215,29 @@ def _listeners(parent: Object, obj: Object, found: Object) -> list[Object]:
 # -- text ---------------------------------------------------------------------------------------
 
 
-def gateway_text(found: Object, routes: Iterable[Object], pods: Iterable[str]) -> Iterator[str]:
-    """The lines about a Gateway."""
-    metadata, status = found["metadata"], found.get("status") or {}
+def gateway_text(
+    found: Object, routes: Iterable[Object], pods: Iterable[str], sets: Iterable[Object] = ()
+) -> Iterator[str]:
+    """The lines about a Gateway, and about its ListenerSets in their precedence."""
+    metadata, routes = found["metadata"], list(routes)
     yield f"Gateway: {metadata['name']}.{metadata['namespace']} (class {found['spec'].get('gatewayClassName', '')})"
     yield f"   Addresses: {_addresses(found) or 'none'}"
     yield f"   Pods: {', '.join(pods) or 'none of its own'}"
+    yield from _listeners_text(found, routes)
+    ordered = sorted(sets, key=lambda s: (s["metadata"].get("creationTimestamp", ""), *_name(s)))
+    for each in ordered:
+        yield f"ListenerSet: {each['metadata']['name']}.{each['metadata']['namespace']}"
+        yield from _listeners_text(each, routes)
+    pairs = [(r, p) for r in routes for p in _parents(r)]
+    for r, p in [(r, p) for r, p in pairs if any(_names(p, r, h) for h in (found, *ordered))]:
+        conditions = _conditions(r, p)
+        types = ("Accepted",) if any(_problems(conditions, "Accepted")) else ("ResolvedRefs",)
+        yield from (f"Warning: {_title(r)} {text}" for text in _problems(conditions, *types))
+
+
+def _listeners_text(found: Object, routes: Iterable[Object]) -> Iterator[str]:
+    """The lines about the conditions and listeners of a Gateway or ListenerSet."""
+    status = found.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     yield from (f"   {text}" for text in _problems(conditions, "Accepted", "Programmed"))
     told = {entry.get("name"): entry for entry in status.get("listeners") or ()}
@@ -208,13 +251,9 @@ def gateway_text(found: Object, routes: Iterable[Object], pods: Iterable[str]) -
         yield from (f"   {line}" for line in dict.fromkeys(_title(r) + _hosts(r) for r in attached))
         if not attached:
             yield "   no routes"
-    for r, p in pairs:
-        conditions = _conditions(r, p)
-        types = ("Accepted",) if any(_problems(conditions, "Accepted")) else ("ResolvedRefs",)
-        yield from (f"Warning: {_title(r)} {text}" for text in _problems(conditions, *types))
 
 
-def route_text(found: Object, gateways: Iterable[Object]) -> Iterator[str]:
+def route_text(found: Object, gateways: Iterable[Object], sets: Iterable[Object] = ()) -> Iterator[str]:
     """The lines about a route."""
     spec = found["spec"]
     yield f"{found['kind']}: {found['metadata']['name']}.{found['metadata']['namespace']}"
@@ -226,23 +265,27 @@ def route_text(found: Object, gateways: Iterable[Object]) -> Iterator[str]:
         yield f"   Rule {number}{name}: {matches} to {_backends(rule, found['metadata']['namespace'])}"
         filters = [f["type"] for f in rule.get("filters") or ()]
         yield from ([f"      Filters: {', '.join(filters)}"] if filters else [])
-    known = {(g["metadata"]["namespace"], g["metadata"]["name"]): g for g in gateways}
+    known = {("Gateway", *_name(g)): g for g in gateways} | {("ListenerSet", *_name(s)): s for s in sets}
     for parent in _parents(found):
-        at = parent.get("namespace") or found["metadata"]["namespace"]
-        kind = parent.get("kind", "Gateway")
+        kind, at, name = _place(parent, found)
         part = "".join(f" {w} {parent[f]}" for f, w in (("sectionName", "listener"), ("port", "port")) if f in parent)
-        yield f"Parent: {kind} {parent['name']}.{at}{part}"
-        own = known.get((at, parent["name"])) if _is_gateway(parent) else None
-        if own is None and _is_gateway(parent):
-            yield "   there is no such Gateway"
+        yield f"Parent: {kind} {name}.{at}{part}"
+        own = known.get((kind, at, name)) if _has_listeners(parent) else None
+        if own is None and _has_listeners(parent):
+            yield f"   there is no such {kind}"
             continue
         problems = list(_problems(_conditions(found, parent), "Accepted", "ResolvedRefs"))
         yield from (f"   {text}" for text in problems)
         if own is not None and not problems:
+            holder = own if kind == "Gateway" else known.get(_place(_parent_of_set(own), own), {})
             served = ", ".join(f"{n['name']} ({_listener(n)})" for n in _listeners(parent, found, own))
-            yield f"   attached to {served} at {_addresses(own) or 'no address yet'}"
+            yield f"   attached to {served} at {_addresses(holder) or 'no address yet'}"
         elif not problems:
             yield "   attached: it decides for clients in the mesh"
+
+
+def _name(obj: Object) -> tuple[str, str]:
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]
 
 
 def _title(obj: Object) -> str:
