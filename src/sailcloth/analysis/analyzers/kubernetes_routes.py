@@ -56,14 +56,20 @@ def listeners(objects: ObjectSet) -> Iterator[Finding]:
 
 
 def parents(objects: ObjectSet) -> Iterator[Finding]:
-    """Parents of routes that do not exist."""
-    for route in _routes(objects):
-        for index, parent in unstructured.objects(route.spec, "parentRefs"):
-            kind, namespace = unstructured.text(parent, "kind") or "Gateway", _namespace(route, parent)
-            group = "" if kind == "Service" else GATEWAY_API
-            name = unstructured.text(parent, "name")
-            if kind in ("Gateway", "Service") and objects.get(kind, namespace, name, group) is None:
-                yield finding("SAIL1018", route.key, f"spec.parentRefs[{index}]", kind, f"{namespace}/{name}")
+    """Parents of routes and ListenerSets that do not exist."""
+    references = [
+        (route, f"spec.parentRefs[{index}]", parent)
+        for route in _routes(objects)
+        for index, parent in unstructured.objects(route.spec, "parentRefs")
+    ]
+    sets = objects.of("ListenerSet", GATEWAY_API)
+    references += [(s, "spec.parentRef", unstructured.mapping(s.spec, "parentRef")) for s in sets]
+    for document, at, parent in references:
+        kind, namespace = unstructured.text(parent, "kind") or "Gateway", _namespace(document, parent)
+        group = "" if kind == "Service" else GATEWAY_API
+        name = unstructured.text(parent, "name")
+        if kind in ("Gateway", "ListenerSet", "Service") and objects.get(kind, namespace, name, group) is None:
+            yield finding("SAIL1018", document.key, at, kind, f"{namespace}/{name}")
 
 
 def backends(objects: ObjectSet) -> Iterator[Finding]:
