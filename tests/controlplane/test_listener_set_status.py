@@ -103,7 +103,7 @@ async def test_an_accepted_one(api: Api) -> None:
     [
         (edge(allowed="{}"), http(port=81), ("NotAllowed", "NotAllowed", 0)),
         (edge(), http(), ("ListenersNotValid", "ListenersNotValid", 0)),
-        (edge("{name: x, port: 1, protocol: X}"), http(), ("ParentNotAccepted", "ParentNotProgrammed", 0)),
+        (edge(addresses="[{type: x/y, value: z}]"), http(), ("ParentNotAccepted", "ParentNotProgrammed", 0)),
     ],
     ids=["not allowed", "in conflict", "its Gateway is not accepted"],
 )

@@ -321,7 +321,7 @@ def test_routes_of_datagrams() -> None:
     }
     assert (mesh.gateways.attached(EDGE, "udp"), mesh.gateways.attached(EDGE, "http")) == (1, 0)
     found = mesh.gateways.status(Key("UDPRoute", "default", "r"))[0]
-    assert (found.accepted[1], found.resolved[1]) == ("Accepted", "BackendNotFound")
+    assert (found.accepted[1], found.resolved[1]) == ("Accepted", "RefNotPermitted")
     apply(mesh, other("TCPRoute", "{backendRefs: [{name: dns, port: 53}]}"))
     wrong = mesh.gateways.status(Key("TCPRoute", "default", "r"))[0].resolved
     assert wrong[1:] == ("BackendNotFound", "service default/dns has no port 53")
@@ -424,3 +424,52 @@ def test_a_gateways_own_certificate_for_backends() -> None:
     assert own(mesh) == "kubernetes-gateway://certs/c"
     apply(mesh, gateway(HTTP))
     assert (own(mesh), mesh.gateways.states[EDGE].client) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ("tls-terminate-mode: MUTUAL", ("MUTUAL", "cert")),
+        ("tls-terminate-mode: OPTIONAL_MUTUAL", ("OPTIONAL_MUTUAL", "cert")),
+        ("tls-terminate-mode: ISTIO_MUTUAL", ("ISTIO_MUTUAL", None)),
+        ("tls-terminate-mode: ISTIO_SIMPLE", ("SIMPLE", "builtin://")),
+        ('tls-cipher-suites: "ECDHE-RSA-AES128-GCM-SHA256, other"', ("SIMPLE", "cert")),
+    ],
+)
+def test_istios_options_of_tls(options: str, expected: tuple[str, str | None]) -> None:
+    secret = (
+        "{apiVersion: v1, kind: Secret, metadata: {name: cert, namespace: default}, data: {tls.crt: %s, tls.key: %s}}"
+    )
+    pem = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
+    refs = "" if "ISTIO" in options else "certificateRefs: [{name: cert}], "
+    listener = f"{{name: tls, port: 443, protocol: HTTPS, tls: {{{refs}options: {{gateway.istio.io/{options}}}}}}}"
+    mesh = mesh_of(secret % (pem, pem), gateway(listener))
+    tls = mesh.objects[Key("Gateway", "default", "edge~tls")].spec.servers[0].tls  # type: ignore[attr-defined]
+    assert (tls.mode, tls.credential_name) == expected
+    assert tls.cipher_suites == (("ECDHE-RSA-AES128-GCM-SHA256", "other") if "cipher" in options else ())
+
+
+def test_an_unknown_option_of_tls_is_told() -> None:
+    tls = "{options: {gateway.istio.io/tls-terminate-mode: MAGIC}}"
+    (state,) = (
+        mesh_of(gateway(f"{{name: tls, port: 443, protocol: HTTPS, tls: {tls}}}")).gateways.states[EDGE].listeners
+    )
+    assert state.accepted[1] == "UnsupportedValue"
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "port", "mode"),
+    [
+        ("{topology.istio.io/network: n1}", "", 15443, "AUTO_PASSTHROUGH"),
+        ("{topology.istio.io/network: n1}", "", 443, "PASSTHROUGH"),
+        ('{topology.istio.io/network: n1, networking.istio.io/gatewayPort: "35443"}', "", 35443, "AUTO_PASSTHROUGH"),
+        ("{}", "", 15443, "PASSTHROUGH"),
+        ("{}", ", options: {gateway.istio.io/listener-protocol: auto-passthrough}", 443, "AUTO_PASSTHROUGH"),
+    ],
+)
+def test_an_east_west_gateway_passes_mutual_tls_on(labels: str, options: str, port: int, mode: str) -> None:
+    listener = f"{{name: x, port: {port}, protocol: TLS, hostname: '*.local', tls: {{mode: Passthrough{options}}}}}"
+    text = gateway(listener).replace("namespace: default}", f"namespace: default, labels: {labels}}}", 1)
+    mesh = mesh_of(text)
+    tls = mesh.objects[Key("Gateway", "default", "edge~x")].spec.servers[0].tls  # type: ignore[attr-defined]
+    assert tls.mode == mode

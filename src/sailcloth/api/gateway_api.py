@@ -51,6 +51,7 @@ class SecretReference(Struct):
 class ListenerTLS(Struct):
     mode: str = "Terminate"
     certificate_refs: tuple[SecretReference, ...] = ()
+    options: dict[str, str] = {}
 
 
 class Listener(Struct):

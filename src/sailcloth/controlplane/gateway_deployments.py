@@ -44,7 +44,7 @@ class GatewayDeployments:
         if state is None:
             self._applied.pop(key, None)  # the garbage collector deletes what the Gateway owns
             return
-        if any(a.type == "Hostname" for a in state.gateway.spec.addresses) or not state.accepted[0]:
+        if any(a.type == "Hostname" for a in state.gateway.spec.addresses) or not state.opens:
             return
         wanted = objects(state, self._gateways.listeners(key))
         if self._applied.get(key) == wanted:

@@ -155,20 +155,22 @@ class GatewayStatus:
             self._queue.add(key, _UNSERVED_S)
 
     async def _gateway(self, key: Key, state: GatewayState, old: Object, generation: int) -> Object:
-        addresses, ready = await self._service(state)
-        serving = any(s.serves for s in state.listeners)
-        programmed = (True, "Programmed", "")
-        if not state.accepted[0] or not serving:
-            programmed = (False, "Invalid", "no listener is valid" if state.accepted[0] else state.accepted[2])
-        elif lacking := _lacking(state, addresses):
+        addresses, ready, absent = await self._services(state)
+        programmed: Verdict = (True, "Programmed", "")
+        lacking = _lacking(state, addresses)
+        if not state.opens:
+            programmed = (False, "Invalid", state.accepted[2])
+        elif absent:
+            programmed = (False, "AddressNotUsable", f"service {absent[0]} does not exist")
+        elif lacking:
             programmed = (False, "AddressNotUsable", f"no load balancer has assigned the address {lacking}")
-            self._queue.add(key, _WAITING_S)
         elif not addresses or not ready:
             programmed = (
                 False,
                 "AddressNotAssigned" if not addresses else "NoResources",
                 f"waiting for {'an address' if not addresses else 'a ready pod'} of {state.services[0]}",
             )
+        if not programmed[0] and programmed[1] != "Invalid":
             self._queue.add(key, _WAITING_S)
         if self.programmed.get(key) != programmed:
             self.programmed[key] = programmed
@@ -182,26 +184,34 @@ class GatewayStatus:
                 old,
                 generation,
             ),
-            "listeners": listener_status.entries(state.listeners, attached, programmed[0], old, generation),
+            "listeners": listener_status.entries(state.listeners, attached, old, generation),
         }
 
-    async def _service(self, state: GatewayState) -> tuple[list[Object], bool]:
-        """(addresses, whether a pod is ready) of the first service of a Gateway."""
-        name, namespace = state.services[0].split(".")[:2]
-        try:
-            service = await self._client.get(SERVICES, name, namespace)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return [], False
-        balanced = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
-        addresses = [
-            {"type": "IPAddress", "value": a["ip"]} if "ip" in a else {"type": "Hostname", "value": a["hostname"]}
-            for a in balanced
-        ]
-        slices, _ = await self._client.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={name}")
-        ready = any((e.get("conditions") or {}).get("ready", True) for s in slices for e in s.get("endpoints") or ())
-        return addresses, ready
+    async def _services(self, state: GatewayState) -> tuple[list[Object], bool, list[str]]:
+        """(addresses, whether a pod is ready, those that do not exist) of the services of a Gateway."""
+        addresses: list[Object] = []
+        ready, absent = False, []
+        for host in state.services:
+            name, _, rest = host.partition(".")
+            namespace, kind, _ = (*rest.split(".", 2), "", "")[:3]
+            if kind != "svc":
+                continue  # a host outside the cluster, which has no pods to ask for
+            try:
+                service = await self._client.get(SERVICES, name, namespace)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                absent.append(host)
+                continue
+            balanced = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+            addresses += (
+                {"type": "IPAddress", "value": a["ip"]} if "ip" in a else {"type": "Hostname", "value": a["hostname"]}
+                for a in balanced
+            )
+            slices, _ = await self._client.list(ENDPOINTSLICES, namespace, f"kubernetes.io/service-name={name}")
+            endpoints = (e for s in slices for e in s.get("endpoints") or ())
+            ready = ready or any((e.get("conditions") or {}).get("ready", True) for e in endpoints)
+        return addresses, ready, absent
 
 
 def _lacking(state: GatewayState, assigned: list[Object]) -> str:
@@ -214,7 +224,7 @@ def _lacking(state: GatewayState, assigned: list[Object]) -> str:
 def _more(state: GatewayState, listeners: Iterable[ListenerState]) -> dict[str, Verdict]:
     """Whether the Gateway's own client certificate can be used, and whether clients without a valid one are let in somewhere. listeners: also
     those of its ListenerSets."""
-    found = {"ResolvedRefs": state.client} if state.client is not None else {}
+    found: dict[str, Verdict] = {"ResolvedRefs": state.client or (True, "ResolvedRefs", "")}
     validations = (gateway_listeners.client_validation(state.gateway, s.listener) for s in listeners)
     if not any(v is not None and gateway_listeners.is_lenient(v) for v in validations):
         return found

@@ -79,7 +79,7 @@ class ListenerSetStatus:
         verdicts = {"Accepted": state.accepted, "Programmed": _programmed(state, ready)}
         return {
             "conditions": listener_status.of(verdicts, old, generation),
-            "listeners": listener_status.entries(state.listeners, attached, ready, old, generation),
+            "listeners": listener_status.entries(state.listeners, attached, old, generation),
         }
 
 

@@ -16,7 +16,7 @@ from sailcloth.api.meta import Key
 from sailcloth.lib.incremental import Graph, derived
 
 from . import registry
-from .gateway_listeners import CONFIG_MAP
+from .gateway_listeners import CONFIG_MAP, WORKLOAD
 from .kinds import of_namespace
 
 ROOTS = "-cacert"
@@ -68,7 +68,7 @@ def missing(graph: Graph, namespace: str, tls: ServerTLSSettings) -> list[str]:
     """Messages about credentials of a server's TLS settings that are missing in the gateway's namespace."""
     stored = [*tls.credential_names, *([tls.credential_name] if tls.credential_name else [])]
     roots = tls.ca_cert_credential_name or (stored[0] if stored else "")
-    required = list(stored)
+    required = [name for name in stored if name != WORKLOAD]
     if roots and tls.mode in ("MUTUAL", "OPTIONAL_MUTUAL"):
         required.append(roots.removesuffix(ROOTS) + ROOTS)
     problems = (_missing(graph, namespace, name) for name in required)

@@ -49,12 +49,14 @@ def accepted(
     """Whether a route is attached by a reference. listeners: of the parent; allowed: those that the reference names and that let the route in."""
     if not listeners and reference.kind == LISTENER_SET:
         return False, "NoMatchingParent", "the ListenerSet is not accepted by its Gateway; its conditions say why"
-    if not named(reference, listeners):
+    meant = named(reference, listeners)
+    if not meant:
         what = f"listener {reference.section_name}" if reference.section_name else f"listener on port {reference.port}"
         return False, "NoMatchingParent", f"the {reference.kind} has no {what}"
-    if not allowed:
+    takers = [s for s in meant if key.kind in s.kinds]
+    if takers and not any(overlap(s, route.spec.hostnames) for s in takers):
+        return False, "NoMatchingListenerHostname", "no listener has a host name in common with the route"
+    if not any(overlap(s, route.spec.hostnames) for s in allowed):
         text = f"allowedRoutes of no listener has {key.kind}s of namespace {key.namespace}"
         return False, "NotAllowedByListeners", text
-    if not any(overlap(s, route.spec.hostnames) for s in allowed):
-        return False, "NoMatchingListenerHostname", "no listener has a host name in common with the route"
     return True, "Accepted", ""

@@ -20,6 +20,7 @@ from sailcloth.api.gateway_api import (
     ClientValidation,
     KubernetesGateway,
     Listener,
+    ListenerTLS,
     RouteNamespaces,
     SecretReference,
 )
@@ -36,6 +37,14 @@ SERVICE = "internal.istio.io/gateway-service"
 GRANTED = "kubernetes-gateway://"
 """Begins the name of a credential of another namespace (`kubernetes-gateway://NAMESPACE/NAME`), which a ReferenceGrant lets a Gateway use.
 Only generated Gateways may have such names (`is_generated`): what users write in others grants nothing."""
+WORKLOAD = "builtin://"
+"""The name of the credential that is the gateway's own certificate, in Istio's words."""
+_TERMINATE = "gateway.istio.io/tls-terminate-mode"
+_TERMINATE_MODES = ("SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL", "ISTIO_SIMPLE")
+_CIPHERS = "gateway.istio.io/tls-cipher-suites"
+_PROTOCOL = "gateway.istio.io/listener-protocol"
+_NETWORK, _GATEWAY_PORT = "topology.istio.io/network", "networking.istio.io/gatewayPort"
+_CROSS_NETWORK_PORT = "15443"
 CONFIG_MAP = "configmap/"
 """Begins the name of a credential with the CA certificates of a ConfigMap."""
 _ROUTE_KINDS = {
@@ -132,6 +141,14 @@ class GatewayState:
     services: tuple[str, ...] = field(default=())  # hosts of the services whose pods serve it
     client: Verdict | None = None  # whether its own client certificate can be used; None without one
 
+    @property
+    def opens(self) -> bool:
+        """Whether it opens the listeners that are valid, its own and those of its ListenerSets."""
+        return self.accepted[0] or self.accepted[1] == _LISTENERS
+
+
+_LISTENERS = "ListenersNotValid"
+
 
 def evaluate(
     gateway: KubernetesGateway, listeners: tuple[ListenerState, ...], services: tuple[str, ...], client: Verdict | None
@@ -139,8 +156,9 @@ def evaluate(
     """The state of a Gateway of one of our classes. client: whether the Secret of its client certificate can be used."""
     valid = [s.valid for s in listeners]
     accepted = (True, "Accepted", "")
-    if not all(valid):
-        accepted = (any(valid), "ListenersNotValid", "listeners are not valid; their conditions say why")
+    if not all(valid) or (listeners and not any(s.serves for s in listeners)):
+        usable = any(s.serves for s in listeners)
+        accepted = (usable, _LISTENERS, "listeners are not valid; their conditions say why")
     if (parameters := gateway.spec.infrastructure.parameters_ref) is not None:
         text = f"infrastructure.parametersRef: {parameters.kind} {parameters.name} is not supported yet"
         accepted = (False, "InvalidParameters", text)
@@ -179,8 +197,18 @@ def _listener(listener: Listener, parent: Key, secret: SecretProblem) -> Listene
     resolved: Verdict = (True, "ResolvedRefs", "")
     if wanted and len(kinds) < len(wanted):
         resolved = (False, "InvalidRouteKinds", f"{listener.protocol} takes {', '.join(known)}")
+    mode = listener.tls.options.get(_TERMINATE, "SIMPLE") if listener.tls is not None else "SIMPLE"
+    if mode not in _TERMINATE_MODES:
+        text = f"tls.options: {_TERMINATE} {mode} is unknown; use {' or '.join(_TERMINATE_MODES)}"
+        return ListenerState(listener, parent, kinds, accepted=(False, "UnsupportedValue", text))
+    if listener.protocol == "HTTPS" and listener.tls is None:
+        return ListenerState(listener, parent, kinds, accepted=(False, "UnsupportedProtocol", "HTTPS needs tls"))
     if listener.protocol == "HTTPS" or (listener.protocol == "TLS" and not is_passthrough(listener)):
-        resolved = min(resolved, _certificates(listener, parent, secret), key=lambda v: v[0])
+        found = _certificates(listener, parent, secret)
+        if found[1] == "RefNotPermitted":  # Istio's reason, although the certificate is the server's
+            accepted = (False, "NoValidCACertificate", found[2])
+            return ListenerState(listener, parent, kinds, accepted=accepted, resolved=found)
+        resolved = min(resolved, found, key=lambda v: v[0])
     return ListenerState(listener, parent, kinds, resolved=resolved)
 
 
@@ -220,6 +248,8 @@ def port_of(listener: Listener) -> Port:
 
 def _certificates(listener: Listener, parent: Key, secret: SecretProblem) -> Verdict:
     tls = listener.tls
+    if tls is not None and tls.options.get(_TERMINATE) in ("ISTIO_MUTUAL", "ISTIO_SIMPLE"):
+        return True, "ResolvedRefs", ""
     if tls is None or not tls.certificate_refs:
         return False, "InvalidCertificateRef", "tls.certificateRefs is needed"
     if tls.mode != "Terminate":
@@ -235,23 +265,7 @@ def server_key(gateway: Key, listener: str) -> Key:
 def server(key: Key, state: GatewayState, listener: ListenerState) -> Gateway:
     """Istio's Gateway of one listener. Its routes are bound to it by name, so it is open for all namespaces."""
     own = listener.listener
-    tls = ServerTLSSettings(mode="PASSTHROUGH") if is_passthrough(own) else None
-    if tls is None and own.protocol in ("HTTPS", "TLS") and own.tls is not None:
-        at = listener.parent.namespace
-        names = tuple(_credential(ref, at, key.namespace) for ref in own.tls.certificate_refs)
-        tls = (
-            ServerTLSSettings(mode="SIMPLE", credential_names=names)
-            if len(names) > 1
-            else ServerTLSSettings(mode="SIMPLE", credential_name=names[0])
-        )
-        if (validation := client_validation(state.gateway, own)) is not None:
-            lenient = is_lenient(validation)
-            tls = msgspec.structs.replace(
-                tls,
-                mode="OPTIONAL_MUTUAL" if lenient else "MUTUAL",
-                insecure_skip_verify=lenient,
-                ca_cert_credential_name=_roots(validation.ca_certificate_refs[0], key.namespace),
-            )
+    tls = _server_tls(key, state, listener) if own.protocol in ("HTTPS", "TLS") else None
     metadata = ObjectMeta(
         name=server_key(key, listener.ident).name,
         namespace=key.namespace,
@@ -261,6 +275,44 @@ def server(key: Key, state: GatewayState, listener: ListenerState) -> Gateway:
     port = ServerPort(number=own.port, protocol=own.protocol, name=own.name)
     spec = GatewaySpec(servers=(Server(port=port, hosts=(f"*/{listener.hostname}",), tls=tls),))
     return Gateway(metadata=metadata, spec=spec)
+
+
+def _server_tls(key: Key, state: GatewayState, listener: ListenerState) -> ServerTLSSettings:
+    own = listener.listener
+    given = own.tls or ListenerTLS()
+    ciphers = tuple(c.strip() for c in given.options.get(_CIPHERS, "").split(",") if c.strip())
+    if is_passthrough(own):
+        across = _is_cross_network(state.gateway, own)
+        return ServerTLSSettings(mode="AUTO_PASSTHROUGH" if across else "PASSTHROUGH", cipher_suites=ciphers)
+    mode = given.options.get(_TERMINATE)
+    if mode == "ISTIO_MUTUAL":
+        return ServerTLSSettings(mode="ISTIO_MUTUAL", cipher_suites=ciphers)
+    if mode == "ISTIO_SIMPLE":
+        return ServerTLSSettings(mode="SIMPLE", credential_name=WORKLOAD, cipher_suites=ciphers)
+    names = tuple(_credential(ref, listener.parent.namespace, key.namespace) for ref in given.certificate_refs)
+    tls = ServerTLSSettings(
+        mode="OPTIONAL_MUTUAL" if mode == "OPTIONAL_MUTUAL" else "MUTUAL" if mode == "MUTUAL" else "SIMPLE",
+        credential_name=names[0] if len(names) == 1 else None,
+        credential_names=names if len(names) > 1 else (),
+        cipher_suites=ciphers,
+    )
+    if (validation := client_validation(state.gateway, own)) is None:
+        return tls
+    lenient = is_lenient(validation)
+    return msgspec.structs.replace(
+        tls,
+        mode="OPTIONAL_MUTUAL" if lenient or mode == "OPTIONAL_MUTUAL" else "MUTUAL",
+        insecure_skip_verify=lenient,
+        ca_cert_credential_name=_roots(validation.ca_certificate_refs[0], key.namespace),
+    )
+
+
+def _is_cross_network(gateway: KubernetesGateway, listener: Listener) -> bool:
+    """Whether a listener passes mutual TLS of other networks on to services, by the names of Istio's clusters."""
+    labels, options = gateway.metadata.labels, listener.tls.options if listener.tls is not None else {}
+    if options.get(_PROTOCOL) == "auto-passthrough":
+        return True
+    return _NETWORK in labels and str(listener.port) == labels.get(_GATEWAY_PORT, _CROSS_NETWORK_PORT)
 
 
 def is_lenient(validation: ClientValidation) -> bool:

@@ -81,7 +81,8 @@ class HttpRules:
         own = own_services(key, route)
         problems = [p for rule in route.spec.rules for p in self.problems(rule, key, own)]
         unsupported = next((t for reason, t in problems if reason == "UnsupportedValue"), "")
-        unresolved = next(((False, r, t) for r, t in problems if r != "UnsupportedValue"), (True, "ResolvedRefs", ""))
+        wrong = sorted((p for p in problems if p[0] != "UnsupportedValue"), key=lambda p: p[0] != "RefNotPermitted")
+        unresolved = next(((False, reason, text) for reason, text in wrong), (True, "ResolvedRefs", ""))
         return unsupported, unresolved
 
     def _part(self, rule: HTTPRouteRule, share: float, key: Key, index: int, own: frozenset[Service]) -> vs.HTTPRoute:

@@ -218,7 +218,7 @@ class KubernetesGateways:
         state, merged = self.states.get(key), self._merged.get(key, MergedListeners())
         changed, serving = [], []
         for ident, listener in change.listeners.items():
-            if state is not None and state.accepted[0] and listener is not None and listener.serves:
+            if state is not None and state.opens and listener is not None and listener.serves:
                 serving.append(
                     (gateway_listeners.server_key(key, ident), gateway_listeners.server(key, state, listener))
                 )
@@ -247,7 +247,7 @@ class KubernetesGateways:
             return
         listeners = self._merged[gateway].of(key)
         allowed = self._allows(state.gateway, key)
-        self.sets[key] = listener_sets.evaluate(gateway, state.accepted[0], allowed, listeners)
+        self.sets[key] = listener_sets.evaluate(gateway, state.opens, allowed, listeners)
 
     def _services(self, key: Key, gateway: KubernetesGateway) -> tuple[str, ...]:
         """Hosts of the services whose pods serve a Gateway: those that its addresses name, or the one that is made for it."""

@@ -11,6 +11,7 @@ from envoy.type.matcher.v3 import string_pb2
 from sailcloth.api.gateway import ServerTLSSettings
 from sailcloth.envoy import names
 from sailcloth.envoy.protobuf import duration, typed
+from sailcloth.mesh.gateway_listeners import WORKLOAD
 from sailcloth.mesh.tls_parameters import TlsParameters
 
 _CIPHERS = (
@@ -43,7 +44,9 @@ def sds(name: str, cluster: str = names.SDS_CLUSTER) -> secret_pb2.SdsSecretConf
 
 @lru_cache(maxsize=256)
 def credential(name: str) -> secret_pb2.SdsSecretConfig:
-    """A Kubernetes Secret that the control plane delivers over the proxy's own discovery stream."""
+    """A Kubernetes Secret that the control plane delivers over the proxy's own discovery stream, or the workload's certificate."""
+    if name == WORKLOAD:
+        return sds("default")
     source = config_source_pb2.ConfigSource(
         resource_api_version=config_source_pb2.V3,
         initial_fetch_timeout=duration(0),
