@@ -301,3 +301,29 @@ def test_backends_have_rewrites_and_redirects_of_their_own(mesh: Cluster, edge: 
     found = [status(edge[0], "/split") for _ in range(60)]
     assert {200, 302} == set(found)
     assert 10 <= found.count(200) <= 50  # half of them; by chance outside once in ten million runs
+
+
+def test_parameters_shape_a_gateways_deployment(mesh: Cluster) -> None:
+    data = {"deployment": "spec: {replicas: 2}", "podDisruptionBudget": "spec: {minAvailable: 1}"}
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "options"}, "data": data}
+    reference = {"parametersRef": {"group": "", "kind": "ConfigMap", "name": "options"}}
+    shaped = gateway()
+    shaped["metadata"]["name"] = "shaped"
+    shaped["spec"] |= {"infrastructure": reference, "listeners": shaped["spec"]["listeners"][:1]}
+    replicas = ("get", "deployment", "shaped-sailcloth", "--ignore-not-found", "-o", "jsonpath={.status.readyReplicas}")
+    budgets = ("get", "poddisruptionbudgets", "-o", "name")
+    try:
+        mesh.kubectl("apply", "-f", "-", stdin=json.dumps(shaped))
+        why = "jsonpath={.status.conditions[?(@.type=='Accepted')].reason}"
+        mesh.eventually(lambda: mesh.kubectl("get", "gtw", "shaped", "-o", why) == "InvalidParameters")
+        mesh.kubectl("apply", "-f", "-", stdin=json.dumps(config_map))
+        mesh.eventually(lambda: mesh.kubectl(*replicas) == "2")
+        assert "shaped-sailcloth" in mesh.kubectl(*budgets)
+        del data["podDisruptionBudget"]
+        mesh.kubectl("apply", "-f", "-", stdin=json.dumps(config_map))
+        mesh.eventually(lambda: "shaped-sailcloth" not in mesh.kubectl(*budgets))
+    finally:
+        mesh.kubectl("delete", "gateway.gateway.networking.k8s.io/shaped", "configmap/options", "--ignore-not-found")
+        mesh.eventually(
+            lambda: "shaped" not in mesh.kubectl("get", "deployments,services,serviceaccounts", "-o", "name")
+        )

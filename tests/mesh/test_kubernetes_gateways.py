@@ -473,3 +473,16 @@ def test_an_east_west_gateway_passes_mutual_tls_on(labels: str, options: str, po
     mesh = mesh_of(text)
     tls = mesh.objects[Key("Gateway", "default", "edge~x")].spec.servers[0].tls  # type: ignore[attr-defined]
     assert tls.mode == mode
+
+
+def test_a_waypoint_is_refused_with_a_reason_unless_it_is_anothers() -> None:
+    waypoint = gateway(HTTP).replace("gatewayClassName: istio", "gatewayClassName: istio-waypoint")
+    mesh = mesh_of(waypoint)
+    assert mesh.gateways.states[EDGE].accepted[1] == "Invalid"
+    apply(
+        mesh,
+        CLASS.replace("name: istio}", "name: istio-waypoint}").replace(
+            "istio.io/gateway-controller", "example.com/other"
+        ),
+    )
+    assert EDGE not in mesh.gateways.states

@@ -1,4 +1,5 @@
-"""Makes a Deployment, a Service and a ServiceAccount for each Gateway of the Gateway API that is not attached to others' pods.
+"""Makes a Deployment, a Service and a ServiceAccount for each Gateway of the Gateway API that is not attached to others' pods, and what its
+parameters want beside them: an autoscaler, a disruption budget.
 
 Named and labelled as Istio does; owned by the Gateway, so they are deleted with it. Fields are applied as this controller's own, so that
 users may change others. Must not evaluate Gateways.
@@ -11,8 +12,9 @@ from typing import Any
 
 from sailcloth.api.gateway_api import KubernetesGateway
 from sailcloth.api.meta import Key
-from sailcloth.kube import RETRIABLE, Client
-from sailcloth.kube.resources import DEPLOYMENTS, SERVICEACCOUNTS, SERVICES
+from sailcloth.kube import RETRIABLE, ApiError, Client, Resource
+from sailcloth.kube.resources import AUTOSCALERS, DEPLOYMENTS, DISRUPTION_BUDGETS, SERVICEACCOUNTS, SERVICES
+from sailcloth.lib import strategic_merge
 from sailcloth.lib.work_queue import WorkQueue
 from sailcloth.mesh.gateway_listeners import GatewayState, ListenerState, port_of
 from sailcloth.mesh.kubernetes_gateways import KubernetesGateways, workload_name
@@ -20,6 +22,7 @@ from sailcloth.mesh.selection import GATEWAY_NAME
 
 _MANAGER = "istio.io/gateway-controller"
 _STATUS_PORT = 15021
+_RESOURCES = {r.kind: r for r in (SERVICEACCOUNTS, SERVICES, DEPLOYMENTS, AUTOSCALERS, DISRUPTION_BUDGETS)}
 Object = dict[str, Any]
 
 
@@ -49,13 +52,23 @@ class GatewayDeployments:
         wanted = objects(state, self._gateways.listeners(key))
         if self._applied.get(key) == wanted:
             return
-        for resource, obj in zip((SERVICEACCOUNTS, SERVICES, DEPLOYMENTS), wanted, strict=True):
-            await self._client.apply(resource, obj, field_manager=_MANAGER, force=True)
+        for obj in wanted:
+            await self._client.apply(_RESOURCES[obj["kind"]], obj, field_manager=_MANAGER, force=True)
+        for kind in {o["kind"] for o in self._applied.get(key, ())} - {o["kind"] for o in wanted}:
+            await self._delete(_RESOURCES[kind], workload_name(state.gateway), key.namespace)
         self._applied[key] = wanted
+
+    async def _delete(self, resource: Resource, name: str, namespace: str) -> None:
+        try:
+            await self._client.delete(resource, name, namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
 
 def objects(state: GatewayState, listeners: Iterable[ListenerState]) -> list[Object]:
-    """The ServiceAccount, Service and Deployment of a Gateway. listeners: its own and those of its ListenerSets."""
+    """The ServiceAccount, Service and Deployment of a Gateway, and what its parameters add. listeners: its own and those of its
+    ListenerSets."""
     gateway = state.gateway
     metadata, infrastructure, name = gateway.metadata, gateway.spec.infrastructure, workload_name(gateway)
     labels = {
@@ -94,11 +107,36 @@ def objects(state: GatewayState, listeners: Iterable[ListenerState]) -> list[Obj
         "spec": {"serviceAccountName": name, "containers": [{"name": "istio-proxy", "image": "auto"}]},
     }
     deployment = {"selector": {"matchLabels": selector}, "template": pod}
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": head},
-        {"apiVersion": "v1", "kind": "Service", "metadata": head, "spec": service},
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": head, "spec": deployment},
-    ]
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}
+    made: dict[str, Object] = {
+        "serviceAccount": {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": head},
+        "service": {"apiVersion": "v1", "kind": "Service", "metadata": head, "spec": service},
+        "deployment": {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": head, "spec": deployment},
+        "horizontalPodAutoscaler": {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": head,
+            "spec": {"scaleTargetRef": target},
+        },
+        "podDisruptionBudget": {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": head,
+            "spec": {"selector": {"matchLabels": selector}},
+        },
+    }
+    always = ("serviceAccount", "service", "deployment")
+    return [_patched(o, state.patches.get(k, {})) for k, o in made.items() if k in always or k in state.patches]
+
+
+def _patched(obj: Object, patch: Object) -> Object:
+    """An object with a patch of the Gateway's parameters, which changes neither what it is nor what it selects."""
+    merged = strategic_merge.merge(obj, patch)
+    kept = {name: obj["metadata"][name] for name in ("name", "namespace", "ownerReferences")}
+    merged["metadata"] = {**merged["metadata"], **kept}
+    if "selector" in obj.get("spec", {}):
+        merged["spec"]["selector"] = obj["spec"]["selector"]
+    return merged
 
 
 def _owner(gateway: KubernetesGateway) -> Object:

@@ -39,7 +39,7 @@ from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.grpc_server import GrpcServer
-from sailcloth.mesh import ingress, mesh_config, proxy_configs
+from sailcloth.mesh import gateway_parameters, ingress, mesh_config, proxy_configs
 from sailcloth.mesh.model import MeshConfig
 from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
@@ -162,8 +162,11 @@ class ControlPlane:
         if key == Key("ConfigMap", NAMESPACE, "istio-sidecar-injector"):
             self._configure_injector(obj)
         if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
-            # Of others only CA certificates are of interest, to Gateways.
-            obj = obj if isinstance(obj, core.ConfigMap) and "ca.crt" in obj.data else None
+            # Of others only CA certificates and parameters are of interest, to Gateways.
+            wanted = isinstance(obj, core.ConfigMap) and (
+                "ca.crt" in obj.data or gateway_parameters.is_of_interest(obj)
+            )
+            obj = obj if wanted else None
             if obj is None and key not in self.mesh.objects:
                 return
         if key.kind == "RequestAuthentication" and not isinstance(obj, Finding):

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from sailcloth.lib import bounded_yaml
+from sailcloth.lib import bounded_yaml, strategic_merge
 
 from .template import PROXY
 
@@ -20,16 +20,6 @@ Object = dict[str, Any]
 _EXPRESSION = re.compile(r"\{\{-?\s*(.*?)\s*-?\}\}", re.S)
 _PATH = re.compile(r"\.[\w.]+")
 _INDEX = re.compile(r"index\s+(\.[\w.]+)\s+[\"`]([^\"`]+)[\"`]")
-_KEYS = {
-    "containers": "name",
-    "initContainers": "name",
-    "volumes": "name",
-    "imagePullSecrets": "name",
-    "env": "name",
-    "volumeMounts": "mountPath",
-    "ports": "containerPort",
-}
-"""The lists that are merged, and the field that names their items."""
 
 
 def merged(pod: Object, name: str, text: str, known: Mapping[str, Any]) -> Object:
@@ -45,7 +35,7 @@ def merged(pod: Object, name: str, text: str, known: Mapping[str, Any]) -> Objec
     if any(c.get("name") == PROXY for c in pod.get("spec", {}).get("initContainers") or ()):
         patch = _for_native(patch)
     try:
-        return merge(pod, patch)
+        return strategic_merge.merge(pod, patch)
     except ValueError as error:
         raise ValueError(f"template {name}: {error}") from None
 
@@ -100,32 +90,3 @@ def _at(value: Any, path: list[str]) -> Any:
 
 def _text(value: Any) -> str:
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def merge(old: Object, new: Object) -> Object:
-    """A strategic merge: objects by field, lists of `_KEYS` by the name of their items (new ones last), others are replaced. A null removes.
-    Raises ValueError for an item without its name."""
-    out = dict(old)
-    for key, value in new.items():
-        have = out.get(key)
-        if value is None:
-            out.pop(key, None)
-        elif isinstance(value, dict) and isinstance(have, dict):
-            out[key] = merge(have, value)
-        elif key in _KEYS and isinstance(value, list) and isinstance(have, list):
-            items = {_ident(key, item): item for item in have}
-            for item in value:
-                own = items.get(_ident(key, item))
-                items[_ident(key, item)] = merge(own, item) if own is not None else item
-            out[key] = list(items.values())
-        else:
-            out[key] = value
-    return out
-
-
-def _ident(key: str, item: Any) -> str | int:
-    """What names an item of a list. Raises ValueError if nothing does."""
-    ident = item.get(_KEYS[key]) if isinstance(item, dict) else None
-    if not isinstance(ident, (str, int)):
-        raise ValueError(f"{key}: each item must be an object with {_KEYS[key]}")
-    return ident

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sailcloth.api.validation import pod_annotations
-from sailcloth.lib import label_selector
+from sailcloth.lib import label_selector, strategic_merge
 from sailcloth.mesh import injection
 
 from . import annotations as notes
@@ -349,7 +349,7 @@ def _refined(created: dict[str, Any], group: list[dict[str, Any]], noted: list[d
     group.remove(own)
     noted.insert(0, {"resources": {}, **{k: v for k, v in own.items() if (k, v) != ("image", "auto")}})
     try:
-        return custom_templates.merge(created, {k: v for k, v in own.items() if (k, v) != ("image", "auto")})
+        return strategic_merge.merge(created, {k: v for k, v in own.items() if (k, v) != ("image", "auto")})
     except ValueError as error:
         raise InjectionError(f"container {created['name']}: {error}") from None
 

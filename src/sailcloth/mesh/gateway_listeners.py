@@ -28,6 +28,7 @@ from sailcloth.api.meta import Key, Object, ObjectMeta
 from sailcloth.lib import label_selector
 
 from . import hosts
+from .gateway_parameters import Parameters
 
 GATEWAY = "KubernetesGateway"
 LISTENER_SET = "ListenerSet"
@@ -140,6 +141,7 @@ class GatewayState:
     accepted: Verdict = (True, "Accepted", "")
     services: tuple[str, ...] = field(default=())  # hosts of the services whose pods serve it
     client: Verdict | None = None  # whether its own client certificate can be used; None without one
+    patches: Mapping[str, dict[str, Any]] = field(default_factory=dict)  # of its parameters
 
     @property
     def opens(self) -> bool:
@@ -151,7 +153,11 @@ _LISTENERS = "ListenersNotValid"
 
 
 def evaluate(
-    gateway: KubernetesGateway, listeners: tuple[ListenerState, ...], services: tuple[str, ...], client: Verdict | None
+    gateway: KubernetesGateway,
+    listeners: tuple[ListenerState, ...],
+    services: tuple[str, ...],
+    client: Verdict | None,
+    parameters: Parameters,
 ) -> GatewayState:
     """The state of a Gateway of one of our classes. client: whether the Secret of its client certificate can be used."""
     valid = [s.valid for s in listeners]
@@ -159,9 +165,8 @@ def evaluate(
     if not all(valid) or (listeners and not any(s.serves for s in listeners)):
         usable = any(s.serves for s in listeners)
         accepted = (usable, _LISTENERS, "listeners are not valid; their conditions say why")
-    if (parameters := gateway.spec.infrastructure.parameters_ref) is not None:
-        text = f"infrastructure.parametersRef: {parameters.kind} {parameters.name} is not supported yet"
-        accepted = (False, "InvalidParameters", text)
+    if parameters.problem:
+        accepted = (False, "InvalidParameters", parameters.problem)
     if unknown := [a.type for a in gateway.spec.addresses if a.type not in ("IPAddress", "Hostname")]:
         accepted = (
             False,
@@ -170,7 +175,7 @@ def evaluate(
         )
     if client is not None and client[1] == "InvalidCertificateRef":
         client = (False, "InvalidClientCertificateRef", client[2])
-    return GatewayState(gateway, listeners, accepted, services, client)
+    return GatewayState(gateway, listeners, accepted, services, client, parameters.patches)
 
 
 def judge(

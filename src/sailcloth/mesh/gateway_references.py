@@ -80,9 +80,11 @@ class References:
 
 
 def of_gateway(gateway: KubernetesGateway) -> Iterator[SecretReference]:
-    """What a Gateway refers to: its certificates, and the CA certificates for its clients and for those of its ListenerSets."""
+    """What a Gateway refers to: its parameters, its certificates, and the CA certificates for its clients and for those of its ListenerSets."""
     if (client := gateway.spec.tls.backend.client_certificate_ref) is not None:
         yield client
+    if (parameters := gateway.spec.infrastructure.parameters_ref) is not None:
+        yield SecretReference(group=parameters.group, kind=parameters.kind, name=parameters.name)
     yield from of_listeners(gateway.spec.listeners)
     frontend = gateway.spec.tls.frontend
     for settings in (frontend.default, *(p.tls for p in frontend.per_port)):

@@ -24,7 +24,7 @@ from sailcloth.api.gateway_api import (
 from sailcloth.api.meta import Key, Object, ObjectMeta
 from sailcloth.lib.relation import Relation
 
-from . import gateway_attachment, gateway_listeners, gateway_references, hosts, listener_sets
+from . import gateway_attachment, gateway_listeners, gateway_parameters, gateway_references, hosts, listener_sets
 from .gateway_listeners import GATEWAY, LISTENER_SET, GatewayState, ListenerState
 from .gateway_references import References
 from .http_routes import PARENTS, SEMANTICS, ParentStatus
@@ -35,6 +35,8 @@ from .merged_listeners import FIRST, Change, MergedListeners, Name
 KIND = GATEWAY
 OWN_CLASSES = ("istio", "sailcloth")
 """Classes that are ours also where there is no object, as Istio has them."""
+WAYPOINT = "istio-waypoint"
+_NO_WAYPOINTS = "waypoints are not supported yet; routes and policies at Services and workloads hold in their sidecars"
 KINDS = frozenset((KIND, "GatewayClass"))
 _NOT_FOUND = vs.HTTPRoute(name="no-route", direct_response=vs.HTTPDirectResponse(status=404))
 Lookup = Callable[[Key], Object | None]
@@ -68,6 +70,7 @@ class KubernetesGateways:
         self._put, self._lookup, self._rules, self._domain = put, lookup, rules, domain
         self._references = references
         self._classes = set(OWN_CLASSES)
+        self._foreign: set[str] = set()  # classes of other controllers
         self._gateways: dict[Key, KubernetesGateway] = {}
         self._sets = ListenerSets()
         self._merged: dict[Key, MergedListeners] = {}  # by Gateway
@@ -96,6 +99,7 @@ class KubernetesGateways:
             own = obj is None and key.name in OWN_CLASSES
             ours = own or (isinstance(obj, GatewayClass) and obj.spec.controller_name == CONTROLLER)
             (self._classes.add if ours else self._classes.discard)(key.name)
+            (self._foreign.discard if ours or obj is None else self._foreign.add)(key.name)
             self.classes_evaluated |= {key.name} if ours else set()
             return self._evaluate([k for k, g in self._gateways.items() if g.spec.gateway_class_name == key.name])
         if isinstance(obj, KubernetesGateway):
@@ -173,7 +177,10 @@ class KubernetesGateways:
         self.gateways_evaluated.add(key)
         sets = self._sets.of_gateway(key)
         old, merged = self._merged.pop(key, MergedListeners()), MergedListeners()
-        if gateway is None or gateway.spec.gateway_class_name not in self._classes:
+        if gateway is not None and gateway.spec.gateway_class_name == WAYPOINT not in self._foreign:
+            self._references.put(key)
+            self.states[key] = GatewayState(gateway, accepted=(False, "Invalid", _NO_WAYPOINTS))
+        elif gateway is None or gateway.spec.gateway_class_name not in self._classes:
             self._references.put(key)
             self.states.pop(key, None)
         else:
@@ -181,7 +188,15 @@ class KubernetesGateways:
             merged.put(key, FIRST, self._judge(key, gateway.spec.listeners, key, gateway))
             own = gateway.spec.tls.backend.client_certificate_ref
             client = self._references.certificate(own, key) if own is not None else None
-            self.states[key] = gateway_listeners.evaluate(gateway, merged.of(key), self._services(key, gateway), client)
+            named = gateway.spec.infrastructure.parameters_ref
+            config_map = self._lookup(Key("ConfigMap", key.namespace, named.name)) if named is not None else None
+            self.states[key] = gateway_listeners.evaluate(
+                gateway,
+                merged.of(key),
+                self._services(key, gateway),
+                client,
+                gateway_parameters.read(named, config_map),
+            )
             self._merged[key] = merged
             for each in sets:
                 self._merge(each, key, merged)
