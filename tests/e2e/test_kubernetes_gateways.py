@@ -119,6 +119,9 @@ def test_a_gateway_of_its_own(mesh: Cluster, edge: tuple[str, Authority]) -> Non
     attached = {entry["name"]: entry["attachedRoutes"] for entry in shown["listeners"]}
     assert attached == {"http": 1, "https": 1}
 
+    message = "jsonpath={.status.parents[0].conditions[0].message}"
+    mesh.eventually(lambda: mesh.kubectl("get", "httproute", "books", "-o", message) == "1/1 proxies")
+
     described = mesh.sailctl("x", "describe", "gateway", "edge")
     assert f"Addresses: {address}" in described
     assert described.count("HTTPRoute books.default") == 2

@@ -115,7 +115,7 @@ class ControlPlane:
         self.status = StatusWriter(self.proxies, KubernetesStatusApi(client))
         self.updates = ConfigUpdates(self.mesh, self.proxies, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
-        self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes, self.mesh.gateways)
+        self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes, self.mesh.gateways, self.status.counted)
         self.gateway_deployments = GatewayDeployments(client, self.mesh.gateways)
         self.gateway_status = GatewayStatus(client, self.mesh.gateways)
         programmed = self.gateway_status.programmed.get
@@ -125,7 +125,7 @@ class ControlPlane:
         self.keys = KeyFetcher(self.mesh, self._apply, self.updates.recompute)
         self.updates.on_settled = self._settled
         self.ingress_status = IngressStatus(client, NAMESPACE, MeshConfig().ingress_service)
-        self.proxies.on_result = lambda _client, _type_url, error: self.updates.proxy_responded(error)
+        self.proxies.on_result = self._proxy_responded
         self.status.on_programmed = self.updates.refusals.in_force
         self.events = FindingEvents(client)
         self.status.on_findings = self.events.found
@@ -183,6 +183,10 @@ class ControlPlane:
             self.addresses.change(key, obj)
         elif isinstance(obj, core.Ingress) and ingress.is_ours(obj):
             self.ingress_status.follow(key)
+
+    def _proxy_responded(self, _client: object, _type_url: str, error: str) -> None:
+        self.updates.proxy_responded(error)
+        self.http_route_status.proxies_changed()
 
     def _settled(self) -> None:
         """Changes have taken effect: queue what they concern beyond the proxies."""
@@ -401,6 +405,7 @@ class ControlPlane:
             elif count == last or now - reported_at > _RECONNECT_S:  # wait until the number is stable, but not for ever
                 reported, reported_at = count, now
                 self.status.proxies_changed()
+                self.http_route_status.proxies_changed()
             last = count
 
 

@@ -212,6 +212,16 @@ class StatusWriter:
             return _Programmed(False, "NotAccepted", message, False)
         return _Programmed(True, "Programmed" if holders else "NotNeeded", message, False)
 
+    def counted(self, keys: Iterable[Key]) -> str:
+        """How many proxies have all that is made of some objects, such as `2/3 proxies`, and what one of them refused; empty without any."""
+        states = self._current_proxy_states()
+        holders = set().union(*(self._proxies.holders(key) for key in keys))
+        if not holders:
+            return ""
+        refused = {c.proxy.id: error for c, error in states.rejections.items() if c in holders}
+        count = f"{max(0, len(holders & states.in_sync) - len(refused))}/{len(holders)} proxies"
+        return f"{count}; {min(refused)}: {refused[min(refused)]}" if refused else count
+
     def _effects(self, key: Key, verdict: ObjectVerdict) -> list[str]:
         """How often each part of an object took effect."""
         if not verdict.verdict.parts:

@@ -410,6 +410,10 @@ class KubernetesGateways:
         """Whether a GatewayClass is of this controller."""
         return name in self._classes
 
+    def made_of(self, key: Key) -> frozenset[Key]:
+        """The VirtualServices that a route is part of."""
+        return frozenset(host.key for host in self._members.of(key))
+
     def status(self, key: Key) -> list[ParentStatus]:
         """The status of an HTTPRoute for each of our Gateways, and of their ListenerSets, that it names."""
         route = self._routes.get(key)
