@@ -341,6 +341,17 @@ class ConnectedProxies:
                 clients |= self._users[key]
         return clients
 
+    def all_holders(self) -> dict[Key, set[ConnectedProxy]]:
+        """`holders` of every object that has any."""
+        found: dict[Key, set[ConnectedProxy]] = {}
+        for key, live in self._live.items():
+            for source in live.sources:
+                found.setdefault(source, set()).update(self._users[key])
+        for client in self.clients.values():
+            if client.key and (sidecar := client.key[0].sidecar) is not None:
+                found.setdefault(sidecar, set()).add(client)
+        return found
+
     def applied_counts(self, key: Key) -> Counter[int]:
         """How often each part (by index) of a user object took effect, over the resources of all connected proxies."""
         counts: Counter[int] = Counter()

@@ -15,10 +15,11 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -35,8 +36,8 @@ from sailcloth.injector import webhook
 from sailcloth.injector.config import InjectorConfig
 from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
 from sailcloth.injector.webhook_config import configuration
-from sailcloth.kube import ApiError, Client
-from sailcloth.kube.resources import MUTATING_WEBHOOKS, NAMESPACES, VALIDATING_WEBHOOKS
+from sailcloth.kube import Client
+from sailcloth.kube.resources import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.grpc_server import GrpcServer
 from sailcloth.mesh import gateway_parameters, ingress, mesh_config, proxy_configs
@@ -45,7 +46,7 @@ from sailcloth.mesh.registry import Mesh
 from sailcloth.store.kubernetes import KubernetesSource
 from sailcloth.xds.server import Server
 
-from . import admission, debug, debug_requests
+from . import admission, debug, debug_requests, http_ports, leadership, replicas, start
 from .addresses import Addresses, writer
 from .backend_tls_status import BackendTlsStatus
 from .certificates import Certificates
@@ -63,10 +64,12 @@ from .listener_set_status import ListenerSetStatus
 from .metrics import Metrics
 from .rate_limits import RateLimitService
 from .registration import Registration
+from .replicas import HeldPage, Replicas, Siblings
 from .root_bundles import RootBundles, renew_tags
 from .server_tls import ServerTls
 from .status import StatusWriter
 from .status_api import KubernetesStatusApi
+from .verdicts import CONDITION_KINDS
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +94,11 @@ class Config:
     workload_cert_ttl_s: int = 86_400  # of a certificate for which no lifetime is asked
     max_workload_cert_ttl_s: int = int(MAX_LIFETIME.total_seconds())
     names: tuple[str, ...] = ()
+    lease: str = ""  # name of the Lease that says which of several replicas writes; empty: there is one
     compliance_policy: str = ""  # fips-140-2 or pqc: limits of TLS that no configuration undoes
 
 
 _NAMES = ("istiod.istio-system.svc", "istiod.istio-system", "istiod", "localhost", "127.0.0.1")
-_KEEPALIVE_S = 60.0  # for the next request on a connection, its head included
-# Nobody authenticates at the level of connections here: under pressure the longest idle connection of the busiest address goes.
-_HTTP_LIMITS = ConnectionLimits(unauthenticated=512, unauthenticated_s=None)
 _DISCOVERY_LIMITS = ConnectionLimits(unauthenticated=2048, unauthenticated_s=20.0)  # many proxies come back at once
 _COUNT_S = 0.25
 _KEYS_S = 5.0  # how long a new process waits for the keys of tokens, which proxies have already
@@ -112,7 +113,11 @@ class ControlPlane:
         self.mesh = Mesh(mesh_config.parse("", MeshConfig(compliance_policy=config.compliance_policy)))
         self.verifier = Verifier(client, self.mesh)
         self.proxies = ConnectedProxies(self.mesh, self._authenticate, self.verifier.secret_access)
-        self.status = StatusWriter(self.proxies, KubernetesStatusApi(client))
+        self.siblings = Siblings(NAMESPACE, NAME, config.webhook_port, os.environ.get("POD_IP", ""))
+        self.replicas = Replicas(self.siblings.addresses, replicas.own_token, self._trusting, _NAMES[0])
+        self.held = HeldPage(self.proxies, CONDITION_KINDS)
+        self.status = StatusWriter(self.proxies, KubernetesStatusApi(client), replicas=self.replicas)
+        self.replicas.on_change = self._proxies_changed
         self.updates = ConfigUpdates(self.mesh, self.proxies, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes, self.mesh.gateways, self.status.counted)
@@ -129,8 +134,10 @@ class ControlPlane:
         self.status.on_programmed = self.updates.refusals.in_force
         self.events = FindingEvents(client)
         self.status.on_findings = self.events.found
-        self.proxies.on_holders = self.status.holders_changed
-        self.registration = Registration(client, self.mesh, NAME, self._account)
+        self.proxies.on_holders = self._holders_changed
+        self.registration = Registration(
+            client, self.mesh, leadership.identity() if config.lease else NAME, self._account
+        )
         self.proxies.registrar = self.registration
         self.discovery = Server(self.proxies)
         self.limits = RateLimitService(self.mesh.graph, self._authenticate_request, self._store_credentials)
@@ -159,6 +166,7 @@ class ControlPlane:
         """Apply one change, and notify the controllers of its kind."""
         self.metrics.changed(key, obj)
         self.roots.change(key, obj)
+        self.siblings.change(key, obj)
         if key == Key("ConfigMap", NAMESPACE, "istio-sidecar-injector"):
             self._configure_injector(obj)
         if key.kind == "ConfigMap" and key != Key("ConfigMap", NAMESPACE, "istio"):
@@ -185,6 +193,7 @@ class ControlPlane:
             self.ingress_status.follow(key)
 
     def _proxy_responded(self, _client: object, _type_url: str, error: str) -> None:
+        self.held.outdated()
         self.updates.proxy_responded(error)
         self.http_route_status.proxies_changed()
 
@@ -241,17 +250,12 @@ class ControlPlane:
         await self.certificates.reconcile()
         tasks.append(asyncio.create_task(self.certificates.run(), name="certificates"))
         tasks.append(asyncio.create_task(tls.run(), name="server certificate"))
-        tasks.append(asyncio.create_task(self.status.run(), name="status"))
-        tasks.append(asyncio.create_task(self.events.run(), name="events"))
-        tasks.append(asyncio.create_task(self.ingress_status.run(), name="ingresses"))
-        tasks.append(asyncio.create_task(self.http_route_status.run(), name="http routes"))
-        tasks.append(asyncio.create_task(self.gateway_deployments.run(), name="gateway deployments"))
-        tasks.append(asyncio.create_task(self.gateway_status.run(), name="gateway statuses"))
-        tasks.append(asyncio.create_task(self.listener_set_status.run(), name="ListenerSet statuses"))
-        tasks.append(asyncio.create_task(self.backend_tls_status.run(), name="backend TLS policies"))
-        tasks.append(asyncio.create_task(self.addresses.run(), name="addresses"))
+        if self.config.lease:
+            lead = leadership.Leadership(self.client, NAMESPACE, self.config.lease, leadership.identity())
+            tasks.append(asyncio.create_task(lead.run(self._write), name="writing"))
+        else:
+            tasks += (asyncio.create_task(run(), name=name) for name, run in self._writers().items())
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
-        tasks.append(asyncio.create_task(self.roots.run(), name="roots"))
         tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
         log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)
         if self.config.ready_fd >= 0:
@@ -268,6 +272,43 @@ class ControlPlane:
             await self.limits.close()
             await runner.cleanup()
 
+    def _writers(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """What writes to the API server, of which there must be one, by its name."""
+        return {
+            "status": self.status.run,
+            "events": self.events.run,
+            "ingresses": self.ingress_status.run,
+            "routes": self.http_route_status.run,
+            "gateway deployments": self.gateway_deployments.run,
+            "gateway statuses": self.gateway_status.run,
+            "ListenerSet statuses": self.listener_set_status.run,
+            "backend TLS policies": self.backend_tls_status.run,
+            "addresses": self.addresses.run,
+            "roots": self.roots.run,
+        }
+
+    async def _write(self) -> None:
+        """Run the writers of a replica that leads, with what the others know, until cancelled."""
+        writers = [asyncio.ensure_future(run()) for run in (self.replicas.run, *self._writers().values())]
+        try:
+            await asyncio.gather(*writers)
+        finally:
+            for writer in writers:
+                writer.cancel()
+
+    def _trusting(self) -> ssl.SSLContext:
+        """A context for calls of other replicas."""
+        return ssl.create_default_context(cadata=self.certificates.bundle.decode())
+
+    def _proxies_changed(self) -> None:
+        """Proxies, of this replica or another, have come or gone or answered."""
+        self.status.proxies_changed()
+        self.http_route_status.proxies_changed()
+
+    def _holders_changed(self, keys: set[Key]) -> None:
+        self.held.outdated()
+        self.status.holders_changed(keys)
+
     def _grpc_server(self, context: ssl.SSLContext, tasks: list[asyncio.Task[None]]) -> GrpcServer:
         """Serve discovery, certificates and rate limits; the tasks that accept connections are added to `tasks`."""
         connections = Connections("the control plane's discovery port", _DISCOVERY_LIMITS)
@@ -282,54 +323,19 @@ class ControlPlane:
 
     async def _http_server(self, context: ssl.SSLContext, tasks: list[asyncio.Task[None]]) -> web.AppRunner:
         """Serve the HTTP ports; the tasks that accept connections are added to `tasks`."""
-
-        async def ready(_: web.Request) -> web.Response:
-            return web.Response(text="ready")
-
-        async def version(request: web.Request) -> web.Response:
-            """As Istio's control plane: `VERSION-REVISION-STATUS`; with `format=json` all of it."""
-            info = debug_requests.build_info()
-            if request.query.get("format") == "json":
-                return debug.json(info)
-            return web.Response(text=f"{info['version']}-{info['revision']}-{info['status']}")
-
-        # istioctl writes some paths with two slashes, which Go's servers take.
-        app = web.Application(client_max_size=8 << 20, middlewares=[web.normalize_path_middleware()])
-        app.add_routes(
-            [
-                web.get("/ready", ready),
-                *debug.routes(self.pages, self._debug_scope),
-                web.get("/metrics", self._metrics),
-                web.get("/version", version),
-            ]
-        )
-        app.router.add_post("/inject", webhook.handler(self._injector, self.metrics.injected))
-        app.router.add_post(admission.PATH, admission.handler(self.metrics.validated))
-        runner = web.AppRunner(app, access_log=None, keepalive_timeout=_KEEPALIVE_S)
-        await runner.setup()
-        assert runner.server is not None
-        connections = Connections("the control plane's HTTP ports", _HTTP_LIMITS)
         plain = (self.config.http_port, self.config.monitoring_port, self.config.controlz_port)
-        ports = {**dict.fromkeys(filter(None, plain)), self.config.webhook_port: context}
-        for port, tls in ports.items():
-            accepting = connections.serve(listen(self.config.address, port), runner.server, tls)
-            tasks.append(asyncio.create_task(accepting, name=f"port {port}"))
-        return runner
+        routes = (
+            *debug.routes(self.pages, self._debug_scope),
+            web.get("/metrics", self._metrics),
+            web.get(replicas.PATH, replicas.handler(self.held, self._debug_scope)),
+            web.post("/inject", webhook.handler(self._injector, self.metrics.injected)),
+            web.post(admission.PATH, admission.handler(self.metrics.validated)),
+        )
+        ports = http_ports.Ports(self.config.address, plain, self.config.webhook_port)
+        return await http_ports.serve(routes, ports, context, tasks)
 
     async def _debug_scope(self, request: web.Request) -> str:
-        """The namespace whose proxies a caller may see; `*` for all. Callers on this machine (such as port-forward and the API
-        server of a local cluster) and tokens of the installation's namespace see all; other tokens see their own namespace.
-        Raises PermissionError."""
-        transport = request.transport
-        own_address, peer_address = (
-            transport.get_extra_info(name) if transport is not None else None for name in ("sockname", "peername")
-        )
-        if own_address and peer_address and own_address[0] == peer_address[0]:
-            return "*"
-        namespace = (
-            await self.verifier.caller(bearer({"authorization": request.headers.get("Authorization", "")}))
-        ).namespace
-        return "*" if namespace == NAMESPACE else namespace
+        return await http_ports.scope(request, self.verifier, NAMESPACE)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self.metrics.page(), content_type="text/plain", charset="utf-8")
@@ -404,8 +410,8 @@ class ControlPlane:
                 reported_at = now
             elif count == last or now - reported_at > _RECONNECT_S:  # wait until the number is stable, but not for ever
                 reported, reported_at = count, now
-                self.status.proxies_changed()
-                self.http_route_status.proxies_changed()
+                self.held.outdated()
+                self._proxies_changed()
             last = count
 
 
@@ -415,7 +421,7 @@ async def serve(config: Config) -> None:
         await asyncio.sleep(0.01)  # the API server, which starts at the same time, writes the file
     client = Client.from_kubeconfig(config.kubeconfig) if config.kubeconfig else Client.load()
     async with client:
-        await _server_ready(client)
+        await start.until_ready(client, NAMESPACE)
         task = asyncio.create_task(ControlPlane(client, config).run())
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
@@ -424,22 +430,6 @@ async def serve(config: Config) -> None:
                 await task
             except InvalidCa as error:
                 raise SystemExit(str(error)) from None
-
-
-async def _server_ready(client: Client) -> None:
-    """Wait until the API server responds and the installation's namespace exists."""
-    delay = 0.02
-    while True:
-        try:
-            await client.get(NAMESPACES, NAMESPACE)
-            return
-        except (ApiError, OSError) as error:
-            if isinstance(error, ApiError) and error.status not in (404, 429, 500, 503):
-                raise
-            if delay > 0.5:
-                log.info("waiting for the API server: %s", error)
-            await asyncio.sleep(delay)
-            delay = min(delay * 1.5, 1.0)
 
 
 def load_config(path: str) -> Config:

@@ -40,6 +40,37 @@ class StatusApi(Protocol):
         """Merge into an object's status. Does nothing if the object no longer exists."""
 
 
+class OtherReplicas(Protocol):
+    """The proxies of other replicas, by their ids: those that have something made of an object, those that have not acknowledged everything,
+    and what some refused."""
+
+    def holders(self, key: Key) -> set[str]: ...
+
+    @property
+    def behind(self) -> set[str]: ...
+
+    @property
+    def refused(self) -> dict[str, str]: ...
+
+
+class _Alone:
+    """For a replica that is the only one."""
+
+    def holders(self, key: Key) -> set[str]:
+        return set()
+
+    @property
+    def behind(self) -> set[str]:
+        return set()
+
+    @property
+    def refused(self) -> dict[str, str]:
+        return {}
+
+
+_ALONE = _Alone()
+
+
 @dataclass(frozen=True)
 class _ProxyStates:
     """The sync state of the connected proxies at a time; computed once for all objects that are updated together."""
@@ -79,8 +110,9 @@ class StatusWriter:
         api: StatusApi,
         clock: Clock = MONOTONIC,
         now: Callable[[], dt.datetime] = conditions.utc_now,
+        replicas: OtherReplicas = _ALONE,
     ) -> None:
-        self._proxies, self._api, self._clock, self._now = proxies, api, clock, now
+        self._proxies, self._api, self._clock, self._now, self._replicas = proxies, api, clock, now, replicas
         self._graph = proxies.graph
         self._queue = WorkQueue(
             self._reconcile, name="status", retry=RETRIABLE, delay=INTERVAL_S, workers=4, clock=clock
@@ -133,7 +165,9 @@ class StatusWriter:
         self._queue.add_all(self._watched)
 
     async def run(self) -> None:
-        """Write until cancelled."""
+        """Write until cancelled. Another replica may have written meanwhile, so what was written before is read again."""
+        self._written.clear()
+        self._queue.add_all(self._watched)
         await self._queue.run()
 
     async def _reconcile(self, key: Key) -> None:
@@ -192,12 +226,7 @@ class StatusWriter:
         return {"conditions": own + others, "validationMessages": analysis_status.messages(findings)}
 
     def _programmed(self, key: Key, verdict: ObjectVerdict) -> _Programmed:
-        states = self._current_proxy_states()
-        holders = self._proxies.holders(key)
-        rejected = {c.proxy.id: error for c, error in states.rejections.items() if c in holders}
-        synced = len(holders & states.in_sync)
-        pending = synced < len(holders)
-        count = f"{max(0, synced - len(rejected))}/{len(holders)} proxies"
+        count, holders, pending, rejected = self._count((key,))
         if rejected:
             name = min(rejected)
             return _Programmed(False, "Refused", f"{count}; {name}: {rejected[name]}", True)
@@ -214,13 +243,21 @@ class StatusWriter:
 
     def counted(self, keys: Iterable[Key]) -> str:
         """How many proxies have all that is made of some objects, such as `2/3 proxies`, and what one of them refused; empty without any."""
-        states = self._current_proxy_states()
-        holders = set().union(*(self._proxies.holders(key) for key in keys))
-        if not holders:
-            return ""
-        refused = {c.proxy.id: error for c, error in states.rejections.items() if c in holders}
-        count = f"{max(0, len(holders & states.in_sync) - len(refused))}/{len(holders)} proxies"
-        return f"{count}; {min(refused)}: {refused[min(refused)]}" if refused else count
+        count, holders, _, refused = self._count(keys)
+        return "" if not holders else f"{count}; {min(refused)}: {refused[min(refused)]}" if refused else count
+
+    def _count(self, keys: Iterable[Key]) -> tuple[str, int, bool, dict[str, str]]:
+        """(in words, how many proxies have something made of objects, whether some have not acknowledged all yet, what some refused), over all
+        replicas."""
+        states, others, listed = self._current_proxy_states(), self._replicas, list(keys)
+        own = set().union(*(self._proxies.holders(key) for key in listed))
+        holders = {c.proxy.id for c in own}.union(*(others.holders(key) for key in listed))
+        behind = {c.proxy.id for c in own - states.in_sync} | (others.behind & holders)
+        refused = {c.proxy.id: error for c, error in states.rejections.items() if c in own}
+        refused |= {proxy: text for proxy, text in others.refused.items() if proxy in holders}
+        synced = len(holders) - len(behind)
+        count = f"{max(0, synced - len(refused))}/{len(holders)} proxies"
+        return count, len(holders), bool(behind), refused
 
     def _effects(self, key: Key, verdict: ObjectVerdict) -> list[str]:
         """How often each part of an object took effect."""

@@ -110,6 +110,10 @@ class WorkQueue(Generic[K]):
                 level = logging.INFO if failures == 1 else logging.DEBUG
                 log.log(level, "%s of %s failed, next try in %.1f s: %s", self._name, key, pause, error)
                 self._changed.setdefault(key, self._clock.time() + pause)
+            except asyncio.CancelledError:  # another `run` may follow
+                self._busy.discard(key)
+                self.add(key)
+                raise
             else:
                 self._failures.pop(key, None)
             finally:
