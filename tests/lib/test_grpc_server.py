@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import shutil
 import ssl
 import struct
@@ -296,3 +297,31 @@ async def test_a_client_that_comes_while_it_closes_is_cut_off() -> None:
             each.close()
             with contextlib.suppress(OSError):
                 await each.wait_closed()
+
+
+async def test_clients_are_sent_elsewhere_one_after_the_other() -> None:
+    server = GrpcServer({UNARY: unary})
+    listening = await asyncio.get_running_loop().create_server(server.protocol, "127.0.0.1", 0)
+    port = int(listening.sockets[0].getsockname()[1])
+    clients = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+    while len(server.connections) < len(clients):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    ended: list[float] = []
+
+    async def until_end(reader: asyncio.StreamReader) -> None:
+        await reader.read()
+        ended.append(asyncio.get_running_loop().time())
+
+    waiting = [asyncio.create_task(until_end(reader)) for reader, _ in clients]
+    try:
+        async with asyncio.timeout(10):
+            await server.close(over_s=0.5)
+            await asyncio.gather(*waiting)
+        pauses = [later - earlier for earlier, later in itertools.pairwise(ended)]
+        assert min(pauses) >= 0.05, "a tenth of a second apart"
+    finally:
+        listening.close()
+        for _, writer in clients:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()

@@ -20,7 +20,8 @@ def main() -> None:
     gc.disable()  # a tenth of the time that imports take, which leave no garbage
     from sailcloth.mesh.tls_parameters import check_policy
 
-    from .process import load_config, serve
+    from .process import serve
+    from .settings import load_config
 
     gc.freeze()
     gc.enable()

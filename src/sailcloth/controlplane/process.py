@@ -16,19 +16,17 @@ import signal
 import ssl
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from sailcloth.api import core
 from sailcloth.api.core import Pod
 from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, MESH_KINDS, OPTIONAL_KINDS
 from sailcloth.api.meta import Finding, Key, Object
-from sailcloth.ca.authority import MAX_LIFETIME
 from sailcloth.ca.plugged_in import InvalidCa
 from sailcloth.ca.service import METRICS, CertificateService
 from sailcloth.injector import values as injector_values
@@ -67,6 +65,7 @@ from .registration import Registration
 from .replicas import HeldPage, Replicas, Siblings
 from .root_bundles import RootBundles, renew_tags
 from .server_tls import ServerTls
+from .settings import Config
 from .status import StatusWriter
 from .status_api import KubernetesStatusApi
 from .verdicts import CONDITION_KINDS
@@ -78,29 +77,10 @@ NAME = "istiod"
 STORE_SECRET = "global-rate-limit-store"  # noqa: S105  the name of a Secret
 
 
-@dataclass(frozen=True)
-class Config:
-    """Settings of the process, from its JSON file."""
-
-    kubeconfig: str = ""
-    address: str = "0.0.0.0"  # noqa: S104  proxies, webhooks and scrapers come to the pod's address
-    http_port: int = 8080
-    monitoring_port: int = 15014
-    xds_port: int = 15012
-    plain_port: int = 0  # plaintext discovery without authentication, for tests on loopback; 0: off
-    webhook_port: int = 15017
-    controlz_port: int = 0  # where istioctl looks for log scopes (9876 of istiod); 0: off
-    ready_fd: int = -1
-    workload_cert_ttl_s: int = 86_400  # of a certificate for which no lifetime is asked
-    max_workload_cert_ttl_s: int = int(MAX_LIFETIME.total_seconds())
-    names: tuple[str, ...] = ()
-    lease: str = ""  # name of the Lease that says which of several replicas writes; empty: there is one
-    compliance_policy: str = ""  # fips-140-2 or pqc: limits of TLS that no configuration undoes
-
-
 _NAMES = ("istiod.istio-system.svc", "istiod.istio-system", "istiod", "localhost", "127.0.0.1")
 _DISCOVERY_LIMITS = ConnectionLimits(unauthenticated=2048, unauthenticated_s=20.0)  # many proxies come back at once
 _COUNT_S = 0.25
+_WRITING = "writing"  # the task of a replica that may lead
 _KEYS_S = 5.0  # how long a new process waits for the keys of tokens, which proxies have already
 _RECONNECT_S = 5.0  # how long a new process waits for proxies to reconnect before it writes statuses
 
@@ -110,6 +90,7 @@ class ControlPlane:
 
     def __init__(self, client: Client, config: Config) -> None:
         self.client, self.config = client, config
+        self._ending = asyncio.Event()
         self.mesh = Mesh(mesh_config.parse("", MeshConfig(compliance_policy=config.compliance_policy)))
         self.verifier = Verifier(client, self.mesh)
         self.proxies = ConnectedProxies(self.mesh, self._authenticate, self.verifier.secret_access)
@@ -252,7 +233,7 @@ class ControlPlane:
         tasks.append(asyncio.create_task(tls.run(), name="server certificate"))
         if self.config.lease:
             lead = leadership.Leadership(self.client, NAMESPACE, self.config.lease, leadership.identity())
-            tasks.append(asyncio.create_task(lead.run(self._write), name="writing"))
+            tasks.append(asyncio.create_task(lead.run(self._write), name=_WRITING))
         else:
             tasks += (asyncio.create_task(run(), name=name) for name, run in self._writers().items())
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
@@ -260,17 +241,36 @@ class ControlPlane:
         log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)
         if self.config.ready_fd >= 0:
             os.write(self.config.ready_fd, b"1")
+        ending = asyncio.create_task(self._ending.wait(), name="end")
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((*tasks, ending), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+            await self._drain(server, tasks)
         finally:
+            ending.cancel()
             for task in tasks:
                 task.cancel()
             await self.keys.close()
             await server.close()
             await self.limits.close()
             await runner.cleanup()
+
+    def end(self) -> None:
+        """Let another replica write, send the proxies elsewhere, and return from `run`."""
+        self._ending.set()
+
+    async def _drain(self, server: GrpcServer, tasks: list[asyncio.Task[None]]) -> None:
+        """Changes are pushed meanwhile."""
+        for task in tasks:
+            if task.get_name() == _WRITING:
+                task.cancel()
+        log.info(
+            "ending: %d proxies are sent to other replicas within %.0f s",
+            len(self.proxies.clients),
+            self.config.drain_s,
+        )
+        await server.close(over_s=self.config.drain_s)
 
     def _writers(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What writes to the API server, of which there must be one, by its name."""
@@ -422,17 +422,13 @@ async def serve(config: Config) -> None:
     client = Client.from_kubeconfig(config.kubeconfig) if config.kubeconfig else Client.load()
     async with client:
         await start.until_ready(client, NAMESPACE)
-        task = asyncio.create_task(ControlPlane(client, config).run())
+        plane = ControlPlane(client, config)
+        task = asyncio.create_task(plane.run())
+        stop = plane.end if config.drain_s else task.cancel
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         with contextlib.suppress(asyncio.CancelledError):
             try:
                 await task
             except InvalidCa as error:
                 raise SystemExit(str(error)) from None
-
-
-def load_config(path: str) -> Config:
-    """Settings from a JSON file. Raises msgspec.ValidationError for wrong types."""
-    with open(path, "rb") as file:
-        return msgspec.json.decode(file.read(), type=Config)

@@ -394,11 +394,15 @@ class GrpcServer:
         """A protocol for one accepted connection. Needs a running event loop."""
         return _Connection(self)
 
-    async def close(self, grace_s: float = 0.5) -> None:
-        """End all calls and connections; those that do not take what is sent are cut off after `grace_s`."""
+    async def close(self, grace_s: float = 0.5, over_s: float = 0.0) -> None:
+        """End all calls and connections, one after the other within `over_s`, so that clients do not come to another server all at once. Those
+        that do not take what is sent are cut off after `grace_s`."""
         self.closing = True
-        for connection in list(self.connections):
+        left = list(self.connections)
+        pause = over_s / max(1, len(left))
+        for connection in left:
             await connection.close(grace_s)
+            await asyncio.sleep(pause)
         end = asyncio.get_running_loop().time() + grace_s
         while self.connections and asyncio.get_running_loop().time() < end + _CUT_OFF_S:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
