@@ -1,0 +1,1 @@
+"""Container images of the mesh, built without a container engine."""
