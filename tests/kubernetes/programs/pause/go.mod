@@ -1,0 +1,3 @@
+module sailcloth.invalid/pause
+
+go 1.22

@@ -1,0 +1,3 @@
+module sailcloth.invalid/web
+
+go 1.22
