@@ -1,0 +1,84 @@
+"""One control plane, and one cluster with a node, for all tests of this folder. `make test-kubernetes` runs them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sailcloth.api import crd
+from sailcloth.local.controllers import gateway_api
+
+from . import binaries, cluster, node
+from .cluster import ControlPlane
+from .node import Node
+
+HERE = Path(__file__).parent
+ASKED = "SAILCLOTH_KUBERNETES"
+_SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+_CONTROL_PLANE = {"kubectl": "kubernetes-client", "etcd": "etcd-server", "setpriv": "util-linux"}
+_NODE = {
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "runc": "runc",
+    "nft": "nftables",
+    "iptables": "iptables",
+    "ip": "iproute2",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("cluster")
+            item.add_marker(pytest.mark.timeout(300))
+
+
+def _require(programs: dict[str, str]) -> None:
+    """Skip, with the reason, where something is missing or these tests are not asked for."""
+    if not os.environ.get(ASKED):
+        pytest.skip(f"`make test-kubernetes` runs it, or {ASKED}=1 once the programs are built")
+    if binaries.missing():
+        pytest.skip(f"not built: {', '.join(binaries.missing())}; `make test-kubernetes` builds them, with Go")
+    packages = sorted({package for program, package in programs.items() if not shutil.which(program, path=_SEARCH)})
+    if packages:
+        pytest.skip(f"not installed, as Debian's packages are called: {', '.join(packages)}")
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """etcd, the API server, controllers and scheduler on loopback."""
+    _require(_CONTROL_PLANE)
+    with cluster.control_plane() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kubernetes() -> Iterator[Node]:
+    """A control plane, and a node that runs pods."""
+    _require(_CONTROL_PLANE | _NODE)
+    if os.geteuid() != 0:
+        pytest.skip("a node needs root")
+    if binaries.go() is None:
+        pytest.skip("there is no Go to build the images of test pods with")
+    with node.node() as running:
+        yield running
+
+
+DEFINITIONS = {each["metadata"]["name"]: each for each in [*crd.crds(), *gateway_api.definitions()]}
+"""The CRDs of an installation, by name: our own, and the standard channel of the Gateway API."""
+
+
+@pytest.fixture(scope="session")
+def installed(control_plane: ControlPlane) -> dict[str, str]:
+    """Applies all CRDs; what kubectl says to each, by name."""
+    command = ("apply", "--server-side", "-f", "-")
+    return {
+        name: control_plane.kubectl(*command, input=yaml.safe_dump(definition), check=False)
+        for name, definition in DEFINITIONS.items()
+    }
