@@ -12,7 +12,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 FUZZ ?= 20
 SECONDS ?= 600
 
-.PHONY: help install page demo test test-fast test-kubernetes fuzz fuzz-coverage check audit conformance bench lock clean
+.PHONY: help install page demo test test-fast test-kubernetes images fuzz fuzz-coverage check audit conformance bench lock clean
 
 help: ## print this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-fast: install ## everything that needs no cluster
 test-kubernetes: install ## tests on a real Kubernetes, built first (10 minutes, once); needs Go, and root for a node
 	@$(BIN)/python -m tests.kubernetes.binaries
 	@SAILCLOTH_KUBERNETES=1 $(BIN)/python -m pytest -rs tests/kubernetes
+
+images: install ## container images, as OCI archives in dist/images/; needs mmdebstrap
+	@$(BIN)/python -m images.build
 
 fuzz: install ## what comes from the network, FUZZ times as many examples as in `make test`
 	@SAILCLOTH_FUZZ=$(FUZZ) $(BIN)/python -m pytest $(PARALLEL) --timeout 3600 tests/fuzz

