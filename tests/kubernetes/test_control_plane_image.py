@@ -1,0 +1,83 @@
+"""The image of the control plane, as a Deployment on the real node: without root, on a file system that it cannot write to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from images import build
+from images.errors import BuildError
+
+from .conftest import DEFINITIONS
+from .node import Node
+
+MANIFEST = Path(__file__).parent / "manifests" / "pilot.yaml"
+RULE: dict[str, Any] = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "VirtualService",
+    "metadata": {"name": "web"},
+    "spec": {"hosts": ["web"], "http": [{"route": [{"destination": {"host": "web"}}]}]},
+}
+
+
+@pytest.fixture(scope="module")
+def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """The control plane, ready. CRDs stay, as one has them in a cluster; the rest goes, before other tests want pods."""
+    archive = tmp_path_factory.mktemp("images") / "pilot.tar"
+    try:
+        build.build("pilot", archive, tag="test", fresh=False)
+    except BuildError as error:
+        pytest.skip(str(error))
+    plane = kubernetes.control_plane
+    kubernetes.import_image(archive)
+    plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(DEFINITIONS.values()))
+    plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    plane.kubectl("apply", "-f", MANIFEST)
+    plane.kubectl("rollout", "status", "-n", "istio-system", "deployment/istiod", "--timeout=60s")
+    yield kubernetes
+    plane.kubectl("delete", "-f", MANIFEST, "--wait=false")
+    plane.kubectl("wait", "-n", "istio-system", "--for=delete", "pod", "-l", "app=istiod", "--timeout=60s")
+    plane.kubectl("delete", "validatingwebhookconfiguration,mutatingwebhookconfiguration", "--all")
+
+
+def test_it_serves(mesh: Node) -> None:
+    address = mesh.control_plane.get("-n", "istio-system", "service/istiod")["spec"]["clusterIP"]
+    assert mesh.answer(f"http://{address}:15014/version")
+    said = mesh.control_plane.kubectl("logs", "-n", "istio-system", "deployment/istiod").splitlines()
+    assert [line for line in said if "INFO" not in line] == []
+
+
+def test_it_asks_for_nothing_that_it_may_not(mesh: Node) -> None:
+    requests = mesh.control_plane.requests_of_the_mesh()
+    assert len(requests) > 20
+    assert {r["requestURI"] for r in requests if r["responseStatus"]["code"] == 403} == set()
+
+
+def test_the_api_server_asks_it_about_objects(mesh: Node) -> None:
+    plane = mesh.control_plane
+    with plane.namespace() as namespace:
+        plane.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(RULE))
+        wrong = {**RULE, "metadata": {"name": "wrong"}, "spec": {**RULE["spec"], "gateways": ["a/b/c"]}}
+        said = plane.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(wrong), check=False)
+        assert 'admission webhook "rev.validation.istio.io" denied the request' in said
+
+
+def test_it_writes_the_status_of_a_rule(mesh: Node) -> None:
+    plane = mesh.control_plane
+    with plane.namespace() as namespace:
+        plane.kubectl("create", "-n", namespace, "service", "clusterip", "web", "--tcp=80")
+        plane.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(RULE))
+        plane.kubectl("wait", "-n", namespace, "--for=condition=Accepted", "--timeout=20s", "virtualservice/web")
+
+
+def test_every_namespace_has_the_roots(mesh: Node) -> None:
+    plane = mesh.control_plane
+    with plane.namespace() as namespace:
+        plane.kubectl("wait", "-n", namespace, "--for=create", "--timeout=20s", "configmap/istio-ca-root-cert")
+        roots = plane.get("-n", namespace, "configmap/istio-ca-root-cert")["data"]["root-cert.pem"]
+        assert roots.startswith("-----BEGIN CERTIFICATE-----")
