@@ -121,6 +121,20 @@ async def test_the_request_is_what_the_probe_says() -> None:
     assert f"Host: {ADDRESS}:{port}\r\n" in heads[2]
 
 
+async def test_a_probe_of_the_pod_comes_from_where_nothing_is_captured() -> None:
+    """The rules of the pod redirect what an agent of the proxy's user sends to the pod's own address, but not from 127.0.0.6."""
+    clients: list[str] = []
+
+    async def answer(_: bytes, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer.get_extra_info("peername")[0])
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+
+    async with asyncio.timeout(5), server(answer) as port:
+        await probes.http_status(HERE, ADDRESS, port, {})
+        await probes.http_status(HERE, "192.0.2.1", port, {"host": ADDRESS})
+    assert clients == ["127.0.0.6", "127.0.0.1"]
+
+
 async def test_a_certificate_is_not_verified(tmp_path: Path) -> None:
     pair = tmp_path / "pair.pem"
     pair.write_bytes(b"".join(Authority.create().server(["nobody"], dt.timedelta(hours=1))))

@@ -39,12 +39,18 @@ def run_in(netns_fd: int, make: Callable[[], T]) -> T:
     return value  # type: ignore[no-any-return]
 
 
-async def socket_in(netns_fd: int, host: str, port: int) -> socket.socket:
-    """A connected TCP socket in the namespace."""
+async def socket_in(netns_fd: int, host: str, port: int, source: str = "") -> socket.socket:
+    """A connected TCP socket in the namespace, from the address `source` if there is one."""
 
     def make() -> socket.socket:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setblocking(False)
+        if source:
+            try:
+                sock.bind((source, 0))
+            except OSError:
+                sock.close()
+                raise
         return sock
 
     sock = run_in(netns_fd, make)

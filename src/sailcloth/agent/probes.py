@@ -1,4 +1,4 @@
-"""Probes of an application from within its pod's network namespace, where no traffic is redirected, as a kubelet makes them.
+"""Probes of an application from within its pod's network namespace, as a kubelet makes them, but past the capture of traffic.
 
 HTTP passes by the status line and headers alone, TCP by a connection, gRPC by the health service's answer. The address is the pod's,
 so a server on 127.0.0.1 only does not pass. Source: the Kubernetes probes.
@@ -7,6 +7,7 @@ so a server on 127.0.0.1 only does not pass. Source: the Kubernetes probes.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -15,6 +16,7 @@ from . import grpc_health
 from .netns import socket_in
 
 Object = dict[str, Any]
+_SOURCE = "127.0.0.6"  # capture leaves alone what comes from it; an agent in the pod has the proxy's user, whose traffic it redirects
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_HEADERS = 64 << 10  # bytes
@@ -26,7 +28,7 @@ async def http_status(netns_fd: int, address: str, port: int, action: Object) ->
     secure = str(action.get("scheme") or "HTTP").upper() == "HTTPS"
     path = "/" + str(action.get("path") or "").lstrip("/")
     url = urlsplit(f"{'https' if secure else 'http'}://{action.get('host') or address}:{port}{path}")
-    status, location = await _get(netns_fd, url, action)
+    status, location = await _get(netns_fd, address, url, action)
     for _ in range(_MOST_REDIRECTS):
         target = urlsplit(urljoin(url.geturl(), location))
         if status not in _REDIRECTS or not location or target.hostname != url.hostname:
@@ -34,32 +36,37 @@ async def http_status(netns_fd: int, address: str, port: int, action: Object) ->
         if target.scheme not in ("http", "https"):
             return status
         url = target
-        status, location = await _get(netns_fd, url, action)
+        status, location = await _get(netns_fd, address, url, action)
     raise OSError(f"stopped after {_MOST_REDIRECTS} redirects")
 
 
 async def tcp(netns_fd: int, address: str, port: int, action: Object) -> None:
     """Connects for a `tcpSocket` action. Raises OSError if that fails."""
-    (await socket_in(netns_fd, str(action.get("host") or address), port)).close()
+    (await _connected(netns_fd, address, str(action.get("host") or address), port)).close()
 
 
 async def grpc(netns_fd: int, address: str, port: int, action: Object) -> tuple[bool, str]:
     """Whether the service of a `grpc` action says that it serves, and why not. Raises OSError or EOFError if the connection fails."""
-    reader, writer = await asyncio.open_connection(sock=await socket_in(netns_fd, address, port))
+    reader, writer = await asyncio.open_connection(sock=await _connected(netns_fd, address, address, port))
     try:
         return await grpc_health.check(reader, writer, str(action.get("service") or ""))
     finally:
         writer.close()
 
 
-async def _get(netns_fd: int, url: SplitResult, action: Object) -> tuple[int, str]:
+async def _connected(netns_fd: int, address: str, host: str, port: int) -> socket.socket:
+    """A connection to the pod, whose address is given, or to another host."""
+    return await socket_in(netns_fd, host, port, _SOURCE if host == address else "")
+
+
+async def _get(netns_fd: int, address: str, url: SplitResult, action: Object) -> tuple[int, str]:
     """(status, location) of one request."""
     context: ssl.SSLContext | None = None
     if url.scheme == "https":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # as a kubelet: probes do not verify
     host = url.hostname or ""
-    sock = await socket_in(netns_fd, host, url.port or (443 if context else 80))
+    sock = await _connected(netns_fd, address, host, url.port or (443 if context else 80))
     reader, writer = await asyncio.open_connection(
         sock=sock, ssl=context, server_hostname=host if context else None, limit=_MOST_HEADERS
     )
