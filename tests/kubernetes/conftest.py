@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from images import build
+from images.errors import BuildError
+from sailcloth import __version__
 from sailcloth.api import crd
+from sailcloth.controlplane import bootstrap
 from sailcloth.local.controllers import gateway_api
 
 from . import binaries, cluster, node
@@ -82,3 +86,26 @@ def installed(control_plane: ControlPlane) -> dict[str, str]:
         name: control_plane.kubectl(*command, input=yaml.safe_dump(definition), check=False)
         for name, definition in DEFINITIONS.items()
     }
+
+
+@pytest.fixture(scope="session")
+def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Node:
+    """The cluster with the mesh: the control plane in a pod, ready, and the image of its proxies on the node. It stays: it concerns no
+    pods but those that want a proxy."""
+    plane, folder = kubernetes.control_plane, tmp_path_factory.mktemp("images")
+    for name in build.RECIPES:
+        archive = folder / f"{name}.tar"
+        try:
+            build.build(name, archive, fresh=False)
+        except BuildError as error:
+            pytest.skip(str(error))
+        kubernetes.import_image(archive)
+        archive.unlink()
+    plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(DEFINITIONS.values()))
+    plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+    manifest = (HERE / "manifests" / "pilot.yaml").read_text().replace("VERSION", __version__)
+    said = plane.kubectl("apply", "-f", "-", input=manifest)
+    assert "Warning" not in said, said  # such as of the profile `restricted` of pod security
+    plane.kubectl("apply", "-f", "-", input=yaml.safe_dump(bootstrap.mesh_config(access_log=True, telemetry=False)))
+    plane.kubectl("rollout", "status", "-n", "istio-system", "deployment/istiod", "--timeout=60s")
+    return kubernetes

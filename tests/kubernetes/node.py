@@ -75,6 +75,7 @@ class Node:
             f"--node-ip={ADDRESS}",
         )
         self._start("kube-proxy", binaries.path("kube-proxy"), f"--config={self.folder / 'kube-proxy.json'}")
+        self._start_dns()
         self.processes.wait("Ready node", self._ready)
 
     def stop(self) -> None:
@@ -145,6 +146,26 @@ class Node:
         inside = self._prefix("--net", "--mount", "--pid")
         self.processes.start(name, ["env", f"PATH={_PATH}", program, *arguments], inside)
 
+    def _start_dns(self) -> None:
+        """Serve names on the node, at the address that pods ask."""
+        plane = self.control_plane
+        ports = [{"name": f"dns-{protocol.lower()}", "port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
+        metadata = {"name": "kube-dns", "namespace": "kube-system"}
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": metadata}
+        labels = {"kubernetes.io/service-name": "kube-dns"}
+        endpoints = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**metadata, "labels": labels},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [ADDRESS], "conditions": {"ready": True}}],
+            "ports": ports,
+        }
+        items = [{**service, "spec": {"clusterIP": DNS, "ports": ports}}, endpoints]
+        plane.kubectl("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+        command: list[str | Path] = [sys.executable, "-m", "tests.kubernetes.dns", plane.kubeconfig, ADDRESS]
+        plane.processes.start("dns", command, plane.prefix)
+
     def _ctr(self, *arguments: str, check: bool = True) -> int:
         command = ("ctr", "--address", str(self.folder / "containerd.sock"), *arguments)
         return self.control_plane.run(*command, check=check).returncode
@@ -156,10 +177,14 @@ class Node:
 
     # -- control groups -------------------------------------------------------------------------
 
-    def _make_control_groups(self) -> None:
-        for left in _control_groups(f"{_GROUP}*"):  # of runs that were killed
-            if not Path("/proc", left.name.removeprefix(_GROUP)).exists():
+    def remove_stale_control_groups(self) -> None:
+        """Remove those of test runs that were killed."""
+        for left in _control_groups(f"{_GROUP}*"):
+            if not Path("/proc", left.name.removeprefix(_GROUP).partition("-")[0]).exists():
                 self._remove_groups(left)
+
+    def _make_control_groups(self) -> None:
+        self.remove_stale_control_groups()
         for hierarchy in _hierarchies():
             group = hierarchy / self.group
             group.mkdir()

@@ -3,46 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
-
-from images import build
-from images.errors import BuildError
-
-from .conftest import DEFINITIONS
 from .node import Node
 
-MANIFEST = Path(__file__).parent / "manifests" / "pilot.yaml"
 RULE: dict[str, Any] = {
     "apiVersion": "networking.istio.io/v1",
     "kind": "VirtualService",
     "metadata": {"name": "web"},
     "spec": {"hosts": ["web"], "http": [{"route": [{"destination": {"host": "web"}}]}]},
 }
-
-
-@pytest.fixture(scope="module")
-def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """The control plane, ready. CRDs stay, as one has them in a cluster; the rest goes, before other tests want pods."""
-    archive = tmp_path_factory.mktemp("images") / "pilot.tar"
-    try:
-        build.build("pilot", archive, tag="test", fresh=False)
-    except BuildError as error:
-        pytest.skip(str(error))
-    plane = kubernetes.control_plane
-    kubernetes.import_image(archive)
-    plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(DEFINITIONS.values()))
-    plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
-    plane.kubectl("apply", "-f", MANIFEST)
-    plane.kubectl("rollout", "status", "-n", "istio-system", "deployment/istiod", "--timeout=60s")
-    yield kubernetes
-    plane.kubectl("delete", "-f", MANIFEST, "--wait=false")
-    plane.kubectl("wait", "-n", "istio-system", "--for=delete", "pod", "-l", "app=istiod", "--timeout=60s")
-    plane.kubectl("delete", "validatingwebhookconfiguration,mutatingwebhookconfiguration", "--all")
 
 
 def test_it_serves(mesh: Node) -> None:

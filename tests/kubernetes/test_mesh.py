@@ -1,0 +1,75 @@
+"""The mesh on a real node: injected sidecars out of our image, mutual TLS between them, rules, and the ingress gateway."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sailcloth.controlplane import bootstrap
+
+from .node import Node
+
+MANIFEST = Path(__file__).parent / "manifests" / "web.yaml"
+
+
+@pytest.fixture(scope="module")
+def namespace(mesh: Node) -> Iterator[str]:
+    """A namespace of the mesh with a server, a client, and rules for them."""
+    plane = mesh.control_plane
+    with plane.namespace() as name:
+        plane.kubectl("label", "namespace", name, "istio-injection=enabled")
+        plane.kubectl("apply", "-n", name, "-f", MANIFEST)
+        for deployment in ("server", "client"):
+            plane.kubectl("rollout", "status", "-n", name, f"deployment/{deployment}", "--timeout=60s")
+        yield name
+
+
+def fetch(mesh: Node, namespace: str, url: str) -> str:
+    """Status and body of what the client gets."""
+    command = ("exec", "-n", namespace, "deployment/client", "-c", "web", "--", "/web", url)
+    return mesh.control_plane.kubectl(*command)
+
+
+def test_a_client_reaches_a_server_through_their_sidecars(mesh: Node, namespace: str) -> None:
+    assert fetch(mesh, namespace, "http://server/").startswith("200 pod server-")
+    assert fetch(mesh, namespace, "http://server/teapot") == "418 "
+
+
+def test_a_server_refuses_who_has_no_certificate(mesh: Node, namespace: str) -> None:
+    (pod,) = mesh.control_plane.get("-n", namespace, "pods", "-l", "app=server")["items"]
+    assert mesh.answer(f"http://{pod['status']['podIP']}:8080/") == ""
+
+
+def test_the_sidecar_is_native_and_not_root(mesh: Node, namespace: str) -> None:
+    (pod,) = mesh.control_plane.get("-n", namespace, "pods", "-l", "app=server")["items"]
+    (sidecar,) = (c for c in pod["spec"]["initContainers"] if c["name"] == "istio-proxy")
+    assert sidecar["restartPolicy"] == "Always"
+    assert sidecar["securityContext"]["readOnlyRootFilesystem"]
+    assert sidecar["securityContext"]["runAsUser"] == 1337
+
+
+def test_the_control_plane_counts_proxies(mesh: Node, namespace: str) -> None:
+    wait = ("wait", "-n", namespace, "--for=condition=Programmed", "--timeout=20s", "virtualservice/server")
+    mesh.control_plane.kubectl(*wait)
+
+
+def test_the_gateway_leads_into_the_mesh(mesh: Node, namespace: str) -> None:
+    plane = mesh.control_plane
+    plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(bootstrap.ingress_gateway()))
+    plane.kubectl("rollout", "status", "-n", "istio-system", "deployment/istio-ingressgateway", "--timeout=60s")
+    address = plane.get("-n", "istio-system", "service/istio-ingressgateway")["spec"]["clusterIP"]
+    mesh.processes.wait("answer of the gateway", lambda: mesh.answer(f"http://{address}/").startswith("pod server-"))
+
+
+def test_a_gateway_of_the_gateway_api_gets_a_deployment(mesh: Node, namespace: str) -> None:
+    plane = mesh.control_plane
+    kind = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "edge"}}
+    listener = {"name": "http", "port": 8080, "protocol": "HTTP"}
+    gateway = {**kind, "spec": {"gatewayClassName": "istio", "listeners": [listener]}}
+    plane.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(gateway))
+    plane.kubectl("wait", "-n", namespace, "--for=create", "--timeout=20s", "deployment/edge-istio")
+    plane.kubectl("rollout", "status", "-n", namespace, "deployment/edge-istio", "--timeout=60s")
