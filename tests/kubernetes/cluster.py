@@ -69,7 +69,7 @@ class ControlPlane:
         (self.folder / "audit-policy.json").write_text(json.dumps(_AUDIT))
         for name in _ORDER[:2]:
             self.start_process(name)
-        self.processes.wait("ready API server", self._ready)
+        self.processes.wait("ready API server", self.is_ready)
         for name in _ORDER[2:]:
             self.start_process(name)
         # Without it no pod is admitted.
@@ -116,6 +116,10 @@ class ControlPlane:
         """An object, or a List, as `kubectl get -o json` prints it."""
         return dict(json.loads(self.run("kubectl", "get", "-o", "json", *arguments).stdout))
 
+    def is_ready(self) -> bool:
+        """Whether the API server is."""
+        return self.run("kubectl", "get", "--raw", "/readyz", check=False).stdout == "ok"
+
     def requests_of_the_mesh(self) -> list[dict[str, Any]]:
         """The API server's record of requests by accounts of `istio-system`, without their bodies."""
         return [json.loads(line) for line in (self.folder / "audit.log").read_text().splitlines()]
@@ -135,9 +139,6 @@ class ControlPlane:
 
     def _succeeds(self, *arguments: str) -> bool:
         return self.run("kubectl", *arguments, check=False).returncode == 0
-
-    def _ready(self) -> bool:
-        return self.run("kubectl", "get", "--raw", "/readyz", check=False).stdout == "ok"
 
     # -- options --------------------------------------------------------------------------------
 

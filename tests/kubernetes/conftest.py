@@ -109,3 +109,15 @@ def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Node:
     plane.kubectl("apply", "-f", "-", input=yaml.safe_dump(bootstrap.mesh_config(access_log=True, telemetry=False)))
     plane.kubectl("rollout", "status", "-n", "istio-system", "deployment/istiod", "--timeout=60s")
     return kubernetes
+
+
+@pytest.fixture(scope="session")
+def namespace(mesh: Node) -> Iterator[str]:
+    """A namespace of the mesh with a server, a client, and rules for them; a test leaves it as it found it."""
+    plane = mesh.control_plane
+    with plane.namespace() as name:
+        plane.kubectl("label", "namespace", name, "istio-injection=enabled")
+        plane.kubectl("apply", "-n", name, "-f", HERE / "manifests" / "web.yaml")
+        for deployment in ("server", "client"):
+            plane.kubectl("rollout", "status", "-n", name, f"deployment/{deployment}", "--timeout=60s")
+        yield name

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import yaml
 
 from sailcloth.controlplane import bootstrap
 
 from .node import Node
-
-MANIFEST = Path(__file__).parent / "manifests" / "web.yaml"
-
-
-@pytest.fixture(scope="module")
-def namespace(mesh: Node) -> Iterator[str]:
-    """A namespace of the mesh with a server, a client, and rules for them."""
-    plane = mesh.control_plane
-    with plane.namespace() as name:
-        plane.kubectl("label", "namespace", name, "istio-injection=enabled")
-        plane.kubectl("apply", "-n", name, "-f", MANIFEST)
-        for deployment in ("server", "client"):
-            plane.kubectl("rollout", "status", "-n", name, f"deployment/{deployment}", "--timeout=60s")
-        yield name
 
 
 def fetch(mesh: Node, namespace: str, url: str) -> str:
@@ -73,3 +56,26 @@ def test_a_gateway_of_the_gateway_api_gets_a_deployment(mesh: Node, namespace: s
     plane.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(gateway))
     plane.kubectl("wait", "-n", namespace, "--for=create", "--timeout=20s", "deployment/edge-istio")
     plane.kubectl("rollout", "status", "-n", namespace, "deployment/edge-istio", "--timeout=60s")
+
+
+def test_a_pod_without_its_label_gets_no_requests(mesh: Node, namespace: str) -> None:
+    """The EndpointSlice of a Service without pods has null for a list of them."""
+    plane = mesh.control_plane
+    selector = ("patch", "-n", namespace, "service", "server", "--type=merge", "-p")
+    plane.kubectl(*selector, '{"spec": {"selector": {"app": "nobody"}}}')
+    mesh.processes.wait("no endpoint", lambda: fetch(mesh, namespace, "http://server/").startswith("503 "))
+    plane.kubectl(*selector, '{"spec": {"selector": {"app": "server"}}}')
+    mesh.processes.wait("endpoint", lambda: fetch(mesh, namespace, "http://server/").startswith("200 "))
+
+
+def test_the_mesh_outlives_the_api_server(mesh: Node, namespace: str) -> None:
+    plane = mesh.control_plane
+    plane.processes.stop("kube-apiserver", grace_s=0)
+    plane.start_process("kube-apiserver")
+    plane.processes.wait("ready API server", plane.is_ready)
+    change = [{"op": "replace", "path": "/spec/http/0/directResponse/status", "value": 419}]
+    plane.kubectl("patch", "-n", namespace, "virtualservice", "server", "--type=json", "-p", json.dumps(change))
+    mesh.processes.wait("change", lambda: fetch(mesh, namespace, "http://server/teapot") == "419 ")
+    change[0]["value"] = 418
+    plane.kubectl("patch", "-n", namespace, "virtualservice", "server", "--type=json", "-p", json.dumps(change))
+    mesh.processes.wait("change", lambda: fetch(mesh, namespace, "http://server/teapot") == "418 ")

@@ -1,0 +1,35 @@
+"""Commands against a mesh on a real cluster, whose control plane is a pod and whose node is a kubelet."""
+
+from __future__ import annotations
+
+import sys
+
+from .node import Node
+
+
+def sailctl(mesh: Node, *arguments: str) -> str:
+    return mesh.control_plane.run(sys.executable, "-m", "sailcloth.cli", *arguments).stdout
+
+
+def test_proxies_are_listed_and_compared(mesh: Node, namespace: str) -> None:
+    (pod,) = mesh.control_plane.get("-n", namespace, "pods", "-l", "app=server")["items"]
+    name = f"{pod['metadata']['name']}.{namespace}"
+    assert name in sailctl(mesh, "proxy-status")
+    assert "Clusters Match" in sailctl(mesh, "proxy-status", name)
+
+
+def test_an_envoy_tells_its_configuration(mesh: Node, namespace: str) -> None:
+    assert f"server.{namespace}.svc.cluster.local" in sailctl(
+        mesh, "proxy-config", "clusters", "deployment/client", "-n", namespace
+    )
+
+
+def test_a_change_is_waited_for(mesh: Node, namespace: str) -> None:
+    assert "Programmed" in sailctl(mesh, "wait", "--for=distribution", "virtualservice", f"server.{namespace}")
+
+
+def test_the_control_plane_is_checked(mesh: Node, namespace: str) -> None:
+    assert (
+        "√ the control plane answers"
+        in mesh.control_plane.run(sys.executable, "-m", "sailcloth.cli", "check", check=False).stdout
+    )
