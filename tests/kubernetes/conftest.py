@@ -89,6 +89,15 @@ def installed(control_plane: ControlPlane) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
+def served(control_plane: ControlPlane, installed: dict[str, str]) -> ControlPlane:
+    """The control plane, once it serves all CRDs."""
+    control_plane.kubectl(
+        "wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{name}" for name in installed)
+    )
+    return control_plane
+
+
+@pytest.fixture(scope="session")
 def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Node:
     """The cluster with the mesh: the control plane in a pod, ready, and the image of its proxies on the node. It stays: it concerns no
     pods but those that want a proxy."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +19,12 @@ def _namespaces(file: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def namespaces(control_plane: ControlPlane, installed: dict[str, str]) -> Iterator[ControlPlane]:
-    """The control plane with all CRDs served, and with the namespaces that manifests name."""
-    for name in installed:
-        control_plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{name}")
-    names = set().union(*(_namespaces(SAMPLES / file) for file in FILES)) - {"default"}
-    for name in names:
-        control_plane.kubectl("create", "--save-config", "namespace", name)
-    yield control_plane
-    control_plane.kubectl("delete", "namespace", *names, "--wait=false")
+def namespaces(served: ControlPlane) -> ControlPlane:
+    """The control plane, with the namespaces that manifests name."""
+    known = {each["metadata"]["name"] for each in served.get("namespaces")["items"]}
+    for name in set().union(*(_namespaces(SAMPLES / file) for file in FILES)) - known:
+        served.kubectl("create", "--save-config", "namespace", name)
+    return served
 
 
 @pytest.mark.parametrize("file", FILES)
