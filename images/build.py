@@ -113,8 +113,8 @@ def main() -> int:
     if unknown:
         parser.error(f"there is no image {', '.join(sorted(unknown))}; there are {', '.join(RECIPES)}")
     try:
-        for name in chosen.names:
-            build(name, chosen.output / f"{name}.tar", chosen.tag)
+        for number, name in enumerate(chosen.names):
+            build(name, chosen.output / f"{name}.tar", chosen.tag, fresh=number == 0)
     except BuildError as error:
         print(f"images: {error}", file=sys.stderr)
         return 1

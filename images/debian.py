@@ -5,6 +5,8 @@ Debian's packages are only unpacked: none of their scripts runs, so this needs n
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -12,11 +14,14 @@ import tempfile
 from pathlib import Path
 
 from . import oci
+from .compiled import compile_modules
 from .errors import BuildError
 
 SUITE = "bookworm"
 PYTHON = "3.11"  # of the suite
 USER, GROUP = 1337, 1337  # of Istio's images, by which captured traffic is told from a proxy's
+_LIBRARY = f"usr/lib/python{PYTHON}"
+_MODULE = re.compile(rf"(\./)?{re.escape(_LIBRARY)}/[\w./-]+\.py")
 _PACKAGES = (
     "base-files",
     "ca-certificates",
@@ -67,7 +72,9 @@ def build(target: Path) -> tuple[Path, Path]:
         SUITE,
         str(unfinished),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Times of files depend on the packages alone.
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         unfinished.unlink(missing_ok=True)
         raise BuildError(f"Debian's packages were not unpacked; mmdebstrap says:\n{done.stderr}")
@@ -79,7 +86,7 @@ def build(target: Path) -> tuple[Path, Path]:
 
 
 def _write_accounts(base: Path, folder: Path, target: Path) -> None:
-    """The layer of what the scripts of packages would make: accounts, and one file of all authorities."""
+    """The layer of what the scripts of packages would make: accounts, one file of all authorities, and compiled modules of Python."""
     entries = []
     for path, content in _ACCOUNTS.items():
         file = folder / Path(path).name
@@ -88,6 +95,16 @@ def _write_accounts(base: Path, folder: Path, target: Path) -> None:
     bundle = folder / "ca-certificates.crt"
     with tarfile.open(base) as tar:
         certificates = [m for m in tar if m.isfile() and m.name.endswith(".crt") and "/ca-certificates/" in m.name]
-        contents = [opened.read() for m in certificates if (opened := tar.extractfile(m)) is not None]
-    bundle.write_bytes(b"".join(contents))
-    oci.layer(target, [*entries, ("etc/ssl/certs/ca-certificates.crt", bundle)])
+        bundle.write_bytes(b"".join(_content(tar, m) for m in certificates))
+        for module in (m for m in tar if m.isfile() and _MODULE.fullmatch(m.name)):
+            file = folder / module.name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(_content(tar, module))
+    compile_modules(folder / _LIBRARY, _LIBRARY, PYTHON)
+    compiled = ((str(path.relative_to(folder)), path) for path in sorted(folder.rglob("__pycache__")))
+    oci.layer(target, [*entries, ("etc/ssl/certs/ca-certificates.crt", bundle), *compiled])
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    opened = tar.extractfile(member)
+    return opened.read() if opened is not None else b""

@@ -1,13 +1,8 @@
-"""The layers of Python packages: what Sailcloth needs, in the versions of the lock file, and Sailcloth itself, as its wheel has it.
-
-They are compiled here, because the file system of a container is read-only: it would compile them at every start.
-"""
+"""The layers of Python packages: what Sailcloth needs, in the versions of the lock file, and Sailcloth itself, as its wheel has it."""
 
 from __future__ import annotations
 
-import compileall
 import os
-import py_compile
 import re
 import subprocess
 import sys
@@ -19,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from . import oci
+from .compiled import compile_modules
 from .debian import PYTHON
 from .errors import BuildError
 
@@ -70,12 +66,12 @@ def _run(command: list[str], wrong: str, environment: dict[str, str] | None = No
 
 
 def _write(site: Path, target: Path, *more: tuple[str, Path]) -> None:
-    if sys.version_info[:2] == tuple(map(int, PYTHON.split("."))):
-        # A time would differ from build to build, and the layer with it.
-        mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-        compileall.compile_dir(site, quiet=2, stripdir=site, prependdir=f"/{FOLDER}", invalidation_mode=mode)
-    else:
-        print(f"not compiled, for that needs Python {PYTHON}: containers start some seconds later", flush=True)
+    for note in site.glob(
+        "sailcloth-*.dist-info/*"
+    ):  # of where and when it was installed, which differs from build to build
+        if note.name in ("RECORD", "direct_url.json", "uv_cache.json"):
+            note.unlink()
+    compile_modules(site, FOLDER, PYTHON)
     (site / ".lock").unlink(missing_ok=True)
     oci.layer(target, [(FOLDER, site), *more])
 
