@@ -1,0 +1,7 @@
+"""The charts, in the order in which they are installed."""
+
+from __future__ import annotations
+
+from . import definitions, gateway, istiod
+
+CHARTS = {chart.name: chart for chart in (definitions.CHART, istiod.CHART, gateway.CHART)}

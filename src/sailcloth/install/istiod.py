@@ -1,0 +1,328 @@
+"""The chart `istiod`: the control plane, what it may do, and what it reads.
+
+The webhook configurations are not here: the control plane applies them itself, with its own certificate authority, and again when that
+changes (`controlplane.process`). Its Service has no port 15010: discovery without authentication is for tests.
+"""
+
+from __future__ import annotations
+
+from sailcloth import __version__
+
+from . import access
+from .chart import Chart
+from .definitions import NAMESPACE, ONLY_NAMESPACE
+from .template import (
+    Above,
+    Both,
+    Check,
+    Contains,
+    Each,
+    EachPair,
+    Equal,
+    First,
+    Format,
+    IfElse,
+    JsonText,
+    Merge,
+    Node,
+    Not,
+    ReleaseNamespace,
+    Value,
+    When,
+    YamlText,
+)
+
+_RBAC = "rbac.authorization.k8s.io"
+_LABELS: dict[str, Node] = {
+    "app": "istiod",
+    "istio": "pilot",
+    "istio.io/rev": First((Value("revision"), "default")),
+    "app.kubernetes.io/name": "istiod",
+    "app.kubernetes.io/part-of": "istio",
+    "app.kubernetes.io/version": __version__,
+}
+_SELECTOR = {"app": "istiod", "istio": "pilot"}
+_PORTS = (
+    ("https-dns", 15012, 15012),
+    ("https-webhook", 443, 15017),
+    ("http-monitoring", 15014, 15014),
+)
+_HTTP = 8080  # of the probes
+_CONFIG = "/etc/sailcloth"
+_TAG = First((Value("global.tag"), __version__))
+_SCALED = Value("pilot.autoscaleEnabled")
+
+
+def _meta(name: str, **more: Node) -> Node:
+    return {"name": name, "namespace": ReleaseNamespace(), "labels": _LABELS, **more}
+
+
+def _cluster_meta(name: str) -> Node:
+    return {"name": name, "labels": _LABELS}
+
+
+def _binding(kind: str, role: str, metadata: Node) -> Node:
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": f"{kind}Binding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": "istiod", "namespace": ReleaseNamespace()}],
+    }
+
+
+def _access() -> tuple[Node, ...]:
+    whole, gateways = f"istiod-clusterrole-{NAMESPACE}", f"istiod-gateway-controller-{NAMESPACE}"
+    role = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole"}
+    wanted = Value("pilot.gatewayDeployments")
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": _meta(
+            "istiod",
+            annotations=When(Value("pilot.serviceAccountAnnotations"), Value("pilot.serviceAccountAnnotations")),
+        ),
+    }
+    return (
+        account,
+        {**role, "metadata": _cluster_meta(whole), "rules": access.cluster_rules()},
+        _binding("ClusterRole", whole, _cluster_meta(whole)),
+        When(wanted, {**role, "metadata": _cluster_meta(gateways), "rules": access.gateway_rules()}),
+        When(wanted, _binding("ClusterRole", gateways, _cluster_meta(gateways))),
+        {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": _meta("istiod"), "rules": access.own_rules()},
+        _binding("Role", "istiod", _meta("istiod")),
+    )
+
+
+# -- what it reads --------------------------------------------------------------------------------
+
+_INJECTION = Merge(
+    {
+        "global": Merge(
+            {"hub": Value("global.hub"), "tag": _TAG, "trustDomain": Value("meshConfig.trustDomain")},
+            ("global",),
+        ),
+        "revision": Value("revision"),
+        "sidecarInjectorWebhook": {"rewriteAppHTTPProbe": Value("sidecarInjectorWebhook.rewriteAppHTTPProbe")},
+    },
+    (),
+)
+_CONFIG_MAPS = (
+    {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _meta("istio"),
+        "data": {"mesh": YamlText(Merge({"trustDomain": Value("meshConfig.trustDomain")}, ("meshConfig",)))},
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _meta("istio-sidecar-injector"),
+        "data": {
+            "config": YamlText(Merge({"policy": "enabled"}, ("sidecarInjectorWebhook",))),
+            "values": YamlText(_INJECTION),
+        },
+    },
+    {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": _meta("istiod-settings"),
+        "data": {"config.json": JsonText(Value("pilot.settings"))},
+    },
+)
+
+# -- what runs ------------------------------------------------------------------------------------
+
+_SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": _meta("istiod", annotations=When(Value("pilot.serviceAnnotations"), Value("pilot.serviceAnnotations"))),
+    "spec": {
+        "selector": _SELECTOR,
+        "ports": [{"name": n, "port": p, "targetPort": t, "protocol": "TCP"} for n, p, t in _PORTS],
+        "ipFamilyPolicy": When(Value("pilot.ipFamilyPolicy"), Value("pilot.ipFamilyPolicy")),
+        "ipFamilies": When(Value("pilot.ipFamilies"), Value("pilot.ipFamilies")),
+    },
+}
+
+
+def _probe(period: int, failures: int) -> Node:
+    return {"httpGet": {"path": "/ready", "port": _HTTP}, "periodSeconds": period, "failureThreshold": failures}
+
+
+def _field(name: str, path: str) -> Node:
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
+_HUB = First((Value("pilot.hub"), Value("global.hub")))
+_IMAGE = Format("{}/{}:{}", (_HUB, Value("pilot.image"), First((Value("pilot.tag"), _TAG))))
+_CONTAINER = {
+    "name": "discovery",
+    "image": IfElse(Contains(Value("pilot.image"), "/"), Value("pilot.image"), _IMAGE),
+    "imagePullPolicy": When(Value("global.imagePullPolicy"), Value("global.imagePullPolicy")),
+    "args": ["--config", f"{_CONFIG}/config.json"],
+    "ports": [
+        {"name": name, "containerPort": port, "protocol": "TCP"}
+        for name, port in (("http-debug", _HTTP), *((n, t) for n, _, t in _PORTS))
+    ],
+    # It serves when it has read the cluster, which takes 11 s for 2000 services.
+    "startupProbe": _probe(1, 300),
+    "readinessProbe": _probe(3, 3),
+    "livenessProbe": _probe(10, 6),
+    "env": [
+        _field("POD_NAME", "metadata.name"),
+        _field("POD_NAMESPACE", "metadata.namespace"),
+        EachPair("pilot.env"),
+    ],
+    "resources": When(Value("pilot.resources"), Value("pilot.resources")),
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+    },
+    "volumeMounts": [
+        {"name": "settings", "mountPath": _CONFIG, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  of the container, where a certificate passes through a file
+        Each("pilot.volumeMounts"),
+    ],
+}
+_OPTIONAL = ("nodeSelector", "affinity", "tolerations", "topologySpreadConstraints")
+_POD = {
+    "metadata": {
+        "labels": Merge({**_LABELS, "sidecar.istio.io/inject": "false"}, ("pilot.podLabels",)),
+        "annotations": Merge(
+            {
+                "prometheus.io/port": "15014",
+                "prometheus.io/scrape": "true",
+                "sailcloth.io/settings": JsonText(Value("pilot.settings")),  # read once: others need another process
+            },
+            ("pilot.podAnnotations",),
+        ),
+    },
+    "spec": {
+        "serviceAccountName": "istiod",
+        "priorityClassName": When(Value("global.priorityClassName"), Value("global.priorityClassName")),
+        "imagePullSecrets": When(Value("global.imagePullSecrets"), Value("global.imagePullSecrets")),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "seccompProfile": When(Value("pilot.seccompProfile"), Value("pilot.seccompProfile")),
+        },
+        "containers": [_CONTAINER],
+        **{name: When(Value(f"pilot.{name}"), Value(f"pilot.{name}")) for name in _OPTIONAL},
+        "volumes": [
+            {"name": "settings", "configMap": {"name": "istiod-settings"}},
+            {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+            Each("pilot.volumes"),
+        ],
+    },
+}
+_DEPLOYMENT = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {
+        "name": "istiod",
+        "namespace": ReleaseNamespace(),
+        "labels": Merge(_LABELS, ("pilot.deploymentLabels",)),
+        "annotations": When(Value("pilot.deploymentAnnotations"), Value("pilot.deploymentAnnotations")),
+    },
+    "spec": {
+        "replicas": When(Not(_SCALED), Value("pilot.replicaCount")),
+        # Two at once would write each other's statuses.
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": _SELECTOR},
+        "template": _POD,
+    },
+}
+_BUDGET = {
+    "apiVersion": "policy/v1",
+    "kind": "PodDisruptionBudget",
+    "metadata": _meta("istiod"),
+    "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _SELECTOR}},
+}
+
+
+def target(name: str, value: str) -> Node:
+    """A metric of a HorizontalPodAutoscaler: utilization in percent."""
+    utilization = {"type": "Utilization", "averageUtilization": Value(value)}
+    return {"type": "Resource", "resource": {"name": name, "target": utilization}}
+
+
+_AUTOSCALER = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": _meta("istiod"),
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "istiod"},
+        "minReplicas": Value("pilot.autoscaleMin"),
+        "maxReplicas": Value("pilot.autoscaleMax"),
+        "metrics": [
+            target("cpu", "pilot.cpu.targetAverageUtilization"),
+            When(
+                Value("pilot.memory.targetAverageUtilization"),
+                target("memory", "pilot.memory.targetAverageUtilization"),
+            ),
+        ],
+        "behavior": When(Value("pilot.autoscaleBehavior"), Value("pilot.autoscaleBehavior")),
+    },
+}
+_NETWORK_POLICY = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": _meta("istiod"),
+    "spec": {
+        "podSelector": {"matchLabels": _SELECTOR},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"ports": [{"port": port, "protocol": "TCP"} for port in (_HTTP, *(t for _, _, t in _PORTS))]}],
+    },
+}
+_NOTES = """\
+The control plane starts in {{ .Release.Namespace }}. See that it is ready:
+
+  kubectl -n {{ .Release.Namespace }} rollout status deployment istiod
+
+Then gateways, which the control plane injects:
+
+  helm install istio-ingressgateway charts/gateway -n {{ .Release.Namespace }}
+
+And sidecars for the pods of a namespace, from their next start on:
+
+  kubectl label namespace default istio-injection=enabled
+"""
+CHART = Chart(
+    "istiod",
+    "The control plane of a Sailcloth mesh",
+    {
+        "access.yaml": _access(),
+        "configmaps.yaml": _CONFIG_MAPS,
+        "service.yaml": (_SERVICE,),
+        "deployment.yaml": (_DEPLOYMENT,),
+        "poddisruptionbudget.yaml": (When(Value("global.defaultPodDisruptionBudget.enabled"), _BUDGET),),
+        "autoscale.yaml": (When(_SCALED, _AUTOSCALER),),
+        "networkpolicy.yaml": (When(Value("global.networkPolicy.enabled"), _NETWORK_POLICY),),
+    },
+    _NOTES,
+    (
+        ONLY_NAMESPACE,
+        Check(
+            Not(Equal(ReleaseNamespace(), NAMESPACE)),
+            f"the control plane must be in the namespace {NAMESPACE}: it knows no other one yet",
+        ),
+        Check(
+            Both(Value("revision"), Not(Equal(Value("revision"), "default"))),
+            "revision must be empty or default: the control plane knows no revisions yet",
+        ),
+        Check(
+            Above(Value("pilot.replicaCount"), 1),
+            "pilot.replicaCount must be 1: two control planes would write each other's statuses",
+        ),
+        Check(
+            _SCALED,
+            "pilot.autoscaleEnabled must be false: two control planes would write each other's statuses",
+        ),
+    ),
+    open_values=frozenset(
+        ("meshConfig", "global.proxy.resources", "pilot.resources", "pilot.seccompProfile", "global.proxy.lifecycle")
+    ),
+    limits={"global.imagePullPolicy": {"enum": ["", "Always", "IfNotPresent", "Never"]}},
+)
