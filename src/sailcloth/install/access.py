@@ -16,7 +16,7 @@ _READ = ["get", "list", "watch"]
 _WRITE_STATUS = ["patch", "update"]
 _ADMISSION = "admissionregistration.k8s.io"
 # Written in every namespace: the mesh's roots and revocation lists.
-_BUNDLES = ["istio-ca-crl", "istio-ca-root-cert"]
+BUNDLES = ["istio-ca-crl", "istio-ca-root-cert"]
 MUTATING, VALIDATING = "istio-sidecar-injector", "istio-validator-istio-system"
 
 
@@ -49,7 +49,7 @@ def cluster_rules() -> list[Rule]:
         rule("networking.istio.io", ["workloadentries/status"], _WRITE_STATUS),
         # A create cannot be limited to names.
         rule("", ["configmaps"], ["create"]),
-        rule("", ["configmaps"], ["update", "patch", "delete"], _BUNDLES),
+        rule("", ["configmaps"], ["update", "patch", "delete"], BUNDLES),
         rule("", ["events"], ["create", "patch"]),
         rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
         rule("authorization.k8s.io", ["subjectaccessreviews"], ["create"]),

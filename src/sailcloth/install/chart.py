@@ -11,7 +11,7 @@ from . import template as t
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart. The file `values/NAME.yaml` beside this module has its values with comments."""
+    """One chart. The file `defaults/NAME.yaml` beside this module has its values with comments."""
 
     name: str
     description: str

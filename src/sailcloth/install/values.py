@@ -1,6 +1,6 @@
 """Values of charts: defaults, merging, the schema, and what is wrong with given ones. Names and meaning are those of Istio's charts.
 
-Reads only the files `values/*.yaml` of this package.
+Reads only the files `defaults/*.yaml` of this package.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class InvalidValues(ValueError):
 
 def text(chart: str) -> str:
     """The chart's values.yaml, comments included."""
-    return (resources.files(__package__) / "values" / f"{chart}.yaml").read_text()
+    return (resources.files(__package__) / "defaults" / f"{chart}.yaml").read_text()
 
 
 @cache
@@ -54,6 +54,17 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Values:
             out[key] = merge(have if isinstance(have, Mapping) else {}, value)
         else:
             out[key] = deepcopy(value)
+    return out
+
+
+def fitted(known: Mapping[str, Any], given: Mapping[str, Any]) -> Values:
+    """The values, with numbers as texts where texts are wanted: `--set global.tag=1`."""
+    out: Values = {}
+    for key, value in given.items():
+        default = known.get(key)
+        if isinstance(default, dict) and isinstance(value, Mapping):
+            value = fitted(default, value)
+        out[key] = str(value) if isinstance(default, str) and type(value) is int else value
     return out
 
 

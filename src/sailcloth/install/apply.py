@@ -1,0 +1,201 @@
+"""Brings an installation to a cluster: definitions, the control plane, and when that injects, the gateways. By server-side apply with a
+field manager of its own, so that what others have set is neither lost nor overwritten unasked.
+
+Before anything is changed, everything is applied as a dry run; a conflict with another manager ends there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import orjson
+import yaml
+
+from sailcloth.kube import ApiError, Client
+from sailcloth.kube.resources import CONFIGMAPS, NAMESPACES
+from sailcloth.lib import bounded_yaml
+
+from . import readiness, spec
+from .definitions import NAMESPACE
+from .ownership import LASTING, MANAGER, RESOURCES, SELECTOR, STATE, Name, by_removal, name_of, owned, title
+from .profiles import Spec
+from .readiness import Deadline
+
+Object = dict[str, Any]
+Report = Callable[[str], None]
+_AT_ONCE = 8
+_GATEWAYS = ("IngressGateways", "EgressGateways")
+
+
+class Conflicts(Exception):
+    """Fields that another manager has, one text for each."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__("\n".join(texts))
+        self.texts = texts
+
+
+def manifests(plan: spec.Plan) -> list[tuple[str, list[Object]]]:
+    """(component, its objects with the labels of an installation), in order; namespaces first."""
+    parts = [(c.name, [owned(o, c.name) for o in c.objects()]) for c in plan.components]
+    if not parts:
+        return []
+    places = dict.fromkeys((NAMESPACE, *(n for _, objects in parts for o in objects if (n := name_of(o)[1]))))
+    spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in places]
+    return [("Namespaces", spaces), ("State", [state(plan)]), *parts]
+
+
+def state(plan: spec.Plan) -> Object:
+    """The ConfigMap that says what is installed."""
+    text = yaml.safe_dump(spec.document(plan.asked), sort_keys=False)
+    metadata = {"name": STATE, "namespace": NAMESPACE}
+    return owned({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"spec": text}}, "State")
+
+
+async def installed(client: Client) -> Spec | None:
+    """What the installation in the cluster was asked for; None if there is none."""
+    try:
+        found = await client.get(CONFIGMAPS, STATE, NAMESPACE)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
+    return spec.from_document(bounded_yaml.load((found.get("data") or {}).get("spec", "")))
+
+
+async def install(client: Client, plan: spec.Plan, report: Report, deadline: Deadline, force: bool = False) -> None:
+    """Apply a plan, and remove what an earlier one had and this one has not. Raises Conflicts before anything is changed, NotReady at the
+    deadline."""
+    parts = manifests(plan)
+    await conflicts(client, [o for _, objects in parts for o in objects], force)
+    await _namespaces(client, [o for _, objects in parts[:1] for o in objects])
+    starting = any(c.name == "Pilot" for c in plan.components)
+    for component, objects in parts[1:]:
+        if starting and component in _GATEWAYS:  # their pods would stay without a proxy
+            await _control_plane(client, deadline, report)
+            starting = False
+        definitions = [o for o in objects if o["kind"] == "CustomResourceDefinition"]
+        await _apply(client, definitions, force)
+        if definitions:
+            await readiness.established(client, [o["metadata"]["name"] for o in definitions], deadline, report)
+        await _apply(client, [o for o in objects if o not in definitions], force)
+        report(f"{component}: applied ({len(objects)} object{'s' if len(objects) > 1 else ''})")
+    if starting:
+        await _control_plane(client, deadline, report)
+    for component, objects in parts:
+        for obj in objects if component in _GATEWAYS else ():
+            if obj["kind"] == "Deployment":
+                await readiness.available(client, name_of(obj)[2], name_of(obj)[1], deadline, report)
+    await _prune(client, {name_of(o) for _, objects in parts for o in objects}, report)
+
+
+async def _control_plane(client: Client, deadline: Deadline, report: Report) -> None:
+    """Wait until the control plane serves and injects."""
+    await readiness.available(client, "istiod", NAMESPACE, deadline, report)
+    await readiness.injecting(client, deadline, report)
+
+
+async def conflicts(client: Client, objects: Sequence[Object], force: bool) -> None:
+    """Apply as a dry run. Raises Conflicts for fields of other managers, unless they are taken over, and ApiError for what the API server
+    refuses in another way."""
+    texts: list[str] = []
+    for obj, answer in zip(objects, await dry_run(client, objects, force), strict=True):
+        if isinstance(answer, ApiError) and answer.status == 409:
+            causes = (answer.body.get("details") or {}).get("causes") or [{"message": answer.message}]
+            texts += [f"{title(name_of(obj))}: {c.get('field', '')}: {c.get('message', '')}" for c in causes]
+        elif isinstance(answer, ApiError) and answer.status != 404:  # a namespace that is made in a moment
+            raise ApiError(answer.status, answer.reason, f"{title(name_of(obj))}: {answer.message}", answer.body)
+    if texts:
+        raise Conflicts(texts)
+
+
+async def dry_run(client: Client, objects: Iterable[Object], force: bool) -> list[Object | ApiError]:
+    """What an apply would make of each object, or why it would not."""
+
+    async def one(obj: Object) -> Object | ApiError:
+        try:
+            return await _applied(client, obj, force, dryRun="All")
+        except ApiError as error:
+            if error.status not in (400, 403, 404, 409, 422):
+                raise
+            return error
+
+    return await _each(one, objects)
+
+
+async def _apply(client: Client, objects: Sequence[Object], force: bool) -> None:
+    async def one(obj: Object) -> None:
+        await _applied(client, obj, force)
+
+    await _each(one, objects)
+
+
+async def _applied(client: Client, obj: Object, force: bool, **query: str) -> Object:
+    kind, namespace, name = name_of(obj)
+    path = RESOURCES[kind].path(namespace, name)
+    answer = await client.call(
+        "PATCH",
+        path,
+        obj,
+        kind="application/apply-patch+yaml",
+        fieldManager=MANAGER,
+        force="true" if force else "false",
+        **query,
+    )
+    return dict(orjson.loads(answer))
+
+
+async def _namespaces(client: Client, spaces: Iterable[Object]) -> None:
+    """Make the namespaces that are missing. Only those are the installation's own."""
+    for space in spaces:
+        try:
+            await client.create(NAMESPACES, owned(space, "Namespaces"))
+        except ApiError as error:
+            if error.status != 409:
+                raise
+
+
+async def _each(work: Callable[[Object], Any], objects: Iterable[Object]) -> list[Any]:
+    """Results of the work for each object, some at a time."""
+    limit = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(obj: Object) -> Any:
+        async with limit:
+            return await work(obj)
+
+    tasks = [asyncio.ensure_future(one(o)) for o in objects]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def owned_names(client: Client) -> list[Name]:
+    """The objects of the installation, in the order in which they are removed."""
+    found = []
+    for resource in RESOURCES.values():
+        for item in (await client.list(resource, label_selector=SELECTOR))[0]:
+            found.append(name_of({**item, "kind": resource.kind}))
+    return by_removal(found)
+
+
+async def _prune(client: Client, wanted: set[Name], report: Report) -> None:
+    for name in await owned_names(client):
+        if name not in wanted and name[0] not in LASTING:
+            await delete(client, name)
+            report(f"{title(name)} is removed")
+
+
+async def delete(client: Client, name: Name) -> bool:
+    """Whether the object was there."""
+    kind, namespace, own = name
+    try:
+        await client.delete(RESOURCES[kind], own, namespace)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return False
+    return True

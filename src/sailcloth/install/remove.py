@@ -1,0 +1,133 @@
+"""Takes an installation out of a cluster: its own objects, and what its control plane has made. What users have made stays, unless the
+definitions of the kinds and the namespace go too (`purge`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from sailcloth.api.gateway_api import CONTROLLER, GROUP
+from sailcloth.kube import ApiError, Client, Resource
+from sailcloth.kube.resources import (
+    CONFIGMAPS,
+    CRDS,
+    LEASES,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    PODS,
+    SECRETS,
+    VALIDATING_WEBHOOKS,
+)
+
+from .access import BUNDLES, MUTATING, VALIDATING
+from .apply import Report, delete, owned_names
+from .definitions import NAMESPACE
+from .ownership import LASTING, SELECTOR, Name, title
+from .readiness import Deadline, NotReady
+
+_CLASSES = Resource(GROUP, "v1", "gatewayclasses", "GatewayClass", namespaced=False)
+_POLL_S = 0.2
+_CONTROL_PLANE = "app=istiod,istio=pilot"
+
+
+async def planned(client: Client, purge: bool) -> list[Name]:
+    """The installation's objects that are to be removed."""
+    return [n for n in await owned_names(client) if purge or n[0] not in LASTING]
+
+
+async def uninstall(client: Client, purge: bool, report: Report, deadline: Deadline) -> None:
+    """Remove an installation. Raises NotReady if the control plane's pods do not end in time."""
+    names = await planned(client, purge)
+    first = [n for n in names if n[0] in ("HorizontalPodAutoscaler", "Deployment")]
+    await _remove(client, first, report)
+    await _ended(client, deadline)
+    await _made_by_control_plane(client, purge, report)  # which makes it again as long as it runs
+    await _remove(client, [n for n in names if n not in first and n[0] not in LASTING], report)
+    if purge:
+        await _remove(client, [n for n in names if n[0] in LASTING], report)
+        await _gone(client, deadline)
+
+
+async def _remove(client: Client, names: Iterable[Name], report: Report) -> None:
+    for name in names:
+        if await delete(client, name):
+            report(f"{title(name)} is removed")
+
+
+async def _ended(client: Client, deadline: Deadline) -> None:
+    """Wait until no control plane runs. A pod that the Deployment does not own, as that of a local cluster, is none of ours."""
+    while True:
+        pods, _ = await client.list(PODS, NAMESPACE, _CONTROL_PLANE)
+        names = sorted(p["metadata"]["name"] for p in pods if p["metadata"].get("ownerReferences"))
+        if not names or not deadline.waits:
+            return
+        if deadline.passed():
+            raise NotReady(
+                f"pod {NAMESPACE}/{names[0]} has not ended after {deadline.seconds:g} s; nothing else is removed"
+            )
+        await asyncio.sleep(_POLL_S)
+
+
+async def _made_by_control_plane(client: Client, purge: bool, report: Report) -> None:
+    hooks, _ = await client.list(MUTATING_WEBHOOKS)
+    tags = [h["metadata"]["name"] for h in hooks if "istio.io/tag" in (h["metadata"].get("labels") or {})]
+    made: list[tuple[Resource, str, str]] = [
+        *((MUTATING_WEBHOOKS, "", name) for name in (MUTATING, *tags)),
+        (VALIDATING_WEBHOOKS, "", VALIDATING),
+    ]
+    maps, _ = await client.list(CONFIGMAPS, label_selector="istio.io/config=true")
+    made += [
+        (CONFIGMAPS, m["metadata"]["namespace"], m["metadata"]["name"])
+        for m in maps
+        if m["metadata"]["name"] in BUNDLES
+    ]
+    if purge:
+        made.append((SECRETS, NAMESPACE, "istio-ca-secret"))
+        leases, _ = await client.list(LEASES, NAMESPACE)
+        made += [(LEASES, NAMESPACE, name) for o in leases if (name := o["metadata"]["name"]).startswith("istio-")]
+        made += [(_CLASSES, "", name) for name in await _classes(client)]
+    for resource, namespace, name in made:
+        try:
+            await client.delete(resource, name, namespace)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            continue
+        report(f"{title((resource.kind, namespace, name))} is removed")
+
+
+async def _classes(client: Client) -> list[str]:
+    """The classes of the Gateway API that the control plane has made."""
+    try:
+        found, _ = await client.list(_CLASSES)
+    except ApiError as error:
+        if error.status != 404:  # the cluster has no Gateway API
+            raise
+        return []
+    return [o["metadata"]["name"] for o in found if (o.get("spec") or {}).get("controllerName") == CONTROLLER]
+
+
+async def _gone(client: Client, deadline: Deadline) -> None:
+    """Wait until definitions and namespaces are gone, which takes as long as their objects."""
+    while deadline.waits:
+        found = [o for r in (CRDS, NAMESPACES) for o in (await client.list(r, label_selector=SELECTOR))[0]]
+        if not found:
+            return
+        if deadline.passed():
+            raise NotReady(
+                f"{found[0]['metadata']['name']} is not gone after {deadline.seconds:g} s; an object of it may have a finalizer"
+            )
+        await asyncio.sleep(_POLL_S)
+
+
+async def users_objects(client: Client) -> dict[str, int]:
+    """How many objects there are of the kinds that a purge removes, by name of the definition."""
+    out: dict[str, int] = {}
+    for definition in (await client.list(CRDS, label_selector=SELECTOR))[0]:
+        spec = definition["spec"]
+        version = next(v["name"] for v in spec["versions"] if v["storage"])
+        resource = Resource(spec["group"], version, spec["names"]["plural"], spec["names"]["kind"])
+        if count := len((await client.list(resource))[0]):
+            out[definition["metadata"]["name"]] = count
+    return out

@@ -1,0 +1,59 @@
+"""An API server of each test's own, with a node that pretends to run pods and a control plane that pretends to have started."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from sailcloth.install.access import MUTATING, VALIDATING
+from sailcloth.kube import ApiError, Client, resources
+from tests.apiserver.cluster import Pretender, Server
+
+
+@pytest.fixture
+def server(tmp_path: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path)  # type: ignore[arg-type]
+    try:
+        running.start()
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[Client]:
+    async with server.client() as made:
+        yield made
+
+
+async def _control_plane(client: Client) -> None:
+    """What a control plane makes when its pod is there, as far as an installation looks at it."""
+    while True:
+        pods, _ = await client.list(resources.PODS, "istio-system", "app=istiod")
+        if pods:
+            labels = {"istio.io/config": "true"}
+            head = {"metadata": {"name": "istio-ca-root-cert", "labels": labels}, "data": {"root-cert.pem": "x"}}
+            with contextlib.suppress(ApiError):
+                await client.create(resources.MUTATING_WEBHOOKS, {"metadata": {"name": MUTATING}, "webhooks": []})
+            with contextlib.suppress(ApiError):
+                await client.create(resources.VALIDATING_WEBHOOKS, {"metadata": {"name": VALIDATING}, "webhooks": []})
+            for namespace in ("default", "istio-system"):
+                made = {**head, "metadata": {**head["metadata"], "namespace": namespace}}  # type: ignore[dict-item]
+                with contextlib.suppress(ApiError):
+                    await client.create(resources.CONFIGMAPS, made)
+        await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def running(client: Client) -> AsyncIterator[None]:
+    """Pods get ready, and the control plane's does its work."""
+    tasks = [asyncio.create_task(Pretender(client).run()), asyncio.create_task(_control_plane(client))]
+    yield
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
