@@ -66,16 +66,15 @@ Multicluster:
                         that it does not read yet.
 
 Installation:
-  install         Not there yet: installing on a Kubernetes cluster is not there yet; `sailctl up`
-                  starts a local cluster with the mesh installed.
-  uninstall       Not there yet: nothing is installed on a Kubernetes cluster yet; `sailctl down`
-                  stops a local cluster.
-  upgrade         Not there yet: upgrading an installation is not there yet; a local cluster has
-                  this program's version after `sailctl up`.
-  manifest        Not there yet: installing on a Kubernetes cluster is not there yet; `sailctl up`
-                  starts a local cluster with the mesh installed.
+  install         Install the mesh in a Kubernetes cluster, or change how it is installed.
+  upgrade         Bring an installation to the version of this program.
+  uninstall       Remove the mesh from a cluster.
+  verify-install  Check that what is installed is there and ready, or that the objects of a manifest
+                  are there.
   waypoint        Not there yet: ambient mode is not there yet; workloads join the mesh by a sidecar
                   (label a namespace istio-injection=enabled).
   ztunnel-config  Not there yet: ambient mode is not there yet; workloads join the mesh by a sidecar
                   (label a namespace istio-injection=enabled).
+  manifest        The objects of an installation.
+  profile         Named choices of components and values.
 """

@@ -12,25 +12,16 @@ import typer
 
 from . import output
 
-_INSTALL = (
-    "installing on a Kubernetes cluster is not there yet; `sailctl up` starts a local cluster with the mesh installed"
-)
 _AMBIENT = (
     "ambient mode is not there yet; workloads join the mesh by a sidecar (label a namespace istio-injection=enabled)"
 )
-_PROFILES = "there are no installation profiles yet; `sailctl up --help` shows the options of a local cluster"
 _WORDS = {
-    "install": _INSTALL,
-    "uninstall": "nothing is installed on a Kubernetes cluster yet; `sailctl down` stops a local cluster",
-    "upgrade": "upgrading an installation is not there yet; a local cluster has this program's version after `sailctl up`",
-    "manifest": _INSTALL,
-    "profile": _PROFILES,
-    "operator": "there is no operator, as in Istio since 1.24; `sailctl up` starts a local cluster",
+    "operator": "there is no operator, as in Istio since 1.24; `sailctl install` installs on Kubernetes",
     "waypoint": _AMBIENT,
     "ztunnel-config": _AMBIENT,
 }
-ALIASES = {"apply": "install", "zc": "ztunnel-config"}
-_HIDDEN = (*ALIASES, "operator", "profile")
+ALIASES = {"zc": "ztunnel-config"}
+_HIDDEN = (*ALIASES, "operator")
 _CONTEXT = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 

@@ -29,7 +29,6 @@ def register(app: typer.Typer) -> None:
         ("register", legacy_services.register_service),
         ("deregister", legacy_services.deregister_service),
         ("convert-ingress", legacy_manifests.convert_ingress),
-        ("verify-install", verify_install),
     ):
         app.command(name, hidden=True, rich_help_panel=_PANEL)(command)
     authn = typer.Typer(help="Authentication between workloads.", no_args_is_help=True)
@@ -136,26 +135,8 @@ def tls_rows(described: Description, namespace: str) -> list[list[str]]:
 # -- verify-install -----------------------------------------------------------------------------
 
 
-def verify_install(
-    file: Annotated[
-        list[str] | None, typer.Option("-f", "--filename", help="Manifest whose objects have to be there.")
-    ] = None,
-    namespace: Namespace = "",
-    revision: Annotated[str, typer.Option("-r", "--revision", help="Revision of the control plane.")] = "",
-    kubeconfig: Kubeconfig = "",
-) -> None:
-    """Check that the control plane, its definitions and its webhooks are there, or the objects of a manifest."""
-    from . import dumps
-
-    lines = dumps.run(_verify(file or [], namespace, revision, kubeconfig))
-    for ok, text in lines:
-        print(f"{'✔' if ok else '✘'} {text}")
-    if not all(ok for ok, _ in lines):
-        output.fail("the installation is not complete; `sailctl x precheck` says what the cluster lacks")
-    print(f"✔ the installation is complete: {len(lines)} checks")
-
-
-async def _verify(files: list[str], namespace: str, revision: str, kubeconfig: str) -> list[tuple[bool, str]]:
+async def verify(files: list[str], namespace: str, revision: str, kubeconfig: str) -> list[tuple[bool, str]]:
+    """(whether it is there, what it is) for the parts of a mesh that no installation describes, or for the objects of manifests."""
     from sailcloth.api.kinds import MESH_KINDS
     from sailcloth.kube import ApiError
     from sailcloth.kube.resources import CRDS, MUTATING_WEBHOOKS, PODS, VALIDATING_WEBHOOKS
