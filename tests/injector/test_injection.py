@@ -85,6 +85,15 @@ def test_the_images_type_ends_its_tag(options: Object, annotations: Object, endi
     assert {c["image"] for c in _all(made) if c["name"].startswith("istio")} == {f"proxy:1{ending}"}
 
 
+@pytest.mark.parametrize(("given", "wanted"), [("Always", None), ("Never", "Never")])
+def test_the_api_servers_pull_policy_goes_with_the_image_auto(given: str, wanted: str | None) -> None:
+    """It takes a name without a tag for the newest one. A tag of ours need not be asked for each time."""
+    gateway = pod(annotations={"inject.istio.io/templates": "gateway"})
+    gateway["spec"]["containers"] = [{"name": "istio-proxy", "image": "auto", "imagePullPolicy": given}]
+    (proxy,) = [c for c in _all(inject(gateway, InjectorConfig())) if c["name"] == "istio-proxy"]
+    assert (proxy["image"], proxy.get("imagePullPolicy")) == (InjectorConfig().image, wanted)
+
+
 def test_the_pod_given_is_not_changed() -> None:
     given = pod()
     before = json.dumps(given)

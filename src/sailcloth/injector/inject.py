@@ -347,6 +347,8 @@ def _refined(created: dict[str, Any], group: list[dict[str, Any]], noted: list[d
     if own is None:
         return created
     group.remove(own)
+    if own.get("image") == "auto":  # without a tag: the API server has taken that for the newest, and pulls always
+        own = {k: v for k, v in own.items() if (k, v) != ("imagePullPolicy", "Always")}
     noted.insert(0, {"resources": {}, **{k: v for k, v in own.items() if (k, v) != ("image", "auto")}})
     try:
         return strategic_merge.merge(created, {k: v for k, v in own.items() if (k, v) != ("image", "auto")})
