@@ -16,6 +16,10 @@ from .state_directories import VARIABLE
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")  # its threads would start again in a forked child
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite-goldens", action="store_true", help="write the expected files of tests anew")
+
+
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")  # of pytest-xdist
 
