@@ -13,7 +13,7 @@ from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, MESH_KINDS, OPTIONAL_K
 
 Rule = dict[str, Any]
 _READ = ["get", "list", "watch"]
-_WRITE_STATUS = ["patch", "update"]
+_WRITE_STATUS = ["patch"]
 _ADMISSION = "admissionregistration.k8s.io"
 # Written in every namespace: the mesh's roots and revocation lists.
 BUNDLES = ["istio-ca-crl", "istio-ca-root-cert"]
@@ -45,34 +45,39 @@ def cluster_rules() -> list[Rule]:
         # Which kinds there are.
         rule("apiextensions.k8s.io", ["customresourcedefinitions"], _READ),
         # Workloads that register themselves.
-        rule("networking.istio.io", ["workloadentries"], ["create", "update", "patch", "delete"]),
+        rule("networking.istio.io", ["workloadentries"], ["create", "patch", "delete"]),
         rule("networking.istio.io", ["workloadentries/status"], _WRITE_STATUS),
         # A create cannot be limited to names.
         rule("", ["configmaps"], ["create"]),
-        rule("", ["configmaps"], ["update", "patch", "delete"], BUNDLES),
-        rule("", ["events"], ["create", "patch"]),
+        rule("", ["configmaps"], ["patch", "delete"], BUNDLES),
+        rule("", ["events"], ["create"]),
         rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
         rule("authorization.k8s.io", ["subjectaccessreviews"], ["create"]),
         rule(_ADMISSION, ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"], ["create"]),
-        rule(_ADMISSION, ["validatingwebhookconfigurations"], ["get", "update", "patch"], [VALIDATING]),
+        rule(_ADMISSION, ["validatingwebhookconfigurations"], ["patch"], [VALIDATING]),
         # Roots go into the webhooks of revision tags too, whose names users choose.
-        rule(_ADMISSION, ["mutatingwebhookconfigurations"], ["get", "list", "watch", "update"]),
+        rule(_ADMISSION, ["mutatingwebhookconfigurations"], ["list", "update"]),
         rule(_ADMISSION, ["mutatingwebhookconfigurations"], ["patch"], [MUTATING]),
     ]
 
 
 def gateway_rules() -> list[Rule]:
     """Of the whole cluster, to run gateways of the Gateway API."""
-    verbs = ["get", "create", "update", "patch"]
-    return [rule("apps", ["deployments"], verbs), rule("", ["services", "serviceaccounts"], verbs)]
+    verbs, passing = ["get", "create", "patch"], ["get", "create", "patch", "delete"]
+    return [
+        rule("apps", ["deployments"], verbs),
+        rule("", ["services", "serviceaccounts"], verbs),
+        # Where the parameters of a Gateway ask for them.
+        rule("autoscaling", ["horizontalpodautoscalers"], passing),
+        rule("policy", ["poddisruptionbudgets"], passing),
+    ]
 
 
 def own_rules() -> list[Rule]:
-    """In the control plane's namespace: its CA, and who of several control planes writes."""
+    """In the control plane's namespace: its CA."""
     return [
         rule("", ["secrets"], ["create"]),
-        rule("", ["secrets"], ["update", "patch"], ["istio-ca-secret"]),
-        rule("coordination.k8s.io", ["leases"], ["get", "list", "watch", "create", "update", "patch"]),
+        rule("", ["secrets"], ["update"], ["istio-ca-secret"]),
     ]
 
 
