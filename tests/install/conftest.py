@@ -29,6 +29,15 @@ async def client(server: Server) -> AsyncIterator[Client]:
         yield made
 
 
+_HOOK = {
+    "name": "no.pod.sailcloth.io",
+    "clientConfig": {"url": "https://127.0.0.1:1"},
+    "namespaceSelector": {"matchLabels": {"never": "there"}},
+    "sideEffects": "None",
+    "admissionReviewVersions": ["v1"],
+}
+
+
 async def _control_plane(client: Client) -> None:
     """What a control plane makes when its pod is there, as far as an installation looks at it."""
     while True:
@@ -36,10 +45,17 @@ async def _control_plane(client: Client) -> None:
         if pods:
             labels = {"istio.io/config": "true"}
             head = {"metadata": {"name": "istio-ca-root-cert", "labels": labels}, "data": {"root-cert.pem": "x"}}
-            with contextlib.suppress(ApiError):
-                await client.create(resources.MUTATING_WEBHOOKS, {"metadata": {"name": MUTATING}, "webhooks": []})
-            with contextlib.suppress(ApiError):
-                await client.create(resources.VALIDATING_WEBHOOKS, {"metadata": {"name": VALIDATING}, "webhooks": []})
+            for resource, name in (
+                (resources.MUTATING_WEBHOOKS, MUTATING),
+                (resources.VALIDATING_WEBHOOKS, VALIDATING),
+            ):
+                made_by_it = {
+                    "apiVersion": resource.api_version,
+                    "kind": resource.kind,
+                    "metadata": {"name": name},
+                    "webhooks": [_HOOK],
+                }
+                await client.apply(resource, made_by_it, field_manager="istiod")
             for namespace in ("default", "istio-system"):
                 made = {**head, "metadata": {**head["metadata"], "namespace": namespace}}  # type: ignore[dict-item]
                 with contextlib.suppress(ApiError):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from sailcloth.kube import ApiError, Client
-from sailcloth.kube.resources import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 
 from . import readiness, spec
-from .access import MUTATING, VALIDATING
 from .apply import manifests
 from .ownership import RESOURCES, name_of, title
 
@@ -14,24 +12,13 @@ Line = tuple[bool, str]
 
 
 async def lines(client: Client, plan: spec.Plan) -> list[Line]:
-    """(whether it is well, what it is) for each object of a plan, and for what its control plane makes."""
+    """(whether it is well, what it is) for each object of a plan."""
     found: list[Line] = []
     for component, objects in manifests(plan):
         for obj in objects:
             name = name_of(obj)
             problem = await _problem(client, *name)
             found.append((not problem, f"{component}: {title(name)}" + (f": {problem}" if problem else "")))
-    if any(c.name == "Pilot" for c in plan.components):
-        for resource, own in ((MUTATING_WEBHOOKS, MUTATING), (VALIDATING_WEBHOOKS, VALIDATING)):
-            try:
-                await client.get(resource, own)
-                found.append((True, f"Pilot: {resource.kind} {own}"))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                found.append(
-                    (False, f"Pilot: {resource.kind} {own}: is not there; the control plane makes it when it starts")
-                )
     return found
 
 
@@ -45,6 +32,8 @@ async def _problem(client: Client, kind: str, namespace: str, name: str) -> str:
     if kind == "Deployment" and (lacking := await readiness.unavailable(client, name, namespace)):
         why = await readiness.reasons(client, name, namespace)
         return lacking + (f"; {why}" if why else "")
+    if kind.endswith("WebhookConfiguration") and not live.get("webhooks"):
+        return "has no webhooks; the control plane writes them when it starts"
     conditions = (live.get("status") or {}).get("conditions") or ()
     if kind == "CustomResourceDefinition" and ("Established", "True") not in (
         (c["type"], c["status"]) for c in conditions

@@ -1,7 +1,8 @@
 """The chart `istiod`: the control plane, what it may do, and what it reads.
 
-The webhook configurations are not here: the control plane applies them itself, with its own certificate authority, and again when that
-changes (`controlplane.process`). Its Service has no port 15010: discovery without authentication is for tests.
+What is in the webhook configurations is not here: the control plane applies it itself, with its own certificate authority, and again when
+that changes (`controlplane.process`). The objects are here without it, so that who removes the chart removes them: a webhook without a
+control plane lets no pod of the mesh start. Its Service has no port 15010: discovery without authentication is for tests.
 """
 
 from __future__ import annotations
@@ -234,6 +235,14 @@ _DEPLOYMENT = {
         "template": _POD,
     },
 }
+# Without labels and webhooks: those are the control plane's.
+_WEBHOOKS = tuple(
+    {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": name}}
+    for kind, name in (
+        ("MutatingWebhookConfiguration", access.MUTATING),
+        ("ValidatingWebhookConfiguration", access.VALIDATING),
+    )
+)
 _BUDGET = {
     "apiVersion": "policy/v1",
     "kind": "PodDisruptionBudget",
@@ -295,6 +304,7 @@ CHART = Chart(
     {
         "access.yaml": _access(),
         "configmaps.yaml": _CONFIG_MAPS,
+        "webhooks.yaml": _WEBHOOKS,
         "service.yaml": (_SERVICE,),
         "deployment.yaml": (_DEPLOYMENT,),
         "poddisruptionbudget.yaml": (When(Value("global.defaultPodDisruptionBudget.enabled"), _BUDGET),),

@@ -9,7 +9,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from sailcloth.kube import Resource
-from sailcloth.kube.resources import CONFIGMAPS, CRDS, DEPLOYMENTS, NAMESPACES, SERVICEACCOUNTS, SERVICES
+from sailcloth.kube.resources import (
+    CONFIGMAPS,
+    CRDS,
+    DEPLOYMENTS,
+    MUTATING_WEBHOOKS,
+    NAMESPACES,
+    SERVICEACCOUNTS,
+    SERVICES,
+    VALIDATING_WEBHOOKS,
+)
 
 Object = dict[str, Any]
 Name = tuple[str, str, str]
@@ -26,6 +35,8 @@ RESOURCES = {
         Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
         Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
         DEPLOYMENTS,
+        MUTATING_WEBHOOKS,
+        VALIDATING_WEBHOOKS,
         SERVICES,
         Resource(_RBAC, "v1", "rolebindings", "RoleBinding"),
         Resource(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False),

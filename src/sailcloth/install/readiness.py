@@ -105,12 +105,12 @@ async def injecting(client: Client, deadline: Deadline, report: Report) -> None:
 
     async def missing() -> str:
         try:
-            await client.get(MUTATING_WEBHOOKS, MUTATING)
+            found = await client.get(MUTATING_WEBHOOKS, MUTATING)
         except ApiError as error:
             if error.status != 404:
                 raise
             return f"there is no MutatingWebhookConfiguration {MUTATING}"
-        return ""
+        return "" if found.get("webhooks") else f"the MutatingWebhookConfiguration {MUTATING} has no webhooks"
 
     await _until("injection", missing, _nothing, deadline, report)
 
