@@ -134,6 +134,16 @@ async def test_the_reason_is_told_when_a_pod_does_not_start(client: Client) -> N
     assert "IngressGateways: Service istio-system/istio-ingressgateway: is not there" in found
 
 
+async def test_anothers_control_plane_keeps_its_webhooks(client: Client) -> None:
+    hook = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration"}
+    await client.create(resources.MUTATING_WEBHOOKS, {**hook, "metadata": {"name": "istio-sidecar-injector"}})
+    gateway = "components.ingressGateways[0]"
+    await apply.install(client, plan("profile=empty", f"{gateway}.enabled=true"), quiet, Deadline(0))
+    await remove.uninstall(client, False, quiet, Deadline(WAIT))
+    assert await client.get(resources.MUTATING_WEBHOOKS, "istio-sidecar-injector")
+    assert not {n for n in await everything(client) if "ingressgateway" in n[2]}
+
+
 async def test_without_waiting(client: Client) -> None:
     await apply.install(client, plan(), quiet, Deadline(0))
     assert any(n[2] == "istio-ingressgateway" for n in await everything(client))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sailcloth.install.spec import Plan
 
 T = TypeVar("T")
+_MOST = 20  # conflicts that are told one by one
 _PANEL = "Installation"
 Files = Annotated[
     list[str] | None,
@@ -241,6 +242,11 @@ class _Progress:
         self._passing = waits and self._terminal
         print(f"{before}{'  ' if waits else '✔ '}{text}", end="" if self._passing else "\n", flush=True)
 
+    def end(self) -> None:
+        """What comes next, such as an error, has a line of its own."""
+        if self._passing:
+            print(flush=True)
+
 
 async def _server(kubeconfig: str) -> str:
     """The URL of the cluster; ends the command for one whose control plane runs on its node."""
@@ -286,18 +292,24 @@ async def _apply(plan: Plan, force: bool, timeout_s: float, kubeconfig: str) -> 
     from .cluster import client
 
     async with client(kubeconfig) as api:
-        await _telling(apply.install(api, plan, _Progress(), readiness.Deadline(timeout_s), force))
+        report = _Progress()
+        await _telling(apply.install(api, plan, report, readiness.Deadline(timeout_s), force), report)
 
 
-async def _telling(work: Coroutine[Any, Any, T]) -> T:
+async def _telling(work: Coroutine[Any, Any, T], progress: _Progress | None = None) -> T:
     """The result; conflicts and time limits end the command."""
     from sailcloth.install.apply import Conflicts
     from sailcloth.install.readiness import NotReady
 
     try:
-        return await work
+        try:
+            return await work
+        finally:
+            if progress is not None:
+                progress.end()
     except Conflicts as error:
-        lines = "\n  ".join(error.texts)
+        more = [f"… and {len(error.texts) - _MOST} more"] if len(error.texts) > _MOST else []
+        lines = "\n  ".join([*error.texts[:_MOST], *more])
         output.fail(
             f"others have set what the installation sets; nothing was changed (--force takes it over):\n  {lines}"
         )
@@ -322,7 +334,8 @@ async def _uninstall(purge: bool, timeout_s: float, kubeconfig: str) -> None:
     from .cluster import client
 
     async with client(kubeconfig) as api:
-        await _telling(remove.uninstall(api, purge, _Progress(), readiness.Deadline(timeout_s)))
+        report = _Progress()
+        await _telling(remove.uninstall(api, purge, report, readiness.Deadline(timeout_s)), report)
 
 
 async def _check(plan: Plan, kubeconfig: str) -> list[tuple[bool, str]]:

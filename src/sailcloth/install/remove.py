@@ -41,8 +41,11 @@ async def uninstall(client: Client, purge: bool, report: Report, deadline: Deadl
     names = await planned(client, purge)
     first = [n for n in names if n[0] in ("HorizontalPodAutoscaler", "Deployment")]
     await _remove(client, first, report)
-    await _ended(client, deadline)
-    await _made_by_control_plane(client, purge, report)  # which makes it again as long as it runs
+    if any(name.startswith("istiod") for _, _, name in names):  # else the control plane is somebody else's
+        await _webhooks(client, report)  # without a control plane they let no pod start
+        await _ended(client, deadline)
+        await _webhooks(client, report)  # it may have written them once more
+        await _bundles(client, purge, report)
     await _remove(client, [n for n in names if n not in first and n[0] not in LASTING], report)
     if purge:
         await _remove(client, [n for n in names if n[0] in LASTING], report)
@@ -69,15 +72,20 @@ async def _ended(client: Client, deadline: Deadline) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _made_by_control_plane(client: Client, purge: bool, report: Report) -> None:
+async def _webhooks(client: Client, report: Report) -> None:
     hooks, _ = await client.list(MUTATING_WEBHOOKS)
     tags = [h["metadata"]["name"] for h in hooks if "istio.io/tag" in (h["metadata"].get("labels") or {})]
     made: list[tuple[Resource, str, str]] = [
         *((MUTATING_WEBHOOKS, "", name) for name in (MUTATING, *tags)),
         (VALIDATING_WEBHOOKS, "", VALIDATING),
     ]
+    await _remove_made(client, made, report)
+
+
+async def _bundles(client: Client, purge: bool, report: Report) -> None:
+    """Remove the mesh's roots from all namespaces, and what else the control plane has made."""
     maps, _ = await client.list(CONFIGMAPS, label_selector="istio.io/config=true")
-    made += [
+    made: list[tuple[Resource, str, str]] = [
         (CONFIGMAPS, m["metadata"]["namespace"], m["metadata"]["name"])
         for m in maps
         if m["metadata"]["name"] in BUNDLES
@@ -87,6 +95,10 @@ async def _made_by_control_plane(client: Client, purge: bool, report: Report) ->
         leases, _ = await client.list(LEASES, NAMESPACE)
         made += [(LEASES, NAMESPACE, name) for o in leases if (name := o["metadata"]["name"]).startswith("istio-")]
         made += [(_CLASSES, "", name) for name in await _classes(client)]
+    await _remove_made(client, made, report)
+
+
+async def _remove_made(client: Client, made: Iterable[tuple[Resource, str, str]], report: Report) -> None:
     for resource, namespace, name in made:
         try:
             await client.delete(resource, name, namespace)
