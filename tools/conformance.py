@@ -97,7 +97,9 @@ def main() -> int:
     try:
         program = suite(go)
     except subprocess.CalledProcessError as error:
-        print(f"conformance: not run, the suite cannot be built: {' '.join(error.cmd[:2])} ended with {error.returncode}")
+        print(
+            f"conformance: not run, the suite cannot be built: {' '.join(error.cmd[:2])} ended with {error.returncode}"
+        )
         return 0 if chosen.optional else 1
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="conformance-") as state, (BUILT / "log").open("w+") as log:

@@ -80,7 +80,7 @@ def test_every_word_that_is_not_there_yet_is_registered_by_one_module() -> None:
         (("version", "--remote"), 1, "set KUBECONFIG"),
         (("install", "--set", "profile"), 64, "must be of the form PATH=VALUE"),
         (("install", "--set", "profile=nosuch"), 65, "use default, demo, minimal, empty, preview"),
-        (("install", "--set", "pilot.replicaCount=2"), 65, "pilot.replicaCount must be 1"),
+        (("install", "--set", "pilot.replicaCount=two"), 65, "pilot.replicaCount: must be an integer, not 'two'"),
         (("install", "--set", "components.cni.enabled=true"), 65, "there is no CNI plugin yet"),
         (("install", "--set", "profile=empty", "-y"), 1, "has no components"),
         (("install", "--revision", "canary"), 64, "knows no revisions yet"),

@@ -152,7 +152,6 @@ def test_the_egress_gateway_is_no_load_balancer() -> None:
         (operator(components=[]), "components: must be an object"),
         (operator(values="x"), "values: must be an object"),
         ({"pilot": {"replicaCount": "2"}}, "values.pilot.replicaCount: must be an integer"),
-        ({"pilot": {"autoscaleEnabled": True}}, "pilot.autoscaleEnabled must be false"),
         ({"global": "x"}, "values.global: must be an object"),
     ],
 )

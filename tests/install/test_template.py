@@ -82,7 +82,6 @@ def test_nodes(node: t.Node, value: Any, text: str) -> None:
         (t.Not(V("off")), True),
         (t.Both(V("name"), V("off")), False),
         (t.Equal(V("name"), "a"), True),
-        (t.Above(V("two"), 2), False),
         (t.Contains(V("name"), "/"), False),
         (t.Has(V("list"), "x"), True),
     ],

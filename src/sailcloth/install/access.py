@@ -17,6 +17,7 @@ _WRITE_STATUS = ["patch"]
 _ADMISSION = "admissionregistration.k8s.io"
 # Written in every namespace: the mesh's roots and revocation lists.
 BUNDLES = ["istio-ca-crl", "istio-ca-root-cert"]
+LEASE = "istio-leader"
 MUTATING, VALIDATING = "istio-sidecar-injector", "istio-validator-istio-system"
 
 
@@ -74,10 +75,12 @@ def gateway_rules() -> list[Rule]:
 
 
 def own_rules() -> list[Rule]:
-    """In the control plane's namespace: its CA."""
+    """In the control plane's namespace: its CA, and the Lease that says which replica writes."""
     return [
         rule("", ["secrets"], ["create"]),
         rule("", ["secrets"], ["update"], ["istio-ca-secret"]),
+        rule("coordination.k8s.io", ["leases"], ["create"]),
+        rule("coordination.k8s.io", ["leases"], ["get", "update"], [LEASE]),
     ]
 
 

@@ -211,8 +211,6 @@ def _condition(condition: t.Condition) -> str:
             return f"(and {_condition(first)} {_condition(second)})"
         case t.Equal(node, text):
             return f"(eq {_expression(node)} {_quoted(text)})"
-        case t.Above(value, number):
-            return f"(gt (int {_expression(value)}) {number})"
         case t.Contains(value, text):
             return f"(contains {_quoted(text)} {_expression(value)})"
         case t.Has(value, text):

@@ -13,7 +13,6 @@ from . import access
 from .chart import Chart
 from .definitions import NAMESPACE, ONLY_NAMESPACE
 from .template import (
-    Above,
     Both,
     Check,
     Contains,
@@ -108,6 +107,7 @@ _INJECTION = Merge(
     },
     (),
 )
+_SETTINGS = JsonText(Merge({"lease": access.LEASE}, ("pilot.settings",)))
 _CONFIG_MAPS = (
     {
         "apiVersion": "v1",
@@ -128,7 +128,7 @@ _CONFIG_MAPS = (
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": _meta("istiod-settings"),
-        "data": {"config.json": JsonText(Value("pilot.settings"))},
+        "data": {"config.json": _SETTINGS},
     },
 )
 
@@ -173,6 +173,7 @@ _CONTAINER = {
     "env": [
         _field("POD_NAME", "metadata.name"),
         _field("POD_NAMESPACE", "metadata.namespace"),
+        _field("POD_IP", "status.podIP"),
         EachPair("pilot.env"),
     ],
     "resources": When(Value("pilot.resources"), Value("pilot.resources")),
@@ -196,7 +197,7 @@ _POD = {
             {
                 "prometheus.io/port": "15014",
                 "prometheus.io/scrape": "true",
-                "sailcloth.io/settings": JsonText(Value("pilot.settings")),  # read once: others need another process
+                "sailcloth.io/settings": _SETTINGS,  # read once: others need another process
             },
             ("pilot.podAnnotations",),
         ),
@@ -229,8 +230,13 @@ _DEPLOYMENT = {
     },
     "spec": {
         "replicas": When(Not(_SCALED), Value("pilot.replicaCount")),
-        # Two at once would write each other's statuses.
-        "strategy": {"type": "Recreate"},
+        "strategy": {
+            "type": "RollingUpdate",
+            "rollingUpdate": {
+                "maxSurge": Value("pilot.rollingMaxSurge"),
+                "maxUnavailable": Value("pilot.rollingMaxUnavailable"),
+            },
+        },
         "selector": {"matchLabels": _SELECTOR},
         "template": _POD,
     },
@@ -322,17 +328,9 @@ CHART = Chart(
             Both(Value("revision"), Not(Equal(Value("revision"), "default"))),
             "revision must be empty or default: the control plane knows no revisions yet",
         ),
-        Check(
-            Above(Value("pilot.replicaCount"), 1),
-            "pilot.replicaCount must be 1: two control planes would write each other's statuses",
-        ),
-        Check(
-            _SCALED,
-            "pilot.autoscaleEnabled must be false: two control planes would write each other's statuses",
-        ),
     ),
     open_values=frozenset(
-        ("meshConfig", "global.proxy.resources", "pilot.resources", "pilot.seccompProfile", "global.proxy.lifecycle")
+        ("meshConfig", "global.proxy.resources", "pilot.resources", "pilot.seccompProfile", "pilot.settings")
     ),
     limits={"global.imagePullPolicy": {"enum": ["", "Always", "IfNotPresent", "Never"]}},
 )

@@ -111,8 +111,6 @@ class _Context:
                 return self.holds(first) and self.holds(second)
             case t.Equal(node, text):
                 return bool(self.of(node) == text)
-            case t.Above(value, number):
-                return int(self.of(value) or 0) > number
             case t.Contains(value, text) | t.Has(value, text):
                 return text in (self.of(value) or "")
         return bool(self.of(condition))

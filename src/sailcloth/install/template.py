@@ -100,14 +100,6 @@ class Equal:
 
 
 @dataclass(frozen=True)
-class Above:
-    """Whether a number is above another one."""
-
-    value: Value
-    number: int
-
-
-@dataclass(frozen=True)
 class Contains:
     """Whether a text contains another one."""
 
@@ -123,7 +115,7 @@ class Has:
     text: str
 
 
-Condition: TypeAlias = Value | ReleaseName | Not | Both | Equal | Above | Contains | Has
+Condition: TypeAlias = Value | ReleaseName | Not | Both | Equal | Contains | Has
 """A value is true unless it is empty: null, false, 0, or without characters, items or entries."""
 
 
