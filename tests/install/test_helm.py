@@ -88,7 +88,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
                 "trustDomain": "example.org",
                 "defaultConfig": {"tracing": {"sampling": 100.0}, "proxyMetadata": {"A": "b"}},
                 "extensionProviders": [{"name": "zipkin", "zipkin": {"service": "z", "port": 9411}}],
-                "enablePrometheusMerge": None,
+                "rootNamespace": None,
             },
             "sidecarInjectorWebhook": {
                 "neverInjectSelector": [{"matchLabels": {"a": "b"}}],

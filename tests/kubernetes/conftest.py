@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,7 @@ import yaml
 
 from images import build
 from images.errors import BuildError
-from sailcloth import __version__
 from sailcloth.api import crd
-from sailcloth.controlplane import bootstrap
 from sailcloth.local.controllers import gateway_api
 
 from . import binaries, cluster, node
@@ -98,9 +97,8 @@ def served(control_plane: ControlPlane, installed: dict[str, str]) -> ControlPla
 
 
 @pytest.fixture(scope="session")
-def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Node:
-    """The cluster with the mesh: the control plane in a pod, ready, and the image of its proxies on the node. It stays: it concerns no
-    pods but those that want a proxy."""
+def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """The cluster with the mesh, as `sailctl install` leaves it; its images are on the node. At the end it is uninstalled, and leaves nothing."""
     plane, folder = kubernetes.control_plane, tmp_path_factory.mktemp("images")
     for name in build.RECIPES:
         archive = folder / f"{name}.tar"
@@ -110,14 +108,37 @@ def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Node:
             pytest.skip(str(error))
         kubernetes.import_image(archive)
         archive.unlink()
-    plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(DEFINITIONS.values()))
+    before = _whole(plane)
+    plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(gateway_api.definitions()))
     plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
-    manifest = (HERE / "manifests" / "pilot.yaml").read_text().replace("VERSION", __version__)
-    said = plane.kubectl("apply", "-f", "-", input=manifest)
-    assert "Warning" not in said, said  # such as of the profile `restricted` of pod security
-    plane.kubectl("apply", "-f", "-", input=yaml.safe_dump(bootstrap.mesh_config(access_log=True, telemetry=False)))
-    plane.kubectl("rollout", "status", "-n", "istio-system", "deployment/istiod", "--timeout=60s")
-    return kubernetes
+    options = [word for each in _OPTIONS for word in ("--set", each)]
+    sailctl(plane, "install", "-y", "--verify", "--readiness-timeout=2m", *options)
+    yield kubernetes
+    plane.kubectl("delete", "-f", "-", input=yaml.safe_dump_all(gateway_api.definitions()))
+    sailctl(plane, "uninstall", "--purge", "-y")
+    kubernetes.processes.wait("end of all that was installed", lambda: _whole(plane) <= before)
+
+
+_OPTIONS = (
+    "meshConfig.accessLogFile=/dev/stdout",
+    "values.global.imagePullPolicy=IfNotPresent",
+    "values.pilot.settings.drain_s=3",
+)
+_WHOLE = (
+    *("namespaces", "customresourcedefinitions", "clusterroles", "clusterrolebindings"),
+    *("mutatingwebhookconfigurations", "validatingwebhookconfigurations", "priorityclasses", "ingressclasses"),
+)
+"""The kinds of objects that an installation has outside its namespace."""
+
+
+def _whole(plane: ControlPlane) -> set[str]:
+    return set(plane.kubectl("get", ",".join(_WHOLE), "-o", "name").split())
+
+
+def sailctl(plane: ControlPlane, *arguments: str, check: bool = True) -> str:
+    """What a command says."""
+    command = (sys.executable, "-m", "sailcloth.cli", *arguments)
+    return plane.run(*command, check=check, timeout_s=180).stdout
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 
-import yaml
-
-from sailcloth.controlplane import bootstrap
-
 from .node import Node
 
 
@@ -42,8 +38,6 @@ def test_the_control_plane_counts_proxies(mesh: Node, namespace: str) -> None:
 
 def test_the_gateway_leads_into_the_mesh(mesh: Node, namespace: str) -> None:
     plane = mesh.control_plane
-    plane.kubectl("apply", "-f", "-", input=yaml.safe_dump_all(bootstrap.ingress_gateway()))
-    plane.kubectl("rollout", "status", "-n", "istio-system", "deployment/istio-ingressgateway", "--timeout=60s")
     address = plane.get("-n", "istio-system", "service/istio-ingressgateway")["spec"]["clusterIP"]
     mesh.processes.wait("answer of the gateway", lambda: mesh.answer(f"http://{address}/").startswith("pod server-"))
 

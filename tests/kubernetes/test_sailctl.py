@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
+from . import conftest
 from .node import Node
 
 
 def sailctl(mesh: Node, *arguments: str) -> str:
-    return mesh.control_plane.run(sys.executable, "-m", "sailcloth.cli", *arguments).stdout
+    return conftest.sailctl(mesh.control_plane, *arguments)
 
 
 def test_proxies_are_listed_and_compared(mesh: Node, namespace: str) -> None:
@@ -30,6 +29,11 @@ def test_a_change_is_waited_for(mesh: Node, namespace: str) -> None:
 
 def test_the_installation_is_checked(mesh: Node, namespace: str) -> None:
     """All but the probe, whose image a registry would have."""
-    said = mesh.control_plane.run(sys.executable, "-m", "sailcloth.cli", "check", "--no-probe", check=False).stdout
+    said = conftest.sailctl(mesh.control_plane, "check", "--no-probe", check=False)
     assert "√ the control plane answers" in said
     assert [line for line in said.splitlines() if line.startswith("×")] == []
+
+
+def test_the_installation_is_as_it_should_be(mesh: Node) -> None:
+    sailctl(mesh, "verify-install")
+    assert "istiod" in sailctl(mesh, "install", "--dry-run", "--set", "values.pilot.replicaCount=2")
