@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from . import conftest
 from .node import Node
 from .test_mesh import fetch
 
@@ -19,7 +20,7 @@ def replicas(mesh: Node, namespace: str) -> Iterator[Node]:
     plane = mesh.control_plane
 
     def scale(number: int) -> None:
-        plane.kubectl("scale", *SYSTEM, "deployment/istiod", f"--replicas={number}")
+        conftest.sailctl(plane, "upgrade", "-y", "--set", f"values.pilot.replicaCount={number}")
         plane.kubectl("rollout", "status", *SYSTEM, "deployment/istiod", "--timeout=60s")
 
     scale(2)
@@ -28,7 +29,7 @@ def replicas(mesh: Node, namespace: str) -> Iterator[Node]:
 
 
 def holder(mesh: Node) -> str:
-    lease = mesh.control_plane.get(*SYSTEM, "lease/istiod-leader")
+    lease = mesh.control_plane.get(*SYSTEM, "lease/istio-leader")
     return str(lease["spec"].get("holderIdentity") or "")
 
 
