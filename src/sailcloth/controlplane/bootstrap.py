@@ -292,8 +292,6 @@ def ingress_gateway() -> list[dict[str, Any]]:
                             {
                                 "name": "istio-proxy",
                                 "image": "auto",
-                                # A name without a tag would otherwise be pulled at each start, and so would what replaces it.
-                                "imagePullPolicy": "IfNotPresent",
                                 "ports": [{"containerPort": t, "name": n, "protocol": "TCP"} for n, _, t in ports],
                                 "volumeMounts": [
                                     {"name": n, "mountPath": f"/etc/istio/{n}", "readOnly": True} for n in _FILES

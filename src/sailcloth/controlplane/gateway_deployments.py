@@ -99,14 +99,12 @@ def objects(state: GatewayState, listeners: Iterable[ListenerState]) -> list[Obj
     }
     if requested := next((a.value for a in gateway.spec.addresses if a.type == "IPAddress" and a.value), ""):
         service["loadBalancerIP"] = requested
-    # A name without a tag would otherwise be pulled at each start, and so would what replaces it.
-    container = {"name": "istio-proxy", "image": "auto", "imagePullPolicy": "IfNotPresent"}
     pod = {
         "metadata": {
             "labels": {**labels, "sidecar.istio.io/inject": "true", "service.istio.io/canonical-name": name},
             "annotations": {**infrastructure.annotations, "inject.istio.io/templates": "gateway"},
         },
-        "spec": {"serviceAccountName": name, "containers": [container]},
+        "spec": {"serviceAccountName": name, "containers": [{"name": "istio-proxy", "image": "auto"}]},
     }
     deployment = {"selector": {"matchLabels": selector}, "template": pod}
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}

@@ -348,10 +348,10 @@ def _refined(created: dict[str, Any], group: list[dict[str, Any]], noted: list[d
         return created
     group.remove(own)
     if own.get("image") == "auto":  # without a tag: the API server has taken that for the newest, and pulls always
-        own = {k: v for k, v in own.items() if (k, v) != ("imagePullPolicy", "Always")}
-    noted.insert(0, {"resources": {}, **{k: v for k, v in own.items() if (k, v) != ("image", "auto")}})
+        own = {k: v for k, v in own.items() if (k, v) not in (("image", "auto"), ("imagePullPolicy", "Always"))}
+    noted.insert(0, {"resources": {}, **own})
     try:
-        return strategic_merge.merge(created, {k: v for k, v in own.items() if (k, v) != ("image", "auto")})
+        return strategic_merge.merge(created, own)
     except ValueError as error:
         raise InjectionError(f"container {created['name']}: {error}") from None
 
