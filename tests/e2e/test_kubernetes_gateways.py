@@ -68,8 +68,9 @@ def edge(mesh: Cluster, tmp_path: Path) -> Iterator[tuple[str, Authority]]:
     mesh.kubectl("delete", "namespace", "certs")
 
 
-def status(address: str, path: str) -> int:
-    connection = http.client.HTTPConnection(address, timeout=5)
+def status(address: str, path: str, port: int = 80) -> int:
+    """Of a request; 0 without an answer."""
+    connection = http.client.HTTPConnection(address, port, timeout=5)
     try:
         connection.request("GET", path)
         return connection.getresponse().status

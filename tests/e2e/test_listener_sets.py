@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import ssl
@@ -13,7 +12,7 @@ import pytest
 
 from .bookinfo import Cluster, Object
 from .test_gateway_tls import Authority
-from .test_kubernetes_gateways import GROUP
+from .test_kubernetes_gateways import GROUP, status
 
 HOST = "team.example.com"
 PAGES = 8090
@@ -76,17 +75,6 @@ def shared(mesh: Cluster) -> Iterator[str]:
         mesh.kubectl("delete", "namespace", "team")
 
 
-def status(address: str, port: int, path: str) -> int:
-    connection = http.client.HTTPConnection(address, port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except OSError:
-        return 0
-    finally:
-        connection.close()
-
-
 def served_serial(address: str, authority: Authority) -> int:
     """The serial number of the certificate that is shown for the host; 0 if none is valid."""
     try:
@@ -119,13 +107,13 @@ def test_a_namespace_adds_its_listeners(mesh: Cluster, shared: str, tmp_path: Pa
         mesh.kubectl("create", "secret", "tls", name, "-n", "team", f"--cert={certificate}", f"--key={key}")
     apply(mesh, listener_set("first", "first"), route("first", "/first"))
     mesh.eventually(lambda: condition(mesh, "first", "Accepted") == "NotAllowed")
-    assert (status(shared, PAGES, "/first"), str(PAGES) in ports(mesh), attached(mesh)) == (0, False, "0")
+    assert (status(shared, "/first", PAGES), str(PAGES) in ports(mesh), attached(mesh)) == (0, False, "0")
 
     mesh.kubectl("label", "namespace", "team", "listeners=yes")
     mesh.kubectl("wait", "listenerset/first", "-n", "team", "--for=condition=Programmed", "--timeout=30s")
-    mesh.eventually(lambda: status(shared, PAGES, "/first") == 200)
+    mesh.eventually(lambda: status(shared, "/first", PAGES) == 200)
     mesh.eventually(lambda: served_serial(shared, authority) == serials["first"])
-    assert status(shared, 80, "/first") == 404, "the Gateway's own listener has no route"
+    assert status(shared, "/first") == 404, "the Gateway's own listener has no route"
     assert attached(mesh) == "1"
     shown = json.loads(mesh.kubectl("get", "listenerset", "first", "-n", "team", "-o", "json"))["status"]
     assert {entry["name"]: entry["attachedRoutes"] for entry in shown["listeners"]} == {"pages": 1, "secure": 1}
@@ -135,14 +123,14 @@ def test_a_namespace_adds_its_listeners(mesh: Cluster, shared: str, tmp_path: Pa
 
     apply(mesh, listener_set("second", "second"), route("second", "/second"))
     mesh.eventually(lambda: condition(mesh, "second", "Programmed") == "ListenersNotValid")
-    assert [status(shared, PAGES, p) for p in ("/first", "/second")] == [200, 404]
+    assert [status(shared, p, PAGES) for p in ("/first", "/second")] == [200, 404]
     assert "not accepted: HostnameConflict" in mesh.sailctl("x", "describe", "gateway", "shared")
     mesh.kubectl("delete", "listenerset", "first", "-n", "team")
-    mesh.eventually(lambda: [status(shared, PAGES, p) for p in ("/first", "/second")] == [404, 200])
+    mesh.eventually(lambda: [status(shared, p, PAGES) for p in ("/first", "/second")] == [404, 200])
     mesh.eventually(lambda: served_serial(shared, authority) == serials["second"])
     mesh.eventually(lambda: condition(mesh, "second", "Programmed") == "Programmed")
 
     mesh.kubectl("label", "namespace", "team", "listeners-")
     mesh.eventually(lambda: condition(mesh, "second", "Accepted") == "NotAllowed")
     mesh.eventually(lambda: ports(mesh) == ["15021", "80"])
-    mesh.eventually(lambda: status(shared, PAGES, "/second") == 0)
+    mesh.eventually(lambda: status(shared, "/second", PAGES) == 0)

@@ -68,7 +68,9 @@ class GatewayAddress(Struct):
     value: str = ""
 
 
-class ParametersReference(Struct):
+class LocalReference(Struct):
+    """Another object of the same namespace."""
+
     group: str = ""
     kind: str = ""
     name: str = ""
@@ -77,7 +79,7 @@ class ParametersReference(Struct):
 class GatewayInfrastructure(Struct):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
-    parameters_ref: ParametersReference | None = None
+    parameters_ref: LocalReference | None = None
 
 
 class ClientValidation(Struct):
@@ -140,12 +142,6 @@ class PolicyTarget(Struct):
     kind: str = ""
     name: str = ""
     section_name: str | None = None
-
-
-class LocalReference(Struct):
-    group: str = ""
-    kind: str = ""
-    name: str = ""
 
 
 class PolicyAltName(Struct):

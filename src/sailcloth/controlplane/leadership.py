@@ -59,14 +59,14 @@ class Leadership:
             try:
                 await asyncio.wait((leading, renewing), return_when=asyncio.FIRST_COMPLETED)
             finally:
-                renewing.cancel()
-                leading.cancel()
+                lost = renewing.done()
+                for task in (renewing, leading):
+                    task.cancel()
                 await asyncio.gather(leading, renewing, return_exceptions=True)
-                if leading.done() and not leading.cancelled() and leading.exception() is not None:
+                if not lost:
                     await self._release()
-                    leading.result()
-                if not renewing.done() or renewing.cancelled():
-                    await self._release()
+            if not leading.cancelled():
+                leading.result()
             log.warning(
                 "this replica does not write any more: it has lost the Lease %s/%s", self._namespace, self._name
             )

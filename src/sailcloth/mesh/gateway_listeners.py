@@ -122,6 +122,7 @@ class ListenerState:
         return selects(self.listener.allowed_routes.namespaces, self.parent.namespace, namespace, labels)
 
 
+_LISTENERS = "ListenersNotValid"
 _FATAL = frozenset(("InvalidCertificateRef", "RefNotPermitted"))
 
 
@@ -147,9 +148,6 @@ class GatewayState:
     def opens(self) -> bool:
         """Whether it opens the listeners that are valid, its own and those of its ListenerSets."""
         return self.accepted[0] or self.accepted[1] == _LISTENERS
-
-
-_LISTENERS = "ListenersNotValid"
 
 
 def evaluate(

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from sailcloth.api import core
-from sailcloth.api.gateway_api import ParametersReference
+from sailcloth.api.gateway_api import LocalReference
 from sailcloth.api.meta import Object
 from sailcloth.lib import bounded_yaml, strategic_merge
 
@@ -32,7 +32,7 @@ def is_of_interest(config_map: core.ConfigMap) -> bool:
     return any(key in config_map.data for key in PATCHED)
 
 
-def read(reference: ParametersReference | None, config_map: Object | None) -> Parameters:
+def read(reference: LocalReference | None, config_map: Object | None) -> Parameters:
     """The patches of a Gateway's parameters; without a reference, none. config_map: what it names."""
     if reference is None:
         return Parameters()
