@@ -76,15 +76,15 @@ class HttpRouteStatus:
         pods that start one after the other, are not worth a write."""
         self._outdated = False
         for key in self._known:
-            now = self._counted(self._made_of(key))
+            now = self._counted(self._virtual_services_of(key))
             if now != self._seen.get(key, ""):
                 self._seen[key], self._outdated = now, True
             elif now != self._shown.get(key, ""):
                 self._shown[key] = now
                 self._queue.add(key)
 
-    def _made_of(self, key: Key) -> frozenset[Key]:
-        return self._gateways.made_of(key) | self._routes.made_of(key)
+    def _virtual_services_of(self, key: Key) -> frozenset[Key]:
+        return self._gateways.virtual_services_of(key) | self._routes.virtual_services_of(key)
 
     async def _reconcile(self, key: Key) -> None:
         try:

@@ -95,7 +95,7 @@ class ControlPlane:
         self.verifier = Verifier(client, self.mesh)
         self.proxies = ConnectedProxies(self.mesh, self._authenticate, self.verifier.secret_access)
         self.siblings = Siblings(NAMESPACE, NAME, config.webhook_port, os.environ.get("POD_IP", ""))
-        self.replicas = Replicas(self.siblings.addresses, replicas.own_token, self._trusting, _NAMES[0])
+        self.replicas = Replicas(self.siblings.addresses, replicas.pod_token, self._trusting, _NAMES[0])
         self.held = HeldPage(self.proxies, CONDITION_KINDS)
         self.status = StatusWriter(self.proxies, KubernetesStatusApi(client), replicas=self.replicas)
         self.replicas.on_change = self._proxies_changed

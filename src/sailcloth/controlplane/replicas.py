@@ -147,7 +147,7 @@ class Siblings:
                 yield from (f"{a}:{self._port}" for a in endpoint.addresses if a != self._own)
 
 
-async def own_token() -> str:
+async def pod_token() -> str:
     """The token of this replica's pod, for the others. Raises OSError."""
     return (await asyncio.to_thread(TOKEN.read_text)).strip()
 

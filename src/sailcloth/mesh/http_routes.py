@@ -132,7 +132,7 @@ class HttpRoutes:
         """Update the routes that refer to a service that was added or deleted. Returns whether the mesh changed."""
         return self._update_groups(self._groups_of_service.get(Service(namespace, name), ()))
 
-    def made_of(self, key: Key) -> frozenset[Key]:
+    def virtual_services_of(self, key: Key) -> frozenset[Key]:
         """The VirtualServices that a route is part of."""
         return frozenset(group.key for group in self._groups_of.get(key, ()))
 

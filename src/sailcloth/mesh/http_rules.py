@@ -65,7 +65,7 @@ class HttpRules:
 
     def routes(self, key: Key, route: HTTPRoute, ports: Iterable[int] = (0,)) -> Iterable[tuple[Order, vs.HTTPRoute]]:
         """(precedence, route) of each match of each rule, for each port that the HTTPRoute is attached to; 0 is every port."""
-        created, own = route.metadata.creation_timestamp or "", own_services(key, route)
+        created, own = route.metadata.creation_timestamp or "", parent_services(key, route)
         for port in ports:
             for index, rule in enumerate(route.spec.rules):
                 parts = [(part, self._part(part, share, key, index, own)) for part, share in _parts(rule)]
@@ -78,7 +78,7 @@ class HttpRules:
 
     def verdict(self, route: HTTPRoute, key: Key) -> tuple[str, tuple[bool, str, str]]:
         """(what of a route is not supported, its condition ResolvedRefs as whether, reason and message)."""
-        own = own_services(key, route)
+        own = parent_services(key, route)
         problems = [p for rule in route.spec.rules for p in self.problems(rule, key, own)]
         unsupported = next((t for reason, t in problems if reason == "UnsupportedValue"), "")
         wrong = sorted((p for p in problems if p[0] != "UnsupportedValue"), key=lambda p: p[0] != "RefNotPermitted")
@@ -94,7 +94,7 @@ class HttpRules:
         return ExtendedRoute(**msgspec.structs.asdict(converted), share=share, session=session)
 
     def rule(self, rule: HTTPRouteRule, key: Key, index: int, own: frozenset[Service] = frozenset()) -> vs.HTTPRoute:
-        """A rule without its matches; `own`: of `own_services`. Answers 500 to the share of requests whose backend cannot be resolved."""
+        """A rule without its matches; `own`: of `parent_services`. Answers 500 to the share of requests whose backend cannot be resolved."""
         name = rule.name or f"{key.namespace}.{key.name}.{index}"
         problems = self.problems(rule, key, own)
         redirect = next((f.request_redirect for f in rule.filters if f.request_redirect is not None), None)
@@ -260,7 +260,7 @@ def _parts(rule: HTTPRouteRule) -> list[tuple[HTTPRouteRule, float]]:
     return [(http_route_filters.for_backend(rule, b), WHOLE * s / whole) for b, s in zip(backends, sums, strict=True)]
 
 
-def own_services(key: Key, route: HTTPRoute) -> frozenset[Service]:
+def parent_services(key: Key, route: HTTPRoute) -> frozenset[Service]:
     """The services that a route is for. Its clients call them anyway, so it needs no grant to send requests there, whatever their namespace:
     a consumer's route. None if the route is at a Gateway, too, for that would let in others than these clients."""
     parents = route.spec.parent_refs

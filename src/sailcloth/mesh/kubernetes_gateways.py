@@ -410,7 +410,7 @@ class KubernetesGateways:
         """Whether a GatewayClass is of this controller."""
         return name in self._classes
 
-    def made_of(self, key: Key) -> frozenset[Key]:
+    def virtual_services_of(self, key: Key) -> frozenset[Key]:
         """The VirtualServices that a route is part of."""
         return frozenset(host.key for host in self._members.of(key))
 
