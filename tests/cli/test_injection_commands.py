@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from sailcloth.cli import injection, tags
-from sailcloth.injector.webhook_config import configuration
+from sailcloth.injector.webhook_config import configuration, tag
 
 Object = dict[str, Any]
 OURS = configuration(b"root")
+CONFIG = OURS["webhooks"][0]["clientConfig"]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_namespaces_with_the_revisions_of_their_pods() -> None:
 
 
 def test_the_webhook_of_a_tag_is_that_of_its_revision_under_another_label() -> None:
-    made = tags.webhook(OURS, "prod", "default")
+    made = tag(CONFIG, "prod", "default")
     assert made["metadata"] == {
         "name": "istio-revision-tag-prod",
         "labels": {"istio.io/rev": "default", "istio.io/tag": "prod", "app": "sidecar-injector"},
@@ -78,19 +79,19 @@ def test_the_webhook_of_a_tag_is_that_of_its_revision_under_another_label() -> N
 
 
 def test_the_tag_default_injects_what_has_the_label_of_injection() -> None:
-    made = tags.webhook({**OURS, "metadata": {"name": "istio-sidecar-injector-1-30"}}, "default", "1-30", "mine")
+    made = tag(CONFIG, "default", "1-30", "mine")
     assert made["metadata"]["name"] == "mine"
     assert injection.verdict(made, {"istio-injection": "enabled"}, {})["injected"]
 
 
 def test_a_tag_for_all_namespaces_leaves_those_that_say_something() -> None:
-    made = tags.webhook(OURS, "prod", "default", everywhere=True)
+    made = tag(CONFIG, "prod", "default", unnamed=True)
     assert injection.verdict(made, {}, {})["injected"]
     assert not injection.verdict(made, {"istio-injection": "disabled"}, {})["injected"]
 
 
 def test_tags_with_their_namespaces() -> None:
-    hooks = [OURS, tags.webhook(OURS, "prod", "default"), tags.webhook(OURS, "canary", "default")]
+    hooks = [OURS, tag(CONFIG, "prod", "default"), tag(CONFIG, "canary", "default")]
     spaces = [{"metadata": {"name": n, "labels": {"istio.io/rev": "prod"}}} for n in ("b", "a")]
     assert [(t["tag"], t["revision"], t["namespaces"]) for t in tags.tags_of(hooks, spaces)] == [
         ("canary", "default", []),

@@ -83,7 +83,7 @@ def test_every_word_that_is_not_there_yet_is_registered_by_one_module() -> None:
         (("install", "--set", "pilot.replicaCount=two"), 65, "pilot.replicaCount: must be an integer, not 'two'"),
         (("install", "--set", "components.cni.enabled=true"), 65, "there is no CNI plugin yet"),
         (("install", "--set", "profile=empty", "-y"), 1, "has no components"),
-        (("install", "--revision", "canary"), 64, "knows no revisions yet"),
+        (("install", "--revision", "Canary_1", "-y"), 65, "values.revision: must have the form"),
         (("install", "-f", "/nonexistent"), 65, "No such file"),
         (("install", "--readiness-timeout", "soon"), 64, "is no duration"),
         (("install", "-y"), 1, "set KUBECONFIG"),

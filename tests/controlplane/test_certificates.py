@@ -27,7 +27,9 @@ from sailcloth.controlplane.certificates import (
     SELF_SIGNED,
     Certificates,
 )
-from sailcloth.controlplane.root_bundles import RootBundles, renew_tags
+from sailcloth.controlplane.revisions import Revisions
+from sailcloth.controlplane.root_bundles import RootBundles
+from sailcloth.controlplane.webhooks import Webhooks
 from sailcloth.injector import webhook_config
 from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES, SECRETS
@@ -247,11 +249,11 @@ async def test_the_next_root_is_made_before_the_present_one_ends(client: Client)
 
 
 async def test_webhooks_of_tags_get_the_roots(client: Client) -> None:
-    tag = webhook_config.configuration(b"old", "prod")
-    tag["metadata"] = {"name": "istio-revision-tag-prod", "labels": {"istio.io/tag": "prod"}}
+    tag = webhook_config.tag(webhook_config.configuration(b"old")["webhooks"][0]["clientConfig"], "prod", "default")
     await client.create(MUTATING_WEBHOOKS, tag)
     try:
-        await renew_tags(client, b"new")
+        revisions = Revisions(NAMESPACE, "", lambda key, obj: None)
+        await Webhooks(client, NAMESPACE, "", revisions, lambda: b"new").write()
         webhooks = (await client.get(MUTATING_WEBHOOKS, "istio-revision-tag-prod"))["webhooks"]
         assert {base64.b64decode(w["clientConfig"]["caBundle"]) for w in webhooks} == {b"new"}
     finally:

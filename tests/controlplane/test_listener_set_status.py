@@ -62,8 +62,8 @@ class Writers:
         self._gateways.enqueue_evaluated()
         self._sets.enqueue_evaluated()
         for writer in (self._gateways, self._sets):
-            keys = [k for k in sorted(writer._queue._due) if k.kind != "GatewayClass"]
-            writer._queue._due.clear()
+            keys = [k for k in sorted(writer.queue._due) if k.kind != "GatewayClass"]
+            writer.queue._due.clear()
             for key in keys:
                 await writer._reconcile(key)
 

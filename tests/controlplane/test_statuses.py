@@ -96,8 +96,8 @@ async def test_an_answer_that_comes_just_after_the_proxies_were_looked_at_is_not
         await world.apply(SUBSETS, rule("v1"))
         assert world.condition(REVIEWS, "Programmed")["message"] == "1/2 proxies"
         await world.clock.advance(1)
-        world.status._queue.add(RULE, after=0.01)
-        world.status._queue.add(REVIEWS, after=0.03)
+        world.status.queue.add(RULE, after=0.01)
+        world.status.queue.add(REVIEWS, after=0.03)
         await world.clock.advance(0.02)  # the proxies are looked at for the first of them
         second.acknowledges = True
         while second.exchange(world.clock.time()):

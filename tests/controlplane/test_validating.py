@@ -11,6 +11,7 @@ import msgspec
 from sailcloth.api import kinds
 from sailcloth.api.meta import Key, Object
 from sailcloth.controlplane import admission
+from sailcloth.controlplane.revisions import Revisions
 from sailcloth.testing.world import World
 
 Request = dict[str, Any]
@@ -121,11 +122,12 @@ def test_status_deletion_and_unknown_kinds_are_not_judged() -> None:
 
 
 def test_the_configuration_never_stops_the_cluster() -> None:
-    (hook,) = admission.configuration(b"pem")["webhooks"]
-    assert hook["failurePolicy"] == "Ignore"
-    (concerned,) = hook["rules"]
-    assert concerned["resources"] == ["*"]  # subresources such as status would be */*
-    assert "DELETE" not in concerned["operations"]
+    revisions = Revisions("istio-system", "", lambda key, obj: None)
+    for hook in admission.configuration(b"pem", revisions)["webhooks"]:
+        assert hook["failurePolicy"] == "Ignore"
+        (concerned,) = hook["rules"]
+        assert concerned["resources"] == ["*"]  # subresources such as status would be */*
+        assert "DELETE" not in concerned["operations"]
 
 
 def typed(obj: Request) -> tuple[Key, Object]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from sailcloth.install.access import MUTATING, VALIDATING
+from sailcloth.api.revision import suffixed
 from sailcloth.kube import ApiError, Client, resources
 from tests.apiserver.cluster import Pretender, Server
 
@@ -42,17 +42,17 @@ async def _control_plane(client: Client) -> None:
     """What a control plane makes when its pod is there, as far as an installation looks at it."""
     while True:
         pods, _ = await client.list(resources.PODS, "istio-system", "app=istiod")
-        if pods:
+        for revision in {p["metadata"]["labels"]["istio.io/rev"] for p in pods}:
             labels = {"istio.io/config": "true"}
             head = {"metadata": {"name": "istio-ca-root-cert", "labels": labels}, "data": {"root-cert.pem": "x"}}
-            for resource, name in (
-                (resources.MUTATING_WEBHOOKS, MUTATING),
-                (resources.VALIDATING_WEBHOOKS, VALIDATING),
+            for resource, app, name in (
+                (resources.MUTATING_WEBHOOKS, "sidecar-injector", suffixed("istio-sidecar-injector", revision)),
+                (resources.VALIDATING_WEBHOOKS, "istiod", suffixed("istio-validator", revision, "-istio-system")),
             ):
                 made_by_it = {
                     "apiVersion": resource.api_version,
                     "kind": resource.kind,
-                    "metadata": {"name": name},
+                    "metadata": {"name": name, "labels": {"app": app, "istio.io/rev": revision}},
                     "webhooks": [_HOOK],
                 }
                 await client.apply(resource, made_by_it, field_manager="istiod")

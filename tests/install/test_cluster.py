@@ -12,6 +12,7 @@ from sailcloth.install.readiness import Deadline, NotReady
 from sailcloth.kube import Client, resources
 
 WAIT = 30.0
+ALL = ("default",)
 Names = set[tuple[str, str, str]]
 
 
@@ -45,7 +46,7 @@ async def test_an_installation_from_its_begin_to_its_end(client: Client, running
     ]
     assert order == sorted(order)
     assert [text for ok, text in await check.lines(client, plan()) if not ok] == []
-    assert await apply.installed(client) == {}
+    assert await apply.installed(client) == {"default": {}}
 
     assert await compare.changes(client, plan(), force=False) == []
     changed = plan("meshConfig.accessLogFile=/dev/stdout", "components.ingressGateways[0].enabled=false")
@@ -58,14 +59,14 @@ async def test_an_installation_from_its_begin_to_its_end(client: Client, running
     await apply.install(client, changed, quiet, Deadline(WAIT))
     assert "accessLogFile" in (await client.get(resources.CONFIGMAPS, "istio", "istio-system"))["data"]["mesh"]
     assert not {n for n in await everything(client) if "ingressgateway" in n[2]}
-    assert (await apply.installed(client) or {})["meshConfig"] == {"accessLogFile": "/dev/stdout"}
+    assert (await apply.installed(client))["default"]["meshConfig"] == {"accessLogFile": "/dev/stdout"}
 
-    await remove.uninstall(client, False, quiet, Deadline(WAIT))
+    await remove.uninstall(client, ALL, False, quiet, Deadline(WAIT))
     left = await everything(client) - before
     assert {kind for kind, _, _ in left} == {"CustomResourceDefinition"}
 
     await apply.install(client, changed, quiet, Deadline(WAIT))
-    await remove.uninstall(client, True, quiet, Deadline(WAIT))
+    await remove.uninstall(client, ALL, True, quiet, Deadline(WAIT))
     assert await everything(client) == before
 
 
@@ -74,7 +75,7 @@ async def test_what_users_made_is_counted_before_it_goes(client: Client, running
     entries = resources.Resource("networking.istio.io", "v1", "sidecars", "Sidecar")
     await client.create(entries, {"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": {"name": "a"}})
     assert await remove.users_objects(client) == {"sidecars.networking.istio.io": 1}
-    await remove.uninstall(client, True, quiet, Deadline(WAIT))
+    await remove.uninstall(client, ALL, True, quiet, Deadline(WAIT))
     assert (await client.list(resources.CRDS, label_selector=SELECTOR))[0] == []
 
 
@@ -139,7 +140,7 @@ async def test_anothers_control_plane_keeps_its_webhooks(client: Client) -> None
     await client.create(resources.MUTATING_WEBHOOKS, {**hook, "metadata": {"name": "istio-sidecar-injector"}})
     gateway = "components.ingressGateways[0]"
     await apply.install(client, plan("profile=empty", f"{gateway}.enabled=true"), quiet, Deadline(0))
-    await remove.uninstall(client, False, quiet, Deadline(WAIT))
+    await remove.uninstall(client, ALL, False, quiet, Deadline(WAIT))
     assert await client.get(resources.MUTATING_WEBHOOKS, "istio-sidecar-injector")
     assert not {n for n in await everything(client) if "ingressgateway" in n[2]}
 
@@ -154,3 +155,50 @@ async def test_a_first_dry_run_changes_nothing(client: Client) -> None:
     texts = await compare.changes(client, plan(), force=False)
     assert "+ Deployment istio-system/istiod" in texts
     assert await everything(client) == before
+
+
+async def test_a_revision_beside_another_one(client: Client, running: None) -> None:
+    """A canary comes, takes over what all have in common, and goes again; then the old one goes."""
+    before = await everything(client)
+    await apply.install(client, plan(), quiet, Deadline(WAIT))
+    old = await everything(client)
+    told: list[str] = []
+    canary = plan("revision=canary", "global.tag=next")
+    await apply.install(client, canary, told.append, Deadline(WAIT))
+    assert "Deployment istio-system/istiod-canary is ready" in told
+    assert not any("tag default" in line for line in told), told
+    new = await everything(client) - old
+    assert {n for n in new if n[0] == "Deployment"} == {("Deployment", "istio-system", "istiod-canary")}
+    assert all("canary" in n[2] for n in new if n[0] not in ("Pod", "ReplicaSet", "EndpointSlice")), new
+    assert old <= await everything(client)
+    assert sorted(await apply.installed(client)) == ["canary", "default"]
+    assert [text for ok, text in await check.lines(client, canary) if not ok] == []
+    gateway = await client.get(resources.DEPLOYMENTS, "istio-ingressgateway", "istio-system")
+    assert gateway["spec"]["template"]["metadata"]["labels"]["istio.io/rev"] == "canary"
+
+    await apply.install(client, plan(), quiet, Deadline(WAIT))  # the gateway goes back
+    await remove.uninstall(client, ("canary",), False, quiet, Deadline(WAIT))
+    assert await everything(client) == old
+    gateway = await client.get(resources.DEPLOYMENTS, "istio-ingressgateway", "istio-system")
+    assert "istio.io/rev" not in gateway["spec"]["template"]["metadata"]["labels"]
+
+    await apply.install(client, canary, quiet, Deadline(WAIT))
+    await remove.uninstall(client, ("default",), False, quiet, Deadline(WAIT))
+    kept = {n[:3:2] for n in await everything(client)}
+    shared = {("IngressClass", "istio"), ("Deployment", "istio-ingressgateway"), ("ConfigMap", "istio-ca-root-cert")}
+    assert shared | {("Deployment", "istiod-canary")} <= kept
+    assert not {("ConfigMap", "istio"), ("Deployment", "istiod"), ("Lease", "sailcloth-leader")} & kept
+    await remove.uninstall(client, ("canary",), True, quiet, Deadline(WAIT))
+    assert await everything(client) == before
+
+
+async def test_the_first_revision_has_what_names_none(client: Client, running: None) -> None:
+    told: list[str] = []
+    await apply.install(client, plan("profile=minimal", "revision=1-0"), told.append, Deadline(WAIT))
+    assert "the tag default stands for the revision 1-0" in told
+    tag = await client.get(resources.MUTATING_WEBHOOKS, "istio-revision-tag-default")
+    assert tag["metadata"]["labels"]["istio.io/rev"] == "1-0"
+    selectors = [w["namespaceSelector"]["matchExpressions"][0] for w in tag["webhooks"]]
+    assert {"key": "istio-injection", "operator": "In", "values": ["enabled"]} in selectors
+    await remove.uninstall(client, ("1-0",), True, quiet, Deadline(WAIT))
+    assert (await client.list(resources.MUTATING_WEBHOOKS))[0] == []

@@ -38,6 +38,15 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "revision": "default",
         },
     ),
+    "istiod of a revision": (
+        "istiod",
+        {
+            "revision": "1-30",
+            "pilot": {"autoscaleEnabled": True},
+            "global": {"defaultPodDisruptionBudget": {"enabled": True}, "networkPolicy": {"enabled": True}},
+            "meshConfig": {"defaultConfig": {"tracing": {"sampling": 5}}},
+        },
+    ),
     "istiod with an image of its own": ("istiod", {"pilot": {"image": "example.com/pilot@sha256:00"}}),
     "istiod with everything": (
         "istiod",
@@ -191,7 +200,7 @@ def test_helm_finds_nothing_to_blame(chart: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("chart", "given", "words"),
     [
-        ("istiod", {"revision": "canary"}, "knows no revisions yet"),
+        ("istiod", {"revision": "Canary_1"}, "revision"),
         ("istiod", {"global": {"istioNamespace": "mesh"}}, "global.istioNamespace must be istio-system"),
         ("istiod", {"pilot": {"replicaCont": 1}}, "replicaCont"),
         ("istiod", {"pilot": {"env": "x"}}, "env"),

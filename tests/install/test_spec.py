@@ -111,7 +111,7 @@ def test_an_operators_fields() -> None:
     istiod = release(made, "istiod")
     assert istiod["global"]["hub"] == "h.example"
     assert istiod["meshConfig"]["defaultConfig"] == {
-        "discoveryAddress": "istiod.istio-system.svc:15012",
+        "discoveryAddress": "",
         "tracing": {"sampling": 5},
     }
     assert istiod["pilot"]["resources"]["requests"] == {"cpu": "1", "memory": "256Mi"}
@@ -141,7 +141,7 @@ def test_the_egress_gateway_is_no_load_balancer() -> None:
     ("document", "words"),
     [
         (operator(profile="none"), "there is no profile 'none'; use default, demo"),
-        (operator(revision="canary"), "knows no revisions yet"),
+        (operator(revision="Canary_1"), "revision: "),
         (operator(namespace="mesh"), "global.istioNamespace must be istio-system"),
         (operator(components={"cni": {"enabled": True}}), "components.cni.enabled: there is no CNI plugin yet"),
         (operator(components={"ingressGateways": {}}), "components.ingressGateways: must be a list"),

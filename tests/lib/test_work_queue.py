@@ -133,3 +133,21 @@ async def test_an_error_that_nobody_expects_ends_the_queue() -> None:
     queue.add("a")
     with pytest.raises(KeyError):
         await asyncio.wait_for(queue.run(), 5)
+
+
+async def test_keys_that_are_not_admitted_wait() -> None:
+    clock = VirtualClock()
+    done = Done(clock)
+    queue = WorkQueue(done, name="test", clock=clock)
+    admitted = {"a"}
+    queue.admits = admitted.__contains__
+    async with running(queue):
+        queue.add_all(("a", "b", "c"))
+        await clock.advance(1.0)
+        queue.discard("c")
+        admitted |= {"b", "c"}
+        await clock.advance(1.0)
+        assert [key for _, key in done.turns] == ["a"]
+        queue.readmit()
+        await clock.advance(1.0)
+    assert [key for _, key in done.turns] == ["a", "b"]

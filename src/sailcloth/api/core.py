@@ -112,6 +112,10 @@ class Node(Object):
     pass
 
 
+class MutatingWebhookConfiguration(Object):
+    pass
+
+
 class ConfigMap(Object):
     data: dict[str, str] = {}
 

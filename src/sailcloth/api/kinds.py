@@ -134,6 +134,15 @@ CORE_KINDS: tuple[Kind, ...] = (
     Kind("EndpointSlice", "endpointslices", "discovery.k8s.io", ("v1",), core.EndpointSlice),
     Kind("ConfigMap", "configmaps", "", ("v1",), core.ConfigMap),
     Kind("Ingress", "ingresses", "networking.k8s.io", ("v1",), core.Ingress),
+    # Of revisions of the control plane and their tags.
+    Kind(
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+        "admissionregistration.k8s.io",
+        ("v1",),
+        core.MutatingWebhookConfiguration,
+        namespaced=False,
+    ),
     # Only Secrets that may have a gateway certificate: no tokens, and not the CA's key.
     Kind(
         "Secret",

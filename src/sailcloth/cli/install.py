@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from sailcloth.api.revision import DEFAULT
+
 from . import output
 from .cluster_options import Kubeconfig, Namespace, Yes, confirm
 
@@ -25,7 +27,9 @@ Files = Annotated[
 Sets = Annotated[
     list[str] | None, typer.Option("-s", "--set", help="PATH=VALUE, such as profile=demo or values.global.hub=HUB.")
 ]
-Revision = Annotated[str, typer.Option("-r", "--revision", help="Revision of the control plane: only default.")]
+Revision = Annotated[
+    str, typer.Option("-r", "--revision", help="Name of the control plane, for several of them side by side.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change in the cluster, and change nothing.")]
 Force = Annotated[bool, typer.Option("--force", help="Take over fields that others have set.")]
 Timeout = Annotated[
@@ -78,7 +82,7 @@ def upgrade(
     from . import dumps
 
     more = asked(file, set_, revision)
-    installed = dumps.run(_installed(kubeconfig))
+    installed = _one(dumps.run(_installed(kubeconfig)), revision)
     if installed is None:
         output.fail("nothing is installed in this cluster by sailctl; `sailctl install` does that")
     if "profile" in more and more["profile"] != installed.get("profile", "default"):
@@ -111,9 +115,14 @@ def _install(
             "if so, `kubectl -n istio-system rollout restart deployment` starts them again"
         )
     if verify:
-        verify_install(kubeconfig=kubeconfig)
-    else:
+        verify_install(revision=plan.revision, kubeconfig=kubeconfig)
+    elif plan.revision == DEFAULT:
         print("Next: `kubectl label namespace default istio-injection=enabled`, and `sailctl verify-install`")
+    else:
+        print(
+            f"Next: `kubectl label namespace NAME istio-injection- istio.io/rev={plan.revision}` and a restart of its pods move a "
+            f"namespace there; `sailctl tag set default --revision {plan.revision} --overwrite` all that name no revision"
+        )
 
 
 def uninstall(
@@ -129,10 +138,13 @@ def uninstall(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Remove the mesh from a cluster. Kinds with their objects, the CA's key and the namespace stay without --purge."""
+    from sailcloth.install.spec import revision_of
+
     from . import dumps
 
-    asked(file, set_, revision)
-    names, counts = dumps.run(_owned(purge, kubeconfig))
+    wanted = revision_of(asked(file, set_, revision)) if revision or file or set_ else ""
+    revisions = _to_remove(list(dumps.run(_installed(kubeconfig))), wanted, purge)
+    names, counts, using = dumps.run(_owned(revisions, purge, kubeconfig))
     if not names:
         output.fail(
             "nothing is installed in this cluster by sailctl; Helm removes what it has installed: `helm uninstall`"
@@ -140,14 +152,31 @@ def uninstall(
     if dry_run:
         print("\n".join(f"- {name}" for name in names))
         return
+    if using:
+        output.warn(
+            f"{len(using)} pods have a sidecar of it, such as {using[0]}: until they are restarted with another revision, they keep the "
+            "configuration that they have"
+        )
     lost = ", ".join(f"{count} {name}" for name, count in counts.items())
     also = f", and with them {lost}" if lost else ""
     server = dumps.run(_server(kubeconfig))
     confirm(f"This removes {len(names)} objects from {server}{also}. Go on?", yes)
-    dumps.run(_uninstall(purge, seconds(timeout), kubeconfig))
+    dumps.run(_uninstall(revisions, purge, seconds(timeout), kubeconfig))
     print(
         "✔ uninstalled" if purge else "✔ uninstalled; the mesh's kinds stay with their objects (--purge removes them)"
     )
+
+
+def _to_remove(installed: list[str], wanted: str, purge: bool) -> list[str]:
+    """The revisions to remove. wanted: the one that is asked for, or empty."""
+    listed = ", ".join(sorted(installed))
+    if wanted and installed and wanted not in installed:
+        output.fail(f"the revision {wanted} is not installed by sailctl; there is: {listed}")
+    if wanted and purge and len(installed) > 1:
+        output.fail(f"--purge removes what all revisions share, which are: {listed}; leave out one of the options")
+    if not wanted and not purge and len(installed) > 1:
+        output.fail(f"several revisions are installed: {listed}; name one with --revision, or remove all with --purge")
+    return [wanted] if wanted else installed or [DEFAULT]
 
 
 def verify_install(
@@ -161,7 +190,7 @@ def verify_install(
     """Check that what is installed is there and ready, or that the objects of a manifest are there."""
     from . import dumps, legacy
 
-    installed = None if file else dumps.run(_installed(kubeconfig))
+    installed = None if file else _one(dumps.run(_installed(kubeconfig)), revision)
     if installed is None:
         lines = dumps.run(legacy.verify(file or [], namespace, revision, kubeconfig))
     else:
@@ -185,11 +214,6 @@ def asked(files: list[str] | None, sets: list[str] | None, revision: str = "") -
     from sailcloth.install import spec
     from sailcloth.lib import bounded_yaml
 
-    if revision not in ("", "default"):
-        output.fail(
-            f"--revision {revision}: the control plane knows no revisions yet; leave the option out, or say default",
-            output.USAGE,
-        )
     found = []
     for name in files or ():
         try:
@@ -198,7 +222,7 @@ def asked(files: list[str] | None, sets: list[str] | None, revision: str = "") -
         except (OSError, ValueError, yaml.YAMLError) as error:
             output.fail(f"{name}: {getattr(error, 'strerror', None) or error}", output.DATA)
     try:
-        return spec.given(found, sets or ())
+        return spec.combined(spec.given(found, sets or ()), {"revision": revision} if revision else {})
     except ValueError as error:
         output.fail(str(error), output.USAGE)
 
@@ -268,7 +292,17 @@ async def _server(kubeconfig: str) -> str:
     )
 
 
-async def _installed(kubeconfig: str) -> Spec | None:
+def _one(installed: dict[str, Spec], revision: str) -> Spec | None:
+    """What a revision was installed as, by default the one without a name, or the only one; None if nothing is installed."""
+    if not installed:
+        return None
+    name = revision or (DEFAULT if DEFAULT in installed or len(installed) > 1 else next(iter(installed)))
+    if name not in installed:
+        output.fail(f"the revision {name} is not installed by sailctl; --revision names one of: {', '.join(installed)}")
+    return installed[name]
+
+
+async def _installed(kubeconfig: str) -> dict[str, Spec]:
     from sailcloth.install import apply
 
     from .cluster import client
@@ -317,25 +351,26 @@ async def _telling(work: Coroutine[Any, Any, T], progress: _Progress | None = No
         output.fail(str(error))
 
 
-async def _owned(purge: bool, kubeconfig: str) -> tuple[list[str], dict[str, int]]:
+async def _owned(revisions: list[str], purge: bool, kubeconfig: str) -> tuple[list[str], dict[str, int], list[str]]:
+    """(the objects to remove, how many of users go with them by kind, pods that are injected by the revisions)."""
     from sailcloth.install import remove
     from sailcloth.install.ownership import title
 
     from .cluster import client
 
     async with client(kubeconfig) as api:
-        names = [title(name) for name in await remove.planned(api, purge)]
-        return names, await remove.users_objects(api) if purge else {}
+        names = [title(name) for name in await remove.planned(api, revisions, purge)]
+        return names, await remove.users_objects(api) if purge else {}, await remove.injected_pods(api, revisions)
 
 
-async def _uninstall(purge: bool, timeout_s: float, kubeconfig: str) -> None:
+async def _uninstall(revisions: list[str], purge: bool, timeout_s: float, kubeconfig: str) -> None:
     from sailcloth.install import readiness, remove
 
     from .cluster import client
 
     async with client(kubeconfig) as api:
         report = _Progress()
-        await _telling(remove.uninstall(api, purge, report, readiness.Deadline(timeout_s)), report)
+        await _telling(remove.uninstall(api, revisions, purge, report, readiness.Deadline(timeout_s)), report)
 
 
 async def _check(plan: Plan, kubeconfig: str) -> list[tuple[bool, str]]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sailcloth.api.revision import DEFAULT
+
 from . import complete, output
 from .cluster_options import Form, Kubeconfig, Yes, confirm, form
 from .injection import INJECTOR, REVISION, TAG, injects
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from sailcloth.kube import Client
 
 Object = dict[str, Any]
-_PREFIX = "istio-revision-tag-"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 Tag = Annotated[str, typer.Argument(help="Name of the tag.", autocompletion=complete.tags)]
 Revision = Annotated[str, typer.Option("-r", "--revision", help="Revision of the control plane that it stands for.")]
@@ -119,6 +120,7 @@ def _known(what: str, names: Any) -> str:
 
 
 async def _set(tag: str, revision: str, overwrite: bool, hook: str, everywhere: bool, kubeconfig: str) -> None:
+    from sailcloth.injector.webhook_config import DEACTIVATED
     from sailcloth.kube.resources import MUTATING_WEBHOOKS
 
     from .cluster import client
@@ -126,9 +128,22 @@ async def _set(tag: str, revision: str, overwrite: bool, hook: str, everywhere: 
     created = await _generated(tag, revision, overwrite, hook, everywhere, kubeconfig)
     async with client(kubeconfig) as api:
         await api.apply(MUTATING_WEBHOOKS, created, field_manager="sailctl", force=True)
+        for other in await _hooks(api) if tag == DEFAULT != revision else ():
+            if TAG not in _labels(other) and _labels(other).get(REVISION) == DEFAULT and not _is_ours(other):
+                for each in other["webhooks"]:  # in whose place the tag stands; a control plane of ours does it itself
+                    each["namespaceSelector"] = each["objectSelector"] = DEACTIVATED
+                await api.replace(MUTATING_WEBHOOKS, other)
+
+
+def _is_ours(hook: Object) -> bool:
+    """Whether a control plane of Sailcloth applies the object; Istio's only puts its CA into it."""
+    managers = hook["metadata"].get("managedFields") or ()
+    return any((m.get("manager"), m.get("operation")) == ("istiod", "Apply") for m in managers)
 
 
 async def _generated(tag: str, revision: str, overwrite: bool, hook: str, everywhere: bool, kubeconfig: str) -> Object:
+    from sailcloth.injector import webhook_config
+
     from .cluster import client
 
     async with client(kubeconfig) as api:
@@ -140,28 +155,7 @@ async def _generated(tag: str, revision: str, overwrite: bool, hook: str, everyw
         raise ValueError(f"{tag!r} is a revision of the control plane; choose another name for the tag")
     if not overwrite and any(_labels(h).get(TAG) == tag for h in hooks):
         raise ValueError(f"the revision tag {tag!r} exists; --overwrite lets it stand for another revision")
-    return webhook(revisions[revision], tag, revision, hook, everywhere)
-
-
-def webhook(of_revision: Object, tag: str, revision: str, name: str = "", everywhere: bool = False) -> Object:
-    """The webhook configuration of a tag, made from that of its revision."""
-    import base64
-
-    from sailcloth.injector.webhook_config import configuration
-
-    config = of_revision["webhooks"][0]["clientConfig"]
-    made = configuration(base64.b64decode(config.get("caBundle", "")), tag)
-    of_a_label = ("namespace.", "object.")
-    hooks = [h for h in made["webhooks"] if not h["name"].startswith(of_a_label) or tag == "default" or everywhere]
-    if everywhere:
-        for each in (h for h in hooks if h["name"].startswith("namespace.")):
-            each["namespaceSelector"] = {
-                "matchExpressions": [{"key": k, "operator": "DoesNotExist"} for k in ("istio-injection", REVISION)]
-            }
-    for each in hooks:
-        each["clientConfig"] = config
-    labels = {**made["metadata"]["labels"], REVISION: revision, TAG: tag}
-    return {**made, "metadata": {"name": name or _PREFIX + tag, "labels": labels}, "webhooks": hooks}
+    return webhook_config.tag(revisions[revision]["webhooks"][0]["clientConfig"], tag, revision, hook, everywhere)
 
 
 async def _list(kubeconfig: str) -> list[Object]:

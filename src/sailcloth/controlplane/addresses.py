@@ -138,26 +138,26 @@ class Addresses:
         self._pool = Pool()
         self._objects: dict[Key, ServiceEntry] = {}
         self._synced = False
-        self._queue = WorkQueue(self._reconcile, name="addresses", retry=RETRIABLE, workers=8, clock=clock)
+        self.queue = WorkQueue(self._reconcile, name="addresses", retry=RETRIABLE, workers=8, clock=clock)
 
     def change(self, key: Key, obj: Object | None) -> None:
         """A ServiceEntry was added, changed or (None) deleted."""
         if not isinstance(obj, ServiceEntry):
             self._objects.pop(key, None)
-            self._queue.discard(key)
+            self.queue.discard(key)
             self._pool.forget(key, self._clock.time())
             return
         self._objects[key] = obj
         if self._synced:
             self._pool.claim(key, obj, self._clock.time())
-        self._queue.add(key)
+        self.queue.add(key)
 
     async def run(self) -> None:
         """Write addresses until cancelled. If two entries have the same address in their status, the older one keeps it."""
         for key, obj in sorted(self._objects.items(), key=lambda i: (i[1].metadata.creation_timestamp or "", i[0])):
             self._pool.claim(key, obj, self._clock.time())
         self._synced = True
-        await self._queue.run()
+        await self.queue.run()
 
     async def _reconcile(self, key: Key) -> None:
         entry = self._objects.get(key)

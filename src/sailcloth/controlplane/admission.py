@@ -21,6 +21,9 @@ from aiohttp import web
 
 from sailcloth.api import validation
 from sailcloth.api.meta import Finding
+from sailcloth.api.revision import DEFAULT, LABEL, suffixed
+
+from .revisions import Revisions
 
 GROUPS = (
     "networking.istio.io",
@@ -110,8 +113,11 @@ def handler(judged: Callable[[bool], None] | None = None) -> Callable[[web.Reque
     return validate_objects
 
 
-def configuration(ca_pem: bytes, revision: str = "default", namespace: str = "istio-system") -> dict[str, Any]:
-    """The ValidatingWebhookConfiguration, with the CA that signs the webhook's certificate."""
+def configuration(
+    ca_pem: bytes, revisions: Revisions, revision: str = "", namespace: str = "istio-system"
+) -> dict[str, Any]:
+    """The ValidatingWebhookConfiguration of a revision, with the CA that signs the webhook's certificate: for objects that name it, and those
+    that name none if it is the default one."""
     rule = {
         "apiGroups": list(GROUPS),
         "apiVersions": ["*"],
@@ -119,22 +125,30 @@ def configuration(ca_pem: bytes, revision: str = "default", namespace: str = "is
         "resources": ["*"],  # no subresources: that would be */*
         "scope": "*",
     }
-    hook = {
-        "name": "rev.validation.istio.io",
-        "clientConfig": {
-            "service": {"name": "istiod", "namespace": namespace, "path": PATH, "port": 443},
-            "caBundle": base64.b64encode(ca_pem).decode(),
-        },
-        "rules": [rule],
-        "failurePolicy": "Ignore",
-        "matchPolicy": "Equivalent",
-        "sideEffects": "None",
-        "timeoutSeconds": 5,
-        "admissionReviewVersions": ["v1"],
-    }
+
+    def webhook(name: str, **choice: Any) -> dict[str, Any]:
+        return {
+            "name": f"{name}.istio.io",
+            "clientConfig": {
+                "service": {"name": suffixed("istiod", revision), "namespace": namespace, "path": PATH, "port": 443},
+                "caBundle": base64.b64encode(ca_pem).decode(),
+            },
+            "rules": [rule],
+            "objectSelector": {"matchExpressions": [{"key": LABEL, **choice}]},
+            "failurePolicy": "Ignore",
+            "matchPolicy": "Equivalent",
+            "sideEffects": "None",
+            "timeoutSeconds": 5,
+            "admissionReviewVersions": ["v1"],
+        }
+
+    hooks = [webhook("rev.validation", operator="In", values=sorted(revisions.names))]
+    if revisions.is_default:
+        hooks.append(webhook("validation", operator="DoesNotExist"))
+    name = suffixed("istio-validator", revision, f"-{namespace}")
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": "istio-validator-istio-system", "labels": {"app": "istiod", "istio.io/rev": revision}},
-        "webhooks": [hook],
+        "metadata": {"name": name, "labels": {"app": "istiod", LABEL: revision or DEFAULT}},
+        "webhooks": hooks,
     }

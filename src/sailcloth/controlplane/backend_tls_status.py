@@ -29,19 +29,19 @@ class BackendTlsStatus:
 
     def __init__(self, client: Client, policies: BackendTlsPolicies, gateways: KubernetesGateways) -> None:
         self._client, self._policies, self._gateways = client, policies, gateways
-        self._queue = WorkQueue(self._reconcile, name="status of BackendTLSPolicies", retry=RETRIABLE)
+        self.queue = WorkQueue(self._reconcile, name="status of BackendTLSPolicies", retry=RETRIABLE)
 
     def enqueue_evaluated(self) -> None:
         """Queue the policies that were evaluated again since the last call, and those of services to which other routes lead."""
         for service in self._gateways.services_evaluated:
             self._policies.service_changed(Key(service.kind, service.namespace, service.name))
         self._gateways.services_evaluated.clear()
-        self._queue.add_all(sorted(self._policies.evaluated))
+        self.queue.add_all(sorted(self._policies.evaluated))
         self._policies.evaluated.clear()
 
     async def run(self) -> None:
         """Write until cancelled."""
-        await self._queue.run()
+        await self.queue.run()
 
     async def _reconcile(self, key: Key) -> None:
         status = self._policies.status(key)

@@ -34,7 +34,7 @@ class FindingEvents:
             Key, tuple[dict[str, str], dict[str, Finding]]
         ] = {}  # by object: its reference; its findings by text
         self._recorded: dict[Key, set[str]] = {}
-        self._queue = WorkQueue(self._record, name="finding events", retry=RETRIABLE, delay=LASTING_S, clock=clock)
+        self.queue = WorkQueue(self._record, name="finding events", retry=RETRIABLE, delay=LASTING_S, clock=clock)
 
     def found(self, kind: Kind, key: Key, uid: str, findings: Iterable[Finding]) -> None:
         """All findings about an object at this time. An object that has none, or no longer exists, is forgotten."""
@@ -51,11 +51,11 @@ class FindingEvents:
             "uid": uid,
         }
         self._found[key] = {k: v for k, v in reference.items() if v}, texts
-        self._queue.add(key)
+        self.queue.add(key)
 
     async def run(self) -> None:
         """Record until cancelled."""
-        await self._queue.run()
+        await self.queue.run()
 
     async def _record(self, key: Key) -> None:
         reference, texts = self._found.get(key, ({}, {}))

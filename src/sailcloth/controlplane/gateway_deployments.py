@@ -12,6 +12,7 @@ from typing import Any
 
 from sailcloth.api.gateway_api import KubernetesGateway
 from sailcloth.api.meta import Key
+from sailcloth.api.revision import DEFAULT, LABEL
 from sailcloth.kube import RETRIABLE, ApiError, Client, Resource
 from sailcloth.kube.resources import AUTOSCALERS, DEPLOYMENTS, DISRUPTION_BUDGETS, SERVICEACCOUNTS, SERVICES
 from sailcloth.lib import strategic_merge
@@ -29,18 +30,18 @@ Object = dict[str, Any]
 class GatewayDeployments:
     """Call `follow` with Gateways that were evaluated; `run` applies until cancelled."""
 
-    def __init__(self, client: Client, gateways: KubernetesGateways) -> None:
-        self._client, self._gateways = client, gateways
+    def __init__(self, client: Client, gateways: KubernetesGateways, revision: str = "") -> None:
+        self._client, self._gateways, self._revision = client, gateways, revision
         self._applied: dict[Key, list[Object]] = {}
-        self._queue = WorkQueue(self._reconcile, name="deployments of Gateways", retry=RETRIABLE)
+        self.queue = WorkQueue(self._reconcile, name="deployments of Gateways", retry=RETRIABLE)
 
     def follow(self, keys: set[Key]) -> None:
         """Gateways were added, changed or deleted."""
-        self._queue.add_all(sorted(keys))
+        self.queue.add_all(sorted(keys))
 
     async def run(self) -> None:
         """Apply until cancelled."""
-        await self._queue.run()
+        await self.queue.run()
 
     async def _reconcile(self, key: Key) -> None:
         state = self._gateways.states.get(key)
@@ -49,7 +50,7 @@ class GatewayDeployments:
             return
         if any(a.type == "Hostname" for a in state.gateway.spec.addresses) or not state.opens:
             return
-        wanted = objects(state, self._gateways.listeners(key))
+        wanted = objects(state, self._gateways.listeners(key), self._revision)
         if self._applied.get(key) == wanted:
             return
         for obj in wanted:
@@ -66,9 +67,9 @@ class GatewayDeployments:
                 raise
 
 
-def objects(state: GatewayState, listeners: Iterable[ListenerState]) -> list[Object]:
+def objects(state: GatewayState, listeners: Iterable[ListenerState], revision: str = "") -> list[Object]:
     """The ServiceAccount, Service and Deployment of a Gateway, and what its parameters add. listeners: its own and those of its
-    ListenerSets."""
+    ListenerSets. revision: that injects its pods; empty for the one without a name."""
     gateway = state.gateway
     metadata, infrastructure, name = gateway.metadata, gateway.spec.infrastructure, workload_name(gateway)
     labels = {
@@ -101,7 +102,12 @@ def objects(state: GatewayState, listeners: Iterable[ListenerState]) -> list[Obj
         service["loadBalancerIP"] = requested
     pod = {
         "metadata": {
-            "labels": {**labels, "sidecar.istio.io/inject": "true", "service.istio.io/canonical-name": name},
+            "labels": {
+                **labels,
+                "sidecar.istio.io/inject": "true",
+                "service.istio.io/canonical-name": name,
+                **({LABEL: revision} if revision not in ("", DEFAULT) else {}),
+            },
             "annotations": {**infrastructure.annotations, "inject.istio.io/templates": "gateway"},
         },
         "spec": {"serviceAccountName": name, "containers": [{"name": "istio-proxy", "image": "auto"}]},

@@ -96,19 +96,19 @@ class GatewayStatus:
         self._client, self._gateways = client, gateways
         self.programmed: dict[Key, Verdict] = {}
         self.on_programmed: Callable[[Key], None] = lambda _: None
-        self._queue = WorkQueue(self._reconcile, name="status of Gateways", retry=RETRIABLE)
+        self.queue = WorkQueue(self._reconcile, name="status of Gateways", retry=RETRIABLE)
 
     def enqueue_evaluated(self) -> None:
         """Queue what was evaluated again since the last call."""
-        self._queue.add_all(Key("GatewayClass", "", name) for name in sorted(self._gateways.classes_evaluated))
-        self._queue.add_all(sorted(self._gateways.gateways_evaluated))
+        self.queue.add_all(Key("GatewayClass", "", name) for name in sorted(self._gateways.classes_evaluated))
+        self.queue.add_all(sorted(self._gateways.gateways_evaluated))
         self._gateways.classes_evaluated.clear()
         self._gateways.gateways_evaluated.clear()
 
     async def run(self) -> None:
         """Create the classes that are missing, and write until cancelled."""
-        self._queue.add_all(Key("GatewayClass", "", name) for name in OWN_CLASSES)
-        await self._queue.run()
+        self.queue.add_all(Key("GatewayClass", "", name) for name in OWN_CLASSES)
+        await self.queue.run()
 
     async def _reconcile(self, key: Key) -> None:
         resource = GATEWAYS if key.kind == KIND else CLASSES
@@ -152,7 +152,7 @@ class GatewayStatus:
         except ApiError as error:
             if error.status != 404:
                 raise
-            self._queue.add(key, _UNSERVED_S)
+            self.queue.add(key, _UNSERVED_S)
 
     async def _gateway(self, key: Key, state: GatewayState, old: Object, generation: int) -> Object:
         addresses, ready, absent = await self._services(state)
@@ -171,7 +171,7 @@ class GatewayStatus:
                 f"waiting for {'an address' if not addresses else 'a ready pod'} of {state.services[0]}",
             )
         if not programmed[0] and programmed[1] != "Invalid":
-            self._queue.add(key, _WAITING_S)
+            self.queue.add(key, _WAITING_S)
         if self.programmed.get(key) != programmed:
             self.programmed[key] = programmed
             self.on_programmed(key)

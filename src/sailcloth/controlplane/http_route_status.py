@@ -43,14 +43,14 @@ class HttpRouteStatus:
         self._seen: dict[Key, str] = {}  # the counts at the last look
         self._shown: dict[Key, str] = {}  # those in statuses
         self._outdated = False
-        self._queue = WorkQueue(self._reconcile, name="status of HTTPRoutes", retry=RETRIABLE)
+        self.queue = WorkQueue(self._reconcile, name="status of HTTPRoutes", retry=RETRIABLE)
 
     def enqueue_evaluated(self) -> None:
         """Queue the routes that were evaluated again since the last call."""
         for evaluated in (self._routes.reevaluated, self._gateways.routes_evaluated):
             self._known |= evaluated
             self._outdated = self._outdated or bool(evaluated)
-            self._queue.add_all(sorted(evaluated))
+            self.queue.add_all(sorted(evaluated))
             evaluated.clear()
 
     def proxies_changed(self) -> None:
@@ -61,7 +61,7 @@ class HttpRouteStatus:
         """Write until cancelled."""
         counting = asyncio.create_task(self._count())
         try:
-            await self._queue.run()
+            await self.queue.run()
         finally:
             counting.cancel()
 
@@ -81,7 +81,7 @@ class HttpRouteStatus:
                 self._seen[key], self._outdated = now, True
             elif now != self._shown.get(key, ""):
                 self._shown[key] = now
-                self._queue.add(key)
+                self.queue.add(key)
 
     def _virtual_services_of(self, key: Key) -> frozenset[Key]:
         return self._gateways.virtual_services_of(key) | self._routes.virtual_services_of(key)

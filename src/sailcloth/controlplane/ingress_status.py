@@ -21,20 +21,20 @@ class IngressStatus:
 
     def __init__(self, client: Client, namespace: str, service: str) -> None:
         self._client, self._namespace, self._service = client, namespace, service
-        self._queue = WorkQueue(self._reconcile, name="status of Ingresses", retry=RETRIABLE)
+        self.queue = WorkQueue(self._reconcile, name="status of Ingresses", retry=RETRIABLE)
 
     def follow(self, key: Key) -> None:
         """An Ingress was added or changed."""
-        self._queue.add(key)
+        self.queue.add(key)
 
     async def run(self) -> None:
         """Write the addresses until cancelled."""
-        await self._queue.run()
+        await self.queue.run()
 
     async def _reconcile(self, key: Key) -> None:
         addresses = await self._addresses()
         if not addresses:
-            self._queue.add(key, _NO_ADDRESS_S)
+            self.queue.add(key, _NO_ADDRESS_S)
             return
         await merge_status(self._client, _INGRESSES, key, {"loadBalancer": {"ingress": addresses}})
 

@@ -32,20 +32,20 @@ class ListenerSetStatus:
     ) -> None:
         self._client, self._gateways, self._programmed = client, gateways, programmed
         self._written: set[Key] = set()
-        self._queue = WorkQueue(self._reconcile, name="status of ListenerSets", retry=RETRIABLE)
+        self.queue = WorkQueue(self._reconcile, name="status of ListenerSets", retry=RETRIABLE)
 
     def enqueue_evaluated(self) -> None:
         """Queue what was evaluated again since the last call."""
-        self._queue.add_all(sorted(self._gateways.sets_evaluated))
+        self.queue.add_all(sorted(self._gateways.sets_evaluated))
         self._gateways.sets_evaluated.clear()
 
     def gateway_changed(self, gateway: Key) -> None:
         """Queue the ListenerSets of a Gateway."""
-        self._queue.add_all(self._gateways.sets_of(gateway))
+        self.queue.add_all(self._gateways.sets_of(gateway))
 
     async def run(self) -> None:
         """Write until cancelled."""
-        await self._queue.run()
+        await self.queue.run()
 
     async def _reconcile(self, key: Key) -> None:
         state = self._gateways.sets.get(key)

@@ -15,11 +15,10 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -27,15 +26,14 @@ from sailcloth.api import core
 from sailcloth.api.core import Pod
 from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, MESH_KINDS, OPTIONAL_KINDS
 from sailcloth.api.meta import Finding, Key, Object
+from sailcloth.api.revision import suffixed
 from sailcloth.ca.plugged_in import InvalidCa
 from sailcloth.ca.service import METRICS, CertificateService
 from sailcloth.injector import values as injector_values
 from sailcloth.injector import webhook
 from sailcloth.injector.config import InjectorConfig
 from sailcloth.injector.inject import STATUS as SIDECAR_STATUS
-from sailcloth.injector.webhook_config import configuration
 from sailcloth.kube import Client
-from sailcloth.kube.resources import MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS
 from sailcloth.lib.connections import ConnectionLimits, Connections, listen
 from sailcloth.lib.grpc_server import GrpcServer
 from sailcloth.mesh import gateway_parameters, ingress, mesh_config, proxy_configs
@@ -63,12 +61,15 @@ from .metrics import Metrics
 from .rate_limits import RateLimitService
 from .registration import Registration
 from .replicas import HeldPage, Replicas, Siblings
-from .root_bundles import RootBundles, renew_tags
+from .revisions import Revisions
+from .root_bundles import RootBundles
 from .server_tls import ServerTls
 from .settings import Config
 from .status import StatusWriter
 from .status_api import KubernetesStatusApi
 from .verdicts import CONDITION_KINDS
+from .webhooks import Webhooks
+from .writers import Admits, Writer, Writers
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ NAME = "istiod"
 STORE_SECRET = "global-rate-limit-store"  # noqa: S105  the name of a Secret
 
 
-_NAMES = ("istiod.istio-system.svc", "istiod.istio-system", "istiod", "localhost", "127.0.0.1")
+_LOCAL_NAMES = ("localhost", "127.0.0.1")
 _DISCOVERY_LIMITS = ConnectionLimits(unauthenticated=2048, unauthenticated_s=20.0)  # many proxies come back at once
 _COUNT_S = 0.25
 _WRITING = "writing"  # the task of a replica that may lead
@@ -94,15 +95,16 @@ class ControlPlane:
         self.mesh = Mesh(mesh_config.parse("", MeshConfig(compliance_policy=config.compliance_policy)))
         self.verifier = Verifier(client, self.mesh)
         self.proxies = ConnectedProxies(self.mesh, self._authenticate, self.verifier.secret_access)
+        self.revisions = Revisions(NAMESPACE, config.revision, self._deliver)
         self.siblings = Siblings(NAMESPACE, NAME, config.webhook_port, os.environ.get("POD_IP", ""))
-        self.replicas = Replicas(self.siblings.addresses, replicas.pod_token, self._trusting, _NAMES[0])
+        self.replicas = Replicas(self.siblings.addresses, replicas.pod_token, self._trusting, f"{NAME}.{NAMESPACE}.svc")
         self.held = HeldPage(self.proxies, CONDITION_KINDS)
         self.status = StatusWriter(self.proxies, KubernetesStatusApi(client), replicas=self.replicas)
         self.replicas.on_change = self._proxies_changed
         self.updates = ConfigUpdates(self.mesh, self.proxies, self.status, NAMESPACE)
         self.addresses = Addresses(writer(client))
         self.http_route_status = HttpRouteStatus(client, self.mesh.http_routes, self.mesh.gateways, self.status.counted)
-        self.gateway_deployments = GatewayDeployments(client, self.mesh.gateways)
+        self.gateway_deployments = GatewayDeployments(client, self.mesh.gateways, config.revision)
         self.gateway_status = GatewayStatus(client, self.mesh.gateways)
         programmed = self.gateway_status.programmed.get
         self.listener_set_status = ListenerSetStatus(client, self.mesh.gateways, programmed)
@@ -136,15 +138,18 @@ class ControlPlane:
         self.proxies.debug = partial(debug_requests.respond, self.pages)
         self.signing = CertificateService(self.certificates, self.verifier.identity, lifetime, longest)
         self.roots = RootBundles(client, NAMESPACE, self.certificates)
+        self.webhooks = Webhooks(client, NAMESPACE, config.revision, self.revisions, lambda: self.certificates.bundle)
         self.certificates.on_bundle = self._bundle_changed
+        self.writers = self._writers()
+        self.revisions.on_change = self._revision_changed
         self._injector_config = InjectorConfig()
         self.metrics = Metrics(self.mesh, self.proxies, self._counters, self._gauges)
         self.proxies.on_answer = self.metrics.answered
 
     # -- changes --------------------------------------------------------------------------------
 
-    def change(self, key: Key, obj: Object | Finding | None) -> None:
-        """Apply one change, and notify the controllers of its kind."""
+    def _deliver(self, key: Key, obj: Object | Finding | None) -> None:
+        """Apply one change of what this revision reads, and notify the controllers of its kind."""
         self.metrics.changed(key, obj)
         self.roots.change(key, obj)
         self.siblings.change(key, obj)
@@ -186,6 +191,11 @@ class ControlPlane:
         self.http_route_status.enqueue_evaluated()
         self.backend_tls_status.enqueue_evaluated()
 
+    def _revision_changed(self) -> None:
+        self.writers.readmit()
+        self.status.reread()
+        self.webhooks.changed()
+
     # -- identity and status --------------------------------------------------------------------
 
     async def _authenticate(self, metadata: dict[str, str]) -> Caller | None:
@@ -218,10 +228,10 @@ class ControlPlane:
     async def run(self) -> None:
         """Serve until cancelled."""
         source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS], [*OPTIONAL_KINDS, *LEGACY_KINDS])
-        tasks = [asyncio.create_task(source.run(self.change), name="store")]
+        tasks = [asyncio.create_task(source.run(self.revisions.change), name="store")]
         await self.certificates.start()
         minimum = ssl.TLSVersion.TLSv1_3 if self.config.compliance_policy == "pqc" else ssl.TLSVersion.TLSv1_2
-        tls = ServerTls((*_NAMES, *self.config.names), lambda: self.certificates.server_authority, minimum)
+        tls = ServerTls((*self._names(), *self.config.names), lambda: self.certificates.server_authority, minimum)
         self.certificates.on_issuer = tls.renew
         await source.synced()
         await self.keys.tried(_KEYS_S)
@@ -235,8 +245,9 @@ class ControlPlane:
             lead = leadership.Leadership(self.client, NAMESPACE, self.config.lease, leadership.identity())
             tasks.append(asyncio.create_task(lead.run(self._write), name=_WRITING))
         else:
-            tasks += (asyncio.create_task(run(), name=name) for name, run in self._writers().items())
+            tasks += self.writers.tasks()
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
+        tasks.append(asyncio.create_task(self.webhooks.run(), name="webhook configurations"))
         tasks.append(asyncio.create_task(self._watch_proxies(), name="proxies"))
         log.info("serving discovery on %s:%d", self.config.address, self.config.xds_port)
         if self.config.ready_fd >= 0:
@@ -272,29 +283,25 @@ class ControlPlane:
         )
         await server.close(over_s=self.config.drain_s)
 
-    def _writers(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
-        """What writes to the API server, of which there must be one, by its name."""
-        return {
-            "status": self.status.run,
-            "events": self.events.run,
-            "ingresses": self.ingress_status.run,
-            "routes": self.http_route_status.run,
-            "gateway deployments": self.gateway_deployments.run,
-            "gateway statuses": self.gateway_status.run,
-            "ListenerSet statuses": self.listener_set_status.run,
-            "backend TLS policies": self.backend_tls_status.run,
-            "addresses": self.addresses.run,
-            "roots": self.roots.run,
+    def _writers(self) -> Writers:
+        own = self.revisions
+        by_name: dict[str, tuple[Writer, Admits]] = {
+            "status": (self.status, own.writes),
+            "events": (self.events, own.writes),
+            "ingresses": (self.ingress_status, own.writes),
+            "routes": (self.http_route_status, own.writes),
+            "gateway deployments": (self.gateway_deployments, own.deploys),
+            "gateway statuses": (self.gateway_status, own.writes),
+            "ListenerSet statuses": (self.listener_set_status, own.writes),
+            "backend TLS policies": (self.backend_tls_status, own.writes),
+            "addresses": (self.addresses, own.writes),
+            "roots": (self.roots, lambda _: own.is_default),
         }
+        return Writers(by_name)
 
     async def _write(self) -> None:
         """Run the writers of a replica that leads, with what the others know, until cancelled."""
-        writers = [asyncio.ensure_future(run()) for run in (self.replicas.run, *self._writers().values())]
-        try:
-            await asyncio.gather(*writers)
-        finally:
-            for writer in writers:
-                writer.cancel()
+        await self.writers.lead(self.replicas.run)
 
     def _trusting(self) -> ssl.SSLContext:
         """A context for calls of other replicas."""
@@ -369,11 +376,13 @@ class ControlPlane:
 
     async def _bundle_changed(self) -> None:
         """Give the roots to the API server, which calls the webhooks, and to all namespaces."""
-        bundle = self.certificates.bundle
-        await self.client.apply(MUTATING_WEBHOOKS, configuration(bundle), field_manager=NAME, force=True)
-        await self.client.apply(VALIDATING_WEBHOOKS, admission.configuration(bundle), field_manager=NAME, force=True)
-        await renew_tags(self.client, bundle)
+        await self.webhooks.write()
         await self.roots.publish()
+
+    def _names(self) -> tuple[str, ...]:
+        """The names of this control plane's certificate."""
+        services = dict.fromkeys((suffixed(NAME, self.config.revision), NAME))
+        return (*(f"{s}{rest}" for s in services for rest in (f".{NAMESPACE}.svc", f".{NAMESPACE}", "")), *_LOCAL_NAMES)
 
     def _untrusting(self, root: str) -> list[str]:
         """The proxies, connected or not, that do not say that they trust a root."""

@@ -125,7 +125,7 @@ def handler(
 
 
 class Siblings:
-    """The other replicas, by the EndpointSlices of the control plane's Service. `own`: the address of this one."""
+    """The other replicas, of all revisions, by the EndpointSlices of their Services. `own`: the address of this one."""
 
     def __init__(self, namespace: str, service: str, port: int, own: str) -> None:
         self._namespace, self._service, self._port, self._own = namespace, service, port, own
@@ -135,10 +135,14 @@ class Siblings:
         """An object of the cluster was added, changed or (None) deleted."""
         if key.kind != "EndpointSlice" or key.namespace != self._namespace or isinstance(obj, Finding):
             return
-        if isinstance(obj, core.EndpointSlice) and obj.metadata.labels.get(_OF_SERVICE) == self._service:
+        if isinstance(obj, core.EndpointSlice) and self._is_ours(obj.metadata.labels.get(_OF_SERVICE, "")):
             self._slices[key] = obj
         else:
             self._slices.pop(key, None)
+
+    def _is_ours(self, service: str) -> bool:
+        """Whether it is the control plane's Service, of any revision."""
+        return service == self._service or service.startswith(f"{self._service}-")
 
     def addresses(self) -> Iterator[str]:
         """host:port of each."""
@@ -212,6 +216,8 @@ class Replicas:
             async with session.get(url, headers=headers, **options) as answer:  # type: ignore[arg-type]
                 if answer.status == 304:
                     return False
+                if answer.status == 404:  # a control plane of Istio, which writes no counts
+                    return self._forget(address)
                 if answer.status != 200:
                     raise OSError(f"status {answer.status}")
                 body = await answer.content.read(_LARGEST)

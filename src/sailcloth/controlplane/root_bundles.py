@@ -6,30 +6,17 @@ What somebody else changes is written again. Must not decide what the roots are:
 
 from __future__ import annotations
 
-import base64
 import logging
 
 from sailcloth.api import core
 from sailcloth.api.meta import Finding, Key, Object
 from sailcloth.kube import RETRIABLE, ApiError, Client
-from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS
+from sailcloth.kube.resources import CONFIGMAPS
 from sailcloth.lib.work_queue import WorkQueue
 
 from .certificates import BUNDLE, BUNDLE_KEY, REVOKED, REVOKED_KEY, Certificates, config_map
 
 log = logging.getLogger(__name__)
-
-
-async def renew_tags(client: Client, bundle: bytes) -> None:
-    """Give the roots to the webhooks of revision tags, which users make from ours (`sailctl tag set`)."""
-    for tag in (await client.list(MUTATING_WEBHOOKS, label_selector="istio.io/tag"))[0]:
-        for webhook in tag.get("webhooks") or ():
-            webhook["clientConfig"]["caBundle"] = base64.b64encode(bundle).decode()
-        try:
-            await client.replace(MUTATING_WEBHOOKS, tag)
-        except ApiError as error:
-            if error.status not in (404, 409):  # it goes, or somebody writes it now
-                raise
 
 
 class RootBundles:
@@ -40,31 +27,31 @@ class RootBundles:
         self._namespaces: set[str] = set()
         self._held: dict[tuple[str, str], dict[str, str]] = {}  # data of the ConfigMaps by namespace and name
         self._started = False
-        self._queue: WorkQueue[str] = WorkQueue(self._write, name="roots of a namespace", retry=RETRIABLE, workers=4)
+        self.queue: WorkQueue[str] = WorkQueue(self._write, name="roots of a namespace", retry=RETRIABLE, workers=4)
 
     def change(self, key: Key, obj: Object | Finding | None) -> None:
         """Apply a change of a Namespace or a ConfigMap; others are ignored."""
         if key.kind == "Namespace":
             (self._namespaces.discard if obj is None else self._namespaces.add)(key.name)
             if obj is not None and self._started:
-                self._queue.add(key.name)
+                self.queue.add(key.name)
         elif key.kind == "ConfigMap" and key.name in (BUNDLE, REVOKED):
             self._held.pop((key.namespace, key.name), None)
             if isinstance(obj, core.ConfigMap):
                 self._held[key.namespace, key.name] = obj.data
             if self._started and self._differ(key.namespace):
-                self._queue.add(key.namespace)
+                self.queue.add(key.namespace)
 
     async def publish(self) -> None:
         """The roots or the lists are others: write them everywhere."""
         self._started = True
         for namespace in {*self._namespaces, self._namespace}:
             if self._differ(namespace):
-                self._queue.add(namespace)
+                self.queue.add(namespace)
 
     async def run(self) -> None:
         """Write until cancelled."""
-        await self._queue.run()
+        await self.queue.run()
 
     def _wanted(self) -> dict[str, dict[str, str] | None]:
         """The data of the ConfigMaps by name; None for one that must not be there."""

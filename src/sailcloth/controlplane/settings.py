@@ -25,6 +25,7 @@ class Config:
     workload_cert_ttl_s: int = 86_400  # of a certificate for which no lifetime is asked
     max_workload_cert_ttl_s: int = int(MAX_LIFETIME.total_seconds())
     names: tuple[str, ...] = ()
+    revision: str = ""  # of several control planes in a cluster; empty: the one without a name
     drain_s: float = 0.0  # over which proxies are sent to other replicas at the end, one after the other
     lease: str = ""  # name of the Lease that says which of several replicas writes; empty: there is one
     compliance_policy: str = ""  # fips-140-2 or pqc: limits of TLS that no configuration undoes

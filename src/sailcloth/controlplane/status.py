@@ -114,7 +114,7 @@ class StatusWriter:
     ) -> None:
         self._proxies, self._api, self._clock, self._now, self._replicas = proxies, api, clock, now, replicas
         self._graph = proxies.graph
-        self._queue = WorkQueue(
+        self.queue = WorkQueue(
             self._reconcile, name="status", retry=RETRIABLE, delay=INTERVAL_S, workers=4, clock=clock
         )
         self._watched: set[Key] = set()
@@ -138,7 +138,7 @@ class StatusWriter:
     def flush(self, touched: Iterable[tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
         """Queue the objects whose verdicts or findings may have changed. `touched`: the result of `Graph.touched`."""
         self._proxy_states = None
-        self._queue.add_all(args[0] for fn, args in touched if fn is verdicts.verdict or fn is live.findings)
+        self.queue.add_all(args[0] for fn, args in touched if fn is verdicts.verdict or fn is live.findings)
 
     def follow(self, key: Key) -> None:
         """An object was added, changed or deleted."""
@@ -148,27 +148,31 @@ class StatusWriter:
             self._watched.add(key)
             self._graph.watch(verdicts.verdict, key)
             self._graph.watch(live.findings, key)
-        self._queue.add(key)
+        self.queue.add(key)
 
     def holders_changed(self, keys: Iterable[Key]) -> None:
         """Resources from these objects appeared or disappeared, or apply other parts of them."""
-        self._queue.add_all(key for key in keys if key in self._watched)
+        self.queue.add_all(key for key in keys if key in self._watched)
 
     def proxy_responded(self) -> None:
         """A proxy acknowledged or rejected a response."""
         self._responses_since = True
-        self._queue.add_all(self._pending)
+        self.queue.add_all(self._pending)
 
     def proxies_changed(self) -> None:
         """Proxies connected or disconnected."""
         self._proxy_states = None
-        self._queue.add_all(self._watched)
+        self.queue.add_all(self._watched)
 
     async def run(self) -> None:
         """Write until cancelled. Another replica may have written meanwhile, so what was written before is read again."""
+        self.reread()
+        await self.queue.run()
+
+    def reread(self) -> None:
+        """Others may have written: read all statuses again, and write those that differ."""
         self._written.clear()
-        self._queue.add_all(self._watched)
-        await self._queue.run()
+        self.queue.add_all(self._watched)
 
     async def _reconcile(self, key: Key) -> None:
         verdict = self._graph.get(verdicts.verdict, key)
@@ -186,7 +190,7 @@ class StatusWriter:
         if programmed.pending:
             self._pending.add(key)
             if self._responses_since:
-                self._queue.add(key)  # what was read is too old to wait for the next response
+                self.queue.add(key)  # what was read is too old to wait for the next response
         else:
             self._pending.discard(key)
         if programmed.reason == "Programmed" and self.on_programmed is not None:

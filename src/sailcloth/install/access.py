@@ -5,11 +5,13 @@ The kinds are those of `api.kinds`, so a new one is not forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sailcloth.api import gateway_api
 from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, MESH_KINDS, OPTIONAL_KINDS, Kind
+
+from .template import Node, Revisioned
 
 Rule = dict[str, Any]
 _READ = ["get", "list", "watch"]
@@ -17,13 +19,13 @@ _WRITE_STATUS = ["patch"]
 _ADMISSION = "admissionregistration.k8s.io"
 # Written in every namespace: the mesh's roots and revocation lists.
 BUNDLES = ["istio-ca-crl", "istio-ca-root-cert"]
-LEASE = "istio-leader"
-MUTATING, VALIDATING = "istio-sidecar-injector", "istio-validator-istio-system"
+LEASE = "sailcloth-leader"  # a name of its own, since Istio's may be there, too
+MUTATING, VALIDATING = Revisioned("istio-sidecar-injector"), Revisioned("istio-validator", "-istio-system")
 
 
-def rule(group: str, resources: Iterable[str], verbs: list[str], names: list[str] | None = None) -> Rule:
+def rule(group: str, resources: Iterable[str], verbs: list[str], names: Sequence[Node] = ()) -> Rule:
     """One rule of a role."""
-    limited = {"resourceNames": names} if names else {}
+    limited = {"resourceNames": [*names]} if names else {}
     return {"apiGroups": [group], "resources": sorted(resources), **limited, "verbs": verbs}
 
 
@@ -57,7 +59,7 @@ def cluster_rules() -> list[Rule]:
         rule(_ADMISSION, ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"], ["create"]),
         rule(_ADMISSION, ["validatingwebhookconfigurations"], ["patch"], [VALIDATING]),
         # Roots go into the webhooks of revision tags too, whose names users choose.
-        rule(_ADMISSION, ["mutatingwebhookconfigurations"], ["list", "update"]),
+        rule(_ADMISSION, ["mutatingwebhookconfigurations"], ["update"]),
         rule(_ADMISSION, ["mutatingwebhookconfigurations"], ["patch"], [MUTATING]),
     ]
 
@@ -80,7 +82,7 @@ def own_rules() -> list[Rule]:
         rule("", ["secrets"], ["create"]),
         rule("", ["secrets"], ["update"], ["istio-ca-secret"]),
         rule("coordination.k8s.io", ["leases"], ["create"]),
-        rule("coordination.k8s.io", ["leases"], ["get", "update"], [LEASE]),
+        rule("coordination.k8s.io", ["leases"], ["get", "update"], [Revisioned(LEASE)]),
     ]
 
 

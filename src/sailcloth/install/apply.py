@@ -7,25 +7,28 @@ Before anything is changed, everything is applied as a dry run; a conflict with 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import orjson
 import yaml
 
+from sailcloth.api.revision import DEFAULT, LABEL, TAG, suffixed
+from sailcloth.injector import webhook_config
 from sailcloth.kube import ApiError, Client
-from sailcloth.kube.resources import CONFIGMAPS, NAMESPACES
+from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES
 from sailcloth.lib import bounded_yaml
 
 from . import readiness, spec
 from .definitions import NAMESPACE
-from .ownership import LASTING, MANAGER, RESOURCES, SELECTOR, STATE, Name, by_removal, name_of, owned, title
+from .ownership import COMPONENT, LASTING, MANAGER, RESOURCES, SELECTOR, STATE, Name, by_removal, name_of, owned, title
 from .profiles import Spec
 from .readiness import Deadline
 
 Object = dict[str, Any]
 Report = Callable[[str], None]
 _AT_ONCE = 8
+_STATE = "State"
 _GATEWAYS = ("IngressGateways", "EgressGateways")
 
 
@@ -39,30 +42,27 @@ class Conflicts(Exception):
 
 def manifests(plan: spec.Plan) -> list[tuple[str, list[Object]]]:
     """(component, its objects with the labels of an installation), in order; namespaces first."""
-    parts = [(c.name, [owned(o, c.name) for o in c.objects()]) for c in plan.components]
+    parts = [(c.name, [owned(o, c.name, plan.revision) for o in c.objects()]) for c in plan.components]
     if not parts:
         return []
     places = dict.fromkeys((NAMESPACE, *(n for _, objects in parts for o in objects if (n := name_of(o)[1]))))
     spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in places]
-    return [("Namespaces", spaces), ("State", [state(plan)]), *parts]
+    return [("Namespaces", spaces), (_STATE, [state(plan)]), *parts]
 
 
 def state(plan: spec.Plan) -> Object:
     """The ConfigMap that says what is installed."""
     text = yaml.safe_dump(spec.document(plan.asked), sort_keys=False)
-    metadata = {"name": STATE, "namespace": NAMESPACE}
-    return owned({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"spec": text}}, "State")
+    metadata = {"name": suffixed(STATE, plan.revision), "namespace": NAMESPACE}
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"spec": text}}
+    return owned(made, _STATE, plan.revision)
 
 
-async def installed(client: Client) -> Spec | None:
-    """What the installation in the cluster was asked for; None if there is none."""
-    try:
-        found = await client.get(CONFIGMAPS, STATE, NAMESPACE)
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return None
-    return spec.from_document(bounded_yaml.load((found.get("data") or {}).get("spec", "")))
+async def installed(client: Client) -> dict[str, Spec]:
+    """What the installations in the cluster were asked for, by revision."""
+    found, _ = await client.list(CONFIGMAPS, NAMESPACE, f"{SELECTOR},{COMPONENT}={_STATE}")
+    specs = (spec.from_document(bounded_yaml.load((o.get("data") or {}).get("spec", ""))) for o in found)
+    return {spec.revision_of(one): one for one in specs}
 
 
 async def install(client: Client, plan: spec.Plan, report: Report, deadline: Deadline, force: bool = False) -> None:
@@ -74,7 +74,7 @@ async def install(client: Client, plan: spec.Plan, report: Report, deadline: Dea
     starting = any(c.name == "Pilot" for c in plan.components)
     for component, objects in parts[1:]:
         if starting and component in _GATEWAYS:  # their pods would stay without a proxy
-            await _control_plane(client, deadline, report)
+            await _control_plane(client, plan.revision, deadline, report)
             starting = False
         definitions = [o for o in objects if o["kind"] == "CustomResourceDefinition"]
         await _apply(client, definitions, force)
@@ -83,18 +83,30 @@ async def install(client: Client, plan: spec.Plan, report: Report, deadline: Dea
         await _apply(client, [o for o in objects if o not in definitions], force)
         report(f"{component}: applied ({len(objects)} object{'s' if len(objects) > 1 else ''})")
     if starting:
-        await _control_plane(client, deadline, report)
+        await _control_plane(client, plan.revision, deadline, report)
     for component, objects in parts:
         for obj in objects if component in _GATEWAYS else ():
             if obj["kind"] == "Deployment":
                 await readiness.available(client, name_of(obj)[2], name_of(obj)[1], deadline, report)
-    await _prune(client, {name_of(o) for _, objects in parts for o in objects}, report)
+    await _prune(client, plan.revision, {name_of(o) for _, objects in parts for o in objects}, report)
 
 
-async def _control_plane(client: Client, deadline: Deadline, report: Report) -> None:
-    """Wait until the control plane serves and injects."""
-    await readiness.available(client, "istiod", NAMESPACE, deadline, report)
-    await readiness.injecting(client, deadline, report)
+async def _control_plane(client: Client, revision: str, deadline: Deadline, report: Report) -> None:
+    """Wait until the control plane serves and injects. The first one that has a name gets the tag `default`, so that namespaces with
+    `istio-injection=enabled` are injected."""
+    await readiness.available(client, suffixed("istiod", revision), NAMESPACE, deadline, report)
+    webhooks = await readiness.injecting(client, suffixed(webhook_config.NAME, revision), deadline, report)
+    if webhooks and not await _has_default(client):
+        tag = webhook_config.tag(webhooks[0]["clientConfig"], DEFAULT, revision)
+        await client.apply(MUTATING_WEBHOOKS, tag, field_manager=MANAGER, force=True)
+        report(f"the tag default stands for the revision {revision}")
+
+
+async def _has_default(client: Client) -> bool:
+    """Whether what asks for injection without naming a revision gets it."""
+    hooks, _ = await client.list(MUTATING_WEBHOOKS, label_selector="app=sidecar-injector")
+    labels = [h["metadata"]["labels"] for h in hooks]
+    return any(DEFAULT in (o.get(TAG), o.get(LABEL)) for o in labels)
 
 
 async def conflicts(client: Client, objects: Sequence[Object], force: bool) -> None:
@@ -173,17 +185,20 @@ async def _each(work: Callable[[Object], Any], objects: Iterable[Object]) -> lis
             task.cancel()
 
 
-async def owned_names(client: Client) -> list[Name]:
-    """The objects of the installation, in the order in which they are removed."""
+async def owned_names(client: Client, revisions: Container[str]) -> list[Name]:
+    """The objects of some revisions, in the order in which they are removed; those that all share too, if there is no other revision."""
+    alone = all(revision in revisions for revision in await installed(client))
     found = []
     for resource in RESOURCES.values():
         for item in (await client.list(resource, label_selector=SELECTOR))[0]:
-            found.append(name_of({**item, "kind": resource.kind}))
+            named = item["metadata"]["labels"].get(LABEL)
+            if named in revisions if named else alone:
+                found.append(name_of({**item, "kind": resource.kind}))
     return by_removal(found)
 
 
-async def _prune(client: Client, wanted: set[Name], report: Report) -> None:
-    for name in await owned_names(client):
+async def _prune(client: Client, revision: str, wanted: set[Name], report: Report) -> None:
+    for name in await owned_names(client, (revision,)):
         if name not in wanted and name[0] not in LASTING:
             await delete(client, name)
             report(f"{title(name)} is removed")

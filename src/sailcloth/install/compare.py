@@ -29,7 +29,7 @@ async def changes(client: Client, plan: spec.Plan, force: bool) -> list[str]:
         elif not isinstance(answer, ApiError) and (lines := difference(live, answer)):
             found.append("\n".join([f"~ {title(name_of(obj))}", *(f"    {line}" for line in lines)]))
     wanted = {name_of(o) for o in objects}
-    owned = await apply.owned_names(client)
+    owned = await apply.owned_names(client, (plan.revision,))
     return [*found, *(f"- {title(n)}" for n in owned if n not in wanted and n[0] not in LASTING)]
 
 

@@ -179,6 +179,9 @@ def _expression(node: t.Node) -> str:
             return f"(printf {_quoted(text.replace('%', '%%').replace('{}', '%s'))} {_expressions(nodes)})"
         case t.First(nodes):
             return f"(coalesce {_expressions(nodes)})"
+        case t.Revisioned(before, after):
+            named = f"(printf {_quoted(f'{before}-%s{after}')} .Values.revision)"
+            return f"(ternary {named} {_quoted(before + after)} {_boolean(t.HAS_REVISION)})"
         case t.TrimPrefix(prefix, inner):
             return f"(trimPrefix {_quoted(prefix)} {_expression(inner)})"
         case t.Merge(literal, paths):
@@ -201,6 +204,11 @@ def _expressions(nodes: Iterable[t.Node]) -> str:
 
 def _quoted(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+def _boolean(condition: t.Condition) -> str:
+    """A condition as true or false; `and` of Go's templates yields one of its arguments."""
+    return f"(not (not {_condition(condition)}))"
 
 
 def _condition(condition: t.Condition) -> str:

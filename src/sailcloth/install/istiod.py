@@ -13,7 +13,7 @@ from . import access
 from .chart import Chart
 from .definitions import NAMESPACE, ONLY_NAMESPACE
 from .template import (
-    Both,
+    HAS_REVISION,
     Check,
     Contains,
     Each,
@@ -27,6 +27,7 @@ from .template import (
     Node,
     Not,
     ReleaseNamespace,
+    Revisioned,
     Value,
     When,
     YamlText,
@@ -35,13 +36,18 @@ from .template import (
 _RBAC = "rbac.authorization.k8s.io"
 _LABELS: dict[str, Node] = {
     "app": "istiod",
-    "istio": "pilot",
+    "istio": IfElse(HAS_REVISION, "istiod", "pilot"),
     "istio.io/rev": First((Value("revision"), "default")),
     "app.kubernetes.io/name": "istiod",
     "app.kubernetes.io/part-of": "istio",
     "app.kubernetes.io/version": __version__,
 }
-_SELECTOR = {"app": "istiod", "istio": "pilot"}
+_SELECTOR: dict[str, Node] = {
+    "app": "istiod",
+    "istio": _LABELS["istio"],
+    "istio.io/rev": When(HAS_REVISION, Value("revision")),
+}
+_NAME = Revisioned("istiod")
 _PORTS = (
     ("https-dns", 15012, 15012),
     ("https-webhook", 443, 15017),
@@ -50,36 +56,39 @@ _PORTS = (
 _HTTP = 8080  # of the probes
 _CONFIG = "/etc/sailcloth"
 _TAG = First((Value("global.tag"), __version__))
+_ADDRESS = Format("{}.{}.svc:15012", (_NAME, ReleaseNamespace()))
 _SCALED = Value("pilot.autoscaleEnabled")
 
 
-def _meta(name: str, **more: Node) -> Node:
+def _meta(name: Node, **more: Node) -> Node:
     return {"name": name, "namespace": ReleaseNamespace(), "labels": _LABELS, **more}
 
 
-def _cluster_meta(name: str) -> Node:
+def _cluster_meta(name: Node) -> Node:
     return {"name": name, "labels": _LABELS}
 
 
-def _binding(kind: str, role: str, metadata: Node) -> Node:
+def _binding(kind: str, role: Node, metadata: Node) -> Node:
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": f"{kind}Binding",
         "metadata": metadata,
         "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": role},
-        "subjects": [{"kind": "ServiceAccount", "name": "istiod", "namespace": ReleaseNamespace()}],
+        "subjects": [{"kind": "ServiceAccount", "name": _NAME, "namespace": ReleaseNamespace()}],
     }
 
 
 def _access() -> tuple[Node, ...]:
-    whole, gateways = f"istiod-clusterrole-{NAMESPACE}", f"istiod-gateway-controller-{NAMESPACE}"
+    whole, gateways = (
+        Revisioned(name, f"-{NAMESPACE}") for name in ("istiod-clusterrole", "istiod-gateway-controller")
+    )
     role = {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole"}
     wanted = Value("pilot.gatewayDeployments")
     account = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
         "metadata": _meta(
-            "istiod",
+            _NAME,
             annotations=When(Value("pilot.serviceAccountAnnotations"), Value("pilot.serviceAccountAnnotations")),
         ),
     }
@@ -89,8 +98,8 @@ def _access() -> tuple[Node, ...]:
         _binding("ClusterRole", whole, _cluster_meta(whole)),
         When(wanted, {**role, "metadata": _cluster_meta(gateways), "rules": access.gateway_rules()}),
         When(wanted, _binding("ClusterRole", gateways, _cluster_meta(gateways))),
-        {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": _meta("istiod"), "rules": access.own_rules()},
-        _binding("Role", "istiod", _meta("istiod")),
+        {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": _meta(_NAME), "rules": access.own_rules()},
+        _binding("Role", _NAME, _meta(_NAME)),
     )
 
 
@@ -99,7 +108,12 @@ def _access() -> tuple[Node, ...]:
 _INJECTION = Merge(
     {
         "global": Merge(
-            {"hub": Value("global.hub"), "tag": _TAG, "trustDomain": Value("meshConfig.trustDomain")},
+            {
+                "hub": Value("global.hub"),
+                "tag": _TAG,
+                "trustDomain": Value("meshConfig.trustDomain"),
+                "caAddress": First((Value("global.caAddress"), _ADDRESS)),
+            },
             ("global",),
         ),
         "revision": Value("revision"),
@@ -107,18 +121,26 @@ _INJECTION = Merge(
     },
     (),
 )
-_SETTINGS = JsonText(Merge({"lease": access.LEASE}, ("pilot.settings",)))
+_SETTINGS = JsonText(Merge({"lease": Revisioned(access.LEASE), "revision": Value("revision")}, ("pilot.settings",)))
+_DISCOVERY = First((Value("meshConfig.defaultConfig.discoveryAddress"), _ADDRESS))
+_MESH = Merge(
+    {
+        "trustDomain": Value("meshConfig.trustDomain"),
+        "defaultConfig": Merge({"discoveryAddress": _DISCOVERY}, ("meshConfig.defaultConfig",)),
+    },
+    ("meshConfig",),
+)
 _CONFIG_MAPS = (
     {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _meta("istio"),
-        "data": {"mesh": YamlText(Merge({"trustDomain": Value("meshConfig.trustDomain")}, ("meshConfig",)))},
+        "metadata": _meta(Revisioned("istio")),
+        "data": {"mesh": YamlText(_MESH)},
     },
     {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _meta("istio-sidecar-injector"),
+        "metadata": _meta(Revisioned("istio-sidecar-injector")),
         "data": {
             "config": YamlText(Merge({"policy": "enabled"}, ("sidecarInjectorWebhook",))),
             "values": YamlText(_INJECTION),
@@ -127,7 +149,7 @@ _CONFIG_MAPS = (
     {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _meta("istiod-settings"),
+        "metadata": _meta(Revisioned("istiod-settings")),
         "data": {"config.json": _SETTINGS},
     },
 )
@@ -137,7 +159,7 @@ _CONFIG_MAPS = (
 _SERVICE = {
     "apiVersion": "v1",
     "kind": "Service",
-    "metadata": _meta("istiod", annotations=When(Value("pilot.serviceAnnotations"), Value("pilot.serviceAnnotations"))),
+    "metadata": _meta(_NAME, annotations=When(Value("pilot.serviceAnnotations"), Value("pilot.serviceAnnotations"))),
     "spec": {
         "selector": _SELECTOR,
         "ports": [{"name": n, "port": p, "targetPort": t, "protocol": "TCP"} for n, p, t in _PORTS],
@@ -203,7 +225,7 @@ _POD = {
         ),
     },
     "spec": {
-        "serviceAccountName": "istiod",
+        "serviceAccountName": _NAME,
         "priorityClassName": When(Value("global.priorityClassName"), Value("global.priorityClassName")),
         "imagePullSecrets": When(Value("global.imagePullSecrets"), Value("global.imagePullSecrets")),
         "securityContext": {
@@ -213,7 +235,7 @@ _POD = {
         "containers": [_CONTAINER],
         **{name: When(Value(f"pilot.{name}"), Value(f"pilot.{name}")) for name in _OPTIONAL},
         "volumes": [
-            {"name": "settings", "configMap": {"name": "istiod-settings"}},
+            {"name": "settings", "configMap": {"name": Revisioned("istiod-settings")}},
             {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
             Each("pilot.volumes"),
         ],
@@ -223,7 +245,7 @@ _DEPLOYMENT = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
     "metadata": {
-        "name": "istiod",
+        "name": _NAME,
         "namespace": ReleaseNamespace(),
         "labels": Merge(_LABELS, ("pilot.deploymentLabels",)),
         "annotations": When(Value("pilot.deploymentAnnotations"), Value("pilot.deploymentAnnotations")),
@@ -252,7 +274,7 @@ _WEBHOOKS = tuple(
 _BUDGET = {
     "apiVersion": "policy/v1",
     "kind": "PodDisruptionBudget",
-    "metadata": _meta("istiod"),
+    "metadata": _meta(_NAME),
     "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _SELECTOR}},
 }
 
@@ -266,9 +288,9 @@ def target(name: str, value: str) -> Node:
 _AUTOSCALER = {
     "apiVersion": "autoscaling/v2",
     "kind": "HorizontalPodAutoscaler",
-    "metadata": _meta("istiod"),
+    "metadata": _meta(_NAME),
     "spec": {
-        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "istiod"},
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": _NAME},
         "minReplicas": Value("pilot.autoscaleMin"),
         "maxReplicas": Value("pilot.autoscaleMax"),
         "metrics": [
@@ -284,7 +306,7 @@ _AUTOSCALER = {
 _NETWORK_POLICY = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "NetworkPolicy",
-    "metadata": _meta("istiod"),
+    "metadata": _meta(_NAME),
     "spec": {
         "podSelector": {"matchLabels": _SELECTOR},
         "policyTypes": ["Ingress"],
@@ -294,7 +316,7 @@ _NETWORK_POLICY = {
 _NOTES = """\
 The control plane starts in {{ .Release.Namespace }}. See that it is ready:
 
-  kubectl -n {{ .Release.Namespace }} rollout status deployment istiod
+  kubectl -n {{ .Release.Namespace }} rollout status deployment -l app=istiod
 
 Then gateways, which the control plane injects:
 
@@ -324,13 +346,14 @@ CHART = Chart(
             Not(Equal(ReleaseNamespace(), NAMESPACE)),
             f"the control plane must be in the namespace {NAMESPACE}: it knows no other one yet",
         ),
-        Check(
-            Both(Value("revision"), Not(Equal(Value("revision"), "default"))),
-            "revision must be empty or default: the control plane knows no revisions yet",
-        ),
     ),
     open_values=frozenset(
         ("meshConfig", "global.proxy.resources", "pilot.resources", "pilot.seccompProfile", "pilot.settings")
     ),
-    limits={"global.imagePullPolicy": {"enum": ["", "Always", "IfNotPresent", "Never"]}},
+    limits={
+        "revision": {
+            "pattern": "^([a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?)?$"
+        },  # a part of names with at most 63 characters
+        "global.imagePullPolicy": {"enum": ["", "Always", "IfNotPresent", "Never"]},
+    },
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sailcloth.api.revision import DEFAULT, LABEL
 from sailcloth.kube import Resource
 from sailcloth.kube.resources import (
     CONFIGMAPS,
@@ -21,6 +22,8 @@ from sailcloth.kube.resources import (
 )
 
 Object = dict[str, Any]
+SHARED = frozenset(("Base", "Namespaces"))
+"""Components that all revisions of the control plane have in common."""
 Name = tuple[str, str, str]
 """Kind, namespace (empty for kinds without) and name of an object."""
 
@@ -54,10 +57,11 @@ LASTING = frozenset(("CustomResourceDefinition", "Namespace"))
 """Kinds whose removal removes what users have made."""
 
 
-def owned(obj: Object, component: str) -> Object:
-    """The object with the labels of an installation."""
+def owned(obj: Object, component: str, revision: str = DEFAULT) -> Object:
+    """The object with the labels of an installation, and of its revision unless all share it."""
     metadata = obj["metadata"]
-    labels = {**metadata.get("labels", {}), OWNER: STATE, COMPONENT: component}
+    own = {} if component in SHARED else {LABEL: revision}
+    labels = {**metadata.get("labels", {}), **own, OWNER: STATE, COMPONENT: component}
     return {**obj, "metadata": {**metadata, "labels": labels}}
 
 

@@ -10,8 +10,6 @@ from typing import Any
 from sailcloth.kube import ApiError, Client
 from sailcloth.kube.resources import CRDS, DEPLOYMENTS, EVENTS, MUTATING_WEBHOOKS, PODS
 
-from .access import MUTATING
-
 Object = dict[str, Any]
 Report = Callable[[str], None]
 _POLL_S = 0.5
@@ -100,19 +98,22 @@ async def unavailable(client: Client, name: str, namespace: str) -> str:
     return f"{ready} of {wanted} pods are ready" if ready < wanted or status.get("replicas", 0) > wanted else ""
 
 
-async def injecting(client: Client, deadline: Deadline, report: Report) -> None:
-    """Wait until the control plane has given its webhook to the API server."""
+async def injecting(client: Client, name: str, deadline: Deadline, report: Report) -> list[Object]:
+    """Wait until the control plane has given its webhooks to the API server. Returns them."""
+    webhooks: list[Object] = []
 
     async def missing() -> str:
         try:
-            found = await client.get(MUTATING_WEBHOOKS, MUTATING)
+            found = await client.get(MUTATING_WEBHOOKS, name)
         except ApiError as error:
             if error.status != 404:
                 raise
-            return f"there is no MutatingWebhookConfiguration {MUTATING}"
-        return "" if found.get("webhooks") else f"the MutatingWebhookConfiguration {MUTATING} has no webhooks"
+            return f"there is no MutatingWebhookConfiguration {name}"
+        webhooks[:] = found.get("webhooks") or ()
+        return "" if webhooks else f"the MutatingWebhookConfiguration {name} has no webhooks"
 
     await _until("injection", missing, _nothing, deadline, report)
+    return webhooks
 
 
 async def reasons(client: Client, name: str, namespace: str) -> str:

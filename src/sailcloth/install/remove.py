@@ -5,9 +5,11 @@ definitions of the kinds and the namespace go too (`purge`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 
 from sailcloth.api.gateway_api import CONTROLLER, GROUP
+from sailcloth.api.revision import DEFAULT, LABEL, suffixed
+from sailcloth.injector.inject import STATUS
 from sailcloth.kube import ApiError, Client, Resource
 from sailcloth.kube.resources import (
     CONFIGMAPS,
@@ -20,32 +22,35 @@ from sailcloth.kube.resources import (
     VALIDATING_WEBHOOKS,
 )
 
-from .access import BUNDLES, MUTATING, VALIDATING
-from .apply import Report, delete, owned_names
+from .access import BUNDLES, LEASE
+from .apply import Report, delete, installed, owned_names
 from .definitions import NAMESPACE
 from .ownership import LASTING, SELECTOR, Name, title
 from .readiness import Deadline, NotReady
 
 _CLASSES = Resource(GROUP, "v1", "gatewayclasses", "GatewayClass", namespaced=False)
 _POLL_S = 0.2
-_CONTROL_PLANE = "app=istiod,istio=pilot"
 
 
-async def planned(client: Client, purge: bool) -> list[Name]:
-    """The installation's objects that are to be removed."""
-    return [n for n in await owned_names(client) if purge or n[0] not in LASTING]
+async def planned(client: Client, revisions: Container[str], purge: bool) -> list[Name]:
+    """The objects of some revisions that are to be removed."""
+    return [n for n in await owned_names(client, revisions) if purge or n[0] not in LASTING]
 
 
-async def uninstall(client: Client, purge: bool, report: Report, deadline: Deadline) -> None:
-    """Remove an installation. Raises NotReady if the control plane's pods do not end in time."""
-    names = await planned(client, purge)
+async def uninstall(client: Client, revisions: Sequence[str], purge: bool, report: Report, deadline: Deadline) -> None:
+    """Remove revisions of an installation, and what all share if no other one stays. Raises NotReady if the control plane's pods do not end in
+    time."""
+    last = all(revision in revisions for revision in await installed(client))
+    names = await planned(client, revisions, purge)
     first = [n for n in names if n[0] in ("HorizontalPodAutoscaler", "Deployment")]
     await _remove(client, first, report)
     if any(name.startswith("istiod") for _, _, name in names):  # else the control plane is somebody else's
-        await _webhooks(client, report)  # without a control plane they let no pod start
-        await _ended(client, deadline)
-        await _webhooks(client, report)  # it may have written them once more
-        await _bundles(client, purge, report)
+        await _webhooks(client, revisions, report)  # without a control plane they let no pod start
+        await _ended(client, revisions, deadline)
+        await _webhooks(client, revisions, report)  # it may have written them once more
+        await _remove_made(client, [(LEASES, NAMESPACE, suffixed(LEASE, r)) for r in revisions], report)
+        if last:
+            await _bundles(client, purge, report)
     await _remove(client, [n for n in names if n not in first and n[0] not in LASTING], report)
     if purge:
         await _remove(client, [n for n in names if n[0] in LASTING], report)
@@ -58,10 +63,10 @@ async def _remove(client: Client, names: Iterable[Name], report: Report) -> None
             report(f"{title(name)} is removed")
 
 
-async def _ended(client: Client, deadline: Deadline) -> None:
+async def _ended(client: Client, revisions: Sequence[str], deadline: Deadline) -> None:
     """Wait until no control plane runs. A pod that the Deployment does not own, as that of a local cluster, is none of ours."""
     while True:
-        pods, _ = await client.list(PODS, NAMESPACE, _CONTROL_PLANE)
+        pods, _ = await client.list(PODS, NAMESPACE, f"app=istiod,{LABEL} in ({','.join(revisions)})")
         names = sorted(p["metadata"]["name"] for p in pods if p["metadata"].get("ownerReferences"))
         if not names or not deadline.waits:
             return
@@ -72,14 +77,12 @@ async def _ended(client: Client, deadline: Deadline) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-async def _webhooks(client: Client, report: Report) -> None:
-    hooks, _ = await client.list(MUTATING_WEBHOOKS)
-    tags = [h["metadata"]["name"] for h in hooks if "istio.io/tag" in (h["metadata"].get("labels") or {})]
-    made: list[tuple[Resource, str, str]] = [
-        *((MUTATING_WEBHOOKS, "", name) for name in (MUTATING, *tags)),
-        (VALIDATING_WEBHOOKS, "", VALIDATING),
-    ]
-    await _remove_made(client, made, report)
+async def _webhooks(client: Client, revisions: Sequence[str], report: Report) -> None:
+    """Those of the control plane, and of tags that stand for it."""
+    selector = f"{LABEL} in ({','.join(revisions)}),app in (sidecar-injector,istiod)"
+    for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+        found, _ = await client.list(resource, label_selector=selector)
+        await _remove_made(client, [(resource, "", o["metadata"]["name"]) for o in found], report)
 
 
 async def _bundles(client: Client, purge: bool, report: Report) -> None:
@@ -92,8 +95,6 @@ async def _bundles(client: Client, purge: bool, report: Report) -> None:
     ]
     if purge:
         made.append((SECRETS, NAMESPACE, "istio-ca-secret"))
-        leases, _ = await client.list(LEASES, NAMESPACE)
-        made += [(LEASES, NAMESPACE, name) for o in leases if (name := o["metadata"]["name"]).startswith("istio-")]
         made += [(_CLASSES, "", name) for name in await _classes(client)]
     await _remove_made(client, made, report)
 
@@ -131,6 +132,16 @@ async def _gone(client: Client, deadline: Deadline) -> None:
                 f"{found[0]['metadata']['name']} is not gone after {deadline.seconds:g} s; an object of it may have a finalizer"
             )
         await asyncio.sleep(_POLL_S)
+
+
+async def injected_pods(client: Client, revisions: Container[str]) -> list[str]:
+    """The pods with a proxy of some revisions, as namespace/name, but for gateways of the control plane's namespace."""
+    pods = ((p["metadata"], p["metadata"].get("annotations") or {}) for p in (await client.list(PODS))[0])
+    return [
+        f"{metadata['namespace']}/{metadata['name']}"
+        for metadata, annotations in pods
+        if STATUS in annotations and annotations.get(LABEL, DEFAULT) in revisions and metadata["namespace"] != NAMESPACE
+    ]
 
 
 async def users_objects(client: Client) -> dict[str, int]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sailcloth.api.revision import suffixed
+
 from . import template as t
 from .chart import Chart, Release
 from .values import InvalidValues
@@ -76,6 +78,8 @@ class _Context:
                 return text.format(*(self.of(n) for n in nodes))
             case t.First(nodes):
                 return next((v for n in nodes if (v := self.of(n))), None)
+            case t.Revisioned(before, after):
+                return suffixed(before, str(self._at("revision") or ""), after)
             case t.TrimPrefix(prefix, inner):
                 return str(self.of(inner)).removeprefix(prefix)
             case t.Merge():

@@ -13,6 +13,9 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from sailcloth.api.revision import DEFAULT as DEFAULT_REVISION
+from sailcloth.api.revision import suffixed
+
 from . import values
 from .chart import Chart, Release
 from .charts import CHARTS
@@ -56,6 +59,16 @@ class Plan:
     asked: Spec  # without what the profile has
     spec: Spec
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def revision(self) -> str:
+        """Of the control plane."""
+        return revision_of(self.spec)
+
+
+def revision_of(spec: Mapping[str, Any]) -> str:
+    """The revision that a spec names, by its field or by the values."""
+    return str(spec.get("revision") or _part(spec, "values").get("revision") or DEFAULT_REVISION)
 
 
 def from_document(document: Any) -> Spec:
@@ -222,7 +235,9 @@ class _Maker:
             self.warnings += unknown
             of_pilot = {k: self._values[k] for k in _ISTIOD if k in self._values}
             of_pilot = values.merge(values.merge(of_pilot, _of_spec(self._spec, self._namespace)), more)
-            self._add("Pilot", "istiod", "istiod", of_pilot, self._namespace, "values")
+            self._add(
+                "Pilot", "istiod", suffixed("istiod", revision_of(self._spec)), of_pilot, self._namespace, "values"
+            )
         for key in _GATEWAYS:
             for i, gateway in enumerate(self._components.get(key) or ()):
                 if isinstance(gateway, Mapping) and gateway.get("enabled") is True:
@@ -237,7 +252,10 @@ class _Maker:
         below, unknown = of_values(own_values, f"values.gateways.{name}")
         above, more_unknown = of_component(gateway, at)
         self.warnings += [*unknown, *more_unknown]
-        own = values.merge(values.merge(gateway_defaults(key, name, root), below), above)
+        of_kind = gateway_defaults(key, name, root)
+        if (revision := revision_of(self._spec)) != DEFAULT_REVISION:
+            of_kind["revision"] = revision
+        own = values.merge(values.merge(of_kind, below), above)
         place = str(gateway.get("namespace") or self._namespace)
         self._add(key[0].upper() + key[1:], "gateway", name, own, place, at)
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from sailcloth.api.revision import DEFAULT
+
 Node: TypeAlias = Any
 """Plain data (dict, list, str, int, bool) in which any part may be one of the classes below."""
 
@@ -47,6 +49,14 @@ class First:
     """The first node that is not empty."""
 
     nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Revisioned:
+    """The name of an object that each revision of the control plane has: with `-REVISION` in between, unless it has no name."""
+
+    before: str
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,9 @@ class Has:
     value: Value
     text: str
 
+
+HAS_REVISION = Both(Value("revision"), Not(Equal(Value("revision"), DEFAULT)))
+"""Whether the control plane's revision has a name."""
 
 Condition: TypeAlias = Value | ReleaseName | Not | Both | Equal | Contains | Has
 """A value is true unless it is empty: null, false, 0, or without characters, items or entries."""

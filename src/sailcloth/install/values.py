@@ -6,6 +6,7 @@ Reads only the files `defaults/*.yaml` of this package.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from functools import cache
@@ -94,6 +95,8 @@ def _compare(chart: Chart, known: Values, given: Mapping[str, Any], at: str) -> 
             yield from _compare(chart, default, value, path)
         elif (choice := chart.limits.get(path, {}).get("enum")) and value not in choice:
             yield path, f"must be one of {', '.join(map(repr, choice))}, not {value!r}", "wrong"
+        elif (form := chart.limits.get(path, {}).get("pattern")) and not re.search(form, value):
+            yield path, f"must have the form {form}, not {value!r}", "wrong"
 
 
 def _fits(default: Any, value: Any) -> bool:

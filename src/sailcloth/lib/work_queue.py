@@ -65,6 +65,9 @@ class WorkQueue(Generic[K]):
         ] = {}  # keys that were added while they were being reconciled, and when they are due
         self._failures: dict[K, int] = {}
         self._wake = asyncio.Event()
+        self.admits: Callable[[K], bool] = lambda _: True
+        """Whether a key may be reconciled now; one that may not is kept for `readmit`."""
+        self._kept: set[K] = set()
 
     def __len__(self) -> int:
         """The number of queued keys."""
@@ -85,8 +88,14 @@ class WorkQueue(Generic[K]):
         for key in keys:
             self.add(key)
 
+    def readmit(self) -> None:
+        """Add the keys that were not admitted: now they may be."""
+        kept, self._kept = self._kept, set()
+        self.add_all(kept)
+
     def discard(self, key: K) -> None:
         """Remove a key from the queue."""
+        self._kept.discard(key)
         for mapping in (self._due, self._changed, self._failures):
             mapping.pop(key, None)
 
@@ -102,6 +111,10 @@ class WorkQueue(Generic[K]):
     async def _work(self) -> None:
         while True:
             key = await self._take()
+            if not self.admits(key):
+                self._busy.discard(key)
+                self._kept.add(key)
+                continue
             try:
                 await self._reconcile(key)
             except self._retry as error:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-NAMESPACE, REVISION, POD = "istio-injection", "istio.io/rev", "sidecar.istio.io/inject"
+from sailcloth.api import revision
+
+NAMESPACE, REVISION, POD = "istio-injection", revision.LABEL, "sidecar.istio.io/inject"
 MODE = "istio.io/dataplane-mode"
 IGNORED_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease", "local-path-storage")
 _YES, _NO = ("true", "yes", "y", "on", "1"), ("false", "no", "n", "off", "0")
