@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from sailcloth.analysis.analyzers import document
 from sailcloth.cli import admin, go_flags, later, main, precheck, version
 
 
@@ -173,6 +174,33 @@ def test_definitions_of_the_gateway_api_that_are_too_old() -> None:
     assert precheck.definitions([crd("v1.2.1")]) == []
     assert precheck.definitions([]) == []
     assert precheck.definitions([crd("v0.8.0")])[0]["level"] == "Warning"
+
+
+def test_precheck_names_other_meshes_and_old_kinds() -> None:
+    istio = {"metadata": {"name": "istio-sidecar-injector", "labels": {"istio.io/rev": "default"}}}
+    (error,) = precheck.meshes([istio], "")
+    assert (error["level"], "--revision sailcloth" in error["message"]) == ("Error", True)
+    (info,) = precheck.meshes([istio], "sailcloth")
+    assert info["level"] == "Info"
+    managers = [{"manager": "istiod", "operation": "Apply"}]
+    assert precheck.meshes([{"metadata": {**istio["metadata"], "managedFields": managers}}], "") == []
+
+    versions = [{"name": "v1beta1", "served": True}, {"name": "v1", "served": False}]
+    old = {"metadata": {"name": "virtualservices.networking.istio.io"}, "spec": {"versions": versions}}
+    (finding,) = precheck.kinds([old])
+    assert "serves v1beta1, but not v1" in finding["message"]
+
+
+def test_precheck_names_objects_that_would_not_be_in_force() -> None:
+    plugin = {"apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin", "metadata": {"name": "a"}}
+    bad = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "b"},
+        "spec": {"hosts": ["b"], "http": [{"timeout": "1us", "route": [{"destination": {"host": "b"}}]}]},
+    }
+    found = precheck.objects([document(plugin), document(bad)])
+    assert ["not there yet" in found[0]["message"], "spec.http[0].timeout" in found[1]["message"]] == [True, True]
 
 
 @pytest.mark.parametrize("option", ["--status", "--type", "--direction"])

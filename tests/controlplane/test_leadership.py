@@ -15,7 +15,7 @@ from sailcloth.kube.resources import LEASES
 
 from ..apiserver.cluster import Server
 
-NAMESPACE, NAME = "default", "istio-leader"
+NAMESPACE, NAME = "default", "sailcloth-leader"
 Object = dict[str, Any]
 
 

@@ -1,4 +1,5 @@
-"""Builds Kubernetes' programs out of its public Go modules, once for a machine: `python -m tests.kubernetes.binaries`.
+"""Builds Kubernetes' programs out of its public Go modules, once for a machine: `python -m tests.kubernetes.binaries`; with `--istio` also
+Istio's, for the tests that take over from it.
 
 They stay in the user's cache, `$XDG_CACHE_HOME/sailcloth/kubernetes/<version>`. A program gets its name there only when it is whole, and
 one build at a time holds the cache's lock, so two runs or an interrupted one do no harm. Needs Go and a module proxy, no C compiler.
@@ -17,15 +18,41 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 VERSION = "1.36.3"
 NAMES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 PROGRAMS = Path(__file__).parent / "programs"  # of our own, one folder each: what runs in pods
-_MODULE = "k8s.io/kubernetes"
 _REPLACED = re.compile(r"^(\s*)(k8s\.io/[a-z-]+) => \./staging/src/\S+$", re.MULTILINE)
 # Without a version of this form `kubectl version` fails, and features are judged by it.
 _STAMP = {"gitVersion": f"v{VERSION}", "gitMajor": "1", "gitMinor": VERSION.split(".")[1], "gitTreeState": "clean"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A Go module, and its programs: name to import path. `stamp`: flags of the linker."""
+
+    module: str
+    version: str
+    programs: dict[str, str]
+    stamp: str = ""
+
+
+KUBERNETES = Source(
+    "k8s.io/kubernetes",
+    f"v{VERSION}",
+    {name: f"k8s.io/kubernetes/cmd/{name}" for name in NAMES},
+    " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in _STAMP.items()),
+)
+ISTIO = Source(
+    "istio.io/istio",
+    "v0.0.0-20260827124520-eed52ebb66ad",  # of the release 1.31, the newest that the module proxy has
+    {
+        "pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery",
+        "istioctl": "istio.io/istio/istioctl/cmd/istioctl",
+    },
+)
 
 
 class BuildError(Exception):
@@ -43,9 +70,9 @@ def path(name: str) -> Path:
     return cache() / name
 
 
-def missing() -> list[str]:
+def missing(source: Source = KUBERNETES) -> list[str]:
     """The names of those that are not built yet."""
-    return [name for name in NAMES if not path(name).exists()]
+    return [name for name in source.programs if not path(name).exists()]
 
 
 def go() -> str | None:
@@ -53,21 +80,20 @@ def go() -> str | None:
     return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
 
 
-def build() -> None:
+def build(source: Source = KUBERNETES) -> None:
     """Build what is missing; says on standard output what it does. Raises BuildError."""
     with _lock():
-        names = missing()
+        names = missing(source)
         if not names:
             return
         command = _go_command()
         print(
-            f"Kubernetes {VERSION}: {len(names)} programs to build in {cache()}; the first takes some minutes",
+            f"{source.module} {source.version}: {len(names)} programs to build in {cache()}; the first takes some minutes",
             flush=True,
         )
-        module = _write_module(command)
-        stamp = " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in _STAMP.items())
+        module = _write_module(command, source)
         for name in names:
-            _build_one(command, module, f"{_MODULE}/cmd/{name}", path(name), stamp)
+            _build_one(command, module, source.programs[name], path(name), source.stamp)
 
 
 def build_program(name: str) -> Path:
@@ -107,11 +133,11 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=mod -trimpath", "GOWORK": "off"}
 
 
-def _write_module(go_command: str) -> Path:
-    """A module that Kubernetes' commands can be built from: its own go.mod, with the parts that its repository has in `staging` taken
+def _write_module(go_command: str, wanted: Source) -> Path:
+    """A module that the commands can be built from: its own go.mod, with the parts that Kubernetes' repository has in `staging` taken
     from where they are published, v0.36.3 for v1.36.3."""
     answer = subprocess.run(
-        [go_command, "mod", "download", "-json", f"{_MODULE}@v{VERSION}"],
+        [go_command, "mod", "download", "-json", f"{wanted.module}@{wanted.version}"],
         cwd="/",
         env=_environment(),
         capture_output=True,
@@ -120,19 +146,18 @@ def _write_module(go_command: str) -> Path:
     )
     if answer.returncode:
         raise BuildError(
-            f"Kubernetes {VERSION} cannot be fetched from the module proxy: {answer.stdout}{answer.stderr}"
+            f"{wanted.module} {wanted.version} cannot be fetched from the module proxy: {answer.stdout}{answer.stderr}"
         )
     source = Path(json.loads(answer.stdout)["Dir"])
     published = "v0." + VERSION.split(".", 1)[1]
     text = (source / "go.mod").read_text()
-    text = re.sub(r"^module .*$", "module sailcloth.invalid/kubernetes", text, count=1, flags=re.MULTILINE)
+    text = re.sub(r"^module .*$", "module sailcloth.invalid/programs", text, count=1, flags=re.MULTILINE)
     text = _REPLACED.sub(rf"\1\2 => \2 {published}", text)
-    module = cache() / "module"
-    module.mkdir(exist_ok=True)
-    (module / "go.mod").write_text(f"{text}\nrequire {_MODULE} v{VERSION}\n")
+    module = cache() / "modules" / wanted.module
+    module.mkdir(parents=True, exist_ok=True)
+    (module / "go.mod").write_text(f"{text}\nrequire {wanted.module} {wanted.version}\n")
     shutil.copyfile(source / "go.sum", module / "go.sum")
-    imports = "".join(f'import _ "{_MODULE}/cmd/{name}/app"\n' for name in NAMES)
-    (module / "imports.go").write_text(f"package kubernetes\n\n{imports}")
+    (module / "go.sum").chmod(0o644)
     return module
 
 
@@ -152,6 +177,8 @@ def _build_one(go_command: str, module: Path, package: str, program: Path, stamp
 def main() -> int:
     try:
         build()
+        if "--istio" in sys.argv[1:]:
+            build(ISTIO)
     except BuildError as error:
         print(f"kubernetes: {error}", file=sys.stderr)
         return 1

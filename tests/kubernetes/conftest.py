@@ -111,12 +111,17 @@ def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     before = _whole(plane)
     plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(gateway_api.definitions()))
     plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
-    options = [word for each in _OPTIONS for word in ("--set", each)]
-    sailctl(plane, "install", "-y", "--verify", "--readiness-timeout=2m", *options)
+    install(plane)
     yield kubernetes
     plane.kubectl("delete", "-f", "-", input=yaml.safe_dump_all(gateway_api.definitions()))
     sailctl(plane, "uninstall", "--purge", "-y")
     kubernetes.processes.wait("end of all that was installed", lambda: _whole(plane) <= before)
+
+
+def install(plane: ControlPlane, *more: str) -> None:
+    """Install the mesh, or another revision of it."""
+    options = [word for each in _OPTIONS for word in ("--set", each)]
+    sailctl(plane, "install", "-y", "--verify", "--readiness-timeout=2m", *options, *more)
 
 
 _OPTIONS = (
@@ -124,15 +129,15 @@ _OPTIONS = (
     "values.global.imagePullPolicy=IfNotPresent",
     "values.pilot.settings.drain_s=3",
 )
-_WHOLE = (
-    *("namespaces", "customresourcedefinitions", "clusterroles", "clusterrolebindings"),
-    *("mutatingwebhookconfigurations", "validatingwebhookconfigurations", "priorityclasses", "ingressclasses"),
+WHOLE = (
+    "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,"
+    "mutatingwebhookconfigurations,validatingwebhookconfigurations,priorityclasses,ingressclasses"
 )
 """The kinds of objects that an installation has outside its namespace."""
 
 
 def _whole(plane: ControlPlane) -> set[str]:
-    return set(plane.kubectl("get", ",".join(_WHOLE), "-o", "name").split())
+    return set(plane.kubectl("get", WHOLE, "-o", "name").split())
 
 
 def sailctl(plane: ControlPlane, *arguments: str, check: bool = True) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
 
 from . import conftest
 from .node import Node
+from .requests import Requests
 from .test_mesh import fetch
 
 SYSTEM = ("-n", "istio-system")
@@ -29,7 +29,7 @@ def replicas(mesh: Node, namespace: str) -> Iterator[Node]:
 
 
 def holder(mesh: Node) -> str:
-    lease = mesh.control_plane.get(*SYSTEM, "lease/istio-leader")
+    lease = mesh.control_plane.get(*SYSTEM, "lease/sailcloth-leader")
     return str(lease["spec"].get("holderIdentity") or "")
 
 
@@ -46,39 +46,13 @@ def control_planes(mesh: Node) -> list[str]:
     return sorted(p["metadata"]["name"] for p in pods if "deletionTimestamp" not in p["metadata"])
 
 
-class Requests:
-    """Requests of the client, one after the other, until it is left; every answer that is not the expected one is noted."""
-
-    def __init__(self, mesh: Node, namespace: str) -> None:
-        self._mesh, self._namespace = mesh, namespace
-        self._end = threading.Event()
-        self.answers = 0
-        self.failed: list[str] = []
-
-    def __enter__(self) -> Requests:
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._end.is_set():
-            answer = fetch(self._mesh, self._namespace, "http://server/")
-            self.answers += 1
-            if not answer.startswith("200 "):
-                self.failed.append(answer)
-
-
 def test_the_writer_counts_the_proxies_of_all_replicas(replicas: Node, namespace: str) -> None:
     wait = replicas.processes.wait
     before = counted(replicas, namespace)
     assert before.startswith(("2/2", "3/3")), "the client, the server, perhaps a gateway"
     writer = holder(replicas)
     assert writer in control_planes(replicas)
-    with Requests(replicas, namespace) as requests:
+    with Requests(lambda: fetch(replicas, namespace, "http://server/")) as requests:
         # Its proxies come back to either; the other one writes now.
         replicas.control_plane.kubectl("delete", *SYSTEM, "pod", writer, "--wait=false")
         wait("another writer", lambda: holder(replicas) not in ("", writer))
@@ -91,7 +65,7 @@ def test_the_writer_counts_the_proxies_of_all_replicas(replicas: Node, namespace
 
 def test_a_writer_that_dies_is_replaced(replicas: Node, namespace: str) -> None:
     writer, before = holder(replicas), counted(replicas, namespace)
-    with Requests(replicas, namespace) as requests:
+    with Requests(lambda: fetch(replicas, namespace, "http://server/")) as requests:
         replicas.control_plane.kubectl("delete", *SYSTEM, "pod", writer, "--grace-period=0", "--force")
         replicas.processes.wait("another writer", lambda: holder(replicas) not in ("", writer), seconds=40)
         replicas.processes.wait("count of all", lambda: counted(replicas, namespace) == before)

@@ -127,13 +127,50 @@ async def names_of(pod: str, namespace: str, kubeconfig: str) -> Any:
     async with client(kubeconfig) as api:
         namespace = own or namespace or api.endpoint.namespace
         name = await pod_name(api, name, namespace)
-    return await debug(kubeconfig, f"/debug/ndsz?proxyID={name}.{namespace}")
+    return await debug_of_proxy(kubeconfig, f"/debug/ndsz?proxyID={name}.{namespace}")
 
 
 async def debug(kubeconfig: str, path: str) -> Any:
     """One of the control plane's debug pages, through the API server."""
     async with client(kubeconfig) as api:
         return orjson.loads(await control_plane(api, path))
+
+
+async def debug_of_all(kubeconfig: str, path: str) -> list[Any]:
+    """A debug page that is a list, of all control planes: each knows its own proxies."""
+    async with client(kubeconfig) as api:
+        return [
+            item for answer in await _of_all(api, path) if isinstance(answer, bytes) for item in orjson.loads(answer)
+        ]
+
+
+async def debug_of_proxy(kubeconfig: str, path: str) -> Any:
+    """A debug page about a proxy, of the control plane that it is connected to."""
+    async with client(kubeconfig) as api:
+        answers = await _of_all(api, path)
+    for answer in answers:
+        if isinstance(answer, bytes):
+            return orjson.loads(answer)
+    raise answers[0]  # type: ignore[misc]  # all are errors
+
+
+async def _of_all(api: Client, path: str) -> list[bytes | ApiError]:
+    """What each control plane answers. Raises an error that all have, unless it is that they do not know what is asked for."""
+    pods, _ = await api.list(PODS, root_namespace(), "app=istiod")
+    names = sorted(str(p["metadata"]["name"]) for p in pods if not any(_idle(p)))
+    if len(names) < 2:
+        return [await control_plane(api, path)]
+
+    async def one(name: str) -> bytes | ApiError:
+        try:
+            return await _from_within(api, name, path, "GET", None)
+        except ApiError as error:
+            return error
+
+    answers = list(await asyncio.gather(*map(one, names)))
+    if all(isinstance(a, ApiError) and a.status != 404 for a in answers):
+        raise answers[0]  # type: ignore[misc]
+    return answers
 
 
 def root_namespace() -> str:

@@ -64,13 +64,13 @@ def names(pod: str, namespace: str, kubeconfig: str) -> dict[str, list[str]]:
 
 def desired(proxy: str, kubeconfig: str) -> dict[str, Any]:
     """The config dump that the control plane generates for a proxy (POD.NAMESPACE)."""
-    from .cluster import debug
+    from .cluster import debug_of_proxy
 
-    return dict(run(debug(kubeconfig, f"/debug/config_dump?proxyID={proxy}")))
+    return dict(run(debug_of_proxy(kubeconfig, f"/debug/config_dump?proxyID={proxy}")))
 
 
 def sync_status(kubeconfig: str) -> list[dict[str, Any]]:
     """The control plane's view of every connected proxy."""
-    from .cluster import debug
+    from .cluster import debug_of_all
 
-    return list(run(debug(kubeconfig, "/debug/syncz")))
+    return run(debug_of_all(kubeconfig, "/debug/syncz"))

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sailcloth.api.revision import DEFAULT, TAG
+
 from . import output
 from .cluster_options import Kubeconfig, Namespace, form
+from .injection import INJECTOR, REVISION
+from .tags import is_ours
 
 if TYPE_CHECKING:
+    from sailcloth.analysis.analyzers import Document
     from sailcloth.kube import Client
 
 Object = dict[str, Any]
@@ -52,7 +57,7 @@ def precheck(
     from . import dumps
 
     chosen = form(out, "log") if out != "log" else ""
-    findings = dumps.run(_check(skip, namespace, kubeconfig))
+    findings = dumps.run(_check(skip, namespace, revision, kubeconfig))
     if chosen:
         output.structured(findings, chosen)
     else:
@@ -64,11 +69,11 @@ def precheck(
         print("✔ Nothing stands in the way of an installation or an upgrade.")
 
 
-async def _check(skip: bool, namespace: str, kubeconfig: str) -> list[Object]:
+async def _check(skip: bool, namespace: str, revision: str, kubeconfig: str) -> list[Object]:
     import orjson
 
     from sailcloth.analysis import analyzers
-    from sailcloth.kube.resources import CRDS
+    from sailcloth.kube.resources import CRDS, MUTATING_WEBHOOKS
 
     from . import analysis_input
     from .cluster import client
@@ -78,7 +83,9 @@ async def _check(skip: bool, namespace: str, kubeconfig: str) -> list[Object]:
         if not skip:
             findings += version(orjson.loads(await api.call("GET", "/version")))
             findings += await _rights(api, namespace)
-            findings += definitions((await api.list(CRDS))[0])
+            crds, _ = await api.list(CRDS)
+            findings += [*definitions(crds), *kinds(crds)]
+            findings += meshes((await api.list(MUTATING_WEBHOOKS, label_selector=INJECTOR))[0], revision)
         documents, _ = await analysis_input.from_cluster(api, namespace)
     found = analyzers.run(analyzers.ObjectSet(documents, root=namespace))
     findings += [
@@ -86,7 +93,7 @@ async def _check(skip: bool, namespace: str, kubeconfig: str) -> list[Object]:
         for f in found
         if f.code in _CONCERNING
     ]
-    return findings
+    return [*findings, *objects(documents)]
 
 
 def version(info: Object) -> list[Object]:
@@ -97,6 +104,55 @@ def version(info: Object) -> list[Object]:
     wanted = ".".join(map(str, MINIMUM))
     text = f"The Kubernetes version {info.get('gitVersion', '?')} is older than {wanted}; upgrade the cluster first"
     return [{"level": "Error", "code": "KUBERNETES-VERSION", "origin": "Cluster", "message": text}]
+
+
+def kinds(crds: list[Object]) -> list[Object]:
+    """A finding for each kind of the mesh that is there without the version that the control plane reads."""
+    from sailcloth.api.kinds import MESH_KINDS
+
+    served = {d["metadata"]["name"]: {v["name"] for v in d["spec"]["versions"] if v.get("served")} for d in crds}
+    return [
+        {
+            "level": "Error",
+            "code": "KIND-VERSION",
+            "origin": f"CustomResourceDefinition {name}",
+            "message": f"It serves {', '.join(sorted(served[name]))}, but not {kind.versions[0]}; bring it to Istio 1.22 or newer first",
+        }
+        for kind in MESH_KINDS
+        if (name := f"{kind.plural}.{kind.group}") in served and kind.versions[0] not in served[name]
+    ]
+
+
+def meshes(hooks: list[Object], revision: str) -> list[Object]:
+    """A finding for each control plane of another product; an error if it has the revision that is to be installed."""
+    findings = []
+    for hook in hooks:
+        labels = hook["metadata"].get("labels") or {}
+        own = labels.get(REVISION, DEFAULT)
+        if TAG in labels or is_ours(hook):
+            continue
+        level, advice = "Info", "namespaces move by the label istio.io/rev, and back (docs/migrate-from-istio.md)"
+        if own == (revision or DEFAULT):
+            level, advice = "Error", "install beside it: `sailctl install --revision sailcloth --set profile=minimal`"
+        text = f"Another mesh injects as revision {own}; {advice}"
+        findings.append({"level": level, "code": "MESH", "origin": hook["metadata"]["name"], "message": text})
+    return findings
+
+
+def objects(documents: list[Document]) -> list[Object]:
+    """A finding for each object that this control plane would not bring into force."""
+    from sailcloth.api.kinds import LATER_KINDS
+
+    later = {(kind.group, kind.name) for kind in LATER_KINDS}
+    findings = []
+    for document in documents:
+        refused = [f"{f.path}: {f.text}" for f in document.admission if f.severity == "Error"]
+        if (document.group, document.key.kind) in later:
+            refused = ["the kind is not there yet"]
+        if refused:
+            text = f"This version would not bring it into force: {refused[0]}"
+            findings.append({"level": "Warning", "code": "OBJECT", "origin": str(document.key), "message": text})
+    return findings
 
 
 async def _rights(api: Client, namespace: str) -> list[Object]:

@@ -129,13 +129,13 @@ async def _set(tag: str, revision: str, overwrite: bool, hook: str, everywhere: 
     async with client(kubeconfig) as api:
         await api.apply(MUTATING_WEBHOOKS, created, field_manager="sailctl", force=True)
         for other in await _hooks(api) if tag == DEFAULT != revision else ():
-            if TAG not in _labels(other) and _labels(other).get(REVISION) == DEFAULT and not _is_ours(other):
+            if TAG not in _labels(other) and _labels(other).get(REVISION) == DEFAULT and not is_ours(other):
                 for each in other["webhooks"]:  # in whose place the tag stands; a control plane of ours does it itself
                     each["namespaceSelector"] = each["objectSelector"] = DEACTIVATED
                 await api.replace(MUTATING_WEBHOOKS, other)
 
 
-def _is_ours(hook: Object) -> bool:
+def is_ours(hook: Object) -> bool:
     """Whether a control plane of Sailcloth applies the object; Istio's only puts its CA into it."""
     managers = hook["metadata"].get("managedFields") or ()
     return any((m.get("manager"), m.get("operation")) == ("istiod", "Apply") for m in managers)

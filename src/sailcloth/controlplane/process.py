@@ -91,6 +91,7 @@ class ControlPlane:
 
     def __init__(self, client: Client, config: Config) -> None:
         self.client, self.config = client, config
+        self._name = leadership.identity() if config.lease else NAME
         self._ending = asyncio.Event()
         self.mesh = Mesh(mesh_config.parse("", MeshConfig(compliance_policy=config.compliance_policy)))
         self.verifier = Verifier(client, self.mesh)
@@ -118,9 +119,7 @@ class ControlPlane:
         self.events = FindingEvents(client)
         self.status.on_findings = self.events.found
         self.proxies.on_holders = self._holders_changed
-        self.registration = Registration(
-            client, self.mesh, leadership.identity() if config.lease else NAME, self._account
-        )
+        self.registration = Registration(client, self.mesh, self._name, self._account)
         self.proxies.registrar = self.registration
         self.discovery = Server(self.proxies)
         self.limits = RateLimitService(self.mesh.graph, self._authenticate_request, self._store_credentials)
@@ -130,7 +129,7 @@ class ControlPlane:
         self.pages = DebugPages(
             self.proxies,
             self.updates.changes,
-            NAME,
+            self._name,
             self.certificates.status,
             lambda: {"values": asdict(self._injector("", {}))},
             self.discovery.cache,

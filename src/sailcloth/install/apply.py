@@ -16,16 +16,31 @@ import yaml
 from sailcloth.api.revision import DEFAULT, LABEL, TAG, suffixed
 from sailcloth.injector import webhook_config
 from sailcloth.kube import ApiError, Client
-from sailcloth.kube.resources import CONFIGMAPS, MUTATING_WEBHOOKS, NAMESPACES
+from sailcloth.kube.resources import CONFIGMAPS, CRDS, MUTATING_WEBHOOKS, NAMESPACES
 from sailcloth.lib import bounded_yaml
 
 from . import readiness, spec
 from .definitions import NAMESPACE
-from .ownership import COMPONENT, LASTING, MANAGER, RESOURCES, SELECTOR, STATE, Name, by_removal, name_of, owned, title
+from .ownership import (
+    COMPONENT,
+    LASTING,
+    MANAGER,
+    OWNER,
+    RESOURCES,
+    SELECTOR,
+    STATE,
+    Name,
+    by_removal,
+    name_of,
+    owned,
+    title,
+)
 from .profiles import Spec
 from .readiness import Deadline
 
 Object = dict[str, Any]
+Part = tuple[str, list[Object]]
+"""A component and its objects."""
 Report = Callable[[str], None]
 _AT_ONCE = 8
 _STATE = "State"
@@ -40,7 +55,7 @@ class Conflicts(Exception):
         self.texts = texts
 
 
-def manifests(plan: spec.Plan) -> list[tuple[str, list[Object]]]:
+def manifests(plan: spec.Plan) -> list[Part]:
     """(component, its objects with the labels of an installation), in order; namespaces first."""
     parts = [(c.name, [owned(o, c.name, plan.revision) for o in c.objects()]) for c in plan.components]
     if not parts:
@@ -48,6 +63,14 @@ def manifests(plan: spec.Plan) -> list[tuple[str, list[Object]]]:
     places = dict.fromkeys((NAMESPACE, *(n for _, objects in parts for o in objects if (n := name_of(o)[1]))))
     spaces = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in places]
     return [("Namespaces", spaces), (_STATE, [state(plan)]), *parts]
+
+
+async def ours(client: Client, parts: Sequence[Part]) -> list[Part]:
+    """The components without definitions of kinds that are in the cluster already, but for those of an installation by sailctl: kinds that Istio
+    or a chart has brought are theirs."""
+    found, _ = await client.list(CRDS, label_selector=f"!{OWNER}")
+    theirs = {("CustomResourceDefinition", "", o["metadata"]["name"]) for o in found}
+    return [(component, [o for o in objects if name_of(o) not in theirs]) for component, objects in parts]
 
 
 def state(plan: spec.Plan) -> Object:
@@ -68,7 +91,10 @@ async def installed(client: Client) -> dict[str, Spec]:
 async def install(client: Client, plan: spec.Plan, report: Report, deadline: Deadline, force: bool = False) -> None:
     """Apply a plan, and remove what an earlier one had and this one has not. Raises Conflicts before anything is changed, NotReady at the
     deadline."""
-    parts = manifests(plan)
+    every = manifests(plan)
+    parts = await ours(client, every)
+    if kept := sum(len(objects) for _, objects in every) - sum(len(objects) for _, objects in parts):
+        report(f"{kept} kinds are there already, and stay as whoever installed them has them")
     await conflicts(client, [o for _, objects in parts for o in objects], force)
     await _namespaces(client, [o for _, objects in parts[:1] for o in objects])
     starting = any(c.name == "Pilot" for c in plan.components)

@@ -19,7 +19,7 @@ _SERVERS = ("managedFields", "resourceVersion", "generation", "creationTimestamp
 
 async def changes(client: Client, plan: spec.Plan, force: bool) -> list[str]:
     """A text for each object that is new, changed (with a diff) or removed, by a dry run of the API server. Raises Conflicts."""
-    objects = [o for _, part in apply.manifests(plan) for o in part]
+    objects = [o for _, part in await apply.ours(client, apply.manifests(plan)) for o in part]
     await apply.conflicts(client, objects, force)
     found: list[str] = []
     for obj, answer in zip(objects, await apply.dry_run(client, objects, force), strict=True):
