@@ -85,7 +85,7 @@ async def control_plane(target: Target) -> AsyncGenerator[Result, None]:
     from sailcloth import __version__
     from sailcloth.kube import ApiError
 
-    from .cluster import debug, debug_of_all
+    from .cluster import connected_proxies, debug
 
     pods = await _items(target, "/api/v1/namespaces/istio-system/pods?labelSelector=app%3Distiod")
     ready = [p["metadata"]["name"] for p in pods if _is_ready(p)]
@@ -98,7 +98,7 @@ async def control_plane(target: Target) -> AsyncGenerator[Result, None]:
     )
     try:
         async with asyncio.timeout(_ANSWERS_S):
-            proxies = await debug_of_all(target.kubeconfig, "/debug/syncz")
+            proxies = await connected_proxies(target.kubeconfig)
     except (ApiError, OSError) as error:
         detail = f"not within {_ANSWERS_S} s" if isinstance(error, TimeoutError) else str(error)
         yield Result("the control plane answers", "failed", detail, "kubectl -n istio-system logs -l app=istiod")
@@ -177,9 +177,9 @@ async def webhooks(target: Target) -> AsyncGenerator[Result, None]:
 
 async def proxies(target: Target) -> AsyncGenerator[Result, None]:
     """Every sidecar is connected and has its configuration, and every pod that should has a sidecar."""
-    from .cluster import debug_of_all
+    from .cluster import connected_proxies
 
-    rows = await debug_of_all(target.kubeconfig, "/debug/syncz")
+    rows = await connected_proxies(target.kubeconfig)
     refused = [f"{r['name']} ({next(iter(r['errors'].values()))[:80]})" for r in rows if r["errors"]]
     yield _all("no proxy refuses its configuration", refused, "sailctl proxy-status; kubectl get vs,dr,gw -A")
     stale = [r["name"] for r in rows if "STALE" in r["types"].values()]

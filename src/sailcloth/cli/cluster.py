@@ -19,6 +19,8 @@ from .go_flags import CONTEXT, ROOT
 
 Object = dict[str, Any]
 _MONITORING = 15014  # port of the control plane
+_SETTINGS = "sailcloth.io/settings"  # annotation of its pod that an installation makes
+_ISTIO_TYPES = {"CDS": "cluster", "LDS": "listener", "EDS": "endpoint", "RDS": "route"}
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -136,30 +138,46 @@ async def debug(kubeconfig: str, path: str) -> Any:
         return orjson.loads(await control_plane(api, path))
 
 
-async def debug_of_all(kubeconfig: str, path: str) -> list[Any]:
-    """A debug page that is a list, of all control planes: each knows its own proxies."""
+async def connected_proxies(kubeconfig: str) -> list[Object]:
+    """The proxies of all control planes, which know their own only, in the form of our page `syncz`."""
     async with client(kubeconfig) as api:
-        return [
-            item for answer in await _of_all(api, path) if isinstance(answer, bytes) for item in orjson.loads(answer)
-        ]
+        answers = await _of_all(api, "/debug/syncz")
+    rows = ((name, row) for name, answer in answers if isinstance(answer, bytes) for row in orjson.loads(answer) or ())
+    return [row if "name" in row else _of_istio(name, row) for name, row in rows]
+
+
+def _of_istio(control_plane: str, row: Object) -> Object:
+    """A proxy of Istio's own control plane, which tells the last nonces."""
+    sent = {s: (row.get(f"{n}_sent"), row.get(f"{n}_acked")) for s, n in _ISTIO_TYPES.items()}
+    return {
+        "name": row.get("proxy", ""),
+        "cluster": row.get("cluster_id", ""),
+        "istiod": control_plane,
+        "version": row.get("istio_version", ""),
+        "types": {s: "NOT SENT" if not n else "SYNCED" if n == a else "STALE" for s, (n, a) in sent.items()},
+        "ages": {},
+        "subscribed": [s for s, (n, _) in sent.items() if n],
+        "errors": {},
+    }
 
 
 async def debug_of_proxy(kubeconfig: str, path: str) -> Any:
     """A debug page about a proxy, of the control plane that it is connected to."""
     async with client(kubeconfig) as api:
         answers = await _of_all(api, path)
-    for answer in answers:
+    for _, answer in answers:
         if isinstance(answer, bytes):
             return orjson.loads(answer)
-    raise answers[0]  # type: ignore[misc]  # all are errors
+    raise answers[0][1]  # type: ignore[misc]  # all are errors
 
 
-async def _of_all(api: Client, path: str) -> list[bytes | ApiError]:
-    """What each control plane answers. Raises an error that all have, unless it is that they do not know what is asked for."""
+async def _of_all(api: Client, path: str) -> list[tuple[str, bytes | ApiError]]:
+    """What each control plane answers, by the name of its pod. Raises an error that all have, unless it is that they do not know what is asked
+    for."""
     pods, _ = await api.list(PODS, root_namespace(), "app=istiod")
     names = sorted(str(p["metadata"]["name"]) for p in pods if not any(_idle(p)))
     if len(names) < 2:
-        return [await control_plane(api, path)]
+        return [("", await control_plane(api, path))]
 
     async def one(name: str) -> bytes | ApiError:
         try:
@@ -167,9 +185,9 @@ async def _of_all(api: Client, path: str) -> list[bytes | ApiError]:
         except ApiError as error:
             return error
 
-    answers = list(await asyncio.gather(*map(one, names)))
-    if all(isinstance(a, ApiError) and a.status != 404 for a in answers):
-        raise answers[0]  # type: ignore[misc]
+    answers = list(zip(names, await asyncio.gather(*map(one, names)), strict=True))
+    if all(isinstance(a, ApiError) and a.status != 404 for _, a in answers):
+        raise answers[0][1]  # type: ignore[misc]
     return answers
 
 
@@ -183,16 +201,20 @@ async def control_plane(api: Client, path: str, method: str = "GET", body: Any =
 
     A control plane in a pod takes the API server for a stranger, who has to send a token; as istioctl does, it is then asked from within
     its pod, by whoever may forward ports of that."""
-    service = f"/api/v1/namespaces/{root_namespace()}/services/http:istiod:http-monitoring/proxy"
-    try:
-        return await api.call(method, service + path, body)
-    except ApiError as error:
-        if error.status != 401:
-            raise
-        pods, _ = await api.list(PODS, root_namespace(), "app=istiod")
-        if not pods:
-            raise
-    return await _from_within(api, str(min(pods, key=_idle)["metadata"]["name"]), path, method, body)
+    pods, _ = await api.list(PODS, root_namespace(), "app=istiod")
+    if all(map(_is_ours, pods)) or not any(map(_is_ours, pods)):
+        service = f"/api/v1/namespaces/{root_namespace()}/services/http:istiod:http-monitoring/proxy"
+        try:
+            return await api.call(method, service + path, body)
+        except ApiError as error:
+            if error.status != 401 or not pods:
+                raise
+    chosen = min(pods, key=lambda p: (*_idle(p), not _is_ours(p)))  # Istio's may be beside it
+    return await _from_within(api, str(chosen["metadata"]["name"]), path, method, body)
+
+
+def _is_ours(pod: Object) -> bool:
+    return _SETTINGS in (pod["metadata"].get("annotations") or {})
 
 
 async def _from_within(api: Client, pod: str, path: str, method: str, body: Any) -> bytes:

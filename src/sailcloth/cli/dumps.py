@@ -71,6 +71,6 @@ def desired(proxy: str, kubeconfig: str) -> dict[str, Any]:
 
 def sync_status(kubeconfig: str) -> list[dict[str, Any]]:
     """The control plane's view of every connected proxy."""
-    from .cluster import debug_of_all
+    from .cluster import connected_proxies
 
-    return run(debug_of_all(kubeconfig, "/debug/syncz"))
+    return run(connected_proxies(kubeconfig))

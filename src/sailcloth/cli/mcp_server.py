@@ -127,9 +127,9 @@ class _Tools:
         proxies, or do not pass the analysis."""
         from . import check_mesh
         from .check import Target
-        from .cluster import client, debug_of_all
+        from .cluster import client, connected_proxies
 
-        rows = await debug_of_all(self._kubeconfig, "/debug/syncz")
+        rows = await connected_proxies(self._kubeconfig)
         async with client(self._kubeconfig) as api:
             target = Target(api, self._kubeconfig, installed=True)
             results = [r for section in (check_mesh.proxies, check_mesh.configuration) async for r in section(target)]

@@ -151,7 +151,7 @@ async def _generated(tag: str, revision: str, overwrite: bool, hook: str, everyw
     revisions = {_labels(h).get(REVISION, ""): h for h in hooks if TAG not in _labels(h)}
     if revision not in revisions:
         raise ValueError(f"there is no control plane of revision {revision!r}; {_known('revisions are', revisions)}")
-    if tag in revisions:
+    if tag in revisions and tag != DEFAULT:
         raise ValueError(f"{tag!r} is a revision of the control plane; choose another name for the tag")
     if not overwrite and any(_labels(h).get(TAG) == tag for h in hooks):
         raise ValueError(f"the revision tag {tag!r} exists; --overwrite lets it stand for another revision")

@@ -14,6 +14,7 @@ from .chart import Chart
 from .definitions import NAMESPACE, ONLY_NAMESPACE
 from .template import (
     HAS_REVISION,
+    Both,
     Check,
     Contains,
     Each,
@@ -122,6 +123,8 @@ _INJECTION = Merge(
     (),
 )
 _SETTINGS = JsonText(Merge({"lease": Revisioned(access.LEASE), "revision": Value("revision")}, ("pilot.settings",)))
+UNNAMED_ADDRESS = f"istiod.{NAMESPACE}.svc:15012"
+"""Of the control plane without a name."""
 _DISCOVERY = First((Value("meshConfig.defaultConfig.discoveryAddress"), _ADDRESS))
 _MESH = Merge(
     {
@@ -345,6 +348,10 @@ CHART = Chart(
         Check(
             Not(Equal(ReleaseNamespace(), NAMESPACE)),
             f"the control plane must be in the namespace {NAMESPACE}: it knows no other one yet",
+        ),
+        Check(
+            Both(HAS_REVISION, Equal(Value("meshConfig.defaultConfig.discoveryAddress"), UNNAMED_ADDRESS)),
+            "meshConfig.defaultConfig.discoveryAddress must be empty, or the address of this revision",
         ),
     ),
     open_values=frozenset(

@@ -21,6 +21,7 @@ from .chart import Chart, Release
 from .charts import CHARTS
 from .definitions import NAMESPACE
 from .gateway_values import gateway_defaults, of_component, of_values
+from .istiod import UNNAMED_ADDRESS
 from .profiles import DEFAULT, PROFILES, Spec
 from .render import Object, render
 from .translate import K8S_OF_PILOT, translated
@@ -219,7 +220,7 @@ class _Maker:
             if not isinstance(spec.get(key, {}), Mapping):
                 raise InvalidValues([f"{key}: must be an object"])
         self._spec, self._components, self._values = spec, _part(spec, "components"), _part(spec, "values")
-        self._namespace = str(spec.get("namespace") or NAMESPACE)
+        self._namespace, self._revision = str(spec.get("namespace") or NAMESPACE), revision_of(spec)
 
     def charts(self) -> None:
         """Make all components."""
@@ -235,13 +236,21 @@ class _Maker:
             self.warnings += unknown
             of_pilot = {k: self._values[k] for k in _ISTIOD if k in self._values}
             of_pilot = values.merge(values.merge(of_pilot, _of_spec(self._spec, self._namespace)), more)
-            self._add(
-                "Pilot", "istiod", suffixed("istiod", revision_of(self._spec)), of_pilot, self._namespace, "values"
-            )
+            self._discovery(_part(_part(of_pilot, "meshConfig"), "defaultConfig"))
+            self._add("Pilot", "istiod", suffixed("istiod", self._revision), of_pilot, self._namespace, "values")
         for key in _GATEWAYS:
             for i, gateway in enumerate(self._components.get(key) or ()):
                 if isinstance(gateway, Mapping) and gateway.get("enabled") is True:
                     self._gateway(key, f"components.{key}[{i}]", gateway, root)
+
+    def _discovery(self, options: Mapping[str, Any]) -> None:
+        """Leave out the address of the control plane without a name, in options that were taken over from it: sidecars would go there."""
+        if self._revision != DEFAULT_REVISION and options.get("discoveryAddress") == UNNAMED_ADDRESS:
+            assert isinstance(options, dict)
+            del options["discoveryAddress"]
+            self.warnings.append(
+                "meshConfig.defaultConfig.discoveryAddress: is left out, since it is not the address of this revision"
+            )
 
     def _gateway(self, key: str, at: str, gateway: Mapping[str, Any], root: Mapping[str, Any]) -> None:
         name = str(gateway.get("name") or "")
@@ -253,8 +262,8 @@ class _Maker:
         above, more_unknown = of_component(gateway, at)
         self.warnings += [*unknown, *more_unknown]
         of_kind = gateway_defaults(key, name, root)
-        if (revision := revision_of(self._spec)) != DEFAULT_REVISION:
-            of_kind["revision"] = revision
+        if self._revision != DEFAULT_REVISION:
+            of_kind["revision"] = self._revision
         own = values.merge(values.merge(of_kind, below), above)
         place = str(gateway.get("namespace") or self._namespace)
         self._add(key[0].upper() + key[1:], "gateway", name, own, place, at)
