@@ -64,13 +64,18 @@ def control_plane() -> Iterator[ControlPlane]:
 @pytest.fixture(scope="session")
 def kubernetes() -> Iterator[Node]:
     """A control plane, and a node that runs pods."""
+    require_node()
+    with node.node() as running:
+        yield running
+
+
+def require_node() -> None:
+    """Skip, with the reason, where a cluster with a node cannot be."""
     _require(_CONTROL_PLANE | _NODE)
     if os.geteuid() != 0:
         pytest.skip("a node needs root")
     if binaries.go() is None:
         pytest.skip("there is no Go to build the images of test pods with")
-    with node.node() as running:
-        yield running
 
 
 DEFINITIONS = {each["metadata"]["name"]: each for each in [*crd.crds(), *gateway_api.definitions()]}
@@ -99,15 +104,8 @@ def served(control_plane: ControlPlane, installed: dict[str, str]) -> ControlPla
 @pytest.fixture(scope="session")
 def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """The cluster with the mesh, as `sailctl install` leaves it; its images are on the node. At the end it is uninstalled, and leaves nothing."""
-    plane, folder = kubernetes.control_plane, tmp_path_factory.mktemp("images")
-    for name in build.RECIPES:
-        archive = folder / f"{name}.tar"
-        try:
-            build.build(name, archive, fresh=False)
-        except BuildError as error:
-            pytest.skip(str(error))
-        kubernetes.import_image(archive)
-        archive.unlink()
+    plane = kubernetes.control_plane
+    import_images(kubernetes, tmp_path_factory.mktemp("images"))
     before = _whole(plane)
     plane.kubectl("apply", "--server-side", "-f", "-", input=yaml.safe_dump_all(gateway_api.definitions()))
     plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
@@ -116,6 +114,18 @@ def mesh(kubernetes: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     plane.kubectl("delete", "-f", "-", input=yaml.safe_dump_all(gateway_api.definitions()))
     sailctl(plane, "uninstall", "--purge", "-y")
     kubernetes.processes.wait("end of all that was installed", lambda: _whole(plane) <= before)
+
+
+def import_images(running: Node, folder: Path) -> None:
+    """Build the product's images, and put them on the node; skip where they cannot be built."""
+    for name in build.RECIPES:
+        archive = folder / f"{name}.tar"
+        try:
+            build.build(name, archive, fresh=False)
+        except BuildError as error:
+            pytest.skip(str(error))
+        running.import_image(archive)
+        archive.unlink()
 
 
 def install(plane: ControlPlane, *more: str) -> None:

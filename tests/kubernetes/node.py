@@ -63,7 +63,7 @@ class Node:
         self._start("containerd", Path("/usr/bin/containerd"), "--config", self.folder / "containerd.toml")
         self.processes.wait("containerd", lambda: self._ctr("version", check=False) == 0)
         for name, program in ((PAUSE, "pause"), (WEB, "web")):
-            self.import_image(self._image_of(name, program))
+            self.import_program(name, binaries.build_program(program), program)
         self._start(
             "kubelet",
             binaries.path("kubelet"),
@@ -93,6 +93,13 @@ class Node:
     def import_image(self, archive: Path) -> None:
         """Put an image of an OCI archive on the node, under the name that the archive gives it."""
         self._ctr("--namespace", "k8s.io", "images", "import", "--digests=false", str(archive))
+
+    def import_program(self, name: str, binary: Path, program: str, user: str = "") -> None:
+        """Put an image on the node that has nothing but a static program."""
+        layer, archive = self.folder / f"{program}.layer", self.folder / f"{program}.tar"
+        oci.layer(layer, [(program, binary)])
+        oci.write(oci.Image(name, (layer,), (f"/{program}",), user), archive)
+        self.import_image(archive)
 
     def answer(self, url: str) -> str:
         """The body of an answer to a request from the node, where pods and services have their addresses; empty without one."""
@@ -204,13 +211,6 @@ class Node:
         self.processes.wait(f"end of the processes in {top}", removed, 10.0)
 
     # -- settings -------------------------------------------------------------------------------
-
-    def _image_of(self, name: str, program: str) -> Path:
-        binary = binaries.build_program(program)
-        layer, archive = self.folder / f"{program}.layer", self.folder / f"{program}.tar"
-        oci.layer(layer, [(program, binary)])
-        oci.write(oci.Image(name, (layer,), (f"/{program}",)), archive)
-        return archive
 
     def _write_settings(self) -> None:
         folder = self.folder
