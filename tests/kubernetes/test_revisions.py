@@ -47,7 +47,8 @@ def control_planes_of(mesh: Node, pods: str) -> set[str]:
 def move(mesh: Node, namespace: str, *labels: str) -> None:
     """Label the namespace, and start its server again."""
     plane = mesh.control_plane
-    plane.kubectl("label", "--overwrite", "namespace", namespace, *labels)
+    if labels:
+        plane.kubectl("label", "--overwrite", "namespace", namespace, *labels)
     plane.kubectl("rollout", "restart", "-n", namespace, "deployment/server")
     plane.kubectl("rollout", "status", "-n", namespace, "deployment/server", "--timeout=60s")
 
