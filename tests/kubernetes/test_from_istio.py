@@ -6,6 +6,7 @@ has none.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -56,6 +57,10 @@ def istio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
         running.processes.wait("injection by Istio", lambda: "caBundle" in hooks(running))
         plane.kubectl("label", "namespace", SHOP, "istio-injection=enabled")
         plane.kubectl("apply", "-n", SHOP, "-f", conftest.HERE / "manifests" / "web.yaml")
+        # Istio's control plane tells a client after 100 ms that a server ends, which stops to listen at once.
+        pause = {"containers": [{"name": "web", "lifecycle": {"preStop": {"sleep": {"seconds": 2}}}}]}
+        patch = json.dumps({"spec": {"template": {"spec": pause}}})
+        plane.kubectl("patch", "-n", SHOP, "deployment/server", "-p", patch)
         for deployment in ("server", "client"):
             plane.kubectl("rollout", "status", "-n", SHOP, f"deployment/{deployment}", "--timeout=60s")
         yield running

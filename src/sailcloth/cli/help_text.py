@@ -12,7 +12,8 @@ Local cluster:
   up      Start a local cluster with the mesh installed.
   down    Stop the local cluster; the next `up` has the same objects.
   status  Show whether a local cluster runs, and where.
-  demo    Start a local cluster with a sample application in the mesh.
+  demo    Start a local cluster with a sample application in the mesh, or put it into a cluster that
+          has the mesh (--kubeconfig, --context).
   doctor  Check whether this machine can run a local cluster, and print the remedies.
   export  Export objects as YAML for `kubectl apply -f`, without pods and other objects that
           controllers create.

@@ -254,7 +254,7 @@ def seconds(text: str) -> float:
 # -- the cluster ----------------------------------------------------------------------------------
 
 
-class _Progress:
+class Progress:
     """Lines of what is done; on a terminal a line that ends with … gives way to the next one."""
 
     def __init__(self) -> None:
@@ -326,11 +326,11 @@ async def _apply(plan: Plan, force: bool, timeout_s: float, kubeconfig: str) -> 
     from .cluster import client
 
     async with client(kubeconfig) as api:
-        report = _Progress()
+        report = Progress()
         await _telling(apply.install(api, plan, report, readiness.Deadline(timeout_s), force), report)
 
 
-async def _telling(work: Coroutine[Any, Any, T], progress: _Progress | None = None) -> T:
+async def _telling(work: Coroutine[Any, Any, T], progress: Progress | None = None) -> T:
     """The result; conflicts and time limits end the command."""
     from sailcloth.install.apply import Conflicts
     from sailcloth.install.readiness import NotReady
@@ -369,7 +369,7 @@ async def _uninstall(revisions: list[str], purge: bool, timeout_s: float, kubeco
     from .cluster import client
 
     async with client(kubeconfig) as api:
-        report = _Progress()
+        report = Progress()
         await _telling(remove.uninstall(api, revisions, purge, report, readiness.Deadline(timeout_s)), report)
 
 

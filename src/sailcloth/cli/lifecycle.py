@@ -18,6 +18,7 @@ from sailcloth.local.state import StateDir, StateError
 
 from . import output, telemetry_options
 from .demos import DEMOS, Demo
+from .go_flags import CONTEXT
 from .local_cluster import LocalCluster, state_of, stop
 
 Object = dict[str, Any]
@@ -174,17 +175,39 @@ def demo(
     spans: telemetry_options.Spans = "",
     forward_metrics: telemetry_options.ForwardMetrics = "",
     forward_spans: telemetry_options.ForwardSpans = "",
+    kubeconfig: Annotated[
+        str, typer.Option("--kubeconfig", help="Of a cluster with the mesh to put the sample into; so is --context.")
+    ] = "",
     out: Form = "text",
 ) -> None:
-    """Start a local cluster with a sample application in the mesh."""
+    """Start a local cluster with a sample application in the mesh, or put it into a cluster that has the mesh (--kubeconfig, --context)."""
     if name not in DEMOS:
         output.fail(f"unknown demo {name!r}; there are: {', '.join(DEMOS)}", output.USAGE)
+    if kubeconfig or os.environ.get(CONTEXT):
+        _in_cluster(kubeconfig, DEMOS[name], 0 if no_load else load)
+        return
     options = _options(http_port, https_port, api_port, durability, workload_cert_ttl, bind_swap, allow_privileged)
     plugged = telemetry_options.Telemetry(telemetry, prometheus, tracing, spans, forward_metrics, forward_spans)
     options |= plugged.options()
     temporary = not detach and not state and not cluster and not os.environ.get("SAILCLOTH_HOME")
     where = StateDir(Path(tempfile.mkdtemp(prefix="sailcloth-"))) if temporary else state_of(state, cluster)
     _run(where, detach, _structured(out), options, DEMOS[name], temporary, load=0 if no_load else load)
+
+
+def _in_cluster(kubeconfig: str, sample: Demo, load: float) -> None:
+    from sailcloth.install.readiness import NotReady
+
+    from . import demo_in_cluster, dumps
+    from .install import Progress
+
+    progress = Progress()
+    try:
+        url = dumps.run(demo_in_cluster.install(kubeconfig, sample, load, 300.0, progress))
+    except NotReady as error:
+        output.fail(str(error))
+    finally:
+        progress.end()
+    print(f"  {sample.title:<13} {url}\n  try           {sample.next}")
 
 
 def _options(

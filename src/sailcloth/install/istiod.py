@@ -211,9 +211,12 @@ _CONTAINER = {
     "volumeMounts": [
         {"name": "settings", "mountPath": _CONFIG, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  of the container, where a certificate passes through a file
+        {"name": "istio-token", "mountPath": "/var/run/secrets/tokens", "readOnly": True},
         Each("pilot.volumeMounts"),
     ],
 }
+# By which replicas know each other (`controlplane.replicas`).
+_TOKEN = {"audience": "istio-ca", "expirationSeconds": 43_200, "path": "istio-token"}
 _OPTIONAL = ("nodeSelector", "affinity", "tolerations", "topologySpreadConstraints")
 _POD = {
     "metadata": {
@@ -240,6 +243,7 @@ _POD = {
         "volumes": [
             {"name": "settings", "configMap": {"name": Revisioned("istiod-settings")}},
             {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
+            {"name": "istio-token", "projected": {"sources": [{"serviceAccountToken": _TOKEN}]}},
             Each("pilot.volumes"),
         ],
     },
