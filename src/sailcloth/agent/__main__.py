@@ -40,16 +40,28 @@ def capture_traffic(arguments: list[str]) -> int:
     """Put the rules of traffic capture in force in this network namespace, or with `--run-validation` see whether they are."""
     from sailcloth.lib.nftables import Nftables
 
-    from . import capture
+    from . import capture, validation
 
     wanted = capture.parse(arguments, os.environ, by_user=True)
-    if "--skip-rule-apply" in arguments:
-        return 0
-    table = Nftables()
-    try:
-        table.commit(capture.rules(wanted))
-    finally:
-        table.close()
+    if "--skip-rule-apply" not in arguments:
+        table = Nftables()
+        try:
+            table.commit(capture.rules(wanted))
+        finally:
+            table.close()
+    if "--run-validation" in arguments:
+        own = validation.addresses()
+        if not own:
+            raise OSError(
+                "the pod's address is not in /etc/hosts, so whether its traffic is captured cannot be found out"
+            )
+        if not all(validation.is_captured(address, wanted.inbound) for address in own):
+            print(
+                f"pilot-agent: traffic of {', '.join(own)} is not captured: the CNI plugin did not run for this pod. The DaemonSet "
+                "istio-cni-node repairs it, if it runs on this node and cni.repair.enabled is set",
+                file=sys.stderr,
+            )
+            return validation.NOT_CAPTURED
     print(f"traffic is captured: outbound at port {wanted.outbound}, inbound at {wanted.inbound}", flush=True)
     return 0
 

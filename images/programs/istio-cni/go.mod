@@ -1,0 +1,3 @@
+module sailcloth.invalid/istio-cni
+
+go 1.22
