@@ -133,6 +133,18 @@ def test_an_operators_fields() -> None:
     ]
 
 
+def test_the_plugin_is_installed_and_the_control_plane_knows() -> None:
+    asked = {"enabled": True, "namespace": "kube-system", "k8s": {"resources": {"requests": {"cpu": "1m"}}}}
+    made = plan(operator(tag="1", components={"cni": asked}, values={"cni": {"excludeNamespaces": ["a"], "x": 1}}))
+    assert [c.name for c in made.components] == ["Base", "Cni", "Pilot", "IngressGateways"]
+    own = release(made, "istio-cni")
+    assert (own["global"]["tag"], own["cni"]["excludeNamespaces"]) == ("1", ["a"])
+    assert own["cni"]["resources"]["requests"]["cpu"] == "1m"
+    assert {c.release.namespace for c in made.components if c.name == "Cni"} == {"kube-system"}
+    assert release(made, "istiod")["pilot"]["cni"]["enabled"]
+    assert made.warnings == ["values.cni.x: has no effect here"]
+
+
 def test_the_egress_gateway_is_no_load_balancer() -> None:
     assert release(plan({"profile": "demo"}), "istio-egressgateway")["service"]["type"] == "ClusterIP"
 
@@ -143,7 +155,8 @@ def test_the_egress_gateway_is_no_load_balancer() -> None:
         (operator(profile="none"), "there is no profile 'none'; use default, demo"),
         (operator(revision="Canary_1"), "revision: "),
         (operator(namespace="mesh"), "global.istioNamespace must be istio-system"),
-        (operator(components={"cni": {"enabled": True}}), "components.cni.enabled: there is no CNI plugin yet"),
+        (operator(components={"ztunnel": {"enabled": True}}), "components.ztunnel.enabled: ambient mode is not there"),
+        (operator(components={"cni": {"enabled": True}}, values={"cni": {"repair": 1}}), "values.cni.repair: must be"),
         (operator(components={"ingressGateways": {}}), "components.ingressGateways: must be a list"),
         (
             operator(components={"ingressGateways": [{"enabled": True, "name": ""}]}),

@@ -215,6 +215,9 @@ class Node:
     def _write_settings(self) -> None:
         folder = self.folder
         (folder / "cni").mkdir()
+        (folder / "plugins").mkdir()
+        for plugin in Path("/usr/lib/cni").iterdir():  # others may be added, and the machine keeps its own
+            (folder / "plugins" / plugin.name).symlink_to(plugin)
         (folder / "manifests").mkdir()
         (folder / "resolv.conf").write_text(f"nameserver {DNS}\n")
         (folder / "containerd.toml").write_text(self._containerd())
@@ -242,7 +245,7 @@ disabled_plugins = [
   sandbox_image = "{PAUSE}"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "{self.folder}/plugins"
     conf_dir = "{self.folder}/cni"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"

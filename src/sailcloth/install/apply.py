@@ -108,6 +108,10 @@ async def install(client: Client, plan: spec.Plan, report: Report, deadline: Dea
             await readiness.established(client, [o["metadata"]["name"] for o in definitions], deadline, report)
         await _apply(client, [o for o in objects if o not in definitions], force)
         report(f"{component}: applied ({len(objects)} object{'s' if len(objects) > 1 else ''})")
+        for _, place, name in (
+            name_of(o) for o in objects if o["kind"] == "DaemonSet"
+        ):  # before pods are injected for it
+            await readiness.available(client, name, place, deadline, report, "DaemonSet")
     if starting:
         await _control_plane(client, plan.revision, deadline, report)
     for component, objects in parts:

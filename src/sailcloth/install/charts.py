@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from . import definitions, gateway, istiod
+from . import cni, definitions, gateway, istiod
 
-CHARTS = {chart.name: chart for chart in (definitions.CHART, istiod.CHART, gateway.CHART)}
+CHARTS = {chart.name: chart for chart in (definitions.CHART, cni.CHART, istiod.CHART, gateway.CHART)}

@@ -29,8 +29,8 @@ async def _problem(client: Client, kind: str, namespace: str, name: str) -> str:
         if error.status != 404:
             raise
         return "is not there"
-    if kind == "Deployment" and (lacking := await readiness.unavailable(client, name, namespace)):
-        why = await readiness.reasons(client, name, namespace)
+    if kind in readiness.WORKLOADS and (lacking := await readiness.unavailable(client, name, namespace, kind)):
+        why = await readiness.reasons(client, name, namespace, kind)
         return lacking + (f"; {why}" if why else "")
     if kind.endswith("WebhookConfiguration") and not live.get("webhooks"):
         return "has no webhooks; the control plane writes them when it starts"

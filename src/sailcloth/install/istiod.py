@@ -118,6 +118,7 @@ _INJECTION = Merge(
             ("global",),
         ),
         "revision": Value("revision"),
+        "pilot": {"cni": Value("pilot.cni")},
         "sidecarInjectorWebhook": {"rewriteAppHTTPProbe": Value("sidecarInjectorWebhook.rewriteAppHTTPProbe")},
     },
     (),

@@ -13,6 +13,7 @@ from sailcloth.kube import Resource
 from sailcloth.kube.resources import (
     CONFIGMAPS,
     CRDS,
+    DAEMONSETS,
     DEPLOYMENTS,
     MUTATING_WEBHOOKS,
     NAMESPACES,
@@ -38,6 +39,7 @@ RESOURCES = {
         Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler"),
         Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget"),
         DEPLOYMENTS,
+        DAEMONSETS,
         MUTATING_WEBHOOKS,
         VALIDATING_WEBHOOKS,
         SERVICES,

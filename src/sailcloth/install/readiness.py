@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from sailcloth.kube import ApiError, Client
-from sailcloth.kube.resources import CRDS, DEPLOYMENTS, EVENTS, MUTATING_WEBHOOKS, PODS
+from sailcloth.kube.resources import CRDS, DAEMONSETS, DEPLOYMENTS, EVENTS, MUTATING_WEBHOOKS, PODS
 
 Object = dict[str, Any]
 Report = Callable[[str], None]
@@ -71,22 +71,27 @@ async def established(client: Client, names: Iterable[str], deadline: Deadline, 
     await _until("the mesh's kinds", missing, _nothing, deadline, report)
 
 
-async def available(client: Client, name: str, namespace: str, deadline: Deadline, report: Report) -> None:
-    """Wait until all pods of a Deployment are its newest, and ready."""
+async def available(
+    client: Client, name: str, namespace: str, deadline: Deadline, report: Report, kind: str = "Deployment"
+) -> None:
+    """Wait until all pods of a Deployment or DaemonSet are its newest, and ready."""
 
     async def missing() -> str:
-        return await unavailable(client, name, namespace)
+        return await unavailable(client, name, namespace, kind)
 
     async def why() -> str:
-        return await reasons(client, name, namespace)
+        return await reasons(client, name, namespace, kind)
 
-    await _until(f"Deployment {namespace}/{name}", missing, why, deadline, report)
+    await _until(f"{kind} {namespace}/{name}", missing, why, deadline, report)
 
 
-async def unavailable(client: Client, name: str, namespace: str) -> str:
-    """What a Deployment lacks; empty if it is as it should be."""
+WORKLOADS = {resource.kind: resource for resource in (DEPLOYMENTS, DAEMONSETS)}
+
+
+async def unavailable(client: Client, name: str, namespace: str, kind: str = "Deployment") -> str:
+    """What a Deployment or DaemonSet lacks; empty if it is as it should be."""
     try:
-        found = await client.get(DEPLOYMENTS, name, namespace)
+        found = await client.get(WORKLOADS[kind], name, namespace)
     except ApiError as error:
         if error.status != 404:
             raise
@@ -94,7 +99,11 @@ async def unavailable(client: Client, name: str, namespace: str) -> str:
     status, wanted = found.get("status") or {}, found["spec"].get("replicas", 1)
     if status.get("observedGeneration", 0) < found["metadata"].get("generation", 0):
         return "is not observed yet"
-    ready = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
+    if kind == "DaemonSet":
+        wanted = status.get("desiredNumberScheduled", 0)
+        ready = min(status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
+    else:
+        ready = min(status.get("updatedReplicas", 0), status.get("availableReplicas", 0))
     return f"{ready} of {wanted} pods are ready" if ready < wanted or status.get("replicas", 0) > wanted else ""
 
 
@@ -116,10 +125,10 @@ async def injecting(client: Client, name: str, deadline: Deadline, report: Repor
     return webhooks
 
 
-async def reasons(client: Client, name: str, namespace: str) -> str:
-    """Why pods of a Deployment are not ready: of its conditions, of containers that wait, and of events."""
+async def reasons(client: Client, name: str, namespace: str, kind: str = "Deployment") -> str:
+    """Why pods of a Deployment or DaemonSet are not ready: of its conditions, of containers that wait, and of events."""
     try:
-        found = await client.get(DEPLOYMENTS, name, namespace)
+        found = await client.get(WORKLOADS[kind], name, namespace)
     except ApiError as error:
         if error.status != 404:
             raise

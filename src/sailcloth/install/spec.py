@@ -24,7 +24,7 @@ from .gateway_values import gateway_defaults, of_component, of_values
 from .istiod import UNNAMED_ADDRESS
 from .profiles import DEFAULT, PROFILES, Spec
 from .render import Object, render
-from .translate import K8S_OF_PILOT, translated
+from .translate import K8S_OF_CNI, K8S_OF_PILOT, translated
 from .values import InvalidValues
 
 API_VERSION, KIND = "install.istio.io/v1alpha1", "IstioOperator"
@@ -32,7 +32,6 @@ _FIELDS = ("profile", "hub", "tag", "namespace", "revision", "meshConfig", "comp
 _ISTIOD = ("global", "pilot", "meshConfig", "sidecarInjectorWebhook", "revision")
 _GATEWAYS = ("ingressGateways", "egressGateways")
 _ABSENT = {
-    "cni": "there is no CNI plugin yet; pods capture their traffic by an init container",
     "ztunnel": "ambient mode is not there yet",
     "istiodRemote": "a control plane outside of the cluster is not there yet",
 }
@@ -190,7 +189,7 @@ def resolved(asked: Mapping[str, Any]) -> Spec:
 
 def complete(asked: Mapping[str, Any]) -> Spec:
     """The resolved spec with the defaults of all values."""
-    every = {**values.defaults("base"), **values.defaults("istiod")}
+    every = {**values.defaults("base"), **values.defaults("istiod"), "cni": values.defaults("cni")["cni"]}
     return combined({"values": every}, resolved(asked))
 
 
@@ -230,12 +229,17 @@ class _Maker:
             own = {"istioNamespace": root.get("istioNamespace", self._namespace)}
             of_base = {"base": self._values.get("base") or {}, "global": own}
             self._add("Base", "base", "istio-base", of_base, self._namespace, "values")
+        cni = _part(self._components, "cni")
+        if cni.get("enabled") is True:
+            self._cni(cni, root)
         if _enabled(self._components, "pilot"):
             settings = _part(_part(self._components, "pilot"), "k8s")
             more, unknown = translated(settings, K8S_OF_PILOT, "components.pilot.k8s")
             self.warnings += unknown
             of_pilot = {k: self._values[k] for k in _ISTIOD if k in self._values}
             of_pilot = values.merge(values.merge(of_pilot, _of_spec(self._spec, self._namespace)), more)
+            if cni.get("enabled") is True:
+                of_pilot = values.merge({"pilot": {"cni": {"enabled": True}}}, of_pilot)
             self._discovery(_part(_part(of_pilot, "meshConfig"), "defaultConfig"))
             self._add("Pilot", "istiod", suffixed("istiod", self._revision), of_pilot, self._namespace, "values")
         for key in _GATEWAYS:
@@ -251,6 +255,14 @@ class _Maker:
             self.warnings.append(
                 "meshConfig.defaultConfig.discoveryAddress: is left out, since it is not the address of this revision"
             )
+
+    def _cni(self, component: Mapping[str, Any], root: Mapping[str, Any]) -> None:
+        settings, unknown = translated(_part(component, "k8s"), K8S_OF_CNI, "components.cni.k8s")
+        self.warnings += unknown
+        shared = {k: root[k] for k in ("hub", "tag", "imagePullPolicy", "imagePullSecrets") if k in root}
+        shared |= {k: str(self._spec[k]) for k in ("hub", "tag") if self._spec.get(k)}
+        own = values.merge({"cni": self._values.get("cni") or {}, "global": shared}, settings)
+        self._add("Cni", "cni", "istio-cni", own, str(component.get("namespace") or self._namespace), "values")
 
     def _gateway(self, key: str, at: str, gateway: Mapping[str, Any], root: Mapping[str, Any]) -> None:
         name = str(gateway.get("name") or "")
@@ -282,9 +294,9 @@ class _Maker:
         for key, component in self._components.items():
             if key in _ABSENT and isinstance(component, Mapping) and component.get("enabled") is True:
                 self.wrong.append(f"components.{key}.enabled: {_ABSENT[key]}")
-            elif key not in ("base", "pilot", *_GATEWAYS, *_ABSENT):
+            elif key not in ("base", "pilot", "cni", *_GATEWAYS, *_ABSENT):
                 self.warnings.append(f"components.{key}: has no effect here")
-        known = (*_ISTIOD, "base", "gateways", "defaultRevision")
+        known = (*_ISTIOD, "base", "cni", "gateways", "defaultRevision")
         self.warnings += [f"values.{key}: has no effect here" for key in self._values if key not in known]
         names = set()
         for key in _GATEWAYS:

@@ -17,6 +17,10 @@ K8S_OF_PILOT = {
     "hpaSpec.minReplicas": "pilot.autoscaleMin",
     "hpaSpec.maxReplicas": "pilot.autoscaleMax",
 }
+K8S_OF_CNI = {
+    **{name: f"cni.{name}" for name in (*_POD[:-1], "env")},
+    "imagePullPolicy": "global.imagePullPolicy",
+}
 K8S_OF_GATEWAY = {
     **{name: name for name in (*_POD, "env", "volumes", "volumeMounts", "priorityClassName", "imagePullPolicy")},
     "securityContext": "securityContext",
