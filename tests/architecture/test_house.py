@@ -62,7 +62,7 @@ def test_every_module_says_why_it_exists() -> None:
     assert silent == []
 
 
-@pytest.mark.parametrize("package", ["controlplane", "kube", "store", "agent", "ca"])
+@pytest.mark.parametrize("package", ["controlplane", "kube", "store", "agent", "ca", "cni"])
 def test_no_error_of_the_api_server_is_swallowed(package: str) -> None:
     """A refusal that is expected is compared by its status; any other is raised and tried again (`lib.work_queue`)."""
     swallowed = []

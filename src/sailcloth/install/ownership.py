@@ -23,7 +23,7 @@ from sailcloth.kube.resources import (
 )
 
 Object = dict[str, Any]
-SHARED = frozenset(("Base", "Namespaces"))
+SHARED = frozenset(("Base", "Cni", "Namespaces"))
 """Components that all revisions of the control plane have in common."""
 Name = tuple[str, str, str]
 """Kind, namespace (empty for kinds without) and name of an object."""
