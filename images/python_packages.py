@@ -34,15 +34,16 @@ def dependencies(folder: Path, target: Path, left_out: frozenset[str]) -> None:
     _write(folder / "site", target)
 
 
-def sailcloth(folder: Path, target: Path, commands: Mapping[str, str]) -> None:
+def sailcloth(folder: Path, target: Path, commands: Mapping[str, str], page: bool) -> None:
     """Write the layer of Sailcloth itself. `folder`: an empty one to work in. `commands`: by name the module whose `main` takes its
-    arguments and returns the exit code."""
-    # The hook builds the console's page, which these images do not serve.
-    environment = {**os.environ, "HATCH_BUILD_NO_HOOKS": "true"}
+    arguments and returns the exit code. `page`: with the console's page, which a hook of the build puts into the wheel."""
+    environment = {**os.environ, **({} if page else {"HATCH_BUILD_NO_HOOKS": "true"})}
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "wheel")]
     _run(build, "the wheel was not built", environment)
     (wheel,) = (folder / "wheel").glob("*.whl")
     _install(folder / "site", str(wheel))
+    if page and not (folder / "site" / "sailcloth" / "console" / "page" / "index.html").exists():
+        raise BuildError("the console has no page: `make page` says why it is not built")
     (folder / "bin").mkdir()
     for name, module in commands.items():
         command = folder / "bin" / name
