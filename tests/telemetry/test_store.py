@@ -193,6 +193,16 @@ def test_old_columns_and_targets_end() -> None:
     assert (len(store.index), store.targets) == (0, {})
 
 
+def test_less_than_a_day_is_kept_where_that_is_wanted() -> None:
+    store = Store(coarse_ms=7_200_000)
+    append(store, "t", 0, {"a": 1.0})
+    store.seal(store.target("t"))
+    store.expire(7_200_000)
+    assert len(store.index) == 1
+    store.expire(7_200_001)
+    assert (len(store.index), store.targets) == (0, {})
+
+
 def test_older_times_come_from_the_coarse_tier() -> None:
     store = Store()
     for time_ms in (100_000, 200_000):

@@ -25,7 +25,7 @@ from sailcloth.lib import regex
 
 from .exposition import Metadata
 from .metrics.labels import NAME, Index, Ints, Matcher
-from .metrics.store import COARSE_MS, Store
+from .metrics.store import Store
 from .parameters import Parameters
 from .promql import evaluate, results
 from .promql.errors import BadQuery, QueryError, QueryTimeout
@@ -282,7 +282,7 @@ class Api:
                 "query.lookback-delta": "5m",
                 "query.timeout": f"{_TIMEOUT_S:g}s",
                 "query.max-samples": str(evaluate.Limits().samples),
-                "storage.tsdb.retention.time": f"{COARSE_MS // 3_600_000}h",
+                "storage.tsdb.retention.time": f"{self.store.coarse_ms // 1000}s",
             }
         )
 
@@ -299,7 +299,7 @@ class Api:
                 "GOMAXPROCS": os.cpu_count() or 1,
                 "GOGC": "",
                 "GODEBUG": "",
-                "storageRetention": f"{COARSE_MS // 3_600_000}h",
+                "storageRetention": f"{self.store.coarse_ms // 1000}s",
             }
         )
 

@@ -28,11 +28,11 @@ from .access_logs.store import LogStore
 from .api import Api, Info
 from .exposition import Metadata
 from .metrics.disk import Disk
-from .metrics.store import Store
+from .metrics.store import COARSE_MS, Store
 from .scraper import Scraper
 from .traces.forwarding import SpanForwarder
 from .traces.server import MAX_BODY, Traces
-from .traces.store import TraceStore
+from .traces.store import MAX_AGE_S, MAX_BYTES, TraceStore
 from .upstreams import Upstreams
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,8 @@ class Config:
     after: str = ""  # a file to wait for before the start
     interval_s: float = 5.0
     max_series: int = 100_000
+    retention_s: float = MAX_AGE_S  # of metrics and traces; metrics are kept for a day at most
+    max_trace_bytes: int = MAX_BYTES
     accept_remote_write: bool = False
     remote_write: tuple[str, ...] = ()  # URLs of stores that get a copy of everything
     prometheus: str = ""  # a store that takes our place: it gets everything, and answers on our port
@@ -89,7 +91,8 @@ async def serve(config: Config) -> None:
 
 
 async def _run(client: Client, config: Config) -> None:
-    store, metadata = Store(config.max_series), Metadata()
+    store = Store(config.max_series, min(int(config.retention_s * 1000), COARSE_MS))
+    metadata = Metadata()
     disk = Disk(Path(config.folder), store) if config.folder and not config.prometheus else None
     upstreams = Upstreams(config.sockets)
     if disk is not None:
@@ -162,7 +165,8 @@ class TraceServer:
         urls = (*([config.spans] if config.tracing else []), *config.forward_spans)
         self._forwarders = [SpanForwarder(url, upstreams.post) for url in urls]
         forward, folder = [f.take for f in self._forwarders], Path(config.folder)
-        self._traces = Traces(TraceStore(folder / "traces"), forward=forward, keep=not config.tracing)
+        kept = TraceStore(folder / "traces", config.max_trace_bytes, config.retention_s)
+        self._traces = Traces(kept, forward=forward, keep=not config.tracing)
         self._logs: AccessLogs | None = None
         if config.pod_logs:
             store = LogStore(folder / "access-logs")

@@ -27,7 +27,7 @@ import numpy as np
 from . import chunks
 from .chunks import MISSING_BITS, Chunk, Floats
 from .labels import Index
-from .store import COARSE_MS, FINE_MS, Store, StoredChunk, Target, View, columns
+from .store import FINE_MS, Store, StoredChunk, Target, View, columns
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +137,9 @@ class Disk:
                 yield from self._write_hour(hour)
             for path in self.folder.glob("*.blk"):
                 tier, _, start = path.stem.partition("-")
-                if int(start) < now_ms - (FINE_MS + HOUR_MS // 12 if tier == "fine" else COARSE_MS + HOUR_MS):
+                if int(start) < now_ms - (
+                    FINE_MS + HOUR_MS // 12 if tier == "fine" else self.store.coarse_ms + HOUR_MS
+                ):
                     path.unlink()
         except OSError as error:
             self._failed(error)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 WIDTH = 60  # columns of an open chunk
 FINE_MS = 65 * 60_000  # how long columns are kept as they were scraped
-COARSE_MS = 24 * 3_600_000  # how long one column a minute is kept
+COARSE_MS = 24 * 3_600_000  # how long one column a minute is kept, at most
 LOOKBACK_MS = 300_000  # a series without samples for so long may make room
 _ROWS = 2000  # that are decoded at once
 _RETRY_MS = 60_000  # between two searches for room
@@ -111,12 +111,13 @@ class Batch:
 
 class Store:
     """Series of all targets. max_series: how many there may be, those without recent samples included; a quarter of them of one
-    target, so that none takes the room of all."""
+    target, so that none takes the room of all. coarse_ms: how long one column a minute is kept."""
 
-    def __init__(self, max_series: int = 100_000) -> None:
+    def __init__(self, max_series: int = 100_000, coarse_ms: int = COARSE_MS) -> None:
         self.index = Index()
         self.targets: dict[int, Target] = {}
         self.max_series, self.max_of_target = max_series, max(max_series // 4, 1)
+        self.coarse_ms = coarse_ms
         self.journal: Journal | None = None
         self.appended = self.refused = self.conflicting = self.evicted = 0  # samples, series, series, series
         self._names: dict[str, Target] = {}
@@ -255,10 +256,10 @@ class Store:
         for target in list(self.targets.values()):
             view = target.view
             fine = tuple(c for c in view.fine if c.times[-1] >= now_ms - FINE_MS)
-            coarse = tuple(c for c in view.coarse if c.last_ms >= now_ms - COARSE_MS)
+            coarse = tuple(c for c in view.coarse if c.last_ms >= now_ms - self.coarse_ms)
             if (fine, coarse) != (view.fine, view.coarse):
                 target.view = View(coarse, fine, view.times, view.values, view.count)
-        old = self.index.last_seen[: len(self.index)] < now_ms - COARSE_MS
+        old = self.index.last_seen[: len(self.index)] < now_ms - self.coarse_ms
         if old.any():
             self._evict(old, reuse=True)
 
