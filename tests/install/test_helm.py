@@ -131,6 +131,37 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "cni that repairs nothing": ("cni", {"cni": {"image": "example.com/i@sha256:0", "repair": {"enabled": False}}}),
+    "telemetry": ("telemetry", {}),
+    "telemetry on a volume": (
+        "telemetry",
+        {
+            "global": {"hub": "h.example", "tag": "t", "networkPolicy": {"enabled": True}, "imagePullPolicy": "Always"},
+            "telemetry": {
+                "persistence": {"enabled": True, "size": "1Gi", "storageClassName": "fast"},
+                "settings": {"retention_s": 3600, "address": "not this one", "remote_write": ["http://a/b?c=d&e"]},
+                "imagePullSecrets": [{"name": "s"}],
+                "podLabels": {"team": "a", "app": "other"},
+                "podAnnotations": {"n": "1"},
+                "tolerations": [TOLERATION],
+                "volumes": [{"name": "v", "emptyDir": {}}],
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                "resources": {},
+                "replicaCount": 0,
+            },
+        },
+    ),
+    "console": ("console", {}),
+    "console for a company": (
+        "console",
+        {
+            "console": {
+                "image": "example.com/addons@sha256:00",
+                "serviceType": "LoadBalancer",
+                "settings": {"view_only": True, "openid_issuer": "https://id.example", "openid_client": "mesh"},
+                "nodeSelector": {"kubernetes.io/os": "linux"},
+            },
+        },
+    ),
     "gateway": ("gateway", {}),
     "gateway with everything": (
         "gateway",
@@ -230,6 +261,8 @@ def test_helm_finds_nothing_to_blame(chart: str, tmp_path: Path) -> None:
         ("istiod", {"pilot": {"replicaCont": 1}}, "replicaCont"),
         ("istiod", {"pilot": {"env": "x"}}, "env"),
         ("gateway", {"service": {"type": "Balancer"}}, "type"),
+        ("telemetry", {"telemetry": {"replicaCount": 2}}, "replicaCount"),
+        ("console", {"console": {"serviceType": "Balancer"}}, "serviceType"),
     ],
 )
 def test_helm_refuses_what_has_no_effect(tmp_path: Path, chart: str, given: dict[str, Any], words: str) -> None:

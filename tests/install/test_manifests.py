@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from sailcloth.api import addons
 from sailcloth.install import access
 from sailcloth.install.profiles import PROFILES
 from sailcloth.lib import bounded_yaml
+from tools import charts
 
 GOLDENS = Path(__file__).parent / "golden"
 
@@ -43,6 +45,16 @@ def test_a_component_alone() -> None:
     kinds = [o["kind"] for o in objects(generate("--component", "IngressGateways").stdout)]
     assert kinds[0] == "ServiceAccount"
     assert "CustomResourceDefinition" not in kinds
+
+
+def test_charts_are_written_without_a_checkout(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sailcloth.cli", "manifest", "charts", "--output", str(tmp_path / "charts")]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    written = {str(p.relative_to(tmp_path / "charts")): p.read_text() for p in (tmp_path / "charts").rglob("*.*")}
+    assert written == {str(p.relative_to(charts.FOLDER)): p.read_text() for p in charts.FOLDER.rglob("*.*")}
+    again = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert again.returncode == 64
+    assert "is there already; remove it, or name another folder" in again.stderr
 
 
 def test_warnings_go_to_the_error_output() -> None:
@@ -91,14 +103,16 @@ def test_the_control_plane_may_do_no_more_than_it_needs() -> None:
     }
 
 
-def test_goldens_have_what_clusters_ask_of_pods() -> None:
-    """The profile `restricted` of Pod Security, for the control plane."""
-    found = [o for o in yaml.load_all((GOLDENS / "default.yaml").read_text(), Loader=yaml.CSafeLoader) if o]
+@pytest.mark.parametrize("name", ["istiod", "telemetry", "kiali"])
+def test_goldens_have_what_clusters_ask_of_pods(name: str) -> None:
+    """The profile `restricted` of Pod Security."""
+    found = [o for o in yaml.load_all((GOLDENS / "demo.yaml").read_text(), Loader=yaml.CSafeLoader) if o]
     (pod,) = (
-        o["spec"]["template"]["spec"] for o in found if o["kind"] == "Deployment" and o["metadata"]["name"] == "istiod"
+        o["spec"]["template"]["spec"] for o in found if o["kind"] == "Deployment" and o["metadata"]["name"] == name
     )
     (container,) = pod["containers"]
-    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod["securityContext"] | security == pod["securityContext"]
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -106,3 +120,15 @@ def test_goldens_have_what_clusters_ask_of_pods() -> None:
         "capabilities": {"drop": ["ALL"]},
     }
     assert {"requests"} <= set(container["resources"])
+
+
+def test_telemetry_and_console_may_do_no_more_than_they_need() -> None:
+    """No wildcards; the telemetry sees pods, and the console writes nothing but questions about users."""
+    every = [*addons.telemetry_rules(), *addons.console_rules(), *addons.editor_rules()]
+    assert not [r for r in every if "*" in (*r["apiGroups"], *r["resources"], *r["verbs"])]
+    assert [r["resources"] for r in addons.telemetry_rules()] == [["pods"]]
+    written = {
+        r for rule in addons.console_rules() for r in rule["resources"] if {*rule["verbs"]} - {"get", "list", "watch"}
+    }
+    assert written == {"tokenreviews", "subjectaccessreviews"}
+    assert not [r for r in addons.console_rules() if "secrets" in r["resources"]]

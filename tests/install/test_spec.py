@@ -63,7 +63,7 @@ def test_every_profile_can_be_installed(name: str) -> None:
     assert made.warnings == []
     assert [c.name for c in made.components] == {
         "default": ["Base", "Pilot", "IngressGateways"],
-        "demo": ["Base", "Pilot", "IngressGateways", "EgressGateways"],
+        "demo": ["Base", "Pilot", "Telemetry", "Console", "IngressGateways", "EgressGateways"],
         "minimal": ["Base", "Pilot"],
         "empty": [],
         "preview": ["Base", "Pilot", "IngressGateways"],
@@ -184,3 +184,36 @@ def test_the_complete_spec_is_the_same_installation() -> None:
     """`profile dump` may be given to `install -f`."""
     asked = spec.given([{}], ["profile=demo", "global.tag=1"])
     assert spec.plan(spec.complete(asked)).components == spec.plan(asked).components
+
+
+def test_telemetry_and_console_can_be_left_out_of_the_demo() -> None:
+    made = plan({"profile": "demo"}, "components.telemetry.enabled=false", "components.console.enabled=false")
+    assert [c.name for c in made.components] == ["Base", "Pilot", "IngressGateways", "EgressGateways"]
+    assert made.warnings == []
+
+
+def test_values_of_the_telemetry() -> None:
+    k8s = {"resources": {"requests": {"cpu": "1"}}, "env": []}
+    document = operator(hub="h.example", components={"telemetry": {"enabled": True, "k8s": k8s}})
+    sets = ("telemetry.persistence.enabled=true", "global.imagePullSecrets={s}", "global.proxy.privileged=true")
+    made = plan(document, *sets)
+    values = release(made, "telemetry")
+    assert values["global"]["hub"] == "h.example"
+    assert values["telemetry"]["resources"]["requests"]["cpu"] == "1"
+    assert values["telemetry"]["persistence"]["enabled"] is True
+    assert values["telemetry"]["imagePullSecrets"] == [{"name": "s"}]
+    assert made.warnings == ["components.telemetry.k8s.env: has no effect here"]
+    assert plan(None, "telemetry.replicaCount=1").warnings == ["values.telemetry: has no effect here"]
+
+
+def test_spans_go_to_the_telemetry_unless_they_go_elsewhere() -> None:
+    def options(*sets: str) -> Any:
+        return release(plan(None, *sets), "istiod")["meshConfig"]
+
+    telemetry = "components.telemetry.enabled=true"
+    assert "defaultProviders" not in options()
+    assert options(telemetry)["defaultProviders"] == {"tracing": ["zipkin"]}
+    assert options(telemetry)["extensionProviders"][0]["zipkin"]["port"] == 9411
+    own = 'meshConfig.extensionProviders=[{"name": "mine", "zipkin": {"service": "z", "port": 1}}]'
+    assert [p["name"] for p in options(telemetry, own)["extensionProviders"]] == ["mine"]
+    assert "defaultProviders" not in options(telemetry, own)

@@ -138,6 +138,11 @@ _OPTIONS = (
     "meshConfig.accessLogFile=/dev/stdout",
     "values.global.imagePullPolicy=IfNotPresent",
     "values.pilot.settings.drain_s=3",
+    "meshConfig.defaultConfig.tracing.sampling=100",
+    "components.telemetry.enabled=true",
+    "components.console.enabled=true",
+    "values.telemetry.settings.interval_s=2",
+    "values.global.networkPolicy.enabled=true",
 )
 WHOLE = (
     "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,"

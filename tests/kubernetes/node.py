@@ -26,7 +26,11 @@ ADDRESS = "10.42.0.1"
 DNS = "10.96.0.10"
 PAUSE, WEB = "docker.io/sailcloth/pause:test", "docker.io/sailcloth/web:test"
 _PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-_GET = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=2).read().decode(), end='')"
+_GET = """
+import sys, urllib.request as r
+request = r.Request(sys.argv[1], headers=dict(a.split(": ", 1) for a in sys.argv[2:]))
+print(r.urlopen(request, timeout=5).read().decode(), end="")
+"""
 _CGROUPS = Path("/sys/fs/cgroup")
 _GROUP = "sailcloth-kubernetes-"  # and the id of the test run
 # kubelet insists on these, for all pods of a machine. It reads them from files of ours: the machine keeps its own.
@@ -101,9 +105,9 @@ class Node:
         oci.write(oci.Image(name, (layer,), (f"/{program}",), user), archive)
         self.import_image(archive)
 
-    def answer(self, url: str) -> str:
+    def answer(self, url: str, *headers: str) -> str:
         """The body of an answer to a request from the node, where pods and services have their addresses; empty without one."""
-        return self.control_plane.run(sys.executable, "-c", _GET, url, check=False).stdout
+        return self.control_plane.run(sys.executable, "-c", _GET, url, *headers, check=False).stdout
 
     def wait_for_answer(self, url: str, expected: str, seconds: float = 30.0) -> None:
         """Return when a request to the URL has this answer."""

@@ -49,6 +49,7 @@ def register(app: typer.Typer) -> None:
     group.command("export")(export)
     group.command("rules")(rules)
     group.command("kiali", help="Open the console, logged in; Ctrl-C stops it.")(kiali)
+    group.command("console", hidden=True)(kiali)
     for name, (service, port) in SERVICES.items():
         group.command(name, help=f"Open the Service {service} of the installation (port {port}); Ctrl-C stops it.")(
             _page(service, port)

@@ -101,6 +101,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "sailctl manifest generate --set profile=minimal > istio.yaml",
         "sailctl manifest generate -f operator.yaml --component Pilot",
     ),
+    "sailctl manifest charts": ("sailctl manifest charts", "sailctl manifest charts --output /tmp/charts"),
     "sailctl manifest diff": ("sailctl manifest diff before.yaml after.yaml",),
     "sailctl profile list": ("sailctl profile list",),
     "sailctl profile dump": ("sailctl profile dump demo", "sailctl profile dump minimal -o json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from sailcloth.install.profiles import Spec
 
 _PANEL = "Installation"
-_COMPONENTS = ("Base", "Pilot", "IngressGateways", "EgressGateways")
+_COMPONENTS = ("Base", "Pilot", "Telemetry", "Console", "IngressGateways", "EgressGateways")
 Profile = Annotated[str, typer.Argument(help="Name of a profile.")]
 
 
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Add the groups."""
     manifest = typer.Typer(help="The objects of an installation.", no_args_is_help=True)
     manifest.command("generate")(generate)
+    manifest.command("charts")(write_charts)
     manifest.command("diff")(diff)
     app.add_typer(manifest, name="manifest", rich_help_panel=_PANEL)
     profile = typer.Typer(help="Named choices of components and values.", no_args_is_help=True)
@@ -48,6 +50,26 @@ def generate(
         if not component or part.name in component:
             for obj in part.objects():
                 print("---\n" + yaml.dump(obj, Dumper=_dumper(), sort_keys=False, allow_unicode=True), end="")
+
+
+def write_charts(
+    folder: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write them into, one folder a chart; it is made.")
+    ] = Path("charts"),
+) -> None:
+    """Write the Helm charts of this version, for `helm install` without a checkout."""
+    from sailcloth import __version__
+    from sailcloth.install import helm
+    from sailcloth.install.charts import CHARTS
+
+    for chart in CHARTS.values():
+        place = folder / chart.name
+        if place.exists():
+            output.fail(f"--output: {place} is there already; remove it, or name another folder", output.USAGE)
+        for name, text in helm.files(chart, __version__).items():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(text)
+        print(place)
 
 
 def _dumper() -> type:

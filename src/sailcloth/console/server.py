@@ -146,7 +146,11 @@ class Console:
         except Forbidden as error:
             response = problem(403, str(error), error.fix)
         except Unavailable as error:
-            response = problem(503, str(error), "Is telemetry on (sailctl up without --no-telemetry)?")
+            response = problem(
+                503,
+                str(error),
+                "Is telemetry on? `sailctl up` without --no-telemetry, or `sailctl install --set components.telemetry.enabled=true`.",
+            )
         except ApiError as error:
             response = problem(*refusal(error))
         except OSError as error:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from sailcloth.api import crd
-from sailcloth.api.kinds import MESH_KINDS, Kind
+import yaml
+
+from sailcloth.api import addons, crd
 from sailcloth.mesh import ingress
 
 NAMESPACE = "istio-system"
@@ -42,70 +44,35 @@ def objects(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def mesh_config(access_log: bool, telemetry: bool = True, sampling: float = 1.0) -> dict[str, Any]:
     """The ConfigMap `istio`. `telemetry`: spans go to the services of `telemetry_services`, for `sampling` percent of requests."""
-    lines = ["accessLogFile: /dev/stdout"] if access_log else []
-    lines += ["defaultConfig:", "  discoveryAddress: istiod.istio-system.svc:15012"]
-    if telemetry:
-        lines += ["  tracing:", f"    sampling: {sampling:g}", *_PROVIDERS.splitlines()]
-    lines += ["rootNamespace: istio-system"]
+    options: dict[str, Any] = {
+        **({"accessLogFile": "/dev/stdout"} if access_log else {}),
+        "defaultConfig": {
+            "discoveryAddress": "istiod.istio-system.svc:15012",
+            **({"tracing": {"sampling": sampling}} if telemetry else {}),
+        },
+        **(addons.TRACING if telemetry else {}),
+        "rootNamespace": NAMESPACE,
+        "trustDomain": "cluster.local",
+    }
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "istio", "namespace": NAMESPACE, "labels": {"istio.io/rev": "default"}},
-        "data": {"mesh": "\n".join([*lines, "trustDomain: cluster.local", ""])},
+        "data": {"mesh": yaml.safe_dump(options, sort_keys=False)},
     }
 
 
-_PROVIDERS = """\
-defaultProviders:
-  tracing: [zipkin]
-extensionProviders:
-- name: zipkin
-  zipkin: {service: zipkin.istio-system.svc.cluster.local, port: 9411}
-- name: jaeger
-  opentelemetry: {service: jaeger-collector.istio-system.svc.cluster.local, port: 4317}"""
 _TELEMETRY = {"app": "telemetry"}
-# Names and ports of the Services that Istio's add-ons have.
-_TELEMETRY_PORTS = {
-    "prometheus": [("http", 9090, 9090)],
-    "zipkin": [("http-query", 9411, 9411)],
-    "jaeger-collector": [("http-zipkin", 9411, 9411), ("grpc-otel", 4317, 4317), ("http-otel", 4318, 4318)],
-    "tracing": [("http-query", 80, 16686)],
-    "tempo": [("http", 3200, 3200)],
-    "access-logs": [("http", 3100, 3100)],
-}
+_RBAC = "rbac.authorization.k8s.io"
 
 
 def telemetry_services() -> list[dict[str, Any]]:
     """The Services of the process that keeps metrics and traces, and its right to read pods."""
-    name = "sailcloth-telemetry"
-    group = "rbac.authorization.k8s.io"
-    services = [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": service, "namespace": NAMESPACE, "labels": _TELEMETRY},
-            "spec": {
-                "selector": _TELEMETRY,
-                "ports": [{"name": n, "port": p, "targetPort": t, "protocol": "TCP"} for n, p, t in ports],
-            },
-        }
-        for service, ports in _TELEMETRY_PORTS.items()
-    ]
+    ports = {**addons.TELEMETRY_SERVICES, "access-logs": (("http", 3100, 3100),)}
+    process = {"apiGroup": _RBAC, "kind": "User", "name": "sailcloth:telemetry"}
     return [
-        *services,
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "ClusterRole",
-            "metadata": {"name": name, "labels": _TELEMETRY},
-            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
-        },
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": name, "labels": _TELEMETRY},
-            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": "sailcloth:telemetry"}],
-        },
+        *(_service(name, _TELEMETRY, of) for name, of in ports.items()),
+        *_granted("sailcloth-telemetry", addons.telemetry_rules(), process, _TELEMETRY),
     ]
 
 
@@ -114,88 +81,53 @@ def console() -> list[dict[str, Any]]:
     and to ask Envoys for their state through port-forward.
 
     The console itself may only read. The role `kiali-viewer` alone is for accounts that only look."""
-    group, labels = "rbac.authorization.k8s.io", {"app": "kiali"}
-    read = ["get", "list", "watch"]
-    rules = [
-        {"apiGroups": [""], "resources": ["namespaces", "pods", "services", "events"], "verbs": read},
-        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
-        {"apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": read},
-        {
-            "apiGroups": sorted({kind.group for kind in MESH_KINDS if kind.conditions}),
-            "resources": ["*"],
-            "verbs": read,
-        },
-        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["istio"], "verbs": ["get"]},
-        {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    ]
-    reviews = [
-        {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
-        {"apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"]},
-    ]
-    change = [
-        {
-            "apiGroups": [g],
-            "resources": sorted(k.plural for k in kinds),
-            "verbs": ["get", "create", "update", "delete"],
-        }
-        for g, kinds in _changeable().items()
-    ]
-    admin = {
-        "apiGroups": [""],
-        "resources": ["pods/portforward"],
-        "verbs": ["get", "create"],
-    }  # Envoy's, as in Kiali's role
-    account = {"kind": "ServiceAccount", "name": "kiali", "namespace": NAMESPACE}
-    itself = {"apiGroup": group, "kind": "User", "name": "sailcloth:console"}
-    out: list[dict[str, Any]] = [
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": "kiali", "namespace": NAMESPACE, "labels": labels},
-            "spec": {
-                "type": "LoadBalancer",
-                "selector": labels,
-                "ports": [{"name": "http", "port": 20001, "targetPort": 20001, "protocol": "TCP"}],
-            },
-        },
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "kiali", "namespace": NAMESPACE}},
-    ]
-    grants = (
-        ("kiali-viewer", rules, account),
-        ("kiali", [*change, admin], account),
-        ("sailcloth-console", [*rules, *reviews], itself),
-    )
-    for name, granted, subject in grants:
-        role = {"apiGroup": group, "kind": "ClusterRole", "name": name}
-        head = {"apiVersion": f"{group}/v1", "metadata": {"name": name, "labels": labels}}
-        out += [
-            {**head, "kind": "ClusterRole", "rules": granted},
-            {**head, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": [subject]},
-        ]
+    labels = {"app": addons.CONSOLE_SERVICE}
+    service = _service(addons.CONSOLE_SERVICE, labels, (("http", 20001, addons.CONSOLE),))
+    service["spec"]["type"] = "LoadBalancer"
+    account = {"kind": "ServiceAccount", "name": addons.ACCOUNT, "namespace": NAMESPACE}
+    itself = {"apiGroup": _RBAC, "kind": "User", "name": "sailcloth:console"}
     name = "sailcloth-console-account"  # who opens the URL of a local cluster changes objects as `kiali`
-    head = {"apiVersion": f"{group}/v1", "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}}
+    head = {"apiVersion": f"{_RBAC}/v1", "metadata": {"name": name, "namespace": NAMESPACE, "labels": labels}}
     tokens = {
         "apiGroups": [""],
         "resources": ["serviceaccounts/token"],
-        "resourceNames": ["kiali"],
+        "resourceNames": [addons.ACCOUNT],
         "verbs": ["create"],
     }
-    role = {"apiGroup": group, "kind": "Role", "name": name}
+    role = {"apiGroup": _RBAC, "kind": "Role", "name": name}
     return [
-        *out,
+        service,
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": addons.ACCOUNT, "namespace": NAMESPACE}},
+        *_granted("kiali-viewer", addons.viewer_rules(), account, labels),
+        *_granted("kiali", addons.editor_rules(), account, labels),
+        *_granted("sailcloth-console", addons.console_rules(), itself, labels),
         {**head, "kind": "Role", "rules": [tokens]},
         {**head, "kind": "RoleBinding", "roleRef": role, "subjects": [itself]},
     ]
 
 
-def _changeable() -> dict[str, list[Kind]]:
-    """The kinds that the console may change, by API group."""
-    out: dict[str, list[Kind]] = {}
-    for kind in MESH_KINDS:
-        if kind.conditions:
-            out.setdefault(kind.group, []).append(kind)
-    return out
+def _service(name: str, selector: dict[str, str], ports: Iterable[addons.Port]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": selector},
+        "spec": {
+            "selector": selector,
+            "ports": [{"name": n, "port": p, "targetPort": t, "protocol": "TCP"} for n, p, t in ports],
+        },
+    }
+
+
+def _granted(
+    name: str, rules: list[addons.Rule], subject: dict[str, str], labels: dict[str, str]
+) -> list[dict[str, Any]]:
+    """A ClusterRole, and its binding to one subject."""
+    head = {"apiVersion": f"{_RBAC}/v1", "metadata": {"name": name, "labels": labels}}
+    role = {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name}
+    return [
+        {**head, "kind": "ClusterRole", "rules": rules},
+        {**head, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": [subject]},
+    ]
 
 
 def control_plane(address: str) -> list[dict[str, Any]]:

@@ -45,6 +45,7 @@ Report = Callable[[str], None]
 _AT_ONCE = 8
 _STATE = "State"
 _GATEWAYS = ("IngressGateways", "EgressGateways")
+_AWAITED = ("Telemetry", "Console", *_GATEWAYS)
 
 
 class Conflicts(Exception):
@@ -115,7 +116,7 @@ async def install(client: Client, plan: spec.Plan, report: Report, deadline: Dea
     if starting:
         await _control_plane(client, plan.revision, deadline, report)
     for component, objects in parts:
-        for obj in objects if component in _GATEWAYS else ():
+        for obj in objects if component in _AWAITED else ():
             if obj["kind"] == "Deployment":
                 await readiness.available(client, name_of(obj)[2], name_of(obj)[1], deadline, report)
     await _prune(client, plan.revision, {name_of(o) for _, objects in parts for o in objects}, report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from . import cni, definitions, gateway, istiod
+from . import addons, cni, definitions, gateway, istiod
 
-CHARTS = {chart.name: chart for chart in (definitions.CHART, cni.CHART, istiod.CHART, gateway.CHART)}
+_ALL = (definitions.CHART, cni.CHART, istiod.CHART, addons.TELEMETRY, addons.CONSOLE, gateway.CHART)
+CHARTS = {chart.name: chart for chart in _ALL}

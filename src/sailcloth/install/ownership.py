@@ -23,7 +23,7 @@ from sailcloth.kube.resources import (
 )
 
 Object = dict[str, Any]
-SHARED = frozenset(("Base", "Cni", "Namespaces"))
+SHARED = frozenset(("Base", "Cni", "Console", "Namespaces", "Telemetry"))
 """Components that all revisions of the control plane have in common."""
 Name = tuple[str, str, str]
 """Kind, namespace (empty for kinds without) and name of an object."""
@@ -50,6 +50,7 @@ RESOURCES = {
         Resource("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy"),
         Resource("networking.k8s.io", "v1", "ingressclasses", "IngressClass", namespaced=False),
         CONFIGMAPS,
+        Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim"),
         SERVICEACCOUNTS,
         CRDS,
         NAMESPACES,

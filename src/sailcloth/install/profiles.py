@@ -18,6 +18,7 @@ def _components(pilot: bool, ingress: bool, egress: bool = False) -> Spec:
 
 
 _SMALL = {"requests": {"cpu": "10m", "memory": "64Mi"}}
+_ADDON = {"enabled": True, "k8s": {"resources": {"requests": {"cpu": "10m", "memory": "128Mi"}}}}
 _DEMO_PORTS = [
     {"name": "status-port", "port": 15021, "protocol": "TCP", "targetPort": 15021},
     {"name": "http2", "port": 80, "protocol": "TCP", "targetPort": 8080},
@@ -28,10 +29,10 @@ _DEMO_PORTS = [
 PROFILES: dict[str, tuple[str, Spec]] = {
     "default": ("The control plane and an ingress gateway.", {"components": _components(True, True)}),
     "demo": (
-        "To try all of it on a small cluster: both gateways, access logs, every request traced, few resources.",
+        "To try all of it on a small cluster: both gateways, telemetry, the console, access logs, every request traced, few resources.",
         {
             "meshConfig": {"accessLogFile": "/dev/stdout", "defaultConfig": {"tracing": {"sampling": 100}}},
-            "components": _components(True, True, True),
+            "components": {**_components(True, True, True), "telemetry": _ADDON, "console": _ADDON},
             "values": {
                 "global": {"proxy": {"resources": _SMALL}},
                 "pilot": {"resources": {"requests": {"cpu": "10m", "memory": "128Mi"}}},

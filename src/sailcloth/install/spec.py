@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
+from sailcloth.api import addons
 from sailcloth.api.revision import DEFAULT as DEFAULT_REVISION
 from sailcloth.api.revision import suffixed
 
@@ -24,12 +25,13 @@ from .gateway_values import gateway_defaults, of_component, of_values
 from .istiod import UNNAMED_ADDRESS
 from .profiles import DEFAULT, PROFILES, Spec
 from .render import Object, render
-from .translate import K8S_OF_CNI, K8S_OF_PILOT, translated
+from .translate import K8S_OF_CNI, K8S_OF_PILOT, k8s_of_addon, translated
 from .values import InvalidValues
 
 API_VERSION, KIND = "install.istio.io/v1alpha1", "IstioOperator"
 _FIELDS = ("profile", "hub", "tag", "namespace", "revision", "meshConfig", "components", "values")
 _ISTIOD = ("global", "pilot", "meshConfig", "sidecarInjectorWebhook", "revision")
+_ADDONS = ("telemetry", "console")
 _GATEWAYS = ("ingressGateways", "egressGateways")
 _ABSENT = {
     "ztunnel": "ambient mode is not there yet",
@@ -189,8 +191,10 @@ def resolved(asked: Mapping[str, Any]) -> Spec:
 
 def complete(asked: Mapping[str, Any]) -> Spec:
     """The resolved spec with the defaults of all values."""
+    spec = resolved(asked)
     every = {**values.defaults("base"), **values.defaults("istiod"), "cni": values.defaults("cni")["cni"]}
-    return combined({"values": every}, resolved(asked))
+    every |= {key: values.defaults(key)[key] for key in _ADDONS if _adds(_part(spec, "components"), key)}
+    return combined({"values": every}, spec)
 
 
 def plan(asked: Spec) -> Plan:
@@ -220,6 +224,7 @@ class _Maker:
                 raise InvalidValues([f"{key}: must be an object"])
         self._spec, self._components, self._values = spec, _part(spec, "components"), _part(spec, "values")
         self._namespace, self._revision = str(spec.get("namespace") or NAMESPACE), revision_of(spec)
+        self._addons = [key for key in _ADDONS if _adds(self._components, key)]
 
     def charts(self) -> None:
         """Make all components."""
@@ -241,7 +246,11 @@ class _Maker:
             if cni.get("enabled") is True:
                 of_pilot = values.merge({"pilot": {"cni": {"enabled": True}}}, of_pilot)
             self._discovery(_part(_part(of_pilot, "meshConfig"), "defaultConfig"))
+            if "telemetry" in self._addons:
+                of_pilot["meshConfig"] = with_tracing(_part(of_pilot, "meshConfig"))
             self._add("Pilot", "istiod", suffixed("istiod", self._revision), of_pilot, self._namespace, "values")
+        for key in self._addons:
+            self._addon(key, {**root, **_part(_of_spec(self._spec, self._namespace), "global")})
         for key in _GATEWAYS:
             for i, gateway in enumerate(self._components.get(key) or ()):
                 if isinstance(gateway, Mapping) and gateway.get("enabled") is True:
@@ -263,6 +272,16 @@ class _Maker:
         shared |= {k: str(self._spec[k]) for k in ("hub", "tag") if self._spec.get(k)}
         own = values.merge({"cni": self._values.get("cni") or {}, "global": shared}, settings)
         self._add("Cni", "cni", "istio-cni", own, str(component.get("namespace") or self._namespace), "values")
+
+    def _addon(self, key: str, root: Mapping[str, Any]) -> None:
+        settings = _part(_part(self._components, key), "k8s")
+        more, unknown = translated(settings, k8s_of_addon(key), f"components.{key}.k8s")
+        self.warnings += unknown
+        shared = {k: v for k, v in root.items() if k in values.defaults(key)["global"]}
+        names = root.get("imagePullSecrets") or ()
+        secrets = {"imagePullSecrets": [n if isinstance(n, Mapping) else {"name": n} for n in names]}
+        own = values.merge({"global": shared, key: secrets}, {key: self._values.get(key) or {}})
+        self._add(key.capitalize(), key, key, values.merge(own, more), self._namespace, "values")
 
     def _gateway(self, key: str, at: str, gateway: Mapping[str, Any], root: Mapping[str, Any]) -> None:
         name = str(gateway.get("name") or "")
@@ -294,9 +313,9 @@ class _Maker:
         for key, component in self._components.items():
             if key in _ABSENT and isinstance(component, Mapping) and component.get("enabled") is True:
                 self.wrong.append(f"components.{key}.enabled: {_ABSENT[key]}")
-            elif key not in ("base", "pilot", "cni", *_GATEWAYS, *_ABSENT):
+            elif key not in ("base", "pilot", "cni", *_ADDONS, *_GATEWAYS, *_ABSENT):
                 self.warnings.append(f"components.{key}: has no effect here")
-        known = (*_ISTIOD, "base", "cni", "gateways", "defaultRevision")
+        known = (*_ISTIOD, *self._addons, "base", "cni", "gateways", "defaultRevision")
         self.warnings += [f"values.{key}: has no effect here" for key in self._values if key not in known]
         names = set()
         for key in _GATEWAYS:
@@ -305,6 +324,11 @@ class _Maker:
             names |= {g.get("name") for g in self._components.get(key) or () if isinstance(g, Mapping)}
         gateways = _part(self._values, "gateways")
         self.warnings += [f"values.gateways.{n}: there is no such gateway" for n in gateways if n not in names]
+
+
+def with_tracing(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The mesh's options, with spans to the telemetry unless they say where they go."""
+    return options if addons.TRACING.keys() & options.keys() else {**options, **addons.TRACING}
 
 
 def _part(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -316,6 +340,11 @@ def _part(of: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _enabled(components: Mapping[str, Any], key: str) -> bool:
     component = components.get(key)
     return isinstance(component, Mapping) and component.get("enabled", True) is not False
+
+
+def _adds(components: Mapping[str, Any], key: str) -> bool:
+    """Whether an add-on is asked for; only the profile `demo` has them."""
+    return _part(components, key).get("enabled") is True
 
 
 def _of_spec(spec: Spec, namespace: str) -> values.Values:

@@ -60,6 +60,12 @@ VALUES_OF_GATEWAY = {
 }
 
 
+def k8s_of_addon(key: str) -> dict[str, str]:
+    """Of `components.telemetry` or `components.console`."""
+    names = (*_POD, "volumes", "volumeMounts")
+    return {**{name: f"{key}.{name}" for name in names}, "imagePullPolicy": "global.imagePullPolicy"}
+
+
 def translated(given: Mapping[str, Any], table: Mapping[str, str], at: str) -> tuple[values.Values, list[str]]:
     """(values of the chart, a warning for each path that has no effect)."""
     out: values.Values = {}
