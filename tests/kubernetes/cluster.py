@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,16 @@ LOOPBACK = "127.0.0.1"
 SERVICES, PODS = "10.96.0.0/16", "10.244.0.0/16"
 _ORDER = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
+_COMPACT = """
+import json, ssl, sys, urllib.request
+url, authority, certificate, key = sys.argv[1:]
+context = ssl.create_default_context(cafile=authority)
+context.load_cert_chain(certificate, key)
+def post(path, body):
+    return json.load(urllib.request.urlopen(url + path, json.dumps(body).encode(), context=context))
+revision = post("/v3/kv/range", {"key": "AA=="})["header"]["revision"]
+post("/v3/kv/compaction", {"revision": revision, "physical": True})
+"""
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
@@ -119,6 +130,11 @@ class ControlPlane:
     def is_ready(self) -> bool:
         """Whether the API server is."""
         return self.run("kubectl", "get", "--raw", "/readyz", check=False).stdout == "ok"
+
+    def compact(self) -> None:
+        """Let etcd forget all versions of objects but the present ones, so that nobody can go on watching from an older one."""
+        files = (self.pki.certificate("ca"), self.pki.certificate("etcd"), self.pki.key("etcd"))
+        self.run(sys.executable, "-c", _COMPACT, f"https://{LOOPBACK}:{self.ports.etcd}", *files)
 
     def requests_of_the_mesh(self) -> list[dict[str, Any]]:
         """The API server's record of requests by accounts of `istio-system`, without their bodies."""

@@ -49,7 +49,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.group = f"{_GROUP}{os.getpid()}"
+        self.group = f"{_GROUP}{os.getpid()}-{folder.name}"
         self.processes = Processes(folder)
         self.control_plane: ControlPlane
         self._first = 0  # process id of the first process in the namespaces

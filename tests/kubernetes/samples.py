@@ -7,11 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from images import build, debian, oci
+from images import build, oci
 from sailcloth.local import images
 
 from .node import Node
 
+_USER = "1000:1000"  # not the proxy's, whose traffic is not captured
 _PROGRAMS, _PYTHON = "samples/programs", "/usr/bin/python3"
 
 
@@ -22,8 +23,7 @@ def import_images(running: Node, manifest: Path, folder: Path) -> None:
     layers = (*build._base(fresh=False), programs)
     for reference in _references(manifest):
         archive = folder / "sample.tar"
-        user = f"{debian.USER}:{debian.GROUP}"
-        oci.write(oci.Image(reference, layers, _command(reference), user, _environment(reference)), archive)
+        oci.write(oci.Image(reference, layers, _command(reference), _USER, _environment(reference)), archive)
         running.import_image(archive)
         archive.unlink()
 
