@@ -37,7 +37,7 @@ def test_the_api_server_asks_it_about_objects(mesh: Node) -> None:
         plane.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(RULE))
         wrong = {**RULE, "metadata": {"name": "wrong"}, "spec": {**RULE["spec"], "gateways": ["a/b/c"]}}
         said = plane.kubectl("apply", "-n", namespace, "-f", "-", input=json.dumps(wrong), check=False)
-        assert 'admission webhook "rev.validation.istio.io" denied the request' in said
+        assert 'admission webhook "validation.istio.io" denied the request' in said
 
 
 def test_it_writes_the_status_of_a_rule(mesh: Node) -> None:

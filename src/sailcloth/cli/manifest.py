@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sailcloth.install.profiles import Spec
 
 _PANEL = "Installation"
-_COMPONENTS = ("Base", "Pilot", "Telemetry", "Console", "IngressGateways", "EgressGateways")
+_COMPONENTS = ("Base", "Cni", "Pilot", "Telemetry", "Console", "IngressGateways", "EgressGateways")
 Profile = Annotated[str, typer.Argument(help="Name of a profile.")]
 
 
