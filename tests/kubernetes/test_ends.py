@@ -28,7 +28,7 @@ def traces(folder: Path) -> list[str]:
 
 
 def groups(process: int) -> list[Path]:
-    return list(Path("/sys/fs/cgroup").glob(f"**/sailcloth-kubernetes-{process}"))
+    return list(Path("/sys/fs/cgroup").glob(f"**/sailcloth-kubernetes-{process}-*"))
 
 
 def test_a_failed_start_leaves_nothing(kubernetes: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,23 +13,24 @@ from .requests import Requests
 from .test_mesh import fetch
 
 SYSTEM = ("-n", "istio-system")
-AWAY_S = 20.0  # longer than a Lease lasts
 
 
 @pytest.fixture
-def without_control_plane(mesh: Node, namespace: str) -> Iterator[Node]:
-    """The mesh whose control plane has no pod."""
+def scaled(mesh: Node, namespace: str) -> Iterator[Callable[[int], None]]:
+    """Sets the number of control planes, and waits; one again afterwards."""
     plane = mesh.control_plane
-    plane.kubectl("scale", *SYSTEM, "deployment/istiod", "--replicas=0")
-    mesh.processes.wait("end of the control plane", lambda: not control_planes(mesh))
-    yield mesh
-    plane.kubectl("scale", *SYSTEM, "deployment/istiod", "--replicas=1")
-    plane.kubectl("rollout", "status", *SYSTEM, "deployment/istiod", "--timeout=60s")
+
+    def scale(number: int) -> None:
+        plane.kubectl("scale", *SYSTEM, "deployment/istiod", f"--replicas={number}")
+        pods = ("get", *SYSTEM, "pods", "-l", "app=istiod", "-o", "name")
+        if number:
+            plane.kubectl("rollout", "status", *SYSTEM, "deployment/istiod", "--timeout=60s")
+        else:
+            mesh.processes.wait("end of the control plane", lambda: not plane.kubectl(*pods))
+
+    yield scale
+    scale(1)
     conftest.sailctl(plane, "upgrade", "-y", "--force")  # the number of replicas is the installation's again
-
-
-def control_planes(mesh: Node) -> list[str]:
-    return [p["metadata"]["name"] for p in mesh.control_plane.get(*SYSTEM, "pods", "-l", "app=istiod")["items"]]
 
 
 def teapot(mesh: Node, namespace: str, status: int) -> None:
@@ -40,29 +41,27 @@ def teapot(mesh: Node, namespace: str, status: int) -> None:
 
 
 def test_without_a_control_plane_rules_can_be_written_and_no_pod_starts_bare(
-    without_control_plane: Node, namespace: str
+    mesh: Node, namespace: str, scaled: Callable[[int], None]
 ) -> None:
-    mesh = without_control_plane
+    plane = mesh.control_plane
+    scaled(0)
     with Requests(lambda: fetch(mesh, namespace, "http://server/")) as requests:
         teapot(mesh, namespace, 420)  # admitted: the webhook's failurePolicy is Ignore
         mesh.processes.wait("requests", lambda: requests.answers > 5)
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bare"}}
         spec = {"containers": [{"name": "web", "image": "docker.io/sailcloth/web:test"}]}
-        said = mesh.control_plane.kubectl(
-            "apply", "-n", namespace, "-f", "-", input=json.dumps({**pod, "spec": spec}), check=False
-        )
-    assert "failed calling webhook" in said, "a pod without its sidecar would be outside the mesh"
+        manifest = json.dumps({**pod, "spec": spec})
+        said = plane.kubectl("apply", "-n", namespace, "-f", "-", input=manifest, check=False)
+        assert "failed calling webhook" in said, "a pod without its sidecar would be outside the mesh"
+        scaled(1)
+        mesh.processes.wait("change", lambda: fetch(mesh, namespace, "http://server/teapot") == "420 ")
+        teapot(mesh, namespace, 418)
+        mesh.processes.wait("change", lambda: fetch(mesh, namespace, "http://server/teapot") == "418 ")
     assert requests.failed == []
 
 
-def test_what_was_written_meanwhile_holds_afterwards(mesh: Node, namespace: str) -> None:
-    mesh.processes.wait("change", lambda: fetch(mesh, namespace, "http://server/teapot") == "420 ")
-    teapot(mesh, namespace, 418)
-    mesh.processes.wait("change", lambda: fetch(mesh, namespace, "http://server/teapot") == "418 ")
-
-
-def test_an_api_server_that_is_away_longer_than_a_lease_lasts(mesh: Node, namespace: str) -> None:
-    """What is watched is compacted meanwhile, so the control plane has to list again (410)."""
+def test_an_api_server_that_is_away_for_a_while(mesh: Node, namespace: str) -> None:
+    """What is watched is compacted afterwards, so that the control plane may have to list again (410)."""
     plane = mesh.control_plane
     (pod,) = mesh.control_plane.get("-n", namespace, "pods", "-l", "app=server")["items"]
     url = f"http://{plane.get(*SYSTEM, 'service/istio-ingressgateway')['spec']['clusterIP']}/"

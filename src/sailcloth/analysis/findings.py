@@ -41,7 +41,8 @@ def of_documents(documents: Iterable[dict[str, Any]], namespace: str = "default"
 
 def of_options(key: Key, config_map: dict[str, Any]) -> list[Finding]:
     """Findings for the mesh options in a ConfigMap."""
-    text = str((config_map.get("data") or {}).get("mesh") or "")
+    data = config_map.get("data")
+    text = str(data.get("mesh") or "") if isinstance(data, dict) else ""
     try:
         mesh_config.parse(text)
     except ValueError as error:
