@@ -157,7 +157,7 @@ def test_webhooks_call_the_service_of_their_revision() -> None:
     world.injector("new", "default")
     assert chosen() == [
         {"key": "istio.io/rev", "operator": "In", "values": ["default", "new"]},
-        {"key": "istio.io/rev", "operator": "DoesNotExist"},
+        {"key": "istio.io/rev", "operator": "NotIn", "values": ["default", "new"]},
     ]
 
 

@@ -121,6 +121,16 @@ def test_status_deletion_and_unknown_kinds_are_not_judged() -> None:
     assert ask({"apiVersion": "networking.istio.io/v1", "kind": "Unheard", "spec": {}})["allowed"]
 
 
+def test_a_revision_that_nobody_has_is_said() -> None:
+    labelled = rule()
+    labelled["metadata"]["labels"] = {"istio.io/rev": "canery"}
+    known = {"default", "canary"}
+    answer = admission.review({"operation": "CREATE", "object": labelled}, known)
+    assert "no control plane has the revision or tag canery" in answer["warnings"][0]
+    labelled["metadata"]["labels"] = {"istio.io/rev": "canary"}
+    assert "warnings" not in admission.review({"operation": "CREATE", "object": labelled}, known)
+
+
 def test_the_configuration_never_stops_the_cluster() -> None:
     revisions = Revisions("istio-system", "", lambda key, obj: None)
     for hook in admission.configuration(b"pem", revisions)["webhooks"]:

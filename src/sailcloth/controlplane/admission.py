@@ -13,7 +13,7 @@ become warnings. Status updates are not validated.
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from typing import Any
 
 import orjson
@@ -37,8 +37,9 @@ PATH = "/validate"
 _LONGEST_WARNING, _MOST_WARNINGS = 250, 16  # API servers truncate longer warnings, and drop those beyond 4 kB in sum
 
 
-def review(request: dict[str, Any]) -> dict[str, Any]:
-    """The response to one AdmissionReview request. Validates only CREATE and UPDATE of objects, not of subresources."""
+def review(request: dict[str, Any], revisions: Container[str] | None = None) -> dict[str, Any]:
+    """The response to one AdmissionReview request. Validates only CREATE and UPDATE of objects, not of subresources. revisions: the names of
+    those that there are; None: not known."""
     answer: dict[str, Any] = {"uid": request.get("uid", ""), "allowed": True}
     obj = request.get("object")
     if request.get("operation") not in ("CREATE", "UPDATE") or request.get("subResource") or not isinstance(obj, dict):
@@ -48,8 +49,15 @@ def review(request: dict[str, Any]) -> dict[str, Any]:
     warnings = [f for f in findings if f.severity != "Error"]
     if errors and _must_pass(obj, request.get("oldObject")):
         errors, warnings = [], list(findings)
-    if warnings:
-        answer["warnings"] = [_line(f)[:_LONGEST_WARNING] for f in warnings[:_MOST_WARNINGS]]
+    lines = [_line(f) for f in warnings]
+    named = ((obj.get("metadata") or {}).get("labels") or {}).get(LABEL)
+    if named and revisions is not None and named not in revisions:
+        lines.insert(
+            0,
+            f"metadata.labels[{LABEL}]: no control plane has the revision or tag {named}: the object is in force nowhere",
+        )
+    if lines:
+        answer["warnings"] = [line[:_LONGEST_WARNING] for line in lines[:_MOST_WARNINGS]]
     if errors:
         answer["allowed"] = False
         answer["status"] = _status(obj, errors)
@@ -94,14 +102,16 @@ def _status(obj: dict[str, Any], errors: Iterable[Finding]) -> dict[str, Any]:
     }
 
 
-def handler(judged: Callable[[bool], None] | None = None) -> Callable[[web.Request], Awaitable[web.Response]]:
+def handler(
+    judged: Callable[[bool], None] | None = None, revisions: Callable[[], Container[str]] | None = None
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     """An aiohttp handler for POST /validate. `judged` is told of each object whether it is valid."""
 
     async def validate_objects(request: web.Request) -> web.Response:
         try:
             body = orjson.loads(await request.read())
             admission_request = body["request"]
-            answer = review(admission_request)
+            answer = review(admission_request, revisions() if revisions is not None else None)
             admission_review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}
             text = orjson.dumps(admission_review)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -116,8 +126,8 @@ def handler(judged: Callable[[bool], None] | None = None) -> Callable[[web.Reque
 def configuration(
     ca_pem: bytes, revisions: Revisions, revision: str = "", namespace: str = "istio-system"
 ) -> dict[str, Any]:
-    """The ValidatingWebhookConfiguration of a revision, with the CA that signs the webhook's certificate: for objects that name it, and those
-    that name none if it is the default one."""
+    """The ValidatingWebhookConfiguration of a revision, with the CA that signs the webhook's certificate: for objects that name it, and if it is
+    the default one, for those that name none, or one that does not exist."""
     rule = {
         "apiGroups": list(GROUPS),
         "apiVersions": ["*"],
@@ -144,7 +154,7 @@ def configuration(
 
     hooks = [webhook("rev.validation", operator="In", values=sorted(revisions.names))]
     if revisions.is_default:
-        hooks.append(webhook("validation", operator="DoesNotExist"))
+        hooks.append(webhook("validation", operator="NotIn", values=sorted(revisions.known)))
     name = suffixed("istio-validator", revision, f"-{namespace}")
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",

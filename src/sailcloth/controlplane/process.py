@@ -335,7 +335,7 @@ class ControlPlane:
             web.get("/metrics", self._metrics),
             web.get(replicas.PATH, replicas.handler(self.held, self._debug_scope)),
             web.post("/inject", webhook.handler(self._injector, self.metrics.injected)),
-            web.post(admission.PATH, admission.handler(self.metrics.validated)),
+            web.post(admission.PATH, admission.handler(self.metrics.validated, lambda: self.revisions.known)),
         )
         ports = http_ports.Ports(self.config.address, plain, self.config.webhook_port)
         return await http_ports.serve(routes, ports, context, tasks)

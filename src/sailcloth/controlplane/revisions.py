@@ -22,8 +22,8 @@ _OWN_MAPS = ("istio", "istio-sidecar-injector")
 
 
 class Revisions:
-    """`change` passes on to `deliver` what this revision reads. `on_change` is called when it has other names, or when another revision is the
-    default one; `writes` and `deploys` may have other answers then."""
+    """`change` passes on to `deliver` what this revision reads. `on_change` is called when it or another revision has other names, or
+    when another one is the default; `writes` and `deploys` may have other answers then."""
 
     def __init__(self, namespace: str, revision: str, deliver: Change) -> None:
         self.own = revision or DEFAULT
@@ -36,6 +36,8 @@ class Revisions:
         """What this revision is called: its name and its tags."""
         self.default = self.own
         """The revision that has what names none."""
+        self.known = self.names
+        """The names of all revisions, and all tags."""
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -82,9 +84,10 @@ class Revisions:
         revisions = {self.own, *(revision for revision, tag in self._injectors.values() if not tag)}
         default = tags.get(DEFAULT) or (DEFAULT if DEFAULT in revisions else min(revisions))
         names = frozenset((self.own, *(tag for tag, revision in tags.items() if revision == self.own)))
-        if (names, default) == (self.names, self.default):
+        known = names.union(revisions, tags)
+        if (names, default, known) == (self.names, self.default, self.known):
             return
-        before, self.names, self.default = self.names, names, default
+        before, self.names, self.default, self.known = self.names, names, default, known
         for chosen, (named, obj) in self._choosing.items():
             if (named in names) != (named in before):
                 self._deliver(chosen, obj if named in names else None)
