@@ -28,6 +28,7 @@ NAME = "istiod.istio-system.svc"
 class Client:
     proxy: Any
     connection: Any
+    trusted_roots: frozenset[str] = frozenset()
 
 
 def proxy(name: str, in_sync: bool = True, error: str = "") -> Any:
@@ -117,6 +118,16 @@ async def test_the_proxies_of_another_replica_count(served: Served) -> None:
     assert made.behind == {"b.default"}
     assert made.refused == {"c.default": "refused: no cluster"}
     assert (served.answers, len(changes)) == ([200, 304], 1)
+
+
+async def test_it_is_known_which_proxies_trust_a_root(served: Served) -> None:
+    served.proxies.clients["a.default"].trusted_roots = frozenset({"old", "new"})
+    served.proxies.clients["b.default"].trusted_roots = frozenset({"old"})
+    made, _ = asking(served.address)
+    await ask(made)
+    assert made.proxies == {"a.default", "b.default", "c.default"}
+    assert (made.trusting("old"), made.trusting("new")) == ({"a.default", "b.default"}, {"a.default"})
+    assert made.trusting("none") == set()
 
 
 async def test_what_changes_is_told_again(served: Served) -> None:

@@ -242,7 +242,8 @@ class ControlPlane:
         tasks.append(asyncio.create_task(tls.run(), name="server certificate"))
         if self.config.lease:
             lead = leadership.Leadership(self.client, NAMESPACE, self.config.lease, leadership.identity())
-            tasks.append(asyncio.create_task(lead.run(self._write), name=_WRITING))
+            tasks.append(asyncio.create_task(self.replicas.run(), name="replicas"))
+            tasks.append(asyncio.create_task(lead.run(self.writers.lead), name=_WRITING))
         else:
             tasks += self.writers.tasks()
         tasks.append(asyncio.create_task(self.registration.run(), name="registration"))
@@ -297,10 +298,6 @@ class ControlPlane:
             "roots": (self.roots, lambda _: own.is_default),
         }
         return Writers(by_name)
-
-    async def _write(self) -> None:
-        """Run the writers of a replica that leads, with what the others know, until cancelled."""
-        await self.writers.lead(self.replicas.run)
 
     def _trusting(self) -> ssl.SSLContext:
         """A context for calls of other replicas."""
@@ -385,18 +382,18 @@ class ControlPlane:
 
     def _untrusting(self, root: str) -> list[str]:
         """The proxies, connected or not, that do not say that they trust a root."""
-        trusting = {c for c in self.proxies.clients.values() if root in c.trusted_roots}
-        named = [f"{c.proxy.name}.{c.proxy.namespace}" for c in self.proxies.clients.values() if c not in trusting]
-        return sorted({*named, *(f"{name}.{namespace}" for namespace, name in self._missing_proxies())})
+        own = {c.proxy.id for c in self.proxies.clients.values() if root not in c.trusted_roots}
+        others = self.replicas.proxies - self.replicas.trusting(root)
+        return sorted({*own, *others, *(f"{name}.{namespace}" for namespace, name in self._missing_proxies())})
 
     def _missing_proxies(self) -> Iterator[tuple[str, str]]:
         """(namespace, name) of running pods with a sidecar that is not connected."""
-        connected = {(c.proxy.namespace, c.proxy.name) for c in self.proxies.clients.values()}
+        connected = {c.proxy.id for c in self.proxies.clients.values()} | self.replicas.proxies
         return (
             (key.namespace, key.name)
             for key, obj in self.mesh.objects.items()
             if isinstance(obj, Pod)
-            and (key.namespace, key.name) not in connected
+            and f"{key.name}.{key.namespace}" not in connected
             and obj.status.phase == "Running"
             and (
                 SIDECAR_STATUS in obj.metadata.annotations or any(c.name == "istio-proxy" for c in obj.spec.containers)

@@ -1,6 +1,7 @@
-"""What the proxies of other replicas have: statuses count the proxies of all, and each replica knows its own only.
+"""What the proxies of other replicas have: statuses count the proxies of all, a new root signs when all trust it, and each replica knows its
+own only.
 
-The replica that writes asks the others once a second, over TLS with the mesh's roots, and with the token of its pod. A page is sent again only
+Each replica asks the others once a second, over TLS with the mesh's roots, and with the token of its pod. A page is sent again only
 if it has changed. Must not write statuses.
 """
 
@@ -36,12 +37,14 @@ _LARGEST = 64 << 20  # bytes of a page
 
 class Page(msgspec.Struct):
     """The proxies of a replica. `objects`: for each object (kind/namespace/name) the indexes of the proxies that have something made of it;
-    `behind`: those that have not acknowledged everything; `refused`: what a proxy refused, by its index."""
+    `behind`: those that have not acknowledged everything; `refused`: what a proxy refused, by its index; `trusting`: those that trust a root, by
+    its fingerprint."""
 
     proxies: list[str] = []
     objects: dict[str, list[int]] = {}
     behind: list[int] = []
     refused: dict[int, str] = {}
+    trusting: dict[str, list[int]] = {}
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Holders:
     objects: dict[Key, frozenset[str]] = field(default_factory=dict)
     behind: frozenset[str] = frozenset()
     refused: dict[str, str] = field(default_factory=dict)
+    proxies: frozenset[str] = frozenset()
+    trusting: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
 def page(proxies: ConnectedProxies, kinds: Container[str]) -> Page:
@@ -61,12 +66,17 @@ def page(proxies: ConnectedProxies, kinds: Container[str]) -> Page:
     for source, holders in proxies.all_holders().items():
         if source.kind in kinds:
             objects["/".join(source)] |= {index[c] for c in holders if c in index}
+    trusting: dict[str, list[int]] = defaultdict(list)
+    for client, number in index.items():
+        for root in client.trusted_roots:
+            trusting[root].append(number)
     streams = [(number, client.connection.stream) for client, number in index.items()]
     return Page(
         proxies=[c.proxy.id for c in clients],
         objects={name: sorted(found) for name, found in sorted(objects.items())},
         behind=[number for number, stream in streams if not stream.in_sync],
         refused={number: stream.last_error for number, stream in streams if stream.last_error},
+        trusting=dict(sorted(trusting.items())),
     )
 
 
@@ -83,7 +93,9 @@ def decoded(body: bytes) -> Holders:
         Key(*name.split("/", 2)): frozenset(read.proxies[i] for i in found) for name, found in read.objects.items()
     }
     refused = {read.proxies[number]: text for number, text in read.refused.items()}
-    return Holders(objects, frozenset(read.proxies[i] for i in read.behind), refused)
+    trusting = {root: frozenset(read.proxies[i] for i in found) for root, found in read.trusting.items()}
+    behind = frozenset(read.proxies[i] for i in read.behind)
+    return Holders(objects, behind, refused, frozenset(read.proxies), trusting)
 
 
 class HeldPage:
@@ -185,6 +197,15 @@ class Replicas:
     def refused(self) -> dict[str, str]:
         """What their proxies refused."""
         return {proxy: text for replica in self._holders.values() for proxy, text in replica.refused.items()}
+
+    @property
+    def proxies(self) -> set[str]:
+        """All their proxies."""
+        return {proxy for replica in self._holders.values() for proxy in replica.proxies}
+
+    def trusting(self, root: str) -> set[str]:
+        """Those that trust a root."""
+        return {proxy for replica in self._holders.values() for proxy in replica.trusting.get(root, ())}
 
     async def run(self) -> None:
         """Ask until cancelled; what was known then is forgotten."""

@@ -7,7 +7,7 @@ Must not know what is written.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from sailcloth.lib.work_queue import WorkQueue
@@ -36,9 +36,9 @@ class Writers:
         """A running task for each writer."""
         return [asyncio.create_task(writer.run(), name=name) for name, writer in self._writers.items()]
 
-    async def lead(self, *others: Callable[[], Awaitable[None]]) -> None:
-        """Run the writers, and what else the leading replica does, until cancelled."""
-        tasks = [*self.tasks(), *(asyncio.ensure_future(run()) for run in others)]
+    async def lead(self) -> None:
+        """Run the writers until cancelled."""
+        tasks = self.tasks()
         try:
             await asyncio.gather(*tasks)
         finally:
