@@ -70,3 +70,11 @@ def test_a_writer_that_dies_is_replaced(replicas: Node, namespace: str) -> None:
         replicas.processes.wait("another writer", lambda: holder(replicas) not in ("", writer), seconds=40)
         replicas.processes.wait("count of all", lambda: counted(replicas, namespace) == before)
     assert requests.failed == []
+
+
+def test_a_new_root_signs_when_the_proxies_of_all_trust_it(replicas: Node, namespace: str) -> None:
+    """Without this a replica would wait ten minutes for proxies that are connected to the other one."""
+    with Requests(lambda: fetch(replicas, namespace, "http://server/")) as requests:
+        conftest.sailctl(replicas.control_plane, "ca", "rotate", "--wait", "--timeout", "90s")
+    assert requests.failed == []
+    assert requests.answers > 0
