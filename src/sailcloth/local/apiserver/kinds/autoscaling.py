@@ -62,7 +62,6 @@ V2 = Kind(
     version="v2",
     plural="horizontalpodautoscalers",
     kind="HorizontalPodAutoscaler",
-    package="api.autoscaling",
     short_names=("hpa",),
     categories=("all",),
     subresources=(STATUS,),

@@ -120,7 +120,6 @@ CERTIFICATE_SIGNING_REQUEST = Kind(
     group="certificates.k8s.io",
     plural="certificatesigningrequests",
     kind="CertificateSigningRequest",
-    package="api.certificates",
     namespaced=False,
     short_names=("csr",),
     subresources=(STATUS, Subresource("approval")),

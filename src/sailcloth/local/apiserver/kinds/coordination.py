@@ -9,7 +9,6 @@ LEASE = Kind(
     group="coordination.k8s.io",
     plural="leases",
     kind="Lease",
-    package="api.coordination",
     columns=(text("Holder", "spec.holderIdentity"), AGE),
     grants=(Grant("edit", (*WRITE, *READ)),),
 )

@@ -26,7 +26,6 @@ ENDPOINT_SLICE = Kind(
     group="discovery.k8s.io",
     plural="endpointslices",
     kind="EndpointSlice",
-    package="api.discovery",
     columns=(text("AddressType", "addressType"), text("Ports", _ports), text("Endpoints", _addresses), AGE),
     grants=(Grant("view", READ),),
     generation=True,

@@ -23,7 +23,6 @@ POD_DISRUPTION_BUDGET = Kind(
     group="policy",
     plural="poddisruptionbudgets",
     kind="PodDisruptionBudget",
-    package="api.policy",
     short_names=("pdb",),
     subresources=(STATUS,),
     columns=(

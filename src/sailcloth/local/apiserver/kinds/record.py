@@ -89,7 +89,7 @@ class Kind:
     version: str = "v1"
     plural: str
     kind: str
-    package: str  # of its published schema: io.k8s.<package>.<version>.<kind>
+    package: str = ""  # of its published schema, if not the one of its group
     namespaced: bool = True
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
@@ -116,8 +116,9 @@ class Kind:
 
     @property
     def definition(self) -> str:
-        """The name of the published schema."""
-        return f"io.k8s.{self.package}.{self.version}.{self.kind}"
+        """The name of the published schema: io.k8s.<package>.<version>.<kind>."""
+        package = self.package or f"api.{self.group.partition('.')[0] or 'core'}"
+        return f"io.k8s.{package}.{self.version}.{self.kind}"
 
     def apply_defaults(self, obj: Unstructured) -> None:
         """Fill in what a client may leave out, in place. Runs when an object is written, and again after admission webhooks."""

@@ -24,7 +24,6 @@ PRIORITY_CLASS = Kind(
     group="scheduling.k8s.io",
     plural="priorityclasses",
     kind="PriorityClass",
-    package="api.scheduling",
     namespaced=False,
     short_names=("pc",),
     columns=(

@@ -109,7 +109,6 @@ def _is_json(text: object) -> bool:
 CONFIG_MAP = Kind(
     plural="configmaps",
     kind="ConfigMap",
-    package="api.core",
     short_names=("cm",),
     columns=(integer("Data", lambda o: len(o.get("data") or ()) + len(o.get("binaryData") or ())), AGE),
     grants=(Grant("view", READ), Grant("edit", WRITE)),
@@ -118,7 +117,6 @@ CONFIG_MAP = Kind(
 SECRET = Kind(
     plural="secrets",
     kind="Secret",
-    package="api.core",
     columns=(text("Type", "type"), integer("Data", lambda o: len(o.get("data") or ())), AGE),
     field_selectors={"type": FieldSelector()},
     grants=(Grant("edit", READ), Grant("edit", WRITE)),

@@ -184,7 +184,6 @@ _CONNECT = ("attach", "exec", "portforward", "proxy")
 POD = Kind(
     plural="pods",
     kind="Pod",
-    package="api.core",
     short_names=("po",),
     categories=("all",),
     subresources=(

@@ -166,7 +166,6 @@ def _addresses(obj: Unstructured) -> str:
 SERVICE = Kind(
     plural="services",
     kind="Service",
-    package="api.core",
     short_names=("svc",),
     categories=("all",),
     subresources=(STATUS,),
@@ -192,7 +191,6 @@ SERVICE = Kind(
 ENDPOINTS = Kind(
     plural="endpoints",
     kind="Endpoints",
-    package="api.core",
     short_names=("ep",),
     columns=(text("Endpoints", _addresses), AGE),
     grants=(Grant("view", READ),),

@@ -58,7 +58,6 @@ def _validate(obj: Unstructured, old: Unstructured | None) -> Iterator[FieldErro
 PERSISTENT_VOLUME_CLAIM = Kind(
     plural="persistentvolumeclaims",
     kind="PersistentVolumeClaim",
-    package="api.core",
     short_names=("pvc",),
     subresources=(STATUS,),
     columns=(
