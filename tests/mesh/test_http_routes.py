@@ -352,8 +352,8 @@ def test_routes_follow_the_hosts_of_their_service_entry() -> None:
     made.apply(Key("ServiceEntry", "shop", "out"), None)
     assert not virtual_services_of(made)
     made.apply(Key("HTTPRoute", "shop", "r"), None)
-    assert not made.http_routes._members
-    assert not made.http_routes._groups_of
+    assert not list(made.http_routes._members)
+    assert not made.http_routes._members.of(Key("HTTPRoute", "shop", "r"))
 
 
 def test_a_route_without_a_host_in_common_with_its_service_entry() -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from sailcloth.api.destination_rule import ClientTLSSettings
 from sailcloth.api.gateway_api import BackendTLSPolicy
 from sailcloth.api.meta import Key, Object, ObjectMeta
+from sailcloth.lib.relation import Relation
 
 from . import gateway_listeners
 from .gateway_listeners import Verdict
@@ -71,7 +72,7 @@ class BackendTlsPolicies:
     ) -> None:
         self._put, self._roots, self._ports = put, roots, ports
         self._policies: dict[Key, BackendTLSPolicy] = {}
-        self._policies_of: dict[Key, set[Key]] = {}
+        self._targeting: Relation[Key, Key] = Relation()  # policies at the services that they name
         self._credentials: dict[Key, tuple[str, ...]] = {}
         self.evaluated: set[Key] = set()  # those that may have other statuses; the reader clears them
 
@@ -79,17 +80,13 @@ class BackendTlsPolicies:
 
     def apply(self, key: Key, obj: Object | None) -> bool:
         """Apply a policy, or (None) its deletion. Returns whether the mesh changed."""
-        touched = {target.service for target in self._targets_of(key)}
-        self._policies.pop(key, None)
-        for service in touched:
-            self._policies_of[service].discard(key)
         if isinstance(obj, BackendTLSPolicy):
             self._policies[key] = obj
-            for service, _ in self._targets_of(key):
-                self._policies_of.setdefault(service, set()).add(key)
-                touched.add(service)
+        else:
+            self._policies.pop(key, None)
+        services = self.services(key)
         self.evaluated.add(key)
-        changed = [self._update(service) for service in sorted(touched)]
+        changed = [self._update(service) for service in sorted(self._targeting.put(key, services).union(services))]
         return any(changed)
 
     def roots_changed(self, changed: Key) -> bool:
@@ -101,13 +98,10 @@ class BackendTlsPolicies:
 
     def service_changed(self, service: Key) -> None:
         """Look at the policies of a service again that was added or deleted, or to which other routes lead."""
-        self.evaluated |= self._policies_of.get(service, set())
+        self.evaluated |= self._targeting.at(service)
 
     def _update(self, service: Key) -> bool:
-        policies = self._policies_of.get(service)
-        if not policies:
-            self._policies_of.pop(service, None)
-        self.evaluated |= policies or set()
+        self.evaluated |= self._targeting.at(service)
         ports = {section: self._settings(key) for section, key in self._winners(service).items()}
         names = sorted({s.credential_name for s in ports.values() if s.credential_name})
         if names:
@@ -128,7 +122,7 @@ class BackendTlsPolicies:
     def _winners(self, service: Key) -> dict[str, Key]:
         """The policy that counts for each port: the oldest, then the first by name."""
         found: dict[str, Key] = {}
-        policies = ((k, self._policies[k]) for k in self._policies_of.get(service, ()))
+        policies = ((k, self._policies[k]) for k in self._targeting.at(service))
         for key, policy in sorted(policies, key=lambda p: (p[1].metadata.creation_timestamp or "", p[0])):
             for target, section in _targets(key, policy):
                 if target == service:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from sailcloth.api import virtual_service as vs
 from sailcloth.api.gateway_api import HTTPRoute, ParentReference, ReferenceGrant
 from sailcloth.api.meta import Key, Object, ObjectMeta, PortSelector
+from sailcloth.lib.relation import Relation
 
 from . import hosts
 from .http_rules import HttpRules, Order, Service, ServicePorts, destinations
@@ -64,11 +65,9 @@ class HttpRoutes:
         self._routes: dict[Key, HTTPRoute] = {}
         self._grants: dict[Key, ReferenceGrant] = {}
         self.rules = HttpRules(ports, self._grants, domain)
-        self._members: dict[Group, set[Key]] = {}
-        self._groups_of: dict[Key, set[Group]] = {}  # the reverse
-        self._routes_at: dict[Service, set[Key]] = {}  # by ServiceEntry
-        self._groups_of_service: dict[Service, set[Group]] = {}  # groups with a service as parent or destination
-        self._services_of_group: dict[Group, set[Service]] = {}
+        self._members: Relation[Key, Group] = Relation()  # routes at their groups
+        self._attached: Relation[Key, Service] = Relation()  # routes at ServiceEntries
+        self._references: Relation[Group, Service] = Relation()  # groups at services that are parents or destinations
         self.reevaluated: set[Key] = set()  # routes whose status may have changed; the reader clears it
 
     def apply(self, key: Key, obj: Object | None) -> bool:
@@ -79,18 +78,16 @@ class HttpRoutes:
             else:
                 self._grants.pop(key, None)
             return self._update_groups(self._members)
-        for entry in self._entries(key):
-            self._routes_at[entry].discard(key)
-        self._routes.pop(key, None)
         if isinstance(obj, HTTPRoute):
             self._routes[key] = obj
-        for entry in self._entries(key):
-            self._routes_at.setdefault(entry, set()).add(key)
+        else:
+            self._routes.pop(key, None)
+        self._attached.put(key, self._entries(key))
         return self._update_groups(self._regroup(key))
 
     def entry_changed(self, namespace: str, name: str) -> bool:
         """Update the routes that are attached to a ServiceEntry that was added, changed or deleted. Returns whether the mesh changed."""
-        keys = sorted(self._routes_at.get(Service(namespace, name, ENTRY), ()))
+        keys = sorted(self._attached.at(Service(namespace, name, ENTRY)))
         return self._update_groups({group for key in keys for group in self._regroup(key)})
 
     def _entries(self, key: Key) -> list[Service]:
@@ -98,18 +95,12 @@ class HttpRoutes:
         parents = map(_parent, route.spec.parent_refs if route is not None else (), repeat(key.namespace))
         return [p for p in parents if p is not None and p.kind == ENTRY]
 
-    def _regroup(self, key: Key) -> set[Group]:
+    def _regroup(self, key: Key) -> frozenset[Group]:
         """Work out the groups of a route anew; returns these and the earlier ones."""
         route = self._routes.get(key)
-        old, new = self._groups_of.pop(key, set()), set(self._groups(key, route) if route is not None else ())
-        for group in old - new:
-            self._members[group].discard(key)
-        for group in new:
-            self._members.setdefault(group, set()).add(key)
-        if new:
-            self._groups_of[key] = new
+        new = frozenset(self._groups(key, route) if route is not None else ())
         self.reevaluated.add(key)
-        return old | new
+        return self._members.put(key, new) | new
 
     def _groups(self, key: Key, route: HTTPRoute) -> Iterable[Group]:
         for parent in route.spec.parent_refs:
@@ -130,11 +121,11 @@ class HttpRoutes:
 
     def service_changed(self, namespace: str, name: str) -> bool:
         """Update the routes that refer to a service that was added or deleted. Returns whether the mesh changed."""
-        return self._update_groups(self._groups_of_service.get(Service(namespace, name), ()))
+        return self._update_groups(self._references.at(Service(namespace, name)))
 
     def virtual_services_of(self, key: Key) -> frozenset[Key]:
         """The VirtualServices that a route is part of."""
-        return frozenset(group.key for group in self._groups_of.get(key, ()))
+        return frozenset(group.key for group in self._members.of(key))
 
     def status(self, key: Key) -> list[ParentStatus]:
         """The status of a route for each service that it is attached to."""
@@ -190,17 +181,12 @@ class HttpRoutes:
         return any(changed)
 
     def _update_group(self, group: Group) -> bool:
-        routes = sorted((k, self._routes[k]) for k in self._members.get(group, ()))
+        routes = sorted((k, self._routes[k]) for k in self._members.at(group))
         self.reevaluated.update(k for k, _ in routes)
-        for service in self._services_of_group.pop(group, ()):
-            self._groups_of_service[service].discard(group)
         if not routes:
-            self._members.pop(group, None)
+            self._references.put(group)
             return self._apply(group.key, None)
-        named = {group.service, *(s for k, r in routes for s in destinations(k, r))}
-        self._services_of_group[group] = named
-        for service in named:
-            self._groups_of_service.setdefault(service, set()).add(group)
+        self._references.put(group, {group.service, *(s for k, r in routes for s in destinations(k, r))})
         if self._ports(group.service) is None:
             return self._apply(group.key, None)
         return self._apply(group.key, self._virtual_service(group, routes))
