@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from . import complete, output
+from .cluster_options import Kubeconfig
 from .go_flags import GoFlagsCommand
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def analyze(
     root: Annotated[
         str, typer.Option("-i", "--istioNamespace", help="Namespace of the control plane.")
     ] = "istio-system",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
     context: Annotated[str, typer.Option("--context", help="Context of the kubeconfig.")] = "",
     remote_contexts: Annotated[
         list[str] | None, typer.Option("--remote-contexts", help="Contexts of the mesh's other clusters.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import complete, output, request_options
+from .cluster_options import Kubeconfig, TextForm, namespace_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +44,7 @@ def register(app: typer.Typer) -> None:
 def check(
     pod: Annotated[str, typer.Argument(help="POD[.NAMESPACE]", autocompletion=complete.pods)] = "",
     file: Annotated[Path | None, typer.Option("-f", "--file", help="Config dump of an Envoy.")] = None,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
-    ] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the pod.")] = "",
     verbose: Annotated[
         bool,
         typer.Option(
@@ -53,10 +52,10 @@ def check(
         ),
     ] = False,
     out: Annotated[str, typer.Option("-o", "--output", help="table, json or yaml")] = "table",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show the AuthorizationPolicies that a proxy enforces, from its Envoy's configuration."""
-    _check_output(out, "table")
+    output.check_choice("output", out, "table", "json", "yaml")
     counts: dict[str, int] = {}
     if verbose and file is not None:
         output.fail("--verbose asks an Envoy; name a pod", output.USAGE)
@@ -135,12 +134,10 @@ def _rbac_filters(value: Any) -> Iterator[Object]:
 
 def suggest(
     workload: Annotated[str, typer.Argument(help="deployment/NAME.")],
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the workload.")
-    ] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the workload.")] = "",
     tail: Annotated[int, typer.Option("--tail", help="Lines of each proxy's log to read; 0: all.")] = 0,
     out: Annotated[str, typer.Option("-o", "--output", help="yaml or json")] = "yaml",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Suggest an ALLOW policy of least privilege from the access logs of a workload's proxies; nothing is applied.
 
@@ -150,8 +147,7 @@ def suggest(
 
     from . import dumps
 
-    if out not in ("yaml", "json"):
-        output.fail(f"unknown output {out!r}; use yaml or json", output.USAGE)
+    output.check_choice("output", out, "yaml", "json")
     kind, _, name = workload.rpartition("/")
     if kind not in ("", "deployment", "deploy"):
         output.fail(f"{workload!r}: name a deployment as deployment/NAME", output.USAGE)
@@ -235,18 +231,15 @@ def explain(
     offline: Annotated[bool, typer.Option("--offline", help="Decide from manifests; no cluster needed.")] = False,
     file: File = None,
     mesh_config: Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")] = None,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the workload.")
-    ] = "",
-    out: Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")] = "text",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the workload.")] = "",
+    out: TextForm = "text",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Say which policy decides a request to a workload, as its Envoy does."""
     from sailcloth.analysis import authorization
 
-    _check_output(out, "text")
-    if protocol not in ("http", "tcp"):
-        output.fail(f"unknown protocol {protocol!r}; use http or tcp", output.USAGE)
+    output.check_choice("output", out, "text", "json", "yaml")
+    output.check_choice("protocol", protocol, "http", "tcp")
     mesh, workload = _mesh_and_workload(to, namespace, request_options.pairs("--labels", labels.split(",") if labels else []), gateway, offline,
                               file or [], mesh_config, kubeconfig)  # fmt: skip
     if requests is not None:
@@ -281,11 +274,6 @@ def _to_builtins(decision: Decision) -> Object:
     import msgspec
 
     return dict(msgspec.to_builtins(decision))
-
-
-def _check_output(out: str, plain: str) -> None:
-    if out not in (plain, "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use {plain}, json or yaml", output.USAGE)
 
 
 # -- the mesh and the workload ------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import output
+from .cluster_options import Kubeconfig, TextForm
 
 if TYPE_CHECKING:
     from sailcloth.kube import Client
@@ -16,9 +17,6 @@ Object = dict[str, Any]
 _NAMESPACE, _SECRET, _PLUGGED_IN, _ROTATE = "istio-system", "istio-ca-secret", "cacerts", "sailcloth.io/rotate"
 _POLL_S = 0.2
 _SHORT = 16  # digits of a fingerprint in the table
-
-Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
-Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,13 +27,12 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="ca", rich_help_panel="Proxies")
 
 
-def status(out: Output = "text", kubeconfig: Kubeconfig = "") -> None:
+def status(out: TextForm = "text", kubeconfig: Kubeconfig = "") -> None:
     """Show who signs certificates, which roots proxies trust, and until when."""
     from . import dumps
     from .cluster import debug
 
-    if out not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
+    output.check_choice("output", out, "text", "json", "yaml")
     state = dumps.run(debug(kubeconfig, "/debug/caz"))
     if out != "text":
         output.structured(state, out)

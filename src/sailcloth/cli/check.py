@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from . import output
+from .cluster_options import Kubeconfig
 
 if TYPE_CHECKING:
     from sailcloth.kube import Client
@@ -59,7 +60,7 @@ def check(
     ] = True,
     wait: Annotated[float, typer.Option("--wait", min=0, help="Seconds to wait for what is not ready yet.")] = 0.0,
     out: Annotated[str, typer.Option("-o", "--output", help="text, short (failures only), json or yaml")] = "text",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Check the machine, the cluster and the mesh: versions, certificates, webhooks, proxies, a request and its telemetry.
 
@@ -70,8 +71,7 @@ def check(
 
     from . import dumps
 
-    if out not in ("text", "short", "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use text, short, json or yaml", output.USAGE)
+    output.check_choice("output", out, "text", "short", "json", "yaml")
     try:
         results = dumps.run(_run(pre, probe, wait, out, kubeconfig))
     except asyncio.CancelledError:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from . import complete, output
 
+
+def namespace_option(meaning: str) -> Any:
+    """The option of a namespace, which a shell completes."""
+    return typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help=meaning)
+
+
 Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
-Namespace = Annotated[
-    str,
-    typer.Option(
-        "-n", "--namespace", autocompletion=complete.namespaces, help="Namespace; that of the kubeconfig by default."
-    ),
-]
+Namespace = Annotated[str, namespace_option("Namespace; that of the kubeconfig by default.")]
 Form = Annotated[str, typer.Option("-o", "--output", help="short, json or yaml")]
+TextForm = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
 Yes = Annotated[bool, typer.Option("-y", "--skip-confirmation", help="Do not ask.")]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import complete, output
+from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
     import asyncio
@@ -69,10 +70,8 @@ def kiali(
     port: Port = 0,
     address: Address = "localhost",
     browser: Browser = True,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the Service.")
-    ] = "istio-system",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the Service.")] = "istio-system",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Open the console."""
     from . import console, dumps
@@ -96,10 +95,8 @@ def envoy(
     port: Port = 0,
     address: Address = "localhost",
     browser: Browser = True,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
-    ] = "",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the pod.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Open the admin page of a pod's Envoy; Ctrl-C stops it."""
     from . import dumps
@@ -110,9 +107,7 @@ def envoy(
 def export(
     folder: Annotated[Path | None, typer.Argument(help="Folder to write a JSON file for each dashboard into.")] = None,
     out: Annotated[str, typer.Option("-o", "--output", help="json, or configmap (YAML for kubectl apply)")] = "json",
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the ConfigMaps.")
-    ] = "istio-system",
+    namespace: Annotated[str, namespace_option("Namespace of the ConfigMaps.")] = "istio-system",
 ) -> None:
     """Write the Grafana dashboards: mesh, service, workload, performance, control plane, config propagation, certificates."""
     from sailcloth.telemetry.dashboards import grafana
@@ -135,15 +130,12 @@ def export(
 
 def rules(
     out: Annotated[str, typer.Option("-o", "--output", help="file (Prometheus' own format) or operator")] = "file",
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the object.")
-    ] = "istio-system",
+    namespace: Annotated[str, namespace_option("Namespace of the object.")] = "istio-system",
 ) -> None:
     """Write recording and alerting rules for Prometheus."""
     from sailcloth.telemetry.dashboards import rules as catalogue
 
-    if out not in ("file", "operator"):
-        output.fail(f"unknown output {out!r}; use file or operator", output.USAGE)
+    output.check_choice("output", out, "file", "operator")
     output.structured(catalogue.rule_file() if out == "file" else catalogue.prometheus_rule(namespace), "yaml")
 
 
@@ -161,10 +153,8 @@ def _page(service: str, number: int) -> Callable[..., None]:
         port: Port = 0,
         address: Address = "localhost",
         browser: Browser = True,
-        namespace: Annotated[
-            str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the Service.")
-        ] = "istio-system",
-        kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+        namespace: Annotated[str, namespace_option("Namespace of the Service.")] = "istio-system",
+        kubeconfig: Kubeconfig = "",
     ) -> None:
         from . import dumps
 
@@ -181,10 +171,8 @@ def _control_plane(path: str) -> Callable[..., None]:
         port: Port = 0,
         address: Address = "localhost",
         browser: Browser = True,
-        namespace: Annotated[
-            str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of istiod.")
-        ] = "istio-system",
-        kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+        namespace: Annotated[str, namespace_option("Namespace of istiod.")] = "istio-system",
+        kubeconfig: Kubeconfig = "",
     ) -> None:
         from . import dumps
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import complete, describe_gateways, output
+from .cluster_options import Kubeconfig, TextForm, namespace_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,14 +19,10 @@ if TYPE_CHECKING:
     from sailcloth.kube import Client
 
 Object = dict[str, Any]
-Namespace = Annotated[
-    str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod or service.")
-]
-Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
+Namespace = Annotated[str, namespace_option("Namespace of the pod or service.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Describe manifests; no cluster needed.")]
 File = Annotated[list[Path] | None, typer.Option("-f", "--file", help="Manifest or directory (with --offline).")]
 Options = Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")]
-Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,13 +46,13 @@ def pod(
     offline: Offline = False,
     file: File = None,
     mesh_config: Options = None,
-    out: Output = "text",
+    out: TextForm = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Describe a pod: its services, mutual TLS, policies, routes and gateways, and warnings."""
     from . import dumps
 
-    _check_output(out)
+    output.check_choice("output", out, "text", "json", "yaml")
     certificate: Object = {}
     if offline or file:
         description = _pod_of(from_files(offline, file, mesh_config), name, namespace)
@@ -73,13 +70,13 @@ def service(
     offline: Offline = False,
     file: File = None,
     mesh_config: Options = None,
-    out: Output = "text",
+    out: TextForm = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Describe a service: ports, clients' TLS, rules, routes, gateways, and the policies of its workloads."""
     from . import dumps
 
-    _check_output(out)
+    output.check_choice("output", out, "text", "json", "yaml")
     if offline or file:
         description = _service_of(from_files(offline, file, mesh_config), name, namespace)
     else:
@@ -88,11 +85,6 @@ def service(
         output.structured(_to_builtins(description), out)
         return
     print("\n".join(service_text(description)))
-
-
-def _check_output(out: str) -> None:
-    if out not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
 
 
 def _to_builtins(value: Any) -> Object:

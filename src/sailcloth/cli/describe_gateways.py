@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from . import output
+from .cluster_options import Kubeconfig, TextForm
 
 Object = dict[str, Any]
 GROUP = "gateway.networking.k8s.io"
@@ -23,21 +24,19 @@ ROUTES = {
 }
 _LABEL = "gateway.networking.k8s.io/gateway-name"
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Namespace of the object.")]
-Output = Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")]
-Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 
 
 def gateway(
     name: Annotated[str, typer.Argument(help="GATEWAY[.NAMESPACE]")],
     namespace: Namespace = "",
-    out: Output = "text",
+    out: TextForm = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Describe a Gateway of the Gateway API: addresses, its listeners and those of its ListenerSets, the routes attached to each, and why others
     are not."""
     from . import dumps
 
-    _check(out)
+    output.check_choice("output", out, "text", "json", "yaml")
     short, _, suffix = name.rpartition("/")[2].partition(".")
     found, sets, routes, pods = dumps.run(_gateway(short, suffix or namespace, kubeconfig))
     if out != "text":
@@ -49,13 +48,13 @@ def gateway(
 def route(
     name: Annotated[str, typer.Argument(help="[KIND/]ROUTE[.NAMESPACE]; KIND is httproute without one")],
     namespace: Namespace = "",
-    out: Output = "text",
+    out: TextForm = "text",
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Describe a route of the Gateway API: its rules and backends, and for each parent whether it is attached, and why not."""
     from . import dumps
 
-    _check(out)
+    output.check_choice("output", out, "text", "json", "yaml")
     kind, _, rest = name.rpartition("/")
     resource = (kind or "httproute").lower().removesuffix(f".{GROUP}").removesuffix("s")
     if resource not in ROUTES:
@@ -66,11 +65,6 @@ def route(
         output.structured({"route": found, "gateways": gateways, "listenerSets": sets}, out)
         return
     print("\n".join(route_text(found, gateways, sets)))
-
-
-def _check(out: str) -> None:
-    if out not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
 
 
 # -- from a cluster -----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import typer
 
 from . import output
+from .cluster_options import Kubeconfig, TextForm
 
 if TYPE_CHECKING:
     from sailcloth.analysis.analyzers import Document
@@ -54,8 +55,8 @@ def diff(
         bool, typer.Option("--requests/--no-requests", help="Look at requests of the access logs.")
     ] = True,
     namespace: Annotated[str, typer.Option("-n", "--namespace", help="Namespace of objects without one.")] = "",
-    out: Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")] = "text",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    out: TextForm = "text",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show what an apply would change: objects, then proxies' routes and clusters, findings, and requests that would go elsewhere.
 
@@ -63,8 +64,7 @@ def diff(
     """
     from . import dumps, manifest_files
 
-    if out not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
+    output.check_choice("output", out, "text", "json", "yaml")
     documents = manifest_files.read(files, notes=False)[1]
     found = dumps.run(
         difference(documents, delete, since if requests else "", namespace, kubeconfig), output.UNAVAILABLE

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import describe, output, request_options
+from .cluster_options import Kubeconfig, TextForm
 
 if TYPE_CHECKING:
     from sailcloth.analysis.describe import MeshSnapshot
@@ -39,8 +40,8 @@ def explain(
     offline: describe.Offline = False,
     file: describe.File = None,
     mesh_config: describe.Options = None,
-    out: describe.Output = "text",
-    kubeconfig: describe.Kubeconfig = "",
+    out: TextForm = "text",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Explain a request: its listener, route, clusters and endpoints, what happens to it on the way, and who lets it in.
 
@@ -50,8 +51,7 @@ def explain(
 
     from sailcloth.analysis.explain import Explainer, Question, Unknown
 
-    if out not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
+    output.check_choice("output", out, "text", "json", "yaml")
     if bool(to) == (requests is not None):
         output.fail("give --to URL, or --requests FILE", output.USAGE)
     snapshot, where = _snapshot(namespace, bool(offline or file), file, mesh_config, kubeconfig)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import output
+from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
     from sailcloth.kube import Client
@@ -35,11 +36,9 @@ def register(app: typer.Typer) -> None:
 
 def export(
     file: Annotated[str, typer.Option("-f", "--filename", help="Where to write; default standard output.")] = "",
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Only this namespace.")
-    ] = "",
+    namespace: Annotated[str, namespace_option("Only this namespace.")] = "",
     secrets: Annotated[bool, typer.Option("--secrets", help="With Secrets; keep the file to yourself.")] = False,
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Export objects as YAML for `kubectl apply -f`, without pods and other objects that controllers create."""
     import yaml

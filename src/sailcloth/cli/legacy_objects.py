@@ -31,8 +31,7 @@ def get(
     """Show objects of the mesh. Today: `kubectl get`."""
     from . import dumps
 
-    if out not in ("short", "yaml", "json"):
-        output.fail(f"unknown output {out!r}; use short, yaml or json", output.USAGE)
+    output.check_choice("output", out, "short", "yaml", "json")
     kinds = _kinds() if kind == "all" else [kind_of(kind)]
     _deprecated("get")
     shown = dumps.run(_get(kinds, name, namespace, everywhere, out, kubeconfig))

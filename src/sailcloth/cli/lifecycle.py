@@ -73,8 +73,7 @@ def register(app: typer.Typer) -> None:
 
 def _structured(form: str) -> str:
     """The form of structured output, `json` or `yaml`; empty for text."""
-    if form not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {form!r}; use text, json or yaml", output.USAGE)
+    output.check_choice("output", form, "text", "json", "yaml")
     return "" if form == "text" else form
 
 

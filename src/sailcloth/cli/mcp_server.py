@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import typer
 
 from . import output
+from .cluster_options import Kubeconfig
 
 if TYPE_CHECKING:
     from mcp.server import MCPServer
@@ -46,7 +47,7 @@ def mcp(
             "--allow-writes", help="Also let the assistant change the mesh's objects, each change after its preview."
         ),
     ] = False,
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Serve the mesh to an assistant over the Model Context Protocol, on standard input and output.
 

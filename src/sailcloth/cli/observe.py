@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import output
+from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
     from sailcloth.kube.pod_logs import Line, Source
@@ -25,9 +26,8 @@ Targets = Annotated[
         metavar="[POD | KIND/NAME]...", help="Pods, or deployment/, service/, statefulset/, daemonset/NAME."
     ),
 ]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace.")]
+Namespace = Annotated[str, namespace_option("Namespace.")]
 Selector = Annotated[str, typer.Option("-l", "--selector", help="Labels of pods: a=b,c=d.")]
-Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +56,7 @@ def logs(
 
     from . import dumps
 
-    if out not in ("text", "json"):
-        output.fail(f"unknown output {out!r}; use text or json", output.USAGE)
+    output.check_choice("output", out, "text", "json")
     options = LogOptions(follow, tail, _seconds(since))
     show = _printer() if out == "text" else _json_line
     containers = (proxy or not application, application or not proxy)
@@ -135,10 +134,8 @@ def tap(
     """Show live requests from the access logs of proxies; of all workloads of the namespace by default."""
     from . import dumps
 
-    if out not in ("text", "json"):
-        output.fail(f"unknown output {out!r}; use text or json", output.USAGE)
-    if direction not in ("in", "out", "both"):
-        output.fail(f"unknown direction {direction!r}; use in, out or both", output.USAGE)
+    output.check_choice("output", out, "text", "json")
+    output.check_choice("direction", direction, "in", "out", "both")
     if not follow and not since:
         output.fail("--no-follow shows earlier requests only; add --since 10m", output.USAGE)
     has_status = _status(status)

@@ -46,3 +46,9 @@ def fail(message: str, code: int = 1) -> NoReturn:
     prefix = "\x1b[31mError:\x1b[0m" if sys.stderr.isatty() else "Error:"
     print(f"{prefix} {message}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def check_choice(option: str, value: str, *choices: str) -> None:
+    """Print an error and exit if the value of an option is none of its choices."""
+    if value not in choices:
+        fail(f"unknown {option} {value!r}; use {', '.join(choices[:-1])} or {choices[-1]}", USAGE)

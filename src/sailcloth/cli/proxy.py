@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import complete, output
+from .cluster_options import Kubeconfig, namespace_option
 
 PARTS = (
     "all",
@@ -66,10 +67,8 @@ def proxy_config(
         Path | None, typer.Option("--proxy", help="YAML description of the proxy (with --offline).")
     ] = None,
     mesh_config: Annotated[Path | None, typer.Option("--mesh-config", help="MeshConfig YAML (with --offline).")] = None,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
-    ] = "",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the pod.")] = "",
+    kubeconfig: Kubeconfig = "",
     fqdn: Annotated[str, typer.Option("--fqdn", help="Only clusters, or names, of this host.")] = "",
     port: Annotated[int, typer.Option("--port", help="Only clusters, listeners or endpoints of this port.")] = 0,
     address: Annotated[str, typer.Option("--address", help="Only listeners or endpoints at this address.")] = "",
@@ -209,10 +208,8 @@ def proxy_status(
     file: Annotated[
         Path | None, typer.Option("-f", "--file", help="Config dump of the pod's Envoy, instead of asking it.")
     ] = None,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the pod.")
-    ] = "",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the pod.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Which proxies are connected, and whether they have acknowledged everything."""
     from sailcloth.analysis import proxy_tables

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import output
+from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,17 +31,14 @@ _PARALLEL = 8
 
 def scope(
     workload: Annotated[str, typer.Argument(help="deployment/NAME; nothing for the whole namespace.")] = "",
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the workloads.")
-    ] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the workloads.")] = "",
     out: Annotated[str, typer.Option("-o", "--output", help="yaml or json")] = "yaml",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Suggest a Sidecar object from what workloads were seen to call: `sailctl x scope | kubectl apply -f -`."""
     from . import dumps
 
-    if out not in ("yaml", "json"):
-        output.fail(f"unknown output {out!r}; use yaml or json", output.USAGE)
+    output.check_choice("output", out, "yaml", "json")
     kind, _, name = workload.rpartition("/")
     if workload and kind not in ("deployment", "deploy", "deployments", "deployments.apps"):
         output.fail(f"{workload!r}: name a deployment as deployment/NAME, or nothing for the namespace", output.USAGE)

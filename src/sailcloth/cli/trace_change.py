@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import output
+from .cluster_options import Kubeconfig, namespace_option
 from .manifest_files import read
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def trace_change(
     files: Annotated[
         list[Path] | None, typer.Option("-f", "--filename", help="Apply these manifests, and trace what that changes.")
     ] = None,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the object.")
-    ] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the object.")] = "",
     limit: Annotated[int, typer.Option("--limit", min=1, help="Lines of the list.")] = 20,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for all proxies.")] = 30.0,
     export: Annotated[
@@ -48,7 +47,7 @@ def trace_change(
     out: Annotated[
         str, typer.Option("-o", "--output", help="text, json, yaml, or otlp (OpenTelemetry in JSON)")
     ] = "text",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show how a change came to the proxies: the write, the control plane's work, and every proxy's acknowledgement.
 
@@ -58,8 +57,7 @@ def trace_change(
     """
     from . import dumps
 
-    if out not in ("text", "json", "yaml", "otlp"):
-        output.fail(f"unknown output {out!r}; use text, json, yaml or otlp", output.USAGE)
+    output.check_choice("output", out, "text", "json", "yaml", "otlp")
     if what and files:
         output.fail("name an object or give -f, not both", output.USAGE)
     documents = read(files, notes=False)[1] if files else []

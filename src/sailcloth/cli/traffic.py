@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import complete, output
+from . import output
+from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
     from sailcloth.analysis.traffic_graph import Graph
@@ -20,13 +21,7 @@ _WORKLOAD_COLUMNS = ("WORKLOAD", "NAMESPACE", "RATE", "ERRORS", "P50", "P90", "P
 WINDOW = re.compile(r"\d+[smh]")
 Window = Annotated[str, typer.Option("-d", "--duration", help="Period to look back, such as 30s or 5m.")]
 Url = Annotated[str, typer.Option("--prometheus", help="URL of another Prometheus.")]
-Namespace = Annotated[
-    str,
-    typer.Option(
-        "-n", "--namespace", autocompletion=complete.namespaces, help="Only traffic from or to this namespace."
-    ),
-]
-Kubeconfig = Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")]
+Namespace = Annotated[str, namespace_option("Only traffic from or to this namespace.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,8 +40,7 @@ def graph(
     """Show the traffic graph: callers and destinations, with rates, errors and latencies."""
     from sailcloth.analysis import traffic_graph
 
-    if out not in ("text", "json", "yaml", "dot", "mermaid", "svg"):
-        output.fail(f"unknown output {out!r}; use text, json, yaml, dot, mermaid or svg", output.USAGE)
+    output.check_choice("output", out, "text", "json", "yaml", "dot", "mermaid", "svg")
     traffic = _graph(namespace, window, prometheus, kubeconfig)
     if out in ("json", "yaml"):
         output.structured(traffic_graph.plain(traffic), out)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import output
+from .cluster_options import Kubeconfig
 
 if TYPE_CHECKING:
     from sailcloth.kube import Client, Resource
@@ -57,7 +58,7 @@ def undo(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be put back.")] = False,
     yes: Annotated[bool, typer.Option("-y", "--skip-confirmation", help="Do not ask.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also objects that have changed since.")] = False,
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Put back what the last apply or delete replaced. Undoing twice brings it back.
 

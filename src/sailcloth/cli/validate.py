@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import complete, output
+from . import output
+from .cluster_options import namespace_option
 from .go_flags import GoFlagsCommand
 
 if TYPE_CHECKING:
@@ -27,9 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     file: Annotated[list[str] | None, typer.Option("-f", "--filename", help="File or directory; may repeat.")] = None,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Of objects without one.")
-    ] = "default",
+    namespace: Annotated[str, namespace_option("Of objects without one.")] = "default",
     referential: Annotated[
         bool, typer.Option("-x", "--referential/--no-referential", help="Accepted, as istioctl's.")
     ] = True,

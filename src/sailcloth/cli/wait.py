@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import output
+from .cluster_options import Kubeconfig, TextForm, namespace_option
 
 if TYPE_CHECKING:
     from sailcloth.api.kinds import Kind
@@ -39,12 +40,10 @@ def wait(
     ] = "distribution",
     timeout: Annotated[str, typer.Option("--timeout", help="How long to wait, such as 30s or 2m.")] = "30s",
     generation: Annotated[int, typer.Option("--generation", help="The object's generation; 0: the present one.")] = 0,
-    namespace: Annotated[
-        str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the objects.")
-    ] = "",
+    namespace: Annotated[str, namespace_option("Namespace of the objects.")] = "",
     everywhere: Annotated[bool, typer.Option("-A", "--all-namespaces", help="Objects of all namespaces.")] = False,
-    out: Annotated[str, typer.Option("-o", "--output", help="text, json or yaml")] = "text",
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    out: TextForm = "text",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Wait until objects are applied: every proxy that they concern has acknowledged them.
 
@@ -57,8 +56,7 @@ def wait(
     names = {"distribution": "Programmed", "programmed": "Programmed", "accepted": "Accepted", "delete": ""}
     if condition.lower() not in names:
         output.fail(f"unknown condition {condition!r}; use {', '.join(names)}", output.USAGE)
-    if out not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
+    output.check_choice("output", out, "text", "json", "yaml")
     try:
         seconds = (duration_ms(timeout) or 0.0) / 1e3
         targets = list(_targets(what or [], namespace, everywhere))

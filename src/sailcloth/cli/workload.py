@@ -13,16 +13,15 @@ from typing import Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import output
+from .cluster_options import Kubeconfig, namespace_option
 
 Object = dict[str, Any]
 _AUDIENCE = "istio-ca"
 _DISCOVERY = "istiod.istio-system.svc"
 _LOCAL_PORTS = "22,15090,15021,15020"
 File = Annotated[Path | None, typer.Option("-f", "--file", help="Manifest of the WorkloadGroup.")]
-Namespace = Annotated[
-    str, typer.Option("-n", "--namespace", autocompletion=complete.namespaces, help="Namespace of the group.")
-]
+Namespace = Annotated[str, namespace_option("Namespace of the group.")]
 
 
 def register(group: typer.Typer) -> None:
@@ -127,7 +126,7 @@ def configure(
     duration: Annotated[
         int, typer.Option("--tokenDuration", help="Seconds that the token is good for.", min=600)
     ] = 3600,
-    kubeconfig: Annotated[str, typer.Option("--kubeconfig", help="Kubeconfig file.")] = "",
+    kubeconfig: Kubeconfig = "",
 ) -> None:
     """Write the files with which a machine joins a WorkloadGroup: cluster.env, mesh.yaml, hosts, root-cert.pem, istio-token."""
     from . import dumps

@@ -34,8 +34,7 @@ def convert(
 
     from . import documents, manifest_texts, steps
 
-    if out not in ("text", "json", "yaml"):
-        output.fail(f"unknown output {out!r}; use text, json or yaml", output.USAGE)
+    output.check_choice("output", out, "text", "json", "yaml")
     if target not in steps.TARGETS:
         output.fail(f"--to {target!r} is not known; use {' or '.join(steps.TARGETS)}", output.USAGE)
     read = []
