@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from .panels import QUANTILES, Dashboard, Panel, Query, Row, rate
+from .panels import QUANTILES, VERSIONS, Dashboard, Panel, Query, Row, panel, rate
+
+_DESTINATION = 'reporter="destination"'
+_ENVOY_MEMORY = "sum(envoy_server_memory_allocated) by (pod)"
+_SCRAPED = 'scrape_samples_scraped{job="kubernetes-pods"}'
+_MEMORY = 'process_resident_memory_bytes{job="istiod"}'
+_CPU = 'rate(process_cpu_seconds_total{job="istiod"}[$window])'
 
 PERFORMANCE = Dashboard(
     "sailcloth-performance",
@@ -11,31 +17,17 @@ PERFORMANCE = Dashboard(
         Row(
             "Control plane",
             (
-                Panel("vCPU", (Query('rate(process_cpu_seconds_total{job="istiod"}[$window])', "istiod"),)),
-                Panel("Memory", (Query('process_resident_memory_bytes{job="istiod"}', "istiod"),), "bytes"),
-                Panel("Open files", (Query('process_open_fds{job="istiod"}', "istiod"),)),
+                panel("vCPU", _CPU, legend="istiod"),
+                panel("Memory", _MEMORY, "bytes", "istiod"),
+                panel("Open files", 'process_open_fds{job="istiod"}', legend="istiod"),
             ),
         ),
         Row(
             "Proxies",
             (
-                Panel(
-                    "Memory of Envoy",
-                    (Query("sum(envoy_server_memory_allocated) by (pod)", "{{pod}}"),),
-                    "bytes",
-                    needs="proxies",
-                ),
-                Panel(
-                    "Requests of all sidecars",
-                    (Query(rate("istio_requests_total", 'reporter="destination"')),),
-                    "ops",
-                    needs="http",
-                ),
-                Panel(
-                    "Series of a scrape",
-                    (Query('scrape_samples_scraped{job="kubernetes-pods"}', "{{pod}}"),),
-                    needs="proxies",
-                ),
+                panel("Memory of Envoy", _ENVOY_MEMORY, "bytes", "{{pod}}", needs="proxies"),
+                panel("Requests of all sidecars", rate("istio_requests_total", _DESTINATION), "ops", needs="http"),
+                panel("Series of a scrape", _SCRAPED, legend="{{pod}}", needs="proxies"),
             ),
         ),
     ),
@@ -47,20 +39,20 @@ CONTROL_PLANE = Dashboard(
     (
         Row(
             "Deployed versions",
-            (Panel("Pilot Versions", (Query("sum(istio_build) by (component, tag)", "{{component}}: {{tag}}"),)),),
+            (panel("Pilot Versions", VERSIONS, legend="{{component}}: {{tag}}"),),
         ),
         Row(
             "Resource usage",
             (
-                Panel("Memory", (Query('process_resident_memory_bytes{job="istiod"}', "resident"),), "bytes"),
-                Panel("CPU", (Query('rate(process_cpu_seconds_total{job="istiod"}[$window])', "cpu"),)),
-                Panel("Uptime", (Query("istiod_uptime_seconds", "uptime"),), "s", "stat"),
+                panel("Memory", _MEMORY, "bytes", "resident"),
+                panel("CPU", _CPU, legend="cpu"),
+                panel("Uptime", "istiod_uptime_seconds", "s", "uptime", "stat"),
             ),
         ),
         Row(
             "Push information",
             (
-                Panel("Pilot Pushes", (Query("sum(irate(pilot_xds_pushes[$window])) by (type)", "{{type}}"),), "ops"),
+                panel("Pilot Pushes", "sum(irate(pilot_xds_pushes[$window])) by (type)", "ops", "{{type}}"),
                 Panel(
                     "Events",
                     (
@@ -70,14 +62,12 @@ CONTROL_PLANE = Dashboard(
                     ),
                     "ops",
                 ),
-                Panel("Connections", (Query("sum(pilot_xds)", "proxies"),)),
+                panel("Connections", "sum(pilot_xds)", legend="proxies"),
                 Panel(
                     "Push Errors",
-                    (
-                        Query("sum(pilot_xds_cds_reject)", "rejected CDS"),
-                        Query("sum(pilot_xds_eds_reject)", "rejected EDS"),
-                        Query("sum(pilot_xds_rds_reject)", "rejected RDS"),
-                        Query("sum(pilot_xds_lds_reject)", "rejected LDS"),
+                    tuple(
+                        Query(f"sum(pilot_xds_{kind.lower()}_reject)", f"rejected {kind}")
+                        for kind in ("CDS", "EDS", "RDS", "LDS")
                     ),
                 ),
             ),
@@ -124,13 +114,9 @@ PROPAGATION = Dashboard(
                     ),
                     "s",
                 ),
-                Panel(
-                    "Proxies that have a change",
-                    (Query("sum(rate(pilot_proxy_convergence_time_count[$window]))"),),
-                    "ops",
-                ),
-                Panel("Refused pushes", (Query("sum(pilot_xds_cds_reject) + sum(pilot_xds_lds_reject)"),), kind="stat"),
-                Panel("Changes", (Query("sum(rate(pilot_inbound_updates[$window])) by (type)", "{{type}}"),), "ops"),
+                panel("Proxies that have a change", "sum(rate(pilot_proxy_convergence_time_count[$window]))", "ops"),
+                panel("Refused pushes", "sum(pilot_xds_cds_reject) + sum(pilot_xds_lds_reject)", kind="stat"),
+                panel("Changes", "sum(rate(pilot_inbound_updates[$window])) by (type)", "ops", "{{type}}"),
             ),
         ),
     ),
@@ -143,7 +129,7 @@ CERTIFICATES = Dashboard(
         Row(
             "Certificates",
             (
-                Panel("The root ends in", (Query("citadel_server_root_cert_expiry_seconds"),), "s", "stat"),
+                panel("The root ends in", "citadel_server_root_cert_expiry_seconds", "s", kind="stat"),
                 Panel(
                     "Signed",
                     (
@@ -160,15 +146,11 @@ CERTIFICATES = Dashboard(
                     ),
                     "ops",
                 ),
-                Panel(
+                panel(
                     "Requests with mutual TLS",
-                    (
-                        Query(
-                            rate("istio_requests_total", 'reporter="destination"', "connection_security_policy"),
-                            "{{connection_security_policy}}",
-                        ),
-                    ),
+                    rate("istio_requests_total", _DESTINATION, "connection_security_policy"),
                     "ops",
+                    "{{connection_security_policy}}",
                     needs="http",
                 ),
             ),

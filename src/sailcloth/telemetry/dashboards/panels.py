@@ -63,6 +63,14 @@ def panels(of: Dashboard) -> list[Panel]:
     return [panel for row in of.rows for panel in row.panels]
 
 
+def panel(
+    title: str, expression: str, unit: str = "short", legend: str = "", kind: Kind = "timeseries", needs: str = ""
+) -> Panel:
+    """A panel of one expression."""
+    return Panel(title, (Query(expression, legend),), unit, kind, needs)
+
+
+VERSIONS = "sum(istio_build) by (component, tag)"
 QUANTILES = (("P50", "0.50"), ("P90", "0.90"), ("P95", "0.95"), ("P99", "0.99"))
 
 
