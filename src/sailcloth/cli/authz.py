@@ -351,7 +351,7 @@ async def _read_cluster(
     kind: str, namespace: str, name: str, kubeconfig: str, with_labels: bool
 ) -> tuple[str, Object | None, list[tuple[Key, Any]]]:
     """(namespace, pod template of the workload, objects of the mesh), from a cluster."""
-    from sailcloth.kube import ApiError, Resource
+    from sailcloth.kube import Resource
 
     from . import cluster_objects
     from .cluster import client
@@ -374,13 +374,8 @@ async def _read_cluster(
             ("", "pods", "Pod"),
             ("", "services", "Service"),
         ):
-            try:
-                obj = await api.get(Resource(group, "v1", plural, kind_name), name, namespace)
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                continue
-            template = _pod_template({**obj, "kind": kind_name}, kind, namespace, name)
+            obj = await cluster_objects.existing(api, Resource(group, "v1", plural, kind_name), name, namespace)
+            template = _pod_template({**obj, "kind": kind_name}, kind, namespace, name) if obj is not None else None
             if template is not None:
                 return namespace, template, objects
     if not with_labels:

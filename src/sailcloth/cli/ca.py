@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import cluster_objects, output
 from .cluster_options import Kubeconfig, TextForm
-
-if TYPE_CHECKING:
-    from sailcloth.kube import Client
 
 Object = dict[str, Any]
 _NAMESPACE, _SECRET, _PLUGGED_IN, _ROTATE = "istio-system", "istio-ca-secret", "cacerts", "sailcloth.io/rotate"
@@ -70,7 +67,7 @@ async def _rotate(wait: bool, seconds: float, kubeconfig: str) -> None:
 
     before = await debug(kubeconfig, "/debug/caz")
     async with client(kubeconfig) as api:
-        if await _has(api, _PLUGGED_IN):
+        if await cluster_objects.existing(api, SECRETS, _PLUGGED_IN, _NAMESPACE) is not None:
             output.fail(f"the CA is plugged in: write the next one into the Secret {_NAMESPACE}/{_PLUGGED_IN}")
         try:
             patch = {"metadata": {"annotations": {_ROTATE: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}}}
@@ -86,19 +83,6 @@ async def _rotate(wait: bool, seconds: float, kubeconfig: str) -> None:
             output.fail(f"the new root does not sign after {seconds:g} s; proxies: {', '.join(state['waitingFor'])}")
         await asyncio.sleep(_POLL_S)
     _print(state)
-
-
-async def _has(api: Client, name: str) -> bool:
-    from sailcloth.kube import ApiError
-    from sailcloth.kube.resources import SECRETS
-
-    try:
-        await api.get(SECRETS, name, _NAMESPACE)
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
 
 
 def _print(state: Object) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from . import cluster_objects
 from .check import Result, Section, Target
 
 Object = dict[str, Any]
@@ -88,7 +89,7 @@ async def control_plane(target: Target) -> AsyncGenerator[Result, None]:
     from .cluster import connected_proxies, debug
 
     pods = await _items(target, "/api/v1/namespaces/istio-system/pods?labelSelector=app%3Distiod")
-    ready = [p["metadata"]["name"] for p in pods if _is_ready(p)]
+    ready = [p["metadata"]["name"] for p in pods if cluster_objects.is_ready(p)]
     state: Any = "ok" if ready else "failed"
     yield Result(
         "a pod of the control plane is ready",
@@ -258,10 +259,6 @@ def _all(check: str, wrong: list[str], fix: str, otherwise: Any = "failed") -> R
 
 def _name(pod: Object) -> str:
     return f"{pod['metadata']['name']}.{pod['metadata']['namespace']}"
-
-
-def _is_ready(pod: Object) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions") or ())
 
 
 def _has_proxy(pod: Object) -> bool:

@@ -1,4 +1,4 @@
-"""Reads the objects that the mesh knows from a cluster, for commands that judge them as the control plane does."""
+"""Reads objects from a cluster: one that may be absent, and all that the mesh knows, for commands that judge them as the control plane does."""
 
 from __future__ import annotations
 
@@ -7,9 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sailcloth.api.meta import Key
-    from sailcloth.kube import Client
+    from sailcloth.kube import Client, Resource
 
 _ROOT = "istio-system"  # where the mesh's options are
+
+
+async def existing(api: Client, resource: Resource, name: str, namespace: str = "") -> dict[str, Any] | None:
+    """An object; None if there is none. Raises ApiError for any other refusal."""
+    from sailcloth.kube import ApiError
+
+    try:
+        return await api.get(resource, name, namespace)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    """Whether a pod has the condition Ready."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 async def read(api: Client, kinds: Collection[str] = ()) -> list[tuple[Key, Any]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import cluster_objects, complete, output
 from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ async def _serve_control_plane(
 
     async with client(kubeconfig) as api:
         pods, _ = await api.list(PODS, namespace, "app=istiod")
-    ready = [p for p in pods if _is_ready(p)]
+    ready = [p for p in pods if cluster_objects.is_ready(p)]
     if not ready:
         raise ValueError(f"no ready pod with the label app=istiod in {namespace}; name its namespace with -n")
     await _serve(ready[0]["metadata"]["name"], namespace, kubeconfig, address, port, browser, _MONITORING, path)
@@ -200,31 +200,23 @@ async def _serve_service(
     service: str, number: int, namespace: str, kubeconfig: str, address: str, port: int, browser: bool, path: str = ""
 ) -> None:
     """The first ready pod of a Service, at the target of one of its ports. path: what the browser opens there."""
-    from sailcloth.kube import ApiError
     from sailcloth.kube.resources import PODS, SERVICES
 
     from .cluster import client
 
     async with client(kubeconfig) as api:
-        try:
-            found = await api.get(SERVICES, service, namespace)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            raise ValueError(f"there is no Service {namespace}/{service}; is the add-on installed?") from None
+        found = await cluster_objects.existing(api, SERVICES, service, namespace)
+        if found is None:
+            raise ValueError(f"there is no Service {namespace}/{service}; is the add-on installed?")
         pods, _ = await api.list(PODS, namespace)
     spec = found["spec"]
     target = next((p.get("targetPort") or p["port"] for p in spec["ports"] if p["port"] == number), 0)
     wanted = (spec.get("selector") or {}).items()
-    ready = [p for p in pods if wanted and wanted <= (p["metadata"].get("labels") or {}).items() and _is_ready(p)]
+    selected = [p for p in pods if wanted and wanted <= (p["metadata"].get("labels") or {}).items()]
+    ready = [p for p in selected if cluster_objects.is_ready(p)]
     if not isinstance(target, int) or not target or not ready:
         raise ValueError(f"no ready pod of the Service {namespace}/{service}, or it has no port {number}")
     await _serve(ready[0]["metadata"]["name"], namespace, kubeconfig, address, port, browser, target, path)
-
-
-def _is_ready(pod: dict[str, Any]) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 async def _serve(

@@ -7,10 +7,10 @@ from typing import Any
 import sailcloth_samples
 from sailcloth.analysis import manifests
 from sailcloth.install import readiness
-from sailcloth.kube import ApiError, Client
+from sailcloth.kube import Client
 from sailcloth.kube.resources import MUTATING_WEBHOOKS, NAMESPACES, SERVICES
 
-from . import demos
+from . import cluster_objects, demos
 from .cluster import Applier, as_kubectl, client
 from .demos import Demo
 from .injection import INJECTOR, REVISION
@@ -50,11 +50,8 @@ async def install(kubeconfig: str, demo: Demo, load: float, timeout_s: float, re
 async def _namespace(api: Client, name: str) -> None:
     """The namespace, which is injected, by a revision of the user's choice if it has one."""
     wanted = {"metadata": {"name": name, "labels": {_INJECTION: "enabled"}}}
-    try:
-        space = await api.get(NAMESPACES, name)
-    except ApiError as error:
-        if error.status != 404:
-            raise
+    space = await cluster_objects.existing(api, NAMESPACES, name)
+    if space is None:
         await api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", **wanted})
         return
     if not {_INJECTION, REVISION} & (space["metadata"].get("labels") or {}).keys():
@@ -62,11 +59,8 @@ async def _namespace(api: Client, name: str) -> None:
 
 
 async def _url(api: Client, page: str) -> str:
-    try:
-        service = await api.get(SERVICES, "istio-ingressgateway", "istio-system")
-    except ApiError as error:
-        if error.status != 404:
-            raise
+    service = await cluster_objects.existing(api, SERVICES, "istio-ingressgateway", "istio-system")
+    if service is None:
         return "none: there is no ingress gateway (`sailctl install --set components.ingressGateways[0].enabled=true`)"
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or [{}]
     if address := ingress[0].get("ip") or ingress[0].get("hostname"):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import cluster_objects, output
 from .cluster_options import Kubeconfig, TextForm
 
 Object = dict[str, Any]
@@ -123,15 +123,12 @@ async def _list(api: Any, kind: str) -> list[Object]:
 
 
 async def _get(api: Any, kind: str, name: str, namespace: str) -> Object:
-    from sailcloth.kube import ApiError
     from sailcloth.kube.resources import Resource
 
-    try:
-        return dict(await api.get(Resource(GROUP, "v1", f"{kind.lower()}s", kind), name, namespace))
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        raise ValueError(f"no {kind} {name} in namespace {namespace}") from None
+    found = await cluster_objects.existing(api, Resource(GROUP, "v1", f"{kind.lower()}s", kind), name, namespace)
+    if found is None:
+        raise ValueError(f"no {kind} {name} in namespace {namespace}")
+    return found
 
 
 # -- facts --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import authz, complete, legacy_manifests, legacy_objects, legacy_services, output
+from . import authz, cluster_objects, complete, legacy_manifests, legacy_objects, legacy_services, output
 from .cluster_options import Form, Kubeconfig, Namespace, form
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ async def verify(files: list[str], namespace: str, revision: str, kubeconfig: st
             return lines
         selector = "app=istiod" + (f",istio.io/rev={revision}" if revision else "")
         pods, _ = await api.list(PODS, root_namespace(), selector)
-        ready = [p for p in pods if _ready(p)]
+        ready = [p for p in pods if cluster_objects.is_ready(p)]
         lines.append((bool(ready), f"control plane: {len(ready)} of {len(pods)} pods of istiod are ready"))
         there = {d["metadata"]["name"] for d in (await api.list(CRDS))[0]}
         for kind in MESH_KINDS:
@@ -170,8 +170,3 @@ async def verify(files: list[str], namespace: str, revision: str, kubeconfig: st
             ours = [n for n in hooks if n.startswith("istio-")]
             lines.append((bool(ours), f"{resource.kind}: {', '.join(ours) or 'none'}"))
     return lines
-
-
-def _ready(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)

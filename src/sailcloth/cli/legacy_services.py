@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import cluster_objects, output
 from .cluster_options import Kubeconfig, Namespace
 from .workload import pairs
 
 if TYPE_CHECKING:
-    from sailcloth.kube import Client, Resource
+    from sailcloth.kube import Resource
 
 Object = dict[str, Any]
 _PORT = re.compile(r"(?:(?P<name>[a-z][-a-z0-9]*):)?(?P<number>\d{1,5})")
@@ -90,14 +90,14 @@ async def _register(
     async with client(kubeconfig) as api:
         namespace = namespace or api.endpoint.namespace
         meta = {"name": service, "namespace": namespace, **metadata}
-        present = await _present(api, SERVICES, service, namespace)
+        present = await cluster_objects.existing(api, SERVICES, service, namespace)
         if present is None:
             spec = {"ports": [{**p, "targetPort": p["port"]} for p in ports]}
             await api.create(SERVICES, {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec})
             print(f"created service {service}.{namespace}")
         elif present["spec"].get("selector"):
             raise ValueError(f"service {service}.{namespace} has a selector, so its endpoints are its pods'")
-        endpoints = await _present(api, ENDPOINTS, service, namespace)
+        endpoints = await cluster_objects.existing(api, ENDPOINTS, service, namespace)
         subsets = with_address((endpoints or {}).get("subsets") or [], address, ports)
         body = {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": subsets}
         if endpoints is None:
@@ -250,7 +250,7 @@ async def _external(
     async with client(kubeconfig) as api:
         namespace = namespace or api.endpoint.namespace
         service, entries = external(name, addresses, ports, labels, annotations, account, namespace)
-        if await _present(api, SERVICES, name, namespace) is not None:
+        if await cluster_objects.existing(api, SERVICES, name, namespace) is not None:
             raise ValueError(f"service {name}.{namespace} exists already; choose another name")
         for entry in entries:
             await api.create(_entries(), entry)
@@ -320,14 +320,3 @@ def _entries() -> Resource:
     from sailcloth.kube import Resource
 
     return Resource("networking.istio.io", "v1", "workloadentries", "WorkloadEntry")
-
-
-async def _present(api: Client, resource: Resource, name: str, namespace: str) -> Object | None:
-    from sailcloth.kube import ApiError
-
-    try:
-        return await api.get(resource, name, namespace)
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return None

@@ -349,17 +349,12 @@ class _Tools:
 
 async def _apply(api: Client, resource: Resource, document: Object, namespace: str) -> bool:
     """Apply an object as `kubectl apply` does, and as a preview has shown it. Returns whether that has changed anything."""
-    from sailcloth.kube import ApiError
-
-    from . import three_way
+    from . import cluster_objects, three_way
     from .cluster import as_kubectl
 
     written = as_kubectl({**document, "metadata": {**document["metadata"], "namespace": namespace}})
-    try:
-        live = await api.get(resource, written["metadata"]["name"], namespace)
-    except ApiError as error:
-        if error.status != 404:
-            raise
+    live = await cluster_objects.existing(api, resource, written["metadata"]["name"], namespace)
+    if live is None:
         await api.create(resource, written)
         return True
     new = await api.replace(resource, three_way.applied(live, written))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import cluster_objects, output
 from .cluster_options import Form, Kubeconfig, Namespace, form
 
 Object = dict[str, Any]
@@ -55,7 +55,6 @@ def create_remote_secret(
 async def _secret(
     name: str, account: str, make: bool, server: str, kind: str, namespace: str, kubeconfig: str
 ) -> Object:
-    from sailcloth.kube import ApiError
     from sailcloth.kube.resources import CONFIGMAPS, SERVICEACCOUNTS
 
     from .cluster import client
@@ -64,15 +63,11 @@ async def _secret(
         url = server or api.endpoint.server
         if not url.startswith("https://"):
             raise ValueError(f"the server {url!r} is no https:// URL; name one that others reach with --server")
-        try:
-            await api.get(SERVICEACCOUNTS, account, namespace)
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        if await cluster_objects.existing(api, SERVICEACCOUNTS, account, namespace) is None:
             if not make:
                 raise ValueError(
                     f"there is no service account {namespace}/{account}; leave out --no-create-service-account"
-                ) from None
+                )
             for resource, obj in reader(account, namespace):
                 await api.apply(resource, obj, field_manager="sailctl", force=True)
         authority = (await api.get(CONFIGMAPS, "kube-root-ca.crt", namespace))["data"]["ca.crt"]

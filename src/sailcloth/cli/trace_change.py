@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import cluster_objects, output
 from .cluster_options import Kubeconfig, namespace_option
 from .manifest_files import read
 
@@ -127,7 +127,6 @@ async def _apply(api: Client, documents: list[dict[str, Any]], namespace: str) -
     """Apply manifests. Returns the writes of objects that the mesh reads and that changed."""
     from sailcloth.analysis.change_trace import Write
     from sailcloth.api.kinds import BY_GROUP_KIND
-    from sailcloth.kube import ApiError
 
     from .cluster import Applier, as_kubectl
 
@@ -137,16 +136,12 @@ async def _apply(api: Client, documents: list[dict[str, Any]], namespace: str) -
         own = str(obj["metadata"].get("namespace") or namespace) if resource.namespaced else ""
         name = str(obj["metadata"]["name"])
         label = f"{resource.kind.lower()}/{name}"
-        try:
-            old = (await api.get(resource, name, own))["metadata"]["resourceVersion"]
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            old = ""
+        old = await cluster_objects.existing(api, resource, name, own)
         start = time.time()
         await applier.apply(as_kubectl(obj), own)
         write = Write(f"apply {label}", start, time.time())
-        if (await api.get(resource, name, own))["metadata"]["resourceVersion"] == old:
+        new = await api.get(resource, name, own)
+        if old and new["metadata"]["resourceVersion"] == old["metadata"]["resourceVersion"]:
             print(f"{label} unchanged", file=sys.stderr)
         elif (resource.group, resource.kind) not in BY_GROUP_KIND:
             print(f"{label} applied; the mesh does not read it", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import cluster_objects, output
 from .cluster_options import Kubeconfig
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ async def put_back(steps: list[Step], force: bool, kubeconfig: str) -> list[str]
     from .cluster import client
 
     async with client(kubeconfig) as api:
-        current = [await _current(api, step) for step in steps]
+        current = [await cluster_objects.existing(api, _resource(step), step.name[2], step.name[1]) for step in steps]
         for step, obj in zip(steps, current, strict=True):
             generation = obj["metadata"]["generation"] if obj is not None else 0
             if generation != step.generation and not force:
@@ -139,17 +139,6 @@ def _resource(step: Step) -> Resource:
 
     kind = next(k for k in SERVED_KINDS if k.name == step.name[0])
     return Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
-
-
-async def _current(api: Client, step: Step) -> dict[str, Any] | None:
-    from sailcloth.kube import ApiError
-
-    try:
-        return await api.get(_resource(step), step.name[2], step.name[1])
-    except ApiError as error:
-        if error.status != 404:
-            raise
-        return None
 
 
 def _as_written(previous: dict[str, Any], resource: Resource) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import cluster_objects, output
 from .cluster_options import Kubeconfig, TextForm, namespace_option
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ async def _until(
 
 
 async def _look(api: Client, target: Target, condition: str, generation: int) -> list[Object]:
-    from sailcloth.kube import ApiError, Resource
+    from sailcloth.kube import Resource
 
     kind, namespace, name = target
     resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
@@ -130,11 +130,8 @@ async def _look(api: Client, target: Target, condition: str, generation: int) ->
         items, _ = await api.list(resource, namespace)
         return [_state(kind, obj, condition, generation) for obj in items]
     namespace = namespace or api.endpoint.namespace
-    try:
-        obj = await api.get(resource, name, namespace)
-    except ApiError as error:
-        if error.status != 404:
-            raise
+    obj = await cluster_objects.existing(api, resource, name, namespace)
+    if obj is None:
         label = f"{kind.name.lower()}/{name}.{namespace}"
         return [{"object": label, "ok": not condition, "reason": "NotFound", "message": "there is no such object"}]
     return [_state(kind, obj, condition, generation)]
