@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Form, Kubeconfig, form
 
 Object = dict[str, Any]
@@ -31,8 +31,6 @@ def log(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show the control plane's log scopes and their levels, or set levels."""
-    from . import dumps
-
     chosen = form(out)
     if level and reset:
         output.fail("give --level or --reset, not both", output.USAGE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from . import complete, output
+from . import complete, dumps, output
 from .cluster_options import Kubeconfig
 from .go_flags import GoFlagsCommand
 
@@ -195,7 +195,7 @@ class _Cluster:
 
     def objects(self, namespace: str) -> tuple[list[Document], frozenset[str]]:
         """All objects that analyzers read, and the kinds that could not be read."""
-        from . import analysis_input, dumps
+        from . import analysis_input
 
         async def read() -> tuple[list[Document], frozenset[str]]:
             documents, unread = await self._within(
@@ -214,7 +214,7 @@ class _Cluster:
 
     def services(self, context: str) -> list[Document]:
         """The Services of another cluster of the mesh."""
-        from . import analysis_input, dumps
+        from . import analysis_input
 
         return dumps.run(self._within(context, analysis_input.services))
 

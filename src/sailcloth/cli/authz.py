@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output, request_options
+from . import complete, dumps, output, request_options
 from .cluster_options import Kubeconfig, TextForm, namespace_option
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ def check(
         except (OSError, ValueError) as error:
             output.fail(f"{file}: {error}", output.DATA)
     elif pod:
-        from . import dumps
-
         dump = dumps.fetch(pod, namespace, kubeconfig)
         if verbose:
             counts = decision_counts(
@@ -144,8 +142,6 @@ def suggest(
     It allows the observed callers, methods and paths, and says which of the requests it would have refused.
     """
     from sailcloth.analysis import observed_requests
-
-    from . import dumps
 
     output.check_choice("output", out, "yaml", "json")
     kind, _, name = workload.rpartition("/")
@@ -294,7 +290,7 @@ def _mesh_and_workload(
     from sailcloth.analysis import offline as meshes
     from sailcloth.mesh import mesh_config as mesh_options
 
-    from . import dumps, manifest_files
+    from . import manifest_files
 
     if files and not offline:
         output.fail("-f needs --offline", output.USAGE)

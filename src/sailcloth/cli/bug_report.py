@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output, redaction
+from . import dumps, output, redaction
 from .cluster_options import Kubeconfig
 
 if TYPE_CHECKING:
@@ -153,8 +153,6 @@ def bug_report(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Collect versions, statuses, objects, logs and the proxies' configurations into one archive, without secrets."""
-    from . import dumps
-
     for pattern in (p for text in (*(include or ()), *(exclude or ())) for p in text.split(",") if "/" in p):
         output.fail(f"{pattern!r}: --include and --exclude take namespaces only, such as shop or team-*", output.USAGE)
     now = time.time()

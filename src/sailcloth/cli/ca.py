@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import cluster_objects, output
+from . import cluster_objects, dumps, output
 from .cluster_options import Kubeconfig, TextForm
 
 Object = dict[str, Any]
@@ -26,7 +26,6 @@ def register(app: typer.Typer) -> None:
 
 def status(out: TextForm = "text", kubeconfig: Kubeconfig = "") -> None:
     """Show who signs certificates, which roots proxies trust, and until when."""
-    from . import dumps
     from .cluster import debug
 
     output.check_choice("output", out, "text", "json", "yaml")
@@ -47,8 +46,6 @@ def rotate(
     A plugged-in CA is replaced by writing the Secret `cacerts`; the change goes the same way.
     """
     from sailcloth.api.meta import duration_ms
-
-    from . import dumps
 
     try:
         seconds = (duration_ms(timeout) or 0) / 1e3

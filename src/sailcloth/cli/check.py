@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Kubeconfig
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ def check(
     """
     import asyncio
     import signal
-
-    from . import dumps
 
     output.check_choice("output", out, "text", "short", "json", "yaml")
     try:

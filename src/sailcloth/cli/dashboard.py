@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import cluster_objects, complete, output
+from . import cluster_objects, complete, dumps, output
 from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def kiali(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Open the console."""
-    from . import console, dumps
+    from . import console
 
     async def serve() -> None:
         from .cluster import client
@@ -99,8 +99,6 @@ def envoy(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Open the admin page of a pod's Envoy; Ctrl-C stops it."""
-    from . import dumps
-
     dumps.run(_serve(pod, namespace, kubeconfig, address, port, browser))
 
 
@@ -156,8 +154,6 @@ def _page(service: str, number: int) -> Callable[..., None]:
         namespace: Annotated[str, namespace_option("Namespace of the Service.")] = "istio-system",
         kubeconfig: Kubeconfig = "",
     ) -> None:
-        from . import dumps
-
         dumps.run(_serve_service(service, number, namespace, kubeconfig, address, port, browser))
 
     return page
@@ -174,8 +170,6 @@ def _control_plane(path: str) -> Callable[..., None]:
         namespace: Annotated[str, namespace_option("Namespace of istiod.")] = "istio-system",
         kubeconfig: Kubeconfig = "",
     ) -> None:
-        from . import dumps
-
         dumps.run(_serve_control_plane(namespace, kubeconfig, address, port, browser, path))
 
     return command

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import complete, dumps, output
 from .cluster_options import Form, Kubeconfig, Namespace, form
 from .go_flags import CONTEXT, ROOT
 
@@ -38,8 +38,6 @@ def internal_debug(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Print a debug page of the control plane; without an argument, the list of pages."""
-    from . import dumps
-
     page = page.removeprefix("/").removeprefix("debug/")
     print(dumps.run(_page(page, pod, namespace, kubeconfig)).rstrip("\n"))
 
@@ -72,8 +70,6 @@ def envoy_stats(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Print the statistics of a pod's Envoy; with prom-merged, those that Prometheus scrapes, the application's included."""
-    from . import dumps
-
     kinds = {"server": {**_STATS, _MERGED: ""}, "clusters": _CLUSTERS}
     for known, value, name in ((kinds, what, "--type"), (kinds.get(what, {}), out, "--output")):
         if value not in known:

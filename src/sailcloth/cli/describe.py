@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, describe_gateways, output
+from . import complete, describe_gateways, dumps, output
 from .cluster_options import Kubeconfig, TextForm, namespace_option
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ def pod(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Describe a pod: its services, mutual TLS, policies, routes and gateways, and warnings."""
-    from . import dumps
-
     output.check_choice("output", out, "text", "json", "yaml")
     certificate: Object = {}
     if offline or file:
@@ -74,8 +72,6 @@ def service(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Describe a service: ports, clients' TLS, rules, routes, gateways, and the policies of its workloads."""
-    from . import dumps
-
     output.check_choice("output", out, "text", "json", "yaml")
     if offline or file:
         description = _service_of(from_files(offline, file, mesh_config), name, namespace)

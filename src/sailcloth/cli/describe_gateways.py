@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import cluster_objects, output
+from . import cluster_objects, dumps, output
 from .cluster_options import Kubeconfig, TextForm
 
 Object = dict[str, Any]
@@ -34,8 +34,6 @@ def gateway(
 ) -> None:
     """Describe a Gateway of the Gateway API: addresses, its listeners and those of its ListenerSets, the routes attached to each, and why others
     are not."""
-    from . import dumps
-
     output.check_choice("output", out, "text", "json", "yaml")
     short, _, suffix = name.rpartition("/")[2].partition(".")
     found, sets, routes, pods = dumps.run(_gateway(short, suffix or namespace, kubeconfig))
@@ -52,8 +50,6 @@ def route(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Describe a route of the Gateway API: its rules and backends, and for each parent whether it is attached, and why not."""
-    from . import dumps
-
     output.check_choice("output", out, "text", "json", "yaml")
     kind, _, rest = name.rpartition("/")
     resource = (kind or "httproute").lower().removesuffix(f".{GROUP}").removesuffix("s")

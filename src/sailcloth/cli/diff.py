@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Kubeconfig, TextForm
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def diff(
 
     Ends with 0 if nothing would change, with 1 if something would, with 2 or more if that is unknown. Example: sailctl x diff -f reviews-v3.yaml
     """
-    from . import dumps, manifest_files
+    from . import manifest_files
 
     output.check_choice("output", out, "text", "json", "yaml")
     documents = manifest_files.read(files, notes=False)[1]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import describe, output, request_options
+from . import describe, dumps, output, request_options
 from .cluster_options import Kubeconfig, TextForm
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ def _snapshot(
     namespace: str, offline: bool, files: list[Path] | None, options: Path | None, kubeconfig: str
 ) -> tuple[MeshSnapshot, str]:
     """(the mesh, the namespace of names without one)."""
-    from . import dumps
     from .cluster import client
 
     if offline:

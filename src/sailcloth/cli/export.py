@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ def export(
 ) -> None:
     """Export objects as YAML for `kubectl apply -f`, without pods and other objects that controllers create."""
     import yaml
-
-    from . import dumps
 
     result = dumps.run(_objects(kubeconfig, namespace, secrets))
     text = yaml.dump_all(result, sort_keys=False, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))

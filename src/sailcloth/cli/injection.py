@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import complete, dumps, output
 from .cluster_options import Form, Kubeconfig, Namespace, form
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ def check_inject(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show which webhooks inject a pod, a deployment, or any pod of a namespace, and why."""
-    from . import dumps
     from .workload import pairs
 
     chosen = form(out)
@@ -136,8 +135,6 @@ def _because(spaces: Object | None, objects: Object | None, namespace: dict[str,
 
 def list_injectors(out: Form = "short", kubeconfig: Kubeconfig = "") -> None:
     """List the namespaces that are injected, with the revisions of their pods, and the webhooks that inject them."""
-    from . import dumps
-
     chosen = form(out)
     namespaces, hooks = dumps.run(_injectors(kubeconfig))
     if chosen:

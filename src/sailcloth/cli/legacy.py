@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import authz, cluster_objects, complete, legacy_manifests, legacy_objects, legacy_services, output
+from . import authz, cluster_objects, complete, dumps, legacy_manifests, legacy_objects, legacy_services, output
 from .cluster_options import Form, Kubeconfig, Namespace, form
 
 if TYPE_CHECKING:
@@ -69,8 +69,6 @@ def tls_check(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show for each service whether what a client sends suits what the server accepts. Today: `sailctl x describe`."""
-    from . import dumps
-
     chosen = form(out)
     rows = dumps.run(_tls(pod, service, namespace, kubeconfig))
     if chosen:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import complete, dumps, output
 from .cluster_options import Kubeconfig, Namespace
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ def get(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show objects of the mesh. Today: `kubectl get`."""
-    from . import dumps
-
     output.check_choice("output", out, "short", "yaml", "json")
     kinds = _kinds() if kind == "all" else [kind_of(kind)]
     _deprecated("get")
@@ -105,8 +103,6 @@ def delete(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Delete objects, by kind and name or by manifest. Today: `kubectl delete`."""
-    from . import dumps
-
     if bool(file) == bool(kind and names):
         output.fail("name a KIND and NAMEs, or a manifest with -f", output.USAGE)
     if file:
@@ -119,8 +115,6 @@ def delete(
 
 
 def _write(verb: str, files: list[str] | None, namespace: str, kubeconfig: str) -> None:
-    from . import dumps
-
     if not files:
         output.fail(f"{verb}: name a manifest with -f FILE", output.USAGE)
     found = documents(files)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import cluster_objects, output
+from . import cluster_objects, dumps, output
 from .cluster_options import Kubeconfig, Namespace
 from .workload import pairs
 
@@ -70,8 +70,6 @@ def register_service(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Add an address to a Service without selector, which is made if there is none. Today: a WorkloadEntry."""
-    from . import dumps
-
     wanted = ports_of(ports)
     metadata = {
         "labels": _pairs("--labels", labels),
@@ -136,8 +134,6 @@ def deregister_service(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Take an address from a Service without selector."""
-    from . import dumps
-
     dumps.run(_deregister(service, _addresses([address])[0], namespace, kubeconfig))
 
 
@@ -183,8 +179,6 @@ def remove_deployment(name: Name, namespace: Namespace = "", kubeconfig: Kubecon
 
 
 def _label(kind: str, name: str, value: str, namespace: str, kubeconfig: str) -> None:
-    from . import dumps
-
     dumps.run(_labelled(kind, name, value, namespace, kubeconfig))
 
 
@@ -227,8 +221,6 @@ def add_external(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Make machines outside a service of the mesh: WorkloadEntries, and a Service that selects them."""
-    from . import dumps
-
     made = (_addresses(addresses.split(",")), ports_of(ports), _pairs("--labels", labels))
     dumps.run(_external(name, *made, _pairs("--annotations", annotations), account, namespace, kubeconfig))
 
@@ -294,8 +286,6 @@ def remove_external(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Remove what `add-to-mesh external-service` made."""
-    from . import dumps
-
     dumps.run(_remove_external(name, namespace, kubeconfig))
 
 

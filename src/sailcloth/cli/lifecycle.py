@@ -16,7 +16,7 @@ import typer
 
 from sailcloth.local.state import StateDir, StateError
 
-from . import output, telemetry_options
+from . import dumps, output, telemetry_options
 from .demos import DEMOS, Demo
 from .go_flags import CONTEXT
 from .local_cluster import LocalCluster, state_of, stop
@@ -196,7 +196,7 @@ def demo(
 def _in_cluster(kubeconfig: str, sample: Demo, load: float) -> None:
     from sailcloth.install.readiness import NotReady
 
-    from . import demo_in_cluster, dumps
+    from . import demo_in_cluster
     from .install import Progress
 
     progress = Progress()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ def logs(
 ) -> None:
     """Show the logs of pods, application and proxy together, ordered by time."""
     from sailcloth.kube.pod_logs import LogOptions
-
-    from . import dumps
 
     output.check_choice("output", out, "text", "json")
     options = LogOptions(follow, tail, _seconds(since))
@@ -132,8 +130,6 @@ def tap(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show live requests from the access logs of proxies; of all workloads of the namespace by default."""
-    from . import dumps
-
     output.check_choice("output", out, "text", "json")
     output.check_choice("direction", direction, "in", "out", "both")
     if not follow and not since:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import complete, output
+from . import complete, dumps, output
 from .cluster_options import Kubeconfig, namespace_option
 
 PARTS = (
@@ -95,7 +95,7 @@ def proxy_config(
             output.fail(f"--{option}: unknown {given!r}; use {', '.join(known)}", output.USAGE)
     from sailcloth.analysis import proxy_tables
 
-    from . import discovery_tables, dumps
+    from . import discovery_tables
 
     if part in ("log", "dns") and not pod:
         output.fail("name a pod: POD[.NAMESPACE], deployment/NAME or service/NAME", output.USAGE)
@@ -161,7 +161,7 @@ def _dump_of(file: Path) -> dict[str, Any]:
 
 def _compare_roots(pod: str, other: str, namespace: str, kubeconfig: str) -> None:
     """Say whether two proxies trust the same roots; end with 1 if they do not."""
-    from . import discovery_tables, dumps
+    from . import discovery_tables
 
     if not pod or not other:
         output.fail("name two pods: rootca-compare POD[.NAMESPACE] POD[.NAMESPACE]", output.USAGE)
@@ -213,8 +213,6 @@ def proxy_status(
 ) -> None:
     """Which proxies are connected, and whether they have acknowledged everything."""
     from sailcloth.analysis import proxy_tables
-
-    from . import dumps
 
     proxies = dumps.sync_status(kubeconfig)
     if pod or file:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import cluster_objects, output
+from . import cluster_objects, dumps, output
 from .cluster_options import Form, Kubeconfig, Namespace, form
 
 Object = dict[str, Any]
@@ -37,8 +37,6 @@ def create_remote_secret(
 ) -> None:
     """Print a Secret with a kubeconfig of this cluster, to be applied in another one. Treat it as a password."""
     import yaml
-
-    from . import dumps
 
     if kind not in _TYPES:
         output.fail(f"--type: unknown value {kind!r}; use {', '.join(_TYPES)}", output.USAGE)
@@ -155,8 +153,6 @@ def remote_clusters(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """List the kube clusters that the control plane reads, and Secrets of others that it does not read yet."""
-    from . import dumps
-
     chosen = form(out)
     rows = dumps.run(_clusters(revision, kubeconfig))
     if chosen:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ def scope(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Suggest a Sidecar object from what workloads were seen to call: `sailctl x scope | kubectl apply -f -`."""
-    from . import dumps
-
     output.check_choice("output", out, "yaml", "json")
     kind, _, name = workload.rpartition("/")
     if workload and kind not in ("deployment", "deploy", "deployments", "deployments.apps"):

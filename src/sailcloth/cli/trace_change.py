@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import cluster_objects, output
+from . import cluster_objects, dumps, output
 from .cluster_options import Kubeconfig, namespace_option
 from .manifest_files import read
 
@@ -55,8 +55,6 @@ def trace_change(
     proxy has them. Traces are kept in the mesh's trace store (`sailctl dashboard jaeger`). Ends with 1 if a proxy refuses the change
     or does not answer in time.
     """
-    from . import dumps
-
     output.check_choice("output", out, "text", "json", "yaml", "otlp")
     if what and files:
         output.fail("name an object or give -f, not both", output.USAGE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Kubeconfig, namespace_option
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ Measured = tuple[str, str, float, float, dict[str, float]]
 def _graph(namespace: str, window: str, url: str, kubeconfig: str) -> Graph:
     from sailcloth.analysis import traffic_graph
 
-    from . import dumps, prometheus
+    from . import prometheus
 
     check_window(window)
     answers = dumps.run(prometheus.query(traffic_graph.queries(window, namespace), url, kubeconfig))
@@ -138,7 +138,7 @@ def _measured(namespace: str, window: str, url: str, kubeconfig: str, workload: 
     """Requests that workloads receive, as their own proxies report them."""
     from sailcloth.analysis.traffic_graph import failed
 
-    from . import dumps, prometheus
+    from . import prometheus
 
     check_window(window)
     labels = ['reporter="destination"']

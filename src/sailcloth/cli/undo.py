@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import cluster_objects, output
+from . import cluster_objects, dumps, output
 from .cluster_options import Kubeconfig
 
 if TYPE_CHECKING:
@@ -64,8 +64,6 @@ def undo(
 
     Example: sailctl x undo --dry-run, or sailctl x undo virtualservice/reviews
     """
-    from . import dumps
-
     steps, others = dumps.run(steps_of(what or [], namespace, kubeconfig))
     if others:
         output.warn(f"changed since, and not put back, as no versions of its kind are remembered: {', '.join(others)}")

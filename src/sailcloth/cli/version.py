@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Form, Kubeconfig, form
 from .go_flags import GLOBAL
 
@@ -45,8 +45,6 @@ def version(
     }
     shown: Object = {"clientVersion": client}
     if remote:
-        from . import dumps
-
         shown |= dumps.run(_remote(kubeconfig))
     if chosen:
         output.structured(shown, chosen)

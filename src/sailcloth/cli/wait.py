@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import cluster_objects, output
+from . import cluster_objects, dumps, output
 from .cluster_options import Kubeconfig, TextForm, namespace_option
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ def wait(
     Ends with 1 as soon as a proxy refuses an object or the control plane calls it invalid, and with 1 after the timeout.
     """
     from sailcloth.api.meta import duration_ms
-
-    from . import dumps
 
     names = {"distribution": "Programmed", "programmed": "Programmed", "accepted": "Accepted", "delete": ""}
     if condition.lower() not in names:

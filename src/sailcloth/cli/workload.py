@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import output
+from . import dumps, output
 from .cluster_options import Kubeconfig, namespace_option
 
 Object = dict[str, Any]
@@ -129,8 +129,6 @@ def configure(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Write the files with which a machine joins a WorkloadGroup: cluster.env, mesh.yaml, hosts, root-cert.pem, istio-token."""
-    from . import dumps
-
     group = _from_file(file) if file else None
     if group is None and not name:
         output.fail("name the group: -f FILE, or --name NAME for one in the cluster", output.USAGE)
