@@ -27,6 +27,15 @@ class ControllerContext:
         resource = next(r for r in self._storage.registry.resources.values() if r.group_resource == group_resource)
         return RequestInfo(resource, _USER, namespace, name, sub, "kube-controller-manager")
 
+    def owned(self, group_resource: str, owner: Unstructured) -> list[Unstructured]:
+        """Objects of the owner's namespace that refer to it."""
+        uid = owner["metadata"]["uid"]
+        return [
+            obj
+            for obj in self.store.all(group_resource, owner["metadata"]["namespace"])
+            if any(r.get("uid") == uid for r in obj["metadata"].get("ownerReferences") or ())
+        ]
+
     async def create(self, group_resource: str, obj: Unstructured) -> Unstructured | None:
         """Create; None if it exists already. Raises StatusError for anything else."""
         try:

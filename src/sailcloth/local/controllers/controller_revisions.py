@@ -20,13 +20,7 @@ _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 def _revisions_of(cluster: ControllerContext, owner: Unstructured) -> list[Unstructured]:
     """The owner's revisions, oldest first."""
-    metadata = owner["metadata"]
-    revisions = [
-        r
-        for r in cluster.store.all(GR, metadata["namespace"])
-        if any(o.get("uid") == metadata["uid"] for o in r["metadata"].get("ownerReferences") or ())
-        and not r["metadata"].get("deletionTimestamp")
-    ]
+    revisions = [r for r in cluster.owned(GR, owner) if not r["metadata"].get("deletionTimestamp")]
     return sorted(revisions, key=lambda r: int(r["revision"]))
 
 

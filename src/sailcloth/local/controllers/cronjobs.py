@@ -51,13 +51,9 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> fl
 
 def _jobs(cluster: ControllerContext, cron_job: Unstructured) -> list[Unstructured]:
     """The Jobs that the CronJob controls, oldest first."""
-    uid = cron_job["metadata"]["uid"]
-    own = [
-        j
-        for j in cluster.store.all(JOBS, cron_job["metadata"]["namespace"])
-        if any(r.get("uid") == uid for r in j["metadata"].get("ownerReferences") or ())
-    ]
-    return sorted(own, key=lambda j: (j["metadata"]["creationTimestamp"], j["metadata"]["name"]))
+    return sorted(
+        cluster.owned(JOBS, cron_job), key=lambda j: (j["metadata"]["creationTimestamp"], j["metadata"]["name"])
+    )
 
 
 async def _start(

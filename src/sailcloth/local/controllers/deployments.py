@@ -40,13 +40,7 @@ async def reconcile(cluster: ControllerContext, namespace: str, name: str) -> fl
 
 
 def _sets(cluster: ControllerContext, deployment: Unstructured) -> list[Unstructured]:
-    metadata = deployment["metadata"]
-    return [
-        s
-        for s in cluster.store.all(GR, metadata["namespace"])
-        if any(r.get("uid") == metadata["uid"] for r in s["metadata"].get("ownerReferences") or ())
-        and not s["metadata"].get("deletionTimestamp")
-    ]
+    return [s for s in cluster.owned(GR, deployment) if not s["metadata"].get("deletionTimestamp")]
 
 
 def _template(obj: Unstructured) -> Unstructured:
