@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sailcloth.lib import descriptors
 from sailcloth.lib import namespaces as ns
 
 from . import cgroups, egress
@@ -253,8 +254,6 @@ class PublishedPorts:
 
 
 async def _wait_for_end(pid: int, channel: socket.socket, parent_fd: int) -> int:
-    from sailcloth.local.apiserver.http.node_socket import set_done
-
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -263,14 +262,13 @@ async def _wait_for_end(pid: int, channel: socket.socket, parent_fd: int) -> int
         loop.add_reader(parent_fd, stop.set)
     channel.setblocking(False)
     ended = asyncio.ensure_future(asyncio.to_thread(os.waitpid, pid, 0))
-    got = loop.create_future()
-    loop.add_reader(channel.fileno(), set_done, got)
+    got = asyncio.ensure_future(descriptors.readable(channel.fileno()))
     await asyncio.wait({got, ended}, return_when=asyncio.FIRST_COMPLETED)
-    loop.remove_reader(channel.fileno())
     if got.done():
         _, fds, _, _ = socket.recv_fds(channel, 16, 1)
         if fds:
             await egress.serve(socket.socket(fileno=fds[0]))
+    got.cancel()
     waiting = asyncio.ensure_future(stop.wait())
     await asyncio.wait({waiting, ended}, return_when=asyncio.FIRST_COMPLETED)
     if not ended.done():

@@ -17,6 +17,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple
 
+from sailcloth.lib import descriptors
 from sailcloth.local import egress
 
 from .datagram_relay import DatagramRelay
@@ -38,11 +39,6 @@ class HostAddress(NamedTuple):
 OnConflict = Callable[[ServicePort, HostAddress, str], Awaitable[None]]
 _CONNECT_S = 5.0
 NODE_PORT_ADDRESS = "127.0.0.1"
-
-
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
 
 
 def host_addresses(services: dict[tuple[str, str], Object]) -> dict[HostAddress, ServicePort]:
@@ -134,13 +130,7 @@ class LoadBalancer:
 
     async def _answer(self) -> tuple[Object, list[int]]:
         """The launcher's next answer. Raises OSError if there is no launcher any more."""
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self._channel.fileno(), _set, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_reader(self._channel.fileno())
+        await descriptors.readable(self._channel.fileno())
         data, fds, _, _ = socket.recv_fds(self._channel, 4096, 1)
         if not data:
             raise OSError("the launcher has exited")

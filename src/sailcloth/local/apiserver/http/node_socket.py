@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
 from typing import Any
+
+from sailcloth.lib import descriptors
 
 
 class NodeError(Exception):
@@ -37,18 +38,6 @@ async def request(path: str, body: dict[str, Any], fds: list[int]) -> tuple[sock
 
 async def receive(link: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """The next message; empty when the node has closed the connection."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(link.fileno(), set_done, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(link.fileno())
+    await descriptors.readable(link.fileno())
     data, fds, _, _ = socket.recv_fds(link, 1 << 16, 8)
     return (json.loads(data) if data else {}), list(fds)
-
-
-def set_done(future: asyncio.Future[None]) -> None:
-    """For event loop callbacks: marks a future done, once."""
-    if not future.done():
-        future.set_result(None)

@@ -20,7 +20,7 @@ from typing import Protocol
 import orjson
 from aiohttp import WSMsgType, web
 
-from sailcloth.lib import spdy
+from sailcloth.lib import descriptors, spdy
 
 from ..errors import bad_request
 from ..unstructured import Unstructured
@@ -244,17 +244,11 @@ class Command:
 
     @staticmethod
     async def _output(channels: Channels, channel: int, fd: int) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
                 data = os.read(fd, _CHUNK)
             except BlockingIOError:
-                ready: asyncio.Future[None] = loop.create_future()
-                loop.add_reader(fd, node_socket.set_done, ready)
-                try:
-                    await ready
-                finally:
-                    loop.remove_reader(fd)
+                await descriptors.readable(fd)
                 continue
             except OSError:
                 return  # a terminal reports its end as an error
@@ -299,17 +293,11 @@ def _close(fds: list[int]) -> None:
 
 
 async def _write_all(fd: int, data: bytes) -> None:
-    loop = asyncio.get_running_loop()
     while data:
         try:
             data = data[os.write(fd, data) :]
         except BlockingIOError:
-            ready: asyncio.Future[None] = loop.create_future()
-            loop.add_writer(fd, node_socket.set_done, ready)
-            try:
-                await ready
-            finally:
-                loop.remove_writer(fd)
+            await descriptors.writable(fd)
 
 
 def _failure(text: str, code: int | None) -> bytes:
