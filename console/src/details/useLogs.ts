@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react';
 import { queryOf, useApi } from '../api/client';
 import type { LogLine, LogLines } from '../api/contract.gen';
+import { whileVisible } from '../whileVisible';
 import { joined } from './lines';
 
 const AGAIN_MS = 5000;
@@ -41,14 +42,7 @@ export function useLogs(parameters: Record<string, string | number>, most: numbe
       source?.close();
       setFollowing(false);
     };
-    // A browser has few connections to one server: a hidden page gives its own up.
-    const onVisibility = (): void => (document.hidden ? stop() : open());
-    document.addEventListener('visibilitychange', onVisibility);
-    if (!document.hidden) open();
-    return () => {
-      document.removeEventListener('visibilitychange', onVisibility);
-      stop();
-    };
+    return whileVisible(open, stop);
   }, [live, ready, query, most]);
   const current = followed?.query === query && followed.lines.length > 0 ? followed : answer.data;
   return { ...answer, shown: current, following };

@@ -2,6 +2,7 @@ import { useEffect, useState } from 'react';
 import { client, queryOf, scope, useApi } from '../api/client';
 import type { Graph, GraphDelta } from '../api/contract.gen';
 import type { Options } from '../options';
+import { whileVisible } from '../whileVisible';
 import { apply } from './delta';
 
 const STREAMED = 5; // the server looks for changes every 5 s; slower refreshes poll
@@ -61,12 +62,5 @@ function follow(query: string, key: unknown[], setFailed: (failed: boolean) => v
     window.clearTimeout(timer);
     source?.close();
   };
-  // A browser has few connections to one server: a hidden page gives its own up.
-  const onVisibility = (): void => (document.hidden ? stop() : open());
-  document.addEventListener('visibilitychange', onVisibility);
-  if (!document.hidden) open();
-  return () => {
-    document.removeEventListener('visibilitychange', onVisibility);
-    stop();
-  };
+  return whileVisible(open, stop);
 }
