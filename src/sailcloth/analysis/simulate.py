@@ -51,9 +51,8 @@ class Result:
     status: int = 0
     location: str = ""
     entry: dict[str, Any] | None = field(default=None, compare=False)  # the route as it is configured
-    before: tuple[tuple[dict[str, Any], str], ...] = field(
-        default=(), compare=False
-    )  # routes that did not match, and why
+    # Routes that did not match, and why
+    before: tuple[tuple[dict[str, Any], str], ...] = field(default=(), compare=False)
 
     @property
     def cluster(self) -> str:

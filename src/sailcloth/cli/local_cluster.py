@@ -35,9 +35,8 @@ class LocalCluster:
     def start(self, options: Object) -> Object:
         """Start the launcher; returns its record. Raises StateError with the reason if it cannot."""
         self.state.make()
-        lock = (
-            self.state.acquire()
-        )  # handed to the launcher, so that `sailctl down` finds a start from its first moment on
+        # Handed to the launcher, so that `sailctl down` finds a start from its first moment on
+        lock = self.state.acquire()
         config = {"state": str(self.state.root), **options, "lock_fd": lock}
         fds: tuple[int, ...] = (lock,)
         if not self._detach:

@@ -116,9 +116,8 @@ class _Tools:
 
     def __init__(self, kubeconfig: str) -> None:
         self._kubeconfig = kubeconfig
-        self._previewed: dict[
-            str, tuple[list[Object], bool, str]
-        ] = {}  # by token: documents, whether deleted, namespace
+        # By token: documents, whether deleted, namespace
+        self._previewed: dict[str, tuple[list[Object], bool, str]] = {}
         self._applied: list[str] = []  # what apply_change has changed last, as KIND/NAME.NAMESPACE
 
     # -- reading --------------------------------------------------------------------------------

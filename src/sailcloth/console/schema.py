@@ -14,9 +14,8 @@ GraphType = Literal["versionedApp", "app", "workload", "service"]
 NodeKind = Literal["workload", "app", "service", "serviceEntry", "unknown"]
 
 
-Struct = (
-    msgspec.Struct
-)  # each is frozen, and has its names in camelCase in JSON; without gc where a graph has thousands
+# Each is frozen, and has its names in camelCase in JSON; without gc where a graph has thousands
+Struct = msgspec.Struct
 
 
 class Judgement(Struct, frozen=True, rename="camel", kw_only=True, gc=False):

@@ -29,9 +29,8 @@ def set_up_node() -> None:
         for address in (NODE_IP, DNS_IP):
             with contextlib.suppress(FileExistsError):
                 route.address(1, address)
-        route.route(
-            "10.96.0.0", 16, 1, source=NODE_IP
-        )  # lets clients on the node reach the rules for service addresses
+        # Lets clients on the node reach the rules for service addresses
+        route.route("10.96.0.0", 16, 1, source=NODE_IP)
         route.route("10.42.0.0", 16, 1, source=NODE_IP)  # for addresses without a pod, which `pod_rules` refuses
     _sysctl("net/ipv4/ip_forward", 1)
     # Linux tells a peer once in a second that it is refused; whoever is not told waits, instead of trying another address.

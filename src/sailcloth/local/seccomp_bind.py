@@ -95,9 +95,8 @@ class ListeningSockets:
         except OSError:
             port = 0
         held = self._held.setdefault(port, [])
-        again = any(
-            os.fstat(h).st_ino == os.fstat(fd).st_ino for h in held
-        )  # a listener was updated and keeps its socket
+        # A listener was updated and keeps its socket
+        again = any(os.fstat(h).st_ino == os.fstat(fd).st_ino for h in held)
         if port not in self._ports or self.released or again:
             os.close(fd)
             return -1

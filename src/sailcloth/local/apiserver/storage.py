@@ -340,9 +340,8 @@ class Store:
         asked = "select rv, type, body, prev from log where rv > ? and gr = ? order by rv limit ?"
         for revision, type_, body, prev in self._db.execute(asked, (since, group_resource, most)):
             obj = orjson.loads(body)
-            before = (
-                orjson.loads(prev) if prev else obj if type_ == "DELETED" else None
-            )  # older programs kept no such prev
+            # Older programs kept no such prev
+            before = orjson.loads(prev) if prev else obj if type_ == "DELETED" else None
             yield Event(revision, type_, obj, before)
 
     def close(self) -> None:

@@ -27,9 +27,8 @@ class Image:
     cmd: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
     builtin: str = ""  # handled by the node itself: `proxy`
-    commands: dict[str, tuple[str, ...]] = field(
-        default_factory=dict
-    )  # programs that the image has and the host has not
+    # Programs that the image has and the host has not
+    commands: dict[str, tuple[str, ...]] = field(default_factory=dict)
     user_defined: bool = False  # added by the user
     paths: tuple[str, ...] = ()  # of the host, that its programs need besides those that its command names
     root: str = ""  # folder of the host that is its root file system; empty: the host's own

@@ -51,9 +51,8 @@ class Volumes:
 
     def __init__(self, directory: Path, fetch: Fetch, token: Token, *, host_paths: bool = False) -> None:
         self._directory, self._fetch, self._token, self._host_paths = directory, fetch, token, host_paths
-        self._tokens: dict[
-            tuple[str, ...], tuple[str, float]
-        ] = {}  # by audience and lifetime: the token and when to renew it
+        # By audience and lifetime: the token and when to renew it
+        self._tokens: dict[tuple[str, ...], tuple[str, float]] = {}
         self._lock = asyncio.Lock()
 
     async def make(self, pod: Object, pod_ip: str, node_ip: str) -> dict[str, str]:

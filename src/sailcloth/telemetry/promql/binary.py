@@ -92,9 +92,8 @@ def sets(op: str, left: Vector, right: Vector, matching: Matching) -> Vector:
 
 def vectors(op: str, left: Vector, right: Vector, matching: Matching, as_bool: bool) -> Vector:
     """An operator between two vectors. Raises QueryError if the labels do not match one to one, or as `group_left` says."""
-    active = left.present.any(axis=0) & right.present.any(
-        axis=0
-    )  # duplicates are an error only where both sides have series
+    # Duplicates are an error only where both sides have series
+    active = left.present.any(axis=0) & right.present.any(axis=0)
     left, right = (Vector(v.labels, v.values, v.present & active).compact() for v in (left, right))
     swapped = matching.many == "right"
     many, one = (right, left) if swapped else (left, right)

@@ -168,9 +168,8 @@ class ApiServer:
             body = self.discovery.openapi(group, version)
             if body is not None:
                 return web.Response(body=body, content_type="application/json")
-        if parts[1:] == [
-            "v2"
-        ]:  # kubectl asks for it before it takes a List apart; types it does not find it leaves to us
+        # kubectl asks for it before it takes a List apart; types it does not find it leaves to us
+        if parts[1:] == ["v2"]:
             return web.Response(body=_EMPTY_OPENAPI_V2, headers={"Content-Type": _OPENAPI_V2_TYPE})
         raise StatusError(404, "NotFound", "the server could not find the requested resource")
 

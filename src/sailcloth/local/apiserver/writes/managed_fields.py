@@ -17,9 +17,8 @@ from ..registry import ApiResource
 from ..storage import clone
 
 Path = tuple[str, ...]
-Owners = dict[
-    tuple[str, str, str], tuple[set[Path], dict[str, Any]]
-]  # by manager, operation, subresource: fields, entry
+# By manager, operation, subresource: fields, entry
+Owners = dict[tuple[str, str, str], tuple[set[Path], dict[str, Any]]]
 _MISSING: Any = object()
 _UNOWNED = {
     ("f:apiVersion",),
