@@ -30,7 +30,6 @@ class Listener:
     protocol: str
     hostname: str
     redirects: bool = False
-    passes_tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,7 @@ def convert(document: Document, key: Key, gateway: Gateway, scope: Scope, backen
             while any(label == one.name for one in listeners):
                 label = f"{label[:60]}-{len(listeners)}"
             redirects = server.tls is not None and server.tls.https_redirect and protocol == "HTTP"
-            passes = tls.get("mode") == "Passthrough"
-            listeners.append(Listener(label, server.port.number, protocol, name, redirects, passes))
+            listeners.append(Listener(label, server.port.number, protocol, name, redirects))
             number = server.port.number
             number = _service_port(number, service, backends, f"{path}.port.number", losses) if service else number
             body: dict[str, Any] = {"name": label, "port": number, "protocol": protocol}

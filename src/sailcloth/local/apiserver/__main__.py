@@ -66,7 +66,6 @@ class Config(msgspec.Struct, frozen=True):
     component_url: str = "https://10.42.0.1:6443"
     node_socket: str = ""
     pod_log_root: str = ""
-    cluster_domain: str = "cluster.local"
     service_cidr: str = "10.96.0.0/16"
     durability: str = "normal"
     load_balancers: str = "127.83.0.0/16"

@@ -31,12 +31,10 @@ def tolerates(toleration: Unstructured, taint: Unstructured) -> bool:
     return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
 
 
-def untolerated(
-    node: Unstructured, tolerations: Iterable[Unstructured], effects: tuple[str, ...] = ("NoSchedule", "NoExecute")
-) -> Unstructured | None:
-    """The first taint of a node, with one of the effects, that no toleration matches."""
+def untolerated(node: Unstructured, tolerations: Iterable[Unstructured]) -> Unstructured | None:
+    """The first taint of a node that keeps pods away and that no toleration matches."""
     tolerations = list(tolerations)
     for taint in (node.get("spec") or {}).get("taints") or ():
-        if taint.get("effect") in effects and not any(tolerates(t, taint) for t in tolerations):
+        if taint.get("effect") in ("NoSchedule", "NoExecute") and not any(tolerates(t, taint) for t in tolerations):
             return dict(taint)
     return None

@@ -28,7 +28,6 @@ class Panel:
     unit: str = "short"
     kind: Kind = "timeseries"
     needs: str = ""
-    description: str = ""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ create table if not exists span(trace blob, id blob, parent blob, name integer, 
 create index if not exists by_trace on span(trace);
 create index if not exists by_name on span(name, start);
 """
+_TAG_VALUES = 200  # of a tag, at most
 _COLUMNS = "trace, id, parent, service, operation, kind, start, duration, error, packed"
 
 
@@ -118,13 +119,13 @@ class TraceStore:
                 break
         return [self.trace(identifier) for identifier in seen]
 
-    def tag_values(self, tag: str, limit: int = 200) -> list[str]:
+    def tag_values(self, tag: str) -> list[str]:
         """Values of a tag in the latest spans, sorted."""
         found: dict[str, None] = {}
         for number, span in enumerate(self._matching(Query())):
             if tag in span.tags:
                 found.setdefault(span.tags[tag])
-            if len(found) >= limit or number > 20_000:
+            if len(found) >= _TAG_VALUES or number > 20_000:
                 break
         return sorted(found)
 
