@@ -6,10 +6,18 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sailcloth.api.kinds import Kind
     from sailcloth.api.meta import Key
     from sailcloth.kube import Client, Resource
 
 _ROOT = "istio-system"  # where the mesh's options are
+
+
+def resource_of(kind: Kind) -> Resource:
+    """What the API server serves a kind as."""
+    from sailcloth.kube import Resource
+
+    return Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
 
 
 async def existing(api: Client, resource: Resource, name: str, namespace: str = "") -> dict[str, Any] | None:
@@ -36,15 +44,14 @@ async def read(api: Client, kinds: Collection[str] = ()) -> list[tuple[Key, Any]
     from sailcloth.analysis import manifests
     from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, OPTIONAL_KINDS, SERVED_KINDS
     from sailcloth.api.meta import Finding
-    from sailcloth.kube import ApiError, Resource
+    from sailcloth.kube import ApiError
 
     objects = []
     for known in (*CORE_KINDS, *SERVED_KINDS, *OPTIONAL_KINDS):
         if known not in LEGACY_KINDS and (known.name not in kinds if kinds else known.name == "Secret"):
             continue
-        resource = Resource(known.group, known.versions[0], known.plural, known.name, known.namespaced)
         try:
-            items, _ = await api.list(resource, _ROOT if known.name == "ConfigMap" else "")
+            items, _ = await api.list(resource_of(known), _ROOT if known.name == "ConfigMap" else "")
         except ApiError as error:
             if error.status != 404:
                 raise

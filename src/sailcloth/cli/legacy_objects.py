@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import complete, dumps, output
+from . import cluster_objects, complete, dumps, output
 from .cluster_options import Kubeconfig, Namespace
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ async def _get(
     shown: list[tuple[list[str], list[Any]]] = []
     async with client(kubeconfig) as api:
         for kind in kinds:
-            resource = _resource(kind)
+            resource = cluster_objects.resource_of(kind)
             path = resource.path("" if everywhere else namespace or api.endpoint.namespace, name)
             if out != "short":
                 body = orjson.loads(await api.call("GET", path))
@@ -197,12 +197,6 @@ def _kinds() -> list[Kind]:
     from sailcloth.api.kinds import MESH_KINDS
 
     return list(MESH_KINDS)
-
-
-def _resource(kind: Kind) -> Resource:
-    from sailcloth.kube import Resource
-
-    return Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
 
 
 def _dashed(kind: str) -> str:

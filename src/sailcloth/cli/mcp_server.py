@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from . import output
+from . import cluster_objects, output
 from .cluster_options import Kubeconfig
 
 if TYPE_CHECKING:
@@ -252,7 +252,6 @@ class _Tools:
 
     async def _items(self, kind: str, namespace: str) -> list[Object]:
         from sailcloth.api.kinds import BY_GROUP_KIND
-        from sailcloth.kube import Resource
 
         from .cluster import client
 
@@ -263,9 +262,7 @@ class _Tools:
                 f"{kind!r} is not served here; there are {', '.join(sorted(k.name for k in readable.values()))}"
             )
         async with client(self._kubeconfig) as api:
-            items, _ = await api.list(
-                Resource(known.group, known.versions[0], known.plural, known.name, known.namespaced), namespace
-            )
+            items, _ = await api.list(cluster_objects.resource_of(known), namespace)
         return items
 
     # -- writing --------------------------------------------------------------------------------
@@ -348,7 +345,7 @@ class _Tools:
 
 async def _apply(api: Client, resource: Resource, document: Object, namespace: str) -> bool:
     """Apply an object as `kubectl apply` does, and as a preview has shown it. Returns whether that has changed anything."""
-    from . import cluster_objects, three_way
+    from . import three_way
     from .cluster import as_kubectl
 
     written = as_kubectl({**document, "metadata": {**document["metadata"], "namespace": namespace}})

@@ -133,10 +133,8 @@ async def put_back(steps: list[Step], force: bool, kubeconfig: str) -> list[str]
 
 def _resource(step: Step) -> Resource:
     from sailcloth.api.kinds import SERVED_KINDS
-    from sailcloth.kube import Resource
 
-    kind = next(k for k in SERVED_KINDS if k.name == step.name[0])
-    return Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
+    return cluster_objects.resource_of(next(k for k in SERVED_KINDS if k.name == step.name[0]))
 
 
 def _as_written(previous: dict[str, Any], resource: Resource) -> dict[str, Any]:

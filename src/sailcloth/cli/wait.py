@@ -120,10 +120,8 @@ async def _until(
 
 
 async def _look(api: Client, target: Target, condition: str, generation: int) -> list[Object]:
-    from sailcloth.kube import Resource
-
     kind, namespace, name = target
-    resource = Resource(kind.group, kind.versions[0], kind.plural, kind.name, kind.namespaced)
+    resource = cluster_objects.resource_of(kind)
     if not name:
         items, _ = await api.list(resource, namespace)
         return [_state(kind, obj, condition, generation) for obj in items]
