@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sailcloth.local.apiserver.http import tables
+from sailcloth.local.apiserver.kinds.core.cluster import NODE
 from sailcloth.local.apiserver.kinds.core.pods import POD
 
 Object = dict[str, Any]
@@ -82,3 +83,12 @@ def test_a_row_of_get_pods(obj: Object, ready: str, status: str, restarts: str) 
     heads = [c["name"] for c in made["columnDefinitions"]]
     row = dict(zip(heads, made["rows"][0]["cells"], strict=True))
     assert (row["Ready"], row["Status"], row["Restarts"]) == (ready, status, restarts)
+
+
+def test_a_row_of_get_nodes() -> None:
+    labels = {"node-role.kubernetes.io/control-plane": "", "kubernetes.io/os": "linux"}
+    metadata = {"name": "n", "labels": labels, "creationTimestamp": "2026-01-01T00:00:00Z"}
+    ready = [{"type": "Ready", "status": "True"}]
+    node = {"metadata": metadata, "spec": {}, "status": {"conditions": ready}}
+    (row,) = tables.table(NODE.columns, [node], "1")["rows"]
+    assert row["cells"][:3] == ["n", "Ready", "control-plane"]

@@ -27,15 +27,16 @@ def test_modules_are_small() -> None:
     assert statistics.median(size for name, size in sizes.items() if size > 1) <= 110
 
 
-COMMANDS = ("cli", "analysis")  # the command line, and what it knows
+COMMANDS = ("cli", "analysis", "install")  # the command line, and what it knows
 
 
 def test_the_whole_stays_small_enough_to_read() -> None:
-    """Lines of code, neither blank, comment nor docstring: of mesh, local cluster, telemetry and console; and of the command line."""
+    """Lines of code, neither blank, comment nor docstring: of mesh, local cluster, telemetry and console; and of the command line, which
+    also installs."""
     commands = [p for p in MODULES if p.relative_to(SOURCE).parts[0] in COMMANDS]
     page = [p for p in (SOURCE.parents[1] / "console" / "src").rglob("*.ts*") if not p.name.endswith(".gen.ts")]
     assert _lines_of_code([*(p for p in MODULES if p not in commands), *page]) <= 70_000
-    assert _lines_of_code(commands) <= 20_000
+    assert _lines_of_code(commands) <= 22_000
 
 
 def _lines_of_code(paths: list[Path]) -> int:

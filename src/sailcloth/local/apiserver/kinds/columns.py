@@ -38,7 +38,7 @@ def span(s: int) -> str:
 
 
 def value_at(path: str, default: Any = "<none>") -> Cell:
-    """The value value_at a dotted path."""
+    """The value at a dotted path."""
     steps = path.split(".")
 
     def cell(obj: Unstructured) -> Any:
@@ -51,7 +51,7 @@ def value_at(path: str, default: Any = "<none>") -> Cell:
 
 
 def selector_text(selector: dict[str, Any] | None) -> str:
-    """A selector, or plain selector_text, as one word."""
+    """A selector, or plain labels, as one word."""
     pairs = (selector or {}).get("matchLabels", selector) or {}
     return ",".join(f"{k}={v}" for k, v in sorted(pairs.items()) if isinstance(v, str)) or "<none>"
 

@@ -60,7 +60,7 @@ def _node_address(kind: str) -> Cell:
 def _node_roles(obj: Unstructured) -> str:
     prefix = "node-role.kubernetes.io/"
     return (
-        ",".join(k.removeprefix(prefix) for k in obj["metadata"].get("selector_text") or () if k.startswith(prefix))
+        ",".join(k.removeprefix(prefix) for k in obj["metadata"].get("labels") or () if k.startswith(prefix))
         or "<none>"
     )
 
