@@ -81,3 +81,21 @@ def test_a_wrong_option_is_named(text: str, words: str) -> None:
 def test_retries_of_requests_to_the_application(options: str, retries: object) -> None:
     policy = inbound(mesh_config.parse(options).inbound_retries)
     assert (policy and (policy.attempts, policy.on)) == retries
+
+
+@pytest.mark.parametrize(
+    ("selectors", "problem"),
+    [
+        ("{matchLabels: {a: b}}", r"discoverySelectors: must be a list"),
+        ("[a]", r"discoverySelectors\[0\]: must be a label selector"),
+        ("[{}, {labels: {a: b}}]", r"discoverySelectors\[1\].labels: is unknown; use matchLabels"),
+        ("[{matchLabels: {a: true}}]", r"discoverySelectors\[0\].matchLabels: must map .* quotes"),
+        ("[{matchExpressions: 1}]", r"discoverySelectors\[0\].matchExpressions: must be a list"),
+        ("[{matchExpressions: [{operator: In}]}]", r"matchExpressions\[0\]: must be an object with key"),
+        ("[{matchExpressions: [{key: a, operator: Is}]}]", r"operator: 'Is'; use In, NotIn, Exists or DoesNotExist"),
+        ("[{matchExpressions: [{key: a, operator: In}]}]", r"values: must be a list for In and NotIn"),
+    ],
+)
+def test_a_wrong_discovery_selector_is_refused(selectors: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        mesh_config.parse(f"discoverySelectors: {selectors}")

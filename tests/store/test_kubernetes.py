@@ -93,16 +93,23 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def following(server: Server, needed: list[Kind], optional: list[Kind]) -> AsyncIterator[tuple[Any, list[Key]]]:
+async def serving(handle: Any) -> AsyncIterator[Client]:
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    seen: list[Key] = []
     async with Client(Endpoint(f"http://127.0.0.1:{port}", None)) as client:
+        yield client
+    await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def following(server: Server, needed: list[Kind], optional: list[Kind]) -> AsyncIterator[tuple[Any, list[Key]]]:
+    seen: list[Key] = []
+    async with serving(server.handle) as client:
         source = KubernetesSource(client, needed, optional)
         task = asyncio.create_task(source.run(lambda key, obj: seen.append(key)))
         try:
@@ -111,7 +118,6 @@ async def following(server: Server, needed: list[Kind], optional: list[Kind]) ->
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-            await runner.cleanup()
 
 
 async def _until(check: Any, what: str) -> None:
@@ -153,3 +159,80 @@ async def test_a_kind_that_is_needed_is_waited_for_and_the_log_says_for_which_an
         server.define(rule)
         await asyncio.wait_for(synced, 5)
         assert Key("VirtualService", "ns", "late") in seen
+
+
+class Cluster:
+    """Serves ConfigMaps and Services by namespace, and records what is listed and watched."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str, str], int] = {}  # (plural, namespace, name) to resourceVersion
+        self.listed: list[str] = []
+        self.watched: list[str] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        namespace, plural = _split(request.path)
+        if request.query.get("watch") == "true":
+            self.watched.append(request.path)
+            try:
+                response = web.StreamResponse()
+                await response.prepare(request)
+                await asyncio.Event().wait()
+            finally:
+                self.watched.remove(request.path)
+        self.listed.append(request.path)
+        items = [
+            {"metadata": {"name": name, "namespace": within, "resourceVersion": str(version)}}
+            for (kind, within, name), version in self.objects.items()
+            if kind == plural and namespace in ("", within)
+        ]
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": items})
+
+
+def _split(path: str) -> tuple[str, str]:
+    """(namespace, plural) of a path."""
+    parts = path.split("/")
+    return ("", parts[-1]) if "namespaces" not in parts[:-1] else (parts[-2], parts[-1])
+
+
+async def test_what_is_not_selected_is_not_fetched_and_a_selection_can_change() -> None:
+    cluster = Cluster()
+    for namespace in ("root", "a", "b"):
+        cluster.objects["services", namespace, "web"] = 1
+    selected: list[frozenset[str] | None] = [frozenset(("a",))]
+    held: dict[Key, object] = {}
+    events: list[tuple[Key, bool]] = []
+
+    def change(key: Key, obj: object) -> None:
+        events.append((key, obj is not None))
+        held.pop(key, None) if obj is None else held.__setitem__(key, obj)
+
+    def services() -> set[str]:
+        return {key.namespace for key in held if key.kind == "Service"}
+
+    kinds = [KINDS["Namespace"], KINDS["ConfigMap"], KINDS["Service"]]
+    async with serving(cluster.handle) as client:
+        source = KubernetesSource(client, kinds, [], "root", lambda: selected[0])
+        task = asyncio.create_task(source.run(change))
+        try:
+            await asyncio.wait_for(source.synced(), 5)
+            assert services() == {"root", "a"}
+            assert not {"/api/v1/services", "/api/v1/configmaps", "/api/v1/namespaces/b/services"} & {*cluster.listed}
+
+            selected[0] = frozenset(("b",))
+            source.reselect()
+            await _until(lambda: services() == {"root", "b"}, "the services of b instead of those of a")
+            await _until(lambda: "/api/v1/namespaces/a/services" not in cluster.watched, "the end of the watch of a")
+
+            events.clear()
+            selected[0] = None
+            source.reselect()
+            await _until(lambda: services() == {"root", "a", "b"}, "all services")
+            assert events == [(Key("Service", "a", "web"), True)], "what was held is not reported again"
+
+            del cluster.objects["services", "b", "web"]  # between two watches
+            selected[0] = frozenset(("b",))
+            source.reselect()
+            await _until(lambda: services() == {"root"}, "that the service is gone")
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

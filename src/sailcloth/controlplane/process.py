@@ -57,6 +57,7 @@ from .identity import Caller, Verifier, bearer
 from .ingress_status import IngressStatus
 from .key_fetcher import KeyFetcher
 from .listener_set_status import ListenerSetStatus
+from .mesh_namespaces import MeshNamespaces
 from .metrics import Metrics
 from .rate_limits import RateLimitService
 from .registration import Registration
@@ -94,6 +95,9 @@ class ControlPlane:
         self._name = leadership.identity() if config.lease else NAME
         self._ending = asyncio.Event()
         self.mesh = Mesh(mesh_config.parse("", MeshConfig(compliance_policy=config.compliance_policy)))
+        self.namespaces = MeshNamespaces(NAMESPACE, lambda: self.mesh.config)
+        kinds = [*CORE_KINDS, *MESH_KINDS], [*OPTIONAL_KINDS, *LEGACY_KINDS]
+        self.source = KubernetesSource(client, *kinds, NAMESPACE, self.namespaces.selected)
         self.verifier = Verifier(client, self.mesh)
         self.proxies = ConnectedProxies(self.mesh, self._authenticate, self.verifier.secret_access)
         self.revisions = Revisions(NAMESPACE, config.revision, self._deliver)
@@ -136,7 +140,7 @@ class ControlPlane:
         )
         self.proxies.debug = partial(debug_requests.respond, self.pages)
         self.signing = CertificateService(self.certificates, self.verifier.identity, lifetime, longest)
-        self.roots = RootBundles(client, NAMESPACE, self.certificates)
+        self.roots = RootBundles(client, NAMESPACE, self.certificates, self.namespaces.__contains__)
         self.webhooks = Webhooks(client, NAMESPACE, config.revision, self.revisions, lambda: self.certificates.bundle)
         self.certificates.on_bundle = self._bundle_changed
         self.writers = self._writers()
@@ -150,6 +154,9 @@ class ControlPlane:
     def _deliver(self, key: Key, obj: Object | Finding | None) -> None:
         """Apply one change of what this revision reads, and notify the controllers of its kind."""
         self.metrics.changed(key, obj)
+        if key.kind == "Namespace":
+            self.namespaces.change(key, obj)
+            self.source.reselect()
         self.roots.change(key, obj)
         self.siblings.change(key, obj)
         if key == Key("ConfigMap", NAMESPACE, "istio-sidecar-injector"):
@@ -172,6 +179,8 @@ class ControlPlane:
             return
         if key == Key("ConfigMap", NAMESPACE, "istio"):
             self.certificates.trust_also(self.mesh.config.ca_certificates)
+            self.source.reselect()
+            self.roots.reselect()
         if key.kind == "ServiceEntry":
             self.addresses.change(key, obj)
         elif isinstance(obj, core.Ingress) and ingress.is_ours(obj):
@@ -226,13 +235,12 @@ class ControlPlane:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        source = KubernetesSource(self.client, [*CORE_KINDS, *MESH_KINDS], [*OPTIONAL_KINDS, *LEGACY_KINDS])
-        tasks = [asyncio.create_task(source.run(self.revisions.change), name="store")]
+        tasks = [asyncio.create_task(self.source.run(self.revisions.change), name="store")]
         await self.certificates.start()
         minimum = ssl.TLSVersion.TLSv1_3 if self.config.compliance_policy == "pqc" else ssl.TLSVersion.TLSv1_2
         tls = ServerTls((*self._names(), *self.config.names), lambda: self.certificates.server_authority, minimum)
         self.certificates.on_issuer = tls.renew
-        await source.synced()
+        await self.source.synced()
         await self.keys.tried(_KEYS_S)
         self.updates.synced()
         server = self._grpc_server(tls.context("h2"), tasks)

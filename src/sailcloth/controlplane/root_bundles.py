@@ -7,6 +7,7 @@ What somebody else changes is written again. Must not decide what the roots are:
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from sailcloth.api import core
 from sailcloth.api.meta import Finding, Key, Object
@@ -20,10 +21,17 @@ log = logging.getLogger(__name__)
 
 
 class RootBundles:
-    """`change` reports namespaces and ConfigMaps; `run` writes until cancelled."""
+    """`change` reports namespaces and ConfigMaps; `run` writes until cancelled, in the namespaces that are in the mesh."""
 
-    def __init__(self, client: Client, namespace: str, certificates: Certificates) -> None:
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        certificates: Certificates,
+        in_mesh: Callable[[str], bool] = lambda _: True,
+    ) -> None:
         self._client, self._namespace, self._certificates = client, namespace, certificates
+        self._in_mesh = in_mesh
         self._namespaces: set[str] = set()
         self._held: dict[tuple[str, str], dict[str, str]] = {}  # data of the ConfigMaps by namespace and name
         self._started = False
@@ -33,7 +41,7 @@ class RootBundles:
         """Apply a change of a Namespace or a ConfigMap; others are ignored."""
         if key.kind == "Namespace":
             (self._namespaces.discard if obj is None else self._namespaces.add)(key.name)
-            if obj is not None and self._started:
+            if obj is not None and self._started and self._in_mesh(key.name):
                 self.queue.add(key.name)
         elif key.kind == "ConfigMap" and key.name in (BUNDLE, REVOKED):
             self._held.pop((key.namespace, key.name), None)
@@ -45,6 +53,12 @@ class RootBundles:
     async def publish(self) -> None:
         """The roots or the lists are others: write them everywhere."""
         self._started = True
+        self.reselect()
+
+    def reselect(self) -> None:
+        """Other namespaces may be in the mesh: write what differs there."""
+        if not self._started:
+            return
         for namespace in {*self._namespaces, self._namespace}:
             if self._differ(namespace):
                 self.queue.add(namespace)
@@ -64,9 +78,13 @@ class RootBundles:
     def _differ(self, namespace: str) -> bool:
         if namespace not in self._namespaces and namespace != self._namespace:
             return False
-        return any(self._held.get((namespace, name)) != data for name, data in self._wanted().items())
+        return self._in_mesh(namespace) and any(
+            self._held.get((namespace, name)) != data for name, data in self._wanted().items()
+        )
 
     async def _write(self, namespace: str) -> None:
+        if not self._in_mesh(namespace):
+            return
         for name, data in self._wanted().items():
             if self._held.get((namespace, name)) == data:
                 continue

@@ -79,7 +79,7 @@ class Informer(Generic[T]):
         self._version = ""  # of the last event: however a watch ends, the next one does not repeat what was reported
         self._query = {"fieldSelector": field_selector, "labelSelector": label_selector}
         self.synced = asyncio.Event()
-        self._cache: dict[ObjectId, tuple[str, T]] = {}
+        self.cache: dict[ObjectId, tuple[str, T]] = {}  # what was reported, with its resourceVersion
         self._head = msgspec.json.Decoder(_Head)
         self._event = msgspec.json.Decoder(_Event)
         self._list = msgspec.json.Decoder(_List)
@@ -130,18 +130,18 @@ class Informer(Generic[T]):
             continue_token = page.metadata.continue_
             if not continue_token:
                 break
-        for ident in [i for i in self._cache if i not in seen]:
-            _, old = self._cache.pop(ident)
+        for ident in [i for i in self.cache if i not in seen]:
+            _, old = self.cache.pop(ident)
             on_event("DELETED", old, ident)
         return page.metadata.resourceVersion
 
     def _take(self, raw: bytes, on_event: Callable[[EventKind, T, ObjectId], None]) -> ObjectId:
         metadata = self._head.decode(raw).metadata
         ident = (metadata.namespace, metadata.name)
-        old = self._cache.get(ident)
+        old = self.cache.get(ident)
         if old is None or old[0] != metadata.resourceVersion:
             item = self._decode(raw)
-            self._cache[ident] = (metadata.resourceVersion, item)
+            self.cache[ident] = (metadata.resourceVersion, item)
             on_event("ADDED" if old is None else "MODIFIED", item, ident)
         return ident
 
@@ -179,7 +179,7 @@ class Informer(Generic[T]):
         metadata = self._head.decode(raw).metadata
         if event.type == "DELETED":
             ident = (metadata.namespace, metadata.name)
-            self._cache.pop(ident, None)
+            self.cache.pop(ident, None)
             on_event("DELETED", self._decode(raw), ident)
         elif event.type != "BOOKMARK":
             self._take(raw, on_event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -22,7 +23,7 @@ from sailcloth.api.extension_provider import DefaultProviders
 from sailcloth.api.meta import duration_ms
 from sailcloth.api.validation import formats
 from sailcloth.api.virtual_service import HTTPRetry
-from sailcloth.lib import bounded_yaml
+from sailcloth.lib import bounded_yaml, label_selector
 from sailcloth.lib.x509_errors import as_value_errors
 from sailcloth.mesh import extension_providers, proxy_configs, tls_parameters
 from sailcloth.mesh.model import MeshConfig
@@ -86,6 +87,7 @@ def parse(text: str, base: MeshConfig | None = None) -> MeshConfig:
         compliance_policy=old.compliance_policy,
         mesh_tls=mesh_tls,
         tls_defaults=tls_defaults,
+        discovery_selectors=_selectors(options, old.discovery_selectors),
         destination_export=_texts(options, "defaultDestinationRuleExportTo", old.destination_export),
     )
 
@@ -106,6 +108,7 @@ READ = frozenset(
         "defaultServiceExportTo",
         "defaultTrafficPolicy",
         "defaultVirtualServiceExportTo",
+        "discoverySelectors",
         "enableAutoMtls",
         "extensionProviders",
         "globalRateLimitStore",
@@ -221,6 +224,19 @@ def _texts(options: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[st
     if not isinstance(values, list):
         raise ValueError(f"MeshConfig {name}: must be a list")
     return tuple(str(text) for text in values) or old
+
+
+def _selectors(options: dict[str, Any], old: tuple[Mapping[str, Any], ...]) -> tuple[Mapping[str, Any], ...]:
+    """Label selectors of namespaces. A wrong one must not select too little: the mesh would lose what is not selected."""
+    values = options.get("discoverySelectors")
+    if values is None:
+        return old
+    if not isinstance(values, list):
+        raise ValueError("MeshConfig discoverySelectors: must be a list of label selectors")
+    for i, selector in enumerate(values):
+        if problem := label_selector.problem(selector):
+            raise ValueError(f"MeshConfig discoverySelectors[{i}]{problem}")
+    return tuple(values)
 
 
 def _networks(options: dict[str, Any], name: str, old: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sailcloth.api.destination_rule import ConnectionPoolSettings, LocalityLbSetting, OutlierDetection, TcpKeepalive
 from sailcloth.api.extension_provider import DefaultProviders, ExtensionProvider
@@ -219,6 +221,7 @@ class MeshConfig:
     )  # where no keys of tokens are fetched from
     # Contains mappings, so it is not part of the hash.
     default_providers: DefaultProviders | None = None
+    discovery_selectors: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)  # of namespaces; none: all
     extension_providers: tuple[ExtensionProvider, ...] = field(default=(), hash=False)
     # For DestinationRules without localityLbSetting; not part of the hash, because it contains mappings.
     locality: LocalityLbSetting | None = field(default=None, hash=False)
