@@ -11,12 +11,28 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from . import api, change, console, graph, machine, memory, names, pair, security, shapes, start, telemetry, truth
+from . import (
+    api,
+    change,
+    console,
+    fleet,
+    graph,
+    machine,
+    memory,
+    names,
+    pair,
+    security,
+    shapes,
+    start,
+    telemetry,
+    truth,
+)
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
     "graph": graph.run,
     "change": change.run,
+    "fleet": fleet.run,
     "console": console.run,
     "start": start.run,
     "api": api.run,

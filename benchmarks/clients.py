@@ -33,20 +33,20 @@ class Counters:
 
 
 class Sidecar:
-    def __init__(self, number: int, channel: grpc.aio.Channel, counters: Counters) -> None:
-        self.number, self._channel, self._counters = number, channel, counters
+    def __init__(self, number: int, channel: grpc.aio.Channel, counters: Counters, namespace: str) -> None:
+        self.number, self._channel, self._counters, self.namespace = number, channel, counters, namespace
         self.have: set[str] = set()
 
     async def run(self) -> None:
         call = self._channel.stream_stream(METHOD)(metadata=(("x-sailcloth-plain", "1"),))
         name = f"client-{self.number}"
         node = {
-            "id": f"sidecar~10.50.{self.number // 250}.{self.number % 250 + 1}~{name}.default~default.svc.cluster.local",
-            "cluster": "client.default",
+            "id": f"sidecar~10.50.{self.number // 250}.{self.number % 250 + 1}~{name}.{self.namespace}~{self.namespace}.svc.cluster.local",
+            "cluster": f"client.{self.namespace}",
         }
         first = pb.DeltaDiscoveryRequest(type_url=CDS)
         first.node.id, first.node.cluster = node["id"], node["cluster"]
-        first.node.metadata.update({"NAMESPACE": "default", "NAME": name, "LABELS": {"app": "client"}})
+        first.node.metadata.update({"NAMESPACE": self.namespace, "NAME": name, "LABELS": {"app": "client"}})
         await call.write(first.SerializeToString())
         await call.write(pb.DeltaDiscoveryRequest(type_url=LDS).SerializeToString())
         counters = self._counters
@@ -81,8 +81,10 @@ async def main(port: int) -> None:
     while line := await reader.readline():
         command: dict[str, Any] = json.loads(line)
         if "connect" in command:
-            for _ in range(command["connect"]):
-                made = Sidecar(len(sidecars), channels[len(sidecars) % len(channels)], counters)
+            spaces = command.get("namespaces", 0)  # of their own; 0: all are in `default`
+            for number in range(command["connect"]):
+                space = f"ns-{number % spaces}" if spaces else "default"
+                made = Sidecar(len(sidecars), channels[len(sidecars) % len(channels)], counters, space)
                 sidecars.append(made)
                 tasks.append(asyncio.ensure_future(made.run()))
         if command.get("reset"):
