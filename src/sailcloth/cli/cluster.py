@@ -174,10 +174,10 @@ async def debug_of_proxy(kubeconfig: str, path: str) -> Any:
 async def _of_all(api: Client, path: str) -> list[tuple[str, bytes | ApiError]]:
     """What each control plane answers, by the name of its pod. Raises an error that all have, unless it is that they do not know what is asked
     for."""
-    pods, _ = await api.list(PODS, root_namespace(), "app=istiod")
+    pods = await _control_plane_pods(api)
     names = sorted(str(p["metadata"]["name"]) for p in pods if not any(_idle(p)))
     if len(names) < 2:
-        return [("", await control_plane(api, path))]
+        return [("", await _of_any(api, pods, path, "GET", None))]
 
     async def one(name: str) -> bytes | ApiError:
         try:
@@ -201,7 +201,15 @@ async def control_plane(api: Client, path: str, method: str = "GET", body: Any =
 
     A control plane in a pod takes the API server for a stranger, who has to send a token; as istioctl does, it is then asked from within
     its pod, by whoever may forward ports of that."""
+    return await _of_any(api, await _control_plane_pods(api), path, method, body)
+
+
+async def _control_plane_pods(api: Client) -> list[Object]:
     pods, _ = await api.list(PODS, root_namespace(), "app=istiod")
+    return pods
+
+
+async def _of_any(api: Client, pods: list[Object], path: str, method: str, body: Any) -> bytes:
     if all(map(_is_ours, pods)) or not any(map(_is_ours, pods)):
         service = f"/api/v1/namespaces/{root_namespace()}/services/http:istiod:http-monitoring/proxy"
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sailcloth.api import gateway_api
 from sailcloth.api.kinds import CORE_KINDS, LEGACY_KINDS, MESH_KINDS, OPTIONAL_KINDS, Kind
+from sailcloth.injector import webhook_config
 
 from .template import Node, Revisioned
 
@@ -20,7 +21,7 @@ _ADMISSION = "admissionregistration.k8s.io"
 # Written in every namespace: the mesh's roots and revocation lists.
 BUNDLES = ["istio-ca-crl", "istio-ca-root-cert"]
 LEASE = "sailcloth-leader"  # a name of its own, since Istio's may be there, too
-MUTATING, VALIDATING = Revisioned("istio-sidecar-injector"), Revisioned("istio-validator", "-istio-system")
+MUTATING, VALIDATING = Revisioned(webhook_config.NAME), Revisioned("istio-validator", "-istio-system")
 
 
 def rule(group: str, resources: Iterable[str], verbs: list[str], names: Sequence[Node] = ()) -> Rule:
